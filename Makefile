@@ -1,0 +1,32 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test
+
+demo: $(VENV)/runtime.stamp
+	rm -rf attn-demo
+	$(BIN)/attn capture --backend sdxl --analyze --out attn-demo
+
+test: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy attn
+	$(BIN)/lint-imports --no-logo
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# --group and --build-constraint need a recent pip, so pip comes first.
+define install
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--build-constraint constraints.txt --editable . $(1)
+	touch $(VENV)/runtime.stamp
+endef
+
+$(VENV)/runtime.stamp: pyproject.toml constraints.txt
+	$(call install)
+
+$(VENV)/dev.stamp: pyproject.toml constraints.txt
+	$(call install,--group dev)
+	touch $@

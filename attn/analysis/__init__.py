@@ -1,0 +1,1 @@
+"""Analyses: pure functions from a trace to labelled arrays and tables, and their registry."""

@@ -1,0 +1,76 @@
+"""What an analysis needs of a trace, and what to capture with where it is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attn.schema import Kind, Layer, Level, Manifest, SegmentKind
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a trace must hold.
+
+    Attributes:
+        segments: kinds of segments that some captured layer has.
+        measures: `<measure>.<block>` that some captured layer has.
+        kinds: some captured layer must be of one of these kinds; empty is any.
+    """
+
+    segments: tuple[SegmentKind, ...] = ()
+    measures: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lack:
+    """What is missing, and the options of `attn capture` that bring it; None if none would."""
+
+    reason: str
+    enable: str | None
+
+    def __str__(self) -> str:
+        return self.reason + (f"; capture with {self.enable}" if self.enable else "")
+
+
+_LEVELS: dict[str, tuple[Level, ...]] = {
+    "map": ("means", "maps", "heads", "factors"),
+    "headmap": ("heads", "factors"),
+    "query": ("factors",),
+    "key": ("factors",),
+    "lse": ("factors",),
+}
+"""The levels that keep a measure, or what gives it; every level keeps the measures not named."""
+
+
+def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
+    """Return the first thing that a trace lacks, or None if it has all."""
+    layers = manifest.layers
+    for segment in needs.segments:
+        if not any(_has(layer, segment) for layer in layers):
+            return Lack(f"{segment} segments, which no captured layer has", None)
+    for measure in needs.measures:
+        lack = _find_measure(measure, manifest)
+        if lack:
+            return lack
+    if needs.kinds and not any(layer.kind in needs.kinds for layer in layers):
+        return Lack(f"{' or '.join(needs.kinds)} layers, of which none was captured", None)
+    return None
+
+
+def _has(layer: Layer, kind: SegmentKind) -> bool:
+    return any(segment.kind == kind for segment in (*layer.queries, *layer.keys))
+
+
+def _find_measure(needed: str, manifest: Manifest) -> Lack | None:
+    """Look for a measure; the small ones are also kept of blocks that were not asked for."""
+    measure, _, block = needed.partition(".")
+    levels = _LEVELS.get(measure)
+    by_product = any(block in layer.blocks for layer in manifest.layers)
+    if not by_product or (levels and block not in manifest.kept.blocks):
+        return Lack(f"the block {block}, which was not captured", f"--blocks {block}")
+    if measure == "map" and manifest.kept.level == "means" and manifest.status == "partial":
+        return Lack(f"the means of {block}, which are written at the end", "--resume")
+    if levels and manifest.kept.level not in levels:
+        return Lack(f"{measure}s of {block}, which were not kept", f"--keep {levels[0]}")
+    return None

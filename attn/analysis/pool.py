@@ -1,0 +1,56 @@
+"""Sums over the tokens of words, and means that leave out what was not computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis.select import Occurrence
+from attn.schema import Token
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Numbers = NDArray[np.float64]
+
+
+def token_places(
+    array: xr.DataArray, segment: str, words: Sequence[Occurrence], tokens: Iterable[Token]
+) -> Numbers:
+    """Return (key, word): 1 where a key is a token of the word in this segment, else 0.
+
+    The column that gathers the rest of a segment, and tokens without a word, are in no word.
+
+    Args:
+        array: its axis `key` has the coordinates `segment` and `position`.
+        segment: the text segment to look at.
+        words: the words of the new axis.
+        tokens: of the guidance row that the array was selected from.
+    """
+    owner = {token.position: token.word for token in tokens if token.segment == segment}
+    places = np.zeros((array.sizes["key"], len(words)))
+    labels = zip(array["segment"].values, array["position"].values.tolist(), strict=True)
+    for key, (own, position) in enumerate(labels):
+        if own == segment:
+            places[key] = [word.index == owner.get(position, -1) for word in words]
+    return places
+
+
+def sum_tokens(array: xr.DataArray, places: Numbers) -> Numbers:
+    """Replace the axis `key` by words, the last axis of the result: sums over their tokens.
+
+    A word without tokens is NaN: nothing is known of it, which is not the same as zero.
+    """
+    keys_last = array.transpose(..., "key").values.astype(np.float64)
+    return np.where(places.any(axis=0), keys_last @ places, np.nan)
+
+
+def mean_present(array: Numbers, axis: int) -> Numbers:
+    """Return the mean of what is not NaN along an axis; NaN where nothing is."""
+    present = ~np.isnan(array)
+    count = present.sum(axis)
+    total = np.where(present, array, 0.0).sum(axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

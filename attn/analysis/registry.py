@@ -1,0 +1,102 @@
+"""The analyses that there are, and which of them can run on a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from attn.analysis import words
+from attn.analysis.needs import Lack, Needs, find_lack
+from attn.analysis.result import Result
+from attn.errors import AnalysisError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from attn.trace import Trace
+
+NOTHING = Needs()
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis.
+
+    Attributes:
+        name: what `--only` takes, and the prefix in `--set NAME.KEY=VALUE`.
+        summary: one line for `attn analyze --list`.
+        needs: without these it is skipped.
+        Options: frozen dataclass; every field has a default and `metadata={"help": …}`.
+        run: takes a trace and the options; changes no file.
+        draw: `module:function` that turns (result, subject) into pictures, imported late.
+        wants: what it does without, at the cost that `lost` names.
+        lost: what is left out without `wants`.
+    """
+
+    name: str
+    summary: str
+    needs: Needs
+    Options: type[Any]
+    run: Callable[[Trace, Any], Result]
+    draw: str | None = None
+    wants: Needs = NOTHING
+    lost: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs on a trace; what is left out, and what of a running one, by its name."""
+
+    runnable: tuple[Analysis, ...]
+    skipped: dict[str, Lack]
+    reduced: dict[str, Lack]
+
+
+ANALYSES: tuple[Analysis, ...] = (
+    Analysis(
+        name="words",
+        summary="where each word of the prompt is attended to, and how much",
+        needs=words.NEEDS,
+        Options=words.Options,
+        run=words.run,
+        draw="attn.viz.heatmaps:draw",
+        wants=words.WANTS,
+        lost="heatmaps and peaks",
+    ),
+)
+
+
+def find(name: str) -> Analysis:
+    """Return the analysis of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = {analysis.name: analysis for analysis in ANALYSES}
+    if name not in known:
+        hint = did_you_mean(name, known)
+        raise UsageError(f"unknown analysis '{name}'.{hint} There is: {', '.join(known)}.")
+    return known[name]
+
+
+def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
+    """Decide which analyses run.
+
+    Args:
+        trace: what was captured.
+        only: names to choose from; None is all.
+
+    Raises:
+        UsageError: a name is unknown.
+        AnalysisError: one that was named cannot run, or none can.
+    """
+    if not trace.steps:
+        raise AnalysisError(f"{trace.folder} has no finished step: capture it again")
+    asked = ANALYSES if only is None else tuple(find(name) for name in dict.fromkeys(only))
+    lacks = {analysis.name: find_lack(analysis.needs, trace.manifest) for analysis in asked}
+    skipped = {name: lack for name, lack in lacks.items() if lack}
+    runnable = tuple(analysis for analysis in asked if analysis.name not in skipped)
+    if skipped and (only is not None or not runnable):
+        reasons = "; ".join(f"'{name}' needs {lack}" for name, lack in skipped.items())
+        raise AnalysisError(f"cannot analyse {trace.folder}: {reasons}")
+    wants = {analysis.name: find_lack(analysis.wants, trace.manifest) for analysis in runnable}
+    return Plan(runnable, skipped, {name: lack for name, lack in wants.items() if lack})

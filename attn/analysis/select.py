@@ -1,0 +1,117 @@
+"""Choose layers, steps and words of a trace by what a user typed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from attn.errors import AnalysisError, did_you_mean
+from attn.schema import Layer, Step, Word
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One word of the prompt.
+
+    Attributes:
+        index: place among all words of the prompt, from 0.
+        text: as it is written there.
+        number: place among the equal words, from 1; case does not count.
+        is_repeated: whether there are equal words.
+    """
+
+    index: int
+    text: str
+    number: int
+    is_repeated: bool
+
+    @property
+    def label(self) -> str:
+        """The word, with its number where it is repeated."""
+        return f"{self.text} ({self.number})" if self.is_repeated else self.text
+
+
+def find_occurrences(words: Sequence[Word]) -> tuple[Occurrence, ...]:
+    """Number each word of a prompt among its equals."""
+    keys = [word.text.casefold() for word in words]
+    total = Counter(keys)
+    return tuple(
+        Occurrence(word.index, word.text, keys[: place + 1].count(key), total[key] > 1)
+        for place, (word, key) in enumerate(zip(words, keys, strict=True))
+    )
+
+
+def select_words(
+    words: Sequence[Occurrence], names: Sequence[str] | None
+) -> tuple[Occurrence, ...]:
+    """Return every occurrence of the named words, in the order of the prompt; None is all words.
+
+    Raises:
+        AnalysisError: the prompt has no words, or not one of the names.
+    """
+    if not words:
+        raise AnalysisError("the prompt has no words")
+    if names is None:
+        return tuple(words)
+    known = {word.text.casefold(): word.text for word in words}
+    for name in names:
+        if name.casefold() not in known:
+            hint = did_you_mean(name.casefold(), known)
+            listed = ", ".join(known.values())
+            raise AnalysisError(f"the prompt has no word '{name}'.{hint} Its words: {listed}.")
+    wanted = {name.casefold() for name in names}
+    return tuple(word for word in words if word.text.casefold() in wanted)
+
+
+def select_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> tuple[Layer, ...]:
+    """Return the layers that match one of the patterns, in order.
+
+    Args:
+        layers: to choose from, not empty.
+        patterns: `7`, `0-11`, a glob of the path, or `tower:glob`; empty is the first tower, so
+            that a ControlNet is not averaged into the model that paints.
+
+    Raises:
+        AnalysisError: a pattern matches nothing.
+    """
+    if not patterns:
+        return tuple(layer for layer in layers if layer.tower == layers[0].tower)
+    for pattern in patterns:
+        if not any(_matches(layer, pattern) for layer in layers):
+            first, last = layers[0], layers[-1]
+            known = f"{first.index} ({first.path}) to {last.index} ({last.path})"
+            raise AnalysisError(f"no captured layer matches '{pattern}'; there are {known}")
+    return tuple(layer for layer in layers if any(_matches(layer, pattern) for pattern in patterns))
+
+
+def select_steps(steps: Sequence[Step], patterns: Sequence[str]) -> tuple[int, ...]:
+    """Return the indices of the steps in one of the ranges `7` or `0-9`; no range is every step.
+
+    Raises:
+        AnalysisError: a range matches nothing.
+    """
+    indices = [step.index for step in steps]
+    for pattern in patterns:
+        if not any(_is_within(index, pattern) for index in indices):
+            known = f"{indices[0]} to {indices[-1]}"
+            raise AnalysisError(f"no captured step matches '{pattern}'; there are {known}")
+    if not patterns:
+        return tuple(indices)
+    return tuple(
+        index for index in indices if any(_is_within(index, pattern) for pattern in patterns)
+    )
+
+
+def _matches(layer: Layer, pattern: str) -> bool:
+    if re.fullmatch(r"\d+(-\d+)?", pattern):
+        return _is_within(layer.index, pattern)
+    return fnmatchcase(layer.path, pattern) or fnmatchcase(f"{layer.tower}:{layer.path}", pattern)
+
+
+def _is_within(index: int, pattern: str) -> bool:
+    """Whether a number is in `7` or `0-9`; nothing is in a pattern of another form."""
+    span = re.fullmatch(r"(\d+)(?:-(\d+))?", pattern)
+    return span is not None and int(span[1]) <= index <= int(span[2] or span[1])

@@ -1,0 +1,18 @@
+"""What plugins and verbs need: the types of the plugin interface, and the installed backends."""
+
+from attn.backends.hookspecs import hookimpl
+from attn.backends.manager import Registered, find, installed, load
+from attn.backends.types import Backend, BackendSpec, ModelInfo, Output, Session
+
+__all__ = [
+    "Backend",
+    "BackendSpec",
+    "ModelInfo",
+    "Output",
+    "Registered",
+    "Session",
+    "find",
+    "hookimpl",
+    "installed",
+    "load",
+]

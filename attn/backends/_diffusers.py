@@ -1,0 +1,283 @@
+"""What the diffusers families share: opening, announcing calls, generating."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import nn
+
+from attn.backends import _load, _schedule, _source
+from attn.backends._quiet import quiet
+from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session
+from attn.errors import CaptureError, ModelError, RequestError
+from attn.schema import Call, Request
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NEXT_IMAGE_SEED = 2**32
+"""Image i of a request draws from seed + i · 2³², so that image 0 is what the seed alone gives."""
+
+
+class DiffusersSession(Session):
+    """A text-to-image pipeline of diffusers with one denoiser and guidance rows [uncond, cond]."""
+
+    denoiser: ClassVar[str]
+    """Attribute of the pipeline that holds the denoiser."""
+    input_name: ClassVar[str]
+    """Name of the denoiser's argument that holds the noisy latents."""
+    default_steps: ClassVar[int]
+    default_guidance: ClassVar[float]
+    multiple: ClassVar[int]
+    """Width and height must be divisible by this."""
+
+    def __init__(self, pipe: Any, info: ModelInfo, options: Any, device: str) -> None:
+        self.pipe = pipe
+        self.info = info
+        self.options = options
+        self.warnings: list[str] = []
+        self._device = device
+        self._scheduler = pipe.scheduler
+
+    @property
+    def model(self) -> Any:
+        """The denoiser."""
+        return getattr(self.pipe, self.denoiser)
+
+    def towers(self) -> Mapping[str, nn.Module]:
+        """Return the denoiser, the one tower."""
+        return {"denoiser": self.model}
+
+    def complete(self, request: Request) -> Request:
+        """Fill in steps, guidance and size; see `Session.complete`."""
+        width = request.width or self._default_side()
+        height = request.height or self._default_side()
+        _check_size(width, height, self.multiple)
+        steps = self.default_steps if request.steps is None else request.steps
+        if steps < 1 or request.images < 1:
+            raise RequestError(
+                f"steps and images must be at least 1; got {steps} and {request.images}"
+            )
+        scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
+        return replace(
+            request,
+            width=width,
+            height=height,
+            steps=steps,
+            guidance=self.default_guidance if request.guidance is None else request.guidance,
+            negative=request.negative or "",
+            scheduler=type(scheduler).__name__,
+        )
+
+    def branches(self, request: Request) -> tuple[str, ...]:
+        """Return `cond`, and `uncond` where guidance is above 1."""
+        guided = request.guidance is not None and request.guidance > 1
+        return ("cond", "uncond") if guided else ("cond",)
+
+    def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+        """Run the pipeline on a batch; see `Session.generate`."""
+        first = requests[0]
+        self.pipe.scheduler = _schedule.choose(self._scheduler, first.scheduler or "default")
+        guided = len(self.branches(first)) > 1
+        arguments = {
+            "prompt": [request.prompt for request in requests],
+            "negative_prompt": [request.negative for request in requests] if guided else None,
+            "num_inference_steps": first.steps,
+            "guidance_scale": first.guidance,
+            "width": first.width,
+            "height": first.height,
+            "num_images_per_prompt": first.images,
+            "generator": [
+                torch.Generator().manual_seed(request.seed + image * NEXT_IMAGE_SEED)
+                for request in requests
+                for image in range(first.images)
+            ],
+            **self._arguments(),
+        }
+        with quiet(), self._announced(requests, on_call):
+            pictures = self.pipe(**arguments).images
+        count = first.images
+        return [Output(tuple(pictures[i * count : (i + 1) * count])) for i in range(len(requests))]
+
+    def check(self) -> None:
+        """Refuse meta-device models; see `Session.check`."""
+        if any(parameter.is_meta for parameter in self.model.parameters()):
+            raise CaptureError("this session was opened without weights; it can plan, not generate")
+
+    @abstractmethod
+    def _arguments(self) -> dict[str, Any]:
+        """Return the pipeline's further arguments."""
+
+    @abstractmethod
+    def _skipped(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the paths that one forward of the denoiser leaves out."""
+
+    def _default_side(self) -> int:
+        side = self.model.config.sample_size * self.pipe.vae_scale_factor
+        return int(side)
+
+    @contextmanager
+    def _announced(self, requests: Sequence[Request], on_call: OnCall | None) -> Iterator[None]:
+        if on_call is None:
+            yield
+            return
+        announce = _Announcer(self, requests, on_call)
+        handle = self.model.register_forward_pre_hook(announce, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+class _Announcer:
+    """A forward pre-hook on the denoiser that says what runs next."""
+
+    def __init__(
+        self, session: DiffusersSession, requests: Sequence[Request], on_call: OnCall
+    ) -> None:
+        self._session = session
+        self._on_call = on_call
+        self._samples = len(requests) * requests[0].images
+        self._guided = len(session.branches(requests[0])) > 1
+        self._calls = -1
+        self._steps: list[int] = []
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        scheduler = self._session.pipe.scheduler
+        skipped = self._session._skipped(keywords)
+        if not skipped:
+            self._calls += 1
+        self._steps = self._steps or _schedule.call_steps(scheduler)
+        batch = (args[0] if args else keywords[self._session.input_name]).shape[0]
+        timestep = float(scheduler.timesteps[self._calls])
+        self._on_call(
+            Call(
+                tower="denoiser",
+                step=self._steps[self._calls],
+                timestep=timestep,
+                noise=_schedule.noise_left(scheduler, timestep),
+                rows=self._rows(batch, bool(skipped)),
+                skipped_layers=skipped,
+            )
+        )
+
+    def _rows(self, batch: int, skips: bool) -> tuple[tuple[str, int], ...]:
+        branches = ("skip",) if skips else ("uncond", "cond") if self._guided else ("cond",)
+        if batch != len(branches) * self._samples:
+            raise CaptureError(
+                f"the denoiser ran a batch of {batch}; expected {self._samples} samples "
+                f"in the branches {', '.join(branches)}"
+            )
+        return tuple((branch, sample) for branch in branches for sample in range(self._samples))
+
+
+class DiffusersBackend(Backend):
+    """Opens diffusers folders, hub ids, demo models and pipelines that are loaded already."""
+
+    family: ClassVar[str]
+    variants: ClassVar[tuple[str, ...]] = ()
+    pipelines: ClassVar[tuple[type[Any], ...]]
+    session: ClassVar[type[DiffusersSession]]
+    extra: ClassVar[dict[str, Any]] = {}
+    """Further arguments of the pipeline's constructor."""
+
+    def open(
+        self,
+        source: str | Path | object,
+        options: Any,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        offload: str = "none",
+        weights: bool = True,
+    ) -> Session:
+        """Open a model; see `Backend.open`."""
+        if isinstance(source, DiffusionPipeline):
+            return self._adopt(source, options)
+        found = _source.resolve(str(source), self.family, self.variants)
+        device = _device(device)
+        cls = self._pipeline_class(found.folder)
+        kind = DTYPES.get(dtype) or (torch.float32 if device == "cpu" else torch.bfloat16)
+        pipe = _load.load_pipeline(found.folder, cls, dtype=kind, weights=weights, extra=self.extra)
+        pipe.set_progress_bar_config(disable=True)
+        if weights:
+            _place(pipe, device, offload)
+        denoiser = getattr(pipe, self.session.denoiser)
+        identity = _source.fingerprint(found) if weights else dict
+        info = ModelInfo(found.asked, identity, _name(kind), _count(denoiser))
+        return self._ready(self.session(pipe, info, options, device))
+
+    def _adopt(self, pipe: Any, options: Any) -> Session:
+        if not isinstance(pipe, self.pipelines):
+            raise ModelError(_wrong_family(type(pipe).__name__, self))
+        denoiser = getattr(pipe, self.session.denoiser)
+        source = str(getattr(pipe, "_name_or_path", "") or type(pipe).__name__)
+        info = ModelInfo(source, dict, _name(denoiser.dtype), _count(denoiser))
+        for part in pipe.components.values():
+            if isinstance(part, nn.Module):
+                part.eval()
+        return self._ready(self.session(pipe, info, options, str(pipe.device)))
+
+    def _pipeline_class(self, folder: Path) -> type[Any]:
+        name = _load.read_index(folder)["_class_name"]
+        for cls in self.pipelines:
+            if cls.__name__ == name:
+                return cls
+        raise ModelError(f"{folder}: {_wrong_family(name, self)}")
+
+    def _ready(self, session: DiffusersSession) -> Session:
+        return session
+
+
+FAMILIES = {
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusionPipeline": "sd15",
+    "StableDiffusion3Pipeline": "sd35",
+}
+
+
+def _wrong_family(name: str, backend: DiffusersBackend) -> str:
+    other = FAMILIES.get(name)
+    hint = f"; use --backend {other}" if other else ""
+    expected = " or ".join(cls.__name__ for cls in backend.pipelines)
+    return f"this is a {name}, not a {expected}{hint}"
+
+
+def _check_size(width: int, height: int, multiple: int) -> None:
+    if width < multiple or height < multiple or width % multiple or height % multiple:
+        near = [max(multiple, round(side / multiple) * multiple) for side in (width, height)]
+        raise RequestError(
+            f"size {width}x{height}: width and height must be divisible by {multiple}; "
+            f"the nearest is {near[0]}x{near[1]}"
+        )
+
+
+def _device(asked: str) -> str:
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        raise RequestError(f"device '{asked}' cannot be used: {str(exc).splitlines()[0]}") from exc
+    return asked
+
+
+def _place(pipe: Any, device: str, offload: str) -> None:
+    if offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

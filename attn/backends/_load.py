@@ -1,0 +1,137 @@
+"""Load a diffusers folder part by part, and check that every weight arrived."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from accelerate import init_empty_weights
+from safetensors import SafetensorError
+from torch import nn
+
+from attn.backends._quiet import quiet
+from attn.errors import ModelError
+
+SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
+
+WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors"
+)
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return `model_index.json` of a diffusers folder.
+
+    Raises:
+        ModelError: missing, or not a JSON object.
+    """
+    path = folder / "model_index.json"
+    try:
+        index = json.loads(path.read_text())
+    except FileNotFoundError as exc:
+        raise ModelError(
+            f"{folder} is not a diffusers folder: it has no model_index.json; "
+            "give the folder that the model was downloaded or saved to"
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"cannot read {path}: {exc}") from exc
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise ModelError(f"{path} does not say which pipeline it is (no _class_name)")
+    return index
+
+
+def load_pipeline(
+    folder: Path, cls: type[Any], *, dtype: torch.dtype, weights: bool, extra: dict[str, Any]
+) -> Any:
+    """Build a pipeline from a diffusers folder without touching the network.
+
+    Args:
+        folder: with model_index.json.
+        cls: the pipeline class.
+        dtype: of every weight.
+        weights: False builds denoiser and VAE on the meta device and leaves the encoders out.
+        extra: further arguments of the pipeline's constructor.
+
+    Raises:
+        ModelError: a part is missing, unreadable, or its weights do not fit.
+    """
+    parts: dict[str, Any] = {}
+    with quiet():
+        for name, entry in read_index(folder).items():
+            if name.startswith("_") or not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004
+                continue
+            library, class_name = entry
+            if name in SKIPPED or class_name is None:
+                parts[name] = None
+                continue
+            parts[name] = _load_part(folder / name, library, class_name, dtype, weights)
+    taken = inspect.signature(cls.__init__).parameters
+    return cls(**{name: part for name, part in parts.items() if name in taken}, **extra)
+
+
+def _load_part(
+    folder: Path, library: str, class_name: str, dtype: torch.dtype, weights: bool
+) -> Any:
+    if library not in ("diffusers", "transformers"):
+        raise ModelError(f"{folder.name} needs code of '{library}.{class_name}', which is not run")
+    cls: Any = getattr(importlib.import_module(library), class_name, None)
+    if cls is None:
+        raise ModelError(
+            f"{folder.name} needs {library}.{class_name}, which this {library} does not have"
+        )
+    try:
+        if not issubclass(cls, nn.Module):
+            return cls.from_pretrained(folder, local_files_only=True)
+        if weights:
+            return _load_model(cls, folder, dtype)
+        return _empty_model(cls, folder)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as exc:
+        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise ModelError(f"cannot load {folder}: {first}") from exc
+
+
+def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
+    model, info = cls.from_pretrained(
+        folder,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=dtype,
+        output_loading_info=True,
+        **_variant(folder),
+    )
+    problems = [
+        f"{len(info[kind])} {word} ({', '.join(sorted(map(str, info[kind]))[:3])} …)"
+        for kind, word in (
+            ("missing_keys", "missing"),
+            ("unexpected_keys", "unexpected"),
+            ("mismatched_keys", "of another shape"),
+        )
+        if info.get(kind)
+    ]
+    if problems:
+        raise ModelError(
+            f"the weights in {folder} do not fit {cls.__name__}: {'; '.join(problems)}"
+        )
+    return model.eval()
+
+
+def _variant(folder: Path) -> dict[str, str]:
+    """Return the variant (`fp16`) of weights that exist in no plain form."""
+    names = [
+        match["variant"] for path in folder.iterdir() if (match := WEIGHTS.fullmatch(path.name))
+    ]
+    return {"variant": names[0]} if names and None not in names else {}
+
+
+def _empty_model(cls: type[Any], folder: Path) -> Any:
+    if not issubclass(cls, diffusers.ModelMixin):
+        return None
+    with init_empty_weights():
+        return cls.from_config(cls.load_config(folder, local_files_only=True)).eval()

@@ -1,0 +1,92 @@
+"""What a diffusers scheduler does, in the words of a trace: steps, timesteps, noise."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import diffusers
+import numpy as np
+
+from attn.errors import RequestError, did_you_mean
+
+RUNGE_KUTTA_CALLS = 4
+"""Forwards of one Runge-Kutta step, with which PNDM can begin."""
+
+
+def call_steps(scheduler: Any) -> list[int]:
+    """Return, for each forward of the denoiser, the sampler's step that it belongs to.
+
+    A step opens with the forward at its own timestep; what second-order samplers (Heun, KDPM2)
+    and PNDM evaluate further on to finish the step belongs to it too. There are as many steps as
+    were asked for.
+
+    Args:
+        scheduler: after `set_timesteps`.
+    """
+    timesteps = [float(timestep) for timestep in scheduler.timesteps]
+    if scheduler.order == 2:  # noqa: PLR2004 - Heun-like: a predictor and a corrector
+        return [call // 2 for call in range(len(timesteps))]
+    warm = len(scheduler.prk_timesteps) if _starts_with_prk(scheduler) else 0
+    steps = [call // RUNGE_KUTTA_CALLS for call in range(warm)]
+    for call in range(warm, len(timesteps)):
+        corrects = call > warm and timesteps[call : call + 1] == timesteps[call + 1 : call + 2]
+        steps.append((steps[-1] if steps else -1) + (not corrects))
+    return steps
+
+
+def _starts_with_prk(scheduler: Any) -> bool:
+    return (
+        getattr(scheduler, "prk_timesteps", None) is not None
+        and not scheduler.config.skip_prk_steps
+    )
+
+
+def noise_left(scheduler: Any, timestep: float) -> float:
+    """Return the share of noise in the picture at a timestep, 0 to 1.
+
+    Flow models: sigma = timestep / number of training timesteps. Others: sqrt(1 - alpha_bar),
+    interpolated between training timesteps.
+    """
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if alphas is None or scheduler.config.get("use_flow_sigmas"):
+        return float(np.clip(timestep / scheduler.config.num_train_timesteps, 0, 1))
+    alphas = np.asarray(alphas, dtype=np.float64)
+    alpha = np.interp(timestep, np.arange(len(alphas)), alphas)
+    return float(np.sqrt(np.clip(1 - alpha, 0, 1)))
+
+
+def choose(current: Any, name: str) -> Any:
+    """Return another scheduler of the same kind, with the current one's configuration.
+
+    Args:
+        current: the model's own scheduler.
+        name: class name, or short (`heun` for HeunDiscreteScheduler); `default` is the current.
+
+    Raises:
+        RequestError: unknown, or not of the model's kind.
+    """
+    if _short(name) in ("default", _short(type(current).__name__)):
+        return current
+    known: dict[str, Any] = {_short(cls.__name__): cls for cls in _compatible(current)}
+    if _short(name) not in known:
+        raise RequestError(
+            f"no scheduler '{name}' for this model; there are {', '.join(sorted(known))}."
+            + did_you_mean(_short(name), known)
+        )
+    try:
+        return known[_short(name)].from_config(current.config)
+    except ImportError as exc:
+        raise RequestError(f"scheduler '{name}' needs another package: {exc}") from exc
+
+
+def _compatible(current: Any) -> list[type]:
+    if type(current).__name__.startswith("FlowMatch"):
+        names = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+        return [getattr(diffusers, name) for name in names]
+    return list(current.compatibles)
+
+
+def _short(name: str) -> str:
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    return plain.replace("scheduler", "").replace("discrete", "") or plain

@@ -1,0 +1,66 @@
+"""Decode what a text encoder reads: tokens with offsets and words, and what was cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attn.schema import Token, find_words, word_at
+
+
+def decode(
+    tokenizer: Any, prompt: str, *, segment: str, start: int, length: int
+) -> tuple[tuple[Token, ...], str | None]:
+    """Tokenize a prompt the way the diffusers pipelines do, padded and cut to `length`.
+
+    Args:
+        tokenizer: a fast tokenizer of transformers.
+        prompt: the text.
+        segment: name of the segment that the tokens fill.
+        start: position of the segment in the sequence.
+        length: number of positions.
+
+    Returns:
+        one token per position, and the end of the prompt that did not fit, or None.
+    """
+    words = find_words(prompt)
+    read = tokenizer(
+        prompt,
+        padding="max_length",
+        max_length=length,
+        truncation=True,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_overflowing_tokens=False,
+    )
+    names = tokenizer.convert_ids_to_tokens(read["input_ids"])
+    tokens = []
+    for place, name in enumerate(names):
+        first, last = read["offset_mapping"][place]
+        padding = not read["attention_mask"][place]
+        special = bool(read["special_tokens_mask"][place])
+        content = not (padding or special)
+        tokens.append(
+            Token(
+                position=start + place,
+                segment=segment,
+                id=read["input_ids"][place],
+                text=(prompt[first:last].strip() or name) if content else name,
+                special=special,
+                padding=padding,
+                start=first if content else 0,
+                stop=last if content else 0,
+                word=word_at(words, first, last) if content else None,
+            )
+        )
+    return tuple(tokens), _cut(tokenizer, prompt, tokens, length)
+
+
+def _cut(tokenizer: Any, prompt: str, tokens: list[Token], length: int) -> str | None:
+    """Return the end of the prompt that no token covers because the sequence was full."""
+    if tokens[-1].padding:
+        return None
+    whole = tokenizer(prompt, return_offsets_mapping=True, truncation=False, verbose=False)
+    if len(whole["input_ids"]) <= length:
+        return None
+    reached = max((token.stop for token in tokens), default=0)
+    return prompt[reached:].strip()

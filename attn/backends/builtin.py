@@ -1,0 +1,53 @@
+"""The families that `attn` brings along, offered as any plugin would."""
+
+from __future__ import annotations
+
+from attn.backends._quiet import quiet
+from attn.backends.hookspecs import hookimpl
+from attn.backends.types import Backend, BackendSpec
+
+
+@hookimpl
+def attn_backends() -> list[BackendSpec]:
+    """Return the built-in backends."""
+    return [
+        BackendSpec(
+            name="sdxl",
+            aliases=("sdxl-lora",),
+            summary="Stable Diffusion XL: UNet cross- and self-attention",
+            load=_sdxl,
+        ),
+        BackendSpec(
+            name="sd15",
+            aliases=("sd1",),
+            summary="Stable Diffusion 1.x: UNet cross- and self-attention",
+            load=_sd15,
+        ),
+        BackendSpec(
+            name="sd35",
+            aliases=("sd35-mmdit",),
+            summary="Stable Diffusion 3.5: MMDiT joint attention",
+            load=_sd35,
+        ),
+    ]
+
+
+def _sdxl() -> Backend:
+    with quiet():
+        from attn.backends.sdxl import SDXLBackend
+
+    return SDXLBackend()
+
+
+def _sd15() -> Backend:
+    with quiet():
+        from attn.backends.sdxl import SD15Backend
+
+    return SD15Backend()
+
+
+def _sd35() -> Backend:
+    with quiet():
+        from attn.backends.sd35 import SD35Backend
+
+    return SD35Backend()

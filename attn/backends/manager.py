@@ -1,0 +1,105 @@
+"""The installed backends: all of them, one by name, and each name given to one of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+
+from attn.backends.hookspecs import GROUP
+from attn.backends.plugins import BUILTIN, OWN, Failure, Registered, ask, one_line, origin, repair
+from attn.backends.types import Backend
+from attn.errors import PluginError, UsageError, did_you_mean
+from attn.options import describe_options
+
+__all__ = ["Failure", "Installed", "Registered", "find", "installed", "load"]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """All backends by name, and all that could not be loaded."""
+
+    specs: tuple[Registered, ...]
+    failures: tuple[Failure, ...]
+
+
+@cache
+def installed() -> Installed:
+    """Load all plugins, once per process; tests start afresh with `installed.cache_clear()`."""
+    strangers = sorted(entry_points(group=GROUP), key=lambda entry: (origin(entry), entry.name))
+    answers = [ask(entry) for entry in (BUILTIN, *strangers)]
+    offered = [one for answer in answers if not isinstance(answer, Failure) for one in answer]
+    kept, conflicts = _settle(offered)
+    return Installed(
+        specs=tuple(sorted(kept, key=lambda one: one.spec.name)),
+        failures=(*(answer for answer in answers if isinstance(answer, Failure)), *conflicts),
+    )
+
+
+def find(name: str) -> Registered:
+    """Return the backend of that name or alias.
+
+    Raises:
+        UsageError: there is none, or it is installed but could not be loaded.
+    """
+    known = {each: one for one in installed().specs for each in one.names}
+    if name in known:
+        return known[name]
+    for failure in installed().failures:
+        if name in (failure.plugin, failure.distribution, *failure.names):
+            raise UsageError(f"backend '{name}' is installed but cannot be used: {failure}")
+    guess = did_you_mean(name.lower(), known)
+    raise UsageError(f"no backend '{name}'.{guess} Installed: {', '.join(sorted(known))}.")
+
+
+def load(registered: Registered) -> Backend:
+    """Import a backend's family, which may take seconds.
+
+    Raises:
+        PluginError: a third party's backend cannot be imported or is incomplete.
+    """
+    try:
+        with redirect_stdout(sys.stderr):
+            backend = registered.spec.load()
+        if not isinstance(backend, Backend):
+            raise PluginError(f"load() gave {type(backend).__name__}, expected a Backend instance")
+        describe_options(backend.Options)
+    except (Exception, SystemExit) as error:
+        if registered.distribution == OWN:
+            raise
+        raise PluginError(
+            f"{registered.distribution} {registered.version}: loading backend "
+            f"'{registered.spec.name}': {one_line(error)}; {repair(registered.distribution)}"
+        ) from error
+    return backend
+
+
+def _settle(offered: Sequence[Registered]) -> tuple[list[Registered], list[Failure]]:
+    """Give each name to one backend: built-ins win, of two strangers neither does."""
+    own = [one for one in offered if one.distribution == OWN]
+    beaten = {one: rival for one in offered if one not in own and (rival := _rival(one, own))}
+    strangers = [one for one in offered if one not in own and one not in beaten]
+    beaten |= {one: rival for one in strangers if (rival := _rival(one, strangers))}
+    kept = [one for one in offered if one not in beaten]
+    return kept, [_conflict(one, rival) for one, rival in beaten.items()]
+
+
+def _rival(one: Registered, others: Sequence[Registered]) -> Registered | None:
+    shares = (each for each in others if each is not one and set(each.names) & set(one.names))
+    return next(shares, None)
+
+
+def _conflict(one: Registered, rival: Registered) -> Failure:
+    shared = next(name for name in one.names if name in rival.names)
+    return Failure(
+        one.plugin,
+        one.distribution,
+        stage="names",
+        cause=f"'{shared}' of backend '{one.spec.name}' is also a name of backend "
+        f"'{rival.spec.name}' from {rival.distribution} {rival.version}",
+        fix=repair(one.distribution),
+        names=one.names,
+    )

@@ -1,0 +1,165 @@
+"""Stable Diffusion XL and 1.x: UNets that read text by cross-attention."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.models.attention_processor import Attention
+
+from attn import demo
+from attn.backends._diffusers import DiffusersBackend, DiffusersSession
+from attn.backends._tokens import decode
+from attn.errors import ModelError
+from attn.schema import Grid, Layer, Request, Segment, Token
+from attn.schema import Sequence as TokenSequence
+
+
+@dataclass(frozen=True)
+class UNetOptions:
+    """Options of the UNet families."""
+
+    guidance_rescale: float = field(
+        default=0.0,
+        metadata={
+            "help": "pull the guided picture's contrast back (0 to 1; 0.7 for zero-SNR models)"
+        },
+    )
+    clip_skip: int | None = field(
+        default=None, metadata={"help": "leave out this many last layers of the text encoders"}
+    )
+
+
+class UNetSession(DiffusersSession):
+    """A loaded SDXL or SD1.x pipeline."""
+
+    denoiser = "unet"
+    input_name = "sample"
+    default_steps = 30
+    multiple = 8
+
+    def layers(self, request: Request) -> tuple[Layer, ...]:
+        """Return self- and cross-attention modules in execution order: down, mid, up."""
+        modules = [
+            (path, module)
+            for path, module in self.model.named_modules()
+            if isinstance(module, Attention)
+        ]
+        modules.sort(key=lambda entry: _ORDER[entry[0].split(".")[0]])
+        return tuple(
+            self._layer(index, path, module, request)
+            for index, (path, module) in enumerate(modules)
+        )
+
+    def sequence(self, request: Request, branch: str) -> TokenSequence:
+        """Return the one segment `clip`, which both encoders of SDXL share."""
+        prompt = request.prompt if branch == "cond" else request.negative or ""
+        length = self.pipe.tokenizer.model_max_length
+        tokens, cut = decode(self.pipe.tokenizer, prompt, segment="clip", start=0, length=length)
+        self._compare_tokenizers(prompt, tokens)
+        return TokenSequence(
+            (Segment("clip", "text", 0, length),), tokens, {"clip": cut} if cut else {}
+        )
+
+    def _compare_tokenizers(self, prompt: str, tokens: Sequence[Token]) -> None:
+        """Warn where SDXL's second encoder reads other tokens at the same positions ("!!")."""
+        second = getattr(self.pipe, "tokenizer_2", None)
+        if second is None:
+            return
+        others, _ = decode(second, prompt, segment="clip", start=0, length=len(tokens))
+        for one, other in zip(tokens, others, strict=True):
+            if (one.start, one.stop) != (other.start, other.stop) and not (
+                one.padding and other.padding
+            ):
+                warning = (
+                    "the two text encoders split the prompt differently from position "
+                    f"{one.position} on ({one.text!r} and {other.text!r}); "
+                    "positions are labelled by the first"
+                )
+                if warning not in self.warnings:
+                    self.warnings.append(warning)
+                return
+
+    def _layer(self, index: int, path: str, module: Any, request: Request) -> Layer:
+        grid = _grid(
+            path, request, self.pipe.vae_scale_factor, len(self.model.config.block_out_channels)
+        )
+        image = Segment("image", "image", 0, grid[0] * grid[1], grid)
+        text = Segment("clip", "text", 0, self.pipe.tokenizer.model_max_length)
+        is_cross = path.endswith("attn2")
+        return Layer(
+            index=index,
+            tower="denoiser",
+            path=path,
+            kind="cross" if is_cross else "self",
+            num_heads=module.heads,
+            queries=(image,),
+            keys=(text if is_cross else image,),
+            head_dim=module.inner_dim // module.heads,
+        )
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "guidance_rescale": self.options.guidance_rescale,
+            "clip_skip": self.options.clip_skip,
+        }
+
+    def _skipped(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()
+
+
+class SDXLSession(UNetSession):
+    """A loaded SDXL pipeline."""
+
+    default_guidance = 5.0
+
+
+class SD15Session(UNetSession):
+    """A loaded SD1.x pipeline."""
+
+    default_guidance = 7.5
+
+
+class SDXLBackend(DiffusersBackend):
+    """Stable Diffusion XL."""
+
+    Options = UNetOptions
+    example_prompt = demo.EXAMPLE_PROMPT
+    family = "sdxl"
+    pipelines = (StableDiffusionXLPipeline,)
+    session = SDXLSession
+    extra: ClassVar = {"add_watermarker": False}
+
+
+class SD15Backend(DiffusersBackend):
+    """Stable Diffusion 1.x."""
+
+    Options = UNetOptions
+    example_prompt = demo.EXAMPLE_PROMPT
+    family = "sd15"
+    pipelines = (StableDiffusionPipeline,)
+    session = SD15Session
+    extra: ClassVar = {"requires_safety_checker": False}
+
+
+_ORDER = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
+_BLOCK = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.")
+
+
+def _grid(path: str, request: Request, factor: int, levels: int) -> Grid:
+    """Return (rows, columns) of the feature map that a module of the UNet sees.
+
+    Every level below the first halves the latent, rounding up.
+    """
+    match = _BLOCK.match(path)
+    if match is None:
+        raise ModelError(f"the UNet has attention outside its blocks: {path}")
+    place = int(match[2] or 0)
+    level = {"down": place, "mid": levels - 1, "up": levels - 1 - place}[match[1]]
+    rows, columns = (request.height or 0) // factor, (request.width or 0) // factor
+    for _ in range(level):
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    return rows, columns

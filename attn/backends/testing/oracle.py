@@ -1,0 +1,115 @@
+"""What every measure should be, from its definition, in float64 and with numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn.schema import Column, Layer, block_columns, block_names, part, positions
+from attn.schema import Sequence as TokenSequence
+
+if TYPE_CHECKING:
+    from attn.engine.attention import Attention
+
+HIDDEN_BELOW = -1e38
+"""A row whose every key is masked by less than this is spread evenly: the numbers are rounded away."""
+
+
+def exact_probs(attention: Attention, row: int) -> np.ndarray:
+    """Return the softmax of one batch row, (head, query, key) float64, from what the kernel was given.
+
+    Where the model computed its softmax in the open, that is what is returned.
+    """
+    if attention.given is not None:
+        return as_float64(attention.given[row])
+    query, key = (as_float64(tensor[row]) for tensor in attention.factors()[:2])
+    logits = attention.scale * query @ np.repeat(key, len(query) // len(key), axis=0).swapaxes(1, 2)
+    mask = np.zeros(logits.shape)
+    if attention.mask is not None:
+        mask += as_float64(attention.mask.expand(attention.shape)[row])
+    if attention.causal:
+        mask[..., np.triu(np.ones(logits.shape[1:], bool), 1)] = -np.inf
+    evened = (mask.max(-1, keepdims=True) < HIDDEN_BELOW) & np.isfinite(mask)
+    return softmax(np.where(evened, 0.0, logits + mask))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax over the last axis; a row of -inf is 0 throughout."""
+    peak = logits.max(-1, keepdims=True)
+    powers = np.exp(logits - np.where(np.isfinite(peak), peak, 0.0))
+    return powers / np.maximum(powers.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def measures(layer: Layer, probs: np.ndarray) -> dict[str, np.ndarray]:
+    """Return every measure of every block of a layer, by the tensors' names in a trace.
+
+    Args:
+        layer: its segments say which positions a block is.
+        probs: (head, query, key), full rows.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name in block_names(layer):
+        query, key = (positions(part(side, half)) for side, half in _sides(layer, name))
+        rows = probs[:, query]
+        block = rows[:, :, key]
+        found[f"{layer.index}/mass.{name}"] = block.mean(1)
+        found[f"{layer.index}/entropy.{name}"] = _entropy(rows).mean(1)
+        found[f"{layer.index}/map.{name}"] = block.mean(0)
+        found[f"{layer.index}/headmap.{name}"] = block
+        total = [rows[..., segment.start : segment.stop].sum(-1).mean(1) for segment in layer.keys]
+        found[f"{layer.index}/total.{name.split('.')[0]}"] = np.stack(total, 1)
+        if name == "image.text":
+            maps = block.mean(0)
+            text = maps.sum(1, keepdims=True)
+            share = np.divide(maps, text, out=np.zeros_like(maps), where=text > 0)
+            found[f"{layer.index}/share.{name}"] = share.mean(0)
+            found[f"{layer.index}/share_max.{name}"] = share.max(0)
+            found[f"{layer.index}/peak.{name}"] = maps.max(0)
+    return found
+
+
+def fold_columns(
+    probs: np.ndarray, layer: Layer, block: str, columns: Sequence[Column], sequence: TokenSequence
+) -> np.ndarray:
+    """Return the key columns that a trace keeps of a block: tokens one by one, the rest in one.
+
+    Args:
+        probs: (…, key), all keys of the block.
+        layer: whose block it is.
+        block: its name.
+        columns: `Kept.columns`.
+        sequence: of the branch; positions of text columns count in it.
+    """
+    keys = part(layer.keys, block.split(".")[1])
+    start: dict[str, int] = {}
+    for place, segment in enumerate(keys):
+        start[segment.name] = sum(before.length for before in keys[:place])
+    chosen = block_columns(layer, block, columns)
+    folded = []
+    for column in chosen:
+        segment = next(each for each in keys if each.name == column.segment)
+        origin = sequence.segment(segment.name).start if segment.kind == "text" else segment.start
+        alone = {each.position - origin for each in chosen if each.segment == segment.name and each.position is not None}
+        own = range(segment.length)
+        places = [place for place in own if place not in alone] if column.position is None else [column.position - origin]
+        folded.append(probs[..., [start[segment.name] + place for place in places]].sum(-1))
+    return np.stack(folded, -1)
+
+
+def as_float64(tensor: Any) -> np.ndarray:
+    """Return a torch tensor of any float dtype as float64."""
+    array: np.ndarray = tensor.detach().cpu().double().numpy()
+    return array
+
+
+def _entropy(rows: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(rows > 0, -rows * np.log(rows), 0.0)
+    return np.asarray(terms.sum(-1))
+
+
+def _sides(layer: Layer, block: str) -> tuple[tuple[Any, str], tuple[Any, str]]:
+    query, key = block.split(".")
+    return (layer.queries, query), (layer.keys, key)

@@ -1,0 +1,141 @@
+"""What a backend is: a declaration of how one model family loads, is laid out, and generates."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from attn.schema import Call, Layer, Request
+from attn.schema import Sequence as TokenSequence
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import nn
+
+OnCall = Callable[[Call], None]
+Device = str
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+Offload = Literal["none", "model"]
+
+
+@dataclass(frozen=True)
+class BackendSpec:
+    """What a plugin hands out: cheap to make; `load` does the heavy import.
+
+    Attributes:
+        name: what `--backend` takes; lower case, digits and dashes.
+        summary: one line for `attn backends`.
+        load: imports the family's module and returns its backend.
+        aliases: other names that `--backend` takes.
+    """
+
+    name: str
+    summary: str
+    load: Callable[[], Backend]
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one request generated: a picture per sample, or texts."""
+
+    images: tuple[Image, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the manifest says of the model.
+
+    Attributes:
+        source: what the user asked for.
+        identity: `{"sha256": …}` of the local files or `{"revision": …}` of a hub snapshot;
+            a function, because hashing gigabytes is done while the model generates.
+        dtype: dtype of the denoiser's weights.
+        parameters: number of the denoiser's parameters.
+    """
+
+    source: str
+    identity: Callable[[], dict[str, str]]
+    dtype: str
+    parameters: int
+
+
+class Session(ABC):
+    """A loaded model. All methods but `generate` work without weights."""
+
+    info: ModelInfo
+    warnings: list[str]
+
+    @abstractmethod
+    def complete(self, request: Request) -> Request:
+        """Return the request with every None replaced by the model's default.
+
+        Raises:
+            RequestError: the model cannot do what is asked (size, scheduler, …).
+        """
+
+    @abstractmethod
+    def branches(self, request: Request) -> tuple[str, ...]:
+        """Return the guidance rows that a completed request runs, `cond` first."""
+
+    @abstractmethod
+    def towers(self) -> Mapping[str, nn.Module]:
+        """Return the modules whose attention can be captured, by tower name, denoiser first."""
+
+    @abstractmethod
+    def layers(self, request: Request) -> tuple[Layer, ...]:
+        """Return every attention module, in execution order, laid out for the request's size."""
+
+    @abstractmethod
+    def sequence(self, request: Request, branch: str) -> TokenSequence:
+        """Return segments and tokens that the model reads for one branch of the request."""
+
+    @abstractmethod
+    def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+        """Run the requests as one batch and return their outputs in order.
+
+        The requests differ in prompt and seed only. Before every forward of a tower `on_call` is
+        told what runs; sample `s` of its rows is image `s % images` of request `s // images`.
+        With `on_call=None` the very same generation runs unobserved.
+        """
+
+    def check(self) -> None:  # noqa: B027 - most models can be captured
+        """Refuse a model whose attention cannot be captured exactly, before time is spent.
+
+        Raises:
+            CaptureError: with the call that undoes the obstacle.
+        """
+
+
+class Backend(ABC):
+    """One model family."""
+
+    Options: ClassVar[type[Any]]
+    """Frozen dataclass with the family's own options; every field has a default and
+    `metadata={"help": …}`."""
+
+    example_prompt: ClassVar[str]
+    """The prompt that is used with the built-in demo model when none is given."""
+
+    @abstractmethod
+    def open(
+        self,
+        source: str | Path | object,
+        options: Any,
+        *,
+        device: Device = "auto",
+        dtype: DType = "auto",
+        offload: Offload = "none",
+        weights: bool = True,
+    ) -> Session:
+        """Load a model: a folder, a hub id, `demo`, or an object that the family accepts.
+
+        With `weights=False` only configuration and tokenizers are read, enough to plan a capture.
+
+        Raises:
+            ModelError: not found, not of this family, or weights missing or unexpected.
+        """

@@ -1,0 +1,52 @@
+"""The command line. One file per command; importing this package or a command is cheap."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from attn.cli._errors import Commands
+
+
+def main() -> None:
+    """Run the command `attn`."""
+    build()()
+
+
+def build() -> typer.Typer:
+    """Return the application with all its commands."""
+    from attn.cli.backends import backends
+    from attn.cli.capture import capture
+
+    app = typer.Typer(
+        cls=Commands,
+        rich_markup_mode=None,  # importing rich would double the time of --help
+        pretty_exceptions_enable=False,  # a bug shows Python's own traceback
+        add_completion=False,
+        no_args_is_help=True,
+    )
+    app.callback()(_globals)
+    # the order of `attn --help`
+    for command in (capture, backends):
+        app.command()(command)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from attn import __version__
+
+        typer.echo(f"attn {__version__}")
+        raise typer.Exit
+
+
+def _globals(
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """See what a diffusion model attends to."""

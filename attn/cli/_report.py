@@ -1,0 +1,69 @@
+"""Show what a verb tells: on stderr, live on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from attn.verbs.inputs import format_bytes
+from attn.verbs.report import Report
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+LINE_SECONDS = 5.0
+"""Without a terminal, progress is one line at most this often."""
+
+
+class ShownReport(Report):
+    """Prints notes and warnings at once; shows steps, seconds per step and bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = 0.0
+        self._last = 0.0
+        self._bar: tuple[Progress, TaskID] | None = None
+
+    def note(self, text: str) -> None:
+        """Print a fact."""
+        typer.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Print a warning, once."""
+        if text not in self.warnings:
+            typer.echo(f"Warning: {text}", err=True)
+        super().warn(text)
+
+    def progress(self, done: int, total: int, written: int) -> None:
+        """Show how far the job is."""
+        now = time.monotonic()
+        self._began = self._began or now
+        pace = f"{(now - self._began) / (done - 1):.2f} s/step" if done > 1 else "…"
+        text = f"step {done}/{total} · {pace} · {format_bytes(written)}"
+        if sys.stderr.isatty():
+            self._show(text, done, total)
+        elif done in (1, total) or now - self._last >= LINE_SECONDS:
+            self._last = now
+            typer.echo(text, err=True)
+
+    def close(self) -> None:
+        """End the live line."""
+        if self._bar is not None:
+            self._bar[0].stop()
+            self._bar = None
+
+    def _show(self, text: str, done: int, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        if self._bar is None:
+            bar = Progress(
+                BarColumn(), TextColumn("{task.description}"), console=Console(stderr=True)
+            )
+            self._bar = (bar, bar.add_task(text, total=total))
+            bar.start()
+        progress, task = self._bar
+        progress.update(task, completed=done, description=text)

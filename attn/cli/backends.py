@@ -1,0 +1,100 @@
+"""`attn backends`: what is installed, from where, its options, and what could not be loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from attn.backends.manager import Installed, Registered
+    from attn.options import Option
+
+
+def backends(
+    name: Annotated[str | None, typer.Argument(help="Show this one and its options.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the installed backends, or one of them with its options."""
+    from attn.backends.manager import find, installed
+
+    found = installed()
+    if name is None:
+        facts = [_facts(one) for one in found.specs]
+        lines = _list(found)
+    else:
+        one = find(name)
+        options = _options(one)
+        facts = [_facts(one) | {"options": [option._asdict() for option in options]}]
+        lines = _details(one, options)
+    typer.echo(_json(facts, found) if as_json else "\n".join(lines))
+
+
+def _options(one: Registered) -> list[Option]:
+    from attn.backends.manager import load
+    from attn.options import describe_options
+
+    typer.echo(f"importing {one.spec.name} ...", err=True)  # torch and friends take seconds
+    return describe_options(load(one).Options)
+
+
+def _facts(one: Registered) -> dict[str, Any]:
+    return {
+        "name": one.spec.name,
+        "aliases": one.spec.aliases,
+        "summary": one.spec.summary,
+        "distribution": one.distribution,
+        "version": one.version,
+    }
+
+
+def _json(facts: list[dict[str, Any]], found: Installed) -> str:
+    answer = {
+        "command": "backends",
+        "status": "done",
+        "path": None,
+        "warnings": [str(failure) for failure in found.failures],
+        "backends": facts,
+        "failures": [asdict(failure) for failure in found.failures],
+    }
+    return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def _list(found: Installed) -> list[str]:
+    rows = [
+        (one.spec.name, ", ".join(one.spec.aliases), one.spec.summary, _source(one))
+        for one in found.specs
+    ]
+    lines = _aligned([("BACKEND", "ALIASES", "SUMMARY", "FROM"), *rows])
+    if found.failures:
+        lines += ["", "not usable:", *(f"  {failure}" for failure in found.failures)]
+    return lines
+
+
+def _details(one: Registered, options: Sequence[Option]) -> list[str]:
+    facts = [
+        ("backend", one.spec.name),
+        ("aliases", ", ".join(one.spec.aliases) or "none"),
+        ("summary", one.spec.summary),
+        ("from", _source(one)),
+    ]
+    if not options:
+        return _aligned([*facts, ("options", "none")])
+    table = _aligned([("OPTION", "TYPE", "DEFAULT", "MEANING"), *options])
+    return [*_aligned(facts), "", *table, "", "Set one with --set OPTION=VALUE."]
+
+
+def _source(one: Registered) -> str:
+    return f"{one.distribution} {one.version}"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return rows as lines, each column as wide as its widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

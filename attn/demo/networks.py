@@ -1,0 +1,138 @@
+"""Toy networks with the structure of the published ones.
+
+Heads, layers and widths differ wherever the libraries allow it, so that two swapped axes cannot go
+unnoticed. Head sizes are multiples of 8, which fused kernels ask for. CLIP-L and CLIP-G differ in
+width, because loaders of single files tell them apart by it; T5 is at least as wide as both
+together, because SD3 pads their joined states to the width of T5.
+"""
+# diffusers imports its classes lazily: mypy sees untyped placeholders of them.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTokenizer, T5Config, T5Tokenizer
+
+from attn.demo.tokenizers import CLIP_LENGTH
+
+LATENT_SIZE = 32  # 256 x 256 pixels
+CLIP_L_WIDTH = 32
+CLIP_G_WIDTH = 48
+T5_WIDTH = 96
+TIME_WIDTH = 8
+NUM_TIME_IDS = 6  # SDXL: original size, crop corner, target size
+
+
+def sd15_unet() -> UNet2DConditionModel:
+    """11 cross-attention layers of 4 heads on grids /1, /2, /4; head sizes 8, 16, 24."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIZE,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(32, 64, 96),
+        attention_head_dim=4,  # the number of heads: a misnomer that the published configs share
+        cross_attention_dim=CLIP_L_WIDTH,
+        norm_num_groups=8,
+    )
+
+
+def sdxl_unet() -> UNet2DConditionModel:
+    """17 cross-attention layers: 2 heads of 16 on grid /2, 3 heads of 24 on grid /4."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIZE,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(16, 32, 72),
+        attention_head_dim=(1, 2, 3),
+        transformer_layers_per_block=(1, 1, 2),
+        use_linear_projection=True,
+        cross_attention_dim=CLIP_L_WIDTH + CLIP_G_WIDTH,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=TIME_WIDTH,
+        projection_class_embeddings_input_dim=NUM_TIME_IDS * TIME_WIDTH + CLIP_G_WIDTH,
+        norm_num_groups=8,
+    )
+
+
+def sd35_transformer(dual_layers: tuple[int, ...]) -> SD3Transformer2DModel:
+    """5 joint layers of 3 heads of 16; two latent pixels per token and side."""
+    return SD3Transformer2DModel(
+        sample_size=LATENT_SIZE,
+        in_channels=16,
+        out_channels=16,
+        num_layers=5,
+        num_attention_heads=3,
+        attention_head_dim=16,
+        caption_projection_dim=48,
+        joint_attention_dim=T5_WIDTH,
+        pooled_projection_dim=CLIP_L_WIDTH + CLIP_G_WIDTH,
+        pos_embed_max_size=40,
+        dual_attention_layers=dual_layers,
+        qk_norm="rms_norm",
+    )
+
+
+def vae(
+    *,
+    scaling_factor: float,
+    shift_factor: float | None = None,
+    latent_channels: int = 4,
+    quant_conv: bool = True,
+) -> AutoencoderKL:
+    """Four levels, so that a latent pixel is 8 x 8 pixels."""
+    channels = (8, 16, 16, 24)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        latent_channels=latent_channels,
+        norm_num_groups=8,
+        sample_size=LATENT_SIZE * 8,
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+        use_quant_conv=quant_conv,
+        use_post_quant_conv=quant_conv,
+    )
+
+
+def clip_l_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """3 layers of 2 heads of 16."""
+    return _clip(tokenizer, width=CLIP_L_WIDTH, heads=2, layers=3, activation="quick_gelu")
+
+
+def clip_g_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """4 layers of 3 heads of 16."""
+    return _clip(tokenizer, width=CLIP_G_WIDTH, heads=3, layers=4, activation="gelu")
+
+
+def _clip(
+    tokenizer: CLIPTokenizer, *, width: int, heads: int, layers: int, activation: str
+) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=width * 4,
+        projection_dim=width,
+        num_attention_heads=heads,
+        num_hidden_layers=layers,
+        max_position_embeddings=CLIP_LENGTH,
+        hidden_act=activation,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def t5_config(tokenizer: T5Tokenizer) -> T5Config:
+    """2 layers of 6 heads of 8: unlike in CLIP, heads need not fill the width."""
+    return T5Config(
+        vocab_size=len(tokenizer),
+        d_model=T5_WIDTH,
+        d_kv=8,
+        d_ff=128,
+        num_layers=2,
+        num_heads=6,
+        feed_forward_proj="gated-gelu",
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )

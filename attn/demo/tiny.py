@@ -1,0 +1,152 @@
+"""Tiny pipelines with random weights, saved as real diffusers folders.
+
+They have the structure of the published models (block types, encoders, schedulers, a VAE that
+shrinks by 8) at toy size.
+"""
+# diffusers imports its classes lazily: mypy sees untyped placeholders of them.
+# mypy: disable-error-code="attr-defined, no-untyped-call, return-value"
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import (
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+)
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+from transformers.utils import logging
+
+from attn.demo import networks
+from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
+
+# Fresh weights attend almost uniformly. With these gains, by end of the parameter's name, tokens
+# differ from each other and logits have a standard deviation of 1 to 3.
+GAINS: dict[str, float] = {
+    "token_embedding.weight": 50.0,
+    "position_embedding.weight": 20.0,
+    "to_q.weight": 3.0,
+    "to_k.weight": 3.0,
+    "norm_q.weight": 1.6,
+    "norm_k.weight": 1.6,
+    "norm_added_q.weight": 1.6,
+    "norm_added_k.weight": 1.6,
+}
+
+
+def save(name: str, folder: Path, *, seed: int) -> None:
+    """Save the pipeline `name` to `folder`; the same seed gives the same bytes.
+
+    Args:
+        name: one of `attn.demo.NAMES`.
+        folder: destination, created if missing.
+        seed: of the weights; the caller's random state stays as it was.
+    """
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, leaves GPUs alone
+        pipeline = _PIPELINES[name]()
+        for component in pipeline.components.values():
+            if isinstance(component, torch.nn.Module):
+                _amplify(component)
+                component.eval()
+    with _without_progress_bars():
+        pipeline.save_pretrained(folder)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Silence transformers, which shows a bar even for writing a few kilobytes."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _amplify(model: torch.nn.Module) -> None:
+    """Multiply the parameters named in `GAINS`, in place."""
+    for name, parameter in model.named_parameters():
+        for ending, gain in GAINS.items():
+            if name.endswith(ending):
+                parameter.mul_(gain)
+
+
+def _sd15() -> DiffusionPipeline:
+    """Stable Diffusion 1.5: UNet with one text encoder, pseudo numerical scheduler."""
+    tokenizer = clip_tokenizer()
+    return StableDiffusionPipeline(
+        vae=networks.vae(scaling_factor=0.18215),
+        text_encoder=CLIPTextModel(networks.clip_l_config(tokenizer)),
+        tokenizer=tokenizer,
+        unet=networks.sd15_unet(),
+        scheduler=PNDMScheduler(**_BETAS, skip_prk_steps=True),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _sdxl() -> DiffusionPipeline:
+    """Stable Diffusion XL: UNet with two text encoders and size conditioning."""
+    tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer(pad="!")
+    pipeline = StableDiffusionXLPipeline(
+        vae=networks.vae(scaling_factor=0.13025),
+        text_encoder=CLIPTextModel(networks.clip_l_config(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(networks.clip_g_config(tokenizer_2)),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer_2,
+        unet=networks.sdxl_unet(),
+        scheduler=EulerDiscreteScheduler(**_BETAS, timestep_spacing="leading"),
+        add_watermarker=False,
+    )
+    # The pipeline forgets this itself: reloaded where invisible-watermark is installed, it would
+    # change the pixels.
+    pipeline.register_to_config(add_watermarker=False)
+    return pipeline
+
+
+def _sd35(*, dual_layers: tuple[int, ...]) -> DiffusionPipeline:
+    """Stable Diffusion 3.5: joint attention, three text encoders.
+
+    Args:
+        dual_layers: blocks with a second, image-only attention, as Medium has in its first half.
+    """
+    tokenizer, tokenizer_2, tokenizer_3 = clip_tokenizer(), clip_tokenizer(pad="!"), t5_tokenizer()
+    return StableDiffusion3Pipeline(
+        transformer=networks.sd35_transformer(dual_layers),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=networks.vae(
+            scaling_factor=1.5305, shift_factor=0.0609, latent_channels=16, quant_conv=False
+        ),
+        text_encoder=CLIPTextModelWithProjection(networks.clip_l_config(tokenizer)),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModelWithProjection(networks.clip_g_config(tokenizer_2)),
+        tokenizer_2=tokenizer_2,
+        text_encoder_3=T5EncoderModel(networks.t5_config(tokenizer_3)),
+        tokenizer_3=tokenizer_3,
+    )
+
+
+_BETAS: dict[str, float | str] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+_PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
+    "sd15": _sd15,
+    "sdxl": _sdxl,
+    "sd35": partial(_sd35, dual_layers=()),
+    "sd35:medium": partial(_sd35, dual_layers=(0, 1)),
+}

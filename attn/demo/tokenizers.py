@@ -1,0 +1,103 @@
+"""Small CLIP and T5 tokenizers that know one word list, in the libraries' own file formats."""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from functools import cache
+from itertools import pairwise
+
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import CLIPTokenizer, T5Tokenizer
+
+CLIP_LENGTH = 77
+T5_LENGTH = 512
+
+# Log-probabilities of Unigram pieces: a whole word beats a word inside a word beats characters.
+WORD_SCORE = -3.0
+BLANK_SCORE = -5.0
+INNER_SCORE = -6.0
+CHARACTER_SCORE = -12.0
+
+_WORD_LIST = """
+a an the of in on at with and or by for from to into over under near behind beside between is are
+above below left right front top bottom middle background foreground shape shapes two three four
+circle square triangle star cross ring diamond heart hexagon line stripe dot
+red green blue yellow orange purple pink cyan black white gray brown gold silver bright dark
+photo photograph picture image painting drawing sketch illustration portrait landscape closeup
+oil watercolor pencil digital anime realistic cinematic detailed beautiful style art
+high low quality blurry bad ugly deformed text watermark
+cat dog bird horse fish frog tiger lion elephant giraffe rabbit monkey bear fox wolf owl parrot
+man woman boy girl child people person king queen knight wizard astronaut robot
+small big large tiny huge old young new rusty wooden metal glass stone fluffy furry shiny
+sitting standing running walking flying jumping sleeping eating holding riding wearing playing
+house barn castle tower bridge street city town village forest mountain river lake sea ocean beach
+desert garden park field sky cloud sun moon snow rain tree grass leaf flower rose
+car bicycle bike truck bus train boat ship plane rocket chair table bed sofa lamp window door book
+cup plate bowl bottle vase clock umbrella hat shirt shoes sign ball
+apple banana pizza cake bread cheese coffee tea hello world reads that one
+"""
+WORDS: tuple[str, ...] = tuple(dict.fromkeys(_WORD_LIST.split()))
+
+
+def clip_tokenizer(*, pad: str = "<|endoftext|>") -> CLIPTokenizer:
+    """Build a CLIP tokenizer of 77 positions in which each of `WORDS` is one token.
+
+    Args:
+        pad: padding token; SDXL's and SD3's second tokenizer pad with "!", id 0.
+    """
+    ids, merges = _clip_vocabulary()
+    return CLIPTokenizer(
+        vocab=ids,
+        merges=merges,  # type: ignore[arg-type]  # annotated as strings, taken as pairs
+        pad_token=pad,
+        model_max_length=CLIP_LENGTH,
+    )
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """Build a T5 tokenizer in which each of `WORDS` is one piece and other ASCII is spelled out.
+
+    Case counts, as in the real T5; characters outside ASCII become the unknown token.
+    """
+    pieces = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, "▁": BLANK_SCORE}
+    pieces |= {"▁" + word: WORD_SCORE for word in WORDS}
+    pieces |= {word: INNER_SCORE for word in WORDS if len(word) > 1}
+    characters = string.ascii_letters + string.digits + string.punctuation
+    pieces |= dict.fromkeys(characters, CHARACTER_SCORE)
+    return T5Tokenizer(vocab=list(pieces.items()), extra_ids=0, model_max_length=T5_LENGTH)
+
+
+@cache
+def _clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Number the tokens as CLIP does: "!" is id 0, bytes, bytes ending a word, merges, bos, eos."""
+    merges = _learn_merges([[*word[:-1], word[-1] + "</w>"] for word in WORDS])
+    alphabet = sorted(ByteLevel.alphabet(), key=lambda character: (character != "!", character))
+    tokens = [*alphabet, *(character + "</w>" for character in alphabet)]
+    tokens += [left + right for left, right in merges]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    return {token: index for index, token in enumerate(dict.fromkeys(tokens))}, merges
+
+
+def _learn_merges(sequences: list[list[str]]) -> list[tuple[str, str]]:
+    """Merge the most frequent pair, ties in alphabetical order, until each sequence is one token.
+
+    `tokenizers.trainers.BpeTrainer` breaks ties differently from process to process.
+    """
+    merges: list[tuple[str, str]] = []
+    while counts := Counter(pair for sequence in sequences for pair in pairwise(sequence)):
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges.append(best)
+        sequences = [_merge(sequence, best) for sequence in sequences if len(sequence) > 1]
+    return merges
+
+
+def _merge(sequence: list[str], pair: tuple[str, str]) -> list[str]:
+    """Join every occurrence of `pair` in `sequence`, from the left."""
+    merged: list[str] = []
+    for symbol in sequence:
+        if merged and (merged[-1], symbol) == pair:
+            merged[-1] += symbol
+        else:
+            merged.append(symbol)
+    return merged

@@ -1,0 +1,154 @@
+"""The exact probabilities of one attention kernel call, any block at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Index = slice | Tensor
+"""Positions along one axis: a slice where they are contiguous, else a vector of integers."""
+
+UNIFORM_BELOW = -1e38
+"""A row's log-sum-exp under this means that every key was masked with the dtype's lowest number.
+
+Adding that number rounds every logit away, so the kernel spreads such a row evenly over all keys.
+"""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One call of an attention kernel, as the model made it.
+
+    Attributes:
+        query: (batch, head, query, channel), after everything the model does to it.
+        key: (batch, key head, key, channel); fewer heads than `query` with grouped queries.
+        lse: (batch, head, query) float32, natural log of the sum of exp(logits) over all keys.
+        mask: additive, broadcastable to (batch, head, query, key), or None.
+        scale: factor on query · key.
+        causal: keys after the query are hidden.
+        given: (batch, head, query, key), the probabilities themselves where the model computed
+            its softmax in the open; then `query`, `key` and `lse` are None.
+        kernel: name of the operator that ran.
+    """
+
+    query: Tensor | None
+    key: Tensor | None
+    lse: Tensor | None
+    mask: Tensor | None
+    scale: float
+    causal: bool
+    given: Tensor | None
+    kernel: str
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(batch, heads, queries, keys)."""
+        if self.given is not None:
+            batch, heads, queries, keys = self.given.shape
+            return batch, heads, queries, keys
+        query, key, _ = self.factors()
+        return query.shape[0], query.shape[1], query.shape[2], key.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors live."""
+        return self.given.device if self.given is not None else self.factors()[0].device
+
+    def factors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and log-sum-exp.
+
+        Raises:
+            ValueError: the model computed its softmax in the open, so there are none.
+        """
+        if self.query is None or self.key is None or self.lse is None:
+            raise ValueError(f"{self.kernel} has no query, key and log-sum-exp to hand out")
+        return self.query, self.key, self.lse
+
+    def probs(
+        self, row: int, heads: slice, queries: Index, keys: Index, out: Tensor | None = None
+    ) -> Tensor:
+        """Compute a block of the attention matrix of one batch row, exactly, in float32.
+
+        probs = exp(scale · query · keyᵀ + mask - lse), so a block costs only its own size.
+
+        Args:
+            row: which row of the batch.
+            heads: which heads.
+            queries: which query positions.
+            keys: which key positions.
+            out: float32 (heads, queries, keys) to write into.
+
+        Returns:
+            (heads, queries, keys); a row over all keys sums to 1, or to 0 if every key is hidden.
+        """
+        if self.given is not None:
+            return self.given[row, heads][:, queries][:, :, keys].float()
+        _, key, lse = self.factors()
+        norm = lse[row, heads][:, queries].unsqueeze(-1)
+        probs = self._logits(row, heads, queries, keys, minus=norm, out=out).exp_()
+        if self.mask is not None:
+            probs /= torch.where(norm < UNIFORM_BELOW, key.shape[2], 1.0)
+        return probs
+
+    def log_sum_exp(self, slab: int = 256) -> Tensor:
+        """Compute every row's log-sum-exp from query and key, a slab of queries at a time.
+
+        For kernels whose own cannot be had or trusted; costs two to three times the attention.
+
+        Returns:
+            (batch, head, query) float32.
+        """
+        batch, heads, queries, keys = self.shape
+        lse = torch.empty(batch, heads, queries, device=self.device)
+        for row in range(batch):
+            for start in range(0, queries, slab):
+                rows = slice(start, min(start + slab, queries))
+                for head in range(heads):
+                    one = slice(head, head + 1)
+                    logits = self._logits(
+                        row, one, rows, slice(0, keys), torch.zeros(1, 1, 1).to(lse)
+                    )
+                    lse[row, head, rows] = logits.logsumexp(-1)[0]
+        return lse.masked_fill_(lse.isneginf(), 0.0)
+
+    def row_mask(self, row: int) -> Tensor | None:
+        """Return one row's additive mask, (head, query, key), with size 1 where it repeats."""
+        if self.mask is None:
+            return None
+        mask = self.mask.reshape((1,) * (4 - self.mask.ndim) + tuple(self.mask.shape))
+        mask = mask[row if mask.shape[0] > 1 else 0]
+        repeats = [
+            stride == 0 and size > 1 for stride, size in zip(mask.stride(), mask.shape, strict=True)
+        ]
+        return mask[tuple(slice(0, 1) if repeat else slice(None) for repeat in repeats)]
+
+    def _logits(
+        self,
+        row: int,
+        heads: slice,
+        queries: Index,
+        keys: Index,
+        minus: Tensor,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        query, key, _ = self.factors()
+        left = query[row, heads][:, queries].float()
+        ratio = query.shape[1] // key.shape[1]
+        if ratio > 1:
+            own = torch.arange(heads.start, heads.stop, device=key.device) // ratio
+            right = key[row, own][:, keys].float()
+        else:
+            right = key[row, heads][:, keys].float()
+        logits = torch.baddbmm(-minus, left, right.mT, alpha=self.scale, out=out)
+        if self.mask is not None:
+            logits += self.mask.expand(self.shape)[row, heads][:, queries][:, :, keys]
+        if self.causal:
+            logits.masked_fill_(self._hidden(queries, keys), -torch.inf)
+        return logits
+
+    def _hidden(self, queries: Index, keys: Index) -> Tensor:
+        _, _, num_queries, num_keys = self.shape
+        query = torch.arange(num_queries, device=self.device)[queries]
+        return torch.arange(num_keys, device=self.device)[keys] > query.unsqueeze(-1)

@@ -1,0 +1,206 @@
+"""See the attention kernels that really run, and get their log-sum-exp.
+
+The operators are internal to torch and change between releases: arguments are bound by the names
+in the operator's own schema, and what a kernel hands out is checked before it is believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from attn.engine.attention import UNIFORM_BELOW, Attention
+from attn.errors import CaptureError
+
+_aten = torch.ops.aten
+
+
+def _operators(*names: str) -> frozenset[OpOverload]:
+    return frozenset(getattr(_aten, name).default for name in names if hasattr(_aten, name))
+
+
+FUSED = _operators(
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_flash_attention",
+    "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention",
+    "_scaled_dot_product_fused_attention_overrideable",
+)
+SOFTMAX = _operators("_softmax", "_safe_softmax")
+COMPOSITE = _operators("scaled_dot_product_attention")
+"""Reached undecomposed by inference tensors; its parts are what we need to see."""
+
+LSE_TOLERANCE = 1e-3
+"""Largest believable difference of a kernel's log-sum-exp from our own, absolute."""
+
+Report = dict[str, Any]
+
+
+class KernelMode(TorchDispatchMode):
+    """Hand every attention kernel that runs under this mode to `see`, and change nothing.
+
+    `report` has one entry for each kind of call: which kernel, whether its output was compared
+    with the plain call (`output`), and whose log-sum-exp is used (`lse`).
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, see: Callable[[Attention], None]) -> None:
+        super().__init__()
+        self._see = see
+        self.report: dict[tuple[Any, ...], Report] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in FUSED:
+            return self._fused(func, args, kwargs)
+        if func in COMPOSITE:
+            with self:
+                return func.decompose(*args, **kwargs)
+        if isinstance(func, torch._ops.HigherOrderOperator):
+            raise CaptureError(
+                f"{func.name()} runs in place of an attention kernel and hides its numbers; "
+                "use the model's default attention (torch's scaled_dot_product_attention)"
+            )
+        result = func(*args, **kwargs)
+        if func in SOFTMAX and args[1] in (-1, result.ndim - 1):
+            self._see(_explicit(func, result))
+        return result
+
+    def _fused(self, func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        plain = _bind(func, args, kwargs)
+        if plain.get("dropout_p"):
+            raise CaptureError("attention dropout is active; call .eval() on the model first")
+        used = plain | ({"compute_log_sumexp": True} if "compute_log_sumexp" in plain else {})
+        result = _run(func, used)
+        seen = _attention(func, used, result)
+        kind = (
+            func,
+            seen.device.type,
+            plain["query"].dtype,
+            plain["query"].shape,
+            plain["key"].shape,
+        )
+        if kind not in self.report:
+            self.report[kind] = _check(func, plain, result, seen)
+        if self.report[kind]["output"] == "differs with log-sum-exp":
+            result = _run(func, plain)
+        if self.report[kind]["lse"] == "recomputed":
+            seen = _replace_lse(seen)
+        self._see(seen)
+        return result
+
+
+def _bind(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Name every argument of an operator call, defaults included."""
+    schema = func._schema.arguments
+    bound = {argument.name: argument.default_value for argument in schema}
+    bound.update(zip((argument.name for argument in schema), args, strict=False))
+    bound.update(kwargs)
+    return bound
+
+
+def _run(func: OpOverload, bound: Mapping[str, Any]) -> Any:
+    schema = func._schema.arguments
+    positional = [bound[argument.name] for argument in schema if not argument.kwarg_only]
+    return func(*positional, **{arg.name: bound[arg.name] for arg in schema if arg.kwarg_only})
+
+
+def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tensor]) -> Attention:
+    query = bound["query"]
+    scale = bound["scale"]
+    # efficient attention pads the row axis, cuDNN adds a last axis of one
+    lse = result[1].reshape(query.shape[0], query.shape[1], -1)[..., : query.shape[2]]
+    return Attention(
+        query=query,
+        key=bound["key"],
+        lse=lse,
+        mask=bound.get("attn_mask", bound.get("attn_bias")),
+        scale=query.shape[-1] ** -0.5 if scale is None else scale,
+        causal=bool(bound["is_causal"]),
+        given=None,
+        kernel=func._schema.name,
+    )
+
+
+def _explicit(func: OpOverload, probs: Tensor) -> Attention:
+    given = probs.reshape((1,) * (4 - probs.ndim) + tuple(probs.shape))
+    return Attention(None, None, None, None, 1.0, False, given, func._schema.name)
+
+
+def _check(
+    func: OpOverload, plain: Mapping[str, Any], result: Sequence[Tensor], seen: Attention
+) -> Report:
+    """Compare one call with the plain kernel, and its log-sum-exp with our own on a few rows."""
+    same = _same_bits(_run(func, plain)[0], result[0])
+    asked = "compute_log_sumexp" in plain and not plain["compute_log_sumexp"]
+    believed = same and _believable(seen)
+    return {
+        "kernel": func._schema.name,
+        "device": seen.device.type,
+        "dtype": str(plain["query"].dtype).removeprefix("torch."),
+        "query": list(plain["query"].shape),
+        "key": list(plain["key"].shape),
+        "output": "identical"
+        if same
+        else "differs with log-sum-exp"
+        if asked
+        else "not repeatable",
+        "lse": "kernel" if believed else "recomputed",
+    }
+
+
+def _same_bits(left: Tensor, right: Tensor) -> bool:
+    return torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8))
+
+
+def _believable(seen: Attention) -> bool:
+    query, _, lse = seen.factors()
+    some = sorted({0, query.shape[2] // 2, query.shape[2] - 1})
+    own = _slab(seen, some).log_sum_exp()
+    theirs = lse[:1, :, some]
+    finite = own > UNIFORM_BELOW
+    return bool(
+        ((own - theirs).abs()[finite] <= LSE_TOLERANCE * own.abs()[finite].clamp(min=1)).all()
+    )
+
+
+def _slab(seen: Attention, queries: list[int]) -> Attention:
+    """Keep the first batch row and some queries; a causal mask becomes an additive one."""
+    query, key, lse = seen.factors()
+    mask = seen.mask
+    if mask is not None:
+        mask = mask.expand(seen.shape)[:1, :, queries]
+    if seen.causal:
+        hidden = torch.zeros(1, 1, len(queries), key.shape[2], device=query.device)
+        for place, position in enumerate(queries):
+            hidden[..., place, position + 1 :] = -torch.inf
+        mask = hidden if mask is None else mask + hidden
+    return Attention(
+        query[:1, :, queries],
+        key[:1],
+        lse[:1, :, queries],
+        mask,
+        seen.scale,
+        False,
+        None,
+        seen.kernel,
+    )
+
+
+def _replace_lse(seen: Attention) -> Attention:
+    query, key, _ = seen.factors()
+    return Attention(
+        query, key, seen.log_sum_exp(), seen.mask, seen.scale, seen.causal, None, seen.kernel
+    )

@@ -1,0 +1,225 @@
+"""Reduce one layer's attention to what is kept, the moment it exists, in float32.
+
+No tensor here is larger than `CHUNK` numbers, whatever the size of the attention matrix, except
+the kept maps themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attn.engine.attention import Attention, Index
+from attn.engine.plan import BlockPlan, LayerPlan
+from attn.schema import part
+
+CHUNK = 2**22
+"""Largest number of probabilities that are held at once (16 MB)."""
+
+Measures = dict[str, Tensor]
+
+
+class Scratch:
+    """One reused buffer per device, so that capture does not ask for new memory at every layer."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[torch.device, Tensor] = {}
+
+    def take(self, device: torch.device, *shape: int) -> Tensor:
+        """Return an uninitialised float32 tensor, valid until the next call."""
+        size = torch.Size(shape).numel()
+        buffer = self._buffers.get(device)
+        if buffer is None or buffer.numel() < size:
+            buffer = self._buffers[device] = torch.empty(size, device=device)
+        return buffer[:size].view(shape)
+
+
+@dataclass
+class Folded:
+    """Sums of one block over its query rows (`mass`, `entropy`) and over heads (`map`)."""
+
+    mass: Tensor
+    entropy: Tensor | None
+    map: Tensor | None
+    headmap: Tensor | None
+
+
+def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -> Measures:
+    """Compute everything that is kept of one batch row of one layer.
+
+    Args:
+        plan: what is kept.
+        attention: the layer's kernel call.
+        row: which row of the batch.
+        scratch: reused memory.
+
+    Returns:
+        Tensors by name (`7/mass.image.text`), shapes as in `plan.shapes()`.
+    """
+    index = plan.layer.index
+    kept: Measures = {}
+    masses: dict[str, Tensor] = {}
+    for block in plan.blocks:
+        folded = _fold(block, attention, row, scratch)
+        masses[block.name] = folded.mass
+        kept |= {f"{index}/{name}.{block.name}": value for name, value in _finish(block, folded)}
+        if "entropy" in block.measures and folded.entropy is None:
+            kept[f"{index}/entropy.{block.name}"] = _row_entropy(block, attention, row, scratch)
+    for query in plan.query_parts:
+        kept[f"{index}/total.{query}"] = _total(plan, query, masses, attention, row, scratch)
+    if plan.factors:
+        kept |= {f"{index}/{name}": value for name, value in _factors(attention, row)}
+    return kept
+
+
+def _fold(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> Folded:
+    """Pass once over the block's probabilities."""
+    heads, queries, keys = attention.shape[1], len(block.queries), len(block.keys)
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(shape, device=attention.device)
+
+    measures = block.measures
+    wants_map = bool(measures & {"map", "share", "peak"})
+    folded = Folded(
+        mass=zeros(heads, keys),
+        entropy=zeros(heads) if "entropy" in measures and block.whole_rows else None,
+        map=zeros(queries, keys) if wants_map else None,
+        headmap=None,
+    )
+    if "headmap" in measures:
+        folded.headmap = torch.empty(
+            heads, queries, len(block.groups), device=attention.device, dtype=torch.float16
+        )
+    for some, rows, probs in _chunks(block.queries, block.keys, attention, row, scratch):
+        folded.mass[some] += probs.sum(1)
+        if folded.map is not None:
+            folded.map[rows] += probs.sum(0)
+        if folded.headmap is not None:
+            folded.headmap[some, rows] = _columns(probs, block).half()
+        if folded.entropy is not None:
+            folded.entropy[some] += torch.special.entr(probs).sum((1, 2))
+    folded.mass /= queries
+    if folded.map is not None:
+        folded.map /= heads
+    if folded.entropy is not None:
+        folded.entropy /= queries
+    return folded
+
+
+def _finish(block: BlockPlan, folded: Folded) -> Iterator[tuple[str, Tensor]]:
+    yield "mass", folded.mass
+    if folded.entropy is not None:
+        yield "entropy", folded.entropy
+    if folded.headmap is not None:
+        yield "headmap", folded.headmap
+    if folded.map is None:
+        return
+    if "share" in block.measures:
+        peak = folded.map.amax(0)
+        of_text = folded.map / folded.map.sum(1, keepdim=True).clamp(
+            min=torch.finfo(torch.float32).tiny
+        )
+        yield "share", of_text.mean(0)
+        yield "share_max", of_text.amax(0)
+        yield "peak", peak
+    if "map" in block.measures:
+        yield "map", _columns(folded.map, block)
+
+
+def _chunks(
+    queries: tuple[int, ...],
+    keys: tuple[int, ...],
+    attention: Attention,
+    row: int,
+    scratch: Scratch,
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield (heads, rows of the block, probs) until the block is covered."""
+    num_heads = attention.shape[1]
+    heads = max(1, min(num_heads, CHUNK // (len(queries) * len(keys))))
+    rows = min(len(queries), max(1, CHUNK // (heads * len(keys))))
+    columns = as_index(keys, attention.device)
+    for head in range(0, num_heads, heads):
+        some = slice(head, min(head + heads, num_heads))
+        for start in range(0, len(queries), rows):
+            span = slice(start, min(start + rows, len(queries)))
+            index = as_index(queries[span], attention.device)
+            out = scratch.take(attention.device, some.stop - head, span.stop - start, len(keys))
+            yield some, span, attention.probs(row, some, index, columns, out)
+
+
+def as_index(positions: tuple[int, ...], device: torch.device) -> Index:
+    """Return positions as a slice where they are contiguous, which copies nothing."""
+    if positions[-1] - positions[0] + 1 == len(positions):
+        return slice(positions[0], positions[-1] + 1)
+    return torch.tensor(positions, device=device)
+
+
+def _columns(probs: Tensor, block: BlockPlan) -> Tensor:
+    """Add up the keys of each column of the map, along the last axis."""
+    if len(block.groups) == len(block.keys):
+        return probs
+    columns = probs[..., torch.tensor([group[0] for group in block.groups], device=probs.device)]
+    for place, group in enumerate(block.groups):
+        if len(group) > 1:
+            columns[..., place] = probs[..., as_index(group, probs.device)].sum(-1)
+    return columns
+
+
+def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> Tensor:
+    """Return the entropy of the block's rows over all keys, (head,), nats, mean over rows."""
+    entropy = torch.zeros(attention.shape[1], device=attention.device)
+    keys = tuple(range(attention.shape[3]))
+    for some, _, probs in _chunks(block.queries, keys, attention, row, scratch):
+        entropy[some] += torch.special.entr(probs).sum((1, 2))
+    return entropy / len(block.queries)
+
+
+def _total(
+    plan: LayerPlan,
+    query: str,
+    masses: dict[str, Tensor],
+    attention: Attention,
+    row: int,
+    scratch: Scratch,
+) -> Tensor:
+    """Return (head, key segment): how the rows of a query part share out their probability.
+
+    What one segment gets is 1 minus the others where no key is hidden, so nothing need be computed
+    for it.
+    """
+    known: dict[str, Tensor] = {}
+    for block in plan.blocks:
+        own, key = block.name.split(".")
+        if own != query:
+            continue
+        offset = 0
+        for segment in part(plan.layer.keys, key):
+            known[segment.name] = masses[block.name][:, offset : offset + segment.length].sum(1)
+            offset += segment.length
+    missing = [segment for segment in plan.layer.keys if segment.name not in known]
+    if len(missing) == 1 and attention.mask is None and attention.given is None:
+        known[missing[0].name] = 1 - torch.stack(list(known.values())).sum(0)
+        missing = []
+    queries = next(block.queries for block in plan.blocks if block.name.split(".")[0] == query)
+    for segment in missing:
+        mass = torch.zeros(attention.shape[1], device=attention.device)
+        keys = tuple(range(segment.start, segment.stop))
+        for some, _, probs in _chunks(queries, keys, attention, row, scratch):
+            mass[some] += probs.sum((1, 2))
+        known[segment.name] = mass / len(queries)
+    return torch.stack([known[segment.name] for segment in plan.layer.keys], 1)
+
+
+def _factors(attention: Attention, row: int) -> Iterator[tuple[str, Tensor]]:
+    query, key, lse = attention.factors()
+    yield "query", query[row]
+    yield "key", key[row]
+    yield "lse", lse[row]
+    yield "scale", torch.tensor(attention.scale)
+    mask = attention.row_mask(row)
+    if mask is not None:
+        yield "mask", mask

@@ -1,0 +1,361 @@
+"""What a capture keeps: which layers and blocks, which tensors, and how many bytes that is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from attn.errors import RequestError, did_you_mean
+from attn.schema import (
+    Column,
+    Kept,
+    Keys,
+    Layer,
+    Level,
+    Segment,
+    block_columns,
+    block_names,
+    part,
+    positions,
+)
+from attn.schema import Sequence as TokenSequence
+from attn.store import predict_bytes
+
+DEFAULT_BLOCKS = ("image.text", "all.all")
+"""The first of these that the model has is kept when none is asked for."""
+
+SMALL = "image.text"
+"""The block whose `mass`, `share`, `share_max` and `peak` are always kept where it exists."""
+
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+"""Tensor name to (shape, safetensors dtype)."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What the user asks to be kept.
+
+    Attributes:
+        level: how much detail (`mass` < `means` < `maps` < `heads` < `factors`).
+        keys: `content` keeps a map column for every token of the prompt and one for the rest.
+        mass: `full` adds image keys and text rows to the masses.
+        blocks: blocks to keep; None is the family's default.
+        layers: index ranges (`0-11`) and path globs; empty is every layer that has a kept block.
+        branches: guidance rows to keep.
+        entropy: also where the rows of a kept block are not computed in full anyway.
+    """
+
+    level: Level = "maps"
+    keys: Keys = "content"
+    mass: Literal["text", "full"] = "text"
+    blocks: tuple[str, ...] | None = None
+    layers: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ("cond",)
+    entropy: bool = False
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """One block of one layer.
+
+    `queries` and `keys` are positions in the module's own sequences. `groups` are the map's
+    columns as places among `keys`: one place for a token, many for a column of the rest.
+    `measures` are those of `schema.MEASURES` that this block gets.
+    """
+
+    name: str
+    queries: tuple[int, ...]
+    keys: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
+    measures: frozenset[str]
+    whole_rows: bool
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """Everything that is kept of one layer."""
+
+    layer: Layer
+    blocks: tuple[BlockPlan, ...]
+    factors: bool
+
+    def shapes(self) -> Shapes:
+        """Return the tensors of one step, without the axes branch and sample."""
+        index, heads = self.layer.index, self.layer.num_heads
+        shapes: Shapes = {}
+        for block in self.blocks:
+            queries, keys, columns = len(block.queries), len(block.keys), len(block.groups)
+            of: Shapes = {
+                "mass": ((heads, keys), "F32"),
+                "share": ((keys,), "F32"),
+                "share_max": ((keys,), "F32"),
+                "peak": ((keys,), "F32"),
+                "entropy": ((heads,), "F32"),
+                "map": ((queries, columns), "F16"),
+                "headmap": ((heads, queries, columns), "F16"),
+            }
+            names = (name for name in of if name in block.measures)
+            shapes.update({f"{index}/{name}.{block.name}": of[name] for name in names})
+        for query in self.query_parts:
+            shapes[f"{index}/total.{query}"] = ((heads, len(self.layer.keys)), "F32")
+        return shapes
+
+    @property
+    def query_parts(self) -> tuple[str, ...]:
+        """The query parts of the blocks, once each."""
+        return tuple(dict.fromkeys(block.name.split(".")[0] for block in self.blocks))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is kept of one trace: `samples` pictures over `steps` steps."""
+
+    layers: tuple[LayerPlan, ...]
+    kept: Kept
+    branches: tuple[str, ...]
+    samples: int
+    steps: int
+    dtype: str
+
+    def step_shapes(self) -> Shapes:
+        """Return every tensor of one step's shard, shapes in full."""
+        lead = (len(self.branches), self.samples)
+        shapes: Shapes = {}
+        for layer in self.layers:
+            shapes |= {
+                name: (lead + shape, dtype) for name, (shape, dtype) in layer.shapes().items()
+            }
+            if layer.factors:
+                shapes |= self._factor_shapes(layer.layer)
+        return {name: entry for name, entry in shapes.items() if not self.is_mean(name)}
+
+    def mean_shapes(self) -> Shapes:
+        """Return every tensor of the file of means; empty unless the level is `means`."""
+        lead = (len(self.branches), self.samples)
+        return {
+            name: (lead + shape, "F32")
+            for layer in self.layers
+            for name, (shape, _) in layer.shapes().items()
+            if self.is_mean(name)
+        }
+
+    def is_mean(self, name: str) -> bool:
+        """Whether a tensor is averaged over steps instead of being kept per step."""
+        return self.kept.level == "means" and "/map." in name
+
+    @property
+    def bytes(self) -> int:
+        """Size of the folder `attention/`, headers included, the index of shards left out."""
+        means = self.mean_shapes()
+        return self.steps * predict_bytes(self.step_shapes()) + (
+            predict_bytes(means) if means else 0
+        )
+
+    def _factor_shapes(self, layer: Layer) -> Shapes:
+        if layer.head_dim is None:
+            raise RequestError(
+                f"--keep factors: the backend does not say the head size of {layer.path}"
+            )
+        lead = (len(self.branches), self.samples)
+        key_heads = layer.num_key_heads or layer.num_heads
+        return {
+            f"{layer.index}/query": (
+                (*lead, layer.num_heads, layer.num_queries, layer.head_dim),
+                self.dtype,
+            ),
+            f"{layer.index}/key": ((*lead, key_heads, layer.num_keys, layer.head_dim), self.dtype),
+            f"{layer.index}/lse": ((*lead, layer.num_heads, layer.num_queries), "F32"),
+            f"{layer.index}/scale": (lead, "F32"),
+        }
+
+
+def make_plan(
+    layers: Sequence[Layer],
+    sequences: Mapping[str, TokenSequence],
+    keep: Keep,
+    *,
+    samples: int,
+    steps: int,
+    dtype: str,
+) -> Plan:
+    """Decide what is kept of one generation.
+
+    Args:
+        layers: every layer of the model, in execution order.
+        sequences: the tokens of every branch that runs.
+        keep: what was asked.
+        samples: pictures of the trace.
+        steps: steps of the sampler.
+        dtype: safetensors name of the model's dtype, for `factors`.
+
+    Raises:
+        RequestError: a layer pattern, block or branch matches nothing.
+    """
+    for branch in keep.branches:
+        if branch not in sequences:
+            raise RequestError(
+                f"branch '{branch}' does not run in this generation; it has {', '.join(sequences)}"
+                + (" (guidance is off)" if branch == "uncond" else "")
+            )
+    blocks = _choose_blocks(layers, keep.blocks)
+    having = [layer for layer in layers if set(blocks) & set(block_names(layer))]
+    chosen = _choose_layers(layers, having, keep.layers, blocks)
+    columns = _columns([sequences[branch] for branch in keep.branches], keep.keys)
+    plans = tuple(
+        _plan_layer(layer, blocks, columns, keep, sequences[keep.branches[0]]) for layer in chosen
+    )
+    kept = Kept(
+        level=keep.level,
+        keys=keep.keys,
+        mass=keep.mass,
+        entropy=keep.entropy,
+        blocks=blocks,
+        layers=tuple(plan.layer.index for plan in plans),
+        columns=columns,
+    )
+    return Plan(plans, kept, keep.branches, samples, steps, dtype)
+
+
+def _choose_blocks(layers: Sequence[Layer], asked: Sequence[str] | None) -> tuple[str, ...]:
+    exist = list(dict.fromkeys(name for layer in layers for name in block_names(layer)))
+    if asked is None:
+        default = next((name for name in DEFAULT_BLOCKS if name in exist), None)
+        if default is None:
+            raise RequestError(f"this model has none of the blocks {', '.join(DEFAULT_BLOCKS)}")
+        return (default,)
+    for name in asked:
+        if name not in exist:
+            raise RequestError(
+                f"no layer has a block '{name}'; there are {', '.join(exist)}."
+                + did_you_mean(name, exist)
+            )
+    return tuple(dict.fromkeys(asked))
+
+
+def _choose_layers(
+    layers: Sequence[Layer], having: Sequence[Layer], patterns: Sequence[str], blocks: Sequence[str]
+) -> list[Layer]:
+    if not patterns:
+        return list(having)
+    chosen: set[tuple[str, str]] = set()
+    for pattern in (piece.strip() for text in patterns for piece in text.split(",")):
+        matches = [layer for layer in layers if _matches(layer, pattern)]
+        if not matches:
+            raise RequestError(
+                f"no layer matches '{pattern}'; there are {len(layers)} layers "
+                f"(0-{len(layers) - 1}), from {layers[0].path} to {layers[-1].path}; "
+                "give indices (0-11), or a glob of the path"
+            )
+        keep = [layer for layer in matches if layer in having]
+        if not keep:
+            raise RequestError(
+                f"the {len(matches)} layers that match '{pattern}' have no block "
+                f"{' or '.join(blocks)}; they have {', '.join(block_names(matches[0]))}: "
+                "add --blocks"
+            )
+        chosen |= {(layer.tower, layer.path) for layer in keep}
+    return [layer for layer in having if (layer.tower, layer.path) in chosen]
+
+
+def _matches(layer: Layer, pattern: str) -> bool:
+    """Whether a layer is meant by `7`, `0-11`, a glob of its path, or of `tower:path`."""
+    span = re.fullmatch(r"(\d+)(?:-(\d+))?", pattern)
+    if span:
+        first = int(span[1])
+        return first <= layer.index <= int(span[2] or first)
+    return fnmatchcase(layer.path, pattern) or fnmatchcase(f"{layer.tower}:{layer.path}", pattern)
+
+
+def _columns(sequences: Sequence[TokenSequence], keys: Keys) -> tuple[Column, ...]:
+    """Choose the text columns of maps: what is content in any kept branch, then the rest."""
+    chosen: list[Column] = []
+    for segment in part(sequences[0].segments, "text"):
+        content = {
+            token.position
+            for sequence in sequences
+            for token in sequence.tokens
+            if token.segment == segment.name and (keys == "all" or token.is_content)
+        }
+        chosen += [Column(segment.name, position) for position in sorted(content)]
+        if len(content) < segment.length:
+            chosen.append(Column(segment.name, None))
+    return tuple(chosen)
+
+
+def _plan_layer(
+    layer: Layer,
+    blocks: Sequence[str],
+    columns: Sequence[Column],
+    keep: Keep,
+    sequence: TokenSequence,
+) -> LayerPlan:
+    exist = block_names(layer)
+    mapped = [name for name in blocks if name in exist]
+    small = [SMALL] if SMALL in exist else []
+    full = [name for name in ("image.image", "text.text", "text.image") if name in exist]
+    names = dict.fromkeys([*mapped, *small, *(full if keep.mass == "full" else ())])
+    plans = tuple(
+        _plan_block(layer, name, name in mapped, columns, keep, sequence) for name in names
+    )
+    return LayerPlan(replace(layer, blocks=tuple(names)), plans, keep.level == "factors")
+
+
+def _plan_block(
+    layer: Layer,
+    name: str,
+    mapped: bool,
+    columns: Sequence[Column],
+    keep: Keep,
+    sequence: TokenSequence,
+) -> BlockPlan:
+    query, key = name.split(".")
+    keys = part(layer.keys, key)
+    whole = sum(segment.length for segment in keys) == sum(segment.length for segment in layer.keys)
+    measures = {"mass"}
+    if name == SMALL:
+        measures |= {"share", "share_max", "peak"}
+    if whole or keep.entropy:
+        measures.add("entropy")
+    if mapped and keep.level in ("means", "maps", "factors"):
+        measures.add("map")
+    if mapped and keep.level == "heads":
+        measures.add("headmap")
+    return BlockPlan(
+        name=name,
+        queries=tuple(positions(part(layer.queries, query))),
+        keys=tuple(positions(keys)),
+        groups=_groups(keys, block_columns(layer, name, columns), sequence),
+        measures=frozenset(measures),
+        whole_rows=whole,
+    )
+
+
+def _groups(
+    keys: Sequence[Segment], columns: Iterable[Column], sequence: TokenSequence
+) -> tuple[tuple[int, ...], ...]:
+    """Turn columns into places among the block's keys."""
+    start: dict[str, int] = {}
+    offset = 0
+    for segment in keys:
+        origin = sequence.segment(segment.name).start if segment.kind == "text" else segment.start
+        start[segment.name] = offset - origin
+        offset += segment.length
+    listed = list(columns)
+    single = {
+        start[column.segment] + column.position for column in listed if column.position is not None
+    }
+    groups: list[tuple[int, ...]] = []
+    offset = 0
+    places: dict[str, range] = {}
+    for segment in keys:
+        places[segment.name] = range(offset, offset + segment.length)
+        offset += segment.length
+    for column in listed:
+        if column.position is None:
+            groups.append(tuple(place for place in places[column.segment] if place not in single))
+        else:
+            groups.append((start[column.segment] + column.position,))
+    return tuple(groups)

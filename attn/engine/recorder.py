@@ -1,0 +1,256 @@
+"""Collect what is kept of each step, and check that nothing that was due is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch import Tensor
+
+from attn.engine.attention import Attention
+from attn.engine.measures import Scratch, measure
+from attn.engine.plan import LayerPlan, Plan
+from attn.errors import CaptureError
+from attn.schema import Call, Layer, Step
+
+LayerKey = tuple[str, str]
+"""(tower, path)."""
+
+Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]
+"""Takes (trace of the batch, step or None for means, tensors)."""
+
+_TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass
+class _OpenCall:
+    """One announced forward: which rows are kept, which layers are due, what was seen."""
+
+    call: Call
+    rows: dict[tuple[str, int], int]
+    due: set[LayerKey]
+    seen: set[LayerKey] = field(default_factory=set)
+    other: dict[LayerKey, list[str]] = field(default_factory=dict)
+
+
+class Recorder:
+    """Take announced calls and observed attention, write one shard per step and trace.
+
+    A step keeps, of each (branch, sample), the first call that runs it.
+
+    Args:
+        plans: one per trace of the batch; they differ in their columns only.
+        images: samples of each trace.
+        write: takes the tensors of every finished step, and at the end the means.
+    """
+
+    def __init__(self, plans: Sequence[Plan], images: int, write: Write) -> None:
+        self._plans = plans
+        self._images = images
+        self._write = write
+        self._layers: list[dict[LayerKey, LayerPlan]] = [
+            {(plan.layer.tower, plan.layer.path): plan for plan in trace.layers} for trace in plans
+        ]
+        self._scratch = Scratch()
+        self._step: Step | None = None
+        self._call: _OpenCall | None = None
+        self._recorded: set[tuple[str, str, int]] = set()
+        self._shapes = [plan.step_shapes() | plan.mean_shapes() for plan in plans]
+        self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
+        self._means: dict[tuple[int, str], np.ndarray] = {}
+        self.steps: list[Step] = []
+
+    @property
+    def keys(self) -> list[LayerKey]:
+        """The layers that must be watched."""
+        return list(self._layers[0])
+
+    def on_call(self, call: Call) -> None:
+        """Take the announcement of one forward.
+
+        Raises:
+            CaptureError: the call before it left out a layer, or steps run backwards.
+        """
+        self._close_call()
+        if self._step is None or call.step != self._step.index:
+            self._close_step()
+            if self.steps and call.step <= self.steps[-1].index:
+                raise CaptureError(
+                    f"the backend announced step {call.step} after {self.steps[-1].index}"
+                )
+            self._step = Step(call.step, call.timestep, call.noise)
+        kept = self._plans[0].branches
+        rows = {
+            (branch, sample): row
+            for row, (branch, sample) in enumerate(call.rows)
+            if branch in kept and (call.tower, branch, sample) not in self._recorded
+        }
+        due = {
+            key for key in self.keys if rows and key[0] == call.tower and not _skipped(key, call)
+        }
+        self._call = _OpenCall(call, rows, due)
+
+    def wanted(self) -> bool:
+        """Whether the forward that runs now has rows to keep."""
+        return self._call is not None and bool(self._call.rows)
+
+    def see(self, key: LayerKey, attention: Attention) -> None:
+        """Take one kernel call of a layer; those of other shapes (adapters) are not the layer's."""
+        call = self._open_call()
+        layer = self._layers[0][key].layer
+        attention = _with_heads(attention, len(call.call.rows))
+        batch, heads, queries, keys = attention.shape
+        if (heads, queries, keys) != (layer.num_heads, layer.num_queries, layer.num_keys):
+            call.other.setdefault(key, []).append(f"{heads} heads, {queries} queries, {keys} keys")
+            return
+        if batch != len(call.call.rows):
+            raise CaptureError(
+                f"layer {layer.path}, step {call.call.step}: the batch has {batch} rows, "
+                f"the backend announced {len(call.call.rows)}"
+            )
+        if key in call.seen:
+            raise CaptureError(
+                f"layer {layer.path}, step {call.call.step}: two attention kernels of the same "
+                "shape ran in one call, so it is unclear which one is meant"
+            )
+        call.seen.add(key)
+        for (branch, sample), row in call.rows.items():
+            self._keep(key, branch, sample, attention, row)
+
+    def done(self, key: LayerKey) -> None:
+        """Check, after a layer ran, that its attention was seen."""
+        call = self._open_call()
+        if key not in call.seen:
+            raise CaptureError(_unseen(self._layers[0][key].layer, call))
+
+    def finish(self) -> None:
+        """Close the last step and write the means.
+
+        Raises:
+            CaptureError: nothing was captured, or a layer is missing.
+        """
+        self._close_call()
+        self._close_step()
+        if not self.steps:
+            raise CaptureError("the generation ended without one forward of a captured tower")
+        for trace, plan in enumerate(self._plans):
+            means = {
+                name: self._means[trace, name] / np.float32(len(self.steps))
+                for name in plan.mean_shapes()
+            }
+            if means:
+                self._write(trace, None, means)
+
+    def _open_call(self) -> _OpenCall:
+        if self._call is None:
+            raise CaptureError("attention ran before the backend announced a call")
+        return self._call
+
+    def _keep(
+        self, key: LayerKey, branch: str, sample: int, attention: Attention, row: int
+    ) -> None:
+        trace, own = divmod(sample, self._images)
+        cell = self._plans[trace].branches.index(branch) * self._images + own
+        shapes = self._shapes[trace]
+        for name, value in measure(self._layers[trace][key], attention, row, self._scratch).items():
+            dtype = _TORCH[shapes[name][1]] if name in shapes else value.dtype
+            copy = attention.query is not None and value.dtype == dtype and "." not in name
+            self._cells.setdefault((trace, name), {})[cell] = value.to(dtype, copy=copy)
+
+    def _close_call(self) -> None:
+        if self._call is None:
+            return
+        call, self._call = self._call, None
+        missing = sorted(call.due - call.seen)
+        if missing:
+            raise CaptureError(_unseen(self._layers[0][missing[0]].layer, call))
+        self._recorded |= {(call.call.tower, branch, sample) for branch, sample in call.rows}
+
+    def _close_step(self) -> None:
+        if self._step is None:
+            return
+        step, self._step = self._step, None
+        for (trace, name), cells in self._cells.items():
+            if "/mass." in name and any(bool(value.isnan().any()) for value in cells.values()):
+                raise CaptureError(_not_a_number(self._plans[trace], name, step))
+        for trace, plan in enumerate(self._plans):
+            masks = {name for of, name in self._cells if of == trace and name.endswith("/mask")}
+            shapes = self._shapes[trace]
+            kept = {
+                name: self._stack(trace, name, shapes.get(name))
+                for name in (*shapes, *sorted(masks))
+            }
+            for name in plan.mean_shapes():
+                self._add_mean(trace, name, kept.pop(name))
+            self._write(trace, step, kept)
+        self._cells.clear()
+        self._recorded.clear()
+        self.steps.append(step)
+
+    def _stack(
+        self, trace: int, name: str, planned: tuple[tuple[int, ...], str] | None
+    ) -> np.ndarray:
+        """Put the cells of a tensor together; a cell that did not run in this step is NaN."""
+        cells = {
+            cell: to_numpy(value) for cell, value in self._cells.get((trace, name), {}).items()
+        }
+        count = len(self._plans[trace].branches) * self._images
+        some = next(iter(cells.values()), None)
+        shape, dtype = planned or ((), "")
+        single = some.shape if some is not None else shape[2:]
+        kind = (
+            some.dtype if some is not None else to_numpy(torch.empty(0, dtype=_TORCH[dtype])).dtype
+        )
+        lead = (len(self._plans[trace].branches), self._images)
+        if len(cells) == count == 1 and some is not None:
+            return some.reshape(lead + single)
+        stacked = np.full((count, *single), np.nan, kind)
+        for cell, value in cells.items():
+            stacked[cell] = value
+        return stacked.reshape(lead + single)
+
+    def _add_mean(self, trace: int, name: str, array: np.ndarray) -> None:
+        total = self._means.get((trace, name))
+        self._means[trace, name] = array if total is None else np.add(total, array, out=total)
+
+
+def to_numpy(value: Tensor) -> np.ndarray:
+    """Return a tensor as an array on the host, bfloat16 as `ml_dtypes.bfloat16`."""
+    value = value.detach().cpu().contiguous()
+    if value.dtype == torch.bfloat16:
+        return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return value.numpy()
+
+
+def _with_heads(attention: Attention, batch: int) -> Attention:
+    """Unfold (batch · head, query, key), as legacy attention code lays its softmax out."""
+    given = attention.given
+    if given is None or given.shape[0] != 1 or given.shape[1] % batch:
+        return attention
+    return replace(attention, given=given.reshape(batch, -1, *given.shape[2:]))
+
+
+def _skipped(key: LayerKey, call: Call) -> bool:
+    return any(key[1] == path or key[1].startswith(f"{path}.") for path in call.skipped_layers)
+
+
+def _unseen(layer: Layer, call: _OpenCall) -> str:
+    found = "; ".join(call.other.get((layer.tower, layer.path), [])) or "no attention kernel"
+    return (
+        f"no attention was seen in layer {layer.path} of the {layer.tower}, step {call.call.step}: "
+        f"expected {layer.num_heads} heads, {layer.num_queries} queries, {layer.num_keys} keys; "
+        f"found {found}. The model computes its attention in a way that cannot be observed "
+        "(compiled, or not through torch's scaled_dot_product_attention or softmax)"
+    )
+
+
+def _not_a_number(plan: Plan, name: str, step: Step) -> str:
+    index = int(name.split("/", maxsplit=1)[0])
+    path = next(entry.layer.path for entry in plan.layers if entry.layer.index == index)
+    return (
+        f"the attention of layer {path} is not a number in step {step.index} ({plan.dtype}): "
+        "the model itself overflows, so its picture is broken too; try --dtype float32 or bfloat16"
+    )

@@ -1,0 +1,60 @@
+"""Hooks and recorder around one generation: the engine as the verbs use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from torch import nn
+
+from attn.engine.hooks import Hooks
+from attn.engine.kernels import Report
+from attn.engine.plan import Plan
+from attn.engine.recorder import LayerKey, Recorder, Write
+from attn.engine.refuse import refuse_unobservable
+from attn.errors import CaptureError
+from attn.schema import Call, Step
+
+Result = TypeVar("Result")
+
+
+def record(
+    towers: Mapping[str, nn.Module],
+    plans: Sequence[Plan],
+    images: int,
+    generate: Callable[[Callable[[Call], None]], Result],
+    write: Write,
+) -> tuple[Result, tuple[Step, ...], list[Report]]:
+    """Run a generation and record its attention; the generation itself is not changed.
+
+    Args:
+        towers: the model's modules, by the tower names of the layers.
+        plans: what is kept of each trace of the batch.
+        images: samples of each trace.
+        generate: runs the model; it announces every forward to the function it is given.
+        write: takes the tensors of every finished step.
+
+    Returns:
+        what `generate` returned, the steps that ran, and what was checked of the kernels.
+
+    Raises:
+        CaptureError: attention that was due was not seen, or could not be had exactly.
+    """
+    for name, tower in towers.items():
+        refuse_unobservable(tower, name)
+    recorder = Recorder(plans, images, write)
+    modules = {key: _module(towers, key) for key in recorder.keys}
+    with Hooks(modules, recorder.see, recorder.done, recorder.wanted) as hooks:
+        result = generate(recorder.on_call)
+        recorder.finish()
+    return result, tuple(recorder.steps), hooks.report
+
+
+def _module(towers: Mapping[str, nn.Module], key: LayerKey) -> nn.Module:
+    tower, path = key
+    try:
+        return towers[tower].get_submodule(path)
+    except (KeyError, AttributeError) as exc:
+        raise CaptureError(
+            f"the backend declares layer {path} of tower {tower}, which does not exist"
+        ) from exc

@@ -1,0 +1,208 @@
+"""`attn.tap`: the engine for a torch model of one's own, without a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from attn.engine.attention import Attention
+from attn.engine.hooks import Hooks
+from attn.engine.measures import Scratch, measure
+from attn.engine.plan import Keep, LayerPlan, make_plan
+from attn.engine.recorder import to_numpy
+from attn.engine.refuse import refuse_unobservable
+from attn.errors import CaptureError, UsageError
+from attn.schema import Kept, Layer, Level, Manifest, Request, Segment, Step
+from attn.schema import Sequence as TokenSequence
+from attn.store import shard_file
+from attn.trace import MemoryFiles, Trace
+
+BLOCK = "all.all"
+
+
+def tap(
+    model: nn.Module,
+    layers: str | Sequence[str] | None = None,
+    *,
+    keep: Level = "maps",
+    see: Callable[[str, Attention], None] | None = None,
+) -> Tap:
+    """Record the attention of any torch model while it runs, without changing what it computes.
+
+    Every forward of `model` becomes one step of an in-memory trace, every row of its batch one
+    sample, every module in which an attention kernel runs one layer with the block `all.all`.
+
+    Example:
+        ```python
+        with attn.tap(model, "blocks.*.attn", keep="factors") as tapped:
+            model(x)
+        tapped.trace.probs(layer=0, step=0)  # (head, query, key), exact
+        ```
+
+    Args:
+        model: what will be called; it is hooked only inside the `with` block.
+        layers: globs of module paths; None takes every module that runs a kernel itself.
+        keep: level of detail, as in `attn capture --keep`; `means` is not offered, because a
+            forward here need not be a step of one generation. Memory grows with every forward.
+        see: also told (path, attention) at every kernel call, during the forward.
+
+    Returns:
+        A context manager; after the block its `trace` is ready.
+
+    Raises:
+        UsageError: a glob matches no module.
+        CaptureError: the model cannot be observed exactly, or nothing was seen in the block.
+    """
+    return Tap(model, layers, keep, see)
+
+
+class Tap:
+    """See `tap`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str | Sequence[str] | None,
+        keep: Level,
+        see: Callable[[str, Attention], None] | None,
+    ) -> None:
+        if keep == "means":
+            raise UsageError(
+                "keep='means' needs the steps of one generation; use 'maps', or attn.capture"
+            )
+        self._model = model
+        self._keep = Keep(level=keep, keys="all", blocks=(BLOCK,))
+        self._callback = see
+        self._hooks = Hooks(_choose(model, layers), self._see)
+        self._handle: RemovableHandle | None = None
+        self._scratch = Scratch()
+        self._plans: dict[str, LayerPlan] = {}
+        self._step = -1
+        self._files: dict[str, dict[str, np.ndarray]] = {}
+        self._trace: Trace | None = None
+
+    @property
+    def trace(self) -> Trace:
+        """What was recorded.
+
+        Raises:
+            CaptureError: the block has not ended yet.
+        """
+        if self._trace is None:
+            raise CaptureError("the trace is ready after the `with` block")
+        return self._trace
+
+    def __enter__(self) -> Tap:
+        refuse_unobservable(self._model, type(self._model).__name__)
+        self._handle = self._model.register_forward_pre_hook(self._next_step)
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._hooks.__exit__(kind, *error)
+        if self._handle is not None:
+            self._handle.remove()
+        if self._plans:
+            self._trace = Trace(MemoryFiles(self._manifest(), self._files))
+        elif kind is None:
+            raise CaptureError(
+                "no attention kernel ran in the tapped modules; the model was not called, "
+                "is compiled, or computes attention without torch's scaled_dot_product_attention "
+                "or softmax"
+            )
+
+    def _next_step(self, module: nn.Module, args: Any) -> None:
+        self._step += 1
+
+    def _see(self, path: str, attention: Attention) -> None:
+        if self._callback is not None:
+            self._callback(path, attention)
+        plan = self._plans.get(path) or self._declare(path, attention)
+        self._require_same_shape(plan.layer, attention)
+        rows = [measure(plan, attention, row, self._scratch) for row in range(attention.shape[0])]
+        tensors = self._files.setdefault(shard_file(Step(self._step, None, None)), {})
+        for name in rows[0]:
+            if name in tensors:
+                raise CaptureError(
+                    f"{path} ran two attention kernels in one forward; tap its parts instead"
+                )
+            tensors[name] = np.stack([to_numpy(row[name].clone()) for row in rows])[None]
+
+    def _declare(self, path: str, attention: Attention) -> LayerPlan:
+        """Describe a layer when its attention is first seen."""
+        _, heads, queries, keys = attention.shape
+        is_self = queries == keys
+        layer = Layer(
+            index=len(self._plans),
+            tower="model",
+            path=path,
+            kind="self" if is_self else "cross",
+            num_heads=heads,
+            queries=(Segment("sequence" if is_self else "query", "image", 0, queries),),
+            keys=(Segment("sequence" if is_self else "key", "image", 0, keys),),
+            head_dim=None if attention.query is None else attention.query.shape[-1],
+            num_key_heads=None if attention.key is None else attention.key.shape[1],
+        )
+        sequences = {"cond": TokenSequence((), ())}
+        plan = make_plan([layer], sequences, self._keep, samples=1, steps=1, dtype="F32").layers[0]
+        self._plans[path] = plan
+        return plan
+
+    def _require_same_shape(self, layer: Layer, attention: Attention) -> None:
+        _, heads, queries, keys = attention.shape
+        expected = (layer.num_heads, layer.num_queries, layer.num_keys)
+        if (heads, queries, keys) != expected:
+            raise CaptureError(
+                f"{layer.path} changed its shape between forwards: {expected} heads, queries, "
+                f"keys, then {(heads, queries, keys)}; use one tap for each shape"
+            )
+
+    def _manifest(self) -> Manifest:
+        layers = tuple(plan.layer for plan in self._plans.values())
+        some = next(iter(next(iter(self._files.values())).values()))
+        kept = Kept(
+            level=self._keep.level,
+            keys="all",
+            mass="text",
+            entropy=True,
+            blocks=(BLOCK,),
+            layers=tuple(layer.index for layer in layers),
+            columns=(),
+        )
+        return Manifest(
+            status="complete",
+            backend="tap",
+            model={"source": type(self._model).__name__},
+            request=Request(prompt=""),
+            branches=("cond",),
+            samples=some.shape[1],
+            steps=tuple(Step(index, None, None) for index in range(self._step + 1)),
+            layers=layers,
+            segments={},
+            tokens={"cond": ()},
+            words=(),
+            truncated={},
+            kept=kept,
+            identity={"kernels": self._hooks.report},
+            shards=(),
+            environment={},
+            cost={},
+        )
+
+
+def _choose(model: nn.Module, layers: str | Sequence[str] | None) -> dict[str, nn.Module]:
+    modules = {path: module for path, module in model.named_modules() if path}
+    if layers is None:
+        return modules or {"": model}
+    chosen: dict[str, nn.Module] = {}
+    for pattern in [layers] if isinstance(layers, str) else layers:
+        matches = {path: module for path, module in modules.items() if fnmatchcase(path, pattern)}
+        if not matches:
+            raise UsageError(f"no module of {type(model).__name__} matches '{pattern}'")
+        chosen |= matches
+    return chosen

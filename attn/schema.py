@@ -1,0 +1,303 @@
+"""What a trace is: plain data that every family writes and every analysis reads.
+
+A *trace* is one captured generation. Its tensors are named `<layer>/<measure>.<block>`
+(`7/map.image.text`); their first axes are `branch` and `sample`, then the axes in `MEASURES`.
+A *block* is `<query part>.<key part>` of a layer, where a part is `image`, `text`, `all` or the
+name of one segment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA = 1
+"""Version of `trace.json` that this code writes, and the newest that it reads."""
+
+Kind = Literal["self", "cross", "joint"]
+SegmentKind = Literal["text", "image"]
+Level = Literal["mass", "means", "maps", "heads", "factors"]
+Keys = Literal["content", "all"]
+Grid = tuple[int, int]
+"""(rows, columns) of an image segment, in tokens."""
+
+WORD = re.compile(r"\w+(?:['’-]\w+)*")
+
+MEASURES: dict[str, tuple[str, ...]] = {
+    "mass": ("head", "key"),
+    "total": ("head", "segment"),
+    "share": ("key",),
+    "share_max": ("key",),
+    "peak": ("key",),
+    "entropy": ("head",),
+    "map": ("query", "key"),
+    "headmap": ("head", "query", "key"),
+    "query": ("head", "position", "channel"),
+    "key": ("head", "position", "channel"),
+    "lse": ("head", "position"),
+    "scale": (),
+    "mask": ("head", "query", "key"),
+}
+"""Axes of every measure after `branch` and `sample`."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A named span `[start, stop)` of a sequence; `grid` lays an image segment out in space."""
+
+    name: str
+    kind: SegmentKind
+    start: int
+    stop: int
+    grid: Grid | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of positions."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Token:
+    """One tokenizer unit; `start` and `stop` are character offsets into the prompt."""
+
+    position: int
+    segment: str
+    id: int
+    text: str
+    special: bool
+    padding: bool
+    start: int
+    stop: int
+    word: int | None
+
+    @property
+    def is_content(self) -> bool:
+        """Whether the token carries text of the prompt."""
+        return not (self.special or self.padding)
+
+
+@dataclass(frozen=True)
+class Word:
+    """One occurrence of a word in the prompt, with its character offsets."""
+
+    index: int
+    text: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """What the model reads for one branch: segments in order, the tokens of the text segments.
+
+    `truncated` maps a text segment to the part of the prompt that did not fit into it.
+    """
+
+    segments: tuple[Segment, ...]
+    tokens: tuple[Token, ...]
+    truncated: dict[str, str] = field(default_factory=dict)
+
+    def segment(self, name: str) -> Segment:
+        """Return the segment of that name."""
+        return next(segment for segment in self.segments if segment.name == name)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One attention module: `index` in forward order, `path` inside its tower.
+
+    `queries` and `keys` say how the two sequences of this module are laid out, in the module's own
+    positions; `blocks` are the blocks that a capture kept of it. `head_dim` is needed only by the
+    level `factors`; `num_key_heads` only where it differs from `num_heads` (grouped queries).
+    """
+
+    index: int
+    tower: str
+    path: str
+    kind: Kind
+    num_heads: int
+    queries: tuple[Segment, ...]
+    keys: tuple[Segment, ...]
+    blocks: tuple[str, ...] = ()
+    head_dim: int | None = None
+    num_key_heads: int | None = None
+
+    @property
+    def grid(self) -> Grid | None:
+        """Rows and columns of the image queries, if there is exactly one image segment."""
+        grids = [segment.grid for segment in self.queries if segment.grid is not None]
+        return grids[0] if len(grids) == 1 else None
+
+    @property
+    def num_queries(self) -> int:
+        """Length of the query sequence."""
+        return max(segment.stop for segment in self.queries)
+
+    @property
+    def num_keys(self) -> int:
+        """Length of the key sequence."""
+        return max(segment.stop for segment in self.keys)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the sampler in generation order.
+
+    `timestep` is the scheduler's number; `noise` the share of noise left, 0 to 1 (sigma for flow
+    models, sqrt(1 - alpha_bar) for DDPM-like ones, the masked share for masked language models).
+    """
+
+    index: int
+    timestep: float | None
+    noise: float | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """One forward of a tower, announced just before it runs.
+
+    `rows[i]` says which (branch, sample) the i-th row of the batch is. `skipped_layers` are paths
+    of modules (or of their parents) that this call leaves out.
+    """
+
+    tower: str
+    step: int
+    timestep: float | None
+    noise: float | None
+    rows: tuple[tuple[str, int], ...]
+    skipped_layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One generation that is asked for; None means the model's default.
+
+    `images` pictures are made from one prompt and seed; `options` are the family's own.
+    """
+
+    prompt: str
+    negative: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    width: int | None = None
+    height: int | None = None
+    images: int = 1
+    scheduler: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One key column of a map: a position, or None for the rest of the segment in one column.
+
+    Positions of text segments are those of the branch's sequence, others the layer's own.
+    """
+
+    segment: str
+    position: int | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a capture kept: the level of detail, and the columns of text keys in its maps."""
+
+    level: Level
+    keys: Keys
+    mass: Literal["text", "full"]
+    entropy: bool
+    blocks: tuple[str, ...]
+    layers: tuple[int, ...]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One finished file of tensors; `step` is None for the file of means."""
+
+    file: str
+    sha256: str
+    bytes: int
+    step: Step | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of `trace.json`."""
+
+    status: Literal["partial", "complete"]
+    backend: str
+    model: dict[str, Any]
+    request: Request
+    branches: tuple[str, ...]
+    samples: int
+    steps: tuple[Step, ...]
+    layers: tuple[Layer, ...]
+    segments: dict[str, tuple[Segment, ...]]
+    tokens: dict[str, tuple[Token, ...]]
+    words: tuple[Word, ...]
+    truncated: dict[str, dict[str, str]]
+    kept: Kept
+    identity: dict[str, Any]
+    shards: tuple[Shard, ...]
+    environment: dict[str, str]
+    cost: dict[str, float]
+    outputs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+
+def find_words(prompt: str) -> tuple[Word, ...]:
+    """Return every word occurrence of a prompt: matches of `WORD`, in order."""
+    return tuple(
+        Word(index, match.group(), match.start(), match.end())
+        for index, match in enumerate(WORD.finditer(prompt))
+    )
+
+
+def word_at(words: Seq[Word], start: int, stop: int) -> int | None:
+    """Return the index of the word that shares most characters with `[start, stop)`, or None."""
+    shared = [(min(word.stop, stop) - max(word.start, start), -word.index) for word in words]
+    best = max(shared, default=(0, 0))
+    return -best[1] if best[0] > 0 else None
+
+
+def part(segments: Seq[Segment], name: str) -> tuple[Segment, ...]:
+    """Return the segments that one half of a block's name stands for; empty if there are none."""
+    if name == "all":
+        return tuple(segments)
+    if name in ("text", "image"):
+        return tuple(segment for segment in segments if segment.kind == name)
+    return tuple(segment for segment in segments if segment.name == name)
+
+
+def positions(segments: Seq[Segment]) -> list[int]:
+    """Return the positions of segments, in sequence order."""
+    return [position for segment in segments for position in range(segment.start, segment.stop)]
+
+
+def block_names(layer: Layer) -> tuple[str, ...]:
+    """Return every block that can be asked of a layer, the widest names first."""
+
+    def names(segments: Seq[Segment]) -> list[str]:
+        kinds = [kind for kind in ("image", "text") if part(segments, kind)]
+        return list(dict.fromkeys([*kinds, *(segment.name for segment in segments), "all"]))
+
+    return tuple(f"{query}.{key}" for query in names(layer.queries) for key in names(layer.keys))
+
+
+def block_columns(layer: Layer, block: str, columns: Seq[Column]) -> tuple[Column, ...]:
+    """Return the key columns that a map of `block` has, in the order of the layer's keys.
+
+    Text segments contribute their entries of `columns`, other segments every position.
+    """
+    chosen: list[Column] = []
+    for segment in part(layer.keys, block.split(".")[1]):
+        if segment.kind == "text":
+            chosen += [column for column in columns if column.segment == segment.name]
+        else:
+            chosen += [Column(segment.name, index) for index in range(segment.start, segment.stop)]
+    return tuple(chosen)

@@ -1,0 +1,400 @@
+"""A trace on disk: checksummed safetensors shards and a manifest, readable after any interruption.
+
+Order of writing: the manifest with status `partial`; then per step the shard under a temporary
+name, its rename, and one line of `shards.jsonl`; at the end the manifest with status `complete`.
+Each is on the disk before the next begins, so a killed run lists only shards that are whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import ml_dtypes
+import msgspec
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from attn.errors import TraceError
+from attn.schema import SCHEMA, Manifest, Shard, Step
+
+MANIFEST = "trace.json"
+JOURNAL = "attention/shards.jsonl"
+COLLECTION = "index.json"
+
+Index = tuple[int | slice, ...]
+"""Leading axes of a tensor: integers and slices with a positive step, none of them empty."""
+
+AGAIN = "The trace is damaged: capture it again, or copy it again from where it is whole."
+READABLE = "The steps finished before this stay readable as a partial trace."
+
+DTYPES = {
+    "BOOL": np.dtype(np.bool_), "U8": np.dtype(np.uint8), "I8": np.dtype(np.int8),
+    "I16": np.dtype(np.int16), "U16": np.dtype(np.uint16), "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16), "I32": np.dtype(np.int32), "U32": np.dtype(np.uint32),
+    "F32": np.dtype(np.float32), "F64": np.dtype(np.float64), "I64": np.dtype(np.int64),
+    "U64": np.dtype(np.uint64),
+}  # fmt: skip
+"""Dtypes by their names in a shard, in the library's order: a shard begins with the last."""
+
+_REASONS = {
+    errno.ENOSPC: "no space left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the disk is read-only",
+    errno.ENOENT: "the file or its folder does not exist",
+}
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What is read of a manifest before the rest is believed."""
+
+    schema: int
+
+
+def shard_file(step: Step | None) -> str:
+    """Return the file of a step's tensors inside a trace; None stands for the means over steps."""
+    return f"attention/step-{step.index:04d}.safetensors" if step else "attention/mean.safetensors"
+
+
+@contextmanager
+def reported(path: Path, verb: str = "write", hint: str = "") -> Iterator[None]:
+    """Turn a failure of the disk into `TraceError`: which file, why, what now."""
+    try:
+        yield
+    except OSError as exc:
+        reason = _REASONS.get(exc.errno or 0) or exc.strerror or str(exc)
+        raise TraceError(f"could not {verb} {path}: {reason}. {hint}".rstrip()) from exc
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all; its folder is made if missing.
+
+    Raises:
+        TraceError: the disk is full, permission is missing, …; an older file is left as it was.
+    """
+    with reported(path):
+        _replace(path, data)
+
+
+class TraceWriter:
+    """Writes one trace, a shard at a time, on a thread of its own.
+
+    At most two shards are in memory: the one that is being written and the one being handed over.
+    Leaving the `with` block without `finish` leaves a trace of status `partial`.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        """Make the folder and write the manifest as `partial`.
+
+        Raises:
+            TraceError: the folder cannot be written, or holds a complete trace. An earlier
+                partial trace in it is replaced.
+        """
+        self.folder = folder
+        self._shards: dict[str, Shard] = {}
+        self._pending: Future[None] | None = None
+        _clear(folder)
+        begun = replace(manifest, status="partial", shards=())
+        write_atomic(folder / MANIFEST, _encode(begun))
+        self._thread = ThreadPoolExecutor(1, "attn-writer")
+
+    def put(self, step: Step | None, tensors: Mapping[str, np.ndarray]) -> None:
+        """Hand over one shard; waits only while the shard before it is still being written.
+
+        Args:
+            step: whose tensors these are, or None for the means over all steps.
+            tensors: arrays by name; they must not be changed afterwards.
+
+        Raises:
+            TraceError: the shard before this one could not be written.
+        """
+        self._settle()
+        self._pending = self._thread.submit(self._write, step, dict(tensors))
+
+    def finish(self, manifest: Manifest) -> Manifest:
+        """Wait for the last shard and write the manifest as `complete`.
+
+        Args:
+            manifest: all there is to say; status, shards and steps are filled in from what was
+                written.
+
+        Returns:
+            The manifest as it is on disk.
+
+        Raises:
+            TraceError: the last shard or the manifest could not be written.
+        """
+        self._settle()
+        done = _fold(replace(manifest, status="complete"), tuple(self._shards.values()))
+        done = replace(done, steps=done.steps or manifest.steps)
+        path = self.folder / MANIFEST
+        with reported(path, hint=READABLE):
+            _replace(path, _encode(done))
+        self.close()
+        return done
+
+    def close(self) -> None:
+        """Stop the thread after the shard in its hands; may be called at any time, repeatedly."""
+        self._thread.shutdown()
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close()
+        if kind is None:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+
+    def _write(self, step: Step | None, tensors: dict[str, np.ndarray]) -> None:
+        file = shard_file(step)
+        path = self.folder / file
+        part = path.with_name(path.name + ".part")
+        try:
+            with reported(path, hint=READABLE):
+                _save(part, tensors)
+                shutil.copymode(self.folder / MANIFEST, part)
+                shard = Shard(file, _settled_sha256(part), part.stat().st_size, step)
+                part.replace(path)
+                _sync_folder(path.parent)
+                _append(self.folder / JOURNAL, msgspec.json.encode(shard) + b"\n")
+        finally:
+            with suppress(OSError):
+                part.unlink()
+        self._shards[file] = shard
+
+
+class TraceFiles:
+    """The files of one trace, opened by `open_files`.
+
+    Attributes:
+        folder: where they lie.
+        manifest: of a partial trace, with the shards and steps that were finished.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._shards = {shard.file: shard for shard in manifest.shards}
+        self._verified: set[str] = set()
+
+    def tensors(self, file: str) -> tuple[str, ...]:
+        """Return the names of a shard's tensors; reads its header only."""
+        with self._opened(file) as shard:
+            return tuple(shard.keys())
+
+    def describe(self, file: str, tensor: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Return shape and dtype of a tensor; reads the shard's header only."""
+        with self._opened(file) as shard:
+            stored = shard.get_slice(tensor)
+            return tuple(stored.get_shape()), DTYPES[stored.get_dtype()]
+
+    def read(self, file: str, tensor: str, index: Index = ()) -> np.ndarray:
+        """Read a tensor or a part of it; a shard's checksum is verified at its first read.
+
+        Raises:
+            TraceError: the shard is damaged, gone, or has no such tensor.
+        """
+        if file not in self._verified:
+            self._verify(file)
+        with self._opened(file) as shard:
+            part = shard.get_slice(tensor)[index] if index else shard.get_tensor(tensor)
+        return np.asarray(part)
+
+    @contextmanager
+    def _opened(self, file: str) -> Iterator[Any]:
+        path = self.folder / self._listed(file).file
+        try:
+            with reported(path, "read"), safe_open(path, framework="np") as shard:
+                yield shard
+        except SafetensorError as exc:
+            raise TraceError(f"could not read {path}: {exc}. {AGAIN}") from exc
+
+    def _listed(self, file: str) -> Shard:
+        if file not in self._shards:
+            raise TraceError(f"{self.folder / MANIFEST} lists no shard {file}")
+        return self._shards[file]
+
+    def _verify(self, file: str) -> None:
+        path, expected = self.folder / file, self._listed(file).sha256
+        with reported(path, "read"), path.open("rb") as stream:
+            got = hashlib.file_digest(stream, "sha256").hexdigest()
+        if got != expected:
+            raise TraceError(f"{path} has SHA-256 {got}, expected {expected}. {AGAIN}")
+        self._verified.add(file)
+
+
+def open_files(path: Path) -> TraceFiles:
+    """Open a trace for reading; nothing but manifest and file sizes is read yet.
+
+    Args:
+        path: the folder of a trace, or its `trace.json`.
+
+    Raises:
+        TraceError: there is no trace, it is damaged, or a newer `attn` wrote it.
+    """
+    folder = path.parent if path.name == MANIFEST else path
+    manifest = _read_manifest(folder / MANIFEST)
+    if manifest.status == "partial":
+        manifest = _fold(manifest, _read_journal(folder / JOURNAL))
+    for file in (*(shard.file for shard in manifest.shards), *manifest.outputs):
+        _check_inside(folder / MANIFEST, file)
+    for shard in manifest.shards:
+        _check_size(folder / shard.file, shard.bytes)
+    return TraceFiles(folder, manifest)
+
+
+def predict_bytes(tensors: Mapping[str, tuple[tuple[int, ...], str]]) -> int:
+    """Return the exact size in bytes of the shard that would hold these tensors.
+
+    Args:
+        tensors: shape and dtype (a name of `DTYPES`) by tensor name.
+
+    Source: the safetensors format: 8 bytes with the header's length, the header as JSON padded
+    with spaces to a multiple of 8, the data; tensors are sorted by dtype, then by name.
+    """
+    ranks = {name: rank for rank, name in enumerate(DTYPES)}
+    header: dict[str, Any] = {}
+    stop = 0
+    for name in sorted(tensors, key=lambda name: (-ranks[tensors[name][1]], name)):
+        shape, dtype = tensors[name]
+        start, stop = stop, stop + int(np.prod(shape, dtype=np.int64)) * DTYPES[dtype].itemsize
+        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, stop]}
+    length = len(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode())
+    return 8 + length + -length % 8 + stop
+
+
+def _encode(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+
+
+def _fold(manifest: Manifest, shards: tuple[Shard, ...]) -> Manifest:
+    steps = tuple(shard.step for shard in shards if shard.step is not None)
+    return replace(manifest, shards=shards, steps=steps)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    if not path.exists() and (path.parent / COLLECTION).exists():
+        raise TraceError(f"{path.parent} is a collection of traces: open one of the folders in it")
+    with reported(path, "read", "A trace is a folder with a trace.json in it."):
+        data = path.read_bytes()
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+        if head.schema > SCHEMA:
+            expected = f"this attn reads up to schema {SCHEMA}: update attn"
+            raise TraceError(f"{path} has schema {head.schema}, {expected}")
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as exc:
+        raise TraceError(f"{path} is not a valid trace: {exc}. {AGAIN}") from exc
+
+
+def _read_journal(path: Path) -> tuple[Shard, ...]:
+    if not path.exists():
+        return ()
+    with reported(path, "read"):
+        lines = path.read_bytes().split(b"\n")[:-1]
+    shards: dict[str, Shard] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            shard = msgspec.json.decode(line, type=Shard)
+        except msgspec.DecodeError as exc:
+            if number == len(lines):  # torn when the machine went down
+                break
+            raise TraceError(f"{path}, line {number}: {exc}. {AGAIN}") from exc
+        shards[shard.file] = shard
+    return tuple(shards.values())
+
+
+def _check_inside(manifest: Path, file: str) -> None:
+    path = PureWindowsPath(file)  # knows both kinds of slash
+    if path.anchor or ".." in path.parts:
+        raise TraceError(
+            f"{manifest} names {file!r}, which is outside of the trace's folder: not read"
+        )
+
+
+def _check_size(path: Path, expected: int) -> None:
+    with reported(path, "read", AGAIN):
+        got = path.stat().st_size
+    if got != expected:
+        raise TraceError(f"{path} has {got} bytes, expected {expected}. {AGAIN}")
+
+
+def _clear(folder: Path) -> None:
+    """Make room in a folder; the journal goes first, so that a killed run lists no old shard."""
+    shards = folder / "attention"
+    with reported(folder):
+        if (folder / MANIFEST).exists() and _read_manifest(folder / MANIFEST).status == "complete":
+            raise TraceError(f"{folder} already holds a trace: choose another folder or remove it")
+        shards.mkdir(parents=True, exist_ok=True)
+        (folder / JOURNAL).unlink(missing_ok=True)
+        for path in (*shards.glob("*.safetensors*"), *shards.glob(".tmp*")):
+            path.unlink()
+
+
+def _save(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    # The library writes the buffer as it lies, so it has to be in C order.
+    dense = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    try:
+        save_file(dense, path)
+    except SafetensorError as exc:
+        number = re.search(r"os error (\d+)", str(exc))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from exc
+
+
+def _settled_sha256(path: Path) -> str:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _append(path: Path, line: bytes) -> None:
+    with path.open("ab") as stream:
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

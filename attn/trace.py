@@ -1,0 +1,390 @@
+"""A trace as labelled arrays, and what needs more than one of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn.errors import TraceError, did_you_mean
+from attn.schema import (
+    MEASURES,
+    Grid,
+    Layer,
+    Shard,
+    Step,
+    Token,
+    Word,
+    block_columns,
+    block_names,
+)
+from attn.store import TraceWriter, open_files, reported, write_atomic
+from attn.views import (
+    MemoryFiles,
+    Source,
+    View,
+    all_columns,
+    attributes,
+    find,
+    key_labels,
+    listed,
+    query_grid,
+    recompute,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["MemoryFiles", "Source", "Trace", "open_trace", "resample"]
+
+_FACTORS = ("query", "key", "lse", "scale", "mask")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class Trace:
+    """One captured generation: its manifest, and its tensors as labelled arrays.
+
+    Arrays have the axes `branch` and `sample`, and `step` unless only the mean over steps was kept.
+    They are lazy: select first (`.sel(step=3)`), then only that is read. What a step did not
+    compute (a layer that it left out) is NaN.
+
+    Attributes:
+        manifest: the contents of `trace.json`.
+        folder: where the trace lies; None in memory.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.manifest = source.manifest
+        self.folder = source.folder
+        self._source = source
+
+    def __repr__(self) -> str:
+        layers = len(self.manifest.kept.layers)
+        return f"<Trace of {self.manifest.backend}: {len(self.steps)} steps, {layers} layers kept>"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The attention modules in execution order."""
+        return self.manifest.layers
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The captured steps in generation order."""
+        return self.manifest.steps
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of the prompt."""
+        return self.manifest.words
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The guidance rows that were kept."""
+        return self.manifest.branches
+
+    def tokens(self, branch: str = "cond") -> tuple[Token, ...]:
+        """Return the tokens that the model read for one branch."""
+        _place("branch", branch, tuple(self.manifest.tokens))
+        return self.manifest.tokens[branch]
+
+    def layer(self, which: int | str) -> Layer:
+        """Return a layer by index, by path, or by `tower:path` where towers share paths.
+
+        Raises:
+            TraceError: there is no such layer, or more than one.
+        """
+        if not isinstance(which, str):
+            return self.layers[_place("layer", which, [layer.index for layer in self.layers])]
+        paths = [layer.path for layer in self.layers]
+        full = [f"{layer.tower}:{layer.path}" for layer in self.layers]
+        if paths.count(which) > 1:
+            same = [name for name, path in zip(full, paths, strict=True) if path == which]
+            raise TraceError(f"there is more than one layer '{which}': say {listed(same)}")
+        return self.layers[_place("layer", which, full if which in full else paths)]
+
+    def image(self, sample: int = 0) -> Path:
+        """Return the file of a generated picture.
+
+        Raises:
+            TraceError: the trace has no such picture.
+        """
+        names = [name for name in self.manifest.outputs if name.lower().endswith(_PICTURES)]
+        if self.folder is None or not names:
+            raise TraceError(f"{self.folder or 'the trace'} has no picture")
+        return self.folder / names[_place("picture", sample, range(len(names)))]
+
+    def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
+        """Return one measure of one layer, lazily.
+
+        Args:
+            name: a name in `schema.MEASURES`.
+            layer: index or path.
+            block: `<query part>.<key part>`; for `total` the query part, for factors None.
+
+        Returns:
+            (step, branch, sample, *MEASURES[name]). Axis `step` has `timestep` and `noise`, axis
+            `key` has `position` (-1 for a column of the rest), `segment`, `token` and `word` (-1
+            for none). Probabilities are 0 to 1, entropies in nats.
+
+        Raises:
+            TraceError: the trace does not hold it; the message says what it holds.
+        """
+        return self._find(name, layer, block).labelled()
+
+    def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
+        """Return a block's probs, mean over heads: (…, row, column, key), lazily.
+
+        Where the queries are not one image the axis is `query`.
+        """
+        return self._find("map", layer, block, lay_out=True).labelled()
+
+    def headmaps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
+        """Return a block's probs: (…, head, row, column, key), lazily."""
+        return self._find("headmap", layer, block, lay_out=True).labelled()
+
+    def mass(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
+        """Return the probs that each key receives, mean over queries: (…, head, key), lazily."""
+        return self.measure("mass", layer, block)
+
+    def share(self, layer: int | str) -> xr.DataArray:
+        """Return each text key's part of the text's mass, mean over pixels: (…, key), lazily."""
+        return self.measure("share", layer, "image.text")
+
+    def total(self, layer: int | str, query: str = "image") -> xr.DataArray:
+        """Return the mass that each key segment receives: (…, head, segment), sum 1, lazily."""
+        return self.measure("total", layer, query)
+
+    def entropy(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
+        """Return the entropy of a query's probs in nats, mean over queries: (…, head), lazily."""
+        return self.measure("entropy", layer, block)
+
+    def probs(
+        self,
+        layer: int | str,
+        step: int,
+        block: str = "all.all",
+        branch: str = "cond",
+        sample: int = 0,
+    ) -> xr.DataArray:
+        """Return every head's probs of one block, exactly: recomputed from factors, or stored.
+
+        Returns:
+            (head, query, key), float32, read at once; over all keys a row sums to 1.
+
+        Raises:
+            TraceError: neither factors nor head maps with all keys were kept.
+        """
+        import xarray as xr
+
+        chosen = self.layer(layer)
+        _place("block", block, block_names(chosen))
+        values = self._exact(chosen, block, step, self._cell(branch, sample))
+        labels = key_labels(self.manifest, all_columns(self.manifest, chosen, block))
+        attrs = attributes("probs", chosen, block)
+        return xr.DataArray(values, labels, ("head", "query", "key"), "probs", attrs)
+
+    def mean_maps(
+        self,
+        block: str = "image.text",
+        *,
+        layers: Iterable[int | str] | None = None,
+        steps: Iterable[int] | None = None,
+        branch: str = "cond",
+        sample: int = 0,
+        grid: Grid | None = None,
+    ) -> xr.DataArray:
+        """Average maps over layers and steps, with one map in memory at a time.
+
+        Args:
+            block: whose queries are one image.
+            layers: indices or paths; None is every layer that has such maps.
+            steps: indices; None is every step.
+            branch: guidance row.
+            sample: picture.
+            grid: rows and columns of the result; None is the finest grid of the layers.
+
+        Returns:
+            (row, column, key), float32. Every step of every layer counts the same; what did not
+            run is left out.
+
+        Raises:
+            TraceError: there are no such maps, or the layers do not have the same keys.
+        """
+        import xarray as xr
+
+        views = self._image_views(block, layers)
+        cell = self._cell(branch, sample)
+        sums: dict[Grid, np.ndarray] = {}
+        count = 0
+        for lead in self._leads(views[0], steps):
+            for view in views:
+                piece = view.read((*lead, *cell, *[slice(None)] * 3))
+                if view.grid and not np.isnan(piece).any():
+                    total = sums.setdefault(view.grid, np.zeros(piece.shape))
+                    total += piece
+                    count += 1
+        if not sums:
+            raise TraceError(f"none of the asked layers ran in the asked steps of {self._where}")
+        finest = grid or max(sums, key=lambda sizes: sizes[0] * sizes[1])
+        dims, labels = ("row", "column", "key"), key_labels(self.manifest, views[0].columns)
+        resampled = [resample(xr.DataArray(total, dims=dims), finest) for total in sums.values()]
+        mean = sum(one.values for one in resampled) / count
+        attrs = {"measure": "map", "units": "probability", "block": block}
+        return xr.DataArray(np.asarray(mean, np.float32), labels, dims, "map", attrs)
+
+    def save(self, folder: str | Path) -> Trace:
+        """Write the trace to a new folder and open it there; a partial trace stays partial.
+
+        Raises:
+            TraceError: the folder holds a trace already, or cannot be written.
+        """
+        target, manifest = Path(folder), self.manifest
+        if self.folder is None:
+            manifest = replace(manifest, outputs=())
+        elif target.resolve() == self.folder.resolve():
+            raise TraceError(f"{target} is where the trace lies already")
+        with TraceWriter(target, manifest) as writer:
+            for shard in manifest.shards:
+                names = self._source.tensors(shard.file)
+                writer.put(
+                    shard.step, {name: self._source.read(shard.file, name) for name in names}
+                )
+            for file in manifest.outputs:
+                self._copy(file, target)
+            if manifest.status == "complete":
+                writer.finish(manifest)
+        return open_trace(target)
+
+    @property
+    def _where(self) -> str:
+        return str(self.folder or "the trace")
+
+    def _find(self, name: str, layer: int | str, block: str | None, lay_out: bool = False) -> View:
+        _place("measure", name, tuple(MEASURES))
+        return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
+
+    def _cell(self, branch: str, sample: int) -> tuple[int, int]:
+        samples = range(self.manifest.samples)
+        return _place("branch", branch, self.branches), _place("sample", sample, samples)
+
+    def _step_shard(self, step: int) -> Shard:
+        shards = {shard.step.index: shard for shard in self.manifest.shards if shard.step}
+        _place("step", step, tuple(shards))
+        return shards[step]
+
+    def _exact(self, layer: Layer, block: str, step: int, cell: tuple[int, int]) -> np.ndarray:
+        file = self._step_shard(step).file
+        held = self._source.tensors(file)
+
+        def read(name: str) -> np.ndarray:
+            return self._source.read(file, f"{layer.index}/{name}", cell)
+
+        if f"{layer.index}/lse" in held:
+            factors = {name: read(name) for name in _FACTORS if f"{layer.index}/{name}" in held}
+            return recompute(factors, layer, block)
+        columns = block_columns(layer, block, self.manifest.kept.columns)
+        is_whole = columns == all_columns(self.manifest, layer, block)
+        if is_whole and f"{layer.index}/headmap.{block}" in held:
+            return read(f"headmap.{block}").astype(np.float32)
+        raise TraceError(
+            f"{self._where} was kept with level '{self.manifest.kept.level}', keys "
+            f"'{self.manifest.kept.keys}', so there are no exact probs of {block} in layer "
+            f"{layer.index} ({layer.path}): capture with --keep factors, or with --keep heads "
+            f"--keys all --blocks {block}"
+        )
+
+    def _image_views(self, block: str, layers: Iterable[int | str] | None) -> list[View]:
+        """Return the maps of layers, all with a grid and with the same keys."""
+        if layers is None:
+            kept = [layer for layer in self.layers if layer.index in self.manifest.kept.layers]
+            having = [layer for layer in kept if block in block_names(layer)]
+            chosen = [layer for layer in having if query_grid(layer, block)]
+        else:
+            chosen = [self.layer(layer) for layer in layers]
+        if not chosen:
+            raise TraceError(f"no kept layer of {self._where} has maps {block} on a grid")
+        views = [find(self._source, "map", layer, block, lay_out=True) for layer in chosen]
+        for view in views:
+            if view.grid is None:
+                raise TraceError(f"the queries of {block} in {view.layer.path} have no grid")
+            if view.columns != views[0].columns:
+                raise TraceError(
+                    f"{block} has other keys in layer {view.layer.path} than in "
+                    f"{views[0].layer.path}: average layers with the same keys (layers=…)"
+                )
+        return views
+
+    def _leads(self, view: View, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
+        """Return what to put before (branch, sample, …) for each chosen step of a view."""
+        if not view.is_stepwise:
+            if steps is None:
+                return [()]
+            raise TraceError(
+                f"{self._where} keeps maps as means over all steps only: capture with --keep maps"
+            )
+        indices = [shard.step.index for shard in view.shards if shard.step]
+        if steps is None:
+            return [(place,) for place in range(len(indices))]
+        return [(_place("step", step, indices),) for step in steps]
+
+    def _copy(self, file: str, target: Path) -> None:
+        source = Path(self._where, file)
+        with reported(source, "read"):
+            data = source.read_bytes()
+        write_atomic(target / file, data)
+
+
+def open_trace(path: str | Path) -> Trace:
+    """Open a trace for reading; of its tensors nothing is read yet.
+
+    Args:
+        path: the folder of a trace, or its `trace.json`.
+
+    Raises:
+        TraceError: there is no trace, it is damaged, or a newer `attn` wrote it.
+    """
+    return Trace(open_files(Path(path)))
+
+
+def resample(maps: xr.DataArray, grid: Grid) -> xr.DataArray:
+    """Lay maps out on another grid, each new cell the mean of what it covers of the old ones.
+
+    Args:
+        maps: any array with the axes `row` and `column`.
+        grid: rows and columns of the result, coarser or finer, in any ratio.
+
+    Returns:
+        The maps in float32, axes in the same order; their mean over the picture stays the same.
+        The very array if it has this grid already.
+    """
+    import xarray as xr
+
+    if (maps.sizes["row"], maps.sizes["column"]) == tuple(grid):
+        return maps
+    last = maps.transpose(..., "row", "column")
+    rows, columns = (
+        _overlaps(maps.sizes[dim], size) for dim, size in zip(("row", "column"), grid, strict=True)
+    )
+    values = rows @ np.asarray(last.values, np.float32, order="C") @ columns.T
+    kept = last.drop_vars(
+        [name for name, coord in last.coords.items() if {"row", "column"} & {*coord.dims}]
+    )
+    result = xr.DataArray(values, kept.coords, last.dims, maps.name, maps.attrs)
+    return result.transpose(*maps.dims)
+
+
+def _overlaps(old: int, new: int) -> np.ndarray:
+    """Return (new, old) float32: which part of each new cell an old cell covers; rows sum to 1."""
+    starts, olds = np.arange(new)[:, np.newaxis] * old, np.arange(old) * new
+    covered = np.minimum(starts + old, olds + new) - np.maximum(starts, olds)
+    return (covered.clip(0) / old).astype(np.float32)
+
+
+def _place(what: str, asked: object, known: Sequence[object]) -> int:
+    if asked in known:
+        return known.index(asked)
+    hint = did_you_mean(asked, map(str, known)) if isinstance(asked, str) else ""
+    raise TraceError(f"there is no {what} {asked!r}; there is {listed(known)}.{hint}")

@@ -1,0 +1,228 @@
+"""`attn analyze`: tables and pictures of what was captured, without the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
+from attn.errors import AnalysisError, AttnError, UsageError
+from attn.options import parse_options
+from attn.verbs.collection import Entry, is_collection, read_index
+from attn.verbs.pictures import draw_result
+from attn.verbs.report import Report
+from attn.verbs.results import INDEX, replaced, write_index
+
+if TYPE_CHECKING:
+    from attn.trace import Trace
+
+FOLDER = "analysis"
+
+Options = Mapping[str, Any]
+"""Options of every analysis, by its name."""
+
+
+@dataclass(frozen=True)
+class TraceResults:
+    """What became of one trace.
+
+    Attributes:
+        trace: its folder.
+        path: where its results are; None if it failed.
+        files: relative to `path`, `analysis.json` last.
+        skipped: by the name of an analysis that did not run: why, and what would enable it.
+        error: why the trace failed.
+    """
+
+    trace: Path
+    path: Path | None = None
+    files: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Analyzed:
+    """What an analysis of a trace or a collection left."""
+
+    path: Path
+    traces: tuple[TraceResults, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """`complete`, or `partial` if a trace of the collection failed."""
+        return "partial" if any(one.error for one in self.traces) else "complete"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that was written."""
+        return tuple(one.path / file for one in self.traces if one.path for file in one.files)
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """The pictures among the files."""
+        return tuple(file for file in self.files if file.suffix == ".png")
+
+
+def analyze(  # noqa: PLR0913 - one argument per option of the command
+    path: str | Path,
+    *,
+    words: Iterable[str] | None = None,
+    topk: int | None = None,
+    only: Iterable[str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    pictures: bool = True,
+    out: str | Path | None = None,
+    report: Report | None = None,
+) -> Analyzed:
+    """Analyse a trace, or every trace of a collection: `attn analyze`.
+
+    Results replace those of an earlier analysis as a whole; if it fails, the earlier ones stay.
+
+    Args:
+        path: folder of a trace or of a collection.
+        words: words of the prompt to look at; None is all.
+        topk: draw only this many words, those of most mass.
+        only: names of analyses; None is every one that can run.
+        settings: options of analyses as `ANALYSIS.KEY: VALUE`.
+        pictures: also draw.
+        out: folder of the results; None is `analysis` in the trace. Of a collection, every trace
+            has a folder of its own in it.
+        report: told notes and warnings.
+
+    Raises:
+        UsageError: an analysis or an option is unknown.
+        AnalysisError: nothing can run, or a word, layer or step is not there. In a collection
+            such a trace is reported, and it is an error only if no trace is left.
+        TraceError: there is no trace, or the results cannot be written.
+    """
+    folder, report = Path(path), report or Report()
+    names = None if only is None else tuple(only)
+    job = _Job(names, _parse(words, topk, settings or {}), pictures, report)
+    if is_collection(folder):
+        traces = tuple(_analyze_entries(folder, Path(out) if out else None, job))
+    else:
+        traces = (_analyze_trace(folder, Path(out) if out else None, job),)
+    return Analyzed(folder, traces, tuple(report.warnings))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is asked of every trace."""
+
+    only: tuple[str, ...] | None
+    options: Options
+    pictures: bool
+    report: Report
+
+
+def _parse(words: Iterable[str] | None, topk: int | None, settings: Mapping[str, str]) -> Options:
+    """Return the options of every analysis; `words` and `topk` go to those that have them."""
+    pairs: dict[str, dict[str, str]] = {analysis.name: {} for analysis in ANALYSES}
+    for setting, value in settings.items():
+        name, dot, key = setting.partition(".")
+        if not dot:
+            raise UsageError(f"--set takes ANALYSIS.KEY=VALUE, got '{setting}={value}'")
+        pairs[find(name).name][key] = value
+    asked = {"words": None if words is None else tuple(words), "topk": topk}
+    given = {key: value for key, value in asked.items() if value is not None}
+    options = {}
+    for analysis in ANALYSES:
+        own = parse_options(analysis.Options, pairs[analysis.name], f"analysis {analysis.name}")
+        mine = {known.name for known in fields(own)} & given.keys()
+        try:
+            options[analysis.name] = replace(own, **{key: given[key] for key in mine})
+        except ValueError as error:  # checked by the dataclass itself
+            raise UsageError(str(error)) from error
+    return options
+
+
+def _analyze_entries(folder: Path, out: Path | None, job: _Job) -> list[TraceResults]:
+    """Analyse a collection; what cannot be analysed is reported and left out."""
+    entries = read_index(folder)
+    done = [
+        _analyze_entry(folder / entry.folder, entry, out and out / entry.folder, job)
+        for entry in entries
+    ]
+    if not any(one.path for one in done):
+        reasons = "; ".join(f"{one.trace}: {one.error}" for one in done) or "it is empty"
+        raise AnalysisError(f"no trace of {folder} could be analysed: {reasons}")
+    return done
+
+
+def _analyze_entry(folder: Path, entry: Entry, out: Path | None, job: _Job) -> TraceResults:
+    try:
+        if entry.status == "failed":
+            raise AnalysisError(f"its capture failed: {entry.error}")
+        return _analyze_trace(folder, out, job)
+    except AttnError as error:
+        job.report.warn(f"{folder}: {error}")
+        return TraceResults(folder, error=str(error))
+
+
+def _analyze_trace(folder: Path, out: Path | None, job: _Job) -> TraceResults:
+    from attn.trace import open_trace
+
+    trace = open_trace(folder)
+    chosen = plan(trace, job.only)
+    for remark in _remarks(trace, chosen):
+        job.report.warn(f"{folder}: {remark}")
+    target = out or (trace.folder or folder) / FOLDER
+    with replaced(target) as place:
+        ran = [_run(analysis, trace, job, place) for analysis in chosen.runnable]
+        write_index(place, _describe(trace, chosen, ran))
+    for note in (note for facts in ran for note in facts["notes"]):
+        job.report.warn(f"{folder}: {note}")
+    files = [file for facts in ran for file in facts["files"]]
+    skipped = {name: str(lack) for name, lack in chosen.skipped.items()}
+    return TraceResults(folder, target, (*files, INDEX), skipped)
+
+
+def _remarks(trace: Trace, chosen: Plan) -> Iterator[str]:
+    if trace.manifest.status == "partial":
+        yield f"the capture was interrupted; its first {len(trace.steps)} steps are analysed"
+    for name, lack in chosen.skipped.items():
+        yield f"'{name}' is skipped: it needs {lack}"
+    for analysis in chosen.runnable:
+        if analysis.name in chosen.reduced:
+            lack = chosen.reduced[analysis.name]
+            yield f"'{analysis.name}' has no {analysis.lost}: they need {lack}"
+
+
+def _run(analysis: Analysis, trace: Trace, job: _Job, folder: Path) -> dict[str, Any]:
+    """Run one analysis, write its files, and return what the index says of it."""
+    options = job.options[analysis.name]
+    result = analysis.run(trace, options)
+    for path, table in result.tables.items():
+        table.write(folder / path)
+    drawn: tuple[str, ...] = ()
+    if job.pictures and analysis.draw:
+        drawn = draw_result(analysis.draw, result, trace, folder)
+    return {
+        "name": analysis.name,
+        "options": asdict(options),
+        "files": [*result.tables, *drawn],
+        "notes": list(result.notes),
+    }
+
+
+def _describe(trace: Trace, chosen: Plan, ran: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Say what `analysis.json` holds."""
+    from attn import __version__
+
+    manifest = trace.manifest
+    return {
+        "attn": __version__,
+        "trace": {
+            "status": manifest.status,
+            "backend": manifest.backend,
+            "prompt": manifest.request.prompt,
+            "seed": manifest.request.seed,
+        },
+        "analyses": ran,
+        "skipped": {name: asdict(lack) for name, lack in chosen.skipped.items()},
+        "reduced": {name: asdict(lack) for name, lack in chosen.reduced.items()},
+    }

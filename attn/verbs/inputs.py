@@ -1,0 +1,130 @@
+"""Read what people type: prompts from files, seeds, sizes, bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attn.errors import UsageError
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """Read a list of prompts.
+
+    Args:
+        path: `.json` (a list), `.jsonl` (one value a line) or `.txt` (one prompt a line); a value
+            is a string, or an object with the field `prompt`.
+
+    Raises:
+        UsageError: unreadable, not such a list, or empty; with the place of the first bad entry.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(
+            f"cannot read the prompts in {path}: {getattr(exc, 'strerror', None) or exc}"
+        ) from exc
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if path.suffix == ".txt":
+        prompts = [line.strip() for _, line in lines]
+    elif path.suffix == ".jsonl":
+        prompts = [
+            _prompt(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
+            for number, line in lines
+        ]
+    elif path.suffix == ".json":
+        values = _parse(text, str(path))
+        if not isinstance(values, list):
+            raise UsageError(f"{path} is not a list of prompts: it holds a JSON {_kind(values)}")
+        prompts = [_prompt(value, f"{path}, entry {place}") for place, value in enumerate(values)]
+    else:
+        raise UsageError(
+            f"cannot tell the format of {path}: expected a name that ends in .json, .jsonl or .txt"
+        )
+    if not prompts:
+        raise UsageError(f"{path} holds no prompt")
+    return tuple(prompts)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise UsageError(f"{where} is not JSON: {exc}") from exc
+
+
+def _prompt(value: Any, where: str) -> str:
+    if isinstance(value, dict):
+        value = value.get("prompt")
+    if not isinstance(value, str):
+        raise UsageError(
+            f"{where}: expected a string, or an object with the field 'prompt'; "
+            f"got a JSON {_kind(value)}"
+        )
+    return value
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read `0`, `0-7` or `1,5,9`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    seeds: list[int] = []
+    for piece in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", piece)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise UsageError(f"seeds: expected 0, 0-7 or 1,5,9; got '{text}'")
+        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+    if max(seeds) >= 2**32:
+        raise UsageError(f"seeds must be below 2^32; got {max(seeds)}")
+    return tuple(dict.fromkeys(seeds))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read `WIDTHxHEIGHT` in pixels.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*[x×]\s*(\d+)\s*", text.lower())
+    if match is None:
+        raise UsageError(f"size: expected WIDTHxHEIGHT such as 1344x768; got '{text}'")
+    return int(match[1]), int(match[2])
+
+
+def parse_bytes(text: str) -> int:
+    """Read `8GB`, `500 MB` or a number of bytes; units are powers of 1000.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
+    unit = match[2] if match else None
+    if match is None or unit is None:
+        raise UsageError(f"budget: expected a size such as 8GB or 500MB; got '{text}'")
+    return int(float(match[1]) * _UNITS[unit if unit in _UNITS else unit + "B"])
+
+
+def format_bytes(count: float) -> str:
+    """Return a size for people, three digits and a unit."""
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":  # noqa: PLR2004 - units are powers of 1000
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"  # noqa: PLR2004
+        count /= 1000
+    return ""
+
+
+def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return one string as a tuple of one, None as none."""
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)

@@ -1,0 +1,97 @@
+"""What a generation leaves beside its attention: pictures, texts, and where it ran."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn.schema import Manifest
+from attn.store import write_atomic
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from attn.backends import Output
+
+PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy")
+
+
+def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str, ...]:
+    """Write `outputs/image.png` (or `image-0.png` …) and `outputs/text.txt`.
+
+    Every PNG carries the request as text (`prompt`, `seed`, and all of it as JSON in `attn`).
+
+    Returns:
+        The files, relative to the folder.
+    """
+    files = {
+        _numbered("image", ".png", place, output.images): _png(image, manifest)
+        for place, image in enumerate(output.images)
+    }
+    files |= {
+        _numbered("text", ".txt", place, output.texts): text.encode()
+        for place, text in enumerate(output.texts)
+    }
+    for name, data in files.items():
+        write_atomic(folder / name, data)
+    return tuple(files)
+
+
+def _numbered(stem: str, ending: str, place: int, group: tuple[object, ...]) -> str:
+    return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{place}{ending}"
+
+
+def _png(image: Image, manifest: Manifest) -> bytes:
+    from PIL.PngImagePlugin import PngInfo
+
+    request = manifest.request
+    info = PngInfo()
+    info.add_text("prompt", request.prompt)
+    info.add_text("seed", str(request.seed))
+    info.add_text(
+        "attn",
+        json.dumps({"backend": manifest.backend, "model": manifest.model, **asdict(request)}),
+    )
+    data = BytesIO()
+    image.save(data, "PNG", pnginfo=info)
+    return data.getvalue()
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the machine that a trace depends on."""
+    found = {name: _version(name) for name in PACKAGES}
+    return {
+        **{name: number for name, number in found.items() if number},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": _device(),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    threads = torch.get_num_threads() if torch is not None else os.cpu_count()
+    return f"cpu, {threads} threads"
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held so far, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -1,0 +1,69 @@
+"""Draw what an analysis found, over what the trace generated."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn.errors import TraceError
+
+if TYPE_CHECKING:
+    from attn.analysis.result import Result
+    from attn.trace import Trace
+    from attn.viz.picture import Pixels, Subject
+
+
+def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[str, ...]:
+    """Write the pictures of a result, one at a time in memory.
+
+    Args:
+        draw: `module:function` of the analysis.
+        result: what it found.
+        trace: where it found it.
+        folder: where the pictures go.
+
+    Returns:
+        The files, relative to the folder.
+    """
+    from attn.viz.picture import write
+
+    module, _, name = draw.partition(":")
+    files = []
+    for picture in getattr(import_module(module), name)(result, _subject(trace)):
+        write(picture, folder)
+        files.append(picture.path)
+    return tuple(files)
+
+
+def _subject(trace: Trace) -> Subject:
+    from attn.viz.picture import Subject
+
+    manifest = trace.manifest
+    return Subject(
+        prompt=manifest.request.prompt,
+        seed=manifest.request.seed,
+        backend=manifest.backend,
+        pictures=tuple(read_picture(trace, sample) for sample in range(manifest.samples)),
+    )
+
+
+def read_picture(trace: Trace, sample: int) -> Pixels | None:
+    """Return a generated picture, or None where there is none, as in a partial trace.
+
+    Raises:
+        TraceError: the trace names a picture that cannot be read.
+    """
+    import numpy as np
+    from PIL import Image
+
+    if not trace.manifest.outputs:
+        return None
+    path = trace.image(sample)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as exc:
+        reason = "not a picture" if path.is_file() else "it is gone"
+        message = f"could not read {path}: {reason}. Analyse with --no-pictures, or restore it."
+        raise TraceError(message) from exc

@@ -1,0 +1,21 @@
+"""What a verb tells while it works; the command line shows it, a library call stays silent."""
+
+from __future__ import annotations
+
+
+class Report:
+    """Takes notes, warnings and progress; this one keeps the warnings and shows nothing."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Take a fact that the user should see once."""
+
+    def warn(self, text: str) -> None:
+        """Take a warning; each text counts once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def progress(self, done: int, total: int, written: int) -> None:
+        """Take the number of finished steps of the whole job, and the bytes written so far."""

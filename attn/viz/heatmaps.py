@@ -1,0 +1,137 @@
+"""Pictures of word maps: one per word, and a sheet of all of them on one colour scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from attn.analysis.result import Result
+from attn.viz.labels import file_stem, ranges
+from attn.viz.overlay import ColourScale, colour_scale, show_bar, show_heat, show_picture
+from attn.viz.page import GAP, MARGIN, TITLE, arrange, place, write_heading, write_title
+from attn.viz.picture import Picture, Pixels, Subject, new_figure
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Heat = NDArray[np.floating[Any]]
+"""A map: row, column."""
+
+LONG_SIDE = 6.0  # inches of the picture in a word's own file: 900 pixels
+NARROWEST = 4.6  # inches: as wide as the colour bar and its label
+FOOTER = 0.72
+BAR = 0.13  # height of the colour bar
+LARGE, SMALL = 14.0, 10.5  # points of a title
+
+
+def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+    """Draw a sheet for each segment and sample, and every word on its own.
+
+    Files: `<segment>/heatmaps/words.png` and `<segment>/heatmaps/words/<index>-<word>.png`; with
+    several samples the names end in `-sample-<number>`. What belongs to one segment and sample is
+    on one colour scale, except the words' own pictures if the maps ask for `scale="own"`.
+    """
+    for segment, words in result.arrays.items():
+        for sample, picture in enumerate(subject.pictures):
+            maps = words.isel(sample=sample)
+            ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
+            texts = _texts(maps, subject) | {"sample": str(sample)}
+            sheet = draw_sheet(maps, picture, subject)
+            yield Picture(f"{segment}/heatmaps/words{ending}.png", sheet, texts)
+            for index, word in zip(maps["word"].values, maps["text"].values, strict=True):
+                path = f"{segment}/heatmaps/words/{file_stem(int(index), word)}{ending}.png"
+                yield Picture(path, draw_word(maps, int(index), picture), texts | {"word": word})
+
+
+def draw_word(maps: xr.DataArray, word: int, picture: Pixels | None) -> Figure:
+    """Draw one word: the picture under its map, its title, its mean, the colour bar.
+
+    Args:
+        maps: word, row, column; the other words are there for the common colour scale.
+        word: index of the word.
+        picture: the generated picture, or None: then the map is over grey.
+    """
+    one = maps.sel(word=word)
+    scale = colour_scale(one.values if maps.attrs["scale"] == "own" else maps.values)
+    height, width = _shape(one.values, picture)
+    wide, high = LONG_SIDE * width / max(width, height), LONG_SIDE * height / max(width, height)
+    across = max(wide, NARROWEST)
+    figure = new_figure(across + 2 * MARGIN, 2 * MARGIN + TITLE + high + FOOTER)
+    show_heat(
+        place(figure, MARGIN + (across - wide) / 2, MARGIN + TITLE, wide, high),
+        one.values,
+        picture,
+        scale,
+    )
+    page = place(figure, MARGIN, MARGIN + TITLE, across, high)
+    page.set_axis_off()
+    write_title(page, str(one["label"].item()), f"mean {float(one.mean()):.2g}", size=LARGE)
+    _write_footer(figure, scale, str(maps.attrs["unit"]))
+    return figure
+
+
+def draw_sheet(maps: xr.DataArray, picture: Pixels | None, subject: Subject) -> Figure:
+    """Draw the picture and every word over it, with one colour scale and one bar.
+
+    Args:
+        maps: word, row, column.
+        picture: the generated picture, or None: then the sheet has the words only.
+        subject: for the heading.
+    """
+    height, width = _shape(maps.values[0], picture)
+    heading = (subject.prompt, _subtitle(maps, subject))
+    offset = 0 if picture is None else 1
+    cells = len(maps["word"]) + offset
+    sheet = arrange(cells, height / width, heading, narrowest=NARROWEST, footer=FOOTER)
+    figure = new_figure(*sheet.size)
+    write_heading(figure, sheet.heading)
+    scale = colour_scale(maps.values)
+    if picture is not None:
+        show_picture(place(figure, *sheet.corner(0), *sheet.cell), picture)
+    for number, one in enumerate(maps, start=offset):
+        axes = place(figure, *sheet.corner(number), *sheet.cell)
+        show_heat(axes, one.values, picture, scale)
+        write_title(axes, str(one["label"].item()), f"{float(one.mean()):.2g}", size=SMALL)
+    _write_footer(figure, scale, str(maps.attrs["unit"]))
+    return figure
+
+
+def _shape(heat: Heat, picture: Pixels | None) -> tuple[int, int]:
+    """Height and width in pixels, or in tokens where there is no picture."""
+    height, width = heat.shape if picture is None else picture.shape[:2]
+    return height, width
+
+
+def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
+    attrs = maps.attrs
+    branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
+    facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
+    return f"{facts} · at the right of each word: its mean over the picture"
+
+
+def _texts(maps: xr.DataArray, subject: Subject) -> dict[str, str]:
+    """Say in the PNG what was drawn, so that it can be made again."""
+    attrs = maps.attrs
+    return {
+        "prompt": subject.prompt,
+        "seed": str(subject.seed),
+        "backend": subject.backend,
+        "segment": attrs["segment"],
+        "branch": attrs["branch"],
+        "measure": attrs["measure"],
+        "unit": attrs["unit"],
+        "layers": ranges(attrs["layers"]),
+        "steps": ranges(attrs["steps"]),
+    }
+
+
+def _write_footer(figure: Figure, scale: ColourScale, unit: str) -> None:
+    """Draw the colour bar in the middle below."""
+    width, height = figure.get_size_inches()
+    left = (width - NARROWEST) / 2
+    axes = place(figure, left, height - MARGIN - FOOTER + 1.5 * GAP, NARROWEST, BAR)
+    show_bar(figure, axes, scale, unit)

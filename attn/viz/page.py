@@ -1,0 +1,169 @@
+"""Pages in inches: where axes and texts go on a figure, and texts that never overflow."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from attn.viz.labels import printable
+
+INK, FAINT = "#1a1a1a", "#6b6b6b"
+FAMILY = "DejaVu Sans"
+
+MARGIN, GAP, TITLE = 0.3, 0.16, 0.3
+LINE = 0.21  # of one line of the heading
+LETTER = 0.088  # mean width of a letter of the heading
+POINTS = 72.0  # in an inch
+
+SHEET_WIDTH = 12.0
+SHEET_RATIO = 1.45  # width to height that a sheet comes close to
+CELL_WIDTHS = (1.4, 3.4)
+EMPTY = 0.5  # what an unused cell costs, against a ratio that is off by e
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A page of equal cells, each below its title; sizes in inches.
+
+    Attributes:
+        columns: cells in a row.
+        rows: rows of cells.
+        cell: width and height of a cell.
+        heading: lines above the cells.
+        narrowest: the page is at least as wide as this between its margins.
+        footer: height that is left below the cells.
+    """
+
+    columns: int
+    rows: int
+    cell: tuple[float, float]
+    heading: tuple[str, ...]
+    narrowest: float
+    footer: float
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the page."""
+        width, height = self.cell
+        across = self.columns * (width + GAP) - GAP
+        down = self.rows * (height + TITLE + GAP) - GAP
+        return max(across, self.narrowest) + 2 * MARGIN, self.top + down + self.footer + MARGIN
+
+    @property
+    def top(self) -> float:
+        """Where the first row begins, from above."""
+        return MARGIN + LINE * len(self.heading) + GAP
+
+    def corner(self, index: int) -> tuple[float, float]:
+        """Left and upper edge of a cell, from the page's upper left corner."""
+        row, column = divmod(index, self.columns)
+        width, height = self.cell
+        return MARGIN + column * (width + GAP), self.top + TITLE + row * (height + TITLE + GAP)
+
+
+def arrange(
+    cells: int, aspect: float, heading: Sequence[str], *, narrowest: float, footer: float
+) -> Sheet:
+    """Choose the number of columns: close to `SHEET_RATIO`, few empty cells.
+
+    Args:
+        cells: how many there are.
+        aspect: height of a cell divided by its width.
+        heading: lines above the cells; the first is wrapped into at most three.
+        narrowest: least width between the margins, inches.
+        footer: height below the cells, inches.
+    """
+
+    def sheet(columns: int) -> Sheet:
+        largest = CELL_WIDTHS[1] / max(aspect, 1.0) ** 0.5
+        width = min(max((SHEET_WIDTH + GAP) / columns - GAP, CELL_WIDTHS[0]), largest)
+        rows = -(-cells // columns)
+        return Sheet(columns, rows, (width, width * aspect), tuple(heading), narrowest, footer)
+
+    def badness(sheet: Sheet) -> float:
+        width, height = sheet.size
+        unused = sheet.rows * sheet.columns - cells
+        return abs(float(np.log(width / height / SHEET_RATIO))) + EMPTY * unused / cells
+
+    best = min((sheet(columns) for columns in range(1, cells + 1)), key=badness)
+    letters = int((best.size[0] - 2 * MARGIN) / LETTER)
+    first = textwrap.wrap(printable(heading[0]), letters, max_lines=3, placeholder=" …")
+    lines = (*first, *heading[1:])
+    return Sheet(best.columns, best.rows, best.cell, lines, narrowest, footer)
+
+
+def place(figure: Figure, left: float, upper: float, width: float, height: float) -> Axes:
+    """Add axes, in inches from the figure's upper left corner."""
+    across, down = figure.get_size_inches()
+    box = (left / across, 1 - (upper + height) / down, width / across, height / down)
+    return figure.add_axes(box)
+
+
+def write_heading(figure: Figure, lines: Sequence[str]) -> None:
+    """Write lines at the top of a page, the last one small and grey."""
+    width, height = figure.get_size_inches()
+    for index, line in enumerate(lines):
+        is_last = index == len(lines) - 1
+        figure.text(
+            MARGIN / width,
+            1 - (MARGIN + LINE * (index + 0.7)) / height,
+            line,
+            fontsize=8.5 if is_last else 11,
+            color=FAINT if is_last else INK,
+            fontfamily=FAMILY,
+            parse_math=False,
+        )
+
+
+def write_title(axes: Axes, title: str, remark: str = "", *, size: float) -> None:
+    """Write a title above axes at the left and a small grey remark at the right.
+
+    A title that is too wide is cut, with an ellipsis.
+    """
+    note = _above(axes, remark, size * 0.75, FAINT, right=True)
+    room = _width(axes) - _text_width(note) - size / 2
+    text = printable(title)
+    label = _above(axes, text, size, INK)
+    while len(text) > 1 and (width := _text_width(label)) > room:
+        text = text[: max(1, min(len(text) - 1, int(len(text) * room / width)))]
+        label.set_text(f"{text.rstrip()}…")
+
+
+def _above(axes: Axes, text: str, size: float, colour: str, *, right: bool = False) -> Text:
+    return axes.annotate(
+        text,
+        (1.0 if right else 0.0, 1.0),
+        (0, 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="baseline",
+        fontsize=size,
+        fontfamily=FAMILY,
+        color=colour,
+        parse_math=False,
+    )
+
+
+def _width(axes: Axes) -> float:
+    """Width of axes in points."""
+    pixels = axes.get_window_extent().width
+    return float(pixels * POINTS / _dpi(axes))
+
+
+def _text_width(text: Text) -> float:
+    """Width of a text in points."""
+    return float(text.get_window_extent().width * POINTS / _dpi(text))
+
+
+def _dpi(artist: Axes | Text) -> float:
+    figure = artist.get_figure(root=True)
+    if figure is None:
+        raise ValueError("the artist is on no figure")
+    return float(figure.dpi)

@@ -1,0 +1,71 @@
+"""What pictures are about, and how a figure becomes a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+DPI = 150
+
+Pixels = NDArray[np.uint8]
+"""A picture: row, column, channel (red, green, blue); 0–255."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The generation that pictures are about.
+
+    `pictures` has the generated picture of every sample, or None where there is none.
+    """
+
+    prompt: str
+    seed: int
+    backend: str
+    pictures: tuple[Pixels | None, ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, where it belongs below `analysis/`, and what its PNG says about itself."""
+
+    path: str
+    figure: Figure
+    texts: Mapping[str, str]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty white figure of a size in inches, at `DPI` pixels per inch."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure.set_layout_engine("none")
+    FigureCanvasAgg(figure)  # so that texts can be measured before they are drawn
+    return figure
+
+
+def write(picture: Picture, folder: Path) -> None:
+    """Write a picture as PNG below `folder`, its texts as tEXt (iTXt beyond Latin-1)."""
+    canvas = FigureCanvasAgg(picture.figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    info = PngInfo()
+    for key, text in {**picture.texts, "Software": software()}.items():
+        info.add_text(key, text)
+    path = folder / picture.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    Image.fromarray(pixels).convert("RGB").save(path, pnginfo=info)
+
+
+def software() -> str:
+    """Name this program and its version."""
+    try:
+        return f"attn {version('attn')}"
+    except PackageNotFoundError:  # run from a checkout
+        return "attn"

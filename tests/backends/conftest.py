@@ -1,0 +1,56 @@
+"""Packages with plugins, really on disk."""
+
+import sys
+from importlib.metadata import EntryPoints, distributions
+
+import pytest
+
+from attn.backends import manager
+
+HEAD = """
+from attn import hookimpl
+from attn.backends import Backend, BackendSpec
+
+def load():
+    raise ImportError("No module named 'flux'")
+
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a package of one module, by its name and code, where only such packages are found."""
+    loaded = set(sys.modules)
+
+    def write(name, code):
+        module = name.replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(HEAD + code)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[attn]\n{name.removeprefix('attn-')} = {module}\n")
+
+    def entry_points(group):
+        folder = distributions(path=[str(tmp_path)])
+        found = EntryPoints(entry for one in folder for entry in one.entry_points)
+        return found.select(group=group)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(manager, "entry_points", entry_points)
+    monkeypatch.delenv("ATTN_DISABLE_PLUGINS", raising=False)
+    manager.installed.cache_clear()
+    yield write
+    manager.installed.cache_clear()
+    for name in set(sys.modules) - loaded:
+        if name.startswith("attn_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def offer(install):
+    """Install a package whose hook returns the value of an expression, at first a backend `toy`."""
+
+    def write(name, specs="[BackendSpec('toy', 'A toy', load)]"):
+        install(name, f"@hookimpl\ndef attn_backends():\n    return {specs}\n")
+
+    return write

@@ -1,0 +1,133 @@
+"""All installed backends: listed, looked up, loaded."""
+
+import pytest
+
+from attn.backends import manager
+from attn.errors import PluginError, UsageError
+
+
+def names():
+    return [one.spec.name for one in manager.installed().specs]
+
+
+def test_builtins(install):
+    """The families of `attn` are there without any plugin, sorted, each name theirs alone."""
+    found = manager.installed()
+    assert [one.names for one in found.specs] == [
+        ("sd15", "sd1"),
+        ("sd35", "sd35-mmdit"),
+        ("sdxl", "sdxl-lora"),
+    ]
+    assert {one.distribution for one in found.specs} == {"attn"}
+    assert found.failures == ()
+
+
+def test_third_party(offer):
+    """A well-behaved package is listed with the distribution it comes from."""
+    offer("attn-toy")
+    toy = manager.find("toy")
+    assert (toy.distribution, toy.version, toy.plugin) == ("attn-toy", "1.0", "toy")
+    assert names() == ["sd15", "sd35", "sdxl", "toy"]
+
+
+def test_loaded_once(offer):
+    """Plugins are imported once per process, however often a backend is looked up."""
+    offer("attn-toy")
+    assert manager.find("toy") is manager.find("toy")
+
+
+@pytest.mark.parametrize("aliases", ["()", "('sdxl-lora',)"])
+def test_builtin_wins(offer, aliases):
+    """No package can take over the name of a built-in backend, and its other backends stay."""
+    taken = "sdxl" if aliases == "()" else "mine"
+    specs = f"BackendSpec('{taken}', 'Mine', load, {aliases}), BackendSpec('other', 'Other', load)"
+    offer("attn-grab", f"[{specs}]")
+    assert names() == ["other", "sd15", "sd35", "sdxl"]
+    assert manager.find("sdxl-lora").distribution == "attn"
+    (failure,) = manager.installed().failures
+    assert f"of backend '{taken}' is also a name of backend 'sdxl' from attn " in failure.cause
+
+
+def test_two_strangers_with_one_name(offer):
+    """Which of two packages a name means is never a matter of chance: both sides are named."""
+    offer("attn-one")
+    offer("attn-two")
+    assert "toy" not in names()
+    shared = "'toy' of backend 'toy' is also a name of backend 'toy' from"
+    assert [(failure.distribution, failure.cause) for failure in manager.installed().failures] == [
+        ("attn-one", f"{shared} attn-two 1.0"),
+        ("attn-two", f"{shared} attn-one 1.0"),
+    ]
+
+
+def test_loser_against_builtin_blocks_no_one(offer):
+    """A backend that loses its name to a built-in does not take another package down with it."""
+    offer("attn-one", "[BackendSpec('sdxl', 'Grab', load, ('toy',))]")
+    offer("attn-two")
+    assert manager.find("toy").distribution == "attn-two"
+
+
+def test_plugin_that_offers_a_name_twice(offer):
+    """One package with two backends of one name gets neither."""
+    offer("attn-one", "[BackendSpec('toy', 'A toy', load)] * 2")
+    assert "toy" not in names()
+    assert len(manager.installed().failures) == 2
+
+
+def test_unknown_name(install):
+    """A mistyped backend gets a suggestion and the list of what there is."""
+    with pytest.raises(UsageError) as error:
+        manager.find("SDLX")
+    assert str(error.value) == (
+        "no backend 'SDLX'. Did you mean 'sdxl'? "
+        "Installed: sd1, sd15, sd35, sd35-mmdit, sdxl, sdxl-lora."
+    )
+
+
+@pytest.mark.parametrize("name", ["bad", "attn-bad"])
+def test_name_of_a_failed_plugin(install, name):
+    """Asking for a backend whose package is broken says so, instead of that it does not exist."""
+    install("attn-bad", "1 / 0")
+    with pytest.raises(UsageError) as error:
+        manager.find(name)
+    assert str(error.value) == (
+        f"backend '{name}' is installed but cannot be used: attn-bad (plugin 'bad'): import: "
+        "ZeroDivisionError: division by zero; "
+        "update or uninstall attn-bad, or set ATTN_DISABLE_PLUGINS=attn-bad"
+    )
+
+
+def test_name_that_two_strangers_claim(offer):
+    """Asking for a contested name tells of the conflict."""
+    offer("attn-one")
+    offer("attn-two")
+    with pytest.raises(UsageError, match="from attn-two"):
+        manager.find("toy")
+
+
+def test_load_fails(offer):
+    """What a third party's `load` raises is told with package, backend, cause and remedy."""
+    offer("attn-toy")
+    with pytest.raises(PluginError) as error:
+        manager.load(manager.find("toy"))
+    assert str(error.value) == (
+        "attn-toy 1.0: loading backend 'toy': ImportError: No module named 'flux'; "
+        "update or uninstall attn-toy, or set ATTN_DISABLE_PLUGINS=attn-toy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("load", "cause"),
+    [
+        ("lambda: 3", r"load\(\) gave int, expected a Backend instance"),
+        ("lambda: Backend", r"load\(\) gave \w+, expected a Backend instance"),
+        ("type('Toy', (Backend,), {'open': 0})", "'Toy' object has no attribute 'Options'"),
+        ("type('Toy', (Backend,), {'open': 0, 'Options': int})", "called with a dataclass type"),
+        ("exit", "SystemExit: None"),
+    ],
+)
+def test_load_gives_no_backend(offer, load, cause):
+    """A third party's backend that is none, or that has no usable options, is refused."""
+    offer("attn-toy", f"[BackendSpec('toy', 'A toy', {load})]")
+    with pytest.raises(PluginError, match=cause):
+        manager.load(manager.find("toy"))

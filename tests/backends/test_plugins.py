@@ -1,0 +1,101 @@
+"""One plugin, well-behaved or hostile."""
+
+import pytest
+
+from attn.backends import manager
+
+UNUSABLE = {
+    "raises": ("1 / 0", "import", "ZeroDivisionError: division by zero"),
+    "lacks": ("import attn_x", "import", "ModuleNotFoundError: No module named 'attn_x'"),
+    "exits": ("raise SystemExit(3)", "import", "SystemExit: 3"),
+    "unparsable": ("def", "import", "SyntaxError: invalid syntax"),
+    "misspelt": ("@hookimpl\ndef attn_backend(): pass", "register", "expected attn_backends()"),
+    "arguments": ("@hookimpl\ndef attn_backends(x): pass", "register", "expected attn_backends()"),
+    "unmarked": ("def attn_backends(): pass", "register", "no hook found"),
+}
+
+WRONG_ANSWERS = {
+    "1 / 0": "ZeroDivisionError: division by zero",
+    "exit(3)": "SystemExit: 3",
+    "(BackendSpec(name, name, load) for name in ['early', 1])": "got the name 1, expected lower",
+    "None": "got None, expected a list of BackendSpec",
+    "BackendSpec('one', 'One', load)": "'BackendSpec' object is not iterable",
+    "'one'": "got an item of type str, expected BackendSpec",
+    "[BackendSpec('A toy', 'A toy', load)]": "got the name 'A toy', expected lower-case letters",
+    "[BackendSpec('one', 'One', load, 'uno')]": "aliases of 'one': got 'uno', expected a tuple",
+    "[BackendSpec('one', 'One\\nTwo', load)]": "got 'One\\nTwo', expected one line",
+    "[BackendSpec('one', 'One', 1)]": "load of 'one': got 1, expected a function",
+}
+
+
+def names():
+    return [one.spec.name for one in manager.installed().specs]
+
+
+@pytest.mark.parametrize(("code", "stage", "cause"), UNUSABLE.values(), ids=UNUSABLE)
+def test_unusable_plugin(install, offer, code, stage, cause):
+    """A broken package loses its own backends only, and the report says at which stage and why."""
+    install("attn-bad", code)
+    offer("attn-toy")
+    assert names() == ["sd15", "sd35", "sdxl", "toy"]
+    (failure,) = manager.installed().failures
+    assert (failure.plugin, failure.distribution, failure.stage) == ("bad", "attn-bad", stage)
+    assert cause in failure.cause
+    assert "\n" not in str(failure)
+
+
+@pytest.mark.parametrize(("answer", "cause"), WRONG_ANSWERS.items())
+def test_wrong_answer(offer, answer, cause):
+    """A hook that raises, or whose answer is unusable, disables its own package only."""
+    offer("attn-bad", answer)
+    offer("attn-toy")
+    assert names() == ["sd15", "sd35", "sdxl", "toy"]
+    (failure,) = manager.installed().failures
+    assert (failure.distribution, failure.stage) == ("attn-bad", "attn_backends")
+    assert cause in failure.cause
+
+
+def test_generator_that_raises_late(install):
+    """A hook that yields one backend and then raises offers none."""
+    install(
+        "attn-bad",
+        "@hookimpl\ndef attn_backends():\n"
+        "    yield BackendSpec('early', 'Early', load)\n"
+        "    raise OSError('late')\n",
+    )
+    assert "early" not in names()
+    assert manager.installed().failures[0].cause == "OSError: late"
+
+
+def test_interrupt_while_loading(install):
+    """Ctrl-C during a plugin's import stops the command instead of disabling the plugin."""
+    install("attn-slow", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        manager.installed()
+
+
+def test_printing_plugin(offer, capsys):
+    """What a plugin prints does not mix with what the command prints."""
+    offer("attn-toy", "print('hello') or []")
+    assert manager.installed().failures == ()
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+@pytest.mark.parametrize("value", ["1", "true", "ALL", "toy", "x, attn_toy", "Attn.Toy"])
+def test_disabled(install, monkeypatch, value):
+    """ATTN_DISABLE_PLUGINS keeps a package from being imported, by any of its names."""
+    install("attn-toy", "1 / 0")
+    monkeypatch.setenv("ATTN_DISABLE_PLUGINS", value)
+    (failure,) = manager.installed().failures
+    assert str(failure) == (
+        "attn-toy (plugin 'toy'): disabled: ATTN_DISABLE_PLUGINS is set; unset it to use the plugin"
+    )
+    assert names() == ["sd15", "sd35", "sdxl"]
+
+
+@pytest.mark.parametrize("value", ["", "0", "attn", "other"])
+def test_not_disabled(offer, monkeypatch, value):
+    """ATTN_DISABLE_PLUGINS touches neither other packages nor the built-ins."""
+    offer("attn-toy")
+    monkeypatch.setenv("ATTN_DISABLE_PLUGINS", value)
+    assert names() == ["sd15", "sd35", "sdxl", "toy"]

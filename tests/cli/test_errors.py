@@ -1,0 +1,67 @@
+"""Exit codes and what is said of an error."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from attn.cli import build
+from attn.errors import AttnError, UsageError
+
+
+def run(monkeypatch, *arguments, error=None):
+    """Return exit code, stdout and stderr of a command in which something is raised."""
+
+    def installed():
+        raise error
+
+    monkeypatch.setattr("attn.backends.manager.installed", installed)
+    result = CliRunner().invoke(build(), arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize(("kind", "code"), [(AttnError, 1), (UsageError, 2)])
+def test_expected_error(monkeypatch, kind, code):
+    """An expected error is one message on stderr and its own exit code."""
+    assert run(monkeypatch, "backends", error=kind("no")) == (code, "", "Error: no\n")
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "backends"), ("backends", "--debug")])
+def test_debug(monkeypatch, arguments):
+    """--debug adds the traceback, also when it is added behind the command that failed."""
+    code, stdout, stderr = run(monkeypatch, *arguments, error=AttnError("no"))
+    assert (code, stdout) == (1, "")
+    assert stderr.startswith("Traceback (most recent call last):\n")
+    assert stderr.endswith("attn.errors.AttnError: no\n")
+
+
+def test_interrupt(monkeypatch):
+    """Ctrl-C ends with 130 and one line."""
+    message = "interrupted; what was finished stays usable\n"
+    assert run(monkeypatch, "backends", error=KeyboardInterrupt()) == (130, "", message)
+
+
+def test_bug(monkeypatch):
+    """An error that nobody expected is not dressed up as one."""
+    monkeypatch.setattr("attn.backends.manager.installed", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        CliRunner().invoke(build(), ["backends"], catch_exceptions=False)
+
+
+def test_wrong_option(monkeypatch):
+    """A mistyped option is wrong usage."""
+    code, stdout, stderr = run(monkeypatch, "backends", "--jsn")
+    assert (code, stdout) == (2, "")
+    assert stderr.endswith("Error: No such option: --jsn (Possible options: --json)\n")
+
+
+def test_closed_pipe():
+    """A reader that has gone, as in `attn backends | head -0`, is no reason for a traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "attn", "backends"]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, text=True)
+    os.close(writer)
+    assert result.stderr == ""

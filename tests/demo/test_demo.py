@@ -1,0 +1,284 @@
+"""The built-in toy models: their files, their cache, their tokenizers, and that they run."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from transformers.utils import logging as transformers_logging
+
+from attn import demo
+from attn.demo.tokenizers import WORDS, clip_tokenizer, t5_tokenizer
+from attn.errors import ModelError
+
+ROOT = Path(demo.__file__).parents[2]
+SHELF = f"demo-{demo.VERSION}-diffusers-0.42"
+DTYPES = (torch.float32, torch.bfloat16)
+# queries and keys where a picture of 64 x 128 pixels attends to text: UNet levels, joint blocks
+CROSS_LENGTHS = {(128, 77), (32, 77), (8, 77), (32 + 333, 32 + 333)}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Every demo model, built once."""
+    built = {name: tmp_path_factory.mktemp("demo") / "model" for name in demo.NAMES}
+    for name, folder in built.items():
+        demo.build(name, folder)
+    return built
+
+
+@pytest.fixture(autouse=True)
+def progress_bars_off() -> Iterator[None]:
+    """Keep the libraries' bars out of what a test reads from stderr."""
+    for logging in (transformers_logging, diffusers_logging):
+        logging.disable_progress_bar()
+    yield
+    for logging in (transformers_logging, diffusers_logging):
+        logging.enable_progress_bar()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn every attempt to connect into a failure."""
+
+    def refuse(*_: object) -> None:
+        pytest.fail("tried to reach the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache directory."""
+    monkeypatch.setenv("ATTN_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def load(folder: Path, **options: Any) -> Any:
+    return DiffusionPipeline.from_pretrained(folder, local_files_only=True, **options)
+
+
+def generate(pipeline: Any) -> Any:
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    size = {"height": 64, "width": 128}
+    return pipeline(
+        demo.EXAMPLE_PROMPT, num_inference_steps=2, generator=generator, output_type="np", **size
+    ).images
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def fake_build(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object]) -> list[str]:
+    """Replace the building of models by one small file; return the names asked for."""
+    names: list[str] = []
+
+    def build(name: str, folder: Path) -> None:
+        before()
+        folder.mkdir()
+        (folder / "mine").touch()
+        names.append(name)
+
+    monkeypatch.setattr(demo, "build", build)
+    return names
+
+
+class CrossLogits(TorchFunctionMode):
+    """Records how much pixels and text interact in every layer where an image attends to text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spreads: list[float] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is scaled_dot_product_attention:
+            self.record(*args[:2])
+        return func(*args, **(kwargs or {}))
+
+    def record(self, query: torch.Tensor, key: torch.Tensor) -> None:
+        """Keep the spread of the logits that neither the pixel nor the key explains alone."""
+        if (query.shape[-2], key.shape[-2]) in CROSS_LENGTHS:
+            logits = query[-1] @ key[-1].mT / query.shape[-1] ** 0.5
+            centred = logits - logits.mean(-1, keepdim=True)
+            self.spreads.append(float((centred - centred.mean(-2, keepdim=True)).std()))
+
+
+def test_importing_the_package_loads_no_framework() -> None:
+    """`attn --help` may import `attn.demo`, so that must not cost seconds."""
+    heavy = "{'torch', 'diffusers', 'transformers', 'numpy'}"
+    code = f"import sys, attn.demo; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_two_processes_build_the_same_bytes(folders: dict[str, Path], tmp_path: Path) -> None:
+    """Traces of the demo model are comparable between machines only if its files are the same."""
+    code = (
+        "import sys, pathlib; from attn import demo; demo.build('sdxl', pathlib.Path(sys.argv[1]))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)
+    assert digests(tmp_path) == digests(folders["sdxl"])
+
+
+def test_another_seed_gives_other_weights(folders: dict[str, Path], tmp_path: Path) -> None:
+    """A comparison of two models needs two models that differ, in their weights alone."""
+    demo.build("sd35", tmp_path, seed=1)
+    mine, theirs = digests(tmp_path), digests(folders["sd35"])
+    assert mine.keys() == theirs.keys()
+    assert {Path(file).suffix for file in mine if mine[file] != theirs[file]} == {".safetensors"}
+
+
+def test_building_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    """A seed that the caller has set must mean the same before and after."""
+    before = torch.get_rng_state()
+    demo.build("sd35", tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("pad", ["<|endoftext|>", "!"])
+def test_every_word_is_one_clip_token(pad: str) -> None:
+    """Pictures per word are only as sharp as the tokens: begin, word, end and nothing else."""
+    tokenizer = clip_tokenizer(pad=pad)
+    assert [word for word in WORDS if len(tokenizer(word).input_ids) != 3] == []
+
+
+def test_the_words_of_the_example_prompt_are_known() -> None:
+    """The first picture that anybody sees shows whole words."""
+    assert set(demo.EXAMPLE_PROMPT.split()) <= set(WORDS)
+
+
+def test_clip_special_tokens_have_the_places_of_the_real_ones() -> None:
+    """SDXL pads its second encoder with id 0, and pooling looks for the highest id."""
+    first, second = clip_tokenizer(), clip_tokenizer(pad="!")
+    assert first.pad_token_id == first.eos_token_id == len(first) - 1
+    assert second.pad_token_id == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("red cat,", ["▁red", "▁cat", ","]),
+        ("Red cats", ["▁", "R", "e", "d", "▁cat", "s"]),
+        ("zebra", ["▁", "z", "e", "b", "r", "a"]),
+        ("café", ["▁", "c", "a", "f", "<unk>"]),
+    ],
+)
+def test_t5_spells_out_what_it_does_not_know(text: str, pieces: list[str]) -> None:
+    """Upper case and unknown words get pieces of their own; only foreign letters are lost."""
+    tokenizer = t5_tokenizer()
+    ids = tokenizer(text).input_ids
+    assert tokenizer.convert_ids_to_tokens(ids) == [*pieces, "</s>"]
+
+
+def test_a_cached_checkpoint_is_not_rebuilt(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first use pays, and the folder's name holds the versions that its content needs."""
+    names = fake_build(monkeypatch, before=lambda: None)
+    folder = demo.checkpoint("sd35:medium")
+    assert demo.checkpoint("sd35:medium") == folder
+    assert names == ["sd35:medium"]
+    assert folder == cache / SHELF / "sd35-medium"
+
+
+def test_the_slower_of_two_builders_discards_its_copy(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes that start together end with one whole folder and nothing else."""
+    theirs = cache / SHELF / "sdxl" / "theirs"
+    fake_build(monkeypatch, before=lambda: theirs.mkdir(parents=True))
+    folder = demo.checkpoint("sdxl")
+    assert list(folder.iterdir()) == [theirs]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_failed_build_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C during the first use must not leave half a model that the next use would load."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    fake_build(monkeypatch, before=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        demo.checkpoint("sdxl")
+    assert [path.name for path in cache.rglob("*")] == [SHELF]
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only home directory is no bug of ours: the message names the way out."""
+    file = cache / "file"
+    file.touch()
+    monkeypatch.setenv("ATTN_CACHE", str(file))
+    with pytest.raises(ModelError, match=r"'sd15'.*Set ATTN_CACHE to a folder that you may write"):
+        demo.checkpoint("sd15")
+
+
+@pytest.mark.parametrize("call", [demo.checkpoint, lambda name: demo.build(name, Path("unused"))])
+def test_an_unknown_name_lists_the_known_ones(call: Callable[[str], object]) -> None:
+    """A typing error is answered with the names, before anything is imported or written."""
+    with pytest.raises(ModelError) as caught:
+        call("sdx")
+    assert str(caught.value) == (
+        "unknown demo model 'sdx': expected one of sd15, sdxl, sd35, sd35:medium."
+        " Did you mean 'sdxl'?"
+    )
+
+
+@pytest.mark.parametrize("name", demo.NAMES)
+def test_loading_is_silent(
+    name: str, folders: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A warning about our own model would teach people to ignore warnings."""
+    capfd.readouterr()
+    load(folders[name])
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", demo.NAMES)
+def test_a_folder_generates_offline(
+    name: str, dtype: torch.dtype, folders: dict[str, Path]
+) -> None:
+    """Random weights must neither overflow nor give a flat picture, in both dtypes."""
+    images = generate(load(folders[name], dtype=dtype))
+    assert images.shape == (1, 64, 128, 3)
+    assert 0.05 < images.std() < 0.5
+
+
+@pytest.mark.parametrize("name", demo.NAMES)
+def test_attention_has_structure(name: str, folders: dict[str, Path]) -> None:
+    """Which word a pixel attends to must depend on both, or every demo picture is grey."""
+    pipeline = load(folders[name])
+    with CrossLogits() as recorded:
+        generate(pipeline)
+    assert recorded.spreads
+    assert min(recorded.spreads) > 0.7
+
+
+def test_folders_are_small(folders: dict[str, Path]) -> None:
+    """The cache of somebody who only tried the program stays negligible: 20 MB per model."""
+    sizes = {
+        name: sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        for name, folder in folders.items()
+    }
+    assert max(sizes.values()) < 20e6
