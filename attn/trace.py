@@ -358,12 +358,11 @@ def resample(maps: xr.DataArray, grid: Grid) -> xr.DataArray:
 
     Returns:
         The maps in float32, axes in the same order; their mean over the picture stays the same.
-        The very array if it has this grid already.
     """
     import xarray as xr
 
     if (maps.sizes["row"], maps.sizes["column"]) == tuple(grid):
-        return maps
+        return maps.astype(np.float32, copy=False)
     last = maps.transpose(..., "row", "column")
     rows, columns = (
         _overlaps(maps.sizes[dim], size) for dim, size in zip(("row", "column"), grid, strict=True)

@@ -141,9 +141,9 @@ class View:
 
     @cached_property
     def dtype(self) -> np.dtype:
-        """Dtype of what is read."""
+        """Dtype of what is handed out: maps are float32, so that means over them are too."""
         _, dtype = self.source.describe(self.shards[0].file, self.tensor)
-        return np.dtype(np.float32) if self._is_head_mean else dtype
+        return np.dtype(np.float32) if self.name in ("map", "headmap") else dtype
 
     @property
     def is_stepwise(self) -> bool:
@@ -183,6 +183,8 @@ class View:
             dtype = view.dtype
 
             def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+                if not isinstance(key, indexing.VectorizedIndexer):
+                    return view.read(key.tuple)  # the adapter stumbles over empty slices
                 outer = indexing.IndexingSupport.OUTER
                 return indexing.explicit_indexing_adapter(key, self.shape, outer, view.read)
 
@@ -193,12 +195,12 @@ class View:
         import xarray as xr
 
         manifest = self.source.manifest
-        coords: dict[str, Any] = {"branch": list(manifest.branches)}
+        coords: dict[str, Any] = {"branch": np.array(manifest.branches, object)}
         coords["sample"] = np.arange(manifest.samples)
         if self.is_stepwise:
             coords |= step_labels(self.shards)
         if "segment" in self.sizes:
-            coords["segment"] = [segment.name for segment in self.layer.keys]
+            coords["segment"] = np.array([one.name for one in self.layer.keys], object)
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
             coords |= key_labels(manifest, self.columns)
         attrs = attributes(self.name, self.layer, self.block)

@@ -306,15 +306,21 @@ def test_shards_are_written_behind_the_generation_but_one_at_a_time(
 ) -> None:
     """Generation waits only for a slow disk, and no more than two shards are ever in memory."""
     gate = threading.Event()
-    monkeypatch.setattr(store, "save_file", lambda *args: gate.wait() and save_file(*args))
+
+    def slow(tensors: dict[str, np.ndarray], path: Path) -> None:
+        gate.wait()
+        save_file(tensors, path)
+
+    monkeypatch.setattr(store, "save_file", slow)
     with TraceWriter(tmp_path / "run", MANIFEST) as writer:
         writer.put(STEPS[0], tensors(STEPS[0]))
         second = threading.Thread(target=writer.put, args=(STEPS[1], tensors(STEPS[1])))
         second.start()
         second.join(0.05)
-        assert second.is_alive(), "the second waits for the first"
+        has_waited = second.is_alive()
         gate.set()
         second.join()
+    assert has_waited, "the second waits for the first"
     assert_holds(tmp_path / "run", STEPS[:2])
 
 
@@ -482,9 +488,12 @@ def test_a_shard_is_hashed_once(trace: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Checking costs one pass over the file, not one per tensor."""
     passes: list[str] = []
     real = hashlib.file_digest
-    monkeypatch.setattr(
-        hashlib, "file_digest", lambda file, kind: passes.append(file.name) or real(file, kind)
-    )
+
+    def counted(stream: Any, kind: Any) -> Any:
+        passes.append(stream.name)
+        return real(stream, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
     files = open_files(trace)
     assert passes == []
     for name in tensors(STEPS[0]):

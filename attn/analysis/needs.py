@@ -34,13 +34,16 @@ class Lack:
 
 
 _LEVELS: dict[str, tuple[Level, ...]] = {
-    "map": ("means", "maps", "heads", "factors"),
+    "map": ("maps", "means", "heads", "factors"),
     "headmap": ("heads", "factors"),
     "query": ("factors",),
     "key": ("factors",),
     "lse": ("factors",),
 }
-"""The levels that keep a measure, or what gives it; every level keeps the measures not named."""
+"""The levels that keep a measure, or what gives it, the one to recommend first.
+
+Every level keeps the measures that are not named.
+"""
 
 
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:

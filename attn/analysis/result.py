@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 DIGITS = 9  # significant: enough to give every float32 back exactly
+CHUNK = 2**16  # rows that are spelled at once
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class Table:
         with path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(self.columns)
-            writer.writerows(zip(*map(_cells, self.columns.values()), strict=True))
+            for start in range(0, len(self), CHUNK):
+                rows = slice(start, start + CHUNK)
+                cells = (_cells(column[rows]) for column in self.columns.values())
+                writer.writerows(zip(*cells, strict=True))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +47,11 @@ def tabulate(measured: SegmentWords) -> Table:
     Words without a token in the segment have no rows. Rows of single heads have no share.
     """
     blocks = [_rows(measured, layer) for layer in measured.layers]
-    columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    order = np.argsort(columns.pop("index"), kind="stable")
-    return Table({name: column[order] for name, column in columns.items()})
+    order = np.argsort(np.concatenate([block.pop("index") for block in blocks]), kind="stable")
+    columns = {}
+    for name in list(blocks[0]):  # one column after the other, so that only one is there twice
+        columns[name] = np.concatenate([block.pop(name) for block in blocks])[order]
+    return Table(columns)
 
 
 def summarise(measured: SegmentWords, maps: Numbers | None) -> Table:
@@ -71,7 +74,7 @@ def summarise(measured: SegmentWords, maps: Numbers | None) -> Table:
         {
             "word": _texts(measured.words)[word],
             "occurrence": _numbers(measured.words)[word],
-            "segment": np.full(word.size, measured.segment),
+            "segment": np.full(word.size, measured.segment, object),
             "sample": sample,
             "mass": mass.ravel(),
             "share": share.ravel(),
@@ -82,23 +85,23 @@ def summarise(measured: SegmentWords, maps: Numbers | None) -> Table:
     )
 
 
-def _rows(measured: SegmentWords, layer: LayerWords) -> dict[str, NDArray[np.generic]]:
+def _rows(measured: SegmentWords, layer: LayerWords) -> dict[str, NDArray[Any]]:
     """Lay out one layer; `index` is the word's place, to sort by."""
     present = np.flatnonzero(measured.tokens)
     mass, share = layer.mass[present], np.full_like(layer.mass[present], np.nan)
     share[:, 0] = layer.share[present]
     place, head, step, sample = np.indices(mass.shape).reshape(4, -1)
     word = present[place]
-    heads = np.array(["mean", *map(str, range(mass.shape[1] - 1))])
+    heads = np.array(["mean", *map(str, range(mass.shape[1] - 1))], object)
     return {
         "index": word,
         "word": _texts(measured.words)[word],
         "occurrence": _numbers(measured.words)[word],
-        "segment": np.full(word.size, measured.segment),
+        "segment": np.full(word.size, measured.segment, object),
         "layer": np.full(word.size, layer.layer),
         "head": heads[head],
         "step": np.asarray(measured.steps)[step],
-        "branch": np.full(word.size, measured.branch),
+        "branch": np.full(word.size, measured.branch, object),
         "sample": sample,
         "mass": mass.ravel(),
         "share": share.ravel(),
@@ -118,8 +121,10 @@ def _peaks(maps: Numbers) -> NDArray[np.float64]:
     return np.where(known, np.stack(np.divmod(best, maps.shape[3])).astype(float), np.nan)
 
 
-def _texts(words: Sequence[Occurrence]) -> NDArray[np.str_]:
-    return np.array([word.text for word in words])
+def _texts(words: Sequence[Occurrence]) -> NDArray[np.object_]:
+    return np.array(
+        [word.text for word in words], object
+    )  # a table repeats them: shared, not copied
 
 
 def _numbers(words: Sequence[Occurrence]) -> NDArray[np.int64]:

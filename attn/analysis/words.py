@@ -103,17 +103,14 @@ def run(trace: Trace, options: Options) -> Result:
         AnalysisError: a word, layer, step or branch is not there.
     """
     chosen = _select(trace, options)
-    has_maps = find_lack(WANTS, trace.manifest) is None
-    means = _mean_maps(trace, chosen, options) if has_maps else []
+    lack = find_lack(WANTS, trace.manifest)
+    means = [] if lack else _mean_maps(trace, chosen, options)
     tables: dict[str, Table] = {}
     arrays: dict[str, xr.DataArray] = {}
     notes: list[str] = []
     for measured in _measure(trace, chosen, heads=options.heads):
         segment = measured.segment
-        maps = None
-        if has_maps:
-            places = token_places(means[0], segment, chosen.prompt, trace.tokens(chosen.branch))
-            maps = _word_maps(means, places, chosen, normalise=options.normalise)
+        maps = _word_maps(trace, means, segment, chosen, options) if means else None
         summary = summarise(measured, maps)
         tables[f"{segment}/tables/words_summary.csv"] = summary
         drawn = _rank(measured, summary)[: options.topk]
@@ -143,14 +140,18 @@ def _select(trace: Trace, options: Options) -> Selection:
 
 
 def _measure(trace: Trace, chosen: Selection, *, heads: bool) -> list[SegmentWords]:
-    """Read masses and shares, layer by layer, and keep only the sums over tokens."""
+    """Read masses and shares, layer by layer, and keep only the sums over tokens.
+
+    Segments without any word of the prompt (an encoder that was left out) are not looked at.
+    """
     found: dict[str, SegmentWords] = {}
     tokens = trace.tokens(chosen.branch)
+    worded = {token.segment for token in tokens if token.word is not None}
     for layer in chosen.layers:
         cells = {"branch": chosen.branch, "step": list(chosen.steps)}
         mass = trace.mass(layer.index, BLOCK).sel(cells).load()
         share = trace.share(layer.index).sel(cells).load()
-        for segment in dict.fromkeys(mass["segment"].values.tolist()):
+        for segment in (name for name in dict.fromkeys(mass["segment"].values) if name in worded):
             places = token_places(mass, segment, chosen.words, tokens)
             if segment not in found:
                 counts = places.sum(axis=0).astype(np.int64)
@@ -186,11 +187,12 @@ def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> list[xr.Dat
 
 
 def _word_maps(
-    means: Sequence[xr.DataArray], places: Numbers, chosen: Selection, *, normalise: bool
+    trace: Trace, means: Sequence[xr.DataArray], segment: str, chosen: Selection, options: Options
 ) -> Numbers:
     """Return the maps of the selected words, (sample, word, row, column)."""
+    places = token_places(means[0], segment, chosen.prompt, trace.tokens(chosen.branch))
     maps = np.stack([sum_tokens(mean, places) for mean in means])
-    if normalise:
+    if options.normalise:
         total = np.nansum(maps, axis=-1, keepdims=True)
         maps = np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)
     selected = [chosen.prompt.index(word) for word in chosen.words]
@@ -241,9 +243,7 @@ def _count(number: int, what: str) -> str:
 def _note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
     """Name the words that the segment does not hold."""
     pairs = zip(measured.words, measured.tokens, strict=True)
-    missing = [word.label for word, tokens in pairs if not tokens]
-    if not missing:
-        return []
-    is_cut = measured.segment in trace.manifest.truncated.get(measured.branch, {})
-    why = "the prompt did not fit" if is_cut else "their characters belong to other words' tokens"
-    return [f"{measured.segment} has no token of {', '.join(missing)}: {why}"]
+    missing = ", ".join(word.label for word, tokens in pairs if not tokens)
+    cut = trace.manifest.truncated.get(measured.branch, {})
+    why = ": the prompt did not fit" if measured.segment in cut else ""
+    return [f"segment '{measured.segment}' has no token of {missing}{why}"] if missing else []

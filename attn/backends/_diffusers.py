@@ -55,8 +55,8 @@ class DiffusersSession(Session):
 
     def complete(self, request: Request) -> Request:
         """Fill in steps, guidance and size; see `Session.complete`."""
-        width = request.width or self._default_side()
-        height = request.height or self._default_side()
+        width = self._default_side() if request.width is None else request.width
+        height = self._default_side() if request.height is None else request.height
         _check_size(width, height, self.multiple)
         steps = self.default_steps if request.steps is None else request.steps
         if steps < 1 or request.images < 1:
@@ -64,6 +64,7 @@ class DiffusersSession(Session):
                 f"steps and images must be at least 1; got {steps} and {request.images}"
             )
         scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
+        _schedule.check_steps(scheduler, steps)
         return replace(
             request,
             width=width,
@@ -216,7 +217,7 @@ class DiffusersBackend(Backend):
         if not isinstance(pipe, self.pipelines):
             raise ModelError(_wrong_family(type(pipe).__name__, self))
         denoiser = getattr(pipe, self.session.denoiser)
-        source = str(getattr(pipe, "_name_or_path", "") or type(pipe).__name__)
+        source = str(pipe.config.get("_name_or_path") or type(pipe).__name__)
         info = ModelInfo(source, dict, _name(denoiser.dtype), _count(denoiser))
         for part in pipe.components.values():
             if isinstance(part, nn.Module):

@@ -77,7 +77,24 @@ def choose(current: Any, name: str) -> Any:
     try:
         return known[_short(name)].from_config(current.config)
     except ImportError as exc:
-        raise RequestError(f"scheduler '{name}' needs another package: {exc}") from exc
+        reason = str(exc).strip().splitlines()[0]
+        raise RequestError(f"scheduler '{name}' needs another package: {reason}") from exc
+    except (TypeError, ValueError) as exc:  # EDMEuler is listed everywhere, and fits few models
+        raise RequestError(f"scheduler '{name}' does not fit this model: {exc}") from exc
+
+
+def check_steps(scheduler: Any, steps: int) -> None:
+    """Refuse numbers of steps that the scheduler cannot make.
+
+    Raises:
+        RequestError: too many, or for PNDM that begins with Runge-Kutta steps too few.
+    """
+    name = type(scheduler).__name__
+    if _starts_with_prk(scheduler) and steps < scheduler.pndm_order:
+        raise RequestError(f"{name} needs at least {scheduler.pndm_order} steps; got {steps}")
+    most = scheduler.config.num_train_timesteps
+    if hasattr(scheduler, "alphas_cumprod") and steps > most:
+        raise RequestError(f"{name} makes at most {most} steps for this model; got {steps}")
 
 
 def _compatible(current: Any) -> list[type]:

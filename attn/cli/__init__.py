@@ -16,6 +16,7 @@ def main() -> None:
 
 def build() -> typer.Typer:
     """Return the application with all its commands."""
+    from attn.cli.analyze import analyze
     from attn.cli.backends import backends
     from attn.cli.capture import capture
 
@@ -28,7 +29,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, backends):
+    for command in (capture, analyze, backends):
         app.command()(command)
     return app
 

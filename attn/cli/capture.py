@@ -203,6 +203,11 @@ def _describe(captured: Captured) -> str:
         *_layer_lines(plan),
         f"one trace: {format_bytes(plan.bytes)}; in all {format_bytes(captured.predicted_bytes)}",
     ]
+    if plan.kept.level == "factors":
+        lines.append(
+            f"all probabilities of these layers as float16 would be {format_bytes(plan.full_bytes)} a "
+            "trace: factors pay where there are more than two keys per channel of a head"
+        )
     return "\n".join(lines)
 
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attn.errors import CaptureError
+
 Index = slice | Tensor
 """Positions along one axis: a slice where they are contiguous, else a vector of integers."""
 
 UNIFORM_BELOW = -1e38
 """A row's log-sum-exp under this means that every key was masked with the dtype's lowest number.
 
-Adding that number rounds every logit away, so the kernel spreads such a row evenly over all keys.
+Adding that number rounds every logit away, so the kernel spreads such a row evenly over the keys
+that are not hidden by -inf.
 """
 
 
@@ -60,10 +63,13 @@ class Attention:
         """Return query, key and log-sum-exp.
 
         Raises:
-            ValueError: the model computed its softmax in the open, so there are none.
+            CaptureError: the model computed its softmax in the open, so there are none.
         """
         if self.query is None or self.key is None or self.lse is None:
-            raise ValueError(f"{self.kernel} has no query, key and log-sum-exp to hand out")
+            raise CaptureError(
+                f"the model computes its softmax in the open ({self.kernel}), so there is no "
+                "query, key and log-sum-exp to keep; keep heads instead of factors"
+            )
         return self.query, self.key, self.lse
 
     def probs(
@@ -85,11 +91,12 @@ class Attention:
         """
         if self.given is not None:
             return self.given[row, heads][:, queries][:, :, keys].float()
-        _, key, lse = self.factors()
-        norm = lse[row, heads][:, queries].unsqueeze(-1)
+        norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
         probs = self._logits(row, heads, queries, keys, minus=norm, out=out).exp_()
-        if self.mask is not None:
-            probs /= torch.where(norm < UNIFORM_BELOW, key.shape[2], 1.0)
+        mask = self.row_mask(row)
+        if mask is not None:
+            shown = self._num_shown(mask)[heads][:, queries]
+            probs /= torch.where(norm < UNIFORM_BELOW, shown, 1.0)
         return probs
 
     def log_sum_exp(self, slab: int = 256) -> Tensor:
@@ -147,6 +154,11 @@ class Attention:
         if self.causal:
             logits.masked_fill_(self._hidden(queries, keys), -torch.inf)
         return logits
+
+    def _num_shown(self, mask: Tensor) -> Tensor:
+        """Return how many keys are not hidden by -inf, (head, query, 1) float32."""
+        shown = (~mask.isneginf()).sum(-1, keepdim=True, dtype=torch.float32)
+        return (shown * (self.shape[3] // mask.shape[-1])).expand(*self.shape[1:3], 1)
 
     def _hidden(self, queries: Index, keys: Index) -> Tensor:
         _, _, num_queries, num_keys = self.shape

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
 from attn.engine.kernels import KernelMode, Report
+from attn.errors import CaptureError
 
 Key = TypeVar("Key")
 
@@ -23,6 +24,9 @@ class Hooks(Generic[Key]):
         see: takes each kernel call as it happens.
         done: called after a watched module ran without an error.
         wanted: asked before each watched module; while it says no, nothing is switched on.
+
+    Raises:
+        CaptureError: two keys stand for one module, so its attention could not be told apart.
     """
 
     def __init__(
@@ -32,6 +36,8 @@ class Hooks(Generic[Key]):
         done: Callable[[Key], None] = lambda key: None,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
+        if len(set(map(id, modules.values()))) < len(modules):
+            raise CaptureError(f"one module is listed twice among {', '.join(map(str, modules))}")
         self._modules = modules
         self._see = see
         self._done = done

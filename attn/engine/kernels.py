@@ -21,7 +21,12 @@ _aten = torch.ops.aten
 
 
 def _operators(*names: str) -> frozenset[OpOverload]:
-    return frozenset(getattr(_aten, name).default for name in names if hasattr(_aten, name))
+    pairs = (name.partition(".")[::2] for name in names)
+    return frozenset(
+        getattr(getattr(_aten, name), overload or "default")
+        for name, overload in pairs
+        if hasattr(_aten, name)
+    )
 
 
 FUSED = _operators(
@@ -32,7 +37,9 @@ FUSED = _operators(
     "_scaled_dot_product_fused_attention_overrideable",
 )
 SOFTMAX = _operators("_softmax", "_safe_softmax")
-COMPOSITE = _operators("scaled_dot_product_attention")
+COMPOSITE = _operators(
+    "scaled_dot_product_attention", "_scaled_dot_product_attention_math", "softmax.int"
+)
 """Reached undecomposed by inference tensors; its parts are what we need to see."""
 
 LSE_TOLERANCE = 1e-3
@@ -91,6 +98,8 @@ class KernelMode(TorchDispatchMode):
             plain["query"].dtype,
             plain["query"].shape,
             plain["key"].shape,
+            seen.mask is None,
+            seen.causal,
         )
         if kind not in self.report:
             self.report[kind] = _check(func, plain, result, seen)
@@ -118,15 +127,15 @@ def _run(func: OpOverload, bound: Mapping[str, Any]) -> Any:
 
 
 def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tensor]) -> Attention:
-    query = bound["query"]
-    scale = bound["scale"]
+    query, scale = bound["query"], bound["scale"]
+    mask = bound.get("attn_mask", bound.get("attn_bias"))
     # efficient attention pads the row axis, cuDNN adds a last axis of one
     lse = result[1].reshape(query.shape[0], query.shape[1], -1)[..., : query.shape[2]]
     return Attention(
-        query=query,
-        key=bound["key"],
-        lse=lse,
-        mask=bound.get("attn_mask", bound.get("attn_bias")),
+        query=query.detach(),
+        key=bound["key"].detach(),
+        lse=lse.detach().float(),
+        mask=None if mask is None else mask.detach(),
         scale=query.shape[-1] ** -0.5 if scale is None else scale,
         causal=bool(bound["is_causal"]),
         given=None,
@@ -135,7 +144,10 @@ def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tens
 
 
 def _explicit(func: OpOverload, probs: Tensor) -> Attention:
-    given = probs.reshape((1,) * (4 - probs.ndim) + tuple(probs.shape))
+    """Take a softmax for probabilities; unless there are four axes, leading ones are heads."""
+    given = probs.detach()
+    if given.ndim != 4:  # noqa: PLR2004 - (batch, head, query, key)
+        given = given.reshape(1, given.shape[:-2].numel(), *(1, 1, *given.shape)[-2:])
     return Attention(None, None, None, None, 1.0, False, given, func._schema.name)
 
 

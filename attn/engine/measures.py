@@ -16,8 +16,8 @@ from attn.engine.attention import Attention, Index
 from attn.engine.plan import BlockPlan, LayerPlan
 from attn.schema import part
 
-CHUNK = 2**22
-"""Largest number of probabilities that are held at once (16 MB)."""
+CHUNK = 2**20
+"""Largest number of probabilities that are held at once (4 MB, which stays in a processor's cache)."""
 
 Measures = dict[str, Tensor]
 
@@ -221,5 +221,8 @@ def _factors(attention: Attention, row: int) -> Iterator[tuple[str, Tensor]]:
     yield "lse", lse[row]
     yield "scale", torch.tensor(attention.scale)
     mask = attention.row_mask(row)
+    if attention.causal:
+        hidden = torch.full(attention.shape[2:], -torch.inf, device=attention.device).triu(1)[None]
+        mask = hidden if mask is None else mask + hidden
     if mask is not None:
         yield "mask", mask

@@ -154,6 +154,13 @@ class Plan:
             predict_bytes(means) if means else 0
         )
 
+    @property
+    def full_bytes(self) -> int:
+        """Size of every probability of the kept layers in float16, to weigh `factors` against."""
+        layers = [entry.layer for entry in self.layers]
+        numbers = sum(layer.num_heads * layer.num_queries * layer.num_keys for layer in layers)
+        return 2 * numbers * self.steps * self.samples * len(self.branches)
+
     def _factor_shapes(self, layer: Layer) -> Shapes:
         if layer.head_dim is None:
             raise RequestError(

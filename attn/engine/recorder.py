@@ -60,7 +60,8 @@ class Recorder:
         self._recorded: set[tuple[str, str, int]] = set()
         self._shapes = [plan.step_shapes() | plan.mean_shapes() for plan in plans]
         self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
-        self._means: dict[tuple[int, str], np.ndarray] = {}
+        self._sums: dict[tuple[int, str], np.ndarray] = {}
+        self._counts: dict[tuple[int, str], np.ndarray] = {}
         self.steps: list[Step] = []
 
     @property
@@ -137,10 +138,7 @@ class Recorder:
         if not self.steps:
             raise CaptureError("the generation ended without one forward of a captured tower")
         for trace, plan in enumerate(self._plans):
-            means = {
-                name: self._means[trace, name] / np.float32(len(self.steps))
-                for name in plan.mean_shapes()
-            }
+            means = {name: self._mean(trace, name) for name in plan.mean_shapes()}
             if means:
                 self._write(trace, None, means)
 
@@ -157,7 +155,10 @@ class Recorder:
         shapes = self._shapes[trace]
         for name, value in measure(self._layers[trace][key], attention, row, self._scratch).items():
             dtype = _TORCH[shapes[name][1]] if name in shapes else value.dtype
-            copy = attention.query is not None and value.dtype == dtype and "." not in name
+            is_factor = "." not in name
+            if is_factor:  # never rounded, even where attention runs wider than the model's weights
+                dtype = torch.promote_types(dtype, value.dtype)
+            copy = is_factor and value.dtype == dtype
             self._cells.setdefault((trace, name), {})[cell] = value.to(dtype, copy=copy)
 
     def _close_call(self) -> None:
@@ -193,7 +194,10 @@ class Recorder:
     def _stack(
         self, trace: int, name: str, planned: tuple[tuple[int, ...], str] | None
     ) -> np.ndarray:
-        """Put the cells of a tensor together; a cell that did not run in this step is NaN."""
+        """Put the cells of a tensor together; one that did not run in this step is NaN.
+
+        A cell that ran without a mask, where others had one, was masked by 0.
+        """
         cells = {
             cell: to_numpy(value) for cell, value in self._cells.get((trace, name), {}).items()
         }
@@ -207,14 +211,27 @@ class Recorder:
         lead = (len(self._plans[trace].branches), self._images)
         if len(cells) == count == 1 and some is not None:
             return some.reshape(lead + single)
-        stacked = np.full((count, *single), np.nan, kind)
+        stacked = np.full((count, *single), 0.0 if planned is None else np.nan, kind)
         for cell, value in cells.items():
             stacked[cell] = value
         return stacked.reshape(lead + single)
 
     def _add_mean(self, trace: int, name: str, array: np.ndarray) -> None:
-        total = self._means.get((trace, name))
-        self._means[trace, name] = array if total is None else np.add(total, array, out=total)
+        """Add a step to the sums; a cell that did not run in it adds nothing."""
+        ran = np.zeros(array.shape[:2], np.float32)
+        ran.flat[list(self._cells.get((trace, name), ()))] = 1
+        array[ran == 0] = 0
+        if (trace, name) in self._sums:
+            self._sums[trace, name] += array
+            self._counts[trace, name] += ran
+        else:
+            self._sums[trace, name], self._counts[trace, name] = array, ran
+
+    def _mean(self, trace: int, name: str) -> np.ndarray:
+        """Return the mean over the steps in which a cell ran, NaN for one that never did."""
+        total, count = self._sums[trace, name], self._counts[trace, name]
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / count.reshape(*count.shape, 1, 1))
 
 
 def to_numpy(value: Tensor) -> np.ndarray:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from attn.errors import CaptureError
+
+_FAST = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+"""Modules of torch with a fast path for inference, which hooks switch off."""
 
 
 def refuse_unobservable(model: nn.Module, name: str) -> None:
@@ -27,6 +31,15 @@ def _obstacle(module: nn.Module) -> str | None:
             "it is compiled, and compiled code runs past every hook; load the model without "
             "torch.compile, or pass the module that was compiled (`model._orig_mod`)"
         )
+    if (
+        isinstance(module, _FAST)
+        and not module.training
+        and torch.backends.mha.get_fastpath_enabled()
+    ):
+        return (
+            "torch takes another path through it while hooks are attached, with slightly other "
+            "numbers; call torch.backends.mha.set_fastpath_enabled(False) before both runs"
+        )
     processor = getattr(module, "processor", None)
     if hasattr(processor, "slice_size"):
         return (
@@ -38,9 +51,15 @@ def _obstacle(module: nn.Module) -> str | None:
     if "xformers" in type(processor).__name__.lower():
         return "call pipe.disable_xformers_memory_efficient_attention(): xformers hides its numbers"
     hook = getattr(module, "_hf_hook", None)
-    if getattr(hook, "offload", False) and str(getattr(hook, "execution_device", "")) == "cpu":
+    if any(map(_offloads_on_cpu, getattr(hook, "hooks", (hook,)))):
         return (
             "sequential offload on the CPU does not work in accelerate; call "
             "pipe.remove_all_hooks(), or use --offload model"
         )
     return None
+
+
+def _offloads_on_cpu(hook: object) -> bool:
+    return bool(getattr(hook, "offload", False)) and (
+        str(getattr(hook, "execution_device", "")) == "cpu"
+    )

@@ -32,6 +32,7 @@ def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[
     files = []
     for picture in getattr(import_module(module), name)(result, _subject(trace)):
         write(picture, folder)
+        picture.figure.clear()  # what refers to itself would wait for the garbage collector
         files.append(picture.path)
     return tuple(files)
 

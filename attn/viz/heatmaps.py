@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from attn.analysis.result import Result
 from attn.viz.labels import file_stem, ranges
-from attn.viz.overlay import ColourScale, colour_scale, show_bar, show_heat, show_picture
+from attn.viz.overlay import ColourScale, colour_scale, fade, show_bar, show_heat, show_picture
 from attn.viz.page import GAP, MARGIN, TITLE, arrange, place, write_heading, write_title
-from attn.viz.picture import Picture, Pixels, Subject, new_figure
+from attn.viz.picture import Picture, Pixels, Subject, new_figure, shrink
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +36,8 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
     on one colour scale, except the words' own pictures if the maps ask for `scale="own"`.
     """
     for segment, words in result.arrays.items():
-        for sample, picture in enumerate(subject.pictures):
+        for sample, generated in enumerate(subject.pictures):
+            picture = generated if generated is None else shrink(generated, LONG_SIDE)
             maps = words.isel(sample=sample)
             ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
             texts = _texts(maps, subject) | {"sample": str(sample)}
@@ -64,7 +65,7 @@ def draw_word(maps: xr.DataArray, word: int, picture: Pixels | None) -> Figure:
     show_heat(
         place(figure, MARGIN + (across - wide) / 2, MARGIN + TITLE, wide, high),
         one.values,
-        picture,
+        picture if picture is None else fade(picture),
         scale,
     )
     page = place(figure, MARGIN, MARGIN + TITLE, across, high)
@@ -89,12 +90,13 @@ def draw_sheet(maps: xr.DataArray, picture: Pixels | None, subject: Subject) -> 
     sheet = arrange(cells, height / width, heading, narrowest=NARROWEST, footer=FOOTER)
     figure = new_figure(*sheet.size)
     write_heading(figure, sheet.heading)
-    scale = colour_scale(maps.values)
+    scale, faded = colour_scale(maps.values), None
     if picture is not None:
+        faded = fade(picture)
         show_picture(place(figure, *sheet.corner(0), *sheet.cell), picture)
     for number, one in enumerate(maps, start=offset):
         axes = place(figure, *sheet.corner(number), *sheet.cell)
-        show_heat(axes, one.values, picture, scale)
+        show_heat(axes, one.values, faded, scale)
         write_title(axes, str(one["label"].item()), f"{float(one.mean()):.2g}", size=SMALL)
     _write_footer(figure, scale, str(maps.attrs["unit"]))
     return figure

@@ -21,6 +21,13 @@ COLOURS = "inferno"  # perceptually uniform: equal steps of the value look equal
 OPACITY = (0.5, 0.8)
 """Of the lowest and highest colour: what gets nothing stays visible, what gets most glows."""
 
+INTERPOLATION = "catrom"
+"""Bicubic convolution (Keys 1981, a = -1/2), which passes through the values.
+
+What matplotlib calls "bicubic" is a B-spline: it takes more than half off a peak of one token, so
+that no colour on the picture would be that of the value.
+"""
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 COLOUR_LEFT = 0.2
 """Share of the picture's own colour below a heatmap; more would compete with the heat's colours."""
@@ -43,27 +50,33 @@ def show_picture(axes: Axes, picture: Pixels) -> None:
     axes.set_axis_off()
 
 
+def fade(picture: Pixels) -> Pixels:
+    """Take most of the colour out of a picture, for the background of a map."""
+    grey = picture @ np.asarray(LUMA, np.float32)
+    mixed = picture * np.float32(COLOUR_LEFT) + (grey * np.float32(1 - COLOUR_LEFT))[..., None]
+    return np.asarray(mixed.round(), np.uint8)
+
+
 def show_heat(
-    axes: Axes, heat: NDArray[np.floating[Any]], picture: Pixels | None, scale: ColourScale
+    axes: Axes, heat: NDArray[np.floating[Any]], faded: Pixels | None, scale: ColourScale
 ) -> None:
     """Show a map over its picture, or over grey where there is none.
 
     Args:
         axes: where to draw.
         heat: row, column on the token grid; enlarged by bicubic interpolation for display only.
-        picture: its grid lines up with the map's whatever their sizes.
+        faded: the picture (see `fade`); its edges are those of the map, whatever their sizes.
         scale: values to colours; what lies above its top gets the last colour.
     """
-    if picture is None:
-        rows, columns = heat.shape
-        picture = np.full((rows, columns, 3), round(255 * BACKDROP), np.uint8)
-    height, width = picture.shape[:2]
-    axes.imshow(_faded(picture), interpolation="antialiased")
+    if faded is None:
+        faded = np.full((*heat.shape, 3), round(255 * BACKDROP), np.uint8)
+    height, width = faded.shape[:2]
+    axes.imshow(faded, interpolation="antialiased")
     axes.imshow(
         heat,
         cmap=_translucent(),
         norm=scale,
-        interpolation="bicubic",
+        interpolation=INTERPOLATION,
         interpolation_stage="data",
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
     )
@@ -82,12 +95,6 @@ def show_bar(figure: Figure, axes: Axes, scale: ColourScale, label: str) -> None
     bar.outline.set_visible(False)
     axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK, length=2.5)
     axes.set_xlabel(label, fontsize=8.5, color=INK, fontfamily=FAMILY, parse_math=False)
-
-
-def _faded(picture: Pixels) -> Pixels:
-    """Take most of the colour out of a picture."""
-    grey = (picture @ np.asarray(LUMA))[..., None]
-    return np.asarray(picture * COLOUR_LEFT + grey * (1 - COLOUR_LEFT)).round().astype(np.uint8)
 
 
 @cache

@@ -22,7 +22,7 @@ LETTER = 0.088  # mean width of a letter of the heading
 POINTS = 72.0  # in an inch
 
 SHEET_WIDTH = 12.0
-SHEET_RATIO = 1.45  # width to height that a sheet comes close to
+SHEET_RATIO = 1.25  # width to height that a sheet comes close to
 CELL_WIDTHS = (1.4, 3.4)
 EMPTY = 0.5  # what an unused cell costs, against a ratio that is off by e
 

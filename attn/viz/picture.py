@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 DPI = 150
+COMPRESSION = 3  # of 9: three times as fast as the default, a tenth larger
 
 Pixels = NDArray[np.uint8]
 """A picture: row, column, channel (red, green, blue); 0–255."""
@@ -50,6 +51,16 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def shrink(picture: Pixels, inches: float) -> Pixels:
+    """Return a picture with no more pixels than its long side has on the page."""
+    height, width = picture.shape[:2]
+    factor = inches * DPI / max(height, width)
+    if factor >= 1:
+        return picture
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
 def write(picture: Picture, folder: Path) -> None:
     """Write a picture as PNG below `folder`, its texts as tEXt (iTXt beyond Latin-1)."""
     canvas = FigureCanvasAgg(picture.figure)
@@ -60,7 +71,7 @@ def write(picture: Picture, folder: Path) -> None:
     path = folder / picture.path
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    Image.fromarray(pixels).convert("RGB").save(path, pnginfo=info)
+    Image.fromarray(pixels).convert("RGB").save(path, pnginfo=info, compress_level=COMPRESSION)
 
 
 def software() -> str:

@@ -1,4 +1,4 @@
-"""A backend whose model is made on the spot: every irregularity of the interface, nothing to load."""
+"""A backend whose model is made on the spot: all that is irregular, nothing to load."""
 # ruff: noqa: TID253 - imported with its backend
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class FakeOptions:
         default=1, metadata={"help": "block that an extra guided call per step leaves out (0 to 2)"}
     )
     skip_scale: float = field(default=0.5, metadata={"help": "strength of that guidance"})
+
+    def __post_init__(self) -> None:
+        if self.skip_block not in (None, 0, 1, 2):
+            raise ValueError(f"skip_block must be 0, 1, 2 or none; got {self.skip_block}")
 
 
 class FakeSession(Session):
@@ -195,6 +199,8 @@ class _Sampler:
         self._requests = requests
         self._on_call = on_call
         self._device = next(session.model.parameters()).device
+        block = session.options.skip_block
+        self._skip = () if block is None else (block,)
         self._texts = {branch: self._read(branch) for branch in session.branches(requests[0])}
 
     def run(self) -> Tensor:
@@ -213,17 +219,14 @@ class _Sampler:
     def _velocity(self, step: int, noise: float, latents: Tensor) -> Tensor:
         """Run controlnet and denoiser for every branch, and guide."""
         velocity: dict[str, Tensor] = {}
-        hints: dict[str, Tensor] = {}
-        for branch in ("uncond", "cond", "skip"):
+        for branch in ("uncond", "cond", "skip"):  # the last uses the hint of `cond`
             if branch not in self._texts:
                 continue
             text, padding = self._texts[branch]
-            if branch == "skip":
-                hint, skip = hints["cond"], (self._session.options.skip_block or 0,)
-            else:
+            if branch != "skip":
                 self._announce("controlnet", branch, step, noise)
-                hint, skip = self._session.model.controlnet(latents, text, noise), ()
-            hints[branch] = hint
+                hint = self._session.model.controlnet(latents, text, noise)
+            skip = self._skip if branch == "skip" else ()
             self._announce("denoiser", branch, step, noise, skip)
             denoiser = self._session.model.denoiser
             velocity[branch] = denoiser(latents, text, padding, noise, hint, skip)

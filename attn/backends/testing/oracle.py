@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from attn.engine.attention import Attention
 
 HIDDEN_BELOW = -1e38
-"""A row whose every key is masked by less than this is spread evenly: the numbers are rounded away."""
+"""A row all of whose keys are masked by less is spread evenly: its logits are rounded away."""
 
 
 def exact_probs(attention: Attention, row: int) -> np.ndarray:
-    """Return the softmax of one batch row, (head, query, key) float64, from what the kernel was given.
+    """Return the softmax of what the kernel was given, one batch row, (head, query, key) float64.
 
     Where the model computed its softmax in the open, that is what is returned.
     """
@@ -39,7 +39,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the softmax over the last axis; a row of -inf is 0 throughout."""
     peak = logits.max(-1, keepdims=True)
     powers = np.exp(logits - np.where(np.isfinite(peak), peak, 0.0))
-    return powers / np.maximum(powers.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
+    whole = np.maximum(powers.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
+    return np.asarray(powers / whole)
 
 
 def measures(layer: Layer, probs: np.ndarray) -> dict[str, np.ndarray]:
@@ -91,9 +92,17 @@ def fold_columns(
     for column in chosen:
         segment = next(each for each in keys if each.name == column.segment)
         origin = sequence.segment(segment.name).start if segment.kind == "text" else segment.start
-        alone = {each.position - origin for each in chosen if each.segment == segment.name and each.position is not None}
+        alone = {
+            each.position - origin
+            for each in chosen
+            if each.segment == segment.name and each.position is not None
+        }
         own = range(segment.length)
-        places = [place for place in own if place not in alone] if column.position is None else [column.position - origin]
+        places = (
+            [place for place in own if place not in alone]
+            if column.position is None
+            else [column.position - origin]
+        )
         folded.append(probs[..., [start[segment.name] + place for place in places]].sum(-1))
     return np.stack(folded, -1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import avg_pool2d, scaled_dot_product_attention
 
 CHANNELS = 3
 WIDTH = 23
@@ -37,7 +37,7 @@ class ToyAttention(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
         """Attend from `queries` to `keys`, (batch, position, WIDTH) both."""
-        mixed = F.scaled_dot_product_attention(
+        mixed = scaled_dot_product_attention(
             _split(self.to_query(queries), self.num_heads),
             _split(self.to_key(keys), self.num_key_heads),
             _split(self.to_value(keys), self.num_key_heads),
@@ -74,7 +74,8 @@ class SelfBlock(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the changed image."""
         normed = self.norm(image)
-        return image + self.attend(normed, normed)
+        changed: Tensor = image + self.attend(normed, normed)
+        return changed
 
 
 class CrossBlock(nn.Module):
@@ -87,7 +88,8 @@ class CrossBlock(nn.Module):
 
     def forward(self, image: Tensor, text: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the changed image."""
-        return image + self.attend(self.norm(image), text, mask)
+        changed: Tensor = image + self.attend(self.norm(image), text, mask)
+        return changed
 
 
 class ToyDenoiser(nn.Module):
@@ -108,7 +110,7 @@ class ToyDenoiser(nn.Module):
         hint: Tensor,
         skip: tuple[int, ...] = (),
     ) -> Tensor:
-        """Return the velocity from data to noise, shaped as `latents` (batch, channel, row, column).
+        """Return the velocity from data to noise, (batch, channel, row, column).
 
         Args:
             latents: noisy image.
@@ -143,8 +145,8 @@ class ToyControlNet(nn.Module):
     def forward(self, latents: Tensor, text: Tensor, noise: float) -> Tensor:
         """Return the hint, (batch, row · column, WIDTH) of the full grid."""
         rows, columns = latents.shape[2:]
-        coarse = F.avg_pool2d(latents, 2, ceil_mode=True)
-        image = self.think(self.read(self.embed(coarse, noise), text))
+        coarse = avg_pool2d(latents, 2, ceil_mode=True)
+        image: Tensor = self.think(self.read(self.embed(coarse, noise), text))
         image = image.mT.reshape(len(image), WIDTH, *coarse.shape[2:])
         fine = image.repeat_interleave(2, 2)[:, :, :rows].repeat_interleave(2, 3)[..., :columns]
         return fine.flatten(2).mT
@@ -163,8 +165,9 @@ class ToyEmbedding(nn.Module):
         """Return (batch, row · column, WIDTH)."""
         rows, columns = latents.shape[2:]
         place = torch.cartesian_prod(torch.linspace(-2, 2, rows), torch.linspace(-2, 2, columns))
-        image: Tensor = self.project(latents.flatten(2).mT) + self.place(place.to(latents))
-        return image + self.noise(latents.new_tensor([noise]))
+        image = self.project(latents.flatten(2).mT) + self.place(place.to(latents))
+        placed: Tensor = image + self.noise(latents.new_tensor([noise]))
+        return placed
 
 
 class ToyText(nn.Module):
@@ -194,4 +197,5 @@ class ToyModel(nn.Module):
 
 
 def _split(states: Tensor, num_heads: int) -> Tensor:
-    return states.unflatten(-1, (num_heads, HEAD_DIM)).transpose(1, 2)
+    split: Tensor = states.unflatten(-1, (num_heads, HEAD_DIM)).transpose(1, 2)
+    return split

@@ -1,0 +1,38 @@
+"""A backend without a model to load, and the checks that every backend must pass.
+
+    from attn.backends.testing import CHECKS, FakeBackend, FakeOptions, check_backend
+
+`FakeBackend` is a real, tiny, randomly weighted model with every irregularity of the interface.
+"""
+
+from attn.backends.testing.attention import attention_exact
+from attn.backends.testing.checks import (
+    CHECKS,
+    calls_ordered,
+    check_backend,
+    model_restored,
+    outputs_identical,
+    size_not_square,
+    towers_exist,
+)
+from attn.backends.testing.fake import FakeBackend, FakeOptions, FakeSession
+from attn.backends.testing.observe import ConformanceError
+from attn.backends.testing.rows import rows_labelled
+from attn.backends.testing.text import tokens_spanned
+
+__all__ = [
+    "CHECKS",
+    "ConformanceError",
+    "FakeBackend",
+    "FakeOptions",
+    "FakeSession",
+    "attention_exact",
+    "calls_ordered",
+    "check_backend",
+    "model_restored",
+    "outputs_identical",
+    "rows_labelled",
+    "size_not_square",
+    "tokens_spanned",
+    "towers_exist",
+]

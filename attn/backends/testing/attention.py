@@ -1,0 +1,138 @@
+"""The check that probabilities and everything made of them are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from attn.backends.testing.observe import Recording, begin, fail, pair, recorded, watched
+from attn.backends.testing.oracle import as_float64, exact_probs, fold_columns, measures
+from attn.backends.types import Session
+from attn.engine.attention import Attention
+from attn.schema import Call, Column, Layer, Request, block_names, part, positions
+from attn.schema import Sequence as TokenSequence
+
+TOLERANCE = {"float32": 1e-5}
+"""Largest absolute difference of a probability from float64, by the dtype of query and key."""
+LOW_PRECISION = 1e-4
+OPEN_SOFTMAX = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}
+"""How far rows that the model itself rounded may be from 1."""
+RELATIVE = ("share", "share_max", "entropy")
+RELATIVE_FACTOR = 20
+"""These are made of ratios and logarithms of probabilities, which magnify differences."""
+HALF = 2.0**-11
+"""Relative rounding of maps, which are stored as float16."""
+
+Exact = dict[tuple[str, int], dict[str, np.ndarray]]
+"""Tensors of step 0 by name, by (branch, sample)."""
+
+
+def attention_exact(session: Session, request: Request) -> None:
+    """Probabilities are the float64 softmax of query and key, measures what they are defined as."""
+    request = begin(session, request)
+    requests = pair(request)
+    exact: Exact = {}
+    tolerance: dict[int, float] = {}
+
+    def visit(call: Call, layer: Layer, attention: Attention) -> None:
+        if call.step:
+            return
+        tolerance[layer.index] = _tolerance(attention)
+        for row, cell in enumerate(call.rows):
+            found = exact.setdefault(cell, {})
+            if f"{layer.index}/mass.all.all" in found:
+                continue
+            probs = exact_probs(attention, row)
+            _compare_blocks(layer, attention, row, probs)
+            found |= measures(layer, probs)
+
+    watched(session, requests, visit)
+    layers = {layer.index: layer for layer in session.layers(request)}
+    seen = {int(name.split("/")[0]) for found in exact.values() for name in found}
+    if seen != layers.keys():
+        fail(
+            "generate()",
+            f"step 0 ran layers {sorted(seen)}",
+            "run every layer of layers() in step 0",
+        )
+    _compare_tensors(recorded(session, requests, "heads"), exact, tolerance, skip="map")
+    maps = recorded(session, requests, "maps")
+    for (_, sample), found in exact.items():
+        sequence = session.sequence(requests[sample], "cond")
+        _fold_maps(found, layers, maps.columns[sample], sequence)
+    _compare_tensors(maps, exact, tolerance, skip="headmap")
+
+
+def _compare_blocks(layer: Layer, attention: Attention, row: int, exact: np.ndarray) -> None:
+    """Compare every block of one kernel call, and check that full rows sum to 1, or to 0."""
+    allowed = _tolerance(attention)
+    heads = slice(0, layer.num_heads)
+    for block in block_names(layer):
+        sides = zip((layer.queries, layer.keys), block.split("."), strict=True)
+        query, key = (positions(part(segments, half)) for segments, half in sides)
+        got = as_float64(attention.probs(row, heads, _index(query), _index(key)))
+        _require(layer, f"probs of {block}", got, exact[:, query][:, :, key], allowed)
+    sums = as_float64(attention.probs(row, heads, slice(None), slice(None))).sum(-1)
+    if attention.given is not None:
+        allowed = OPEN_SOFTMAX[str(attention.given.dtype).removeprefix("torch.")]
+    _require(layer, "sum of a row of probs", sums, np.round(sums).clip(0, 1), 10 * allowed)
+
+
+def _fold_maps(
+    found: dict[str, np.ndarray],
+    layers: Mapping[int, Layer],
+    columns: tuple[Column, ...],
+    sequence: TokenSequence,
+) -> None:
+    """Give the exact maps the key columns that `--keys content` keeps, in place."""
+    for name, probs in found.items():
+        index, _, rest = name.partition("/")
+        measure, _, block = rest.partition(".")
+        if measure == "map":
+            found[name] = fold_columns(probs, layers[int(index)], block, columns, sequence)
+
+
+def _compare_tensors(
+    run: Recording, exact: Exact, tolerance: Mapping[int, float], *, skip: str
+) -> None:
+    """Compare step 0 of a recording with what it should be, tensor by tensor."""
+    for (branch, sample), found in exact.items():
+        tensors = run.tensors[sample, 0]
+        for name, want in found.items():
+            index, _, rest = name.partition("/")
+            measure = rest.partition(".")[0]
+            if measure == skip:
+                continue
+            if name not in tensors:
+                fail("layers()", f"a recording of everything has no {name}", "report this to attn")
+            got = tensors[name][run.branches.index(branch), 0].astype(np.float64)
+            allowed = tolerance[int(index)] * (RELATIVE_FACTOR if measure in RELATIVE else 1)
+            rounding = HALF * want + 1e-7 if "map" in measure else 0.0
+            if got.shape != want.shape or not (np.abs(got - want) <= allowed + rounding).all():
+                fail(
+                    "generate()",
+                    f"{name} of branch {branch}, sample {sample} is not what its definition says "
+                    f"(shape {got.shape}, expected {want.shape})",
+                    "make two runs of one request repeatable; if they are, report this to attn",
+                )
+
+
+def _require(layer: Layer, what: str, got: np.ndarray, want: np.ndarray, allowed: float) -> None:
+    worst = float(np.abs(got - want).max(initial=0.0))
+    if not worst <= allowed:
+        fail(
+            "generate()",
+            f"{what} in {layer.tower}:{layer.path} differs by {worst:.1e}, not "
+            f"at most {allowed:.0e}",
+            "let the model compute its attention by torch's scaled_dot_product_attention",
+        )
+
+
+def _tolerance(attention: Attention) -> float:
+    source = attention.query if attention.query is not None else attention.given
+    return TOLERANCE.get(str(getattr(source, "dtype", "")).removeprefix("torch."), LOW_PRECISION)
+
+
+def _index(places: list[int]) -> slice:
+    return slice(places[0], places[-1] + 1)

@@ -1,0 +1,216 @@
+"""Run a session the way a capture does, and keep what a check needs to see of it."""
+# ruff: noqa: TID253 - imported with its backend
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+import numpy as np
+from torch import nn
+
+from attn.backends.types import Output, Session
+from attn.engine.attention import Attention
+from attn.engine.hooks import Hooks
+from attn.engine.plan import Keep, make_plan
+from attn.engine.run import record
+from attn.errors import CaptureError
+from attn.schema import Call, Column, Layer, Level, Request, Step, block_names
+
+OTHER_PROMPT = "two dogs, on a wooden-chair!"
+LayerKey = tuple[str, str]
+Visit = Callable[[Call, Layer, Attention], None]
+
+
+class ConformanceError(AssertionError):
+    """A session breaks its contract; the message names the method and the repair."""
+
+
+def fail(method: str, found: str, fix: str) -> NoReturn:
+    """Raise what a check found: where, what, and what to do."""
+    raise ConformanceError(f"session.{method}: {found}; {fix}")
+
+
+def begin(session: Session, request: Request, images: int = 1) -> Request:
+    """Return the completed request of a session that says it can be captured."""
+    session.check()
+    return session.complete(replace(request, images=images))
+
+
+def pair(request: Request, seed: int | None = None) -> list[Request]:
+    """Return two requests that differ in prompt, and in the seed unless `seed` is given."""
+    prompt = OTHER_PROMPT if request.prompt != OTHER_PROMPT else f"{OTHER_PROMPT} too"
+    other = request.seed + 1 if seed is None else seed
+    return [request, replace(request, prompt=prompt, seed=other)]
+
+
+@dataclass
+class Recording:
+    """What a recorded run gave.
+
+    `columns` are those of the maps of each trace; `tensors` are by (trace, step or None).
+    """
+
+    outputs: list[Output] = field(default_factory=list)
+    branches: tuple[str, ...] = ()
+    columns: tuple[tuple[Column, ...], ...] = ()
+    tensors: dict[tuple[int, int | None], dict[str, np.ndarray]] = field(default_factory=dict)
+
+
+def recorded(
+    session: Session, requests: Sequence[Request], level: Level, *, mass_only: bool = False
+) -> Recording:
+    """Record every layer and every branch, each block or only the whole matrix.
+
+    Raises:
+        ConformanceError: the engine could not follow what the session announced.
+    """
+    first = requests[0]
+    layers, branches = session.layers(first), session.branches(first)
+    blocks = ("all.all",) if mass_only else all_blocks(layers)
+    keep = Keep(
+        level=level,
+        keys="all" if level == "heads" else "content",
+        mass="text" if mass_only else "full",
+        blocks=blocks,
+        branches=branches,
+        entropy=not mass_only,
+    )
+    plans = [
+        make_plan(
+            layers,
+            {branch: session.sequence(request, branch) for branch in branches},
+            keep,
+            samples=first.images,
+            steps=first.steps or 1,
+            dtype="F32",
+        )
+        for request in requests
+    ]
+    run = Recording(branches=branches, columns=tuple(plan.kept.columns for plan in plans))
+
+    def write(trace: int, step: Step | None, tensors: Any) -> None:
+        run.tensors[trace, step.index if step else None] = dict(tensors)
+
+    with _explained():
+        run.outputs, _, _ = record(
+            session.towers(),
+            plans,
+            first.images,
+            lambda on_call: session.generate(requests, on_call),
+            write,
+        )
+    return run
+
+
+def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list[Call]:
+    """Show every announced kernel call of every layer to `visit`, and return the announcements."""
+    layers = {(layer.tower, layer.path): layer for layer in session.layers(requests[0])}
+    calls: list[Call] = []
+
+    def see(key: LayerKey, attention: Attention) -> None:
+        layer, call = layers[key], calls[-1]
+        attention = _unfolded(attention, len(call.rows))
+        if attention.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
+            visit(call, layer, attention)
+
+    modules = layer_modules(session, requests[0])
+    with _explained(), Hooks(modules, see, wanted=lambda: bool(calls)):
+        session.generate(requests, calls.append)
+    return calls
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened: a call announced, a layer entered, a tower left."""
+
+    call: Call | None = None
+    layer: LayerKey | None = None
+    tower: str | None = None
+
+
+def events(session: Session, requests: Sequence[Request]) -> list[Event]:
+    """Generate without any capture and return what happened in order."""
+    log: list[Event] = []
+    handles = [
+        module.register_forward_pre_hook(_noting(log, Event(layer=key)))
+        for key, module in layer_modules(session, requests[0]).items()
+    ]
+    handles += [
+        module.register_forward_hook(_noting(log, Event(tower=name)))
+        for name, module in session.towers().items()
+    ]
+    try:
+        session.generate(requests, lambda call: log.append(Event(call=call)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return log
+
+
+def layer_modules(session: Session, request: Request) -> dict[LayerKey, nn.Module]:
+    """Return the module of every layer.
+
+    Raises:
+        ConformanceError: a layer names a tower or a path that is not there.
+    """
+    towers = session.towers()
+    modules: dict[LayerKey, nn.Module] = {}
+    for layer in session.layers(request):
+        if layer.tower not in towers:
+            fail(
+                "layers()",
+                f"layer {layer.path} is of tower '{layer.tower}', towers() has {', '.join(towers)}",
+                "use the names of towers()",
+            )
+        try:
+            modules[layer.tower, layer.path] = towers[layer.tower].get_submodule(layer.path)
+        except AttributeError:
+            fail(
+                "layers()",
+                f"{layer.tower} has no module '{layer.path}'",
+                "give paths relative to the tower, as in tower.named_modules()",
+            )
+    return modules
+
+
+def all_blocks(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Return every block that any of the layers has."""
+    return tuple(dict.fromkeys(name for layer in layers for name in block_names(layer)))
+
+
+def same_outputs(left: Sequence[Output], right: Sequence[Output]) -> bool:
+    """Whether two runs gave the same pixels and texts, bit for bit."""
+    return len(left) == len(right) and all(map(_same, left, right))
+
+
+def _same(left: Output, right: Output) -> bool:
+    pixels = [
+        [(image.size, image.tobytes()) for image in output.images] for output in (left, right)
+    ]
+    return pixels[0] == pixels[1] and left.texts == right.texts
+
+
+def _noting(log: list[Event], event: Event) -> Callable[..., None]:
+    return lambda *_: log.append(event)
+
+
+def _unfolded(attention: Attention, batch: int) -> Attention:
+    """Split (1, batch · head, …), as legacy attention code lays its softmax out."""
+    given = attention.given
+    if given is None or len(given) == batch:
+        return attention
+    return replace(attention, given=given.reshape(batch, -1, *given.shape[2:]))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except CaptureError as error:
+        raise ConformanceError(
+            f"session.generate() or session.layers(): {error}; announce every forward before it "
+            "runs, with all its rows and skipped layers, and lay layers out as they run"
+        ) from error

@@ -1,0 +1,170 @@
+"""`attn analyze`: tables and pictures of what was captured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attn.cli.backends import _aligned as aligned
+
+if TYPE_CHECKING:
+    from attn.analysis.needs import Needs
+    from attn.analysis.registry import Analysis
+    from attn.verbs.analyze import Analyzed, TraceResults
+
+FEW = 2
+"""Up to so many pictures of one folder are named, more are counted."""
+
+
+def analyze(
+    trace: Annotated[
+        Path | None, typer.Argument(help="Folder of a trace, or of a collection.")
+    ] = None,
+    *,
+    words: Annotated[
+        str | None, typer.Option("--words", help="Only these words of the prompt: WORD,WORD,…")
+    ] = None,
+    topk: Annotated[
+        int | None, typer.Option("--topk", min=1, help="Draw only the words of most mass.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Only these analyses: NAME,NAME,…")
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="List the analyses, their needs and options.")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="ANALYSIS.KEY=VALUE; repeat for several.")
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Draw, or write tables only.")
+    ] = True,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of results. [default: TRACE/analysis]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make tables and pictures of what was captured; no model is loaded."""
+    from attn.analysis.registry import ANALYSES
+    from attn.cli._report import ShownReport
+    from attn.errors import UsageError
+    from attn.options import split_pairs
+    from attn.verbs.analyze import analyze as run
+
+    if list_:
+        typer.echo(_list_json() if as_json else "\n\n".join(map(_list_text, ANALYSES)))
+        return
+    if trace is None:
+        raise UsageError("name the folder of a trace or collection: attn analyze TRACE")
+    done = run(
+        trace,
+        words=_split(words),
+        topk=topk,
+        only=_split(only),
+        settings=split_pairs(set_ or []),
+        pictures=pictures,
+        out=out,
+        report=ShownReport(),
+    )
+    typer.echo(_json(done) if as_json else "\n".join(_text(done)))
+
+
+def _split(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _json(done: Analyzed) -> str:
+    answer = {
+        "command": "analyze",
+        "status": done.status,
+        "path": str(done.path),
+        "warnings": list(done.warnings),
+        "files": [str(file) for file in done.files],
+        "traces": [
+            {
+                "trace": str(one.trace),
+                "path": str(one.path) if one.path else None,
+                "skipped": dict(one.skipped),
+                "error": one.error,
+            }
+            for one in done.traces
+        ],
+    }
+    return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def _text(done: Analyzed) -> Iterator[str]:
+    """Yield where the results are; of a folder with many pictures only how many."""
+    for one in done.traces:
+        if one.path is None:
+            yield f"{one.trace}  failed"
+            continue
+        yield str(one.path)
+        yield from _files(one)
+
+
+def _files(one: TraceResults) -> Iterator[str]:
+    folders: dict[Path, list[Path]] = {}
+    files = [Path(file) for file in one.files]
+    for file in files:
+        if file.suffix == ".png":
+            folders.setdefault(file.parent, []).append(file)
+    for file in files:
+        group = folders.get(file.parent, [])
+        if file not in group or len(group) <= FEW:
+            yield f"  {file.as_posix()}"
+        elif file == group[0]:
+            yield f"  {file.parent.as_posix()}/  {len(group)} pictures"
+
+
+def _list_text(analysis: Analysis) -> str:
+    from attn.options import describe_options
+
+    facts = [
+        ("analysis", analysis.name),
+        ("summary", analysis.summary),
+        ("needs", _needs(analysis.needs)),
+    ]
+    if analysis.lost:
+        facts.append(("wants", f"{_needs(analysis.wants)}; without: no {analysis.lost}"))
+    options = describe_options(analysis.Options)
+    table = aligned([("OPTION", "TYPE", "DEFAULT", "MEANING"), *options])
+    last = f"Set one with --set {analysis.name}.OPTION=VALUE."
+    return "\n".join([*aligned(facts), "", *table, "", last])
+
+
+def _needs(needs: Needs) -> str:
+    segments = [f"{segment} segments" for segment in needs.segments]
+    return ", ".join([*segments, *(f"{kind} layers" for kind in needs.kinds), *needs.measures])
+
+
+def _list_json() -> str:
+    from attn.analysis.registry import ANALYSES
+    from attn.options import describe_options
+
+    analyses = [
+        {
+            "name": analysis.name,
+            "summary": analysis.summary,
+            "needs": asdict(analysis.needs),
+            "wants": asdict(analysis.wants),
+            "options": [option._asdict() for option in describe_options(analysis.Options)],
+        }
+        for analysis in ANALYSES
+    ]
+    answer = {
+        "command": "analyze",
+        "status": "done",
+        "path": None,
+        "warnings": [],
+        "analyses": analyses,
+    }
+    return json.dumps(answer, indent=2, ensure_ascii=False)

@@ -1,0 +1,169 @@
+"""Word heatmaps: which maps and tables there are, and what is selected."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attn.analysis.words import Options, run
+from attn.errors import AnalysisError
+from tests.toy_traces import (
+    CLIP_WORDS,
+    CROSS,
+    JOINT,
+    cross_layer,
+    make_trace,
+    manifest,
+    plain_maps,
+    tensors,
+)
+
+
+def test_maps():
+    """A word's map is the sum of its tokens' columns, averaged over layers, steps and heads."""
+    about = manifest()
+    files = tensors(about)
+    maps = run(make_trace(about, files), Options()).arrays["clip"]
+    assert maps.dims == ("sample", "word", "row", "column")
+    assert maps["text"].values.tolist() == ["A", "cat", "a", "bobcat"]
+    for place, positions in enumerate(CLIP_WORDS.values()):
+        for sample in range(2):
+            expected = plain_maps(about, files, positions, sample)
+            np.testing.assert_allclose(maps[sample, place], expected, rtol=1e-6)
+
+
+def test_occurrences_stay_separate():
+    """Equal words, whatever their case, have each their own map and number."""
+    maps = run(make_trace(), Options(words=("a",))).arrays["clip"]
+    assert maps["label"].values.tolist() == ["A (1)", "a (2)"]
+    assert maps["word"].values.tolist() == [0, 2]
+    assert not np.allclose(maps[0, 0], maps[0, 1])
+
+
+def test_rest_is_in_no_word():
+    """What special tokens, padding and punctuation get, however much, changes no word."""
+    about = manifest()
+    files = tensors(about)
+    before = run(make_trace(about, files), Options())
+    for shard in files.values():
+        for name, tensor in shard.items():
+            tensor[..., [0, *range(7, 11)] if "/map." not in name else -1] = 0.9
+            tensor[..., 3 if "/map." not in name else 2] = 0.8
+    after = run(make_trace(about, files), Options())
+    assert after.arrays["clip"].equals(before.arrays["clip"])
+    for path, table in before.tables.items():
+        for name, column in table.columns.items():
+            np.testing.assert_array_equal(column, after.tables[path].columns[name])
+
+
+def test_selected_layers_and_steps():
+    """Layers and steps that are not selected count nowhere."""
+    about = manifest()
+    files = tensors(about)
+    result = run(make_trace(about, files), Options(layers=("3",), steps=("1-2",)))
+    rows = result.tables["clip/tables/words.csv"].columns
+    assert set(zip(rows["layer"], rows["step"], strict=True)) == {(3, 1), (3, 2)}
+    expected = plain_maps(about, files, [2], 0, steps=(1, 2), layers=CROSS[1:])
+    maps = result.arrays["clip"]
+    np.testing.assert_allclose(maps[0, 1], expected, rtol=1e-6)
+    assert maps.attrs["unit"] == "attention probability, mean over 1 layer, 2 steps and all heads"
+
+
+def test_other_towers_are_left_out():
+    """A ControlNet's layers count only if they are asked for."""
+    about = manifest((*CROSS, cross_layer(4, (3, 5), 2, tower="controlnet")))
+    trace = make_trace(about)
+    assert run(trace, Options()).arrays["clip"].attrs["layers"] == [1, 3]
+    asked = run(trace, Options(layers=("controlnet:*",)))
+    assert asked.arrays["clip"].attrs["layers"] == [4]
+
+
+def test_normalised_maps():
+    """Normalised maps are each word's part of the sum over all words, selected or not."""
+    plain = run(make_trace(), Options()).arrays["clip"].values
+    expected = plain / plain.sum(1, keepdims=True)
+    maps = run(make_trace(), Options(normalise=True)).arrays["clip"].values
+    np.testing.assert_allclose(maps, expected)
+    one = run(make_trace(), Options(normalise=True, words=("bobcat",))).arrays["clip"].values
+    np.testing.assert_allclose(one[:, 0], expected[:, 3])
+
+
+def test_topk_draws_the_largest():
+    """`topk` keeps the words of most mass for pictures, in the prompt's order; tables keep all."""
+    result = run(make_trace(), Options(topk=2))
+    summary = result.tables["clip/tables/words_summary.csv"].columns
+    mass = summary["mass"].reshape(4, 2).sum(1)
+    assert result.arrays["clip"]["word"].values.tolist() == sorted(np.argsort(-mass)[:2])
+    assert len(mass) == 4
+
+
+def test_cut_prompt():
+    """A word that did not fit is named, has no rows and no picture in that segment."""
+    result = run(make_trace(manifest(JOINT)), Options())
+    assert result.notes == ("segment 't5' has no token of bobcat: the prompt did not fit",)
+    assert result.arrays["t5"]["text"].values.tolist() == ["A", "cat", "a"]
+    only = run(make_trace(manifest(JOINT)), Options(words=("bobcat",)))
+    assert list(only.arrays) == ["clip"]
+    assert "t5/tables/words.csv" not in only.tables
+
+
+def test_segment_without_words():
+    """A segment that holds nothing of the prompt, such as an encoder left out, is not mentioned."""
+    about = manifest(JOINT)
+    read = tuple(
+        replace(token, word=None) if token.segment == "t5" else token
+        for token in about.tokens["cond"]
+    )
+    result = run(make_trace(replace(about, tokens={"cond": read})), Options())
+    assert (list(result.arrays), result.notes) == (["clip"], ())
+    assert {path.split("/")[0] for path in result.tables} == {"clip"}
+
+
+def test_without_maps():
+    """Level `mass` gives the tables, without peaks."""
+    result = run(make_trace(manifest(level="mass")), Options())
+    assert result.arrays == {}
+    summary = result.tables["clip/tables/words_summary.csv"].columns
+    assert np.isnan(summary["peak_row"]).all()
+    assert (summary["mass"] > 0).all()
+
+
+def test_means():
+    """Level `means` gives the maps of level `maps`, up to float16."""
+    maps = run(make_trace(), Options()).arrays["clip"]
+    means = run(make_trace(manifest(level="means")), Options()).arrays["clip"]
+    np.testing.assert_allclose(means, maps, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            Options(words=("cta",)),
+            r"no word 'cta'\. Did you mean 'cat'\? Its words: a, cat, bobcat",
+        ),
+        (
+            Options(layers=("7-9",)),
+            r"no captured layer matches '7-9'; there are 1 \(blocks.1.attn2\)",
+        ),
+        (Options(steps=("3",)), "no captured step matches '3'; there are 0 to 2"),
+        (Options(branch="uncond"), "branch 'uncond' was not captured; there is cond"),
+    ],
+)
+def test_what_is_not_there(options, message):
+    """What was selected but does not exist is an error that lists what does."""
+    with pytest.raises(AnalysisError, match=message):
+        run(make_trace(), options)
+
+
+def test_no_words():
+    """A prompt without words cannot be analysed."""
+    about = replace(manifest(), words=())
+    with pytest.raises(AnalysisError, match="the prompt has no words"):
+        run(make_trace(about), Options())
+
+
+def test_topk_must_be_positive():
+    """`topk` of nothing is refused where it is set."""
+    with pytest.raises(ValueError, match="topk must be at least 1, got 0"):
+        Options(topk=0)

@@ -1,0 +1,106 @@
+"""The manual is executed: what it shows is what happens."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from attn.backends.hookspecs import Hooks
+from attn.backends.types import BackendSpec, Session
+from attn.cli import build
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/trace.md", "docs/capture.md")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the pages' commands leave their traces."""
+    return tmp_path_factory.mktemp("docs")
+
+
+def fences(page: str, language: str) -> list[str]:
+    """Return the code blocks of one language, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def sessions(page: str) -> list[tuple[str, str]]:
+    """Return (command, expected output) of every `$ …` line."""
+    shown = "".join(fences(page, "console"))
+    return re.findall(r"^\$ attn (.*)\n((?:(?!\$ ).*\n)*)", shown, re.MULTILINE)
+
+
+def run(command: str) -> tuple[int, str]:
+    import shlex
+
+    result = CliRunner().invoke(build(), shlex.split(command))
+    return result.exit_code, result.stdout
+
+
+@pytest.mark.slow
+def test_readme_commands_print_what_is_shown(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every console session of the README gives exactly the output that it shows."""
+    monkeypatch.chdir(workplace)
+    shown = sessions("README.md")
+    assert len(shown) == 3
+    for command, expected in shown:
+        code, output = run(command)
+        assert (code, [line.rstrip() for line in output.splitlines()]) == (0, expected.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_python_snippets_run(
+    page: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every Python block of the manual runs, on traces that the README's commands left."""
+    monkeypatch.chdir(workplace)
+    if page == "docs/trace.md" and not Path("attn-demo").exists():
+        assert run("capture -b sdxl --size 64x96 --steps 2 -o attn-demo")[0] == 0
+    snippets = fences(page, "python")
+    assert snippets
+    for snippet in snippets:
+        exec(compile(snippet, page, "exec"), {"__name__": "snippet"})
+    assert capsys.readouterr().out.strip()
+
+
+def test_make_demo_is_what_the_readme_says() -> None:
+    """The README's first command is a target of the Makefile, and the demo models are named untrained."""
+    assert re.search(r"^demo:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "untrained" in (ROOT / "README.md").read_text()
+
+
+def test_links_lead_somewhere() -> None:
+    """No page of the manual links to a file that does not exist."""
+    for page in [ROOT / "README.md", ROOT / "plugins.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def options(command: str) -> set[str]:
+    return set(re.findall(r"--[a-z][a-z-]*", run(f"{command} --help")[1])) - {"--help"}
+
+
+@pytest.mark.parametrize("command", ["capture", "analyze"])
+def test_every_option_is_documented(command: str) -> None:
+    """An option that no page mentions fails; the help text alone does not explain how options meet."""
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+    pages += (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {option for option in options(command) if option not in pages} == set()
+
+
+def test_the_plugin_interface_is_documented() -> None:
+    """Every hook, field of a spec and method of a session stands in plugins.md."""
+    page = (ROOT / "plugins.md").read_text(encoding="utf-8")
+    names = [name for name in vars(Hooks) if not name.startswith("_")]
+    names += [
+        *BackendSpec.__dataclass_fields__,
+        *(n for n in vars(Session) if not n.startswith("_")),
+    ]
+    assert [name for name in names if f"`{name}" not in page] == []

@@ -1,0 +1,247 @@
+"""The verb `analyze`: what it writes, replaces, refuses and reports."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from attn.analysis import registry
+from attn.errors import AnalysisError, TraceError, UsageError
+from attn.verbs.analyze import analyze
+from attn.verbs.collection import Entry, write_index
+from tests.toy_traces import PROMPT, joint_layer, manifest, write_trace
+
+FILES = [
+    "analysis.json",
+    "clip/heatmaps/words.png",
+    "clip/heatmaps/words/000-A.png",
+    "clip/heatmaps/words/001-cat.png",
+    "clip/heatmaps/words/002-a.png",
+    "clip/heatmaps/words/003-bobcat.png",
+    "clip/tables/words.csv",
+    "clip/tables/words_summary.csv",
+]
+TABLES = [file for file in FILES if not file.endswith(".png")]
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """A small trace with its picture."""
+    return write_trace(tmp_path / "run")
+
+
+def tree(folder):
+    """Return every file below a folder."""
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def colours(path):
+    """Return every colour of a picture."""
+    with Image.open(path) as image:
+        return {colour for _, colour in image.getcolors(image.width * image.height)}
+
+
+def test_files(trace):
+    """A trace gets tables, pictures and an index of them in its folder `analysis`."""
+    done = analyze(trace)
+    assert tree(trace / "analysis") == FILES
+    assert set(done.files) == {trace / "analysis" / file for file in FILES}
+    assert set(done.pictures) == {file for file in done.files if file.suffix == ".png"}
+    assert (done.path, done.status, done.warnings) == (trace, "complete", ())
+
+
+def test_index(trace):
+    """`analysis.json` says of what, with which options, and which files."""
+    analyze(trace, topk=1, settings={"words.heads": "yes"})
+    index = json.loads((trace / "analysis" / "analysis.json").read_text(encoding="utf-8"))
+    about = {"status": "complete", "backend": "toy", "prompt": PROMPT, "seed": 7}
+    assert (index["schema"], index["trace"]) == (1, about)
+    assert (index["skipped"], index["reduced"]) == ({}, {})
+    (words,) = index["analyses"]
+    assert (words["name"], words["notes"]) == ("words", [])
+    assert (words["options"]["topk"], words["options"]["heads"]) == (1, True)
+    assert sorted([*words["files"], "analysis.json"]) == tree(trace / "analysis")
+
+
+def test_the_generated_picture_is_shown(trace):
+    """The sheet shows what the trace generated in its own colours; below a map they are faded."""
+    Image.new("RGB", (24, 40), (0, 200, 0)).save(trace / "outputs/image-0.png")
+    analyze(trace)
+    heatmaps = trace / "analysis/clip/heatmaps"
+    assert (0, 200, 0) in colours(heatmaps / "words.png")
+    assert (0, 200, 0) not in colours(heatmaps / "words/001-cat.png")
+
+
+def test_without_pictures(trace):
+    """Tables alone can be had, without importing matplotlib."""
+    code = (
+        "import sys; from attn.verbs.analyze import analyze;"
+        f"analyze({str(trace)!r}, pictures=False);"
+        "print([name for name in ('matplotlib', 'torch') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+    assert tree(trace / "analysis") == TABLES
+
+
+def test_words(trace):
+    """Selected words choose rows and pictures."""
+    analyze(trace, words=["CAT"])
+    assert [file for file in tree(trace / "analysis") if "words/" in file] == [FILES[3]]
+    with (trace / "analysis/clip/tables/words_summary.csv").open(encoding="utf-8") as stream:
+        assert [row["word"] for row in csv.DictReader(stream)] == ["cat"]
+
+
+def test_results_are_replaced(trace):
+    """A second analysis leaves nothing of the first."""
+    analyze(trace)
+    analyze(trace, words=["cat"], pictures=False)
+    assert tree(trace / "analysis") == TABLES
+    assert [path.name for path in trace.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_failed_analysis_keeps_the_results(trace, monkeypatch):
+    """What was there stays as it was, whenever the failure comes."""
+    analyze(trace)
+    before = tree(trace)
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("attn.verbs.analyze.write_index", fail)
+    with pytest.raises(TraceError, match="no space left"):
+        analyze(trace, words=["cat"])
+    with pytest.raises(AnalysisError, match="no word 'dog'"):
+        analyze(trace, words=["dog"])
+    assert tree(trace) == before
+
+
+def test_out(trace, tmp_path):
+    """Results can go elsewhere, and replace earlier ones there."""
+    for _ in range(2):
+        analyze(trace, out=tmp_path / "deep" / "results", pictures=False)
+    assert tree(tmp_path / "deep") == [f"results/{file}" for file in TABLES]
+    assert not (trace / "analysis").exists()
+
+
+def test_foreign_folder(trace, tmp_path):
+    """A folder with other things in it is never replaced."""
+    for out in (trace, tmp_path):
+        with pytest.raises(AnalysisError, match=r"has no analysis\.json, .* is not replaced"):
+            analyze(trace, out=out)
+    (tmp_path / "file").touch()
+    with pytest.raises(AnalysisError, match="is a file"):
+        analyze(trace, out=tmp_path / "file")
+
+
+def test_partial_trace(tmp_path):
+    """An interrupted capture is analysed as far as it went, over grey, with a warning."""
+    trace = write_trace(tmp_path / "run", partial=True)
+    done = analyze(trace)
+    assert done.warnings == (
+        f"{trace}: the capture was interrupted; its first 3 steps are analysed",
+    )
+    assert tree(trace / "analysis") == FILES
+
+
+def test_reduced(tmp_path):
+    """Without maps there are tables, and it is said what would bring the pictures."""
+    trace = write_trace(tmp_path / "run", manifest(level="mass", samples=1))
+    (warning,) = analyze(trace).warnings
+    assert warning == (
+        f"{trace}: 'words' has no heatmaps and peaks: they need maps of image.text, which were not "
+        "kept; capture with --keep maps"
+    )
+    assert tree(trace / "analysis") == TABLES
+
+
+def test_notes(tmp_path):
+    """What an analysis remarks is a warning of the verb."""
+    trace = write_trace(tmp_path / "run", manifest([joint_layer(0, (3, 5), 2)], samples=1))
+    done = analyze(trace)
+    expected = "segment 't5' has no token of bobcat: the prompt did not fit"
+    assert done.warnings == (f"{trace}: {expected}",)
+    assert "t5/heatmaps/words.png" in tree(trace / "analysis")
+
+
+def test_picture_is_gone(trace):
+    """A picture that the trace names but does not have is an error that says what to do."""
+    (trace / "outputs/image-0.png").unlink()
+    with pytest.raises(TraceError, match=r"image-0\.png: it is gone\. Analyse with --no-pictures"):
+        analyze(trace)
+    analyze(trace, pictures=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"only": ["word"]}, "unknown analysis 'word'"),
+        ({"settings": {"heads": "yes"}}, "--set takes ANALYSIS.KEY=VALUE, got 'heads=yes'"),
+        ({"settings": {"word.heads": "yes"}}, "unknown analysis 'word'. Did you mean 'words'"),
+        ({"settings": {"words.head": "yes"}}, "analysis words has no option 'head'"),
+        ({"topk": 0}, "topk must be at least 1, got 0"),
+    ],
+)
+def test_usage(trace, arguments, message):
+    """What is wrong in the call itself is a usage error, before anything is read."""
+    with pytest.raises(UsageError, match=message):
+        analyze(trace, **arguments)
+
+
+def test_no_trace(tmp_path):
+    """A folder without a trace is an error."""
+    with pytest.raises(TraceError, match=r"A trace is a folder with a trace\.json in it"):
+        analyze(tmp_path)
+
+
+def test_every_drawing_exists():
+    """The function that each analysis names for its pictures is there."""
+    for analysis in registry.ANALYSES:
+        module, _, name = str(analysis.draw).partition(":")
+        assert callable(getattr(__import__(module, fromlist=[name]), name))
+
+
+@pytest.fixture
+def collection(tmp_path):
+    """Two traces, one of them with another prompt's error, and one that failed."""
+    folder = tmp_path / "runs"
+    write_trace(folder / "0000")
+    write_trace(folder / "0002")
+    entries = (
+        Entry("0000", "complete", PROMPT, 0),
+        Entry("0001", "failed", PROMPT, 1, "out of memory"),
+        Entry("0002", "complete", PROMPT, 2),
+        Entry("0003", "pending", PROMPT, 3),
+    )
+    write_index(folder, entries)
+    return folder
+
+
+def test_collection(collection):
+    """The traces of a collection are analysed one by one; what is missing is reported."""
+    done = analyze(collection, pictures=False)
+    assert [one.trace.name for one in done.traces if one.path] == ["0000", "0002"]
+    assert [one.error for one in done.traces][1] == "its capture failed: out of memory"
+    assert "could not read" in done.traces[3].error
+    assert done.status == "partial"
+    assert len(done.warnings) == 2
+    assert tree(collection / "0002" / "analysis") == TABLES
+
+
+def test_collection_out(collection, tmp_path):
+    """In another folder every trace has its own."""
+    analyze(collection, pictures=False, out=tmp_path / "results")
+    expected = [f"{name}/{file}" for name in ("0000", "0002") for file in TABLES]
+    assert tree(tmp_path / "results") == expected
+
+
+def test_collection_without_any(collection):
+    """If no trace could be analysed, that is an error with the reasons."""
+    with pytest.raises(AnalysisError, match="0000: the prompt has no word 'dog'"):
+        analyze(collection, words=["dog"])

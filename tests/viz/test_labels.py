@@ -1,0 +1,51 @@
+"""Words in pictures and in file names."""
+
+import pytest
+
+from attn.viz.labels import file_stem, printable, ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("barn", "barn"),
+        ("Кошка ñ", "Кошка ñ"),
+        ("猫と庭", "U+732B U+3068 U+5EAD"),
+        ("a 🦄!", "a U+1F984!"),
+        ("two\nlines\tand  more", "two lines and more"),
+        ("cafe\u0301", "café"),
+    ],
+)
+def test_printable(text, shown):
+    """What the font lacks is spelled as code points; everything is on one line."""
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("word", "stem"),
+    [
+        ("barn", "007-barn"),
+        ("can't", "007-can-t"),
+        ("../../etc/passwd", "007-etc-passwd"),
+        ("a\\b:c*d?.", "007-a-b-c-d"),
+        ("CON", "007-CON"),
+        ("🦄", "007-word"),
+        ("猫", "007-猫"),
+        ("x" * 300, "007-" + "x" * 40),
+    ],
+)
+def test_file_stem(word, stem):
+    """File names keep letters, digits, `_` and `-`, and are short."""
+    assert file_stem(7, word) == stem
+
+
+def test_file_stems_differ():
+    """The index keeps equal words and words that differ in case apart on every file system."""
+    names = [file_stem(index, word).casefold() for index, word in enumerate(["A", "a", "a"])]
+    assert len(set(names)) == 3
+
+
+def test_ranges():
+    """Numbers are shortened to ranges."""
+    assert ranges([0, 1, 2, 3, 7, 9, 10]) == "0-3,7,9-10"
+    assert ranges([]) == ""

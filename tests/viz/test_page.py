@@ -1,0 +1,58 @@
+"""Sheets of equal cells, and titles that fit."""
+
+import pytest
+
+from attn.viz.page import CELL_WIDTHS, arrange, place, write_title
+from attn.viz.picture import new_figure
+
+
+def sheet(cells, aspect, prompt="a cat"):
+    """Arrange cells below a prompt."""
+    return arrange(cells, aspect, (prompt, "facts"), narrowest=4.6, footer=0.7)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 8, 24, 77])
+@pytest.mark.parametrize("aspect", [0.25, 0.66, 1.0, 1.5, 4.0])
+def test_cells_are_inside_and_apart(cells, aspect):
+    """Every cell is on the page, of the right shape, and overlaps no other."""
+    page = sheet(cells, aspect)
+    width, height = page.cell
+    assert height / width == pytest.approx(aspect)
+    assert width <= CELL_WIDTHS[1]
+    corners = [page.corner(index) for index in range(cells)]
+    assert len(set(corners)) == cells
+    across, down = page.size
+    assert all(left >= 0 and left + width <= across for left, _ in corners)
+    assert all(upper >= page.top and upper + height <= down - page.footer for _, upper in corners)
+
+
+def test_shape_of_the_sheet():
+    """Square pictures make a page about as wide as a screen, with few empty cells."""
+    page = sheet(24, 1.0)
+    assert (page.columns, page.rows) == (6, 4)
+
+
+def test_long_prompt():
+    """A long prompt is wrapped into three lines and says that it goes on."""
+    lines = sheet(8, 1.0, "word " * 300).heading
+    assert len(lines) == 4
+    assert lines[2].endswith("…")
+
+
+@pytest.mark.parametrize("word", ["Kraftfahrzeughaftpflichtversicherung", "猫と庭" * 9])
+def test_title_is_cut(word):
+    """A title that is too wide ends in an ellipsis before the remark begins."""
+    figure = new_figure(3, 2)
+    axes = place(figure, 0.5, 0.5, 1.5, 1.0)
+    write_title(axes, word, "0.012", size=10)
+    remark, title = axes.texts
+    assert title.get_text().endswith("…")
+    assert title.get_window_extent().x1 < remark.get_window_extent().x0
+
+
+def test_title_is_plain_text():
+    """Dollars are dollars, not the beginning of a formula."""
+    axes = place(new_figure(3, 2), 0.5, 0.5, 2.5, 1.0)
+    write_title(axes, "$x^2$", size=10)
+    assert axes.texts[1].get_text() == "$x^2$"
+    assert not axes.texts[1].get_parse_math()
