@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 SCHEMA = 1
@@ -23,6 +24,7 @@ Keys = Literal["content", "all"]
 Grid = tuple[int, int]
 """(rows, columns) of an image segment, in tokens."""
 
+RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 MEASURES: dict[str, tuple[str, ...]] = {
@@ -263,6 +265,19 @@ def word_at(words: Seq[Word], start: int, stop: int) -> int | None:
     shared = [(min(word.stop, stop) - max(word.start, start), -word.index) for word in words]
     best = max(shared, default=(0, 0))
     return -best[1] if best[0] > 0 else None
+
+
+def in_range(index: int, pattern: str) -> bool:
+    """Whether a number is in `7` or `0-9`; nothing is in a pattern of another form."""
+    span = RANGE.fullmatch(pattern)
+    return span is not None and int(span[1]) <= index <= int(span[2] or span[1])
+
+
+def layer_matches(layer: Layer, pattern: str) -> bool:
+    """Whether a layer is meant by `7`, `0-11`, a glob of its path, or `tower:glob`."""
+    if RANGE.fullmatch(pattern):
+        return in_range(layer.index, pattern)
+    return fnmatchcase(layer.path, pattern) or fnmatchcase(f"{layer.tower}:{layer.path}", pattern)
 
 
 def part(segments: Seq[Segment], name: str) -> tuple[Segment, ...]:

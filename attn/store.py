@@ -194,6 +194,7 @@ class TraceFiles:
         self.manifest = manifest
         self._shards = {shard.file: shard for shard in manifest.shards}
         self._verified: set[str] = set()
+        self._open: tuple[str, Any] = ("", None)
 
     def tensors(self, file: str) -> tuple[str, ...]:
         """Return the names of a shard's tensors; reads its header only."""
@@ -222,8 +223,10 @@ class TraceFiles:
     def _opened(self, file: str) -> Iterator[Any]:
         path = self.folder / self._listed(file).file
         try:
-            with reported(path, "read"), safe_open(path, framework="np") as shard:
-                yield shard
+            if self._open[0] != file:  # only the last one stays open: analyses go shard by shard
+                with reported(path, "read"):
+                    self._open = (file, safe_open(path, framework="np"))
+            yield self._open[1]
         except SafetensorError as exc:
             raise TraceError(f"could not read {path}: {exc}. {AGAIN}") from exc
 

@@ -1,10 +1,12 @@
 """Time and memory of capture against plain generation and against an explicit-softmax capture.
 
-    python -m benchmarks.cost sd3|sdxl [--steps 3] [--rounds 5] [--explicit] [--memory]
+    python -m benchmarks.cost sd3|sdxl [--steps 3] [--rounds 5] [--explicit]
+    python -m benchmarks.cost sd3|sdxl --memory [--explicit] [--steps 50]
 
-The methods take turns in one process, one whole generation each, and the ratio is taken pair by
-pair, so that a machine whose speed drifts does not decide the result. `--memory` instead starts one
-process per method and number of steps and compares their peaks.
+The methods take turns in one process, one whole generation each (text encoding, sampling, picture,
+and for `attn` every file on disk), and ratios are taken pair by pair, so that a machine whose speed
+drifts does not decide the result. `--memory` starts one process per method and number of steps and
+compares their peaks.
 """
 
 from __future__ import annotations
@@ -18,35 +20,33 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+from PIL import Image
 
 from attn.backends.types import Session
-from attn.engine.plan import Keep, make_plan
-from attn.engine.run import record
 from attn.schema import Request
-from attn.store import TraceWriter
+from attn.verbs.capture import capture
 from benchmarks import models
 
-Generate = Callable[[], np.ndarray]
+TEXT_KEYS = {"sdxl": 77, "sd3": 77 + 256}
+Method = Callable[[str, Session, Request], np.ndarray]
 
 
-def plain(session: Session, request: Request) -> np.ndarray:
+def plain(model: str, session: Session, request: Request) -> np.ndarray:
     """Generate without capture."""
     return np.asarray(session.generate([request], None)[0].images[0])
 
 
-def attn(session: Session, request: Request) -> np.ndarray:
-    """Generate with the default capture, written to disk as `attn capture` does."""
-    from attn.verbs.capture import capture
-
+def attn(model: str, session: Session, request: Request) -> np.ndarray:
+    """Generate with the default capture, as `attn capture` does."""
     with tempfile.TemporaryDirectory() as folder:
         captured = capture(
-            "sd35" if hasattr(session.pipe, "transformer") else "sdxl",  # type: ignore[attr-defined]
+            {"sd3": "sd35"}.get(model, model),
             request.prompt,
             model=session.pipe,  # type: ignore[attr-defined]
             out=Path(folder) / "run",
@@ -54,58 +54,37 @@ def attn(session: Session, request: Request) -> np.ndarray:
             guidance=request.guidance,
             size=(request.width or 0, request.height or 0),
         )
-        from PIL import Image
-
         return np.asarray(Image.open(captured.trace.image()))
 
 
-class Explicit:
-    """The usual tools' way: replace every processor by one that forms the whole softmax matrix,
-    keeps the image-to-text part of every step and layer in main memory, in the model's dtype."""
+def explicit(model: str, session: Session, request: Request) -> np.ndarray:
+    """Generate the usual tools' way.
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.maps: list[torch.Tensor] = []
+    Every attention forms its whole softmax matrix, and the image-to-text part of every step, layer
+    and guidance row stays in main memory.
+    """
+    kept: list[torch.Tensor] = []
+    text = TEXT_KEYS[model]
 
-    def __enter__(self) -> Explicit:
-        self.before = dict(self.model.attn_processors)
-        import torch.nn.functional as functional
-
-        self.original = functional.scaled_dot_product_attention
-        functional.scaled_dot_product_attention = self._attention
-        torch.nn.functional.scaled_dot_product_attention = self._attention
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        torch.nn.functional.scaled_dot_product_attention = self.original
-
-    def _attention(self, query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> Any:
+    def attention(query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> torch.Tensor:
         probs = (query @ key.mT * query.shape[-1] ** -0.5).softmax(-1)
-        images = query.shape[2] if key.shape[2] == 77 else query.shape[2] - 333
-        if key.shape[2] == 77:
-            self.maps.append(probs.clone())
-        elif key.shape[2] - images == 333 and images > 0:
-            self.maps.append(probs[:, :, :images, images:].clone())
+        if key.shape[2] == text:
+            kept.append(probs.clone())
+        elif model == "sd3" and key.shape[2] > text:
+            kept.append(probs[:, :, :-text, -text:].clone())
         return probs @ value
 
-
-def explicit(session: Session, request: Request) -> np.ndarray:
-    """Generate with the explicit softmax."""
-    model = next(iter(session.towers().values()))
-    with Explicit(model):
-        return plain(session, request)
+    with mock.patch("torch.nn.functional.scaled_dot_product_attention", attention):
+        return plain(model, session, request)
 
 
-METHODS: dict[str, Callable[[Session, Request], np.ndarray]] = {
-    "plain": plain,
-    "attn": attn,
-    "explicit": explicit,
-}
+METHODS: dict[str, Method] = {"plain": plain, "attn": attn, "explicit": explicit}
 
 
 def main() -> None:
+    """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=("sd3", "sdxl"))
+    parser.add_argument("model", choices=tuple(TEXT_KEYS))
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--explicit", action="store_true")
@@ -115,54 +94,61 @@ def main() -> None:
     if arguments.peak_of:
         print(json.dumps(_peak(arguments.model, arguments.peak_of, arguments.steps)))
     elif arguments.memory:
-        _compare_memory(arguments.model, arguments.explicit)
+        _compare_memory(arguments)
     else:
         _compare_time(arguments)
 
 
+def _prepare(model: str, steps: int) -> tuple[Session, Request]:
+    session = models.sd3() if model == "sd3" else models.sdxl()
+    request = Request(models.PROMPT, steps=steps, guidance=5.0, width=512, height=512)
+    return session, session.complete(request)
+
+
 def _compare_time(arguments: argparse.Namespace) -> None:
-    session, request = _prepare(arguments.model, arguments.steps)
+    model = arguments.model
+    session, request = _prepare(model, arguments.steps)
     names = ["plain", "attn", *(["explicit"] if arguments.explicit else [])]
+    pictures = {name: METHODS[name](model, session, request) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    pictures: dict[str, np.ndarray] = {}
-    for name in names:
-        pictures[name] = METHODS[name](session, request)
     for _ in range(arguments.rounds):
         for name in names:
             began = time.perf_counter()
-            METHODS[name](session, request)
+            METHODS[name](model, session, request)
             seconds[name].append(time.perf_counter() - began)
-    print(f"{arguments.model}, {arguments.steps} steps, {torch.get_num_threads()} threads, median of {arguments.rounds}")
+    threads = torch.get_num_threads()
+    print(f"{model}, {arguments.steps} steps, {threads} threads, {arguments.rounds} rounds")
     for name in names:
-        ratios = [one / other for one, other in zip(seconds[name], seconds["plain"], strict=True)]
-        same = "same picture" if np.array_equal(pictures[name], pictures["plain"]) else "OTHER PICTURE"
+        ratios = [own / base for own, base in zip(seconds[name], seconds["plain"], strict=True)]
+        same = np.array_equal(pictures[name], pictures["plain"])
         print(
-            f"{name:>9}  {statistics.median(seconds[name]):7.2f} s  x{statistics.median(ratios):.3f} of plain "
-            f"(x{min(ratios):.3f} to x{max(ratios):.3f})  {same}"
+            f"{name:>9} {statistics.median(seconds[name]):8.2f} s"
+            f"   x{statistics.median(ratios):.3f} of plain ({min(ratios):.3f} to {max(ratios):.3f})"
+            f"   {'same picture' if same else 'another picture'}"
         )
 
 
-def _prepare(model: str, steps: int) -> tuple[Session, Request]:
-    session = models.sd3() if model == "sd3" else models.sdxl()
-    request = session.complete(Request(models.PROMPT, steps=steps, guidance=5.0, width=512, height=512))
-    return session, request
-
-
-def _peak(model: str, method: str, steps: int) -> dict[str, float]:
+def _peak(model: str, method: str, steps: int) -> float:
     session, request = _prepare(model, steps)
-    METHODS[method](session, request)
-    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    METHODS[method](model, session, request)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _compare_memory(model: str, with_explicit: bool) -> None:
-    runs = [("plain", 2), ("attn", 2), ("plain", 50), ("attn", 50)]
-    runs += [("explicit", 2), ("explicit", 5)] if with_explicit else []
+def _compare_memory(arguments: argparse.Namespace) -> None:
+    few, many = 2, arguments.steps
+    runs = [(method, steps) for steps in (few, many) for method in ("plain", "attn")]
+    runs += [("explicit", few), ("explicit", 5)] if arguments.explicit else []
     base = 0.0
     for method, steps in runs:
-        command = [sys.executable, "-m", "benchmarks.cost", model, "--peak-of", method, "--steps", str(steps)]
-        peak = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["peak"]
-        base = base or peak
-        print(f"{method:>9}  {steps:3} steps  peak {peak:7.0f} MB  {peak - base:+7.0f} MB against plain at 2 steps")
+        command = [sys.executable, "-m", "benchmarks.cost", arguments.model]
+        command += ["--peak-of", method, "--steps", str(steps)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        peak = json.loads(done.stdout.splitlines()[-1])
+        base = peak if method == "plain" else base
+        print(
+            f"{method:>9} {steps:3} steps   peak {peak:7.0f} MB"
+            f"   {peak - base:+7.0f} MB against plain"
+        )
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def test_python_snippets_run(
 
 
 def test_make_demo_is_what_the_readme_says() -> None:
-    """The README's first command is a target of the Makefile, and the demo models are named untrained."""
+    """The README's first command is a target, and it says that the demo is untrained."""
     assert re.search(r"^demo:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert "untrained" in (ROOT / "README.md").read_text()
 
@@ -89,7 +89,7 @@ def options(command: str) -> set[str]:
 
 @pytest.mark.parametrize("command", ["capture", "analyze"])
 def test_every_option_is_documented(command: str) -> None:
-    """An option that no page mentions fails; the help text alone does not explain how options meet."""
+    """An option that no page mentions fails: a help text alone explains too little."""
     pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
     pages += (ROOT / "README.md").read_text(encoding="utf-8")
     assert {option for option in options(command) if option not in pages} == set()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from attn.errors import AnalysisError, did_you_mean
-from attn.schema import Layer, Step, Word
+from attn.schema import Layer, Step, Word, in_range, layer_matches
 
 
 @dataclass(frozen=True)
@@ -80,11 +78,13 @@ def select_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> tuple[Lay
     if not patterns:
         return tuple(layer for layer in layers if layer.tower == layers[0].tower)
     for pattern in patterns:
-        if not any(_matches(layer, pattern) for layer in layers):
+        if not any(layer_matches(layer, pattern) for layer in layers):
             first, last = layers[0], layers[-1]
             known = f"{first.index} ({first.path}) to {last.index} ({last.path})"
             raise AnalysisError(f"no captured layer matches '{pattern}'; there are {known}")
-    return tuple(layer for layer in layers if any(_matches(layer, pattern) for pattern in patterns))
+    return tuple(
+        layer for layer in layers if any(layer_matches(layer, pattern) for pattern in patterns)
+    )
 
 
 def select_steps(steps: Sequence[Step], patterns: Sequence[str]) -> tuple[int, ...]:
@@ -95,23 +95,11 @@ def select_steps(steps: Sequence[Step], patterns: Sequence[str]) -> tuple[int, .
     """
     indices = [step.index for step in steps]
     for pattern in patterns:
-        if not any(_is_within(index, pattern) for index in indices):
+        if not any(in_range(index, pattern) for index in indices):
             known = f"{indices[0]} to {indices[-1]}"
             raise AnalysisError(f"no captured step matches '{pattern}'; there are {known}")
     if not patterns:
         return tuple(indices)
     return tuple(
-        index for index in indices if any(_is_within(index, pattern) for pattern in patterns)
+        index for index in indices if any(in_range(index, pattern) for pattern in patterns)
     )
-
-
-def _matches(layer: Layer, pattern: str) -> bool:
-    if re.fullmatch(r"\d+(-\d+)?", pattern):
-        return _is_within(layer.index, pattern)
-    return fnmatchcase(layer.path, pattern) or fnmatchcase(f"{layer.tower}:{layer.path}", pattern)
-
-
-def _is_within(index: int, pattern: str) -> bool:
-    """Whether a number is in `7` or `0-9`; nothing is in a pattern of another form."""
-    span = re.fullmatch(r"(\d+)(?:-(\d+))?", pattern)
-    return span is not None and int(span[1]) <= index <= int(span[2] or span[1])

@@ -2,7 +2,7 @@
 
 from attn.backends.hookspecs import hookimpl
 from attn.backends.manager import Registered, find, installed, load
-from attn.backends.types import Backend, BackendSpec, ModelInfo, Output, Session
+from attn.backends.types import Backend, BackendSpec, ModelInfo, Output, Session, image_seed
 
 __all__ = [
     "Backend",
@@ -13,6 +13,7 @@ __all__ = [
     "Session",
     "find",
     "hookimpl",
+    "image_seed",
     "installed",
     "load",
 ]

@@ -15,13 +15,11 @@ from torch import nn
 
 from attn.backends import _load, _schedule, _source
 from attn.backends._quiet import quiet
-from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session
+from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, ModelError, RequestError
 from attn.schema import Call, Request
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-NEXT_IMAGE_SEED = 2**32
-"""Image i of a request draws from seed + i · 2³², so that image 0 is what the seed alone gives."""
 
 
 class DiffusersSession(Session):
@@ -94,7 +92,7 @@ class DiffusersSession(Session):
             "height": first.height,
             "num_images_per_prompt": first.images,
             "generator": [
-                torch.Generator().manual_seed(request.seed + image * NEXT_IMAGE_SEED)
+                torch.Generator().manual_seed(image_seed(request.seed, image))
                 for request in requests
                 for image in range(first.images)
             ],

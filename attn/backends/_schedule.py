@@ -8,6 +8,7 @@ from typing import Any
 import diffusers
 import numpy as np
 
+from attn.backends._quiet import quiet
 from attn.errors import RequestError, did_you_mean
 
 RUNGE_KUTTA_CALLS = 4
@@ -75,11 +76,12 @@ def choose(current: Any, name: str) -> Any:
             + did_you_mean(_short(name), known)
         )
     try:
-        return known[_short(name)].from_config(current.config)
+        with quiet():  # settings that the other scheduler does not know
+            return known[_short(name)].from_config(current.config)
     except ImportError as exc:
         reason = str(exc).strip().splitlines()[0]
         raise RequestError(f"scheduler '{name}' needs another package: {reason}") from exc
-    except (TypeError, ValueError) as exc:  # EDMEuler is listed everywhere, and fits few models
+    except (TypeError, ValueError, NotImplementedError) as exc:
         raise RequestError(f"scheduler '{name}' does not fit this model: {exc}") from exc
 
 
@@ -90,7 +92,8 @@ def check_steps(scheduler: Any, steps: int) -> None:
         RequestError: too many, or for PNDM that begins with Runge-Kutta steps too few.
     """
     name = type(scheduler).__name__
-    if _starts_with_prk(scheduler) and steps < scheduler.pndm_order:
+    needs_prk = hasattr(scheduler, "prk_timesteps") and not scheduler.config.skip_prk_steps
+    if needs_prk and steps < scheduler.pndm_order:
         raise RequestError(f"{name} needs at least {scheduler.pndm_order} steps; got {steps}")
     most = scheduler.config.num_train_timesteps
     if hasattr(scheduler, "alphas_cumprod") and steps > most:
@@ -101,7 +104,8 @@ def _compatible(current: Any) -> list[type]:
     if type(current).__name__.startswith("FlowMatch"):
         names = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
         return [getattr(diffusers, name) for name in names]
-    return list(current.compatibles)
+    # EDM's is listed for everybody, but takes models with another input and noise
+    return [cls for cls in current.compatibles if cls.__name__ != "EDMEulerScheduler"]
 
 
 def _short(name: str) -> str:

@@ -64,6 +64,15 @@ class ModelInfo:
     parameters: int
 
 
+def image_seed(seed: int, image: int) -> int:
+    """Return the seed of one image of a request; image 0 has the request's own.
+
+    The others are far from seeds that people type: seed + image · 2654435761, modulo 2³² (torch's
+    generators take no more bits).
+    """
+    return (seed + image * 2654435761) % 2**32
+
+
 class Session(ABC):
     """A loaded model. All methods but `generate` work without weights."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn.cli.backends import _aligned as aligned
+from attn.cli._text import aligned
 
 if TYPE_CHECKING:
     from attn.analysis.needs import Needs

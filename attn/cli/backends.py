@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attn.cli._text import aligned
+
 if TYPE_CHECKING:
     from attn.backends.manager import Installed, Registered
     from attn.options import Option
@@ -68,7 +70,7 @@ def _list(found: Installed) -> list[str]:
         (one.spec.name, ", ".join(one.spec.aliases), one.spec.summary, _source(one))
         for one in found.specs
     ]
-    lines = _aligned([("BACKEND", "ALIASES", "SUMMARY", "FROM"), *rows])
+    lines = aligned([("BACKEND", "ALIASES", "SUMMARY", "FROM"), *rows])
     if found.failures:
         lines += ["", "not usable:", *(f"  {failure}" for failure in found.failures)]
     return lines
@@ -82,19 +84,10 @@ def _details(one: Registered, options: Sequence[Option]) -> list[str]:
         ("from", _source(one)),
     ]
     if not options:
-        return _aligned([*facts, ("options", "none")])
-    table = _aligned([("OPTION", "TYPE", "DEFAULT", "MEANING"), *options])
-    return [*_aligned(facts), "", *table, "", "Set one with --set OPTION=VALUE."]
+        return aligned([*facts, ("options", "none")])
+    table = aligned([("OPTION", "TYPE", "DEFAULT", "MEANING"), *options])
+    return [*aligned(facts), "", *table, "", "Set one with --set OPTION=VALUE."]
 
 
 def _source(one: Registered) -> str:
     return f"{one.distribution} {one.version}"
-
-
-def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows as lines, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

@@ -205,8 +205,8 @@ def _describe(captured: Captured) -> str:
     ]
     if plan.kept.level == "factors":
         lines.append(
-            f"all probabilities of these layers as float16 would be {format_bytes(plan.full_bytes)} a "
-            "trace: factors pay where there are more than two keys per channel of a head"
+            f"all probabilities of these layers as float16: {format_bytes(plan.full_bytes)} a "
+            "trace; factors pay where there are more than two keys per channel of a head"
         )
     return "\n".join(lines)
 

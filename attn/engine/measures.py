@@ -17,7 +17,7 @@ from attn.engine.plan import BlockPlan, LayerPlan
 from attn.schema import part
 
 CHUNK = 2**20
-"""Largest number of probabilities that are held at once (4 MB, which stays in a processor's cache)."""
+"""Largest number of probabilities that are held at once: 4 MB, which stays in the cache."""
 
 Measures = dict[str, Tensor]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Literal
 
 from attn.errors import RequestError, did_you_mean
@@ -18,6 +16,7 @@ from attn.schema import (
     Segment,
     block_columns,
     block_names,
+    layer_matches,
     part,
     positions,
 )
@@ -249,7 +248,7 @@ def _choose_layers(
         return list(having)
     chosen: set[tuple[str, str]] = set()
     for pattern in (piece.strip() for text in patterns for piece in text.split(",")):
-        matches = [layer for layer in layers if _matches(layer, pattern)]
+        matches = [layer for layer in layers if layer_matches(layer, pattern)]
         if not matches:
             raise RequestError(
                 f"no layer matches '{pattern}'; there are {len(layers)} layers "
@@ -265,15 +264,6 @@ def _choose_layers(
             )
         chosen |= {(layer.tower, layer.path) for layer in keep}
     return [layer for layer in having if (layer.tower, layer.path) in chosen]
-
-
-def _matches(layer: Layer, pattern: str) -> bool:
-    """Whether a layer is meant by `7`, `0-11`, a glob of its path, or of `tower:path`."""
-    span = re.fullmatch(r"(\d+)(?:-(\d+))?", pattern)
-    if span:
-        first = int(span[1])
-        return first <= layer.index <= int(span[2] or first)
-    return fnmatchcase(layer.path, pattern) or fnmatchcase(f"{layer.tower}:{layer.path}", pattern)
 
 
 def _columns(sequences: Sequence[TokenSequence], keys: Keys) -> tuple[Column, ...]:

@@ -24,7 +24,9 @@ from tests.toy_attention import (
     record_session,
     states,
 )
+from tests.toy_sessions import shared_session
 
+pytestmark = pytest.mark.usefixtures("demo_cache")
 PIXELS = Segment("image", "image", 0, QUERIES, (1, QUERIES))
 CLIP = Segment("clip", "text", 0, KEYS)
 LAYERS = (
@@ -331,9 +333,9 @@ def test_rows_without_a_mask_have_zeros():
     assert written["0/mask"][1].all()
 
 
-def test_each_request_of_a_batch_is_its_own_trace(open_session):
+def test_each_request_of_a_batch_is_its_own_trace():
     """Two requests in one batch write two traces, each with the columns of its own prompt."""
-    session = open_session("fake")
+    session = shared_session("fake")
     prompts = ("a cat", "two dogs, on a wooden-chair!")
     requests = [session.complete(Request(prompt, images=2)) for prompt in prompts]
     plans, tensors, _ = record_session(session, requests)
@@ -349,9 +351,9 @@ def test_each_request_of_a_batch_is_its_own_trace(open_session):
 @pytest.mark.parametrize("keys", ["content", "all"])
 @pytest.mark.parametrize("mass", ["text", "full"])
 @pytest.mark.parametrize("entropy", [False, True])
-def test_bytes_are_predicted_exactly(open_session, tmp_path, level, keys, mass, entropy):
+def test_bytes_are_predicted_exactly(tmp_path, level, keys, mass, entropy):
     """Before the run the plan knows the size of every shard, to the byte."""
-    session = open_session("fake")
+    session = shared_session("fake")
     request = session.complete(PROMPT)
     layers = ("0-1", "3-4") if level == "factors" else ()  # layer 2 has a mask, which no plan knows
     blocks = ("image.text", "image.image", "all.all")
@@ -362,9 +364,9 @@ def test_bytes_are_predicted_exactly(open_session, tmp_path, level, keys, mass, 
     assert plans[0].bytes == written
 
 
-def test_masks_add_little_to_the_prediction(open_session, tmp_path):
+def test_masks_add_little_to_the_prediction(tmp_path):
     """Masks, which only the run shows, stay within the allowed 5 % of the predicted bytes."""
-    session = open_session("fake")
+    session = shared_session("fake")
     request = session.complete(PROMPT)
     with TraceWriter(tmp_path, manifest(session, request)) as writer:
         keep = Keep(level="factors", blocks=("all.all",))
@@ -399,9 +401,9 @@ def manifest(session, request):
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_predictions_hold_for_other_samplers(open_session, tmp_path, order):
+def test_predictions_hold_for_other_samplers(tmp_path, order):
     """Second-order samplers call twice per step and still write one shard per step."""
-    session = open_session("sd15")
+    session = shared_session("sd15")
     scheduler = {1: None, 2: "heun"}[order]  # the model's own is PNDM
     request = session.complete(Request("a cat", steps=3, width=96, height=64, scheduler=scheduler))
     with TraceWriter(tmp_path, manifest(session, request)) as writer:
@@ -410,9 +412,9 @@ def test_predictions_hold_for_other_samplers(open_session, tmp_path, order):
     assert (len(sizes), sum(sizes)) == (3, plans[0].bytes)
 
 
-def test_every_block_of_the_fake_model_is_kept(open_session):
+def test_every_block_of_the_fake_model_is_kept():
     """All blocks of all kinds of layers, in both towers, come out of one run."""
-    session = open_session("fake")
+    session = shared_session("fake")
     request = session.complete(PROMPT)
     blocks = {layer.index: set(block_names(layer)) for layer in session.layers(request)}
     asked = tuple(sorted(set().union(*blocks.values())))

@@ -9,9 +9,10 @@ from attn.backends.testing.observe import recorded, same_outputs
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError
 from attn.schema import Request
-from tests.conftest import open_demo
 from tests.toy_attention import Attend, record_session
+from tests.toy_sessions import open_session
 
+pytestmark = pytest.mark.usefixtures("demo_cache")
 PROMPT = Request("a red cat", steps=2, width=96, height=64)
 
 
@@ -95,7 +96,7 @@ def test_xformers_is_refused():
 
 
 def test_native_backend_is_allowed():
-    """diffusers' own backend is torch's kernel."""
+    """Diffusers' own backend is torch's kernel."""
     model = toy()
     model[1].processor = type("Processor", (), {"_attention_backend": "native"})()
     refuse_unobservable(model, "denoiser")
@@ -103,7 +104,7 @@ def test_native_backend_is_allowed():
 
 def test_attention_slicing_is_refused_until_undone():
     """A sliced SDXL is refused, and captured after the call that the message names."""
-    session = open_demo("sdxl")
+    session = open_session("sdxl")
     session.pipe.enable_attention_slicing()
     request = session.complete(PROMPT)
     with pytest.raises(CaptureError, match=r"call pipe\.disable_attention_slicing\(\)"):
@@ -113,8 +114,8 @@ def test_attention_slicing_is_refused_until_undone():
 
 
 def test_fused_projections_of_sd35_are_refused():
-    """diffusers' fused projections drop SD3.5's query and key norms: another picture."""
-    session = open_demo("sd35")
+    """Diffusers' fused projections drop SD3.5's query and key norms: another picture."""
+    session = open_session("sd35")
     session.pipe.transformer.fuse_qkv_projections()
     with pytest.raises(CaptureError, match=r"call pipe\.transformer\.unfuse_qkv_projections\(\)"):
         session.check()
@@ -123,7 +124,7 @@ def test_fused_projections_of_sd35_are_refused():
 @pytest.mark.xfail(reason="check() reads a flag that unfuse_qkv_projections() leaves set")
 def test_unfused_projections_of_sd35_are_allowed():
     """After the call that the message names, the model is captured again."""
-    session = open_demo("sd35")
+    session = open_session("sd35")
     session.pipe.transformer.fuse_qkv_projections()
     session.pipe.transformer.unfuse_qkv_projections()
     session.check()
@@ -131,7 +132,7 @@ def test_unfused_projections_of_sd35_are_allowed():
 
 def test_fused_projections_of_sdxl_are_captured():
     """On SDXL the fused projections are right: captured, and the picture stays the same."""
-    session = open_demo("sdxl")
+    session = open_session("sdxl")
     session.pipe.fuse_qkv_projections()
     session.check()
     request = session.complete(PROMPT)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attn.backends.testing.tokens import SEGMENT, tokenize
 from attn.backends.testing.toy import CHANNELS, HEAD_DIM, TEXT_LENGTH, ToyAttention, ToyModel
-from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session
+from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, ModelError, RequestError
 from attn.schema import Call, Grid, Kind, Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
@@ -21,7 +21,6 @@ from attn.schema import Sequence as TokenSequence
 PATCH = 8
 """Pixels per token and side."""
 TIMESTEPS = 1000.0
-NEXT_IMAGE_SEED = 2**32
 _DTYPES = {
     "auto": torch.float32,
     "float32": torch.float32,
@@ -276,7 +275,7 @@ class _Sampler:
     def _draws(self) -> Iterator[Tensor]:
         for request in self._requests:
             for image in range(request.images):
-                generator = torch.Generator().manual_seed(request.seed + image * NEXT_IMAGE_SEED)
+                generator = torch.Generator().manual_seed(image_seed(request.seed, image))
                 yield torch.randn(CHANNELS, *_grid(request), generator=generator)
 
 

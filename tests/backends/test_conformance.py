@@ -1,0 +1,94 @@
+"""Every family holds to its contract, with its demo model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from attn.backends.sdxl import SDXLBackend
+from attn.backends.testing import CHECKS, attention_exact, check_backend, outputs_identical
+from attn.backends.testing.observe import recorded
+from attn.schema import Request
+from tests.toy_sessions import open_session, shared_session
+
+pytestmark = pytest.mark.usefixtures("demo_cache")
+REQUEST = Request(
+    "a red cat on a wooden-chair, watching",
+    negative="blurry, low quality",
+    steps=2,
+    width=96,
+    height=64,
+)
+SHORT_T5 = {"t5_tokens": 19}
+SESSIONS = {
+    "fake": ("fake", "demo", "float32", {}),
+    "sdxl": ("sdxl", "demo", "float32", {}),
+    "sd15": ("sd15", "demo", "float32", {}),
+    "sd35": ("sd35", "demo", "float32", SHORT_T5),
+    "sd35 medium": (
+        "sd35",
+        "demo:medium",
+        "float32",
+        SHORT_T5 | {"skip_layers": (1,), "skip_stop": 1.0},
+    ),
+    "fake bfloat16": ("fake", "demo", "bfloat16", {}),
+    "fake float16": ("fake", "demo", "float16", {}),
+    "sdxl bfloat16": ("sdxl", "demo", "bfloat16", {}),
+    "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
+}
+LONG = ("outputs_identical", "attention_exact", "rows_labelled")
+CASES = [
+    pytest.param(
+        *(check, session, guidance),
+        id=f"{check.__name__}-{session}-guidance {guidance}",
+        marks=[pytest.mark.slow] if check.__name__ in LONG and "fake" not in session else [],
+    )
+    for session in SESSIONS
+    for guidance in (5.0, 1.0)
+    if guidance > 1 or SESSIONS[session][2] == "float32"
+    for check in CHECKS
+]
+
+
+@pytest.mark.parametrize(("check", "session", "guidance"), CASES)
+def test_family_conforms(check, session, guidance):
+    """Each check of the shipped kit passes for each family, with guidance and without."""
+    name, source, dtype, options = SESSIONS[session]
+    opened = shared_session(name, source, dtype, **options)
+    check(opened, replace(REQUEST, guidance=guidance))
+
+
+@pytest.mark.parametrize("scheduler", ["heun", "pndm", "lms"])
+def test_other_samplers_conform(scheduler):
+    """Samplers that call the model twice per step, or not in step with it, are announced rightly."""
+    request = Request("a red cat", steps=3, width=96, height=64, scheduler=scheduler, guidance=1.0)
+    check_backend(shared_session("sd15"), request)
+
+
+def lora_weights(unet):
+    """Return a LoRA on the queries and keys of all cross-attention, as peft saves it."""
+    generator = torch.Generator().manual_seed(5)
+    weights = {}
+    for path, module in unet.named_modules():
+        if path.endswith(("attn2.to_q", "attn2.to_k")):
+            out, into = module.weight.shape
+            weights[f"unet.{path}.lora_A.weight"] = torch.randn(4, into, generator=generator)
+            weights[f"unet.{path}.lora_B.weight"] = torch.randn(out, 4, generator=generator) / 10
+    return weights
+
+
+@pytest.mark.slow
+def test_active_lora_is_captured():
+    """With a LoRA loaded the picture stays identical, and its attention is what is captured."""
+    session = open_session("sdxl")
+    plain = recorded(session, [session.complete(REQUEST)], "mass", mass_only=True).tensors[0, 0]
+    session.pipe.load_lora_weights(lora_weights(session.pipe.unet), adapter_name="test")
+    adopted = SDXLBackend().open(session.pipe, session.options)
+    outputs_identical(adopted, REQUEST)
+    attention_exact(adopted, REQUEST)
+    lora = recorded(adopted, [adopted.complete(REQUEST)], "mass", mass_only=True).tensors[0, 0]
+    assert max(np.abs(lora[name] - plain[name]).max() for name in plain) > 1e-2
+    session.pipe.set_adapters("test", 0.0)
+    off = recorded(adopted, [adopted.complete(REQUEST)], "mass", mass_only=True).tensors[0, 0]
+    assert max(np.abs(off[name] - plain[name]).max() for name in plain) <= 1e-5

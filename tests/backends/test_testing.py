@@ -1,0 +1,406 @@
+"""The shipped fake backend, and that each check of the kit can fail, with advice."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from attn.backends import testing
+from attn.backends.testing import (
+    CHECKS,
+    ConformanceError,
+    FakeBackend,
+    FakeOptions,
+    FakeSession,
+    check_backend,
+)
+from attn.backends.testing.tokens import tokenize
+from attn.backends.types import Output
+from attn.errors import CaptureError, ModelError, RequestError
+from attn.options import describe_options
+from attn.schema import Request
+
+REQUEST = Request("a red cat on a wooden-chair", negative="blurry", steps=2, width=88, height=56)
+
+
+def open_as(kind=FakeSession):
+    """Open the fake model as a session of another kind."""
+    plain = FakeBackend().open("demo", FakeOptions())
+    return kind(plain.model, plain.info, plain.options, torch.float32)
+
+
+class Tampered(FakeSession):
+    """Announces calls otherwise than they run."""
+
+    def tamper(self, call):
+        """Return the calls to announce in place of one."""
+        return [call]
+
+    def generate(self, requests, on_call):
+        """Generate, and announce what `tamper` says."""
+
+        def tell(call):
+            for told in self.tamper(call):
+                on_call(told)
+
+        return super().generate(requests, on_call and tell)
+
+
+class Unseeded(FakeSession):
+    def generate(self, requests, on_call):
+        seeds = [int(torch.randint(99999, ())) for _ in requests]
+        changed = [replace(one, seed=seed) for one, seed in zip(requests, seeds, strict=True)]
+        return super().generate(changed, on_call)
+
+
+class Observed(FakeSession):
+    def generate(self, requests, on_call):
+        changed = [replace(one, seed=one.seed + 1) for one in requests] if on_call else requests
+        return super().generate(changed, on_call)
+
+
+class Turned(FakeSession):
+    def layers(self, request):
+        return super().layers(replace(request, width=request.height, height=request.width))
+
+
+class Fixed(FakeSession):
+    def layers(self, request):
+        return super().layers(replace(request, width=104, height=40))
+
+
+class WrongPicture(FakeSession):
+    def generate(self, requests, on_call):
+        super().generate(requests, on_call)
+        return [Output((Image.new("RGB", (8, 16)),))] * len(requests)
+
+
+class Swapped(Tampered):
+    """Says `cond` of the negative prompt's rows and the other way round."""
+
+    def tamper(self, call):
+        names = {"cond": "uncond", "uncond": "cond"}
+        return [replace(call, rows=tuple((names.get(row[0], row[0]), row[1]) for row in call.rows))]
+
+
+class Interleaved(Tampered):
+    """Says that the pictures of the requests take turns, but they come one request after another."""
+
+    def tamper(self, call):
+        half = len(call.rows) // 2
+        order = [half * (place % 2) + place // 2 for place in range(len(call.rows))]
+        return [replace(call, rows=tuple((row[0], order[row[1]]) for row in call.rows))]
+
+
+class Undeclared(Tampered):
+    def tamper(self, call):
+        names = {"skip": "perturbed"}
+        return [replace(call, rows=tuple((names.get(row[0], row[0]), row[1]) for row in call.rows))]
+
+
+class MissingSample(Tampered):
+    def tamper(self, call):
+        return [replace(call, rows=tuple((branch, 0) for branch, _ in call.rows))]
+
+
+class LateStart(Tampered):
+    def tamper(self, call):
+        return [replace(call, step=call.step + 1)]
+
+
+class Rising(Tampered):
+    def tamper(self, call):
+        return [replace(call, noise=1 - call.noise)]
+
+
+class Percent(Tampered):
+    def tamper(self, call):
+        return [replace(call, noise=100 * call.noise)]
+
+
+class Silent(Tampered):
+    def tamper(self, call):
+        return [] if call.tower == "controlnet" else [call]
+
+
+class Unskipped(Tampered):
+    def tamper(self, call):
+        return [replace(call, skipped_layers=())]
+
+
+class Reordered(FakeSession):
+    def layers(self, request):
+        first, second, *rest = super().layers(request)
+        return (replace(second, index=0), replace(first, index=1), *rest)
+
+
+class Unnumbered(FakeSession):
+    def layers(self, request):
+        return tuple(replace(layer, index=0) for layer in super().layers(request))
+
+
+class Incomplete(FakeSession):
+    def layers(self, request):
+        return super().layers(request)[:-1]
+
+
+class Misplaced(FakeSession):
+    def layers(self, request):
+        return tuple(replace(layer, path=f"x.{layer.path}") for layer in super().layers(request))
+
+
+class WrongHeads(FakeSession):
+    def layers(self, request):
+        return tuple(
+            replace(layer, num_heads=layer.num_heads + 1) for layer in super().layers(request)
+        )
+
+
+class ControlFirst(FakeSession):
+    def towers(self):
+        return dict(reversed(super().towers().items()))
+
+
+class Training(FakeSession):
+    def towers(self):
+        self.model.train()
+        return super().towers()
+
+
+class Tokens(FakeSession):
+    """Has tokens that `change` gave back."""
+
+    def sequence(self, request, branch):
+        """Return the changed sequence."""
+        sequence = super().sequence(request, branch)
+        return replace(sequence, tokens=tuple(map(self.change, sequence.tokens)))
+
+
+class Shifted(Tokens):
+    def change(self, token):
+        return (
+            replace(token, start=token.start + 3, stop=token.stop + 3)
+            if token.is_content
+            else token
+        )
+
+
+class Wordless(Tokens):
+    def change(self, token):
+        return replace(token, word=None)
+
+
+class Displaced(Tokens):
+    def change(self, token):
+        return replace(token, position=token.position + 1)
+
+
+class Uncut(FakeSession):
+    def sequence(self, request, branch):
+        return replace(super().sequence(request, branch), truncated={})
+
+
+class Hooked(FakeSession):
+    def generate(self, requests, on_call):
+        self.model.denoiser.register_forward_hook(lambda *_: None)
+        return super().generate(requests, on_call)
+
+
+class Drifting(FakeSession):
+    def generate(self, requests, on_call):
+        with torch.no_grad():
+            self.model.denoiser.unembed.bias += 1e-6
+        return super().generate(requests, on_call)
+
+
+class Swallowing(FakeSession):
+    def generate(self, requests, on_call):
+        try:
+            return super().generate(requests, on_call)
+        except RuntimeError:
+            return []
+
+
+BROKEN = [
+    ("outputs_identical", Unseeded, r"generate\(\).*two outputs; draw noise from request\.seed"),
+    ("outputs_identical", Observed, r"generate\(\).*batch of 1 changed the output"),
+    ("attention_exact", Unseeded, r"generate\(\).*is not what its definition says"),
+    ("attention_exact", WrongHeads, r"layers\(\)|expected 4 heads"),
+    ("size_not_square", Turned, r"layers\(\).*\(rows, columns\)"),
+    ("size_not_square", Fixed, r"layers\(\).*with sides exchanged it has"),
+    ("size_not_square", WrongPicture, r"generate\(\): the picture is \(8, 16\)"),
+    ("tokens_spanned", Shifted, r"sequence\(\).*use schema\.word_at"),
+    ("tokens_spanned", Wordless, r"sequence\(\).*has word None.*use schema\.word_at"),
+    ("tokens_spanned", Displaced, r"sequence\(\).*one token per position"),
+    ("tokens_spanned", Uncut, r"sequence\(\): branch cond: no token covers.*`truncated`"),
+    ("model_restored", Hooked, r"generate\(\).*changed the hooks of denoiser.*in `finally`"),
+    ("model_restored", Drifting, r"generate\(\).*changed the weights of denoiser\.unembed\.bias"),
+    ("model_restored", Swallowing, r"generate\(\): it swallowed RuntimeError"),
+    ("rows_labelled", Swapped, r"generate\(\): the '.*' rows .*announce the rows that read the"),
+    ("rows_labelled", Interleaved, r"generate\(\).*all pictures of a request together"),
+    (
+        "rows_labelled",
+        Undeclared,
+        r"branches\(\): it says cond, uncond, skip, generate\(\) ran .*perturbed",
+    ),
+    ("rows_labelled", MissingSample, r"generate\(\).*announce every row once"),
+    ("calls_ordered", LateStart, r"generate\(\): it announced steps \[1, 2\]; announce 0 to 1"),
+    ("calls_ordered", Rising, r"generate\(\): noise rises"),
+    ("calls_ordered", Percent, r"generate\(\).*share of noise left, 0 to 1"),
+    ("calls_ordered", Silent, r"generate\(\): forward 1 of the controlnet.*after 0 announcements"),
+    ("towers_exist", Silent, r"ran unannounced"),
+    ("towers_exist", Unskipped, r"generate\(\).*did not run.*skipped_layers"),
+    ("towers_exist", Reordered, r"layers\(\): the denoiser ran in the order.*list layers in that"),
+    ("towers_exist", Unnumbered, r"layers\(\): indices are \[0, 0, 0, 0, 0\]"),
+    ("towers_exist", Misplaced, r"layers\(\): denoiser has no module 'x\.blocks\.0\.attend'"),
+    ("towers_exist", ControlFirst, r"towers\(\).*'denoiser' and put it first"),
+    ("towers_exist", Training, r"towers\(\).*call \.eval\(\)"),
+]
+
+
+@pytest.mark.parametrize(("check", "kind", "message"), BROKEN)
+def test_check_finds_what_it_guards(check, kind, message):
+    """Each check fails on a session with its defect, names the method, and says what to do."""
+    with pytest.raises(ConformanceError, match=f"^session\\..*({message})"):
+        getattr(testing, check)(open_as(kind), REQUEST)
+
+
+def test_every_check_can_fail():
+    """There is a broken session for each check."""
+    assert {check.__name__ for check in CHECKS} == {name for name, *_ in BROKEN}
+
+
+def test_failures_are_assertions():
+    """Test runners show a failed check as a failed assertion."""
+    assert issubclass(ConformanceError, AssertionError)
+
+
+def test_square_requests_prove_nothing():
+    """The kit asks for a size that is not square."""
+    with pytest.raises(ConformanceError, match="the size is 64x64; ask for one that is not square"):
+        check_backend(open_as(), replace(REQUEST, width=64, height=64))
+
+
+def test_fake_model_covers_the_interface():
+    """Separate guidance calls, two towers, a skipped layer, second calls: all occur in one run."""
+    session = open_as()
+    request = session.complete(REQUEST)
+    calls = []
+    session.generate([request], calls.append)
+    first = [(call.tower, call.rows[0][0], call.skipped_layers) for call in calls[:5]]
+    assert first == [
+        ("controlnet", "uncond", ()),
+        ("denoiser", "uncond", ()),
+        ("controlnet", "cond", ()),
+        ("denoiser", "cond", ()),
+        ("denoiser", "skip", ("blocks.1",)),
+    ]
+    assert [call.step for call in calls] == [0] * 10 + [1] * 5
+
+
+def test_fake_layers_are_of_every_kind():
+    """Joint text-first, grouped self, cross; the second tower has half the grid, rounded up."""
+    layers = open_as().layers(open_as().complete(REQUEST))
+    assert [(layer.kind, layer.num_heads, layer.num_key_heads, layer.grid) for layer in layers] == [
+        ("joint", 3, 3, (7, 11)),
+        ("self", 6, 2, (7, 11)),
+        ("cross", 5, 5, (7, 11)),
+        ("cross", 2, 2, (4, 6)),
+        ("self", 4, 4, (4, 6)),
+    ]
+    assert [segment.name for segment in layers[0].keys] == ["prompt", "image"]
+
+
+def test_fake_tokens_have_offsets():
+    """Words are cut into pieces of five characters, each with its place in the prompt."""
+    tokens, cut = tokenize("an elephant, here")
+    assert [token.text for token in tokens[:7]] == [
+        "<bos>",
+        "an",
+        "eleph",
+        "ant,",
+        "here",
+        "<eos>",
+        "<pad>",
+    ]
+    assert [token.word for token in tokens[1:5]] == [0, 1, 1, 2]
+    assert ["an elephant, here"[token.start : token.stop] for token in tokens[1:4]] == [
+        "an",
+        "eleph",
+        "ant,",
+    ]
+    assert (len(tokens), cut) == (17, None)
+
+
+def test_fake_tokens_report_what_they_lose():
+    """Of a prompt that is too long, the end is reported."""
+    tokens, cut = tokenize(" ".join(map(str, range(20))))
+    assert (len(tokens), tokens[-1].text, cut) == (17, "<eos>", "15 16 17 18 19")
+
+
+def test_fake_pictures_depend_on_the_request():
+    """Seed, prompt, negative prompt, guidance and weights each change the picture; nothing else does."""
+    base = draw(REQUEST)
+    assert draw(REQUEST) == base
+    changes = [
+        {"seed": 5},
+        {"prompt": "a dog"},
+        {"negative": "sharp"},
+        {"guidance": 1.0},
+        {"steps": 3},
+    ]
+    pictures = [draw(replace(REQUEST, **change)) for change in changes]
+    pictures.append(draw(REQUEST, FakeOptions(weights_seed=1)))
+    assert len({base, *pictures}) == 7
+
+
+def draw(request, options=FakeOptions()):  # noqa: B008 - frozen
+    """Return the picture's bytes."""
+    session = FakeBackend().open("demo", options)
+    (output,) = session.generate([session.complete(request)], None)
+    return output.images[0].tobytes()
+
+
+def test_fake_session_plans_without_weights():
+    """Without weights the session can plan and says why it cannot generate."""
+    session = FakeBackend().open("demo", FakeOptions(), weights=False)
+    assert len(session.layers(session.complete(REQUEST))) == 5
+    with pytest.raises(CaptureError, match="opened without weights"):
+        session.check()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 90}, "90x56: width and height must be divisible by 8"),
+        ({"steps": 0}, "steps and images must be at least 1"),
+        ({"scheduler": "heun"}, "no scheduler 'heun'"),
+    ],
+)
+def test_fake_session_refuses_bad_requests(change, message):
+    """Size, steps and scheduler are checked before anything runs."""
+    with pytest.raises(RequestError, match=message):
+        open_as().complete(replace(REQUEST, **change))
+
+
+def test_fake_backend_has_typed_options():
+    """Its options can be listed and set like any family's."""
+    assert [option.name for option in describe_options(FakeOptions)] == [
+        "weights_seed",
+        "second_order",
+        "skip_block",
+        "skip_scale",
+    ]
+    with pytest.raises(ValueError, match="skip_block must be 0, 1, 2 or none; got 7"):
+        FakeOptions(skip_block=7)
+    with pytest.raises(ModelError, match="nothing to offload"):
+        FakeBackend().open("demo", FakeOptions(), offload="model")
+
+
+@pytest.mark.parametrize(
+    "options", [{"second_order": False}, {"skip_block": None}, {"skip_block": 0}]
+)
+def test_fake_options_conform(options):
+    """Without second calls or skipped blocks the fake still holds to the contract."""
+    check_backend(FakeBackend().open("demo", FakeOptions(**options)), REQUEST)
