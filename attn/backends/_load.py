@@ -15,11 +15,15 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError
 from torch import nn
 
+from attn.backends import _source
 from attn.backends._quiet import quiet
 from attn.errors import ModelError
 
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
+
+ESSENTIAL = ("unet", "transformer", "vae", "scheduler", "tokenizer")
+"""Parts that a pipeline which takes them cannot do without."""
 
 WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors"
@@ -62,17 +66,26 @@ def load_pipeline(
     Raises:
         ModelError: a part is missing, unreadable, or its weights do not fit.
     """
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = dict.fromkeys(SKIPPED)
     with quiet():
         for name, entry in read_index(folder).items():
             if name.startswith("_") or not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004
                 continue
             library, class_name = entry
-            if name in SKIPPED or class_name is None:
-                parts[name] = None
-                continue
-            parts[name] = _load_part(folder / name, library, class_name, dtype, weights)
+            is_used = name not in SKIPPED and class_name is not None
+            parts[name] = (
+                _load_part(folder / name, library, str(class_name), dtype, weights)
+                if is_used
+                else None
+            )
     taken = inspect.signature(cls.__init__).parameters
+    needed = {name for name, one in taken.items() if one.default is one.empty} - {"self"}
+    absent = (needed - {*parts}) | {one for one in ESSENTIAL if one in taken and not parts.get(one)}
+    if absent:
+        raise ModelError(
+            f"{folder / 'model_index.json'} lists no {', '.join(sorted(absent))}, "
+            f"which a {cls.__name__} needs"
+        )
     return cls(**{name: part for name, part in parts.items() if name in taken}, **extra)
 
 
@@ -81,6 +94,11 @@ def _load_part(
 ) -> Any:
     if library not in ("diffusers", "transformers"):
         raise ModelError(f"{folder.name} needs code of '{library}.{class_name}', which is not run")
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder} is missing: model_index.json lists it as {library}.{class_name}; "
+            "download or save the model again"
+        )
     cls: Any = getattr(importlib.import_module(library), class_name, None)
     if cls is None:
         raise ModelError(
@@ -88,6 +106,7 @@ def _load_part(
         )
     try:
         if not issubclass(cls, nn.Module):
+            _require_vocabulary(cls, folder)
             return cls.from_pretrained(folder, local_files_only=True)
         if weights:
             return _load_model(cls, folder, dtype)
@@ -97,7 +116,35 @@ def _load_part(
         raise ModelError(f"cannot load {folder}: {first}") from exc
 
 
+def _require_vocabulary(cls: type[Any], folder: Path) -> None:
+    """Refuse a tokenizer without its files, of which the library would make an empty one."""
+    files: dict[str, str] = dict(getattr(cls, "vocab_files_names", {}))
+    whole = files.pop("tokenizer_file", None)
+    if whole is None or (folder / whole).is_file():
+        return
+    missing = [file for file in files.values() if not (folder / file).is_file()]
+    if missing:
+        raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {' and '.join(missing)}")
+
+
+def _require_weights(folder: Path) -> None:
+    """Say why there is nothing to load; the libraries take that for another problem."""
+    endings = {path.suffix for path in folder.iterdir()}
+    if ".safetensors" in endings:
+        return
+    pickled = sorted(endings & _source.REFUSED)
+    if pickled:
+        raise ModelError(
+            f"{folder} has its weights in pickled files only ({', '.join(pickled)}), which could "
+            "run any code when opened; convert them to .safetensors with a tool that you trust"
+        )
+    raise ModelError(f"{folder} has no weights: expected a .safetensors file")
+
+
 def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
+    _require_weights(folder)
+    # diffusers stops at a wrong shape itself, and says which
+    lenient = {} if issubclass(cls, diffusers.ModelMixin) else {"ignore_mismatched_sizes": True}
     model, info = cls.from_pretrained(
         folder,
         local_files_only=True,
@@ -105,6 +152,7 @@ def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
         dtype=dtype,
         output_loading_info=True,
         **_variant(folder),
+        **lenient,
     )
     problems = [
         f"{len(info[kind])} {word} ({', '.join(sorted(map(str, info[kind]))[:3])} …)"
@@ -124,9 +172,8 @@ def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
 
 def _variant(folder: Path) -> dict[str, str]:
     """Return the variant (`fp16`) of weights that exist in no plain form."""
-    names = [
-        match["variant"] for path in folder.iterdir() if (match := WEIGHTS.fullmatch(path.name))
-    ]
+    files = sorted(path.name for path in folder.iterdir())
+    names = [match["variant"] for name in files if (match := WEIGHTS.fullmatch(name))]
     return {"variant": names[0]} if names and None not in names else {}
 
 

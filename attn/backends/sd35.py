@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diffusers import StableDiffusion3Pipeline
+from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
 
 from attn import demo
 from attn.backends._diffusers import DiffusersBackend, DiffusersSession
@@ -111,10 +112,8 @@ class SD35Session(DiffusersSession):
         """Refuse fused projections, which drop this model's query and key norms."""
         super().check()
         for path, module in self.model.named_modules():
-            if (
-                getattr(module, "fused_projections", False)
-                and getattr(module, "norm_q", None) is not None
-            ):
+            is_fused = isinstance(getattr(module, "processor", None), FusedJointAttnProcessor2_0)
+            if is_fused and module.norm_q is not None:
                 raise CaptureError(
                     f"{path}: fuse_qkv_projections() leaves out SD3.5's query and key norms and "
                     "gives another picture; call pipe.transformer.unfuse_qkv_projections()"

@@ -93,10 +93,10 @@ class Attention:
             return self.given[row, heads][:, queries][:, :, keys].float()
         norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
         probs = self._logits(row, heads, queries, keys, minus=norm, out=out).exp_()
+        uniform = norm < UNIFORM_BELOW
         mask = self.row_mask(row)
-        if mask is not None:
-            shown = self._num_shown(mask)[heads][:, queries]
-            probs /= torch.where(norm < UNIFORM_BELOW, shown, 1.0)
+        if mask is not None and bool(uniform.any()):
+            probs /= torch.where(uniform, self._num_shown(mask)[heads][:, queries], 1.0)
         return probs
 
     def log_sum_exp(self, slab: int = 256) -> Tensor:

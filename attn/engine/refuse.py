@@ -59,8 +59,10 @@ def _processor(module: nn.Module) -> str | None:
 
 def _sequential_offload(module: nn.Module) -> str | None:
     hook = getattr(module, "_hf_hook", None)
-    on_cpu = str(getattr(hook, "execution_device", "")) == "cpu"
-    if not (getattr(hook, "offload", False) and on_cpu):
+    offloading = [
+        each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)
+    ]
+    if not any(str(getattr(each, "execution_device", "")) == "cpu" for each in offloading):
         return None
     return (
         "sequential offload on the CPU does not work in accelerate; call "

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from attn.backends.sdxl import SDXLBackend
-from attn.backends.testing import CHECKS, attention_exact, check_backend, outputs_identical
+from attn.backends.testing import (
+    CHECKS,
+    attention_exact,
+    calls_ordered,
+    outputs_identical,
+    towers_exist,
+)
 from attn.backends.testing.observe import recorded
 from attn.schema import Request
 from tests.toy_sessions import open_session, shared_session
@@ -61,9 +67,10 @@ def test_family_conforms(check, session, guidance):
 
 @pytest.mark.parametrize("scheduler", ["heun", "pndm", "lms"])
 def test_other_samplers_conform(scheduler):
-    """Samplers that call the model twice per step, or not in step with it, are announced rightly."""
-    request = Request("a red cat", steps=3, width=96, height=64, scheduler=scheduler, guidance=1.0)
-    check_backend(shared_session("sd15"), request)
+    """Samplers that call the model twice in a step, or once more, are announced rightly."""
+    request = replace(REQUEST, steps=3, scheduler=scheduler, guidance=1.0)
+    for check in (towers_exist, calls_ordered, outputs_identical):
+        check(shared_session("sd15"), request)
 
 
 def lora_weights(unet):

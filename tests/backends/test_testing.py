@@ -85,7 +85,7 @@ class Swapped(Tampered):
 
 
 class Interleaved(Tampered):
-    """Says that the pictures of the requests take turns, but they come one request after another."""
+    """Says that the pictures of two requests take turns; they come request by request."""
 
     def tamper(self, call):
         half = len(call.rows) // 2
@@ -340,7 +340,7 @@ def test_fake_tokens_report_what_they_lose():
 
 
 def test_fake_pictures_depend_on_the_request():
-    """Seed, prompt, negative prompt, guidance and weights each change the picture; nothing else does."""
+    """Seed, prompts, guidance, steps and weights each change the picture; repeating does not."""
     base = draw(REQUEST)
     assert draw(REQUEST) == base
     changes = [

@@ -55,7 +55,7 @@ def test_scale_counts():
 
 @pytest.mark.parametrize(("queries", "keys"), [(11, 13), (13, 11), (11, 11)])
 def test_causal_rows_see_no_later_key(queries, keys):
-    """A causal flag hides the keys after the query, from the upper left, and rows still sum to 1."""
+    """A causal flag hides the keys after the query, counted from the upper left."""
     query, key, value = inputs(queries=queries, keys=keys)
     got = whole(attend(query, key, value, is_causal=True))
     assert not got[..., 0, 1:].any()
@@ -141,7 +141,7 @@ def test_uniform_rows_leave_hidden_keys_out():
 
 
 def test_lowest_float16_rows_are_nearly_exact():
-    """float16's lowest number is small enough to leave the logits, to the precision of their sum."""
+    """The lowest float16 leaves the logits there, to the precision of their sum."""
     query, key, value = inputs(torch.float16)
     mask = torch.zeros(QUERIES, KEYS, dtype=torch.float16)
     mask[[2, 5]] = torch.finfo(torch.float16).min

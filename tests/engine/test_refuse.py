@@ -121,7 +121,6 @@ def test_fused_projections_of_sd35_are_refused():
         session.check()
 
 
-@pytest.mark.xfail(reason="check() reads a flag that unfuse_qkv_projections() leaves set")
 def test_unfused_projections_of_sd35_are_allowed():
     """After the call that the message names, the model is captured again."""
     session = open_session("sd35")
