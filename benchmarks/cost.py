@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -34,6 +35,9 @@ from attn.verbs.capture import capture
 from benchmarks import models
 
 TEXT_KEYS = {"sdxl": 77, "sd3": 77 + 256}
+ALLOCATOR = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+"""glibc gives freed memory back at once, or its own habits move peaks by 50 MB from run to run."""
+
 Method = Callable[[str, Session, Request], np.ndarray]
 
 
@@ -142,7 +146,7 @@ def _compare_memory(arguments: argparse.Namespace) -> None:
     for method, steps in runs:
         command = [sys.executable, "-m", "benchmarks.cost", arguments.model]
         command += ["--peak-of", method, "--steps", str(steps)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=ALLOCATOR)
         peak = json.loads(done.stdout.splitlines()[-1])
         base = peak if method == "plain" else base
         print(

@@ -81,7 +81,6 @@ class DiffusersSession(Session):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on a batch; see `Session.generate`."""
         first = requests[0]
-        self.pipe.scheduler = _schedule.choose(self._scheduler, first.scheduler or "default")
         guided = len(self.branches(first)) > 1
         arguments = {
             "prompt": [request.prompt for request in requests],
@@ -98,7 +97,7 @@ class DiffusersSession(Session):
             ],
             **self._arguments(),
         }
-        with quiet(), self._announced(requests, on_call):
+        with quiet(), self._scheduled(first), self._announced(requests, on_call):
             pictures = self.pipe(**arguments).images
         count = first.images
         return [Output(tuple(pictures[i * count : (i + 1) * count])) for i in range(len(requests))]
@@ -119,6 +118,15 @@ class DiffusersSession(Session):
     def _default_side(self) -> int:
         side = self.model.config.sample_size * self.pipe.vae_scale_factor
         return int(side)
+
+    @contextmanager
+    def _scheduled(self, request: Request) -> Iterator[None]:
+        """Lend the pipeline, which may be the user's own, the scheduler that was asked for."""
+        self.pipe.scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
+        try:
+            yield
+        finally:
+            self.pipe.scheduler = self._scheduler
 
     @contextmanager
     def _announced(self, requests: Sequence[Request], on_call: OnCall | None) -> Iterator[None]:

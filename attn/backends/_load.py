@@ -22,7 +22,7 @@ from attn.errors import ModelError
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
 
-ESSENTIAL = ("unet", "transformer", "vae", "scheduler", "tokenizer")
+ESSENTIAL = {"unet", "transformer", "vae", "scheduler", "tokenizer"}
 """Parts that a pipeline which takes them cannot do without."""
 
 WEIGHTS = re.compile(
@@ -66,27 +66,36 @@ def load_pipeline(
     Raises:
         ModelError: a part is missing, unreadable, or its weights do not fit.
     """
-    parts: dict[str, Any] = dict.fromkeys(SKIPPED)
-    with quiet():
-        for name, entry in read_index(folder).items():
-            if name.startswith("_") or not isinstance(entry, list) or len(entry) != 2:  # noqa: PLR2004
-                continue
-            library, class_name = entry
-            is_used = name not in SKIPPED and class_name is not None
-            parts[name] = (
-                _load_part(folder / name, library, str(class_name), dtype, weights)
-                if is_used
-                else None
-            )
     taken = inspect.signature(cls.__init__).parameters
+    listed = {name: entry for name, entry in read_index(folder).items() if name in taken}
+    with quiet():
+        parts: dict[str, Any] = {
+            name: None if name in SKIPPED else _load_entry(folder / name, entry, dtype, weights)
+            for name, entry in (dict.fromkeys(SKIPPED) | listed).items()
+            if name in taken
+        }
     needed = {name for name, one in taken.items() if one.default is one.empty} - {"self"}
-    absent = (needed - {*parts}) | {one for one in ESSENTIAL if one in taken and not parts.get(one)}
+    absent = needed - {*parts} | {name for name in needed & ESSENTIAL if parts.get(name) is None}
     if absent:
         raise ModelError(
             f"{folder / 'model_index.json'} lists no {', '.join(sorted(absent))}, "
             f"which a {cls.__name__} needs"
         )
-    return cls(**{name: part for name, part in parts.items() if name in taken}, **extra)
+    return cls(**parts | extra)
+
+
+def _load_entry(folder: Path, entry: Any, dtype: torch.dtype, weights: bool) -> Any:
+    """Load what model_index.json says of one argument of the pipeline: a part, or a setting."""
+    match entry:
+        case [_, None]:
+            return None
+        case [str(library), str(class_name)]:
+            return _load_part(folder, library, class_name, dtype, weights)
+        case bool() | int() | float():
+            return entry
+    raise ModelError(
+        f"model_index.json says of {folder.name}: {json.dumps(entry)}; expected [library, class]"
+    )
 
 
 def _load_part(
@@ -113,7 +122,8 @@ def _load_part(
         return _empty_model(cls, folder)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as exc:
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise ModelError(f"cannot load {folder}: {first}") from exc
+        fact = first.partition(". If you want to")[0]  # diffusers goes on to its own arguments
+        raise ModelError(f"cannot load {folder}: {fact}") from exc
 
 
 def _require_vocabulary(cls: type[Any], folder: Path) -> None:
@@ -124,7 +134,8 @@ def _require_vocabulary(cls: type[Any], folder: Path) -> None:
         return
     missing = [file for file in files.values() if not (folder / file).is_file()]
     if missing:
-        raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {' and '.join(missing)}")
+        others = " and ".join(missing)
+        raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {others}")
 
 
 def _require_weights(folder: Path) -> None:
@@ -155,7 +166,7 @@ def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
         **lenient,
     )
     problems = [
-        f"{len(info[kind])} {word} ({', '.join(sorted(map(str, info[kind]))[:3])} …)"
+        f"{len(info[kind])} {word} ({', '.join(sorted(map(_parameter, info[kind]))[:3])} …)"
         for kind, word in (
             ("missing_keys", "missing"),
             ("unexpected_keys", "unexpected"),
@@ -170,6 +181,14 @@ def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
+def _parameter(entry: str | tuple[Any, ...]) -> str:
+    """Return the name of a parameter, and its two shapes where they differ."""
+    if isinstance(entry, str):
+        return entry
+    name, got, expected = entry
+    return f"{name}: {list(got)}, expected {list(expected)}"
+
+
 def _variant(folder: Path) -> dict[str, str]:
     """Return the variant (`fp16`) of weights that exist in no plain form."""
     files = sorted(path.name for path in folder.iterdir())
@@ -180,5 +199,5 @@ def _variant(folder: Path) -> dict[str, str]:
 def _empty_model(cls: type[Any], folder: Path) -> Any:
     if not issubclass(cls, diffusers.ModelMixin):
         return None
-    with init_empty_weights():
+    with init_empty_weights(include_buffers=True):  # tables of positions take seconds
         return cls.from_config(cls.load_config(folder, local_files_only=True)).eval()

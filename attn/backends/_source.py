@@ -98,8 +98,8 @@ def fingerprint(source: Source) -> Callable[[], dict[str, str]]:
     """Start to identify a model in the background; the result waits for the end.
 
     Returns:
-        `{"revision": commit}` for a hub snapshot, else `{"sha256": …}`: the hash of the sorted
-        lines `<hash of file>  <relative path>` of every .json and .safetensors file.
+        `{"revision": commit}` for a hub snapshot, else `{"sha256": …}`: the hash of the lines
+        `<hash of file>  <relative path>` of every .json and .safetensors file, sorted by path.
     """
     if source.revision is not None:
         revision = source.revision
@@ -111,11 +111,9 @@ def fingerprint(source: Source) -> Callable[[], dict[str, str]]:
 
 
 def _hash_folder(folder: Path) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors"))
+    paths = [path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")]
     lines = []
-    for path in files:
-        with path.open("rb") as file:
-            lines.append(
-                f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.relative_to(folder)}\n"
-            )
+    for name in sorted(path.relative_to(folder).as_posix() for path in paths):
+        with (folder / name).open("rb") as file:
+            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -98,7 +98,7 @@ class SD35Session(DiffusersSession):
             self.pipe.tokenizer, prompt, segment="clip", start=clip.start, length=clip.length
         )
         truncated = {"clip": cut} if cut else {}
-        if self.pipe.text_encoder_3 is None and self.pipe.tokenizer_3 is None:
+        if not self._reads_t5():
             tokens += tuple(_empty(position) for position in range(t5.start, t5.stop))
         else:
             more, cut = decode(
@@ -118,6 +118,11 @@ class SD35Session(DiffusersSession):
                     f"{path}: fuse_qkv_projections() leaves out SD3.5's query and key norms and "
                     "gives another picture; call pipe.transformer.unfuse_qkv_projections()"
                 )
+
+    def _reads_t5(self) -> bool:
+        """Whether T5 is there; of a session that was opened to plan, its tokenizer tells."""
+        part = "tokenizer_3" if next(self.model.parameters()).is_meta else "text_encoder_3"
+        return None not in (self.pipe.tokenizer_3, getattr(self.pipe, part))
 
     def _segments(self, request: Request) -> tuple[Segment, Segment, Segment]:
         grid = (request.height or 0) // self.multiple, (request.width or 0) // self.multiple

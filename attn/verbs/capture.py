@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -84,6 +84,7 @@ class _Job:
     batch: int
     options: Any
     report: Report
+    opening: tuple[str, ...]
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -178,8 +179,10 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     )
     if batch < 1:
         raise UsageError(f"batch must be at least 1; got {batch}")
-    target = _target(out, name, prompts[0], dry_run)
-    with _removed_if_empty(target):
+    seeds = _seeds(seed)
+    limit = parse_bytes(budget) if isinstance(budget, str) else budget
+    target = _target(out, name, prompts[0])
+    with nullcontext() if dry_run else _made(target):
         session = family.open(
             model,
             options,
@@ -188,7 +191,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
             offload=_one_of("offload", offload, ("none", "model")),
             weights=not dry_run,
         )
-        seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+        opening = _said(session)
         asked = Request(
             prompt="",
             negative=negative,
@@ -211,8 +214,19 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
             if len(requests) > 1
             else [target]
         )
-        job = _Job(name, session, requests, plans, tuple(folders), target, batch, options, report)
-        _check_budget(job, parse_bytes(budget) if isinstance(budget, str) else budget, dry_run)
+        job = _Job(
+            name,
+            session,
+            requests,
+            plans,
+            tuple(folders),
+            target,
+            batch,
+            options,
+            report,
+            opening,
+        )
+        _check_budget(job, limit, dry_run)
         entries = _pending(job)
         if not dry_run:
             session.check()
@@ -222,6 +236,8 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
 
 def _run(job: _Job, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """Generate batch by batch; in a collection a failing batch does not stop the others."""
+    if job.is_collection:
+        write_index(job.out, entries)
     for start in range(0, len(job.requests), job.batch):
         span = slice(start, start + job.batch)
         try:
@@ -246,9 +262,7 @@ def _run_batch(job: _Job, span: slice) -> None:
     began = time.monotonic()
     with ExitStack() as stack:
         drafts = [_draft(job, place) for place in range(*span.indices(len(job.requests)))]
-        for warning in (
-            text for draft in drafts for text in (*draft.warnings, *job.session.warnings)
-        ):
+        for warning in (text for draft in drafts for text in draft.warnings):
             job.report.warn(warning)
         writers = [
             stack.enter_context(TraceWriter(folder, draft))
@@ -268,6 +282,8 @@ def _run_batch(job: _Job, span: slice) -> None:
             write,
         )
         _check_steps(steps, requests[0])
+        for warning in job.session.warnings:
+            job.report.warn(warning)
         seconds = time.monotonic() - began
         for writer, draft, output in zip(writers, drafts, outputs, strict=True):
             writer.finish(
@@ -278,6 +294,7 @@ def _run_batch(job: _Job, span: slice) -> None:
 def _draft(job: _Job, place: int) -> Manifest:
     """Say everything that is known before the first forward."""
     request, plan, session = job.requests[place], job.plans[place], job.session
+    _said(session)
     sequences = {branch: session.sequence(request, branch) for branch in plan.branches}
     truncated = {
         branch: sequence.truncated for branch, sequence in sequences.items() if sequence.truncated
@@ -304,12 +321,23 @@ def _draft(job: _Job, place: int) -> Manifest:
         shards=(),
         environment=environment(),
         cost={},
-        warnings=tuple(
-            _cut_warning(branch, name, text)
-            for branch in truncated
-            for name, text in truncated[branch].items()
+        warnings=(
+            *job.opening,
+            *_said(session),
+            *(
+                _cut_warning(branch, name, text)
+                for branch in truncated
+                for name, text in truncated[branch].items()
+            ),
         ),
     )
+
+
+def _said(session: Session) -> tuple[str, ...]:
+    """Take the session's warnings off its list, so that each goes to the trace it is about."""
+    warnings = tuple(session.warnings)
+    session.warnings.clear()
+    return warnings
 
 
 def _finished(
@@ -368,6 +396,14 @@ def _prompts(
     return (family.example_prompt,)
 
 
+def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:
+    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+    wrong = [number for number in seeds if not 0 <= number < 2**32]
+    if wrong or not seeds:
+        raise UsageError(f"seeds: expected numbers from 0 to 2^32 - 1; got {wrong or 'none'}")
+    return seeds
+
+
 def _split(value: str | Sequence[str] | None) -> tuple[str, ...]:
     return tuple(
         piece.strip() for text in as_tuple(value) for piece in text.split(",") if piece.strip()
@@ -380,8 +416,8 @@ def _one_of(name: str, value: str, known: Sequence[str]) -> Any:
     return value
 
 
-def _target(out: str | Path | None, backend: str, prompt: str, dry_run: bool) -> Path:
-    """Choose the folder, and make it, so that a place that cannot be written is known at once."""
+def _target(out: str | Path | None, backend: str, prompt: str) -> Path:
+    """Choose the folder, which must be new or empty."""
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     target = Path(out) if out is not None else Path("attn-runs") / f"{stamp}-{backend}-{slug}"
@@ -389,30 +425,36 @@ def _target(out: str | Path | None, backend: str, prompt: str, dry_run: bool) ->
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             what = "is not empty" if target.is_dir() else "is a file"
             raise TraceError(f"{target} {what}; choose another folder with --out, or remove it")
-        if not dry_run:
-            target.mkdir(parents=True, exist_ok=True)
-            _require_writable(target)
     except OSError as exc:
-        raise TraceError(
-            f"cannot write into {target}: {exc.strerror or exc}; choose another --out"
-        ) from exc
+        raise _not_writable(target, exc) from exc
     return target
 
 
-def _require_writable(folder: Path) -> None:
-    probe = folder / ".attn-probe"
-    probe.touch()
-    probe.unlink()
-
-
 @contextmanager
-def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """Take the folder away again if nothing was written into it."""
+def _made(folder: Path) -> Iterator[None]:
+    """Make the folder, and take it away again if it is new and nothing was written into it.
+
+    Made before the model is loaded, so that a place that cannot be written is known at once.
+    """
+    is_new = not folder.exists()
+    probe = folder / ".attn-probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as exc:
+        raise _not_writable(folder, exc) from exc
     try:
         yield
     finally:
-        if folder.is_dir() and not any(folder.iterdir()):
+        if is_new and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _not_writable(folder: Path, error: OSError) -> TraceError:
+    return TraceError(
+        f"cannot write into {folder}: {error.strerror or error}; choose another --out"
+    )
 
 
 def _check_budget(job: _Job, budget: int, dry_run: bool) -> None:

@@ -24,12 +24,12 @@ def read_prompts(path: Path) -> tuple[str, ...]:
         UsageError: unreadable, not such a list, or empty; with the place of the first bad entry.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(
             f"cannot read the prompts in {path}: {getattr(exc, 'strerror', None) or exc}"
         ) from exc
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if path.suffix == ".txt":
         prompts = [line.strip() for _, line in lines]
     elif path.suffix == ".jsonl":
@@ -83,11 +83,12 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for piece in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", piece)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
             raise UsageError(f"seeds: expected 0, 0-7 or 1,5,9; got '{text}'")
-        seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-    if max(seeds) >= 2**32:
-        raise UsageError(f"seeds must be below 2^32; got {max(seeds)}")
+        if last >= 2**32:
+            raise UsageError(f"seeds must be below 2^32; got {last}")
+        seeds += range(first, last + 1)
     return tuple(dict.fromkeys(seeds))
 
 

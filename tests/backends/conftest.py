@@ -1,5 +1,7 @@
-"""Packages with plugins, really on disk."""
+"""Packages with plugins, really on disk; demo models that a test may break."""
 
+import shutil
+import socket
 import sys
 from importlib.metadata import EntryPoints, distributions
 
@@ -44,6 +46,30 @@ def install(tmp_path, monkeypatch):
     for name in set(sys.modules) - loaded:
         if name.startswith("attn_"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def copied(demo_cache, tmp_path):
+    """Copy a demo model to a folder that the test may change."""
+    from attn import demo
+
+    return lambda name: shutil.copytree(demo.checkpoint(name), tmp_path / "model")
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Make every attempt to reach the network a failure of the test."""
+    attempts = []
+
+    def refuse(*arguments):
+        attempts.append(arguments)
+        raise OSError("the test allows no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    yield
+    assert attempts == []
 
 
 @pytest.fixture

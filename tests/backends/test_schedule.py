@@ -208,7 +208,7 @@ def test_choose_wrong_family(current, name, listed):
 
 def test_choose_edm():
     """EDM's sampler, which diffusers lists for everybody, is not for these models."""
-    with pytest.raises(RequestError, match="^no scheduler 'edmeuler' for this model; "):
+    with pytest.raises(RequestError, match=r"^no scheduler 'edmeuler' for this model; "):
         _schedule.choose(make("EulerDiscreteScheduler"), "edmeuler")
 
 

@@ -147,6 +147,18 @@ def test_totals_share_out_everything(mask):
     assert torch.allclose(got["4/total.image"].sum(1), torch.ones(3), atol=1e-5)
 
 
+def test_totals_of_hidden_rows_are_zero():
+    """Rows that see nothing give nothing to any segment, so totals are no mere complement."""
+    keep = Keep(blocks=("image.clip", "image.t5"))
+    plan = make_plan([JOINT], {"cond": SEQUENCE}, keep, samples=1, steps=1, dtype="F32")
+    query, key, value = joint_inputs()
+    mask = torch.zeros(13, 13)
+    mask[[9, 11]] = -torch.inf
+    attention = attend(query, key, value, attn_mask=mask)
+    got = measure(plan.layers[0], attention, 1, Scratch())["4/total.image"]
+    assert torch.allclose(got.sum(1), torch.full((3,), 3 / 5), atol=1e-5)
+
+
 def test_map_columns_add_up():
     """The columns of a map, rest included, hold all that the block has."""
     attention = attend(*joint_inputs())

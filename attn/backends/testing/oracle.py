@@ -24,8 +24,7 @@ def exact_probs(attention: Attention, row: int) -> np.ndarray:
     """
     if attention.given is not None:
         return as_float64(attention.given[row])
-    query, key = (as_float64(tensor[row]) for tensor in attention.factors()[:2])
-    logits = attention.scale * query @ np.repeat(key, len(query) // len(key), axis=0).swapaxes(1, 2)
+    logits = exact_logits(attention, row)
     mask = np.zeros(logits.shape)
     if attention.mask is not None:
         mask += as_float64(attention.mask.expand(attention.shape)[row])
@@ -33,6 +32,13 @@ def exact_probs(attention: Attention, row: int) -> np.ndarray:
         mask[..., np.triu(np.ones(logits.shape[1:], bool), 1)] = -np.inf
     evened = (mask.max(-1, keepdims=True) < HIDDEN_BELOW) & np.isfinite(mask)
     return softmax(np.where(evened, 0.0, logits + mask))
+
+
+def exact_logits(attention: Attention, row: int) -> np.ndarray:
+    """Return scale · query · keyᵀ of one batch row, (head, query, key) float64, unmasked."""
+    query, key = (as_float64(tensor[row]) for tensor in attention.factors()[:2])
+    grouped = np.repeat(key, len(query) // len(key), axis=0)
+    return np.asarray(attention.scale * query @ grouped.swapaxes(1, 2))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
