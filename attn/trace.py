@@ -158,7 +158,7 @@ class Trace:
         return self.measure("total", layer, query)
 
     def entropy(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
-        """Return the entropy of a query's probs in nats, mean over queries: (…, head), lazily."""
+        """Return the entropy of whole rows (all keys), nats, mean over the queries: (…, head)."""
         return self.measure("entropy", layer, block)
 
     def probs(

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 UNIFORM_BELOW = -1e38
 """A row's log-sum-exp under this means that every key was masked with the dtype's lowest number.
 
-Adding that number rounds every logit away, so such a row is spread evenly over all keys.
+Adding that number rounds every logit away, so such a row is spread evenly over the keys that are
+not hidden by -inf.
 """
 
 _REMEDY = {
@@ -312,7 +313,8 @@ def recompute(factors: Mapping[str, np.ndarray], layer: Layer, block: str) -> np
         with np.errstate(over="ignore"):  # a mask of the lowest number may go below it
             logits += mask[head][np.ix_(rows, columns)].astype(np.float32)
             np.exp(logits - lse[head], out=probs[head])
-    np.copyto(probs, np.float32(1 / num_keys), where=lse < UNIFORM_BELOW)
+    shown = (~np.isneginf(mask[:, rows].astype(np.float32))).sum(-1, keepdims=True)
+    np.divide(probs, shown, out=probs, where=lse < UNIFORM_BELOW)
     return probs
 
 

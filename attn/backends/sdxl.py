@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import Attention
 from attn import demo
 from attn.backends._diffusers import DiffusersBackend, DiffusersSession
 from attn.backends._tokens import decode
-from attn.errors import ModelError
+from attn.errors import ModelError, RequestError
 from attn.schema import Grid, Layer, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
 
@@ -40,6 +40,22 @@ class UNetSession(DiffusersSession):
     input_name = "sample"
     default_steps = 30
     multiple = 8
+
+    def complete(self, request: Request) -> Request:
+        """Also check the options; see `Session.complete`."""
+        request = super().complete(request)
+        rescale, skip = self.options.guidance_rescale, self.options.clip_skip
+        if not 0 <= rescale <= 1:
+            raise RequestError(f"guidance_rescale must be 0 to 1; got {rescale:g}")
+        parts = [getattr(self.pipe, name, None) for name in ("text_encoder", "text_encoder_2")]
+        for encoder in filter(None, parts):  # a session that was opened to plan has none
+            depth = encoder.config.num_hidden_layers
+            if skip is not None and not 0 <= skip < depth:
+                raise RequestError(
+                    f"clip_skip must be 0 to {depth - 1}, for a text encoder of {depth} layers; "
+                    f"got {skip}"
+                )
+        return request
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return self- and cross-attention modules in execution order: down, mid, up."""
@@ -121,6 +137,13 @@ class SD15Session(UNetSession):
     """A loaded SD1.x pipeline."""
 
     default_guidance = 7.5
+
+    def _arguments(self) -> dict[str, Any]:
+        encoder = self.pipe.text_encoder
+        if self.options.clip_skip is not None and not hasattr(encoder, "text_model"):
+            # diffusers 0.42 looks there for the last norm; transformers 5.6 took that level out
+            object.__setattr__(encoder, "text_model", encoder)
+        return super()._arguments()
 
 
 class SDXLBackend(DiffusersBackend):

@@ -34,6 +34,13 @@ class Index:
     schema: int = SCHEMA
 
 
+@dataclass(frozen=True)
+class _Head:
+    """What is read of an index before the rest is believed."""
+
+    schema: int = SCHEMA
+
+
 def is_collection(folder: Path) -> bool:
     """Whether a folder has an index of traces."""
     return (folder / INDEX).is_file()
@@ -53,13 +60,15 @@ def read_index(folder: Path) -> tuple[Entry, ...]:
     """
     path = folder / INDEX
     try:
-        index = msgspec.json.decode(path.read_bytes(), type=Index)
+        data = path.read_bytes()
+        schema = msgspec.json.decode(data, type=_Head).schema
+        if schema > SCHEMA:
+            raise TraceError(
+                f"{path} has schema {schema}; this attn reads up to {SCHEMA}: update attn"
+            )
+        index = msgspec.json.decode(data, type=Index)
     except (OSError, msgspec.DecodeError) as exc:
         raise TraceError(f"cannot read the collection's index {path}: {exc}") from exc
-    if index.schema > SCHEMA:
-        raise TraceError(
-            f"{path} has schema {index.schema}; this attn reads up to {SCHEMA}: update attn"
-        )
     for entry in index.traces:
         if Path(entry.folder).is_absolute() or ".." in Path(entry.folder).parts:
             raise TraceError(f"{path} names a folder outside the collection: {entry.folder}")

@@ -29,15 +29,16 @@ def read_prompts(path: Path) -> tuple[str, ...]:
         raise UsageError(
             f"cannot read the prompts in {path}: {getattr(exc, 'strerror', None) or exc}"
         ) from exc
+    ending = path.suffix.lower()
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if path.suffix == ".txt":
+    if ending == ".txt":
         prompts = [line.strip() for _, line in lines]
-    elif path.suffix == ".jsonl":
+    elif ending == ".jsonl":
         prompts = [
             _prompt(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
             for number, line in lines
         ]
-    elif path.suffix == ".json":
+    elif ending == ".json":
         values = _parse(text, str(path))
         if not isinstance(values, list):
             raise UsageError(f"{path} is not a list of prompts: it holds a JSON {_kind(values)}")
@@ -120,7 +121,7 @@ def parse_bytes(text: str) -> int:
 def format_bytes(count: float) -> str:
     """Return a size for people, three digits and a unit."""
     for unit in ("B", "KB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":  # noqa: PLR2004 - units are powers of 1000
+        if count < 999.5 or unit == "TB":  # noqa: PLR2004 - above, it is rounded to 1000
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"  # noqa: PLR2004
         count /= 1000
     return ""

@@ -1,5 +1,6 @@
 """Packages with plugins, really on disk; demo models that a test may break."""
 
+import json
 import shutil
 import socket
 import sys
@@ -46,6 +47,26 @@ def install(tmp_path, monkeypatch):
     for name in set(sys.modules) - loaded:
         if name.startswith("attn_"):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def planned(demo_cache, tmp_path_factory):
+    """Open a model of a published configuration to plan: `planned("sdxl", sample_size=128, …)`."""
+    from attn import demo
+    from attn.backends import find, load
+
+    def session(backend, **config):
+        folder = tmp_path_factory.mktemp(backend) / "model"
+        ignored = shutil.ignore_patterns("*.safetensors")
+        shutil.copytree(demo.checkpoint(backend), folder, ignore=ignored)
+        name = "transformer" if backend == "sd35" else "unet"
+        path = folder / name / "config.json"
+        kind = json.loads(path.read_text())["_class_name"]
+        path.write_text(json.dumps({"_class_name": kind} | config))
+        family = load(find(backend))
+        return family.open(folder, family.Options(), weights=False)
+
+    return session
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.engine.recorder import Recorder
 from attn.engine.run import record
 from attn.errors import CaptureError
-from attn.schema import Call, Kept, Layer, Manifest, Request, Segment, Sequence, block_names
-from attn.store import TraceWriter
+from attn.schema import Call, Layer, Request, Segment, Sequence, block_names
 from tests.toy_attention import (
     HEADS,
     KEYS,
@@ -345,71 +344,6 @@ def test_each_request_of_a_batch_is_its_own_trace():
         )
         assert tensors[trace, 0]["2/map.image.text"].shape == (1, 2, 77, columns)
         assert len(plan.kept.columns) == columns
-
-
-@pytest.mark.parametrize("level", ["mass", "means", "maps", "heads", "factors"])
-@pytest.mark.parametrize("keys", ["content", "all"])
-@pytest.mark.parametrize("mass", ["text", "full"])
-@pytest.mark.parametrize("entropy", [False, True])
-def test_bytes_are_predicted_exactly(tmp_path, level, keys, mass, entropy):
-    """Before the run the plan knows the size of every shard, to the byte."""
-    session = shared_session("fake")
-    request = session.complete(PROMPT)
-    layers = ("0-1", "3-4") if level == "factors" else ()  # layer 2 has a mask, which no plan knows
-    blocks = ("image.text", "image.image", "all.all")
-    keep = Keep(level, keys, mass, blocks, layers, ("cond", "uncond", "skip"), entropy)
-    with TraceWriter(tmp_path, manifest(session, request)) as writer:
-        plans, _, _ = record_session(session, [request], keep, lambda _, *shard: writer.put(*shard))
-    written = sum(path.stat().st_size for path in tmp_path.glob("attention/*.safetensors"))
-    assert plans[0].bytes == written
-
-
-def test_masks_add_little_to_the_prediction(tmp_path):
-    """Masks, which only the run shows, stay within the allowed 5 % of the predicted bytes."""
-    session = shared_session("fake")
-    request = session.complete(PROMPT)
-    with TraceWriter(tmp_path, manifest(session, request)) as writer:
-        keep = Keep(level="factors", blocks=("all.all",))
-        plans, _, _ = record_session(session, [request], keep, lambda _, *shard: writer.put(*shard))
-    written = sum(path.stat().st_size for path in tmp_path.glob("attention/*.safetensors"))
-    assert plans[0].bytes < written <= 1.05 * plans[0].bytes
-
-
-def manifest(session, request):
-    """Describe a trace just enough for it to be written."""
-    kept = Kept("maps", "content", "text", False, (), (), ())
-    layers = session.layers(request)
-    return Manifest(
-        "partial",
-        "fake",
-        {},
-        request,
-        ("cond",),
-        1,
-        (),
-        layers,
-        {},
-        {},
-        (),
-        {},
-        kept,
-        {},
-        (),
-        {},
-        {},
-    )
-
-
-@pytest.mark.parametrize("order", [1, 2])
-def test_predictions_hold_for_other_samplers(tmp_path, order):
-    """Second-order samplers call twice per step and still write one shard per step."""
-    session = shared_session("sd15")
-    scheduler = {1: None, 2: "heun"}[order]  # the model's own is PNDM
-    request = session.complete(Request("a cat", steps=3, width=96, height=64, scheduler=scheduler))
-    with TraceWriter(tmp_path, manifest(session, request)) as writer:
-        plans, _, _ = record_session(session, [request], None, lambda _, *shard: writer.put(*shard))
-    sizes = [path.stat().st_size for path in tmp_path.glob("attention/*.safetensors")]
-    assert (len(sizes), sum(sizes)) == (3, plans[0].bytes)
 
 
 def test_every_block_of_the_fake_model_is_kept():

@@ -1,0 +1,18 @@
+"""Small captures with demo models."""
+
+import pytest
+
+SMALL = {"steps": 2, "size": (96, 64)}
+
+
+@pytest.fixture
+def run(opened, tmp_path):
+    """Capture into `tmp_path / "run"` with a demo model that is loaded already."""
+    from attn.verbs.capture import capture
+
+    def small(prompt="a red cat", *, backend="sd35", model="demo", **arguments):
+        pipe = opened(backend, model).pipe
+        given = {"model": pipe, "out": tmp_path / "run"} | SMALL | arguments
+        return capture(backend, prompt, **given)
+
+    return small

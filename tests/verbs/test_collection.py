@@ -1,0 +1,217 @@
+"""Folders of traces, and their index."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import attn
+from attn.backends.sd35 import SD35Session
+from attn.errors import CaptureError, TraceError
+from attn.verbs.collection import Entry, is_collection, read_index, write_index
+
+ENTRIES = (
+    Entry("0000", "complete", "a cat", 3),
+    Entry("0001", "failed", "Кот “cat”", 4, "out of luck"),
+)
+
+
+def pixels(path):
+    """Return a picture as an array."""
+    return np.asarray(Image.open(path))
+
+
+def test_index(tmp_path):
+    """The index is JSON that reads back as it was written."""
+    assert not is_collection(tmp_path)
+    write_index(tmp_path, ENTRIES)
+    assert is_collection(tmp_path)
+    assert read_index(tmp_path) == ENTRIES
+    assert json.loads((tmp_path / "index.json").read_text(encoding="utf-8")) == {
+        "traces": [
+            {
+                "folder": "0000",
+                "status": "complete",
+                "prompt": "a cat",
+                "seed": 3,
+                "error": None,
+            },
+            {
+                "folder": "0001",
+                "status": "failed",
+                "prompt": "Кот “cat”",
+                "seed": 4,
+                "error": "out of luck",
+            },
+        ],
+        "schema": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot read the collection's index PATH: Input data was truncated"),
+        ("[]", "cannot read the collection's index PATH: Expected `object`, got `array`"),
+        (
+            '{"traces": [], "schema": 2}',
+            "PATH has schema 2; this attn reads up to 1: update attn",
+        ),
+        (
+            '{"traces": [{"folder": "../x", "status": "pending", "prompt": "", "seed": 0}]}',
+            "PATH names a folder outside the collection: ../x",
+        ),
+        (
+            '{"traces": [{"folder": "/x", "status": "pending", "prompt": "", "seed": 0}]}',
+            "PATH names a folder outside the collection: /x",
+        ),
+    ],
+)
+def test_bad_index(tmp_path, text, message):
+    """An index that cannot be trusted is an error."""
+    path = tmp_path / "index.json"
+    path.write_text(text)
+    with pytest.raises(TraceError) as error:
+        read_index(tmp_path)
+    assert str(error.value).replace(str(path), "PATH") == message
+
+
+def test_no_index(tmp_path):
+    """A folder without an index is an error with the file's name."""
+    with pytest.raises(TraceError, match=r"cannot read the collection's index .*index\.json"):
+        read_index(tmp_path)
+
+
+def test_newer_index_with_other_fields(tmp_path):
+    """An index of a newer schema is told as such, whatever its entries look like."""
+    (tmp_path / "index.json").write_text('{"schema": 2, "runs": []}')
+    with pytest.raises(TraceError, match="has schema 2; this attn reads up to 1: update attn"):
+        read_index(tmp_path)
+
+
+def test_prompts_and_seeds(run, tmp_path):
+    """Several prompts and seeds are a collection, prompt-major, each a complete trace."""
+    done = run(["a red cat", "a dog"], seed=(3, 5), steps=1)
+    expected = [("0000", "a red cat", 3), ("0001", "a red cat", 5), ("0002", "a dog", 3),
+                ("0003", "a dog", 5)]  # fmt: skip
+    assert [(one.folder, one.prompt, one.seed) for one in done.entries] == expected
+    assert {(one.status, one.error) for one in done.entries} == {("complete", None)}
+    assert read_index(tmp_path / "run") == done.entries
+    assert sorted(path.name for path in done.path.iterdir()) == [
+        *(folder for folder, _, _ in expected),
+        "index.json",
+    ]
+    for folder, prompt, seed in expected:
+        request = attn.open(done.path / folder).manifest.request
+        assert (request.prompt, request.seed) == (prompt, seed)
+
+
+def test_a_collection_is_no_trace(run):
+    """A collection cannot be opened as one trace; the message says what can."""
+    done = run("a cat", seed=(0, 1), steps=1)
+    with pytest.raises(TraceError, match="is a collection of traces: open one of the folders"):
+        _ = done.trace
+
+
+def test_each_trace_is_as_if_alone(run, tmp_path):
+    """A trace in a collection has the picture and maps that it would have alone."""
+    together = run(["a dog", "a red cat"], seed=(1, 4), out=tmp_path / "all")
+    alone = run("a red cat", seed=4).trace
+    one = attn.open(together.path / "0003")
+    assert np.array_equal(pixels(one.image()), pixels(alone.image()))
+    for layer in alone.layers:
+        np.testing.assert_array_equal(one.maps(layer.index), alone.maps(layer.index))
+
+
+def test_batch(run, tmp_path):
+    """In a batch each trace has its own tokens and columns, and nearly the values it has alone."""
+    prompts = ["a red cat", "a big rusty-bicycle, dog", "hello"]
+    batched = run(prompts, batch=2, out=tmp_path / "batched")
+    single = run(prompts, out=tmp_path / "single")
+    for folder in ("0000", "0001", "0002"):
+        own, alone = attn.open(batched.path / folder), attn.open(single.path / folder)
+        assert own.tokens() == alone.tokens()
+        assert own.words == alone.words
+        assert own.manifest.kept.columns == alone.manifest.kept.columns
+        maps = own.maps(2)
+        assert list(maps.token.values) == list(alone.maps(2).token.values)
+        np.testing.assert_allclose(maps, alone.maps(2), atol=2e-3)
+        np.testing.assert_allclose(own.mass(2), alone.mass(2), atol=1e-4)
+    columns = [len(attn.open(batched.path / name).maps(2).key) for name in ("0000", "0001", "0002")]
+    assert columns == [3 + 1 + 3 + 1, 7 + 1 + 7 + 1, 1 + 1 + 1 + 1]
+
+
+def test_batch_of_many_images(run, tmp_path):
+    """Traces of several samples each do not mix in a batch."""
+    batched = run(["a red cat", "a dog"], batch=2, images=2, out=tmp_path / "batched")
+    for folder, prompt in (("0000", "a red cat"), ("0001", "a dog")):
+        alone = run(prompt, images=2, out=tmp_path / folder).trace
+        own = attn.open(batched.path / folder)
+        assert own.manifest.samples == 2
+        np.testing.assert_allclose(own.maps(0), alone.maps(0), atol=2e-3)
+        for sample in (0, 1):
+            difference = pixels(own.image(sample)) - pixels(alone.image(sample)).astype(int)
+            assert np.abs(difference).max() <= 1
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Make the generation of one prompt fail after its first step began."""
+    generate = SD35Session.generate
+
+    def fail(session, requests, on_call):
+        if any(request.prompt == "a bad dog" for request in requests):
+            raise CaptureError("the dog ate it")
+        return generate(session, requests, on_call)
+
+    monkeypatch.setattr(SD35Session, "generate", fail)
+
+
+def test_a_failing_trace(run, failing, tmp_path):
+    """One trace that fails leaves the others complete, and is in the index with its reason."""
+    done = run(["a red cat", "a bad dog", "a tree"], steps=1)
+    assert [one.status for one in done.entries] == ["complete", "failed", "complete"]
+    assert done.failures == (Entry("0001", "failed", "a bad dog", 0, "the dog ate it"),)
+    assert read_index(tmp_path / "run") == done.entries
+    statuses = [attn.open(done.path / one.folder).manifest.status for one in done.entries]
+    assert statuses == ["complete", "partial", "complete"]
+
+
+def test_a_failing_batch(run, failing):
+    """What shares a batch with a failing trace fails with it; the next batch runs."""
+    done = run(["a red cat", "a bad dog", "a tree"], steps=1, batch=2)
+    assert [one.status for one in done.entries] == ["failed", "failed", "complete"]
+
+
+def test_a_single_trace_that_fails(run, failing):
+    """Without a collection the failure is the command's."""
+    with pytest.raises(CaptureError, match=r"^the dog ate it$"):
+        run("a bad dog")
+
+
+def test_a_full_disk_stops_the_collection(run, monkeypatch, tmp_path):
+    """Where nothing can be written the others are not tried."""
+
+    def fail(*arguments):
+        raise TraceError("no space left")
+
+    monkeypatch.setattr("attn.verbs.capture.save_outputs", fail)
+    with pytest.raises(TraceError, match="no space left"):
+        run(["a red cat", "a dog"], steps=1)
+    assert [one.status for one in read_index(tmp_path / "run")] == ["pending", "pending"]
+
+
+def test_warnings_stay_with_their_trace(run):
+    """What was cut from one prompt is no matter of the next one's trace."""
+    done = run(["cat " * 80, "a dog"], steps=1)
+    first, second = (attn.open(done.path / folder).manifest for folder in ("0000", "0001"))
+    expected = (
+        "the prompt is longer than the model's 'clip' text; not read: \"cat cat cat cat cat\""
+    )
+    assert (first.warnings, second.warnings) == ((expected,), ())
+    assert done.warnings == (expected,)
+    assert (first.truncated, second.truncated) == (
+        {"cond": {"clip": "cat cat cat cat cat"}},
+        {},
+    )
