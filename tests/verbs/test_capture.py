@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import attn
 from attn import demo
-from attn.errors import CaptureError, ModelError, RequestError, TraceError, UsageError
+from attn.errors import AttnError, CaptureError, RequestError, TraceError, UsageError
 from attn.schema import Request
 from attn.verbs.capture import capture
 from attn.verbs.report import Report
@@ -24,6 +24,41 @@ MODELS = [("sdxl", "demo"), ("sd15", "demo"), ("sd35", "demo"), ("sd35", "demo:m
 KEEPS = [(keep, keys) for keep in ("mass", "means", "maps", "heads", "factors")
          for keys in ("content", "all")]  # fmt: skip
 Usage = namedtuple("Usage", "total used free")
+SEEDS = "UsageError: seeds: expected numbers from 0 to 2^32 - 1; got"
+COUNTS = "RequestError: steps and images must be at least 1; got"
+DIVISIBLE = "width and height must be divisible by 16; the nearest is"
+REFUSED = [
+    ({"prompt": None}, "UsageError: no prompt: give one with --prompt TEXT, or several with "),
+    (
+        {"keep": "map"},
+        "UsageError: keep: expected one of mass, means, maps, heads, factors; got 'ma",
+    ),
+    ({"keys": "some"}, "UsageError: keys: expected one of content, all; got 'some'"),
+    ({"mass": "all"}, "UsageError: mass: expected one of text, full; got 'all'"),
+    ({"branch": "skip"}, "UsageError: branch: expected one of cond, uncond, both; got 'skip'"),
+    ({"dtype": "int8"}, "UsageError: dtype: expected one of auto, float32, bfloat16, float16; got"),
+    ({"offload": "disk"}, "UsageError: offload: expected one of none, model; got 'disk'"),
+    ({"batch": 0}, "UsageError: batch must be at least 1; got 0"),
+    ({"seed": -1}, f"{SEEDS} [-1]"),
+    ({"seed": (3, 2**32)}, f"{SEEDS} [4294967296]"),
+    ({"seed": ()}, f"{SEEDS} none"),
+    ({"budget": "lots"}, "UsageError: budget: expected a size such as 8GB or 500MB; got 'lots'"),
+    ({"settings": {"skip": "1"}}, "UsageError: backend sd35 has no option 'skip'."),
+    ({"steps": 0}, f"{COUNTS} 0 and 1"),
+    ({"images": 0}, f"{COUNTS} 2 and 0"),
+    ({"size": (100, 64)}, f"RequestError: size 100x64: {DIVISIBLE} 96x64"),
+    ({"size": (0, 64)}, f"RequestError: size 0x64: {DIVISIBLE} 16x64"),
+    ({"scheduler": "huen"}, "RequestError: no scheduler 'huen' for this model; there are "),
+    ({"layers": "99"}, "RequestError: no layer matches '99'; there are 5 layers (0-4), from "),
+    ({"blocks": "image.txt"}, "RequestError: no layer has a block 'image.txt'; there are "),
+    (
+        {"branch": "uncond", "guidance": 1.0},
+        "RequestError: branch 'uncond' does not run in this generation; it has cond (guidance is o",
+    ),
+    ({"model": "./nowhere"}, "ModelError: no model at ./nowhere: expected a diffusers folder, "),
+    ({"model": "demo:large"}, "ModelError: no demo model 'demo:large' for sd35; there are demo, "),
+    ({"model": "demo", "device": "warp"}, "RequestError: device 'warp' cannot be used: "),
+]
 
 
 def pixels(path):
@@ -59,9 +94,6 @@ class Told(Report):
 
     def progress(self, done, total, written):
         self.steps.append((done, total, written))
-
-
-# ---- one trace
 
 
 def test_one_trace(run, tmp_path):
@@ -130,7 +162,7 @@ def test_progress(run):
 
 
 def test_default_folder(run, tmp_path, monkeypatch):
-    """Without a place to go a trace goes to attn-runs, under date, family and prompt."""
+    """Without a place to go, a trace goes to attn-runs, under date, family and prompt."""
     monkeypatch.chdir(tmp_path)
     done = run("A red CAT, on a mat!", out=None, steps=1)
     assert done.path.parent == Path("attn-runs")
@@ -146,9 +178,6 @@ def test_example_prompt(demo_cache, tmp_path):
         "model: the built-in demo (tiny and untrained: real attention, random weights)",
         f"prompt: {demo.EXAMPLE_PROMPT}",
     ]
-
-
-# ---- the picture is untouched
 
 
 @pytest.mark.parametrize("guidance", [None, 1.0], ids=["guided", "unguided"])
@@ -188,16 +217,300 @@ def test_nothing_stays_on_the_model(opened, run):
     assert _get_current_dispatch_mode_stack() == []
 
 
-def test_given_pipeline_keeps_its_own_sampler(run):
+def test_given_pipeline_keeps_its_own_sampler(run, tmp_path):
     """A second capture with the same pipeline does not inherit the first one's sampler."""
-    names = [
-        run(scheduler=name, out=None, dry_run=True).plans and run_scheduler(run, name)
-        for name in ("flowmatchheun", None)
-    ]
-    assert names == ["FlowMatchHeunDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"]
+    run(scheduler="flowmatchheun", out=tmp_path / "first")
+    request = run(out=tmp_path / "second").trace.manifest.request
+    assert request.scheduler == "FlowMatchEulerDiscreteScheduler"
 
 
-def run_scheduler(run, name):
-    """Return the sampler that a capture ran."""
-    folder = f"with-{name}"
-    return run(scheduler=name, out=Path(folder).absolute()).trace.manifest.request.scheduler
+def test_given_pipeline(demo_cache, tmp_path):
+    """A pipeline that was loaded with diffusers itself gives what its folder gives."""
+    folder = demo.checkpoint("sdxl")
+    pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    given = capture("sdxl", "a red cat", model=pipe, out=tmp_path / "given", **SMALL).trace
+    opened = capture("sdxl", "a red cat", model=folder, out=tmp_path / "opened", **SMALL).trace
+    assert given.manifest.model["source"] == str(folder)
+    assert np.array_equal(pixels(given.image()), pixels(opened.image()))
+    np.testing.assert_array_equal(given.maps(1), opened.maps(1))
+
+
+def test_images(run, tmp_path):
+    """Two images are two samples with pictures of their own; the first is that of one image."""
+    two, one = run(images=2, out=tmp_path / "two").trace, run(out=tmp_path / "one").trace
+    assert two.manifest.outputs == ("outputs/image-0.png", "outputs/image-1.png")
+    assert two.maps(0).sizes["sample"] == 2
+    first, second = (pixels(two.image(sample)).astype(int) for sample in (0, 1))
+    assert np.abs(first - pixels(one.image())).max() <= 1
+    assert np.abs(first - second).max() > 20
+    np.testing.assert_allclose(two.maps(0).sel(sample=0), one.maps(0).sel(sample=0), atol=1e-3)
+    assert np.abs(two.maps(0)[:, :, 0] - two.maps(0)[:, :, 1]).max() > 0.01
+
+
+@pytest.mark.parametrize(("backend", "layer"), [("sd35", 1), ("sdxl", 3)])
+def test_both_branches(run, tmp_path, backend, layer):
+    """Both guidance rows are kept, each with its own tokens, and equal to those kept alone."""
+    arguments = {"backend": backend, "negative": "dog", "steps": 1}
+    both = run(branch="both", out=tmp_path / "both", **arguments).trace
+    assert both.branches == ("cond", "uncond")
+    assert [token.text for token in both.tokens("uncond") if token.is_content][0] == "dog"
+    for branch in both.branches:
+        alone = run(branch=branch, out=tmp_path / branch, **arguments).trace
+        np.testing.assert_array_equal(
+            both.mass(layer).sel(branch=branch), alone.mass(layer).sel(branch=branch)
+        )
+    masses = both.mass(layer)
+    assert np.abs(masses.sel(branch="cond") - masses.sel(branch="uncond")).max() > 0.01
+
+
+@pytest.mark.parametrize(("backend", "layers"), [("sd35", [0, 4]), ("sdxl", [1, 33])])
+def test_means(run, tmp_path, backend, layers):
+    """The level `means` keeps the mean over the steps of the maps that `maps` keeps."""
+    arguments = {"backend": backend, "steps": 3}
+    means = run(keep="means", out=tmp_path / "means", **arguments).trace
+    maps = run(keep="maps", out=tmp_path / "maps", **arguments).trace
+    for layer in layers:
+        expected = maps.maps(layer).astype(np.float64).mean("step")
+        np.testing.assert_allclose(means.maps(layer), expected, rtol=2**-11, atol=6e-8)
+        np.testing.assert_array_equal(means.mass(layer), maps.mass(layer))
+
+
+@pytest.mark.parametrize(("keep", "keys"), KEEPS)
+@pytest.mark.parametrize(
+    ("backend", "arguments"),
+    [
+        ("sdxl", {"scheduler": "heun", "steps": 2}),
+        ("sd15", {"steps": 3}),
+        ("sd35", {"scheduler": "flowmatchheun", "steps": 2, "branch": "both"}),
+    ],
+    ids=["heun", "pndm", "flow-heun"],
+)
+def test_bytes(run, backend, arguments, keep, keys):
+    """The bytes that a plan predicts are, to the byte, those that are written."""
+    arguments = {"backend": backend, "size": (80, 48), "keep": keep, "keys": keys} | arguments
+    done = run(**arguments)
+    assert done.predicted_bytes == written(done.path) > 0
+    assert len(done.trace.steps) == arguments["steps"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "model", "arguments"),
+    [
+        ("sdxl", "demo", {"scheduler": "pndm", "steps": 4, "entropy": True, "mass": "full"}),
+        ("sd35", "demo:medium", {"blocks": "image.image,text.image", "images": 2}),
+        ("sd35", "demo", {"keep": "means", "layers": "1-3", "guidance": 1.0}),
+    ],
+    ids=["runge-kutta", "blocks", "layers"],
+)
+def test_bytes_of_other_plans(run, backend, model, arguments):
+    """Also with more measures, other blocks, two samples, some layers."""
+    done = run(backend=backend, model=model, **arguments)
+    assert done.predicted_bytes == written(done.path) > 0
+
+
+def test_several_calls_of_a_step(opened, run, tmp_path):
+    """Of a step with two calls the first is kept: Heun's first call is Euler's."""
+    heun = run(scheduler="flowmatchheun", steps=1, out=tmp_path / "heun").trace
+    euler = run(steps=1, out=tmp_path / "euler").trace
+    np.testing.assert_array_equal(heun.mass(2), euler.mass(2))
+
+
+def test_dry_run(copied_sd35, tmp_path):
+    """A dry run writes nothing and reads no weights; its plan is the real one."""
+    plan = {"out": tmp_path / "run", "model": copied_sd35, **SMALL}
+    real = capture("sd35", "a red cat", **plan | {"out": tmp_path / "real"})
+    for path in copied_sd35.rglob("*.safetensors"):
+        path.write_bytes(b"garbage")
+    dry = capture("sd35", "a red cat", dry_run=True, **plan)
+    assert dry.plans == real.plans
+    assert [one.status for one in dry.entries] == ["pending"]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def copied_sd35(demo_cache, tmp_path):
+    """A copy of the demo model that the test may break."""
+    return shutil.copytree(demo.checkpoint("sd35"), tmp_path / "model")
+
+
+def test_dry_run_leaves_an_empty_folder(run, tmp_path):
+    """A folder that was there before is still there afterwards."""
+    (tmp_path / "run").mkdir()
+    run(dry_run=True)
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=lambda value: str(value)[:40])
+def test_refusals(run, tmp_path, arguments, message):
+    """What cannot be done is said in one line, with its class, and leaves nothing behind."""
+    with pytest.raises(AttnError) as error:
+        run(**arguments)
+    text = f"{type(error.value).__name__}: {error.value}"
+    assert text.startswith(message)
+    assert len(text.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_backend():
+    """A misspelt family gets a suggestion."""
+    with pytest.raises(UsageError, match=r"^no backend 'sdxk'\. Did you mean 'sdxl'\? Installed: "):
+        capture("sdxk", "a cat")
+
+
+def test_options_are_checked_before_the_model(monkeypatch):
+    """What is wrong whatever the model is told before minutes are spent on loading it."""
+    monkeypatch.setattr("attn.backends._load.load_pipeline", lambda *_, **__: pytest.fail("loaded"))
+    for arguments in ({"budget": "lots"}, {"keep": "map"}, {"seed": -1}, {"batch": 0}):
+        with pytest.raises(UsageError):
+            capture("sd35", "a cat", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("budget", "shown"), [("20KB", "20 KB"), (20_000, "20 KB"), ("1", "1 B"), (0, "0 B")]
+)
+def test_budget(run, tmp_path, budget, shown):
+    """More bytes than the budget are refused before anything runs, with what would help."""
+    with pytest.raises(RequestError) as error:
+        run(budget=budget)
+    assert str(error.value) == (
+        f"this capture would write 95.9 KB, more than the budget of {shown}; keep less "
+        "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_budget_of_a_dry_run(run):
+    """A dry run shows the bytes even where they are too many."""
+    assert run(budget=0, dry_run=True).predicted_bytes > 90_000
+
+
+def test_full_disk(run, tmp_path, monkeypatch):
+    """More bytes than are free are refused before anything runs."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 5000, 5000))
+    with pytest.raises(TraceError) as error:
+        run()
+    assert str(error.value) == (
+        f"this capture would write 95.9 KB, but only 5 KB are free at {tmp_path / 'run'}; "
+        "free some space, or choose another --out"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_folder_in_use(run, tmp_path):
+    """A folder with anything in it is left alone."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(TraceError) as error:
+        run()
+    expected = f"{tmp_path / 'run'} is not empty; choose another folder with --out, or remove it"
+    assert str(error.value) == expected
+    assert [one.name for one in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_file_in_place_of_a_folder(run, tmp_path):
+    """A file is no folder, and neither is a place below one."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(TraceError, match="file is a file; choose another folder with --out"):
+        run(out=tmp_path / "file")
+    below = tmp_path / "file" / "run"
+    with pytest.raises(TraceError) as error:
+        run(out=below)
+    assert str(error.value) == f"cannot write into {below}: Not a directory; choose another --out"
+
+
+def test_folder_that_cannot_be_written(run, tmp_path, monkeypatch):
+    """A read-only place is told before the model is loaded, and a new folder is not left there."""
+
+    def refuse(path, *arguments, **keywords):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(TraceError) as error:
+        run()
+    expected = f"cannot write into {tmp_path / 'run'}: Permission denied; choose another --out"
+    assert str(error.value) == expected
+    assert not (tmp_path / "run").exists()
+
+
+class Interrupting(Report):
+    """Presses Ctrl-C after some steps."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def progress(self, done, total, written):
+        if done == self.after:
+            raise KeyboardInterrupt
+
+
+def test_interrupt(opened, run, tmp_path):
+    """Ctrl-C between two steps leaves a partial trace that opens, and a clean model."""
+    with pytest.raises(KeyboardInterrupt):
+        run(steps=4, report=Interrupting(after=2))
+    trace = attn.open(tmp_path / "run")
+    assert trace.manifest.status == "partial"
+    assert [step.index for step in trace.steps] == [0, 1]
+    assert trace.maps(0).sizes["step"] == 2
+    assert num_hooks(opened("sd35").model) == 0
+
+
+def test_interrupt_inside_attention(opened, run, tmp_path):
+    """Ctrl-C while a watched layer runs, where torch calls no hook, leaves nothing switched on."""
+    model, forwards = opened("sd35").model, []
+
+    def interrupt(module, args):
+        forwards.append(1)
+        if len(forwards) == 3:
+            raise KeyboardInterrupt
+
+    handle = model.transformer_blocks[3].attn.to_k.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(steps=4)
+    handle.remove()
+    assert len(attn.open(tmp_path / "run").steps) == 2
+    assert (num_hooks(model), _get_current_dispatch_mode_stack()) == (0, [])
+
+
+def test_interrupted_collection(run, tmp_path):
+    """What was finished before Ctrl-C is complete, and the index says what is missing."""
+    with pytest.raises(KeyboardInterrupt):
+        run(["a red cat", "a dog"], report=Interrupting(after=3))
+    index = json.loads((tmp_path / "run" / "index.json").read_text())
+    assert [one["status"] for one in index["traces"]] == ["complete", "pending"]
+    statuses = [attn.open(tmp_path / "run" / name).manifest.status for name in ("0000", "0001")]
+    assert statuses == ["complete", "partial"]
+
+
+def test_interrupt_of_the_first_trace(run, tmp_path):
+    """A collection is one from the start: its index is there before its first trace is."""
+    with pytest.raises(KeyboardInterrupt):
+        run(["a red cat", "a dog"], report=Interrupting(after=1))
+    index = json.loads((tmp_path / "run" / "index.json").read_text())
+    assert [one["status"] for one in index["traces"]] == ["pending", "pending"]
+
+
+def test_unobservable_model(demo_cache, tmp_path):
+    """A model whose attention hides from hooks is refused before anything is written."""
+    pipe = DiffusionPipeline.from_pretrained(demo.checkpoint("sdxl"), local_files_only=True)
+    pipe.enable_attention_slicing()
+    with pytest.raises(CaptureError) as error:
+        capture("sdxl", "a cat", model=pipe, out=tmp_path / "run", **SMALL)
+    assert "call pipe.disable_attention_slicing()" in str(error.value)
+    assert not (tmp_path / "run" / "attention" / "step-0000.safetensors").exists()
+
+
+def test_wrong_number_of_steps(run, monkeypatch):
+    """A sampler that runs other steps than were asked for is an error, not a short trace."""
+    monkeypatch.setattr("attn.backends._schedule.call_steps", lambda scheduler: [0] * 2)
+    with pytest.raises(CaptureError, match="^the sampler ran 1 steps; expected 2$"):
+        run()
+
+
+def test_kept_layers(run):
+    """Ranges, numbers and globs choose layers; what is not kept is still described."""
+    trace = run(layers=["0-1,3", "transformer_blocks.4.*"]).trace
+    assert trace.manifest.kept.layers == (0, 1, 3, 4)
+    assert set(trace.maps(4).dims) > {"row", "column", "key"}
+    with pytest.raises(TraceError):
+        trace.maps(2)
