@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from attn.errors import TraceError
+from attn.manifests import problems
 from attn.schema import SCHEMA, Manifest, Shard, Step
 
 MANIFEST = "trace.json"
@@ -257,6 +258,9 @@ def open_files(path: Path) -> TraceFiles:
     manifest = _read_manifest(folder / MANIFEST)
     if manifest.status == "partial":
         manifest = _fold(manifest, _read_journal(folder / JOURNAL))
+    wrong = next(problems(manifest), None)
+    if wrong is not None:
+        raise TraceError(f"{folder / MANIFEST} makes no sense: {wrong}. {AGAIN}")
     for file in (*(shard.file for shard in manifest.shards), *manifest.outputs):
         _check_inside(folder / MANIFEST, file)
     for shard in manifest.shards:

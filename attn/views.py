@@ -196,6 +196,7 @@ class View:
         import xarray as xr
 
         manifest = self.source.manifest
+        self._require_fit(len(manifest.branches), manifest.samples)
         coords: dict[str, Any] = {"branch": np.array(manifest.branches, object)}
         coords["sample"] = np.arange(manifest.samples)
         if self.is_stepwise:
@@ -206,6 +207,20 @@ class View:
             coords |= key_labels(manifest, self.columns)
         attrs = attributes(self.name, self.layer, self.block)
         return xr.DataArray(self.lazy(), coords, tuple(self.sizes), self.name, attrs)
+
+    def _require_fit(self, branches: int, samples: int) -> None:
+        """Refuse tensors that the manifest does not describe."""
+        expected = {"branch": branches, "sample": samples, "segment": len(self.layer.keys)}
+        expected |= {"head": self.layer.num_heads}
+        if self.name not in ("key", "mask"):
+            expected |= {"key": len(self.columns)}
+        got = self.sizes
+        wrong = [dim for dim in got if dim in expected and got[dim] != expected[dim]]
+        if wrong:
+            raise TraceError(
+                f"{self.source.folder or 'the trace'}: {self.tensor} has {got[wrong[0]]} on the "
+                f"axis {wrong[0]}, the manifest says {expected[wrong[0]]}; one of them is damaged"
+            )
 
     @property
     def _is_head_mean(self) -> bool:

@@ -27,8 +27,11 @@ def opened(demo_cache):
     from attn.backends import find, load
 
     @cache
-    def session(backend, model="demo", **options):
+    def once(backend, model, **options):
         family = load(find(backend))
         return family.open(model, family.Options(**options))
+
+    def session(backend, model="demo", **options):
+        return once(backend, model, **options)
 
     return session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,15 @@ from torch import nn
 from attn.backends import _load, _schedule, _source
 from attn.backends._quiet import quiet
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
+from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError, ModelError, RequestError
 from attn.schema import Call, Request
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+LARGEST_SIDE = 16384
+"""Beyond any model's reach; larger numbers are typing errors that would only fill the memory."""
 
 
 class DiffusersSession(Session):
@@ -61,6 +67,11 @@ class DiffusersSession(Session):
             raise RequestError(
                 f"steps and images must be at least 1; got {steps} and {request.images}"
             )
+        guidance = self.default_guidance if request.guidance is None else request.guidance
+        if not math.isfinite(guidance):
+            raise RequestError(f"guidance must be a number; got {guidance}")
+        if request.negative and guidance <= 1:
+            self._warn("guidance is off, so the negative prompt is not read")
         scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
         _schedule.check_steps(scheduler, steps)
         return replace(
@@ -68,7 +79,7 @@ class DiffusersSession(Session):
             width=width,
             height=height,
             steps=steps,
-            guidance=self.default_guidance if request.guidance is None else request.guidance,
+            guidance=guidance,
             negative=request.negative or "",
             scheduler=type(scheduler).__name__,
         )
@@ -114,6 +125,10 @@ class DiffusersSession(Session):
     @abstractmethod
     def _skipped(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the paths that one forward of the denoiser leaves out."""
+
+    def _warn(self, warning: str) -> None:
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
     def _default_side(self) -> int:
         side = self.model.config.sample_size * self.pipe.vae_scale_factor
@@ -223,6 +238,7 @@ class DiffusersBackend(Backend):
         if not isinstance(pipe, self.pipelines):
             raise ModelError(_wrong_family(type(pipe).__name__, self))
         denoiser = getattr(pipe, self.session.denoiser)
+        refuse_unobservable(denoiser, self.session.denoiser)
         source = str(pipe.config.get("_name_or_path") or type(pipe).__name__)
         info = ModelInfo(source, dict, _name(denoiser.dtype), _count(denoiser))
         for part in pipe.components.values():
@@ -256,6 +272,8 @@ def _wrong_family(name: str, backend: DiffusersBackend) -> str:
 
 
 def _check_size(width: int, height: int, multiple: int) -> None:
+    if max(width, height) > LARGEST_SIDE:
+        raise RequestError(f"size {width}x{height}: at most {LARGEST_SIDE} pixels a side")
     if width < multiple or height < multiple or width % multiple or height % multiple:
         near = [max(multiple, round(side / multiple) * multiple) for side in (width, height)]
         raise RequestError(

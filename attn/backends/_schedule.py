@@ -11,6 +11,9 @@ import numpy as np
 from attn.backends._quiet import quiet
 from attn.errors import RequestError, did_you_mean
 
+FLOW = "flowmatch"
+"""Beginning of the names of flow samplers; it may be left out for a flow model."""
+
 RUNGE_KUTTA_CALLS = 4
 """Forwards of one Runge-Kutta step, with which PNDM can begin."""
 
@@ -67,17 +70,21 @@ def choose(current: Any, name: str) -> Any:
     Raises:
         RequestError: unknown, or not of the model's kind.
     """
-    if _short(name) in ("default", _short(type(current).__name__)):
+    asked, own = name, _short(type(current).__name__)
+    name = _short(name)
+    if own.startswith(FLOW) and not name.startswith(FLOW):
+        name = name if name == "default" else FLOW + name
+    if name in ("default", own):
         return current
     known: dict[str, Any] = {_short(cls.__name__): cls for cls in _compatible(current)}
-    if _short(name) not in known:
+    if name not in known:
         raise RequestError(
-            f"no scheduler '{name}' for this model; there are {', '.join(sorted(known))}."
-            + did_you_mean(_short(name), known)
+            f"no scheduler '{asked}' for this model; there are {', '.join(sorted(known))}."
+            + did_you_mean(name, known)
         )
     try:
         with quiet():  # settings that the other scheduler does not know
-            return known[_short(name)].from_config(current.config)
+            return known[name].from_config(current.config)
     except ImportError as exc:
         reason = str(exc).strip().splitlines()[0]
         raise RequestError(f"scheduler '{name}' needs another package: {reason}") from exc

@@ -10,7 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from attn.engine.plan import Plan
+    from attn.errors import AttnError
     from attn.verbs.capture import Captured
+    from attn.verbs.report import Report
 
 
 def capture(
@@ -143,27 +145,38 @@ def capture(
         )
     finally:
         report.close()
-    pictures = _analyze(captured) if analyze and not dry_run else []
+    pictures, failure = _analyze(captured, report) if analyze and not dry_run else ([], None)
     if as_json:
-        typer.echo(json.dumps(_summary(captured, dry_run, pictures)))
+        failed = failure is not None or bool(captured.failures)
+        status = "planned" if dry_run else "failed" if failed else "complete"
+        typer.echo(json.dumps(_summary(captured, status, report.warnings, pictures)))
     else:
         _tell(captured, dry_run, pictures)
+    if failure is not None:
+        raise failure
     if captured.failures:
         raise typer.Exit(1)
 
 
-def _analyze(captured: Captured) -> list[str]:
+def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError | None]:
+    """Analyse what was captured; a failure must not hide that the capture is there."""
+    from attn.errors import AttnError
     from attn.verbs.analyze import analyze
 
-    return [str(file) for file in analyze(captured.path).pictures]
+    try:
+        return [str(file) for file in analyze(captured.path, report=report).pictures], None
+    except AttnError as error:
+        return [], error
 
 
-def _summary(captured: Captured, dry_run: bool, pictures: list[str]) -> dict[str, Any]:
+def _summary(
+    captured: Captured, status: str, warnings: list[str], pictures: list[str]
+) -> dict[str, Any]:
     return {
         "command": "capture",
-        "status": "planned" if dry_run else "failed" if captured.failures else "complete",
+        "status": status,
         "path": str(captured.path),
-        "warnings": list(captured.warnings),
+        "warnings": warnings,
         "predicted_bytes": captured.predicted_bytes,
         "traces": [
             {

@@ -37,6 +37,7 @@ FUSED = _operators(
     "_scaled_dot_product_fused_attention_overrideable",
 )
 SOFTMAX = _operators("_softmax", "_safe_softmax")
+DROPOUT = _operators("native_dropout", "bernoulli_.float")
 COMPOSITE = _operators(
     "scaled_dot_product_attention", "_scaled_dot_product_attention_math", "softmax.int"
 )
@@ -80,6 +81,8 @@ class KernelMode(TorchDispatchMode):
                 f"{func.name()} runs in place of an attention kernel and hides its numbers; "
                 "use the model's default attention (torch's scaled_dot_product_attention)"
             )
+        if func in DROPOUT and _drops(func, args, kwargs):
+            raise CaptureError("attention dropout is active; call .eval() on the model first")
         result = func(*args, **kwargs)
         if func in SOFTMAX and args[1] in (-1, result.ndim - 1):
             self._see(_explicit(func, result))
@@ -118,6 +121,11 @@ def _bind(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> d
     bound.update(zip((argument.name for argument in schema), args, strict=False))
     bound.update(kwargs)
     return bound
+
+
+def _drops(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    bound = _bind(func, args, kwargs)
+    return bool(bound.get("train", True)) and 0 < float(bound["p"]) < 1
 
 
 def _run(func: OpOverload, bound: Mapping[str, Any]) -> Any:

@@ -102,7 +102,7 @@ class Recorder:
         """Take one kernel call of a layer; those of other shapes (adapters) are not the layer's."""
         call = self._open_call()
         layer = self._layers[0][key].layer
-        attention = _with_heads(attention, len(call.call.rows))
+        attention = with_heads(attention, len(call.call.rows))
         batch, heads, queries, keys = attention.shape
         if (heads, queries, keys) != (layer.num_heads, layer.num_queries, layer.num_keys):
             call.other.setdefault(key, []).append(f"{heads} heads, {queries} queries, {keys} keys")
@@ -242,7 +242,7 @@ def to_numpy(value: Tensor) -> np.ndarray:
     return value.numpy()
 
 
-def _with_heads(attention: Attention, batch: int) -> Attention:
+def with_heads(attention: Attention, batch: int) -> Attention:
     """Unfold (batch · head, query, key), as legacy attention code lays its softmax out."""
     given = attention.given
     if given is None or given.shape[0] != 1 or given.shape[1] % batch:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -14,7 +15,7 @@ from attn.engine.attention import Attention
 from attn.engine.hooks import Hooks
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, LayerPlan, make_plan
-from attn.engine.recorder import to_numpy
+from attn.engine.recorder import to_numpy, with_heads
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError, UsageError
 from attn.schema import Kept, Layer, Level, Manifest, Request, Segment, Step
@@ -35,7 +36,8 @@ def tap(
     """Record the attention of any torch model while it runs, without changing what it computes.
 
     Every forward of `model` becomes one step of an in-memory trace, every row of its batch one
-    sample, every module in which an attention kernel runs one layer with the block `all.all`.
+    sample, every module in which an attention kernel runs one layer with the block `all.all`. A
+    softmax over the last axis counts as attention too, so name the modules where there are others.
 
     Example:
         ```python
@@ -71,9 +73,10 @@ class Tap:
         keep: Level,
         see: Callable[[str, Attention], None] | None,
     ) -> None:
-        if keep == "means":
+        if keep not in ("mass", "maps", "heads", "factors"):
             raise UsageError(
-                "keep='means' needs the steps of one generation; use 'maps', or attn.capture"
+                f"keep: expected one of mass, maps, heads, factors; got '{keep}' (the steps of "
+                "'means' are those of a generation: attn.capture)"
             )
         self._model = model
         self._keep = Keep(level=keep, keys="all", blocks=(BLOCK,))
@@ -83,6 +86,8 @@ class Tap:
         self._scratch = Scratch()
         self._plans: dict[str, LayerPlan] = {}
         self._step = -1
+        self._batch = 1
+        self._samples = 0
         self._files: dict[str, dict[str, np.ndarray]] = {}
         self._trace: Trace | None = None
 
@@ -99,7 +104,7 @@ class Tap:
 
     def __enter__(self) -> Tap:
         refuse_unobservable(self._model, type(self._model).__name__)
-        self._handle = self._model.register_forward_pre_hook(self._next_step)
+        self._handle = self._model.register_forward_pre_hook(self._next_step, with_kwargs=True)
         self._hooks.__enter__()
         return self
 
@@ -107,7 +112,7 @@ class Tap:
         self._hooks.__exit__(kind, *error)
         if self._handle is not None:
             self._handle.remove()
-        if self._plans:
+        if self._files:
             self._trace = Trace(MemoryFiles(self._manifest(), self._files))
         elif kind is None:
             raise CaptureError(
@@ -116,10 +121,13 @@ class Tap:
                 "or softmax"
             )
 
-    def _next_step(self, module: nn.Module, args: Any) -> None:
+    def _next_step(self, module: nn.Module, args: tuple[Any, ...], keywords: Any) -> None:
         self._step += 1
+        inputs = (*args, *keywords.values())
+        self._batch = next((one.shape[0] for one in inputs if _has_batch(one)), 1)
 
     def _see(self, path: str, attention: Attention) -> None:
+        attention = with_heads(attention, self._batch)
         if self._callback is not None:
             self._callback(path, attention)
         plan = self._plans.get(path) or self._declare(path, attention)
@@ -135,7 +143,8 @@ class Tap:
 
     def _declare(self, path: str, attention: Attention) -> LayerPlan:
         """Describe a layer when its attention is first seen."""
-        _, heads, queries, keys = attention.shape
+        samples, heads, queries, keys = attention.shape
+        self._samples = self._samples or samples
         is_self = queries == keys
         layer = Layer(
             index=len(self._plans),
@@ -154,12 +163,11 @@ class Tap:
         return plan
 
     def _require_same_shape(self, layer: Layer, attention: Attention) -> None:
-        _, heads, queries, keys = attention.shape
-        expected = (layer.num_heads, layer.num_queries, layer.num_keys)
-        if (heads, queries, keys) != expected:
+        expected = (self._samples, layer.num_heads, layer.num_queries, layer.num_keys)
+        if attention.shape != expected:
             raise CaptureError(
-                f"{layer.path} changed its shape between forwards: {expected} heads, queries, "
-                f"keys, then {(heads, queries, keys)}; use one tap for each shape"
+                f"{layer.path} changed its shape between forwards: {expected} rows, heads, "
+                f"queries, keys, then {attention.shape}; use one tap for each shape"
             )
 
     def _manifest(self) -> Manifest:
@@ -183,7 +191,7 @@ class Tap:
             samples=some.shape[1],
             steps=tuple(Step(index, None, None) for index in range(self._step + 1)),
             layers=layers,
-            segments={},
+            segments={"cond": ()},
             tokens={"cond": ()},
             words=(),
             truncated={},
@@ -195,10 +203,14 @@ class Tap:
         )
 
 
+def _has_batch(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim > 1
+
+
 def _choose(model: nn.Module, layers: str | Sequence[str] | None) -> dict[str, nn.Module]:
-    modules = {path: module for path, module in model.named_modules() if path}
+    modules = dict(model.named_modules())
     if layers is None:
-        return modules or {"": model}
+        return modules
     chosen: dict[str, nn.Module] = {}
     for pattern in [layers] if isinstance(layers, str) else layers:
         matches = {path: module for path, module in modules.items() if fnmatchcase(path, pattern)}

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 DEMO = "demo"
 BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
+SHOWN = 80
+"""Longest piece of a cut prompt in a warning; `truncated` in the manifest holds all of it."""
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
@@ -172,8 +174,8 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         level=_one_of("keep", keep, ("mass", "means", "maps", "heads", "factors")),
         keys=_one_of("keys", keys, ("content", "all")),
         mass=_one_of("mass", mass, ("text", "full")),
-        blocks=_split(blocks) or None,
-        layers=_split(layers),
+        blocks=_split("blocks", blocks) or None,
+        layers=_split("layers", layers),
         branches=BRANCHES[_one_of("branch", branch, tuple(BRANCHES))],
         entropy=entropy,
     )
@@ -230,6 +232,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         entries = _pending(job)
         if not dry_run:
             session.check()
+            _refuse_unobservable(session)
             entries = _run(job, entries)
     return Captured(target, entries, plans, tuple(report.warnings))
 
@@ -244,6 +247,7 @@ def _run(job: _Job, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
             _run_batch(job, span)
             done = tuple(replace(entry, status="complete") for entry in entries[span])
         except AttnError as error:
+            _remove_stepless(job.folders[span])
             if not job.is_collection or isinstance(error, TraceError):
                 raise
             done = tuple(
@@ -253,6 +257,20 @@ def _run(job: _Job, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         if job.is_collection:
             write_index(job.out, entries)
     return entries
+
+
+def _remove_stepless(folders: Sequence[Path]) -> None:
+    """Take traces away again that failed before their first step."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.glob("attention/*.safetensors")):
+            shutil.rmtree(folder)
+
+
+def _refuse_unobservable(session: Session) -> None:
+    from attn.engine.refuse import refuse_unobservable
+
+    for name, tower in session.towers().items():
+        refuse_unobservable(tower, name)
 
 
 def _run_batch(job: _Job, span: slice) -> None:
@@ -404,10 +422,13 @@ def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:
     return seeds
 
 
-def _split(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    return tuple(
+def _split(name: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
+    pieces = tuple(
         piece.strip() for text in as_tuple(value) for piece in text.split(",") if piece.strip()
     )
+    if value is not None and not pieces:
+        raise UsageError(f"{name}: nothing is named; leave the option out for the default")
+    return pieces
 
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> Any:
@@ -437,17 +458,16 @@ def _made(folder: Path) -> Iterator[None]:
     Made before the model is loaded, so that a place that cannot be written is known at once.
     """
     is_new = not folder.exists()
-    probe = folder / ".attn-probe"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as exc:
-        raise _not_writable(folder, exc) from exc
-    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".attn-probe").touch()
+            (folder / ".attn-probe").unlink()
+        except OSError as exc:
+            raise _not_writable(folder, exc) from exc
         yield
     finally:
-        if is_new and not any(folder.iterdir()):
+        if is_new and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
 
@@ -500,4 +520,5 @@ def _progress(job: _Job, start: int, step: int) -> None:
 
 def _cut_warning(branch: str, segment: str, text: str) -> str:
     which = "prompt" if branch == "cond" else "negative prompt"
-    return f"the {which} is longer than the model's '{segment}' text; not read: \"{text}\""
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+    return f"the {which} is longer than the model's '{segment}' text; not read: \"{shown}\""

@@ -61,6 +61,9 @@ def _parse(text: str, where: str) -> Any:
 
 def _prompt(value: Any, where: str) -> str:
     if isinstance(value, dict):
+        extra = sorted(set(value) - {"prompt"})
+        if extra and "prompt" in value:
+            raise UsageError(f"{where}: unknown field '{extra[0]}'; an entry has only 'prompt'")
         value = value.get("prompt")
     if not isinstance(value, str):
         raise UsageError(

@@ -10,8 +10,8 @@ def run(opened, tmp_path):
     """Capture into `tmp_path / "run"` with a demo model that is loaded already."""
     from attn.verbs.capture import capture
 
-    def small(prompt="a red cat", *, backend="sd35", model="demo", **arguments):
-        pipe = opened(backend, model).pipe
+    def small(prompt="a red cat", *, backend="sd35", variant="demo", **arguments):
+        pipe = opened(backend, variant).pipe
         given = {"model": pipe, "out": tmp_path / "run"} | SMALL | arguments
         return capture(backend, prompt, **given)
 

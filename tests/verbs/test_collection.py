@@ -174,8 +174,11 @@ def test_a_failing_trace(run, failing, tmp_path):
     assert [one.status for one in done.entries] == ["complete", "failed", "complete"]
     assert done.failures == (Entry("0001", "failed", "a bad dog", 0, "the dog ate it"),)
     assert read_index(tmp_path / "run") == done.entries
-    statuses = [attn.open(done.path / one.folder).manifest.status for one in done.entries]
-    assert statuses == ["complete", "partial", "complete"]
+    assert [attn.open(done.path / place).manifest.status for place in ("0000", "0002")] == [
+        "complete",
+        "complete",
+    ]
+    assert not (done.path / "0001").exists()  # it failed before its first step
 
 
 def test_a_failing_batch(run, failing):

@@ -14,6 +14,7 @@ from attn.verbs.inputs import (
 
 WHAT = "expected a string, or an object with the field 'prompt'; got a JSON"
 NAME = "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
+SEED = "PATH, entry 0: unknown field 'seed'; an entry has only 'prompt'"
 FORMAT = "cannot tell the format of PATH: expected a name that ends in .json, .jsonl or .txt"
 
 
@@ -38,7 +39,7 @@ def write(folder, name, text):
         ("p.txt", "a cat\n\n  a dog  \n"),
         ("p.txt", "a cat\r\na dog"),
         ("p.txt", "\ufeffa cat\na dog\n"),
-        ("p.jsonl", '"a cat"\n\n{"prompt": "a dog", "seed": 3}\n'),
+        ("p.jsonl", '"a cat"\n\n{"prompt": "a dog"}\n'),
         ("p.json", '["a cat", {"prompt": "a dog"}]'),
         ("p.JSON", '\ufeff["a cat", "a dog"]'),
     ],
@@ -72,6 +73,7 @@ def test_empty_prompt(tmp_path):
         ("p.json", '["a", 3]', f"PATH, entry 1: {WHAT} number"),
         ("p.json", '[{"text": "a"}]', f"PATH, entry 0: {WHAT} null"),
         ("p.jsonl", '"a"\n\n[1]', f"PATH, line 3: {WHAT} list"),
+        ("p.json", '[{"prompt": "a", "seed": 3}]', SEED),
         ("p.jsonl", '"a"\ntrue', f"PATH, line 2: {WHAT} boolean"),
         ("p.jsonl", '"a"\n{', f"PATH, line 2 is not JSON: {NAME}"),
     ],
