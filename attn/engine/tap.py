@@ -113,7 +113,7 @@ class Tap:
         if self._handle is not None:
             self._handle.remove()
         if self._files:
-            self._trace = Trace(MemoryFiles(self._manifest(), self._files))
+            self._trace = Trace(MemoryFiles(self._manifest(), self._filled()))
         elif kind is None:
             raise CaptureError(
                 "no attention kernel ran in the tapped modules; the model was not called, "
@@ -127,6 +127,11 @@ class Tap:
         self._batch = next((one.shape[0] for one in inputs if _has_batch(one)), 1)
 
     def _see(self, path: str, attention: Attention) -> None:
+        if self._step < 0:
+            raise CaptureError(
+                f"{path or 'a part of the model'} ran outside of a forward of the tapped model, so "
+                "it belongs to no step; call the tapped model, or tap what is called"
+            )
         attention = with_heads(attention, self._batch)
         if self._callback is not None:
             self._callback(path, attention)
@@ -140,6 +145,22 @@ class Tap:
                     f"{path} ran two attention kernels in one forward; tap its parts instead"
                 )
             tensors[name] = np.stack([to_numpy(row[name].clone()) for row in rows])[None]
+
+    def _filled(self) -> dict[str, dict[str, np.ndarray]]:
+        """Return the shards of all steps, NaN for the layers that did not run in a step."""
+        some = {name: one for tensors in self._files.values() for name, one in tensors.items()}
+        filled = {}
+        for step in range(self._step + 1):
+            file = shard_file(Step(step, None, None))
+            tensors = self._files.get(file, {})
+            ran = {name.partition("/")[0] for name in tensors}
+            gaps = {  # a layer that ran without a mask was masked by 0
+                name: np.full_like(one, 0 if name.partition("/")[0] in ran else np.nan)
+                for name, one in some.items()
+                if name not in tensors
+            }
+            filled[file] = tensors | gaps
+        return filled
 
     def _declare(self, path: str, attention: Attention) -> LayerPlan:
         """Describe a layer when its attention is first seen."""

@@ -139,8 +139,8 @@ USAGE = {
     "-p a --prompts b.txt": "give --prompt or --prompts, not both",
     "--prompts b.txt": "cannot read the prompts in b.txt: No such file or directory",
     "--set t5": "--set takes KEY=VALUE, got 't5'.",
-    "-m x -p a --set skip=1": "backend sd35 has no option 'skip'. Options: "
-    "t5_tokens, skip_layers, skip_scale, skip_start, skip_stop.",
+    "-m x -p a --set skip=1": "backend sd35 has no option 'skip'. Did you mean 'skip_stop'? "
+    "Options: t5_tokens, skip_layers, skip_scale, skip_start, skip_stop.",
     "-m x -p a --keys any": "keys: expected one of content, all; got 'any'",
     "-m x -p a --budget x": "budget: expected a size such as 8GB or 500MB; got 'x'",
     "-m x": "no prompt: give one with --prompt TEXT, or several with --prompts FILE",

@@ -1,8 +1,11 @@
 """`attn.tap` on models that no backend knows."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
 from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
@@ -128,49 +131,151 @@ def test_grouped_causal_language_model():
     assert np.abs(tapped.trace.probs(layer=0, step=0) - expected).max() < 1e-5
 
 
+@pytest.fixture
+def slow_path():
+    """Switch off the path of nn.MultiheadAttention that torch leaves while it is hooked."""
+    torch.backends.mha.set_fastpath_enabled(False)
+    yield
+    torch.backends.mha.set_fastpath_enabled(True)
+
+
 @torch.no_grad()
-def test_torch_attention_module(x):
-    """nn.MultiheadAttention is refused on its fast path, and exact once that is off."""
+def test_torch_attention_module_on_its_fast_path(x):
+    """nn.MultiheadAttention is refused where hooks would change its numbers."""
     module = nn.MultiheadAttention(HEADS * DIM, HEADS, batch_first=True).eval()
     with pytest.raises(CaptureError, match="set_fastpath_enabled"), attn.tap(module):
         module(x, x, x)
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        plain = module(x, x, x)[0]
-        with attn.tap(nn.Sequential(module), "0", keep="heads") as tapped:
-            out = module(x, x, x)[0]
-    finally:
-        torch.backends.mha.set_fastpath_enabled(True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("open_softmax", [False, True], ids=["fused", "open"])
+def test_torch_attention_module(slow_path, x, open_softmax):
+    """nn.MultiheadAttention itself can be tapped, fused or not, every head of every sample."""
+    module = nn.MultiheadAttention(HEADS * DIM, HEADS, batch_first=True).eval()
+    text = torch.randn(BATCH, LENGTH + 2, HEADS * DIM)
+    arguments = {"need_weights": open_softmax, "average_attn_weights": False}
+    plain, _ = module(x, text, text, **arguments)
+    with attn.tap(module, keep="heads") as tapped:
+        out, _ = module(x, text, text, **arguments)
+    _, expected = module(x, text, text, need_weights=True, average_attn_weights=False)
     assert torch.equal(out, plain)
-    rows = tapped.trace.headmaps(layer=0, block="all.all").sum("key")
-    assert np.abs(rows - 1).max() < 1e-3
+    got = tapped.trace.headmaps(layer="", block="all.all").squeeze(["step", "branch"])
+    assert got.shape == (BATCH, HEADS, LENGTH, LENGTH + 2)
+    assert np.abs(got - expected.numpy()).max() < 1e-3
 
 
 @torch.no_grad()
 def test_active_lora(opened):
-    """With a LoRA active in the UNet, capture sees its query and key, and changes no bit."""
-    from peft import LoraConfig
-
-    pipe = opened("sdxl").pipe
-    unet = pipe.unet
+    """With a LoRA active in the UNet, its query and key are seen, and no bit is changed."""
+    unet = copy.deepcopy(opened("sdxl").model)
     inputs = {
-        "sample": torch.randn(1, 4, 8, 12),
+        "sample": torch.randn(2, 4, 6, 8),
         "timestep": 7,
-        "encoder_hidden_states": torch.randn(1, 77, unet.config.cross_attention_dim),
-        "added_cond_kwargs": {"text_embeds": torch.randn(1, 48), "time_ids": torch.ones(1, 6)},
+        "encoder_hidden_states": torch.randn(2, 77, unet.config.cross_attention_dim),
+        "added_cond_kwargs": {"text_embeds": torch.randn(2, 48), "time_ids": torch.ones(2, 6)},
     }
     base = unet(**inputs).sample
     unet.add_adapter(LoraConfig(r=3, target_modules=["to_q", "to_k"], init_lora_weights=False), "a")
-    try:
-        plain = unet(**inputs).sample
-        with attn.tap(unet, "*.attn2", keep="factors") as tapped:
-            out = unet(**inputs).sample
-    finally:
-        unet.delete_adapters("a")
+    plain = unet(**inputs).sample
+    path = "mid_block.attentions.0.transformer_blocks.1.attn2"
+    module, seen = unet.get_submodule(path), []
+    for part in (module.to_q, module.to_k):
+        part.register_forward_hook(lambda *hooked: seen.append(hooked[2]))
+    with attn.tap(unet, "*.attn2", keep="factors") as tapped:
+        out = unet(**inputs).sample
     assert torch.equal(out, plain)
     assert not torch.equal(out, base)
-    probs = tapped.trace.probs(layer=0, step=0)
-    assert np.abs(probs.sum("key") - 1).max() < 1e-5
+    query, key = (one.unflatten(-1, (module.heads, -1)).transpose(1, 2) for one in seen)
+    for sample in range(2):
+        got = tapped.trace.probs(layer=path, step=0, sample=sample)
+        assert np.abs(got - softmax(query, key)[sample]).max() < 1e-5
+    assert len(tapped.trace.layers) == 17
+
+
+class Twice(nn.Module):
+    """Attends twice in one forward, the second time to half of the keys."""
+
+    def __init__(self, keys):
+        super().__init__()
+        self.keys = keys
+
+    def forward(self, x):
+        functional.scaled_dot_product_attention(x, x, x)
+        some = x[:, :, : self.keys]
+        return functional.scaled_dot_product_attention(x, some, some)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [(LENGTH, "0 ran two attention kernels in one forward"), (5, "0 changed its shape between")],
+)
+def test_two_kernels_of_one_module(keys, message):
+    """Two attentions of one module cannot be told apart: an error, not the last of them."""
+    model = nn.Sequential(Twice(keys))
+    with pytest.raises(CaptureError, match=f"^{message}"), attn.tap(model):
+        model(torch.randn(BATCH, HEADS, LENGTH, DIM))
+
+
+class Sometimes(nn.Module):
+    """Runs its second attention only where it is asked to."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Attention(), Attention()
+
+    def forward(self, x, whole):
+        x = self.first(x)
+        return self.second(x) if whole else x
+
+
+@torch.no_grad()
+def test_module_that_does_not_always_run(x):
+    """Where a module did not run, its numbers are missing, not those of another forward."""
+    model = Sometimes()
+    with attn.tap(model) as tapped:
+        for whole in (True, False, True):
+            model(x, whole)
+    first, second = (tapped.trace.mass(layer=name, block="all.all") for name in ("first", "second"))
+    assert np.isnan(second[1]).all()
+    assert not np.isnan(second[[0, 2]]).any()
+    assert not np.isnan(first).any()
+
+
+def test_part_that_is_called_by_itself(model, x):
+    """Attention outside of a forward of the tapped model belongs to no step."""
+    with pytest.raises(CaptureError) as error, attn.tap(model):
+        model[2](x)
+    assert str(error.value) == (
+        "2 ran outside of a forward of the tapped model, so it belongs to no step; "
+        "call the tapped model, or tap what is called"
+    )
+
+
+@torch.no_grad()
+def test_open_softmax_has_no_factors(slow_path, x):
+    """Where the model computes its softmax in the open, factors are refused with the way out."""
+    module = nn.MultiheadAttention(HEADS * DIM, HEADS, batch_first=True).eval()
+    refused = pytest.raises(CaptureError, match="keep heads instead of factors")
+    with refused, attn.tap(module, keep="factors"):
+        module(x, x, x)
+
+
+@pytest.mark.parametrize("keep", ["means", "all"])
+def test_levels(model, keep):
+    """Levels that a tap cannot keep are refused, with those that it can."""
+    with pytest.raises(UsageError, match=f"^keep: expected one of mass, .*; got '{keep}'"):
+        attn.tap(model, keep=keep)
+
+
+@torch.no_grad()
+def test_factors_saved_and_opened_again(model, x, tmp_path):
+    """Probabilities recomputed from saved factors are those of the tapped model."""
+    with attn.tap(model, "0", keep="factors") as tapped:
+        model(x)
+    tapped.trace.save(tmp_path / "run")
+    for sample in range(BATCH):
+        got = attn.open(tmp_path / "run").probs(layer="0", step=0, sample=sample)
+        assert np.abs(got - softmax(*model[0].seen[-1])[sample]).max() < 1e-5
 
 
 def test_nothing_seen_is_an_error(model):
