@@ -193,7 +193,6 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
             offload=_one_of("offload", offload, ("none", "model")),
             weights=not dry_run,
         )
-        opening = _said(session)
         asked = Request(
             prompt="",
             negative=negative,
@@ -210,6 +209,9 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
             for text in prompts
             for number in seeds
         )
+        opening = _said(session)
+        for warning in opening:
+            report.warn(warning)
         plans = _plan(session, requests, wanted)
         folders = (
             [target / f"{place:04d}" for place in range(len(requests))]

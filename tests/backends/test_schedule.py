@@ -183,6 +183,21 @@ def test_choose_current(name):
     assert _schedule.choose(current, name) is current
 
 
+@pytest.mark.parametrize("name", ["heun", "FlowMatchHeun", "FlowMatchHeunDiscreteScheduler"])
+def test_choose_for_flow(name):
+    """For a flow model the common beginning of its samplers' names may be left out."""
+    chosen = _schedule.choose(make("FlowMatchEulerDiscreteScheduler"), name)
+    assert type(chosen) is diffusers.FlowMatchHeunDiscreteScheduler
+    assert chosen.config.shift == 3.0
+
+
+@pytest.mark.parametrize("name", ["default", "euler", "flowmatcheuler"])
+def test_choose_current_for_flow(name):
+    """So the model's own sampler is found by its short name."""
+    current = make("FlowMatchEulerDiscreteScheduler")
+    assert _schedule.choose(current, name) is current
+
+
 def test_choose_unknown():
     """A misspelt sampler gets the list, and the nearest name."""
     with pytest.raises(RequestError) as error:

@@ -55,6 +55,13 @@ REFUSED = [
         {"branch": "uncond", "guidance": 1.0},
         "RequestError: branch 'uncond' does not run in this generation; it has cond (guidance is o",
     ),
+    (
+        {"blocks": " , "},
+        "UsageError: blocks: nothing is named; leave the option out for the default",
+    ),
+    ({"layers": ""}, "UsageError: layers: nothing is named; leave the option out for the default"),
+    ({"guidance": float("nan")}, "RequestError: guidance must be a number; got nan"),
+    ({"size": (16400, 64)}, "RequestError: size 16400x64: at most 16384 pixels a side"),
     ({"model": "./nowhere"}, "ModelError: no model at ./nowhere: expected a diffusers folder, "),
     ({"model": "demo:large"}, "ModelError: no demo model 'demo:large' for sd35; there are demo, "),
     ({"model": "demo", "device": "warp"}, "RequestError: device 'warp' cannot be used: "),
@@ -159,6 +166,16 @@ def test_progress(run):
     assert [size for *_, size in report.steps] == pytest.approx(
         [share, 2 * share, 3 * share, 4 * share], rel=0.01
     )
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_warning_of_the_request(run, dry_run):
+    """A negative prompt that is not read, because guidance is off, is warned of once."""
+    done = run(["a cat", "a dog"], negative="dog", guidance=1.0, steps=1, dry_run=dry_run)
+    expected = ("guidance is off, so the negative prompt is not read",)
+    assert done.warnings == expected
+    if not dry_run:
+        assert attn.open(done.path / "0001").manifest.warnings == expected
 
 
 def test_default_folder(run, tmp_path, monkeypatch):
