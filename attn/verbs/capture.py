@@ -249,7 +249,7 @@ def _run(job: _Job, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
             _run_batch(job, span)
             done = tuple(replace(entry, status="complete") for entry in entries[span])
         except AttnError as error:
-            _remove_stepless(job.folders[span])
+            _remove_stepless(job, span)
             if not job.is_collection or isinstance(error, TraceError):
                 raise
             done = tuple(
@@ -261,11 +261,14 @@ def _run(job: _Job, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     return entries
 
 
-def _remove_stepless(folders: Sequence[Path]) -> None:
-    """Take traces away again that failed before their first step."""
-    for folder in folders:
+def _remove_stepless(job: _Job, span: slice) -> None:
+    """Take traces away again that failed before their first step; the user's own folder stays."""
+    for folder in job.folders[span]:
         if folder.is_dir() and not any(folder.glob("attention/*.safetensors")):
-            shutil.rmtree(folder)
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if job.is_collection:
+                folder.rmdir()
 
 
 def _refuse_unobservable(session: Session) -> None:

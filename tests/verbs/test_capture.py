@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import attn
 from attn import demo
+from attn.backends.sd35 import SD35Session
 from attn.errors import AttnError, CaptureError, RequestError, TraceError, UsageError
 from attn.schema import Request
 from attn.verbs.capture import capture
@@ -280,6 +281,17 @@ def test_both_branches(run, tmp_path, backend, layer):
     assert np.abs(masses.sel(branch="cond") - masses.sel(branch="uncond")).max() > 0.01
 
 
+@pytest.mark.parametrize(("backend", "layer"), [("sd35", 1), ("sdxl", 3), ("sd15", 5)])
+def test_rows_are_what_they_are_called(run, tmp_path, backend, layer):
+    """A guided row is the one that its prompt has alone: `cond` the prompt's, `uncond` the other."""
+    guided = run("a red cat", backend=backend, negative="dog", branch="both", steps=1).trace
+    for branch, prompt in (("cond", "a red cat"), ("uncond", "dog")):
+        out = tmp_path / branch
+        alone = run(prompt, backend=backend, guidance=1.0, steps=1, out=out).trace
+        row = guided.mass(layer).sel(branch=branch)
+        np.testing.assert_allclose(row, alone.mass(layer).sel(branch="cond"), atol=1e-4)
+
+
 @pytest.mark.parametrize(("backend", "layers"), [("sd35", [0, 4]), ("sdxl", [1, 33])])
 def test_means(run, tmp_path, backend, layers):
     """The level `means` keeps the mean over the steps of the maps that `maps` keeps."""
@@ -506,6 +518,35 @@ def test_interrupt_of_the_first_trace(run, tmp_path):
         run(["a red cat", "a dog"], report=Interrupting(after=1))
     index = json.loads((tmp_path / "run" / "index.json").read_text())
     assert [one["status"] for one in index["traces"]] == ["pending", "pending"]
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Make every generation fail before its first forward."""
+
+    def fail(*arguments):
+        raise CaptureError("the dog ate it")
+
+    monkeypatch.setattr(SD35Session, "generate", fail)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_failure_before_the_first_step(run, failing, tmp_path, is_there):
+    """A capture without one step leaves nothing, but for the folder that was there before."""
+    if is_there:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CaptureError, match=r"^the dog ate it$"):
+        run()
+    assert (tmp_path / "run").is_dir() == is_there
+    assert list(tmp_path.rglob("*.json")) == []
+
+
+def test_failure_before_the_first_step_of_a_collection(run, failing, tmp_path):
+    """Of a collection the index stays, which says what happened."""
+    done = run(["a cat", "a dog"])
+    assert [one.error for one in done.failures] == ["the dog ate it"] * 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["index.json"]
 
 
 def test_unobservable_model(demo_cache, tmp_path):
