@@ -99,6 +99,16 @@ class Attention:
             probs /= torch.where(uniform, self._num_shown(mask)[heads][:, queries], 1.0)
         return probs
 
+    @property
+    def hides_keys(self) -> bool:
+        """Whether some probabilities may be exactly 0, so that their logarithm is not a number."""
+        return self.mask is not None or self.causal or self.given is not None
+
+    def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Tensor) -> Tensor:
+        """Compute the natural logarithm of `probs`, where no key is hidden (`hides_keys`)."""
+        norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
+        return self._logits(row, heads, queries, keys, minus=norm, out=out)
+
     def log_sum_exp(self, slab: int = 256) -> Tensor:
         """Compute every row's log-sum-exp from query and key, a slab of queries at a time.
 

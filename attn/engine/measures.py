@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -23,17 +24,17 @@ Measures = dict[str, Tensor]
 
 
 class Scratch:
-    """One reused buffer per device, so that capture does not ask for new memory at every layer."""
+    """Reused buffers, so that capture does not ask for new memory at every layer."""
 
     def __init__(self) -> None:
-        self._buffers: dict[torch.device, Tensor] = {}
+        self._buffers: dict[tuple[str, torch.device], Tensor] = {}
 
-    def take(self, device: torch.device, *shape: int) -> Tensor:
-        """Return an uninitialised float32 tensor, valid until the next call."""
+    def take(self, name: str, device: torch.device, *shape: int) -> Tensor:
+        """Return an uninitialised float32 tensor, valid until the next call with this name."""
         size = torch.Size(shape).numel()
-        buffer = self._buffers.get(device)
+        buffer = self._buffers.get((name, device))
         if buffer is None or buffer.numel() < size:
-            buffer = self._buffers[device] = torch.empty(size, device=device)
+            buffer = self._buffers[name, device] = torch.empty(size, device=device)
         return buffer[:size].view(shape)
 
 
@@ -94,14 +95,16 @@ def _fold(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) ->
         folded.headmap = torch.empty(
             heads, queries, len(block.groups), device=attention.device, dtype=torch.float16
         )
-    for some, rows, probs in _chunks(block.queries, block.keys, attention, row, scratch):
+    with_logs = folded.entropy is not None
+    chunks = _chunks(block.queries, block.keys, attention, row, scratch, with_logs=with_logs)
+    for some, rows, logs, probs in chunks:
         folded.mass[some] += probs.sum(1)
         if folded.map is not None:
             folded.map[rows] += probs.sum(0)
         if folded.headmap is not None:
             folded.headmap[some, rows] = _columns(probs, block).half()
         if folded.entropy is not None:
-            folded.entropy[some] += torch.special.entr(probs).sum((1, 2))
+            folded.entropy[some] += _entropy(probs, logs)
     folded.mass /= queries
     if folded.map is not None:
         folded.map /= heads
@@ -136,8 +139,10 @@ def _chunks(
     attention: Attention,
     row: int,
     scratch: Scratch,
-) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield (heads, rows of the block, probs) until the block is covered."""
+    *,
+    with_logs: bool = False,
+) -> Iterator[tuple[slice, slice, Tensor | None, Tensor]]:
+    """Yield (heads, rows of the block, log probs or None, probs) until the block is covered."""
     num_heads = attention.shape[1]
     heads = max(1, min(num_heads, CHUNK // (len(queries) * len(keys))))
     rows = min(len(queries), max(1, CHUNK // (heads * len(keys))))
@@ -147,8 +152,22 @@ def _chunks(
         for start in range(0, len(queries), rows):
             span = slice(start, min(start + rows, len(queries)))
             index = as_index(queries[span], attention.device)
-            out = scratch.take(attention.device, some.stop - head, span.stop - start, len(keys))
-            yield some, span, attention.probs(row, some, index, columns, out)
+            shape = (some.stop - head, span.stop - start, len(keys))
+            out = scratch.take("probs", attention.device, *shape)
+            if attention.hides_keys or not with_logs:
+                yield some, span, None, attention.probs(row, some, index, columns, out)
+            else:
+                logs = scratch.take("logs", attention.device, *shape)
+                attention.log_probs(row, some, index, columns, logs)
+                yield some, span, logs, torch.exp(logs, out=out)
+
+
+def _entropy(probs: Tensor, logs: Tensor | None) -> Tensor:
+    """Return the sum over all rows, (head,); a logarithm costs as much as all else together."""
+    if logs is None:
+        logs = probs.log().clamp_(min=torch.finfo(torch.float32).min)
+    products: Tensor = torch.linalg.vecdot(probs.flatten(1), logs.flatten(1))
+    return -products
 
 
 def as_index(positions: tuple[int, ...], device: torch.device) -> Index:
@@ -162,19 +181,25 @@ def _columns(probs: Tensor, block: BlockPlan) -> Tensor:
     """Add up the keys of each column of the map, along the last axis."""
     if len(block.groups) == len(block.keys):
         return probs
-    columns = probs[..., torch.tensor([group[0] for group in block.groups], device=probs.device)]
-    for place, group in enumerate(block.groups):
-        if len(group) > 1:
-            columns[..., place] = probs[..., as_index(group, probs.device)].sum(-1)
-    return columns
+    return probs @ _membership(block.groups, len(block.keys), probs.device)
+
+
+@lru_cache(maxsize=64)
+def _membership(groups: tuple[tuple[int, ...], ...], keys: int, device: torch.device) -> Tensor:
+    """Return (key, column): 1 where a key belongs to a column."""
+    member = torch.zeros(keys, len(groups))
+    for column, group in enumerate(groups):
+        member[list(group), column] = 1
+    return member.to(device)
 
 
 def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> Tensor:
     """Return the entropy of the block's rows over all keys, (head,), nats, mean over rows."""
     entropy = torch.zeros(attention.shape[1], device=attention.device)
     keys = tuple(range(attention.shape[3]))
-    for some, _, probs in _chunks(block.queries, keys, attention, row, scratch):
-        entropy[some] += torch.special.entr(probs).sum((1, 2))
+    chunks = _chunks(block.queries, keys, attention, row, scratch, with_logs=True)
+    for some, _, logs, probs in chunks:
+        entropy[some] += _entropy(probs, logs)
     return entropy / len(block.queries)
 
 
@@ -208,7 +233,7 @@ def _total(
     for segment in missing:
         mass = torch.zeros(attention.shape[1], device=attention.device)
         keys = tuple(range(segment.start, segment.stop))
-        for some, _, probs in _chunks(queries, keys, attention, row, scratch):
+        for some, _, _, probs in _chunks(queries, keys, attention, row, scratch):
             mass[some] += probs.sum((1, 2))
         known[segment.name] = mass / len(queries)
     return torch.stack([known[segment.name] for segment in plan.layer.keys], 1)

@@ -120,7 +120,9 @@ def test_no_piece_is_larger_than_a_chunk(monkeypatch, chunk):
     monkeypatch.setattr(
         Scratch,
         "take",
-        lambda self, device, *shape: sizes.append(np.prod(shape)) or take(self, device, *shape),
+        lambda self, name, device, *shape: (
+            sizes.append(np.prod(shape)) or take(self, name, device, *shape)
+        ),
     )
     measure(plan_of(JOINT).layers[0], attend(*joint_inputs()), 0, Scratch())
     assert 13 <= max(sizes) <= chunk
@@ -130,9 +132,10 @@ def test_scratch_is_reused():
     """The buffer grows to the largest piece and is then used again."""
     scratch = Scratch()
     device = torch.device("cpu")
-    large = scratch.take(device, 5, 7)
-    assert scratch.take(device, 3, 11).data_ptr() == large.data_ptr()
-    assert scratch.take(device, 3, 11).shape == (3, 11)
+    large = scratch.take("probs", device, 5, 7)
+    assert scratch.take("probs", device, 3, 11).data_ptr() == large.data_ptr()
+    assert scratch.take("probs", device, 3, 11).shape == (3, 11)
+    assert scratch.take("logs", device, 3, 11).data_ptr() != large.data_ptr()
 
 
 @pytest.mark.parametrize("mask", [None, torch.zeros(13, 13)], ids=["by complement", "computed"])

@@ -283,7 +283,7 @@ def test_both_branches(run, tmp_path, backend, layer):
 
 @pytest.mark.parametrize(("backend", "layer"), [("sd35", 1), ("sdxl", 3), ("sd15", 5)])
 def test_rows_are_what_they_are_called(run, tmp_path, backend, layer):
-    """A guided row is what its prompt has alone: `cond` the prompt, `uncond` the negative one."""  # noqa: E501
+    """A guided row is what its prompt has alone: `cond` the prompt, `uncond` the negative one."""
     guided = run("a red cat", backend=backend, negative="dog", branch="both", steps=1).trace
     for branch, prompt in (("cond", "a red cat"), ("uncond", "dog")):
         out = tmp_path / branch
