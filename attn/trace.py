@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.disk import reported, write_atomic
 from attn.errors import TraceError, did_you_mean
 from attn.schema import (
     MEASURES,
@@ -21,7 +22,7 @@ from attn.schema import (
     block_columns,
     block_names,
 )
-from attn.store import TraceWriter, open_files, reported, write_atomic
+from attn.store import TraceWriter, open_files
 from attn.views import (
     MemoryFiles,
     Source,
@@ -127,7 +128,8 @@ class Trace:
         Returns:
             (step, branch, sample, *MEASURES[name]). Axis `step` has `timestep` and `noise`, axis
             `key` has `position` (-1 for a column of the rest), `segment`, `token` and `word` (-1
-            for none). Probabilities are 0 to 1, entropies in nats.
+            for none; these two by (branch, key) where guidance rows read different tokens).
+            Probabilities are 0 to 1, entropies in nats.
 
         Raises:
             TraceError: the trace does not hold it; the message says what it holds.
@@ -182,7 +184,7 @@ class Trace:
         chosen = self.layer(layer)
         _place("block", block, block_names(chosen))
         values = self._exact(chosen, block, step, self._cell(branch, sample))
-        labels = key_labels(self.manifest, all_columns(self.manifest, chosen, block))
+        labels = key_labels(self.manifest, all_columns(self.manifest, chosen, block), [branch])
         attrs = attributes("probs", chosen, block)
         return xr.DataArray(values, labels, ("head", "query", "key"), "probs", attrs)
 
@@ -229,7 +231,8 @@ class Trace:
         if not sums:
             raise TraceError(f"none of the asked layers ran in the asked steps of {self._where}")
         finest = grid or max(sums, key=lambda sizes: sizes[0] * sizes[1])
-        dims, labels = ("row", "column", "key"), key_labels(self.manifest, views[0].columns)
+        dims = ("row", "column", "key")
+        labels = key_labels(self.manifest, views[0].columns, [branch])
         resampled = [resample(xr.DataArray(total, dims=dims), finest) for total in sums.values()]
         mean = sum(one.values for one in resampled) / count
         attrs = {"measure": "map", "units": "probability", "block": block}

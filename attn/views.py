@@ -204,7 +204,7 @@ class View:
         if "segment" in self.sizes:
             coords["segment"] = np.array([one.name for one in self.layer.keys], object)
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
-            coords |= key_labels(manifest, self.columns)
+            coords |= key_labels(manifest, self.columns, manifest.branches)
         attrs = attributes(self.name, self.layer, self.block)
         return xr.DataArray(self.lazy(), coords, tuple(self.sizes), self.name, attrs)
 
@@ -352,28 +352,51 @@ def all_columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, .
     return tuple(columns)
 
 
-def key_labels(manifest: Manifest, columns: Sequence[Column]) -> dict[str, tuple[str, np.ndarray]]:
-    """Return the coordinates of an axis `key`; tokens are those of the first kept branch.
+def key_labels(
+    manifest: Manifest, columns: Sequence[Column], branches: Sequence[str]
+) -> dict[str, tuple[str | tuple[str, str], np.ndarray]]:
+    """Return the coordinates of an axis `key`.
+
+    Args:
+        manifest: knows the tokens.
+        columns: what the axis stands for.
+        branches: guidance rows of the array.
 
     Returns:
         `position` (-1 for a column of the rest), `segment`, `token` (its text, `rest`, or nothing
-        for an image), `word` (its index, -1 for none).
+        for an image), `word` (its index, -1 for none). The last two are by (branch, key) where the
+        guidance rows read different tokens.
     """
-    read = manifest.tokens.get(manifest.branches[0], ())
+    places = [-1 if column.position is None else column.position for column in columns]
+    read = [_read(manifest, branch, columns) for branch in branches]
+    texts, words = zip(*read, strict=True)
+    return {
+        "position": ("key", np.array(places, np.int64)),
+        "segment": ("key", np.array([column.segment for column in columns], object)),
+        "token": _by_branch(np.array(texts, object)),
+        "word": _by_branch(np.array(words, np.int64)),
+    }
+
+
+def _read(
+    manifest: Manifest, branch: str, columns: Sequence[Column]
+) -> tuple[list[str], list[int]]:
+    """Return text and word of every column, as one guidance row reads them."""
+    read = manifest.tokens.get(branch, ())
     tokens: dict[tuple[str, int | None], Token] = {(one.segment, one.position): one for one in read}
     found = [tokens.get((column.segment, column.position)) for column in columns]
     texts = [
         "rest" if column.position is None else token.text if token else ""
         for column, token in zip(columns, found, strict=True)
     ]
-    places = [-1 if column.position is None else column.position for column in columns]
-    words = [-1 if token is None or token.word is None else token.word for token in found]
-    return {
-        "position": ("key", np.array(places, np.int64)),
-        "segment": ("key", np.array([column.segment for column in columns], object)),
-        "token": ("key", np.array(texts, object)),
-        "word": ("key", np.array(words, np.int64)),
-    }
+    return texts, [-1 if token is None or token.word is None else token.word for token in found]
+
+
+def _by_branch(labels: np.ndarray) -> tuple[str | tuple[str, str], np.ndarray]:
+    """Label (branch, key), or only (key) where all branches agree."""
+    if (labels == labels[:1]).all():
+        return "key", labels[0]
+    return ("branch", "key"), labels
 
 
 def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[float]]]:

@@ -55,6 +55,12 @@ TOKENS = (
     Token(161, "t5", 8, "re", False, False, 2, 4, 1),
     Token(162, "t5", 9, "d", False, False, 4, 5, 1),
 )
+OTHER = (
+    TOKENS[0],
+    Token(144, "clip", 3, "blue", False, False, 0, 4, 0),
+    Token(160, "t5", 3, "bl", False, False, 0, 2, 0),
+    Token(161, "t5", 4, "ue", False, False, 2, 4, 0),
+)
 COLUMNS = (
     *(Column("clip", position) for position in (144, 145, 146)),
     Column("clip", None),
@@ -84,7 +90,7 @@ MANIFEST = Manifest(
     steps=STEPS,
     layers=(IMAGE_FIRST, TEXT_FIRST, CONTROL),
     segments={"cond": (IMAGE, CLIP, T5), "uncond": (IMAGE, CLIP, T5)},
-    tokens={"cond": TOKENS, "uncond": TOKENS[:1]},
+    tokens={"cond": TOKENS, "uncond": OTHER},
     words=WORDS,
     truncated={},
     kept=Kept("maps", "content", "text", False, ("image.text",), (2, 3), COLUMNS),
@@ -163,10 +169,13 @@ def test_maps_lie_on_their_grid_under_their_labels(folder: Path) -> None:
     np.testing.assert_array_equal(maps, expected)
     assert maps.position.values.tolist() == [144, 145, 146, -1, 160, 161, 162, -1]
     assert maps.segment.values.tolist() == ["clip"] * 4 + ["t5"] * 4
-    assert maps.token.values.tolist() == ["a", "red", "fox", "rest", "a", "re", "d", "rest"]
-    assert maps.word.values.tolist() == [0, 1, 2, -1, 0, 1, 1, -1]
-    red = maps.sel(step=4, branch="uncond", sample=2)[..., maps.word == 1].sum("key")
-    np.testing.assert_allclose(red, expected[3, 1, 2][..., [1, 5, 6]].sum(-1), rtol=1e-2)
+    cond, uncond = maps.sel(branch="cond"), maps.sel(branch="uncond")
+    assert cond.token.values.tolist() == ["a", "red", "fox", "rest", "a", "re", "d", "rest"]
+    assert cond.word.values.tolist() == [0, 1, 2, -1, 0, 1, 1, -1]
+    assert uncond.token.values.tolist() == ["blue", "", "", "rest", "bl", "ue", "", "rest"]
+    assert uncond.word.values.tolist() == [0, -1, -1, -1, 0, 0, -1, -1]
+    red = cond.sel(step=4, sample=2)[..., cond.word == 1].sum("key")
+    np.testing.assert_allclose(red, expected[3, 0, 2][..., [1, 5, 6]].sum(-1), rtol=1e-2)
 
 
 def test_steps_carry_timestep_and_noise(folder: Path) -> None:
@@ -195,7 +204,7 @@ def test_small_measures_have_all_keys_and_segments() -> None:
         mass = trace.mass(layer)
         assert mass.dims == ("step", "branch", "sample", "head", "key")
         assert mass.position.values.tolist() == list(range(143, 179))
-        assert mass.token.values[:5].tolist() == ["<s>", "a", "red", "fox", ""]
+        assert mass.sel(branch="cond").token.values[:5].tolist() == ["<s>", "a", "red", "fox", ""]
         np.testing.assert_array_equal(mass, oracle(f"{layer}/mass.image.text"))
     assert trace.share(2).dims == ("step", "branch", "sample", "key")
     assert trace.total(2).segment.values.tolist() == ["image", "clip", "t5"]
@@ -213,7 +222,7 @@ def test_image_keys_are_labelled_by_the_layers_own_positions() -> None:
 
     assert maps.position.values.tolist() == [144, 145, *range(36, 59)]
     assert maps.segment.values.tolist() == ["clip"] * 2 + ["image"] * 23
-    assert maps.token.values.tolist() == ["a", "red"] + [""] * 23
+    assert maps.sel(branch="cond").token.values.tolist() == ["a", "red"] + [""] * 23
 
 
 def test_queries_that_are_no_image_keep_their_axis() -> None:
@@ -364,8 +373,8 @@ def test_arrays_become_tables(folder: Path) -> None:
     table = open_trace(folder).share(2).to_dataframe()
 
     assert len(table) == 5 * 2 * 3 * 36
-    red = table[(table.token == "red") & (table.timestep == 900)].loc[(0, "uncond", 2)]
-    assert red.share.tolist() == [FILES[shard_file(STEPS[0])]["2/share.image.text"][1, 2, 2]]
+    red = table[(table.token == "red") & (table.timestep == 900)].loc[(0, "cond", 2)]
+    assert red.share.tolist() == [FILES[shard_file(STEPS[0])]["2/share.image.text"][0, 2, 2]]
 
 
 def factors(
@@ -426,7 +435,7 @@ def test_probs_are_recomputed_exactly(
     np.testing.assert_allclose(probs.sum("key"), 1, atol=bar)
     block = trace.probs(3, 2, "image.t5", branch="uncond", sample=2)
     np.testing.assert_allclose(block, expected[:, 36:59, 17:36], atol=bar)
-    assert block.token.values[:3].tolist() == ["a", "re", "d"]
+    assert block.token.values[:3].tolist() == ["bl", "ue", ""]
     assert block.position.values[0] == 160
 
 
@@ -543,7 +552,7 @@ def test_mean_maps_average_layers_of_different_grids(folder: Path) -> None:
     mean = trace.mean_maps(branch="uncond", sample=2)
 
     assert mean.sizes == {"row": 11, "column": 13, "key": 8}
-    assert mean.token.values.tolist() == ["a", "red", "fox", "rest", "a", "re", "d", "rest"]
+    assert mean.token.values.tolist() == ["blue", "", "", "rest", "bl", "ue", "", "rest"]
     both = [on_grid(layer, list(range(5))).mean((0, 1, 2)) for layer in (2, 3)]
     np.testing.assert_allclose(mean.mean(("row", "column")), np.mean(both, 0), atol=1e-5)
     one = trace.mean_maps(layers=["blocks.0.attn"], steps=[1, 5], branch="uncond", sample=2)
@@ -659,7 +668,7 @@ def test_the_plain_facts_of_a_trace() -> None:
     assert (trace.layers, trace.steps, trace.words) == (MANIFEST.layers, STEPS, WORDS)
     assert trace.branches == ("cond", "uncond")
     assert trace.tokens() == TOKENS
-    assert trace.tokens("uncond") == TOKENS[:1]
+    assert trace.tokens("uncond") == OTHER
     assert repr(trace) == "<Trace of toy: 5 steps, 2 layers kept>"
     assert positions(part(IMAGE_FIRST.keys, "text")) == list(range(143, 179))
 

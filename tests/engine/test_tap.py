@@ -85,6 +85,14 @@ def test_every_forward_is_a_step(model, x):
 
 
 @torch.no_grad()
+def test_taps_within_taps(model, x):
+    """Two taps on one module see the same attention: one's checks are no kernels of the other."""
+    with attn.tap(model) as outer, attn.tap(model) as inner:
+        model(x)
+    for layer in range(len(outer.trace.layers)):
+        assert outer.trace.mass(layer, "all.all").equals(inner.trace.mass(layer, "all.all"))
+
+
 def test_see_is_told_during_the_forward(model, x):
     """A callback gets the path and the kernel's own numbers."""
     told = []
