@@ -43,6 +43,8 @@ COMPOSITE = _operators(
 )
 """Reached undecomposed by inference tensors; its parts are what we need to see."""
 
+_EXACT = ("none", "ieee")
+
 LSE_TOLERANCE = 1e-3
 """Largest believable difference of a kernel's log-sum-exp from our own, absolute."""
 
@@ -60,7 +62,7 @@ class KernelMode(TorchDispatchMode):
 
     def __init__(self, see: Callable[[Attention], None]) -> None:
         super().__init__()
-        self._see = see
+        self._see = _exactly(see)
         self.report: dict[tuple[Any, ...], Report] = {}
 
     def __torch_dispatch__(
@@ -113,6 +115,26 @@ class KernelMode(TorchDispatchMode):
             seen = _replace_lse(seen)
         self._see(seen)
         return result
+
+
+def _exactly(see: Callable[[Attention], None]) -> Callable[[Attention], None]:
+    """Let `see` multiply float32 in float32, also where the user allows the model less (TF32)."""
+
+    def observe(attention: Attention) -> None:
+        settings: Any = torch.backends
+        backends = (settings.cuda.matmul, settings.mkldnn.matmul)
+        before = [backend.fp32_precision for backend in backends]
+        if settings.fp32_precision in _EXACT and all(one in _EXACT for one in before):
+            return see(attention)
+        try:
+            for backend in backends:
+                backend.fp32_precision = "ieee"
+            see(attention)
+        finally:
+            for backend, precision in zip(backends, before, strict=True):
+                backend.fp32_precision = precision
+
+    return observe
 
 
 def _bind(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,6 +93,22 @@ def test_taps_within_taps(model, x):
         assert outer.trace.mass(layer, "all.all").equals(inner.trace.mass(layer, "all.all"))
 
 
+@torch.no_grad()
+def test_reduced_precision_is_the_models_own(model, x):
+    """Who allows TF32 or bfloat16 products allows them to the model, not to what is measured."""
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    before, seen = torch.get_float32_matmul_precision(), []
+    torch.set_float32_matmul_precision("medium")
+    try:
+        allowed = [backend.fp32_precision for backend in backends]
+        with attn.tap(model, see=lambda *_: seen.append([one.fp32_precision for one in backends])):
+            model(x)
+        assert [backend.fp32_precision for backend in backends] == allowed == ["tf32", "bf16"]
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [["ieee", "ieee"]] * 2
+
+
 def test_see_is_told_during_the_forward(model, x):
     """A callback gets the path and the kernel's own numbers."""
     told = []
