@@ -7,7 +7,6 @@ Each is on the disk before the next begins, so a killed run lists only shards th
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -26,6 +25,17 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from attn.disk import (
+    AGAIN,
+    append_lines,
+    encode_json,
+    is_there,
+    read_journal,
+    remove_parts,
+    reported,
+    sync_folder,
+    write_atomic,
+)
 from attn.errors import TraceError
 from attn.manifests import problems
 from attn.schema import SCHEMA, Manifest, Shard, Step
@@ -37,7 +47,6 @@ COLLECTION = "index.json"
 Index = tuple[int | slice, ...]
 """Leading axes of a tensor: integers and slices with a positive step, none of them empty."""
 
-AGAIN = "The trace is damaged: capture it again, or copy it again from where it is whole."
 READABLE = "The steps finished before this stay readable as a partial trace."
 
 DTYPES = {
@@ -48,15 +57,6 @@ DTYPES = {
     "U64": np.dtype(np.uint64),
 }  # fmt: skip
 """Dtypes by their names in a shard, in the library's order: a shard begins with the last."""
-
-_REASONS = {
-    errno.ENOSPC: "no space left on the disk",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "the disk is read-only",
-    errno.ENOENT: "the file or its folder does not exist",
-}
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,6 @@ class _Head:
 def shard_file(step: Step | None) -> str:
     """Return the file of a step's tensors inside a trace; None stands for the means over steps."""
     return f"attention/step-{step.index:04d}.safetensors" if step else "attention/mean.safetensors"
-
-
-@contextmanager
-def reported(path: Path, verb: str = "write", hint: str = "") -> Iterator[None]:
-    """Turn a failure of the disk into `TraceError`: which file, why, what now."""
-    try:
-        yield
-    except OSError as exc:
-        reason = _REASONS.get(exc.errno or 0) or exc.strerror or str(exc)
-        raise TraceError(f"could not {verb} {path}: {reason}. {hint}".rstrip()) from exc
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all; its folder is made if missing.
-
-    Raises:
-        TraceError: the disk is full, permission is missing, …; an older file is left as it was.
-    """
-    with reported(path):
-        _replace(path, data)
 
 
 class TraceWriter:
@@ -110,7 +90,7 @@ class TraceWriter:
         self._pending: Future[None] | None = None
         _clear(folder)
         begun = replace(manifest, status="partial", shards=())
-        write_atomic(folder / MANIFEST, _encode(begun))
+        write_atomic(folder / MANIFEST, encode_json(begun))
         self._thread = ThreadPoolExecutor(1, "attn-writer")
 
     def put(self, step: Step | None, tensors: Mapping[str, np.ndarray]) -> None:
@@ -142,9 +122,7 @@ class TraceWriter:
         self._settle()
         done = _fold(replace(manifest, status="complete"), tuple(self._shards.values()))
         done = replace(done, steps=done.steps or manifest.steps)
-        path = self.folder / MANIFEST
-        with reported(path, hint=READABLE):
-            _replace(path, _encode(done))
+        write_atomic(self.folder / MANIFEST, encode_json(done), READABLE)
         self.close()
         return done
 
@@ -174,8 +152,8 @@ class TraceWriter:
                 shutil.copymode(self.folder / MANIFEST, part)
                 shard = Shard(file, _settled_sha256(part), part.stat().st_size, step)
                 part.replace(path)
-                _sync_folder(path.parent)
-                _append(self.folder / JOURNAL, msgspec.json.encode(shard) + b"\n")
+                sync_folder(path.parent)
+            append_lines(self.folder / JOURNAL, [shard], READABLE)
         finally:
             with suppress(OSError):
                 part.unlink()
@@ -236,6 +214,15 @@ class TraceFiles:
             raise TraceError(f"{self.folder / MANIFEST} lists no shard {file}")
         return self._shards[file]
 
+    def verify(self) -> None:
+        """Compare every shard with its checksum.
+
+        Raises:
+            TraceError: one is damaged or gone.
+        """
+        for file in self._shards:
+            self._verify(file)
+
     def _verify(self, file: str) -> None:
         path, expected = self.folder / file, self._listed(file).sha256
         with reported(path, "read"), path.open("rb") as stream:
@@ -255,9 +242,10 @@ def open_files(path: Path) -> TraceFiles:
         TraceError: there is no trace, it is damaged, or a newer `attn` wrote it.
     """
     folder = path.parent if path.name == MANIFEST else path
-    manifest = _read_manifest(folder / MANIFEST)
+    manifest = read_manifest(folder)
     if manifest.status == "partial":
-        manifest = _fold(manifest, _read_journal(folder / JOURNAL))
+        listed = {shard.file: shard for shard in read_journal(folder / JOURNAL, Shard)}
+        manifest = _fold(manifest, tuple(listed.values()))
     wrong = next(problems(manifest), None)
     if wrong is not None:
         raise TraceError(f"{folder / MANIFEST} makes no sense: {wrong}. {AGAIN}")
@@ -266,6 +254,35 @@ def open_files(path: Path) -> TraceFiles:
     for shard in manifest.shards:
         _check_size(folder / shard.file, shard.bytes)
     return TraceFiles(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return a trace's manifest as it stands in `trace.json`, without a look at the shards.
+
+    Raises:
+        TraceError: there is none, a newer `attn` wrote it, or (caused by a `DecodeError`) it is
+            damaged.
+    """
+    path = folder / MANIFEST
+    if not is_there(path) and is_there(folder / COLLECTION):
+        raise TraceError(f"{folder} is a collection of traces: open one of the folders in it")
+    with reported(path, "read", "A trace is a folder with a trace.json in it."):
+        data = path.read_bytes()
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+        if head.schema > SCHEMA:
+            expected = f"this attn reads up to schema {SCHEMA}: update attn"
+            raise TraceError(f"{path} has schema {head.schema}, {expected}")
+        return msgspec.json.decode(data, type=Manifest)
+    except msgspec.DecodeError as exc:
+        raise TraceError(f"{path} is not a valid trace: {exc}. {AGAIN}") from exc
+
+
+def demote(folder: Path, manifest: Manifest) -> None:
+    """Turn a damaged trace into a partial one without steps, so that it can be redone."""
+    with reported(folder):
+        (folder / JOURNAL).unlink(missing_ok=True)  # its shards may be the damaged ones
+    write_atomic(folder / MANIFEST, encode_json(replace(manifest, status="partial", shards=())))
 
 
 def predict_bytes(tensors: Mapping[str, tuple[tuple[int, ...], str]]) -> int:
@@ -288,45 +305,9 @@ def predict_bytes(tensors: Mapping[str, tuple[tuple[int, ...], str]]) -> int:
     return 8 + length + -length % 8 + stop
 
 
-def _encode(manifest: Manifest) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
-
-
 def _fold(manifest: Manifest, shards: tuple[Shard, ...]) -> Manifest:
     steps = tuple(shard.step for shard in shards if shard.step is not None)
     return replace(manifest, shards=shards, steps=steps)
-
-
-def _read_manifest(path: Path) -> Manifest:
-    if not path.exists() and (path.parent / COLLECTION).exists():
-        raise TraceError(f"{path.parent} is a collection of traces: open one of the folders in it")
-    with reported(path, "read", "A trace is a folder with a trace.json in it."):
-        data = path.read_bytes()
-    try:
-        head = msgspec.json.decode(data, type=_Head)
-        if head.schema > SCHEMA:
-            expected = f"this attn reads up to schema {SCHEMA}: update attn"
-            raise TraceError(f"{path} has schema {head.schema}, {expected}")
-        return msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as exc:
-        raise TraceError(f"{path} is not a valid trace: {exc}. {AGAIN}") from exc
-
-
-def _read_journal(path: Path) -> tuple[Shard, ...]:
-    if not path.exists():
-        return ()
-    with reported(path, "read"):
-        lines = path.read_bytes().split(b"\n")[:-1]
-    shards: dict[str, Shard] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            shard = msgspec.json.decode(line, type=Shard)
-        except msgspec.DecodeError as exc:
-            if number == len(lines):  # torn when the machine went down
-                break
-            raise TraceError(f"{path}, line {number}: {exc}. {AGAIN}") from exc
-        shards[shard.file] = shard
-    return tuple(shards.values())
 
 
 def _check_inside(manifest: Path, file: str) -> None:
@@ -348,12 +329,16 @@ def _clear(folder: Path) -> None:
     """Make room in a folder; the journal goes first, so that a killed run lists no old shard."""
     shards = folder / "attention"
     with reported(folder):
-        if (folder / MANIFEST).exists() and _read_manifest(folder / MANIFEST).status == "complete":
+        if (folder / MANIFEST).exists() and read_manifest(folder).status == "complete":
             raise TraceError(f"{folder} already holds a trace: choose another folder or remove it")
         shards.mkdir(parents=True, exist_ok=True)
-        (folder / JOURNAL).unlink(missing_ok=True)
+        if (folder / JOURNAL).exists():
+            (folder / JOURNAL).unlink()
+            sync_folder(shards)
         for path in (*shards.glob("*.safetensors*"), *shards.glob(".tmp*")):
             path.unlink()
+    for name in (MANIFEST, "outputs/*"):
+        remove_parts(folder / name)
 
 
 def _save(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -372,36 +357,3 @@ def _settled_sha256(path: Path) -> str:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
-def _append(path: Path, line: bytes) -> None:
-    with path.open("ab") as stream:
-        stream.write(line)
-        stream.flush()
-        os.fsync(stream.fileno())
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

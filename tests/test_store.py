@@ -34,7 +34,7 @@ from safetensors.numpy import save_file
 from attn import store
 from attn.errors import TraceError
 from attn.schema import SCHEMA, Kept, Layer, Manifest, Request, Segment, Shard, Step, Token
-from attn.store import TraceWriter, open_files, predict_bytes, write_atomic
+from attn.store import TraceWriter, demote, open_files, predict_bytes, read_manifest
 
 STEPS = (Step(0, 951.0, 0.9), Step(1, None, None), Step(2, 1.0, 0.1))
 TEXT = Segment("clip", "text", 0, 5)
@@ -581,18 +581,33 @@ def test_what_the_trace_does_not_hold_cannot_be_read(trace: Path) -> None:
         files.read("attention/step-0000.safetensors", "9/map")
 
 
-def test_an_atomic_write_leaves_the_old_file_or_the_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A failed write must not cost what was there, nor leave its own half behind."""
-    path = tmp_path / "deep" / "file.json"
-    write_atomic(path, b"old")
+def test_every_shard_can_be_verified_at_once(trace: Path) -> None:
+    """Before a trace is relied on again, all of it is compared with its checksums."""
+    open_files(trace).verify()
+    path = trace / "attention/step-0002.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
 
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(TraceError, match=r"step-0002\.safetensors has SHA-256"):
+        open_files(trace).verify()
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TraceError, match=rf"could not write {path}: no space left on the disk\.$"):
-        write_atomic(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(path.parent.iterdir()) == [path]
+
+def test_a_damaged_trace_can_be_given_up(trace: Path) -> None:
+    """From then on it is partial and lists nothing, so that it opens and can be replaced."""
+    (trace / "attention/step-0001.safetensors").unlink()
+    demote(trace, read_manifest(trace))
+
+    assert open_files(trace).manifest.status == "partial"
+    assert_holds(trace, ())
+    with TraceWriter(trace, MANIFEST) as writer:
+        writer.put(STEPS[0], tensors(STEPS[0]))
+    assert_holds(trace, STEPS[:1])
+
+
+def test_halves_of_killed_writes_are_swept_up(partial: Path) -> None:
+    """What a killed process was writing does not stay beside the trace that replaces its own."""
+    (partial / "outputs").mkdir()
+    for name in ("trace.json.7.part", "outputs/image.png.7.part"):
+        (partial / name).touch()
+    with TraceWriter(partial, MANIFEST):
+        pass
+    assert list(partial.rglob("*.part")) == []

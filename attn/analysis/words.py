@@ -79,6 +79,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.topk is not None and self.topk < 1:
             raise ValueError(f"topk must be at least 1, got {self.topk}")
+        if self.words == ():
+            raise ValueError("words: nothing is named; leave the option out for all words")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from attn.verbs.capture import Captured
     from attn.verbs.report import Report
 
+LISTED = 10
+"""So many traces that failed are named; the index has them all."""
+SHOWN = 80
+"""Longest piece of a prompt in a message."""
+
 
 def capture(
     *,
@@ -23,7 +28,10 @@ def capture(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Diffusers folder, hub id, demo or demo:VARIANT. [default: demo]"
+            "--model",
+            "-m",
+            help="Diffusers folder, .safetensors file, hub id, demo or demo:VARIANT. "
+            "[default: demo]",
         ),
     ] = None,
     prompt: Annotated[
@@ -94,6 +102,9 @@ def capture(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and its bytes; load no weights.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
+    ] = False,
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Run `attn analyze` on the result.")
     ] = False,
@@ -141,6 +152,7 @@ def capture(
             budget=budget,
             settings=split_pairs(set_ or []),
             dry_run=dry_run,
+            resume=resume,
             report=report,
         )
     finally:
@@ -152,6 +164,7 @@ def capture(
         typer.echo(json.dumps(_summary(captured, status, report.warnings, pictures)))
     else:
         _tell(captured, dry_run, pictures)
+    _tell_failures(captured, dry_run)
     if failure is not None:
         raise failure
     if captured.failures:
@@ -196,12 +209,29 @@ def _tell(captured: Captured, dry_run: bool, pictures: list[str]) -> None:
         typer.echo(_describe(captured))
         return
     typer.echo(f"{_count(len(captured.entries), 'trace')} in {captured.path}")
-    for entry in captured.failures:
-        typer.echo(
-            f"failed: {entry.folder} ({entry.prompt!r}, seed {entry.seed}): {entry.error}", err=True
-        )
     for picture in pictures:
         typer.echo(f"picture {picture}")
+
+
+def _tell_failures(captured: Captured, dry_run: bool) -> None:
+    """Name the first traces that failed, and say what became of the others."""
+    failures, total = captured.failures, len(captured.entries)
+    for entry in failures[:LISTED]:
+        prompt = entry.prompt if len(entry.prompt) <= SHOWN else f"{entry.prompt[:SHOWN]}…"
+        typer.echo(
+            f"failed: {entry.folder} ({prompt!r}, seed {entry.seed}): {entry.error}", err=True
+        )
+    if not failures:
+        return
+    if dry_run:
+        typer.echo(f"{len(failures)} of {_count(total, 'trace')} cannot be made", err=True)
+        return
+    others = "; the others are complete" if len(failures) < total else ""
+    typer.echo(
+        f"{len(failures)} of {_count(total, 'trace')} failed{others}. The reasons are in "
+        f"{captured.path / 'index.json'}; --resume tries these again",
+        err=True,
+    )
 
 
 def _describe(captured: Captured) -> str:

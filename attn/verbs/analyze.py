@@ -101,6 +101,8 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     """
     folder, report = Path(path), report or Report()
     names = None if only is None else tuple(only)
+    if names == ():
+        raise UsageError("only: nothing is named; leave the option out for all analyses")
     job = _Job(names, _parse(words, topk, settings or {}), pictures, report)
     if is_collection(folder):
         traces = tuple(_analyze_entries(folder, Path(out) if out else None, job))

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attn.backends import Backend, Output, Session, find, load
-from attn.engine.plan import Keep, Plan, make_plan
-from attn.errors import AttnError, CaptureError, RequestError, TraceError, UsageError
+from attn.backends import Backend, find, load
+from attn.engine.plan import Plan
+from attn.errors import UsageError
 from attn.options import parse_options
-from attn.schema import Manifest, Request, Step, find_words
-from attn.store import TraceWriter
-from attn.verbs.collection import Entry, write_index
-from attn.verbs.inputs import as_tuple, format_bytes, parse_bytes
-from attn.verbs.outputs import environment, peak_memory, save_outputs
+from attn.schema import Request
+from attn.verbs import arguments as check
+from attn.verbs.collection import Entry
+from attn.verbs.folders import choose_folder, made, refuse_contents
+from attn.verbs.generation import run_job
+from attn.verbs.jobs import check_space, missing_bytes, plan_job
 from attn.verbs.report import Report
+from attn.verbs.resume import keep_finished, look, refuse_other_list
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from attn.trace import Trace
 
 DEMO = "demo"
-BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
-SHOWN = 80
-"""Longest piece of a cut prompt in a warning; `truncated` in the manifest holds all of it."""
-STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ class Captured:
     Attributes:
         path: the trace, or the collection; with `dry_run` where it would have been.
         entries: one per trace that was asked for.
-        plans: what was kept of each.
+        plans: what was kept of each that the model does not refuse.
         warnings: what the user should know.
     """
 
@@ -73,27 +65,6 @@ class Captured:
         return open_trace(self.path)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """Everything that is known before the first forward."""
-
-    backend: str
-    session: Session
-    requests: tuple[Request, ...]
-    plans: tuple[Plan, ...]
-    folders: tuple[Path, ...]
-    out: Path
-    batch: int
-    options: Any
-    report: Report
-    opening: tuple[str, ...]
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_collection(self) -> bool:
-        return len(self.requests) > 1
-
-
 def capture(  # noqa: PLR0913 - one argument per option of the command
     backend: str,
     prompt: str | Sequence[str] | None = None,
@@ -121,6 +92,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     budget: int | str = "8GB",
     settings: Mapping[str, str] | None = None,
     dry_run: bool = False,
+    resume: bool = False,
     report: Report | None = None,
 ) -> Captured:
     """Generate from prompts and seeds, and write a trace of each: `attn capture`.
@@ -130,10 +102,10 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     Args:
         backend: name of the model family.
         prompt: one or several; None takes the example of the built-in demo model.
-        model: folder, hub id, `demo`, `demo:VARIANT`, or a pipeline that is loaded already; None
-            is `demo`.
+        model: folder, `.safetensors` file, hub id, `demo`, `demo:VARIANT`, or a pipeline that is
+            loaded already; None is the denoiser that `settings` name, else `demo`.
         negative: what guidance pushes away from.
-        out: folder for the trace or collection; it must be empty or missing.
+        out: folder for the trace or collection; it must be empty or missing, but see `resume`.
         steps: of the sampler; None takes the model's default, as below.
         guidance: scale; 1 turns guidance off.
         size: (width, height) in pixels.
@@ -154,376 +126,85 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         budget: refuse to write more than this (bytes, or `8GB`).
         settings: options of the backend as KEY: VALUE.
         dry_run: plan only; no weights are loaded, nothing is written.
+        resume: `out` may hold an earlier run of the same capture; what is complete in it is kept,
+            after a check, the rest is made, and all is as if the run had not been broken.
         report: told notes, warnings and progress.
 
     Returns:
         Where the traces are. In a collection, traces that failed are in `failures`.
 
     Raises:
-        UsageError: an argument is wrong in itself.
+        UsageError: an argument is wrong in itself, or `resume` finds another run.
         AttnError: see its subclasses; what was finished stays on disk.
     """
     report = report or Report()
-    registered = find(backend)
+    registered = find(check.text("backend", backend))
     name = registered.spec.name
     family = load(registered)
-    options = parse_options(family.Options, settings or {}, f"backend {name}")
-    model = DEMO if model is None else model
-    prompts = _prompts(prompt, model, family, report)
-    wanted = Keep(
-        level=_one_of("keep", keep, ("mass", "means", "maps", "heads", "factors")),
-        keys=_one_of("keys", keys, ("content", "all")),
-        mass=_one_of("mass", mass, ("text", "full")),
-        blocks=_split("blocks", blocks) or None,
-        layers=_split("layers", layers),
-        branches=BRANCHES[_one_of("branch", branch, tuple(BRANCHES))],
+    options = parse_options(family.Options, check.pairs(settings or {}), f"backend {name}")
+    model = family.default_model(options) if model is None else model
+    width, height = check.optional(check.size, "size", size) or (None, None)
+    asked = Request(
+        prompt="",
+        negative=check.optional(check.text, "negative", negative),
+        steps=check.optional(check.whole, "steps", steps),
+        guidance=check.optional(check.number, "guidance", guidance),
+        width=width,
+        height=height,
+        images=check.whole("images", images),
+        scheduler=check.optional(check.text, "scheduler", scheduler),
+        options=asdict(options),
+    )
+    prompts = _prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
+    keeping = check.wanted(
+        keep=keep,
+        keys=keys,
+        mass=mass,
+        blocks=blocks,
+        layers=layers,
+        branch=branch,
         entropy=entropy,
     )
-    if batch < 1:
-        raise UsageError(f"batch must be at least 1; got {batch}")
-    seeds = _seeds(seed)
-    limit = parse_bytes(budget) if isinstance(budget, str) else budget
-    target = _target(out, name, prompts[0])
-    with nullcontext() if dry_run else _made(target):
+    batch, seeds, limit = check.batch_size(batch), check.seeds(seed), check.byte_limit(budget)
+    wishes = [replace(asked, prompt=text, seed=one) for text in prompts for one in seeds]
+    place = check.optional(check.folder, "out", out)
+    if check.switch("resume", resume) and place is None:
+        raise UsageError("resume: say which folder to go on with, with --out DIR")
+    target = choose_folder(place, name, prompts[0])
+    if not resume:
+        refuse_contents(target)
+    with nullcontext() if check.switch("dry_run", dry_run) else made(target):
+        left = look(target) if resume else None
+        if left is not None:
+            refuse_other_list(left, name, batch, wishes)
         session = family.open(
             model,
             options,
-            device=device,
-            dtype=_one_of("dtype", dtype, ("auto", *STORED)),
-            offload=_one_of("offload", offload, ("none", "model")),
+            device=check.text("device", device),
+            dtype=check.one_of("dtype", dtype, check.DTYPES),
+            offload=check.one_of("offload", offload, check.OFFLOADS),
             weights=not dry_run,
         )
-        asked = Request(
-            prompt="",
-            negative=negative,
-            steps=steps,
-            guidance=guidance,
-            width=size[0] if size else None,
-            height=size[1] if size else None,
-            images=images,
-            scheduler=scheduler,
-            options=asdict(options),
-        )
-        requests = tuple(
-            session.complete(replace(asked, prompt=text, seed=number))
-            for text in prompts
-            for number in seeds
-        )
-        opening = _said(session)
-        for warning in opening:
-            report.warn(warning)
-        plans = _plan(session, requests, wanted)
-        folders = (
-            [target / f"{place:04d}" for place in range(len(requests))]
-            if len(requests) > 1
-            else [target]
-        )
-        job = _Job(
-            name,
-            session,
-            requests,
-            plans,
-            tuple(folders),
-            target,
-            batch,
-            options,
-            report,
-            opening,
-        )
-        _check_budget(job, limit, dry_run)
-        entries = _pending(job)
+        job = plan_job(name, session, wishes, keeping, target, batch, report)
+        entries = job.entries if left is None else keep_finished(job, left)
+        check_space(job, missing_bytes(job, entries), limit, dry_run)
         if not dry_run:
-            session.check()
-            _refuse_unobservable(session)
-            entries = _run(job, entries)
+            entries = run_job(job, entries)
+    plans = tuple(item.plan for item in job.items)
     return Captured(target, entries, plans, tuple(report.warnings))
 
 
-def _run(job: _Job, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """Generate batch by batch; in a collection a failing batch does not stop the others."""
-    if job.is_collection:
-        write_index(job.out, entries)
-    for start in range(0, len(job.requests), job.batch):
-        span = slice(start, start + job.batch)
-        try:
-            _run_batch(job, span)
-            done = tuple(replace(entry, status="complete") for entry in entries[span])
-        except AttnError as error:
-            _remove_stepless(job, span)
-            if not job.is_collection or isinstance(error, TraceError):
-                raise
-            done = tuple(
-                replace(entry, status="failed", error=str(error)) for entry in entries[span]
-            )
-        entries = entries[: span.start] + done + entries[span.stop :]
-        if job.is_collection:
-            write_index(job.out, entries)
-    return entries
-
-
-def _remove_stepless(job: _Job, span: slice) -> None:
-    """Take traces away again that failed before their first step; the user's own folder stays."""
-    for folder in job.folders[span]:
-        if folder.is_dir() and not any(folder.glob("attention/*.safetensors")):
-            for path in folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            if job.is_collection:
-                folder.rmdir()
-
-
-def _refuse_unobservable(session: Session) -> None:
-    from attn.engine.refuse import refuse_unobservable
-
-    for name, tower in session.towers().items():
-        refuse_unobservable(tower, name)
-
-
-def _run_batch(job: _Job, span: slice) -> None:
-    from attn.engine.run import record
-
-    requests, plans = job.requests[span], job.plans[span]
-    began = time.monotonic()
-    with ExitStack() as stack:
-        drafts = [_draft(job, place) for place in range(*span.indices(len(job.requests)))]
-        for warning in (text for draft in drafts for text in draft.warnings):
-            job.report.warn(warning)
-        writers = [
-            stack.enter_context(TraceWriter(folder, draft))
-            for folder, draft in zip(job.folders[span], drafts, strict=True)
-        ]
-
-        def write(trace: int, step: Step | None, tensors: Mapping[str, np.ndarray]) -> None:
-            writers[trace].put(step, tensors)
-            if step is not None and trace == 0:
-                _progress(job, span.start, step.index)
-
-        outputs, steps, kernels = record(
-            job.session.towers(),
-            plans,
-            requests[0].images,
-            lambda call: job.session.generate(requests, call),
-            write,
-        )
-        _check_steps(steps, requests[0])
-        for warning in job.session.warnings:
-            job.report.warn(warning)
-        seconds = time.monotonic() - began
-        for writer, draft, output in zip(writers, drafts, outputs, strict=True):
-            writer.finish(
-                _finished(job, draft, output, steps, kernels, seconds / len(writers), writer.folder)
-            )
-
-
-def _draft(job: _Job, place: int) -> Manifest:
-    """Say everything that is known before the first forward."""
-    request, plan, session = job.requests[place], job.plans[place], job.session
-    _said(session)
-    sequences = {branch: session.sequence(request, branch) for branch in plan.branches}
-    truncated = {
-        branch: sequence.truncated for branch, sequence in sequences.items() if sequence.truncated
-    }
-    return Manifest(
-        status="partial",
-        backend=job.backend,
-        model={
-            "source": session.info.source,
-            "dtype": session.info.dtype,
-            "parameters": session.info.parameters,
-        },
-        request=request,
-        branches=plan.branches,
-        samples=plan.samples,
-        steps=(),
-        layers=tuple(entry.layer for entry in plan.layers),
-        segments={branch: sequence.segments for branch, sequence in sequences.items()},
-        tokens={branch: sequence.tokens for branch, sequence in sequences.items()},
-        words=find_words(request.prompt),
-        truncated=truncated,
-        kept=plan.kept,
-        identity={},
-        shards=(),
-        environment=environment(),
-        cost={},
-        warnings=(
-            *job.opening,
-            *_said(session),
-            *(
-                _cut_warning(branch, name, text)
-                for branch in truncated
-                for name, text in truncated[branch].items()
-            ),
-        ),
-    )
-
-
-def _said(session: Session) -> tuple[str, ...]:
-    """Take the session's warnings off its list, so that each goes to the trace it is about."""
-    warnings = tuple(session.warnings)
-    session.warnings.clear()
-    return warnings
-
-
-def _finished(
-    job: _Job,
-    draft: Manifest,
-    output: Output,
-    steps: tuple[Step, ...],
-    kernels: Sequence[Mapping[str, Any]],
-    seconds: float,
-    folder: Path,
-) -> Manifest:
-    return replace(
-        draft,
-        model={**draft.model, **job.session.info.identity()},
-        steps=steps,
-        outputs=save_outputs(folder, output, draft),
-        identity={"kernels": list(kernels)},
-        cost={
-            "seconds": round(seconds, 3),
-            "seconds_per_step": round(seconds / len(steps), 4),
-            "peak_memory_bytes": peak_memory(),
-        },
-        warnings=(*draft.warnings, *job.session.warnings),
-    )
-
-
-def _plan(session: Session, requests: Sequence[Request], keep: Keep) -> tuple[Plan, ...]:
-    layers = session.layers(requests[0])
-    return tuple(
-        make_plan(
-            layers,
-            {branch: session.sequence(request, branch) for branch in session.branches(request)},
-            keep,
-            samples=request.images,
-            steps=request.steps or 0,
-            dtype=STORED.get(session.info.dtype, "F32"),
-        )
-        for request in requests
-    )
-
-
 def _prompts(
-    prompt: str | Sequence[str] | None, model: object, family: Backend, report: Report
+    given: tuple[str, ...] | None, model: object, family: Backend, report: Report
 ) -> tuple[str, ...]:
     is_demo = isinstance(model, str) and model.partition(":")[0] == DEMO
     if is_demo:
         report.note(
             f"model: the built-in {model} (tiny and untrained: real attention, random weights)"
         )
-    prompts = as_tuple(prompt)
-    if prompts:
-        return prompts
+    if given:
+        return given
     if not is_demo:
         raise UsageError("no prompt: give one with --prompt TEXT, or several with --prompts FILE")
     report.note(f"prompt: {family.example_prompt}")
     return (family.example_prompt,)
-
-
-def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:
-    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
-    wrong = [number for number in seeds if not 0 <= number < 2**32]
-    if wrong or not seeds:
-        raise UsageError(f"seeds: expected numbers from 0 to 2^32 - 1; got {wrong or 'none'}")
-    return seeds
-
-
-def _split(name: str, value: str | Sequence[str] | None) -> tuple[str, ...]:
-    pieces = tuple(
-        piece.strip() for text in as_tuple(value) for piece in text.split(",") if piece.strip()
-    )
-    if value is not None and not pieces:
-        raise UsageError(f"{name}: nothing is named; leave the option out for the default")
-    return pieces
-
-
-def _one_of(name: str, value: str, known: Sequence[str]) -> Any:
-    if value not in known:
-        raise UsageError(f"{name}: expected one of {', '.join(known)}; got '{value}'")
-    return value
-
-
-def _target(out: str | Path | None, backend: str, prompt: str) -> Path:
-    """Choose the folder, which must be new or empty."""
-    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    target = Path(out) if out is not None else Path("attn-runs") / f"{stamp}-{backend}-{slug}"
-    try:
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            what = "is not empty" if target.is_dir() else "is a file"
-            raise TraceError(f"{target} {what}; choose another folder with --out, or remove it")
-    except OSError as exc:
-        raise _not_writable(target, exc) from exc
-    return target
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make the folder, and take it away again if it is new and nothing was written into it.
-
-    Made before the model is loaded, so that a place that cannot be written is known at once.
-    """
-    is_new = not folder.exists()
-    try:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / ".attn-probe").touch()
-            (folder / ".attn-probe").unlink()
-        except OSError as exc:
-            raise _not_writable(folder, exc) from exc
-        yield
-    finally:
-        if is_new and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _not_writable(folder: Path, error: OSError) -> TraceError:
-    return TraceError(
-        f"cannot write into {folder}: {error.strerror or error}; choose another --out"
-    )
-
-
-def _check_budget(job: _Job, budget: int, dry_run: bool) -> None:
-    needed = sum(plan.bytes for plan in job.plans)
-    if needed > budget and not dry_run:
-        raise RequestError(
-            f"this capture would write {format_bytes(needed)}, more than the budget of "
-            f"{format_bytes(budget)}; keep less (--keep means, fewer --layers or --blocks, "
-            "--keys content), or raise --budget"
-        )
-    free = shutil.disk_usage(_existing(job.out)).free
-    if needed > free and not dry_run:
-        raise TraceError(
-            f"this capture would write {format_bytes(needed)}, but only {format_bytes(free)} "
-            f"are free at {job.out}; free some space, or choose another --out"
-        )
-
-
-def _existing(path: Path) -> Path:
-    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-
-
-def _pending(job: _Job) -> tuple[Entry, ...]:
-    return tuple(
-        Entry(folder.name if job.is_collection else ".", "pending", request.prompt, request.seed)
-        for folder, request in zip(job.folders, job.requests, strict=True)
-    )
-
-
-def _check_steps(steps: Sequence[Step], request: Request) -> None:
-    if len(steps) != request.steps:
-        raise CaptureError(f"the sampler ran {len(steps)} steps; expected {request.steps}")
-
-
-def _progress(job: _Job, start: int, step: int) -> None:
-    steps = job.requests[0].steps or 0
-    written = sum(plan.bytes for plan in job.plans[:start]) + (step + 1) * sum(
-        plan.bytes // max(plan.steps, 1) for plan in job.plans[start : start + job.batch]
-    )
-    batches = -(-len(job.requests) // job.batch)
-    job.report.progress(start // job.batch * steps + step + 1, batches * steps, written)
-
-
-def _cut_warning(branch: str, segment: str, text: str) -> str:
-    which = "prompt" if branch == "cond" else "negative prompt"
-    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
-    return f"the {which} is longer than the model's '{segment}' text; not read: \"{shown}\""

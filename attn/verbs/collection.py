@@ -1,18 +1,25 @@
-"""A folder of traces with an index."""
+"""A folder of traces with an index.
+
+`index.json` is written when a capture begins and when it ends, however it ends. In between, every
+trace adds a line to `index.jsonl`, so that thousands of traces cost no more each than a few do; a
+killed capture leaves both.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from attn.disk import append_lines, encode_json, read_journal, reported, write_atomic
 from attn.errors import TraceError
 from attn.schema import SCHEMA
-from attn.store import write_atomic
 
 INDEX = "index.json"
+JOURNAL = "index.jsonl"
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,40 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Run:
+    """What all traces of a collection share, so that a resumed run can tell that it is the same.
+
+    Attributes:
+        backend: the model family.
+        batch: how many traces are generated at once, which changes their last bits.
+        model: source, dtype and parameters.
+        request: the fields of `schema.Request` but prompt and seed.
+        kept: the fields of `schema.Kept` but the columns, and the branches.
+    """
+
+    backend: str
+    batch: int | None
+    model: dict[str, Any]
+    request: dict[str, Any]
+    kept: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Index:
     """The contents of `index.json`, prompt-major."""
 
     traces: tuple[Entry, ...]
+    run: Run | None = None
     schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One line of the journal."""
+
+    folder: str
+    status: Literal["pending", "complete", "failed"]
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,14 +82,30 @@ def is_collection(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
-def write_index(folder: Path, entries: tuple[Entry, ...]) -> None:
-    """Write the index, whole or not at all."""
-    data = msgspec.json.format(msgspec.json.encode(Index(entries)), indent=1)
-    write_atomic(folder / INDEX, data + b"\n")
+def write_index(folder: Path, entries: Sequence[Entry], run: Run | None = None) -> None:
+    """Write the index, whole or not at all; what the journal says is in it, so that goes."""
+    write_atomic(folder / INDEX, encode_json(Index(tuple(entries), run)))
+    with reported(folder / JOURNAL):
+        (folder / JOURNAL).unlink(missing_ok=True)
+
+
+def note_outcomes(folder: Path, entries: Iterable[Entry]) -> None:
+    """Add to the journal what became of some traces."""
+    lines = [_Outcome(entry.folder, entry.status, entry.error) for entry in entries]
+    append_lines(folder / JOURNAL, lines)
 
 
 def read_index(folder: Path) -> tuple[Entry, ...]:
     """Return the entries of a collection.
+
+    Raises:
+        TraceError: the index is unreadable, or from a newer schema.
+    """
+    return read_collection(folder).traces
+
+
+def read_collection(folder: Path) -> Index:
+    """Return the index of a collection, with what the journal adds to it.
 
     Raises:
         TraceError: the index is unreadable, or from a newer schema.
@@ -72,4 +124,12 @@ def read_index(folder: Path) -> tuple[Entry, ...]:
     for entry in index.traces:
         if Path(entry.folder).is_absolute() or ".." in Path(entry.folder).parts:
             raise TraceError(f"{path} names a folder outside the collection: {entry.folder}")
-    return index.traces
+    outcomes = {one.folder: one for one in read_journal(folder / JOURNAL, _Outcome)}
+    return replace(index, traces=tuple(_updated(entry, outcomes) for entry in index.traces))
+
+
+def _updated(entry: Entry, outcomes: dict[str, _Outcome]) -> Entry:
+    outcome = outcomes.get(entry.folder)
+    if outcome is None:
+        return entry
+    return replace(entry, status=outcome.status, error=outcome.error)

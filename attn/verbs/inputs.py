@@ -70,7 +70,7 @@ def _prompt(value: Any, where: str) -> str:
             f"{where}: expected a string, or an object with the field 'prompt'; "
             f"got a JSON {_kind(value)}"
         )
-    return value
+    return require_characters(where, value)
 
 
 def _kind(value: Any) -> str:
@@ -128,6 +128,23 @@ def format_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"  # noqa: PLR2004
         count /= 1000
     return ""
+
+
+def require_characters(where: str, text: str) -> str:
+    """Return a text that a file and a tokenizer can take.
+
+    Raises:
+        UsageError: a surrogate stands alone in it: JSON can name one, and a byte on the command
+            line that is not UTF-8 becomes one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise UsageError(
+            f"{where}: character {exc.start} (\\u{ord(text[exc.start]):04x}) is no whole character "
+            "but half of a pair, or a byte that is not UTF-8; leave it out, or write it in full"
+        ) from exc
+    return text
 
 
 def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -8,13 +8,15 @@ import platform
 import resource
 import sys
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attn.disk import AGAIN, reported, write_atomic
+from attn.errors import TraceError
 from attn.schema import Manifest
-from attn.store import write_atomic
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,6 +47,25 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str,
     return tuple(files)
 
 
+def check_picture(path: Path) -> None:
+    """Check that an output is there and, if it is a picture, that it is whole.
+
+    Raises:
+        TraceError: it is not.
+    """
+    from PIL import Image
+
+    with reported(path, "read", AGAIN):
+        data = path.read_bytes()
+    if path.suffix != ".png":
+        return
+    try:
+        with Image.open(BytesIO(data)) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError):  # whose texts speak of the library
+        raise TraceError(f"{path} is not a whole picture. {AGAIN}") from None
+
+
 def _numbered(stem: str, ending: str, place: int, group: tuple[object, ...]) -> str:
     return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{place}{ending}"
 
@@ -58,7 +79,9 @@ def _png(image: Image, manifest: Manifest) -> bytes:
     info.add_text("seed", str(request.seed))
     info.add_text(
         "attn",
-        json.dumps({"backend": manifest.backend, "model": manifest.model, **asdict(request)}),
+        json.dumps(
+            {"backend": manifest.backend, "model": manifest.model, **asdict(request)}, default=str
+        ),
     )
     data = BytesIO()
     image.save(data, "PNG", pnginfo=info)
@@ -76,6 +99,7 @@ def environment() -> dict[str, str]:
     }
 
 
+@cache
 def _version(name: str) -> str:
     try:
         return version(name)

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from attn.disk import reported
 from attn.errors import AnalysisError
-from attn.store import reported
 
 INDEX = "analysis.json"
 SCHEMA = 1

@@ -161,6 +161,12 @@ b  failed
             2,
             "option 'scale' of analysis words: got 'both', expected shared|own.",
         ),
+        (["run", "--words", ""], 2, "words: nothing is named; leave the option out for all words"),
+        (
+            ["run", "--only", " ,"],
+            2,
+            "only: nothing is named; leave the option out for all analyses",
+        ),
         (
             ["run", "--words", "dog"],
             1,

@@ -27,6 +27,7 @@ EXAMPLE = "prompt: a red cat sitting on a wooden chair in a garden\n"
 def run(demo_cache, tmp_path, monkeypatch):
     """Run `attn capture -b sd35` in an empty folder; return exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("attn.cli._report.LINE_SECONDS", 600.0)  # however slow the machine is
 
     def capture(*arguments, size=SMALL):
         result = CliRunner().invoke(build(), ["capture", "-b", "sd35", *size, *arguments])
@@ -140,7 +141,8 @@ USAGE = {
     "--prompts b.txt": "cannot read the prompts in b.txt: No such file or directory",
     "--set t5": "--set takes KEY=VALUE, got 't5'.",
     "-m x -p a --set skip=1": "backend sd35 has no option 'skip'. Did you mean 'skip_stop'? "
-    "Options: t5_tokens, skip_layers, skip_scale, skip_start, skip_stop.",
+    "Options: vae, clip_l, config, tokenizers, dit, clip_g, t5xxl, t5_tokens, skip_layers, "
+    "skip_scale, skip_start, skip_stop.",
     "-m x -p a --keys any": "keys: expected one of content, all; got 'any'",
     "-m x -p a --budget x": "budget: expected a size such as 8GB or 500MB; got 'x'",
     "-m x": "no prompt: give one with --prompt TEXT, or several with --prompts FILE",
@@ -198,7 +200,11 @@ def test_failed_trace(run, monkeypatch):
     monkeypatch.setattr(SD35Session, "generate", fail)
     code, stdout, stderr = run("-o", "out", "-p", "a cat", "--seed", "0-2")
     assert (code, stdout) == (1, "3 traces in out\n")
-    assert stderr.endswith("\nfailed: 0001 ('a cat', seed 1): the dog ate it\n")
+    assert stderr.endswith(
+        "\nfailed: 0001 ('a cat', seed 1): the dog ate it\n"
+        "1 of 3 traces failed; the others are complete. The reasons are in out/index.json; "
+        "--resume tries these again\n"
+    )
     assert attn.open("out/0002").manifest.status == "complete"
 
 

@@ -1,6 +1,7 @@
 """Folders of traces, and their index."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,33 @@ from PIL import Image
 
 import attn
 from attn.backends.sd35 import SD35Session
-from attn.errors import CaptureError, TraceError
-from attn.verbs.collection import Entry, is_collection, read_index, write_index
+from attn.errors import CaptureError, RequestError, TraceError
+from attn.verbs.collection import (
+    Entry,
+    Run,
+    is_collection,
+    note_outcomes,
+    read_collection,
+    read_index,
+    write_index,
+)
+from attn.verbs.report import Report
 
 ENTRIES = (
     Entry("0000", "complete", "a cat", 3),
     Entry("0001", "failed", "Кот “cat”", 4, "out of luck"),
 )
+
+
+class Told(Report):
+    """Keeps the progress that it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def progress(self, done, total, written):
+        self.steps.append((done, total))
 
 
 def pixels(path):
@@ -45,8 +66,38 @@ def test_index(tmp_path):
                 "error": "out of luck",
             },
         ],
+        "run": None,
         "schema": 1,
     }
+
+
+def test_what_a_run_shares(tmp_path):
+    """The index says what all traces have in common, so that a resumed run can compare."""
+    run = Run("sd35", 3, {"source": "demo"}, {"steps": 2, "options": {"skip": [1]}}, {"level": "x"})
+    write_index(tmp_path, ENTRIES, run)
+    assert read_collection(tmp_path).run == run
+
+
+def test_journal(tmp_path):
+    """What became of a trace is one line until the next whole index, whatever their number."""
+    write_index(tmp_path, (replace(ENTRIES[0], status="pending"), ENTRIES[1]))
+    before = (tmp_path / "index.json").read_bytes()
+    note_outcomes(tmp_path, [ENTRIES[0]])
+    assert read_index(tmp_path) == ENTRIES
+    assert (tmp_path / "index.json").read_bytes() == before
+    assert (tmp_path / "index.jsonl").read_text().count("\n") == 1
+    write_index(tmp_path, ENTRIES)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
+
+
+def test_torn_journal(tmp_path):
+    """Half a line, of a process that was killed while it wrote, is as if it were not there."""
+    pending = tuple(replace(entry, status="pending", error=None) for entry in ENTRIES)
+    write_index(tmp_path, pending)
+    note_outcomes(tmp_path, ENTRIES)
+    journal = tmp_path / "index.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-3])
+    assert read_index(tmp_path) == (ENTRIES[0], pending[1])
 
 
 @pytest.mark.parametrize(
@@ -182,9 +233,39 @@ def test_a_failing_trace(run, failing, tmp_path):
 
 
 def test_a_failing_batch(run, failing):
-    """What shares a batch with a failing trace fails with it; the next batch runs."""
+    """What shares a batch with a failing trace is made alone, and says so."""
     done = run(["a red cat", "a bad dog", "a tree"], steps=1, batch=2)
-    assert [one.status for one in done.entries] == ["failed", "failed", "complete"]
+    assert [one.status for one in done.entries] == ["complete", "failed", "complete"]
+    alone = ("made alone, because its batch of 2 failed: the dog ate it",)
+    assert attn.open(done.path / "0000").manifest.warnings == alone
+    assert attn.open(done.path / "0002").manifest.warnings == ()
+    together = "the batch 0000 to 0001 failed (the dog ate it); its traces are made one by one"
+    assert done.warnings == (together, *alone)
+
+
+def test_progress_of_a_failing_batch(run, failing):
+    """Steps that are made again count again, those of a failed trace do not: the end is the end."""
+    report = Told()
+    run(["a red cat", "a bad dog", "a tree"], steps=2, batch=2, report=report)
+    assert report.steps == [(1, 6), (2, 6), (3, 4), (4, 4)]
+
+
+def test_a_prompt_that_is_refused(run, monkeypatch):
+    """A prompt that the model refuses before anything runs fails alone, too."""
+    complete = SD35Session.complete
+
+    def refuse(session, request):
+        if request.prompt == "a bad dog":
+            raise RequestError("no dogs here")
+        return complete(session, request)
+
+    monkeypatch.setattr(SD35Session, "complete", refuse)
+    done = run(["a bad dog", "a red cat", "a tree"], steps=1, batch=2)
+    assert [one.status for one in done.entries] == ["failed", "complete", "complete"]
+    assert done.failures == (Entry("0000", "failed", "a bad dog", 0, "no dogs here"),)
+    assert len(done.plans) == 2
+    with pytest.raises(RequestError, match=r"^no dogs here$"):
+        run(["a bad dog", "a bad dog"], out=done.path / "other")
 
 
 def test_a_single_trace_that_fails(run, failing):
@@ -197,11 +278,15 @@ def test_a_full_disk_stops_the_collection(run, monkeypatch, tmp_path):
     """Where nothing can be written the others are not tried."""
 
     def fail(*arguments):
-        raise TraceError("no space left")
+        raise TraceError("no space left.")
 
-    monkeypatch.setattr("attn.verbs.capture.save_outputs", fail)
-    with pytest.raises(TraceError, match="no space left"):
+    monkeypatch.setattr("attn.verbs.drafts.save_outputs", fail)
+    with pytest.raises(TraceError) as error:
         run(["a red cat", "a dog"], steps=1)
+    assert str(error.value) == (
+        f"no space left. 0 of 2 traces in {tmp_path / 'run'} are complete and stay usable; mend "
+        "that, then run the same command with --resume to make the others."
+    )
     assert [one.status for one in read_index(tmp_path / "run")] == ["pending", "pending"]
 
 

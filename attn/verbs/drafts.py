@@ -1,0 +1,100 @@
+"""The manifest of a trace: what is known before the first forward, and what is added at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from attn.backends import ModelInfo, Output
+from attn.errors import ModelError
+from attn.schema import Manifest, Step, find_words
+from attn.verbs.jobs import Item, Job, describe_model, said
+from attn.verbs.outputs import environment, peak_memory, save_outputs
+
+SHOWN = 80
+"""Longest piece of a cut prompt in a warning; `truncated` in the manifest holds all of it."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a batch gives all its traces."""
+
+    steps: tuple[Step, ...]
+    kernels: Sequence[Mapping[str, Any]]
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
+    """Say everything that is known of a trace before the first forward."""
+    request, plan, session = item.request, item.plan, job.session
+    said(session)
+    sequences = {branch: session.sequence(request, branch) for branch in plan.branches}
+    truncated = {
+        branch: sequence.truncated for branch, sequence in sequences.items() if sequence.truncated
+    }
+    cut = (
+        _cut_warning(branch, name, text)
+        for branch in truncated
+        for name, text in truncated[branch].items()
+    )
+    return Manifest(
+        status="partial",
+        backend=job.backend,
+        model=describe_model(session.info),
+        request=request,
+        branches=plan.branches,
+        samples=plan.samples,
+        steps=(),
+        layers=tuple(entry.layer for entry in plan.layers),
+        segments={branch: sequence.segments for branch, sequence in sequences.items()},
+        tokens={branch: sequence.tokens for branch, sequence in sequences.items()},
+        words=find_words(request.prompt),
+        truncated=truncated,
+        kept=plan.kept,
+        identity={},
+        shards=(),
+        environment=environment(),
+        cost={},
+        warnings=(*job.opening, *said(session), *cut, *remarks),
+    )
+
+
+def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) -> Manifest:
+    """Write the outputs of a trace, and say what is known at its end."""
+    return replace(
+        begun,
+        model={**begun.model, **identify(job.session.info)},
+        steps=ran.steps,
+        outputs=save_outputs(folder, output, begun),
+        identity={"kernels": list(ran.kernels)},
+        cost={
+            "seconds": round(ran.seconds, 3),
+            "seconds_per_step": round(ran.seconds / len(ran.steps), 4),
+            "peak_memory_bytes": peak_memory(),
+        },
+        warnings=(*begun.warnings, *ran.warnings),
+    )
+
+
+def identify(info: ModelInfo) -> dict[str, str]:
+    """Return the hash or revision of a model; waits until it is known.
+
+    Raises:
+        ModelError: the model's files cannot be read any more.
+    """
+    try:
+        return info.identity()
+    except OSError as exc:
+        raise ModelError(
+            f"cannot read the files of {info.source} again to identify the model: "
+            f"{exc.strerror or exc}"
+        ) from exc
+
+
+def _cut_warning(branch: str, segment: str, text: str) -> str:
+    which = "prompt" if branch == "cond" else "negative prompt"
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
+    return f"the {which} is longer than the model's '{segment}' text; not read: \"{shown}\""

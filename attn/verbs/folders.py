@@ -1,0 +1,129 @@
+"""The folder of a capture: chosen, made, and held against other captures."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from attn.disk import is_there, remove_parts, reported
+from attn.errors import TraceError
+from attn.store import MANIFEST
+from attn.verbs.collection import INDEX
+
+PROBE = ".attn-probe"
+PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
+
+
+def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
+    """Return where the result goes: as asked, or under date, family and prompt."""
+    if out is not None:
+        return out
+    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
+    return Path("attn-runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
+
+
+def contents(folder: Path) -> list[str]:
+    """Return the names in a folder, without what a killed capture leaves before it has begun.
+
+    Raises:
+        TraceError: it is a file, or cannot be read.
+    """
+    try:
+        if not folder.exists():
+            return []
+        if not folder.is_dir():
+            raise TraceError(f"{folder} is a file; choose another folder with --out, or remove it")
+        return sorted(path.name for path in folder.iterdir() if not _is_debris(path))
+    except OSError as exc:
+        raise _not_writable(folder, exc) from exc
+
+
+def refuse_contents(folder: Path) -> None:
+    """Refuse a folder with anything in it.
+
+    Raises:
+        TraceError: with what helps.
+    """
+    found = contents(folder)
+    if INDEX in found or MANIFEST in found:
+        raise TraceError(
+            f"{folder} holds an earlier capture; finish that with --resume, choose another folder "
+            "with --out, or remove it"
+        )
+    if found:
+        raise TraceError(f"{folder} is not empty; choose another folder with --out, or remove it")
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make the folder, and take it away again if it is new and nothing was written into it.
+
+    Made before the model is loaded, so that a place that cannot be written is known at once.
+
+    Raises:
+        TraceError: it cannot be written, or another capture is writing into it.
+    """
+    is_new = not is_there(folder)
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / PROBE).touch()
+            (folder / PROBE).unlink()
+        except OSError as exc:
+            raise _not_writable(folder, exc) from exc
+        with _held(folder):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty, or gone
+                folder.rmdir()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed captures left beside their results."""
+    with reported(folder):
+        (folder / PROBE).unlink(missing_ok=True)
+    for name in (INDEX, MANIFEST):
+        remove_parts(folder / name)
+
+
+def existing(path: Path) -> Path:
+    """Return the path, or the nearest of its parents that exists."""
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other captures out; the lock goes with the process, however that ends."""
+    with reported(folder):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise TraceError(
+                f"another capture is writing into {folder}; wait for its end, or choose another "
+                "folder with --out"
+            ) from exc
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_debris(path: Path) -> bool:
+    if path.name == "attention":
+        return path.is_dir() and not any(path.iterdir())
+    return path.name == PROBE or PART.fullmatch(path.name) is not None
+
+
+def _not_writable(folder: Path, error: OSError) -> TraceError:
+    return TraceError(
+        f"cannot write into {folder}: {error.strerror or error}; choose another --out"
+    )

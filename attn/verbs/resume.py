@@ -1,0 +1,253 @@
+"""Go on where an earlier run stopped: find what it left, and keep what is whole and the same."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from attn.disk import AGAIN, reported
+from attn.errors import TraceError, UsageError
+from attn.schema import Manifest, Request
+from attn.store import MANIFEST, demote, open_files, read_manifest
+from attn.verbs.collection import Entry, Run, is_collection, read_collection
+from attn.verbs.drafts import identify
+from attn.verbs.facts import (
+    IDENTITIES,
+    Facts,
+    differences,
+    item_facts,
+    manifest_facts,
+    manifest_run,
+    run_facts,
+    summary,
+)
+from attn.verbs.folders import contents, sweep
+from attn.verbs.inputs import format_bytes
+from attn.verbs.jobs import Item, Job, folder_names, missing_bytes
+from attn.verbs.outputs import check_picture, environment
+from attn.verbs.results import INDEX as RESULTS
+
+DECISIVE = ("torch", "diffusers", "transformers", "device")
+"""What a picture's last bits depend on, beside the model."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What an earlier run left: its traces, and what they share as far as it is known."""
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    run: Run | None
+
+
+def look(folder: Path) -> Left | None:
+    """Return what is in a folder, or None if there is nothing.
+
+    Raises:
+        TraceError: something that is no capture, or cannot be read.
+    """
+    found = contents(folder)
+    if not found:
+        return None
+    if is_collection(folder):
+        index = read_collection(folder)
+        return Left(folder, index.traces, index.run)
+    if MANIFEST not in found:
+        raise TraceError(
+            f"{folder} holds no capture that could be resumed, but {found[0]}; choose another "
+            "folder with --out"
+        )
+    manifest = read_manifest(folder)
+    entry = Entry(".", "pending", manifest.request.prompt, manifest.request.seed)
+    return Left(folder, (entry,), manifest_run(manifest))
+
+
+def refuse_other_list(left: Left, backend: str, batch: int, wishes: Sequence[Request]) -> None:
+    """Refuse, before the model is loaded, to resume with other prompts, seeds, batches or family.
+
+    Raises:
+        UsageError: names the first differences.
+    """
+    was = run_facts(left.run) if left.run else {}
+    now = {"backend": backend, "batch": batch, "traces": len(wishes)}
+    found = differences(was | {"traces": len(left.entries)}, now)
+    if len(left.entries) == len(wishes):
+        for entry, name, wish in zip(left.entries, folder_names(len(wishes)), wishes, strict=True):
+            asked = {"folder": name, "prompt": wish.prompt, "seed": wish.seed}
+            there = {"folder": entry.folder, "prompt": entry.prompt, "seed": entry.seed}
+            where = "" if name == "." else f"{name}: "
+            found += [f"{where}{one}" for one in differences(there, asked)]
+    _refuse(left, found)
+
+
+def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
+    """Return what is to be done, after everything that is there was compared and checked.
+
+    Nothing is changed. A trace that says `complete` but is damaged is pending, with a warning.
+
+    Raises:
+        UsageError: another run is asked for; names the first differences.
+        TraceError: something could not be read.
+    """
+    found = _compare(job, left)
+    entries = list(job.entries)
+    for item in (item for item in job.items if item.place in found.complete):
+        damage = _damage(item.folder)
+        if damage:
+            found.damaged.append(damage)
+        else:
+            entries[item.place] = replace(entries[item.place], status="complete")
+    for damage in found.damaged:
+        fact = damage.removesuffix(AGAIN).rstrip()
+        job.report.warn(f"a finished trace is damaged and will be made again: {fact}")
+    if found.changed:
+        job.report.warn(
+            f"finished traces were made with something else ({'; '.join(found.changed)}), "
+            "so the others may differ from an unbroken run in their last bits"
+        )
+    _tell(job, left, entries)
+    return tuple(entries)
+
+
+def make_room(job: Job, entries: Sequence[Entry]) -> None:
+    """Prepare the folders of what is pending, none of which may go on saying that it is complete.
+
+    Results of `attn analyze` go with the trace that they were made of. The index comes before
+    this, so that it lists nothing that is being taken away.
+    """
+    sweep(job.out)
+    for item in job.items:
+        if entries[item.place].status != "pending" or not item.folder.is_dir():
+            continue
+        results = item.folder / "analysis"
+        with reported(results, "remove"):
+            if (results / RESULTS).is_file():
+                shutil.rmtree(results)
+        _take_back(item)
+
+
+def _take_back(item: Item) -> None:
+    """Make a damaged trace partial; one without a readable manifest has none from here on."""
+    path = item.folder / MANIFEST
+    if not path.exists():
+        return
+    try:
+        manifest = read_manifest(item.folder)
+    except TraceError:
+        with reported(path, "remove"):
+            path.unlink()
+        return
+    if manifest.status == "complete":
+        demote(item.folder, manifest)
+
+
+@dataclass
+class _Found:
+    """What the manifests of a run say, which together are too large to keep.
+
+    Attributes:
+        now: facts of the run that is asked for.
+        complete: places of the traces that say so.
+        damaged: what is wrong with others.
+        changed: what else is not as it was when a trace was made.
+        identity: of the model that is asked for, from when a trace knows its own.
+    """
+
+    now: Facts
+    complete: set[int] = field(default_factory=set)
+    damaged: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    identity: dict[str, str] | None = None
+
+
+def _compare(job: Job, left: Left) -> _Found:
+    """Refuse to go on with another run than the one that is there; return what there is."""
+    found = _Found(run_facts(job.run))
+    was = run_facts(left.run) if left.run else {}
+    source = was.pop("model", None)
+    _refuse(left, differences(was, found.now))
+    for item in job.items:
+        try:
+            manifest = _read(item.folder)
+        except TraceError as error:
+            if not isinstance(error.__cause__, msgspec.DecodeError):
+                raise
+            found.damaged.append(str(error))
+            continue
+        if manifest is not None:
+            _compare_one(job, left, item, manifest, found)
+    if source is not None and not found.identity:  # else compared, whatever the model is called
+        _refuse(left, differences({"model": source}, found.now))
+    return found
+
+
+def _compare_one(job: Job, left: Left, item: Item, manifest: Manifest, found: _Found) -> None:
+    """Compare one trace, and take down what the others need to know of it."""
+    if found.identity is None and set(IDENTITIES) & set(manifest.model):
+        found.identity = identify(job.session.info)
+    other = differences(manifest_facts(manifest), item_facts(found.now, item, found.identity or {}))
+    where = f"{item.folder.name}: " if job.is_collection else ""
+    _refuse(left, [f"{where}{one}" for one in other])
+    if manifest.status == "complete":
+        found.complete.add(item.place)
+        found.changed = found.changed or _changes(manifest.environment)
+
+
+def _read(folder: Path) -> Manifest | None:
+    with reported(folder, "read"):
+        has_begun = (folder / MANIFEST).exists()
+    return read_manifest(folder) if has_begun else None
+
+
+def _refuse(left: Left, found: Sequence[str]) -> None:
+    if found:
+        raise UsageError(
+            f"{left.folder} holds another run than this one (was → now): {summary(found)}. "
+            "Nothing was changed; ask for the same run, or choose another folder with --out"
+        )
+
+
+def _damage(folder: Path) -> str:
+    """Return what is wrong with a complete trace, or nothing; all of its files are read."""
+    try:
+        files = open_files(folder)
+        files.verify()
+        for name in files.manifest.outputs:
+            check_picture(folder / name)
+    except TraceError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise  # not damaged, for all that is known, but out of reach
+        return str(error)
+    return ""
+
+
+def _changes(was: Mapping[str, str]) -> list[str]:
+    """Return what has changed, since a trace was made, of all that decides its last bits."""
+    now = environment()
+    return [
+        f"{name} {was.get(name)} → {now.get(name)}"
+        for name in DECISIVE
+        if was.get(name) != now.get(name)
+    ]
+
+
+def _tell(job: Job, left: Left, entries: Sequence[Entry]) -> None:
+    done = sum(entry.status == "complete" for entry in entries)
+    again = sum(
+        was.status == "failed" and now.status == "pending"
+        for was, now in zip(left.entries, entries, strict=True)
+    )
+    if not any(entry.status == "pending" for entry in entries):
+        what = f"all {done} traces in {job.out} are" if len(entries) > 1 else f"{job.out} is"
+        job.report.note(f"nothing to do: {what} complete")
+        return
+    failed = f", {again} failed and will be tried again" if again else ""
+    job.report.note(
+        f"resuming {job.out}: {done} of {len(entries)} traces are complete{failed}; "
+        f"{format_bytes(missing_bytes(job, entries))} to write"
+    )
