@@ -46,9 +46,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """The wheel has every module and the type marker, and no tests, caches or benchmarks."""
+    """The wheel has every module, configuration and the type marker; no tests or benchmarks."""
     names = zipfile.ZipFile(wheel).namelist()
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "attn").rglob("*.py")}
+    kinds = ("*.py", "*.json")
+    sources = {
+        str(path.relative_to(ROOT)) for kind in kinds for path in (ROOT / "attn").rglob(kind)
+    }
     assert sources | {"attn/py.typed"} <= set(names)
     assert [name for name in names if not name.startswith("attn")] == []
     assert [name for name in names if "__pycache__" in name or "/tests/" in name] == []

@@ -14,15 +14,20 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from attn.backends import _load, _schedule, _source
+from attn.backends import _load, _recipe, _schedule, _source
+from attn.backends._family import Family, given_parts
+from attn.backends._inventory import PIPELINES
 from attn.backends._quiet import quiet
+from attn.backends._recipe import Recipe
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.engine.refuse import refuse_unobservable
-from attn.errors import CaptureError, ModelError, RequestError
+from attn.errors import CaptureError, ModelError, RequestError, UsageError
 from attn.schema import Call, Request
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+ALIGNMENT = 64
+"""Bytes; torch's own memory begins at multiples of it."""
 
 LARGEST_SIDE = 16384
 """Beyond any model's reach; larger numbers are typing errors that would only fill the memory."""
@@ -118,6 +123,21 @@ class DiffusersSession(Session):
         if any(parameter.is_meta for parameter in self.model.parameters()):
             raise CaptureError("this session was opened without weights; it can plan, not generate")
 
+    @property
+    def prediction(self) -> str | None:
+        """What the scheduler takes the denoiser to predict: `v` or `epsilon`; None in flows."""
+        return _schedule.predicted(self._scheduler)
+
+    def predict(self, prediction: str, *, zero_snr: bool) -> None:
+        """Sample a model that predicts something else than its scheduler's configuration says."""
+        before = self._scheduler
+        self._scheduler = _schedule.predicting(before, prediction, zero_snr=zero_snr)
+        if type(self._scheduler) is not type(before):
+            self._warn(
+                f"{type(before).__name__} cannot begin with pure noise (zero-terminal SNR); "
+                f"{type(self._scheduler).__name__} is used unless --scheduler names another"
+            )
+
     @abstractmethod
     def _arguments(self) -> dict[str, Any]:
         """Return the pipeline's further arguments."""
@@ -137,11 +157,12 @@ class DiffusersSession(Session):
     @contextmanager
     def _scheduled(self, request: Request) -> Iterator[None]:
         """Lend the pipeline, which may be the user's own, the scheduler that was asked for."""
+        own = self.pipe.scheduler
         self.pipe.scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
         try:
             yield
         finally:
-            self.pipe.scheduler = self._scheduler
+            self.pipe.scheduler = own
 
     @contextmanager
     def _announced(self, requests: Sequence[Request], on_call: OnCall | None) -> Iterator[None]:
@@ -199,14 +220,25 @@ class _Announcer:
 
 
 class DiffusersBackend(Backend):
-    """Opens diffusers folders, hub ids, demo models and pipelines that are loaded already."""
+    """Opens folders, files, hub ids, demo models and pipelines that are loaded already."""
 
-    family: ClassVar[str]
+    family: ClassVar[Family]
     variants: ClassVar[tuple[str, ...]] = ()
     pipelines: ClassVar[tuple[type[Any], ...]]
     session: ClassVar[type[DiffusersSession]]
     extra: ClassVar[dict[str, Any]] = {}
     """Further arguments of the pipeline's constructor."""
+
+    def default_model(self, options: Any) -> str:
+        """Return the denoiser that the options name, else the demo; see `Backend`."""
+        given = given_parts(self.family, options)
+        denoiser = self.family.denoiser.name
+        if given and denoiser not in given:
+            raise UsageError(
+                f"{', '.join(given)} of which model? give it with --model, "
+                f"or its denoiser with --set {denoiser}=PATH"
+            )
+        return given.get(denoiser) or super().default_model(options)
 
     def open(
         self,
@@ -221,22 +253,31 @@ class DiffusersBackend(Backend):
         """Open a model; see `Backend.open`."""
         if isinstance(source, DiffusionPipeline):
             return self._adopt(source, options)
-        found = _source.resolve(str(source), self.family, self.variants)
+        found = _source.resolve(str(source), self.family.name, self.variants)
         device = _device(device)
-        cls = self._pipeline_class(found.folder)
+        recipe = _recipe.collect(found, self.family, options)
+        cls = self._pipeline_class(recipe.roots[0])
         kind = DTYPES.get(dtype) or (torch.float32 if device == "cpu" else torch.bfloat16)
-        pipe = _load.load_pipeline(found.folder, cls, dtype=kind, weights=weights, extra=self.extra)
+        pipe = _load.load_pipeline(recipe, cls, dtype=kind, weights=weights, extra=self.extra)
         pipe.set_progress_bar_config(disable=True)
         if weights:
             _place(pipe, device, offload)
         denoiser = getattr(pipe, self.session.denoiser)
-        identity = _source.fingerprint(found) if weights else dict
+        identity = _source.fingerprint(recipe.files, found.revision) if weights else dict
         info = ModelInfo(found.asked, identity, _name(kind), _count(denoiser))
-        return self._ready(self.session(pipe, info, options, device))
+        session = self.session(pipe, info, options, device)
+        session.warnings.extend(recipe.warnings)
+        return self._ready(session, recipe)
 
     def _adopt(self, pipe: Any, options: Any) -> Session:
         if not isinstance(pipe, self.pipelines):
             raise ModelError(_wrong_family(type(pipe).__name__, self))
+        names = [part.name for part in self.family.parts]
+        loading = [n for n in (*names, "config", "tokenizers") if getattr(options, n) is not None]
+        if loading:
+            raise ModelError(
+                f"this pipeline is loaded already; take away the options {', '.join(loading)}"
+            )
         denoiser = getattr(pipe, self.session.denoiser)
         refuse_unobservable(denoiser, self.session.denoiser)
         source = str(pipe.config.get("_name_or_path") or type(pipe).__name__)
@@ -244,28 +285,22 @@ class DiffusersBackend(Backend):
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
                 part.eval()
-        return self._ready(self.session(pipe, info, options, str(pipe.device)))
+        return self._ready(self.session(pipe, info, options, str(pipe.device)), None)
 
     def _pipeline_class(self, folder: Path) -> type[Any]:
-        name = _load.read_index(folder)["_class_name"]
+        name = _source.read_index(folder)["_class_name"]
         for cls in self.pipelines:
             if cls.__name__ == name:
                 return cls
         raise ModelError(f"{folder}: {_wrong_family(name, self)}")
 
-    def _ready(self, session: DiffusersSession) -> Session:
+    def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+        """Let the family finish a session; a pipeline that was loaded already has no recipe."""
         return session
 
 
-FAMILIES = {
-    "StableDiffusionXLPipeline": "sdxl",
-    "StableDiffusionPipeline": "sd15",
-    "StableDiffusion3Pipeline": "sd35",
-}
-
-
 def _wrong_family(name: str, backend: DiffusersBackend) -> str:
-    other = FAMILIES.get(name)
+    other = PIPELINES.get(name)
     hint = f"; use --backend {other}" if other else ""
     expected = " or ".join(cls.__name__ for cls in backend.pipelines)
     return f"this is a {name}, not a {expected}{hint}"
@@ -298,6 +333,20 @@ def _place(pipe: Any, device: str, offload: str) -> None:
         pipe.enable_model_cpu_offload(device=device)
     else:
         pipe.to(device)
+    if device == "cpu":
+        _align(pipe)
+
+
+def _align(pipe: Any) -> None:
+    """Move weights to addresses that kernels like.
+
+    Weights that are still in the mapped file begin wherever the file has them, and some kernels
+    round otherwise there: the same model would give other pictures from another file.
+    """
+    for part in pipe.components.values():
+        for tensor in (*part.parameters(), *part.buffers()) if isinstance(part, nn.Module) else ():
+            if tensor.data_ptr() % ALIGNMENT:
+                tensor.data = tensor.data.clone()
 
 
 def _name(dtype: torch.dtype) -> str:

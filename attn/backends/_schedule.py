@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -13,6 +14,9 @@ from attn.errors import RequestError, did_you_mean
 
 FLOW = "flowmatch"
 """Beginning of the names of flow samplers; it may be left out for a flow model."""
+
+ZERO_SNR = "rescale_betas_zero_snr"
+PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}
 
 RUNGE_KUTTA_CALLS = 4
 """Forwards of one Runge-Kutta step, with which PNDM can begin."""
@@ -68,7 +72,8 @@ def choose(current: Any, name: str) -> Any:
         name: class name, or short (`heun` for HeunDiscreteScheduler); `default` is the current.
 
     Raises:
-        RequestError: unknown, or not of the model's kind.
+        RequestError: unknown, not of the model's kind, or unable to begin with pure noise where
+            the model was trained to.
     """
     asked, own = name, _short(type(current).__name__)
     name = _short(name)
@@ -82,6 +87,12 @@ def choose(current: Any, name: str) -> Any:
             f"no scheduler '{asked}' for this model; there are {', '.join(sorted(known))}."
             + did_you_mean(name, known)
         )
+    if current.config.get(ZERO_SNR) and not _takes(known[name], ZERO_SNR):
+        able = sorted(other for other, cls in known.items() if _takes(cls, ZERO_SNR))
+        raise RequestError(
+            f"scheduler '{asked}' cannot begin with pure noise (zero-terminal SNR), which this "
+            f"model was trained to; those that can are {', '.join(able)}"
+        )
     try:
         with quiet():  # settings that the other scheduler does not know
             return known[name].from_config(current.config)
@@ -90,6 +101,37 @@ def choose(current: Any, name: str) -> Any:
         raise RequestError(f"scheduler '{name}' needs another package: {reason}") from exc
     except (TypeError, ValueError, NotImplementedError) as exc:
         raise RequestError(f"scheduler '{name}' does not fit this model: {exc}") from exc
+
+
+def predicting(current: Any, prediction: str, *, zero_snr: bool) -> Any:
+    """Return the scheduler for a model that predicts something else than its configuration says.
+
+    With zero-terminal SNR, a scheduler that cannot do it gives way to DDIM.
+
+    Args:
+        current: the scheduler of the model's configuration; it stays as it is.
+        prediction: `v` or `epsilon`.
+        zero_snr: whether the last training timestep was pure noise.
+    """
+    config = dict(current.config) | {"prediction_type": PREDICTIONS[prediction], ZERO_SNR: zero_snr}
+    cls = type(current)
+    if zero_snr:
+        config["timestep_spacing"] = "trailing"
+        if not _takes(cls, ZERO_SNR):
+            cls = diffusers.DDIMScheduler
+            config.setdefault("clip_sample", False)  # latents are not confined to -1 … 1
+    with quiet():
+        return cls.from_config(config)  # keeps what it does not take for others made from it
+
+
+def predicted(scheduler: Any) -> str | None:
+    """Return `v`, `epsilon`, or None for schedulers of flow models."""
+    kinds = {kind: name for name, kind in PREDICTIONS.items()}
+    return kinds.get(scheduler.config.get("prediction_type"))
+
+
+def _takes(cls: type, setting: str) -> bool:
+    return setting in inspect.signature(cls).parameters
 
 
 def check_steps(scheduler: Any, steps: int) -> None:

@@ -1,18 +1,22 @@
-"""Find a model: a folder, a hub id, or the built-in demo; and say which bytes it was."""
+"""Find a model: a folder, a file, a hub id, or the built-in demo; and say which bytes it was."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from attn import demo
 from attn.errors import ModelError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+SAFE = ".safetensors"
+INDEX = "model_index.json"
 REFUSED = {".ckpt", ".pt", ".pth", ".bin"}
 """Endings of pickled files, which run code when they are opened."""
 
@@ -23,12 +27,12 @@ class Source:
 
     Attributes:
         asked: what the user typed.
-        folder: the diffusers folder.
+        path: the diffusers folder, or the checkpoint file.
         revision: commit of the hub snapshot, or None for local files.
     """
 
     asked: str
-    folder: Path
+    path: Path
     revision: str | None = None
 
 
@@ -36,7 +40,7 @@ def resolve(source: str | Path, family: str, variants: tuple[str, ...]) -> Sourc
     """Find what `--model` names. Only a hub id that is not on this machine touches the network.
 
     Args:
-        source: folder, hub id, `demo` or `demo:VARIANT`.
+        source: folder, file, hub id, `demo` or `demo:VARIANT`.
         family: name of the family's demo model.
         variants: names of the family's other demo models, without the family.
 
@@ -47,16 +51,75 @@ def resolve(source: str | Path, family: str, variants: tuple[str, ...]) -> Sourc
     if asked == "demo" or asked.startswith("demo:"):
         return Source(asked, demo.checkpoint(_demo_name(asked, family, variants)))
     path = Path(asked).expanduser()
-    if path.is_dir():
+    if _exists(path):
+        refuse_pickled(path)
         return Source(asked, path)
-    if path.is_file():
-        raise ModelError(_refuse_file(path))
-    if HUB_ID.fullmatch(asked):
+    if HUB_ID.fullmatch(asked) and path.suffix not in REFUSED | {SAFE}:
         return _from_hub(asked)
     raise ModelError(
-        f"no model at {asked}: expected a diffusers folder, a hub id (owner/name), "
+        f"no model at {asked}: expected a diffusers folder, a {SAFE} file, a hub id (owner/name), "
         f"or {' or '.join(['demo', *(f'demo:{name}' for name in variants)])}"
     )
+
+
+def existing(asked: str, option: str) -> Path:
+    """Return the file or folder that an option names.
+
+    Raises:
+        ModelError: there is none, or it is in a format that is refused.
+    """
+    path = Path(asked).expanduser()
+    if not _exists(path):
+        raise ModelError(f"{option}={asked}: there is no such file or folder")
+    refuse_pickled(path)
+    return path
+
+
+def refuse_pickled(path: Path) -> None:
+    """Refuse a file whose ending says that opening it could run code."""
+    if path.suffix.lower() in REFUSED and not path.is_dir():
+        raise ModelError(
+            f"{path} is a pickled checkpoint, which could run any code when opened; "
+            "convert it to .safetensors with a tool that you trust"
+        )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as exc:  # the name is too long, or the folder may not be looked into
+        raise ModelError(f"cannot look for {path}: {exc.strerror or exc}") from exc
+
+
+def is_pipeline(folder: Path) -> bool:
+    """Whether this is a diffusers folder of a whole pipeline."""
+    return (folder / INDEX).is_file()
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """Return `model_index.json` of a diffusers folder.
+
+    Raises:
+        ModelError: missing, or not a JSON object.
+    """
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_text())
+    except FileNotFoundError as exc:
+        files = sorted(folder.glob(f"*{SAFE}"))
+        raise ModelError(
+            f"{folder} is not a diffusers folder: it has no {INDEX}; give "
+            + (
+                f"the file itself: {files[0]}"
+                if files
+                else "the folder that the model was saved to"
+            )
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"cannot read {path}: {exc}") from exc
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise ModelError(f"{path} does not say which pipeline it is (no _class_name)")
+    return index
 
 
 def _demo_name(asked: str, family: str, variants: tuple[str, ...]) -> str:
@@ -67,15 +130,6 @@ def _demo_name(asked: str, family: str, variants: tuple[str, ...]) -> str:
         known = ", ".join(["demo", *(f"demo:{name}" for name in variants)])
         raise ModelError(f"no demo model {asked!r} for {family}; there are {known}")
     return f"{family}:{variant}"
-
-
-def _refuse_file(path: Path) -> str:
-    if path.suffix in REFUSED:
-        return (
-            f"{path} is a pickled checkpoint, which could run any code when opened; "
-            "convert it to .safetensors with a tool that you trust"
-        )
-    return f"{path} is a file; expected a diffusers folder (the one that holds model_index.json)"
 
 
 def _from_hub(name: str) -> Source:
@@ -94,26 +148,42 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def fingerprint(source: Source) -> Callable[[], dict[str, str]]:
+def fingerprint(files: Mapping[str, Path], revision: str | None) -> Callable[[], dict[str, Any]]:
     """Start to identify a model in the background; the result waits for the end.
 
+    Args:
+        files: every file and folder that the model is read from, by a name that does not depend
+            on where it lies; of folders, the .json and .safetensors files count.
+        revision: of the hub's snapshot; one that is taken as it is has no `files`.
+
     Returns:
-        `{"revision": commit}` for a hub snapshot, else `{"sha256": …}`: the hash of the lines
-        `<hash of file>  <relative path>` of every .json and .safetensors file, sorted by path.
+        `{"revision": commit}` for a hub snapshot; else `sha256`, the hash of the lines
+        `<hash of file>  <name>` sorted by name, and for models in several places or in a file
+        `files`, the hash of each by name.
     """
-    if source.revision is not None:
-        revision = source.revision
+    if not files:
         return lambda: {"revision": revision}
     pool = ThreadPoolExecutor(1, thread_name_prefix="attn-fingerprint")
-    future = pool.submit(_hash_folder, source.folder)
+    future = pool.submit(_hash, dict(files))
     pool.shutdown(wait=False)
-    return lambda: {"sha256": future.result()}
+    known = {} if revision is None else {"revision": revision}
+    return lambda: known | future.result()
 
 
-def _hash_folder(folder: Path) -> str:
-    paths = [path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")]
-    lines = []
-    for name in sorted(path.relative_to(folder).as_posix() for path in paths):
-        with (folder / name).open("rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def _hash(files: Mapping[str, Path]) -> dict[str, Any]:
+    found: dict[str, Path] = {}
+    for name, path in files.items():
+        found |= _members(name, path) if path.is_dir() else {name: path}
+    hashes = {}
+    for name in sorted(found):
+        with found[name].open("rb") as file:
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
+    whole = {"sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    return whole if files.keys() == {""} else whole | {"files": hashes}
+
+
+def _members(name: str, folder: Path) -> dict[str, Path]:
+    paths = [path for path in folder.rglob("*") if path.suffix in (".json", SAFE)]
+    prefix = f"{name}/" if name else ""
+    return {prefix + path.relative_to(folder).as_posix(): path for path in paths}

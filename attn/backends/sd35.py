@@ -11,16 +11,27 @@ from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
 
 from attn import demo
 from attn.backends._diffusers import DiffusersBackend, DiffusersSession
+from attn.backends._family import CLIP_G, CLIP_L, DIT, T5XXL, VAE, Family, SourceOptions
+from attn.backends._recipe import Recipe
 from attn.backends._tokens import decode
+from attn.backends.types import Session
 from attn.errors import CaptureError, RequestError
 from attn.schema import Layer, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
 
 
 @dataclass(frozen=True)
-class SD35Options:
+class SD35Options(SourceOptions):
     """Options of SD3 and SD3.5."""
 
+    dit: str | None = field(default=None, metadata={"help": "transformer: file or folder"})
+    clip_g: str | None = field(
+        default=None, metadata={"help": "text encoder CLIP-G: file or folder"}
+    )
+    t5xxl: str | None = field(
+        default=None,
+        metadata={"help": "text encoder T5-XXL: file or folder; without it, zeros are read"},
+    )
     t5_tokens: int = field(default=256, metadata={"help": "positions of the T5 encoder (1 to 512)"})
     skip_layers: tuple[int, ...] = field(
         default=(),
@@ -98,7 +109,7 @@ class SD35Session(DiffusersSession):
             self.pipe.tokenizer, prompt, segment="clip", start=clip.start, length=clip.length
         )
         truncated = {"clip": cut} if cut else {}
-        if not self._reads_t5():
+        if not self.reads_t5():
             tokens += tuple(_empty(position) for position in range(t5.start, t5.stop))
         else:
             more, cut = decode(
@@ -119,7 +130,7 @@ class SD35Session(DiffusersSession):
                     "gives another picture; call pipe.transformer.unfuse_qkv_projections()"
                 )
 
-    def _reads_t5(self) -> bool:
+    def reads_t5(self) -> bool:
         """Whether T5 is there; of a session that was opened to plan, its tokenizer tells."""
         part = "tokenizer_3" if next(self.model.parameters()).is_meta else "text_encoder_3"
         return None not in (self.pipe.tokenizer_3, getattr(self.pipe, part))
@@ -168,7 +179,15 @@ class SD35Backend(DiffusersBackend):
 
     Options = SD35Options
     example_prompt = demo.EXAMPLE_PROMPT
-    family = "sd35"
+    family = Family("sd35", (DIT, VAE, CLIP_L, CLIP_G, T5XXL), config="sd35-large")
     variants = ("medium",)
     pipelines = (StableDiffusion3Pipeline,)
     session = SD35Session
+
+    def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+        if isinstance(session, SD35Session) and not session.reads_t5():
+            session.warnings.append(
+                f"there is no T5 text encoder: its {session.options.t5_tokens} positions are "
+                "zero; --set t5xxl=PATH gives it"
+            )
+        return session

@@ -5,23 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.models.attention_processor import Attention
 
 from attn import demo
 from attn.backends._diffusers import DiffusersBackend, DiffusersSession
+from attn.backends._family import CLIP_G, CLIP_L, UNET, VAE, Family, SourceOptions
+from attn.backends._recipe import Recipe
 from attn.backends._tokens import decode
+from attn.backends.types import Session
 from attn.errors import ModelError, RequestError
 from attn.schema import Grid, Layer, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
 
 
 @dataclass(frozen=True)
-class UNetOptions:
+class UNetOptions(SourceOptions):
     """Options of the UNet families."""
 
+    unet: str | None = field(default=None, metadata={"help": "UNet: file or folder"})
+    prediction: Literal["auto", "epsilon", "v"] = field(
+        default="auto",
+        metadata={"help": "what the UNet predicts; v also sets zero-terminal SNR and its spacing"},
+    )
     guidance_rescale: float = field(
         default=0.0,
         metadata={
@@ -30,6 +38,15 @@ class UNetOptions:
     )
     clip_skip: int | None = field(
         default=None, metadata={"help": "leave out this many last layers of the text encoders"}
+    )
+
+
+@dataclass(frozen=True)
+class SDXLOptions(UNetOptions):
+    """Options of SDXL."""
+
+    clip_g: str | None = field(
+        default=None, metadata={"help": "text encoder CLIP-G: file or folder"}
     )
 
 
@@ -146,23 +163,41 @@ class SD15Session(UNetSession):
         return super()._arguments()
 
 
-class SDXLBackend(DiffusersBackend):
+class UNetBackend(DiffusersBackend):
+    """What the UNet families share."""
+
+    example_prompt = demo.EXAMPLE_PROMPT
+
+    def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+        prediction = session.options.prediction
+        said = recipe.checkpoint if recipe else None
+        if prediction != "auto":
+            session.predict(prediction, zero_snr=prediction == "v")
+        elif said is not None and said.prediction is not None:
+            session.predict(said.prediction, zero_snr=said.zero_snr)
+        elif said is not None and session.options.config is None:
+            session.warnings.append(
+                f"the file does not say what its UNet predicts; {session.prediction} is assumed. "
+                "If the picture is nothing but noise, set prediction to the other of epsilon and v"
+            )
+        return session
+
+
+class SDXLBackend(UNetBackend):
     """Stable Diffusion XL."""
 
-    Options = UNetOptions
-    example_prompt = demo.EXAMPLE_PROMPT
-    family = "sdxl"
+    Options = SDXLOptions
+    family = Family("sdxl", (UNET, VAE, CLIP_L, CLIP_G), config="sdxl")
     pipelines = (StableDiffusionXLPipeline,)
     session = SDXLSession
     extra: ClassVar = {"add_watermarker": False}
 
 
-class SD15Backend(DiffusersBackend):
+class SD15Backend(UNetBackend):
     """Stable Diffusion 1.x."""
 
     Options = UNetOptions
-    example_prompt = demo.EXAMPLE_PROMPT
-    family = "sd15"
+    family = Family("sd15", (UNET, VAE, CLIP_L), config="sd15")
     pipelines = (StableDiffusionPipeline,)
     session = SD15Session
     extra: ClassVar = {"requires_safety_checker": False}

@@ -52,14 +52,15 @@ class ModelInfo:
 
     Attributes:
         source: what the user asked for.
-        identity: `{"sha256": …}` of the local files or `{"revision": …}` of a hub snapshot;
-            a function, because hashing gigabytes is done while the model generates.
+        identity: `{"sha256": …}` of the local files, with `files` where they are several, or
+            `{"revision": …}` of a hub snapshot; a function, because hashing gigabytes is done
+            while the model generates.
         dtype: dtype of the denoiser's weights.
         parameters: number of the denoiser's parameters.
     """
 
     source: str
-    identity: Callable[[], dict[str, str]]
+    identity: Callable[[], dict[str, Any]]
     dtype: str
     parameters: int
 
@@ -130,6 +131,13 @@ class Backend(ABC):
     example_prompt: ClassVar[str]
     """The prompt that is used with the built-in demo model when none is given."""
 
+    def default_model(self, options: Any) -> str:
+        """Return what is opened when no model is named: the built-in demo model.
+
+        A family whose options can name the model's files returns what they name.
+        """
+        return "demo"
+
     @abstractmethod
     def open(
         self,
@@ -141,7 +149,7 @@ class Backend(ABC):
         offload: Offload = "none",
         weights: bool = True,
     ) -> Session:
-        """Load a model: a folder, a hub id, `demo`, or an object that the family accepts.
+        """Load a model: a folder, a file, a hub id, `demo`, or an object that the family accepts.
 
         With `weights=False` only configuration and tokenizers are read, enough to plan a capture.
 

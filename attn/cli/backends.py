@@ -18,13 +18,23 @@ if TYPE_CHECKING:
 
 def backends(
     name: Annotated[str | None, typer.Argument(help="Show this one and its options.")] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="Say what this file or folder is.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the installed backends, or one of them with its options."""
+    """List the installed backends, one of them with its options, or what a model's file holds."""
     from attn.backends.manager import find, installed
 
     found = installed()
-    if name is None:
+    looked = None
+    if model is not None:
+        from attn.cli import _model
+
+        one = find(name) if name else None
+        looked, facts = _model.describe(model), [_facts(one)] if one else []
+        lines = _model.lines(looked, one.spec.name if one else None)
+    elif name is None:
         facts = [_facts(one) for one in found.specs]
         lines = _list(found)
     else:
@@ -32,7 +42,7 @@ def backends(
         options = _options(one)
         facts = [_facts(one) | {"options": [option._asdict() for option in options]}]
         lines = _details(one, options)
-    typer.echo(_json(facts, found) if as_json else "\n".join(lines))
+    typer.echo(_json(facts, found, looked) if as_json else "\n".join(lines))
 
 
 def _options(one: Registered) -> list[Option]:
@@ -53,15 +63,17 @@ def _facts(one: Registered) -> dict[str, Any]:
     }
 
 
-def _json(facts: list[dict[str, Any]], found: Installed) -> str:
+def _json(facts: list[dict[str, Any]], found: Installed, looked: dict[str, Any] | None) -> str:
     answer = {
         "command": "backends",
         "status": "done",
-        "path": None,
+        "path": looked["path"] if looked else None,
         "warnings": [str(failure) for failure in found.failures],
         "backends": facts,
         "failures": [asdict(failure) for failure in found.failures],
     }
+    if looked:
+        answer["model"] = looked
     return json.dumps(answer, indent=2, ensure_ascii=False)
 
 

@@ -1,6 +1,5 @@
 """Packages with plugins, really on disk; demo models that a test may break."""
 
-import json
 import shutil
 import socket
 import sys
@@ -51,18 +50,17 @@ def install(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def planned(demo_cache, tmp_path_factory):
-    """Open a model of a published configuration to plan: `planned("sdxl", sample_size=128, …)`."""
+    """Open a model of a published configuration to plan: `planned("sd35", "sd35-large")`."""
     from attn import demo
     from attn.backends import find, load
+    from attn.backends._probe import CONFIGS
 
-    def session(backend, **config):
+    def session(backend, config):
         folder = tmp_path_factory.mktemp(backend) / "model"
         ignored = shutil.ignore_patterns("*.safetensors")
         shutil.copytree(demo.checkpoint(backend), folder, ignore=ignored)
         name = "transformer" if backend == "sd35" else "unet"
-        path = folder / name / "config.json"
-        kind = json.loads(path.read_text())["_class_name"]
-        path.write_text(json.dumps({"_class_name": kind} | config))
+        shutil.copy(CONFIGS / config / name / "config.json", folder / name)
         family = load(find(backend))
         return family.open(folder, family.Options(), weights=False)
 

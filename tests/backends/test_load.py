@@ -160,18 +160,20 @@ def test_tokenizer_without_vocabulary(copied):
 
 
 def test_damaged_weights(copied):
-    """A file that is no safetensors file is an error with its folder."""
+    """A file that is no safetensors file is an error that says what it is instead."""
     folder = copied("sd35")
     (folder / DENOISER).write_bytes(b"garbage")
-    assert refusal(folder).startswith("cannot load FOLDER/transformer: ")
+    assert refusal(folder).startswith(f"FOLDER/{DENOISER}: this is a text file, ")
 
 
 def test_no_index(tmp_path):
     """A folder without model_index.json is no diffusers folder."""
     assert refusal(tmp_path) == (
         "FOLDER is not a diffusers folder: it has no model_index.json; "
-        "give the folder that the model was downloaded or saved to"
+        "give the folder that the model was saved to"
     )
+    (tmp_path / "model.safetensors").touch()
+    assert refusal(tmp_path).endswith("; give the file itself: FOLDER/model.safetensors")
 
 
 @pytest.mark.parametrize(

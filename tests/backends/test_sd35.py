@@ -12,27 +12,6 @@ from attn.errors import CaptureError, RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
 
-LARGE = {
-    "sample_size": 128,
-    "patch_size": 2,
-    "in_channels": 16,
-    "out_channels": 16,
-    "num_layers": 38,
-    "attention_head_dim": 64,
-    "num_attention_heads": 38,
-    "joint_attention_dim": 4096,
-    "caption_projection_dim": 2432,
-    "pooled_projection_dim": 2048,
-    "pos_embed_max_size": 192,
-    "qk_norm": "rms_norm",
-}
-MEDIUM = LARGE | {
-    "num_layers": 24,
-    "num_attention_heads": 24,
-    "caption_projection_dim": 1536,
-    "pos_embed_max_size": 384,
-    "dual_attention_layers": tuple(range(13)),
-}
 SMALL = {"steps": 3, "width": 96, "height": 64}
 PIXELS = 4 * 6
 
@@ -40,13 +19,13 @@ PIXELS = 4 * 6
 @pytest.fixture(scope="module")
 def large(planned):
     """SD3.5 Large in full size, without weights."""
-    return planned("sd35", **LARGE)
+    return planned("sd35", "sd35-large")
 
 
 @pytest.fixture(scope="module")
 def medium(planned):
     """SD3.5 Medium in full size, without weights."""
-    return planned("sd35", **MEDIUM)
+    return planned("sd35", "sd35-medium")
 
 
 def complete(session, width=None, height=None):
@@ -249,7 +228,8 @@ def test_skip_is_a_branch(opened):
 def test_options():
     """Options come from text, as `--set skip_layers=1,2`."""
     pairs = {"skip_layers": "1,2", "t5_tokens": "77", "skip_scale": "3"}
-    assert parse_options(SD35Options, pairs, "backend sd35") == SD35Options(77, (1, 2), 3.0)
+    expected = SD35Options(t5_tokens=77, skip_layers=(1, 2), skip_scale=3.0)
+    assert parse_options(SD35Options, pairs, "backend sd35") == expected
 
 
 @pytest.mark.parametrize(

@@ -9,38 +9,23 @@ from attn.backends import find, load
 from attn.backends.sdxl import UNetOptions
 from attn.demo.tokenizers import _clip_vocabulary
 from attn.engine.plan import Keep, make_plan
-from attn.errors import RequestError
+from attn.errors import RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
 
-SDXL = {
-    "sample_size": 128,
-    "block_out_channels": (320, 640, 1280),
-    "layers_per_block": 2,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "attention_head_dim": (5, 10, 20),
-    "transformer_layers_per_block": (1, 2, 10),
-    "cross_attention_dim": 2048,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 2816,
-    "use_linear_projection": True,
-}
-SD15 = {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8}
 SMALL = {"steps": 2, "width": 96, "height": 64}
 
 
 @pytest.fixture(scope="module")
 def sdxl(planned):
     """SDXL in full size, without weights."""
-    return planned("sdxl", **SDXL)
+    return planned("sdxl", "sdxl")
 
 
 @pytest.fixture(scope="module")
 def sd15(planned):
     """SD1.5 in full size, without weights."""
-    return planned("sd15", **SD15)
+    return planned("sd15", "sd15")
 
 
 def layers(session, width, height):
@@ -213,8 +198,13 @@ def test_counts(sdxl, field, value):
 
 def test_options():
     """Options come from text, and are checked against their types."""
-    pairs = {"guidance_rescale": "0.7", "clip_skip": "none"}
-    assert parse_options(UNetOptions, pairs, "backend sdxl") == UNetOptions(0.7, None)
+    pairs = {"guidance_rescale": "0.7", "clip_skip": "none", "prediction": "v", "unet": "a/b"}
+    expected = UNetOptions(guidance_rescale=0.7, clip_skip=None, prediction="v", unet="a/b")
+    assert parse_options(UNetOptions, pairs, "backend sdxl") == expected
+    with pytest.raises(UsageError) as error:
+        parse_options(UNetOptions, {"prediction": "eps"}, "backend sdxl")
+    message = "option 'prediction' of backend sdxl: got 'eps', expected auto|epsilon|v."
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize(
@@ -247,7 +237,7 @@ def test_options_reach_the_pipeline(opened, backend, options):
 @pytest.fixture
 def two_readers(planned):
     """SDXL whose second tokenizer knows fewer words than the first."""
-    session = planned("sdxl", **SDXL)
+    session = planned("sdxl", "sdxl")
     ids, merges = _clip_vocabulary()
     session.pipe.tokenizer_2 = CLIPTokenizer(
         vocab=ids, merges=merges[:20], pad_token="!", model_max_length=77
@@ -285,4 +275,4 @@ def test_truncation(sdxl):
 def test_aliases(alias):
     """The other names of the UNet families lead to their backends."""
     family = load(find(alias))
-    assert family.family == {"sdxl-lora": "sdxl", "sd1": "sd15"}[alias]
+    assert family.family.name == {"sdxl-lora": "sdxl", "sd1": "sd15"}[alias]

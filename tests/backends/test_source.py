@@ -7,7 +7,7 @@ import pytest
 from diffusers import DiffusionPipeline
 
 from attn import demo
-from attn.backends._source import Source, fingerprint, resolve
+from attn.backends._source import Source, existing, fingerprint, resolve
 from attn.errors import ModelError
 
 MEDIUM = ("medium",)
@@ -56,10 +56,10 @@ def test_home(tmp_path, monkeypatch):
     """`~` is the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "model").mkdir()
-    assert resolve("~/model", "sd35", ()).folder == tmp_path / "model"
+    assert resolve("~/model", "sd35", ()).path == tmp_path / "model"
 
 
-@pytest.mark.parametrize("ending", [".ckpt", ".pt", ".pth", ".bin"])
+@pytest.mark.parametrize("ending", [".ckpt", ".pt", ".pth", ".bin", ".CKPT"])
 def test_pickled_file(tmp_path, ending):
     """Pickled checkpoints are refused with the reason."""
     path = tmp_path / f"model{ending}"
@@ -72,21 +72,29 @@ def test_pickled_file(tmp_path, ending):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "notes.txt"])
 def test_file(tmp_path, name):
-    """Any other file gets to know what is expected."""
+    """Any other file is taken; what is in it is looked at later."""
     path = tmp_path / name
     path.touch()
-    expected = "is a file; expected a diffusers folder (the one that holds model_index.json)"
-    assert refusal(path) == f"{path} {expected}"
+    assert resolve(path, "sd35", ()) == Source(str(path), path)
 
 
-@pytest.mark.parametrize("asked", ["/no/such/folder", "./model", "a/b/c", "name"])
+@pytest.mark.parametrize(
+    "asked", ["/no/such/folder", "./model", "a/b/c", "name", "a/b.safetensors", "a/b.ckpt"]
+)
 def test_nowhere(offline, tmp_path, monkeypatch, asked):
     """What is neither there nor a hub id is refused, without asking the network."""
     monkeypatch.chdir(tmp_path)
     assert refusal(asked) == (
-        f"no model at {asked}: expected a diffusers folder, a hub id (owner/name), "
-        "or demo or demo:medium"
+        f"no model at {asked}: expected a diffusers folder, a .safetensors file, "
+        "a hub id (owner/name), or demo or demo:medium"
     )
+
+
+def test_unreachable():
+    """A name that no file can have is an error, not a crash."""
+    assert refusal("a prompt by mistake " * 20).startswith("cannot look for a prompt by ")
+    with pytest.raises(ModelError, match=r"^vae=nowhere: there is no such file or folder$"):
+        existing("nowhere", "vae")
 
 
 def test_hub(monkeypatch, tmp_path):
@@ -102,7 +110,7 @@ def test_hub(monkeypatch, tmp_path):
     found = resolve("owner/name-1.0", "sd35", ())
     assert found == Source("owner/name-1.0", snapshot, "0a1b2c")
     assert asked == {"name": "owner/name-1.0", "use_safetensors": True}
-    assert fingerprint(found)() == {"revision": "0a1b2c"}
+    assert fingerprint({}, found.revision)() == {"revision": "0a1b2c"}
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
@@ -131,18 +139,32 @@ def test_fingerprint(tmp_path):
         (tmp_path / name).write_bytes(data)
     lines = "".join(f"{digest(files[name])}  {name}\n" for name in sorted(files))
     expected = {"sha256": digest(lines.encode())}
-    assert fingerprint(Source("x", tmp_path))() == expected
+    assert fingerprint({"": tmp_path}, None)() == expected
+
+
+def test_fingerprint_of_several(tmp_path):
+    """Of what lies in several places each file is named too, where they lie is not."""
+    files = {"a.safetensors": b"one", "vae/b.safetensors": b"two", "vae/c.json": b"three"}
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    hashes = {name: digest(data) for name, data in files.items()}
+    lines = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+    places = {"vae": tmp_path / "vae", "a.safetensors": tmp_path / "a.safetensors"}
+    expected = {"sha256": digest(lines.encode()), "files": hashes}
+    assert fingerprint(places, None)() == expected
+    assert fingerprint(places, "0a1b2c")() == {"revision": "0a1b2c"} | expected
 
 
 def test_fingerprint_of_another_byte(copied):
     """One other byte in one file of weights is another model."""
     folder = copied("sd35")
     path = folder / "vae" / "diffusion_pytorch_model.safetensors"
-    before = fingerprint(Source("x", folder))()
+    before = fingerprint({"": folder}, None)()
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    after = fingerprint(Source("x", folder))()
+    after = fingerprint({"": folder}, None)()
     assert set(before) == set(after) == {"sha256"}
     assert before != after
 
@@ -152,5 +174,5 @@ def test_fingerprint_of_another_name(tmp_path):
     for folder, name in (("one", "a.json"), ("two", "b.json"), ("three", "a.json")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_bytes(b"{}")
-    one, two, three = (fingerprint(Source("x", tmp_path / f))() for f in ("one", "two", "three"))
+    one, two, three = (fingerprint({"": tmp_path / f}, None)() for f in ("one", "two", "three"))
     assert one == three != two

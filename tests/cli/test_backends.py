@@ -1,6 +1,9 @@
 """`attn backends`."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,6 +12,7 @@ from typer.testing import CliRunner
 from attn.backends import Backend, BackendSpec
 from attn.backends.manager import Failure, Installed, Registered
 from attn.cli import build
+from tests.mutations import JOINT, SMALL, checkpoint, mutations
 
 
 @dataclass(frozen=True)
@@ -146,3 +150,196 @@ def test_unknown_name():
     """A mistyped name is a usage error with a suggestion, and prints nothing on stdout."""
     message = "Error: no backend 'ty'. Did you mean 'toy'? Installed: plain, t, tiny, toy.\n"
     assert run("backends", "ty") == (2, "", message)
+
+
+SDXL = Registered(BackendSpec("sdxl", "XL", Toy, ("sdxl-lora",)), "builtin", "attn", "1.2")
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """A working folder with two checkpoints, and the backend `sdxl`."""
+    monkeypatch.setattr("attn.backends.manager.installed", lambda: Installed((SDXL, TOY), ()))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "xl.safetensors").write_bytes(checkpoint(SMALL))
+    (tmp_path / "sd3.safetensors").write_bytes(checkpoint(JOINT, "BF16"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sdxl-lora", None])
+def test_model(folder, name):
+    """A file is described: what it is, what is in it, what is missing; nothing is imported."""
+    expected = """\
+model       xl.safetensors
+this is     a model like Stable Diffusion XL, of 5 tensors and width 8
+backend     sdxl
+layout      LDM
+prediction  v
+
+PART    PREFIX                  TENSORS  PARAMETERS  DTYPE
+unet    model.diffusion_model.  5        701         F16
+vae     first_stage_model.      1        108         F16
+clip_l  not here
+clip_g  not here
+
+unused: 1 (v_pred)
+
+unknown: 1 (scale)
+"""
+    assert run("backends", *filter(None, [name]), "--model", "xl.safetensors") == (0, expected, "")
+
+
+def test_model_of_another_family(folder):
+    """A file of another family says which backend takes it; T5 may be missing."""
+    expected = """\
+model    sd3.safetensors
+this is  a model like Stable Diffusion 3.5, of 1 blocks and width 4
+backend  sd35, not sdxl: use --backend sd35
+layout   SAI
+
+PART    PREFIX                             TENSORS  PARAMETERS  DTYPE
+dit     none                               4        306         BF16
+clip_l  text_encoders.clip_l.transformer.  1        33          BF16
+vae     not here
+clip_g  not here
+t5xxl   not here; the model runs without
+"""
+    assert run("backends", "sdxl", "-m", "sd3.safetensors") == (0, expected, "")
+
+
+def test_model_that_no_backend_takes(folder):
+    """A file that is known and refused says why, and what to give instead."""
+    name = "lora_unet_mid_block.lora_down.weight"
+    (folder / "lora.safetensors").write_bytes(checkpoint({name: (4, 8)}))
+    expected = """\
+model    lora.safetensors
+this is  a LoRA or LyCORIS file
+backend  none by itself
+layout   unknown
+
+no parts of a model
+
+unknown: 1 (lora_unet_mid_block.lora_down.weight)
+
+Note: it holds changes to a model, not a model; give the model that it was made for as --model.
+"""
+    assert run("backends", "-m", "lora.safetensors") == (0, expected, "")
+
+
+def test_model_in_a_folder(folder):
+    """A diffusers folder is described by its pipeline and parts, shards of a part together."""
+    index = {"_class_name": "StableDiffusionXLPipeline", "unet": ["diffusers", "UNet2DModel"]}
+    index |= {"vae": ["diffusers", "AutoencoderKL"], "image_encoder": [None, None], "x": True}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "unet").mkdir()
+    for shard, name in {"1-of-2": "a", "2-of-2": "b"}.items():
+        content = checkpoint({name: (3, 7), "conv_in.bias": (5,)}, "F32")
+        (folder / "unet" / f"diffusion_pytorch_model-{shard}.safetensors").write_bytes(content)
+    expected = """\
+model    .
+this is  a diffusers folder of a StableDiffusionXLPipeline
+backend  sdxl, not toy: use --backend sdxl
+layout   diffusers
+
+PART  CLASS        TENSORS  PARAMETERS  DTYPE
+unet  UNet2DModel  3        47          F32
+vae   not here
+"""
+    assert run("backends", "toy", "-m", ".") == (0, expected, "")
+
+
+def test_model_as_json(folder):
+    """With --json the same facts come as data."""
+    code, stdout, _ = run("backends", "sdxl", "-m", "xl.safetensors", "--json")
+    answer = json.loads(stdout)
+    assert (code, answer["path"]) == (0, "xl.safetensors")
+    assert [one["name"] for one in answer["backends"]] == ["sdxl"]
+    assert answer["model"] == {
+        "path": "xl.safetensors",
+        "kind": "file",
+        "title": "a model like Stable Diffusion XL, of 5 tensors and width 8",
+        "family": "sdxl",
+        "layout": "LDM",
+        "config": None,
+        "prediction": "v",
+        "zero_snr": False,
+        "parts": [
+            {
+                "part": "unet",
+                "prefix": "model.diffusion_model.",
+                "tensors": 5,
+                "parameters": 701,
+                "dtypes": ["F16"],
+            },
+            {
+                "part": "vae",
+                "prefix": "first_stage_model.",
+                "tensors": 1,
+                "parameters": 108,
+                "dtypes": ["F16"],
+            },
+        ],
+        "missing": ["clip_l", "clip_g"],
+        "unused": ["v_pred"],
+        "unknown": ["scale"],
+        "advice": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.safetensors", "model=none.safetensors: there is no such file or folder"),
+        (
+            "old.ckpt",
+            "old.ckpt is a pickled checkpoint, which could run any code when opened; "
+            "convert it to .safetensors with a tool that you trust",
+        ),
+        ("page.safetensors", "page.safetensors: this is an HTML page saved under this name, "),
+        (".", ". is not a diffusers folder: it has no model_index.json; "),
+    ],
+)
+def test_model_that_cannot_be_read(folder, name, message):
+    """What cannot be read is one message and exit code 1."""
+    (folder / "old.ckpt").touch()
+    (folder / "page.safetensors").write_text("<!DOCTYPE html>")
+    code, stdout, stderr = run("backends", "sdxl", "-m", name)
+    assert (code, stdout, stderr.count("\n")) == (1, "", 1)
+    assert stderr.startswith(f"Error: {message}")
+
+
+def test_unknown_name_beside_a_model(folder):
+    """A mistyped backend is wrong usage, also where a file is asked about."""
+    assert run("backends", "sdx", "-m", "xl.safetensors")[0] == 2
+
+
+def test_mutated_models(folder):
+    """Broken files end in one message and exit code 1, the others in a description."""
+    codes = []
+    for _, content in mutations(60, seed=1):
+        (folder / "broken.safetensors").write_bytes(content)
+        code, stdout, stderr = run("backends", "sdxl", "-m", "broken.safetensors")
+        codes.append(code)
+        if code:
+            assert (code, stdout, stderr.count("\n")) == (1, "", 1)
+            assert stderr.startswith("Error: broken.safetensors: ")
+        else:
+            assert stdout.startswith("model  ")
+    assert 30 < sum(codes) < 55
+
+
+def test_looking_into_a_file_is_light(folder):
+    """No heavy library is imported to say what a file is."""
+    heavy = ("torch", "diffusers", "transformers", "numpy", "safetensors")
+    code = (
+        "import sys\nfrom attn.cli import main\ntry:\n    main()\nexcept SystemExit:\n"
+        f"    print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "backends", "sdxl", "-m", "xl.safetensors"],
+        env=os.environ | {"ATTN_DISABLE_PLUGINS": "all"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("model  ")
+    assert done.stderr == "[]\n"

@@ -1,0 +1,74 @@
+"""What tells one family of models from others when its files are put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a family.
+
+    Attributes:
+        name: of the option that gives it, and of the part in a checkpoint.
+        component: the pipeline's name for it.
+        tokenizer: the pipeline's name for the tokenizer that goes with it.
+        optional: whether the pipeline runs without it.
+    """
+
+    name: str
+    component: str
+    tokenizer: str | None = None
+    optional: bool = False
+
+
+UNET = Part("unet", "unet")
+DIT = Part("dit", "transformer")
+VAE = Part("vae", "vae")
+CLIP_L = Part("clip_l", "text_encoder", "tokenizer")
+CLIP_G = Part("clip_g", "text_encoder_2", "tokenizer_2")
+T5XXL = Part("t5xxl", "text_encoder_3", "tokenizer_3", optional=True)
+
+
+@dataclass(frozen=True)
+class Family:
+    """The parts of a family's models.
+
+    Attributes:
+        name: of the backend.
+        parts: the denoiser first.
+        config: shipped configuration of parts that do not tell their own.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    config: str
+
+    @property
+    def denoiser(self) -> Part:
+        """The part that decides what a model is."""
+        return self.parts[0]
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """Options that every family has."""
+
+    vae: str | None = field(default=None, metadata={"help": "VAE: file or folder"})
+    clip_l: str | None = field(
+        default=None, metadata={"help": "text encoder CLIP-L: file or folder"}
+    )
+    config: str | None = field(
+        default=None,
+        metadata={"help": "diffusers folder whose configurations describe what files hold"},
+    )
+    tokenizers: str | None = field(
+        default=None, metadata={"help": "folder that holds tokenizer/, tokenizer_2/, …"}
+    )
+
+
+def given_parts(family: Family, options: Any) -> dict[str, str]:
+    """Return the parts that options give, by name."""
+    values = {part.name: getattr(options, part.name) for part in family.parts}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,115 @@
+"""Look into the files and folders that parts come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attn.backends._checkpoint import Piece
+from attn.backends._family import Family, Part
+from attn.backends._probe import Checkpoint, Members, members, probe
+from attn.backends._source import is_pipeline, read_index
+from attn.errors import ModelError
+from attn.headers import read_header
+
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class File:
+    """A checkpoint file that was looked into."""
+
+    path: Path
+    checkpoint: Checkpoint
+    members: Members
+
+    def piece(self, part: Part) -> Piece | None:
+        """Return the tensors of one part."""
+        if part.name not in self.members.parts:
+            return None
+        prefix, tensors = self.checkpoint.parts[part.name], self.members.parts[part.name]
+        return Piece(part.name, self.path, prefix, tensors, self.checkpoint.title)
+
+    def require(self, family: Family) -> None:
+        """Refuse what is no model of a family.
+
+        Raises:
+            ModelError: says what it is, and which backend takes it or why none does.
+        """
+        found = self.checkpoint
+        if found.family != family.name:
+            advice = f"use --backend {found.family}" if found.family else found.advice
+            raise ModelError(f"{self.path}: this is {found.title}; {advice}")
+
+    def left_out(self) -> tuple[str, ...]:
+        """Return a warning if the file holds what belongs to no part."""
+        names = self.members.unknown
+        if not names:
+            return ()
+        first = ", ".join(ascii(name)[1:-1] for name in names[:NAMED])
+        return (
+            f"{self.path.name} holds {len(names)} tensors that belong to no part of the model; "
+            f"they are left out ({first} …)",
+        )
+
+
+Place = File | Path
+"""A file, or a folder."""
+
+
+def look_into(path: Path) -> Place:
+    """Read the header of a file; leave a folder for later.
+
+    Raises:
+        ModelError: the file is damaged, or no safetensors file.
+    """
+    if path.is_dir():
+        return path
+    header = read_header(path)
+    checkpoint = probe(header)
+    return File(path, checkpoint, members(header, checkpoint))
+
+
+def given_part(place: Place, part: Part, family: Family) -> Piece | Path:
+    """Return where the weights of a part are in what its option names.
+
+    Raises:
+        ModelError: it holds no such part, or one of another family.
+    """
+    if isinstance(place, Path):
+        return _part_folder(place, part)
+    piece, found = place.piece(part), place.checkpoint
+    where = f"{part.name}={place.path}: this is {found.title}"
+    if piece is None:
+        raise ModelError(f"{where}; it holds no {part.name} that is known here")
+    if part is family.denoiser:
+        place.require(family)
+    if part.name == "vae" and found.family not in (None, family.name):
+        raise ModelError(f"{where}; its VAE scales latents otherwise than {family.name} does")
+    return piece
+
+
+def own_part(place: Place, part: Part) -> Piece | Path | None:
+    """Return where the weights of a part are in a model, or None."""
+    if isinstance(place, File):
+        return place.piece(part)
+    listed = is_listed(read_index(place).get(part.component))
+    return place / part.component if listed else None
+
+
+def is_listed(entry: Any) -> bool:
+    """Whether an entry of model_index.json says that there is something."""
+    return entry is not None and not (isinstance(entry, list) and None in entry)
+
+
+def _part_folder(folder: Path, part: Part) -> Path:
+    """Return the folder of one part: the folder itself, or the one in a pipeline's folder."""
+    if is_pipeline(folder):
+        return folder / part.component
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{part.name}={folder}: expected the folder of a part (with config.json), or of a "
+            "whole model (with model_index.json)"
+        )
+    return folder
