@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from attn.backends import find, load
 from attn.backends.hookspecs import Hooks
 from attn.backends.types import BackendSpec, Session
 from attn.cli import build
+from attn.options import describe_options
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/trace.md", "docs/capture.md")
+PAGES = ("README.md", "docs/trace.md", "docs/capture.md", "docs/models.md")
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +89,20 @@ def options(command: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", run(f"{command} --help")[1])) - {"--help"}
 
 
-@pytest.mark.parametrize("command", ["capture", "analyze"])
+@pytest.mark.parametrize("command", ["capture", "analyze", "lora"])
 def test_every_option_is_documented(command: str) -> None:
     """An option that no page mentions fails: a help text alone explains too little."""
     pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
     pages += (ROOT / "README.md").read_text(encoding="utf-8")
     assert {option for option in options(command) if option not in pages} == set()
+
+
+@pytest.mark.parametrize("backend", ["sd15", "sdxl", "sd35"])
+def test_every_option_of_a_family_is_documented(backend: str) -> None:
+    """The same for what `--set` takes, which a page explains by its name."""
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    names = [option.name for option in describe_options(load(find(backend)).Options)]
+    assert [name for name in names if f"`{name}" not in page and f" {name}=" not in page] == []
 
 
 def test_the_plugin_interface_is_documented() -> None:

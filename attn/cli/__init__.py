@@ -19,6 +19,7 @@ def build() -> typer.Typer:
     from attn.cli.analyze import analyze
     from attn.cli.backends import backends
     from attn.cli.capture import capture
+    from attn.cli.lora import lora
 
     app = typer.Typer(
         cls=Commands,
@@ -29,7 +30,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, analyze, backends):
+    for command in (capture, analyze, lora, backends):
         app.command()(command)
     return app
 

@@ -1,0 +1,149 @@
+"""The weights of a base model, found by headers and read by parts: no torch, no model built."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attn.errors import ModelError
+from attn.headers import TensorInfo, read_header
+from attn.lora.kinds import rows_of
+from attn.lora.layouts import Place, with_other_layouts
+from attn.lora.names import DENOISER, TOWERS, underscored
+from attn.lora.norms import blocks_norm
+from attn.lora.tensors import Stored, is_readable
+
+_FOLDERS = {"unet": DENOISER, "transformer": DENOISER} | {name: name for name in TOWERS[1:]}
+_PREFIXES = {
+    "model.diffusion_model.": DENOISER,
+    "cond_stage_model.transformer.": "text_encoder",
+    "cond_stage_model.model.": "text_encoder",
+    "conditioner.embedders.0.transformer.": "text_encoder",
+    "conditioner.embedders.1.model.": "text_encoder_2",
+    "text_encoders.clip_l.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2",
+    "text_encoders.t5xxl.transformer.": "text_encoder_3",
+}
+_BARE = re.compile(
+    r"(?:input_blocks|down_blocks|joint_blocks|transformer_blocks|double_blocks|single_blocks"
+    r"|single_transformer_blocks|middle_block|mid_block|output_blocks|up_blocks)\."
+)
+"""Names of denoisers that are alone in a file."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The weights of a model by tower, and there by path as kohya spells it.
+
+    Attributes:
+        path: folder or file.
+        towers: the weights; two paths that kohya spells alike are left out.
+    """
+
+    path: Path
+    towers: dict[str, dict[str, Place]] = field(default_factory=dict)
+
+    def find(self, tower: str, path: str, shape: tuple[int, ...] | None) -> Place | str:
+        """Return the weight that a module changes, or why there is none.
+
+        Args:
+            tower: one of `attn.lora.names.TOWERS`.
+            path: of the module, with dots or underscores.
+            shape: of the change; None for any.
+        """
+        if tower not in self.towers:
+            return f"the model has no {tower}"
+        place = self.towers[tower].get(underscored(path))
+        if place is None:
+            return f"the {tower} has no such module"
+        if not all(is_readable(stored.info) for stored in place.weight):
+            return "the weight is of a type that is not read"
+        there = _shape(place)
+        if shape is not None and _matrix(shape) != _matrix(there):
+            return f"the weight has another shape (weight {list(there)}, change {list(shape)})"
+        return place
+
+
+def norm_of(place: Place) -> float:
+    """Return the Frobenius norm of a weight."""
+    return blocks_norm(rows_of(place.weight))
+
+
+def open_base(path: Path) -> Base:
+    """Find the weights of a model; only headers are read.
+
+    Args:
+        path: diffusers folder, or a checkpoint in one .safetensors file.
+
+    Raises:
+        ModelError: it cannot be read, or holds neither denoiser nor text encoder.
+    """
+    parts = dict(_of_folder(path)) if path.is_dir() else dict(_of_file(path))
+    if not parts:
+        raise ModelError(
+            f"{path} holds no denoiser and no text encoder: expected a diffusers folder with "
+            ".safetensors files, or a checkpoint in one .safetensors file"
+        )
+    return Base(path, {tower: _by_kohya(places) for tower, places in parts.items()})
+
+
+def _by_kohya(places: dict[str, Place]) -> dict[str, Place]:
+    found: dict[str, Place] = {}
+    twice = set()
+    for path, place in with_other_layouts(places).items():
+        name = underscored(path)
+        if found.setdefault(name, place).weight != place.weight:
+            twice.add(name)
+    return {name: place for name, place in found.items() if name not in twice}
+
+
+def _of_folder(folder: Path) -> Iterator[tuple[str, dict[str, Place]]]:
+    for name, tower in _FOLDERS.items():
+        places: dict[str, Place] = {}
+        for file in _weight_files(folder / name):
+            header = read_header(file)
+            for tensor, info in header.tensors.items():
+                _add(places, tensor, file, info)
+        if places:
+            yield tower, places
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Return the weights of a component: all shards of one variant, the plain one first."""
+    variants: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        variants.setdefault(re.sub(r"-\d+-of-\d+", "", file.name), []).append(file)
+    return variants[min(variants, key=len)] if variants else []
+
+
+def _of_file(file: Path) -> dict[str, dict[str, Place]]:
+    tensors = read_header(file).tensors
+    is_bare = any(_BARE.match(name) for name in tensors)
+    parts: dict[str, dict[str, Place]] = {}
+    for name, info in tensors.items():
+        prefix = "" if is_bare else next(filter(name.startswith, _PREFIXES), None)
+        if prefix is not None:
+            tower = _PREFIXES.get(prefix, DENOISER)
+            _add(parts.setdefault(tower, {}), name.removeprefix(prefix), file, info)
+    return {tower: places for tower, places in parts.items() if places}
+
+
+def _add(places: dict[str, Place], name: str, file: Path, info: TensorInfo) -> None:
+    """Keep a weight, without the word `weight`; biases are not compared."""
+    is_bare = name == "text_projection"  # OpenCLIP's, turned over, which no norm sees
+    if info.shape and (is_bare or name.endswith((".weight", "_weight"))):
+        path = name if is_bare else name[: -len(".weight")]
+        places[path] = Place(path, (Stored(file, info),))
+
+
+def _shape(place: Place) -> tuple[int, ...]:
+    first = place.weight[0].info.shape
+    return (sum(stored.info.shape[0] for stored in place.weight), *first[1:])
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return rows and columns: a kernel of one position is a matrix."""
+    return (shape[0] if shape else 1), math.prod(shape[1:])

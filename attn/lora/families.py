@@ -1,0 +1,237 @@
+"""Which model family a LoRA was made for, from the paths and shapes of the modules it changes.
+
+Structure decides, so that small models with the structure of a published one count as its family;
+what the trainer wrote decides only where the modules do not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from attn.lora.names import DENOISER, underscored
+
+
+@dataclass(frozen=True)
+class Family:
+    """The family of base models that a LoRA belongs to.
+
+    Attributes:
+        name: `sd15`, `sd2`, `sdxl`, `sd35` or `flux`; None where it cannot be told.
+        title: its name for people.
+        evidence: what says so, most telling first.
+    """
+
+    name: str | None
+    title: str
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is known of a module before its numbers are read.
+
+    `name` is what the names of its tensors have in common, `shape` that of the change, None where
+    only the base weight has one.
+    """
+
+    name: str
+    tower: str
+    path: str
+    shape: tuple[int, ...] | None
+
+
+UNKNOWN = Family(None, "unknown")
+
+
+def recognise(targets: Iterable[Target], metadata: Mapping[str, Any]) -> Family:
+    """Say which family a LoRA belongs to, and why.
+
+    Args:
+        targets: every module it changes.
+        metadata: decoded; see `attn.lora.metadata`.
+    """
+    everything = list(targets)
+    denoiser = {
+        underscored(target.path): target.shape for target in everything if target.tower == DENOISER
+    }
+    towers = {target.tower for target in everything}
+    found = _joint(denoiser) or _unet(denoiser, towers) or _encoders(everything, towers)
+    said = claimed(metadata)
+    if found is None or found.name is None:
+        return said or _guess(denoiser, found) or UNKNOWN
+    if said and said.name == found.name:
+        return Family(found.name, found.title, found.evidence + said.evidence)
+    return found
+
+
+Denoiser = Mapping[str, tuple[int, ...] | None]
+"""Shapes of changes by underscored paths."""
+
+_FLUX_WIDTH, _FLUX_DOUBLE, _FLUX_SINGLE = 3072, 19, 38
+_SD3_WIDTHS = {2432: "large", 1536: "medium"}
+
+
+def _joint(denoiser: Denoiser) -> Family | None:
+    """Recognise transformers in which text and picture attend jointly."""
+    if any(re.match(r"joint_blocks_\d+_", path) for path in denoiser):
+        return _sd3(denoiser, "blocks are called joint_blocks")
+    if any(re.match(r"(?:single_transformer|double|single)_blocks_\d+_", p) for p in denoiser):
+        return _flux(denoiser)
+    plain = [path for path in denoiser if re.match(r"transformer_blocks_\d+_", path)]
+    if not plain or any(re.search(r"_attn1_", path) for path in plain):
+        return None
+    if _width(denoiser) == _FLUX_WIDTH:
+        is_flux = _most(denoiser, r"transformer_blocks_(\d{1,6})_") < _FLUX_DOUBLE
+        return _flux(denoiser) if is_flux else None
+    marks = r"_attn_(?:to_|add_)|_ff_context_|_norm1_(?:context_)?linear|_attn2_to_"
+    if any(re.search(marks, path) for path in plain):
+        return _sd3(denoiser, "blocks of joint attention are called transformer_blocks")
+    return None
+
+
+def _sd3(denoiser: Denoiser, naming: str) -> Family:
+    width = _width(denoiser)
+    size = _SD3_WIDTHS.get(width or 0)
+    second = any(re.search(r"_attn2_", path) for path in denoiser)
+    evidence = [naming]
+    if width:
+        known = "" if size else ", which no published model has"
+        evidence.append(f"joint attention is {width} wide{known}")
+    if second:
+        evidence.append("blocks have a second attention, as in 3.5 medium")
+    title = {"large": "3.5 large", "medium": "3.5 medium" if second else "3 or 3.5 medium"}
+    return Family("sd35", f"Stable Diffusion {title.get(size or '', '3.x')}", tuple(evidence))
+
+
+def _flux(denoiser: Denoiser) -> Family:
+    double = _most(denoiser, r"(?:double|transformer)_blocks_(\d{1,6})_")
+    single = _most(denoiser, r"single_(?:transformer_)?blocks_(\d{1,6})_")
+    evidence = (f"blocks of two streams up to {double}, of one up to {single}",)
+    if double >= _FLUX_DOUBLE or single >= _FLUX_SINGLE:
+        return Family(None, "unknown, with blocks as in Flux but more of them", evidence)
+    return Family("flux", "Flux", evidence)
+
+
+def _width(denoiser: Denoiser) -> int | None:
+    """Return how many channels the attention of a transformer reads."""
+    reading = r"_(?:attn2?_to_[qkv]|attn_add_[qkv]_proj|(?:x|context)_block_attn2?_qkv)\Z"
+    for path, shape in denoiser.items():
+        if shape and len(shape) > 1 and re.search(reading, path):
+            return shape[1]
+    return None
+
+
+def _most(denoiser: Denoiser, pattern: str) -> int:
+    """Return the largest number of a block; -1 if there is none."""
+    matches = (re.match(pattern, path) for path in denoiser)
+    return max((int(match[1]) for match in matches if match), default=-1)
+
+
+_CROSS = {
+    768: ("sd15", "Stable Diffusion 1.x"),
+    1024: ("sd2", "Stable Diffusion 2.x"),
+    2048: ("sdxl", "Stable Diffusion XL"),
+    1280: (None, "Stable Diffusion XL refiner"),
+}
+"""By the channels that cross-attention reads: the width of the text encoders."""
+
+_XL = (
+    (r"(?:label_emb|add_embedding)_", "the picture's size is an input"),
+    (r".*_transformer_blocks_[1-9]", "several transformer blocks at one place"),
+)
+_FIRST = (
+    (r"(?:down_blocks_0_attentions|input_blocks_[12]_1)_", "attention on the first grid"),
+    (r"(?:up_blocks_3_attentions|output_blocks_(?:9|10|11)_1)_", "twelve output blocks"),
+)
+"""What only SDXL has, and what it does not have: paths, and what they mean."""
+
+_SOME_UNET = "unknown, with the blocks of a UNet"
+_SDXL = Family("sdxl", "Stable Diffusion XL")
+_SD15 = Family("sd15", "Stable Diffusion 1.x")
+
+
+def _unet(denoiser: Denoiser, towers: set[str]) -> Family | None:
+    """Recognise UNets by the width of their context, or else by what only SDXL has."""
+    ours = r"(?:(?:input|output|down|up)_blocks_\d+|mid(?:dle)?_block)_"
+    if not any(re.match(ours, path) for path in denoiser):
+        return None
+    width = _cross_width(denoiser)
+    reads = () if width is None else (f"cross-attention reads {width} channels",)
+    signs = _signs(denoiser, _XL)
+    if "text_encoder_2" in towers:
+        signs += ("two text encoders",)
+    if width in _CROSS:
+        name, title = _CROSS[width]
+        return Family(name, title, reads + (signs if name == "sdxl" else ()))
+    if signs:
+        return Family(_SDXL.name, _SDXL.title, signs + reads)
+    return Family(None, _SOME_UNET, reads)
+
+
+def _guess(denoiser: Denoiser, found: Family | None) -> Family | None:
+    """Tell small UNets apart by signs that are certain for the published ones only."""
+    if found is None or found.title != _SOME_UNET:
+        return found
+    if signs := _signs(denoiser, _FIRST):
+        return Family(_SD15.name, _SD15.title, signs + found.evidence)
+    if any(path.startswith(("input_blocks_", "output_blocks_")) for path in denoiser):
+        naming = "blocks named as sd-scripts names those of SDXL"
+        return Family(_SDXL.name, _SDXL.title, (naming, *found.evidence))
+    return found
+
+
+def _signs(denoiser: Denoiser, patterns: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Return what the paths say by these patterns."""
+    return tuple(
+        why for pattern, why in patterns if any(re.match(pattern, path) for path in denoiser)
+    )
+
+
+def _cross_width(denoiser: Denoiser) -> int | None:
+    for path, shape in denoiser.items():
+        if shape and len(shape) > 1 and re.search(r"_attn2_to_[kv]\Z", path):
+            return shape[1]
+    return None
+
+
+_CLIP_WIDTHS = {768: _SD15, 1024: Family("sd2", "Stable Diffusion 2.x")}
+"""Of models with one text encoder, which kohya's names call `te`, not `te1`."""
+
+
+def _encoders(targets: Sequence[Target], towers: set[str]) -> Family | None:
+    """Recognise by text encoders alone, where they say enough."""
+    if DENOISER in towers:
+        return None
+    if "text_encoder_3" in towers:
+        return Family("sd35", "Stable Diffusion 3.x", ("it changes a third text encoder",))
+    if "text_encoder_2" in towers:
+        return Family(None, "unknown, with the text encoders of SDXL and SD3")
+    alone = [one for one in targets if re.match(r"lora_te_.*_self_attn_[qkv]_proj\Z", one.name)]
+    for shape in filter(None, (target.shape for target in alone)):
+        if known := _CLIP_WIDTHS.get(shape[-1]):
+            evidence = f"its only text encoder is {shape[-1]} wide"
+            return Family(known.name, known.title, (evidence,))
+    return Family(None, "unknown, with a text encoder only")
+
+
+_CLAIMS: tuple[tuple[str, str, str], ...] = (
+    (r"sdxl|stable-diffusion-xl", "sdxl", "Stable Diffusion XL"),
+    (r"sd3|stable-diffusion-3", "sd35", "Stable Diffusion 3.x"),
+    (r"flux", "flux", "Flux"),
+    (r"sd_v2|stable-diffusion-v?2", "sd2", "Stable Diffusion 2.x"),
+    (r"sd_v1|sd1|stable-diffusion-v?1", "sd15", "Stable Diffusion 1.x"),
+)
+_FIELDS = ("modelspec.architecture", "ss_base_model_version")
+
+
+def claimed(metadata: Mapping[str, Any]) -> Family | None:
+    """Return the family that the trainer wrote into the file, if it is a known one."""
+    for name in _FIELDS:
+        text = str(metadata.get(name, "")).lower()
+        for pattern, family, title in _CLAIMS:
+            if re.match(pattern, text):
+                return Family(family, title, (f"{name} says {text[:60]!r}",))
+    return None

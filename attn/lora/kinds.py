@@ -1,0 +1,286 @@
+"""Kinds of weight changes: what their tensors are called, their rank, their shape and their norm.
+
+Sources: W + (alpha / rank) · up · down is LoRA (Hu et al. 2021, equation 3); the others are defined
+by the LyCORIS library (Yeh et al. 2023), whose names of tensors these are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from attn.headers import TensorInfo
+from attn.lora.norms import blocks_norm, hadamard_norm, product_norm, tucker_norm, unfold
+from attn.lora.tensors import Stored, Values
+
+Infos = Mapping[str, TensorInfo]
+Parts = Mapping[str, Stored]
+Shape = tuple[int, ...]
+Weight = tuple[Stored, ...]
+"""A weight of the base model: tensors whose rows follow one another."""
+
+
+class Misshapen(Exception):  # noqa: N818 - a fact about one module, which the report states
+    """The tensors of a module do not belong together, or one is missing."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the shapes of a module's tensors say: `rank` and the `shape` of the change, if any."""
+
+    rank: int | None = None
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of change.
+
+    Attributes:
+        title: as it is known.
+        form: checks the shapes; raises `Misshapen`.
+        norm: of the unscaled change; None where it cannot be told without the base weight.
+    """
+
+    title: str
+    form: Callable[[Infos], Form]
+    norm: Callable[[Parts, Weight | None], float | None]
+
+
+def kind_of(infos: Infos) -> str | None:
+    """Return the name in `KINDS` of what these tensors are, or None for no change at all."""
+    roles = infos.keys()
+    if {"a1", "a2", "b1", "b2"} <= roles:
+        return "glora"
+    if "oft_blocks" in roles:
+        return "boft" if len(infos["oft_blocks"].shape) == 4 else "oft"  # noqa: PLR2004
+    for name, marks in _MARKS.items():
+        if any(role.startswith(marks) for role in roles):
+            return name
+    return None
+
+
+_MARKS = {
+    "lora": ("down", "up", "mid"),
+    "loha": ("hada_",),
+    "lokr": ("lokr_",),
+    "ia3": ("on_input",),
+    "oft": ("oft_diag",),
+    "full": ("diff",),
+    "norm": ("w_norm", "b_norm"),
+}
+
+
+def rows_of(weight: Weight) -> Iterable[Values]:
+    """Yield a weight of the base model as a matrix, some rows at a time."""
+    return chain.from_iterable(stored.rows() for stored in weight)
+
+
+def _require(infos: Infos, roles: Iterable[str]) -> None:
+    missing = [role for role in roles if role not in infos]
+    if missing:
+        there = " and ".join(sorted(infos.keys() - {"alpha", "dora_scale"}))
+        raise Misshapen(f"has {there} without {' and '.join(missing)}")
+
+
+def _equal(what: str, left: int, right: int) -> None:
+    if left != right:
+        raise Misshapen(f"its {what} differ: {left} and {right}")
+
+
+def _matrix(infos: Infos, role: str) -> Shape:
+    """Return the shape of a matrix or of a kernel, which has at least two axes."""
+    shape = infos[role].shape
+    if len(shape) < 2:  # noqa: PLR2004 - rows and columns
+        raise Misshapen(f"its {role} has shape {list(shape)}; expected a matrix")
+    return shape
+
+
+def _lora_form(infos: Infos) -> Form:
+    _require(infos, ("down", "up"))
+    down, up = _matrix(infos, "down"), _matrix(infos, "up")
+    if math.prod(up[2:]) != 1:
+        raise Misshapen(f"its up has a kernel: shape {list(up)}")
+    if "mid" not in infos:
+        _equal("ranks, of down and up,", down[0], up[1])
+        return Form(down[0], (up[0], *down[1:]))
+    mid = _matrix(infos, "mid")
+    if math.prod(down[2:]) != 1:
+        raise Misshapen(f"its down has a kernel beside that of mid: shape {list(down)}")
+    _equal("ranks, of mid and up,", mid[0], up[1])
+    _equal("ranks, of down and mid,", down[0], mid[1])
+    return Form(down[0], (up[0], down[1], *mid[2:]))
+
+
+def _lora_norm(parts: Parts, base: Weight | None) -> float:
+    down, up = _flat(parts["down"].read()), _flat(parts["up"].read())
+    if "mid" in parts:
+        return tucker_norm(up, _core(parts["mid"].read()), down)
+    return product_norm(up, down)
+
+
+def _loha_form(infos: Infos) -> Form:
+    factors = [_factor_form(infos, f"hada_w{number}", f"hada_t{number}") for number in (1, 2)]
+    if factors[0].shape != factors[1].shape:
+        shapes = " and ".join(str(list(factor.shape or ())) for factor in factors)
+        raise Misshapen(f"its two factors differ in shape: {shapes}")
+    return factors[0]
+
+
+def _loha_norm(parts: Parts, base: Weight | None) -> float:
+    return hadamard_norm(
+        _factors(parts, "hada_w1", "hada_t1"), _factors(parts, "hada_w2", "hada_t2")
+    )
+
+
+def _lokr_form(infos: Infos) -> Form:
+    (first, rank), (second, other) = (_kronecker(infos, number) for number in (1, 2))
+    shape = (first[0] * second[0], first[1] * second[1], *second[2:])
+    return Form(rank if rank is not None else other, shape)
+
+
+def _kronecker(infos: Infos, number: int) -> tuple[Shape, int | None]:
+    """Return the shape of one factor of a Kronecker product, and its rank unless it is whole."""
+    name = f"lokr_w{number}"
+    if name in infos:
+        return _matrix(infos, name), None
+    form = _factor_form(infos, name, f"lokr_t{number}")
+    return form.shape or (), form.rank
+
+
+def _lokr_norm(parts: Parts, base: Weight | None) -> float:
+    return _kronecker_norm(parts, 1) * _kronecker_norm(parts, 2)
+
+
+def _kronecker_norm(parts: Parts, number: int) -> float:
+    """Return the norm of one factor: ‖A ⊗ B‖ = ‖A‖ ‖B‖."""
+    name = f"lokr_w{number}"
+    if name in parts:
+        return blocks_norm(parts[name].rows())
+    return product_norm(*_factors(parts, name, f"lokr_t{number}"))
+
+
+def _factor_form(infos: Infos, name: str, core: str) -> Form:
+    """Return the form of a · b, or with a core of aᵀ · core · b."""
+    left, right = f"{name}_a", f"{name}_b"
+    _require(infos, (left, right))
+    a, b = _matrix(infos, left), _matrix(infos, right)
+    if core not in infos:
+        _equal(f"ranks, of {left} and {right},", a[1], b[0])
+        return Form(b[0], (a[0], *b[1:]))
+    middle = _matrix(infos, core)
+    _equal(f"ranks, of {core} and {left},", middle[0], a[0])
+    _equal(f"ranks, of {core} and {right},", middle[1], b[0])
+    return Form(b[0], (a[1], b[1], *middle[2:]))
+
+
+def _factors(parts: Parts, name: str, core: str) -> tuple[Values, Values]:
+    left, right = _flat(parts[f"{name}_a"].read()), _flat(parts[f"{name}_b"].read())
+    return unfold(left, _core(parts[core].read()), right) if core in parts else (left, right)
+
+
+def _full_form(infos: Infos) -> Form:
+    return Form(None, infos["diff"].shape if "diff" in infos else None)
+
+
+def _norm_form(infos: Infos) -> Form:
+    return Form(None, infos["w_norm"].shape if "w_norm" in infos else None)
+
+
+def _stored_norm(role: str) -> Callable[[Parts, Weight | None], float]:
+    """Return a function for changes that are stored as they are; without weight there is none."""
+
+    def norm(parts: Parts, base: Weight | None) -> float:
+        return blocks_norm(parts[role].rows()) if role in parts else 0.0
+
+    return norm
+
+
+def _ia3_form(infos: Infos) -> Form:
+    _require(infos, ("weight",))
+    return Form()
+
+
+def _ia3_norm(parts: Parts, base: Weight | None) -> float | None:
+    """Return ‖W ∘ v‖: v multiplies the rows of the base weight W, or its columns `on_input`."""
+    if base is None:
+        return None
+    vector = parts["weight"].read().reshape(-1)
+    if parts["on_input"].read().any():
+        kernel = base[0].columns // len(vector)  # positions, of a convolution
+        _equal("length and the columns of the weight", len(vector) * kernel, base[0].columns)
+        return blocks_norm(block * np.repeat(vector, kernel) for block in rows_of(base))
+    _equal("length and the rows of the weight", len(vector), sum(s.info.shape[0] for s in base))
+    return blocks_norm(_scaled_rows(rows_of(base), vector))
+
+
+def _scaled_rows(blocks: Iterable[Values], vector: Values) -> Iterable[Values]:
+    start = 0
+    for block in blocks:
+        yield block * vector[start : start + len(block), None]
+        start += len(block)
+
+
+def _glora_form(infos: Infos) -> Form:
+    first, _, left, right = _glora_order(infos)
+    _equal("ranks, of both halves,", infos[first].shape[1], infos[left].shape[1])
+    return Form(infos[left].shape[1], (infos[left].shape[0], *infos[right].shape[1:]))
+
+
+def _glora_order(infos: Infos) -> tuple[str, str, str, str]:
+    """Return the roles so that the change is W · (first · second) + left · right.
+
+    Early files have the factors of each half the other way round; the shapes tell.
+    """
+    a1, a2, b1, b2 = (_matrix(infos, role) for role in ("a1", "a2", "b1", "b2"))
+    if a1[0] == a2[1] == b1[0] == b2[1]:
+        return "a2", "a1", "b2", "b1"
+    if a1[1] == a2[0] == b1[1] == b2[0]:
+        return "a1", "a2", "b1", "b2"
+    raise Misshapen("its ranks, of a1, a2, b1 and b2, differ")
+
+
+def _glora_norm(parts: Parts, base: Weight | None) -> float | None:
+    """Return ‖W a b + c d‖ = ‖[W a, c] · [b; d]‖; None for kernels wider than one."""
+    if base is None or "bm" in parts:
+        return None
+    order = _glora_order({role: stored.info for role, stored in parts.items() if role != "alpha"})
+    first, second, left, right = (_flat(parts[role].read()) for role in order)
+    if right.shape[1] != base[0].columns or len(first) != base[0].columns:
+        return None
+    seen = np.concatenate([block @ first for block in rows_of(base)])
+    _equal("rows and those of the weight", len(left), len(seen))
+    return product_norm(np.concatenate([seen, left], 1), np.concatenate([second, right]))
+
+
+def _rotation_form(infos: Infos) -> Form:
+    return Form()
+
+
+def _rotation_norm(parts: Parts, base: Weight | None) -> None:
+    """Return nothing: how far a rotation moves a weight is not computed."""
+
+
+def _flat(values: Values) -> Values:
+    return values.reshape(len(values), -1)
+
+
+def _core(values: Values) -> Values:
+    return values.reshape(*values.shape[:2], -1)
+
+
+KINDS = {
+    "lora": Kind("LoRA", _lora_form, _lora_norm),
+    "loha": Kind("LoHa", _loha_form, _loha_norm),
+    "lokr": Kind("LoKr", _lokr_form, _lokr_norm),
+    "ia3": Kind("(IA)³", _ia3_form, _ia3_norm),
+    "glora": Kind("GLoRA", _glora_form, _glora_norm),
+    "full": Kind("full difference", _full_form, _stored_norm("diff")),
+    "norm": Kind("difference of a norm layer", _norm_form, _stored_norm("w_norm")),
+    "oft": Kind("OFT", _rotation_form, _rotation_norm),
+    "boft": Kind("BOFT", _rotation_form, _rotation_norm),
+}

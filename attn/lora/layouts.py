@@ -1,0 +1,278 @@
+"""The names that a model's weights have in other layouts, derived from the model's own structure.
+
+A LoRA may be spelled for another layout than that of the model's files: kohya trains SDXL in LDM's
+names, SD3 in Stability's with query, key and value in one matrix; models come in diffusers folders.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from attn.lora.kinds import Weight
+
+
+@dataclass(frozen=True)
+class Place:
+    """A weight of the base model: its dotted path there, and where it is stored."""
+
+    path: str
+    weight: Weight
+
+
+Places = Mapping[str, Place]
+
+
+def with_other_layouts(places: Places) -> dict[str, Place]:
+    """Return weights by their own paths and by those that they have in other layouts."""
+    found = dict(_renamed(places, _unet_pairs(places)))
+    found |= _joint(places)
+    found |= _clip(places)
+    return found | dict(places)
+
+
+Pair = tuple[str, str]
+"""Beginnings of paths: in diffusers, in LDM."""
+
+_INSIDE = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+"""Of a ResNet of a UNet."""
+
+_ENDS = [
+    ("time_embedding.linear_1", "time_embed.0"),
+    ("time_embedding.linear_2", "time_embed.2"),
+    ("add_embedding.linear_1", "label_emb.0.0"),
+    ("add_embedding.linear_2", "label_emb.0.2"),
+    ("conv_in", "input_blocks.0.0"),
+    ("conv_norm_out", "out.0"),
+    ("conv_out", "out.2"),
+]
+
+
+def _unet_pairs(places: Places) -> list[Pair]:
+    """Return which parts of a UNet correspond, or nothing for another network."""
+    if "down_blocks.0.resnets.0.conv1" in places:
+        return [*_ENDS, *_middle(), *_down_of_diffusers(places), *_up_of_diffusers(places)]
+    if "input_blocks.1.0.in_layers.2" in places:
+        return [*_ENDS, *_middle(), *_down_of_ldm(places), *_up_of_ldm(places)]
+    return []
+
+
+def _middle() -> Iterator[Pair]:
+    yield from _resnet("mid_block.resnets.0", "middle_block.0")
+    yield "mid_block.attentions.0", "middle_block.1"
+    yield from _resnet("mid_block.resnets.1", "middle_block.2")
+
+
+def _resnet(ours: str, theirs: str) -> Iterator[Pair]:
+    for name, other in _INSIDE.items():
+        yield f"{ours}.{name}", f"{theirs}.{other}"
+
+
+def _down_of_diffusers(places: Places) -> Iterator[Pair]:
+    number = count(1)
+    for level in _numbers(places, "down_blocks.{}.resnets.0.conv1"):
+        block = f"down_blocks.{level}"
+        for layer in _numbers(places, block + ".resnets.{}.conv1"):
+            there = f"input_blocks.{next(number)}"
+            yield from _resnet(f"{block}.resnets.{layer}", f"{there}.0")
+            yield f"{block}.attentions.{layer}", f"{there}.1"
+        if f"{block}.downsamplers.0.conv" in places:
+            yield f"{block}.downsamplers.0.conv", f"input_blocks.{next(number)}.0.op"
+
+
+def _up_of_diffusers(places: Places) -> Iterator[Pair]:
+    number = -1
+    for level in _numbers(places, "up_blocks.{}.resnets.0.conv1"):
+        block = f"up_blocks.{level}"
+        for layer in _numbers(places, block + ".resnets.{}.conv1"):
+            number += 1
+            yield from _resnet(f"{block}.resnets.{layer}", f"output_blocks.{number}.0")
+            yield f"{block}.attentions.{layer}", f"output_blocks.{number}.1"
+        place = 2 if f"{block}.attentions.0.proj_in" in places else 1
+        yield f"{block}.upsamplers.0.conv", f"output_blocks.{number}.{place}.conv"
+
+
+def _down_of_ldm(places: Places) -> Iterator[Pair]:
+    level = layer = 0
+    for number in count(1):
+        there = f"input_blocks.{number}"
+        if f"{there}.0.op" in places:
+            yield f"down_blocks.{level}.downsamplers.0.conv", f"{there}.0.op"
+            level, layer = level + 1, 0
+        elif f"{there}.0.in_layers.2" in places:
+            yield from _resnet(f"down_blocks.{level}.resnets.{layer}", f"{there}.0")
+            yield f"down_blocks.{level}.attentions.{layer}", f"{there}.1"
+            layer += 1
+        else:
+            return
+
+
+def _up_of_ldm(places: Places) -> Iterator[Pair]:
+    level = layer = 0
+    for number in _numbers(places, "output_blocks.{}.0.in_layers.2"):
+        there = f"output_blocks.{number}"
+        yield from _resnet(f"up_blocks.{level}.resnets.{layer}", f"{there}.0")
+        layer += 1
+        if f"{there}.1.proj_in" in places:
+            yield f"up_blocks.{level}.attentions.{layer - 1}", f"{there}.1"
+        for sampler in (f"{there}.1.conv", f"{there}.2.conv"):
+            if sampler in places:
+                yield f"up_blocks.{level}.upsamplers.0.conv", sampler
+                level, layer = level + 1, 0
+
+
+def _numbers(places: Places, pattern: str) -> Iterator[int]:
+    """Yield 0, 1, 2 … as long as there is a weight of that name."""
+    for number in count():
+        if pattern.format(number) not in places:
+            return
+        yield number
+
+
+def _renamed(places: Places, pairs: list[Pair]) -> Iterator[tuple[str, Place]]:
+    """Yield every weight of a UNet under its path in the other layout."""
+    to = dict(pairs) | {theirs: ours for ours, theirs in pairs}
+    for path, place in places.items():
+        words = path.split(".")
+        for stop in range(len(words), 0, -1):
+            beginning = ".".join(words[:stop])
+            if beginning in to:
+                yield ".".join((to[beginning], *words[stop:])), place
+                break
+
+
+_STREAMS = {
+    "x_block.attn": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "x_block.attn2": ("attn2.to_q", "attn2.to_k", "attn2.to_v"),
+    "context_block.attn": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+}
+"""Of a joint block: Stability's attention, whose `qkv` is three matrices in diffusers."""
+
+_JOINT = {
+    "x_block.attn.proj": "attn.to_out.0",
+    "x_block.attn2.proj": "attn2.to_out.0",
+    "context_block.attn.proj": "attn.to_add_out",
+    "x_block.attn.ln_q": "attn.norm_q",
+    "x_block.attn.ln_k": "attn.norm_k",
+    "x_block.attn2.ln_q": "attn2.norm_q",
+    "x_block.attn2.ln_k": "attn2.norm_k",
+    "context_block.attn.ln_q": "attn.norm_added_q",
+    "context_block.attn.ln_k": "attn.norm_added_k",
+    "x_block.mlp.fc1": "ff.net.0.proj",
+    "x_block.mlp.fc2": "ff.net.2",
+    "context_block.mlp.fc1": "ff_context.net.0.proj",
+    "context_block.mlp.fc2": "ff_context.net.2",
+    "x_block.adaLN_modulation.1": "norm1.linear",
+    "context_block.adaLN_modulation.1": "norm1_context.linear",
+}
+_JOINT_ENDS = {
+    "x_embedder.proj": "pos_embed.proj",
+    "t_embedder.mlp.0": "time_text_embed.timestep_embedder.linear_1",
+    "t_embedder.mlp.2": "time_text_embed.timestep_embedder.linear_2",
+    "y_embedder.mlp.0": "time_text_embed.text_embedder.linear_1",
+    "y_embedder.mlp.2": "time_text_embed.text_embedder.linear_2",
+    "final_layer.linear": "proj_out",
+    "final_layer.adaLN_modulation.1": "norm_out.linear",
+}
+
+
+def _joint(places: Places) -> dict[str, Place]:
+    """Return the weights of a transformer of joint blocks by their paths in the other layout."""
+    if "joint_blocks.0.x_block.attn.qkv" in places:
+        return dict(_joint_of_stability(places))
+    if "transformer_blocks.0.attn.add_k_proj" in places:
+        return dict(_joint_of_diffusers(places))
+    return {}
+
+
+def _joint_of_stability(places: Places) -> Iterator[tuple[str, Place]]:
+    for path, place in places.items():
+        if path in _JOINT_ENDS:
+            yield _JOINT_ENDS[path], place
+        match = re.match(r"joint_blocks\.(\d+)\.(.+)\Z", path)
+        if match is None:
+            continue
+        block, inside = f"transformer_blocks.{match[1]}", match[2]
+        if inside in _JOINT:
+            yield f"{block}.{_JOINT[inside]}", place
+        if inside.endswith(".qkv"):
+            names = _STREAMS.get(inside.removesuffix(".qkv"), ())
+            yield from _split(place, [f"{block}.{name}" for name in names])
+
+
+def _joint_of_diffusers(places: Places) -> Iterator[tuple[str, Place]]:
+    ends = {theirs: ours for ours, theirs in _JOINT_ENDS.items()}
+    inner = {theirs: ours for ours, theirs in _JOINT.items()}
+    for path, place in places.items():
+        if path in ends:
+            yield ends[path], place
+        match = re.match(r"transformer_blocks\.(\d+)\.(.+)\Z", path)
+        if match and match[2] in inner:
+            yield f"joint_blocks.{match[1]}.{inner[match[2]]}", place
+    for number in _numbers(places, "transformer_blocks.{}.attn.to_q"):
+        for stream, names in _STREAMS.items():
+            parts = [places.get(f"transformer_blocks.{number}.{name}") for name in names]
+            if all(parts):
+                yield f"joint_blocks.{number}.{stream}.qkv", _joined(parts)
+
+
+def _split(place: Place, names: Sequence[str]) -> Iterator[tuple[str, Place]]:
+    """Yield query, key and value under their names; nothing where gates stand beside them."""
+    (stored,) = place.weight
+    size = stored.columns
+    if stored.info.shape[0] == len(names) * size:
+        for index, name in enumerate(names):
+            part = stored.slice(index * size, (index + 1) * size)
+            yield name, Place(place.path, (part,))
+
+
+def _joined(parts: list[Place | None]) -> Place:
+    known = [part for part in parts if part]
+    path = " + ".join(part.path for part in known)
+    return Place(path, tuple(stored for part in known for stored in part.weight))
+
+
+_OPEN_CLIP = {
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+}
+
+
+_CLIP = "text_model."  # around everything in older files, around nothing in newer ones
+
+
+def _clip(places: Places) -> dict[str, Place]:
+    """Return the weights of a CLIP text encoder by their paths in old and new transformers."""
+    known = dict(places) | dict(_clip_of_open_clip(places))
+    old = {path: place for path, place in known.items() if path.startswith(_CLIP)}
+    new = {
+        path: place
+        for path, place in known.items()
+        if path.startswith(("encoder.layers.", "embeddings.", "final_layer_norm"))
+    }
+    added = {_CLIP + path: place for path, place in new.items()}
+    return known | added | {path.removeprefix(_CLIP): place for path, place in old.items()}
+
+
+def _clip_of_open_clip(places: Places) -> Iterator[tuple[str, Place]]:
+    for path, place in places.items():
+        match = re.match(r"(?:model\.)?transformer\.resblocks\.(\d+)\.(.+)\Z", path)
+        if match is None:
+            continue
+        layer, inside = f"text_model.encoder.layers.{match[1]}", match[2]
+        if inside in _OPEN_CLIP:
+            yield f"{layer}.{_OPEN_CLIP[inside]}", place
+        elif inside == "attn.in_proj":
+            yield from _split(place, [f"{layer}.self_attn.{name}_proj" for name in "qkv"])

@@ -1,0 +1,187 @@
+"""Names of tensors in LoRA files: which module they change, and what of the change they are.
+
+Four spellings are in use. kohya joins a prefix and the module's path by underscores
+(`lora_unet_mid_block_…_to_q.lora_down.weight`); peft and diffusers keep the path's dots and end in
+`lora_A.weight` or `lora.down.weight`; the fourth keeps the dots and has kohya's endings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from attn.headers import TensorInfo
+
+DENOISER = "denoiser"
+TOWERS = (DENOISER, "text_encoder", "text_encoder_2", "text_encoder_3")
+"""Parts of a pipeline that a LoRA can change, in the order of reports."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """The tensors of one module, as they are named.
+
+    Attributes:
+        name: what the tensors' names have in common.
+        spelling: `kohya`, `peft`, `diffusers` or `dotted`.
+        tower: one of `TOWERS`.
+        path: the module inside its tower; kohya's has underscores where the model has dots.
+        tensors: by role: `down`, `up`, `mid`, `alpha`, `hada_w1_a`, ….
+        names: of these tensors in the file, by role.
+        repeated: names of tensors whose role was taken already.
+    """
+
+    name: str
+    spelling: str
+    tower: str
+    path: str
+    tensors: dict[str, TensorInfo] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    repeated: list[str] = field(default_factory=list)
+
+
+def changes(tensors: Mapping[str, TensorInfo]) -> tuple[list[Change], list[str]]:
+    """Sort the tensors of a file by the module that they change.
+
+    Returns:
+        The modules in the order of their first tensors, and the names that no LoRA has.
+    """
+    found: dict[str, Change] = {}
+    rest = []
+    for name, info in tensors.items():
+        ending = _ending(name)
+        if ending is None:
+            rest.append(name)
+        else:
+            _add(found, ending, name, info)
+    vectors = [name for name in rest if _is_vector(name, found)]
+    for name in vectors:
+        _add(found, _Ending(name.removesuffix(".weight"), "weight", "dotted"), name, tensors[name])
+    return list(found.values()), [name for name in rest if name not in set(vectors)]
+
+
+def underscored(path: str) -> str:
+    """Return a module's path as kohya spells it."""
+    return path.replace(".", "_")
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """A tensor's name, taken apart; `style` is what the ending says of the spelling."""
+
+    stem: str
+    role: str
+    style: str
+
+
+_ADAPTER = r"(?:\.[\w-]+)?"  # peft may write the adapter's name between lora_A and weight
+_PATTERNS: tuple[tuple[str, str, str], ...] = (
+    (r"\.lora_down\.weight", "down", "dotted"),
+    (r"\.lora_up\.weight", "up", "dotted"),
+    (r"\.lora_mid\.weight", "mid", "dotted"),
+    (r"\.lora_up\.bias", "bias", "dotted"),
+    (rf"\.lora_A(?:{_ADAPTER}\.weight)?", "down", "peft"),
+    (rf"\.lora_B(?:{_ADAPTER}\.weight)?", "up", "peft"),
+    (rf"\.lora_B{_ADAPTER}\.bias", "bias", "peft"),
+    (rf"\.lora_magnitude_vector{_ADAPTER}(?:\.weight)?", "dora_scale", "peft"),
+    (r"(?:[._]lora|\.lora_linear_layer)\.down\.weight", "down", "diffusers"),
+    (r"(?:[._]lora|\.lora_linear_layer)\.up\.weight", "up", "diffusers"),
+    (r"(?<=_lora\d)\.down\.weight", "down", "diffusers"),  # XLabs: two streams, lora1 and lora2
+    (r"(?<=_lora\d)\.up\.weight", "up", "diffusers"),
+)
+_PLAIN = frozenset(
+    (
+        *("alpha", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "on_input"),
+        *("oft_blocks", "oft_diag", "rescale", "hada_t1", "hada_t2", "lokr_t1", "lokr_t2"),
+        *("lokr_w1", "lokr_w2"),
+        *(f"{kind}_w{n}_{side}" for kind in ("hada", "lokr") for n in "12" for side in "ab"),
+    )
+)
+_WEIGHTS = frozenset(f"{name}.weight" for name in ("a1", "a2", "b1", "b2", "bm"))
+_COMPILED = [(re.compile(rf"(?:{end})\Z"), role, style) for end, role, style in _PATTERNS]
+
+
+def _ending(name: str) -> _Ending | None:
+    stem, _, last = name.rpartition(".")
+    if stem and last in _PLAIN:
+        return _Ending(stem, last, "dotted")
+    stem, _, before = stem.rpartition(".")
+    if stem and f"{before}.{last}" in _WEIGHTS:
+        return _Ending(stem, before, "dotted")
+    for pattern, role, style in _COMPILED:
+        match = pattern.search(name)
+        if match and match.start():
+            return _Ending(name[: match.start()], role, style)
+    return None
+
+
+def _add(found: dict[str, Change], ending: _Ending, name: str, info: TensorInfo) -> None:
+    change = found.get(ending.stem)
+    if change is None or (change.spelling == "dotted" and ending.style != "dotted"):
+        found[ending.stem] = change = _described(ending, change)
+    if ending.role in change.tensors:
+        change.repeated.append(name)
+    else:
+        change.tensors[ending.role], change.names[ending.role] = info, name
+
+
+def _described(ending: _Ending, before: Change | None) -> Change:
+    """Say what a name means; `before` is what endings of no certain spelling have shown."""
+    stem = ending.stem
+    old = (before.tensors, before.names, before.repeated) if before else ()
+    for prefix, tower in _UNDERSCORED.items():
+        if stem.startswith(prefix):
+            return Change(stem, "kohya", tower, stem.removeprefix(prefix), *old)
+    tower, path = _dotted(stem.removeprefix(_WRAPPED))
+    path = _modern(tower, path) if ending.style == "diffusers" else path
+    return Change(stem, ending.style, tower, path, *old)
+
+
+_WRAPPED = "base_model.model."  # peft's own classes around the model
+_UNDERSCORED = {
+    "lora_unet_": DENOISER,
+    "lora_transformer_": DENOISER,
+    "lora_prior_unet_": DENOISER,
+    "lycoris_": DENOISER,
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+    "lora_te3_": "text_encoder_3",
+}
+_DOTTED = {
+    "unet.": DENOISER,
+    "transformer.": DENOISER,
+    "diffusion_model.": DENOISER,
+    "model.diffusion_model.": DENOISER,
+    "text_encoder.": "text_encoder",
+    "text_encoder_2.": "text_encoder_2",
+    "text_encoder_3.": "text_encoder_3",
+    "text_encoders.clip_l.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2",
+    "text_encoders.t5xxl.transformer.": "text_encoder_3",
+    "clip_l.": "text_encoder",
+    "clip_g.": "text_encoder_2",
+    "t5xxl.": "text_encoder_3",
+}
+
+
+def _dotted(stem: str) -> tuple[str, str]:
+    for prefix, tower in _DOTTED.items():
+        if stem.startswith(prefix):
+            return tower, stem.removeprefix(prefix).removeprefix(_WRAPPED)
+    return ("text_encoder" if stem.startswith("text_model.") else DENOISER), stem
+
+
+def _modern(tower: str, path: str) -> str:
+    """Return the module's own path where early diffusers named the attention processor's."""
+    path = path.replace(".processor.", ".")
+    if tower == DENOISER:
+        return re.sub(r"\.to_out\Z", ".to_out.0", path)
+    return re.sub(r"\.to_(q|k|v|out)\Z", r".\1_proj", path)
+
+
+def _is_vector(name: str, found: Mapping[str, Change]) -> bool:
+    """Whether this is the vector of an (IA)³ module, whose name says nothing by itself."""
+    change = found.get(name.removesuffix(".weight"))
+    return name.endswith(".weight") and change is not None and "on_input" in change.tensors

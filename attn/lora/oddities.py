@@ -1,0 +1,220 @@
+"""What is odd about a LoRA file, in sentences, and what keeps backends from loading it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
+
+from attn.lora.families import claimed
+from attn.lora.file import LoraFile, Module, Oddity, counted, is_known
+from attn.lora.kinds import KINDS
+from attn.lora.names import DENOISER, underscored
+
+LARGE = 20.0
+"""A change is large if its root mean square is this many times the median of its tower."""
+
+FEWEST = 5
+"""Modules that a median is taken of at least."""
+
+
+def find_oddities(lora: LoraFile) -> tuple[Oddity, ...]:
+    """Return everything that is odd, what breaks the file first."""
+    return tuple(oddity for check in _CHECKS for oddity in check(lora))
+
+
+def reasons_against_loading(modules: Sequence[Module]) -> tuple[str, ...]:
+    """Return why no backend can load changes like these; empty if one can.
+
+    Source: the loaders of diffusers 0.42, which take two factors per module and nothing else: they
+    raise on LyCORIS' other kinds, and drop DoRA's magnitudes.
+    """
+    titles = counted(KINDS[module.kind].title for module in modules if module.kind != "lora")
+    reasons = [f"{_are(number)} {title}" for title, number in titles.items()]
+    if cores := sum(module.has_core for module in modules if module.kind == "lora"):
+        reasons.append(f"{_are(cores)} LoRA with a core between the factors (lora_mid)")
+    if dora := sum(module.is_dora for module in modules):
+        reasons.append(f"{_are(dora)} DoRA, whose magnitudes would be dropped")
+    if broken := sum(module.problem is not None for module in modules):
+        reasons.append(f"{_are(broken)} damaged")
+    return tuple(reasons)
+
+
+def _are(number: int) -> str:
+    return "1 module is" if number == 1 else f"{number} modules are"
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _damaged(lora: LoraFile) -> Iterator[Oddity]:
+    for module in lora.modules:
+        if module.problem:
+            kind = "missing_pair" if " without " in module.problem else "wrong_shape"
+            yield Oddity(kind, f"{module.name} {module.problem}", (module.name,))
+
+
+def _unknown(lora: LoraFile) -> Iterator[Oddity]:
+    if lora.unknown:
+        number = _plural(len(lora.unknown), "tensor")
+        yield Oddity("unknown_tensors", f"{number} that no LoRA has", tuple(lora.unknown))
+
+
+def _duplicated(lora: LoraFile) -> Iterator[Oddity]:
+    seen: dict[tuple[str, str], list[str]] = {}
+    for module in lora.modules:
+        seen.setdefault((module.tower, underscored(module.path)), []).append(module.name)
+    names = [name for same in seen.values() if len(same) > 1 for name in same]
+    names += lora.repeated
+    if names:
+        message = f"{_plural(len(names), 'name')} for modules that are there under another too"
+        yield Oddity("duplicated", message, tuple(names))
+
+
+def _mixed_naming(lora: LoraFile) -> Iterator[Oddity]:
+    paths = [underscored(m.path) for m in lora.modules if m.tower == DENOISER]
+    old = [path for path in paths if path.startswith(("input_", "middle_", "output_blocks_"))]
+    new = [path for path in paths if path.startswith(("down_blocks_", "mid_", "up_blocks_"))]
+    if old and new:
+        message = (
+            f"{_plural(len(old), 'module')} with blocks named as in LDM (input_blocks) beside "
+            f"{len(new)} named as in diffusers (down_blocks); loaders use one of both"
+        )
+        yield Oddity("mixed_naming", message, tuple(old if len(old) < len(new) else new))
+
+
+def _not_finite(lora: LoraFile) -> Iterator[Oddity]:
+    names = _names(lora, lambda m: not math.isfinite(m.scale) or _is_broken(m.norm))
+    if names:
+        yield Oddity("not_finite", f"{_plural(len(names), 'module')} with NaN or infinity", names)
+
+
+def _is_broken(norm: float | None) -> bool:
+    return norm is not None and not math.isfinite(norm)
+
+
+def _zero_alpha(lora: LoraFile) -> Iterator[Oddity]:
+    names = _names(lora, lambda m: m.scale == 0)
+    if names:
+        message = f"{_plural(len(names), 'module')} with alpha 0, which takes all effect away"
+        yield Oddity("zero_alpha", message, names)
+
+
+def _untrained(lora: LoraFile) -> Iterator[Oddity]:
+    names = _names(lora, lambda m: m.norm == 0 and m.scale != 0)
+    if names:
+        message = f"{_plural(len(names), 'module')} of zeros, as before training: no effect"
+        yield Oddity("untrained", message, names)
+
+
+def _large(lora: LoraFile) -> Iterator[Oddity]:
+    if lora.base is not None:
+        names = _names(lora, lambda m: (m.relative or 0) > 1)
+        if names:
+            message = f"{_plural(len(names), 'module')} changed by more than their own weight"
+            yield Oddity("large", message, names)
+    limits = _limits(lora.modules)
+    names = _names(lora, lambda m: (_spread(m) or 0) > limits[m.tower])
+    if names:
+        what = f"{_plural(len(names), 'module')} with numbers over {LARGE:g} times as large"
+        yield Oddity("large", f"{what} as the median of the tower", names)
+
+
+def _limits(modules: Sequence[Module]) -> dict[str, float]:
+    spreads: dict[str, list[float]] = {module.tower: [] for module in modules}
+    for module in modules:
+        if spread := _spread(module):
+            spreads[module.tower].append(spread)
+    return {
+        tower: LARGE * median(values) if len(values) >= FEWEST else math.inf
+        for tower, values in spreads.items()
+    }
+
+
+def _spread(module: Module) -> float | None:
+    """Return the root mean square of a change's elements, if it is known and finite."""
+    if module.shape is None or module.norm is None or not is_known(module.norm):
+        return None
+    return module.norm / math.sqrt(max(math.prod(module.shape), 1))
+
+
+def _mixed_ranks(lora: LoraFile) -> Iterator[Oddity]:
+    ranks = counted(module.rank for module in lora.modules if module.rank is not None)
+    if len(ranks) > 1:
+        shown = ", ".join(f"{rank} ({number})" for rank, number in list(ranks.items())[:6])
+        more = f" and {len(ranks) - 6} more" if len(ranks) > 6 else ""  # noqa: PLR2004
+        yield Oddity("mixed_ranks", f"{len(ranks)} ranks: {shown}{more}")
+
+
+def _unmeasured(lora: LoraFile) -> Iterator[Oddity]:
+    for module in lora.modules:
+        if module.kind in {"oft", "boft"}:
+            names = _names(lora, lambda m: m.kind in {"oft", "boft"})
+            message = f"{_plural(len(names), 'module')} that turn weights: norms are not computed"
+            yield Oddity("unmeasured", message, names)
+            break
+    names = _names(
+        lora, lambda m: m.norm is None and m.problem is None and m.kind in {"ia3", "glora"}
+    )
+    if names:
+        why = (
+            "are not in the base model" if lora.base is not None else "need the base model: --model"
+        )
+        number = _plural(len(names), "module")
+        yield Oddity("unmeasured", f"the norms of {number} {why}", names)
+
+
+def _dora(lora: LoraFile) -> Iterator[Oddity]:
+    names = _names(lora, lambda m: m.is_dora)
+    if names:
+        number = _plural(len(names), "module")
+        message = f"{number} with a magnitude (DoRA): norms are of the change without it"
+        yield Oddity("dora", message, names)
+
+
+def _other_family(lora: LoraFile) -> Iterator[Oddity]:
+    said = claimed(lora.metadata)
+    if said and lora.family.name and said.name != lora.family.name:
+        message = f"{said.evidence[0]}, but its modules are those of {lora.family.title}"
+        yield Oddity("other_family", message)
+
+
+def _changed(lora: LoraFile) -> Iterator[Oddity]:
+    said = lora.metadata.get("sshs_model_hash")
+    if isinstance(said, str) and said and not lora.weights_sha256.startswith(said.lower()):
+        message = "its weights are not those that its trainer saved: sshs_model_hash differs"
+        yield Oddity("changed_weights", message)
+
+
+def _missing(lora: LoraFile) -> Iterator[Oddity]:
+    reasons: dict[str, list[str]] = {}
+    missing = {} if lora.base is None else lora.base.missing
+    for name in (module.name for module in lora.modules if module.name in missing):
+        reason = missing[name].partition(" (")[0]  # without the shapes
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        number = _plural(len(names), "module")
+        yield Oddity("not_in_model", f"{number} without a base weight: {reason}", tuple(names))
+
+
+def _names(lora: LoraFile, is_odd: Callable[[Module], bool]) -> tuple[str, ...]:
+    return tuple(module.name for module in lora.modules if is_odd(module))
+
+
+_CHECKS: tuple[Callable[[LoraFile], Iterable[Oddity]], ...] = (
+    _damaged,
+    _not_finite,
+    _unknown,
+    _duplicated,
+    _mixed_naming,
+    _zero_alpha,
+    _untrained,
+    _missing,
+    _large,
+    _other_family,
+    _changed,
+    _unmeasured,
+    _dora,
+    _mixed_ranks,
+)

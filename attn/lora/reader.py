@@ -1,0 +1,216 @@
+"""Read a LoRA file: its modules, their norms, its metadata, and what is odd about it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attn.errors import ModelError
+from attn.headers import Header, read_header
+from attn.lora import metadata as meta
+from attn.lora.base import Base, norm_of, open_base
+from attn.lora.families import Family, Target, recognise
+from attn.lora.file import BaseModel, LoraFile, Module
+from attn.lora.kinds import KINDS, Form, Misshapen, Weight, kind_of
+from attn.lora.names import TOWERS, Change, changes, underscored
+from attn.lora.oddities import find_oddities, reasons_against_loading
+from attn.lora.places import block_of, target_of
+from attn.lora.tensors import Stored, hashes, is_readable
+
+LARGEST_RANK = 2**13
+LARGEST_CHANGE = 2**31  # elements: more than any layer has
+DIGITS = 6  # of the largest number of a block
+
+
+def read(path: str | Path, model: str | Path | None = None) -> LoraFile:
+    """Read a LoRA file and measure what it changes; no torch, one module in memory at a time.
+
+    Args:
+        path: a .safetensors file in kohya's, peft's, diffusers' or LyCORIS' naming.
+        model: diffusers folder or single .safetensors file, to compare with the weights that are
+            changed; None compares with nothing.
+
+    Raises:
+        ModelError: a file cannot be read, is damaged, or holds no LoRA.
+    """
+    header = read_header(path)
+    found, rest = changes(header.tensors)
+    drafts = [draft for change in found if (draft := _draft(change, header.path))]
+    if not drafts:
+        raise ModelError(_no_lora(header))
+    decoded = meta.decode(header.metadata)
+    family = recognise([draft.target for draft in drafts], decoded)
+    base = None if model is None else open_base(Path(model))
+    modules, missing = _measure(drafts, family, meta.adapters(decoded), base)
+    whole, weights = hashes(header.path, min(info.start for info in header.tensors.values()))
+    lora = LoraFile(
+        header=header,
+        size=max(info.stop for info in header.tensors.values()),
+        sha256=whole,
+        weights_sha256=weights,
+        modules=modules,
+        family=family,
+        metadata=decoded,
+        unknown=(*rest, *_without_kind(found)),
+        repeated=tuple(name for change in found for name in change.repeated),
+        oddities=(),
+        reasons=reasons_against_loading(modules),
+        base=None if base is None else BaseModel(base.path, missing),
+    )
+    return replace(lora, oddities=find_oddities(lora))
+
+
+def is_lora(header: Header) -> bool:
+    """Whether the names in a file are those of a LoRA or of one of its relatives."""
+    found, _ = changes(header.tensors)
+    return any(kind_of(change.tensors) for change in found)
+
+
+def _no_lora(header: Header) -> str:
+    names = ", ".join(ascii(name[:60])[1:-1] for name in list(header.tensors)[:3]) or "nothing"
+    return (
+        f"{header.path} holds no LoRA: no tensor is named as kohya, peft, diffusers or LyCORIS "
+        f"name theirs; its names begin with {names}"
+    )
+
+
+def _without_kind(found: Sequence[Change]) -> list[str]:
+    """Return the tensors that stand alone where a LoRA has several, such as a lone alpha."""
+    lone = (change for change in found if kind_of(change.tensors) is None)
+    return [name for change in lone for name in change.names.values()]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A module before its numbers are read."""
+
+    change: Change
+    path: Path
+    kind: str
+    form: Form
+    problem: str | None
+
+    @property
+    def target(self) -> Target:
+        return Target(self.change.name, self.change.tower, self.change.path, self.form.shape)
+
+    @property
+    def parts(self) -> dict[str, Stored]:
+        return {role: Stored(self.path, info) for role, info in self.change.tensors.items()}
+
+
+def _draft(change: Change, path: Path) -> _Draft | None:
+    kind = kind_of(change.tensors)
+    if kind is None:
+        return None
+    form, problem = Form(), None
+    try:
+        form = KINDS[kind].form(change.tensors)
+        _check(change, form)
+    except Misshapen as fact:
+        problem = str(fact)
+    return _Draft(change, path, kind, form, problem)
+
+
+def _check(change: Change, form: Form) -> None:
+    """Refuse what cannot be read, and sizes that no layer has.
+
+    Raises:
+        Misshapen: says what is wrong.
+    """
+    for role, info in change.tensors.items():
+        if not is_readable(info):
+            raise Misshapen(f"its {role} is stored as {info.dtype}, which is not read")
+        if info.elements == 0:
+            raise Misshapen(f"its {role} is empty: shape {list(info.shape)}")
+    alpha = change.tensors.get("alpha")
+    if alpha and alpha.elements > 1 and "oft_blocks" not in change.tensors:
+        raise Misshapen(f"its alpha has shape {list(alpha.shape)}; expected one number")
+    if (form.rank or 0) > LARGEST_RANK or math.prod(form.shape or ()) > LARGEST_CHANGE:
+        raise Misshapen(f"its rank {form.rank} or shape {list(form.shape or ())} is too large")
+
+
+def _measure(
+    drafts: Sequence[_Draft],
+    family: Family,
+    adapters: Mapping[str, meta.Adapter],
+    base: Base | None,
+) -> tuple[tuple[Module, ...], dict[str, str]]:
+    """Measure every module; also return which are not in the base model, and why."""
+    modules, missing = [], {}
+    for draft in drafts:
+        module = _described(draft, family, adapters.get(draft.change.tower))
+        weight: Weight | None = None
+        if base is not None and draft.problem is None:
+            place = base.find(module.tower, module.path, module.shape)
+            if isinstance(place, str):
+                missing[module.name] = place
+            else:
+                weight = place.weight
+                module = replace(module, base_path=place.path, base_norm=norm_of(place))
+        modules.append(_with_norm(module, draft, weight))
+    modules.sort(key=_place)
+    return tuple(modules), missing
+
+
+def _place(module: Module) -> tuple[Any, ...]:
+    """Return what modules are sorted by: tower, block, path with numbers as such, name."""
+    path = re.sub(r"\d+", lambda number: number[0].zfill(DIGITS), underscored(module.path))
+    return TOWERS.index(module.tower), module.block, path, module.name
+
+
+def _described(draft: _Draft, family: Family, adapter: meta.Adapter | None) -> Module:
+    change, form = draft.change, draft.form
+    alpha = _alpha(draft, adapter)
+    return Module(
+        name=change.name,
+        spelling=change.spelling,
+        tower=change.tower,
+        path=change.path,
+        block=block_of(change.path),
+        target="norm"
+        if draft.kind == "norm"
+        else target_of(change.path, is_joint=family.name in {"sd35", "flux"}),
+        kind=draft.kind,
+        is_dora="dora_scale" in change.tensors,
+        has_core=bool(change.tensors.keys() & {"mid", "hada_t1", "lokr_t2", "lokr_t1", "bm"}),
+        rank=form.rank,
+        alpha=alpha,
+        scale=_scale(alpha, form.rank, adapter),
+        shape=form.shape,
+        dtypes=tuple(dict.fromkeys(info.dtype for info in change.tensors.values())),
+        roles=tuple(change.tensors),
+        norm=None,
+        problem=draft.problem,
+    )
+
+
+def _alpha(draft: _Draft, adapter: meta.Adapter | None) -> float | None:
+    if draft.problem is None and "alpha" in draft.change.tensors:
+        return float(draft.parts["alpha"].read().reshape(-1)[0])
+    is_peft = draft.change.spelling == "peft" and draft.form.rank is not None
+    return adapter.alpha_of(draft.change.path) if adapter and is_peft else None
+
+
+def _scale(alpha: float | None, rank: int | None, adapter: meta.Adapter | None) -> float:
+    """Return what the factors' product is multiplied by; without factors there is no scale."""
+    if alpha is None or rank is None:
+        return 1.0
+    return alpha / (math.sqrt(rank) if adapter and adapter.is_rank_stabilised else rank)
+
+
+def _with_norm(module: Module, draft: _Draft, weight: Weight | None) -> Module:
+    if module.problem is not None:
+        return module
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
+            norm = KINDS[module.kind].norm(draft.parts, weight)
+    except Misshapen as fact:
+        return replace(module, problem=str(fact))
+    return replace(module, norm=None if norm is None else abs(module.scale) * norm)

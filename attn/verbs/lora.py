@@ -1,0 +1,215 @@
+"""`attn lora`: what a LoRA file changes, as data, tables and a chart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from attn.disk import as_utf8, is_there, reported
+from attn.errors import AnalysisError, ModelError
+from attn.headers import read_header
+from attn.verbs.report import Report
+
+if TYPE_CHECKING:
+    from attn.lora import LoraFile
+
+INDEX = "lora.json"
+MODULES, BLOCKS, CHART = "modules.csv", "blocks.csv", "norms.png"
+SCHEMA = 1
+"""Version of `lora.json`."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What is known of a LoRA file, and where it was written.
+
+    Attributes:
+        lora: the file.
+        path: folder of the results, or None.
+        files: what was written there, relative to it.
+        warnings: what is odd about the file, and about the results.
+    """
+
+    lora: LoraFile
+    path: Path | None
+    files: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def examine(
+    path: str | Path,
+    *,
+    model: str | Path | None = None,
+    out: str | Path | None = None,
+    report: Report | None = None,
+) -> Examined:
+    """Examine a LoRA file: `attn lora`. Neither torch nor a model is loaded.
+
+    Args:
+        path: the .safetensors file.
+        model: to compare with its weights: diffusers folder, single file, `demo` or
+            `demo:VARIANT`, or a hub id that is on this machine already.
+        out: folder for `lora.json`, two tables and a chart; None writes nothing. Results of an
+            earlier call are replaced as a whole.
+        report: told warnings about the results.
+
+    Raises:
+        ModelError: a file cannot be read, is damaged, or is no LoRA.
+        AnalysisError: `out` holds something else than results of this command.
+        TraceError: the results cannot be written.
+    """
+    from attn import lora
+
+    path, report = Path(path), report or Report()
+    if out is not None:
+        _refuse_foreign(Path(out))  # before time is spent
+    _refuse_models(path)
+    found = lora.read(path, None if model is None else _find_model(str(model), path))
+    files = () if out is None else _write(found, Path(out), report)
+    warnings = (*(oddity.message for oddity in found.oddities), *report.warnings)
+    return Examined(found, None if out is None else Path(out), files, warnings)
+
+
+def facts(done: Examined) -> dict[str, Any]:
+    """Return everything as JSON can hold it."""
+    from attn.lora import describe
+
+    return describe(done.lora)
+
+
+def _refuse_models(path: Path) -> None:
+    """Say what a file is that holds no LoRA, if it is something known.
+
+    Raises:
+        ModelError: it is a model, an embedding, a ControlNet, ….
+    """
+    from attn import lora
+    from attn.backends._probe import probe
+
+    header = read_header(path)
+    if not lora.is_lora(header):
+        title = probe(header).title
+        raise ModelError(
+            f"{path} holds no LoRA: this is {title}. Give the file of a LoRA; "
+            "a model to compare it with goes to --model"
+        )
+
+
+def _find_model(source: str, path: Path) -> Path:
+    """Return the folder or file of a model; nothing is downloaded.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if source == "demo" or source.startswith("demo:"):
+        return _demo(source, path)
+    place = Path(source).expanduser()
+    if place.exists():
+        return place
+    found = _cached(source) if source.count("/") == 1 else None
+    if found is None:
+        raise ModelError(
+            f"no model at {source}: expected a diffusers folder, a .safetensors file, demo, or the "
+            "hub id of a model that was downloaded before"
+        )
+    return found
+
+
+def _demo(source: str, path: Path) -> Path:
+    from attn import demo, lora
+
+    family = lora.read(path).family
+    if family.name is None:
+        raise ModelError(f"the family of {path} is {family.title}: name the model, not '{source}'")
+    return demo.checkpoint(family.name + source.removeprefix("demo"))
+
+
+def _cached(name: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError):  # not there, or no possible id
+        return None
+
+
+def _write(found: LoraFile, out: Path, report: Report) -> tuple[str, ...]:
+    from attn.lora import describe
+    from attn.lora.facts import block_rows, module_row
+
+    with _replaced(out) as folder:
+        _write_table(folder / MODULES, [module_row(module) for module in found.modules])
+        _write_table(folder / BLOCKS, block_rows(found))
+        files = [MODULES, BLOCKS]
+        if _draw(found, folder):
+            files.append(CHART)
+        else:
+            report.warn("there is no chart: the norm of no module is known")
+        answer = {"schema": SCHEMA, "files": files, **describe(found)}
+        text = json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
+    return (*files, INDEX)
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV; None is an empty cell."""
+    import numpy as np
+
+    from attn.analysis.result import Table
+
+    names = rows[0].keys()
+    Table({name: np.array([row[name] for row in rows], object) for name in names}).write(path)
+
+
+def _draw(found: LoraFile, folder: Path) -> bool:
+    from attn.viz.lora_norms import draw
+    from attn.viz.picture import write
+
+    picture = draw(found)
+    if picture is not None:
+        write(picture, folder)
+    return picture is not None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse to replace what this command did not write, such as the LoRA itself."""
+    if not is_there(folder):
+        return
+    if not folder.is_dir():
+        raise AnalysisError(f"{folder} is a file: choose a folder with --out")
+    names = {path.name for path in folder.iterdir()}
+    if names and (INDEX not in names or names - {INDEX, MODULES, BLOCKS, CHART}):
+        raise AnalysisError(
+            f"{folder} holds other files than results of this command: it is not replaced; "
+            "choose another folder with --out"
+        )
+
+
+@contextmanager
+def _replaced(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder` if the block succeeds."""
+    target = folder.resolve()
+    with reported(folder, hint="Choose another folder with --out."):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
+            built = Path(place, "new")
+            built.mkdir()
+            yield built
+            _put(built, target, Path(place, "old"))
+
+
+def _put(built: Path, target: Path, old: Path) -> None:
+    """Rename `built` to `target`; what is there now goes to `old`, and back if this fails."""
+    if target.exists():
+        target.rename(old)
+    try:
+        built.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise

@@ -1,0 +1,347 @@
+"""Reading files: records, oddities, what can be loaded, and files that are something else."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from attn import lora
+from attn.errors import ModelError
+from attn.lora.facts import describe
+from tests.lora_files import ALPHA, KOHYA, MEASURED, RANK, RELATIVE, normal, pair, write
+
+TO_Q, TO_K = KOHYA.format(1, "to_q"), KOHYA.format(2, "to_k")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(31)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write tensors and read them as LoRA."""
+
+    def saved(tensors, model=None, **metadata):
+        return lora.read(write(tmp_path / "a.safetensors", tensors, **metadata), model)
+
+    return saved
+
+
+def kinds(read):
+    return [oddity.kind for oddity in read.oddities]
+
+
+def test_a_module(save, rng):
+    """A module says where it is, how it is stored and how much it changes."""
+    (module,) = save(pair(rng).named(TO_K)).modules
+    assert (module.name, module.tower, module.spelling) == (TO_K, "denoiser", "kohya")
+    assert (module.block.name, module.target) == ("down_blocks.1.attentions.0", "cross_attention")
+    assert (module.rank, module.alpha, module.scale) == (RANK, ALPHA, ALPHA / RANK)
+    assert (module.kind, module.dtypes, module.is_dora) == ("lora", ("F32",), False)
+    assert (module.base_path, module.relative, module.problem) == (None, None, None)
+
+
+def test_groups(save, rng):
+    """Norms of groups are joined by squares, so shares add up to 1."""
+    tensors = pair(rng).named(TO_Q) | pair(rng).named(TO_K)
+    tensors |= pair(rng).named("lora_te1_text_model_encoder_layers_0_mlp_fc1")
+    read = save(tensors)
+    norms = [module.norm for module in read.modules]
+    assert read.norm == pytest.approx(math.hypot(*norms))
+    assert [group.name for group in lora.towers(read)] == ["denoiser", "text_encoder"]
+    targets = [(group.tower, group.name) for group in lora.targets(read)]
+    assert targets == [
+        ("denoiser", "cross_attention"),
+        ("denoiser", "self_attention"),
+        ("text_encoder", "feed_forward"),
+    ]
+    assert sum(group.share(read.norm) for group in lora.blocks(read)) == pytest.approx(1)
+
+
+def test_hashes(save, rng):
+    """The file's SHA256 and that of its weights are those of its bytes."""
+    read = save(pair(rng).named(TO_Q))
+    data = read.path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    assert read.sha256 == sha256(data).hexdigest()
+    assert read.weights_sha256 == sha256(data[start:]).hexdigest()
+    assert read.size == len(data)
+
+
+def test_rank_stabilised(save, rng):
+    """With peft's rank-stabilised scale the change is alpha / sqrt(rank) times the product."""
+    sample = pair(rng, "lora_A", "lora_B")
+    tensors = {f"unet.out.{end}": one for end, one in sample.tensors.items() if end != "alpha"}
+    config = json.dumps({"unet.lora_alpha": 3, "unet.use_rslora": True})
+    (module,) = save(tensors, lora_adapter_metadata=config).modules
+    expected = np.linalg.norm(sample.change) * RANK / ALPHA * 3 / math.sqrt(RANK)
+    assert module.norm == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("case", [*MEASURED, *RELATIVE])
+def test_what_can_be_loaded(case, save, rng):
+    """Two plain factors per module can be loaded; every other kind is refused by name."""
+    kind, make = (MEASURED | RELATIVE)[case]
+    read = save(make(rng).named(TO_Q))
+    if case in {"lora", "locon"}:
+        assert (read.loadable, read.reasons) == (True, ())
+    else:
+        word = {"lora": "core", "full": "full difference", "norm": "norm layer", "ia3": "(IA)³"}
+        assert not read.loadable
+        assert word.get(kind, kind).casefold() in read.reasons[0].casefold()
+
+
+def test_dora(save, rng):
+    """A trained magnitude is named: diffusers would drop it, and the norm leaves it out."""
+    read = save(pair(rng).named(TO_Q) | {f"{TO_Q}.dora_scale": normal(rng, 1, 11)})
+    assert read.modules[0].is_dora
+    assert not read.loadable
+    assert "dora" in kinds(read)
+
+
+def test_a_clean_file_has_no_oddities(save, rng):
+    """Nothing is odd about an ordinary LoRA."""
+    assert save(pair(rng).named(TO_Q) | pair(rng).named(TO_K)).oddities == ()
+
+
+def test_untrained(save, rng):
+    """An up-weight of zeros, as before training, is reported with its module."""
+    tensors = pair(rng).named(TO_Q) | pair(rng).named(TO_K)
+    tensors[f"{TO_K}.lora_up.weight"] = np.zeros((13, RANK), np.float16)
+    (oddity,) = save(tensors).oddities
+    assert (oddity.kind, oddity.names) == ("untrained", (TO_K,))
+    assert oddity.message == "1 module of zeros, as before training: no effect"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_not_finite(value, save, rng):
+    """NaN or infinity is reported, leaves the sums alone, and is null in JSON."""
+    tensors = pair(rng).named(TO_Q) | pair(rng).named(TO_K)
+    tensors[f"{TO_K}.lora_down.weight"][2, 3] = value
+    read = save(tensors)
+    assert [(oddity.kind, oddity.names) for oddity in read.oddities] == [("not_finite", (TO_K,))]
+    assert read.norm == pytest.approx(read.modules[0].norm)
+    assert json.loads(json.dumps(describe(read), allow_nan=False))["modules"][1]["norm"] is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "problem"),
+    [("lora_up.weight", "has down without up"), ("lora_down.weight", "has up without down")],
+)
+def test_missing_pair(ending, problem, save, rng):
+    """One factor without the other is reported, and the rest of the file is still read."""
+    tensors = pair(rng).named(TO_Q) | pair(rng).named(TO_K)
+    del tensors[f"{TO_K}.{ending}"]
+    read = save(tensors)
+    assert [module.problem for module in read.modules] == [None, problem]
+    assert (kinds(read), read.loadable) == (["missing_pair"], False)
+    assert read.norm == read.modules[0].norm
+    assert describe(read)["tensors"]["pairs"] == 1
+
+
+WRONG = {
+    "ranks": {"lora_down.weight": (3, 11), "lora_up.weight": (13, 5)},
+    "vector": {"lora_down.weight": (3,), "lora_up.weight": (13, 3)},
+    "kernel in up": {"lora_down.weight": (3, 11, 1, 1), "lora_up.weight": (13, 3, 2, 2)},
+    "two kernels": {
+        "lora_down.weight": (3, 11, 2, 2), "lora_up.weight": (13, 3), "lora_mid.weight": (3, 3, 2)},
+    "mid": {
+        "lora_down.weight": (3, 11), "lora_up.weight": (13, 3), "lora_mid.weight": (3, 5, 2, 2)},
+    "alpha": {"lora_down.weight": (3, 11), "lora_up.weight": (13, 3), "alpha": (2,)},
+    "empty": {"lora_down.weight": (0, 11), "lora_up.weight": (13, 0)},
+    "rank": {"lora_down.weight": (9001, 1), "lora_up.weight": (1, 9001)},
+    "loha": {"hada_w1_a": (13, 3), "hada_w1_b": (3, 11), "hada_w2_a": (13, 3), "hada_w2_b": (3, 7)},
+    "lokr": {"lokr_w1": (2, 3), "lokr_w2_a": (13, 3), "lokr_w2_b": (5, 11)},
+    "glora": {
+        "a1.weight": (11, 3), "a2.weight": (5, 11), "b1.weight": (13, 3), "b2.weight": (3, 11)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_shapes(case, save, rng):
+    """Factors that do not belong together are reported with their shapes, not multiplied."""
+    broken = {f"{TO_K}.{end}": normal(rng, *shape) for end, shape in WRONG[case].items()}
+    read = save(pair(rng).named(TO_Q) | broken)
+    assert "wrong_shape" in kinds(read)
+    assert [module.norm for module in read.modules if module.problem] == [None]
+
+
+def test_zero_alpha(save, rng):
+    """Alpha 0 takes a change away, and is reported as what it is."""
+    read = save(pair(rng).named(TO_Q) | {f"{TO_Q}.alpha": np.float32(0)})
+    assert (kinds(read), read.norm) == (["zero_alpha"], 0)
+
+
+def test_no_alpha(save, rng):
+    """Without alpha the scale is 1, not a power of the number of rows."""
+    sample = pair(rng)
+    tensors = {name: one for name, one in sample.named(TO_Q).items() if "alpha" not in name}
+    (module,) = save(tensors).modules
+    assert module.norm == pytest.approx(np.linalg.norm(sample.change) * RANK / ALPHA, rel=1e-6)
+
+
+def test_negative_alpha(save, rng):
+    """A negative alpha turns the change round; its norm is the same."""
+    sample = pair(rng)
+    read = save(sample.named(TO_Q) | {f"{TO_Q}.alpha": np.float32(-ALPHA)})
+    assert read.modules[0].scale == -ALPHA / RANK
+    assert read.modules[0].norm == pytest.approx(np.linalg.norm(sample.change), rel=1e-6)
+
+
+def test_unknown_tensors(save, rng):
+    """Tensors that no LoRA has are named, a lone alpha among them."""
+    rest = {"surprise.weight": normal(rng, 3), "lora_unet_out_2.alpha": np.float32(1)}
+    read = save(pair(rng).named(TO_Q) | rest)
+    assert set(read.unknown) == set(rest)
+    assert kinds(read) == ["unknown_tensors"]
+
+
+def test_duplicates(save, rng):
+    """One module under two names is reported: loaders apply one, or both."""
+    dotted = "unet." + TO_Q.removeprefix("lora_unet_").replace("_attn1_to_q", ".attn1.to_q")
+    read = save(pair(rng).named(TO_Q) | pair(rng, "lora_A", "lora_B").named(dotted))
+    (oddity,) = [oddity for oddity in read.oddities if oddity.kind == "duplicated"]
+    assert set(oddity.names) == {TO_Q, dotted}
+
+
+def test_mixed_naming(save, rng):
+    """Blocks named as in LDM beside blocks named as in diffusers are reported."""
+    assert "mixed_naming" in kinds(
+        save(pair(rng).named(TO_Q) | pair(rng).named("lora_unet_input_blocks_4_1_proj_in"))
+    )
+
+
+def test_mixed_ranks(save, rng):
+    """Different ranks are counted."""
+    other = {"lora_down.weight": normal(rng, 2, 11), "lora_up.weight": normal(rng, 13, 2)}
+    read = save(pair(rng).named(TO_Q) | {f"{TO_K}.{end}": one for end, one in other.items()})
+    assert [oddity.message for oddity in read.oddities] == ["2 ranks: 5 (1), 2 (1)"]
+
+
+def test_large(save, rng):
+    """A change many times as large as the others' is reported."""
+    tensors = {}
+    for name in ("to_q", "to_k", "to_v", "to_out_0"):
+        tensors |= pair(rng).named(KOHYA.format(1, name)) | pair(rng).named(KOHYA.format(2, name))
+    tensors[f"{TO_K}.lora_up.weight"] *= 1000
+    (oddity,) = save(tensors).oddities
+    assert (oddity.kind, oddity.names) == ("large", (TO_K,))
+
+
+def test_the_hash_of_the_trainer(save, rng):
+    """The trainer's hash of the weights is checked: another means that they were changed."""
+    tensors = pair(rng).named(TO_Q)
+    digest = save(tensors).weights_sha256
+    assert save(tensors, sshs_model_hash=digest).oddities == ()
+    assert kinds(save(tensors, sshs_model_hash="0" * 64)) == ["changed_weights"]
+
+
+def test_another_family_in_the_metadata(save, rng):
+    """A file whose metadata names another family than its modules show is reported."""
+    read = save(pair(rng).named(KOHYA.format(2, "to_v")), ss_base_model_version="sd3")
+    assert kinds(read) == []  # the toy's modules leave the family open
+    sdxl = {"lora_down.weight": normal(rng, 3, 2048), "lora_up.weight": normal(rng, 13, 3)}
+    tensors = {f"{TO_K}.{end}": one for end, one in sdxl.items()}
+    assert kinds(save(tensors, ss_base_model_version="sd3")) == ["other_family"]
+
+
+def test_numbers_of_tensors(save, rng):
+    """Pairs, alphas and tensors of each tower are counted, and the first tensors listed."""
+    tensors = pair(rng).named(TO_Q) | pair(rng).named("lora_te2_text_projection")
+    found = describe(save(tensors))["tensors"]
+    assert (found["count"], found["pairs"], found["alphas"]) == (6, 2, 2)
+    assert found["towers"] == {"denoiser": 3, "text_encoder_2": 3}
+    assert found["first"][0].keys() == {"name", "dtype", "shape", "bytes"}
+
+
+def refused(path):
+    with pytest.raises(ModelError) as caught:
+        lora.read(path)
+    return str(caught.value)
+
+
+def test_no_lora(tmp_path, rng):
+    """A file of other weights is refused with the names it begins with."""
+    path = write(tmp_path / "a.safetensors", {"model.weight": normal(rng, 3, 5)})
+    assert refused(path) == (
+        f"{path} holds no LoRA: no tensor is named as kohya, peft, diffusers or LyCORIS name "
+        "theirs; its names begin with model.weight"
+    )
+
+
+def test_damaged_files(tmp_path, rng):
+    """Empty, cut, pickled and missing files are refused with what is wrong."""
+    good = write(tmp_path / "a.safetensors", pair(rng).named(TO_Q)).read_bytes()
+    for name, data, words in (
+        ("empty.safetensors", b"", "the file is empty"),
+        ("cut.safetensors", good[:-7], "the file is cut short"),
+        ("a.pt", b"PK\x03\x04 and so on", "could run any code"),
+        ("a.ckpt", b"\x80\x02 and so on", "could run any code"),
+    ):
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert words in refused(path)
+    assert "No such file" in refused(tmp_path / "none.safetensors")
+
+
+ENDINGS = [
+    "lora_down.weight", "lora_up.weight", "lora_mid.weight", "lora_A.weight", "lora_B.weight",
+    "alpha", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "on_input", "weight", "oft_blocks",
+    "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "lokr_w1", "lokr_w2",
+    "lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
+    "a1.weight", "a2.weight", "b1.weight", "b2.weight",
+]  # fmt: skip
+shapes = st.lists(st.sampled_from([0, 1, 2, 3]), max_size=4).map(tuple)
+dtypes = st.sampled_from(["float16", "float32", "int8", "uint8", "bool"])
+tensors = st.dictionaries(
+    st.tuples(st.sampled_from(["lora_unet_x", "unet.y", "z"]), st.sampled_from(ENDINGS)),
+    st.tuples(shapes, dtypes),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tensors)
+def test_any_file(tmp_path, tensors):
+    """Any mixture of known endings and shapes ends in a report that is JSON, or in a ModelError."""
+    rng = np.random.default_rng(37)
+    arrays = {
+        f"{stem}.{end}": rng.integers(0, 2, shape).astype(dtype)
+        for (stem, end), (shape, dtype) in tensors.items()
+    }
+    path = write(tmp_path / "a.safetensors", arrays)
+    try:
+        read = lora.read(path)
+    except ModelError:
+        return
+    json.dumps(describe(read), allow_nan=False)
+
+
+def test_neither_torch_nor_a_library_of_models_is_imported(tmp_path, rng):
+    """The command on a file, with a chart, loads numpy and matplotlib but no torch."""
+    path = write(tmp_path / "a.safetensors", pair(rng).named(TO_Q))
+    probe = (
+        "import sys; from attn.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as exit: assert not exit.code, exit.code\n"
+        "heavy = ('torch', 'diffusers', 'transformers', 'peft', 'xarray')\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe, "lora", str(path), "-o", str(tmp_path / "out")],
+        env=os.environ | {"ATTN_DISABLE_PLUGINS": "all"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stderr == "[]\n"
+    assert (tmp_path / "out" / "norms.png").is_file()
