@@ -3,6 +3,7 @@
 import shutil
 import socket
 import sys
+from functools import cache
 from importlib.metadata import EntryPoints, distributions
 
 import pytest
@@ -99,3 +100,64 @@ def offer(install):
         install(name, f"@hookimpl\ndef attn_backends():\n    return {specs}\n")
 
     return write
+
+
+@pytest.fixture(scope="session")
+def toys(demo_cache):
+    """Return a demo model as a pipeline; do not change it."""
+    from diffusers import DiffusionPipeline
+
+    from attn import demo
+    from attn.backends._quiet import quiet
+
+    @cache
+    def load_once(name):
+        with quiet():
+            return DiffusionPipeline.from_pretrained(demo.checkpoint(name), local_files_only=True)
+
+    return load_once
+
+
+@pytest.fixture(scope="session")
+def saved(toys, tmp_path_factory):
+    """Save a demo model in a layout, and return (backend, model, settings) that open it."""
+    from attn import demo
+    from tests import layouts
+    from tests.opening import COMPONENTS
+
+    @cache
+    def whole(name, prefix):
+        write = layouts.sai if name.startswith("sd35") else layouts.ldm
+        path = tmp_path_factory.mktemp("file") / "model.safetensors"
+        return layouts.write(write(toys(name), prefix=prefix), path)
+
+    @cache
+    def parts(name):
+        files = layouts.parts(toys(name), tmp_path_factory.mktemp("parts"))
+        return {part: str(path) for part, path in files.items()}
+
+    def save(name, layout):
+        backend, folder = name.partition(":")[0], demo.checkpoint(name)
+        denoiser = "dit" if backend == "sd35" else "unet"
+        model, given = {
+            "folder": lambda: (folder, {}),
+            "file": lambda: (whole(name, True), {}),
+            "bare file": lambda: (whole(name, False), {}),
+            "parts": lambda: (None, parts(name)),
+            "part folders": lambda: (
+                None,
+                {part: str(folder / COMPONENTS[part]) for part in parts(name)},
+            ),
+            "mixture": lambda: (
+                None,
+                parts(name) | {"vae": str(whole(name, True)), "clip_l": str(folder)},
+            ),
+            "folder and parts": lambda: (
+                folder,
+                {part: parts(name)[part] for part in (denoiser, "vae")},
+            ),
+        }[layout]()
+        # the demo models are of no published size
+        return backend, model, given if model == folder else given | {"config": str(folder)}
+
+    return save

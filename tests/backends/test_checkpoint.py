@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from attn import demo
@@ -15,15 +14,8 @@ from attn.backends._quiet import quiet
 from attn.errors import ModelError
 from attn.headers import Header, TensorInfo, read_header
 from tests import layouts
+from tests.opening import COMPONENTS
 
-COMPONENTS = {
-    "unet": "unet",
-    "dit": "transformer",
-    "vae": "vae",
-    "clip_l": "text_encoder",
-    "clip_g": "text_encoder_2",
-    "t5xxl": "text_encoder_3",
-}
 SD15, SDXL = ("unet", "vae", "clip_l"), ("unet", "vae", "clip_l", "clip_g")
 SD3 = ("dit", "vae", "clip_l", "clip_g", "t5xxl")
 PUBLISHED = {"sd15": SD15, "sdxl": SDXL, "sd35-large": SD3, "sd35-medium": SD3, "sd3-medium": SD3}
@@ -44,21 +36,6 @@ def empty():
         return models
 
     return build
-
-
-@pytest.fixture(scope="module")
-def toys(demo_cache):
-    """Return demo models with weights, by component."""
-    pipes = {}
-
-    def load(name):
-        if name not in pipes:
-            folder = demo.checkpoint(name)
-            with quiet():
-                pipes[name] = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
-        return pipes[name]
-
-    return load
 
 
 @pytest.fixture
