@@ -118,6 +118,25 @@ def test_bytes(large, medium, name):
     assert 0 < sizes[0] < sizes[1] < sizes[2] < sizes[3]
 
 
+@pytest.mark.parametrize(("width", "height", "pixels"), [(1024, 1024, 4096), (1344, 768, 4032)])
+@pytest.mark.parametrize("name", ["large", "medium"])
+def test_planned_bytes(large, medium, name, width, height, pixels):
+    """The default plan at full size is the sum over tensors, worked out here, and the headers."""
+    session, depth = (large, 38) if name == "large" else (medium, 24)
+    request = session.complete(Request("a red cat", steps=28, width=width, height=height))
+    plan = make_plan(
+        session.layers(request),
+        {"cond": session.sequence(request, "cond")},
+        Keep(),
+        samples=1,
+        steps=28,
+        dtype="F16",
+    )
+    heads, text, columns = depth, 77 + 256, 3 + 1 + 3 + 1  # a, red, cat and the rest, twice
+    one = 2 * pixels * columns + 4 * (heads * text + heads * 3 + 3 * text)
+    assert 1 <= plan.bytes / (28 * depth * one) <= 1.01
+
+
 @pytest.mark.parametrize("model", ["demo", "demo:medium"])
 def test_layers_are_what_runs(opened, model):
     """Order and image length are those of a real forward, the second attention included."""

@@ -112,6 +112,26 @@ def test_self_attention_sees_its_own_grid(sdxl):
     assert all(layer.keys == layer.queries for layer in found[::2])
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "fine", "coarse"), [(1024, 1024, 4096, 1024), (1344, 768, 4032, 1008)]
+)
+def test_planned_bytes(sdxl, width, height, fine, coarse):
+    """The default plan at full size is the sum over tensors, worked out here, and the headers."""
+    request = sdxl.complete(Request("a red cat", steps=30, width=width, height=height))
+    plan = make_plan(
+        sdxl.layers(request),
+        {"cond": sdxl.sequence(request, "cond")},
+        Keep(),
+        samples=1,
+        steps=30,
+        dtype="F16",
+    )
+    maps = 2 * 4 * (10 * fine + 60 * coarse)  # a, red, cat and the rest
+    heads = 10 * 10 + 60 * 20
+    small = 4 * (heads * (77 + 1 + 1) + 70 * 3 * 77)  # mass, total, entropy; share and peaks
+    assert 1 <= plan.bytes / (30 * (maps + small)) <= 1.04
+
+
 @pytest.mark.parametrize("backend", ["sdxl", "sd15"])
 def test_bytes(sdxl, sd15, backend):
     """More detail is more bytes, in the full-size plan."""
