@@ -74,7 +74,7 @@ def _pipeline(name: str) -> Any:
     from diffusers import DiffusionPipeline
 
     with tempfile.TemporaryDirectory() as folder:
-        demo.build(name, Path(folder))
+        demo.build(f"tiny:{name}", Path(folder))
         pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
     pipe.set_progress_bar_config(disable=True)
     return pipe

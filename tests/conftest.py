@@ -11,6 +11,19 @@ settings.register_profile("attn", deadline=None, derandomize=True)
 settings.load_profile("attn")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def random_weights(tmp_path_factory):
+    """Let all tests see the demo models with random weights, also once trained ones ship.
+
+    What is tested is structure: layers, grids, bytes. Tests of trained weights ask for them.
+    """
+    from attn.demo import shipped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shipped, "WEIGHTS", tmp_path_factory.getbasetemp() / "no weights")
+        yield
+
+
 @pytest.fixture(scope="session")
 def demo_cache(tmp_path_factory):
     """Set ATTN_CACHE to a fresh folder, one for all workers; demo models are built on first use."""

@@ -1,4 +1,8 @@
-"""Built-in toy models: real diffusers folders with tiny random weights, made offline on first use.
+"""Built-in toy models: real diffusers folders, made offline on first use.
+
+Where trained weights ship with the package, the model of that name is assembled from them; else it
+has the structure of the published model with tiny random weights. Those stay reachable as
+`tiny:NAME`.
 
 Importing this module loads no torch; the first `checkpoint` of a model does.
 """
@@ -12,12 +16,17 @@ from tempfile import TemporaryDirectory
 
 import platformdirs
 
+from attn.demo import shipped
 from attn.errors import ModelError, did_you_mean
 
-__all__ = ["EXAMPLE_PROMPT", "NAMES", "build", "checkpoint"]
+__all__ = ["EXAMPLE_PROMPT", "NAMES", "build", "checkpoint", "example_prompt", "is_trained"]
 
 EXAMPLE_PROMPT: str = "a red cat sitting on a wooden chair in a garden"
+"""For models with random weights."""
+EXAMPLE_CAPTION = "a red circle left of a blue square on a white background"
+"""For models that know the shapes world and nothing else."""
 NAMES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
+TINY = "tiny:"
 VERSION = 1  # raise it when the saved models change, so that nobody keeps an old copy
 
 
@@ -28,7 +37,7 @@ def checkpoint(name: str) -> Path:
     processes may build at once: the first to finish wins, both return the same folder.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `NAMES`, or `tiny:NAME`.
 
     Returns:
         A folder for `DiffusionPipeline.from_pretrained`; treat it as read-only.
@@ -37,7 +46,7 @@ def checkpoint(name: str) -> Path:
         ModelError: the name is unknown, or the cache cannot be written.
     """
     _require_known(name)
-    folder = _cache() / name.replace(":", "-")
+    folder = _cache() / _folder_name(name)
     if folder.is_dir():
         return folder
     try:
@@ -54,21 +63,49 @@ def build(name: str, folder: Path, *, seed: int = 0) -> None:
     """Build a demo model into a folder of your choice.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `NAMES`, or `tiny:NAME`.
         folder: destination, created if missing.
-        seed: of the weights; the same seed gives the same safetensors files, byte for byte.
+        seed: of random weights; the same seed gives the same safetensors files, byte for byte.
 
     Raises:
         ModelError: the name is unknown.
     """
     _require_known(name)
-    from attn.demo import tiny  # noqa: PLC0415  diffusers takes seconds to import
+    # diffusers takes seconds to import
+    if is_trained(name):
+        from attn.demo import trained  # noqa: PLC0415
 
-    tiny.save(name, folder, seed=seed)
+        trained.save(_plain(name), folder, weights=shipped.WEIGHTS / _plain(name))
+    else:
+        from attn.demo import tiny  # noqa: PLC0415
+
+        tiny.save(name.removeprefix(TINY), folder, seed=seed)
+
+
+def is_trained(name: str) -> bool:
+    """Whether the model of this name is trained; otherwise its weights are random."""
+    return not name.startswith(TINY) and shipped.is_shipped(shipped.WEIGHTS / _plain(name))
+
+
+def example_prompt(name: str) -> str:
+    """Return a prompt that the model of this name knows all words of."""
+    return EXAMPLE_CAPTION if is_trained(name) else EXAMPLE_PROMPT
+
+
+def _plain(name: str) -> str:
+    """Return the name as folders bear it."""
+    return name.removeprefix(TINY).replace(":", "-")
+
+
+def _folder_name(name: str) -> str:
+    """Return the folder in the cache, another one for other weights."""
+    if is_trained(name):
+        return f"{_plain(name)}-{shipped.digest(shipped.WEIGHTS / _plain(name))}"
+    return _plain(name)
 
 
 def _require_known(name: str) -> None:
-    if name not in NAMES:
+    if name.removeprefix(TINY) not in NAMES:
         raise ModelError(
             f"unknown demo model {name!r}: expected one of {', '.join(NAMES)}."
             + did_you_mean(name, NAMES)

@@ -22,6 +22,11 @@ T5_WIDTH = 96
 TIME_WIDTH = 8
 NUM_TIME_IDS = 6  # SDXL: original size, crop corner, target size
 
+SHAPES_LATENT_SIZE = 16  # 128 x 128 pixels
+SHAPES_CLIP_L_WIDTH = 64
+SHAPES_CLIP_G_WIDTH = 96
+SHAPES_T5_WIDTH = 176
+
 
 def sd15_unet() -> UNet2DConditionModel:
     """11 cross-attention layers of 4 heads on grids /1, /2, /4; head sizes 8, 16, 24."""
@@ -95,6 +100,92 @@ def vae(
     )
 
 
+def shapes_unet() -> UNet2DConditionModel:
+    """11 cross-attention layers: 3 heads of 16 on the latent grid, 5 heads of 16 on grid /2.
+
+    Unlike in SDXL, the full grid has cross-attention too: with pictures this small, /2 is coarse.
+    """
+    return UNet2DConditionModel(
+        sample_size=SHAPES_LATENT_SIZE,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(48, 80),
+        layers_per_block=1,
+        attention_head_dim=(3, 5),  # the number of heads
+        transformer_layers_per_block=(1, 2),
+        use_linear_projection=True,
+        cross_attention_dim=SHAPES_CLIP_L_WIDTH + SHAPES_CLIP_G_WIDTH,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=TIME_WIDTH,
+        projection_class_embeddings_input_dim=NUM_TIME_IDS * TIME_WIDTH + SHAPES_CLIP_G_WIDTH,
+        norm_num_groups=8,
+    )
+
+
+def shapes_large() -> SD3Transformer2DModel:
+    """5 joint layers of 3 heads of 32."""
+    return _shapes_transformer(layers=5, heads=3, head_size=32)
+
+
+def shapes_medium() -> SD3Transformer2DModel:
+    """4 joint layers of 4 heads of 24; as in Medium, the first half has a second attention."""
+    return _shapes_transformer(layers=4, heads=4, head_size=24, dual_layers=(0, 1))
+
+
+def _shapes_transformer(
+    *, layers: int, heads: int, head_size: int, dual_layers: tuple[int, ...] = ()
+) -> SD3Transformer2DModel:
+    """Every latent pixel is a token, 16 x 16 of them.
+
+    Published models join 2 x 2 latent pixels; in pictures this small, a token would then be half as
+    wide as an object.
+    """
+    return SD3Transformer2DModel(
+        sample_size=SHAPES_LATENT_SIZE,
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=layers,
+        num_attention_heads=heads,
+        attention_head_dim=head_size,
+        caption_projection_dim=heads * head_size,
+        joint_attention_dim=SHAPES_T5_WIDTH,
+        pooled_projection_dim=SHAPES_CLIP_L_WIDTH + SHAPES_CLIP_G_WIDTH,
+        pos_embed_max_size=24,
+        dual_attention_layers=dual_layers,
+        qk_norm="rms_norm",
+    )
+
+
+def shapes_vae() -> AutoencoderKL:
+    """Four levels, so that a latent pixel is 8 x 8 pixels; scaled like SDXL's.
+
+    Groups of 4 to 16 channels, as in SDXL: smaller ones normalise the background's colour away. All
+    models of the shapes world share it; its shift is for SD3's pipeline, which asks for one.
+    """
+    channels = (8, 16, 32, 32)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        latent_channels=4,
+        norm_num_groups=2,
+        sample_size=SHAPES_LATENT_SIZE * 8,
+        scaling_factor=0.13025,
+        shift_factor=0.0,
+    )
+
+
+def shapes_clip_l_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """2 layers of 4 heads of 16; the denoiser reads the output of the first."""
+    return _clip(tokenizer, width=SHAPES_CLIP_L_WIDTH, heads=4, layers=2, activation="quick_gelu")
+
+
+def shapes_clip_g_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """3 layers of 6 heads of 16; the denoiser reads the second's output, and the pooled last."""
+    return _clip(tokenizer, width=SHAPES_CLIP_G_WIDTH, heads=6, layers=3, activation="gelu")
+
+
 def clip_l_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     """3 layers of 2 heads of 16."""
     return _clip(tokenizer, width=CLIP_L_WIDTH, heads=2, layers=3, activation="quick_gelu")
@@ -123,15 +214,24 @@ def _clip(
     )
 
 
+def shapes_t5_config(tokenizer: T5Tokenizer) -> T5Config:
+    """2 layers of 5 heads of 16."""
+    return _t5(tokenizer, width=SHAPES_T5_WIDTH, heads=5, head_size=16, inner=256)
+
+
 def t5_config(tokenizer: T5Tokenizer) -> T5Config:
     """2 layers of 6 heads of 8: unlike in CLIP, heads need not fill the width."""
+    return _t5(tokenizer, width=T5_WIDTH, heads=6, head_size=8, inner=128)
+
+
+def _t5(tokenizer: T5Tokenizer, *, width: int, heads: int, head_size: int, inner: int) -> T5Config:
     return T5Config(
         vocab_size=len(tokenizer),
-        d_model=T5_WIDTH,
-        d_kv=8,
-        d_ff=128,
+        d_model=width,
+        d_kv=head_size,
+        d_ff=inner,
         num_layers=2,
-        num_heads=6,
+        num_heads=heads,
         feed_forward_proj="gated-gelu",
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -8,8 +8,7 @@ shrinks by 8) at toy size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,9 +23,9 @@ from diffusers import (
     StableDiffusionXLPipeline,
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
-from transformers.utils import logging
 
 from attn.demo import networks
+from attn.demo.quiet import without_progress_bars
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
 
 # Fresh weights attend almost uniformly. With these gains, by end of the parameter's name, tokens
@@ -58,20 +57,8 @@ def save(name: str, folder: Path, *, seed: int) -> None:
             if isinstance(component, torch.nn.Module):
                 _amplify(component)
                 component.eval()
-    with _without_progress_bars():
+    with without_progress_bars():
         pipeline.save_pretrained(folder)
-
-
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Silence transformers, which shows a bar even for writing a few kilobytes."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _amplify(model: torch.nn.Module) -> None:

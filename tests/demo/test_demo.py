@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from transformers.utils import logging as transformers_logging
 
 from attn import demo
+from attn.demo import scenes
 from attn.demo.tokenizers import WORDS, clip_tokenizer, t5_tokenizer
 from attn.errors import ModelError
 
@@ -133,7 +134,8 @@ def test_importing_the_package_loads_no_framework() -> None:
 def test_two_processes_build_the_same_bytes(folders: dict[str, Path], tmp_path: Path) -> None:
     """Traces of the demo model are comparable between machines only if its files are the same."""
     code = (
-        "import sys, pathlib; from attn import demo; demo.build('sdxl', pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib; from attn import demo; "
+        "demo.build('tiny:sdxl', pathlib.Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)
     assert digests(tmp_path) == digests(folders["sdxl"])
@@ -161,9 +163,15 @@ def test_every_word_is_one_clip_token(pad: str) -> None:
     assert [word for word in WORDS if len(tokenizer(word).input_ids) != 3] == []
 
 
-def test_the_words_of_the_example_prompt_are_known() -> None:
+@pytest.mark.parametrize("prompt", [demo.EXAMPLE_PROMPT, demo.EXAMPLE_CAPTION])
+def test_the_words_of_the_example_prompt_are_known(prompt: str) -> None:
     """The first picture that anybody sees shows whole words."""
-    assert set(demo.EXAMPLE_PROMPT.split()) <= set(WORDS)
+    assert set(prompt.split()) <= set(WORDS)
+
+
+def test_the_example_caption_is_one_of_the_shapes_world() -> None:
+    """What the first picture shows can be judged like any other."""
+    assert scenes.caption(scenes.read(demo.EXAMPLE_CAPTION)) == demo.EXAMPLE_CAPTION
 
 
 def test_clip_special_tokens_have_the_places_of_the_real_ones() -> None:
@@ -196,6 +204,15 @@ def test_a_cached_checkpoint_is_not_rebuilt(cache: Path, monkeypatch: pytest.Mon
     assert demo.checkpoint("sd35:medium") == folder
     assert names == ["sd35:medium"]
     assert folder == cache / SHELF / "sd35-medium"
+
+
+def test_tiny_models_share_the_folder_of_untrained_ones(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before trained weights ship, both names mean the same model, which is built once."""
+    names = fake_build(monkeypatch, before=lambda: None)
+    assert demo.checkpoint("tiny:sdxl") == demo.checkpoint("sdxl")
+    assert names == ["tiny:sdxl"]
 
 
 def test_the_slower_of_two_builders_discards_its_copy(

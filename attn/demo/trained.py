@@ -1,0 +1,113 @@
+"""Trained demo models: small float16 weights, assembled into real diffusers folders."""
+# diffusers imports its classes lazily: mypy sees untyped placeholders of them.
+# mypy: disable-error-code="attr-defined, no-untyped-call, return-value"
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import (
+    DiffusionPipeline,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionXLPipeline,
+)
+from safetensors.torch import load_model
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+from attn.demo import networks
+from attn.demo.quiet import without_progress_bars
+from attn.demo.shipped import weight_file
+from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
+
+SHIFT = 3.0
+"""Of the flow's times towards high noise, as published."""
+
+
+def save(name: str, folder: Path, *, weights: Path) -> None:
+    """Save the trained pipeline `name` to `folder` in the layout of diffusers, in float32.
+
+    Args:
+        name: a key of `PIPELINES`.
+        folder: destination, created if missing.
+        weights: see `fill`.
+    """
+    with torch.random.fork_rng(devices=[]):  # the weights that are replaced are drawn at random
+        pipeline = PIPELINES[name]()
+    fill(pipeline.components, weights)
+    with without_progress_bars():
+        pipeline.save_pretrained(folder)
+
+
+def fill(components: Mapping[str, object], weights: Path) -> None:
+    """Load the weights of every component that is a model, in place.
+
+    Args:
+        components: by name, as a pipeline lists them; tokenizers and the like are skipped.
+        weights: folder of one safetensors file per component, see `shipped.weight_file`.
+    """
+    for name, component in components.items():
+        if isinstance(component, torch.nn.Module):
+            load_model(component, weight_file(weights, name))
+            component.eval()
+
+
+def sdxl() -> DiffusionPipeline:
+    """SDXL of the shapes world, 128 x 128 pixels, with random weights.
+
+    It predicts velocity and starts from pure noise, unlike the published model: with noisy latents
+    that still show the picture's coarse colours, a small model learns no words.
+    """
+    tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer(pad="!")
+    pipeline = StableDiffusionXLPipeline(
+        vae=networks.shapes_vae(),
+        text_encoder=CLIPTextModel(networks.shapes_clip_l_config(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(networks.shapes_clip_g_config(tokenizer_2)),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer_2,
+        unet=networks.shapes_unet(),
+        scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="trailing"),
+        add_watermarker=False,
+    )
+    # The pipeline forgets this itself, and a watermark would change the pixels.
+    pipeline.register_to_config(add_watermarker=False)
+    return pipeline
+
+
+def sd35(transformer: Callable[[], SD3Transformer2DModel]) -> DiffusionPipeline:
+    """SD3.5 of the shapes world, 128 x 128 pixels, with random weights.
+
+    Args:
+        transformer: builds it.
+    """
+    tokenizer, tokenizer_2, tokenizer_3 = clip_tokenizer(), clip_tokenizer(pad="!"), t5_tokenizer()
+    return StableDiffusion3Pipeline(
+        transformer=transformer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        vae=networks.shapes_vae(),
+        text_encoder=CLIPTextModelWithProjection(networks.shapes_clip_l_config(tokenizer)),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModelWithProjection(networks.shapes_clip_g_config(tokenizer_2)),
+        tokenizer_2=tokenizer_2,
+        text_encoder_3=T5EncoderModel(networks.shapes_t5_config(tokenizer_3)),
+        tokenizer_3=tokenizer_3,
+    )
+
+
+NOISE: dict[str, float | str | bool] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+}
+PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
+    "sdxl": sdxl,
+    "sd35": partial(sd35, networks.shapes_large),
+    "sd35-medium": partial(sd35, networks.shapes_medium),
+}

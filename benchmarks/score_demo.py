@@ -1,0 +1,177 @@
+"""How well a demo model paints what held-out captions ask for, and how well words find it.
+
+    python -m benchmarks.score_demo sdxl|sd35|sd35-medium [--model FOLDER] [--prompts 200]
+                                    [--steps N] [--guidance G] [--out demo-scores]
+
+Generates a picture for each caption through `attn.capture`, each from noise of its own. Prints the
+share that is right per class, and how well the heatmaps of words point to what they name, with
+bootstrap intervals over pictures (95 %). OUT then holds all of it for every layer and head
+(`scores.csv`), a figure of it (`heads.png`), and the first pictures (`pictures.png`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+import attn
+from attn import demo
+from attn.analysis import truth
+from attn.analysis.result import Table
+from attn.demo import judge, scenes
+from benchmarks.figures import draw_heads
+from benchmarks.training.report import draw_sheet
+
+MODELS = {name.replace(":", "-"): name for name in ("sdxl", "sd35", "sd35:medium")}
+SHEET = 64
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """A picture, what is right in it, and how well its words point.
+
+    Attributes:
+        picture: RGB, uint8.
+        verdict: against its caption.
+        rows: one per word and pooling.
+    """
+
+    picture: np.ndarray
+    verdict: judge.Agreement
+    rows: list[truth.Row]
+
+
+def main() -> None:
+    """Read the command line, generate, judge, score, and print the tables."""
+    arguments = _parse()
+    contents = scenes.held_out()[: arguments.prompts]
+    painted = list(_count(paint_all(contents, arguments), len(contents)))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    captions = [scenes.caption(content) for content in contents[:SHEET]]
+    draw_sheet([one.picture for one in painted[:SHEET]], captions, arguments.out / "pictures.png")
+    print_agreement([one.verdict for one in painted])
+    table = truth.summarise([one.rows for one in painted])
+    table.write(arguments.out / "scores.csv")
+    draw_heads(table, arguments.out / "heads.png")
+    print_scores(table)
+
+
+def paint_all(
+    contents: Sequence[scenes.Content], arguments: argparse.Namespace
+) -> Iterator[Painted]:
+    """Generate one picture per caption; picture i starts from the noise of seed i."""
+    from diffusers import DiffusionPipeline
+
+    name = MODELS[arguments.name]
+    model = arguments.model or demo.checkpoint(name)
+    pipeline: Any = DiffusionPipeline.from_pretrained(model, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    for seed, content in enumerate(contents):
+        with TemporaryDirectory() as folder:
+            captured = attn.capture(
+                name.partition(":")[0],
+                scenes.caption(content),
+                model=pipeline,
+                out=Path(folder, "trace"),
+                steps=arguments.steps,
+                guidance=arguments.guidance,
+                seed=seed,
+                keep="heads",
+            )
+            yield score(content, captured.trace)
+
+
+def score(content: scenes.Content, trace: attn.Trace) -> Painted:
+    """Judge the picture of a trace, and score the heatmaps of the words that it shows."""
+    from PIL import Image
+
+    with Image.open(trace.image()) as image:
+        picture = np.asarray(image.convert("RGB"))
+    found = judge.find(picture)
+    rows = truth.score_trace(trace, truth.find_targets(content, found))
+    return Painted(picture, judge.agreement(content, found), rows)
+
+
+def judge_all(
+    contents: Sequence[scenes.Content], pictures: Sequence[np.ndarray]
+) -> list[judge.Agreement]:
+    """Judge every picture against its caption."""
+    return [
+        judge.agreement(content, judge.find(picture))
+        for content, picture in zip(contents, pictures, strict=True)
+    ]
+
+
+def tally(verdicts: Sequence[judge.Agreement]) -> dict[str, list[tuple[bool, ...]]]:
+    """For each class, what is right and wrong per picture; a picture may have several or none."""
+    rows: dict[str, list[tuple[bool, ...]]] = {
+        "background": [(verdict.background,) for verdict in verdicts],
+        "number": [(verdict.number,) for verdict in verdicts],
+        "color": [verdict.colors for verdict in verdicts],
+        "shape": [verdict.shapes for verdict in verdicts],
+        "relation": [(v.relation,) for v in verdicts if v.relation is not None],
+        "everything": [(verdict.is_complete,) for verdict in verdicts],
+    }
+    return {name: found for name, found in rows.items() if found}
+
+
+def interval(rows: Sequence[tuple[bool, ...]]) -> tuple[float, float]:
+    """Bootstrap over pictures: where 95 % of the resampled rates lie."""
+    right = np.array([sum(row) for row in rows])
+    asked = np.array([len(row) for row in rows])
+    chosen = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
+    low, high = np.quantile(right[chosen].sum(1) / asked[chosen].sum(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def print_agreement(verdicts: Sequence[judge.Agreement]) -> None:
+    """Print the share that is right per class."""
+    print(f"{'class':<12}{'right':>7}{'low':>7}{'high':>7}{'n':>6}")
+    for name, rows in tally(verdicts).items():
+        low, high = interval(rows)
+        rate = np.sum([sum(row) for row in rows]) / sum(map(len, rows))
+        print(f"{name:<12}{rate:>7.3f}{low:>7.3f}{high:>7.3f}{sum(map(len, rows)):>6}")
+
+
+def print_scores(table: Table) -> None:
+    """Print the table without single layers and heads."""
+    cells = table.columns
+    print(f"\n{'segment':<8}{'class':<18}{'pooling':<15}{'measure':<11}", end="")
+    print("   mean    low   high chance     n")
+    for place in np.flatnonzero(np.isnan(cells["layer"])):
+        names = [str(cells[name][place]) for name in ("segment", "class")]
+        pooling = f"{cells['pooling'][place]} {cells['steps'][place]}"
+        print(f"{names[0]:<8}{names[1]:<18}{pooling:<15}{cells['measure'][place]:<11}", end="")
+        numbers = [cells[name][place] for name in ("mean", "low", "high", "chance")]
+        print("".join(f"{number:>7.3f}" for number in numbers) + f"{cells['n'][place]:>6}")
+
+
+def _count(painted: Iterator[Painted], total: int) -> Iterator[Painted]:
+    """Tell on stderr how far it is."""
+    for number, one in enumerate(painted, 1):
+        if number % 20 == 0 or number == total:
+            print(f"{number} of {total} pictures", file=sys.stderr, flush=True)
+        yield one
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=MODELS)
+    parser.add_argument("--model", type=Path, help="a folder of diffusers; else the demo model")
+    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--steps", type=int, help="of the sampler; else the backend's default")
+    parser.add_argument("--guidance", type=float, help="else the backend's default")
+    parser.add_argument("--out", type=Path, default=Path("demo-scores"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Train a demo model, from nothing to the weights that ship.
+
+    python -m benchmarks.train_demo sdxl|sd35|sd35-medium --out DIR [--minutes 100] [--steps N]
+                                    [--vae-steps N]
+
+Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR
+then holds, per stage, the checkpoint, the losses and their curve, and sheets of pictures; at the
+end `weights/`, to be copied to `attn/demo/weights/`, and `model/`, a folder for diffusers.
+
+All models share the VAE that is trained with sdxl: the others take the shipped one, or, before
+there is one, train the same again. Of theirs, `vae.safetensors` need not be copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_model
+
+from attn.demo import shipped, trained
+from benchmarks.training import denoiser, sd35, sdxl, vae
+from benchmarks.training.loop import train
+
+FAMILIES = {family.name: family for family in (sdxl.FAMILY, sd35.LARGE, sd35.MEDIUM)}
+
+
+def main() -> None:
+    """Read the command line, train, and write the weights."""
+    arguments = _parse()
+    deadline = time.monotonic() + 60 * arguments.minutes
+    torch.set_num_threads(1)  # the loop has a thread per core already
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    family = FAMILIES[arguments.name]
+    if family is not sdxl.FAMILY:
+        take_vae(arguments.out)
+    finished = train_vae(arguments.out, arguments.vae_steps, device, deadline)
+    steps = arguments.steps or family.steps
+    if finished and train_denoiser(family, arguments.out, steps, device, deadline):
+        trained.save(arguments.name, arguments.out / "model", weights=arguments.out / "weights")
+        print(f"done: {arguments.out / 'weights'}, {arguments.out / 'model'}")
+    else:
+        print("time is up; run the same command again to go on")
+
+
+def take_vae(out: Path) -> None:
+    """Copy the shipped VAE to where a trained one would lie, unless there is one, or none ships."""
+    path = out / "weights" / "vae.safetensors"
+    source = shipped.WEIGHTS / sdxl.FAMILY.name / path.name
+    if source.exists() and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path.with_suffix(".partial"))
+        path.with_suffix(".partial").replace(path)
+
+
+def train_vae(out: Path, steps: int, device: torch.device, deadline: float) -> bool:
+    """Train the VAE and write its weights; returns whether it is complete."""
+    path = out / "weights" / "vae.safetensors"
+    if path.exists():
+        return True
+    model, average = vae.build().to(device), vae.build().to(device)
+    finished = train(vae.stage(model, average, steps=steps), out / "vae", deadline=deadline)
+    if finished:
+        latents, _ = denoiser.encode_scenes(average, 2000)
+        vae.normalize(average, latents / average.config.scaling_factor)
+        export({"vae": average}, path.parent)
+    return finished
+
+
+def train_denoiser(
+    family: denoiser.Family, out: Path, steps: int, device: torch.device, deadline: float
+) -> bool:
+    """Train denoiser and text encoders, write their weights; returns whether they are complete."""
+    autoencoder = _load_vae(out / "weights" / "vae.safetensors").to(device)
+    pipeline, average = denoiser.build(family, autoencoder), denoiser.build(family, autoencoder)
+    path = out / "examples.safetensors"
+    examples = denoiser.prepare(family, pipeline, path, number=denoiser.EXAMPLES)
+    stage = denoiser.stage(family, pipeline, average, examples, steps=steps)
+    finished = train(stage, out / "denoiser", deadline=deadline)
+    if finished:
+        export(stage.averages, out / "weights")
+    return finished
+
+
+def export(models: Mapping[str, torch.nn.Module], folder: Path) -> None:
+    """Write `<model>.safetensors` in float16 for each model."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, model in models.items():
+        save_model(deepcopy(model).half(), str(folder / f"{name}.safetensors"))
+
+
+def _load_vae(path: Path) -> AutoencoderKL:
+    autoencoder = vae.build()
+    autoencoder.load_state_dict(load_file(path))
+    return autoencoder.requires_grad_(False)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=FAMILIES)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--steps", type=int, help="of the denoiser")
+    parser.add_argument("--vae-steps", type=int, default=vae.STEPS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""What is particular to SD3.5: three encoders in one sequence, and the flow as target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusion3Pipeline
+from diffusers.models.normalization import (
+    AdaLayerNormContinuous,
+    AdaLayerNormZero,
+    SD35AdaLayerNormZeroX,
+)
+
+from attn.demo import trained
+from benchmarks.training.denoiser import (
+    NO_CAPTION,
+    NO_SUMMARY,
+    Family,
+    draw_shares,
+    draw_times,
+    is_padding,
+)
+
+T5_LENGTHS = (16, 256)
+"""Positions of T5: enough for the longest caption, and what the pipeline asks for by default.
+
+Nothing masks the padding, of which the long one has 240 tokens more: a model must have learned to
+pass over them. But a step with the long one costs more than twice as much."""
+LONG = 1 / 8
+"""Share of the steps with the long sequence."""
+ONE_READER = 0.5
+"""Share of examples that only one of CLIP and T5 reads, the other is zeros, so that the words of
+both mean something. The published models were trained so too, with each encoder left out in 46 %
+(Esser et al. 2024, https://arxiv.org/abs/2403.03206)."""
+CLIP_GAIN = 50.0
+"""Fresh embeddings of CLIP are that much smaller than those of T5, which alone would be heard."""
+
+
+def prepare(pipeline: StableDiffusion3Pipeline) -> None:
+    """Begin with blocks that change nothing, and with encoders that are equally loud.
+
+    Source: adaLN-Zero of Peebles & Xie 2022 (https://arxiv.org/abs/2212.09748).
+    """
+    pipeline.text_encoder_3.eval()  # dropout's draws would differ after a restart
+    modulated = (AdaLayerNormZero, SD35AdaLayerNormZeroX, AdaLayerNormContinuous)
+    norms = [each for each in pipeline.transformer.modules() if isinstance(each, modulated)]
+    for linear in (pipeline.transformer.proj_out, *(norm.linear for norm in norms)):
+        linear.weight.zero_()
+        linear.bias.zero_()
+    for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
+        for name, parameter in encoder.named_parameters():
+            if name.endswith(("token_embedding.weight", "position_embedding.weight")):
+                parameter.mul_(CLIP_GAIN)
+
+
+def read(
+    pipeline: StableDiffusion3Pipeline,
+    ids: torch.Tensor,
+    empty: torch.Tensor,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Read captions; see `Family.read`. The pipeline encodes a missing negative prompt as ""."""
+    number = len(ids)
+    ids[draw_shares(rng, number) < NO_CAPTION] = empty
+    t5_ids = resize(pipeline, ids[:, 2], T5_LENGTHS[int(rng.random() < LONG)])
+    states, pooled = encode(pipeline, ids, t5_ids)
+    reader = draw_shares(rng, number).to(ids.device)
+    has_clip, has_t5 = reader > ONE_READER / 2, reader < 1 - ONE_READER / 2
+    is_bare = (draw_shares(rng, number) < NO_SUMMARY).to(ids.device)
+    clip = _heard(has_clip, is_bare, is_padding(ids[:, 0], pipeline.tokenizer.eos_token_id))
+    t5 = _heard(has_t5, is_bare, is_padding(t5_ids, pipeline.tokenizer_3.eos_token_id))
+    has_summary = has_clip & (draw_shares(rng, number) > NO_SUMMARY).to(ids.device)
+    return {
+        "encoder_hidden_states": states * torch.cat([clip, t5], dim=1)[..., None],
+        "pooled_projections": pooled * has_summary[:, None],
+    }
+
+
+def mix(
+    latents: torch.Tensor, noise: torch.Tensor, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Go from the picture towards noise; the target is the flow. See `Family.mix`.
+
+    Times are shifted as the scheduler shifts them when it generates.
+    """
+    even = torch.from_numpy(draw_times(rng, len(latents))).to(latents)
+    sigma = trained.SHIFT * even / (1 + (trained.SHIFT - 1) * even)
+    noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
+    return noisy, 1000 * sigma, noise - latents
+
+
+def encode(
+    pipeline: StableDiffusion3Pipeline, ids: torch.Tensor, t5_ids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Encode captions as the pipeline does, but with gradients.
+
+    Args:
+        pipeline: whose text encoders.
+        ids: (caption, encoder, position), of which CLIP's are read.
+        t5_ids: (caption, position).
+
+    Returns:
+        States of CLIP and behind them of T5, (caption, position, channel), and pooled captions,
+        (caption, channel).
+    """
+    first = pipeline.text_encoder(ids[:, 0], output_hidden_states=True)
+    second = pipeline.text_encoder_2(ids[:, 1], output_hidden_states=True)
+    third = pipeline.text_encoder_3(t5_ids).last_hidden_state
+    clip = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+    clip = torch.nn.functional.pad(clip, (0, third.shape[-1] - clip.shape[-1]))
+    pooled = torch.cat([first.text_embeds, second.text_embeds], dim=-1)
+    return torch.cat([clip, third], dim=1), pooled
+
+
+def resize(pipeline: StableDiffusion3Pipeline, ids: torch.Tensor, length: int) -> torch.Tensor:
+    """Cut or lengthen T5's padding until each caption has `length` positions."""
+    padding = pipeline.tokenizer_3.pad_token_id
+    return torch.nn.functional.pad(ids, (0, length - ids.shape[-1]), value=padding)
+
+
+def _heard(is_present: torch.Tensor, is_bare: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
+    """Which positions of an encoder the denoiser is told of: all, the words, or none."""
+    return is_present[:, None] & ~(is_bare[:, None] & padding)
+
+
+LARGE = Family(
+    name="sd35",
+    models=("transformer", "text_encoder", "text_encoder_2", "text_encoder_3"),
+    tokenizers=("tokenizer", "tokenizer_2", "tokenizer_3"),
+    prepare=prepare,
+    read=read,
+    mix=mix,
+    steps=8000,
+    batch=24,
+    rate=1.5e-3,
+    guidance=4.5,
+)
+MEDIUM = replace(LARGE, name="sd35-medium", steps=7500)

@@ -1,0 +1,323 @@
+"""The recipe of the demo models: killed runs go on exactly, and prompts mean what they do later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from attn.demo import scenes, shipped, trained
+from attn.demo.tokenizers import t5_tokenizer
+from benchmarks.train_demo import FAMILIES, export, take_vae
+from benchmarks.training import denoiser, sd35, sdxl, vae
+from benchmarks.training.denoiser import Family
+from benchmarks.training.loop import Stage, Training, schedule, train
+
+CAPTIONS = [
+    "a red star on a gray background",
+    "a blue circle above a red star on a gray background",
+]
+
+
+def toy_stage(steps: int = 7) -> Stage:
+    """Fits a line: one weight and one bias, no pictures."""
+    torch.manual_seed(0)
+    model, average = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+
+    def loss(rng: np.random.Generator, number: int) -> torch.Tensor:
+        x = torch.from_numpy(rng.standard_normal((number, 1), np.float32))
+        return (model(x) - 3 * x).square().mean()
+
+    def show(path: Path) -> None:
+        path.write_bytes(b"")
+
+    return Stage("toy", {"line": model}, {"line": average}, loss, show, steps, 4, 0.01, 3)
+
+
+def state(training: Training) -> dict[str, torch.Tensor]:
+    """Copy everything that the next step depends on."""
+    moments = {
+        f"{name}/{moment}": tensor.clone()
+        for name, parameter in training.parameters.items()
+        for moment, tensor in training.optimizer.state[parameter].items()
+    }
+    averages = {f"{name}/average": each.clone() for name, each in training.averages.items()}
+    return {**moments, **averages, **{n: p.clone() for n, p in training.parameters.items()}}
+
+
+def assert_goes_on_exactly(make: Callable[[], Stage], path: Path) -> None:
+    """Three steps in a row end bit for bit where two steps, a checkpoint and one more end."""
+    unbroken, killed, resumed = (Training(make(), workers=2) for _ in range(3))
+    for _ in range(3):
+        unbroken.advance()
+    for _ in range(2):
+        killed.advance()
+    killed.save(path)
+    resumed.load(path)
+    assert resumed.step == 2
+    resumed.advance()
+    first, second = state(unbroken), state(resumed)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_resumed_run_is_the_unbroken_run(tmp_path: Path) -> None:
+    """A checkpoint holds all that matters."""
+    assert_goes_on_exactly(toy_stage, tmp_path / "checkpoint.safetensors")
+
+
+def test_stopped_run_goes_on(tmp_path: Path) -> None:
+    """The same command again finishes a run, with one loss per step and a sheet where due."""
+    assert not train(toy_stage(), tmp_path, deadline=0)
+    half = Training(toy_stage())
+    for _ in range(4):
+        half.advance()
+    half.save(tmp_path / "checkpoint.safetensors")
+    (tmp_path / "losses.jsonl").write_text(
+        "".join(json.dumps({"step": step, "loss": 1.0}) + "\n" for step in range(1, 7))
+    )
+    assert train(toy_stage(), tmp_path)
+    lines = (tmp_path / "losses.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7]
+    sheets = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert sheets == ["losses.png", "sheet-00006.png", "sheet-00007.png"]
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    """The rate ends near zero, which sharpens what the pictures show."""
+    rates = [schedule(step, 1000) for step in range(1000)]
+    assert int(np.argmax(rates)) == pytest.approx(200, abs=1)
+    assert rates[0] < 0.01
+    assert rates[-1] == pytest.approx(0.01, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def autoencoder() -> Any:
+    """The shapes VAE with random weights."""
+    return vae.build().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def built(autoencoder: Any) -> Callable[[Family], Any]:
+    """Build the model of a family with random weights, once; do not change it."""
+    return cache(lambda family: denoiser.build(family, autoencoder))
+
+
+def test_every_trained_model_has_a_recipe() -> None:
+    """No weights ship that nobody can make again."""
+    assert FAMILIES.keys() == trained.PIPELINES.keys()
+
+
+def test_sdxl_captions_are_encoded_as_the_pipeline_does(built: Callable[[Family], Any]) -> None:
+    """What training teaches about a caption is what generation asks for."""
+    pipeline = built(sdxl.FAMILY)
+    with torch.no_grad():
+        ids = denoiser.tokenize(sdxl.FAMILY, pipeline, CAPTIONS)
+        states, pooled = sdxl.encode(pipeline, ids)
+        expected, _, expected_pooled, _ = pipeline.encode_prompt(CAPTIONS)
+    torch.testing.assert_close(states, expected, rtol=0, atol=0)
+    torch.testing.assert_close(pooled, expected_pooled, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("length", sd35.T5_LENGTHS)
+def test_sd35_captions_are_encoded_as_the_pipeline_does(
+    length: int, built: Callable[[Family], Any]
+) -> None:
+    """The three encoders lie in the sequence where generation puts them, at both lengths of T5."""
+    pipeline = built(sd35.LARGE)
+    with torch.no_grad():
+        ids = denoiser.tokenize(sd35.LARGE, pipeline, CAPTIONS)
+        t5_ids = sd35.resize(pipeline, ids[:, 2], length)
+        states, pooled = sd35.encode(pipeline, ids, t5_ids)
+        expected, _, expected_pooled, _ = pipeline.encode_prompt(
+            CAPTIONS, None, None, max_sequence_length=length
+        )
+    assert states.shape == (2, 77 + length, 176)
+    torch.testing.assert_close(states, expected, rtol=0, atol=0)
+    torch.testing.assert_close(pooled, expected_pooled, rtol=0, atol=0)
+
+
+def test_captions_fit_the_short_sequence() -> None:
+    """No caption loses a word where T5 reads fewest positions."""
+    ids = t5_tokenizer()([scenes.caption(content) for content in scenes.contents()]).input_ids
+    assert max(map(len, ids)) < min(sd35.T5_LENGTHS)
+
+
+def test_sizes_are_those_of_the_pipeline(built: Callable[[Family], Any]) -> None:
+    """The UNet is trained with the size conditioning that generation gives it."""
+    pipeline = built(sdxl.FAMILY)
+    size = (pipeline.default_sample_size * pipeline.vae_scale_factor,) * 2
+    ids = pipeline._get_add_time_ids(
+        size, (0, 0), size, torch.float32, text_encoder_projection_dim=96
+    )
+    assert torch.equal(sdxl.time_ids(pipeline, 1), ids)
+
+
+@pytest.mark.parametrize(("encoder", "extra"), [(0, 1), (2, 0)], ids=["clip", "t5"])
+def test_padding_begins_behind_the_end_mark(
+    encoder: int, extra: int, built: Callable[[Family], Any]
+) -> None:
+    """What is left out with the padding is no word, and not the end mark that CLIP pads with."""
+    pipeline = built(sd35.LARGE)
+    ids = denoiser.tokenize(sd35.LARGE, pipeline, CAPTIONS)[:, encoder]
+    tokenizer = pipeline.tokenizer_3 if encoder == 2 else pipeline.tokenizer
+    kept = ~denoiser.is_padding(ids, tokenizer.eos_token_id)
+    lengths = [len(caption.split()) + 1 + extra for caption in CAPTIONS]
+    assert kept.sum(1).tolist() == lengths
+    assert (kept.int().diff() <= 0).all()
+
+
+def test_sd35_always_hears_the_words(built: Callable[[Family], Any]) -> None:
+    """CLIP, T5 or both tell every word; only padding and the pooled caption may be missing."""
+    pipeline = built(sd35.LARGE)
+    ids = denoiser.tokenize(sd35.LARGE, pipeline, CAPTIONS[:1] * 60)
+    empty = denoiser.tokenize(sd35.LARGE, pipeline, [""])[0]
+    told = sd35.read(pipeline, ids, empty, np.random.default_rng(1))
+    heard = told["encoder_hidden_states"].abs().sum(-1) > 0
+    has_caption = (ids != empty).any(-1).any(-1)
+    assert 1 <= (~has_caption).sum() <= 15
+    clip, t5 = heard[has_caption, :9], heard[has_caption, 77:85]
+    assert torch.equal(clip.all(1), clip.any(1))
+    assert torch.equal(t5.all(1), t5.any(1))
+    heard_by = set(zip(clip.all(1).tolist(), t5.all(1).tolist(), strict=True))
+    assert heard_by == {(True, True), (True, False), (False, True)}
+    has_summary = told["pooled_projections"].abs().sum(-1) > 0
+    assert not (has_summary[has_caption] & ~clip.all(1)).any()
+    assert has_summary.any()
+
+
+def test_flow_leads_back_to_the_picture() -> None:
+    """One step of the sampler along the target, from any time, ends in the clean latents."""
+    rng = np.random.default_rng(0)
+    latents, noise = torch.randn(2, 400, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    noisy, times, target = sd35.mix(latents, noise, rng)
+    sigma = (times / 1000)[:, None, None, None]
+    torch.testing.assert_close(noisy - sigma * target, latents, rtol=0, atol=1e-5)
+    assert 0 <= times.min() < 300
+    assert 850 < times.median() < times.max() <= 1000
+
+
+def test_sd35_begins_with_nothing(built: Callable[[Family], Any]) -> None:
+    """The first prediction is zero, whatever the caption, and CLIP is about as loud as T5."""
+    pipeline = built(sd35.MEDIUM)
+    ids = denoiser.tokenize(sd35.MEDIUM, pipeline, CAPTIONS)
+    with torch.no_grad():
+        states, pooled = sd35.encode(pipeline, ids, sd35.resize(pipeline, ids[:, 2], 16))
+        latents, times = torch.ones(2, 4, 16, 16), torch.tensor([3.0, 900.0])
+        predicted = pipeline.transformer(latents, states, pooled, times).sample
+    assert not predicted.any()
+    loudness = [states[:, :9, :64].std(), states[:, :9, 64:160].std(), states[:, 77:].std()]
+    assert max(loudness) < 2.5 * min(loudness)
+
+
+def test_other_models_take_the_shipped_vae(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models share one VAE, but a VAE that was put there is not replaced."""
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "shipped")
+    out = tmp_path / "out"
+    take_vae(out)
+    assert not out.exists()
+    (tmp_path / "shipped" / "sdxl").mkdir(parents=True)
+    (tmp_path / "shipped" / "sdxl" / "vae.safetensors").write_text("shipped")
+    take_vae(out)
+    taken = out / "weights" / "vae.safetensors"
+    assert [path.read_text() for path in taken.parent.iterdir()] == ["shipped"]
+    taken.write_text("mine")
+    take_vae(out)
+    assert taken.read_text() == "mine"
+
+
+def test_weights_come_back_as_halves(built: Callable[[Family], Any], tmp_path: Path) -> None:
+    """What training writes is what the shipped model is made of; tied weights are stored once."""
+    pipeline = built(sd35.MEDIUM)
+    models = {name: getattr(pipeline, name) for name in (*sd35.MEDIUM.models, "vae")}
+    export(models, tmp_path)
+    trained.fill((restored := trained.PIPELINES["sd35-medium"]()).components, tmp_path)
+    for name, model in models.items():
+        for key, tensor in getattr(restored, name).state_dict().items():
+            assert torch.equal(tensor, model.state_dict()[key].half().float()), f"{name}: {key}"
+    assert len(load_file(tmp_path / "text_encoder_3.safetensors")) == (
+        len(pipeline.text_encoder_3.state_dict()) - 1
+    )
+
+
+def test_normalized_latents_decode_to_the_same_picture() -> None:
+    """The latents get SDXL's scale without a change to what the VAE paints."""
+    model = vae.build().double()
+    pictures = torch.rand(3, 3, 32, 64, dtype=torch.float64) * 2 - 1
+    with torch.no_grad():
+        before = model.encode(pictures).latent_dist
+        painted = model.decode(before.mean).sample
+        vae.normalize(model, before.mean)
+        after = model.encode(pictures).latent_dist
+        scaled = after.mean * model.config.scaling_factor
+        torch.testing.assert_close(model.decode(after.mean).sample, painted)
+    torch.testing.assert_close(scaled.mean((0, 2, 3)), torch.zeros(4, dtype=torch.float64))
+    torch.testing.assert_close(scaled.std((0, 2, 3)), torch.ones(4, dtype=torch.float64))
+    noise = after.std * model.config.scaling_factor / scaled.std((0, 2, 3))[:, None, None]
+    before_noise = before.std / before.mean.std((0, 2, 3))[:, None, None]
+    torch.testing.assert_close(noise, before_noise)
+
+
+@pytest.mark.slow
+def test_vae_recipe_goes_on_exactly(tmp_path: Path) -> None:
+    """The first stage of the real recipe resumes bit for bit."""
+
+    def small() -> Stage:
+        return vae.stage(vae.build(), vae.build(), steps=9)
+
+    assert_goes_on_exactly(small, tmp_path / "vae.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_recipe_goes_on_exactly(
+    name: str, autoencoder: Any, built: Callable[[Family], Any], tmp_path: Path
+) -> None:
+    """The second stage of every real recipe resumes bit for bit."""
+    family = replace(FAMILIES[name], batch=6)
+    path = tmp_path / "examples.safetensors"
+    examples = denoiser.prepare(family, built(FAMILIES[name]), path, number=8)
+
+    def small() -> Stage:
+        pipeline, average = (denoiser.build(family, autoencoder) for _ in range(2))
+        return denoiser.stage(family, pipeline, average, examples, steps=9)
+
+    assert_goes_on_exactly(small, tmp_path / "denoiser.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sheets_are_drawn(
+    name: str,
+    built: Callable[[Family], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While training goes on, pictures and the share of right ones tell how it does."""
+    monkeypatch.setattr(denoiser, "SHEET_PROMPTS", 2)
+    monkeypatch.setattr(denoiser, "SHEET_STEPS", 1)
+    denoiser.show(built(FAMILIES[name]), 4.0, tmp_path / "sheet-00002.png")
+    assert (tmp_path / "sheet-00002.png").stat().st_size > 1000
+    assert capsys.readouterr().err.startswith("sheet-00002 background ")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_examples_are_kept(name: str, built: Callable[[Family], Any], tmp_path: Path) -> None:
+    """A second start finds the latents of the first; each goes with its caption."""
+    family, pipeline = FAMILIES[name], built(FAMILIES[name])
+    path = tmp_path / "examples.safetensors"
+    first = denoiser.prepare(family, pipeline, path, number=3)
+    again = denoiser.prepare(family, pipeline, path, number=5)
+    assert torch.equal(first.latents, again.latents)
+    rng = np.random.default_rng(0)
+    captions = [scenes.caption(scenes.sample(rng, training=True).content) for _ in range(3)]
+    assert torch.equal(first.ids, denoiser.tokenize(family, pipeline, captions))
