@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from attn.disk import as_utf8, is_there, reported
+from attn.disk import as_utf8, is_there
 from attn.errors import AnalysisError, ModelError
 from attn.headers import read_header
 from attn.verbs.report import Report
+from attn.verbs.results import swapped
 
 if TYPE_CHECKING:
     from attn.lora import LoraFile
@@ -142,7 +141,7 @@ def _write(found: LoraFile, out: Path, report: Report) -> tuple[str, ...]:
     from attn.lora import describe
     from attn.lora.facts import block_rows, module_row
 
-    with _replaced(out) as folder:
+    with swapped(out) as folder:
         _write_table(folder / MODULES, [module_row(module) for module in found.modules])
         _write_table(folder / BLOCKS, block_rows(found))
         files = [MODULES, BLOCKS]
@@ -188,28 +187,3 @@ def _refuse_foreign(folder: Path) -> None:
             f"{folder} holds other files than results of this command: it is not replaced; "
             "choose another folder with --out"
         )
-
-
-@contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` if the block succeeds."""
-    target = folder.resolve()
-    with reported(folder, hint="Choose another folder with --out."):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as place:
-            built = Path(place, "new")
-            built.mkdir()
-            yield built
-            _put(built, target, Path(place, "old"))
-
-
-def _put(built: Path, target: Path, old: Path) -> None:
-    """Rename `built` to `target`; what is there now goes to `old`, and back if this fails."""
-    if target.exists():
-        target.rename(old)
-    try:
-        built.rename(target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise

@@ -27,8 +27,19 @@ def replaced(folder: Path) -> Iterator[Path]:
         AnalysisError: `folder` holds something else than results.
         TraceError: the disk is full, permission is missing, ….
     """
+    _refuse_foreign(folder, folder.resolve())
+    with swapped(folder) as built:
+        yield built
+
+
+@contextmanager
+def swapped(folder: Path) -> Iterator[Path]:
+    """Do as `replaced`, whatever `folder` holds.
+
+    Raises:
+        TraceError: the disk is full, permission is missing, ….
+    """
     target = folder.resolve()
-    _refuse_foreign(folder, target)
     hint = "Choose another folder with --out."
     with reported(folder, hint=hint):
         target.parent.mkdir(parents=True, exist_ok=True)
