@@ -26,9 +26,12 @@ EXAMPLES = 20_000
 NO_CAPTION = 0.1
 """Share of examples without caption, for guidance."""
 NO_SUMMARY = 0.7
-"""Share of examples without the pooled caption, and likewise without what the padding says of it.
+"""Share of examples without the pooled caption, and likewise with the padding of another caption.
 
-Both know the whole caption; where they are always there, the words need not say anything."""
+Both know the whole caption; where they can be relied on, the words need not say anything."""
+CLIP_GAIN = 50.0
+"""Raises fresh embeddings of CLIP to a standard deviation of 1, so that the denoiser hears from the
+first step which word is which: SDXL and SD3 read states that no normalisation has scaled."""
 
 SHEET_PROMPTS = 32
 SHEET_STEPS = 20
@@ -176,15 +179,38 @@ def draw_shares(rng: np.random.Generator, number: int) -> torch.Tensor:
     return torch.from_numpy(rng.random(number))
 
 
+def amplify(*encoders: Any) -> None:
+    """Multiply the embeddings of CLIP encoders with random weights by `CLIP_GAIN`, in place."""
+    for encoder in encoders:
+        for name, parameter in encoder.named_parameters():
+            if name.endswith(("token_embedding.weight", "position_embedding.weight")):
+                parameter.mul_(CLIP_GAIN)
+
+
 def is_padding(ids: torch.Tensor, end: int) -> torch.Tensor:
-    """Whether a position lies behind the first token `end`.
+    """Whether a position is the first token `end` or lies behind it.
 
     Args:
         ids: (caption, position).
         end: id of the token that ends a caption; CLIP-L pads with it too.
     """
     last = (ids == end).int().argmax(-1)
-    return torch.arange(ids.shape[-1], device=ids.device) > last[:, None]
+    return torch.arange(ids.shape[-1], device=ids.device) >= last[:, None]
+
+
+def mislead(states: torch.Tensor, padding: torch.Tensor, is_misled: torch.Tensor) -> torch.Tensor:
+    """Give captions the padding of their neighbours, which says nothing true of them.
+
+    Args:
+        states: (caption, position, channel).
+        padding: (caption, position), see `is_padding`.
+        is_misled: (caption).
+
+    Returns:
+        The states with that padding; zeros where the neighbour has words.
+    """
+    others = (states * padding[..., None]).roll(1, 0)
+    return torch.where((is_misled[:, None] & padding)[..., None], others, states)
 
 
 def tokenize(family: Family, pipeline: DiffusionPipeline, captions: list[str]) -> torch.Tensor:

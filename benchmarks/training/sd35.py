@@ -19,9 +19,11 @@ from benchmarks.training.denoiser import (
     NO_CAPTION,
     NO_SUMMARY,
     Family,
+    amplify,
     draw_shares,
     draw_times,
     is_padding,
+    mislead,
 )
 
 T5_LENGTHS = (16, 256)
@@ -35,8 +37,6 @@ ONE_READER = 0.5
 """Share of examples that only one of CLIP and T5 reads, the other is zeros, so that the words of
 both mean something. The published models were trained so too, with each encoder left out in 46 %
 (Esser et al. 2024, https://arxiv.org/abs/2403.03206)."""
-CLIP_GAIN = 50.0
-"""Fresh embeddings of CLIP are that much smaller than those of T5, which alone would be heard."""
 
 
 def prepare(pipeline: StableDiffusion3Pipeline) -> None:
@@ -50,10 +50,7 @@ def prepare(pipeline: StableDiffusion3Pipeline) -> None:
     for linear in (pipeline.transformer.proj_out, *(norm.linear for norm in norms)):
         linear.weight.zero_()
         linear.bias.zero_()
-    for encoder in (pipeline.text_encoder, pipeline.text_encoder_2):
-        for name, parameter in encoder.named_parameters():
-            if name.endswith(("token_embedding.weight", "position_embedding.weight")):
-                parameter.mul_(CLIP_GAIN)
+    amplify(pipeline.text_encoder, pipeline.text_encoder_2)
 
 
 def read(
@@ -69,12 +66,14 @@ def read(
     states, pooled = encode(pipeline, ids, t5_ids)
     reader = draw_shares(rng, number).to(ids.device)
     has_clip, has_t5 = reader > ONE_READER / 2, reader < 1 - ONE_READER / 2
-    is_bare = (draw_shares(rng, number) < NO_SUMMARY).to(ids.device)
-    clip = _heard(has_clip, is_bare, is_padding(ids[:, 0], pipeline.tokenizer.eos_token_id))
-    t5 = _heard(has_t5, is_bare, is_padding(t5_ids, pipeline.tokenizer_3.eos_token_id))
+    is_misled = (draw_shares(rng, number) < NO_SUMMARY).to(ids.device)
+    clip = is_padding(ids[:, 0], pipeline.tokenizer.eos_token_id)
+    t5 = is_padding(t5_ids, pipeline.tokenizer_3.eos_token_id)
+    heard = torch.cat([has_clip[:, None].expand_as(clip), has_t5[:, None].expand_as(t5)], dim=1)
+    states = mislead(states, torch.cat([clip, t5], dim=1), is_misled)
     has_summary = has_clip & (draw_shares(rng, number) > NO_SUMMARY).to(ids.device)
     return {
-        "encoder_hidden_states": states * torch.cat([clip, t5], dim=1)[..., None],
+        "encoder_hidden_states": states * heard[..., None],
         "pooled_projections": pooled * has_summary[:, None],
     }
 
@@ -119,11 +118,6 @@ def resize(pipeline: StableDiffusion3Pipeline, ids: torch.Tensor, length: int) -
     """Cut or lengthen T5's padding until each caption has `length` positions."""
     padding = pipeline.tokenizer_3.pad_token_id
     return torch.nn.functional.pad(ids, (0, length - ids.shape[-1]), value=padding)
-
-
-def _heard(is_present: torch.Tensor, is_bare: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
-    """Which positions of an encoder the denoiser is told of: all, the words, or none."""
-    return is_present[:, None] & ~(is_bare[:, None] & padding)
 
 
 LARGE = Family(

@@ -13,16 +13,19 @@ from benchmarks.training.denoiser import (
     NO_CAPTION,
     NO_SUMMARY,
     Family,
+    amplify,
     draw_shares,
     draw_times,
     is_padding,
+    mislead,
 )
 
 SCHEDULER = DDPMScheduler(**trained.NOISE)
 
 
 def prepare(pipeline: StableDiffusionXLPipeline) -> None:
-    """Lay the UNet out in memory as convolutions like it best."""
+    """Make the encoders loud, and lay the UNet out in memory as convolutions like it best."""
+    amplify(pipeline.text_encoder, pipeline.text_encoder_2)
     pipeline.unet.to(memory_format=torch.channels_last)
 
 
@@ -42,11 +45,11 @@ def read(
     ids[fate < NO_CAPTION / 2] = empty
     states, pooled = encode(pipeline, ids)
     kept = (fate > NO_CAPTION).to(states) + (fate < NO_CAPTION / 2).to(states)
-    is_bare = (draw_shares(rng, number) < NO_SUMMARY).to(ids.device)
-    hidden = is_bare[:, None] & is_padding(ids[:, 0], pipeline.tokenizer.eos_token_id)
+    is_misled = (draw_shares(rng, number) < NO_SUMMARY).to(ids.device)
+    padding = is_padding(ids[:, 0], pipeline.tokenizer.eos_token_id)
     has_summary = (draw_shares(rng, number) > NO_SUMMARY).to(kept)
     return {
-        "encoder_hidden_states": states * (kept[:, None] * ~hidden)[..., None],
+        "encoder_hidden_states": mislead(states, padding, is_misled) * kept[:, None, None],
         "added_cond_kwargs": {
             "text_embeds": pooled * (kept * has_summary)[:, None],
             "time_ids": time_ids(pipeline, number),

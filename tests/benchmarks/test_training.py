@@ -161,18 +161,26 @@ def test_sizes_are_those_of_the_pipeline(built: Callable[[Family], Any]) -> None
     assert torch.equal(sdxl.time_ids(pipeline, 1), ids)
 
 
-@pytest.mark.parametrize(("encoder", "extra"), [(0, 1), (2, 0)], ids=["clip", "t5"])
-def test_padding_begins_behind_the_end_mark(
-    encoder: int, extra: int, built: Callable[[Family], Any]
+@pytest.mark.parametrize(("encoder", "marks"), [(0, 1), (2, 0)], ids=["clip", "t5"])
+def test_padding_begins_with_the_end_mark(
+    encoder: int, marks: int, built: Callable[[Family], Any]
 ) -> None:
-    """What is left out with the padding is no word, and not the end mark that CLIP pads with."""
+    """What is swapped between captions is no word, but the end mark, which knows all words."""
     pipeline = built(sd35.LARGE)
     ids = denoiser.tokenize(sd35.LARGE, pipeline, CAPTIONS)[:, encoder]
     tokenizer = pipeline.tokenizer_3 if encoder == 2 else pipeline.tokenizer
     kept = ~denoiser.is_padding(ids, tokenizer.eos_token_id)
-    lengths = [len(caption.split()) + 1 + extra for caption in CAPTIONS]
-    assert kept.sum(1).tolist() == lengths
+    assert kept.sum(1).tolist() == [len(caption.split()) + marks for caption in CAPTIONS]
     assert (kept.int().diff() <= 0).all()
+
+
+def test_misleading_padding_never_holds_words() -> None:
+    """A caption keeps its words, and gets of its neighbour what is padding in both."""
+    states = torch.arange(1.0, 11).reshape(2, 5, 1)
+    padding = torch.tensor([[False, False, False, False, True], [False, True, True, True, True]])
+    misled = denoiser.mislead(states, padding, torch.tensor([True, True]))
+    assert misled[..., 0].tolist() == [[1, 2, 3, 4, 10], [6, 0, 0, 0, 5]]
+    assert torch.equal(denoiser.mislead(states, padding, torch.tensor([False, False])), states)
 
 
 def test_sd35_always_hears_the_words(built: Callable[[Family], Any]) -> None:
