@@ -167,8 +167,6 @@ class SD15Session(UNetSession):
 class UNetBackend(DiffusersBackend):
     """What the UNet families share."""
 
-    example_prompt = demo.EXAMPLE_PROMPT
-
     def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
         prediction = session.options.prediction
         said = recipe.checkpoint if recipe else None
@@ -199,6 +197,8 @@ class SDXLBackend(UNetBackend):
     """Stable Diffusion XL."""
 
     Options = SDXLOptions
+    example_prompt = demo.example_prompt("sdxl")
+    demo_note = demo.note("sdxl")
     family = Family("sdxl", (UNET, VAE, CLIP_L, CLIP_G), config="sdxl")
     pipelines = (StableDiffusionXLPipeline,)
     session = SDXLSession
@@ -209,6 +209,8 @@ class SD15Backend(UNetBackend):
     """Stable Diffusion 1.x."""
 
     Options = UNetOptions
+    example_prompt = demo.example_prompt("sd15")
+    demo_note = demo.note("sd15")
     family = Family("sd15", (UNET, VAE, CLIP_L), config="sd15")
     pipelines = (StableDiffusionPipeline,)
     session = SD15Session
