@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from attn.trace import open_trace as open
     from attn.verbs.analyze import analyze
     from attn.verbs.capture import capture
+    from attn.verbs.compare import compare
 
     __version__: str
 
@@ -24,6 +25,7 @@ __all__ = [
     "__version__",
     "analyze",
     "capture",
+    "compare",
     "hookimpl",
     "open",
     "tap",
@@ -34,6 +36,7 @@ _HOMES = {
     "Trace": "attn.trace:Trace",
     "analyze": "attn.verbs.analyze:analyze",
     "capture": "attn.verbs.capture:capture",
+    "compare": "attn.verbs.compare:compare",
     "hookimpl": "attn.backends:hookimpl",
     "open": "attn.trace:open_trace",
     "tap": "attn.engine.tap:tap",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.disk import reported, write_atomic
-from attn.errors import TraceError, did_you_mean
+from attn.errors import TraceError
 from attn.schema import (
     MEASURES,
     Grid,
@@ -32,6 +32,7 @@ from attn.views import (
     find,
     key_labels,
     listed,
+    place,
     query_grid,
     recompute,
 )
@@ -88,7 +89,7 @@ class Trace:
 
     def tokens(self, branch: str = "cond") -> tuple[Token, ...]:
         """Return the tokens that the model read for one branch."""
-        _place("branch", branch, tuple(self.manifest.tokens))
+        place("branch", branch, tuple(self.manifest.tokens))
         return self.manifest.tokens[branch]
 
     def layer(self, which: int | str) -> Layer:
@@ -98,13 +99,13 @@ class Trace:
             TraceError: there is no such layer, or more than one.
         """
         if not isinstance(which, str):
-            return self.layers[_place("layer", which, [layer.index for layer in self.layers])]
+            return self.layers[place("layer", which, [layer.index for layer in self.layers])]
         paths = [layer.path for layer in self.layers]
         full = [f"{layer.tower}:{layer.path}" for layer in self.layers]
         if paths.count(which) > 1:
             same = [name for name, path in zip(full, paths, strict=True) if path == which]
             raise TraceError(f"there is more than one layer '{which}': say {listed(same)}")
-        return self.layers[_place("layer", which, full if which in full else paths)]
+        return self.layers[place("layer", which, full if which in full else paths)]
 
     def image(self, sample: int = 0) -> Path:
         """Return the file of a generated picture.
@@ -115,7 +116,7 @@ class Trace:
         names = [name for name in self.manifest.outputs if name.lower().endswith(_PICTURES)]
         if self.folder is None or not names:
             raise TraceError(f"{self.folder or 'the trace'} has no picture")
-        return self.folder / names[_place("picture", sample, range(len(names)))]
+        return self.folder / names[place("picture", sample, range(len(names)))]
 
     def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
         """Return one measure of one layer, lazily.
@@ -134,18 +135,25 @@ class Trace:
         Raises:
             TraceError: the trace does not hold it; the message says what it holds.
         """
-        return self._find(name, layer, block).labelled()
+        return self.view(name, layer, block).labelled()
+
+    def view(
+        self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
+    ) -> View:
+        """Return one measure of one layer to be read piece by piece, without labels."""
+        place("measure", name, tuple(MEASURES))
+        return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
 
     def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return a block's probs, mean over heads: (…, row, column, key), lazily.
 
         Where the queries are not one image the axis is `query`.
         """
-        return self._find("map", layer, block, lay_out=True).labelled()
+        return self.view("map", layer, block, lay_out=True).labelled()
 
     def headmaps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return a block's probs: (…, head, row, column, key), lazily."""
-        return self._find("headmap", layer, block, lay_out=True).labelled()
+        return self.view("headmap", layer, block, lay_out=True).labelled()
 
     def mass(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return the probs that each key receives, mean over queries: (…, head, key), lazily."""
@@ -182,7 +190,7 @@ class Trace:
         import xarray as xr
 
         chosen = self.layer(layer)
-        _place("block", block, block_names(chosen))
+        place("block", block, block_names(chosen))
         values = self._exact(chosen, block, step, self._cell(branch, sample))
         labels = key_labels(self.manifest, all_columns(self.manifest, chosen, block), [branch])
         attrs = attributes("probs", chosen, block)
@@ -221,7 +229,7 @@ class Trace:
         cell = self._cell(branch, sample)
         sums: dict[Grid, np.ndarray] = {}
         count = 0
-        for lead in self._leads(views[0], steps):
+        for lead in views[0].leads(steps):
             for view in views:
                 piece = view.read((*lead, *cell, *[slice(None)] * 3))
                 if view.grid and not np.isnan(piece).any():
@@ -265,17 +273,13 @@ class Trace:
     def _where(self) -> str:
         return str(self.folder or "the trace")
 
-    def _find(self, name: str, layer: int | str, block: str | None, lay_out: bool = False) -> View:
-        _place("measure", name, tuple(MEASURES))
-        return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
-
     def _cell(self, branch: str, sample: int) -> tuple[int, int]:
         samples = range(self.manifest.samples)
-        return _place("branch", branch, self.branches), _place("sample", sample, samples)
+        return place("branch", branch, self.branches), place("sample", sample, samples)
 
     def _step_shard(self, step: int) -> Shard:
         shards = {shard.step.index: shard for shard in self.manifest.shards if shard.step}
-        _place("step", step, tuple(shards))
+        place("step", step, tuple(shards))
         return shards[step]
 
     def _exact(self, layer: Layer, block: str, step: int, cell: tuple[int, int]) -> np.ndarray:
@@ -319,19 +323,6 @@ class Trace:
                     f"{views[0].layer.path}: average layers with the same keys (layers=…)"
                 )
         return views
-
-    def _leads(self, view: View, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
-        """Return what to put before (branch, sample, …) for each chosen step of a view."""
-        if not view.is_stepwise:
-            if steps is None:
-                return [()]
-            raise TraceError(
-                f"{self._where} keeps maps as means over all steps only: capture with --keep maps"
-            )
-        indices = [shard.step.index for shard in view.shards if shard.step]
-        if steps is None:
-            return [(place,) for place in range(len(indices))]
-        return [(_place("step", step, indices),) for step in steps]
 
     def _copy(self, file: str, target: Path) -> None:
         source = Path(self._where, file)
@@ -383,10 +374,3 @@ def _overlaps(old: int, new: int) -> np.ndarray:
     starts, olds = np.arange(new)[:, np.newaxis] * old, np.arange(old) * new
     covered = np.minimum(starts + old, olds + new) - np.maximum(starts, olds)
     return (covered.clip(0) / old).astype(np.float32)
-
-
-def _place(what: str, asked: object, known: Sequence[object]) -> int:
-    if asked in known:
-        return known.index(asked)
-    hint = did_you_mean(asked, map(str, known)) if isinstance(asked, str) else ""
-    raise TraceError(f"there is no {what} {asked!r}; there is {listed(known)}.{hint}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
-from attn.errors import TraceError
+from attn.errors import TraceError, did_you_mean
 from attn.schema import (
     MEASURES,
     Column,
@@ -172,6 +172,24 @@ class View:
             rows[place] = self._piece(self.shards[step].file, chosen)
         return result
 
+    def leads(self, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
+        """Return what stands before (branch, sample, …) in a selection of each chosen step.
+
+        Raises:
+            TraceError: there is no such step, or only the mean over all steps.
+        """
+        if not self.is_stepwise:
+            if steps is None:
+                return [()]
+            raise TraceError(
+                f"{self.source.folder or 'the trace'} keeps maps as means over all steps only: "
+                "capture with --keep maps"
+            )
+        indices = [shard.step.index for shard in self.shards if shard.step]
+        if steps is None:
+            return [(at,) for at in range(len(indices))]
+        return [(place("step", step, indices),) for step in steps]
+
     def lazy(self) -> Any:
         """Wrap the view as an array that xarray reads when its values are asked for."""
         from xarray.backends import BackendArray
@@ -291,6 +309,18 @@ def raise_absent(source: Source, name: str, layer: Layer, block: str | None) -> 
         f"{where} has no {asked} of layer {layer.index} ({layer.path}): its level is "
         f"{state}; {has}{remedy}"
     )
+
+
+def place(what: str, asked: object, known: Sequence[object]) -> int:
+    """Return where something is among what there is.
+
+    Raises:
+        TraceError: nowhere.
+    """
+    if asked in known:
+        return known.index(asked)
+    hint = did_you_mean(asked, map(str, known)) if isinstance(asked, str) else ""
+    raise TraceError(f"there is no {what} {asked!r}; there is {listed(known)}.{hint}")
 
 
 def listed(items: Iterable[object], most: int = 8) -> str:

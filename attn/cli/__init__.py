@@ -19,6 +19,7 @@ def build() -> typer.Typer:
     from attn.cli.analyze import analyze
     from attn.cli.backends import backends
     from attn.cli.capture import capture
+    from attn.cli.compare import compare
     from attn.cli.lora import lora
 
     app = typer.Typer(
@@ -30,7 +31,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, analyze, lora, backends):
+    for command in (capture, analyze, compare, lora, backends):
         app.command()(command)
     return app
 

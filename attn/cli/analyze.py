@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn.cli._text import aligned
+from attn.cli._text import aligned, listed_files, split
 
 if TYPE_CHECKING:
     from attn.analysis.needs import Needs
     from attn.analysis.registry import Analysis
-    from attn.verbs.analyze import Analyzed, TraceResults
-
-FEW = 2
-"""Up to so many pictures of one folder are named, more are counted."""
+    from attn.verbs.analyze import Analyzed
 
 
 def analyze(
@@ -64,21 +61,15 @@ def analyze(
         raise UsageError("name the folder of a trace or collection: attn analyze TRACE")
     done = run(
         trace,
-        words=_split(words),
+        words=split(words),
         topk=topk,
-        only=_split(only),
+        only=split(only),
         settings=split_pairs(set_ or []),
         pictures=pictures,
         out=out,
         report=ShownReport(),
     )
     typer.echo(_json(done) if as_json else "\n".join(_text(done)))
-
-
-def _split(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def _json(done: Analyzed) -> str:
@@ -108,21 +99,7 @@ def _text(done: Analyzed) -> Iterator[str]:
             yield f"{one.trace}  failed"
             continue
         yield str(one.path)
-        yield from _files(one)
-
-
-def _files(one: TraceResults) -> Iterator[str]:
-    folders: dict[Path, list[Path]] = {}
-    files = [Path(file) for file in one.files]
-    for file in files:
-        if file.suffix == ".png":
-            folders.setdefault(file.parent, []).append(file)
-    for file in files:
-        group = folders.get(file.parent, [])
-        if file not in group or len(group) <= FEW:
-            yield f"  {file.as_posix()}"
-        elif file == group[0]:
-            yield f"  {file.parent.as_posix()}/  {len(group)} pictures"
+        yield from (f"  {line}" for line in listed_files(one.files))
 
 
 def _list_text(analysis: Analysis) -> str:

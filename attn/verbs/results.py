@@ -58,6 +58,56 @@ def swapped(folder: Path) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def merged(folder: Path, index: str) -> Iterator[Path]:
+    """Yield an empty folder whose contents go into `folder` if the block succeeds.
+
+    What the file `index` in `folder` lists under `files` is removed first; everything else there
+    stays. If the block fails, all stays as it was.
+
+    Raises:
+        AnalysisError: `folder` is a file, or holds something of the same name that is not listed.
+        TraceError: the disk is full, permission is missing, ….
+    """
+    target = folder.resolve()
+    if target.exists() and not target.is_dir():
+        raise AnalysisError(f"{folder} is a file; choose another with --out")
+    hint = "Choose another folder with --out."
+    with reported(folder, hint=hint):
+        target.mkdir(parents=True, exist_ok=True)
+        scratch = TemporaryDirectory(dir=target, prefix=".new-")
+    with scratch as place, reported(folder, hint=hint):
+        yield Path(place)
+        _remove_listed(folder, index)
+        files = [path for path in Path(place).rglob("*") if path.is_file()]
+        for path in sorted(files, key=lambda path: path.name == index):  # the index comes last
+            moved = target / path.relative_to(place)
+            if moved.exists():
+                raise AnalysisError(
+                    f"{moved} is in the way, and no result of this command; choose another folder "
+                    "with --out"
+                )
+            moved.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(moved)
+
+
+def _remove_listed(folder: Path, index: str) -> None:
+    """Remove the files that an earlier call wrote, and the folders that then are empty."""
+    try:
+        listed = json.loads((folder / index).read_text(encoding="utf-8"))["files"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return
+    for name in [index, *listed]:
+        path = folder / str(name)
+        if ".." not in path.parts and path.is_file():
+            path.unlink()
+    for name in {str(Path(str(name)).parent) for name in listed}:
+        for place in (folder / name, *(folder / name).parents):
+            if place == folder or not place.is_dir() or any(place.iterdir()):
+                break
+            place.rmdir()
+
+
 def write_index(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write `analysis.json`."""
     text = json.dumps({"schema": SCHEMA, **facts}, indent=1, ensure_ascii=False)

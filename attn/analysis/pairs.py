@@ -1,0 +1,189 @@
+"""Two traces that belong together, and what differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from attn.analysis.agreement import Agreement, agree
+from attn.analysis.pool import Numbers
+from attn.analysis.reading import Pooling, Reading, Selection, read, regrid
+from attn.analysis.similarity import compare_maps
+from attn.analysis.terms import Term, find_terms
+from attn.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from attn.analysis.agreement import Side
+    from attn.schema import Layer
+    from attn.trace import Trace
+
+Readings = dict[Selection, Reading]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare."""
+
+    words: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "only these words; case does not count"}
+    )
+    phrases: tuple[str, ...] = field(
+        default=(), metadata={"help": "also these words in a row, such as 'red cat'"}
+    )
+    layers: tuple[str, ...] = field(
+        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
+    )
+    steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
+    branch: Literal["cond", "uncond"] = field(default="cond", metadata={"help": "guidance row"})
+    pooling: Pooling = field(
+        default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.words == ():
+            raise ValueError("words: nothing is named; leave the option out for all words")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two traces say of the terms that they share; the same terms in the same order.
+
+    Attributes:
+        agreement: what could be compared.
+        layers: of the base, those that were compared.
+        steps: indices of the steps that were compared, of the base.
+        base: the one reading.
+        variant: the other, its maps on the base's grid.
+        alike: (sample, term, measure) of `similarity.MEASURES`, or None without maps.
+        dominant: (base and variant, sample, term): see `dominance`.
+        changed: (sample,) by segment: part of the places with another dominant word.
+    """
+
+    agreement: Agreement
+    layers: tuple[Layer, ...]
+    steps: tuple[int, ...]
+    base: Reading
+    variant: Reading
+    alike: Numbers | None
+    dominant: Numbers | None
+    changed: dict[str, Numbers]
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms, as the base has them."""
+        return self.base.terms
+
+    def without_maps(self) -> Pair:
+        """Return what is small."""
+        return replace(
+            self, base=replace(self.base, maps=None), variant=replace(self.variant, maps=None)
+        )
+
+
+def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings) -> Pair:
+    """Compare two traces.
+
+    Args:
+        base: the one.
+        variant: the other.
+        options: what to compare.
+        known: readings of the base, so that several variants need one pass over it; added to.
+
+    Raises:
+        AnalysisError: they share no word, or there is nothing to compare.
+        TraceError: a shard is damaged.
+    """
+    manifests = base.manifest, variant.manifest
+    agreement = agree(*manifests, options.branch, options.layers, options.steps)
+    terms = _shared_terms(base, variant, options, together=agreement.together)
+    if base.manifest.samples != variant.manifest.samples:
+        counts = f"{base.manifest.samples} and {variant.manifest.samples}"
+        raise AnalysisError(f"the traces have {counts} pictures each: capture as many of both")
+    first, second = (
+        _select(side, chosen, options)
+        for side, chosen in zip((agreement.base, agreement.variant), terms, strict=True)
+    )
+    if first not in known:
+        known[first] = read(base, first)
+    before, after = known[first], read(variant, second)
+    steps = agreement.base.steps or tuple(step.index for step in base.steps)
+    layers = tuple(base.layer(index) for index in agreement.base.layers)
+    pair = Pair(agreement, layers, steps, before, after, None, None, {})
+    return pair if before.maps is None or after.maps is None else _with_maps(pair, base)
+
+
+def dominance(maps: Numbers) -> np.ndarray:
+    """Return (sample, row, column): the place of the word that is largest; the first of equals.
+
+    Args:
+        maps: (sample, word, row, column).
+    """
+    return maps.argmax(1)
+
+
+def word_places(terms: Sequence[Term], segment: str) -> list[int]:
+    """Return where the words of a segment are among all terms."""
+    return [
+        place for place, term in enumerate(terms) if term.segment == segment and term.kind == "word"
+    ]
+
+
+def _shared_terms(
+    base: Trace, variant: Trace, options: Options, *, together: bool
+) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    found = [
+        {
+            term.key: term
+            for term in find_terms(
+                trace.manifest, options.branch, options.phrases, together=together
+            )
+        }
+        for trace in (base, variant)
+    ]
+    shared = [key for key in found[0] if key in found[1]]
+    if not any(found[0][key].kind == "word" for key in shared):
+        prompts = " and ".join(f"'{trace.manifest.request.prompt}'" for trace in (base, variant))
+        raise AnalysisError(f"the prompts share no word: {prompts}")
+    first, second = (tuple(side[key] for key in shared) for side in found)
+    return first, second
+
+
+def _select(side: Side, terms: tuple[Term, ...], options: Options) -> Selection:
+    return Selection(options.branch, side.layers, side.steps, terms, options.pooling)
+
+
+def _with_maps(pair: Pair, base: Trace) -> Pair:
+    before, after = pair.base.maps, pair.variant.maps
+    if before is None or after is None:
+        return pair
+    after = regrid(after, before.shape[-2:]) if after.shape != before.shape else after
+    dominant = np.full((2, *before.shape[:2]), np.nan)
+    changed = {}
+    for segment in dict.fromkeys(term.segment for term in pair.terms):
+        places = word_places(pair.terms, segment)
+        if not places:
+            continue
+        winners = [dominance(maps[:, places]) for maps in (before, after)]
+        for side, winner in enumerate(winners):
+            for number, place in enumerate(places):
+                dominant[side, :, place] = (winner == number).mean((1, 2))
+        changed[segment] = (winners[0] != winners[1]).mean((1, 2))
+    return replace(
+        pair,
+        variant=replace(pair.variant, maps=after),
+        alike=compare_maps(before, after, _aspect(base, before)),
+        dominant=dominant,
+        changed=changed,
+    )
+
+
+def _aspect(trace: Trace, maps: Numbers) -> float:
+    """Return the picture's height divided by its width; that of the grid where no size is known."""
+    request = trace.manifest.request
+    if request.height and request.width:
+        return request.height / request.width
+    rows, columns = maps.shape[-2:]
+    return rows / columns

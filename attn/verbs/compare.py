@@ -1,0 +1,238 @@
+"""`attn compare`: what differs between runs, word by word, with intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn.errors import AnalysisError, UsageError, did_you_mean
+from attn.options import parse_options
+from attn.verbs.folders import choose_folder
+from attn.verbs.pairing import Run, open_runs
+from attn.verbs.report import Report
+from attn.verbs.results import merged
+from attn.verbs.variants import Variant, compare_traces
+
+if TYPE_CHECKING:
+    from attn.analysis.pairs import Options
+    from attn.analysis.result import Table
+
+INDEX = "comparison.json"
+SCHEMA = 1
+"""Version of `comparison.json`."""
+TABLES = "tables"
+PREFIX = "compare."
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison left.
+
+    Attributes:
+        path: folder of the results.
+        base: what the baseline is called.
+        variants: number of pairs of pictures by what a variant is called.
+        tables: by name, such as `mass.csv`.
+        files: relative to `path`.
+        warnings: what the reader of the results should know.
+    """
+
+    path: Path
+    base: str
+    variants: Mapping[str, int]
+    tables: Mapping[str, Table]
+    files: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def compare(  # noqa: PLR0913 - one argument per option of the command
+    base: str | Path,
+    *variants: str | Path,
+    out: str | Path | None = None,
+    words: Iterable[str] | None = None,
+    phrases: Iterable[str] | None = None,
+    pooling: str | None = None,
+    only: Iterable[str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    pictures: bool = True,
+    report: Report | None = None,
+) -> Compared:
+    """Compare traces or collections with a baseline: `attn compare`.
+
+    Args:
+        base: folder of the baseline, a trace or a collection.
+        variants: folders of what is compared with it; traces are paired by prompt and seed.
+        out: folder of the results; None is a new one below `attn-runs`. Results of an earlier
+            comparison in it are replaced.
+        words: words to compare; None is all that the prompts share.
+        phrases: words in a row to compare as one, such as `red cat`.
+        pooling: how one map is made of many: `mean` (None) or `daam`.
+        only: names in `attn.analysis.change_tables.PARTS`; None is all that can be made.
+        settings: further options as `compare.KEY: VALUE`.
+        pictures: also draw.
+        report: told warnings.
+
+    Raises:
+        UsageError: an argument is wrong in itself.
+        AnalysisError: nothing can be compared: no common prompt, word or step.
+        TraceError: a trace cannot be read, or the results cannot be written.
+    """
+    if not variants:
+        raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
+    report = report or Report()
+    options = parse(words, phrases, pooling, settings or {})
+    parts = parse_parts(only)
+    runs = open_runs([Path(path) for path in (base, *variants)])
+    place = None if out is None else Path(out)
+    target = choose_folder(place, "compare", runs[0].members[0].prompt)
+    return compare_runs(runs, options, parts, target, pictures=pictures, report=report)
+
+
+def parse(
+    words: Iterable[str] | None,
+    phrases: Iterable[str] | None,
+    pooling: str | None,
+    settings: Mapping[str, str],
+) -> Options:
+    """Return the options of a comparison.
+
+    Raises:
+        UsageError: one is unknown or makes no sense.
+    """
+    from attn.analysis.pairs import Options
+
+    for key, value in settings.items():
+        if not key.startswith(PREFIX):
+            raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
+    given = {key.removeprefix(PREFIX): value for key, value in settings.items()}
+    given |= {} if pooling is None else {"pooling": pooling}
+    options = parse_options(Options, given, "attn compare")
+    asked = {"words": words, "phrases": phrases}
+    try:
+        return replace(
+            options, **{key: tuple(value) for key, value in asked.items() if value is not None}
+        )
+    except ValueError as error:  # checked by the dataclass itself
+        raise UsageError(str(error)) from error
+
+
+def parse_parts(only: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Return the names of the parts that are asked for; None is all that can be made.
+
+    Raises:
+        UsageError: a name is unknown, or nothing is named.
+    """
+    from attn.analysis.change_tables import PARTS
+
+    if only is None:
+        return None
+    asked = tuple(dict.fromkeys(only))
+    if not asked:
+        raise UsageError("only: nothing is named; leave the option out for all parts")
+    for name in asked:
+        if name not in PARTS:
+            hint = did_you_mean(name, PARTS)
+            raise UsageError(f"unknown part '{name}'.{hint} There is: {', '.join(PARTS)}.")
+    return asked
+
+
+def compare_runs(
+    runs: Sequence[Run],
+    options: Options,
+    parts: Sequence[str] | None,
+    out: Path,
+    *,
+    pictures: bool,
+    report: Report,
+) -> Compared:
+    """Compare runs with the first of them and write the results.
+
+    Args:
+        runs: the baseline, then the variants.
+        options: what to compare.
+        parts: what was asked for; None is all that can be made.
+        out: folder of the results.
+        pictures: also draw.
+        report: told warnings.
+
+    Raises:
+        AnalysisError: nothing can be compared.
+        TraceError: a trace cannot be read, or the results cannot be written.
+    """
+    variants = compare_traces(runs, options)
+    for note in (*runs[0].notes, *(_say(one, note) for one in variants for note in one.notes)):
+        report.warn(note)
+    tables = _make_tables(variants, parts, options)
+    with merged(out, INDEX) as folder:
+        for name, table in tables.items():
+            table.write(folder / TABLES / name)
+        files = [f"{TABLES}/{name}" for name in tables]
+        if pictures:
+            from attn.verbs.comparison_pictures import draw_comparison
+
+            files += draw_comparison(runs[0], variants, folder, parts)
+        facts = _describe(runs[0], variants, options) | {"files": files}
+        _write_index(folder, facts | {"warnings": report.warnings})
+    counts = {variant.label: variant.count for variant in variants}
+    return Compared(out, runs[0].label, counts, tables, (*files, INDEX), tuple(report.warnings))
+
+
+def _say(variant: Variant, note: str) -> str:
+    return f"{variant.label}: {note}"
+
+
+def _make_tables(
+    variants: Sequence[Variant], parts: Sequence[str] | None, options: Options
+) -> dict[str, Table]:
+    """Make every table of all variants; with several variants it has their names."""
+    from attn.analysis.change_tables import PARTS, join, with_name
+    from attn.analysis.result import Table
+
+    found: dict[str, list[Any]] = {}
+    for part in parts or PARTS:
+        made = {one.label: PARTS[part](one.pairs, options.words) for one in variants}
+        if parts and not any(made.values()):
+            raise AnalysisError(f"there is no part '{part}' of this comparison: {_why(variants)}")
+        for label, tables in made.items():
+            for name, columns in tables.items():
+                shown = with_name(columns, label) if len(variants) > 1 else columns
+                found.setdefault(name, []).append(shown)
+    return {name: Table(join(columns)) for name, columns in found.items()}
+
+
+def _why(variants: Sequence[Variant]) -> str:
+    notes = dict.fromkeys(note for variant in variants for note in variant.notes)
+    return "; ".join(notes) or "the traces keep no maps; capture with --keep means or maps"
+
+
+def _describe(base: Run, variants: Sequence[Variant], options: Options) -> dict[str, Any]:
+    """Say what `comparison.json` holds, beside files and warnings."""
+    from attn import __version__
+
+    return {
+        "schema": SCHEMA,
+        "attn": __version__,
+        "base": {"name": base.label, "path": str(base.path)},
+        "variants": [
+            {
+                "name": variant.label,
+                "path": str(variant.run.path),
+                "pairs": variant.count,
+                "pairs_of_traces": len(variant.pairs),
+                "same_noise": variant.same_noise,
+                "notes": list(variant.notes),
+            }
+            for variant in variants
+        ],
+        "options": asdict(options),
+    }
+
+
+def _write_index(folder: Path, facts: Mapping[str, Any]) -> None:
+    from attn.disk import as_utf8
+
+    text = json.dumps(facts, indent=1, ensure_ascii=False)
+    (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")

@@ -1,0 +1,153 @@
+"""Go through the traces of several runs, pair by pair, with one trace in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from attn.errors import AnalysisError, AttnError, did_you_mean
+from attn.verbs.pairing import Member, Pairing, Run, pair_up
+
+if TYPE_CHECKING:
+    from attn.analysis.pairs import Options, Pair, Readings
+    from attn.trace import Trace
+
+SHOWN = 3
+"""So many seeds are named, more are counted."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A run, compared with the baseline.
+
+    Attributes:
+        run: the run.
+        pairs: what its pairs of traces say, without maps.
+        example: the first of them, with its maps if it has some.
+        members: the two traces of the example.
+        same_noise: pairs that began with the same noise, as far as the manifests tell.
+        notes: what was not, or only partly, comparable.
+    """
+
+    run: Run
+    pairs: tuple[Pair, ...]
+    example: Pair
+    members: tuple[Member, Member]
+    same_noise: int
+    notes: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """What the variant is called."""
+        return self.run.label
+
+    @property
+    def count(self) -> int:
+        """Number of pairs of pictures."""
+        return sum(len(pair.base.mass) for pair in self.pairs)
+
+
+@dataclass
+class _Found:
+    """What is collected of one variant."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    example: Pair | None = None
+    members: tuple[Member, Member] | None = None
+    other_noise: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    errors: list[AttnError] = field(default_factory=list)
+
+
+def compare_traces(runs: Sequence[Run], options: Options) -> tuple[Variant, ...]:
+    """Compare the traces of runs with those of the first run.
+
+    Every trace is read once, whatever the number of variants. A pair that cannot be compared is
+    noted and left out.
+
+    Raises:
+        AttnError: no pair of a variant can be compared.
+        AnalysisError: an asked word or phrase is in no pair of prompts.
+    """
+    base, *others = runs
+    pairings = [pair_up(base, other) for other in others]
+    found = [_Found(notes=list(pairing.notes)) for pairing in pairings]
+    for member in base.members:
+        _compare_member(member, pairings, found, options)
+    variants = tuple(
+        _finish(run, pairing, one)
+        for run, pairing, one in zip(others, pairings, found, strict=True)
+    )
+    _require_named(variants, options)
+    return variants
+
+
+def _compare_member(
+    member: Member, pairings: Sequence[Pairing], found: Sequence[_Found], options: Options
+) -> None:
+    """Compare one trace of the baseline with its partner in every variant."""
+    from attn.analysis.pairs import compare_pair
+    from attn.trace import open_trace
+
+    known: Readings = {}
+    opened: list[Trace] = []
+    for pairing, one in zip(pairings, found, strict=True):
+        for partner in pairing.partners(member):
+            try:
+                opened = opened or [open_trace(member.folder)]
+                pair = compare_pair(opened[0], open_trace(partner.folder), options, known)
+            except AttnError as error:
+                one.errors.append(error)
+                one.notes.append(f"{member.folder} and {partner.folder} are left out: {error}")
+            else:
+                _keep(one, pair, (member, partner))
+
+
+def _keep(one: _Found, pair: Pair, members: tuple[Member, Member]) -> None:
+    if one.example is None:
+        one.example, one.members = pair, members
+    one.pairs.append(pair.without_maps())
+    one.notes += pair.agreement.notes
+    if pair.agreement.noise:
+        one.other_noise.append(", ".join(pair.agreement.noise))
+
+
+def _finish(run: Run, pairing: Pairing, one: _Found) -> Variant:
+    if one.example is None or one.members is None:
+        if len(pairing.pairs) == 1:
+            raise one.errors[0]
+        raise AnalysisError(f"no pair of {run.path} can be compared: {one.errors[0]}")
+    same = len(one.pairs) - len(one.other_noise)
+    notes = [*run.notes, *one.notes, *_noise_note(one)]
+    return Variant(
+        run, tuple(one.pairs), one.example, one.members, same, tuple(dict.fromkeys(notes))
+    )
+
+
+def _noise_note(one: _Found) -> Iterator[str]:
+    if one.other_noise:
+        differing = dict.fromkeys(one.other_noise)
+        more = len(differing) - SHOWN
+        rest = f"; and {more} more" if more > 0 else ""
+        yield (
+            f"{len(one.other_noise)} of {len(one.pairs)} pairs may not have begun with the same "
+            f"noise: {'; '.join(list(differing)[:SHOWN])}{rest}"
+        )
+
+
+def _require_named(variants: Sequence[Variant], options: Options) -> None:
+    """Refuse words and phrases that no pair of prompts shares."""
+    terms = [term for variant in variants for pair in variant.pairs for term in pair.terms]
+    for kind, asked in (("word", options.words or ()), ("phrase", options.phrases)):
+        known: Mapping[str, str] = {
+            term.text.casefold(): term.text for term in terms if term.kind == kind
+        }
+        for name in asked:
+            if " ".join(name.casefold().split()) not in known:
+                words = {term.text.casefold(): term.text for term in terms if term.kind == "word"}
+                hint = did_you_mean(name.casefold(), words)
+                listed = ", ".join(words.values())
+                raise AnalysisError(
+                    f"the prompts do not share a {kind} '{name}'.{hint} Their words: {listed}."
+                )
