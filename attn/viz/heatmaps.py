@@ -41,7 +41,7 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
             maps = words.isel(sample=sample)
             ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
             texts = _texts(maps, subject) | {"sample": str(sample)}
-            sheet = draw_sheet(maps, picture, subject)
+            sheet = draw_sheet(maps, picture, (subject.prompt, _subtitle(maps, subject)))
             yield Picture(f"{segment}/heatmaps/words{ending}.png", sheet, texts)
             for index, word in zip(maps["word"].values, maps["text"].values, strict=True):
                 path = f"{segment}/heatmaps/words/{file_stem(int(index), word)}{ending}.png"
@@ -75,16 +75,15 @@ def draw_word(maps: xr.DataArray, word: int, picture: Pixels | None) -> Figure:
     return figure
 
 
-def draw_sheet(maps: xr.DataArray, picture: Pixels | None, subject: Subject) -> Figure:
+def draw_sheet(maps: xr.DataArray, picture: Pixels | None, heading: tuple[str, str]) -> Figure:
     """Draw the picture and every word over it, with one colour scale and one bar.
 
     Args:
         maps: word, row, column.
         picture: the generated picture, or None: then the sheet has the words only.
-        subject: for the heading.
+        heading: title and subtitle of the page.
     """
     height, width = _shape(maps.values[0], picture)
-    heading = (subject.prompt, _subtitle(maps, subject))
     offset = 0 if picture is None else 1
     cells = len(maps["word"]) + offset
     sheet = arrange(cells, height / width, heading, narrowest=NARROWEST, footer=FOOTER)

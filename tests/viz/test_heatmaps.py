@@ -11,6 +11,7 @@ from attn.viz.heatmaps import draw, draw_sheet, draw_word
 from attn.viz.picture import Picture, Subject, write
 
 WORDS = ["a", "rusty", "barn"]
+HEADING = ("a rusty barn", "toy")
 PICTURE = np.full((30, 50, 3), 200, np.uint8)
 
 
@@ -79,7 +80,7 @@ def test_files_of_samples():
 def test_sheet():
     """The sheet has the picture, every word with its mean, one colour bar with its unit."""
     array = maps()[0]
-    figure = draw_sheet(array, PICTURE, subject(PICTURE))
+    figure = draw_sheet(array, PICTURE, HEADING)
     assert len(heats(figure)) == 3
     means = [f"{float(mean):.2g}" for mean in array.mean(("row", "column"))]
     assert titles(figure) == [text for pair in zip(means, WORDS, strict=True) for text in pair]
@@ -90,7 +91,7 @@ def test_sheet():
 def test_one_scale():
     """The words of a sheet, and their own pictures, share a scale from 0 to the largest value."""
     array = maps()[0]
-    figures = [draw_sheet(array, PICTURE, subject(PICTURE)), draw_word(array, 0, PICTURE)]
+    figures = [draw_sheet(array, PICTURE, HEADING), draw_word(array, 0, PICTURE)]
     scales = {image.get_clim() for figure in figures for image in heats(figure)}
     scales |= {figure.axes[-1].get_xlim() for figure in figures[:1]}
     assert scales == {(0, float(array.max()))}
@@ -116,7 +117,7 @@ def test_shape_of_a_picture(height, width):
 
 def test_without_picture():
     """A trace without a picture, such as a partial one, is drawn over grey in the grid's shape."""
-    figure = draw_sheet(maps()[0], None, subject(None))
+    figure = draw_sheet(maps()[0], None, HEADING)
     assert len(heats(figure)) == 3
     box = figure.axes[0].get_window_extent()
     assert box.height / box.width == pytest.approx(3 / 5)

@@ -1,0 +1,247 @@
+"""Draw a comparison: one figure of all, and for every variant the pictures of its first pair."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn.trace import open_trace
+from attn.verbs.pairing import Member, Run
+from attn.verbs.pictures import read_picture
+from attn.verbs.variants import Variant
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from attn.analysis.reading import Reading
+    from attn.analysis.terms import Term
+    from attn.viz.picture import Picture
+    from attn.viz.sides import Scene, Side
+
+GRIDS = (4, 8)
+"""Cells in a row and in a column of the pictures of cells."""
+
+
+def draw_comparison(
+    base: Run, variants: Sequence[Variant], folder: Path, parts: Sequence[str] | None
+) -> list[str]:
+    """Write the pictures, one at a time in memory.
+
+    With one variant its files are in `folder`, with several in `variants/<name>/`.
+
+    Args:
+        base: the baseline.
+        variants: what was compared with it.
+        folder: where the files go.
+        parts: what was asked for; None is all.
+
+    Returns:
+        The files, relative to the folder.
+    """
+    from attn.viz.summary import draw_summary
+
+    wanted = set(parts or ("words", "layers", "maps"))
+    files: list[str] = []
+    if "words" in wanted:
+        files += _write(iter([draw_summary(_scene(base, variants))]), folder)
+    if "maps" in wanted:
+        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base")
+    for number, variant in enumerate(variants):
+        place = f"variants/{_stem(variant.label, number)}/" if len(variants) > 1 else ""
+        files += _write(_of_pair(_scene(base, [variant]), variant, wanted), folder, place)
+        if "maps" in wanted:
+            files += _draw_run(_Shown(variant.label, variant, 1), folder, f"{place}lora")
+    return files
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One trace of the first pair of a variant: 0 is the baseline's, 1 the variant's."""
+
+    label: str
+    variant: Variant
+    place: int
+
+    @property
+    def member(self) -> Member:
+        return self.variant.members[self.place]
+
+    @property
+    def reading(self) -> Reading:
+        example = self.variant.example
+        return example.variant if self.place else example.base
+
+    def side(self, words: Sequence[Term]) -> Side:
+        """Return its picture, and the maps of some words."""
+        from attn.viz.sides import Side
+
+        keys = [term.key for term in self.reading.terms]
+        # words of a variant are those of the base, whose spelling may differ
+        places = [keys.index(word.key) for word in words]
+        maps = self.reading.maps
+        picture = read_picture(open_trace(self.member.folder), 0)
+        return Side(self.label, picture, maps[0, places] if maps is not None and places else None)
+
+
+def _scene(base: Run, variants: Sequence[Variant]) -> Scene:
+    """Return what is shown of some variants and the baseline: the first pair of each."""
+    from attn.analysis.change_tables import by_size, changes, mass, overall
+    from attn.viz.sides import Scene
+
+    words = _shared_words(variants)
+    shown = [_Shown(base.label, variants[0], 0)]
+    shown += [_Shown(variant.label, variant, 1) for variant in variants]
+    manifest = open_trace(shown[0].member.folder).manifest
+    return Scene(
+        manifest.request.prompt,
+        f"{manifest.backend} · {_count(variants)} · shown: seed {shown[0].member.seed}",
+        words,
+        [one.side(words) for one in shown],
+        [by_size(changes(variant.pairs, overall(mass))) for variant in variants],
+        {
+            "prompt": manifest.request.prompt,
+            "seed": str(shown[0].member.seed),
+            "backend": manifest.backend,
+            "base": base.label,
+            "variants": ", ".join(variant.label for variant in variants),
+            "pairs": ", ".join(str(variant.count) for variant in variants),
+        },
+    )
+
+
+def _count(variants: Sequence[Variant]) -> str:
+    """Say how many pairs there are, and whether they began alike."""
+    counts = sorted({variant.count for variant in variants})
+    noun = "pair" if counts == [1] else "pairs"
+    is_same = all(variant.same_noise == len(variant.pairs) for variant in variants)
+    noise = "of the same noise" if is_same else "not all of the same noise"
+    return f"{'/'.join(map(str, counts))} {noun} {noise}"
+
+
+def _shared_words(variants: Sequence[Variant]) -> list[Term]:
+    """Return the words of the first text segment that the first pairs of all variants share."""
+    terms = variants[0].example.terms
+    segment = next(term.segment for term in terms if term.kind == "word")
+    known = [{term.key for term in variant.example.terms} for variant in variants]
+    return [
+        term
+        for term in terms
+        if (term.kind, term.segment) == ("word", segment)
+        and all(term.key in keys for keys in known)
+    ]
+
+
+def _of_pair(scene: Scene, variant: Variant, wanted: set[str]) -> Iterator[Picture]:
+    """Draw what base and variant have in one picture."""
+    from attn.analysis.change_tables import changes, has_layers, mass
+    from attn.viz.change_bars import draw_change_bars
+    from attn.viz.change_map import draw_change_map
+    from attn.viz.labels import file_stem
+    from attn.viz.side_by_side import draw_pictures, draw_word
+
+    if "words" in wanted:
+        yield draw_change_bars(scene)
+    if "layers" in wanted and has_layers(variant.pairs):
+        yield draw_change_map(scene, changes(variant.pairs, mass), variant.pairs[0].layers)
+    if "maps" in wanted and any(side.picture is not None for side in scene.sides):
+        yield draw_pictures(scene)
+    if "maps" in wanted and all(side.maps is not None for side in scene.sides):
+        for place, word in enumerate(scene.words):
+            stem = file_stem(place, word.label)
+            yield draw_word(scene, place, f"token_comparisons/{stem}.png")
+
+
+def _draw_run(shown: _Shown, folder: Path, name: str) -> list[str]:
+    """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
+    files = []
+    trace = open_trace(shown.member.folder)
+    if trace.manifest.outputs:
+        target = folder / f"{name}_image.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(trace.image(0), target)
+        files.append(f"{name}_image.png")
+    words = _shared_words([shown.variant])
+    side = shown.side(words)
+    if side.maps is None:
+        return files
+    files += _write_cells(side.maps, words, folder, f"{name}_analysis/")
+    return files + _write(_of_run(shown, side, words), folder, f"{name}_analysis/")
+
+
+def _write_cells(maps: np.ndarray, words: Sequence[Term], folder: Path, place: str) -> list[str]:
+    from attn.analysis.cells import cell_masses, tabulate_cells
+
+    files = [f"{place}grid_analysis_{count}x{count}.csv" for count in GRIDS]
+    for count, file in zip(GRIDS, files, strict=True):
+        tabulate_cells(cell_masses(maps, count), words).write(folder / file)
+    return files
+
+
+def _of_run(shown: _Shown, side: Side, words: Sequence[Term]) -> Iterator[Picture]:
+    from attn.analysis.pool import mean_present
+    from attn.viz.cells import draw_cells
+    from attn.viz.change_bars import draw_distribution
+    from attn.viz.dominant import draw_dominant
+    from attn.viz.picture import Picture
+
+    manifest = open_trace(shown.member.folder).manifest
+    title = f"{shown.label}: {manifest.request.prompt}"
+    about = f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}"
+    labels = [word.label for word in words]
+    texts = {
+        "prompt": manifest.request.prompt,
+        "seed": str(shown.member.seed),
+        "backend": manifest.backend,
+        "run": shown.label,
+    }
+    dominant = draw_dominant(side, labels, (title, about))
+    yield Picture("pixel_dominant_tokens.png", dominant, texts)
+    for count in GRIDS:
+        cells = draw_cells(side, labels, count, (title, f"{about} · parts of a word's attention"))
+        yield Picture(f"grid_analysis_{count}x{count}.png", cells, texts)
+    keys = [term.key for term in shown.reading.terms]
+    mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
+    masses = [float(mass[keys.index(word.key)]) for word in words]
+    bars = draw_distribution(labels, masses, title, f"{about} · mass: attention probability")
+    yield Picture("token_attention_distribution.png", bars, texts)
+    yield Picture("token_attention_gallery.png", _gallery(side, words, title, about), texts)
+
+
+def _gallery(side: Side, words: Sequence[Term], title: str, about: str) -> Figure:
+    """Draw every word over the picture, as `attn analyze` does."""
+    import xarray as xr
+
+    from attn.viz.heatmaps import draw_sheet
+
+    maps = xr.DataArray(
+        np.asarray(side.maps),
+        dims=("word", "row", "column"),
+        coords={"label": ("word", [word.label for word in words])},
+        attrs={"unit": "attention probability"},
+    )
+    return draw_sheet(maps, side.picture, (title, f"{about} · at the right: mean over the picture"))
+
+
+def _write(pictures: Iterator[Picture], folder: Path, place: str = "") -> list[str]:
+    from attn.viz.picture import write
+
+    files = []
+    for picture in pictures:
+        write(picture, folder / place)
+        picture.figure.clear()  # what refers to itself would wait for the garbage collector
+        files.append(f"{place}{picture.path}")
+    return files
+
+
+def _stem(label: str, number: int) -> str:
+    """Return the folder of a variant: its name where that is legal, else with its number."""
+    from attn.viz.labels import file_stem
+
+    stem = file_stem(number, label)
+    plain = stem.partition("-")[2]
+    return plain if plain == label else stem

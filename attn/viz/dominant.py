@@ -1,0 +1,106 @@
+"""Which word is largest at each place of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from attn.analysis.pairs import dominance
+from attn.viz.overlay import fade, show_picture
+from attn.viz.page import (
+    FAINT,
+    FAMILY,
+    GAP,
+    LETTER,
+    LINE,
+    MARGIN,
+    TITLE,
+    place,
+    write_heading,
+    write_title,
+)
+from attn.viz.picture import new_figure
+from attn.viz.sides import Side, short, show_side, style
+
+WORDS = (
+    "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",
+    "#d9a6a0", "#4a4e57", "#b0689f", "#a8c686", "#8c5a2b", "#f2d16b",
+)  # fmt: skip
+"""Colours of words, those with the largest area first."""
+OTHERS = "#d5d8dc"
+WIDEST, TALLEST = 4.0, 4.6  # inches of the picture
+CHART, VALUES = 2.4, 0.6
+LETTERS, NAME = 18, 0.085
+ROW = 0.36
+FOOT = 0.2
+OPACITY = 0.78
+
+
+def draw_dominant(side: Side, labels: Sequence[str], heading: tuple[str, str]) -> Figure:
+    """Draw the picture, the word that is largest at each place, and what area each word has.
+
+    Args:
+        side: with maps.
+        labels: of the words of the maps.
+        heading: title and subtitle of the page.
+    """
+    maps = np.asarray(side.maps, np.float64)
+    winners = dominance(maps[np.newaxis])[0]
+    area = np.bincount(winners.ravel(), minlength=len(labels)) / winners.size
+    order = np.argsort(-area, kind="stable")
+    width = min(WIDEST, TALLEST / side.aspect)
+    height = width * side.aspect
+    shown = [int(word) for word in order[: len(WORDS)]]
+    chart = len(shown) * ROW
+    names = NAME * max(len(short(labels[word], LETTERS)) for word in shown)
+    top = MARGIN + 2 * LINE + GAP
+    page = 2 * (width + GAP) + GAP + names + CHART + VALUES + 2 * MARGIN
+    figure = new_figure(page, top + TITLE + max(height, chart + FOOT) + MARGIN)
+    write_heading(figure, tuple(short(line, int((page - 2 * MARGIN) / LETTER)) for line in heading))
+    axes = place(figure, MARGIN, top + TITLE, width, height)
+    show_side(axes, side)
+    write_title(axes, side.label, size=10.5)
+    axes = place(figure, MARGIN + width + GAP, top + TITLE, width, height)
+    ranks = np.empty(len(labels), int)
+    ranks[order] = np.arange(len(labels))
+    colours = ListedColormap([*WORDS, OTHERS])
+    shape = winners.shape if side.picture is None else side.picture.shape[:2]
+    extent = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
+    if side.picture is not None:
+        show_picture(axes, fade(side.picture))
+    axes.imshow(
+        np.minimum(ranks[winners], len(WORDS)),
+        cmap=colours,
+        vmin=-0.5,
+        vmax=len(WORDS) + 0.5,
+        interpolation="nearest",
+        extent=extent,
+        alpha=OPACITY,
+    )
+    axes.set_axis_off()
+    write_title(axes, "largest word", f"{winners.shape[0]} × {winners.shape[1]}", size=10.5)
+    axes = place(figure, MARGIN + 2 * width + 3 * GAP + names, top + TITLE, CHART, chart)
+    areas = [100 * float(area[word]) for word in shown]
+    axes.barh(range(len(shown)), areas, 0.68, color=WORDS[: len(shown)])
+    for level, value in enumerate(areas):
+        axes.annotate(
+            f"{value:.1f} %",
+            (value, level),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=FAINT,
+            fontfamily=FAMILY,
+            annotation_clip=False,
+        )
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlim(0, max(areas) or 1)
+    axes.set_yticks(range(len(shown)), [short(labels[word], LETTERS) for word in shown])
+    axes.set_xticks([])
+    style(axes, across=True)
+    write_title(axes, "of the picture", size=10.5)
+    return figure
