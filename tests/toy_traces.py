@@ -25,6 +25,7 @@ from attn.schema import (
 )
 from attn.store import TraceWriter, shard_file
 from attn.trace import MemoryFiles, Trace
+from attn.verbs.collection import Entry, write_index
 
 PROMPT = "A cat, a bobcat"
 NEGATIVE = "blurry cat"
@@ -162,6 +163,9 @@ def fold(layer, about, rng):
         folded = fold_columns(mean, layer, about.kept.columns)
         dtype = np.float16 if about.kept.level == "maps" else np.float32
         result[f"{layer.index}/map.image.text"] = folded.astype(dtype)
+    if about.kept.level == "heads":
+        folded = fold_columns(probs, layer, about.kept.columns)
+        result[f"{layer.index}/headmap.image.text"] = folded.astype(np.float16)
     return result
 
 
@@ -208,6 +212,21 @@ def plain_maps(about, files, positions, sample, *, steps=(0, 1, 2), layers=None,
     return np.mean(maps, axis=0)
 
 
+def write_collection(folder, seeds, about=None, *, seed=0, prompt=None, picture=(40, 24)):
+    """Write a collection of one prompt; a trace's probs depend on its seed plus `seed`."""
+    about = about or manifest(samples=1)
+    about = replace(about, request=replace(about.request, prompt=prompt or PROMPT))
+    for place, own in enumerate(seeds):
+        member = replace(about, request=replace(about.request, seed=own))
+        write_trace(folder / f"{place:04d}", member, picture=picture, seed=seed + own)
+    entries = [
+        Entry(f"{place:04d}", "complete", about.request.prompt, own)
+        for place, own in enumerate(seeds)
+    ]
+    write_index(folder, entries)
+    return folder
+
+
 def read_csv(path):
     """Return the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as stream:
@@ -220,15 +239,20 @@ def make_trace(about=None, files=None):
     return Trace(MemoryFiles(about, files or tensors(about)))
 
 
-def write_trace(folder, about=None, *, picture=(40, 24), partial=False):
-    """Write a trace with its generated pictures, `picture` being their (height, width)."""
+def write_trace(folder, about=None, *, picture=(40, 24), partial=False, done=None, seed=0):
+    """Write a trace with its generated pictures, `picture` being their (height, width).
+
+    A partial one has as many steps as are `done`, and nothing that is made at the end.
+    """
     from PIL import Image
 
     about = about or manifest(samples=1)
     names = [f"outputs/image-{sample}.png" for sample in range(about.samples)]
     with TraceWriter(folder, about) as writer:
-        for step, files in zip(about.steps, tensors(about).values(), strict=False):
-            writer.put(step, files)
+        for file, files in tensors(about, seed).items():
+            step = {shard_file(step): step for step in about.steps}.get(file)
+            if not partial or step in about.steps[:done]:
+                writer.put(step, files)
         if partial:
             return folder
         for sample, name in enumerate(names):

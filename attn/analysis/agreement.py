@@ -170,8 +170,9 @@ def _layer_notes(
     if not by_layer:
         counts = " and ".join(str(len(layers)) for layers in chosen)
         yield f"the layers differ ({counts}): compared over all layers only, not layer by layer"
-    elif any(len(side.layers) != len(layers) for side, layers in zip(sides, chosen, strict=True)):
-        yield f"{len(chosen[0])} layers are compared, those that both traces have of one tower"
+    elif len(sides[0].layers) != len(sides[1].layers):
+        counts = " and ".join(str(len(side.layers)) for side in sides)
+        yield f"only layers that both traces have are compared: {len(chosen[0])} of {counts}"
 
 
 def _step_notes(sides: Sequence[Manifest], by_step: bool) -> Iterator[str]:

@@ -28,7 +28,8 @@ def cell_masses(maps: Numbers, count: int) -> Numbers:
 def cell_parts(masses: Numbers) -> Numbers:
     """Return what part of each word's attention is in each cell."""
     total = masses.sum((1, 2), keepdims=True)
-    return np.divide(masses, total, out=np.zeros_like(masses), where=total > 0)
+    parts: Numbers = np.divide(masses, total, out=np.zeros_like(masses), where=total > 0)
+    return parts
 
 
 def tabulate_cells(masses: Numbers, words: Sequence[Term]) -> Table:

@@ -230,7 +230,7 @@ def _rows(found: Sequence[TermChange], **labels: Any) -> Columns:
 def _term_rows(one: TermChange, labels: Mapping[str, Any]) -> Columns:
     change = one.change
     kept = change.n > 0
-    cells = {"layer": ALL, "head": ALL, "step": ALL} | labels
+    cells: dict[str, Any] = {"layer": ALL, "head": ALL, "step": ALL, **labels}
     places = {
         name: np.broadcast_to(np.array(label, object), kept.shape)[kept]
         for name, label in cells.items()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.analysis.agreement import Agreement, agree
 from attn.analysis.pool import Numbers
@@ -115,13 +116,13 @@ def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings)
     return pair if before.maps is None or after.maps is None else _with_maps(pair, base)
 
 
-def dominance(maps: Numbers) -> np.ndarray:
+def dominance(maps: Numbers) -> NDArray[np.int64]:
     """Return (sample, row, column): the place of the word that is largest; the first of equals.
 
     Args:
         maps: (sample, word, row, column).
     """
-    return maps.argmax(1)
+    return np.asarray(maps.argmax(1))
 
 
 def word_places(terms: Sequence[Term], segment: str) -> list[int]:
@@ -186,4 +187,4 @@ def _aspect(trace: Trace, maps: Numbers) -> float:
     if request.height and request.width:
         return request.height / request.width
     rows, columns = maps.shape[-2:]
-    return rows / columns
+    return float(rows / columns)

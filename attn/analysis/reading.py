@@ -138,8 +138,8 @@ class _MapSums:
             return None
         finest = max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
         moved = (np.moveaxis(maps, -1, 1) for maps in self._sums.values())
-        total = sum(regrid(maps, finest) for maps in moved)
-        mean = np.moveaxis(total / self._count, 1, -1)
+        total = np.sum([regrid(maps, finest) for maps in moved], axis=0)
+        mean = np.asarray(np.moveaxis(total / self._count, 1, -1))
         return self._lay_out(mean, self._views[0].columns)
 
     def _add(self, lead: tuple[int, ...]) -> None:

@@ -40,7 +40,7 @@ def compare_maps(base: Numbers, variant: Numbers, aspect: float) -> Numbers:
     down, right = (centre(variant) - centre(base)).transpose(-1, *range(base.ndim - 2))
     distance = np.hypot(down * aspect, right)
     numbers = correlation(before, after), divergence(before, after), overlap(before, after)
-    return np.stack([*numbers, down, right, distance], -1)
+    return np.asarray(np.stack([*numbers, down, right, distance], -1))
 
 
 def correlation(base: Numbers, variant: Numbers) -> Numbers:
@@ -55,14 +55,14 @@ def divergence(base: Numbers, variant: Numbers) -> Numbers:
     """Return the Jensen-Shannon divergence along the last axis, in bits."""
     first, second = (_normalised(maps) for maps in (base, variant))
     middle = (first + second) / 2
-    return (_relative_entropy(first, middle) + _relative_entropy(second, middle)) / 2
+    return np.asarray((_relative_entropy(first, middle) + _relative_entropy(second, middle)) / 2)
 
 
 def overlap(base: Numbers, variant: Numbers) -> Numbers:
     """Return the IoU of the top areas along the last axis."""
     first, second = (_top(maps) for maps in (base, variant))
     iou = (first & second).sum(-1) / (first | second).sum(-1)
-    return np.where(np.isnan(base + variant).any(-1), np.nan, iou)
+    return np.asarray(np.where(np.isnan(base + variant).any(-1), np.nan, iou))
 
 
 def centre(maps: Numbers) -> Numbers:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from attn.analysis import daam
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.pool import Numbers, sum_tokens, token_places
 from attn.analysis.result import Result, Table
@@ -40,6 +41,7 @@ from attn.analysis.select import (
 from attn.analysis.word_tables import LayerWords, SegmentWords, summarise, tabulate
 from attn.errors import AnalysisError
 from attn.schema import Layer, find_words
+from attn.views import key_labels
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,6 +74,9 @@ class Options:
         default=False, metadata={"help": "divide each place by its sum over the prompt's words"}
     )
     heads: bool = field(default=False, metadata={"help": "add a row per head to words.csv"})
+    pooling: Literal["mean", "daam"] = field(
+        default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
+    )
     scale: Literal["shared", "own"] = field(
         default="shared", metadata={"help": "own gives each word's picture its own colour scale"}
     )
@@ -175,12 +180,20 @@ def _sum_layer(
 
 
 def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> list[xr.DataArray]:
-    """Return the mean over layers, steps and heads of each sample: (row, column, key)."""
+    """Return one map per key and sample of many layers, steps and heads: (row, column, key)."""
+    steps = chosen.steps if options.steps else None
+    import xarray as xr
+
+    if options.pooling == "daam":
+        pooled = daam.pool(trace, BLOCK, chosen.layers, steps, chosen.branch)
+        labels = key_labels(trace.manifest, pooled.columns, [chosen.branch])
+        dims = ("row", "column", "key")
+        return [xr.DataArray(maps, labels, dims) for maps in pooled.values]
     return [
         trace.mean_maps(
             BLOCK,
             layers=[layer.index for layer in chosen.layers],
-            steps=chosen.steps if options.steps else None,
+            steps=steps,
             branch=chosen.branch,
             sample=sample,
         )
@@ -194,6 +207,8 @@ def _word_maps(
     """Return the maps of the selected words, (sample, word, row, column)."""
     places = token_places(means[0], segment, chosen.prompt, trace.tokens(chosen.branch))
     maps = np.stack([sum_tokens(mean, places) for mean in means])
+    if options.pooling == "daam":
+        maps /= np.maximum(places.sum(axis=0), 1)
     if options.normalise:
         total = np.nansum(maps, axis=-1, keepdims=True)
         maps = np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)
@@ -217,7 +232,8 @@ def _label(
     words = [measured.words[place] for place in places]
     layers, steps = len(chosen.layers), len(chosen.steps)
     unit = "part of the words' attention" if options.normalise else "attention probability"
-    pooling = f"mean over {_count(layers, 'layer')}, {_count(steps, 'step')} and all heads"
+    how = "mean" if options.pooling == "mean" else "DAAM's mean"
+    pooling = f"{how} over {_count(layers, 'layer')}, {_count(steps, 'step')} and all heads"
     return xr.DataArray(
         maps[:, places],
         dims=("sample", "word", "row", "column"),

@@ -32,6 +32,9 @@ def analyze(
     only: Annotated[
         str | None, typer.Option("--only", help="Only these analyses: NAME,NAME,…")
     ] = None,
+    pooling: Annotated[
+        str | None, typer.Option("--pooling", help="How maps are made of many: mean, or daam.")
+    ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="List the analyses, their needs and options.")
     ] = False,
@@ -64,6 +67,7 @@ def analyze(
         words=split(words),
         topk=topk,
         only=split(only),
+        pooling=pooling,
         settings=split_pairs(set_ or []),
         pictures=pictures,
         out=out,

@@ -73,6 +73,7 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     words: Iterable[str] | None = None,
     topk: int | None = None,
     only: Iterable[str] | None = None,
+    pooling: str | None = None,
     settings: Mapping[str, str] | None = None,
     pictures: bool = True,
     out: str | Path | None = None,
@@ -87,6 +88,7 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
         words: words of the prompt to look at; None is all.
         topk: draw only this many words, those of most mass.
         only: names of analyses; None is every one that can run.
+        pooling: how one map is made of many: `mean` (None) or `daam`.
         settings: options of analyses as `ANALYSIS.KEY: VALUE`.
         pictures: also draw.
         out: folder of the results; None is `analysis` in the trace. Of a collection, every trace
@@ -103,7 +105,8 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     names = None if only is None else tuple(only)
     if names == ():
         raise UsageError("only: nothing is named; leave the option out for all analyses")
-    job = _Job(names, _parse(words, topk, settings or {}), pictures, report)
+    options = _parse(words, topk, pooling, settings or {})
+    job = _Job(names, options, pictures, report)
     if is_collection(folder):
         traces = tuple(_analyze_entries(folder, Path(out) if out else None, job))
     else:
@@ -121,8 +124,13 @@ class _Job:
     report: Report
 
 
-def _parse(words: Iterable[str] | None, topk: int | None, settings: Mapping[str, str]) -> Options:
-    """Return the options of every analysis; `words` and `topk` go to those that have them."""
+def _parse(
+    words: Iterable[str] | None,
+    topk: int | None,
+    pooling: str | None,
+    settings: Mapping[str, str],
+) -> Options:
+    """Return the options of every analysis; the first three go to those that have them."""
     pairs: dict[str, dict[str, str]] = {analysis.name: {} for analysis in ANALYSES}
     for setting, value in settings.items():
         name, dot, key = setting.partition(".")
@@ -131,6 +139,9 @@ def _parse(words: Iterable[str] | None, topk: int | None, settings: Mapping[str,
         pairs[find(name).name][key] = value
     asked = {"words": None if words is None else tuple(words), "topk": topk}
     given = {key: value for key, value in asked.items() if value is not None}
+    for analysis in ANALYSES if pooling else ():
+        if "pooling" in {known.name for known in fields(analysis.Options)}:
+            pairs[analysis.name]["pooling"] = str(pooling)
     options = {}
     for analysis in ANALYSES:
         own = parse_options(analysis.Options, pairs[analysis.name], f"analysis {analysis.name}")

@@ -173,7 +173,7 @@ def compare_runs(
         if pictures:
             from attn.verbs.comparison_pictures import draw_comparison
 
-            files += draw_comparison(runs[0], variants, folder, parts)
+            files += draw_comparison(runs[0], variants, folder, parts, options.words)
         facts = _describe(runs[0], variants, options) | {"files": files}
         _write_index(folder, facts | {"warnings": report.warnings})
     counts = {variant.label: variant.count for variant in variants}

@@ -28,7 +28,11 @@ GRIDS = (4, 8)
 
 
 def draw_comparison(
-    base: Run, variants: Sequence[Variant], folder: Path, parts: Sequence[str] | None
+    base: Run,
+    variants: Sequence[Variant],
+    folder: Path,
+    parts: Sequence[str] | None,
+    words: Sequence[str] | None,
 ) -> list[str]:
     """Write the pictures, one at a time in memory.
 
@@ -39,6 +43,7 @@ def draw_comparison(
         variants: what was compared with it.
         folder: where the files go.
         parts: what was asked for; None is all.
+        words: only their changes are drawn; None is all.
 
     Returns:
         The files, relative to the folder.
@@ -48,12 +53,13 @@ def draw_comparison(
     wanted = set(parts or ("words", "layers", "maps"))
     files: list[str] = []
     if "words" in wanted:
-        files += _write(iter([draw_summary(_scene(base, variants))]), folder)
+        files += _write(iter([draw_summary(_scene(base, variants, words))]), folder)
     if "maps" in wanted:
         files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base")
     for number, variant in enumerate(variants):
         place = f"variants/{_stem(variant.label, number)}/" if len(variants) > 1 else ""
-        files += _write(_of_pair(_scene(base, [variant]), variant, wanted), folder, place)
+        scene = _scene(base, [variant], words)
+        files += _write(_of_pair(scene, variant, wanted, words), folder, place)
         if "maps" in wanted:
             files += _draw_run(_Shown(variant.label, variant, 1), folder, f"{place}lora")
     return files
@@ -88,7 +94,7 @@ class _Shown:
         return Side(self.label, picture, maps[0, places] if maps is not None and places else None)
 
 
-def _scene(base: Run, variants: Sequence[Variant]) -> Scene:
+def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -> Scene:
     """Return what is shown of some variants and the baseline: the first pair of each."""
     from attn.analysis.change_tables import by_size, changes, mass, overall
     from attn.viz.sides import Scene
@@ -102,7 +108,7 @@ def _scene(base: Run, variants: Sequence[Variant]) -> Scene:
         f"{manifest.backend} · {_count(variants)} · shown: seed {shown[0].member.seed}",
         words,
         [one.side(words) for one in shown],
-        [by_size(changes(variant.pairs, overall(mass))) for variant in variants],
+        [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
         {
             "prompt": manifest.request.prompt,
             "seed": str(shown[0].member.seed),
@@ -136,7 +142,9 @@ def _shared_words(variants: Sequence[Variant]) -> list[Term]:
     ]
 
 
-def _of_pair(scene: Scene, variant: Variant, wanted: set[str]) -> Iterator[Picture]:
+def _of_pair(
+    scene: Scene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+) -> Iterator[Picture]:
     """Draw what base and variant have in one picture."""
     from attn.analysis.change_tables import changes, has_layers, mass
     from attn.viz.change_bars import draw_change_bars
@@ -147,11 +155,14 @@ def _of_pair(scene: Scene, variant: Variant, wanted: set[str]) -> Iterator[Pictu
     if "words" in wanted:
         yield draw_change_bars(scene)
     if "layers" in wanted and has_layers(variant.pairs):
-        yield draw_change_map(scene, changes(variant.pairs, mass), variant.pairs[0].layers)
+        yield draw_change_map(scene, changes(variant.pairs, mass, only), variant.pairs[0].layers)
     if "maps" in wanted and any(side.picture is not None for side in scene.sides):
         yield draw_pictures(scene)
     if "maps" in wanted and all(side.maps is not None for side in scene.sides):
+        changed = {one.term.key for one in scene.changes[0]}
         for place, word in enumerate(scene.words):
+            if word.key not in changed:
+                continue
             stem = file_stem(place, word.label)
             yield draw_word(scene, place, f"token_comparisons/{stem}.png")
 

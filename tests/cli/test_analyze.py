@@ -91,6 +91,7 @@ steps      str,…                   7 or 0-9; empty is every step
 branch     str or none    none     guidance row; none is the first that was kept
 normalise  yes|no         no       divide each place by its sum over the prompt's words
 heads      yes|no         no       add a row per head to words.csv
+pooling    mean|daam      mean     how one map is made of many: mean, or DAAM's way
 scale      shared|own     shared   own gives each word's picture its own colour scale
 
 Set one with --set words.OPTION=VALUE.

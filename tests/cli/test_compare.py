@@ -1,0 +1,114 @@
+"""`attn compare`."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from attn.cli import build
+from tests.toy_traces import write_collection, write_trace
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Work in a folder with the collections `base` and `style` and the trace `one`."""
+    monkeypatch.chdir(tmp_path)
+    write_collection(tmp_path / "base", range(4))
+    write_collection(tmp_path / "style", range(4), seed=100)
+    write_trace(tmp_path / "one")
+
+
+def run(*arguments):
+    """Return exit code, stdout and stderr of a command."""
+    result = CliRunner().invoke(build(), ["compare", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_text():
+    """The command shows the words that changed most, and where everything is."""
+    code, stdout, stderr = run("base", "style", "-o", "out", "--no-pictures", "--words", "cat")
+    lines = stdout.splitlines()
+    assert (code, stderr) == (0, "")
+    assert lines[0] == "style against base, 4 pairs of pictures"
+    assert lines[1].split() == ["WORD", "SEGMENT", "BASE", "CHANGE", "95", "%", "INTERVAL"]
+    assert lines[2].split()[:2] == ["cat", "clip"]
+    assert lines[3:] == [
+        "out",
+        "  tables/mass.csv",
+        "  tables/share.csv",
+        "  tables/mass_layers.csv",
+        "  tables/share_layers.csv",
+        "  tables/mass_heads.csv",
+        "  tables/mass_steps.csv",
+        "  tables/share_steps.csv",
+        "  tables/sinks.csv",
+        "  tables/dominant.csv",
+        "  tables/changed.csv",
+        "  tables/maps.csv",
+        "  comparison.json",
+    ]
+
+
+def test_itself():
+    """A run against itself shows zeros, and nothing where there are too few pairs."""
+    expected = """\
+one (2) against one, 1 pair of pictures
+  WORD    SEGMENT  BASE     CHANGE         95 % INTERVAL
+  A       clip     0.09045  +0      +0.0%  -
+  cat     clip     0.08959  +0      +0.0%  -
+  a       clip     0.09202  +0      +0.0%  -
+  bobcat  clip     0.1822   +0      +0.0%  -
+out
+  tables/mass.csv
+  tables/share.csv
+  comparison.json
+"""
+    answer = run("one", "one", "-o", "out", "--no-pictures", "--only", "words")
+    assert answer == (0, expected, "")
+
+
+def test_json():
+    """With --json stdout is one object."""
+    options = ["--only", "sinks", "--no-pictures", "--json", "--phrases", "a bobcat"]
+    code, stdout, stderr = run("base", "style", "-o", "out", *options)
+    assert (code, stderr) == (0, "")
+    assert json.loads(stdout) == {
+        "command": "compare",
+        "status": "complete",
+        "path": "out",
+        "warnings": [],
+        "base": "base",
+        "variants": [{"name": "style", "pairs": 4}],
+        "files": ["tables/sinks.csv", "comparison.json"],
+    }
+
+
+def test_warnings():
+    """What is only partly comparable is said on stderr."""
+    code, _, stderr = run("base", "one", "-o", "out", "--no-pictures")
+    assert code == 0
+    assert stderr == (
+        "Warning: one: 'A cat, a bobcat' was drawn with other seeds (0-3 and 7): paired in their "
+        "order, not from the same noise, so that intervals hold the spread of both\n"
+        "Warning: one: 3 traces have no partner of their prompt and seed: left out\n"
+        "Warning: one: 1 of 1 pairs may not have begun with the same noise: seed 0 and 7\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "name the baseline and what is compared with it: attn compare A B"),
+        (["base"], 2, "name what is compared with the baseline: attn compare BASE VARIANT"),
+        (["base", "style", "--only", ","], 2, "only: nothing is named; leave the option out for "
+         "all parts"),
+        (["base", "style", "--set", "topk=3"], 2, "--set takes compare.KEY=VALUE, got 'topk=3'"),
+        (["base", "style", "--words", "dog"], 1, "the prompts do not share a word 'dog'. Their "
+         "words: a, cat, bobcat."),
+        (["base", "none"], 1, "could not read none/trace.json: the file or its folder does not "
+         "exist. A trace is a folder with a trace.json in it."),
+    ],
+)  # fmt: skip
+def test_errors(arguments, code, message):
+    """What is wrong is one message on stderr; usage is exit 2, the rest 1."""
+    assert run(*arguments) == (code, "", f"Error: {message}\n")

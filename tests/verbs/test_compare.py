@@ -1,0 +1,242 @@
+"""`attn.compare`."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import attn
+from attn.errors import AnalysisError, TraceError, UsageError
+from attn.verbs.compare import compare
+from tests.toy_traces import manifest, read_csv, write_collection, write_trace
+
+WORDS = {"A", "a", "cat", "bobcat"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Return a folder with the collections base, style and other, of the same five seeds."""
+    folder = tmp_path_factory.mktemp("runs")
+    for seed, name in ((0, "base"), (100, "style"), (200, "other")):
+        write_collection(folder / name, range(5), seed=seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def drawn(runs, tmp_path_factory):
+    """Return a comparison with its pictures."""
+    return compare(runs / "base", runs / "style", out=tmp_path_factory.mktemp("drawn"))
+
+
+def test_public():
+    """The verb is a public name."""
+    assert attn.compare is compare
+
+
+def test_tables(drawn):
+    """Tables are returned and written alike."""
+    rows = read_csv(drawn.path / "tables/mass.csv")
+    assert {row["word"] for row in rows} == WORDS
+    changes = [float(row["change"]) for row in rows]
+    np.testing.assert_allclose(changes, drawn.tables["mass.csv"].columns["change"], rtol=1e-8)
+    assert {row["n"] for row in rows} == {"5"}
+
+
+def test_index(drawn, runs):
+    """The index says what was compared, how, and which files there are."""
+    index = json.loads((drawn.path / "comparison.json").read_text(encoding="utf-8"))
+    assert index["schema"] == 1
+    assert index["base"] == {"name": "base", "path": str(runs / "base")}
+    (variant,) = index["variants"]
+    assert variant == {
+        "name": "style",
+        "path": str(runs / "style"),
+        "pairs": 5,
+        "pairs_of_traces": 5,
+        "same_noise": 5,
+        "notes": [],
+    }
+    assert index["options"]["pooling"] == "mean"
+    assert index["warnings"] == []
+    assert (*index["files"], "comparison.json") == drawn.files
+    assert all((drawn.path / file).is_file() for file in drawn.files)
+
+
+def test_pictures(drawn, runs):
+    """All pictures of LoRA Attention Analyzer are there under its names, and two of our own."""
+    files = set(drawn.files)
+    assert {"summary.png", "layers.png", "image_comparison.png", "attention_comparison.png"} < files
+    for run in ("base", "lora"):
+        assert f"{run}_image.png" in files
+        names = ("pixel_dominant_tokens", "token_attention_distribution", "token_attention_gallery")
+        for name in (*names, "grid_analysis_4x4", "grid_analysis_8x8"):
+            assert f"{run}_analysis/{name}.png" in files
+    assert len([file for file in files if file.startswith("token_comparisons/")]) == len(WORDS)
+    copied = (drawn.path / "lora_image.png").read_bytes()
+    assert copied == (runs / "style/0000/outputs/image-0.png").read_bytes()
+    with Image.open(drawn.path / "summary.png") as image:
+        assert image.info["variants"] == "style"
+        assert image.info["seed"] == "0"
+
+
+def test_cells(drawn):
+    """The numbers of the cells are a table too; the parts of a word add up to 1."""
+    rows = read_csv(drawn.path / "base_analysis/grid_analysis_8x8.csv")
+    assert len(rows) == len(WORDS) * 64
+    parts = [float(row["part"]) for row in rows if row["word"] == "cat"]
+    assert sum(parts) == pytest.approx(1)
+
+
+def test_itself(runs, tmp_path):
+    """A run compared with itself differs by exactly 0, in every table."""
+    done = compare(runs / "base", runs / "base", out=tmp_path, pictures=False)
+    for name, table in done.tables.items():
+        columns = table.columns
+        for key in {"change", "low", "high", "effect_size", "changed"} & {*columns}:
+            if name != "maps.csv":
+                assert (columns[key] == 0).all(), name
+    maps = done.tables["maps.csv"].columns
+    assert set(maps["value"]) == {0.0, 1.0}
+
+
+def test_several_variants(runs, tmp_path):
+    """Several variants share tables, with their names, and have folders of their own."""
+    done = compare(runs / "base", runs / "style", runs / "other", out=tmp_path, only=["words"])
+    names = done.tables["mass.csv"].columns["variant_name"]
+    assert names.tolist() == ["style"] * 4 + ["other"] * 4
+    assert done.variants == {"style": 5, "other": 5}
+    assert [file for file in done.files if file.endswith(".png")] == [
+        "summary.png",
+        "variants/style/attention_comparison.png",
+        "variants/other/attention_comparison.png",
+    ]
+
+
+def test_options(runs, tmp_path):
+    """Words, phrases, pooling and settings reach the comparison."""
+    done = compare(
+        runs / "base",
+        runs / "style",
+        out=tmp_path,
+        words=["cat"],
+        phrases=["a bobcat"],
+        pooling="daam",
+        settings={"compare.layers": "3"},
+        pictures=False,
+    )
+    assert set(done.tables["mass.csv"].columns["word"]) == {"cat", "a bobcat"}
+    assert set(done.tables["mass_layers.csv"].columns["layer"]) == {3}
+
+
+def test_replaced(runs, tmp_path):
+    """A later comparison replaces the files of the earlier one, and leaves other files alone."""
+    compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    (tmp_path / "notes.txt").write_text("mine")
+    compare(runs / "base", runs / "other", out=tmp_path, only=["words"], pictures=False)
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
+    assert files == ["comparison.json", "notes.txt", "tables/mass.csv", "tables/share.csv"]
+
+
+def test_nothing_of_others_is_replaced(runs, tmp_path):
+    """A file of the same name that no comparison wrote is in the way, and stays."""
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/mass.csv").write_text("mine")
+    with pytest.raises(AnalysisError, match="is in the way, and no result of this command"):
+        compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    assert (tmp_path / "tables/mass.csv").read_text() == "mine"
+
+
+def test_failure_keeps_the_earlier_results(runs, tmp_path):
+    """If a comparison fails, what an earlier one wrote is still there."""
+    done = compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    with pytest.raises(AnalysisError):
+        compare(runs / "base", runs / "style", out=tmp_path, words=["dog"])
+    assert all((tmp_path / file).is_file() for file in done.files)
+
+
+def test_partial(tmp_path):
+    """An interrupted trace is compared in its finished steps, without its picture."""
+    write_trace(tmp_path / "base")
+    write_trace(tmp_path / "cut", partial=True, done=2)
+    done = compare(tmp_path / "base", tmp_path / "cut", out=tmp_path / "out")
+    assert done.warnings == (
+        "cut: the capture of seed 7 was interrupted: its first 2 steps are compared with the same "
+        "ones",
+    )
+    assert set(done.tables["mass_steps.csv"].columns["step"]) == {0, 1}
+    assert "base_image.png" in done.files
+    assert "lora_image.png" not in done.files
+
+
+def test_without_maps(tmp_path):
+    """Traces without maps have tables and charts, and no pictures of maps."""
+    for name in ("a", "b"):
+        write_trace(tmp_path / name, manifest(level="mass", samples=1))
+    done = compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out")
+    assert "maps.csv" not in done.tables
+    assert "summary.png" in done.files
+    assert not [file for file in done.files if "_analysis" in file or "token_" in file]
+    with pytest.raises(AnalysisError, match="there is no part 'maps' of this comparison"):
+        compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", only=["maps"])
+
+
+def test_other_noise(tmp_path):
+    """Pairs that may not have begun with the same noise are counted."""
+    about = manifest(samples=1)
+    write_trace(tmp_path / "a", replace(about, request=replace(about.request, width=80)))
+    write_trace(tmp_path / "b", replace(about, request=replace(about.request, width=64)))
+    done = compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", pictures=False)
+    assert done.warnings == (
+        "b: 1 of 1 pairs may not have begun with the same noise: size (80, None) and (64, None)",
+    )
+
+
+def test_one_damaged_trace(runs, tmp_path):
+    """A damaged trace costs its pair, not the comparison; alone it is an error."""
+    write_collection(tmp_path / "base", range(2))
+    shard = tmp_path / "base/0001/attention/step-0001.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    done = compare(tmp_path / "base", runs / "style", out=tmp_path / "out", pictures=False)
+    assert done.variants == {"style": 1}
+    assert any("0001 are left out" in warning for warning in done.warnings)
+    with pytest.raises(TraceError, match="SHA-256"):
+        compare(tmp_path / "base/0001", runs / "style/0001", out=tmp_path / "x", pictures=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"only": ["map"]}, "unknown part 'map'. Did you mean 'maps'"),
+        ({"only": []}, "only: nothing is named"),
+        ({"words": []}, "words: nothing is named"),
+        ({"pooling": "max"}, "option 'pooling' of attn compare: got 'max', expected mean|daam"),
+        ({"settings": {"layers": "1"}}, "--set takes compare.KEY=VALUE, got 'layers=1'"),
+    ],
+)
+def test_usage(runs, tmp_path, arguments, message):
+    """Wrong arguments are refused before anything is read."""
+    with pytest.raises(UsageError, match=message.replace("|", r"\|")):
+        compare(runs / "base", runs / "style", out=tmp_path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"words": ["dog"]}, "the prompts do not share a word 'dog'. Their words: a, cat, bobcat."),
+        ({"phrases": ["cat bobcat"]}, "the prompts do not share a phrase 'cat bobcat'"),
+    ],
+)
+def test_words_that_are_not_there(runs, tmp_path, arguments, message):
+    """A word that no pair of prompts shares is an error, which names those that they do."""
+    with pytest.raises(AnalysisError, match=message):
+        compare(runs / "base", runs / "style", out=tmp_path, **arguments)
+
+
+def test_nothing_to_compare_with(runs):
+    """One run alone cannot be compared."""
+    with pytest.raises(UsageError, match="name what is compared with the baseline"):
+        compare(runs / "base")
