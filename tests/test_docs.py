@@ -89,7 +89,7 @@ def options(command: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", run(f"{command} --help")[1])) - {"--help"}
 
 
-@pytest.mark.parametrize("command", ["capture", "analyze", "lora"])
+@pytest.mark.parametrize("command", ["capture", "analyze", "compare", "lora"])
 def test_every_option_is_documented(command: str) -> None:
     """An option that no page mentions fails: a help text alone explains too little."""
     pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))

@@ -1,0 +1,227 @@
+"""Pictures of comparisons."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from attn.analysis.change_tables import TermChange, by_size
+from attn.analysis.paired import paired_change
+from attn.analysis.terms import Term
+from attn.schema import Layer
+from attn.viz.cells import draw_cells
+from attn.viz.change_bars import draw_change_bars, draw_distribution
+from attn.viz.change_map import draw_change_map
+from attn.viz.dominant import draw_dominant
+from attn.viz.side_by_side import draw_pictures, draw_word
+from attn.viz.sides import BASE, VARIANTS, Scene, Side, name_terms, signed
+from attn.viz.summary import draw_summary
+
+RNG = np.random.default_rng(0)
+WORDS = ["cat", "Donaudampfschifffahrtsgesellschaft", "猫", "$x$"]
+HEADING = ("a cat", "toy")
+
+
+def terms(words=WORDS, segment="clip"):
+    """Return terms of one segment."""
+    return [Term(segment, "word", word, 1, False, ((segment, 1),)) for word in words]
+
+
+def change(size, shape=(), count=9):
+    """Return changes of about a size, whose noise is a hundredth."""
+    base = 0.1 + RNG.random((count, *shape)) / 100
+    return paired_change(base, base + size + RNG.normal(size=base.shape) / 1000)
+
+
+def side(label, *, picture=(30, 50), grid=(3, 5), words=WORDS):
+    """Return a side with noise."""
+    pixels = None if picture is None else RNG.integers(0, 256, (*picture, 3), np.uint8)
+    return Side(label, pixels, RNG.random((len(words), *grid)))
+
+
+def scene(variants=1, words=WORDS, **options):
+    """Return a scene in which the third word changes most."""
+    sizes = [0, 0.01, 0.05, -0.02]
+    changes = [
+        by_size(
+            [TermChange(term, change(size)) for term, size in zip(terms(words), sizes, strict=True)]
+        )
+        for _ in range(variants)
+    ]
+    sides = [side("base", **options)]
+    sides += [side(f"style {number}", **options) for number in range(variants)]
+    return Scene("a cat", "toy · 9 pairs", terms(words), sides, changes, {"prompt": "a cat"})
+
+
+def texts(figure):
+    """Return every text on a figure."""
+    figure.canvas.draw()
+    found = [text.get_text() for text in figure.texts]
+    for axes in figure.axes:
+        found += [text.get_text() for text in (*axes.texts, *axes.get_yticklabels())]
+    return found
+
+
+def maps(figure):
+    """Return the images of maps: they have one value per place, not three colours."""
+    images = [image for axes in figure.axes for image in axes.images]
+    return [image for image in images if image.get_array().ndim == 2]
+
+
+@pytest.mark.parametrize("variants", [1, 2, 3, 4])
+def test_summary(variants):
+    """Every side has its picture and the map of the word that changed most, on one scale."""
+    figure = draw_summary(scene(variants)).figure
+    shown = maps(figure)
+    assert len(shown) == 1 + variants
+    assert len({image.get_clim() for image in shown}) == 1
+    found = texts(figure)
+    assert found.count("U+732B") == 1 + variants + 1  # above the maps, and in the chart
+    assert "Donaudampfschiff…" in found
+    assert "$x$" in found
+    for number in range(variants):
+        assert f"style {number}" in found
+
+
+def test_summary_colours():
+    """Points of a variant have its colour; they are filled where the interval leaves 0 out."""
+    figure = draw_summary(scene(2)).figure
+    (chart,) = [axes for axes in figure.axes if axes.get_xlabel().startswith("change of mass")]
+    points = [line for line in chart.lines if line.get_marker() == "o"]
+    assert [line.get_color() for line in points[::4]] == list(VARIANTS[:2])
+    filled = [line.get_markerfacecolor() == line.get_color() for line in points[:4]]
+    assert filled[:3] == [True, True, True]
+
+
+def test_summary_of_many_variants():
+    """More than four variants are not drawn, which is said."""
+    figure = draw_summary(scene(6)).figure
+    assert len(maps(figure)) == 5
+    assert any("2 more variants in the tables" in text for text in texts(figure))
+
+
+def test_summary_without_maps():
+    """Without maps there are pictures and the chart."""
+    plain = scene()
+    sides = [Side(one.label, one.picture, None) for one in plain.sides]
+    figure = draw_summary(
+        Scene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
+    ).figure
+    assert maps(figure) == []
+    assert "Words that changed most" in texts(figure)
+
+
+@pytest.mark.parametrize("picture", [(30, 50), (50, 30), (20, 90)])
+def test_shapes(picture):
+    """Pictures and maps keep their shape, whatever it is."""
+    grid = (picture[0] // 10, picture[1] // 10)
+    shown = scene(picture=picture, grid=grid)
+    for figure in (draw_summary(shown).figure, draw_word(shown, 0, "w.png").figure):
+        for image in maps(figure):
+            box = image.axes.get_window_extent()
+            assert box.height / box.width == pytest.approx(picture[0] / picture[1])
+            left, right, bottom, top = image.get_extent()
+            assert (bottom - top, right - left) == picture
+
+
+def test_word():
+    """A word over both pictures is on one scale, and its means are given."""
+    shown = scene()
+    figure = draw_word(shown, 1, "word.png").figure
+    first, second = maps(figure)
+    assert first.get_clim() == second.get_clim()
+    assert f"mean {shown.sides[1].maps[1].mean():.3g}" in texts(figure)
+
+
+def test_pictures_without_a_picture():
+    """An interrupted run has no picture: its place says so."""
+    shown = scene(picture=None)
+    assert texts(draw_pictures(shown).figure).count("no picture") == 2
+
+
+def test_change_bars():
+    """Bars are the means of base and variant; the right panel has their relative change."""
+    shown = scene()
+    figure = draw_change_bars(shown).figure
+    left, right = figure.axes
+    widths = [bar.get_width() for bar in left.patches]
+    first = shown.changes[0][0].change
+    assert widths[:2] == [pytest.approx(float(first.base)), pytest.approx(float(first.variant))]
+    assert right.patches[0].get_width() == pytest.approx(100 * float(first.relative))
+    colours = {mpl.colors.to_hex(bar.get_facecolor()) for bar in left.patches}
+    assert colours == {BASE, VARIANTS[0]}
+
+
+def test_distribution():
+    """Four views of the same numbers: as they are, as parts, ranked, and of the largest."""
+    figure = draw_distribution(["a", "b", "c"], [0.1, 0.4, 0.3], *HEADING)
+    shown = [[bar.get_width() for bar in axes.patches] for axes in figure.axes]
+    assert shown[0] == [0.1, 0.4, 0.3]
+    assert shown[1] == pytest.approx([12.5, 50, 37.5])
+    assert shown[2] == [0.4, 0.3, 0.1]
+    assert shown[3] == pytest.approx([1, 0.75, 0.25])
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_cells(count):
+    """Every cell of every word has its number, at its place."""
+    words = ["a", "b"]
+    heat = np.zeros((2, 8, 16))
+    heat[0, 0, -1] = heat[1, -1, 0] = 1
+    shown = Side("base", RNG.integers(0, 256, (40, 80, 3), np.uint8), heat)
+    figure = draw_cells(shown, words, count, HEADING)
+    for axes, corner in ((figure.axes[1], (0, count - 1)), (figure.axes[2], (count - 1, 0))):
+        numbers = [text.get_text() for text in axes.texts if text.get_ha() == "center"]
+        assert len(numbers) == count**2
+        assert float(numbers[corner[0] * count + corner[1]]) == 100
+        place = next(text for text in axes.texts if text.get_text().startswith("100"))
+        row, column = corner
+        expected = ((column + 0.5) * 80 / count - 0.5, (row + 0.5) * 40 / count - 0.5)
+        assert place.get_position() == pytest.approx(expected)
+
+
+def test_dominant():
+    """Bars give the area that each word has, the largest first."""
+    heat = np.zeros((3, 3, 5))
+    heat[0, 0], heat[1, 1:] = 1, 1
+    shown = Side("base", None, heat)
+    figure = draw_dominant(shown, ["a", "b", "c"], HEADING)
+    chart = figure.axes[-1]
+    assert [bar.get_width() for bar in chart.patches] == pytest.approx([200 / 3, 100 / 3, 0])
+    assert [label.get_text() for label in chart.get_yticklabels()] == ["b", "a", "c"]
+
+
+def test_change_map():
+    """Words go down and layers across; a dot marks what the interval separates from 0."""
+    layers = [Layer(index, "denoiser", "p", "cross", 2, (), ()) for index in (2, 5, 7)]
+    sizes = np.array([0, 0.05, 0])
+    found = [TermChange(term, change(sizes, (3,))) for term in terms(["a", "b"])]
+    figure = draw_change_map(scene(), found, layers).figure
+    axes = figure.axes[0]
+    assert axes.images[0].get_array().shape == (2, 3)
+    assert {1} <= set(axes.lines[0].get_xdata())
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "5", "7"]
+    low, high = axes.images[0].get_clim()
+    assert low == -high
+
+
+def test_names_of_segments():
+    """Where words of several segments are shown, the segment is named, and names stay short."""
+    both = terms(["Donaudampfschifffahrtsgesellschaft"]) + terms(["cat"], "t5")
+    assert list(name_terms(both, 17).values()) == ["Donaudamp… · clip", "cat · t5"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.0, "0"), (1.234e-12, "0"), (0.1234, "+0.123"), (-12.34, "-12.3"), (12345.6, "+12346")],
+)
+def test_signed(number, text):
+    """Numbers of change have a sign and few digits."""
+    assert signed(number) == text
+
+
+def test_global_state():
+    """Drawing leaves matplotlib's settings alone."""
+    before = dict(mpl.rcParams)
+    draw_summary(scene())
+    draw_change_bars(scene())
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,25 @@
+"""The chart of weights against attention."""
+
+import numpy as np
+
+from attn.analysis.result import Table
+from attn.analysis.weights import WeightsAgainstAttention
+from attn.viz.weights import draw_weights
+
+
+def test_points():
+    """There is a point per layer, and those that changed most have their number."""
+    table = Table(
+        {
+            "layer": np.arange(7) + 3,
+            "norm": np.arange(7.0),
+            "change": np.arange(7.0) / 100,
+        }
+    )
+    figure = draw_weights(WeightsAgainstAttention(table, 1.0, ()), "a.safetensors", {}).figure
+    (axes,) = figure.axes
+    np.testing.assert_allclose(
+        axes.collections[0].get_offsets(), np.stack([np.arange(7.0), np.arange(7.0)], 1)
+    )
+    assert [text.get_text() for text in axes.texts] == ["9", "8", "7", "6", "5"]
+    assert figure.texts[1].get_text() == "one point per attention layer · correlation 1.00"
