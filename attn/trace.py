@@ -11,6 +11,7 @@ import numpy as np
 
 from attn.disk import reported, write_atomic
 from attn.errors import TraceError
+from attn.labels import attributes, key_labels
 from attn.schema import (
     MEASURES,
     Grid,
@@ -28,9 +29,7 @@ from attn.views import (
     Source,
     View,
     all_columns,
-    attributes,
     find,
-    key_labels,
     listed,
     place,
     query_grid,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import numpy as np
 
 from attn.errors import TraceError, did_you_mean
+from attn.labels import attributes, key_labels, step_labels
 from attn.schema import (
     MEASURES,
     Column,
@@ -18,7 +19,6 @@ from attn.schema import (
     Layer,
     Manifest,
     Shard,
-    Token,
     block_columns,
     part,
     positions,
@@ -42,7 +42,6 @@ _REMEDY = {
     "mass": "--mass full, or this block in --blocks",
     **dict.fromkeys(("query", "key", "lse", "scale"), "--keep factors"),
 }
-_UNITS = {"entropy": "nats", "lse": "nats"} | dict.fromkeys(("query", "key", "scale", "mask"), "1")
 
 Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
@@ -380,76 +379,3 @@ def all_columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, .
         start = sequence.get(segment.name, 0) if segment.kind == "text" else segment.start
         columns += [Column(segment.name, start + offset) for offset in range(segment.length)]
     return tuple(columns)
-
-
-def key_labels(
-    manifest: Manifest, columns: Sequence[Column], branches: Sequence[str]
-) -> dict[str, tuple[str | tuple[str, str], np.ndarray]]:
-    """Return the coordinates of an axis `key`.
-
-    Args:
-        manifest: knows the tokens.
-        columns: what the axis stands for.
-        branches: guidance rows of the array.
-
-    Returns:
-        `position` (-1 for a column of the rest), `segment`, `token` (its text, `rest`, or nothing
-        for an image), `word` (its index, -1 for none). The last two are by (branch, key) where the
-        guidance rows read different tokens.
-    """
-    places = [-1 if column.position is None else column.position for column in columns]
-    read = [_read(manifest, branch, columns) for branch in branches]
-    texts, words = zip(*read, strict=True)
-    return {
-        "position": ("key", np.array(places, np.int64)),
-        "segment": ("key", np.array([column.segment for column in columns], object)),
-        "token": _by_branch(np.array(texts, object)),
-        "word": _by_branch(np.array(words, np.int64)),
-    }
-
-
-def _read(
-    manifest: Manifest, branch: str, columns: Sequence[Column]
-) -> tuple[list[str], list[int]]:
-    """Return text and word of every column, as one guidance row reads them."""
-    read = manifest.tokens.get(branch, ())
-    tokens: dict[tuple[str, int | None], Token] = {(one.segment, one.position): one for one in read}
-    found = [tokens.get((column.segment, column.position)) for column in columns]
-    texts = [
-        "rest" if column.position is None else token.text if token else ""
-        for column, token in zip(columns, found, strict=True)
-    ]
-    return texts, [-1 if token is None or token.word is None else token.word for token in found]
-
-
-def _by_branch(labels: np.ndarray) -> tuple[str | tuple[str, str], np.ndarray]:
-    """Label (branch, key), or only (key) where all branches agree."""
-    if (labels == labels[:1]).all():
-        return "key", labels[0]
-    return ("branch", "key"), labels
-
-
-def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[float]]]:
-    """Return the coordinates of an axis `step`; what the scheduler does not say is NaN."""
-    steps = [shard.step for shard in shards if shard.step is not None]
-
-    def column(values: Iterable[float | None]) -> tuple[str, list[float]]:
-        return "step", [np.nan if value is None else value for value in values]
-
-    return {
-        "step": ("step", [step.index for step in steps]),
-        "timestep": column(step.timestep for step in steps),
-        "noise": column(step.noise for step in steps),
-    }
-
-
-def attributes(name: str, layer: Layer, block: str | None) -> dict[str, Any]:
-    """Return what an array says of itself."""
-    return {
-        "measure": name,
-        "units": _UNITS.get(name, "probability"),
-        "block": block or "",
-        "layer": layer.index,
-        "tower": layer.tower,
-        "path": layer.path,
-    }

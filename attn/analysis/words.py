@@ -40,8 +40,8 @@ from attn.analysis.select import (
 )
 from attn.analysis.word_tables import LayerWords, SegmentWords, summarise, tabulate
 from attn.errors import AnalysisError
+from attn.labels import key_labels
 from attn.schema import Layer, find_words
-from attn.views import key_labels
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attn.analysis.cells import cell_masses, cell_parts
-from attn.viz.overlay import ColourScale, colour_scale, fade, show_bar, show_heat
+from attn.viz.overlay import BACKDROP, ColourScale, colour_scale, fade, show_bar, show_heat
 from attn.viz.page import FAMILY, GAP, MARGIN, arrange, place, write_heading, write_title
 from attn.viz.picture import Pixels, new_figure
 from attn.viz.sides import Heat, Side, show_side
@@ -21,6 +21,8 @@ MOST = 16
 """So many words are drawn, those of most mass; the table has all."""
 SMALL, LARGE = 5.5, 10.0  # points of a number
 DIGIT = 1.9  # digits and their margins across a cell, in heights of a letter
+CELL = 8
+"""Pixels of a place where there is no picture."""
 BRIGHT = 0.62
 """From this part of the scale on, numbers are dark."""
 
@@ -73,15 +75,15 @@ def _draw_word(axes: Axes, parts: Heat, side: Side, scale: ColourScale) -> None:
             va="center",
             fontsize=size,
             fontfamily=FAMILY,
-            color="#101010" if scale(part) > BRIGHT else "white",
+            color="#101010" if part > BRIGHT * (scale.vmax or 1.0) else "white",
         )
 
 
 def _backdrop(side: Side) -> Pixels:
     if side.picture is not None:
         return fade(side.picture)
-    rows, columns = np.shape(side.maps)[1:]
-    return np.full((rows * 8, columns * 8, 3), 140, np.uint8)
+    rows, columns = np.asarray(side.maps).shape[1:]
+    return np.full((rows * CELL, columns * CELL, 3), round(255 * BACKDROP), np.uint8)
 
 
 def _draw_lines(axes: Axes, count: int, colour: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,7 +70,7 @@ def draw_distribution(
     mass, ranked = np.asarray(masses)[kept], np.asarray(masses)[order]
     total, largest = float(np.sum(masses)) or 1.0, float(np.max(masses, initial=0)) or 1.0
     plain, sorted_ = ([short(labels[at], LETTERS) for at in places] for places in (kept, order))
-    panels = (
+    panels: tuple[tuple[str, list[str], Any, Callable[[float], str]], ...] = (
         ("Mass", plain, mass, lambda value: f"{value:.3g}"),
         ("Part of all words, %", plain, 100 * mass / total, lambda value: f"{value:.1f} %"),
         ("Mass, ranked", sorted_, ranked, lambda value: f"{value:.3g}"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from attn.analysis.pairs import dominance
 from attn.viz.overlay import fade, show_picture
@@ -47,44 +49,48 @@ def draw_dominant(side: Side, labels: Sequence[str], heading: tuple[str, str]) -
         labels: of the words of the maps.
         heading: title and subtitle of the page.
     """
-    maps = np.asarray(side.maps, np.float64)
-    winners = dominance(maps[np.newaxis])[0]
+    winners = dominance(np.asarray(side.maps, np.float64)[np.newaxis])[0]
     area = np.bincount(winners.ravel(), minlength=len(labels)) / winners.size
     order = np.argsort(-area, kind="stable")
+    shown = order[: len(WORDS)].tolist()
+    names = [short(labels[word], LETTERS) for word in shown]
     width = min(WIDEST, TALLEST / side.aspect)
-    height = width * side.aspect
-    shown = [int(word) for word in order[: len(WORDS)]]
-    chart = len(shown) * ROW
-    names = NAME * max(len(short(labels[word], LETTERS)) for word in shown)
-    top = MARGIN + 2 * LINE + GAP
-    page = 2 * (width + GAP) + GAP + names + CHART + VALUES + 2 * MARGIN
-    figure = new_figure(page, top + TITLE + max(height, chart + FOOT) + MARGIN)
-    write_heading(figure, tuple(short(line, int((page - 2 * MARGIN) / LETTER)) for line in heading))
-    axes = place(figure, MARGIN, top + TITLE, width, height)
+    height, chart = width * side.aspect, len(shown) * ROW
+    top, left = MARGIN + 2 * LINE + GAP + TITLE, NAME * max(map(len, names))
+    page = 2 * (width + GAP) + GAP + left + CHART + VALUES
+    figure = new_figure(page + 2 * MARGIN, top + max(height, chart + FOOT) + MARGIN)
+    write_heading(figure, tuple(short(line, int(page / LETTER)) for line in heading))
+    axes = place(figure, MARGIN, top, width, height)
     show_side(axes, side)
     write_title(axes, side.label, size=10.5)
-    axes = place(figure, MARGIN + width + GAP, top + TITLE, width, height)
-    ranks = np.empty(len(labels), int)
-    ranks[order] = np.arange(len(labels))
-    colours = ListedColormap([*WORDS, OTHERS])
-    shape = winners.shape if side.picture is None else side.picture.shape[:2]
-    extent = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
+    axes = place(figure, MARGIN + width + GAP, top, width, height)
+    _draw_winners(axes, side, np.argsort(order)[winners])
+    axes = place(figure, MARGIN + 2 * width + 3 * GAP + left, top, CHART, chart)
+    _draw_areas(axes, names, [100 * float(area[word]) for word in shown])
+    return figure
+
+
+def _draw_winners(axes: Axes, side: Side, ranks: NDArray[np.int64]) -> None:
+    """Colour every place by the rank of its word."""
+    shape = ranks.shape if side.picture is None else side.picture.shape[:2]
     if side.picture is not None:
         show_picture(axes, fade(side.picture))
     axes.imshow(
-        np.minimum(ranks[winners], len(WORDS)),
-        cmap=colours,
+        np.minimum(ranks, len(WORDS)),
+        cmap=ListedColormap([*WORDS, OTHERS]),
         vmin=-0.5,
         vmax=len(WORDS) + 0.5,
         interpolation="nearest",
-        extent=extent,
+        extent=(-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5),
         alpha=OPACITY,
     )
     axes.set_axis_off()
-    write_title(axes, "largest word", f"{winners.shape[0]} × {winners.shape[1]}", size=10.5)
-    axes = place(figure, MARGIN + 2 * width + 3 * GAP + names, top + TITLE, CHART, chart)
-    areas = [100 * float(area[word]) for word in shown]
-    axes.barh(range(len(shown)), areas, 0.68, color=WORDS[: len(shown)])
+    write_title(axes, "largest word", f"{ranks.shape[0]} × {ranks.shape[1]}", size=10.5)
+
+
+def _draw_areas(axes: Axes, names: Sequence[str], areas: Sequence[float]) -> None:
+    """Draw the area of each word in its colour."""
+    axes.barh(range(len(names)), areas, 0.68, color=WORDS[: len(names)])
     for level, value in enumerate(areas):
         axes.annotate(
             f"{value:.1f} %",
@@ -97,10 +103,9 @@ def draw_dominant(side: Side, labels: Sequence[str], heading: tuple[str, str]) -
             fontfamily=FAMILY,
             annotation_clip=False,
         )
-    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, max(areas) or 1)
-    axes.set_yticks(range(len(shown)), [short(labels[word], LETTERS) for word in shown])
+    axes.set_yticks(range(len(names)), names)
     axes.set_xticks([])
     style(axes, across=True)
     write_title(axes, "of the picture", size=10.5)
-    return figure

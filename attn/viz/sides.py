@@ -47,8 +47,9 @@ class Side:
     @property
     def aspect(self) -> float:
         """Height divided by width."""
-        shape = self.picture.shape if self.picture is not None else np.shape(self.maps)[1:]
-        return shape[0] / shape[1] if len(shape) > 1 else 1.0
+        if self.picture is not None:
+            return self.picture.shape[0] / self.picture.shape[1]
+        return 1.0 if self.maps is None else self.maps.shape[1] / self.maps.shape[2]
 
 
 @dataclass(frozen=True)
