@@ -48,7 +48,11 @@ def correlation(base: Numbers, variant: Numbers) -> Numbers:
     first, second = (maps - maps.mean(-1, keepdims=True) for maps in (base, variant))
     below = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
     above = (first * second).sum(-1)
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+    # rounding gives a constant map a spread of its own
+    varies = [(maps != maps[..., :1]).any(-1) for maps in (base, variant)]
+    known = varies[0] & varies[1] & (below > 0)
+    ratio: Numbers = np.divide(above, below, out=np.full_like(above, np.nan), where=known)
+    return ratio
 
 
 def divergence(base: Numbers, variant: Numbers) -> Numbers:
@@ -71,12 +75,14 @@ def centre(maps: Numbers) -> Numbers:
     total = maps.sum((-2, -1))
     sums = np.stack([(maps.sum(-1) @ rows), (maps.sum(-2) @ columns)], -1)
     blank = np.full_like(sums, np.nan)
-    return np.divide(sums, total[..., None], out=blank, where=total[..., None] > 0)
+    centres: Numbers = np.divide(sums, total[..., None], out=blank, where=total[..., None] > 0)
+    return centres
 
 
 def _normalised(maps: Numbers) -> Numbers:
     total = maps.sum(-1, keepdims=True)
-    return np.divide(maps, total, out=np.full_like(maps, np.nan), where=total > 0)
+    parts: Numbers = np.divide(maps, total, out=np.full_like(maps, np.nan), where=total > 0)
+    return parts
 
 
 def _relative_entropy(maps: Numbers, middle: Numbers) -> Numbers:

@@ -101,11 +101,11 @@ def _text(done: Compared) -> Iterator[str]:
 def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
     """Return the words of one variant whose mass changed most, as lines of a table."""
     columns = done.tables["mass.csv"].columns
-    rows = range(len(columns["word"]))
+    rows = list(range(len(columns["word"])))
     if "variant_name" in columns:
         rows = [row for row in rows if columns["variant_name"][row] == name]
-    lines = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
-    for row in list(rows)[:SHOWN]:
+    lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
+    for row in rows[:SHOWN]:
         change, low, high = (float(columns[key][row]) for key in ("change", "low", "high"))
         lines.append(
             (

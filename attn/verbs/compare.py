@@ -111,10 +111,9 @@ def parse(
     given |= {} if pooling is None else {"pooling": pooling}
     options = parse_options(Options, given, "attn compare")
     asked = {"words": words, "phrases": phrases}
+    chosen: dict[str, Any] = {key: tuple(one) for key, one in asked.items() if one is not None}
     try:
-        return replace(
-            options, **{key: tuple(value) for key, value in asked.items() if value is not None}
-        )
+        return replace(options, **chosen)
     except ValueError as error:  # checked by the dataclass itself
         raise UsageError(str(error)) from error
 

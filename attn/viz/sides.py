@@ -48,8 +48,8 @@ class Side:
     def aspect(self) -> float:
         """Height divided by width."""
         if self.picture is not None:
-            return self.picture.shape[0] / self.picture.shape[1]
-        return 1.0 if self.maps is None else self.maps.shape[1] / self.maps.shape[2]
+            return float(self.picture.shape[0] / self.picture.shape[1])
+        return 1.0 if self.maps is None else float(self.maps.shape[1] / self.maps.shape[2])
 
 
 @dataclass(frozen=True)

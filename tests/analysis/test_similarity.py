@@ -54,7 +54,7 @@ def test_shift():
 
 def test_constant_and_missing_maps():
     """A constant map has no correlation; a missing one has nothing."""
-    flat = compare(np.ones((3, 5)), RNG.random((3, 5)))
+    flat = compare(np.full((3, 5), 0.1), RNG.random((3, 5)))
     assert np.isnan(flat["correlation"])
     assert np.isfinite(flat["divergence"])
     missing = np.full((3, 5), np.nan)

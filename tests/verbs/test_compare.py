@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +29,22 @@ def runs(tmp_path_factory):
 def drawn(runs, tmp_path_factory):
     """Return a comparison with its pictures."""
     return compare(runs / "base", runs / "style", out=tmp_path_factory.mktemp("drawn"))
+
+
+def test_manual(runs, tmp_path, monkeypatch, capsys):
+    """The code in the manual runs, and prints the change that leads the table."""
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").symlink_to(runs)
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    exec(code, {})
+    first = read_csv(tmp_path / "compared/tables/mass.csv")[0]
+    word, *numbers = capsys.readouterr().out.split()
+    assert word == first["word"]
+    expected = [float(first[name]) for name in ("change", "low", "high")]
+    assert [float(number) for number in numbers] == pytest.approx(expected)
 
 
 def test_public():
