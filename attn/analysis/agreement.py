@@ -83,9 +83,16 @@ def agree(
 def noise_differences(base: Manifest, variant: Manifest) -> list[str]:
     """Return what two generations differ in that decides with which noise they began; else nothing.
 
-    The noise of a seed depends on the family (the shape of its latents, and who draws them), the
-    size, the number of pictures, the dtype, the version of torch, and the kind of device.
+    Equal hashes of what the denoiser was given first prove it. Without them, or where the sampler
+    differs, which scales the noise, it depends on the family (the shape of its latents, and who
+    draws them), the size, the number of pictures, the dtype, the version of torch, and the device.
     """
+    hashes = [side.identity.get("noise") for side in (base, variant)]
+    if all(hashes) and hashes[0] == hashes[1]:
+        return []
+    samplers = [(side.request.scheduler, side.request.steps) for side in (base, variant)]
+    if all(hashes) and samplers[0] == samplers[1]:
+        return [f"first input of the denoiser, seed {base.request.seed}"]
     facts = [
         {
             "backend": side.backend,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -116,10 +117,10 @@ class DiffusersSession(Session):
             ],
             **self._arguments(),
         }
-        with quiet(), self._scheduled(first), self._announced(requests, on_call):
+        with quiet(), self._scheduled(first), self._announced(requests, on_call) as noise:
             pictures = self.pipe(**arguments).images
-        count = first.images
-        return [Output(tuple(pictures[i * count : (i + 1) * count])) for i in range(len(requests))]
+        parts = [slice(at, at + first.images) for at in range(0, len(pictures), first.images)]
+        return [Output(tuple(pictures[part]), noise=tuple(noise[part])) for part in parts]
 
     def check(self) -> None:
         """Refuse meta-device models; see `Session.check`."""
@@ -168,14 +169,17 @@ class DiffusersSession(Session):
             self.pipe.scheduler = own
 
     @contextmanager
-    def _announced(self, requests: Sequence[Request], on_call: OnCall | None) -> Iterator[None]:
+    def _announced(
+        self, requests: Sequence[Request], on_call: OnCall | None
+    ) -> Iterator[list[str]]:
+        """Tell of every call; yield what will say with which noise each sample began."""
         if on_call is None:
-            yield
+            yield []
             return
         announce = _Announcer(self, requests, on_call)
         handle = self.model.register_forward_pre_hook(announce, with_kwargs=True)
         try:
-            yield
+            yield announce.noise
         finally:
             handle.remove()
 
@@ -192,6 +196,7 @@ class _Announcer:
         self._guided = len(session.branches(requests[0])) > 1
         self._calls = -1
         self._steps: list[int] = []
+        self.noise: list[str] = []
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         scheduler = self._session.pipe.scheduler
@@ -199,7 +204,10 @@ class _Announcer:
         if not skipped:
             self._calls += 1
         self._steps = self._steps or _schedule.call_steps(scheduler)
-        batch = (args[0] if args else keywords[self._session.input_name]).shape[0]
+        given = args[0] if args else keywords[self._session.input_name]
+        batch = given.shape[0]
+        if not self.noise:
+            self.noise += [_sha256(one) for one in given[-self._samples :]]
         timestep = float(scheduler.timesteps[self._calls])
         self._on_call(
             Call(
@@ -220,6 +228,11 @@ class _Announcer:
                 f"in the branches {', '.join(branches)}"
             )
         return tuple((branch, sample) for branch in branches for sample in range(self._samples))
+
+
+def _sha256(tensor: torch.Tensor) -> str:
+    data = tensor.detach().contiguous().cpu().view(torch.uint8)
+    return hashlib.sha256(data.numpy().tobytes()).hexdigest()
 
 
 class DiffusersBackend(Backend):

@@ -40,10 +40,15 @@ class BackendSpec:
 
 @dataclass(frozen=True)
 class Output:
-    """What one request generated: a picture per sample, or texts."""
+    """What one request generated: a picture per sample, or texts.
+
+    `noise` is the SHA-256 of what the denoiser was given first, for each sample: equal ones prove
+    that two generations began alike. A backend that does not know it leaves it out.
+    """
 
     images: tuple[Image, ...] = ()
     texts: tuple[str, ...] = ()
+    noise: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) 
         model={**begun.model, **identify(job.session.info)},
         steps=ran.steps,
         outputs=save_outputs(folder, output, begun),
-        identity={"kernels": list(ran.kernels)},
+        identity={"kernels": list(ran.kernels), "noise": list(output.noise)},
         cost={
             "seconds": round(ran.seconds, 3),
             "seconds_per_step": round(ran.seconds / len(ran.steps), 4),

@@ -159,6 +159,24 @@ def test_other_noise():
     assert pair.agreement.noise == ("seed 7 and 8",)
 
 
+@pytest.mark.parametrize(
+    ("hashes", "changes", "differing"),
+    [
+        (("a", "a"), {"width": 64}, ()),
+        (("a", "b"), {}, ("first input of the denoiser, seed 7",)),
+        (("a", "b"), {"scheduler": "other"}, ()),
+        (("a", None), {"seed": 8}, ("seed 7 and 8",)),
+    ],
+)
+def test_proof_of_the_same_noise(hashes, changes, differing):
+    """Hashes prove it; where the sampler differs or one is missing, the request has to tell."""
+    sides = []
+    for one, other in zip(hashes, ({}, changes), strict=True):
+        about = replace(manifest(), identity={"noise": [one]} if one else {})
+        sides.append(trace(about, **other))
+    assert compare(*sides).agreement.noise == differing
+
+
 def test_meaningless_options():
     """An empty list of words is a mistake, not all words."""
     with pytest.raises(ValueError, match="nothing is named"):

@@ -137,6 +137,19 @@ def test_manifest(run):
     assert {kernel["output"] for kernel in manifest.identity["kernels"]} == {"identical"}
 
 
+def test_noise(run, tmp_path):
+    """With which noise a picture began is hashed: that of its seed, whatever is drawn with it."""
+    import attn
+
+    run(seed=(1, 2), batch=2, out=tmp_path / "two")
+    alone = run("a blue dog", seed=2, images=2, out=tmp_path / "one").trace.manifest
+    hashes = [attn.open(tmp_path / "two" / name).manifest for name in ("0000", "0001")]
+    (first,), (second,) = (manifest.identity["noise"] for manifest in hashes)
+    assert alone.identity["noise"][0] == second
+    assert len({first, second, *alone.identity["noise"]}) == 3
+    assert len(first) == 64
+
+
 def test_model_identity(demo_cache, tmp_path):
     """A model that was loaded from files is known by their hash."""
     trace = capture("sd35", "a cat", out=tmp_path / "run", **SMALL).trace
