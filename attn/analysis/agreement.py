@@ -97,7 +97,7 @@ def noise_differences(base: Manifest, variant: Manifest) -> list[str]:
         {
             "backend": side.backend,
             "seed": side.request.seed,
-            "size": (side.request.width, side.request.height),
+            "size": f"{side.request.width or '?'}x{side.request.height or '?'}",
             "images": side.samples,
             "dtype": side.model.get("dtype"),
             "torch": side.environment.get("torch"),
