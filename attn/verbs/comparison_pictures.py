@@ -124,9 +124,10 @@ def _count(variants: Sequence[Variant]) -> str:
     """Say how many pairs there are, and whether they began alike."""
     counts = sorted({variant.count for variant in variants})
     noun = "pair" if counts == [1] else "pairs"
-    is_same = all(variant.same_noise == len(variant.pairs) for variant in variants)
-    noise = "of the same noise" if is_same else "not all of the same noise"
-    return f"{'/'.join(map(str, counts))} {noun} {noise}"
+    pairs = sum(len(variant.pairs) for variant in variants)
+    same = sum(variant.same_noise for variant in variants)
+    noise = "from the same noise" if same == pairs else f"{same} of {pairs} from the same noise"
+    return f"{'/'.join(map(str, counts))} {noun}, {noise}"
 
 
 def _shared_words(variants: Sequence[Variant]) -> list[Term]:

@@ -53,6 +53,7 @@ ROW, TALLEST_ROW = 0.13, 0.72  # heights of a word
 LANE, NARROW_LANE = 0.21, 0.14  # of each variant of a word: with up to `FEW` variants, and more
 FOOT = 0.62
 BAR = 0.1
+LINES = "line: 95 % interval · filled: leaves 0 out"
 LARGE = 10.0
 """From this relative change on, it is given as a factor."""
 
@@ -184,8 +185,10 @@ def _draw_changes(
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(100 * value)))
     style(axes, across=True)
+    has_intervals = any(np.isfinite(one.change.low) for one, _, _ in shown)
     axes.set_xlabel(
-        "change of mass, in % of all attention\nline: 95 % interval · filled: leaves 0 out",
+        "change of mass, in % of all attention\n"
+        + (LINES if has_intervals else "too few pairs for intervals"),
         fontsize=8.5,
         color=FAINT,
         fontfamily=FAMILY,
