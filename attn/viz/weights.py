@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from attn.analysis.weights import WeightsAgainstAttention
 from attn.viz.page import FAINT, FAMILY, GAP, LINE, MARGIN, place, write_heading
 from attn.viz.picture import Picture, new_figure
-from attn.viz.sides import RULE, VARIANTS, short, style
+from attn.viz.sides import GRID, VARIANTS, short, style
 
 WIDTH, HEIGHT = 6.4, 4.4  # inches of the plot
 LEFT, FOOT = 0.75, 0.55
@@ -51,7 +51,7 @@ def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, st
         axis.set_major_locator(MaxNLocator(5))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     style(axes, across=True)
-    axes.grid(axis="y", color=RULE, linewidth=0.4)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     about = {"fontsize": 9, "color": FAINT, "fontfamily": FAMILY}
     axes.set_xlabel("‖ΔW‖ of the layer's modules", about)
     axes.set_ylabel("mean change of a word's mass, in % of all attention", about)
