@@ -48,7 +48,7 @@ def draw_comparison(
     Returns:
         The files, relative to the folder.
     """
-    from attn.viz.summary import draw_summary
+    from attn.viz.change_summary import draw_summary
 
     wanted = set(parts or ("words", "layers", "maps"))
     files: list[str] = []
