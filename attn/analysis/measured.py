@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from attn.trace import Trace
 
+NAMED = 6
+"""So many missing words are named, more are counted."""
+
 
 @dataclass(frozen=True)
 class LayerWords:
@@ -63,8 +66,8 @@ class SegmentWords:
         return [int(place) for place in places[np.argsort(-mass[places], kind="stable")]]
 
     def take(self, words: Sequence[Occurrence]) -> SegmentWords:
-        """Return some of the words."""
-        places = [self.words.index(word) for word in words]
+        """Return some of the words; these are all words of the prompt."""
+        places = [word.index for word in words]
         layers = [
             replace(layer, mass=layer.mass[places], share=layer.share[places])
             for layer in self.layers
@@ -126,13 +129,15 @@ def over_layers(layers: Sequence[Numbers]) -> Numbers:
 
 
 def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
-    """Name the words that a segment does not hold."""
+    """Name the words that a segment does not hold, the first few of them."""
     pairs = zip(measured.words, measured.tokens, strict=True)
-    missing = ", ".join(word.label for word, tokens in pairs if not tokens)
+    missing = [word.label for word, tokens in pairs if not tokens]
     truncated = trace.manifest.truncated.get(measured.branch, {})
     is_cut = bool(truncated) if measured.segment == TOGETHER else measured.segment in truncated
     why = ": the prompt did not fit" if is_cut else ""
-    return [f"segment '{measured.segment}' has no token of {missing}{why}"] if missing else []
+    rest = f", … ({len(missing)} in all)" if len(missing) > NAMED else ""
+    listed = ", ".join(missing[:NAMED]) + rest
+    return [f"segment '{measured.segment}' has no token of {listed}{why}"] if missing else []
 
 
 def _sum_layer(

@@ -12,6 +12,7 @@ from attn.analysis.measured import LayerWords, SegmentWords
 from attn.analysis.pool import Numbers
 from attn.analysis.result import Table
 from attn.analysis.select import Occurrence
+from attn.schema import Token
 
 if TYPE_CHECKING:
     from attn.trace import Trace
@@ -68,10 +69,12 @@ def align(trace: Trace, branch: str, words: Sequence[Occurrence]) -> Table:
     Words and tokens are matched by their character offsets in the prompt. Positions are those of
     the guidance row's sequence, tokens are as the tokenizer writes them, both parted by spaces.
     """
-    read = trace.tokens(branch)
-    segments = list(dict.fromkeys(token.segment for token in read))
+    owned: dict[tuple[str, int | None], list[Token]] = {}
+    for token in trace.tokens(branch):
+        owned.setdefault((token.segment, token.word), []).append(token)
+    segments = list(dict.fromkeys(token.segment for token in trace.tokens(branch)))
     rows = [
-        (word, segment, [one for one in read if (one.segment, one.word) == (segment, word.index)])
+        (word, segment, owned.get((segment, word.index), []))
         for word in words
         for segment in segments
     ]

@@ -138,7 +138,7 @@ def _take(maps: Numbers | None, chosen: Selection) -> Numbers | None:
     """Return the maps of the selected words."""
     if maps is None:
         return None
-    return maps[:, [chosen.prompt.index(word) for word in chosen.words]]
+    return maps[:, [word.index for word in chosen.words]]
 
 
 def _join(maps: Numbers | None, chosen: Selection, options: Options) -> Numbers | None:

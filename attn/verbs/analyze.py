@@ -36,6 +36,7 @@ class TraceResults:
         files: relative to `path`, `analysis.json` last.
         skipped: by the name of an analysis that did not run: why, and what would enable it.
         error: why the trace failed.
+        remarks: what the reader of the results should know.
     """
 
     trace: Path
@@ -43,6 +44,7 @@ class TraceResults:
     files: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
 
     Raises:
         UsageError: an analysis or an option is unknown.
-        AnalysisError: nothing can run, or a word, phrase, layer or step is not there. In a collection
-            such a trace is reported, and it is an error only if no trace is left.
+        AnalysisError: nothing can run, or a word, phrase, layer or step is not there. In a
+            collection such a trace is reported, and it is an error only if no trace is left.
         TraceError: there is no trace, or the results cannot be written.
     """
     folder, report = Path(path), report or Report()
@@ -126,8 +128,10 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     target = Path(out) if out else None
     if is_collection(folder):
         return _analyze_collection(folder, target, job)
-    traces = (_analyze_trace(folder, target, job)[0],)
-    return Analyzed(folder, traces, tuple(report.warnings))
+    done, _ = _analyze_trace(folder, target, job)
+    for remark in done.remarks:
+        report.warn(f"{folder}: {remark}")
+    return Analyzed(folder, (done,), tuple(report.warnings))
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,8 @@ def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
             raise AnalysisError(f"no trace of {folder} could be analysed: {reasons}")
         joined.draw(folder.resolve().name)
         write_index(place, _describe_collection(done, joined.files))
+    for warning in _gather_remarks(done):
+        job.report.warn(warning)
     summary = Summary(target, (*joined.files, INDEX))
     return Analyzed(folder, tuple(done), tuple(job.report.warnings), summary)
 
@@ -197,18 +203,27 @@ def _analyze_trace(folder: Path, out: Path | None, job: _Job) -> tuple[TraceResu
 
     trace = open_trace(folder)
     chosen = plan(trace, job.only)
-    for remark in _remarks(trace, chosen):
-        job.report.warn(f"{folder}: {remark}")
     target = out or (trace.folder or folder) / FOLDER
     findings = Findings(trace.manifest, [])
     with replaced(target) as place:
         ran = [_run(analysis, trace, job, place, findings) for analysis in chosen.runnable]
         write_index(place, _describe(trace, chosen, ran))
-    for note in (note for facts in ran for note in facts["notes"]):
-        job.report.warn(f"{folder}: {note}")
+    notes = [note for facts in ran for note in facts["notes"]]
     files = [file for facts in ran for file in facts["files"]]
     skipped = {name: str(lack) for name, lack in chosen.skipped.items()}
-    return TraceResults(folder, target, (*files, INDEX), skipped), findings
+    remarks = tuple(dict.fromkeys([*_remarks(trace, chosen), *notes]))
+    return TraceResults(folder, target, (*files, INDEX), skipped, remarks=remarks), findings
+
+
+def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
+    """Yield every remark once, with the trace, or how many traces, it is about."""
+    about: dict[str, list[Path]] = {}
+    for one in done:
+        for remark in one.remarks:
+            about.setdefault(remark, []).append(one.trace)
+    for remark, traces in about.items():
+        others = f" and {len(traces) - 1} more" if len(traces) > 1 else ""
+        yield f"{traces[0]}{others}: {remark}"
 
 
 def _remarks(trace: Trace, chosen: Plan) -> Iterator[str]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 COLUMNS = 2
 PLOT = (5.4, 2.9)
-LEFT, HEAD, BELOW = 0.45, 0.32, 0.45
-FEW = 4  # names below each other
+LEFT, HEAD, BELOW = 0.5, 0.32, 0.95
+FEW = 4  # names beside each other
+LEGEND = 0.5  # below the axes, inches
 SPREAD = (10.0, 90.0)
 """Percentiles over traces between which the band is drawn."""
 
@@ -104,12 +105,12 @@ def _name_series(axes: Axes, names: Sequence[str]) -> None:
     axes.legend(
         lines,
         list(names),
-        loc="upper right",
-        fontsize=7.5,
-        ncols=-(-len(names) // FEW),
-        frameon=True,
-        framealpha=0.75,
-        edgecolor="none",
+        loc="upper left",
+        bbox_to_anchor=(0, -LEGEND / PLOT[1]),
+        borderpad=0,
+        borderaxespad=0,
+        ncols=FEW,
+        frameon=False,
         labelcolor=INK,
         prop={"family": FAMILY, "size": 7.5},
     )
