@@ -71,7 +71,7 @@ def run(trace: Trace, options: Options) -> Result:
     tables: dict[str, Table] = {}
     files: dict[str, File] = {}
     arrays: dict[str, xr.DataArray] = {}
-    found = measure(trace, chosen, together=options.together)
+    found = measure(trace, chosen, heads=False, together=options.together)
     shown = [pair for measured in found for pair in _kinds(measured, chosen, options)]
     for kind, own in shown:
         values = _stack(own, options.measure)
@@ -109,12 +109,11 @@ def _means(values: Numbers) -> Numbers:
 def _areas(values: Numbers, steps: Sequence[int]) -> Numbers:
     """Return (word, layer, sample): areas under what there is; a step left out is bridged."""
     x = np.asarray(steps, float)
-    areas = np.full(values.shape[:2] + values.shape[3:], np.nan)
-    for place in np.ndindex(areas.shape):
-        curve = values[place[0], place[1], :, place[2]]
-        present = ~np.isnan(curve)
-        if present.any():
-            areas[place] = np.trapezoid(curve[present], x[present])
+    areas = np.asarray(np.trapezoid(values, x, axis=2))
+    present = ~np.isnan(values)
+    for word, layer, sample in np.argwhere(np.isnan(areas) & present.any(axis=2)):
+        own = present[word, layer, :, sample]
+        areas[word, layer, sample] = np.trapezoid(values[word, layer, own, sample], x[own])
     return areas
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,9 +91,10 @@ class SegmentWords:
         return replace(self, words=phrases, tokens=tokens, layers=layers)
 
 
+@lru_cache(maxsize=1)  # several analyses of one trace ask for the same
 def measure(
     trace: Trace, chosen: Selection, *, heads: bool = False, together: bool = False
-) -> list[SegmentWords]:
+) -> tuple[SegmentWords, ...]:
     """Read masses and shares, layer by layer, and keep only the sums over tokens.
 
     Segments without any word of the prompt (an encoder that was left out) are not looked at.
@@ -120,7 +122,7 @@ def measure(
                     segment, chosen.branch, chosen.prompt, counts, chosen.steps, []
                 )
             found[segment].layers.append(_sum_layer(layer, mass, share, places, heads=heads))
-    return list(found.values())
+    return tuple(found.values())
 
 
 def over_layers(layers: Sequence[Numbers]) -> Numbers:

@@ -116,7 +116,7 @@ def test_segment_without_words():
     )
     result = run(make_trace(replace(about, tokens={"cond": read})), Options())
     assert (list(result.arrays), result.notes) == (["clip"], ())
-    assert {path.split("/")[0] for path in result.tables} == {"clip"}
+    assert {path.split("/")[0] for path in result.tables} == {"clip", "words"}
 
 
 def test_without_maps():
@@ -167,3 +167,12 @@ def test_topk_must_be_positive():
     """`topk` of nothing is refused where it is set."""
     with pytest.raises(ValueError, match="topk must be at least 1, got 0"):
         Options(topk=0)
+
+
+def test_words_without_tokens():
+    """If no encoder holds a token of a word, as after a prompt of padding, that is said."""
+    about = manifest()
+    read = tuple(replace(token, word=None) for token in about.tokens["cond"])
+    result = run(make_trace(replace(about, tokens={"cond": read})), Options())
+    assert result.tables == {}
+    assert result.notes == ("no captured layer reads a token of the prompt's words",)
