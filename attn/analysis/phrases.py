@@ -93,10 +93,13 @@ def _weigh(means: Numbers, weights: Weights) -> Numbers:
     """Return (word, sample)."""
     if weights == "sum":
         return np.ones_like(means)
+    even = np.full_like(means, 1 / len(means))
     total = means.sum(axis=0)
-    if weights == "uniform" or not (total > 0).any():
-        return np.full_like(means, 1 / len(means))
-    return np.divide(means, total, out=np.full_like(means, 1 / len(means)), where=total > 0)
+    return (
+        even
+        if weights == "uniform"
+        else np.where(total > 0, means / np.where(total > 0, total, 1), even)
+    )
 
 
 def _find_spans(texts: Sequence[str], words: tuple[str, ...]) -> list[tuple[int, ...]]:

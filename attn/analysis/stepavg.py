@@ -71,7 +71,7 @@ def run(trace: Trace, options: Options) -> Result:
         "per_block_step_token_max": _stack(trace, layers, "share_max"),
     }
     kept: dict[str, NDArray[Any]] = {name: one.astype(dtype) for name, one in arrays.items()}
-    kept["N"] = np.int32(count)
+    kept["N"] = np.asarray(count, np.int32)
     about = _describe(trace, layers, arrays["sum_token_map"].shape)
     return Result(
         {},

@@ -46,7 +46,8 @@ def test_rest_is_in_no_word():
     files = tensors(about)
     before = run(make_trace(about, files), Options())
     for shard in files.values():
-        for name, tensor in shard.items():
+        by_key = {name: one for name, one in shard.items() if "/total." not in name}
+        for name, tensor in by_key.items():
             tensor[..., [0, *range(7, 11)] if "/map." not in name else -1] = 0.9
             tensor[..., 3 if "/map." not in name else 2] = 0.8
     after = run(make_trace(about, files), Options())
