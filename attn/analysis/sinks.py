@@ -112,8 +112,7 @@ def run(trace: Trace, options: Options) -> Result:
     arrays = label_token(followed, known, options.value)
     arrays["roles"] = label_roles(tables["sinks/roles.csv"])
     files = {"sinks/tokens.json": _list_tokens(trace)}
-    notes = _note(tables["sinks/sinks.csv"])
-    return Result(tables, arrays, notes, files, summarise(arrays))
+    return Result(tables, arrays, files=files, digests=summarise(arrays))
 
 
 def _keys(trace: Trace, incoming: Incoming) -> Keys:
@@ -153,11 +152,6 @@ def _explain_range(text: Sequence[Key], index: int) -> str:
         places.setdefault(key.segment, []).append(place)
     spans = ", ".join(f"{name} {own[0]}-{own[-1]}" for name, own in places.items())
     return f"token {index} is out of range: there are {len(text)} text keys, {spans}"
-
-
-def _note(sinks: Table) -> tuple[str, ...]:
-    """Say that nothing was found: an empty table alone might be a mistake."""
-    return () if len(sinks) else ("no key is a sink by either rule",)
 
 
 def _list_tokens(trace: Trace) -> Document:
