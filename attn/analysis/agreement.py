@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from attn.analysis.choice import BLOCK
 from attn.analysis.select import select_layers, select_steps
-from attn.analysis.words import BLOCK
 from attn.errors import AnalysisError
 from attn.schema import Layer, Manifest
 

@@ -15,11 +15,17 @@ class Needs:
         segments: kinds of segments that some captured layer has.
         measures: `<measure>.<block>` that some captured layer has.
         kinds: some captured layer must be of one of these kinds; empty is any.
+        words: the prompt has words.
+        image_keys: the masses of image keys, wherever pictures attend to text and to themselves.
+        all_keys: a map column for every key.
     """
 
     segments: tuple[SegmentKind, ...] = ()
     measures: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
+    words: bool = False
+    image_keys: bool = False
+    all_keys: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,24 @@ def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
             return lack
     if needs.kinds and not any(layer.kind in needs.kinds for layer in layers):
         return Lack(f"{' or '.join(needs.kinds)} layers, of which none was captured", None)
+    return _find_rest(needs, manifest)
+
+
+def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
+    if needs.words and not manifest.words:
+        return Lack("words, of which the prompt has none", None)
+    if needs.image_keys and any(_lacks_image_keys(layer) for layer in manifest.layers):
+        return Lack("the masses of image keys, which were not kept", "--mass full")
+    if needs.all_keys and manifest.kept.keys != "all":
+        return Lack("maps of every key, of which only the prompt's were kept", "--keys all")
     return None
+
+
+def _lacks_image_keys(layer: Layer) -> bool:
+    """Whether a layer's pictures attend to text and to themselves, and only one was kept."""
+    reads = {segment.kind for segment in layer.keys}
+    own = "image.text" in layer.blocks and "image.image" not in layer.blocks
+    return reads == {"image", "text"} and own
 
 
 def _has(layer: Layer, kind: SegmentKind) -> bool:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attn.analysis import daam
+from attn.analysis.choice import BLOCK
 from attn.analysis.needs import find_lack
 from attn.analysis.pool import Numbers, mean_present
 from attn.analysis.terms import Term, lay_out
-from attn.analysis.words import BLOCK, WANTS
+from attn.analysis.words import WANTS
 from attn.trace import resample
 
 if TYPE_CHECKING:

@@ -221,7 +221,8 @@ def _files(
     if isinstance(found.base, File):
         labels[found.base.path] = "model"
     files = {label: path for path, label in labels.items()}
-    files |= {name: place for name, place in places.items() if isinstance(place, Path)}
+    folders = ((name, getattr(place, "config", place)) for name, place in places.items())
+    files |= {name: folder for name, folder in folders if folder is not None}
     for name, one in tokenizers.items():
         files |= _present(name, one.folder, _tokenizers.FILES)
     configs = [f"{name}/config.json" for name in places]

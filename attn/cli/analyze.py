@@ -26,6 +26,9 @@ def analyze(
     words: Annotated[
         str | None, typer.Option("--words", help="Only these words of the prompt: WORD,WORD,…")
     ] = None,
+    phrases: Annotated[
+        str | None, typer.Option("--phrases", help="Words in a row, taken together: 'A B|C D'")
+    ] = None,
     topk: Annotated[
         int | None, typer.Option("--topk", min=1, help="Draw only the words of most mass.")
     ] = None,
@@ -65,6 +68,7 @@ def analyze(
     done = run(
         trace,
         words=split(words),
+        phrases=split(phrases, "|"),
         topk=topk,
         only=split(only),
         pooling=pooling,
@@ -83,6 +87,7 @@ def _json(done: Analyzed) -> str:
         "path": str(done.path),
         "warnings": list(done.warnings),
         "files": [str(file) for file in done.files],
+        "summary": str(done.summary.path) if done.summary else None,
         "traces": [
             {
                 "trace": str(one.trace),
@@ -104,6 +109,9 @@ def _text(done: Analyzed) -> Iterator[str]:
             continue
         yield str(one.path)
         yield from (f"  {line}" for line in listed_files(one.files))
+    if done.summary is not None:
+        yield str(done.summary.path)
+        yield from (f"  {line}" for line in listed_files(done.summary.files))
 
 
 def _list_text(analysis: Analysis) -> str:
@@ -119,12 +127,21 @@ def _list_text(analysis: Analysis) -> str:
     options = describe_options(analysis.Options)
     table = aligned([("OPTION", "TYPE", "DEFAULT", "MEANING"), *options])
     last = f"Set one with --set {analysis.name}.OPTION=VALUE."
+    if analysis.on_request:
+        last += f" It runs only with --only {analysis.name}."
     return "\n".join([*aligned(facts), "", *table, "", last])
 
 
 def _needs(needs: Needs) -> str:
     segments = [f"{segment} segments" for segment in needs.segments]
-    return ", ".join([*segments, *(f"{kind} layers" for kind in needs.kinds), *needs.measures])
+    kinds = [f"{kind} layers" for kind in needs.kinds]
+    flags = {
+        "words in the prompt": needs.words,
+        "masses of image keys": needs.image_keys,
+        "maps of every key": needs.all_keys,
+    }
+    named = [name for name, is_needed in flags.items() if is_needed]
+    return ", ".join([*segments, *kinds, *needs.measures, *named])
 
 
 def _list_json() -> str:

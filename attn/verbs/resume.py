@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from attn.disk import AGAIN, read_journal, reported
+from attn.disk import AGAIN, encode_json, read_journal, reported
 from attn.errors import TraceError, UsageError
 from attn.schema import Manifest, Request, Shard
 from attn.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
@@ -28,7 +28,7 @@ from attn.verbs.facts import (
 from attn.verbs.folders import contents, sweep
 from attn.verbs.inputs import format_bytes
 from attn.verbs.jobs import Item, Job, folder_names, missing_bytes
-from attn.verbs.outputs import check_picture, environment
+from attn.verbs.outputs import check_output, environment
 from attn.verbs.results import INDEX as RESULTS
 
 DECISIVE = ("torch", "diffusers", "transformers", "device")
@@ -224,16 +224,18 @@ def _damage(job: Job, item: Item) -> str:
         files = open_files(folder)
         files.verify()
         for name in files.manifest.outputs:
-            check_picture(folder / name)
+            check_output(folder / name, files.manifest)
         journal = read_journal(folder / JOURNAL, Shard)
     except TraceError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
             raise  # not damaged, for all that is known, but out of reach
         return str(error)
+    if not files.manifest.outputs:
+        return f"{folder / MANIFEST} lists no outputs"
     if journal != files.manifest.shards:
         return f"{folder / JOURNAL} lists other shards than {MANIFEST}"
-    begun = draft(job, item)
+    begun = msgspec.json.decode(encode_json(draft(job, item)), type=Manifest)
     wrong = [n for n in PLANNED if getattr(begun, n) != getattr(files.manifest, n)]
     return f"{folder / MANIFEST} has other {', '.join(wrong)} than this run gives" if wrong else ""
 

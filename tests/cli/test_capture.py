@@ -118,6 +118,9 @@ def test_analyze(run):
     folders = [f"out/analysis/{segment}/heatmaps" for segment in ("clip", "t5")]
     pictures = [f"{folder}/words{rest}.png" for folder in folders
                 for rest in ("", "/000-red", "/001-cat")]  # fmt: skip
+    pictures += [f"out/analysis/{segment}/curves/words.png" for segment in ("clip", "t5")]
+    sinks = ("layer_head_heatmap", "timestep_curve", "roles")
+    pictures += [f"out/analysis/sinks/{name}.png" for name in sinks]
     assert code == 0
     assert stdout == "1 trace in out\n" + "".join(f"picture {one}\n" for one in pictures)
     assert all(Path(picture).is_file() for picture in pictures)

@@ -11,10 +11,10 @@ from attn.schema import Layer
 from attn.viz.cells import draw_cells
 from attn.viz.change_bars import draw_change_bars, draw_distribution
 from attn.viz.change_map import draw_change_map
+from attn.viz.change_summary import draw_summary
 from attn.viz.dominant import draw_dominant
 from attn.viz.side_by_side import draw_pictures, draw_word
 from attn.viz.sides import BASE, VARIANTS, Scene, Side, name_terms, signed
-from attn.viz.change_summary import draw_summary
 
 RNG = np.random.default_rng(0)
 WORDS = ["cat", "Donaudampfschifffahrtsgesellschaft", "猫", "$x$"]
