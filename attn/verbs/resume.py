@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from attn.verbs.facts import (
     Facts,
     differences,
     item_facts,
+    lora_facts,
     manifest_facts,
     manifest_run,
     run_facts,
@@ -67,13 +68,14 @@ def look(folder: Path) -> Left | None:
 
 
 def refuse_other_list(left: Left, backend: str, batch: int, wishes: Sequence[Request]) -> None:
-    """Refuse, before the model is loaded, to resume with other prompts, seeds, batches or family.
+    """Refuse, before the model is loaded, other prompts, seeds, LoRAs, batches or family.
 
     Raises:
         UsageError: names the first differences.
     """
     was = run_facts(left.run) if left.run else {}
-    now = {"backend": backend, "batch": batch, "traces": len(wishes)}
+    loras = lora_facts(map(asdict, wishes[0].loras))
+    now = {"backend": backend, "batch": batch, "traces": len(wishes), "lora": loras}
     found = differences(was | {"traces": len(left.entries)}, now)
     if len(left.entries) == len(wishes):
         for entry, name, wish in zip(left.entries, folder_names(len(wishes)), wishes, strict=True):
