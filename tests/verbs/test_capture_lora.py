@@ -47,7 +47,7 @@ def test_it_acts_on_picture_and_attention(run, tmp_path, files):
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
     pictures = [np.asarray(Image.open(one.image())).astype(int) for one in (base, changed)]
     assert np.abs(pictures[0] - pictures[1]).max() > 9
-    masses = [one.mass("image.text").values for one in (base, changed)]
+    masses = [one.mass(2).values for one in (base, changed)]
     assert np.abs(masses[0] - masses[1]).max() > 0.01
 
 
