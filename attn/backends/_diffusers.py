@@ -55,6 +55,7 @@ class DiffusersSession(Session):
         self._device = device
         self._scheduler = pipe.scheduler
         self._adapters = _lora.Adapters(pipe, self.denoiser, self.lora_family)
+        self._gave_way = ""
 
     @property
     def model(self) -> Any:
@@ -80,6 +81,8 @@ class DiffusersSession(Session):
             raise RequestError(f"guidance must be a number; got {guidance}")
         if request.negative and guidance <= 1:
             self._warn("guidance is off, so the negative prompt is not read")
+        if self._gave_way and request.scheduler is None:
+            self._warn(self._gave_way)
         scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
         _schedule.check_steps(scheduler, steps)
         loras, misfits = self._adapters.complete(request.loras) if request.loras else ((), ())
@@ -144,7 +147,7 @@ class DiffusersSession(Session):
         before = self._scheduler
         self._scheduler = _schedule.predicting(before, prediction, zero_snr=zero_snr)
         if type(self._scheduler) is not type(before):
-            self._warn(
+            self._gave_way = (
                 f"{type(before).__name__} cannot begin with pure noise (zero-terminal SNR); "
                 f"{type(self._scheduler).__name__} is used unless --scheduler names another"
             )

@@ -19,12 +19,14 @@ import platformdirs
 from attn.demo import shipped
 from attn.errors import ModelError, did_you_mean
 
-__all__ = ["EXAMPLE_PROMPT", "NAMES", "build", "checkpoint", "example_prompt", "is_trained"]
+__all__ = ["EXAMPLE_PROMPT", "NAMES", "build", "checkpoint", "example_prompt", "is_trained", "note"]
 
 EXAMPLE_PROMPT: str = "a red cat sitting on a wooden chair in a garden"
 """For models with random weights."""
 EXAMPLE_CAPTION = "a red circle left of a blue square on a white background"
 """For models that know the shapes world and nothing else."""
+TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
+UNTRAINED = "tiny and untrained: real attention, random weights"
 NAMES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
 TINY = "tiny:"
 VERSION = 1  # raise it when the saved models change, so that nobody keeps an old copy
@@ -90,6 +92,11 @@ def is_trained(name: str) -> bool:
 def example_prompt(name: str) -> str:
     """Return a prompt that the model of this name knows all words of."""
     return EXAMPLE_CAPTION if is_trained(name) else EXAMPLE_PROMPT
+
+
+def note(name: str) -> str:
+    """Return what a user should know of the model of this name."""
+    return TRAINED if is_trained(name) else UNTRAINED
 
 
 def _plain(name: str) -> str:
