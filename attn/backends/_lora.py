@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import init_empty_weights
@@ -28,14 +28,11 @@ from attn.lora.tensors import Stored
 from attn.lora.usable import completed, usable
 from attn.schema import Lora
 
-if TYPE_CHECKING:
-    from peft.tuners.lora import LoraLayer
-
 KEPT = 4
 """So many combinations of LoRAs stay ready to be put in; more would fill the memory."""
 
-Layers = Mapping[str, Mapping[str, "LoraLayer"]]
-"""What is put in, by tower and path."""
+Layers = Mapping[str, Mapping[str, nn.Module]]
+"""Peft's layers that are put in, by tower and path."""
 
 
 class Factors(NamedTuple):
@@ -175,8 +172,12 @@ def _factors(
         yield path, Factors(down, own, scale)
 
 
-def _layer(module: nn.Module, stack: Sequence[Factors]) -> LoraLayer:
+def _layer(module: Any, stack: Sequence[Factors]) -> nn.Module:
     """Return a layer that adds changes to what a module computes, in the order of the stack.
+
+    Args:
+        module: linear, or a convolution of two dimensions; it stays as it is.
+        stack: at least one change.
 
     Raises:
         CaptureError: the module's weight is elsewhere.
@@ -194,6 +195,7 @@ def _layer(module: nn.Module, stack: Sequence[Factors]) -> LoraLayer:
     names = [str(place) for place in range(len(stack))]
     ranks = [len(factors.down) for factors in stack]
     make = Conv2d if isinstance(module, nn.Conv2d) else Linear
+    layer: Any
     with init_empty_weights():
         layer = make(module, names[0], config=config, r=ranks[0], lora_alpha=ranks[0])
         for name, rank in zip(names[1:], ranks[1:], strict=True):
@@ -205,7 +207,8 @@ def _layer(module: nn.Module, stack: Sequence[Factors]) -> LoraLayer:
         layer.lora_B[name].weight = _frozen(factors.up.reshape(-1, rank, *ones), weight)
         layer.scaling[name] = factors.scale
     layer.set_adapter(names, inference_mode=True)
-    return layer.eval()
+    layer.eval()
+    return cast("nn.Module", layer)
 
 
 def _frozen(values: Tensor, like: Tensor) -> nn.Parameter:

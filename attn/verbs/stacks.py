@@ -64,12 +64,13 @@ def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[Variant, ...]:
     return tuple(map(Variant, labels, stacks))
 
 
-def _listed(specs: Spec | Sequence[Spec] | None) -> tuple[Spec, ...]:
+def _listed(specs: Any) -> tuple[Any, ...]:
+    """Return one LoRA or several as several."""
     match specs:
         case None:
             return ()
         case str() | Path() | (str() | Path(), int() | float()):
-            return (specs,)  # type: ignore[return-value] - mypy does not narrow by patterns
+            return (specs,)
         case Sequence():
             return tuple(specs)
         case _:
