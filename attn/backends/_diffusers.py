@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -123,11 +123,12 @@ class DiffusersSession(Session):
             ],
             **self._arguments(),
         }
-        with ExitStack() as stack:
-            stack.enter_context(quiet())
-            stack.enter_context(self._adapters.active(first.loras))
-            stack.enter_context(self._scheduled(first))
-            stack.enter_context(self._announced(requests, on_call))
+        with (
+            quiet(),
+            self._adapters.active(first.loras),
+            self._scheduled(first),
+            self._announced(requests, on_call),
+        ):
             pictures = self.pipe(**arguments).images
         count = first.images
         return [Output(tuple(pictures[i * count : (i + 1) * count])) for i in range(len(requests))]
