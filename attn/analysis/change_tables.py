@@ -198,7 +198,8 @@ def join(parts: Sequence[Columns]) -> Columns:
 
 def with_name(columns: Columns, name: str) -> Columns:
     """Say in a table which variant it is about."""
-    return columns | {"variant_name": np.full(len(columns["segment"]), name, object)}
+    count = len(next(iter(columns.values())))
+    return columns | {"variant_name": np.full(count, name, object)}
 
 
 def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:

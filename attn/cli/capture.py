@@ -44,7 +44,7 @@ def capture(
         Path | None, typer.Option("--prompts", help="File of prompts: .json list, .jsonl or .txt.")
     ] = None,
     negative: Annotated[
-        str | None, typer.Option("--negative", help="What guidance pushes away from.")
+        str | None, typer.Option("--negative", help="What guidance pushes away from, or default.")
     ] = None,
     out: Annotated[
         Path | None,

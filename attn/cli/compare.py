@@ -25,6 +25,70 @@ def compare(
         typer.Argument(help="Traces or collections; the first is the baseline."),
     ] = None,
     *,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lora",
+            help="Instead of runs: generate without and with FILE, FILE:SCALE, a stack A+B, or a "
+            "sweep FILE:0,0.5,1; each --lora is a variant.",
+        ),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", "-b", help="Model family. [default: that of the LoRAs]"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="As in `attn capture`. [default: demo]"),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="What to draw; repeat for several.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="File of prompts: .json list, .jsonl or .txt.")
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option("--negative", help="What guidance pushes away from, or default.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Steps of the sampler.")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option("--guidance", help="Guidance scale; 1 turns it off.")
+    ] = None,
+    seed: Annotated[
+        str | None, typer.Option("--seed", help="0, 0-7 or 1,5,9. [default: 0-15]")
+    ] = None,
+    size: Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="Pictures of each seed. [default: 1]")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Traces made at once. [default: 1]")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Sampler, such as euler, heun, pndm, ddim.")
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", help="mass, means, maps, heads or factors. [default: means]"),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N. [default: auto]")
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option("--dtype", help="auto, float32, bfloat16 or float16. [default: auto]"),
+    ] = None,
+    offload: Annotated[
+        str | None, typer.Option("--offload", help="none, or model. [default: none]")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="Refuse to write more a variant. [default: 8GB]")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the comparison in --out.")
+    ] = False,
     words: Annotated[
         str | None, typer.Option("--words", help="Only these words of the prompt: WORD,WORD,…")
     ] = None,
@@ -39,7 +103,8 @@ def compare(
         str | None, typer.Option("--pooling", help="How maps are made: mean, or daam.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="compare.KEY=VALUE; repeat for several.")
+        list[str] | None,
+        typer.Option("--set", help="compare.KEY=VALUE, or KEY=VALUE of the backend; repeat."),
     ] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw, or write tables only.")
@@ -52,25 +117,53 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare runs with a baseline: what changed for each word; no model is loaded."""
+    """Compare runs, or a model without and with LoRAs: what changed for each word."""
     from attn.cli._report import ShownReport
     from attn.errors import UsageError
     from attn.options import split_pairs
     from attn.verbs.compare import compare as run
+    from attn.verbs.inputs import parse_seeds, parse_size, read_prompts
 
-    if not runs:
-        raise UsageError("name the baseline and what is compared with it: attn compare A B")
-    done = run(
-        *runs,
-        words=split(words),
-        phrases=split(phrases, "|"),
-        only=split(only),
-        pooling=pooling,
-        settings=split_pairs(set_ or []),
-        pictures=pictures,
-        out=out,
-        report=ShownReport(),
-    )
+    if not (runs or lora):
+        raise UsageError("name what to compare: attn compare A B, or attn compare --lora FILE")
+    if prompt and prompts:
+        raise UsageError("give --prompt or --prompts, not both")
+    capture = {
+        "backend": backend,
+        "model": model,
+        "negative": negative,
+        "steps": steps,
+        "guidance": guidance,
+        "seed": parse_seeds(seed) if seed else None,
+        "size": parse_size(size) if size else None,
+        "images": images,
+        "batch": batch,
+        "scheduler": scheduler,
+        "keep": keep,
+        "device": device,
+        "dtype": dtype,
+        "offload": offload,
+        "budget": budget,
+        "resume": resume or None,
+    }
+    report = ShownReport()
+    try:
+        done = run(
+            *(runs or []),
+            lora=lora,
+            prompt=read_prompts(prompts) if prompts else prompt,
+            words=split(words),
+            phrases=split(phrases, "|"),
+            only=split(only),
+            pooling=pooling,
+            settings=split_pairs(set_ or []),
+            pictures=pictures,
+            out=out,
+            report=report,
+            **{name: value for name, value in capture.items() if value is not None},
+        )
+    finally:
+        report.close()
     typer.echo(_json(done) if as_json else "\n".join(_text(done)))
 
 

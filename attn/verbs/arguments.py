@@ -18,6 +18,11 @@ BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")
 LEVELS = ("mass", "means", "maps", "heads", "factors")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model")
+NEGATIVE = (
+    "worst quality, low quality, lowers, low details, bad quality, poorly drawn, bad anatomy, "
+    "multiple views, bad hands, blurry, artist sign, weibo username"
+)
+"""What `default` stands for as a negative prompt: that of LoRA Attention Analyzer, word by word."""
 SHOWN = 40
 """Longest piece of a value in a message."""
 
@@ -41,6 +46,11 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise _wrong(name, "a text or several", value)
     return tuple(text(f"{name} {place}", one) for place, one in enumerate(value))
+
+
+def negative(name: str, value: Any) -> str:
+    """Return a negative prompt, of which `default` names a common one."""
+    return NEGATIVE if value == "default" else text(name, value)
 
 
 def whole(name: str, value: Any) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn.backends import Backend, find, load
+from attn.backends import Backend, Session, find, load
 from attn.engine.plan import Plan
 from attn.errors import UsageError
 from attn.options import parse_options
@@ -104,9 +104,10 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     Args:
         backend: name of the model family.
         prompt: one or several; None takes the example of the built-in demo model.
-        model: folder, `.safetensors` file, hub id, `demo`, `demo:VARIANT`, or a pipeline that is
-            loaded already; None is the denoiser that `settings` name, else `demo`.
-        negative: what guidance pushes away from.
+        model: folder, `.safetensors` file, hub id, `demo`, `demo:VARIANT`, a pipeline that is
+            loaded already, or a session of this backend that is open; None is the denoiser that
+            `settings` name, else `demo`.
+        negative: what guidance pushes away from; `default` is a common text for illustrations.
         out: folder for the trace or collection; it must be empty or missing, but see `resume`.
         steps: of the sampler; None takes the model's default, as below.
         guidance: scale; 1 turns guidance off.
@@ -149,7 +150,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     width, height = check.optional(check.size, "size", size) or (None, None)
     asked = Request(
         prompt="",
-        negative=check.optional(check.text, "negative", negative),
+        negative=check.optional(check.negative, "negative", negative),
         steps=check.optional(check.whole, "steps", steps),
         guidance=check.optional(check.number, "guidance", guidance),
         width=width,
@@ -161,7 +162,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     stack = parse_stack(lora)
     if stack:  # what is wrong with a file is said before a model is loaded
         asked = replace(asked, loras=family.complete_loras(stack))
-    prompts = _prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
+    prompts = choose_prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
     keeping = check.wanted(
         keep=keep,
         keys=keys,
@@ -183,14 +184,13 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         left = look(target) if resume else None
         if left is not None:
             refuse_other_list(left, name, batch, wishes)
-        session = family.open(
-            model,
-            options,
-            device=check.text("device", device),
-            dtype=check.one_of("dtype", dtype, check.DTYPES),
-            offload=check.one_of("offload", offload, check.OFFLOADS),
-            weights=not dry_run,
-        )
+        placing = {
+            "device": check.text("device", device),
+            "dtype": check.one_of("dtype", dtype, check.DTYPES),
+            "offload": check.one_of("offload", offload, check.OFFLOADS),
+        }
+        is_open = isinstance(model, Session)
+        session = model if is_open else family.open(model, options, **placing, weights=not dry_run)
         job = plan_job(name, session, wishes, keeping, target, batch, report)
         entries = job.entries if left is None else keep_finished(job, left)
         check_space(job, missing_bytes(job, entries), limit, dry_run)
@@ -200,9 +200,14 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     return Captured(target, entries, plans, tuple(report.warnings))
 
 
-def _prompts(
+def choose_prompts(
     given: tuple[str, ...] | None, model: object, family: Backend, report: Report
 ) -> tuple[str, ...]:
+    """Return the prompts, or the example of the built-in demo model; the report is told of both.
+
+    Raises:
+        UsageError: there is none, and the model is another one.
+    """
     is_demo = isinstance(model, str) and model.partition(":")[0] == DEMO
     if is_demo:
         report.note(f"model: the built-in {model} ({family.demo_note})")

@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING, Any
 from attn.errors import AnalysisError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.verbs.folders import choose_folder
+from attn.verbs.lora_runs import generate
 from attn.verbs.pairing import Run, open_runs
 from attn.verbs.report import Report
 from attn.verbs.results import merged
+from attn.verbs.stacks import Spec
 from attn.verbs.variants import Variant, compare_traces
 
 if TYPE_CHECKING:
     from attn.analysis.pairs import Options
     from attn.analysis.result import Table
+    from attn.analysis.weights import WeightsAgainstAttention
+    from attn.lora import LoraFile
 
 INDEX = "comparison.json"
 SCHEMA = 1
 """Version of `comparison.json`."""
 TABLES = "tables"
 PREFIX = "compare."
+FEWEST = 2
+"""Runs that can be compared: a baseline and a variant."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,9 @@ class Compared:
 
 
 def compare(  # noqa: PLR0913 - one argument per option of the command
-    base: str | Path,
-    *variants: str | Path,
+    *runs: str | Path,
+    lora: Spec | Sequence[Spec] | None = None,
+    prompt: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     words: Iterable[str] | None = None,
     phrases: Iterable[str] | None = None,
@@ -59,36 +66,66 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     settings: Mapping[str, str] | None = None,
     pictures: bool = True,
     report: Report | None = None,
+    **capture: Any,
 ) -> Compared:
-    """Compare traces or collections with a baseline: `attn compare`.
+    """Compare traces or collections with a baseline, or a model with LoRAs: `attn compare`.
 
     Args:
-        base: folder of the baseline, a trace or a collection.
-        variants: folders of what is compared with it; traces are paired by prompt and seed.
+        runs: folders of traces or collections, the first of which is the baseline; traces are
+            paired by prompt and seed.
+        lora: instead of runs, LoRAs to generate with and without: each a variant, as `FILE`,
+            `FILE:SCALE`, a stack `A+B`, or a sweep over scales `FILE:0,0.5,1`.
+        prompt: with `lora`: one or several; None takes the example of the demo model.
         out: folder of the results; None is a new one below `attn-runs`. Results of an earlier
-            comparison in it are replaced.
+            comparison in it are replaced. With `lora` it must be empty or missing, and the traces
+            go to `base` and one folder per variant in it.
         words: words to compare; None is all that the prompts share.
         phrases: words in a row to compare as one, such as `red cat`.
         pooling: how one map is made of many: `mean` (None) or `daam`.
         only: names in `attn.analysis.change_tables.PARTS`; None is all that can be made.
-        settings: further options as `compare.KEY: VALUE`.
+        settings: further options as `compare.KEY: VALUE`; with `lora` also those of the backend
+            as `KEY: VALUE`.
         pictures: also draw.
         report: told warnings.
+        capture: with `lora`: further arguments of `attn.capture`. `backend` is that of the LoRAs
+            if it is missing, `seed` 0 to 15, `keep` `means`.
 
     Raises:
         UsageError: an argument is wrong in itself.
         AnalysisError: nothing can be compared: no common prompt, word or step.
         TraceError: a trace cannot be read, or the results cannot be written.
     """
-    if not variants:
-        raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
     report = report or Report()
-    options = parse(words, phrases, pooling, settings or {})
+    own = {key: value for key, value in (settings or {}).items() if key.startswith(PREFIX)}
+    rest = {key: value for key, value in (settings or {}).items() if key not in own}
+    options = parse(words, phrases, pooling, own)
     parts = parse_parts(only)
-    runs = open_runs([Path(path) for path in (base, *variants)])
-    place = None if out is None else Path(out)
-    target = choose_folder(place, "compare", runs[0].members[0].prompt)
-    return compare_runs(runs, options, parts, target, pictures=pictures, report=report)
+    if lora is not None:
+        if runs:
+            raise UsageError("give runs or --lora, not both: a LoRA has its own baseline")
+        target, found, files = generate(lora, prompt, out, {**capture, "settings": rest}, report)
+    else:
+        _refuse_capture({"prompt": prompt, **capture}, rest)
+        if len(runs) < FEWEST:
+            raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
+        found, files = open_runs([Path(path) for path in runs]), {}
+        place = None if out is None else Path(out)
+        target = choose_folder(place, "compare", found[0].members[0].prompt)
+    return compare_runs(
+        found, options, parts, target, pictures=pictures, report=report, files=files
+    )
+
+
+def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> None:
+    """Refuse, without LoRAs to generate with, what is about generating.
+
+    Raises:
+        UsageError: names the first such argument.
+    """
+    for key, value in settings.items():
+        raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
+    for key in (key for key, value in asked.items() if value is not None):
+        raise UsageError(f"{key} is about generating, which only --lora does")
 
 
 def parse(
@@ -104,9 +141,6 @@ def parse(
     """
     from attn.analysis.pairs import Options
 
-    for key, value in settings.items():
-        if not key.startswith(PREFIX):
-            raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
     given = {key.removeprefix(PREFIX): value for key, value in settings.items()}
     given |= {} if pooling is None else {"pooling": pooling}
     options = parse_options(Options, given, "attn compare")
@@ -146,6 +180,7 @@ def compare_runs(
     *,
     pictures: bool,
     report: Report,
+    files: Mapping[str, LoraFile],
 ) -> Compared:
     """Compare runs with the first of them and write the results.
 
@@ -156,6 +191,7 @@ def compare_runs(
         out: folder of the results.
         pictures: also draw.
         report: told warnings.
+        files: the LoRAs of variants that have a single one, by what these are called.
 
     Raises:
         AnalysisError: nothing can be compared.
@@ -165,18 +201,21 @@ def compare_runs(
     for note in (*runs[0].notes, *(_say(one, note) for one in variants for note in one.notes)):
         report.warn(note)
     tables = _make_tables(variants, parts, options)
+    weights = {} if parts else _weigh(variants, files, options, report)
+    tables |= _weight_tables(weights)
     with merged(out, INDEX) as folder:
         for name, table in tables.items():
             table.write(folder / TABLES / name)
-        files = [f"{TABLES}/{name}" for name in tables]
+        written = [f"{TABLES}/{name}" for name in tables]
         if pictures:
-            from attn.verbs.comparison_pictures import draw_comparison
+            from attn.verbs.comparison_pictures import draw_comparison, draw_weights
 
-            files += draw_comparison(runs[0], variants, folder, parts, options.words)
-        facts = _describe(runs[0], variants, options) | {"files": files}
+            written += draw_comparison(runs[0], variants, folder, parts, options.words)
+            written += draw_weights(variants, weights, folder)
+        facts = _describe(runs[0], variants, options) | {"files": written}
         _write_index(folder, facts | {"warnings": report.warnings})
     counts = {variant.label: variant.count for variant in variants}
-    return Compared(out, runs[0].label, counts, tables, (*files, INDEX), tuple(report.warnings))
+    return Compared(out, runs[0].label, counts, tables, (*written, INDEX), tuple(report.warnings))
 
 
 def _say(variant: Variant, note: str) -> str:
@@ -200,6 +239,35 @@ def _make_tables(
                 shown = with_name(columns, label) if len(variants) > 1 else columns
                 found.setdefault(name, []).append(shown)
     return {name: Table(join(columns)) for name, columns in found.items()}
+
+
+def _weigh(
+    variants: Sequence[Variant],
+    files: Mapping[str, LoraFile],
+    options: Options,
+    report: Report,
+) -> dict[str, WeightsAgainstAttention]:
+    """Hold the weights of single LoRAs against attention, where layers agree."""
+    from attn.analysis.weights import against_weights
+
+    found = {}
+    for variant in variants:
+        if variant.label in files:
+            try:
+                file = files[variant.label]
+                found[variant.label] = against_weights(file, variant.pairs, options.words)
+            except AnalysisError as error:
+                report.warn(f"{variant.label}: no table of weights: {error}")
+    return found
+
+
+def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, Table]:
+    """Return `lora_weights.csv`, always with the names of the variants."""
+    from attn.analysis.change_tables import join, with_name
+    from attn.analysis.result import Table
+
+    parts = [with_name({**one.table.columns}, label) for label, one in weights.items()]
+    return {"lora_weights.csv": Table(join(parts))} if parts else {}
 
 
 def _why(variants: Sequence[Variant]) -> str:

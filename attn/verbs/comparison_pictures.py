@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from attn.analysis.reading import Reading
     from attn.analysis.terms import Term
+    from attn.analysis.weights import WeightsAgainstAttention
     from attn.viz.picture import Picture
     from attn.viz.sides import Scene, Side
 
@@ -57,7 +58,7 @@ def draw_comparison(
     if "maps" in wanted:
         files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base")
     for number, variant in enumerate(variants):
-        place = f"variants/{_stem(variant.label, number)}/" if len(variants) > 1 else ""
+        place = _place(variants, number)
         scene = _scene(base, [variant], words)
         files += _write(_of_pair(scene, variant, wanted, words), folder, place)
         if "maps" in wanted:
@@ -239,6 +240,20 @@ def _gallery(side: Side, words: Sequence[Term], title: str, about: str) -> Figur
     return draw_sheet(maps, side.picture, (title, f"{about} · at the right: mean over the picture"))
 
 
+def draw_weights(
+    variants: Sequence[Variant], weights: Mapping[str, WeightsAgainstAttention], folder: Path
+) -> list[str]:
+    """Write `lora_weights.png`, with several variants one for each in its folder."""
+    from attn.viz.weights import draw_weights as draw
+
+    files = []
+    for number, label in enumerate(variant.label for variant in variants):
+        if label in weights:
+            picture = draw(weights[label], label, {"variant": label})
+            files += _write(iter([picture]), folder, _place(variants, number))
+    return files
+
+
 def _write(pictures: Iterator[Picture], folder: Path, place: str = "") -> list[str]:
     from attn.viz.picture import write
 
@@ -250,10 +265,13 @@ def _write(pictures: Iterator[Picture], folder: Path, place: str = "") -> list[s
     return files
 
 
-def _stem(label: str, number: int) -> str:
+def _place(variants: Sequence[Variant], number: int) -> str:
     """Return the folder of a variant: its name where that is legal, else with its number."""
     from attn.viz.labels import file_stem
 
+    if len(variants) == 1:
+        return ""
+    label = variants[number].label
     stem = file_stem(number, label)
     plain = stem.partition("-")[2]
-    return plain if plain == label else stem
+    return f"variants/{plain if plain == label else stem}/"

@@ -68,7 +68,7 @@ def examine(
     if out is not None:
         _refuse_foreign(Path(out))  # before time is spent
     _refuse_models(path)
-    found = lora.read(path, None if model is None else _find_model(str(model), path))
+    found = lora.read(path, None if model is None else find_model(str(model), path))
     files = () if out is None else _write(found, Path(out), report)
     warnings = (*(oddity.message for oddity in found.oddities), *report.warnings)
     return Examined(found, None if out is None else Path(out), files, warnings)
@@ -99,8 +99,8 @@ def _refuse_models(path: Path) -> None:
         )
 
 
-def _find_model(source: str, path: Path) -> Path:
-    """Return the folder or file of a model; nothing is downloaded.
+def find_model(source: str, path: Path) -> Path:
+    """Return the folder or file of a model that a LoRA belongs to; nothing is downloaded.
 
     Raises:
         ModelError: there is none.

@@ -58,7 +58,7 @@ def open_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
         TraceError: there is neither a trace nor a collection, or it is damaged.
     """
     labels = label_paths(paths)
-    return tuple(_open(path, label) for path, label in zip(paths, labels, strict=True))
+    return tuple(open_run(path, label) for path, label in zip(paths, labels, strict=True))
 
 
 def label_paths(paths: Sequence[Path]) -> list[str]:
@@ -116,7 +116,8 @@ def pair_up(base: Run, variant: Run) -> Pairing:
     return Pairing(tuple(pairs), tuple(notes))
 
 
-def _open(path: Path, label: str) -> Run:
+def open_run(path: Path, label: str) -> Run:
+    """Look at a trace or a collection; see `open_runs`."""
     if not is_collection(path):
         request = read_manifest(path).request
         return Run(path, label, (Member(path, request.prompt, request.seed),))

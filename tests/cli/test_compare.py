@@ -98,7 +98,8 @@ def test_warnings():
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "name the baseline and what is compared with it: attn compare A B"),
+        ([], 2, "name what to compare: attn compare A B, or attn compare --lora FILE"),
+        (["base", "style", "--steps", "3"], 2, "steps is about generating, which only --lora does"),
         (["base"], 2, "name what is compared with the baseline: attn compare BASE VARIANT"),
         (["base", "style", "--only", ","], 2, "only: nothing is named; leave the option out for "
          "all parts"),

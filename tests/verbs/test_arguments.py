@@ -117,3 +117,11 @@ def test_odd_prompts(tmp_path, prompt):
     again = capture_fake(tmp_path / "run", [prompt, "a dog"], resume=True)
     assert again.entries == done.entries
     assert again.entries[0].prompt == prompt
+
+
+def test_common_negative_prompt():
+    """`default` stands for the negative prompt of LoRA Attention Analyzer; other texts are kept."""
+    common = check.negative("negative", "default")
+    assert common.startswith("worst quality, low quality, lowers, low details")
+    assert common.endswith("blurry, artist sign, weibo username")
+    assert check.negative("negative", "a defaulter") == "a defaulter"

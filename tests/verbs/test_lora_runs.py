@@ -1,0 +1,158 @@
+"""`attn.compare` with LoRAs: generate, then compare."""
+
+import json
+
+import numpy as np
+import pytest
+
+import attn
+from attn.errors import ModelError, TraceError, UsageError
+from attn.verbs import lora_runs
+from attn.verbs.compare import compare
+from attn.verbs.lora_runs import infer_backend, name_folders
+from attn.verbs.stacks import parse_variants
+from tests import lora_demo
+from tests.toy_traces import read_csv
+
+SMALL = {"steps": 2, "size": (96, 64), "seed": range(4), "pictures": False}
+
+
+@pytest.fixture(scope="module")
+def files(opened, tmp_path_factory):
+    """Write two LoRAs of the demo SDXL."""
+    pipe = opened("sdxl").pipe
+    folder = tmp_path_factory.mktemp("loras")
+    return [
+        lora_demo.kohya(folder / f"{name}.safetensors", lora_demo.changes(pipe, "unet", seed=seed))
+        for name, seed in (("a", 3), ("b", 4))
+    ]
+
+
+@pytest.fixture(scope="module")
+def sweep(files, tmp_path_factory):
+    """Return a comparison of one LoRA at the scales 0 and 1."""
+    out = tmp_path_factory.mktemp("sweep") / "out"
+    return compare(lora=f"{files[0]}:0,1", prompt="a red cat", out=out, **SMALL)
+
+
+def test_traces(sweep):
+    """Baseline and variants are collections in the folder, from the same noise."""
+    noise = []
+    for name, loras in (("base", 0), ("a-0", 1), ("a-1", 1)):
+        manifest = attn.open(sweep.path / name / "0002").manifest
+        assert (manifest.request.seed, len(manifest.request.loras)) == (2, loras)
+        assert manifest.kept.level == "means"
+        noise.append(manifest.identity["noise"])
+    assert noise[0] == noise[1] == noise[2]
+    index = json.loads((sweep.path / "comparison.json").read_text(encoding="utf-8"))
+    assert [one["same_noise"] for one in index["variants"]] == [4, 4]
+
+
+def test_scale_of_nothing(sweep):
+    """At scale 0 nothing changes, at scale 1 something does."""
+    table = sweep.tables["mass.csv"].columns
+    nothing = table["variant_name"] == "a:0"
+    assert nothing.sum() == 3
+    for name in ("change", "low", "high", "effect_size"):
+        assert (table[name][nothing] == 0).all()
+    assert (table["change"][~nothing] != 0).all()
+
+
+def test_weights(sweep, files):
+    """Layers have what their weights and their attention changed by."""
+    rows = read_csv(sweep.path / "tables/lora_weights.csv")
+    rows = [row for row in rows if row["variant_name"] == "a:1"]
+    assert len(rows) == len(attn.open(sweep.path / "base/0000").layers)
+    assert any(float(row["norm"]) > 0 and float(row["relative"]) > 0 for row in rows)
+    assert all(float(row["change"]) > 0 for row in rows)
+
+
+def test_one_model(files, tmp_path, monkeypatch):
+    """However many variants there are, the model is opened once."""
+    from attn.backends._diffusers import DiffusersBackend
+
+    opened, real = [], DiffusersBackend.open
+    monkeypatch.setattr(
+        DiffusersBackend,
+        "open",
+        lambda self, *given, **named: opened.append(given) or real(self, *given, **named),
+    )
+    few = SMALL | {"seed": 0, "steps": 1}
+    done = compare(lora=[str(file) for file in files], prompt="cat", out=tmp_path / "x", **few)
+    assert len(opened) == 1
+    assert done.variants == {"a": 1, "b": 1}
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [
+        "a", "b", "base", "comparison.json", "tables",
+    ]  # fmt: skip
+
+
+def test_order(files, tmp_path, sweep):
+    """A variant's numbers do not depend on what else is compared."""
+    names = [str(file) for file in reversed(files)]
+    both = compare(lora=names, prompt="a red cat", out=tmp_path / "x", **SMALL)
+    found = []
+    for done, label in ((both, "a"), (sweep, "a:1")):
+        table = done.tables["mass.csv"].columns
+        found.append(table["change"][table["variant_name"] == label])
+    np.testing.assert_array_equal(*found)
+
+
+def test_demo(files, tmp_path):
+    """Without model, prompt and backend the demo of the LoRA's family draws its example."""
+    notes = []
+
+    class Notes(lora_runs.Report):
+        def note(self, text):
+            notes.append(text)
+
+    few = SMALL | {"seed": 0, "steps": 1}
+    compare(lora=files[0], out=tmp_path / "x", report=Notes(), **few)
+    manifest = attn.open(tmp_path / "x/a").manifest
+    assert (manifest.backend, manifest.model["source"]) == ("sdxl", "demo")
+    assert notes[0].startswith("model: the built-in demo")
+    assert notes[1].startswith("prompt: ")
+
+
+def test_full_folder(files, tmp_path):
+    """A folder with something in it is refused before the model is loaded."""
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(TraceError, match="is not empty"):
+        compare(lora=files[0], prompt="cat", out=tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("runs", "arguments", "message"),
+    [
+        (["x"], {"lora": "a.safetensors"}, "give runs or --lora, not both"),
+        (["x", "y"], {"prompt": "cat"}, "prompt is about generating, which only --lora does"),
+        (["x", "y"], {"steps": 3}, "steps is about generating, which only --lora does"),
+        ([], {"lora": []}, "lora: nothing is named"),
+    ],
+)
+def test_usage(runs, arguments, message):
+    """Runs and LoRAs do not go together, nor do runs and what is about generating."""
+    with pytest.raises(UsageError, match=message):
+        compare(*runs, **arguments)
+
+
+def test_no_lora(tmp_path):
+    """A file that is no LoRA is an error of the file."""
+    (tmp_path / "a.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError):
+        compare(lora=tmp_path / "a.safetensors", prompt="cat", out=tmp_path / "x")
+
+
+def test_families(files, opened, tmp_path):
+    """LoRAs of two families do not tell which backend to use."""
+    pairs = lora_demo.changes(opened("sd35").pipe, "transformer", seed=3)
+    other = lora_demo.kohya(tmp_path / "other.safetensors", pairs)
+    assert infer_backend(parse_variants([str(files[0])])) == "sdxl"
+    with pytest.raises(UsageError, match="the LoRAs do not tell which backend to use"):
+        infer_backend(parse_variants([str(files[0]), str(other)]))
+
+
+def test_names_of_folders():
+    """Folders are legal and different, whatever LoRAs are called."""
+    labels = ["style:0.8+eyes", "base", "a/b", "a:b", "猫", "…"]
+    expected = ["style-0.8+eyes", "base-2", "a-b", "a-b-2", "猫", "lora"]
+    assert name_folders(labels) == expected
