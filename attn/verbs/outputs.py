@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from attn.backends import Output
 
-PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy")
+PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy", "peft")
 
 
 def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str, ...]:
