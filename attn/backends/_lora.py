@@ -23,7 +23,7 @@ from attn.lora.base import Base, describe_base
 from attn.lora.file import LoraFile
 from attn.lora.fit import Fit, fit, require_fit
 from attn.lora.layouts import Place
-from attn.lora.names import DENOISER, TOWERS, changes
+from attn.lora.names import TOWERS, changes
 from attn.lora.tensors import Stored
 from attn.lora.usable import completed, usable
 from attn.schema import Lora
