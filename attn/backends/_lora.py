@@ -23,7 +23,7 @@ from attn.lora.base import Base, describe_base
 from attn.lora.file import LoraFile
 from attn.lora.fit import Fit, fit, require_fit
 from attn.lora.layouts import Place
-from attn.lora.names import DENOISER, TOWERS, changes
+from attn.lora.names import TOWERS, changes
 from attn.lora.tensors import Stored
 from attn.lora.usable import completed, usable
 from attn.schema import Lora
@@ -100,9 +100,7 @@ class Adapters:
         return {tower: part for tower, part in zip(TOWERS, parts, strict=True) if part is not None}
 
     def _fit(self, file: LoraFile) -> Fit:
-        towers = self._towers()
-        is_plan = next(towers[DENOISER].parameters()).is_meta  # the text encoders are left out
-        return fit(file, _describe(towers), TOWERS[1:] if is_plan else ())
+        return fit(file, _describe(self._towers()))
 
     def _refuse_changed(self) -> None:
         """Refuse pipelines that their owner changed so that LoRAs would mix or miss.

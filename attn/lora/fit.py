@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from attn.errors import ModelError
@@ -33,21 +32,18 @@ class Fit:
         return f"{self.unfit} of its {self.total} tensors fit nothing: {listed(self.misfits)}"
 
 
-def fit(file: LoraFile, base: Base, unseen: Collection[str] = ()) -> Fit:
+def fit(file: LoraFile, base: Base) -> Fit:
     """Find the weights that a LoRA changes.
 
     Args:
         file: the LoRA.
         base: the model.
-        unseen: towers that the model has, but of which nothing is known; they count as fitting.
     """
     placed: list[tuple[Module, Place]] = []
     misfits: list[str] = []
     taken: set[tuple[str, str]] = set()
     unfit = len(file.unknown) + len(file.repeated)
     for module in file.modules:
-        if module.tower in unseen:
-            continue
         place = base.find(module.tower, module.path, module.shape)
         if not isinstance(place, str) and taken & _spots(module, place):
             place = "another name for what is changed already"
