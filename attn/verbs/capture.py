@@ -189,8 +189,10 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
             "dtype": check.one_of("dtype", dtype, check.DTYPES),
             "offload": check.one_of("offload", offload, check.OFFLOADS),
         }
-        is_open = isinstance(model, Session)
-        session = model if is_open else family.open(model, options, **placing, weights=not dry_run)
+        if isinstance(model, Session):
+            session = model
+        else:
+            session = family.open(model, options, **placing, weights=not dry_run)
         job = plan_job(name, session, wishes, keeping, target, batch, report)
         entries = job.entries if left is None else keep_finished(job, left)
         check_space(job, missing_bytes(job, entries), limit, dry_run)
