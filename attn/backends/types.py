@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from attn.schema import Call, Layer, Request
+from attn.schema import Call, Layer, Request, Token
 from attn.schema import Sequence as TokenSequence
 
 if TYPE_CHECKING:
@@ -40,10 +40,22 @@ class BackendSpec:
 
 @dataclass(frozen=True)
 class Output:
-    """What one request generated: a picture per sample, or texts."""
+    """What one request generated: a picture per sample, or a text per sample.
+
+    Attributes:
+        images: the pictures.
+        texts: the texts.
+        histories: how each text came about, for `outputs/history.json`: what JSON can hold.
+        tokens: of each text, the tokens of the generated segments, in place of those that
+            `Session.sequence` gives for the same positions.
+        steps: how many steps ran, if the generation ended before the request's last.
+    """
 
     images: tuple[Image, ...] = ()
     texts: tuple[str, ...] = ()
+    histories: tuple[Mapping[str, Any], ...] = ()
+    tokens: tuple[tuple[Token, ...], ...] = ()
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ class Session(ABC):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the requests as one batch and return their outputs in order.
 
-        The requests differ in prompt and seed only. Before every forward of a tower `on_call` is
+        The requests differ in prompt and seed only, and so may their layouts. Before every forward of a tower `on_call` is
         told what runs; sample `s` of its rows is image `s % images` of request `s // images`.
         With `on_call=None` the very same generation runs unobserved.
         """

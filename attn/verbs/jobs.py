@@ -14,7 +14,7 @@ from attn.backends import ModelInfo, Session
 from attn.disk import as_utf8, encode_json
 from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
 from attn.errors import RequestError, TraceError
-from attn.schema import Kept, Layer, Request
+from attn.schema import Kept, Request
 from attn.verbs.collection import Entry, Run
 from attn.verbs.folders import existing
 from attn.verbs.inputs import format_bytes
@@ -96,11 +96,10 @@ def plan_job(
     for warning in opening:
         report.warn(warning)
     plans: dict[int, Plan] = {}
-    layers = session.layers(next(iter(requests.values()))) if requests else ()
     pool: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for place, request in requests.items():
         try:
-            plans[place] = _share(_plan(session, layers, request, keep), pool)
+            plans[place] = _share(_plan(session, request, keep), pool)
         except RequestError as error:
             refused[place] = error
     if not plans:
@@ -187,9 +186,9 @@ def said(session: Session) -> tuple[str, ...]:
     return warnings
 
 
-def _plan(session: Session, layers: Sequence[Layer], request: Request, keep: Keep) -> Plan:
+def _plan(session: Session, request: Request, keep: Keep) -> Plan:
     return make_plan(
-        layers,
+        session.layers(request),
         {branch: session.sequence(request, branch) for branch in session.branches(request)},
         keep,
         samples=request.images,
