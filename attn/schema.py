@@ -9,6 +9,7 @@ name of one segment.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
@@ -56,9 +57,10 @@ STEP_MEASURES: dict[str, str] = {
 }
 """Dtypes of `step/<name>`, one number per position, of models that write their own text.
 
-`masked` says where the model read a mask in this step, `tokens` holds the ids after it, `finalised`
-says which masks it replaced, and `confidence` is the probability of the token that it would put at a
-position, NaN where none was considered. What the model read is `tokens`, and a mask where `masked`.
+`masked` says where the model read a mask in this step, `tokens` holds the ids after it,
+`finalised` says which masks it replaced, and `confidence` is the probability of the token that it
+would put at a position, NaN where none was considered. So the model read `tokens`, but a mask where
+`masked`.
 """
 
 
@@ -288,7 +290,10 @@ def find_words(prompt: str) -> tuple[Word, ...]:
 
 def word_at(words: Seq[Word], start: int, stop: int) -> int | None:
     """Return the index of the word that shares most characters with `[start, stop)`, or None."""
-    shared = [(min(word.stop, stop) - max(word.start, start), -word.index) for word in words]
+    first = bisect_right(words, start, key=lambda word: word.stop)
+    last = bisect_left(words, stop, key=lambda word: word.start)
+    near = words[first:last]  # words come in order
+    shared = [(min(word.stop, stop) - max(word.start, start), -word.index) for word in near]
     best = max(shared, default=(0, 0))
     return -best[1] if best[0] > 0 else None
 

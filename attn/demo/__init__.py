@@ -1,4 +1,4 @@
-"""Built-in toy models: real diffusers folders, made offline on first use.
+"""Built-in toy models: folders in their published layouts, made offline on first use.
 
 Where trained weights ship with the package, the model of that name is assembled from them; else it
 has the structure of the published model with tiny random weights. Those stay reachable as
@@ -19,13 +19,27 @@ import platformdirs
 from attn.demo import shipped
 from attn.errors import ModelError, did_you_mean
 
-__all__ = ["EXAMPLE_PROMPT", "NAMES", "build", "checkpoint", "example_prompt", "is_trained"]
+__all__ = [
+    "EXAMPLE_PROMPT",
+    "EXAMPLE_QUESTION",
+    "NAMES",
+    "build",
+    "checkpoint",
+    "example_prompt",
+    "is_trained",
+]
 
 EXAMPLE_PROMPT: str = "a red cat sitting on a wooden chair in a garden"
 """For models with random weights."""
 EXAMPLE_CAPTION = "a red circle left of a blue square on a white background"
 """For models that know the shapes world and nothing else."""
-NAMES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
+EXAMPLE_QUESTION: str = "What is the capital of France?"
+"""For models that write text."""
+PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
+"""Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
+TEXTS: tuple[str, ...] = ("mmada",)
+"""Models that write: folders in the layout of MMaDA and LLaDA."""
+NAMES: tuple[str, ...] = PICTURES + TEXTS
 TINY = "tiny:"
 VERSION = 1  # raise it when the saved models change, so that nobody keeps an old copy
 
@@ -40,7 +54,7 @@ def checkpoint(name: str) -> Path:
         name: one of `NAMES`, or `tiny:NAME`.
 
     Returns:
-        A folder for `DiffusionPipeline.from_pretrained`; treat it as read-only.
+        A folder in the model's published layout; treat it as read-only.
 
     Raises:
         ModelError: the name is unknown, or the cache cannot be written.
@@ -76,6 +90,10 @@ def build(name: str, folder: Path, *, seed: int = 0) -> None:
         from attn.demo import trained  # noqa: PLC0415
 
         trained.save(_plain(name), folder, weights=shipped.WEIGHTS / _plain(name))
+    elif name.removeprefix(TINY) in TEXTS:
+        from attn.demo import language  # noqa: PLC0415
+
+        language.save(folder, language.random_weights(seed))
     else:
         from attn.demo import tiny  # noqa: PLC0415
 
@@ -89,6 +107,8 @@ def is_trained(name: str) -> bool:
 
 def example_prompt(name: str) -> str:
     """Return a prompt that the model of this name knows all words of."""
+    if name.removeprefix(TINY) in TEXTS:
+        return EXAMPLE_QUESTION
     return EXAMPLE_CAPTION if is_trained(name) else EXAMPLE_PROMPT
 
 

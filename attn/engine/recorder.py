@@ -255,7 +255,8 @@ class Recorder:
         lead = (len(self._plans[trace].branches), self._images)
         if len(cells) == count == 1 and some is not None:
             return some.reshape(lead + single)
-        stacked = np.full((count, *single), 0.0 if planned is None else np.nan, kind)
+        is_known = planned is None or kind.kind in "iu"  # whole numbers are there for every cell
+        stacked = np.full((count, *single), 0 if is_known else np.nan, kind)
         for cell, value in cells.items():
             stacked[cell] = value
         return stacked.reshape(lead + single)
