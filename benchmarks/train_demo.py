@@ -67,7 +67,7 @@ def train_vae(out: Path, steps: int, device: torch.device, deadline: float) -> b
     model, average = vae.build().to(device), vae.build().to(device)
     finished = train(vae.stage(model, average, steps=steps), out / "vae", deadline=deadline)
     if finished:
-        latents, _ = denoiser.encode_scenes(average, 2000)
+        latents, _ = denoiser.encode_scenes(average, 2000, denoiser.draw_scene)
         vae.normalize(average, latents / average.config.scaling_factor)
         export({"vae": average}, path.parent)
     return finished

@@ -54,6 +54,7 @@ class DiffusersSession(Session):
         self.warnings: list[str] = []
         self._device = device
         self._scheduler = pipe.scheduler
+        self._gave_way = ""
 
     @property
     def model(self) -> Any:
@@ -79,6 +80,8 @@ class DiffusersSession(Session):
             raise RequestError(f"guidance must be a number; got {guidance}")
         if request.negative and guidance <= 1:
             self._warn("guidance is off, so the negative prompt is not read")
+        if self._gave_way and request.scheduler is None:
+            self._warn(self._gave_way)
         scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
         _schedule.check_steps(scheduler, steps)
         return replace(
@@ -135,7 +138,7 @@ class DiffusersSession(Session):
         before = self._scheduler
         self._scheduler = _schedule.predicting(before, prediction, zero_snr=zero_snr)
         if type(self._scheduler) is not type(before):
-            self._warn(
+            self._gave_way = (
                 f"{type(before).__name__} cannot begin with pure noise (zero-terminal SNR); "
                 f"{type(self._scheduler).__name__} is used unless --scheduler names another"
             )

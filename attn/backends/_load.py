@@ -6,6 +6,8 @@ import importlib
 import inspect
 import json
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from attn.backends import _checkpoint, _source, _tokenizers
+from attn.backends import _agree, _checkpoint, _source, _tokenizers
 from attn.backends._checkpoint import Kind, Piece
 from attn.backends._fit import Misfit, misshapen
 from attn.backends._quiet import quiet
+from attn.backends._source import read_object
 from attn.backends._tokenizers import Found
 from attn.errors import ModelError
 from attn.headers import read_header
@@ -46,7 +49,7 @@ def load_pipeline(
         recipe: what it is made of.
         cls: the pipeline class.
         dtype: of every weight.
-        weights: False builds denoiser and VAE on the meta device and leaves the encoders out.
+        weights: False leaves every network on the meta device.
         extra: further arguments of the pipeline's constructor.
 
     Raises:
@@ -54,21 +57,18 @@ def load_pipeline(
     """
     taken = inspect.signature(cls.__init__).parameters
     listed = {name: entry for name, entry in recipe.entries.items() if name in taken}
+    parts: dict[str, Any] = {name: None for name in SKIPPED if name in taken}
     with quiet():
-        fitted = {
-            name: _fit(name, place, recipe)
-            for name, place in recipe.places.items()
-            if isinstance(place, Piece)
-        }
+        drawn = _draw(recipe, listed)
         if recipe.lacking is not None:
             raise recipe.lacking
-        parts: dict[str, Any] = {name: None for name in SKIPPED if name in taken}
+        _agree.require_agreement(drawn, recipe.family)
         for name, entry in listed.items():
-            place = recipe.places.get(name)
-            if isinstance(place, Piece):
-                parts[name] = _load_piece(place, fitted.pop(name), dtype, weights)
+            if name in drawn:
+                model = drawn.pop(name)
+                parts[name] = _load_part(name, model, recipe, dtype) if weights else model
             elif name not in SKIPPED:
-                parts[name] = _load_entry(name, entry, recipe, dtype, weights)
+                parts[name] = _load_entry(name, entry, recipe)
     needed = {name for name, one in taken.items() if one.default is one.empty} - {"self"}
     absent = needed - {*parts} | {name for name in needed & ESSENTIAL if parts.get(name) is None}
     if absent:
@@ -79,8 +79,60 @@ def load_pipeline(
     return cls(**parts | extra)
 
 
-def _load_entry(name: str, entry: Any, recipe: Recipe, dtype: torch.dtype, weights: bool) -> Any:
-    """Load what model_index.json says of one argument of the pipeline: a part, or a setting."""
+def _draw(recipe: Recipe, listed: Mapping[str, Any]) -> dict[str, Any]:
+    """Build every network without weights: all must fit before the first weight is read."""
+    drawn = {}
+    for name in dict.fromkeys([*recipe.places, *listed]):  # the denoiser, which tells most, first
+        match listed.get(name):
+            case [str(library), str(class_name)] if name not in SKIPPED:
+                cls = find_class(library, class_name, name)
+                if issubclass(cls, nn.Module):
+                    drawn[name] = _draw_part(name, cls, recipe)
+            case entry if name in recipe.places and name in listed:
+                raise _no_entry(name, entry)
+    return drawn
+
+
+def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
+    place = recipe.places.get(name)
+    if isinstance(place, Piece):
+        folders = [root / name for root in recipe.roots if (root / name / CONFIG).is_file()]
+        if not folders:
+            raise ModelError(f"{recipe.roots[0]} describes no {name}: expected {name}/{CONFIG}")
+        return _checkpoint.fitting_model(place, [Kind(cls, folder) for folder in folders])
+    folder = place or recipe.roots[0] / name
+    _require_folder(folder, recipe.entries[name])
+    _agree.require_class(folder, cls, name)
+    _refuse_pickled(folder)
+    return _checkpoint.empty_model(Kind(cls, folder)).eval()
+
+
+def _require_folder(folder: Path, entry: list[str]) -> None:
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder} is missing: {_source.INDEX} lists it as {'.'.join(entry)}; "
+            "download or save the model again"
+        )
+
+
+def _no_entry(name: str, entry: Any) -> ModelError:
+    return ModelError(
+        f"{_source.INDEX} says of {name}: {json.dumps(entry)}; expected [library, class]"
+    )
+
+
+def _load_part(name: str, model: Any, recipe: Recipe, dtype: torch.dtype) -> Any:
+    """Read the weights of a network that was drawn."""
+    place = recipe.places.get(name)
+    if isinstance(place, Piece):
+        return _checkpoint.load_weights(place, model, dtype)
+    folder = place or recipe.roots[0] / name
+    with _explained(folder):
+        return _load_model(type(model), folder, dtype)
+
+
+def _load_entry(name: str, entry: Any, recipe: Recipe) -> Any:
+    """Load what model_index.json says of another argument of the pipeline: a part, or a setting."""
     match entry:
         case [_, None]:
             return None
@@ -89,38 +141,17 @@ def _load_entry(name: str, entry: Any, recipe: Recipe, dtype: torch.dtype, weigh
         case bool() | int() | float():
             return entry
         case _:
-            raise ModelError(
-                f"model_index.json says of {name}: {json.dumps(entry)}; expected [library, class]"
-            )
-    place = recipe.places.get(name)
-    folder = place if isinstance(place, Path) else recipe.roots[0] / name
-    found = recipe.tokenizers.get(name, Found(folder))
-    if not found.folder.is_dir():
-        raise ModelError(
-            f"{found.folder} is missing: model_index.json lists it as {library}.{class_name}; "
-            "download or save the model again"
-        )
-    return _load_part(found, cls, dtype, weights)
-
-
-def _fit(name: str, piece: Piece, recipe: Recipe) -> Any:
-    """Build what comes from a file, without weights: all parts must fit before any is read."""
-    folders = [root / name for root in recipe.roots if (root / name / CONFIG).is_file()]
-    match recipe.entries[name]:
-        case [str(library), str(class_name)] if folders:
-            cls = find_class(library, class_name, name)
-            return _checkpoint.fitting_model(piece, [Kind(cls, folder) for folder in folders])
-    raise ModelError(
-        f"{recipe.roots[0]} describes no {name}: expected {name}/{CONFIG}, and its class in "
-        f"{_source.INDEX}"
-    )
-
-
-def _load_piece(piece: Piece, model: Any, dtype: torch.dtype, weights: bool) -> Any:
-    if weights:
-        return _checkpoint.load_weights(piece, model, dtype)
-    is_encoder = not isinstance(model, diffusers.ModelMixin)
-    return None if is_encoder else model
+            raise _no_entry(name, entry)
+    found = recipe.tokenizers.get(name, Found(recipe.roots[0] / name))
+    folder = found.folder
+    _require_folder(folder, entry)
+    with _explained(folder):
+        if hasattr(cls, "vocab_files_names"):
+            _require_vocabulary(cls, folder)
+            return _tokenizers.load(cls, found)
+        if hasattr(cls, "config_name"):
+            read_object(folder / cls.config_name)  # of a list, the library would ask the hub
+        return cls.from_pretrained(folder, local_files_only=True)
 
 
 def find_class(library: str, class_name: str, name: str) -> Any:
@@ -142,17 +173,11 @@ def find_class(library: str, class_name: str, name: str) -> Any:
     return cls
 
 
-def _load_part(found: Found, cls: type[Any], dtype: torch.dtype, weights: bool) -> Any:
-    folder = found.folder
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say what could not be loaded, and the first line of what the library said."""
     try:
-        if hasattr(cls, "vocab_files_names"):
-            _require_vocabulary(cls, folder)
-            return _tokenizers.load(cls, found)
-        if not issubclass(cls, nn.Module):
-            return cls.from_pretrained(folder, local_files_only=True)
-        if weights:
-            return _load_model(cls, folder, dtype)
-        return _empty_model(cls, folder)
+        yield
     except (
         *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError),
         SafetensorError,
@@ -174,22 +199,20 @@ def _require_vocabulary(cls: type[Any], folder: Path) -> None:
         raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {others}")
 
 
-def _require_weights(folder: Path) -> None:
+def _refuse_pickled(folder: Path) -> None:
     """Say why there is nothing to load; the libraries take that for another problem."""
     endings = {path.suffix for path in folder.iterdir()}
-    if ".safetensors" in endings:
-        return
     pickled = sorted(endings & _source.REFUSED)
-    if pickled:
+    if pickled and _source.SAFE not in endings:
         raise ModelError(
             f"{folder} has its weights in pickled files only ({', '.join(pickled)}), which could "
             "run any code when opened; convert them to .safetensors with a tool that you trust"
         )
-    raise ModelError(f"{folder} has no weights: expected a .safetensors file")
 
 
 def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
-    _require_weights(folder)
+    if not any(folder.glob(f"*{_source.SAFE}")):
+        raise ModelError(f"{folder} has no weights: expected a {_source.SAFE} file")
     variant = _variant(folder)
     for path in _weight_files(folder, variant):
         read_header(path)  # says what is wrong with a file; the libraries read on
@@ -233,9 +256,3 @@ def _variant(folder: Path) -> str | None:
     files = sorted(path.name for path in folder.iterdir())
     names = [match["variant"] for name in files if (match := WEIGHTS.fullmatch(name))]
     return names[0] if names and None not in names else None
-
-
-def _empty_model(cls: type[Any], folder: Path) -> Any:
-    if not issubclass(cls, diffusers.ModelMixin):
-        return None
-    return _checkpoint.empty_model(Kind(cls, folder)).eval()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attn.backends._agree import CONFIG, require_scaling
 from attn.backends._checkpoint import Piece
 from attn.backends._family import Family, Part
 from attn.backends._probe import Checkpoint, Members, members, probe
@@ -78,7 +79,7 @@ def given_part(place: Place, part: Part, family: Family) -> Piece | Path:
         ModelError: it holds no such part, or one of another family.
     """
     if isinstance(place, Path):
-        return _part_folder(place, part)
+        return _part_folder(place, part, family)
     piece, found = place.piece(part), place.checkpoint
     where = f"{part.name}={place.path}: this is {found.title}"
     if piece is None:
@@ -103,13 +104,15 @@ def is_listed(entry: Any) -> bool:
     return entry is not None and not (isinstance(entry, list) and None in entry)
 
 
-def _part_folder(folder: Path, part: Part) -> Path:
+def _part_folder(folder: Path, part: Part, family: Family) -> Path:
     """Return the folder of one part: the folder itself, or the one in a pipeline's folder."""
     if is_pipeline(folder):
-        return folder / part.component
-    if not (folder / "config.json").is_file():
+        folder = folder / part.component
+    if not (folder / CONFIG).is_file():
         raise ModelError(
-            f"{part.name}={folder}: expected the folder of a part (with config.json), or of a "
-            "whole model (with model_index.json)"
+            f"{part.name}={folder}: expected the folder of a part (with {CONFIG}), or of a "
+            "whole model (with model_index.json) that has this part"
         )
+    if part.name == "vae":
+        require_scaling(folder, family.name)
     return folder

@@ -23,6 +23,7 @@ class Recipe:
     """What a model is made of.
 
     Attributes:
+        family: name of its backend.
         roots: diffusers folders with configurations; the first has the pipeline's and the
             scheduler's, those after it describe parts that it does not.
         entries: what the pipeline takes, by name, as model_index.json lists it.
@@ -34,6 +35,7 @@ class Recipe:
         warnings: what the user should know.
     """
 
+    family: str
     roots: tuple[Path, ...]
     entries: Mapping[str, Any]
     places: Mapping[str, Piece | Path]
@@ -95,7 +97,9 @@ def collect(source: Source, family: Family, options: Any) -> Recipe:
     if not found.is_plain:
         files = _files(found, roots, places, tokenizers)
     warnings = found.base.left_out() if isinstance(found.base, File) else ()
-    return Recipe(roots, entries, places, tokenizers, lacking, checkpoint, files, warnings)
+    return Recipe(
+        family.name, roots, entries, places, tokenizers, lacking, checkpoint, files, warnings
+    )
 
 
 def _look(source: Source, family: Family, options: Any) -> _Sources:
@@ -179,6 +183,7 @@ def _find_tokenizers(
     folders = [folder for folder in (found.tokenizers, found.config, beside) if folder]
     tokenizers: dict[str, Found] = {}
     missing = []
+    _require_tokenizers(found.tokenizers, family)
     for name in filter(None, (part.tokenizer for part in family.parts)):
         match entries.get(name):
             case [str(library), str(class_name)]:
@@ -197,20 +202,24 @@ def _find_tokenizers(
     return tokenizers, lacking
 
 
+def _require_tokenizers(folder: Path | None, family: Family) -> None:
+    """Refuse a folder that an option names and that holds none of what it was named for."""
+    names = [part.tokenizer for part in family.parts if part.tokenizer]
+    if folder is not None and not any((folder / name).is_dir() for name in names):
+        wanted = ", ".join(f"{name}/" for name in names)
+        raise ModelError(f"tokenizers={folder}: expected a folder that holds {wanted}")
+
+
 def _files(
     found: _Sources,
     roots: Sequence[Path],
     places: Mapping[str, Piece | Path],
     tokenizers: Mapping[str, Found],
 ) -> dict[str, Path]:
-    """Name everything that is read, but for our own configurations."""
-    labels = {
-        place.path: f"{name}/{place.path.name}"
-        for name, place in found.given.items()
-        if isinstance(place, File)
-    }
+    """Name everything that is read, but for our own configurations; files may be renamed."""
+    labels = {place.path: name for name, place in found.given.items() if isinstance(place, File)}
     if isinstance(found.base, File):
-        labels[found.base.path] = found.base.path.name
+        labels[found.base.path] = "model"
     files = {label: path for path, label in labels.items()}
     files |= {name: place for name, place in places.items() if isinstance(place, Path)}
     for name, one in tokenizers.items():

@@ -60,13 +60,13 @@ def resolve(
     if asked == "demo" or asked.startswith("demo:"):
         return Source(asked, demo.checkpoint(_demo_name(asked, family, variants)))
     path = Path(asked).expanduser()
-    if _exists(path):
+    if asked and _exists(path):
         refuse_pickled(path)
         return Source(asked, path)
     if HUB_ID.fullmatch(asked) and path.suffix not in REFUSED | {SAFE}:
         return _from_hub(asked, download or _download_pipeline)
     raise ModelError(
-        f"no model at {asked}: expected {expected}, a hub id (owner/name), "
+        f"no model at '{asked}': expected {expected}, a hub id (owner/name), "
         f"or {' or '.join(['demo', *(f'demo:{name}' for name in variants)])}"
     )
 
@@ -112,9 +112,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         ModelError: missing, or not a JSON object.
     """
     path = folder / INDEX
-    try:
-        index = json.loads(path.read_text())
-    except FileNotFoundError as exc:
+    if not path.is_file():
         files = sorted(folder.glob(f"*{SAFE}"))
         raise ModelError(
             f"{folder} is not a diffusers folder: it has no {INDEX}; give "
@@ -123,12 +121,26 @@ def read_index(folder: Path) -> dict[str, Any]:
                 if files
                 else "the folder that the model was saved to"
             )
-        ) from exc
-    except (OSError, ValueError) as exc:
-        raise ModelError(f"cannot read {path}: {exc}") from exc
-    if not isinstance(index, dict) or "_class_name" not in index:
+        )
+    index = read_object(path)
+    if "_class_name" not in index:
         raise ModelError(f"{path} does not say which pipeline it is (no _class_name)")
     return index
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        ModelError: the file cannot be read, or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as exc:
+        raise ModelError(f"cannot read {path}: {exc}") from exc
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds a JSON {type(found).__name__}; expected an object")
+    return found
 
 
 def _demo_name(asked: str, family: str, variants: tuple[str, ...]) -> str:

@@ -294,7 +294,8 @@ class MMaDABackend(Backend):
     """Opens folders and hub ids of MMaDA and LLaDA, and the demo model."""
 
     Options = MMaDAOptions
-    example_prompt = demo.EXAMPLE_QUESTION
+    example_prompt = demo.example_prompt("mmada")
+    demo_note = demo.note("mmada")
 
     def open(
         self,

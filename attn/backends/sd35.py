@@ -131,9 +131,8 @@ class SD35Session(DiffusersSession):
                 )
 
     def reads_t5(self) -> bool:
-        """Whether T5 is there; of a session that was opened to plan, its tokenizer tells."""
-        part = "tokenizer_3" if next(self.model.parameters()).is_meta else "text_encoder_3"
-        return None not in (self.pipe.tokenizer_3, getattr(self.pipe, part))
+        """Whether T5 is there."""
+        return None not in (self.pipe.tokenizer_3, self.pipe.text_encoder_3)
 
     def _segments(self, request: Request) -> tuple[Segment, Segment, Segment]:
         grid = (request.height or 0) // self.multiple, (request.width or 0) // self.multiple
@@ -178,7 +177,8 @@ class SD35Backend(DiffusersBackend):
     """Stable Diffusion 3.5."""
 
     Options = SD35Options
-    example_prompt = demo.EXAMPLE_PROMPT
+    example_prompt = demo.example_prompt("sd35")
+    demo_note = demo.note("sd35")
     family = Family("sd35", (DIT, VAE, CLIP_L, CLIP_G, T5XXL), config="sd35-large")
     variants = ("medium",)
     pipelines = (StableDiffusion3Pipeline,)

@@ -14,6 +14,7 @@ from attn import demo
 from attn.backends._diffusers import DiffusersBackend, DiffusersSession
 from attn.backends._family import CLIP_G, CLIP_L, UNET, VAE, Family, SourceOptions
 from attn.backends._recipe import Recipe
+from attn.backends._schedule import PREDICTIONS
 from attn.backends._tokens import decode
 from attn.backends.types import Session
 from attn.errors import ModelError, RequestError
@@ -65,7 +66,7 @@ class UNetSession(DiffusersSession):
         if not 0 <= rescale <= 1:
             raise RequestError(f"guidance_rescale must be 0 to 1; got {rescale:g}")
         parts = [getattr(self.pipe, name, None) for name in ("text_encoder", "text_encoder_2")]
-        for encoder in filter(None, parts):  # a session that was opened to plan has none
+        for encoder in filter(None, parts):
             depth = encoder.config.num_hidden_layers
             if skip is not None and not 0 <= skip < depth:
                 raise RequestError(
@@ -166,8 +167,6 @@ class SD15Session(UNetSession):
 class UNetBackend(DiffusersBackend):
     """What the UNet families share."""
 
-    example_prompt = demo.EXAMPLE_PROMPT
-
     def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
         prediction = session.options.prediction
         said = recipe.checkpoint if recipe else None
@@ -175,6 +174,17 @@ class UNetBackend(DiffusersBackend):
             session.predict(prediction, zero_snr=prediction == "v")
         elif said is not None and said.prediction is not None:
             session.predict(said.prediction, zero_snr=said.zero_snr)
+            if said.prediction == "v" and not said.zero_snr:
+                session.warnings.append(
+                    "the file says v-prediction, and nothing of zero-terminal SNR, so the betas "
+                    "stay as they are; set prediction to v for a model that was trained with it"
+                )
+        elif session.prediction is None:
+            raise ModelError(
+                "the scheduler's configuration says prediction_type "
+                f"'{session.pipe.scheduler.config.get('prediction_type')}'; expected one of "
+                f"{', '.join(PREDICTIONS.values())}: correct it, or set prediction to v or epsilon"
+            )
         elif said is not None and session.options.config is None:
             session.warnings.append(
                 f"the file does not say what its UNet predicts; {session.prediction} is assumed. "
@@ -187,6 +197,8 @@ class SDXLBackend(UNetBackend):
     """Stable Diffusion XL."""
 
     Options = SDXLOptions
+    example_prompt = demo.example_prompt("sdxl")
+    demo_note = demo.note("sdxl")
     family = Family("sdxl", (UNET, VAE, CLIP_L, CLIP_G), config="sdxl")
     pipelines = (StableDiffusionXLPipeline,)
     session = SDXLSession
@@ -197,6 +209,8 @@ class SD15Backend(UNetBackend):
     """Stable Diffusion 1.x."""
 
     Options = UNetOptions
+    example_prompt = demo.example_prompt("sd15")
+    demo_note = demo.note("sd15")
     family = Family("sd15", (UNET, VAE, CLIP_L), config="sd15")
     pipelines = (StableDiffusionPipeline,)
     session = SD15Session

@@ -144,6 +144,9 @@ class Backend(ABC):
     example_prompt: ClassVar[str]
     """The prompt that is used with the built-in demo model when none is given."""
 
+    demo_note: ClassVar[str] = "tiny and untrained: real attention, random weights"
+    """What the user is told of the built-in demo model."""
+
     def default_model(self, options: Any) -> str:
         """Return what is opened when no model is named: the built-in demo model.
 

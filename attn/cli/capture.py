@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attn.cli._errors import ANSWERED
+
 if TYPE_CHECKING:
     from attn.engine.plan import Plan
     from attn.errors import AttnError
@@ -21,6 +23,7 @@ SHOWN = 80
 
 
 def capture(
+    context: typer.Context,
     *,
     backend: Annotated[
         str, typer.Option("--backend", "-b", help="Model family; see `attn backends`.")
@@ -161,7 +164,9 @@ def capture(
     if as_json:
         failed = failure is not None or bool(captured.failures)
         status = "planned" if dry_run else "failed" if failed else "complete"
-        typer.echo(json.dumps(_summary(captured, status, report.warnings, pictures)))
+        answer = _summary(captured, status, report.warnings, pictures)
+        typer.echo(json.dumps(answer | ({"error": str(failure)} if failure else {})))
+        context.meta[ANSWERED] = True
     else:
         _tell(captured, dry_run, pictures)
     _tell_failures(captured, dry_run)

@@ -27,6 +27,7 @@ __all__ = [
     "checkpoint",
     "example_prompt",
     "is_trained",
+    "note",
 ]
 
 EXAMPLE_PROMPT: str = "a red cat sitting on a wooden chair in a garden"
@@ -35,6 +36,8 @@ EXAMPLE_CAPTION = "a red circle left of a blue square on a white background"
 """For models that know the shapes world and nothing else."""
 EXAMPLE_QUESTION: str = "What is the capital of France?"
 """For models that write text."""
+TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
+UNTRAINED = "tiny and untrained: real attention, random weights"
 PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
 TEXTS: tuple[str, ...] = ("mmada",)
@@ -110,6 +113,11 @@ def example_prompt(name: str) -> str:
     if name.removeprefix(TINY) in TEXTS:
         return EXAMPLE_QUESTION
     return EXAMPLE_CAPTION if is_trained(name) else EXAMPLE_PROMPT
+
+
+def note(name: str) -> str:
+    """Return what a user should know of the model of this name."""
+    return TRAINED if is_trained(name) else UNTRAINED
 
 
 def _plain(name: str) -> str:

@@ -199,9 +199,7 @@ def _prompts(
 ) -> tuple[str, ...]:
     is_demo = isinstance(model, str) and model.partition(":")[0] == DEMO
     if is_demo:
-        report.note(
-            f"model: the built-in {model} (tiny and untrained: real attention, random weights)"
-        )
+        report.note(f"model: the built-in {model} ({family.demo_note})")
     if given:
         return given
     if not is_demo:

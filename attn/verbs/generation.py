@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.disk import as_utf8, is_there, reported
-from attn.errors import CaptureError, RequestError, TraceError
+from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.schema import Step
 from attn.store import MANIFEST, TraceWriter, read_manifest
 from attn.verbs.collection import Entry, note_outcomes, write_index
@@ -173,18 +174,33 @@ def _attempt(
 
 
 def _try(job: Job, batch: Batch, missing: Batch, progress: Progress, *remarks: str) -> str | None:
-    """Generate a batch and return what failed, in words; of a single trace it is raised."""
+    """Generate a batch and return what failed, in words; of a single trace it is raised.
+
+    Whatever a prompt meets, memory that is not enough or an error in a library, has nothing to say
+    of the others. Only where nothing more can be written, or the model is gone, do all end.
+    """
     before = progress.done
     try:
         _generate(job, batch, missing, progress, remarks)
-    except (CaptureError, RequestError) as error:
+    except (ModelError, TraceError):
+        raise
+    except Exception as error:
         progress.total -= batch[0].plan.steps - (progress.done - before)
         for item in missing:
             _remove_stepless(item.folder, job.is_collection)
         if not job.is_collection:
             raise
-        return as_utf8(str(error))
+        return as_utf8(_in_words(error))
     return None
+
+
+def _in_words(error: Exception) -> str:
+    """Return the message of an expected error; of others also what and where they are."""
+    if isinstance(error, AttnError):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}: {message}"
 
 
 def _generate(

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from attn.disk import AGAIN, reported
+from attn.disk import AGAIN, read_journal, reported
 from attn.errors import TraceError, UsageError
-from attn.schema import Manifest, Request
-from attn.store import MANIFEST, demote, open_files, read_manifest
+from attn.schema import Manifest, Request, Shard
+from attn.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
 from attn.verbs.collection import Entry, Run, is_collection, read_collection
-from attn.verbs.drafts import identify
+from attn.verbs.drafts import draft, identify
 from attn.verbs.facts import (
     IDENTITIES,
     Facts,
@@ -33,6 +33,12 @@ from attn.verbs.results import INDEX as RESULTS
 
 DECISIVE = ("torch", "diffusers", "transformers", "device")
 """What a picture's last bits depend on, beside the model."""
+
+PLANNED = (
+    *("branches", "samples", "layers", "segments", "tokens", "words"),
+    *("truncated", "kept", "request"),
+)
+"""What a manifest says that follows from the request and the model alone."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
     found = _compare(job, left)
     entries = list(job.entries)
     for item in (item for item in job.items if item.place in found.complete):
-        damage = _damage(item.folder)
+        damage = _damage(job, item)
         if damage:
             found.damaged.append(damage)
         else:
@@ -211,19 +217,25 @@ def _refuse(left: Left, found: Sequence[str]) -> None:
         )
 
 
-def _damage(folder: Path) -> str:
+def _damage(job: Job, item: Item) -> str:
     """Return what is wrong with a complete trace, or nothing; all of its files are read."""
+    folder = item.folder
     try:
         files = open_files(folder)
         files.verify()
         for name in files.manifest.outputs:
             check_picture(folder / name)
+        journal = read_journal(folder / JOURNAL, Shard)
     except TraceError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
             raise  # not damaged, for all that is known, but out of reach
         return str(error)
-    return ""
+    if journal != files.manifest.shards:
+        return f"{folder / JOURNAL} lists other shards than {MANIFEST}"
+    begun = draft(job, item)
+    wrong = [n for n in PLANNED if getattr(begun, n) != getattr(files.manifest, n)]
+    return f"{folder / MANIFEST} has other {', '.join(wrong)} than this run gives" if wrong else ""
 
 
 def _changes(was: Mapping[str, str]) -> list[str]:

@@ -33,6 +33,8 @@ CLIP_GAIN = 50.0
 """Raises fresh embeddings of CLIP to a standard deviation of 1, so that the denoiser hears from the
 first step which word is which: SDXL and SD3 read states that no normalisation has scaled."""
 
+Draw = Callable[[np.random.Generator], scenes.Scene]
+
 SHEET_PROMPTS = 32
 SHEET_STEPS = 20
 
@@ -119,7 +121,14 @@ def build(family: Family, vae: AutoencoderKL) -> DiffusionPipeline:
     return pipeline.to(vae.device)
 
 
-def prepare(family: Family, pipeline: DiffusionPipeline, path: Path, *, number: int) -> Examples:
+def prepare(
+    family: Family,
+    pipeline: DiffusionPipeline,
+    path: Path,
+    *,
+    number: int,
+    draw: Draw | None = None,
+) -> Examples:
     """Draw scenes, encode them, and keep them in a file for the next time.
 
     Args:
@@ -127,9 +136,11 @@ def prepare(family: Family, pipeline: DiffusionPipeline, path: Path, *, number: 
         pipeline: its VAE makes the latents, its tokenizers the ids.
         path: a safetensors file.
         number: of examples.
+        draw: one scene; by default one whose caption is not held out.
     """
+    draw = draw or draw_scene
     if not path.exists():
-        latents, captions = encode_scenes(pipeline.vae, number)
+        latents, captions = encode_scenes(pipeline.vae, number, draw)
         examples = {"latents": latents.half(), "ids": tokenize(family, pipeline, captions)}
         save_file(examples, path.with_suffix(".partial"))
         path.with_suffix(".partial").replace(path)
@@ -137,14 +148,18 @@ def prepare(family: Family, pipeline: DiffusionPipeline, path: Path, *, number: 
     return Examples(tensors["latents"].float(), tensors["ids"])
 
 
+def draw_scene(rng: np.random.Generator) -> scenes.Scene:
+    """Draw a scene for training."""
+    return scenes.sample(rng, training=True)
+
+
 @torch.no_grad()
-def encode_scenes(vae: AutoencoderKL, number: int) -> tuple[torch.Tensor, list[str]]:
-    """Draw training scenes; returns their scaled latents and their captions."""
+def encode_scenes(vae: AutoencoderKL, number: int, draw: Draw) -> tuple[torch.Tensor, list[str]]:
+    """Draw scenes; returns their scaled latents and their captions."""
     rng = np.random.default_rng(0)
     latents, captions = [], []
     for start in range(0, number, 50):
-        part = range(start, min(start + 50, number))
-        drawn = [scenes.sample(rng, training=True) for _ in part]
+        drawn = [draw(rng) for _ in range(start, min(start + 50, number))]
         pictures = [scenes.render(scene, vae.config.sample_size) for scene in drawn]
         latents.append(vae.encode(to_tensor(pictures, vae)).latent_dist.mean.contiguous())
         captions += [scenes.caption(scene.content) for scene in drawn]
@@ -160,13 +175,26 @@ def loss(
     number: int,
 ) -> torch.Tensor:
     """Squared error of the prediction, for examples and noise drawn at random."""
+    noisy, told, target = draw_question(family, pipeline, examples, empty, rng, number)
+    denoiser = getattr(pipeline, family.models[0])
+    return (denoiser(noisy, **told).sample - target).square().mean()
+
+
+def draw_question(
+    family: Family,
+    pipeline: DiffusionPipeline,
+    examples: Examples,
+    empty: torch.Tensor,
+    rng: np.random.Generator,
+    number: int,
+) -> tuple[torch.Tensor, dict[str, Any], torch.Tensor]:
+    """Draw examples and noise; returns noisy latents, what is told of them, the answer."""
     rows = torch.from_numpy(rng.integers(len(examples.latents), size=number))
     latents = examples.latents[rows]
     told = family.read(pipeline, examples.ids[rows], empty, rng)
     noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(latents)
     noisy, times, target = family.mix(latents, noise, rng)
-    denoiser = getattr(pipeline, family.models[0])
-    return (denoiser(noisy, timestep=times, **told).sample - target).square().mean()
+    return noisy, {"timestep": times, **told}, target
 
 
 def draw_times(rng: np.random.Generator, number: int) -> np.ndarray:

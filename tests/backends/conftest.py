@@ -58,10 +58,9 @@ def planned(demo_cache, tmp_path_factory):
 
     def session(backend, config):
         folder = tmp_path_factory.mktemp(backend) / "model"
-        ignored = shutil.ignore_patterns("*.safetensors")
-        shutil.copytree(demo.checkpoint(backend), folder, ignore=ignored)
-        name = "transformer" if backend == "sd35" else "unet"
-        shutil.copy(CONFIGS / config / name / "config.json", folder / name)
+        shutil.copytree(CONFIGS / config, folder)
+        for tokenizer in demo.checkpoint(backend).glob("tokenizer*"):
+            shutil.copytree(tokenizer, folder / tokenizer.name)
         family = load(find(backend))
         return family.open(folder, family.Options(), weights=False)
 

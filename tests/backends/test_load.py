@@ -180,7 +180,7 @@ def test_no_index(tmp_path):
     ("text", "message"),
     [
         ("{oops", "cannot read FOLDER/model_index.json: Expecting property name"),
-        ("[]", "FOLDER/model_index.json does not say which pipeline it is (no _class_name)"),
+        ("[]", "FOLDER/model_index.json holds a JSON list; expected an object"),
         ("{}", "FOLDER/model_index.json does not say which pipeline it is (no _class_name)"),
     ],
 )

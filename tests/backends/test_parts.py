@@ -69,7 +69,7 @@ def test_wrong_places(saved, tmp_path, demo_cache):
     )
     assert refusal("sdxl", "demo", vae=str(tmp_path)) == (
         f"vae={tmp_path}: expected the folder of a part (with config.json), or of a whole model "
-        "(with model_index.json)"
+        "(with model_index.json) that has this part"
     )
     assert refusal("sdxl", "demo", vae=str(saved("sd15", "file")[1])).endswith(
         "; its VAE scales latents otherwise than sdxl does"

@@ -86,12 +86,15 @@ def test_v_prediction_of_a_loaded_pipeline(toys):
     ],
 )
 def test_what_a_file_says(saved, tmp_path, change, metadata, expected):
-    """`auto` believes the marks and metadata of a file."""
+    """`auto` believes the marks and metadata of a file, and says what they leave open."""
     backend, path, settings = saved("sdxl", "file")
     other = changed(path, tmp_path, change, metadata)
     session = opening(backend, other, **settings)
     assert sampling(session).items() >= expected.items()
-    assert session.warnings == []
+    is_unsure = expected["prediction_type"] == "v_prediction" and expected is not V
+    assert [warning.partition(",")[0] for warning in session.warnings] == (
+        ["the file says v-prediction"] if is_unsure else []
+    )
 
 
 def test_file_that_does_not_say(saved):
@@ -109,6 +112,9 @@ def test_schedulers_without_zero_snr(saved):
     """A sampler that cannot begin with pure noise is refused by name; as default it gives way."""
     backend, path, settings = saved("sd15", "file")
     session = opening(backend, path, prediction="v", **settings)
+    session.complete(Request("a red cat", scheduler="euler", **SMALL))
+    assert session.warnings == []
+    session.complete(Request("a red cat", **SMALL))
     assert session.warnings == [
         "PNDMScheduler cannot begin with pure noise (zero-terminal SNR); DDIMScheduler is used "
         "unless --scheduler names another"

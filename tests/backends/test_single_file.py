@@ -258,12 +258,12 @@ def test_fingerprint(saved):
     found = opening(backend, path, **settings).info.identity()
     hashed = found["files"]
     assert found.keys() == {"sha256", "files"}
-    assert {"dit.safetensors", "clip_g/clip_g.safetensors", "vae/model.safetensors"} < set(hashed)
+    assert {"model", "clip_g", "vae"} < set(hashed)
     assert {"text_encoder/model.safetensors", "tokenizer_3/tokenizer.json"} < set(hashed)
     assert {"config/model_index.json", "config/transformer/config.json"} < set(hashed)
     one = Path(settings["dit"]).read_bytes()
-    assert hashed["dit.safetensors"] == hashlib.sha256(one).hexdigest()
+    assert hashed["model"] == hashlib.sha256(one).hexdigest()
     lines = "".join(f"{hashed[name]}  {name}\n" for name in sorted(hashed))
     assert found["sha256"] == hashlib.sha256(lines.encode()).hexdigest()
     alone = opening(*saved("sdxl", "file")[:2], **saved("sdxl", "file")[2]).info.identity()
-    assert "model.safetensors" in alone["files"]
+    assert "model" in alone["files"]

@@ -79,13 +79,13 @@ def test_file(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "asked", ["/no/such/folder", "./model", "a/b/c", "name", "a/b.safetensors", "a/b.ckpt"]
+    "asked", ["", "/no/such/folder", "./model", "a/b/c", "name", "a/b.safetensors", "a/b.ckpt"]
 )
 def test_nowhere(offline, tmp_path, monkeypatch, asked):
     """What is neither there nor a hub id is refused, without asking the network."""
     monkeypatch.chdir(tmp_path)
     assert refusal(asked) == (
-        f"no model at {asked}: expected a diffusers folder, a .safetensors file, "
+        f"no model at '{asked}': expected a diffusers folder, a .safetensors file, "
         "a hub id (owner/name), or demo or demo:medium"
     )
 

@@ -1,5 +1,6 @@
 """Exit codes and what is said of an error."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,19 @@ def run(monkeypatch, *arguments, error=None):
 def test_expected_error(monkeypatch, kind, code):
     """An expected error is one message on stderr and its own exit code."""
     assert run(monkeypatch, "backends", error=kind("no")) == (code, "", "Error: no\n")
+
+
+def test_expected_error_as_json(monkeypatch):
+    """With --json there is one object on stdout, whatever happens."""
+    code, stdout, stderr = run(monkeypatch, "backends", "--json", error=UsageError("no"))
+    assert (code, stderr) == (2, "Error: no\n")
+    assert json.loads(stdout) == {
+        "command": "backends",
+        "status": "failed",
+        "path": None,
+        "warnings": [],
+        "error": "no",
+    }
 
 
 @pytest.mark.parametrize("arguments", [("--debug", "backends"), ("backends", "--debug")])

@@ -1,6 +1,7 @@
 """Folders of traces, and their index."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -230,6 +231,26 @@ def test_a_failing_trace(run, failing, tmp_path):
         "complete",
     ]
     assert not (done.path / "0001").exists()  # it failed before its first step
+
+
+def test_a_surprise_in_one_trace(run, monkeypatch):
+    """An error that nobody expected costs one trace, and the index says what and where it was."""
+    generate = SD35Session.generate
+
+    def fail(session, requests, on_call):
+        if any(request.prompt == "a bad dog" for request in requests):
+            np.empty(10**18)
+        return generate(session, requests, on_call)
+
+    monkeypatch.setattr(SD35Session, "generate", fail)
+    done = run(["a red cat", "a bad dog", "a tree"], steps=1)
+    assert [one.status for one in done.entries] == ["complete", "failed", "complete"]
+    assert re.fullmatch(
+        r"MemoryError in test_collection\.py:\d+: Unable to allocate .*",
+        done.failures[0].error,
+    )
+    with pytest.raises(MemoryError):  # alone, it is a bug with its traceback
+        run("a bad dog", out=done.path / "alone")
 
 
 def test_a_failing_batch(run, failing):

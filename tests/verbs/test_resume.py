@@ -209,6 +209,18 @@ DAMAGES = {
         lambda path: os.truncate(path, 99),
         " is not a whole picture.",
     ),
+    "cut journal": (
+        "attention/shards.jsonl",
+        lambda path: os.truncate(path, 9),
+        " lists other shards than trace.json",
+    ),
+    "edited manifest": (
+        "trace.json",
+        lambda path: path.write_text(
+            path.read_text().replace('"special": true', '"special": false')
+        ),
+        " has other tokens than this run gives",
+    ),
     "no manifest": ("trace.json", lambda path: path.write_text("{"), " is not a valid trace: "),
 }
 

@@ -1,0 +1,124 @@
+"""Check that the parts of a model go together, from their configurations alone.
+
+Parts may come from several models, and libraries put together whatever they are given: what does
+not fit then ends in the middle of a generation, or, worse, in a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attn.backends._inventory import CONFIGS
+from attn.backends._source import read_object
+from attn.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Where one part hands its states to another.
+
+    Attributes:
+        part: the component that reads.
+        field: of its configuration: the width that it expects.
+        given: field of the configurations of those that write; their widths add up.
+        givers: the components that write; a joint of which one is absent is not looked at.
+    """
+
+    part: str
+    field: str
+    given: str
+    givers: tuple[str, ...]
+
+
+CLIPS = ("text_encoder", "text_encoder_2")
+JOINTS = {
+    "sd15": (
+        Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder",)),
+        Joint("unet", "in_channels", "latent_channels", ("vae",)),
+    ),
+    "sdxl": (
+        Joint("unet", "cross_attention_dim", "hidden_size", CLIPS),
+        Joint("unet", "in_channels", "latent_channels", ("vae",)),
+    ),
+    "sd35": (
+        Joint("transformer", "joint_attention_dim", "d_model", ("text_encoder_3",)),
+        Joint("transformer", "pooled_projection_dim", "projection_dim", CLIPS),
+        Joint("transformer", "in_channels", "latent_channels", ("vae",)),
+    ),
+}
+
+CONFIG = "config.json"
+FAMILIES = {"sd15": "sd15", "sdxl": "sdxl", "sd35": "sd35-large"}
+"""The shipped configuration of every family."""
+
+
+def require_agreement(models: Mapping[str, Any], family: str) -> None:
+    """Refuse parts that do not go together.
+
+    Args:
+        models: by component, with `config`; weights play no role.
+        family: name of the backend.
+
+    Raises:
+        ModelError: names both sides and their widths.
+    """
+    for joint in JOINTS[family]:
+        if models.keys() >= {joint.part, *joint.givers}:
+            _require_width(models, joint)
+    widths = [models[name].config.hidden_size for name in CLIPS if name in models]
+    if widths != sorted(widths):
+        raise ModelError(
+            f"the text encoder CLIP-L is wider than CLIP-G ({widths[0]} and {widths[1]}): "
+            "clip_l and clip_g are swapped"
+        )
+
+
+def require_class(folder: Path, cls: type[Any], component: str) -> None:
+    """Refuse the folder of a part of another kind, as far as its configuration says what it is.
+
+    Raises:
+        ModelError: names both kinds.
+    """
+    config = read_object(folder / CONFIG)
+    expected = getattr(getattr(cls, "config_class", None), "model_type", None)
+    known = {"_class_name": cls.__name__, "model_type": expected}
+    for field, name in known.items():
+        found = config.get(field)
+        if name and found not in (None, name) and "text_config" not in config:
+            raise ModelError(f"{folder} holds {found}; {component} must be {name}")
+
+
+def require_scaling(folder: Path, family: str) -> None:
+    """Refuse the VAE of another family, which scales latents otherwise.
+
+    Raises:
+        ModelError: says of which family it is.
+    """
+    factors = {
+        name: read_object(CONFIGS / config / "vae" / CONFIG)["scaling_factor"]
+        for name, config in FAMILIES.items()
+    }
+    found = read_object(folder / CONFIG).get("scaling_factor")
+    owners = [name for name, factor in factors.items() if factor == found]
+    if owners and family not in owners:
+        raise ModelError(
+            f"vae={folder}: it scales latents by {found:g}, as {owners[0]} does; {family} expects "
+            f"{factors[family]:g}"
+        )
+
+
+def _require_width(models: Mapping[str, Any], joint: Joint) -> None:
+    expected = getattr(models[joint.part].config, joint.field, None)
+    widths = [getattr(models[name].config, joint.given, None) for name in joint.givers]
+    known = [width for width in widths if isinstance(width, int)]
+    if isinstance(expected, int) and len(known) == len(widths) and sum(known) != expected:
+        givers = " + ".join(joint.givers)
+        sizes = " + ".join(map(str, known))
+        raise ModelError(
+            f"the parts do not go together: {joint.part} has {joint.field} {expected}, but "
+            f"{givers} {'have' if len(known) > 1 else 'has'} {joint.given} {sizes}; one of them "
+            "is of another model"
+        )
