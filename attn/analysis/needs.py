@@ -15,11 +15,13 @@ class Needs:
         segments: kinds of segments that some captured layer has.
         measures: `<measure>.<block>` that some captured layer has.
         kinds: some captured layer must be of one of these kinds; empty is any.
+        written: the model must write a text.
     """
 
     segments: tuple[SegmentKind, ...] = ()
     measures: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
+    written: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ Every level keeps the measures that are not named.
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
     """Return the first thing that a trace lacks, or None if it has all."""
     layers = manifest.layers
+    if needs.written and not any(one.is_generated for layer in layers for one in layer.keys):
+        return Lack("a text that the model wrote, which this model does not", None)
     for segment in needs.segments:
         if not any(_has(layer, segment) for layer in layers):
             return Lack(f"{segment} segments, which no captured layer has", None)

@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attn.analysis import words
+from attn.analysis import (
+    text_flow,
+    text_influence,
+    text_patterns,
+    text_similarity,
+    text_unmasking,
+    words,
+)
 from attn.analysis.needs import Lack, Needs, find_lack
 from attn.analysis.result import Result
 from attn.errors import AnalysisError, UsageError, did_you_mean
@@ -61,6 +68,46 @@ ANALYSES: tuple[Analysis, ...] = (
         draw="attn.viz.heatmaps:draw",
         wants=words.WANTS,
         lost="heatmaps and peaks",
+    ),
+    Analysis(
+        name="unmasking",
+        summary="when each position of a text was decided, and what it read then",
+        needs=text_unmasking.NEEDS,
+        Options=text_unmasking.Options,
+        run=text_unmasking.run,
+        draw="attn.viz.texts:draw_unmasking",
+    ),
+    Analysis(
+        name="flow",
+        summary="what prompt and text read of each other",
+        needs=text_flow.NEEDS,
+        Options=text_flow.Options,
+        run=text_flow.run,
+        draw="attn.viz.texts:draw_flow",
+    ),
+    Analysis(
+        name="patterns",
+        summary="entropy, density, focus, distance and causal split of a text's attention",
+        needs=text_patterns.NEEDS,
+        Options=text_patterns.Options,
+        run=text_patterns.run,
+        draw="attn.viz.texts:draw_patterns",
+    ),
+    Analysis(
+        name="influence",
+        summary="which tokens of prompt and text are read most, and which are sinks",
+        needs=text_influence.NEEDS,
+        Options=text_influence.Options,
+        run=text_influence.run,
+        draw="attn.viz.texts:draw_influence",
+    ),
+    Analysis(
+        name="similarity",
+        summary="how alike the layers of a language model read",
+        needs=text_similarity.NEEDS,
+        Options=text_similarity.Options,
+        run=text_similarity.run,
+        draw="attn.viz.texts:draw_similarity",
     ),
 )
 

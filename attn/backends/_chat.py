@@ -151,11 +151,11 @@ def _render(tokenizer: Any, prompt: str, template: Template, lead: str) -> tuple
     """
     if template is None:
         return lead + prompt, len(lead)
-    head, _, tail = _fill(tokenizer, PLACE, template).partition(PLACE)
+    head, found, tail = _fill(tokenizer, PLACE, template).partition(PLACE)
     text = _fill(tokenizer, lead + prompt, template)
     inside = text[len(head) : len(text) - len(tail)]
     at = (lead + prompt).find(inside)
-    if not (text.startswith(head) and text.endswith(tail)) or at < 0:
+    if not (found and text.startswith(head) and text.endswith(tail)) or at < 0:
         raise ModelError(
             "the chat template changes the text of the prompt, so its tokens cannot be told; use "
             "one that puts message.content in as it is"

@@ -12,6 +12,7 @@ from attn.demo import language
 from attn.errors import ModelError
 from tests.toy_sessions import shared_session
 
+NORM = "model.transformer.blocks.0.attn_norm.weight"
 IDS = [[3, 251, 17, 900, 44, 101, 7]]
 
 
@@ -37,8 +38,9 @@ def edit_config(folder, **changes):
 
 
 def edit_shard(folder, change):
-    """Change the tensors of the first file of weights."""
-    path = sorted(folder.glob("*.safetensors"))[0]
+    """Change the tensors of the file that holds the first block's norm."""
+    held = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    path = folder / held[NORM]
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
@@ -221,8 +223,7 @@ def test_misfits(copied):
     folder = copied("mmada")
 
     def change(tensors):
-        name = sorted(name for name in tensors if name.endswith("norm.weight"))[0]
-        tensors[f"{name}s"] = tensors.pop(name)
+        tensors[f"{NORM}s"] = tensors.pop(NORM)
         other = sorted(name for name in tensors if "_proj" in name)[0]
         tensors[other] = tensors[other][:5]
 

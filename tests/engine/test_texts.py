@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError
-from attn.schema import Call, Layer, Segment, Sequence
+from attn.schema import Call, Layer, Segment, Sequence, Token
 from tests.toy_attention import CHANNELS, HEADS, attend, exact, given, states, whole
 
 LENGTHS = (7, 11)
@@ -37,7 +37,12 @@ def plan(length, **keep):
         Segment("generated", "text", length - WRITTEN, length, is_generated=True),
     )
     layer = Layer(0, "denoiser", "0", "self", HEADS, segments, segments, head_dim=CHANNELS)
-    sequences = {"cond": Sequence(segments, ())}
+    tokens = tuple(
+        Token(place, segment.name, 1, "x", False, False, 0, 0, None)
+        for segment in segments
+        for place in range(segment.start, segment.stop)
+    )
+    sequences = {"cond": Sequence(segments, tokens)}
     return make_plan([layer], sequences, Keep(**keep), samples=1, steps=1, dtype="F32")
 
 
