@@ -16,12 +16,14 @@ class Needs:
         measures: `<measure>.<block>` that some captured layer has.
         kinds: some captured layer must be of one of these kinds; empty is any.
         written: the model must write a text.
+        stepwise: maps must be kept of every step, not only their mean.
     """
 
     segments: tuple[SegmentKind, ...] = ()
     measures: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
     written: bool = False
+    stepwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
         lack = _find_measure(measure, manifest)
         if lack:
             return lack
+    if needs.stepwise and manifest.kept.level == "means":
+        return Lack("the maps of every step, of which only the mean was kept", "--keep maps")
     if needs.kinds and not any(layer.kind in needs.kinds for layer in layers):
         return Lack(f"{' or '.join(needs.kinds)} layers, of which none was captured", None)
     return None

@@ -5,11 +5,11 @@ Definitions, for one layer, head and step, from the float32 measure `mass` of th
 - mass        mean over all rows of the probability that the token receives; over all tokens 1.
 - column_sum  T · mass, the sum over the rows: what MMaDA's attention visualisation calls outgoing
               influence. 1 where all tokens get the same.
-- sink        column_sum > mean of the other T - 1 column sums + epsilon. With epsilon = 3 the rule of
-              Rulli et al. 2025 (https://arxiv.org/abs/2510.15731) for masked diffusion language
+- sink        column_sum > mean of the other T - 1 column sums + epsilon. With epsilon = 3 the rule
+              of Rulli et al. 2025 (https://arxiv.org/abs/2510.15731) for masked diffusion language
               models.
 
-That visualisation's incoming influence is the sum of a whole row, 1 for every token; it is left out.
+That visualisation's incoming influence is the sum of a whole row, 1 for every token, and left out.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Definitions, on A as in `attn.analysis.texts`:
 
-- entropy   mean over rows and heads of -Σ p ln p, in nats, from the measure `entropy` (single heads,
-            float32). ln T where every key gets the same.
+- entropy   mean over rows and heads of -Σ p ln p, in nats, from the float32 measure `entropy`,
+            which knows single heads. ln T where every key gets the same.
 - density   T · max A: how much more than its even part the most read key of any row gets.
 - focus     Σ_i A[i, i] / T: the part of a row that stays on its own position.
 - distance  mean over rows of Σ_j A[i, j] · |i - j|, in positions.
@@ -37,7 +37,7 @@ from attn.analysis.texts import (
 if TYPE_CHECKING:
     from attn.trace import Trace
 
-NEEDS = Needs(written=True, measures=(f"map.{BLOCK}", f"entropy.{BLOCK}"))
+NEEDS = Needs(written=True, stepwise=True, measures=(f"map.{BLOCK}", f"entropy.{BLOCK}"))
 MEASURES = ("entropy", "density", "focus", "distance", "earlier", "own", "later")
 
 Options = TextOptions

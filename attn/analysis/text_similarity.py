@@ -1,7 +1,7 @@
 """How alike layers are: the cosine of their maps.
 
-similarity(a, b) = Σ A_a · A_b / (|A_a| |A_b|), over all rows and keys, with A the mean over heads and
-steps of each layer; 1 for the same map, 0 where nothing overlaps.
+similarity(a, b) = Σ A_a · A_b / (|A_a| |A_b|), over all rows and keys, with A the mean over heads
+and steps of each layer; 1 for the same map, 0 where nothing overlaps.
 """
 
 from __future__ import annotations

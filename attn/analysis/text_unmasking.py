@@ -1,15 +1,15 @@
 """How the text was written: when each position was decided, and what it read at that moment.
 
-At every step each position is *prompt*, *masked* (the model read a mask there) or *decided*. On A as
-in `attn.analysis.texts`:
+At every step each position is *prompt*, *masked* (the model read a mask there) or *decided*. On A
+as in `attn.analysis.texts`:
 
-- states     mean over the rows of one state of Σ over the keys of one state of A[i, j]; the three keys
-             of a row sum to 1. `even` is what the keys would get if every key got the same: their
-             number divided by T.
+- states     mean over the rows of one state of Σ over the keys of one state of A[i, j]; the three
+             keys of a row sum to 1. `even` is what the keys would get if every key got the same:
+             their number divided by T.
 - decisions  for every position that was decided, of its row at that step: the mass on `prompt`,
              `masked` (without itself), `decided` and `own`, which sum to 1; and the confidence.
-- r          Pearson's correlation, over all decided positions, of the confidence and the mass on the
-             prompt: does the model get surer where it reads the question?
+- r          Pearson's correlation, over all decided positions, of the confidence and the mass on
+             the prompt: does the model get surer where it reads the question?
 """
 
 from __future__ import annotations

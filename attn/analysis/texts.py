@@ -1,8 +1,8 @@
 """What the analyses of written texts share: what is looked at, and the maps one after the other.
 
-Here A is the head mean of one layer, step and sample: a row per query, a column per key, rows sum to
-1. T is the number of positions, p the length of the prompt; rows and columns from p on are written by
-the model.
+Here A is the head mean of one layer, step and sample: a row per query, a column per key, rows sum
+to 1. T is the number of positions, p the length of the prompt; rows and columns from p on are those
+that the model writes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from attn.trace import Trace
 
 BLOCK = "all.all"
-NEEDS = Needs(written=True)
-NEEDS_MAPS = Needs(written=True, measures=(f"map.{BLOCK}",))
+NEEDS_MAPS = Needs(written=True, stepwise=True, measures=(f"map.{BLOCK}",))
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,15 @@ class Vocabulary:
         return number
 
     def text(self, number: int) -> str:
-        """Return what a token stands for; its name where that is nothing that can be shown."""
-        name = str(self.tokenizer.convert_ids_to_tokens(number))
+        """Return what a token stands for; its name where that is nothing that can be shown.
+
+        Models have vectors for more ids than there are tokens, and may write those.
+        """
+        name = self.tokenizer.convert_ids_to_tokens(number)
+        if name is None:
+            return f"<{number}>"
         shown = str(self.tokenizer.decode([number])).strip()
-        return name if not shown or "\ufffd" in shown else shown
+        return str(name) if not shown or "\ufffd" in shown else shown
 
 
 def read_vocabulary(folder: Path, config: Config) -> Vocabulary:

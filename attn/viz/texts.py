@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from attn.analysis.result import Result
 from attn.viz.labels import printable
@@ -191,7 +192,10 @@ def _bar(figure: Figure, scale: Normalize, colours: str, label: str) -> None:
     axes = place(
         figure, MARGIN + LEFT, height - MARGIN - 0.45, min(4.0, width - 2 * MARGIN - LEFT), BAR
     )
-    bar = figure.colorbar(ScalarMappable(scale, colours), cax=axes, orientation="horizontal")
+    ticks = MaxNLocator(6, integer=colours == LINES)  # lines are coloured by layer
+    bar = figure.colorbar(
+        ScalarMappable(scale, colours), cax=axes, orientation="horizontal", ticks=ticks
+    )
     bar.outline.set_visible(False)
     axes.tick_params(labelsize=SIZE, color=FAINT, labelcolor=INK, length=2.5)
     axes.set_xlabel(label, fontsize=SIZE + 1, color=INK, fontfamily=FAMILY, parse_math=False)

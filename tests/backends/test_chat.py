@@ -129,3 +129,11 @@ def test_no_tokenizer(tmp_path):
     """A folder without tokenizer.json says where one can be given."""
     with pytest.raises(ModelError, match="--set tokenizer=DIR"):
         read_vocabulary(tmp_path, config())
+
+
+def test_texts():
+    """Every id that a model can write has a text that can be shown."""
+    texts = [VOCABULARY.text(number) for number in range(len(TOKENIZER) + 3)]
+    assert all(texts)
+    assert texts[-1] == f"<{len(TOKENIZER) + 2}>"
+    assert VOCABULARY.text(TOKENIZER("\n")["input_ids"][0]) == "Ċ"
