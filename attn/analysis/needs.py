@@ -50,10 +50,15 @@ Every level keeps the measures that are not named.
 """
 
 
+def concerns(needs: Needs, manifest: Manifest) -> bool:
+    """Whether a trace is of the kind of model that an analysis with these needs is about."""
+    return not needs.written or _is_written(manifest)
+
+
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
     """Return the first thing that a trace lacks, or None if it has all."""
     layers = manifest.layers
-    if needs.written and not any(one.is_generated for layer in layers for one in layer.keys):
+    if needs.written and not _is_written(manifest):
         return Lack("a text that the model wrote, which this model does not", None)
     for segment in needs.segments:
         if not any(_has(layer, segment) for layer in layers):
@@ -67,6 +72,10 @@ def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
     if needs.kinds and not any(layer.kind in needs.kinds for layer in layers):
         return Lack(f"{' or '.join(needs.kinds)} layers, of which none was captured", None)
     return None
+
+
+def _is_written(manifest: Manifest) -> bool:
+    return any(one.is_generated for layer in manifest.layers for one in layer.keys)
 
 
 def _has(layer: Layer, kind: SegmentKind) -> bool:

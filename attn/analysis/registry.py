@@ -14,7 +14,7 @@ from attn.analysis import (
     text_unmasking,
     words,
 )
-from attn.analysis.needs import Lack, Needs, find_lack
+from attn.analysis.needs import Lack, Needs, concerns, find_lack
 from attn.analysis.result import Result
 from attn.errors import AnalysisError, UsageError, did_you_mean
 
@@ -130,7 +130,7 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
 
     Args:
         trace: what was captured.
-        only: names to choose from; None is all.
+        only: names to choose from; None is all that are about this kind of model.
 
     Raises:
         UsageError: a name is unknown.
@@ -138,7 +138,10 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
     """
     if not trace.steps:
         raise AnalysisError(f"{trace.folder} has no finished step: capture it again")
-    asked = ANALYSES if only is None else tuple(find(name) for name in dict.fromkeys(only))
+    if only is None:
+        asked = tuple(one for one in ANALYSES if concerns(one.needs, trace.manifest))
+    else:
+        asked = tuple(find(name) for name in dict.fromkeys(only))
     lacks = {analysis.name: find_lack(analysis.needs, trace.manifest) for analysis in asked}
     skipped = {name: lack for name, lack in lacks.items() if lack}
     runnable = tuple(analysis for analysis in asked if analysis.name not in skipped)
