@@ -107,7 +107,9 @@ def test_every_option_of_a_family_is_documented(backend: str) -> None:
     assert [name for name in names if f"`{name}" not in page and f" {name}=" not in page] == []
 
 
-@pytest.mark.parametrize("name", ["unmasking", "flow", "patterns", "influence", "similarity"])
+@pytest.mark.parametrize(
+    "name", ["unmasking", "flow", "patterns", "matrices", "influence", "similarity"]
+)
 def test_analyses_of_texts_are_documented(name: str) -> None:
     """Every analysis of a text, and every option of it, stands on the page of texts."""
     page = (ROOT / "docs" / "texts.md").read_text(encoding="utf-8")

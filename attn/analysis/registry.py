@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attn.analysis import (
     text_flow,
     text_influence,
+    text_matrices,
     text_patterns,
     text_similarity,
     text_unmasking,
@@ -92,6 +93,16 @@ ANALYSES: tuple[Analysis, ...] = (
         Options=text_patterns.Options,
         run=text_patterns.run,
         draw="attn.viz.texts:draw_patterns",
+    ),
+    Analysis(
+        name="matrices",
+        summary="a text's attention matrices as pictures, and the strongest pairs of tokens",
+        needs=text_matrices.NEEDS,
+        Options=text_matrices.Options,
+        run=text_matrices.run,
+        draw="attn.viz.matrices:draw",
+        wants=text_matrices.WANTS,
+        lost="pictures of single heads",
     ),
     Analysis(
         name="influence",

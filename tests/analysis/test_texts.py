@@ -7,6 +7,7 @@ from attn.analysis import (
     registry,
     text_flow,
     text_influence,
+    text_matrices,
     text_patterns,
     text_similarity,
     text_unmasking,
@@ -31,6 +32,7 @@ ALL = {
     "unmasking": text_unmasking,
     "flow": text_flow,
     "patterns": text_patterns,
+    "matrices": text_matrices,
     "influence": text_influence,
     "similarity": text_similarity,
 }
@@ -286,7 +288,42 @@ def test_pictures(text, name, tmp_path):
     analysis = registry.find(name)
     result = analysis.run(text[0], analysis.Options())
     files = draw_result(analysis.draw, result, text[0], tmp_path)
-    assert files == tuple(f"{name}/{name}-sample-{sample}.png" for sample in range(SAMPLES))
+    whole = "layers" if name == "matrices" else name
+    names = [f"{name}/{whole}-sample-{sample}.png" for sample in range(SAMPLES)]
+    assert [file for file in files if file in names] == names
     with Image.open(tmp_path / files[1]) as picture:
-        assert picture.text["sample"] == "1"
+        assert int(picture.text["sample"]) in range(SAMPLES)
         assert picture.width > 300
+
+
+def test_pairs(text):
+    """The strongest pairs are the largest cells of the mean over the steps, largest first."""
+    trace, exact = text
+    rows = rows_of(text_matrices.run(trace, text_matrices.Options(topk=3)), "matrices/pairs.csv")
+    assert len(rows) == 2 * SAMPLES * 3
+    for row in rows:
+        mean = exact[:, place(row), row["sample"]].mean((0, 1))
+        assert row["mass"] == pytest.approx(mean[row["query"], row["key"]], abs=1e-3)
+        assert row["mass"] >= np.sort(mean.ravel())[-3] - 1e-3
+    first = [row["mass"] for row in rows[:3]]
+    assert first == sorted(first, reverse=True)
+
+
+def test_matrices(text):
+    """What is drawn is the mean, the first and the last step, and last minus first."""
+    trace, exact = text
+    options = text_matrices.Options(max_tokens=7, dpi=40)
+    drawn = text_matrices.run(trace, options).arrays["layers"]
+    assert dict(drawn.sizes) == {"layer": 2, "kind": 4, "sample": SAMPLES, "query": 7, "key": 7}
+    mean = exact.mean(3)[..., :7, :7]
+    expected = [mean.mean(0), mean[0], mean[-1], mean[-1] - mean[0]]
+    for kind, one in enumerate(expected):
+        assert np.abs(drawn.values[:, kind] - one).max() < 1e-3
+    assert drawn.attrs["dpi"] == 40
+
+
+@pytest.mark.parametrize("settings", [{"topk": 0}, {"dpi": 5}, {"size": 40.0}, {"max_tokens": 0}])
+def test_bad_sizes(settings):
+    """Pictures of no size, or of one that fills the memory, are refused."""
+    with pytest.raises(ValueError, match="must be"):
+        text_matrices.Options(**settings)
