@@ -37,6 +37,7 @@ EXAMPLE_CAPTION = "a red circle left of a blue square on a white background"
 EXAMPLE_QUESTION: str = "What is the capital of France?"
 """For models that write text."""
 TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
+TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of two shapes"
 UNTRAINED = "tiny and untrained: real attention, random weights"
 PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
@@ -88,15 +89,19 @@ def build(name: str, folder: Path, *, seed: int = 0) -> None:
         ModelError: the name is unknown.
     """
     _require_known(name)
-    # diffusers takes seconds to import
-    if is_trained(name):
-        from attn.demo import trained  # noqa: PLC0415
-
-        trained.save(_plain(name), folder, weights=shipped.WEIGHTS / _plain(name))
-    elif name.removeprefix(TINY) in TEXTS:
+    weights = shipped.WEIGHTS / _plain(name)
+    # torch and diffusers take seconds to import
+    if name.removeprefix(TINY) in TEXTS:
         from attn.demo import language  # noqa: PLC0415
 
-        language.save(folder, language.random_weights(seed))
+        if is_trained(name):
+            language.save_trained(folder, weights)
+        else:
+            language.save(folder, language.random_weights(seed))
+    elif is_trained(name):
+        from attn.demo import trained  # noqa: PLC0415
+
+        trained.save(_plain(name), folder, weights=weights)
     else:
         from attn.demo import tiny  # noqa: PLC0415
 
@@ -117,7 +122,9 @@ def example_prompt(name: str) -> str:
 
 def note(name: str) -> str:
     """Return what a user should know of the model of this name."""
-    return TRAINED if is_trained(name) else UNTRAINED
+    if not is_trained(name):
+        return UNTRAINED
+    return TRAINED_TEXT if name in TEXTS else TRAINED
 
 
 def _plain(name: str) -> str:

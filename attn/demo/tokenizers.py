@@ -88,10 +88,7 @@ def chat_tokenizer(words: tuple[str, ...] = WORDS) -> PreTrainedTokenizerFast:
     Args:
         words: each is one token, with a space before it and without; all else is spelled in bytes.
     """
-    merges = _learn_merges([[*piece] for word in words for piece in (word, f"{BLANK}{word}")])
-    specials = (BEGIN, END, MASK, ROLE, ROLE_END, TURN_END)
-    tokens = [*sorted(ByteLevel.alphabet()), *(left + right for left, right in merges), *specials]
-    ids = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    ids, merges = _chat_vocabulary(words)
     reader = Tokenizer(BPE(vocab=ids, merges=merges))
     reader.pre_tokenizer = ByteLevel(add_prefix_space=False)
     reader.decoder = decoders.ByteLevel()
@@ -104,6 +101,15 @@ def chat_tokenizer(words: tuple[str, ...] = WORDS) -> PreTrainedTokenizerFast:
         additional_special_tokens=[ROLE, ROLE_END, TURN_END],
         chat_template=CHAT_TEMPLATE,
     )
+
+
+@cache
+def _chat_vocabulary(words: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Number the tokens: bytes, merges, specials."""
+    merges = _learn_merges([[*piece] for word in words for piece in (word, f"{BLANK}{word}")])
+    specials = (BEGIN, END, MASK, ROLE, ROLE_END, TURN_END)
+    tokens = [*sorted(ByteLevel.alphabet()), *(left + right for left, right in merges), *specials]
+    return {token: index for index, token in enumerate(dict.fromkeys(tokens))}, merges
 
 
 @cache
