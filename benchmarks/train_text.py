@@ -3,9 +3,9 @@
     python -m benchmarks.train_text --out DIR [--minutes 60] [--steps N]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR
-then holds the checkpoint, the losses and their curve, and the share of right answers every 500 steps; at
-the end `weights/model.safetensors`, to be copied to `attn/demo/weights/mmada/`, and `model/`, a
-folder for `attn capture -b mmada -m`.
+then holds the checkpoint, the losses and their curve, and the share of right answers every 500
+steps; at the end `weights/model.safetensors`, to be copied to `attn/demo/weights/mmada/`, and
+`model/`, a folder for `attn capture -b mmada -m`.
 """
 
 from __future__ import annotations
