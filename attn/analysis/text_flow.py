@@ -11,8 +11,9 @@ For the rows R of one segment and the keys K of another, per layer, head and ste
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
     from attn.trace import Trace
+
+Axes = Mapping[str, Sequence[Any]]
 
 SEGMENTS = ("prompt", "generated")
 NEEDS = Needs(written=True, measures=("mass.prompt.all", "mass.generated.all"))
@@ -74,15 +77,15 @@ def run(trace: Trace, options: Options) -> Result:
     return Result(tables, {"read": read})
 
 
-def _tabulate(split: Numbers, lengths: Numbers, axes: dict[str, object]) -> Table:
+def _tabulate(split: Numbers, lengths: Numbers, axes: Axes) -> Table:
     """Lay out (rows, layer, step, sample, head, keys)."""
     heads = ["mean", *map(str, range(split.shape[4] - 1))]
     named = {"rows": SEGMENTS, **axes, "head": heads, "keys": SEGMENTS}
     sums = split * lengths.reshape(-1, 1, 1, 1, 1, 1)
-    return lay_out(named, {"mass": split, "sum": sums})  # type: ignore[arg-type]
+    return lay_out(named, {"mass": split, "sum": sums})
 
 
-def _summarise(mean: Numbers, lengths: Numbers, axes: dict[str, object]) -> Table:
+def _summarise(mean: Numbers, lengths: Numbers, axes: Axes) -> Table:
     """Return one line per layer and sample, means over the steps."""
     over = mean.mean(axis=2)
     to_generated, to_prompt = over[1, ..., 0], over[0, ..., 1]
@@ -96,4 +99,4 @@ def _summarise(mean: Numbers, lengths: Numbers, axes: dict[str, object]) -> Tabl
         "generated_to_prompt_sum": sums[1],
         "ratio": ratio,
     }
-    return lay_out(named, values)  # type: ignore[arg-type]
+    return lay_out(named, values)

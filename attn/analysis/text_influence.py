@@ -74,7 +74,7 @@ def run(trace: Trace, options: Options) -> Result:
     tables = {"influence/tokens.csv": _tabulate(over, choice, samples)}
     heads = mass if options.heads else mass.mean(axis=3, keepdims=True)
     sinks = is_sink(heads * choice.length, options.epsilon)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if sinks.any():
         tables["influence/sinks.csv"] = _list_sinks(heads, sinks, choice, options.heads)
     else:

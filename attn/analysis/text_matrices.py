@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs, find_lack
-from attn.analysis.pool import Numbers
 from attn.analysis.result import Result, Table
 from attn.analysis.select import select_steps
 from attn.analysis.texts import (
@@ -121,12 +121,12 @@ def _label(
     if "kind" in dims:
         coords["kind"] = list(KINDS)
     shown = values[..., :most, :most]
-    attrs = {"prompt": choice.prompt, "size": options.size, "dpi": options.dpi}
+    attrs: dict[str, Any] = {"prompt": choice.prompt, "size": options.size, "dpi": options.dpi}
     attrs |= {"steps": (choice.steps[0], choice.steps[-1])}
     return xr.DataArray(shown, coords, dims, attrs=attrs)
 
 
-def _strongest(means: Numbers, choice: Choice, most: int) -> Table:
+def _strongest(means: NDArray[np.float32], choice: Choice, most: int) -> Table:
     """List the largest cells of every layer's mean, largest first."""
     rows = []
     for number, sample in np.ndindex(means.shape[:2]):

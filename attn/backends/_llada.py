@@ -149,7 +149,8 @@ def empty_model(config: Config, folder: Path) -> LlamaForCausalLM:
     except (ValueError, TypeError, ZeroDivisionError) as exc:
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise ModelError(f"cannot use {folder / CONFIG}: {first}") from exc
-    return model.eval()
+    model.eval()
+    return model
 
 
 def load_weights(model: LlamaForCausalLM, folder: Path, dtype: torch.dtype) -> None:
@@ -213,23 +214,24 @@ def rename(name: str) -> str | None:
 
 
 def _llama(config: Config) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=config.embeddings,
-        hidden_size=config.d_model,
-        intermediate_size=config.mlp_hidden_size or config.mlp_ratio * config.d_model,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        num_key_value_heads=config.n_kv_heads or config.n_heads,
-        max_position_embeddings=config.max_sequence_length,
-        rms_norm_eps=config.rms_norm_eps,
-        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
-        tie_word_embeddings=config.weight_tying,
-        bos_token_id=None,
-        eos_token_id=None,
-        use_cache=False,
-        is_causal=False,  # of the configuration: the masks are made from it
-        attn_implementation="sdpa",
-    )
+    settings: dict[str, Any] = {
+        "vocab_size": config.embeddings,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.mlp_hidden_size or config.mlp_ratio * config.d_model,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads or config.n_heads,
+        "max_position_embeddings": config.max_sequence_length,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "tie_word_embeddings": config.weight_tying,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "use_cache": False,
+        "is_causal": False,  # of the configuration: the masks are made from it
+        "attn_implementation": "sdpa",
+    }
+    return LlamaConfig(**settings)
 
 
 def _is_beside(folder: Path, name: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -338,13 +339,14 @@ class MMaDABackend(Backend):
 def _model(
     config: Config, folder: Path, dtype: torch.dtype, device: str, *, weights: bool
 ) -> LlamaForCausalLM:
-    model = _llada.empty_model(config, folder)
+    model: Any = _llada.empty_model(config, folder)  # transformers' `to` has no types
     if weights:
         _llada.load_weights(model, folder, dtype)
         model.to(device)
         if device == "cpu":
             align(model)
-    return model
+    found: LlamaForCausalLM = model
+    return found
 
 
 def _download(name: str) -> Path:

@@ -137,7 +137,7 @@ def _plain(axes: Axes, one: xr.DataArray) -> None:
 def _mark(axes: Axes, one: xr.DataArray, side: float) -> None:
     """Write the tokens at both edges; of too many only every n-th."""
     _plain(axes, one)
-    tokens = one["token"].values
+    tokens = one["token"].values.tolist()
     room = side * 72 / len(tokens)  # points of a row
     every = max(1, math.ceil(SMALLEST / room))
     size = min(7.0, max(SMALLEST, 0.9 * room * every))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
@@ -149,10 +150,10 @@ def _page(
 def _lines(axes: Axes, array: xr.DataArray) -> None:
     """Draw (layer, step) as lines, early layers dark."""
     _plain(axes)
-    colour = ScalarMappable(_layers(array), LINES)
+    scale, colours = _layers(array), colormaps[LINES]
     for one in array:
-        layer = float(one["layer"])
-        axes.plot(one["step"].values, one.values, color=colour.to_rgba(layer), linewidth=1.0)
+        colour = colours(float(scale(float(one["layer"]))))
+        axes.plot(one["step"].values, one.values, color=colour, linewidth=1.0)
     axes.margins(x=0.01)
 
 

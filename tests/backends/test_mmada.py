@@ -303,7 +303,7 @@ def test_default_run_is_small(copied):
     path.write_text(json.dumps(json.loads(path.read_text()) | sizes))
     family = load(find("mmada"))
     session = family.open(folder, family.Options(), weights=False)
-    request = session.complete(Request("What is the capital of France?"))
+    request = session.complete(Request("red cat " * 9))
     plan = make_plan(
         session.layers(request),
         {"cond": session.sequence(request, "cond")},
