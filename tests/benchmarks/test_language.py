@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from attn.backends import find, load
 from attn.demo import language, questions
 from attn.demo.questions import CAPITALS, COLOURS, KINDS
+from benchmarks import score_text
 from benchmarks.training import language as recipe
 
 READER = language.tokenizer()
@@ -115,3 +116,12 @@ def test_scores_are_shares(model: torch.nn.Module) -> None:
     found: Mapping[str, float] = recipe.score(model, READER, limit=3)
     assert set(found) == set(KINDS)
     assert all(0 <= value <= 0.5 for value in found.values())
+
+
+def test_answers_are_judged(demo_cache: Path) -> None:
+    """The score reads text and attention of real captures; random weights read nothing special."""
+    asked = questions.held_out("capital")[:2]
+    for one in score_text.ask(asked, "demo", steps=2):
+        assert not one.is_right
+        assert 0 < one.clue < 1
+        assert 1 / 60 < one.even < 1 / 20
