@@ -3,9 +3,9 @@
     python -m benchmarks.score_text [--model FOLDER] [--questions 40] [--steps 4]
 
 Asks up to so many held-out questions of each kind through `attn.capture`, at temperature 0. Prints
-per kind the share that is right word for word, and what the answer's position read of the question's
-deciding word (the country, the thing, the number, the colour) in the step in which it was decided,
-mean over layers and heads, against the share that it would get if all positions got the same.
+per kind the share that is right word for word, and what the answer's position read of the word of
+the question that decides (the country, the thing, the number, the colour) in the step in which it
+was decided, mean over layers and heads, against what the word would get if all got the same.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def main() -> None:
             for values in ([one.clue for one in answers], [one.even for one in answers])
         )
         print(
-            f"{kind:<9} {len(answers):>9}  {right:>5.1%}  {clue:>16.4f}  {even:.4f}  {clue / even:.1f}"
+            f"{kind:<9} {len(answers):>9}  {right:>5.1%}  {clue:>16.4f}  {even:.4f}  "
+            f"{clue / even:.1f}"
         )
 
 
