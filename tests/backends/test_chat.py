@@ -11,7 +11,7 @@ from attn.demo.tokenizers import MASK, chat_tokenizer
 from attn.errors import ModelError
 from attn.schema import find_words
 
-TOKENIZER = chat_tokenizer()
+TOKENIZER = language.tokenizer()
 SPECIALS = frozenset(TOKENIZER.all_special_ids)
 VOCABULARY = Vocabulary(TOKENIZER, TOKENIZER.convert_tokens_to_ids(MASK), SPECIALS)
 OWN = TOKENIZER.chat_template
