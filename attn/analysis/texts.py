@@ -8,7 +8,7 @@ that the model writes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def choose(trace: Trace, options: TextOptions) -> Choice:
     segments = trace.manifest.segments[branch]
     own = next(segment.start for segment in segments if segment.is_generated)
     prompt = own if options.prompt_length is None else options.prompt_length
-    tokens = trace.tokens(branch)
+    tokens = _name(trace.tokens(branch), own)
     if prompt >= len(tokens):
         raise AnalysisError(
             f"prompt_length {prompt} leaves nothing of the {len(tokens)} positions; "
@@ -102,6 +102,18 @@ def choose(trace: Trace, options: TextOptions) -> Choice:
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
     layers = select_layers(captured, options.layers)[: options.max_layers]
     return Choice(branch, layers, select_steps(trace.steps, options.steps), prompt, tokens)
+
+
+def _name(tokens: tuple[Token, ...], start: int) -> tuple[Token, ...]:
+    """Name positions by their number where no one text is known: of several, or of a killed run.
+
+    There the trace has the masks that the text began as.
+    """
+    text = tokens[start:]
+    if any(token.special or token.id != text[0].id for token in text):
+        return tokens
+    named = (replace(token, text=f"[{token.position}]") for token in text)
+    return (*tokens[:start], *named)
 
 
 def read_maps(trace: Trace, choice: Choice) -> Iterator[tuple[int, int, Numbers]]:

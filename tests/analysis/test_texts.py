@@ -1,5 +1,7 @@
 """Analyses of written texts, against their formulas in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -327,3 +329,18 @@ def test_bad_sizes(settings):
     """Pictures of no size, or of one that fills the memory, are refused."""
     with pytest.raises(ValueError, match="must be"):
         text_matrices.Options(**settings)
+
+
+def test_several_texts_have_no_tokens(text):
+    """Where the trace knows the masks alone, positions are named by their number."""
+    trace, _ = make_text()
+    masks = [
+        replace(token, id=90, text="<mask>") if token.position >= PROMPT else token
+        for token in trace.tokens()
+    ]
+    trace.manifest = replace(trace.manifest, tokens={"cond": tuple(masks)})
+    rows = rows_of(text_influence.run(trace, text_influence.Options()), "influence/tokens.csv")
+    assert [row["token"] for row in rows[:LENGTH]] == [
+        *(f"t{place}" for place in range(PROMPT)),
+        *(f"[{place}]" for place in range(PROMPT, LENGTH)),
+    ]
