@@ -1,7 +1,7 @@
 """Which token of a chat is which part of the prompt."""
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from attn.backends._chat import Vocabulary, read_prompt, read_template, read_vocabulary
@@ -43,7 +43,8 @@ def test_ids(prompt):
 
 @given(st.text(max_size=23))
 def test_any_prompt(prompt):
-    """Content tokens cover the prompt without the blanks at its ends, whatever is in it."""
+    """Content tokens cover all words of the prompt, whatever is in it but special tokens."""
+    assume(not any(name in prompt for name in TOKENIZER.all_special_tokens))
     content = [token for token in read(prompt) if token.is_content]
     covered = set()
     for token in content:
@@ -59,6 +60,12 @@ def test_template_is_special():
     assert tokens[0].text == "<|startoftext|>"
     assert [token.text for token in tokens if token.is_content] == ["red", "cat"]
     assert tokens[-1].special
+
+
+def test_special_tokens_in_a_prompt():
+    """A special token that somebody types is what the model reads, and no word."""
+    token = read(f"red {MASK}")[-6:]
+    assert (VOCABULARY.mask, True) in [(one.id, one.special) for one in token]
 
 
 def test_lead():
