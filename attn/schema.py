@@ -202,10 +202,23 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """A LoRA file that a generation is made with, and what its change is multiplied by.
+
+    `sha256` is that of the file; None means that it was not read yet.
+    """
+
+    path: str
+    scale: float = 1.0
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """One generation that is asked for; None means the model's default.
 
-    `images` pictures are made from one prompt and seed; `options` are the family's own.
+    `images` pictures are made from one prompt and seed; `options` are the family's own; `loras`
+    are added up.
     """
 
     prompt: str
@@ -218,6 +231,7 @@ class Request:
     images: int = 1
     scheduler: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    loras: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -152,12 +152,14 @@ def fold(layer, about, rng):
     shape = (len(about.branches), about.samples, layer.num_heads, queries, layer.num_keys)
     probs = rng.gamma(0.5, size=shape)
     probs /= probs.sum(-1, keepdims=True)
+    total = [probs[..., one.start : one.stop].sum(-1).mean(-1) for one in layer.keys]
     text = part(layer.keys, "text")
     probs = probs[..., text[0].start :]
     mean = probs.mean(2)
-    share = (mean / mean.sum(-1, keepdims=True)).mean(2)
-    kept = {"mass": probs.mean(3), "share": share}
+    share = mean / mean.sum(-1, keepdims=True)
+    kept = {"mass": probs.mean(3), "share": share.mean(2), "share_max": share.max(2)}
     result = {f"{layer.index}/{name}.image.text": kept[name].astype(np.float32) for name in kept}
+    result[f"{layer.index}/total.image"] = np.stack(total, -1).astype(np.float32)
     if about.kept.level in ("maps", "means"):
         folded = fold_columns(mean, layer, about.kept.columns)
         dtype = np.float16 if about.kept.level == "maps" else np.float32

@@ -17,6 +17,9 @@ class Needs:
         kinds: some captured layer must be of one of these kinds; empty is any.
         written: the model must write a text.
         stepwise: maps must be kept of every step, not only their mean.
+        words: the prompt has words.
+        image_keys: the masses of image keys, wherever pictures attend to text and to themselves.
+        all_keys: a map column for every key.
     """
 
     segments: tuple[SegmentKind, ...] = ()
@@ -24,6 +27,9 @@ class Needs:
     kinds: tuple[Kind, ...] = ()
     written: bool = False
     stepwise: bool = False
+    words: bool = False
+    image_keys: bool = False
+    all_keys: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ Every level keeps the measures that are not named.
 
 def concerns(needs: Needs, manifest: Manifest) -> bool:
     """Whether a trace is of the kind of model that an analysis with these needs is about."""
-    return not needs.written or _is_written(manifest)
+    return needs.written == _is_written(manifest)
 
 
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
@@ -71,11 +77,28 @@ def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
         return Lack("the maps of every step, of which only the mean was kept", "--keep maps")
     if needs.kinds and not any(layer.kind in needs.kinds for layer in layers):
         return Lack(f"{' or '.join(needs.kinds)} layers, of which none was captured", None)
+    return _find_rest(needs, manifest)
+
+
+def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
+    if needs.words and not manifest.words:
+        return Lack("words, of which the prompt has none", None)
+    if needs.image_keys and any(_lacks_image_keys(layer) for layer in manifest.layers):
+        return Lack("the masses of image keys, which were not kept", "--mass full")
+    if needs.all_keys and manifest.kept.keys != "all":
+        return Lack("maps of every key, of which only the prompt's were kept", "--keys all")
     return None
 
 
 def _is_written(manifest: Manifest) -> bool:
     return any(one.is_generated for layer in manifest.layers for one in layer.keys)
+
+
+def _lacks_image_keys(layer: Layer) -> bool:
+    """Whether a layer's pictures attend to text and to themselves, and only one was kept."""
+    reads = {segment.kind for segment in layer.keys}
+    own = "image.text" in layer.blocks and "image.image" not in layer.blocks
+    return reads == {"image", "text"} and own
 
 
 def _has(layer: Layer, kind: SegmentKind) -> bool:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.float64]
 
+TOGETHER = "text"
+"""Stands for all text segments."""
+
 
 def token_places(
     array: xr.DataArray, segment: str, words: Sequence[Occurrence], tokens: Iterable[Token]
@@ -26,16 +29,22 @@ def token_places(
 
     Args:
         array: its axis `key` has the coordinates `segment` and `position`.
-        segment: the text segment to look at.
+        segment: the text segment to look at, or `TOGETHER`.
         words: the words of the new axis.
         tokens: of the guidance row that the array was selected from.
     """
-    owner = {token.position: token.word for token in tokens if token.segment == segment}
+    owner = {
+        (token.segment, token.position): token.word
+        for token in tokens
+        if segment in (token.segment, TOGETHER) and token.word is not None
+    }
+    columns = {word.index: column for column, word in enumerate(words)}
     places = np.zeros((array.sizes["key"], len(words)))
     labels = zip(array["segment"].values, array["position"].values.tolist(), strict=True)
-    for key, (own, position) in enumerate(labels):
-        if own == segment:
-            places[key] = [word.index == owner.get(position, -1) for word in words]
+    for key, label in enumerate(labels):
+        column = columns.get(owner.get(label, -1))
+        if column is not None:
+            places[key, column] = 1
     return places
 
 

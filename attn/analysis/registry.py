@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attn.analysis import (
+    curves,
+    sinks,
+    stepavg,
     text_flow,
     text_influence,
     text_matrices,
@@ -38,6 +41,8 @@ class Analysis:
         draw: `module:function` that turns (result, subject) into pictures, imported late.
         wants: what it does without, at the cost that `lost` names.
         lost: what is left out without `wants`.
+        on_request: it runs only if it is named by `--only`.
+        joins: names of tables of which a collection gets one with the rows of all traces.
     """
 
     name: str
@@ -48,6 +53,8 @@ class Analysis:
     draw: str | None = None
     wants: Needs = NOTHING
     lost: str = ""
+    on_request: bool = False
+    joins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,35 @@ ANALYSES: tuple[Analysis, ...] = (
         draw="attn.viz.heatmaps:draw",
         wants=words.WANTS,
         lost="heatmaps and peaks",
+        joins=("words_summary.csv", "phrases_summary.csv"),
+    ),
+    Analysis(
+        name="curves",
+        summary="how the attention to each word changes over the steps, layer by layer",
+        needs=curves.NEEDS,
+        Options=curves.Options,
+        run=curves.run,
+        draw="attn.viz.curves:draw",
+        joins=("words_auc.csv", "words_stepavg.csv", "phrases_auc.csv", "phrases_stepavg.csv"),
+    ),
+    Analysis(
+        name="sinks",
+        summary="which keys receive much more than others, and what one token receives",
+        needs=sinks.NEEDS,
+        Options=sinks.Options,
+        run=sinks.run,
+        draw="attn.viz.sinks:draw",
+        wants=sinks.WANTS,
+        lost="sinks at image keys",
+        joins=("sinks.csv", "roles.csv"),
+    ),
+    Analysis(
+        name="stepavg",
+        summary="the files of sd3.5-attention-analysis' dump, for its own scripts",
+        needs=stepavg.NEEDS,
+        Options=stepavg.Options,
+        run=stepavg.run,
+        on_request=True,
     ),
     Analysis(
         name="unmasking",
@@ -141,7 +177,8 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
 
     Args:
         trace: what was captured.
-        only: names to choose from; None is all that are about this kind of model.
+        only: names to choose from; None is all that are about this kind of model, but those that
+            run on request.
 
     Raises:
         UsageError: a name is unknown.
@@ -150,7 +187,9 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
     if not trace.steps:
         raise AnalysisError(f"{trace.folder} has no finished step: capture it again")
     if only is None:
-        asked = tuple(one for one in ANALYSES if concerns(one.needs, trace.manifest))
+        asked = tuple(
+            one for one in ANALYSES if concerns(one.needs, trace.manifest) and not one.on_request
+        )
     else:
         asked = tuple(find(name) for name in dict.fromkeys(only))
     lacks = {analysis.name: find_lack(analysis.needs, trace.manifest) for analysis in asked}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +29,85 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
+    def labelled(self, **labels: object) -> Table:
+        """Return the table with columns of one value each before the others."""
+        extra = {name: np.full(len(self), value, object) for name, value in labels.items()}
+        return Table(extra | dict(self.columns))
+
     def write(self, path: Path) -> None:
         """Write the table as CSV: UTF-8, one header line, numbers with `DIGITS` digits."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as stream:
+        path.unlink(missing_ok=True)
+        self.append(path)
+
+    def append(self, path: Path) -> None:
+        """Add the rows to a file of the same columns; a new one gets the header line."""
+        is_new = not path.exists()
+        with path.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(self.columns)
+            if is_new:
+                writer.writerow(self.columns)
             for start in range(0, len(self), CHUNK):
                 rows = slice(start, start + CHUNK)
                 cells = (_cells(column[rows]) for column in self.columns.values())
                 writer.writerows(zip(*cells, strict=True))
+
+
+class File(Protocol):
+    """What can be written as one file."""
+
+    def write(self, path: Path) -> None:
+        """Write it; its folder is made if missing."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A table in the shape of sd3.5-attention-analysis: a row per layer, a column per word.
+
+    Its header repeats equal words, numbers have six decimals, lines end as on Windows.
+
+    Attributes:
+        header: of every column after `block`.
+        values: (layer, word).
+    """
+
+    header: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    def write(self, path: Path) -> None:
+        """Write it as CSV."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["block", *self.header])
+            writer.writerows(
+                [block, *(f"{value:.6f}" for value in row)] for block, row in enumerate(self.values)
+            )
+
+
+@dataclass(frozen=True)
+class Document:
+    """Data that is written as JSON."""
+
+    content: Mapping[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write it indented, in UTF-8."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.content, indent=2, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Arrays that are written as a compressed `.npz`."""
+
+    arrays: Mapping[str, NDArray[Any]]
+
+    def write(self, path: Path) -> None:
+        """Write it; nothing in it is pickled."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, allow_pickle=False, **self.arrays)
 
 
 @dataclass(frozen=True)
@@ -48,11 +118,15 @@ class Result:
         tables: by path below `analysis/`.
         arrays: what `Analysis.draw` needs, by names that the two agree on.
         notes: what the reader of the results should know.
+        files: what is neither a table nor a picture, by path below `analysis/`.
+        digests: curves for the summary page of a collection, (series, x), by a name that sorts.
     """
 
     tables: Mapping[str, Table]
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: Mapping[str, File] = field(default_factory=dict)
+    digests: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
 
 def _cells(column: NDArray[Any]) -> Iterator[object]:

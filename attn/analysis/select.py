@@ -35,11 +35,12 @@ class Occurrence:
 def find_occurrences(words: Sequence[Word]) -> tuple[Occurrence, ...]:
     """Number each word of a prompt among its equals."""
     keys = [word.text.casefold() for word in words]
-    total = Counter(keys)
-    return tuple(
-        Occurrence(word.index, word.text, keys[: place + 1].count(key), total[key] > 1)
-        for place, (word, key) in enumerate(zip(words, keys, strict=True))
-    )
+    total, seen = Counter(keys), Counter[str]()
+    found = []
+    for word, key in zip(words, keys, strict=True):
+        seen[key] += 1
+        found.append(Occurrence(word.index, word.text, seen[key], total[key] > 1))
+    return tuple(found)
 
 
 def select_words(

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis.choice import BLOCK
 from attn.analysis.localise import (
     Region,
     Score,
@@ -41,7 +42,6 @@ from attn.analysis.localise import (
 from attn.analysis.pool import Numbers, sum_tokens, token_places
 from attn.analysis.result import Table
 from attn.analysis.select import find_occurrences, select_layers, select_words
-from attn.analysis.words import BLOCK
 from attn.demo import judge, scenes
 from attn.errors import AnalysisError
 

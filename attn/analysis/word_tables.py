@@ -2,59 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.pool import Numbers, mean_present
+from attn.analysis.measured import LayerWords, SegmentWords
+from attn.analysis.pool import Numbers
 from attn.analysis.result import Table
 from attn.analysis.select import Occurrence
+from attn.schema import Token
+
+if TYPE_CHECKING:
+    from attn.trace import Trace
 
 
-@dataclass(frozen=True)
-class LayerWords:
-    """The words of one segment in one layer.
-
-    Attributes:
-        layer: its index.
-        mass: (word, head, step, sample); head 0 is the mean over heads, single heads may follow.
-        share: (word, step, sample); a ratio of means over heads, so single heads have none.
-    """
-
-    layer: int
-    mass: Numbers
-    share: Numbers
-
-
-@dataclass(frozen=True)
-class SegmentWords:
-    """The words of one segment; `tokens` counts the tokens of each word in it."""
-
-    segment: str
-    branch: str
-    words: Sequence[Occurrence]
-    tokens: NDArray[np.int64]
-    steps: Sequence[int]
-    layers: list[LayerWords]
-
-
-def tabulate(measured: SegmentWords) -> Table:
+def tabulate(measured: SegmentWords, name: str = "word") -> Table:
     """Lay out every number as rows, ordered by word, layer, head, step, sample.
 
-    Words without a token in the segment have no rows. Rows of single heads have no share.
+    Words without a token in the segment have no rows. Rows of single heads have no share. The first
+    column is called `name`.
     """
-    blocks = [_rows(measured, layer) for layer in measured.layers]
+    blocks = [_rows(measured, layer, name) for layer in measured.layers]
     order = np.argsort(np.concatenate([block.pop("index") for block in blocks]), kind="stable")
     columns = {}
-    for name in list(blocks[0]):  # one column after the other, so that only one is there twice
-        columns[name] = np.concatenate([block.pop(name) for block in blocks])[order]
+    for column in list(blocks[0]):  # one column after the other, so that only one is there twice
+        columns[column] = np.concatenate([block.pop(column) for block in blocks])[order]
     return Table(columns)
 
 
-def summarise(measured: SegmentWords, maps: Numbers | None) -> Table:
+def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") -> Table:
     """Return one row per word and sample.
 
     Mass and share are means over steps in each layer, then over layers, so that layers count
@@ -64,16 +42,16 @@ def summarise(measured: SegmentWords, maps: Numbers | None) -> Table:
     Args:
         measured: the words.
         maps: (sample, word, row, column), or None.
+        name: of the first column.
     """
-    mass = _over_layers([layer.mass[:, 0] for layer in measured.layers])
-    share = _over_layers([layer.share for layer in measured.layers])
+    mass, share = measured.mass, measured.share
     count, samples = mass.shape
     word, sample = np.indices(mass.shape).reshape(2, -1)
     row, column = _peaks(maps) if maps is not None else np.full((2, samples, count), np.nan)
     return Table(
         {
-            "word": _texts(measured.words)[word],
-            "occurrence": _numbers(measured.words)[word],
+            name: texts(measured.words)[word],
+            "occurrence": numbers(measured.words)[word],
             "segment": np.full(word.size, measured.segment, object),
             "sample": sample,
             "mass": mass.ravel(),
@@ -85,7 +63,37 @@ def summarise(measured: SegmentWords, maps: Numbers | None) -> Table:
     )
 
 
-def _rows(measured: SegmentWords, layer: LayerWords) -> dict[str, NDArray[Any]]:
+def align(trace: Trace, branch: str, words: Sequence[Occurrence]) -> Table:
+    """Return one row per word and text segment: which tokens of which encoder are this word.
+
+    Words and tokens are matched by their character offsets in the prompt. Positions are those of
+    the guidance row's sequence, tokens are as the tokenizer writes them, both parted by spaces.
+    """
+    owned: dict[tuple[str, int | None], list[Token]] = {}
+    for token in trace.tokens(branch):
+        owned.setdefault((token.segment, token.word), []).append(token)
+    segments = list(dict.fromkeys(token.segment for token in trace.tokens(branch)))
+    rows = [
+        (word, segment, owned.get((segment, word.index), []))
+        for word in words
+        for segment in segments
+    ]
+
+    def column(values: Iterable[object]) -> NDArray[np.object_]:
+        return np.array(list(values), object)
+
+    return Table(
+        {
+            "word": column(word.text for word, *_ in rows),
+            "occurrence": column(word.number for word, *_ in rows),
+            "segment": column(segment for _, segment, _ in rows),
+            "positions": column(" ".join(str(one.position) for one in own) for *_, own in rows),
+            "tokens": column(" ".join(one.text for one in own) for *_, own in rows),
+        }
+    )
+
+
+def _rows(measured: SegmentWords, layer: LayerWords, name: str) -> dict[str, NDArray[Any]]:
     """Lay out one layer; `index` is the word's place, to sort by."""
     present = np.flatnonzero(measured.tokens)
     mass, share = layer.mass[present], np.full_like(layer.mass[present], np.nan)
@@ -95,8 +103,8 @@ def _rows(measured: SegmentWords, layer: LayerWords) -> dict[str, NDArray[Any]]:
     heads = np.array(["mean", *map(str, range(mass.shape[1] - 1))], object)
     return {
         "index": word,
-        "word": _texts(measured.words)[word],
-        "occurrence": _numbers(measured.words)[word],
+        name: texts(measured.words)[word],
+        "occurrence": numbers(measured.words)[word],
         "segment": np.full(word.size, measured.segment, object),
         "layer": np.full(word.size, layer.layer),
         "head": heads[head],
@@ -108,11 +116,6 @@ def _rows(measured: SegmentWords, layer: LayerWords) -> dict[str, NDArray[Any]]:
     }
 
 
-def _over_layers(layers: Sequence[Numbers]) -> Numbers:
-    """Return (word, sample) of arrays (word, step, sample)."""
-    return mean_present(np.stack([mean_present(layer, axis=1) for layer in layers]), axis=0)
-
-
 def _peaks(maps: Numbers) -> NDArray[np.float64]:
     """Return row and column, each (sample, word), of the largest value; NaN where there is none."""
     flat = maps.reshape(*maps.shape[:2], -1)
@@ -121,11 +124,11 @@ def _peaks(maps: Numbers) -> NDArray[np.float64]:
     return np.where(known, np.stack(np.divmod(best, maps.shape[3])).astype(float), np.nan)
 
 
-def _texts(words: Sequence[Occurrence]) -> NDArray[np.object_]:
-    return np.array(
-        [word.text for word in words], object
-    )  # a table repeats them: shared, not copied
+def texts(words: Sequence[Occurrence]) -> NDArray[np.object_]:
+    """Return the texts as a column; as objects, since a table repeats them."""
+    return np.array([word.text for word in words], object)
 
 
-def _numbers(words: Sequence[Occurrence]) -> NDArray[np.int64]:
-    return np.array([word.number for word in words])
+def numbers(words: Sequence[Occurrence]) -> NDArray[np.int64]:
+    """Return the occurrences as a column."""
+    return np.array([word.number for word in words], np.int64)

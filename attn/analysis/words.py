@@ -10,6 +10,8 @@ Definitions, for one word `w` with the tokens `T(w)` in one text segment:
 - share  Σ_{t ∈ T(w)} mean over queries of p[query, t] / Σ_{text keys} p[query, ·], where p is the
          mean over heads; 0 to 1. Text keys are those of all text segments, specials included.
 
+Of a phrase, the values of its words are combined as `phrases` says.
+
 A word is one occurrence: each `a` of "a cat on a mat" has its own map. Special tokens, padding,
 punctuation and the column that gathers the rest belong to no word.
 
@@ -27,47 +29,28 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from attn.analysis.choice import BLOCK, Choice, Kind, Selection, choose
+from attn.analysis.measured import SegmentWords, measure, note_missing
 from attn.analysis.needs import Needs, find_lack
+from attn.analysis.phrases import combine
 from attn.analysis.pool import Numbers, sum_tokens, token_places
 from attn.analysis.result import Result, Table
-from attn.analysis.select import (
-    Occurrence,
-    find_occurrences,
-    select_layers,
-    select_steps,
-    select_words,
-)
-from attn.analysis.word_tables import LayerWords, SegmentWords, summarise, tabulate
-from attn.errors import AnalysisError
-from attn.schema import Layer, find_words
+from attn.analysis.word_tables import align, summarise, tabulate
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from attn.trace import Trace
 
-BLOCK = "image.text"
-NEEDS = Needs(segments=("image", "text"), measures=(f"mass.{BLOCK}", f"share.{BLOCK}"))
+NEEDS = Needs(segments=("image", "text"), measures=(f"mass.{BLOCK}", f"share.{BLOCK}"), words=True)
 WANTS = Needs(measures=(f"map.{BLOCK}",))
+ALIGNED = "words/aligned.csv"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Choice):
     """What to look at, and how to show it."""
 
-    words: tuple[str, ...] | None = field(
-        default=None, metadata={"help": "only these words; case does not count"}
-    )
-    topk: int | None = field(
-        default=None, metadata={"help": "draw only this many words, those of most mass"}
-    )
-    layers: tuple[str, ...] = field(
-        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
-    )
-    steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
-    branch: str | None = field(
-        default=None, metadata={"help": "guidance row; none is the first that was kept"}
-    )
     normalise: bool = field(
         default=False, metadata={"help": "divide each place by its sum over the prompt's words"}
     )
@@ -76,102 +59,53 @@ class Options:
         default="shared", metadata={"help": "own gives each word's picture its own colour scale"}
     )
 
-    def __post_init__(self) -> None:
-        if self.topk is not None and self.topk < 1:
-            raise ValueError(f"topk must be at least 1, got {self.topk}")
-        if self.words == ():
-            raise ValueError("words: nothing is named; leave the option out for all words")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What of a trace is analysed; `prompt` has all words, `words` the selected ones."""
-
-    branch: str
-    layers: tuple[Layer, ...]
-    steps: tuple[int, ...]
-    prompt: tuple[Occurrence, ...]
-    words: tuple[Occurrence, ...]
-
 
 def run(trace: Trace, options: Options) -> Result:
-    """Analyse the words of a trace.
+    """Analyse the words and phrases of a trace.
 
     Returns:
-        The tables `<segment>/tables/words.csv` and `words_summary.csv`; by segment the maps to
-        draw, (sample, word, row, column), where the trace has maps.
+        The tables `<segment>/tables/words.csv` and `words_summary.csv`, the same of phrases, and
+        `words/aligned.csv`; the maps to draw, (sample, word, row, column), where the trace has
+        maps, by `<segment>` and `<segment>/phrases`.
 
     Raises:
-        AnalysisError: a word, layer, step or branch is not there.
+        AnalysisError: a word, phrase, layer, step or branch is not there.
     """
-    chosen = _select(trace, options)
+    chosen = choose(trace, options)
     lack = find_lack(WANTS, trace.manifest)
     means = [] if lack else _mean_maps(trace, chosen, options)
     tables: dict[str, Table] = {}
     arrays: dict[str, xr.DataArray] = {}
     notes: list[str] = []
-    for measured in _measure(trace, chosen, heads=options.heads):
-        segment = measured.segment
-        maps = _word_maps(trace, means, segment, chosen, options) if means else None
-        summary = summarise(measured, maps)
-        tables[f"{segment}/tables/words_summary.csv"] = summary
-        drawn = _rank(measured, summary)[: options.topk]
-        if drawn:
-            tables[f"{segment}/tables/words.csv"] = tabulate(measured)
-        if drawn and maps is not None:
-            arrays[segment] = _label(maps, measured, sorted(drawn), chosen, options)
-        notes += _note_missing(trace, measured)
-    return Result(tables, arrays, tuple(notes))
+    found = measure(trace, chosen, heads=options.heads, together=options.together)
+    for measured in found:
+        maps = _word_maps(trace, means, measured.segment, chosen, options) if means else None
+        shown: list[tuple[Kind, SegmentWords, Numbers | None]] = [
+            ("words", measured.take(chosen.words), _take(maps, chosen))
+        ]
+        if chosen.phrases:
+            joined = measured.join(chosen.phrases, options.weights)
+            shown.append(("phrases", joined, _join(maps, chosen, options)))
+        for kind, own, own_maps in shown:
+            tables |= _tabulate(kind, own, own_maps)
+            drawn = own.ranked()[: options.topk]
+            if drawn and own_maps is not None:
+                key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
+                arrays[key] = _label(own_maps, own, sorted(drawn), kind, (chosen, options))
+            notes += note_missing(trace, own)
+    if not found:
+        return Result({}, notes=("no captured layer reads a token of the prompt's words",))
+    tables[ALIGNED] = align(trace, chosen.branch, chosen.words)
+    return Result(tables, arrays, notes=tuple(notes))
 
 
-def _select(trace: Trace, options: Options) -> Selection:
-    branch = options.branch or trace.branches[0]
-    if branch not in trace.branches:
-        known = ", ".join(trace.branches)
-        raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
-    negative = trace.manifest.request.negative or ""
-    prompt = find_occurrences(find_words(negative) if branch == "uncond" else trace.words)
-    captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
-    return Selection(
-        branch=branch,
-        layers=select_layers(captured, options.layers),
-        steps=select_steps(trace.steps, options.steps),
-        prompt=prompt,
-        words=select_words(prompt, options.words),
-    )
-
-
-def _measure(trace: Trace, chosen: Selection, *, heads: bool) -> list[SegmentWords]:
-    """Read masses and shares, layer by layer, and keep only the sums over tokens.
-
-    Segments without any word of the prompt (an encoder that was left out) are not looked at.
-    """
-    found: dict[str, SegmentWords] = {}
-    tokens = trace.tokens(chosen.branch)
-    worded = {token.segment for token in tokens if token.word is not None}
-    for layer in chosen.layers:
-        cells = {"branch": chosen.branch, "step": list(chosen.steps)}
-        mass = trace.mass(layer.index, BLOCK).sel(cells).load()
-        share = trace.share(layer.index).sel(cells).load()
-        for segment in (name for name in dict.fromkeys(mass["segment"].values) if name in worded):
-            places = token_places(mass, segment, chosen.words, tokens)
-            if segment not in found:
-                counts = places.sum(axis=0).astype(np.int64)
-                found[segment] = SegmentWords(
-                    segment, chosen.branch, chosen.words, counts, chosen.steps, []
-                )
-            found[segment].layers.append(_sum_layer(layer, mass, share, places, heads=heads))
-    return list(found.values())
-
-
-def _sum_layer(
-    layer: Layer, mass: xr.DataArray, share: xr.DataArray, places: Numbers, *, heads: bool
-) -> LayerWords:
-    ordered = mass.transpose("head", "step", "sample", "key")
-    per_head = np.moveaxis(sum_tokens(ordered, places), -1, 0)
-    rows = [per_head.mean(axis=1, keepdims=True), *([per_head] if heads else [])]
-    shares = sum_tokens(share.transpose("step", "sample", "key"), places)
-    return LayerWords(layer.index, np.concatenate(rows, axis=1), np.moveaxis(shares, -1, 0))
+def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[str, Table]:
+    """Return the summary, and the long table unless the segment has none of the words."""
+    name, start = kind.removesuffix("s"), f"{measured.segment}/tables/{kind}"
+    tables = {f"{start}_summary.csv": summarise(measured, maps, name)}
+    if measured.tokens.any():
+        tables[f"{start}.csv"] = tabulate(measured, name)
+    return tables
 
 
 def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> list[xr.DataArray]:
@@ -191,29 +125,42 @@ def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> list[xr.Dat
 def _word_maps(
     trace: Trace, means: Sequence[xr.DataArray], segment: str, chosen: Selection, options: Options
 ) -> Numbers:
-    """Return the maps of the selected words, (sample, word, row, column)."""
+    """Return the maps of all words of the prompt, (sample, word, row, column)."""
     places = token_places(means[0], segment, chosen.prompt, trace.tokens(chosen.branch))
     maps = np.stack([sum_tokens(mean, places) for mean in means])
     if options.normalise:
         total = np.nansum(maps, axis=-1, keepdims=True)
         maps = np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)
-    selected = [chosen.prompt.index(word) for word in chosen.words]
-    return np.moveaxis(maps[..., selected], -1, 1)
+    return np.moveaxis(maps, -1, 1)
 
 
-def _rank(measured: SegmentWords, summary: Table) -> list[int]:
-    """Return the places of the words that have tokens, largest mass over all samples first."""
-    mass = summary.columns["mass"].reshape(len(measured.words), -1).sum(axis=1)
-    places = np.flatnonzero(measured.tokens)
-    return [int(place) for place in places[np.argsort(-mass[places], kind="stable")]]
+def _take(maps: Numbers | None, chosen: Selection) -> Numbers | None:
+    """Return the maps of the selected words."""
+    if maps is None:
+        return None
+    return maps[:, [word.index for word in chosen.words]]
+
+
+def _join(maps: Numbers | None, chosen: Selection, options: Options) -> Numbers | None:
+    """Return the maps of the phrases; what weighs is each word's mean over its map."""
+    if maps is None:
+        return None
+    values = np.moveaxis(maps, 0, -1)
+    combined = combine(values, chosen.phrases, options.weights, values.mean(axis=(1, 2)))
+    return np.moveaxis(combined, -1, 0)
 
 
 def _label(
-    maps: Numbers, measured: SegmentWords, places: list[int], chosen: Selection, options: Options
+    maps: Numbers,
+    measured: SegmentWords,
+    places: list[int],
+    kind: Kind,
+    asked: tuple[Selection, Options],
 ) -> xr.DataArray:
     """Name the axes of the maps to draw; `attrs` say what they are averaged over."""
     import xarray as xr
 
+    chosen, options = asked
     words = [measured.words[place] for place in places]
     layers, steps = len(chosen.layers), len(chosen.steps)
     unit = "part of the words' attention" if options.normalise else "attention probability"
@@ -227,8 +174,9 @@ def _label(
             "label": ("word", [word.label for word in words]),
         },
         attrs={
+            "kind": kind,
             "segment": measured.segment,
-            "branch": chosen.branch,
+            "branch": measured.branch,
             "measure": f"map.{BLOCK}",
             "unit": f"{unit}, {pooling}",
             "layers": [layer.index for layer in chosen.layers],
@@ -240,12 +188,3 @@ def _label(
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
-    """Name the words that the segment does not hold."""
-    pairs = zip(measured.words, measured.tokens, strict=True)
-    missing = ", ".join(word.label for word, tokens in pairs if not tokens)
-    cut = trace.manifest.truncated.get(measured.branch, {})
-    why = ": the prompt did not fit" if measured.segment in cut else ""
-    return [f"segment '{measured.segment}' has no token of {missing}{why}"] if missing else []

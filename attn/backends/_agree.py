@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attn.backends._family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE
 from attn.backends._inventory import CONFIGS
 from attn.backends._source import read_object
 from attn.errors import ModelError
@@ -51,6 +52,7 @@ JOINTS = {
 }
 
 CONFIG = "config.json"
+PARTS = {part.component: part.name for part in (UNET, DIT, VAE, CLIP_L, CLIP_G, T5XXL)}
 FAMILIES = {"sd15": "sd15", "sdxl": "sdxl", "sd35": "sd35-large"}
 """The shipped configuration of every family."""
 
@@ -83,12 +85,11 @@ def require_class(folder: Path, cls: type[Any], component: str) -> None:
         ModelError: names both kinds.
     """
     config = read_object(folder / CONFIG)
-    expected = getattr(getattr(cls, "config_class", None), "model_type", None)
-    known = {"_class_name": cls.__name__, "model_type": expected}
-    for field, name in known.items():
-        found = config.get(field)
-        if name and found not in (None, name) and "text_config" not in config:
-            raise ModelError(f"{folder} holds {found}; {component} must be {name}")
+    expected = getattr(getattr(cls, "config_class", None), "model_type", cls.__name__)
+    found = config.get("_class_name", config.get("model_type", expected))
+    if found != expected and "text_config" not in config:
+        part = PARTS.get(component, component)
+        raise ModelError(f"{folder} holds {found}; {part} must be {expected}")
 
 
 def require_scaling(folder: Path, family: str) -> None:
@@ -115,10 +116,11 @@ def _require_width(models: Mapping[str, Any], joint: Joint) -> None:
     widths = [getattr(models[name].config, joint.given, None) for name in joint.givers]
     known = [width for width in widths if isinstance(width, int)]
     if isinstance(expected, int) and len(known) == len(widths) and sum(known) != expected:
-        givers = " + ".join(joint.givers)
+        reader = PARTS[joint.part]
+        givers = " + ".join(PARTS[name] for name in joint.givers)
         sizes = " + ".join(map(str, known))
         raise ModelError(
-            f"the parts do not go together: {joint.part} has {joint.field} {expected}, but "
+            f"the parts do not go together: {reader} has {joint.field} {expected}, but "
             f"{givers} {'have' if len(known) > 1 else 'has'} {joint.given} {sizes}; one of them "
             "is of another model"
         )

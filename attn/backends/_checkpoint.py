@@ -29,6 +29,7 @@ class Piece:
         prefix: what the names begin with in the file.
         tensors: by name without prefix.
         title: what the file is taken for, in words that continue "this is …".
+        config: folder of the part, with its configuration and this file; None for a file alone.
     """
 
     part: str
@@ -36,6 +37,7 @@ class Piece:
     prefix: str
     tensors: Mapping[str, TensorInfo]
     title: str
+    config: Path | None = None
 
 
 @dataclass(frozen=True)

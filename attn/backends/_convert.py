@@ -47,6 +47,12 @@ def may_lack(part: str, model: Any) -> set[str]:
     return {name for owner, name in IDENTITY if owner == part and name in own}
 
 
+def may_hold(part: str, model: Any) -> set[str]:
+    """Return names that files may hold though a model does not read them: see `IDENTITY`."""
+    own = model.state_dict()
+    return {name for owner, name in IDENTITY if owner == part and name not in own}
+
+
 def fill(part: str, tensors: Tensors, model: Any) -> None:
     """Add what a file left out, in place."""
     own = model.state_dict()

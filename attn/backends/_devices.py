@@ -25,7 +25,8 @@ def choose_device(asked: str) -> str:
         device = torch.device(asked)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as exc:
-        raise RequestError(f"device '{asked}' cannot be used: {str(exc).splitlines()[0]}") from exc
+        fact = str(exc).partition("\n")[0].partition(". ")[0]  # torch goes on to list its kernels
+        raise RequestError(f"device '{asked}' cannot be used: {fact}") from exc
     return asked
 
 

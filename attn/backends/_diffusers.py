@@ -14,7 +14,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from attn.backends import _load, _recipe, _schedule, _source
+from attn.backends import _load, _lora, _recipe, _schedule, _source
 from attn.backends._devices import (
     align,
     choose_device,
@@ -29,7 +29,7 @@ from attn.backends._recipe import Recipe
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError, ModelError, RequestError, UsageError
-from attn.schema import Call, Request
+from attn.schema import Call, Lora, Request
 
 LARGEST_SIDE = 16384
 """Beyond any model's reach; larger numbers are typing errors that would only fill the memory."""
@@ -46,6 +46,8 @@ class DiffusersSession(Session):
     default_guidance: ClassVar[float]
     multiple: ClassVar[int]
     """Width and height must be divisible by this."""
+    lora_family: ClassVar[str]
+    """Which LoRAs fit, as `attn.lora` names their family."""
 
     def __init__(self, pipe: Any, info: ModelInfo, options: Any, device: str) -> None:
         self.pipe = pipe
@@ -54,6 +56,7 @@ class DiffusersSession(Session):
         self.warnings: list[str] = []
         self._device = device
         self._scheduler = pipe.scheduler
+        self._adapters = _lora.Adapters(pipe, self.denoiser, self.lora_family)
         self._gave_way = ""
 
     @property
@@ -66,7 +69,7 @@ class DiffusersSession(Session):
         return {"denoiser": self.model}
 
     def complete(self, request: Request) -> Request:
-        """Fill in steps, guidance and size; see `Session.complete`."""
+        """Fill in steps, guidance and size, and check the LoRAs; see `Session.complete`."""
         width = self._default_side() if request.width is None else request.width
         height = self._default_side() if request.height is None else request.height
         _check_size(width, height, self.multiple)
@@ -84,6 +87,9 @@ class DiffusersSession(Session):
             self._warn(self._gave_way)
         scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
         _schedule.check_steps(scheduler, steps)
+        loras, misfits = self._adapters.complete(request.loras) if request.loras else ((), ())
+        for warning in misfits:
+            self._warn(warning)
         return replace(
             request,
             width=width,
@@ -92,6 +98,7 @@ class DiffusersSession(Session):
             guidance=guidance,
             negative=request.negative or "",
             scheduler=type(scheduler).__name__,
+            loras=loras,
         )
 
     def branches(self, request: Request) -> tuple[str, ...]:
@@ -118,7 +125,12 @@ class DiffusersSession(Session):
             ],
             **self._arguments(),
         }
-        with quiet(), self._scheduled(first), self._announced(requests, on_call):
+        with (
+            quiet(),
+            self._adapters.active(first.loras),
+            self._scheduled(first),
+            self._announced(requests, on_call),
+        ):
             pictures = self.pipe(**arguments).images
         count = first.images
         return [Output(tuple(pictures[i * count : (i + 1) * count])) for i in range(len(requests))]
@@ -244,6 +256,10 @@ class DiffusersBackend(Backend):
                 f"or its denoiser with --set {denoiser}=PATH"
             )
         return given.get(denoiser) or super().default_model(options)
+
+    def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+        """Check LoRA files for the family; see `Backend.complete_loras`."""
+        return _lora.complete(loras, self.session.lora_family)
 
     def open(
         self,

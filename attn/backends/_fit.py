@@ -47,7 +47,7 @@ def compare(part: str, shapes: Mapping[str, tuple[int, ...]], model: Any) -> Mis
     lacking = expected.keys() - found.keys() - _convert.may_lack(part, model)
     return Misfit(
         missing=_sorted(absent & used | lacking),
-        unexpected=_sorted(shapes.keys() - used),
+        unexpected=_sorted(shapes.keys() - used - _convert.may_hold(part, model)),
         misshapen=_sorted(
             misshapen(name, shaped[name].shape, expected[name])
             for name, held in found.items()

@@ -96,9 +96,11 @@ def _draw(recipe: Recipe, listed: Mapping[str, Any]) -> dict[str, Any]:
 def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
     place = recipe.places.get(name)
     if isinstance(place, Piece):
-        folders = [root / name for root in recipe.roots if (root / name / CONFIG).is_file()]
+        folders = [place.config] if place.config else [root / name for root in recipe.roots]
+        folders = [folder for folder in folders if (folder / CONFIG).is_file()]
         if not folders:
             raise ModelError(f"{recipe.roots[0]} describes no {name}: expected {name}/{CONFIG}")
+        _agree.require_class(folders[0], cls, name)
         return _checkpoint.fitting_model(place, [Kind(cls, folder) for folder in folders])
     folder = place or recipe.roots[0] / name
     _require_folder(folder, recipe.entries[name])

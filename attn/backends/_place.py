@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from attn.backends._agree import CONFIG, require_scaling
 from attn.backends._checkpoint import Piece
 from attn.backends._family import Family, Part
 from attn.backends._probe import Checkpoint, Members, members, probe
-from attn.backends._source import is_pipeline, read_index
+from attn.backends._source import SAFE, is_pipeline, read_index
 from attn.errors import ModelError
 from attn.headers import read_header
 
@@ -79,7 +79,7 @@ def given_part(place: Place, part: Part, family: Family) -> Piece | Path:
         ModelError: it holds no such part, or one of another family.
     """
     if isinstance(place, Path):
-        return _part_folder(place, part, family)
+        return _given_folder(place, part, family)
     piece, found = place.piece(part), place.checkpoint
     where = f"{part.name}={place.path}: this is {found.title}"
     if piece is None:
@@ -89,6 +89,17 @@ def given_part(place: Place, part: Part, family: Family) -> Piece | Path:
     if part.name == "vae" and found.family not in (None, family.name):
         raise ModelError(f"{where}; its VAE scales latents otherwise than {family.name} does")
     return piece
+
+
+def _given_folder(folder: Path, part: Part, family: Family) -> Piece | Path:
+    """Return the one file of a part's folder with its configuration; of several, the folder."""
+    folder = _part_folder(folder, part, family)
+    files = list(folder.glob(f"*{SAFE}"))
+    file = look_into(files[0]) if len(files) == 1 else folder
+    if isinstance(file, Path) or file.piece(part) is None:
+        return folder
+    piece = given_part(file, part, family)
+    return replace(piece, config=folder) if isinstance(piece, Piece) else piece
 
 
 def own_part(place: Place, part: Part) -> Piece | Path | None:

@@ -221,7 +221,10 @@ def _files(
     if isinstance(found.base, File):
         labels[found.base.path] = "model"
     files = {label: path for path, label in labels.items()}
-    files |= {name: place for name, place in places.items() if isinstance(place, Path)}
+    for name, place in places.items():
+        folder = place if isinstance(place, Path) else place.config
+        if folder is not None:
+            files[name] = folder
     for name, one in tokenizers.items():
         files |= _present(name, one.folder, _tokenizers.FILES)
     configs = [f"{name}/config.json" for name in places]

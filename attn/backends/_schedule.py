@@ -15,6 +15,15 @@ from attn.errors import RequestError, did_you_mean
 FLOW = "flowmatch"
 """Beginning of the names of flow samplers; it may be left out for a flow model."""
 
+ALIASES = {
+    "eulera": "eulerancestral",
+    "dpm": "dpmsolvermultistep",
+    "dpm2m": "dpmsolvermultistep",
+    "dpmpp2m": "dpmsolvermultistep",
+    "unipc": "unipcmultistep",
+}
+"""What other programs call some samplers."""
+
 ZERO_SNR = "rescale_betas_zero_snr"
 PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}
 
@@ -76,7 +85,7 @@ def choose(current: Any, name: str) -> Any:
             the model was trained to.
     """
     asked, own = name, _short(type(current).__name__)
-    name = _short(name)
+    name = ALIASES.get(_short(name), _short(name))
     if own.startswith(FLOW) and not name.startswith(FLOW):
         name = name if name == "default" else FLOW + name
     if name in ("default", own):

@@ -123,7 +123,7 @@ def read_index(folder: Path) -> dict[str, Any]:
             )
         )
     index = read_object(path)
-    if "_class_name" not in index:
+    if not isinstance(index.get("_class_name"), str):
         raise ModelError(f"{path} does not say which pipeline it is (no _class_name)")
     return index
 
@@ -136,7 +136,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:  # nested beyond all reason
         raise ModelError(f"cannot read {path}: {exc}") from exc
     if not isinstance(found, dict):
         raise ModelError(f"{path} holds a JSON {type(found).__name__}; expected an object")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,7 @@ class SD35Session(DiffusersSession):
     input_name = "hidden_states"
     default_steps = 28
     default_guidance = 4.5
+    lora_family = "sd35"
 
     @property
     def multiple(self) -> int:  # type: ignore[override]
@@ -162,6 +164,14 @@ class SD35Session(DiffusersSession):
         wrong = [block for block in self.options.skip_layers if not 0 <= block < count]
         if wrong:
             raise RequestError(f"skip_layers: this model has blocks 0 to {count - 1}; got {wrong}")
+        options = self.options
+        if not math.isfinite(options.skip_scale):
+            raise RequestError(f"skip_scale must be a number; got {options.skip_scale}")
+        if not 0 <= options.skip_start < options.skip_stop <= 1:
+            raise RequestError(
+                "skip_start and skip_stop must be 0 to 1, the first below the second; got "
+                f"{options.skip_start:g} and {options.skip_stop:g}"
+            )
         if not 1 <= self.options.t5_tokens <= 512:  # noqa: PLR2004 - the pipeline's own limit
             raise RequestError(f"t5_tokens must be 1 to 512; got {self.options.t5_tokens}")
 

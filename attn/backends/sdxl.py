@@ -149,12 +149,14 @@ class SDXLSession(UNetSession):
     """A loaded SDXL pipeline."""
 
     default_guidance = 5.0
+    lora_family = "sdxl"
 
 
 class SD15Session(UNetSession):
     """A loaded SD1.x pipeline."""
 
     default_guidance = 7.5
+    lora_family = "sd15"
 
     def _arguments(self) -> dict[str, Any]:
         encoder = self.pipe.text_encoder

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from attn.schema import Call, Layer, Request, Token
+from attn.errors import ModelError
+from attn.schema import Call, Layer, Lora, Request, Token
 from attn.schema import Sequence as TokenSequence
 
 if TYPE_CHECKING:
@@ -96,8 +97,12 @@ class Session(ABC):
     def complete(self, request: Request) -> Request:
         """Return the request with every None replaced by the model's default.
 
+        LoRAs come completed, as `Backend.complete_loras` returns them. Of a LoRA that fits the
+        model in part, `warnings` tell what is left out.
+
         Raises:
             RequestError: the model cannot do what is asked (size, scheduler, …).
+            ModelError: a LoRA does not fit the model.
         """
 
     @abstractmethod
@@ -121,9 +126,10 @@ class Session(ABC):
         """Run the requests as one batch and return their outputs in order.
 
         The requests differ in prompt and seed only; the lengths of their sequences may differ
-        too. Before every forward of a tower `on_call` is told what runs; sample `s` of its rows is
-        image `s % images` of request `s // images`. With `on_call=None` the very same generation
-        runs unobserved.
+        too. Their LoRAs are in the model during this call and have left no trace in it afterwards.
+        Before every forward of a tower `on_call` is told what runs; sample `s` of its rows is image
+        `s % images` of request `s // images`. With `on_call=None` the very same generation runs
+        unobserved.
         """
 
     def check(self) -> None:  # noqa: B027 - most models can be captured
@@ -153,6 +159,22 @@ class Backend(ABC):
         A family whose options can name the model's files returns what they name.
         """
         return "demo"
+
+    def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+        """Check LoRA files before a model is loaded, and complete them.
+
+        A family that takes LoRAs overrides this; what it accepts, `Session.generate` applies.
+
+        Returns:
+            the LoRAs with their SHA-256, in an order that does not depend on that of the argument.
+
+        Raises:
+            ModelError: a file cannot be used with this family's models.
+        """
+        raise ModelError(
+            "this backend takes no LoRAs: leave lora out, or choose a backend that does "
+            "(sdxl, sd15, sd35)"
+        )
 
     @abstractmethod
     def open(

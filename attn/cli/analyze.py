@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +15,7 @@ from attn.cli._text import aligned
 if TYPE_CHECKING:
     from attn.analysis.needs import Needs
     from attn.analysis.registry import Analysis
-    from attn.verbs.analyze import Analyzed, TraceResults
+    from attn.verbs.analyze import Analyzed
 
 FEW = 2
 """Up to so many pictures of one folder are named, more are counted."""
@@ -28,6 +28,9 @@ def analyze(
     *,
     words: Annotated[
         str | None, typer.Option("--words", help="Only these words of the prompt: WORD,WORD,…")
+    ] = None,
+    phrases: Annotated[
+        str | None, typer.Option("--phrases", help="Words in a row, taken together: 'A B|C D'")
     ] = None,
     topk: Annotated[
         int | None, typer.Option("--topk", min=1, help="Draw only the words of most mass.")
@@ -64,9 +67,10 @@ def analyze(
         raise UsageError("name the folder of a trace or collection: attn analyze TRACE")
     done = run(
         trace,
-        words=_split(words),
+        words=_split(words, ","),
+        phrases=_split(phrases, "|"),
         topk=topk,
-        only=_split(only),
+        only=_split(only, ","),
         settings=split_pairs(set_ or []),
         pictures=pictures,
         out=out,
@@ -75,10 +79,10 @@ def analyze(
     typer.echo(_json(done) if as_json else "\n".join(_text(done)))
 
 
-def _split(text: str | None) -> tuple[str, ...] | None:
+def _split(text: str | None, at: str) -> tuple[str, ...] | None:
     if text is None:
         return None
-    return tuple(item.strip() for item in text.split(",") if item.strip())
+    return tuple(item.strip() for item in text.split(at) if item.strip())
 
 
 def _json(done: Analyzed) -> str:
@@ -88,6 +92,7 @@ def _json(done: Analyzed) -> str:
         "path": str(done.path),
         "warnings": list(done.warnings),
         "files": [str(file) for file in done.files],
+        "summary": str(done.summary.path) if done.summary else None,
         "traces": [
             {
                 "trace": str(one.trace),
@@ -108,12 +113,15 @@ def _text(done: Analyzed) -> Iterator[str]:
             yield f"{one.trace}  failed"
             continue
         yield str(one.path)
-        yield from _files(one)
+        yield from _files(one.files)
+    if done.summary is not None:
+        yield str(done.summary.path)
+        yield from _files(done.summary.files)
 
 
-def _files(one: TraceResults) -> Iterator[str]:
+def _files(names: Sequence[str]) -> Iterator[str]:
     folders: dict[Path, list[Path]] = {}
-    files = [Path(file) for file in one.files]
+    files = [Path(file) for file in names]
     for file in files:
         if file.suffix == ".png":
             folders.setdefault(file.parent, []).append(file)
@@ -138,12 +146,21 @@ def _list_text(analysis: Analysis) -> str:
     options = describe_options(analysis.Options)
     table = aligned([("OPTION", "TYPE", "DEFAULT", "MEANING"), *options])
     last = f"Set one with --set {analysis.name}.OPTION=VALUE."
+    if analysis.on_request:
+        last += f" It runs only with --only {analysis.name}."
     return "\n".join([*aligned(facts), "", *table, "", last])
 
 
 def _needs(needs: Needs) -> str:
     segments = [f"{segment} segments" for segment in needs.segments]
-    return ", ".join([*segments, *(f"{kind} layers" for kind in needs.kinds), *needs.measures])
+    kinds = [f"{kind} layers" for kind in needs.kinds]
+    flags = {
+        "words in the prompt": needs.words,
+        "masses of image keys": needs.image_keys,
+        "maps of every key": needs.all_keys,
+    }
+    named = [name for name, is_needed in flags.items() if is_needed]
+    return ", ".join([*segments, *kinds, *needs.measures, *named])
 
 
 def _list_json() -> str:

@@ -69,6 +69,10 @@ def capture(
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="Sampler, such as euler, heun, pndm, ddim.")
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", help="FILE or FILE:SCALE; repeat to add several up."),
+    ] = None,
     keep: Annotated[
         str, typer.Option("--keep", help="Detail: mass, means, maps, heads or factors.")
     ] = "maps",
@@ -142,6 +146,7 @@ def capture(
             images=images,
             batch=batch,
             scheduler=scheduler,
+            lora=lora,
             keep=keep,
             keys=keys,
             mass=mass,

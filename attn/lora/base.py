@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,6 +90,26 @@ def open_base(path: Path) -> Base:
     return Base(path, {tower: _by_kohya(places) for tower, places in parts.items()})
 
 
+def describe_base(path: Path, towers: Mapping[str, Mapping[str, tuple[int, ...]]]) -> Base:
+    """Describe a model that is loaded: where a LoRA's modules are in it, with nothing to read.
+
+    Args:
+        path: what it was loaded from.
+        towers: the shapes of its weights by dotted path, by tower.
+    """
+    return Base(
+        path,
+        {
+            tower: _by_kohya({name: _loaded(name, shape) for name, shape in shapes.items()})
+            for tower, shapes in towers.items()
+        },
+    )
+
+
+def _loaded(name: str, shape: tuple[int, ...]) -> Place:
+    return Place((name,), (Stored(Path(name), TensorInfo("F32", shape, 0, 0)),))
+
+
 def _by_kohya(places: dict[str, Place]) -> dict[str, Place]:
     found: dict[str, Place] = {}
     twice = set()
@@ -136,7 +156,7 @@ def _add(places: dict[str, Place], name: str, file: Path, info: TensorInfo) -> N
     is_bare = name == "text_projection"  # OpenCLIP's, turned over, which no norm sees
     if info.shape and (is_bare or name.endswith((".weight", "_weight"))):
         path = name if is_bare else name[: -len(".weight")]
-        places[path] = Place(path, (Stored(file, info),))
+        places[path] = Place((path,), (Stored(file, info),))
 
 
 def _shape(place: Place) -> tuple[int, ...]:

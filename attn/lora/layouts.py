@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from attn.lora.kinds import Weight
@@ -16,10 +16,19 @@ from attn.lora.kinds import Weight
 
 @dataclass(frozen=True)
 class Place:
-    """A weight of the base model: its dotted path there, and where it is stored."""
+    """A weight of the base model: dotted paths of its parts there, and where they are stored.
 
-    path: str
+    `is_swapped` says that the other layout has the two halves of the rows in the other order.
+    """
+
+    paths: tuple[str, ...]
     weight: Weight
+    is_swapped: bool = False
+
+    @property
+    def path(self) -> str:
+        """All paths, for people."""
+        return " + ".join(self.paths)
 
 
 Places = Mapping[str, Place]
@@ -213,16 +222,27 @@ def _joint_of_diffusers(places: Places) -> Iterator[tuple[str, Place]]:
     ends = {theirs: ours for ours, theirs in _JOINT_ENDS.items()}
     inner = {theirs: ours for ours, theirs in _JOINT.items()}
     for path, place in places.items():
+        other = replace(place, is_swapped=_is_swapped(path, place))
         if path in ends:
-            yield ends[path], place
+            yield ends[path], other
         match = re.match(r"transformer_blocks\.(\d+)\.(.+)\Z", path)
         if match and match[2] in inner:
-            yield f"joint_blocks.{match[1]}.{inner[match[2]]}", place
+            yield f"joint_blocks.{match[1]}.{inner[match[2]]}", other
     for number in _numbers(places, "transformer_blocks.{}.attn.to_q"):
         for stream, names in _STREAMS.items():
             parts = [places.get(f"transformer_blocks.{number}.{name}") for name in names]
             if all(parts):
                 yield f"joint_blocks.{number}.{stream}.qkv", _joined(parts)
+
+
+def _is_swapped(path: str, place: Place) -> bool:
+    """Whether scale and shift are in the other order, as where a modulation is of nothing else.
+
+    Source: `swap_scale_shift` of diffusers' conversion; the last block has one for its text.
+    """
+    (stored,) = place.weight
+    is_last = path.endswith("norm1_context.linear") and stored.info.shape[0] == 2 * stored.columns
+    return is_last or path == "norm_out.linear"
 
 
 def _split(place: Place, names: Sequence[str]) -> Iterator[tuple[str, Place]]:
@@ -232,13 +252,15 @@ def _split(place: Place, names: Sequence[str]) -> Iterator[tuple[str, Place]]:
     if stored.info.shape[0] == len(names) * size:
         for index, name in enumerate(names):
             part = stored.slice(index * size, (index + 1) * size)
-            yield name, Place(place.path, (part,))
+            yield name, Place(place.paths, (part,))
 
 
 def _joined(parts: list[Place | None]) -> Place:
     known = [part for part in parts if part]
-    path = " + ".join(part.path for part in known)
-    return Place(path, tuple(stored for part in known for stored in part.weight))
+    return Place(
+        tuple(path for part in known for path in part.paths),
+        tuple(stored for part in known for stored in part.weight),
+    )
 
 
 _OPEN_CLIP = {

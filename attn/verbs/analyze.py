@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
+from attn.analysis.result import File
 from attn.errors import AnalysisError, AttnError, UsageError
 from attn.options import parse_options
 from attn.verbs.collection import Entry, is_collection, read_index
+from attn.verbs.joined import Findings, Joined
 from attn.verbs.pictures import draw_result
 from attn.verbs.report import Report
 from attn.verbs.results import INDEX, replaced, write_index
@@ -34,6 +36,7 @@ class TraceResults:
         files: relative to `path`, `analysis.json` last.
         skipped: by the name of an analysis that did not run: why, and what would enable it.
         error: why the trace failed.
+        remarks: what the reader of the results should know.
     """
 
     trace: Path
@@ -41,15 +44,25 @@ class TraceResults:
     files: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What all traces of a collection have together: tables of all rows, and one page."""
+
+    path: Path
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Analyzed:
-    """What an analysis of a trace or a collection left."""
+    """What an analysis of a trace or a collection left; only a collection has a `summary`."""
 
     path: Path
     traces: tuple[TraceResults, ...]
     warnings: tuple[str, ...] = ()
+    summary: Summary | None = None
 
     @property
     def status(self) -> str:
@@ -59,7 +72,9 @@ class Analyzed:
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that was written."""
-        return tuple(one.path / file for one in self.traces if one.path for file in one.files)
+        own = [one.path / file for one in self.traces if one.path for file in one.files]
+        joined = [self.summary.path / file for file in self.summary.files] if self.summary else []
+        return (*own, *joined)
 
     @property
     def pictures(self) -> tuple[Path, ...]:
@@ -71,6 +86,7 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     path: str | Path,
     *,
     words: Iterable[str] | None = None,
+    phrases: Iterable[str] | None = None,
     topk: int | None = None,
     only: Iterable[str] | None = None,
     settings: Mapping[str, str] | None = None,
@@ -85,30 +101,37 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     Args:
         path: folder of a trace or of a collection.
         words: words of the prompt to look at; None is all.
+        phrases: words in a row to look at together.
         topk: draw only this many words, those of most mass.
-        only: names of analyses; None is every one that can run.
+        only: names of analyses; None is every one that can run, but those that run on request.
         settings: options of analyses as `ANALYSIS.KEY: VALUE`.
-        pictures: also draw.
+        pictures: also draw. Of a collection, the summary page is drawn in any case.
         out: folder of the results; None is `analysis` in the trace. Of a collection, every trace
             has a folder of its own in it.
         report: told notes and warnings.
 
     Raises:
         UsageError: an analysis or an option is unknown.
-        AnalysisError: nothing can run, or a word, layer or step is not there. In a collection
-            such a trace is reported, and it is an error only if no trace is left.
+        AnalysisError: nothing can run, or a word, phrase, layer or step is not there. In a
+            collection such a trace is reported, and it is an error only if no trace is left.
         TraceError: there is no trace, or the results cannot be written.
     """
     folder, report = Path(path), report or Report()
     names = None if only is None else tuple(only)
     if names == ():
         raise UsageError("only: nothing is named; leave the option out for all analyses")
-    job = _Job(names, _parse(words, topk, settings or {}), pictures, report)
+    asked = {"words": words, "phrases": phrases}
+    given: dict[str, Any] = {key: tuple(value) for key, value in asked.items() if value is not None}
+    if topk is not None:
+        given["topk"] = topk
+    job = _Job(names, _parse(given, settings or {}), pictures, report)
+    target = Path(out) if out else None
     if is_collection(folder):
-        traces = tuple(_analyze_entries(folder, Path(out) if out else None, job))
-    else:
-        traces = (_analyze_trace(folder, Path(out) if out else None, job),)
-    return Analyzed(folder, traces, tuple(report.warnings))
+        return _analyze_collection(folder, target, job)
+    done, _ = _analyze_trace(folder, target, job)
+    for remark in done.remarks:
+        report.warn(f"{folder}: {remark}")
+    return Analyzed(folder, (done,), tuple(report.warnings))
 
 
 @dataclass(frozen=True)
@@ -121,16 +144,14 @@ class _Job:
     report: Report
 
 
-def _parse(words: Iterable[str] | None, topk: int | None, settings: Mapping[str, str]) -> Options:
-    """Return the options of every analysis; `words` and `topk` go to those that have them."""
+def _parse(given: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
+    """Return the options of every analysis; what is given goes to those that have such options."""
     pairs: dict[str, dict[str, str]] = {analysis.name: {} for analysis in ANALYSES}
     for setting, value in settings.items():
         name, dot, key = setting.partition(".")
         if not dot:
             raise UsageError(f"--set takes ANALYSIS.KEY=VALUE, got '{setting}={value}'")
         pairs[find(name).name][key] = value
-    asked = {"words": None if words is None else tuple(words), "topk": topk}
-    given = {key: value for key, value in asked.items() if value is not None}
     options = {}
     for analysis in ANALYSES:
         own = parse_options(analysis.Options, pairs[analysis.name], f"analysis {analysis.name}")
@@ -142,45 +163,67 @@ def _parse(words: Iterable[str] | None, topk: int | None, settings: Mapping[str,
     return options
 
 
-def _analyze_entries(folder: Path, out: Path | None, job: _Job) -> list[TraceResults]:
+def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
     """Analyse a collection; what cannot be analysed is reported and left out."""
     entries = read_index(folder)
-    done = [
-        _analyze_entry(folder / entry.folder, entry, out and out / entry.folder, job)
-        for entry in entries
-    ]
-    if not any(one.path for one in done):
-        reasons = "; ".join(f"{one.trace}: {one.error}" for one in done) or "it is empty"
-        raise AnalysisError(f"no trace of {folder} could be analysed: {reasons}")
-    return done
+    target = (out or folder) / FOLDER
+    with replaced(target) as place:
+        joined = Joined(place)
+        done = [
+            _analyze_entry(folder / entry.folder, entry, out and out / entry.folder, job, joined)
+            for entry in entries
+        ]
+        if not any(one.path for one in done):
+            reasons = "; ".join(f"{one.trace}: {one.error}" for one in done) or "it is empty"
+            raise AnalysisError(f"no trace of {folder} could be analysed: {reasons}")
+        joined.draw(folder.resolve().name)
+        write_index(place, _describe_collection(done, joined.files))
+    for warning in _gather_remarks(done):
+        job.report.warn(warning)
+    summary = Summary(target, (*joined.files, INDEX))
+    return Analyzed(folder, tuple(done), tuple(job.report.warnings), summary)
 
 
-def _analyze_entry(folder: Path, entry: Entry, out: Path | None, job: _Job) -> TraceResults:
+def _analyze_entry(
+    folder: Path, entry: Entry, out: Path | None, job: _Job, joined: Joined
+) -> TraceResults:
     try:
         if entry.status == "failed":
             raise AnalysisError(f"its capture failed: {entry.error}")
-        return _analyze_trace(folder, out, job)
+        done, results = _analyze_trace(folder, out, job)
     except AttnError as error:
         job.report.warn(f"{folder}: {error}")
         return TraceResults(folder, error=str(error))
+    joined.add(entry, results)
+    return done
 
 
-def _analyze_trace(folder: Path, out: Path | None, job: _Job) -> TraceResults:
+def _analyze_trace(folder: Path, out: Path | None, job: _Job) -> tuple[TraceResults, Findings]:
     from attn.trace import open_trace
 
     trace = open_trace(folder)
     chosen = plan(trace, job.only)
-    for remark in _remarks(trace, chosen):
-        job.report.warn(f"{folder}: {remark}")
     target = out or (trace.folder or folder) / FOLDER
+    findings = Findings(trace.manifest, [])
     with replaced(target) as place:
-        ran = [_run(analysis, trace, job, place) for analysis in chosen.runnable]
+        ran = [_run(analysis, trace, job, place, findings) for analysis in chosen.runnable]
         write_index(place, _describe(trace, chosen, ran))
-    for note in (note for facts in ran for note in facts["notes"]):
-        job.report.warn(f"{folder}: {note}")
+    notes = [note for facts in ran for note in facts["notes"]]
     files = [file for facts in ran for file in facts["files"]]
     skipped = {name: str(lack) for name, lack in chosen.skipped.items()}
-    return TraceResults(folder, target, (*files, INDEX), skipped)
+    remarks = tuple(dict.fromkeys([*_remarks(trace, chosen), *notes]))
+    return TraceResults(folder, target, (*files, INDEX), skipped, remarks=remarks), findings
+
+
+def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
+    """Yield every remark once, with the trace, or how many traces, it is about."""
+    about: dict[str, list[Path]] = {}
+    for one in done:
+        for remark in one.remarks:
+            about.setdefault(remark, []).append(one.trace)
+    for remark, traces in about.items():
+        others = f" and {len(traces) - 1} more" if len(traces) > 1 else ""
+        yield f"{traces[0]}{others}: {remark}"
 
 
 def _remarks(trace: Trace, chosen: Plan) -> Iterator[str]:
@@ -194,19 +237,23 @@ def _remarks(trace: Trace, chosen: Plan) -> Iterator[str]:
             yield f"'{analysis.name}' has no {analysis.lost}: they need {lack}"
 
 
-def _run(analysis: Analysis, trace: Trace, job: _Job, folder: Path) -> dict[str, Any]:
+def _run(
+    analysis: Analysis, trace: Trace, job: _Job, folder: Path, findings: Findings
+) -> dict[str, Any]:
     """Run one analysis, write its files, and return what the index says of it."""
     options = job.options[analysis.name]
     result = analysis.run(trace, options)
-    for path, table in result.tables.items():
-        table.write(folder / path)
+    files: dict[str, File] = {**result.tables, **result.files}
+    for path, file in files.items():
+        file.write(folder / path)
     drawn: tuple[str, ...] = ()
     if job.pictures and analysis.draw:
         drawn = draw_result(analysis.draw, result, trace, folder)
+    findings.take(analysis.joins, result)
     return {
         "name": analysis.name,
         "options": asdict(options),
-        "files": [*result.tables, *drawn],
+        "files": [*files, *drawn],
         "notes": list(result.notes),
     }
 
@@ -228,3 +275,13 @@ def _describe(trace: Trace, chosen: Plan, ran: Sequence[Mapping[str, Any]]) -> d
         "skipped": {name: asdict(lack) for name, lack in chosen.skipped.items()},
         "reduced": {name: asdict(lack) for name, lack in chosen.reduced.items()},
     }
+
+
+def _describe_collection(done: Sequence[TraceResults], files: Sequence[str]) -> dict[str, Any]:
+    """Say what `analysis.json` of a collection holds."""
+    from attn import __version__
+
+    traces = [
+        {"trace": one.trace.name, "error": one.error, "skipped": dict(one.skipped)} for one in done
+    ]
+    return {"attn": __version__, "traces": traces, "files": list(files)}

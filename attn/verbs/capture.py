@@ -20,6 +20,7 @@ from attn.verbs.generation import run_job
 from attn.verbs.jobs import check_space, missing_bytes, plan_job
 from attn.verbs.report import Report
 from attn.verbs.resume import keep_finished, look, refuse_other_list
+from attn.verbs.stacks import Spec, parse_stack
 
 if TYPE_CHECKING:
     from attn.trace import Trace
@@ -79,6 +80,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     images: int = 1,
     batch: int = 1,
     scheduler: str | None = None,
+    lora: Spec | Sequence[Spec] | None = None,
     keep: str = "maps",
     keys: str = "content",
     mass: str = "text",
@@ -110,6 +112,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         guidance: scale; 1 turns guidance off.
         size: (width, height) in pixels.
         scheduler: name of the sampler.
+        lora: one LoRA or several that are added up, each a path, `"FILE:SCALE"` or (path, scale).
         seed: one or several; every prompt runs with every seed, each a trace.
         images: pictures (samples) of each trace.
         batch: how many traces are generated at once.
@@ -155,6 +158,9 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         scheduler=check.optional(check.text, "scheduler", scheduler),
         options=asdict(options),
     )
+    stack = parse_stack(lora)
+    if stack:  # what is wrong with a file is said before a model is loaded
+        asked = replace(asked, loras=family.complete_loras(stack))
     prompts = _prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
     keeping = check.wanted(
         keep=keep,

@@ -120,7 +120,9 @@ def read_collection(folder: Path) -> Index:
             )
         index = msgspec.json.decode(data, type=Index)
     except (OSError, msgspec.DecodeError) as exc:
-        raise TraceError(f"cannot read the collection's index {path}: {exc}") from exc
+        raise TraceError(
+            f"cannot read the collection's index {path}: {exc}; its traces can be opened one by one"
+        ) from exc
     for entry in index.traces:
         if Path(entry.folder).is_absolute() or ".." in Path(entry.folder).parts:
             raise TraceError(f"{path} names a folder outside the collection: {entry.folder}")

@@ -15,12 +15,15 @@ LISTED = 3
 """So many differences are named, more are counted."""
 SHOWN = 60
 """Longest piece of a value in a message."""
+HASH = 12
+"""Digits of a SHA-256 that stand for a file."""
 IDENTITIES = ("sha256", "revision")
 
 
 def run_facts(run: Run) -> Facts:
     """Return what a whole run has in common, under the names of its options."""
     request, kept = dict(run.request), dict(run.kept)
+    loras = lora_facts(request.pop("loras", ()))
     size = [request.pop("width", None), request.pop("height", None)]
     options = {f"--set {name}": value for name, value in request.pop("options", {}).items()}
     facts = {
@@ -30,6 +33,7 @@ def run_facts(run: Run) -> Facts:
         "parameters": run.model.get("parameters"),
         **request,
         "size": size,
+        "lora": loras,
         **options,
         "keep": kept.pop("level", None),
         **kept,
@@ -83,6 +87,11 @@ def summary(found: Sequence[str]) -> str:
 
 def _known(identity: Iterable[str]) -> list[str]:
     return [name for name in IDENTITIES if name in identity]
+
+
+def lora_facts(loras: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return LoRAs, by the fields of `schema.Lora`, as what they are, wherever they lie."""
+    return [f"{(one['sha256'] or one['path'])[:HASH]} at {one['scale']:g}" for one in loras]
 
 
 def _own(prompt: str, seed: int, kept: Kept) -> Facts:

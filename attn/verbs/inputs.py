@@ -13,6 +13,9 @@ from attn.errors import UsageError
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
+MOST_SEEDS = 100_000
+
+
 def read_prompts(path: Path) -> tuple[str, ...]:
     """Read a list of prompts.
 
@@ -25,10 +28,10 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(
-            f"cannot read the prompts in {path}: {getattr(exc, 'strerror', None) or exc}"
-        ) from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"the prompts in {path} are not UTF-8; save the file as that") from exc
+    except OSError as exc:
+        raise UsageError(f"cannot read the prompts in {path}: {exc.strerror or exc}") from exc
     ending = path.suffix.lower()
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if ending == ".txt":
@@ -55,7 +58,7 @@ def read_prompts(path: Path) -> tuple[str, ...]:
 def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:  # nested beyond all reason
         raise UsageError(f"{where} is not JSON: {exc}") from exc
 
 
@@ -64,7 +67,9 @@ def _prompt(value: Any, where: str) -> str:
         extra = sorted(set(value) - {"prompt"})
         if extra and "prompt" in value:
             raise UsageError(f"{where}: unknown field '{extra[0]}'; an entry has only 'prompt'")
-        value = value.get("prompt")
+        if "prompt" not in value:
+            raise UsageError(f"{where}: an object without the field 'prompt'")
+        value = value["prompt"]
     if not isinstance(value, str):
         raise UsageError(
             f"{where}: expected a string, or an object with the field 'prompt'; "
@@ -92,6 +97,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
             raise UsageError(f"seeds: expected 0, 0-7 or 1,5,9; got '{text}'")
         if last >= 2**32:
             raise UsageError(f"seeds must be below 2^32; got {last}")
+        if last - first >= MOST_SEEDS - len(seeds):
+            raise UsageError(f"seeds: at most {MOST_SEEDS} of them; got '{text}'")
         seeds += range(first, last + 1)
     return tuple(dict.fromkeys(seeds))
 

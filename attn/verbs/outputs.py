@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from attn.backends import Output
 
-PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy")
+PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy", "peft")
 
 
 def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str, ...]:
@@ -52,8 +52,8 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str,
     return tuple(files)
 
 
-def check_picture(path: Path) -> None:
-    """Check that an output is there and, if it is a picture, that it is whole.
+def check_output(path: Path, manifest: Manifest) -> None:
+    """Check that an output is there and, if it is a picture, that it is whole and of this trace.
 
     Raises:
         TraceError: it is not.
@@ -67,8 +67,14 @@ def check_picture(path: Path) -> None:
     try:
         with Image.open(BytesIO(data)) as picture:
             picture.verify()
+            text = dict(picture.info)
     except (OSError, SyntaxError, ValueError):  # whose texts speak of the library
         raise TraceError(f"{path} is not a whole picture. {AGAIN}") from None
+    if (text.get("prompt"), text.get("seed")) != (
+        manifest.request.prompt,
+        str(manifest.request.seed),
+    ):
+        raise TraceError(f"{path} is the picture of another request. {AGAIN}")
 
 
 def _numbered(stem: str, ending: str, place: int, group: tuple[object, ...]) -> str:

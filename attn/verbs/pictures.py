@@ -10,6 +10,7 @@ from attn.errors import TraceError
 
 if TYPE_CHECKING:
     from attn.analysis.result import Result
+    from attn.schema import Manifest
     from attn.trace import Trace
     from attn.viz.picture import Pixels, Subject
 
@@ -30,8 +31,9 @@ def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[
 
     module, _, name = draw.partition(":")
     files = []
-    for picture in getattr(import_module(module), name)(result, _subject(trace)):
-        write(picture, folder)
+    subject = _subject(trace)
+    for picture in getattr(import_module(module), name)(result, subject):
+        write(picture, folder, subject.texts)
         picture.figure.clear()  # what refers to itself would wait for the garbage collector
         files.append(picture.path)
     return tuple(files)
@@ -46,7 +48,23 @@ def _subject(trace: Trace) -> Subject:
         seed=manifest.request.seed,
         backend=manifest.backend,
         pictures=tuple(read_picture(trace, sample) for sample in range(manifest.samples)),
+        facts=_facts(manifest),
     )
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    """Return what is known of how the picture was made."""
+    request = manifest.request
+    facts = {
+        "negative_prompt": request.negative,
+        "steps": request.steps,
+        "guidance_scale": request.guidance,
+        "height": request.height,
+        "width": request.width,
+        "model_id": manifest.model.get("source"),
+        "scheduler": request.scheduler,
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def read_picture(trace: Trace, sample: int) -> Pixels | None:

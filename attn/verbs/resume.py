@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from attn.disk import AGAIN, read_journal, reported
+from attn.disk import AGAIN, encode_json, read_journal, reported
 from attn.errors import TraceError, UsageError
 from attn.schema import Manifest, Request, Shard
 from attn.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
@@ -20,6 +21,7 @@ from attn.verbs.facts import (
     Facts,
     differences,
     item_facts,
+    lora_facts,
     manifest_facts,
     manifest_run,
     run_facts,
@@ -28,7 +30,7 @@ from attn.verbs.facts import (
 from attn.verbs.folders import contents, sweep
 from attn.verbs.inputs import format_bytes
 from attn.verbs.jobs import Item, Job, folder_names, missing_bytes
-from attn.verbs.outputs import check_picture, environment
+from attn.verbs.outputs import check_output, environment
 from attn.verbs.results import INDEX as RESULTS
 
 DECISIVE = ("torch", "diffusers", "transformers", "device")
@@ -73,13 +75,14 @@ def look(folder: Path) -> Left | None:
 
 
 def refuse_other_list(left: Left, backend: str, batch: int, wishes: Sequence[Request]) -> None:
-    """Refuse, before the model is loaded, to resume with other prompts, seeds, batches or family.
+    """Refuse, before the model is loaded, other prompts, seeds, LoRAs, batches or family.
 
     Raises:
         UsageError: names the first differences.
     """
     was = run_facts(left.run) if left.run else {}
-    now = {"backend": backend, "batch": batch, "traces": len(wishes)}
+    loras = lora_facts(map(asdict, wishes[0].loras))
+    now = {"backend": backend, "batch": batch, "traces": len(wishes), "lora": loras}
     found = differences(was | {"traces": len(left.entries)}, now)
     if len(left.entries) == len(wishes):
         for entry, name, wish in zip(left.entries, folder_names(len(wishes)), wishes, strict=True):
@@ -224,18 +227,29 @@ def _damage(job: Job, item: Item) -> str:
         files = open_files(folder)
         files.verify()
         for name in files.manifest.outputs:
-            check_picture(folder / name)
+            check_output(folder / name, files.manifest)
         journal = read_journal(folder / JOURNAL, Shard)
     except TraceError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
             raise  # not damaged, for all that is known, but out of reach
         return str(error)
+    if not files.manifest.outputs:
+        return f"{folder / MANIFEST} lists no outputs"
     if journal != files.manifest.shards:
         return f"{folder / JOURNAL} lists other shards than {MANIFEST}"
-    begun = draft(job, item)
-    wrong = [n for n in PLANNED if getattr(begun, n) != getattr(files.manifest, n)]
+    begun = msgspec.json.decode(encode_json(draft(job, item)), type=Manifest)
+    was, now = _planned(files.manifest), _planned(begun)
+    wrong = [name for name in PLANNED if was[name] != now[name]]
     return f"{folder / MANIFEST} has other {', '.join(wrong)} than this run gives" if wrong else ""
+
+
+def _planned(manifest: Manifest) -> dict[str, Any]:
+    """Return what follows from the request; a LoRA is its bytes, wherever the file lies."""
+    request = manifest.request
+    unplaced = tuple(replace(lora, path="") for lora in request.loras)
+    found = {name: getattr(manifest, name) for name in PLANNED}
+    return found | {"request": replace(request, loras=unplaced)}
 
 
 def _changes(was: Mapping[str, str]) -> list[str]:

@@ -29,23 +29,26 @@ LARGE, SMALL = 14.0, 10.5  # points of a title
 
 
 def draw(result: Result, subject: Subject) -> Iterator[Picture]:
-    """Draw a sheet for each segment and sample, and every word on its own.
+    """Draw a sheet for each segment and sample, and every word, or phrase, on its own.
 
-    Files: `<segment>/heatmaps/words.png` and `<segment>/heatmaps/words/<index>-<word>.png`; with
-    several samples the names end in `-sample-<number>`. What belongs to one segment and sample is
-    on one colour scale, except the words' own pictures if the maps ask for `scale="own"`.
+    Files: `<segment>/heatmaps/words.png` and `<segment>/heatmaps/words/<index>-<word>.png`, or
+    `phrases` for `words`; with several samples the names end in `-sample-<number>`. What belongs to
+    one segment and sample is on one colour scale, except the words' own pictures if the maps ask
+    for `scale="own"`.
     """
-    for segment, words in result.arrays.items():
+    for words in result.arrays.values():
+        start = f"{words.attrs['segment']}/heatmaps/{words.attrs['kind']}"
+        name = words.attrs["kind"].removesuffix("s")
         for sample, generated in enumerate(subject.pictures):
             picture = generated if generated is None else shrink(generated, LONG_SIDE)
             maps = words.isel(sample=sample)
             ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
-            texts = _texts(maps, subject) | {"sample": str(sample)}
+            texts = _texts(maps) | {"sample": str(sample)}
             sheet = draw_sheet(maps, picture, subject)
-            yield Picture(f"{segment}/heatmaps/words{ending}.png", sheet, texts)
+            yield Picture(f"{start}{ending}.png", sheet, texts)
             for index, word in zip(maps["word"].values, maps["text"].values, strict=True):
-                path = f"{segment}/heatmaps/words/{file_stem(int(index), word)}{ending}.png"
-                yield Picture(path, draw_word(maps, int(index), picture), texts | {"word": word})
+                path = f"{start}/{file_stem(int(index), word)}{ending}.png"
+                yield Picture(path, draw_word(maps, int(index), picture), texts | {name: word})
 
 
 def draw_word(maps: xr.DataArray, word: int, picture: Pixels | None) -> Figure:
@@ -110,18 +113,16 @@ def _shape(heat: Heat, picture: Pixels | None) -> tuple[int, int]:
 
 def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
     attrs = maps.attrs
+    name = attrs["kind"].removesuffix("s")
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
-    return f"{facts} · at the right of each word: its mean over the picture"
+    return f"{facts} · at the right of each {name}: its mean over the picture"
 
 
-def _texts(maps: xr.DataArray, subject: Subject) -> dict[str, str]:
+def _texts(maps: xr.DataArray) -> dict[str, str]:
     """Say in the PNG what was drawn, so that it can be made again."""
     attrs = maps.attrs
     return {
-        "prompt": subject.prompt,
-        "seed": str(subject.seed),
-        "backend": subject.backend,
         "segment": attrs["segment"],
         "branch": attrs["branch"],
         "measure": attrs["measure"],

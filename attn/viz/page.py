@@ -121,6 +121,12 @@ def write_heading(figure: Figure, lines: Sequence[str]) -> None:
         )
 
 
+def shorten(text: str, width: float) -> str:
+    """Return a text for one line of the heading, cut where it is wider than that many inches."""
+    line, letters = printable(text), int(width / LETTER)
+    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
+
+
 def write_title(axes: Axes, title: str, remark: str = "", *, size: float) -> None:
     """Write a title above axes at the left and a small grey remark at the right.
 

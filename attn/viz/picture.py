@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,13 +26,21 @@ Pixels = NDArray[np.uint8]
 class Subject:
     """The generation that pictures are about.
 
-    `pictures` has the generated picture of every sample, or None where there is none.
+    `pictures` has the generated picture of every sample, or None where there is none; `facts` say
+    how they were made, by name.
     """
 
     prompt: str
     seed: int
     backend: str
     pictures: tuple[Pixels | None, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What every picture about this generation says of it."""
+        own = {"prompt": self.prompt, "seed": str(self.seed), "backend": self.backend}
+        return own | dict(self.facts)
 
 
 @dataclass(frozen=True)
@@ -61,12 +70,15 @@ def shrink(picture: Pixels, inches: float) -> Pixels:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def write(picture: Picture, folder: Path) -> None:
-    """Write a picture as PNG below `folder`, its texts as tEXt (iTXt beyond Latin-1)."""
+def write(picture: Picture, folder: Path, about: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write a picture as PNG below `folder`.
+
+    Its texts, and those of `about`, become tEXt chunks (iTXt beyond Latin-1), with the version.
+    """
     canvas = FigureCanvasAgg(picture.figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     info = PngInfo()
-    for key, text in {**picture.texts, "Software": software()}.items():
+    for key, text in {**about, **picture.texts, "Software": software()}.items():
         info.add_text(key, text)
     path = folder / picture.path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,11 @@ from attn.analysis import registry
 from attn.analysis.needs import Needs
 from attn.errors import AnalysisError, UsageError
 from attn.options import describe_options
-from tests.toy_traces import make_trace, manifest, tensors
+from tests.toy_probs import make_full
+from tests.toy_traces import JOINT, make_trace, manifest, tensors
+
+ALL = ["words", "curves", "sinks"]
+"""What runs unless it is chosen."""
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def names(plan):
 def test_everything_runs():
     """A trace of the default level has all that the built-in analyses want."""
     plan = registry.plan(make_trace())
-    assert (names(plan), plan.skipped, plan.reduced) == (["words"], {}, {})
+    assert (names(plan), plan.skipped, plan.reduced) == (ALL, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -46,13 +50,17 @@ def test_everything_runs():
             "the block image.image, which was not captured; capture with --blocks image.image",
         ),
         ({"kinds": ("self",)}, "self layers, of which none was captured"),
+        (
+            {"all_keys": True},
+            "maps of every key, of which only the prompt's were kept; capture with --keys all",
+        ),
     ],
 )
 def test_skipped(picky, needs, reason):
     """What cannot run is skipped with the reason, and the option that would enable it."""
     picky(**needs)
     plan = registry.plan(make_trace())
-    assert names(plan) == ["words"]
+    assert names(plan) == ALL
     assert str(plan.skipped["picky"]) == reason
 
 
@@ -61,6 +69,30 @@ def test_named_but_not_runnable(picky):
     picky(measures=("headmap.image.text",))
     with pytest.raises(AnalysisError, match=r"'picky' needs headmaps .* capture with --keep heads"):
         registry.plan(make_trace(), ["picky"])
+
+
+def test_on_request():
+    """What runs on request only is not in the way, and says what it lacks when it is asked for."""
+    assert "stepavg" not in names(registry.plan(make_trace()))
+    with pytest.raises(AnalysisError, match=r"'stepavg' needs maps of every key.*--keys all"):
+        registry.plan(make_trace(), ["stepavg"])
+    about = replace(manifest(), kept=replace(manifest().kept, keys="all"))
+    assert names(registry.plan(make_trace(about), ["stepavg"])) == ["stepavg"]
+
+
+def test_without_words():
+    """A prompt without words, such as an empty one, still has sinks."""
+    plan = registry.plan(make_trace(replace(manifest(), words=())))
+    assert names(plan) == ["sinks"]
+    assert str(plan.skipped["words"]) == "words, of which the prompt has none"
+
+
+def test_image_keys():
+    """Only joint layers have masses of image keys to miss, and `--mass full` brings them."""
+    assert "sinks" not in registry.plan(make_trace()).reduced
+    lack = registry.plan(make_trace(manifest(JOINT))).reduced["sinks"]
+    assert str(lack) == ("the masses of image keys, which were not kept; capture with --mass full")
+    assert "sinks" not in registry.plan(make_full()[0]).reduced
 
 
 def test_nothing_runnable():
@@ -74,7 +106,7 @@ def test_nothing_runnable():
 def test_reduced():
     """Without maps the words still run, and it is known what is missing."""
     plan = registry.plan(make_trace(manifest(level="mass")))
-    assert names(plan) == ["words"]
+    assert names(plan) == ALL
     expected = "maps of image.text, which were not kept; capture with --keep maps"
     assert str(plan.reduced["words"]) == expected
 

@@ -29,22 +29,25 @@ def test_swapped_clips(demo_cache, weights):
     [
         (
             *("sdxl", "unet", "tiny:sd15", "unet"),
-            "the parts do not go together: unet has cross_attention_dim 32, but text_encoder + "
-            "text_encoder_2 have hidden_size 32 + 48; one of them is of another model",
+            "FOLDER/diffusion_pytorch_model.safetensors: this is a model like Stable Diffusion "
+            "1.x, of 496 tensors and width 32; use --backend sd15",
         ),
         (
             *("sd35", "t5xxl", "tiny:sd35", "vae"),
-            "FOLDER holds AutoencoderKL; text_encoder_3 must be T5EncoderModel",
+            "FOLDER holds AutoencoderKL; t5xxl must be t5",
         ),
         (
             *("sd35", "t5xxl", "tiny:sd35", "text_encoder"),
-            "FOLDER holds clip_text_model; text_encoder_3 must be t5",
+            "FOLDER holds clip_text_model; t5xxl must be t5",
         ),
         (
             *("sd35", "clip_g", "tiny:sd35", "text_encoder"),
-            "the parts do not go together: transformer has pooled_projection_dim 80, but "
-            "text_encoder + text_encoder_2 have projection_dim 32 + 32; one of them is of another "
-            "model",
+            "the parts do not go together: dit has pooled_projection_dim 80, but "
+            "clip_l + clip_g have projection_dim 32 + 32; one of them is of another model",
+        ),
+        (
+            *("sdxl", "unet", "tiny:sdxl", "text_encoder"),
+            "FOLDER holds clip_text_model; unet must be UNet2DConditionModel",
         ),
         (
             *("sdxl", "vae", "tiny:sd15", "vae"),
@@ -124,6 +127,24 @@ def test_tokenizers_option_is_not_passed_over(demo_cache, tmp_path):
     assert refusal("sdxl", "demo", tokenizers=str(tmp_path)) == (
         f"tokenizers={tmp_path}: expected a folder that holds tokenizer/, tokenizer_2/"
     )
+
+
+@BOTH
+@pytest.mark.parametrize(("backend", "model"), [("sdxl", "tiny:sd35"), ("sd35", "tiny:sdxl")])
+def test_clip_l_of_another_family(demo_cache, opened, backend, model, weights):
+    """CLIP-L serves every family: its folder is taken as its file would be, by run and plan."""
+    folder = demo.checkpoint(model) / "text_encoder"
+    source = demo.checkpoint(f"tiny:{backend}")
+    session = opening(backend, source, weights=weights, clip_l=str(folder))
+    own = opened(backend, str(source)).pipe.text_encoder.state_dict()
+    assert session.pipe.text_encoder.state_dict().keys() == own.keys()
+
+
+def test_given_folder_is_part_of_the_identity(demo_cache):
+    """Weights and configuration of a folder that an option names are hashed."""
+    folder = demo.checkpoint("tiny:sdxl")
+    found = opening("sdxl", folder, clip_l=str(folder / "text_encoder")).info.identity()["files"]
+    assert {"text_encoder/model.safetensors", "text_encoder/config.json"} < set(found)
 
 
 def test_renamed_file_is_the_same_model(saved, tmp_path):

@@ -10,6 +10,19 @@ from attn.cli import build
 from attn.verbs.collection import Entry, write_index
 from tests.toy_traces import PROMPT, manifest, write_trace
 
+TABLES = """\
+  clip/tables/words_summary.csv
+  clip/tables/words.csv
+  words/aligned.csv
+  clip/tables/words_auc.csv
+  clip/tables/words_stepavg.csv
+  sinks/first_token_metrics.csv
+  sinks/sinks.csv
+  sinks/roles.csv
+  sinks/tokens.json
+  analysis.json
+"""
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
@@ -30,8 +43,17 @@ def test_files():
 run/analysis
   clip/tables/words_summary.csv
   clip/tables/words.csv
+  words/aligned.csv
   clip/heatmaps/words.png
   clip/heatmaps/words/  4 pictures
+  clip/tables/words_auc.csv
+  clip/tables/words_stepavg.csv
+  clip/curves/words.png
+  sinks/first_token_metrics.csv
+  sinks/sinks.csv
+  sinks/roles.csv
+  sinks/tokens.json
+  sinks/  3 pictures
   analysis.json
 """
     assert run("run") == (0, expected, "")
@@ -43,6 +65,7 @@ def test_options():
 results
   clip/tables/words_summary.csv
   clip/tables/words.csv
+  words/aligned.csv
   clip/heatmaps/words.png
   clip/heatmaps/words/001-cat.png
   clip/heatmaps/words/003-bobcat.png
@@ -60,55 +83,71 @@ def test_topk():
     assert stdout.count("heatmaps/words/0") == 2
 
 
+def test_phrases():
+    """`--phrases` adds the files of phrases, parted by `|`."""
+    code, stdout, _ = run("run", "--phrases", "a bobcat | a cat", "--no-pictures")
+    assert code == 0
+    added = [line.strip() for line in stdout.splitlines() if "phrases" in line]
+    names = ("phrases_summary", "phrases", "phrases_auc", "phrases_stepavg")
+    assert added == [f"clip/tables/{name}.csv" for name in names]
+
+
 def test_json():
     """With --json stdout is one object."""
     code, stdout, stderr = run("run", "--no-pictures", "--json")
     assert (code, stderr) == (0, "")
-    files = ["clip/tables/words_summary.csv", "clip/tables/words.csv", "analysis.json"]
+    files = [line.strip() for line in TABLES.splitlines()]
     assert json.loads(stdout) == {
         "command": "analyze",
         "status": "complete",
         "path": "run",
         "warnings": [],
         "files": [f"run/analysis/{file}" for file in files],
+        "summary": None,
         "traces": [{"trace": "run", "path": "run/analysis", "skipped": {}, "error": None}],
     }
 
 
 def test_list():
     """`--list` shows every analysis with its needs and options, and needs no trace."""
+    code, stdout, stderr = run("--list")
+    assert (code, stderr) == (0, "")
+    names = [line.split()[1] for line in stdout.splitlines() if line.startswith("analysis ")]
+    assert names == ["words", "curves", "sinks", "stepavg"]
     expected = """\
-analysis  words
-summary   where each word of the prompt is attended to, and how much
+analysis  sinks
+summary   which keys receive much more than others, and what one token receives
 needs     image segments, text segments, mass.image.text, share.image.text
-wants     map.image.text; without: no heatmaps and peaks
+wants     masses of image keys; without: no sinks at image keys
 
-OPTION     TYPE           DEFAULT  MEANING
-words      str,… or none  none     only these words; case does not count
-topk       int or none    none     draw only this many words, those of most mass
-layers     str,…                   7, 0-11, or a glob of the path; empty is the first tower
-steps      str,…                   7 or 0-9; empty is every step
-branch     str or none    none     guidance row; none is the first that was kept
-normalise  yes|no         no       divide each place by its sum over the prompt's words
-heads      yes|no         no       add a row per head to words.csv
-scale      shared|own     shared   own gives each word's picture its own colour scale
+OPTION     TYPE                              DEFAULT  MEANING
+token      int                               0        text key that is followed, counted over all text segments
+value      mass|text_share|ratio_to_uniform  mass     of that token in the pictures
+epsilon    float                             3.0      excess over the mean of the other keys, 1 being uniform
+threshold  float                             0.3      mass above which a key is a sink by the share rule
+heads      yes|no                            no       list also what is a sink in single heads only
+layers     str,…                                      7, 0-11, or a glob of the path; empty is the first tower
+steps      str,…                                      7 or 0-9; empty is every step
 
-Set one with --set words.OPTION=VALUE.
-"""
-    assert run("--list") == (0, expected, "")
+Set one with --set sinks.OPTION=VALUE.
+"""  # noqa: E501 - as it is printed
+    assert expected in stdout
+    assert stdout.endswith("It runs only with --only stepavg.\n")
 
 
 def test_list_json():
     """`--list --json` has the same as data."""
     code, stdout, _ = run("--list", "--json")
     answer = json.loads(stdout)
-    (words,) = answer.pop("analyses")
+    words, *_ = answer.pop("analyses")
     assert (code, answer) == (
         0,
         {"command": "analyze", "status": "done", "path": None, "warnings": []},
     )
-    assert words["wants"] == {"segments": [], "measures": ["map.image.text"], "kinds": []}
-    assert words["options"][1] == {
+    wants = {key: value for key, value in words["wants"].items() if value}
+    assert wants == {"measures": ["map.image.text"]}
+    (topk,) = (option for option in words["options"] if option["name"] == "topk")
+    assert topk == {
         "name": "topk",
         "type": "int or none",
         "default": "none",
@@ -119,29 +158,30 @@ def test_list_json():
 def test_warnings(tmp_path):
     """Warnings go to stderr."""
     write_trace(tmp_path / "small", manifest(level="mass", samples=1))
-    expected = """\
-small/analysis
-  clip/tables/words_summary.csv
-  clip/tables/words.csv
-  analysis.json
-"""
+    expected = f"small/analysis\n{TABLES}"
     warning = (
         "Warning: small: 'words' has no heatmaps and peaks: they need maps of image.text, "
         "which were not kept; capture with --keep maps\n"
     )
-    assert run("small") == (0, expected, warning)
+    assert run("small", "--no-pictures") == (0, expected, warning)
 
 
 def test_collection(tmp_path):
     """Of a collection, every trace that could be analysed is listed, and the others named."""
     entries = Entry("run", "complete", PROMPT, 0), Entry("b", "failed", PROMPT, 1, "no memory")
     write_index(tmp_path, entries)
-    expected = """\
+    expected = f"""\
 run/analysis
-  clip/tables/words_summary.csv
-  clip/tables/words.csv
+{TABLES}b  failed
+analysis
+  words_summary.csv
+  words_auc.csv
+  words_stepavg.csv
+  sinks.csv
+  roles.csv
+  traces.csv
+  summary.png
   analysis.json
-b  failed
 """
     warning = "Warning: b: its capture failed: no memory\n"
     assert run(".", "--no-pictures") == (0, expected, warning)
@@ -154,7 +194,8 @@ b  failed
         (
             ["run", "--only", "word"],
             2,
-            "unknown analysis 'word'. Did you mean 'words'? There is: words.",
+            "unknown analysis 'word'. Did you mean 'words'? "
+            "There is: words, curves, sinks, stepavg.",
         ),
         (
             ["run", "--set", "words.scale=both"],
@@ -171,6 +212,28 @@ b  failed
             ["run", "--words", "dog"],
             1,
             "the prompt has no word 'dog'. Its words: a, cat, bobcat.",
+        ),
+        (
+            ["run", "--phrases", "a dog|a cat"],
+            1,
+            "the prompt has no phrase 'a dog': of its words the prompt has a, but not dog. "
+            "The prompt: a cat a bobcat",
+        ),
+        (
+            ["run", "--phrases", " | "],
+            2,
+            "phrases: nothing is named; leave the option out",
+        ),
+        (
+            ["run", "--set", "sinks.token=11"],
+            1,
+            "token 11 is out of range: there are 11 text keys, clip 0-10",
+        ),
+        (
+            ["run", "--only", "stepavg"],
+            1,
+            "cannot analyse run: 'stepavg' needs maps of every key, of which only the prompt's "
+            "were kept; capture with --keys all",
         ),
         (
             ["none"],

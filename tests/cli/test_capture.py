@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from attn.backends.sd35 import SD35Session
 from attn.cli import build
 from attn.cli._report import ShownReport
 from attn.errors import CaptureError
+from tests import lora_demo
 
 ROOT = Path(attn.__file__).parents[1]
 SMALL = ("--steps", "2", "--size", "96x64")
@@ -53,6 +55,37 @@ def test_collection(run):
     code, stdout, stderr = run("-o", "out", "-p", "a cat", "-p", "a dog", "--seed", "3,5")
     assert (code, stdout) == (0, "4 traces in out\n")
     assert stderr == f"{DEMO}step 1/8 · … · 44.1 KB\nstep 8/8 · N s/step · 353 KB\n"
+
+
+def test_lora(run, opened):
+    """LoRAs are typed as files with scales; what does not fit is one line on stderr."""
+    pipe = opened("sd35", "demo").pipe
+    pairs = lora_demo.changes(pipe, "transformer")
+    lora_demo.peft(Path("b.safetensors"), pairs)
+    pairs["transformer", "proj_in"] = lora_demo.Pair(*np.ones((2, 7, 7)))
+    lora_demo.kohya(Path("a.safetensors"), pairs)
+    given = ("--lora", "b.safetensors", "--lora", "a.safetensors:0.5")
+    code, stdout, stderr = run("-o", "out", "--dtype", "bfloat16", *given)
+    assert (code, stdout) == (0, "1 trace in out\n")
+    warned = "lora_unet_proj_in (the denoiser has no such module); they are left out\n"
+    total = 3 * len(pairs)
+    begins = f"{DEMO}{EXAMPLE}Warning: a.safetensors: 3 of its {total} tensors fit nothing: "
+    assert stderr.startswith(begins + warned)
+    loras = attn.open("out").manifest.request.loras
+    assert sorted((one.path, one.scale) for one in loras) == [
+        ("a.safetensors", 0.5),
+        ("b.safetensors", 1.0),
+    ]
+
+
+def test_nonsense_for_a_lora(run):
+    """A sweep is wrong usage here; a file that is not there is an error."""
+    said = "Error: lora: one scale for each file; got 2 for a.safetensors (a sweep over scales is "
+    code, stdout, stderr = run("--lora", "a.safetensors:0,1")
+    assert (code, stdout) == (2, "")
+    assert stderr.startswith(said)
+    said = "Error: cannot read a.safetensors:x: No such file or directory\n"
+    assert run("--lora", "a.safetensors:x") == (1, "", said)
 
 
 def test_dry_run(run):
@@ -118,6 +151,9 @@ def test_analyze(run):
     folders = [f"out/analysis/{segment}/heatmaps" for segment in ("clip", "t5")]
     pictures = [f"{folder}/words{rest}.png" for folder in folders
                 for rest in ("", "/000-red", "/001-cat")]  # fmt: skip
+    pictures += [f"out/analysis/{segment}/curves/words.png" for segment in ("clip", "t5")]
+    sinks = ("layer_head_heatmap", "timestep_curve", "roles")
+    pictures += [f"out/analysis/sinks/{name}.png" for name in sinks]
     assert code == 0
     assert stdout == "1 trace in out\n" + "".join(f"picture {one}\n" for one in pictures)
     assert all(Path(picture).is_file() for picture in pictures)

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -12,17 +13,38 @@ from attn.analysis import registry
 from attn.errors import AnalysisError, TraceError, UsageError
 from attn.verbs.analyze import analyze
 from attn.verbs.collection import Entry, write_index
-from tests.toy_traces import PROMPT, joint_layer, manifest, write_trace
+from tests.toy_traces import PROMPT, joint_layer, manifest, read_csv, write_trace
 
 FILES = [
     "analysis.json",
+    "clip/curves/words.png",
     "clip/heatmaps/words.png",
     "clip/heatmaps/words/000-A.png",
     "clip/heatmaps/words/001-cat.png",
     "clip/heatmaps/words/002-a.png",
     "clip/heatmaps/words/003-bobcat.png",
     "clip/tables/words.csv",
+    "clip/tables/words_auc.csv",
+    "clip/tables/words_stepavg.csv",
     "clip/tables/words_summary.csv",
+    "sinks/first_token_metrics.csv",
+    "sinks/layer_head_heatmap.png",
+    "sinks/roles.csv",
+    "sinks/roles.png",
+    "sinks/sinks.csv",
+    "sinks/timestep_curve.png",
+    "sinks/tokens.json",
+    "words/aligned.csv",
+]
+JOINED = [
+    "analysis.json",
+    "roles.csv",
+    "sinks.csv",
+    "summary.png",
+    "traces.csv",
+    "words_auc.csv",
+    "words_stepavg.csv",
+    "words_summary.csv",
 ]
 TABLES = [file for file in FILES if not file.endswith(".png")]
 
@@ -62,10 +84,12 @@ def test_index(trace):
     about = {"status": "complete", "backend": "toy", "prompt": PROMPT, "seed": 7}
     assert (index["schema"], index["trace"]) == (1, about)
     assert (index["skipped"], index["reduced"]) == ({}, {})
-    (words,) = index["analyses"]
+    words, *others = index["analyses"]
     assert (words["name"], words["notes"]) == ("words", [])
     assert (words["options"]["topk"], words["options"]["heads"]) == (1, True)
-    assert sorted([*words["files"], "analysis.json"]) == tree(trace / "analysis")
+    assert [one["name"] for one in others] == ["curves", "sinks"]
+    files = [file for one in index["analyses"] for file in one["files"]]
+    assert sorted([*files, "analysis.json"]) == tree(trace / "analysis")
 
 
 def test_the_generated_picture_is_shown(trace):
@@ -93,7 +117,8 @@ def test_without_pictures(trace):
 def test_words(trace):
     """Selected words choose rows and pictures."""
     analyze(trace, words=["CAT"])
-    assert [file for file in tree(trace / "analysis") if "words/" in file] == [FILES[3]]
+    drawn = [file for file in tree(trace / "analysis") if "heatmaps/words/" in file]
+    assert drawn == ["clip/heatmaps/words/001-cat.png"]
     with (trace / "analysis/clip/tables/words_summary.csv").open(encoding="utf-8") as stream:
         assert [row["word"] for row in csv.DictReader(stream)] == ["cat"]
 
@@ -158,7 +183,7 @@ def test_reduced(tmp_path):
         f"{trace}: 'words' has no heatmaps and peaks: they need maps of image.text, which were not "
         "kept; capture with --keep maps"
     )
-    assert tree(trace / "analysis") == TABLES
+    assert tree(trace / "analysis") == [file for file in FILES if "heatmaps" not in file]
 
 
 def test_notes(tmp_path):
@@ -166,7 +191,9 @@ def test_notes(tmp_path):
     trace = write_trace(tmp_path / "run", manifest([joint_layer(0, (3, 5), 2)], samples=1))
     done = analyze(trace)
     expected = "segment 't5' has no token of bobcat: the prompt did not fit"
-    assert done.warnings == (f"{trace}: {expected}",)
+    keys = "the masses of image keys, which were not kept; capture with --mass full"
+    reduced = f"{trace}: 'sinks' has no sinks at image keys: they need {keys}"
+    assert done.warnings == (reduced, f"{trace}: {expected}")
     assert "t5/heatmaps/words.png" in tree(trace / "analysis")
 
 
@@ -176,6 +203,41 @@ def test_picture_is_gone(trace):
     with pytest.raises(TraceError, match=r"image-0\.png: it is gone\. Analyse with --no-pictures"):
         analyze(trace)
     analyze(trace, pictures=False)
+
+
+def test_png_texts(trace):
+    """Every saved picture says of which prompt, seed and segment it is, what it shows, and how."""
+    for picture in analyze(trace, phrases=["a bobcat"]).pictures:
+        with Image.open(picture) as image:
+            texts = image.text
+        assert (texts["prompt"], texts["seed"], texts["backend"]) == (PROMPT, "7", "toy")
+        assert texts["negative_prompt"] == "blurry cat"
+        assert texts["Software"].startswith("attn")
+        assert {"unit", "branch", "layers"} <= set(texts)
+
+
+def test_phrases(trace):
+    """A phrase has tables, heatmaps and curves; one that is not there is an error."""
+    done = analyze(trace, phrases=["a bobcat"])
+    files = {file.relative_to(trace / "analysis").as_posix() for file in done.files}
+    tables = ("phrases", "phrases_summary", "phrases_auc", "phrases_stepavg")
+    expected = {f"clip/tables/{name}.csv" for name in tables}
+    expected |= {"clip/heatmaps/phrases.png", "clip/curves/phrases.png"}
+    assert expected | {"clip/heatmaps/phrases/000-a-bobcat.png"} <= files
+    with pytest.raises(AnalysisError, match="no phrase 'a dog': of its words the prompt has a"):
+        analyze(trace, phrases=["a dog"])
+
+
+def test_no_words(tmp_path):
+    """Of an empty prompt there are sinks, and it is said why there is no more."""
+    about = replace(manifest(samples=1), words=())
+    trace = write_trace(tmp_path / "run", about)
+    done = analyze(trace)
+    expected = "'words' is skipped: it needs words, of which the prompt has none"
+    assert done.warnings[0] == f"{trace}: {expected}"
+    assert all("sinks/" in str(file) or file.suffix == ".json" for file in done.files)
+    with pytest.raises(AnalysisError, match="'curves' needs words, of which the prompt has none"):
+        analyze(trace, only=["curves"])
 
 
 @pytest.mark.parametrize(
@@ -202,7 +264,7 @@ def test_no_trace(tmp_path):
 
 def test_every_drawing_exists():
     """The function that each analysis names for its pictures is there."""
-    for analysis in registry.ANALYSES:
+    for analysis in filter(lambda one: one.draw, registry.ANALYSES):
         module, _, name = str(analysis.draw).partition(":")
         assert callable(getattr(__import__(module, fromlist=[name]), name))
 
@@ -234,11 +296,64 @@ def test_collection(collection):
     assert tree(collection / "0002" / "analysis") == TABLES
 
 
+def test_collection_tables(collection):
+    """The rows of all traces are in one table, with the trace, its prompt and its seed."""
+    done = analyze(collection, pictures=False)
+    assert tree(collection / "analysis") == JOINED
+    assert done.summary.path == collection / "analysis"
+    assert set(done.files) > {collection / "analysis" / file for file in JOINED}
+    joined = read_csv(collection / "analysis/words_summary.csv")
+    own = [
+        {"trace": name, "prompt": PROMPT, "seed": seed} | row
+        for name, seed in (("0000", "0"), ("0002", "2"))
+        for row in read_csv(collection / name / "analysis/clip/tables/words_summary.csv")
+    ]
+    assert joined == own
+    assert [row["trace"] for row in read_csv(collection / "analysis/traces.csv")] == [
+        "0000",
+        "0002",
+    ]
+    index = json.loads((collection / "analysis/analysis.json").read_text(encoding="utf-8"))
+    assert [bool(one["error"]) for one in index["traces"]] == [False, True, False, True]
+
+
+def test_collection_of_segments(tmp_path):
+    """Tables of several segments are one joined table; what did not fit stands in traces.csv."""
+    write_trace(tmp_path / "0000", manifest([joint_layer(0, (3, 5), 2)], samples=1))
+    write_index(tmp_path, (Entry("0000", "complete", f"{PROMPT} {'x' * 90}", 0),))
+    analyze(tmp_path, pictures=False)
+    rows = read_csv(tmp_path / "analysis/words_auc.csv")
+    assert [row["segment"] for row in rows] == ["clip"] * 4 + ["t5"] * 3
+    assert len(rows[0]["prompt"]) == 80
+    (about,) = read_csv(tmp_path / "analysis/traces.csv")
+    assert (about["truncated"], len(about["prompt"])) == ("t5", len(PROMPT) + 91)
+
+
+def test_remarks_of_a_collection(tmp_path):
+    """What is to be said of many traces is said once."""
+    for name in ("0000", "0001", "0002"):
+        write_trace(tmp_path / name, manifest(level="mass", samples=1))
+    entries = [Entry(f"000{number}", "complete", PROMPT, number) for number in range(3)]
+    write_index(tmp_path, entries)
+    (warning,) = analyze(tmp_path, pictures=False).warnings
+    assert warning.startswith(f"{tmp_path / '0000'} and 2 more: 'words' has no heatmaps")
+
+
+def test_a_failed_collection_keeps_the_results(collection):
+    """If no trace can be analysed, the joined tables stay as they were."""
+    analyze(collection, pictures=False)
+    before = (collection / "analysis/words_summary.csv").read_bytes()
+    with pytest.raises(AnalysisError):
+        analyze(collection, words=["dog"], pictures=False)
+    assert (collection / "analysis/words_summary.csv").read_bytes() == before
+
+
 def test_collection_out(collection, tmp_path):
     """In another folder every trace has its own."""
     analyze(collection, pictures=False, out=tmp_path / "results")
     expected = [f"{name}/{file}" for name in ("0000", "0002") for file in TABLES]
-    assert tree(tmp_path / "results") == expected
+    expected += [f"analysis/{file}" for file in JOINED]
+    assert tree(tmp_path / "results") == sorted(expected)
 
 
 def test_collection_without_any(collection):

@@ -104,8 +104,16 @@ def test_torn_journal(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "cannot read the collection's index PATH: Input data was truncated"),
-        ("[]", "cannot read the collection's index PATH: Expected `object`, got `array`"),
+        (
+            "{",
+            "cannot read the collection's index PATH: Input data was truncated; "
+            "its traces can be opened one by one",
+        ),
+        (
+            "[]",
+            "cannot read the collection's index PATH: Expected `object`, got `array`; "
+            "its traces can be opened one by one",
+        ),
         (
             '{"traces": [], "schema": 2}',
             "PATH has schema 2; this attn reads up to 1: update attn",

@@ -71,7 +71,7 @@ def test_empty_prompt(tmp_path):
         ("p.txt", "\n \n", "PATH holds no prompt"),
         ("p.csv", "a", FORMAT),
         ("p.json", '["a", 3]', f"PATH, entry 1: {WHAT} number"),
-        ("p.json", '[{"text": "a"}]', f"PATH, entry 0: {WHAT} null"),
+        ("p.json", '[{"text": "a"}]', "PATH, entry 0: an object without the field 'prompt'"),
         ("p.jsonl", '"a"\n\n[1]', f"PATH, line 3: {WHAT} list"),
         ("p.json", '[{"prompt": "a", "seed": 3}]', SEED),
         ("p.jsonl", '"a"\ntrue', f"PATH, line 2: {WHAT} boolean"),
@@ -97,7 +97,7 @@ def test_prompts_in_another_encoding(tmp_path):
     path = tmp_path / "p.txt"
     path.write_bytes("Kätzchen".encode("latin-1"))
     message = refusal(read_prompts, path)
-    assert message.startswith(f"cannot read the prompts in {path}: 'utf-8' codec can't decode")
+    assert message == f"the prompts in {path} are not UTF-8; save the file as that"
 
 
 @pytest.mark.parametrize(

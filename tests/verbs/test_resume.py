@@ -221,6 +221,16 @@ DAMAGES = {
         ),
         " has other tokens than this run gives",
     ),
+    "no outputs": (
+        "trace.json",
+        lambda path: path.write_text(path.read_text().replace('"outputs/image.png"', "")),
+        " lists no outputs",
+    ),
+    "the picture of another trace": (
+        "outputs/image.png",
+        lambda path: shutil.copy(path.parents[2] / "0001" / "outputs" / "image.png", path),
+        " is the picture of another request.",
+    ),
     "no manifest": ("trace.json", lambda path: path.write_text("{"), " is not a valid trace: "),
 }
 
@@ -281,7 +291,7 @@ def test_foreign_folder(out, file):
         f"{out} holds no capture that could be resumed, but notes.txt; choose another folder "
         "with --out",
         f"cannot read the collection's index {out / 'index.json'}: JSON is malformed: invalid "
-        "character (byte 0)",
+        "character (byte 0); its traces can be opened one by one",
     }
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [(file, "mine")]
 

@@ -14,7 +14,7 @@ WORDS = ["a", "rusty", "barn"]
 PICTURE = np.full((30, 50, 3), 200, np.uint8)
 
 
-def maps(words=WORDS, scale="shared", samples=1):
+def maps(words=WORDS, scale="shared", samples=1, kind="words"):
     """Return maps on a grid of 3 × 5; each word's largest value is its place plus 1, in percent."""
     heat = np.random.default_rng(0).random((samples, len(words), 3, 5))
     heat /= heat.max((2, 3), keepdims=True)
@@ -27,6 +27,7 @@ def maps(words=WORDS, scale="shared", samples=1):
             "label": ("word", list(words)),
         },
         attrs={
+            "kind": kind,
             "segment": "clip",
             "branch": "cond",
             "measure": "map.image.text",
@@ -63,6 +64,13 @@ def test_files():
         "clip/heatmaps/words/002-rusty.png",
         "clip/heatmaps/words/004-barn.png",
     ]
+
+
+def test_files_of_phrases():
+    """Phrases have files of their own."""
+    arrays = {"clip": maps(), "clip/phrases": maps(["rusty barn"], kind="phrases")}
+    paths = [picture.path for picture in draw(Result({}, arrays), subject(PICTURE))]
+    assert paths[4:] == ["clip/heatmaps/phrases.png", "clip/heatmaps/phrases/000-rusty-barn.png"]
 
 
 def test_files_of_samples():
@@ -133,7 +141,8 @@ def test_png(tmp_path):
     (_, word) = draw(
         Result({}, {"clip": maps(["猫"])}), subject(PICTURE, prompt="猫 🦄 in\na garden")
     )
-    write(word, tmp_path)
+    about = Subject("猫 🦄 in\na garden", 7, "toy", (), {"model_id": "m"}).texts
+    write(word, tmp_path, about)
     with Image.open(tmp_path / word.path) as image:
         assert image.format == "PNG"
         assert image.size == tuple(word.figure.get_size_inches() * 150)
@@ -145,6 +154,7 @@ def test_png(tmp_path):
         "prompt": "猫 🦄 in\na garden",
         "seed": "7",
         "backend": "toy",
+        "model_id": "m",
         "segment": "clip",
         "branch": "cond",
         "measure": "map.image.text",

@@ -1,0 +1,100 @@
+"""What of a trace is analysed: layers, steps, guidance row, words and phrases of the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from attn.analysis.phrases import Mode, Phrase, Weights, find_phrases
+from attn.analysis.select import (
+    Occurrence,
+    find_occurrences,
+    select_layers,
+    select_steps,
+    select_words,
+)
+from attn.errors import AnalysisError
+from attn.schema import Layer, find_words
+
+if TYPE_CHECKING:
+    from attn.trace import Trace
+
+BLOCK = "image.text"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Options that the analyses of words share."""
+
+    words: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "only these words; case does not count"}
+    )
+    phrases: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "words in a row, taken together; also --phrases 'a b|c d'"}
+    )
+    phrase_mode: Mode = field(
+        default="span", metadata={"help": "bag takes a phrase's words wherever they stand"}
+    )
+    weights: Weights = field(
+        default="sum",
+        metadata={"help": "of a phrase's words: their sum, or their mean weighed so"},
+    )
+    topk: int | None = field(
+        default=None, metadata={"help": "draw only this many words, those of most mass"}
+    )
+    layers: tuple[str, ...] = field(
+        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
+    )
+    steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
+    branch: str | None = field(
+        default=None, metadata={"help": "guidance row; none is the first that was kept"}
+    )
+    together: bool = field(
+        default=False, metadata={"help": "add the segment text: the tokens of all encoders"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.topk is not None and self.topk < 1:
+            raise ValueError(f"topk must be at least 1, got {self.topk}")
+        for name in ("words", "phrases"):
+            if getattr(self, name) == ():
+                whole = " for all words" if name == "words" else ""
+                raise ValueError(f"{name}: nothing is named; leave the option out{whole}")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a trace is analysed; `prompt` has all words, `words` the selected ones."""
+
+    branch: str
+    layers: tuple[Layer, ...]
+    steps: tuple[int, ...]
+    prompt: tuple[Occurrence, ...]
+    words: tuple[Occurrence, ...]
+    phrases: tuple[Phrase, ...]
+
+
+Kind = Literal["words", "phrases"]
+
+
+def choose(trace: Trace, options: Choice) -> Selection:
+    """Find what the options name.
+
+    Raises:
+        AnalysisError: a word, phrase, layer, step or branch is not there.
+    """
+    branch = options.branch or trace.branches[0]
+    if branch not in trace.branches:
+        known = ", ".join(trace.branches)
+        raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
+    negative = trace.manifest.request.negative or ""
+    prompt = find_occurrences(find_words(negative) if branch == "uncond" else trace.words)
+    captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
+    return Selection(
+        branch=branch,
+        layers=select_layers(captured, options.layers),
+        steps=select_steps(trace.steps, options.steps),
+        prompt=prompt,
+        words=select_words(prompt, options.words),
+        phrases=find_phrases(prompt, options.phrases or (), options.phrase_mode),
+    )

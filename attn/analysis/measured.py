@@ -1,0 +1,152 @@
+"""What a trace says of the words of its prompt, segment by segment and layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis.choice import BLOCK, Selection
+from attn.analysis.phrases import Phrase, Weights, combine
+from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
+from attn.analysis.select import Occurrence
+from attn.schema import Layer
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace import Trace
+
+NAMED = 6
+"""So many missing words are named, more are counted."""
+
+
+@dataclass(frozen=True)
+class LayerWords:
+    """The words of one segment in one layer.
+
+    Attributes:
+        layer: its index.
+        mass: (word, head, step, sample); head 0 is the mean over heads, single heads may follow.
+        share: (word, step, sample); a ratio of means over heads, so single heads have none.
+    """
+
+    layer: int
+    mass: Numbers
+    share: Numbers
+
+
+@dataclass(frozen=True)
+class SegmentWords:
+    """The words, or phrases, of one segment; `tokens` counts the tokens of each in it."""
+
+    segment: str
+    branch: str
+    words: Sequence[Occurrence]
+    tokens: NDArray[np.int64]
+    steps: Sequence[int]
+    layers: list[LayerWords]
+
+    @property
+    def mass(self) -> Numbers:
+        """Mean over steps in each layer, then over layers: (word, sample)."""
+        return over_layers([layer.mass[:, 0] for layer in self.layers])
+
+    @property
+    def share(self) -> Numbers:
+        """Mean over steps in each layer, then over layers: (word, sample)."""
+        return over_layers([layer.share for layer in self.layers])
+
+    def ranked(self) -> list[int]:
+        """Return the places of the words that have tokens, largest mass over all samples first."""
+        mass, places = self.mass.sum(axis=1), np.flatnonzero(self.tokens)
+        return [int(place) for place in places[np.argsort(-mass[places], kind="stable")]]
+
+    def take(self, words: Sequence[Occurrence]) -> SegmentWords:
+        """Return some of the words; these are all words of the prompt."""
+        places = [word.index for word in words]
+        layers = [
+            replace(layer, mass=layer.mass[places], share=layer.share[places])
+            for layer in self.layers
+        ]
+        return replace(self, words=words, tokens=self.tokens[places], layers=layers)
+
+    def join(self, phrases: Sequence[Phrase], weights: Weights) -> SegmentWords:
+        """Return the phrases instead of the words; none of a phrase that is not there whole."""
+        words = [self.tokens[list(phrase.words)] for phrase in phrases]
+        tokens = np.array([own.sum() if own.all() else 0 for own in words], np.int64)
+        mass, share = self.mass, self.share
+        layers = [
+            replace(
+                layer,
+                mass=combine(layer.mass, phrases, weights, mass),
+                share=combine(layer.share, phrases, weights, share),
+            )
+            for layer in self.layers
+        ]
+        return replace(self, words=phrases, tokens=tokens, layers=layers)
+
+
+@lru_cache(maxsize=1)  # several analyses of one trace ask for the same
+def measure(
+    trace: Trace, chosen: Selection, *, heads: bool = False, together: bool = False
+) -> tuple[SegmentWords, ...]:
+    """Read masses and shares, layer by layer, and keep only the sums over tokens.
+
+    Segments without any word of the prompt (an encoder that was left out) are not looked at.
+
+    Args:
+        trace: where to look.
+        chosen: what to look at; all words of the prompt are returned.
+        heads: keep single heads too.
+        together: add the segment `text`, with the tokens of all segments.
+    """
+    found: dict[str, SegmentWords] = {}
+    tokens = trace.tokens(chosen.branch)
+    worded = {token.segment for token in tokens if token.word is not None}
+    for layer in chosen.layers:
+        cells = {"branch": chosen.branch, "step": list(chosen.steps)}
+        mass = trace.mass(layer.index, BLOCK).sel(cells).load()
+        share = trace.share(layer.index).sel(cells).load()
+        segments = [name for name in dict.fromkeys(mass["segment"].values) if name in worded]
+        extra = [TOGETHER] if together and len(segments) > 1 else []
+        for segment in (*segments, *extra):
+            places = token_places(mass, segment, chosen.prompt, tokens)
+            if segment not in found:
+                counts = places.sum(axis=0).astype(np.int64)
+                found[segment] = SegmentWords(
+                    segment, chosen.branch, chosen.prompt, counts, chosen.steps, []
+                )
+            found[segment].layers.append(_sum_layer(layer, mass, share, places, heads=heads))
+    return tuple(found.values())
+
+
+def over_layers(layers: Sequence[Numbers]) -> Numbers:
+    """Return (word, sample) of arrays (word, step, sample); layers count equally."""
+    return mean_present(np.stack([mean_present(layer, axis=1) for layer in layers]), axis=0)
+
+
+def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
+    """Name the words that a segment does not hold, the first few of them."""
+    pairs = zip(measured.words, measured.tokens, strict=True)
+    missing = [word.label for word, tokens in pairs if not tokens]
+    truncated = trace.manifest.truncated.get(measured.branch, {})
+    is_cut = bool(truncated) if measured.segment == TOGETHER else measured.segment in truncated
+    why = ": the prompt did not fit" if is_cut else ""
+    rest = f", … ({len(missing)} in all)" if len(missing) > NAMED else ""
+    listed = ", ".join(missing[:NAMED]) + rest
+    return [f"segment '{measured.segment}' has no token of {listed}{why}"] if missing else []
+
+
+def _sum_layer(
+    layer: Layer, mass: xr.DataArray, share: xr.DataArray, places: Numbers, *, heads: bool
+) -> LayerWords:
+    ordered = mass.transpose("head", "step", "sample", "key")
+    per_head = np.moveaxis(sum_tokens(ordered, places), -1, 0)
+    rows = [per_head.mean(axis=1, keepdims=True), *([per_head] if heads else [])]
+    shares = sum_tokens(share.transpose("step", "sample", "key"), places)
+    return LayerWords(layer.index, np.concatenate(rows, axis=1), np.moveaxis(shares, -1, 0))

@@ -1,0 +1,68 @@
+"""What the keys of a text segment are: its beginning, words, punctuation, end and padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from attn.schema import Token
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Role = Literal["bos", "word", "punctuation", "eos", "padding", "image"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a layer.
+
+    Attributes:
+        segment: where it is.
+        position: as in the coordinates of `Trace.mass`.
+        role: `bos` is a special token that others follow, `eos` any other that is no padding;
+            `punctuation` belongs to no word; `image` is a key of the picture.
+        token: its text; empty for a key of the picture.
+        id: of the token, -1 for a key of the picture.
+    """
+
+    segment: str
+    position: int
+    role: Role
+    token: str
+    id: int
+
+
+def read_keys(array: xr.DataArray, tokens: Iterable[Token]) -> tuple[Key, ...]:
+    """Say what the axis `key` of an array stands for, with the tokens of one guidance row."""
+    roles = _find_roles(tuple(tokens))
+    labels = zip(array["segment"].values, array["position"].values.tolist(), strict=True)
+    return tuple(_read(*label, roles) for label in labels)
+
+
+def _read(segment: str, position: int, roles: dict[tuple[str, int], tuple[Token, Role]]) -> Key:
+    if (segment, position) not in roles:
+        return Key(segment, position, "image", "", -1)
+    token, role = roles[segment, position]
+    return Key(segment, position, role, token.text, token.id)
+
+
+def _find_roles(tokens: tuple[Token, ...]) -> dict[tuple[str, int], tuple[Token, Role]]:
+    read: dict[str, list[Token]] = {}
+    for token in tokens:
+        if not token.padding:
+            read.setdefault(token.segment, []).append(token)
+    return {
+        (token.segment, token.position): (token, _find_role(token, read.get(token.segment, [])))
+        for token in tokens
+    }
+
+
+def _find_role(token: Token, read: list[Token]) -> Role:
+    """Return the role of a token; `read` is its segment without padding."""
+    if token.padding:
+        return "padding"
+    if token.special:
+        return "bos" if token == read[0] and len(read) > 1 else "eos"
+    return "punctuation" if token.word is None else "word"

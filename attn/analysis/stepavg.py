@@ -1,0 +1,123 @@
+"""The dump of sd3.5-attention-analysis: `stepavg_token_maps_v1.npz` and `metadata.json`.
+
+With B samples, S steps, L layers, the finest grid of H × W and T text keys:
+
+- sum_token_map              (B, H, W, T): sum over steps and layers of the head-mean probs.
+- N                          S · L.
+- per_block_step_token_mean  (B, L, S, T): the measure `share`.
+- per_block_step_token_max   (B, L, S, T): the measure `share_max`.
+
+Differences: steps are in generation order (there index 0 is the last step), which `metadata.json`
+says under `step_order`; sums are taken in double precision and rounded once (there every addition
+is rounded to half precision, which is off by up to 8 %); coarser grids are resampled by area, not
+bilinearly; the shares lack the 1e-8 in the denominator; `negative_prompt` is what it was, not null;
+`tokens` are those of the first text segment up to its padding, cut like the sequence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis.choice import BLOCK
+from attn.analysis.needs import Needs
+from attn.analysis.result import Archive, Document, Result
+from attn.analysis.select import select_layers
+from attn.schema import Layer
+
+if TYPE_CHECKING:
+    from attn.trace import Trace
+
+NEEDS = Needs(
+    segments=("image", "text"),
+    measures=(f"map.{BLOCK}", f"share.{BLOCK}", f"share_max.{BLOCK}"),
+    all_keys=True,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to export."""
+
+    half: bool = field(
+        default=True, metadata={"help": "float16, as there by default; no is float32"}
+    )
+    layers: tuple[str, ...] = field(
+        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
+    )
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Export the first guidance row of a trace.
+
+    Raises:
+        AnalysisError: a layer is not there.
+    """
+    captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
+    layers = select_layers(captured, options.layers)
+    branch, samples = trace.branches[0], range(trace.manifest.samples)
+    count = len(layers) * len(trace.steps)
+    indices = [layer.index for layer in layers]
+    means = [
+        trace.mean_maps(BLOCK, layers=indices, branch=branch, sample=sample) for sample in samples
+    ]
+    dtype = np.float16 if options.half else np.float32
+    arrays = {
+        "sum_token_map": np.stack([mean.values.astype(np.float64) * count for mean in means]),
+        "per_block_step_token_mean": _stack(trace, layers, "share"),
+        "per_block_step_token_max": _stack(trace, layers, "share_max"),
+    }
+    kept: dict[str, NDArray[Any]] = {name: one.astype(dtype) for name, one in arrays.items()}
+    kept["N"] = np.asarray(count, np.int32)
+    about = _describe(trace, layers, arrays["sum_token_map"].shape)
+    return Result(
+        {},
+        files={
+            "stepavg/stepavg_token_maps_v1.npz": Archive(kept),
+            "stepavg/metadata.json": Document(about),
+        },
+    )
+
+
+def _stack(trace: Trace, layers: tuple[Layer, ...], measure: str) -> NDArray[np.float64]:
+    """Return (sample, layer, step, key)."""
+    read = [trace.measure(measure, layer.index, BLOCK).isel(branch=0) for layer in layers]
+    return np.stack(
+        [one.transpose("sample", "step", "key").values.astype(np.float64) for one in read], axis=1
+    )
+
+
+def _describe(trace: Trace, layers: tuple[Layer, ...], shape: tuple[int, ...]) -> dict[str, Any]:
+    manifest, request = trace.manifest, trace.manifest.request
+    samples = manifest.samples
+    tokens = trace.tokens(trace.branches[0])
+    first = [token for token in tokens if token.segment == tokens[0].segment and not token.padding]
+    return {
+        "prompt": [request.prompt] * samples,
+        "negative_prompt": [request.negative or ""] * samples,
+        "seed": request.seed,
+        "steps": len(trace.steps),
+        "guidance_scale": request.guidance,
+        "model_id": manifest.model.get("source"),
+        "scheduler": request.scheduler,
+        "image_size": [request.height, request.width],
+        "canonical_size": list(shape[1:3]),
+        "batch_size": samples,
+        "num_steps": len(trace.steps),
+        "num_blocks": len(layers),
+        "blocks": [layer.path for layer in layers],
+        "block_latent_sizes": {layer.path: list(layer.grid or ()) for layer in layers},
+        "tokens": [[token.text for token in first]] * samples,
+        "T_from_model": shape[3],
+        "special_mask": [[token.special for token in first]] * samples,
+        "step_order": "generation",
+        "timesteps": [step.timestep for step in trace.steps],
+        "segments": {
+            segment.name: [segment.start, segment.stop]
+            for segment in manifest.segments[trace.branches[0]]
+            if segment.kind == "text"
+        },
+    }

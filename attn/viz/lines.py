@@ -1,0 +1,179 @@
+"""Line plots over the time of a generation, which runs from left to right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from attn.viz.page import FAINT, FAMILY, INK, MARGIN
+from attn.viz.picture import DPI
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+COLOURS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#7b4b94",
+    "#4a4e57",
+)
+"""Those of Okabe and Ito that are seen on white, and two more; then the dashes change."""
+Dashes = Literal["-", "--", ":", "-."]
+DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
+RULE, GRID = "#9aa0a8", "#e4e6ea"
+SIZE = 7.5  # points of a tick's label
+APART = 0.38  # inches between labelled steps
+SAMPLE, LETTER = 0.42, 0.082  # inches of a line, and of a letter, in the legend
+
+
+@dataclass(frozen=True)
+class Time:
+    """The axis of time: `x` grows to the right on the page, in the order of the generation.
+
+    Attributes:
+        x: where each step is: minus the noise that is left, or the step where that is not known.
+        steps: their numbers.
+        noise: what is left at each step, or None.
+    """
+
+    x: NDArray[np.float64]
+    steps: tuple[int, ...]
+    noise: NDArray[np.float64] | None
+
+
+def read_time(array: xr.DataArray) -> Time:
+    """Take the axis of time from the coordinates `step` and `noise` of an array.
+
+    Steps are laid out by their noise only if it falls with every step: a sampler that visits a
+    noise twice would otherwise draw one step over another.
+    """
+    steps = tuple(int(step) for step in array["step"].values)
+    noise = np.asarray(array["noise"].values, np.float64)
+    if len(steps) > 1 and (np.diff(noise) < 0).all():
+        return Time(-noise, steps, noise)
+    return Time(np.asarray(steps, np.float64), steps, None)
+
+
+def style(index: int) -> tuple[str, Dashes]:
+    """Return colour and dashes of the line with that number."""
+    return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
+
+
+def dress(axes: Axes, highest: float, *, ticks: int = 4) -> None:
+    """Give axes a scale from 0 to a value, faint lines and no frame."""
+    axes.set_ylim(0, highest if highest > 0 else 1.0)
+    axes.yaxis.set_major_locator(MaxNLocator(ticks))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
+    axes.tick_params(labelsize=SIZE, length=0, labelcolor=FAINT, labelfontfamily=FAMILY)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(RULE)
+
+
+def mark_time(axes: Axes, time: Time, *, is_labelled: bool = True) -> None:
+    """Mark steps: their noise below the axes, and below that their number."""
+    places = spread(time.x, axes.get_window_extent().width / DPI)
+    margin = 0.03 * (time.x[-1] - time.x[0]) or 0.5
+    axes.set_xlim(time.x[0] - margin, time.x[-1] + margin)
+    labels = [_name(time, place) if is_labelled else "" for place in places]
+    axes.set_xticks(time.x[places], labels)
+
+
+def name_time(axes: Axes, time: Time) -> None:
+    """Say left of the marks what they are."""
+    names = "step" if time.noise is None else "noise\nstep"
+    axes.annotate(
+        names,
+        (0, 0),
+        (-6, -3.5),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=SIZE,
+        color=INK,
+        fontfamily=FAMILY,
+    )
+
+
+def mark_layers(axes: Axes, layers: Sequence[int]) -> None:
+    """Mark layers by their numbers, in numeric order."""
+    inches = axes.get_window_extent().width / DPI
+    places = spread(np.arange(len(layers), dtype=np.float64), inches)
+    axes.set_xlim(-0.6, len(layers) - 0.4)
+    axes.set_xticks(places, [str(layers[place]) for place in places])
+
+
+def spread(x: NDArray[np.float64], inches: float, apart: float = APART) -> list[int]:
+    """Return places that are far enough apart to be labelled, the first and last among them."""
+    span = float(x[-1] - x[0]) or 1.0
+    chosen = [0]
+    for place in range(1, len(x)):
+        if (x[place] - x[chosen[-1]]) / span * inches >= apart:
+            chosen.append(place)
+    if chosen[-1] != len(x) - 1:
+        if len(chosen) > 1:
+            chosen.pop()
+        chosen.append(len(x) - 1)
+    return chosen
+
+
+def show_legend(
+    figure: Figure, handles: Sequence[Line2D | Patch], names: Sequence[str], rows: int
+) -> None:
+    """Name lines or areas at the foot of a page, row by row.
+
+    Args:
+        figure: the page.
+        handles: one per name.
+        names: already printable.
+        rows: over which they are spread; see `legend_rows`.
+    """
+    width, height = figure.get_size_inches()
+    figure.legend(
+        list(handles),
+        list(names),
+        loc="lower left",
+        bbox_to_anchor=(MARGIN / width, MARGIN / 2 / height),
+        ncols=int(np.ceil(len(names) / rows)),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=1.4,
+        handletextpad=0.5,
+        columnspacing=1.3,
+        prop={"family": FAMILY, "size": 8.5},
+        labelcolor=INK,
+    )
+
+
+def legend_rows(names: Sequence[str], width: float) -> int:
+    """Return over how many rows names are spread on a page of that width between margins."""
+    columns = max(1, int(width / (SAMPLE + LETTER * max(map(len, names)))))
+    return int(np.ceil(len(names) / columns))
+
+
+def name_axes(axes: Axes, across: str, down: str) -> None:
+    """Say what the two axes are."""
+    axes.set_xlabel(across, fontsize=8.5, color=INK, fontfamily=FAMILY)
+    axes.set_ylabel(down, fontsize=8.5, color=INK, fontfamily=FAMILY)
+
+
+def _name(time: Time, place: int) -> str:
+    step = str(time.steps[place])
+    return step if time.noise is None else f"{time.noise[place]:.2g}\n{step}"

@@ -1,0 +1,116 @@
+"""The summary page of a collection: curves as means over its traces, with their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from attn.viz.labels import printable
+from attn.viz.lines import dress, mark_layers, mark_time, name_axes, name_time, read_time, style
+from attn.viz.page import FAMILY, GAP, INK, LINE, MARGIN, place, write_heading, write_title
+from attn.viz.picture import Picture, new_figure
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+COLUMNS = 2
+PLOT = (5.4, 2.9)
+LEFT, HEAD, BELOW = 0.5, 0.32, 0.95
+FEW = 4  # names beside each other
+LEGEND = 0.5  # below the axes, inches
+SPREAD = (10.0, 90.0)
+"""Percentiles over traces between which the band is drawn."""
+
+
+def draw_summary(
+    digests: Mapping[str, Sequence[xr.DataArray]], heading: tuple[str, str]
+) -> Picture:
+    """Draw a plot per digest: for every series its mean over traces, and a band of its spread.
+
+    Args:
+        digests: by name, in whose order they are drawn, an array (series, x) of every trace;
+            those that differ from the first in x are left out, which the plot says.
+        heading: what collection this is.
+    """
+    names = sorted(digests)
+    rows = -(-len(names) // COLUMNS)
+    down = HEAD + PLOT[1] + BELOW + LINE + GAP
+    top = MARGIN + 2 * LINE + GAP
+    width = COLUMNS * (PLOT[0] + LEFT) + (COLUMNS - 1) * GAP
+    figure = new_figure(width + 2 * MARGIN, top + rows * down + MARGIN)
+    write_heading(figure, tuple(printable(line) for line in heading))
+    for number, name in enumerate(names):
+        row, column = divmod(number, COLUMNS)
+        left = MARGIN + LEFT + column * (PLOT[0] + LEFT + GAP)
+        axes = place(figure, left, top + row * down + HEAD, *PLOT)
+        _draw(figure, axes, digests[name])
+    low, high = SPREAD
+    spread = f"mean, and {low:.0f}th to {high:.0f}th percentile, over traces"
+    return Picture("summary.png", figure, {"unit": spread})
+
+
+def _draw(figure: Figure, axes: Axes, arrays: Sequence[xr.DataArray]) -> None:
+    first = arrays[0]
+    across = str(first.dims[1])
+    alike = [one for one in arrays if np.array_equal(one[across].values, first[across].values)]
+    time = read_time(first) if across == "step" else None
+    x = np.arange(first.sizes[across], dtype=np.float64) if time is None else time.x
+    series = list(dict.fromkeys(str(name) for one in alike for name in one["series"].values))
+    top = 0.0
+    for number, name in enumerate(series):
+        top = max(top, _draw_series(axes, x, _gather(alike, name), number))
+    dress(axes, 1.05 * top)
+    if time is None:
+        mark_layers(axes, [int(one) for one in first[across].values])
+        name_axes(axes, across, "")
+    else:
+        mark_time(axes, time)
+        name_time(axes, time)
+    others = len(arrays) - len(alike)
+    remark = f"{first.attrs['unit']} · n = {len(alike)}"
+    remark += f", {others} with other {across}s left out" if others else ""
+    write_title(axes, first.attrs["title"], remark, size=10.5)
+    _name_series(axes, [printable(name) for name in series])
+
+
+def _gather(arrays: Sequence[xr.DataArray], series: str) -> NDArray[np.float64]:
+    """Return (trace, x) of the traces that have the series."""
+    own = [one for one in arrays if series in one["series"].values]
+    return np.stack([one.values[list(one["series"].values).index(series)] for one in own])
+
+
+def _draw_series(
+    axes: Axes, x: NDArray[np.float64], values: NDArray[np.float64], number: int
+) -> float:
+    """Draw a line and its band, and return how high they reach."""
+    known = values[:, ~np.isnan(values).all(axis=0)]
+    x = x[~np.isnan(values).all(axis=0)]
+    if not x.size:
+        return 0.0
+    colour, dashes = style(number)
+    low, high = np.nanpercentile(known, SPREAD, axis=0)
+    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+    axes.plot(x, np.nanmean(known, axis=0), dashes, color=colour, linewidth=1.5, marker=".")
+    return float(high.max())
+
+
+def _name_series(axes: Axes, names: Sequence[str]) -> None:
+    lines = [Line2D([], [], color=style(n)[0], linestyle=style(n)[1]) for n in range(len(names))]
+    axes.legend(
+        lines,
+        list(names),
+        loc="upper left",
+        bbox_to_anchor=(0, -LEGEND / PLOT[1]),
+        borderpad=0,
+        borderaxespad=0,
+        ncols=FEW,
+        frameon=False,
+        labelcolor=INK,
+        prop={"family": FAMILY, "size": 7.5},
+    )

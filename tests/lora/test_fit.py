@@ -1,0 +1,74 @@
+"""Where a LoRA's modules are in a model: one weight, three, or none, with the reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attn import lora
+from attn.errors import ModelError
+from attn.lora.base import describe_base
+from attn.lora.fit import fit, require_fit
+from tests.lora_files import normal, write
+
+WIDTH, RANK = 7, 3
+STREAM = "transformer_blocks.0.attn"
+JOINT = "lora_unet_joint_blocks_0_x_block_"
+PROJECTIONS = ("to_q", "to_k", "to_v", "add_k_proj", "add_q_proj", "add_v_proj", "to_out.0")
+BASE = describe_base(
+    Path(), {"denoiser": {f"{STREAM}.{name}": (WIDTH, WIDTH) for name in PROJECTIONS}}
+)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read a LoRA of modules given as stem: rows, with further tensors."""
+    rng = np.random.default_rng(13)
+
+    def make(modules, **others):
+        tensors = {name: np.ones(2) for name in others}
+        for stem, rows in modules.items():
+            tensors[f"{stem}.lora_down.weight"] = normal(rng, RANK, WIDTH)
+            tensors[f"{stem}.lora_up.weight"] = normal(rng, rows, RANK)
+        return lora.read(write(tmp_path / "a.safetensors", tensors))
+
+    return make
+
+
+def test_one_module_of_three_weights(read):
+    """Query, key and value in one module are three weights of the model, in this order."""
+    found = fit(read({f"{JOINT}attn_qkv": 3 * WIDTH, f"{JOINT}attn_proj": WIDTH}), BASE)
+    assert {place.paths for _, place in found.placed} == {
+        tuple(f"{STREAM}.{name}" for name in ("to_q", "to_k", "to_v")),
+        (f"{STREAM}.to_out.0",),
+    }
+    assert (found.misfits, found.unfit, found.total) == ((), 0, 4)
+    assert require_fit(read({f"{JOINT}attn_qkv": 3 * WIDTH}), found) is None
+
+
+def test_one_weight_under_two_names(read):
+    """A weight is changed once: what would change it again is a misfit, not a sum."""
+    modules = {f"{JOINT}attn_qkv": 3 * WIDTH, f"unet.{STREAM}.to_k": WIDTH}
+    found = fit(read(modules), BASE)
+    assert len(found.placed) == 1
+    (misfit,) = found.misfits
+    assert misfit.endswith(" (another name for what is changed already)")
+
+
+def test_towers_that_are_not_seen(read):
+    """Of a tower that a plan knows nothing of, nothing is said; without it, it is missing."""
+    file = read({f"{JOINT}attn_proj": WIDTH, "lora_te1_layers_0_q_proj": WIDTH})
+    assert fit(file, BASE, ("text_encoder",)).unfit == 0
+    found = fit(file, BASE)
+    assert found.misfits == ("lora_te1_layers_0_q_proj (the model has no text_encoder)",)
+
+
+def test_half_may_be_unknown(read):
+    """Up to half of the tensors are warned of, more are refused, with the first names."""
+    good = {f"{JOINT}attn_proj": WIDTH}
+    file = read(good, x=1, y=1)
+    warning = require_fit(file, fit(file, BASE))
+    assert warning == f"{file.path}: 2 of its 4 tensors fit nothing: x, y; they are left out"
+    file = read(good, x=1, y=1, z=1, zz=1)
+    with pytest.raises(ModelError, match="4 of its 6 tensors fit nothing: x, y, z and 1 more"):
+        require_fit(file, fit(file, BASE))

@@ -1,0 +1,139 @@
+"""Which LoRA files are taken, which are refused by what they hold, and how often they are read."""
+
+import os
+
+import numpy as np
+import pytest
+
+from attn.errors import ModelError
+from attn.lora import usable as module
+from attn.lora.usable import completed, usable
+from attn.schema import Lora
+from tests import lora_files
+from tests.lora_files import ATTENTION, KOHYA, write
+
+SDXL = KOHYA.format(2, "to_k")
+"""A module that reads as many channels as SDXL's text encoders give."""
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def sdxl(rng):
+    """Return a good module of SDXL."""
+    down, up = lora_files.normal(rng, 5, 2048), lora_files.normal(rng, 13, 5)
+    return {f"{SDXL}.lora_down.weight": down, f"{SDXL}.lora_up.weight": up}
+
+
+def test_completed(rng, tmp_path):
+    """LoRAs come back with the hashes of their files, in one order whatever the argument's."""
+    paths = [write(tmp_path / f"{name}.safetensors", sdxl(rng)) for name in "abc"]
+    loras = [Lora(str(path), scale) for path in paths for scale in (2.0, 0.5)]
+    found = completed(loras, "sdxl")
+    assert found == completed(loras[::-1], "sdxl")
+    assert {(one.path, one.scale) for one in found} == {(one.path, one.scale) for one in loras}
+    assert [one.sha256 for one in found] == sorted(usable(one, "sdxl").sha256 for one in loras)
+
+
+def test_read_once(rng, tmp_path, monkeypatch):
+    """A file is read once for many requests, and again when it has changed."""
+    path, count = tmp_path / "a.safetensors", []
+    read = module.read
+    monkeypatch.setattr(module, "read", lambda path: count.append(path) or read(path))
+    write(path, sdxl(rng))
+    for _ in range(3):
+        usable(Lora(str(path)), "sdxl")
+    assert len(count) == 1
+    was = completed([Lora(str(path))], "sdxl")
+    write(path, sdxl(rng))
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(ModelError, match="was replaced: its SHA-256 was"):
+        completed(was, "sdxl")
+    assert len(count) == 2
+
+
+def spoilt(tensors, role, values):
+    """Return tensors of which one is another."""
+    return tensors | {f"{SDXL}.lora_{role}.weight": values}
+
+
+BAD = {
+    "loha": (
+        lambda rng: lora_files.loha(rng).named(KOHYA.format(1, "to_q")),
+        r"this LoRA cannot be applied: 1 module is LoHa: lora_unet_down_blocks_1_attentions_0_",
+    ),
+    "lokr": (
+        lambda rng: sdxl(rng) | lora_files.lokr(rng).named(KOHYA.format(1, "to_q")),
+        "this LoRA cannot be applied: 1 module is LoKr: lora_unet_down_blocks_1_attentions_0_tran",
+    ),
+    "core": (
+        lambda rng: lora_files.tucker(rng).named("lora_unet_down_blocks_1_resnets_0_conv1"),
+        r"1 module is LoRA with a core between the factors \(lora_mid\): lora_unet_down_blocks",
+    ),
+    "dora": (
+        lambda rng: sdxl(rng) | {f"{SDXL}.dora_scale": np.ones((13, 1), np.float32)},
+        "1 module is DoRA, whose magnitudes would be dropped: lora_unet_",
+    ),
+    "half": (
+        lambda rng: (
+            sdxl(rng) | {f"{KOHYA.format(2, 'to_v')}.lora_up.weight": np.ones((13, 5), "f4")}
+        ),
+        "1 module is damaged: lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_v",
+    ),
+    "bias": (
+        lambda rng: {
+            f"unet.{ATTENTION.format(2, 'to_k')}.lora_A.weight": lora_files.normal(rng, 5, 2048),
+            f"unet.{ATTENTION.format(2, 'to_k')}.lora_B.weight": lora_files.normal(rng, 13, 5),
+            f"unet.{ATTENTION.format(2, 'to_k')}.lora_B.bias": lora_files.normal(rng, 13),
+        },
+        "this LoRA cannot be applied: it changes biases, of unet.down_blocks.1",
+    ),
+    "nan": (
+        lambda rng: spoilt(sdxl(rng), "up", np.full((13, 5), np.nan, np.float32)),
+        "this LoRA is broken: 1 module with NaN or infinity: lora_unet_down_blocks_1_attentions_0_",
+    ),
+    "zero": (
+        lambda rng: spoilt(sdxl(rng), "up", np.zeros((13, 5), np.float32)),
+        "this LoRA changes nothing: all its modules are zero, as before training",
+    ),
+    "sd15": (
+        lambda rng: {
+            f"{SDXL}.lora_down.weight": lora_files.normal(rng, 5, 768),
+            f"{SDXL}.lora_up.weight": lora_files.normal(rng, 13, 5),
+        },
+        r"this LoRA is for Stable Diffusion 1.x \('sd15'\), since cross-attention reads 768 ",
+    ),
+    "flux": (
+        lambda rng: lora_files.pair(rng).named("transformer.single_transformer_blocks.3.proj_out"),
+        r"this LoRA is for Flux \('flux'\), since blocks of two streams.*is of the family 'sdxl'",
+    ),
+    "a model": (lambda rng: {"unet.conv_in.weight": np.ones((3, 2), "f4")}, "holds no LoRA"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refused(name, rng, tmp_path):
+    """What cannot be applied, is broken, of another family or no LoRA is refused by name."""
+    make, message = BAD[name]
+    path = write(tmp_path / "a.safetensors", make(rng))
+    with pytest.raises(ModelError, match=message) as caught:
+        usable(Lora(str(path)), "sdxl")
+    assert str(caught.value).startswith(str(path))
+
+
+def test_cut_short(rng, tmp_path):
+    """Half a download, and a file that is not there, are said to be that."""
+    path = write(tmp_path / "a.safetensors", sdxl(rng))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"a.safetensors: .*download or copy it again"):
+        usable(Lora(str(path)), "sdxl")
+    with pytest.raises(ModelError, match=r"cannot read .*b.safetensors: No such file"):
+        usable(Lora(str(tmp_path / "b.safetensors")), "sdxl")
+
+
+def test_a_family_that_cannot_be_told(rng, tmp_path):
+    """Whether a LoRA of unknown family fits is left to the model."""
+    path = write(tmp_path / "a.safetensors", lora_files.pair(rng).named(KOHYA.format(1, "to_q")))
+    assert usable(Lora(str(path)), "sd15").family.name is None

@@ -1,0 +1,112 @@
+"""LoRAs as people type them: what means what, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from attn.errors import UsageError
+from attn.schema import Lora
+from attn.verbs.stacks import Variant, parse_stack, parse_variants
+
+SPECS = {
+    "a.safetensors": [("a.safetensors", 1.0)],
+    "a.safetensors:0.8": [("a.safetensors", 0.8)],
+    "a.safetensors:-1": [("a.safetensors", -1.0)],
+    "a.safetensors:+.5": [("a.safetensors", 0.5)],
+    "a:1e+2": [("a", 100.0)],
+    "a:1e-2": [("a", 0.01)],
+    "a": [("a", 1.0)],
+    "./a": [("a", 1.0)],
+    r"C:\loras\a.safetensors": [(r"C:\loras\a.safetensors", 1.0)],
+    r"C:\loras\a.safetensors:0.5": [(r"C:\loras\a.safetensors", 0.5)],
+    "a:b": [("a:b", 1.0)],
+    "a:": [("a:", 1.0)],
+    "a:0.5:2": [("a:0.5", 2.0)],
+    "a.safetensors:nan": [("a.safetensors:nan", 1.0)],
+    "cat+dog.safetensors": [("cat+dog.safetensors", 1.0)],
+    "+a.safetensors": [("+a.safetensors", 1.0)],
+    "a.safetensors+b.safetensors": [("a.safetensors", 1.0), ("b.safetensors", 1.0)],
+    "b.SAFETENSORS+a:2": [("a", 2.0), ("b.SAFETENSORS", 1.0)],
+    "b.safetensors:0.8+a.safetensors:0.5": [("a.safetensors", 0.5), ("b.safetensors", 0.8)],
+    "a:2+b+c:3": [("a", 2.0), ("b+c", 3.0)],
+}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_one_text(spec):
+    """The last colon counts only before a number, a plus only after a whole file."""
+    assert [(lora.path, lora.scale) for lora in parse_stack(spec)] == SPECS[spec]
+
+
+def test_several():
+    """Texts, paths and pairs are added up, and the order of typing is forgotten."""
+    typed = ["b:2", Path("d:3"), ("c", 0), (Path("a"), -1)]
+    expected = (Lora("a", -1.0), Lora("b", 2.0), Lora("c", 0.0), Lora("d:3"))
+    assert parse_stack(typed) == parse_stack(typed[::-1]) == expected
+    assert parse_stack(("a", 2)) == (Lora("a", 2.0),)
+    assert parse_stack(Path("a:2")) == (Lora("a:2"),)
+    assert parse_stack(None) == parse_stack([]) == ()
+
+
+REFUSED = {
+    "nothing": ("", "lora: expected FILE or FILE:SCALE; got nothing for the file"),
+    "a lone scale": ([" :2"], "lora: expected FILE or FILE:SCALE; got nothing for the file"),
+    "a plus at the end": ("a.safetensors+", "lora: expected FILE or FILE:SCALE; got nothing"),
+    "infinity": ("a:1e999", "lora: a scale must be finite; got inf"),
+    "not a number": (("a", float("nan")), "lora: a scale must be finite; got nan"),
+    "twice": (["a:1", "./a:2"], "lora: a is added to itself; give it once, with the sum as scale"),
+    "a sweep": ("a:0,0.5", "lora: one scale for each file; got 2 for a (a sweep over scales is a "),
+    "a number": (5, "lora: expected FILE or FILE:SCALE, or several; got 5"),
+    "numbers": ([5], "lora: expected a text; got 5 (int)"),
+    "a truth": (("a", True), "lora: expected a number; got True (bool)"),
+    "half a character": (
+        "a\ud800",
+        "lora: character 1 (\\ud800) is no whole character but half of",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name):
+    """What is no LoRA, or means nothing, is refused with what was expected."""
+    specs, message = REFUSED[name]
+    with pytest.raises(UsageError) as caught:
+        parse_stack(specs)
+    assert str(caught.value).startswith(message)
+
+
+def test_variants():
+    """Each text is a variant, a sweep one for each scale, and each has a name of its own."""
+    found = parse_variants(["x/a.safetensors:0,0.5,1", "y/b.safetensors", "y/b.safetensors+c:2"])
+    a, b = "x/a.safetensors", "y/b.safetensors"
+    assert found == (
+        Variant("a:0", (Lora(a, 0.0),)),
+        Variant("a:0.5", (Lora(a, 0.5),)),
+        Variant("a:1", (Lora(a, 1.0),)),
+        Variant("b", (Lora(b),)),
+        Variant("c:2+b", (Lora("c", 2.0), Lora(b))),
+    )
+
+
+def test_sweeps_of_a_stack():
+    """Two sweeps on top of each other are all their combinations."""
+    labels = [variant.label for variant in parse_variants("a:0,1+b:2,3,4")]
+    assert labels == ["a:0+b:2", "a:0+b:3", "a:0+b:4", "a:1+b:2", "a:1+b:3", "a:1+b:4"]
+
+
+def test_labels_tell_files_and_scales_apart():
+    """Names grow by folders, and scales by digits, until no two are the same."""
+    specs = ["one/x/a.safetensors", "two/x/a.safetensors", "b:0.12345678,0.12345679"]
+    labels = [variant.label for variant in parse_variants(specs)]
+    assert labels == ["one/x/a", "two/x/a", "b:0.12345678", "b:0.12345679"]
+    assert [variant.label for variant in parse_variants(["a", "a.safetensors"])] == [
+        "a",
+        "a.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("specs", [["a", "./a"], ["a:1,1"], ["a:1+b", "b:1+a"]])
+def test_a_variant_twice(specs):
+    """The same LoRAs under another spelling would be compared with themselves."""
+    with pytest.raises(UsageError, match="is given twice; leave one out"):
+        parse_variants(specs)
