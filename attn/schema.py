@@ -9,10 +9,15 @@ name of one segment.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA = 1
 """Version of `trace.json` that this code writes, and the newest that it reads."""
@@ -44,16 +49,34 @@ MEASURES: dict[str, tuple[str, ...]] = {
 }
 """Axes of every measure after `branch` and `sample`."""
 
+STEP_MEASURES: dict[str, str] = {
+    "tokens": "I32",
+    "masked": "U8",
+    "finalised": "U8",
+    "confidence": "F32",
+}
+"""Dtypes of `step/<name>`, one number per position, of models that write their own text.
+
+`masked` says where the model read a mask in this step, `tokens` holds the ids after it,
+`finalised` says which masks it replaced, and `confidence` is the probability of the token that it
+would put at a position, NaN where none was considered. So the model read `tokens`, but a mask where
+`masked`.
+"""
+
 
 @dataclass(frozen=True)
 class Segment:
-    """A named span `[start, stop)` of a sequence; `grid` lays an image segment out in space."""
+    """A named span `[start, stop)` of a sequence; `grid` lays an image segment out in space.
+
+    The tokens of a generated segment are written by the model, so they change from step to step.
+    """
 
     name: str
     kind: SegmentKind
     start: int
     stop: int
     grid: Grid | None = None
+    is_generated: bool = False
 
     @property
     def length(self) -> int:
@@ -162,7 +185,10 @@ class Call:
     """One forward of a tower, announced just before it runs.
 
     `rows[i]` says which (branch, sample) the i-th row of the batch is. `skipped_layers` are paths
-    of modules (or of their parents) that this call leaves out.
+    of modules (or of their parents) that this call leaves out. `padding[i]` is the number of
+    positions that the i-th row begins with and that are no part of its sequence: a mask hides them
+    as keys; empty is no padding. `outcome` is asked for when the step is over, and returns all
+    `STEP_MEASURES`, (row, position) with the padding; None where the model writes no text.
     """
 
     tower: str
@@ -171,6 +197,8 @@ class Call:
     noise: float | None
     rows: tuple[tuple[str, int], ...]
     skipped_layers: tuple[str, ...] = ()
+    padding: tuple[int, ...] = ()
+    outcome: Callable[[], Mapping[str, np.ndarray]] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -276,7 +304,10 @@ def find_words(prompt: str) -> tuple[Word, ...]:
 
 def word_at(words: Seq[Word], start: int, stop: int) -> int | None:
     """Return the index of the word that shares most characters with `[start, stop)`, or None."""
-    shared = [(min(word.stop, stop) - max(word.start, start), -word.index) for word in words]
+    first = bisect_right(words, start, key=lambda word: word.stop)
+    last = bisect_left(words, stop, key=lambda word: word.start)
+    near = words[first:last]  # words come in order
+    shared = [(min(word.stop, stop) - max(word.start, start), -word.index) for word in near]
     best = max(shared, default=(0, 0))
     return -best[1] if best[0] > 0 else None
 

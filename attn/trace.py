@@ -35,6 +35,7 @@ from attn.views import (
     query_grid,
     recompute,
 )
+from attn.written import read_written
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -169,6 +170,10 @@ class Trace:
     def entropy(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return the entropy of whole rows (all keys), nats, mean over the queries: (…, head)."""
         return self.measure("entropy", layer, block)
+
+    def written(self, name: str) -> xr.DataArray:
+        """Return a measure of `schema.STEP_MEASURES`: (step, branch, sample, position), at once."""
+        return read_written(self._source, name)
 
     def probs(
         self,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from attn.analysis import registry
 from attn.backends import find, load
 from attn.backends.hookspecs import Hooks
 from attn.backends.types import BackendSpec, Session
@@ -15,7 +16,7 @@ from attn.cli import build
 from attn.options import describe_options
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/trace.md", "docs/capture.md", "docs/models.md")
+PAGES = ("README.md", "docs/trace.md", "docs/capture.md", "docs/models.md", "docs/mmada.md")
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +98,25 @@ def test_every_option_is_documented(command: str) -> None:
     assert {option for option in options(command) if option not in pages} == set()
 
 
-@pytest.mark.parametrize("backend", ["sd15", "sdxl", "sd35"])
+@pytest.mark.parametrize("backend", ["sd15", "sdxl", "sd35", "mmada"])
 def test_every_option_of_a_family_is_documented(backend: str) -> None:
     """The same for what `--set` takes, which a page explains by its name."""
-    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    own = ROOT / "docs" / f"{backend}.md"
+    page = (own if own.exists() else ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     names = [option.name for option in describe_options(load(find(backend)).Options)]
     assert [name for name in names if f"`{name}" not in page and f" {name}=" not in page] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["unmasking", "flow", "patterns", "matrices", "influence", "similarity"]
+)
+def test_analyses_of_texts_are_documented(name: str) -> None:
+    """Every analysis of a text, and every option of it, stands on the page of texts."""
+    page = (ROOT / "docs" / "texts.md").read_text(encoding="utf-8")
+    names = [option.name for option in describe_options(registry.find(name).Options)]
+    missing = [one for one in names if f"`{one}" not in page and f"`, `{one}" not in page]
+    assert f"## `{name}`" in page
+    assert missing == []
 
 
 def test_the_plugin_interface_is_documented() -> None:

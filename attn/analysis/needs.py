@@ -15,6 +15,8 @@ class Needs:
         segments: kinds of segments that some captured layer has.
         measures: `<measure>.<block>` that some captured layer has.
         kinds: some captured layer must be of one of these kinds; empty is any.
+        written: the model must write a text.
+        stepwise: maps must be kept of every step, not only their mean.
         words: the prompt has words.
         image_keys: the masses of image keys, wherever pictures attend to text and to themselves.
         all_keys: a map column for every key.
@@ -23,6 +25,8 @@ class Needs:
     segments: tuple[SegmentKind, ...] = ()
     measures: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
+    written: bool = False
+    stepwise: bool = False
     words: bool = False
     image_keys: bool = False
     all_keys: bool = False
@@ -52,9 +56,16 @@ Every level keeps the measures that are not named.
 """
 
 
+def concerns(needs: Needs, manifest: Manifest) -> bool:
+    """Whether a trace is of the kind of model that an analysis with these needs is about."""
+    return needs.written == _is_written(manifest)
+
+
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
     """Return the first thing that a trace lacks, or None if it has all."""
     layers = manifest.layers
+    if needs.written and not _is_written(manifest):
+        return Lack("a text that the model wrote, which this model does not", None)
     for segment in needs.segments:
         if not any(_has(layer, segment) for layer in layers):
             return Lack(f"{segment} segments, which no captured layer has", None)
@@ -62,6 +73,8 @@ def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
         lack = _find_measure(measure, manifest)
         if lack:
             return lack
+    if needs.stepwise and manifest.kept.level == "means":
+        return Lack("the maps of every step, of which only the mean was kept", "--keep maps")
     if needs.kinds and not any(layer.kind in needs.kinds for layer in layers):
         return Lack(f"{' or '.join(needs.kinds)} layers, of which none was captured", None)
     return _find_rest(needs, manifest)
@@ -75,6 +88,10 @@ def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
     if needs.all_keys and manifest.kept.keys != "all":
         return Lack("maps of every key, of which only the prompt's were kept", "--keys all")
     return None
+
+
+def _is_written(manifest: Manifest) -> bool:
+    return any(one.is_generated for layer in manifest.layers for one in layer.keys)
 
 
 def _lacks_image_keys(layer: Layer) -> bool:

@@ -6,8 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attn.analysis import curves, sinks, stepavg, words
-from attn.analysis.needs import Lack, Needs, find_lack
+from attn.analysis import (
+    curves,
+    sinks,
+    stepavg,
+    text_flow,
+    text_influence,
+    text_matrices,
+    text_patterns,
+    text_similarity,
+    text_unmasking,
+    words,
+)
+from attn.analysis.needs import Lack, Needs, concerns, find_lack
 from attn.analysis.result import Result
 from attn.errors import AnalysisError, UsageError, did_you_mean
 
@@ -95,6 +106,56 @@ ANALYSES: tuple[Analysis, ...] = (
         run=stepavg.run,
         on_request=True,
     ),
+    Analysis(
+        name="unmasking",
+        summary="when each position of a text was decided, and what it read then",
+        needs=text_unmasking.NEEDS,
+        Options=text_unmasking.Options,
+        run=text_unmasking.run,
+        draw="attn.viz.texts:draw_unmasking",
+    ),
+    Analysis(
+        name="flow",
+        summary="what prompt and text read of each other",
+        needs=text_flow.NEEDS,
+        Options=text_flow.Options,
+        run=text_flow.run,
+        draw="attn.viz.texts:draw_flow",
+    ),
+    Analysis(
+        name="patterns",
+        summary="entropy, density, focus, distance and causal split of a text's attention",
+        needs=text_patterns.NEEDS,
+        Options=text_patterns.Options,
+        run=text_patterns.run,
+        draw="attn.viz.texts:draw_patterns",
+    ),
+    Analysis(
+        name="matrices",
+        summary="a text's attention matrices as pictures, and the strongest pairs of tokens",
+        needs=text_matrices.NEEDS,
+        Options=text_matrices.Options,
+        run=text_matrices.run,
+        draw="attn.viz.matrices:draw",
+        wants=text_matrices.WANTS,
+        lost="pictures of single heads",
+    ),
+    Analysis(
+        name="influence",
+        summary="which tokens of prompt and text are read most, and which are sinks",
+        needs=text_influence.NEEDS,
+        Options=text_influence.Options,
+        run=text_influence.run,
+        draw="attn.viz.texts:draw_influence",
+    ),
+    Analysis(
+        name="similarity",
+        summary="how alike the layers of a language model read",
+        needs=text_similarity.NEEDS,
+        Options=text_similarity.Options,
+        run=text_similarity.run,
+        draw="attn.viz.texts:draw_similarity",
+    ),
 )
 
 
@@ -116,7 +177,8 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
 
     Args:
         trace: what was captured.
-        only: names to choose from; None is all but those that run on request.
+        only: names to choose from; None is all that are about this kind of model, but those that
+            run on request.
 
     Raises:
         UsageError: a name is unknown.
@@ -125,7 +187,9 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
     if not trace.steps:
         raise AnalysisError(f"{trace.folder} has no finished step: capture it again")
     if only is None:
-        asked = tuple(analysis for analysis in ANALYSES if not analysis.on_request)
+        asked = tuple(
+            one for one in ANALYSES if concerns(one.needs, trace.manifest) and not one.on_request
+        )
     else:
         asked = tuple(find(name) for name in dict.fromkeys(only))
     lacks = {analysis.name: find_lack(analysis.needs, trace.manifest) for analysis in asked}

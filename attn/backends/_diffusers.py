@@ -16,6 +16,13 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from attn.backends import _load, _lora, _recipe, _schedule, _source
+from attn.backends._devices import (
+    align,
+    choose_device,
+    choose_dtype,
+    count_parameters,
+    dtype_name,
+)
 from attn.backends._family import Family, given_parts
 from attn.backends._inventory import PIPELINES
 from attn.backends._quiet import quiet
@@ -24,11 +31,6 @@ from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, ima
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError, ModelError, RequestError, UsageError
 from attn.schema import Call, Lora, Request
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-ALIGNMENT = 64
-"""Bytes; torch's own memory begins at multiples of it."""
 
 LARGEST_SIDE = 16384
 """Beyond any model's reach; larger numbers are typing errors that would only fill the memory."""
@@ -286,17 +288,17 @@ class DiffusersBackend(Backend):
         if isinstance(source, DiffusionPipeline):
             return self._adopt(source, options)
         found = _source.resolve(str(source), self.family.name, self.variants)
-        device = _device(device)
+        device = choose_device(device)
         recipe = _recipe.collect(found, self.family, options)
         cls = self._pipeline_class(recipe.roots[0])
-        kind = DTYPES.get(dtype) or (torch.float32 if device == "cpu" else torch.bfloat16)
+        kind = choose_dtype(dtype, device)
         pipe = _load.load_pipeline(recipe, cls, dtype=kind, weights=weights, extra=self.extra)
         pipe.set_progress_bar_config(disable=True)
         if weights:
             _place(pipe, device, offload)
         denoiser = getattr(pipe, self.session.denoiser)
         identity = _source.fingerprint(recipe.files, found.revision) if weights else dict
-        info = ModelInfo(found.asked, identity, _name(kind), _count(denoiser))
+        info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
         session = self.session(pipe, info, options, device)
         session.warnings.extend(recipe.warnings)
         return self._ready(session, recipe)
@@ -313,7 +315,7 @@ class DiffusersBackend(Backend):
         denoiser = getattr(pipe, self.session.denoiser)
         refuse_unobservable(denoiser, self.session.denoiser)
         source = str(pipe.config.get("_name_or_path") or type(pipe).__name__)
-        info = ModelInfo(source, dict, _name(denoiser.dtype), _count(denoiser))
+        info = ModelInfo(source, dict, dtype_name(denoiser.dtype), count_parameters(denoiser))
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
                 part.eval()
@@ -349,42 +351,12 @@ def _check_size(width: int, height: int, multiple: int) -> None:
         )
 
 
-def _device(asked: str) -> str:
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(asked)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as exc:
-        fact = str(exc).partition("\n")[0].partition(". ")[0]  # torch goes on to list its kernels
-        raise RequestError(f"device '{asked}' cannot be used: {fact}") from exc
-    return asked
-
-
 def _place(pipe: Any, device: str, offload: str) -> None:
     if offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     else:
         pipe.to(device)
     if device == "cpu":
-        _align(pipe)
-
-
-def _align(pipe: Any) -> None:
-    """Move weights to addresses that kernels like.
-
-    Weights that are still in the mapped file begin wherever the file has them, and some kernels
-    round otherwise there: the same model would give other pictures from another file.
-    """
-    for part in pipe.components.values():
-        for tensor in (*part.parameters(), *part.buffers()) if isinstance(part, nn.Module) else ():
-            if tensor.data_ptr() % ALIGNMENT:
-                tensor.data = tensor.data.clone()
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _count(model: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
+        for part in pipe.components.values():
+            if isinstance(part, nn.Module):
+                align(part)

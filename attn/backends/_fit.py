@@ -9,61 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attn.backends import _convert
+from attn.backends._misfit import Misfit, misshapen, shown
+
+__all__ = ["Misfit", "compare", "misshapen"]
 
 Drawing = dict[str, tuple[int, ...] | None]
 """Shapes by name; None for what the file does not have, drawn so that the conversion goes on."""
 ROWS = (6,)
 """The shape of such a tensor, which can be cut into the 2 or 3 pieces that converters ask for."""
 MOST_MISSING = 50
-NAMED = 3
-WIDEST = 120
-
-
-@dataclass(frozen=True)
-class Misfit:
-    """Why weights do not fit; all empty if they do.
-
-    Attributes:
-        missing: names that the model needs.
-        unexpected: names for which the model has no place.
-        misshapen: names with both shapes.
-        failure: what the converter said where it could not go on.
-    """
-
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    misshapen: tuple[str, ...] = ()
-    failure: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.misshapen or self.failure)
-
-    def __str__(self) -> str:
-        """Return counts, and the first names of each kind."""
-        if self.failure:
-            return f"its tensors cannot be converted ({self.failure})"
-        kinds = (
-            (self.missing, "missing"),
-            (self.unexpected, "unexpected"),
-            (self.misshapen, "of another shape"),
-        )
-        return "; ".join(
-            f"{len(names)} {kind} ({', '.join(map(_shown, names[:NAMED]))} …)"
-            for names, kind in kinds
-            if names
-        )
-
-
-def misshapen(name: str, got: Iterable[int], expected: Iterable[int]) -> str:
-    """Return the name of a weight with both its shapes."""
-    return f"{name}: {list(got)}, expected {list(expected)}"
 
 
 def compare(part: str, shapes: Mapping[str, tuple[int, ...]], model: Any) -> Misfit:
@@ -79,7 +39,7 @@ def compare(part: str, shapes: Mapping[str, tuple[int, ...]], model: Any) -> Mis
         shaped = _convert_shapes(part, drawn, model)
         sources = _convert_names(part, drawn, model)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as exc:
-        return Misfit(failure=_shown(f"{type(exc).__name__}: {exc}"))
+        return Misfit(failure=shown(f"{type(exc).__name__}: {exc}"))
     absent = {name for name, shape in drawn.items() if shape is None}
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: held for name, held in sources.items() if name in expected}
@@ -133,9 +93,3 @@ def _filled(number: int, shape: tuple[int, ...] | None) -> Tensor:
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
-
-
-def _shown(name: str) -> str:
-    """Return a name from a file for a message, short and without control characters."""
-    text = name if name.isprintable() else ascii(name)
-    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"

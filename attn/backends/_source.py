@@ -36,13 +36,22 @@ class Source:
     revision: str | None = None
 
 
-def resolve(source: str | Path, family: str, variants: tuple[str, ...]) -> Source:
+def resolve(
+    source: str | Path,
+    family: str,
+    variants: tuple[str, ...] = (),
+    *,
+    expected: str = f"a diffusers folder, a {SAFE} file",
+    download: Callable[[str], Path] | None = None,
+) -> Source:
     """Find what `--model` names. Only a hub id that is not on this machine touches the network.
 
     Args:
         source: folder, file, hub id, `demo` or `demo:VARIANT`.
         family: name of the family's demo model.
         variants: names of the family's other demo models, without the family.
+        expected: what the family opens, for the message.
+        download: returns the folder of a hub id; None is for pipelines of diffusers.
 
     Raises:
         ModelError: there is no such model, or it is in a format that is refused.
@@ -55,10 +64,10 @@ def resolve(source: str | Path, family: str, variants: tuple[str, ...]) -> Sourc
         refuse_pickled(path)
         return Source(asked, path)
     if HUB_ID.fullmatch(asked) and path.suffix not in REFUSED | {SAFE}:
-        return _from_hub(asked)
+        return _from_hub(asked, download or _download_pipeline)
     raise ModelError(
-        f"no model at '{asked}': expected a diffusers folder, a {SAFE} file, a hub id "
-        f"(owner/name), or {' or '.join(['demo', *(f'demo:{name}' for name in variants)])}"
+        f"no model at '{asked}': expected {expected}, a hub id (owner/name), "
+        f"or {' or '.join(['demo', *(f'demo:{name}' for name in variants)])}"
     )
 
 
@@ -144,11 +153,15 @@ def _demo_name(asked: str, family: str, variants: tuple[str, ...]) -> str:
     return f"{family}:{variant}"
 
 
-def _from_hub(name: str) -> Source:
+def _download_pipeline(name: str) -> Path:
     from diffusers import DiffusionPipeline
 
+    return Path(DiffusionPipeline.download(name, use_safetensors=True))
+
+
+def _from_hub(name: str, download: Callable[[str], Path]) -> Source:
     try:
-        folder = Path(DiffusionPipeline.download(name, use_safetensors=True))
+        folder = download(name)
     except (OSError, ValueError, RuntimeError) as exc:
         raise ModelError(
             f"{name} is no folder here, and could not be had from the hub: {_first_line(exc)}"

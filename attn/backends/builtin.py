@@ -29,6 +29,12 @@ def attn_backends() -> list[BackendSpec]:
             summary="Stable Diffusion 3.5: MMDiT joint attention",
             load=_sd35,
         ),
+        BackendSpec(
+            name="mmada",
+            aliases=("mmada-dllm", "llada"),
+            summary="MMaDA and LLaDA, language models that write by unmasking: self-attention",
+            load=_mmada,
+        ),
     ]
 
 
@@ -51,3 +57,10 @@ def _sd35() -> Backend:
         from attn.backends.sd35 import SD35Backend
 
     return SD35Backend()
+
+
+def _mmada() -> Backend:
+    with quiet():
+        from attn.backends.mmada import MMaDABackend
+
+    return MMaDABackend()

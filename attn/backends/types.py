@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attn.errors import ModelError
-from attn.schema import Call, Layer, Lora, Request
+from attn.schema import Call, Layer, Lora, Request, Token
 from attn.schema import Sequence as TokenSequence
 
 if TYPE_CHECKING:
@@ -41,15 +41,25 @@ class BackendSpec:
 
 @dataclass(frozen=True)
 class Output:
-    """What one request generated: a picture per sample, or texts.
+    """What one request generated: a picture per sample, or a text per sample.
 
-    `noise` is the SHA-256 of what the denoiser was given first, for each sample: equal ones prove
-    that two generations began alike. A backend that does not know it leaves it out.
+    Attributes:
+        images: the pictures.
+        texts: the texts.
+        histories: how each text came about, for `outputs/history.json`: what JSON can hold.
+        tokens: of each text, the tokens of the generated segments, in place of those that
+            `Session.sequence` gives for the same positions.
+        steps: how many steps ran, if the generation ended before the request's last.
+        noise: SHA-256 of what the denoiser was given first, for each sample: equal ones prove that
+            two generations began alike. A backend that does not know it leaves it out.
     """
 
     images: tuple[Image, ...] = ()
     texts: tuple[str, ...] = ()
     noise: tuple[str, ...] = ()
+    histories: tuple[Mapping[str, Any], ...] = ()
+    tokens: tuple[tuple[Token, ...], ...] = ()
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -118,10 +128,11 @@ class Session(ABC):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the requests as one batch and return their outputs in order.
 
-        The requests differ in prompt and seed only. Their LoRAs are in the model during this call
-        and have left no trace in it afterwards. Before every forward of a tower `on_call` is
-        told what runs; sample `s` of its rows is image `s % images` of request `s // images`.
-        With `on_call=None` the very same generation runs unobserved.
+        The requests differ in prompt and seed only; the lengths of their sequences may differ
+        too. Their LoRAs are in the model during this call and have left no trace in it afterwards.
+        Before every forward of a tower `on_call` is told what runs; sample `s` of its rows is image
+        `s % images` of request `s // images`. With `on_call=None` the very same generation runs
+        unobserved.
         """
 
     def check(self) -> None:  # noqa: B027 - most models can be captured

@@ -139,6 +139,8 @@ def _needs(needs: Needs) -> str:
         "words in the prompt": needs.words,
         "masses of image keys": needs.image_keys,
         "maps of every key": needs.all_keys,
+        "a text that the model wrote": needs.written,
+        "maps of every step": needs.stepwise,
     }
     named = [name for name, is_needed in flags.items() if is_needed]
     return ", ".join([*segments, *kinds, *needs.measures, *named])

@@ -1,4 +1,4 @@
-"""Built-in toy models: real diffusers folders, made offline on first use.
+"""Built-in toy models: folders in their published layouts, made offline on first use.
 
 Where trained weights ship with the package, the model of that name is assembled from them; else it
 has the structure of the published model with tiny random weights. Those stay reachable as
@@ -19,15 +19,31 @@ import platformdirs
 from attn.demo import shipped
 from attn.errors import ModelError, did_you_mean
 
-__all__ = ["EXAMPLE_PROMPT", "NAMES", "build", "checkpoint", "example_prompt", "is_trained", "note"]
+__all__ = [
+    "EXAMPLE_PROMPT",
+    "EXAMPLE_QUESTION",
+    "NAMES",
+    "build",
+    "checkpoint",
+    "example_prompt",
+    "is_trained",
+    "note",
+]
 
 EXAMPLE_PROMPT: str = "a red cat sitting on a wooden chair in a garden"
 """For models with random weights."""
 EXAMPLE_CAPTION = "a red circle left of a blue square on a white background"
 """For models that know the shapes world and nothing else."""
+EXAMPLE_QUESTION: str = "What is the capital of France?"
+"""For models that write text."""
 TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
+TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of two shapes"
 UNTRAINED = "tiny and untrained: real attention, random weights"
-NAMES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
+PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
+"""Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
+TEXTS: tuple[str, ...] = ("mmada",)
+"""Models that write: folders in the layout of MMaDA and LLaDA."""
+NAMES: tuple[str, ...] = PICTURES + TEXTS
 TINY = "tiny:"
 VERSION = 1  # raise it when the saved models change, so that nobody keeps an old copy
 
@@ -42,7 +58,7 @@ def checkpoint(name: str) -> Path:
         name: one of `NAMES`, or `tiny:NAME`.
 
     Returns:
-        A folder for `DiffusionPipeline.from_pretrained`; treat it as read-only.
+        A folder in the model's published layout; treat it as read-only.
 
     Raises:
         ModelError: the name is unknown, or the cache cannot be written.
@@ -73,11 +89,19 @@ def build(name: str, folder: Path, *, seed: int = 0) -> None:
         ModelError: the name is unknown.
     """
     _require_known(name)
-    # diffusers takes seconds to import
-    if is_trained(name):
+    weights = shipped.WEIGHTS / _plain(name)
+    # torch and diffusers take seconds to import
+    if name.removeprefix(TINY) in TEXTS:
+        from attn.demo import language  # noqa: PLC0415
+
+        if is_trained(name):
+            language.save_trained(folder, weights)
+        else:
+            language.save(folder, language.random_weights(seed))
+    elif is_trained(name):
         from attn.demo import trained  # noqa: PLC0415
 
-        trained.save(_plain(name), folder, weights=shipped.WEIGHTS / _plain(name))
+        trained.save(_plain(name), folder, weights=weights)
     else:
         from attn.demo import tiny  # noqa: PLC0415
 
@@ -91,12 +115,16 @@ def is_trained(name: str) -> bool:
 
 def example_prompt(name: str) -> str:
     """Return a prompt that the model of this name knows all words of."""
+    if name.removeprefix(TINY) in TEXTS:
+        return EXAMPLE_QUESTION
     return EXAMPLE_CAPTION if is_trained(name) else EXAMPLE_PROMPT
 
 
 def note(name: str) -> str:
     """Return what a user should know of the model of this name."""
-    return TRAINED if is_trained(name) else UNTRAINED
+    if not is_trained(name):
+        return UNTRAINED
+    return TRAINED_TEXT if name in TEXTS else TRAINED
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Small CLIP and T5 tokenizers that know one word list, in the libraries' own file formats."""
+"""Small tokenizers that know one word list, in the libraries' own file formats."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections import Counter
 from functools import cache
 from itertools import pairwise
 
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTokenizer, T5Tokenizer
+from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
+BLANK = "Ġ"
+"""How byte-level tokenizers write a space."""
 CLIP_LENGTH = 77
 T5_LENGTH = 512
 
@@ -39,6 +43,16 @@ apple banana pizza cake bread cheese coffee tea hello world reads that one
 """
 WORDS: tuple[str, ...] = tuple(dict.fromkeys(_WORD_LIST.split()))
 
+BEGIN, END, MASK = "<|startoftext|>", "<|endoftext|>", "<|mdm_mask|>"
+ROLE, ROLE_END, TURN_END = "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}"
+    f"{ROLE}{{{{ message['role'] }}}}{ROLE_END}\n{{{{ message['content'] | trim }}}}{TURN_END}"
+    "{% endfor %}"
+    f"{{% if add_generation_prompt %}}{ROLE}assistant{ROLE_END}\n{{% endif %}}"
+)
+"""What LLaDA and MMaDA make of a conversation."""
+
 
 def clip_tokenizer(*, pad: str = "<|endoftext|>") -> CLIPTokenizer:
     """Build a CLIP tokenizer of 77 positions in which each of `WORDS` is one token.
@@ -66,6 +80,36 @@ def t5_tokenizer() -> T5Tokenizer:
     characters = string.ascii_letters + string.digits + string.punctuation
     pieces |= dict.fromkeys(characters, CHARACTER_SCORE)
     return T5Tokenizer(vocab=list(pieces.items()), extra_ids=0, model_max_length=T5_LENGTH)
+
+
+def chat_tokenizer(words: tuple[str, ...] = WORDS) -> PreTrainedTokenizerFast:
+    """Build a byte-level tokenizer with the special tokens of LLaDA, and its chat template.
+
+    Args:
+        words: each is one token, with a space before it and without; all else is spelled in bytes.
+    """
+    ids, merges = _chat_vocabulary(words)
+    reader = Tokenizer(BPE(vocab=ids, merges=merges))
+    reader.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    reader.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=reader,
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=END,
+        mask_token=MASK,
+        additional_special_tokens=[ROLE, ROLE_END, TURN_END],
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+@cache
+def _chat_vocabulary(words: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Number the tokens: bytes, merges, specials."""
+    merges = _learn_merges([[*piece] for word in words for piece in (word, f"{BLANK}{word}")])
+    specials = (BEGIN, END, MASK, ROLE, ROLE_END, TURN_END)
+    tokens = [*sorted(ByteLevel.alphabet()), *(left + right for left, right in merges), *specials]
+    return {token: index for index, token in enumerate(dict.fromkeys(tokens))}, merges
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -99,6 +99,36 @@ class Attention:
             probs /= torch.where(uniform, self._num_shown(mask)[heads][:, queries], 1.0)
         return probs
 
+    def alone(self, row: int, padding: int) -> Attention:
+        """Return one row of the batch, without the positions that only fill it up.
+
+        Args:
+            row: which row.
+            padding: how many positions it begins with, as queries and keys, are none of its own; a
+                mask hides them as keys, so nothing is lost of the other rows of the matrix.
+
+        Raises:
+            CaptureError: nothing hides them.
+        """
+        if padding and self.mask is None and self.given is None:
+            raise CaptureError(
+                f"row {row} was announced with {padding} positions of padding, but no mask hides "
+                "them; pass the model an attention mask, or announce no padding"
+            )
+        one, rest = slice(row, row + 1), slice(padding, None)
+        mask = None if self.mask is None else self._own_mask(row, rest)
+        given = None if self.given is None else self.given[one, :, rest, rest]
+        if self.query is None or self.key is None or self.lse is None:
+            return replace(self, given=given, mask=mask)
+        return replace(
+            self,
+            query=self.query[one, :, rest],
+            key=self.key[one, :, rest],
+            lse=self.lse[one, :, rest],
+            mask=mask,
+            given=given,
+        )
+
     @property
     def hides_keys(self) -> bool:
         """Whether some probabilities may be exactly 0, so that their logarithm is not a number."""
@@ -140,6 +170,15 @@ class Attention:
             stride == 0 and size > 1 for stride, size in zip(mask.stride(), mask.shape, strict=True)
         ]
         return mask[tuple(slice(0, 1) if repeat else slice(None) for repeat in repeats)]
+
+    def _own_mask(self, row: int, rest: slice) -> Tensor | None:
+        """Return what a mask hides of the rest of one row, or None if that is nothing."""
+        mask = self.row_mask(row)
+        if mask is None:
+            return None
+        for axis in (1, 2):
+            mask = mask[(slice(None),) * axis + (rest,)] if mask.shape[axis] > 1 else mask
+        return mask[None] if bool(mask.any()) else None
 
     def _logits(
         self,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from attn.errors import RequestError, did_you_mean
 from attn.schema import (
+    STEP_MEASURES,
     Column,
     Kept,
     Keys,
@@ -39,7 +40,8 @@ class Keep:
 
     Attributes:
         level: how much detail (`mass` < `means` < `maps` < `heads` < `factors`).
-        keys: `content` keeps a map column for every token of the prompt and one for the rest.
+        keys: `content` keeps a map column for every token of the prompt and one for the rest; of a
+            model that writes text every key is kept, because each is a query too.
         mass: `full` adds image keys and text rows to the masses.
         blocks: blocks to keep; None is the family's default.
         layers: index ranges (`0-11`) and path globs; empty is every layer that has a kept block.
@@ -110,7 +112,10 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is kept of one trace: `samples` pictures over `steps` steps."""
+    """What is kept of one trace: `samples` pictures over `steps` steps.
+
+    `positions` is the length of the sequence where the model writes a part of it, else 0.
+    """
 
     layers: tuple[LayerPlan, ...]
     kept: Kept
@@ -118,11 +123,15 @@ class Plan:
     samples: int
     steps: int
     dtype: str
+    positions: int = 0
 
     def step_shapes(self) -> Shapes:
         """Return every tensor of one step's shard, shapes in full."""
         lead = (len(self.branches), self.samples)
-        shapes: Shapes = {}
+        written = STEP_MEASURES if self.positions else {}
+        shapes: Shapes = {
+            f"step/{name}": ((*lead, self.positions), dtype) for name, dtype in written.items()
+        }
         for layer in self.layers:
             shapes |= {
                 name: (lead + shape, dtype) for name, (shape, dtype) in layer.shapes().items()
@@ -209,20 +218,23 @@ def make_plan(
     blocks = _choose_blocks(layers, keep.blocks)
     having = [layer for layer in layers if set(blocks) & set(block_names(layer))]
     chosen = _choose_layers(layers, having, keep.layers, blocks)
-    columns = _columns([sequences[branch] for branch in keep.branches], keep.keys)
+    written = any(segment.is_generated for segment in sequences[keep.branches[0]].segments)
+    keys: Keys = "all" if written else keep.keys
+    columns = _columns([sequences[branch] for branch in keep.branches], keys)
     plans = tuple(
         _plan_layer(layer, blocks, columns, keep, sequences[keep.branches[0]]) for layer in chosen
     )
     kept = Kept(
         level=keep.level,
-        keys=keep.keys,
+        keys=keys,
         mass=keep.mass,
         entropy=keep.entropy,
         blocks=blocks,
         layers=tuple(plan.layer.index for plan in plans),
         columns=columns,
     )
-    return Plan(plans, kept, keep.branches, samples, steps, dtype)
+    length = max((one.stop for one in sequences[keep.branches[0]].segments), default=0)
+    return Plan(plans, kept, keep.branches, samples, steps, dtype, length if written else 0)
 
 
 def _choose_blocks(layers: Sequence[Layer], asked: Sequence[str] | None) -> tuple[str, ...]:
@@ -291,13 +303,22 @@ def _plan_layer(
 ) -> LayerPlan:
     exist = block_names(layer)
     mapped = [name for name in blocks if name in exist]
-    small = [SMALL] if SMALL in exist else []
+    small = [name for name in _always_kept(layer) if name in exist]
     full = [name for name in ("image.image", "text.text", "text.image") if name in exist]
     names = dict.fromkeys([*mapped, *small, *(full if keep.mass == "full" else ())])
     plans = tuple(
         _plan_block(layer, name, name in mapped, columns, keep, sequence) for name in names
     )
     return LayerPlan(replace(layer, blocks=tuple(names)), plans, keep.level == "factors")
+
+
+def _always_kept(layer: Layer) -> tuple[str, ...]:
+    """Return the blocks whose small measures are kept of a layer whatever is asked.
+
+    Where the model writes text, those tell what each segment's rows read, head by head.
+    """
+    written = any(segment.is_generated for segment in layer.queries)
+    return (SMALL, *(f"{segment.name}.all" for segment in layer.queries if written))
 
 
 def _plan_block(

@@ -14,7 +14,7 @@ from attn.engine.attention import Attention
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import LayerPlan, Plan
 from attn.errors import CaptureError
-from attn.schema import Call, Layer, Step
+from attn.schema import STEP_MEASURES, Call, Layer, Step
 
 LayerKey = tuple[str, str]
 """(tower, path)."""
@@ -22,7 +22,13 @@ LayerKey = tuple[str, str]
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]
 """Takes (trace of the batch, step or None for means, tensors)."""
 
-_TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_TORCH = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+}
 
 
 @dataclass
@@ -57,6 +63,7 @@ class Recorder:
         self._scratch = Scratch()
         self._step: Step | None = None
         self._call: _OpenCall | None = None
+        self._calls: list[_OpenCall] = []
         self._recorded: set[tuple[str, str, int]] = set()
         self._shapes = [plan.step_shapes() | plan.mean_shapes() for plan in plans]
         self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
@@ -103,8 +110,9 @@ class Recorder:
         call = self._open_call()
         layer = self._layers[0][key].layer
         attention = with_heads(attention, len(call.call.rows))
-        batch, heads, queries, keys = attention.shape
-        if (heads, queries, keys) != (layer.num_heads, layer.num_queries, layer.num_keys):
+        batch, *shape = attention.shape
+        if any(self._shape(key, call, *cell) != shape for cell in call.rows):
+            heads, queries, keys = shape
             call.other.setdefault(key, []).append(f"{heads} heads, {queries} queries, {keys} keys")
             return
         if batch != len(call.call.rows):
@@ -119,7 +127,11 @@ class Recorder:
             )
         call.seen.add(key)
         for (branch, sample), row in call.rows.items():
-            self._keep(key, branch, sample, attention, row)
+            if call.call.padding:
+                own = attention.alone(row, call.call.padding[row])
+                self._keep(key, branch, sample, own, 0)
+            else:
+                self._keep(key, branch, sample, attention, row)
 
     def done(self, key: LayerKey) -> None:
         """Check, after a layer ran, that its attention was seen."""
@@ -147,11 +159,21 @@ class Recorder:
             raise CaptureError("attention ran before the backend announced a call")
         return self._call
 
+    def _shape(self, key: LayerKey, call: _OpenCall, branch: str, sample: int) -> list[int]:
+        """Return the heads, queries and keys that one row of a layer has in the batch."""
+        layer = self._layers[sample // self._images][key].layer
+        padding = call.call.padding[call.rows[branch, sample]] if call.call.padding else 0
+        return [layer.num_heads, layer.num_queries + padding, layer.num_keys + padding]
+
+    def _place(self, branch: str, sample: int) -> tuple[int, int]:
+        """Return the trace and the cell in it of one row."""
+        trace, own = divmod(sample, self._images)
+        return trace, self._plans[trace].branches.index(branch) * self._images + own
+
     def _keep(
         self, key: LayerKey, branch: str, sample: int, attention: Attention, row: int
     ) -> None:
-        trace, own = divmod(sample, self._images)
-        cell = self._plans[trace].branches.index(branch) * self._images + own
+        trace, cell = self._place(branch, sample)
         shapes = self._shapes[trace]
         for name, value in measure(self._layers[trace][key], attention, row, self._scratch).items():
             dtype = _TORCH[shapes[name][1]] if name in shapes else value.dtype
@@ -169,11 +191,33 @@ class Recorder:
         if missing:
             raise CaptureError(_unseen(self._layers[0][missing[0]].layer, call))
         self._recorded |= {(call.call.tower, branch, sample) for branch, sample in call.rows}
+        self._calls.append(call)
+
+    def _keep_outcomes(self, step: Step) -> None:
+        """Ask the calls of a step what it wrote, which is known only at its end."""
+        for call in self._calls:
+            outcome = call.call.outcome() if call.call.outcome and call.rows else {}
+            for (branch, sample), row in call.rows.items():
+                trace, cell = self._place(branch, sample)
+                padding = call.call.padding[row] if call.call.padding else 0
+                for name, values in outcome.items():
+                    own = torch.from_numpy(values[row, padding:].copy())
+                    self._cells.setdefault((trace, f"step/{name}"), {})[cell] = own
+        self._calls.clear()
+        for trace, plan in enumerate(self._plans):
+            due = len(plan.branches) * self._images
+            for name in STEP_MEASURES if plan.positions else ():
+                if len(self._cells.get((trace, f"step/{name}"), ())) != due:
+                    raise CaptureError(
+                        f"step {step.index}: the backend lays out a generated segment, but does "
+                        f"not say its {name}; announce every row with an `outcome` that does"
+                    )
 
     def _close_step(self) -> None:
         if self._step is None:
             return
         step, self._step = self._step, None
+        self._keep_outcomes(step)
         for (trace, name), cells in self._cells.items():
             if "/mass." in name and any(bool(value.isnan().any()) for value in cells.values()):
                 raise CaptureError(_not_a_number(self._plans[trace], name, step))
@@ -211,7 +255,8 @@ class Recorder:
         lead = (len(self._plans[trace].branches), self._images)
         if len(cells) == count == 1 and some is not None:
             return some.reshape(lead + single)
-        stacked = np.full((count, *single), 0.0 if planned is None else np.nan, kind)
+        is_known = planned is None or kind.kind in "iu"  # whole numbers are there for every cell
+        stacked = np.full((count, *single), 0 if is_known else np.nan, kind)
         for cell, value in cells.items():
             stacked[cell] = value
         return stacked.reshape(lead + single)

@@ -9,7 +9,7 @@ from typing import Any
 
 from attn.backends import ModelInfo, Output
 from attn.errors import ModelError
-from attn.schema import Manifest, Step, find_words
+from attn.schema import Manifest, Step, Token, find_words
 from attn.verbs.jobs import Item, Job, describe_model, said
 from attn.verbs.outputs import environment, peak_memory, save_outputs
 
@@ -68,6 +68,7 @@ def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) 
         begun,
         model={**begun.model, **identify(job.session.info)},
         steps=ran.steps,
+        tokens=_written(begun, output),
         outputs=save_outputs(folder, output, begun),
         identity={"kernels": list(ran.kernels), "noise": list(output.noise)},
         cost={
@@ -77,6 +78,17 @@ def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) 
         },
         warnings=(*begun.warnings, *ran.warnings),
     )
+
+
+def _written(begun: Manifest, output: Output) -> dict[str, tuple[Token, ...]]:
+    """Return the tokens of all branches, with those that were generated if there is one text."""
+    if len(output.tokens) != 1:
+        return begun.tokens
+    new = {token.position: token for token in output.tokens[0]}
+    return {
+        branch: tuple(new.get(token.position, token) for token in tokens)
+        for branch, tokens in begun.tokens.items()
+    }
 
 
 def identify(info: ModelInfo) -> dict[str, str]:

@@ -234,8 +234,9 @@ def _generate(
             lambda call: job.session.generate(requests, call),
             write,
         )
-        if len(steps) != requests[0].steps:
-            raise CaptureError(f"the sampler ran {len(steps)} steps; expected {requests[0].steps}")
+        expected = outputs[0].steps or requests[0].steps
+        if len(steps) != expected:
+            raise CaptureError(f"the sampler ran {len(steps)} steps; expected {expected}")
         warnings = tuple(job.session.warnings)
         for warning in warnings:
             job.report.warn(warning)

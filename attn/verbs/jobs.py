@@ -14,12 +14,14 @@ from attn.backends import ModelInfo, Session
 from attn.disk import as_utf8, encode_json
 from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
 from attn.errors import RequestError, TraceError
-from attn.schema import Kept, Layer, Request
+from attn.schema import Kept, Layer, Request, Segment
 from attn.verbs.collection import Entry, Run
 from attn.verbs.folders import existing
 from attn.verbs.inputs import format_bytes
 from attn.verbs.report import Report
 
+Layouts = dict[tuple[Segment, ...], Sequence[Layer]]
+"""The layers by the segments of the sequence that runs through them."""
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
@@ -96,11 +98,11 @@ def plan_job(
     for warning in opening:
         report.warn(warning)
     plans: dict[int, Plan] = {}
-    layers = session.layers(next(iter(requests.values()))) if requests else ()
+    layouts: Layouts = {}
     pool: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for place, request in requests.items():
         try:
-            plans[place] = _share(_plan(session, layers, request, keep), pool)
+            plans[place] = _share(_plan(session, layouts, request, keep), pool)
         except RequestError as error:
             refused[place] = error
     if not plans:
@@ -187,10 +189,15 @@ def said(session: Session) -> tuple[str, ...]:
     return warnings
 
 
-def _plan(session: Session, layers: Sequence[Layer], request: Request, keep: Keep) -> Plan:
+def _plan(session: Session, layouts: Layouts, request: Request, keep: Keep) -> Plan:
+    """Plan a trace; requests of one run with the same segments have the same layers."""
+    sequences = {branch: session.sequence(request, branch) for branch in session.branches(request)}
+    segments = next(iter(sequences.values())).segments
+    if segments not in layouts:
+        layouts[segments] = session.layers(request)
     return make_plan(
-        layers,
-        {branch: session.sequence(request, branch) for branch in session.branches(request)},
+        layouts[segments],
+        sequences,
         keep,
         samples=request.images,
         steps=request.steps or 0,

@@ -7,12 +7,13 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attn.disk import AGAIN, reported, write_atomic
 from attn.errors import TraceError
@@ -27,7 +28,7 @@ PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy"
 
 
 def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str, ...]:
-    """Write `outputs/image.png` (or `image-0.png` …) and `outputs/text.txt`.
+    """Write `outputs/image.png` (or `image-0.png` …), `outputs/text.txt` and `history.json`.
 
     Every PNG carries the request as text (`prompt`, `seed`, and all of it as JSON in `attn`).
 
@@ -41,6 +42,10 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str,
     files |= {
         _numbered("text", ".txt", place, output.texts): text.encode()
         for place, text in enumerate(output.texts)
+    }
+    files |= {
+        _numbered("history", ".json", place, output.histories): _json(history)
+        for place, history in enumerate(output.histories)
     }
     for name, data in files.items():
         write_atomic(folder / name, data)
@@ -74,6 +79,10 @@ def check_output(path: Path, manifest: Manifest) -> None:
 
 def _numbered(stem: str, ending: str, place: int, group: tuple[object, ...]) -> str:
     return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{place}{ending}"
+
+
+def _json(history: Mapping[str, Any]) -> bytes:
+    return json.dumps(history, ensure_ascii=False).encode() + b"\n"
 
 
 def _png(image: Image, manifest: Manifest) -> bytes:

@@ -76,7 +76,7 @@ def read_picture(trace: Trace, sample: int) -> Pixels | None:
     import numpy as np
     from PIL import Image
 
-    if not trace.manifest.outputs:
+    if not any(name.endswith(".png") for name in trace.manifest.outputs):
         return None
     path = trace.image(sample)
     try:

@@ -245,11 +245,24 @@ def _damage(job: Job, item: Item) -> str:
 
 
 def _planned(manifest: Manifest) -> dict[str, Any]:
-    """Return what follows from the request; a LoRA is its bytes, wherever the file lies."""
+    """Return what follows from the request.
+
+    A LoRA is its bytes, wherever the file lies; what the model wrote does not follow.
+    """
     request = manifest.request
+    written = {
+        (branch, segment.name)
+        for branch, segments in manifest.segments.items()
+        for segment in segments
+        if segment.is_generated
+    }
+    given = {
+        branch: [token for token in tokens if (branch, token.segment) not in written]
+        for branch, tokens in manifest.tokens.items()
+    }
     unplaced = tuple(replace(lora, path="") for lora in request.loras)
     found = {name: getattr(manifest, name) for name in PLANNED}
-    return found | {"request": replace(request, loras=unplaced)}
+    return found | {"request": replace(request, loras=unplaced), "tokens": given}
 
 
 def _changes(was: Mapping[str, str]) -> list[str]:

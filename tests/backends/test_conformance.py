@@ -28,8 +28,12 @@ REQUEST = Request(
     width=104,
     height=72,
 )  # 13 x 9 latent pixels: UNets round up at every level
-SIZES = {"sd35": {"width": 112, "height": 80}}
-"""For models that two latent pixels per token and side must divide."""
+SIZES = {
+    "sd35": {"width": 112, "height": 80},
+    "mmada": {"width": None, "height": None},
+}
+"""For models that two latent pixels per token and side must divide, and one that has no size."""
+SHORT_TEXT = {"gen_length": 14, "block_length": 7}
 SHORT_T5 = {"t5_tokens": 19}
 SESSIONS = {
     "fake": ("fake", "demo", "float32", {}),
@@ -42,9 +46,11 @@ SESSIONS = {
         "float32",
         SHORT_T5 | {"skip_layers": (1,), "skip_stop": 1.0},
     ),
+    "mmada": ("mmada", "demo", "float32", SHORT_TEXT),
     "fake bfloat16": ("fake", "demo", "bfloat16", {}),
     "fake float16": ("fake", "demo", "float16", {}),
     "sdxl bfloat16": ("sdxl", "demo", "bfloat16", {}),
+    "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }
 LONG = ("outputs_identical", "attention_exact", "rows_labelled")

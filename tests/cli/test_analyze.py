@@ -113,7 +113,8 @@ def test_list():
     code, stdout, stderr = run("--list")
     assert (code, stderr) == (0, "")
     names = [line.split()[1] for line in stdout.splitlines() if line.startswith("analysis ")]
-    assert names == ["words", "curves", "sinks", "stepavg"]
+    texts = ["unmasking", "flow", "patterns", "matrices", "influence", "similarity"]
+    assert names == ["words", "curves", "sinks", "stepavg", *texts]
     expected = """\
 analysis  sinks
 summary   which keys receive much more than others, and what one token receives
@@ -132,7 +133,7 @@ steps      str,…                                      7 or 0-9; empty is every
 Set one with --set sinks.OPTION=VALUE.
 """  # noqa: E501 - as it is printed
     assert expected in stdout
-    assert stdout.endswith("It runs only with --only stepavg.\n")
+    assert "It runs only with --only stepavg.\n" in stdout
 
 
 def test_list_json():
@@ -195,7 +196,8 @@ analysis
             ["run", "--only", "word"],
             2,
             "unknown analysis 'word'. Did you mean 'words'? "
-            "There is: words, curves, sinks, stepavg.",
+            "There is: words, curves, sinks, stepavg, unmasking, flow, patterns, matrices, "
+            "influence, similarity.",
         ),
         (
             ["run", "--set", "words.scale=both"],

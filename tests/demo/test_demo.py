@@ -255,12 +255,12 @@ def test_an_unknown_name_lists_the_known_ones(call: Callable[[str], object]) -> 
     with pytest.raises(ModelError) as caught:
         call("sdx")
     assert str(caught.value) == (
-        "unknown demo model 'sdx': expected one of sd15, sdxl, sd35, sd35:medium."
+        "unknown demo model 'sdx': expected one of sd15, sdxl, sd35, sd35:medium, mmada."
         " Did you mean 'sdxl'?"
     )
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", demo.PICTURES)
 def test_loading_is_silent(
     name: str, folders: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -272,7 +272,7 @@ def test_loading_is_silent(
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", demo.PICTURES)
 def test_a_folder_generates_offline(
     name: str, dtype: torch.dtype, folders: dict[str, Path]
 ) -> None:
@@ -282,7 +282,7 @@ def test_a_folder_generates_offline(
     assert 0.05 < images.std() < 0.5
 
 
-@pytest.mark.parametrize("name", demo.NAMES)
+@pytest.mark.parametrize("name", demo.PICTURES)
 def test_attention_has_structure(name: str, folders: dict[str, Path]) -> None:
     """Which word a pixel attends to must depend on both, or every demo picture is grey."""
     pipeline = load(folders[name])

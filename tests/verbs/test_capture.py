@@ -64,7 +64,7 @@ REFUSED = [
     ({"layers": ""}, "UsageError: layers: nothing is named; leave the option out for the default"),
     ({"guidance": float("nan")}, "RequestError: guidance must be a number; got nan"),
     ({"size": (16400, 64)}, "RequestError: size 16400x64: at most 16384 pixels a side"),
-    ({"model": "./nowhere"}, "ModelError: no model at ./nowhere: expected a diffusers folder, "),
+    ({"model": "./nowhere"}, "ModelError: no model at './nowhere': expected a diffusers folder, "),
     ({"model": "demo:large"}, "ModelError: no demo model 'demo:large' for sd35; there are demo, "),
     ({"model": "demo", "device": "warp"}, "RequestError: device 'warp' cannot be used: "),
 ]

@@ -45,22 +45,20 @@ def attention_exact(session: Session, request: Request) -> None:
     exact: Exact = {}
     tolerance: dict[int, float] = {}
 
-    def visit(call: Call, layer: Layer, attention: Attention) -> None:
+    def visit(call: Call, row: int, layer: Layer, attention: Attention) -> None:
         if call.step:
             return
-        for row, cell in enumerate(call.rows):
-            found = exact.setdefault(cell, {})
-            if f"{layer.index}/mass.all.all" in found:
-                continue
-            probs, allowed = exact_probs(attention, row), _tolerance(attention, row)
-            tolerance[layer.index] = max(allowed, tolerance.get(layer.index, 0.0))
-            _compare_blocks(layer, attention, row, probs, allowed)
-            found |= measures(layer, probs)
+        found = exact.setdefault(call.rows[row], {})
+        if f"{layer.index}/mass.all.all" in found:
+            return
+        probs, allowed = exact_probs(attention, 0), _tolerance(attention, 0)
+        tolerance[layer.index] = max(allowed, tolerance.get(layer.index, 0.0))
+        _compare_blocks(layer, attention, 0, probs, allowed)
+        found |= measures(layer, probs)
 
     watched(session, requests, visit)
-    layers = {layer.index: layer for layer in session.layers(request)}
     seen = {int(name.split("/")[0]) for found in exact.values() for name in found}
-    if seen != layers.keys():
+    if seen != {layer.index for layer in session.layers(request)}:
         fail(
             "generate()",
             f"step 0 ran layers {sorted(seen)}",
@@ -69,6 +67,7 @@ def attention_exact(session: Session, request: Request) -> None:
     _compare_tensors(recorded(session, requests, "heads"), exact, tolerance, skip="map")
     maps = recorded(session, requests, "maps")
     for (_, sample), found in exact.items():
+        layers = {layer.index: layer for layer in session.layers(requests[sample])}
         sequence = session.sequence(requests[sample], "cond")
         _fold_maps(found, layers, maps.columns[sample], sequence)
     _compare_tensors(maps, exact, tolerance, skip="headmap")

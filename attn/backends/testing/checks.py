@@ -298,7 +298,7 @@ def _stop_in_kernel(
 ) -> None:
     announced: set[tuple[str, int, object]] = set()
 
-    def visit(call: Call, layer: Layer, _: object) -> None:
+    def visit(call: Call, *_: object) -> None:
         announced.add((call.tower, call.step, call.rows))
         if len(announced) > at // 2:
             raise error

@@ -21,7 +21,8 @@ from attn.schema import Call, Column, Layer, Level, Request, Step, block_names
 
 OTHER_PROMPT = "two dogs, on a wooden-chair!"
 LayerKey = tuple[str, str]
-Visit = Callable[[Call, Layer, Attention], None]
+Visit = Callable[[Call, int, Layer, Attention], None]
+"""Takes a call, a row of its batch, a layer as this row has it, and the row's attention."""
 
 
 class ConformanceError(AssertionError):
@@ -68,8 +69,8 @@ def recorded(
         ConformanceError: the engine could not follow what the session announced.
     """
     first = requests[0]
-    layers, branches = session.layers(first), session.branches(first)
-    blocks = ("all.all",) if mass_only else all_blocks(layers)
+    branches = session.branches(first)
+    blocks = ("all.all",) if mass_only else all_blocks(session.layers(first))
     keep = Keep(
         level=level,
         keys="all" if level == "heads" else "content",
@@ -80,7 +81,7 @@ def recorded(
     )
     plans = [
         make_plan(
-            layers,
+            session.layers(request),
             {branch: session.sequence(request, branch) for branch in branches},
             keep,
             samples=first.images,
@@ -106,15 +107,21 @@ def recorded(
 
 
 def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list[Call]:
-    """Show every announced kernel call of every layer to `visit`, and return the announcements."""
-    layers = {(layer.tower, layer.path): layer for layer in session.layers(requests[0])}
+    """Show every row of every kernel call of every layer to `visit`; return the announcements."""
+    layers = [
+        {(layer.tower, layer.path): layer for layer in session.layers(request)}
+        for request in requests
+    ]
     calls: list[Call] = []
 
     def see(key: LayerKey, attention: Attention) -> None:
-        layer, call = layers[key], calls[-1]
+        call = calls[-1]
         attention = _unfolded(attention, len(call.rows))
-        if attention.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
-            visit(call, layer, attention)
+        for row, (_, sample) in enumerate(call.rows[: attention.shape[0]]):
+            layer = layers[sample // requests[0].images][key]
+            own = attention.alone(row, call.padding[row] if call.padding else 0)
+            if own.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
+                visit(call, row, layer, own)
 
     modules = layer_modules(session, requests[0])
     with _explained(), Hooks(modules, see, wanted=lambda: bool(calls)):
@@ -190,7 +197,8 @@ def _same(left: Output, right: Output) -> bool:
     pixels = [
         [(image.size, image.tobytes()) for image in output.images] for output in (left, right)
     ]
-    return pixels[0] == pixels[1] and left.texts == right.texts
+    written = [(output.texts, output.histories) for output in (left, right)]
+    return pixels[0] == pixels[1] and written[0] == written[1]
 
 
 def _noting(log: list[Event], event: Event) -> Callable[..., None]:

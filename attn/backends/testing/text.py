@@ -42,7 +42,7 @@ def _check(sequence: TokenSequence, prompt: str, branch: str) -> None:
         content = [token for token in tokens if token.is_content]
         for token in content:
             _check_offsets(token, prompt, branch)
-        if content:
+        if content and not segment.is_generated:
             _check_words(content, prompt, sequence.truncated.get(segment.name, ""), branch)
     stray = Counter(token.segment for token in sequence.tokens)
     for segment in part(sequence.segments, "text"):

@@ -1,0 +1,147 @@
+"""Whole attention matrices as pictures, and the strongest pairs of tokens in them.
+
+Per layer, on A as in `attn.analysis.texts`: the mean over the steps, the first step, the last one,
+and last minus first. With head maps (`--keep heads`) also every head of chosen steps. A pair is one
+cell of the mean: how much of its row a query gives to a key, 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis.needs import Needs, find_lack
+from attn.analysis.result import Result, Table
+from attn.analysis.select import select_steps
+from attn.analysis.texts import (
+    BLOCK,
+    NEEDS_MAPS,
+    Choice,
+    TextOptions,
+    choose,
+    read_maps,
+    stack_rows,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace import Trace
+
+NEEDS = NEEDS_MAPS
+WANTS = Needs(measures=(f"headmap.{BLOCK}",))
+KINDS = ("mean", "first", "last", "change")
+LARGEST, FINEST = 12.0, 600
+
+
+@dataclass(frozen=True)
+class Options(TextOptions):
+    """What of a text is looked at, and how large it is drawn."""
+
+    max_tokens: int | None = field(
+        default=None, metadata={"help": "draw only this many tokens, the first"}
+    )
+    topk: int = field(default=20, metadata={"help": "strongest pairs in pairs.csv, per layer"})
+    head_steps: tuple[str, ...] = field(
+        default=(), metadata={"help": "steps whose heads are drawn; empty is the first and last"}
+    )
+    size: float = field(default=4.0, metadata={"help": "inches of one matrix, 1 to 12"})
+    dpi: int = field(default=150, metadata={"help": "pixels per inch, 20 to 600"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.topk < 1 or (self.max_tokens is not None and self.max_tokens < 1):
+            raise ValueError(
+                f"topk and max_tokens must be at least 1; got {self.topk} and {self.max_tokens}"
+            )
+        if not 1 <= self.size <= LARGEST or not 20 <= self.dpi <= FINEST:  # noqa: PLR2004
+            raise ValueError(
+                f"size must be 1 to 12 inches, dpi 20 to 600; got {self.size:g} and {self.dpi}"
+            )
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Collect the matrices to draw.
+
+    Returns:
+        `matrices/pairs.csv`; the arrays `layers`, (layer, kind, sample, query, key), and with head
+        maps `heads`, (layer, step, sample, head, query, key).
+
+    Raises:
+        AnalysisError: a layer, step or branch is not there.
+    """
+    choice, samples = choose(trace, options), trace.manifest.samples
+    shape = (len(choice.layers), len(KINDS), samples, choice.length, choice.length)
+    found = np.zeros(shape, np.float32)
+    last = len(choice.steps) - 1
+    for step, layer, maps in read_maps(trace, choice):
+        found[layer, 0] += maps / len(choice.steps)
+        if step == 0:
+            found[layer, 1] = maps
+        if step == last:
+            found[layer, 2] = maps
+    found[:, 3] = found[:, 2] - found[:, 1]
+    arrays = {"layers": _label(found, ("layer", "kind", "sample", "query", "key"), choice, options)}
+    if find_lack(WANTS, trace.manifest) is None:
+        arrays["heads"] = _read_heads(trace, choice, options)
+    return Result({"matrices/pairs.csv": _strongest(found[:, 0], choice, options.topk)}, arrays)
+
+
+def _read_heads(trace: Trace, choice: Choice, options: Options) -> xr.DataArray:
+    """Return every head of the chosen steps."""
+    ends = tuple(dict.fromkeys((choice.steps[0], choice.steps[-1])))
+    steps = select_steps(trace.steps, options.head_steps) if options.head_steps else ends
+    heads = np.stack(
+        [
+            trace.headmaps(layer.index, BLOCK)
+            .sel(branch=choice.branch, step=list(steps))
+            .values.astype(np.float32)
+            for layer in choice.layers
+        ]
+    )
+    dims = ("layer", "step", "sample", "head", "query", "key")
+    return _label(heads, dims, choice, options).assign_coords(step=list(steps))
+
+
+def _label(
+    values: np.ndarray, dims: tuple[str, ...], choice: Choice, options: Options
+) -> xr.DataArray:
+    """Name the axes, and leave the tokens that are not drawn."""
+    import xarray as xr
+
+    most = options.max_tokens
+    texts = np.array([token.text for token in choice.tokens[:most]], object)
+    coords: dict[str, Any] = {
+        "layer": [layer.index for layer in choice.layers],
+        "token": ("key", texts),
+    }
+    if "kind" in dims:
+        coords["kind"] = list(KINDS)
+    shown = values[..., :most, :most]
+    attrs: dict[str, Any] = {"prompt": choice.prompt, "size": options.size, "dpi": options.dpi}
+    attrs |= {"steps": (choice.steps[0], choice.steps[-1])}
+    return xr.DataArray(shown, coords, dims, attrs=attrs)
+
+
+def _strongest(means: NDArray[np.float32], choice: Choice, most: int) -> Table:
+    """List the largest cells of every layer's mean, largest first."""
+    rows = []
+    for number, sample in np.ndindex(means.shape[:2]):
+        one = means[number, sample]
+        order = np.argsort(-one, axis=None, kind="stable")[:most]
+        for query, key in zip(*np.unravel_index(order, one.shape), strict=True):
+            rows.append(
+                {
+                    "layer": choice.layers[number].index,
+                    "sample": sample,
+                    "query": int(query),
+                    "query_token": choice.tokens[query].text,
+                    "key": int(key),
+                    "key_token": choice.tokens[key].text,
+                    "mass": float(one[query, key]),
+                }
+            )
+    return stack_rows(rows)

@@ -1,0 +1,56 @@
+"""Where a model runs and in which precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from attn.errors import RequestError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+ALIGNMENT = 64
+"""Bytes; torch's own memory begins at multiples of it."""
+
+
+def choose_device(asked: str) -> str:
+    """Return the device to use, for `auto` a GPU where there is one.
+
+    Raises:
+        RequestError: it cannot be used.
+    """
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        fact = str(exc).partition("\n")[0].partition(". ")[0]  # torch goes on to list its kernels
+        raise RequestError(f"device '{asked}' cannot be used: {fact}") from exc
+    return asked
+
+
+def choose_dtype(asked: str, device: str) -> torch.dtype:
+    """Return the dtype of the weights, for `auto` float32 on the CPU and bfloat16 elsewhere."""
+    return DTYPES.get(asked) or (torch.float32 if device == "cpu" else torch.bfloat16)
+
+
+def align(model: nn.Module) -> None:
+    """Move weights to addresses that kernels like.
+
+    Weights that are still in the mapped file begin wherever the file has them, and some kernels
+    round otherwise there: the same model would give other results from another file.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.data_ptr() % ALIGNMENT:
+            tensor.data = tensor.data.clone()
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name without its module: `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of a model's parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())

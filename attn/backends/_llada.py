@@ -1,0 +1,263 @@
+"""LLaDA and MMaDA checkpoints as what they are: Llama without a causal mask.
+
+Their own modelling code does not run with today's transformers, and none of it is needed: with the
+names translated, transformers' own `LlamaForCausalLM` gives the same logits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from accelerate import init_empty_weights
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from attn.backends._misfit import Misfit, misshapen
+from attn.errors import ModelError
+from attn.headers import read_header
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+OUTER = {"wte": "model.embed_tokens", "ln_f": "model.norm", "ff_out": "lm_head"}
+INNER = {
+    "attn_norm": "input_layernorm",
+    "q_proj": "self_attn.q_proj",
+    "k_proj": "self_attn.k_proj",
+    "v_proj": "self_attn.v_proj",
+    "attn_out": "self_attn.o_proj",
+    "ff_norm": "post_attention_layernorm",
+    "ff_proj": "mlp.gate_proj",
+    "up_proj": "mlp.up_proj",
+    "ff_out": "mlp.down_proj",
+}
+"""Modules of a block by their names in transformers' Llama."""
+NAME = re.compile(r"(?:model\.)?transformer\.(?:blocks\.(\d+)\.)?(\w+)\.weight")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What config.json says, under its own names and with its own defaults."""
+
+    d_model: int
+    n_heads: int
+    n_layers: int
+    vocab_size: int
+    max_sequence_length: int
+    model_type: str = ""
+    n_kv_heads: int | None = None
+    mlp_hidden_size: int | None = None
+    mlp_ratio: int = 4
+    embedding_size: int | None = None
+    rms_norm_eps: float = 1e-5
+    rope_theta: float = 10000.0
+    weight_tying: bool = True
+    mask_token_id: int | None = None
+    eos_token_id: int | None = None
+    pad_token_id: int | None = None
+    activation_type: str = "swiglu"
+    alibi: bool = False
+    attention_layer_norm: bool = False
+    bias_for_layer_norm: bool | None = None
+    block_group_size: int = 1
+    block_type: str = "sequential"
+    clip_qkv: float | None = None
+    include_bias: bool = True
+    include_qkv_bias: bool | None = False
+    input_emb_norm: bool = False
+    layer_norm_type: str = "default"
+    layer_norm_with_affine: bool = True
+    multi_query_attention: bool | None = None
+    rope: bool = False
+    scale_logits: bool = False
+
+    @property
+    def embeddings(self) -> int:
+        """Number of token ids that the model has a vector for."""
+        return self.embedding_size or self.vocab_size
+
+
+LLAMA: dict[str, tuple[object, ...]] = {
+    "activation_type": ("silu",),
+    "alibi": (False,),
+    "attention_layer_norm": (False,),
+    "bias_for_layer_norm": (False, None),
+    "block_group_size": (1,),
+    "block_type": ("llama",),
+    "clip_qkv": (None,),
+    "include_bias": (False,),
+    "include_qkv_bias": (False, None),
+    "input_emb_norm": (False,),
+    "layer_norm_type": ("rms",),
+    "layer_norm_with_affine": (True,),
+    "multi_query_attention": (False, None),
+    "rope": (True,),
+    "scale_logits": (False,),
+}
+"""The values of settings that make the model a Llama."""
+
+
+def read_config(folder: Path) -> Config:
+    """Read config.json.
+
+    Raises:
+        ModelError: it is missing or unreadable, or describes another architecture.
+    """
+    path = folder / CONFIG
+    try:
+        config = msgspec.json.decode(path.read_bytes(), type=Config)
+    except FileNotFoundError as exc:
+        raise ModelError(
+            f"{folder} is no checkpoint of MMaDA or LLaDA: it has no {CONFIG}; give the folder "
+            "that the model was saved to"
+        ) from exc
+    except OSError as exc:
+        raise ModelError(f"cannot read {path}: {exc.strerror or exc}") from exc
+    except msgspec.DecodeError as exc:
+        raise ModelError(
+            f"{path} does not describe a model of MMaDA or LLaDA: {exc}; expected model_type "
+            "mmada or llada"
+        ) from exc
+    for name, allowed in LLAMA.items():
+        got = getattr(config, name)
+        if got not in allowed:
+            raise ModelError(
+                f"{path}: {name} is {json.dumps(got)}; only {json.dumps(allowed[0])} is supported, "
+                "which is what the published LLaDA and MMaDA models have"
+            )
+    return config
+
+
+def empty_model(config: Config, folder: Path) -> LlamaForCausalLM:
+    """Build the model without weights, on the meta device.
+
+    Raises:
+        ModelError: the sizes in the configuration do not fit together.
+    """
+    try:
+        with init_empty_weights():
+            model = LlamaForCausalLM(_llama(config))
+    except (ValueError, TypeError, ZeroDivisionError) as exc:
+        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise ModelError(f"cannot use {folder / CONFIG}: {first}") from exc
+    model.eval()
+    return model
+
+
+def load_weights(model: LlamaForCausalLM, folder: Path, dtype: torch.dtype) -> None:
+    """Read the weights of a model that was built without.
+
+    Raises:
+        ModelError: a file is missing or damaged, or weights are missing, unexpected or misshapen.
+    """
+    files = weight_files(folder)
+    misfit = _compare(model, files)
+    if misfit:
+        raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {misfit}")
+    try:
+        state = {name: tensor.to(dtype) for file in files for name, tensor in _read(file)}
+    except (OSError, SafetensorError) as exc:
+        raise ModelError(f"cannot read the weights in {folder}: {exc}") from exc
+    model.load_state_dict(state, strict=False, assign=True)
+    model.tie_weights()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold the weights.
+
+    Raises:
+        ModelError: there are none, or the index lists a file that is not there.
+    """
+    index = folder / INDEX
+    if not index.is_file():
+        if (folder / WEIGHTS).is_file():
+            return [folder / WEIGHTS]
+        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+        why = (
+            f"only {pickled[0]}, which could run any code when opened; convert it to .safetensors "
+            "with a tool that you trust"
+            if pickled
+            else f"neither {WEIGHTS} nor {INDEX}; download or save the model again"
+        )
+        raise ModelError(f"{folder} has no weights that can be read: {why}")
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise ModelError(f"cannot read {index}: {exc}; expected a weight_map") from exc
+    missing = [name for name in names if not _is_beside(folder, name)]
+    if missing:
+        raise ModelError(
+            f"{folder} lacks {len(missing)} of the {len(names)} files that {INDEX} lists: "
+            f"{', '.join(map(str, missing[:3]))}; download them into the folder"
+        )
+    return [folder / name for name in names]
+
+
+def rename(name: str) -> str | None:
+    """Return the name of a weight in transformers' Llama, or None if it has none there."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        return None
+    block, module = match.groups()
+    if block is None:
+        return f"{OUTER[module]}.weight" if module in OUTER else None
+    return f"model.layers.{int(block)}.{INNER[module]}.weight" if module in INNER else None
+
+
+def _llama(config: Config) -> LlamaConfig:
+    settings: dict[str, Any] = {
+        "vocab_size": config.embeddings,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.mlp_hidden_size or config.mlp_ratio * config.d_model,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads or config.n_heads,
+        "max_position_embeddings": config.max_sequence_length,
+        "rms_norm_eps": config.rms_norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "tie_word_embeddings": config.weight_tying,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "use_cache": False,
+        "is_causal": False,  # of the configuration: the masks are made from it
+        "attn_implementation": "sdpa",
+    }
+    return LlamaConfig(**settings)
+
+
+def _is_beside(folder: Path, name: Any) -> bool:
+    """Whether an index names a file that lies in its folder, and nowhere else."""
+    return isinstance(name, str) and Path(name).name == name and (folder / name).is_file()
+
+
+def _compare(model: LlamaForCausalLM, files: list[Path]) -> Misfit:
+    """Compare names and shapes, from the headers alone."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        del expected["lm_head.weight"]
+    found = {name: info.shape for file in files for name, info in read_header(file).tensors.items()}
+    known = {name: new for name in found if (new := rename(name)) in expected}
+    return Misfit(
+        missing=tuple(sorted(expected.keys() - set(known.values()))),
+        unexpected=tuple(sorted(found.keys() - known.keys())),
+        misshapen=tuple(
+            misshapen(name, found[name], expected[new])
+            for name, new in sorted(known.items())
+            if found[name] != expected[new]
+        ),
+    )
+
+
+def _read(file: Path) -> Iterator[tuple[str, Tensor]]:
+    with safe_open(file, framework="pt") as opened:
+        for name in opened.keys():  # noqa: SIM118 - it is no mapping
+            yield str(rename(name)), opened.get_tensor(name)

@@ -1,0 +1,184 @@
+"""Attention matrices with the tokens at their edges: layers, first and last step, heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+
+from attn.analysis.result import Result
+from attn.viz.labels import printable
+from attn.viz.page import (
+    FAINT,
+    FAMILY,
+    GAP,
+    INK,
+    LINE,
+    MARGIN,
+    TITLE,
+    place,
+    write_heading,
+    write_title,
+)
+from attn.viz.picture import Picture, Subject, new_figure
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+HEAT, CHANGE = "Reds", "RdBu_r"
+"""Colours follow the root of a probability: most are small, and would all be white."""
+LABEL = 0.95
+"""Inches for the tokens at an edge."""
+SMALLEST = 4.0
+"""Points of a label below which there is none."""
+TOP = MARGIN + 2 * LINE + 2 * GAP
+BAR = 0.14
+
+
+def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+    """Draw a sheet of all layers, a page for each layer, and its heads where they were kept."""
+    layers = result.arrays["layers"]
+    for sample in range(layers.sizes["sample"]):
+        one = layers.isel(sample=sample)
+        sheet = _grid(one.sel(kind="mean"), "layer", subject, "every layer, mean over the steps")
+        yield _picture("matrices/layers", sheet, sample, subject)
+        for layer in one["layer"].values.tolist():
+            page = _compare(one.sel(layer=layer), subject, f"layer {layer}")
+            yield _picture(f"matrices/layer-{layer:02d}", page, sample, subject)
+    heads = result.arrays.get("heads")
+    if heads is None:
+        return
+    for step in heads["step"].values.tolist():
+        for layer in heads["layer"].values.tolist():
+            for sample in range(heads.sizes["sample"]):
+                one = heads.sel(step=step, layer=layer).isel(sample=sample)
+                page = _grid(one, "head", subject, f"step {step}, layer {layer}, every head")
+                stem = f"matrices/step-{step:04d}/layer-{layer:02d}-heads"
+                yield _picture(stem, page, sample, subject)
+
+
+def _compare(one: xr.DataArray, subject: Subject, what: str) -> Figure:
+    """Draw mean, first, last and their difference, with the tokens at the edges."""
+    side, (first, last) = float(one.attrs["size"]), one.attrs["steps"]
+    titles = {
+        "mean": "mean over the steps",
+        "first": f"step {first}",
+        "last": f"step {last}",
+        "change": f"step {last} minus step {first}",
+    }
+    wide, high = side + LABEL, side + LABEL + TITLE + GAP
+    figure = _page(2 * wide, 2 * high + 0.6, one, subject, what)
+    scale = Normalize(0, float(np.sqrt(one.values[:3].max())) or 1.0)
+    most = float(np.abs(one.values[3]).max()) or 1.0
+    for index, kind in enumerate(titles):
+        row, column = divmod(index, 2)
+        left, upper = MARGIN + LABEL + column * wide, TOP + TITLE + row * high
+        axes = place(figure, left, upper, side - GAP, side - GAP)
+        is_change = kind == "change"
+        values = one.sel(kind=kind).values
+        axes.imshow(
+            values if is_change else np.sqrt(values),
+            cmap=CHANGE if is_change else HEAT,
+            norm=TwoSlopeNorm(0, -most, most) if is_change else scale,
+            interpolation="nearest",
+        )
+        _mark(axes, one, side)
+        write_title(axes, titles[kind], size=9)
+    _bars(figure, scale, most)
+    return figure
+
+
+def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:
+    """Draw many matrices on one colour scale, without tokens."""
+    count = many.sizes[dim]
+    columns = math.ceil(math.sqrt(1.4 * count))
+    side = float(many.attrs["size"]) / 2
+    rows = -(-count // columns)
+    step = (side + GAP, side + TITLE + GAP)
+    figure = _page(max(5.0, columns * step[0]), rows * step[1] + 0.6, many, subject, what)
+    scale = Normalize(0, float(np.sqrt(many.values.max())) or 1.0)
+    for index in range(count):
+        row, column = divmod(index, columns)
+        axes = place(figure, MARGIN + column * step[0], TOP + TITLE + row * step[1], side, side)
+        one = many.isel({dim: index})
+        axes.imshow(np.sqrt(one.values), cmap=HEAT, norm=scale, interpolation="nearest")
+        _plain(axes, one)
+        name = int(one[dim]) if dim in one.coords else index
+        write_title(axes, f"{dim} {name}", size=8)
+    _bars(figure, scale, None)
+    return figure
+
+
+def _page(wide: float, high: float, one: xr.DataArray, subject: Subject, what: str) -> Figure:
+    figure = new_figure(wide + 2 * MARGIN, TOP + high + MARGIN)
+    figure.set_dpi(one.attrs["dpi"])
+    facts = f"{subject.backend} · seed {subject.seed} · {what} · rows read columns"
+    write_heading(figure, (printable(subject.prompt)[:100], facts))
+    return figure
+
+
+def _plain(axes: Axes, one: xr.DataArray) -> None:
+    """Take the frame away, and mark where the text begins."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color("#d0d3d8")
+    if one.attrs["prompt"] < one.sizes["key"]:
+        for line in (axes.axhline, axes.axvline):
+            line(one.attrs["prompt"] - 0.5, color="#4a4e57", linewidth=0.6, linestyle="--")
+
+
+def _mark(axes: Axes, one: xr.DataArray, side: float) -> None:
+    """Write the tokens at both edges; of too many only every n-th."""
+    _plain(axes, one)
+    tokens = one["token"].values.tolist()
+    room = side * 72 / len(tokens)  # points of a row
+    every = max(1, math.ceil(SMALLEST / room))
+    size = min(7.0, max(SMALLEST, 0.9 * room * every))
+    places, labels = _labels(tokens, every)
+    axes.set_xticks(places, labels, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(places, labels, fontsize=size, parse_math=False)
+    axes.tick_params(length=0, pad=1.5, labelcolor=FAINT, labelfontfamily=FAMILY)
+
+
+def _labels(tokens: Sequence[str], every: int) -> tuple[list[int], list[str]]:
+    places = list(range(0, len(tokens), every))
+    return places, [printable(str(tokens[place]))[:12] for place in places]
+
+
+def _bars(figure: Figure, scale: Normalize, most: float | None) -> None:
+    """Draw the colour bars at the foot of a page."""
+    width, height = figure.get_size_inches()
+    across = (width - 4 * MARGIN) / 2
+    axes = place(figure, MARGIN, height - MARGIN - 0.45, across, BAR)
+    bar = figure.colorbar(ScalarMappable(scale, HEAT), cax=axes, orientation="horizontal")
+    ticks = np.linspace(0, float(scale.vmax or 1), 5)
+    bar.set_ticks(list(ticks), labels=[f"{tick**2:.2g}" for tick in ticks])
+    _label_bar(axes, "probability (colours follow its root)")
+    if most is not None:
+        axes = place(figure, 3 * MARGIN + across, height - MARGIN - 0.45, across, BAR)
+        norm = TwoSlopeNorm(0, -most, most)
+        figure.colorbar(ScalarMappable(norm, CHANGE), cax=axes, orientation="horizontal")
+        _label_bar(axes, "change of the probability")
+
+
+def _label_bar(axes: Axes, label: str) -> None:
+    axes.tick_params(labelsize=7, color=FAINT, labelcolor=INK, length=2.5)
+    axes.set_xlabel(label, fontsize=8, color=INK, fontfamily=FAMILY, parse_math=False)
+
+
+def _picture(stem: str, figure: Figure, sample: int, subject: Subject) -> Picture:
+    ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
+    texts = {
+        "prompt": subject.prompt,
+        "seed": str(subject.seed),
+        "backend": subject.backend,
+        "sample": str(sample),
+    }
+    return Picture(f"{stem}{ending}.png", figure, texts)

@@ -1,0 +1,164 @@
+"""What a small masked-diffusion language model learns from: questions whose answers are masked.
+
+The loss is LLaDA's (Nie et al. 2025, https://arxiv.org/abs/2502.09992): of every example a share t,
+uniform on (0, 1), of the answer's positions is masked, and the cross-entropy of the masked ones is
+weighted by 1/t. The answer fills a window of some length, as in sampling; the end-of-text tokens
+behind it count little, or the model would learn nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from attn.backends import _llada
+from attn.demo import language, questions
+from attn.demo.questions import KINDS, Question
+from benchmarks.training.loop import Stage
+
+STEPS, BATCH, RATE = 6000, 64, 2e-3
+WINDOWS, OFTEN = (16, 32, 128), (0.8, 0.15, 0.05)
+"""Lengths of the answer's window, and how often each is drawn; 128 is the default of sampling."""
+PADDING_WEIGHT = 0.05
+"""Of the end-of-text tokens after the first."""
+LEAST = 0.05
+"""Smallest share of masked positions, so that no example weighs more than 20 times another."""
+
+
+def build(seed: int = 0) -> LlamaForCausalLM:
+    """Return a model with small random weights."""
+    weights = language.random_weights(seed, language.TRAINED)
+    state = {
+        str(_llada.rename(name)): tensor * (0.02 if name.endswith("wte.weight") else 0.5)
+        if tensor.ndim > 1
+        else tensor
+        for name, tensor in weights.items()
+    }
+    model = _llada.empty_model(_config(), Path())
+    model.load_state_dict(state, assign=True)
+    return model
+
+
+def export(model: LlamaForCausalLM) -> dict[str, Tensor]:
+    """Return the weights in float16 under their names in a checkpoint."""
+    state = model.state_dict()
+    names = language.shapes(language.TRAINED)
+    return {name: state[str(_llada.rename(name))].half().contiguous() for name in names}
+
+
+def stage(model: LlamaForCausalLM, average: LlamaForCausalLM, *, steps: int = STEPS) -> Stage:
+    """Return what to train and how; the pictures are sheets of answers, as text."""
+    reader = language.tokenizer()
+
+    def loss(rng: np.random.Generator, number: int) -> Tensor:
+        asked = [draw(rng) for _ in range(number)]
+        window = int(rng.choice(WINDOWS, p=OFTEN))
+        return masked_loss(model, encode(reader, asked, window), reader.mask_token_id, rng)
+
+    def show(path: Path) -> None:
+        right = score(average, reader, limit=40)
+        lines = [f"{kind}: {value:.3f}" for kind, value in right.items()]
+        path.with_suffix(".txt").write_text("\n".join(lines) + "\n")
+
+    models, averages = {"llama": model}, {"llama": average}
+    return Stage("language", models, averages, loss, show, steps, BATCH, RATE, show_every=500)
+
+
+def draw(rng: np.random.Generator) -> Question:
+    """Draw a question that may be learned, every kind as often."""
+    pool = questions.learned(KINDS[rng.integers(len(KINDS))])
+    return pool[rng.integers(len(pool))]
+
+
+def encode(
+    reader: PreTrainedTokenizerFast, asked: list[Question], window: int
+) -> dict[str, Tensor]:
+    """Lay out questions and answers, prompts padded on the left.
+
+    Returns:
+        `ids`, `shown` (not padding), and `weight` (0 outside of the answer's window), each
+        (example, position).
+    """
+    prompts = [_prompt(reader, one.text) for one in asked]
+    longest = max(map(len, prompts))
+    end = reader.eos_token_id
+    shape = (len(asked), longest + window)
+    ids, shown = torch.full(shape, end), torch.zeros(shape, dtype=torch.bool)
+    weight = torch.zeros(shape)
+    for row, (one, prompt) in enumerate(zip(asked, prompts, strict=True)):
+        answer = reader(one.answer, add_special_tokens=False)["input_ids"]
+        ids[row, longest - len(prompt) : longest] = torch.tensor(prompt)
+        ids[row, longest : longest + len(answer)] = torch.tensor(answer)
+        shown[row, longest - len(prompt) :] = True
+        weight[row, longest:] = PADDING_WEIGHT
+        weight[row, longest : longest + len(answer) + 1] = 1.0
+    return {"ids": ids, "shown": shown, "weight": weight}
+
+
+def masked_loss(
+    model: LlamaForCausalLM, batch: Mapping[str, Tensor], mask: int, rng: np.random.Generator
+) -> Tensor:
+    """Mask a share of every answer, and return the weighted cross-entropy of what was masked."""
+    device = model.device
+    ids, shown, weight = (batch[name].to(device) for name in ("ids", "shown", "weight"))
+    share = torch.from_numpy(rng.uniform(LEAST, 1, (len(ids), 1)).astype(np.float32)).to(device)
+    drawn = torch.from_numpy(rng.random(ids.shape, np.float32)).to(device)
+    masked = (drawn < share) & (weight > 0)
+    logits = _run(model, torch.where(masked, mask, ids), shown)
+    losses = cross_entropy(logits[masked], ids[masked], reduction="none")
+    weights = (weight / share)[masked]
+    return (losses * weights).sum() / weight.sum()
+
+
+@torch.no_grad()
+def score(
+    model: LlamaForCausalLM, reader: PreTrainedTokenizerFast, *, limit: int | None = None
+) -> dict[str, float]:
+    """Return the share of held-out questions that are answered at once from masks, by kind.
+
+    Args:
+        model: the model.
+        reader: its tokenizer.
+        limit: at most so many questions of a kind.
+    """
+    right = {}
+    for kind in KINDS:
+        asked = list(questions.held_out(kind))[:limit]
+        batch = encode(reader, asked, WINDOWS[0])
+        window = batch["weight"] > 0
+        noisy = torch.where(window, reader.mask_token_id, batch["ids"]).to(model.device)
+        chosen = _run(model, noisy, batch["shown"].to(model.device)).argmax(-1)
+        same = (chosen.cpu() == batch["ids"]) | ~window
+        right[kind] = float(same.all(1).float().mean())
+    return right
+
+
+def _run(model: LlamaForCausalLM, ids: Tensor, shown: Tensor) -> Tensor:
+    """Return the logits; padding is hidden and not counted as positions."""
+    places = (shown.cumsum(1) - 1).clamp(min=0)
+    logits: Tensor = model(
+        input_ids=ids, attention_mask=shown, position_ids=places, use_cache=False
+    ).logits
+    return logits
+
+
+def _prompt(reader: PreTrainedTokenizerFast, text: str) -> list[int]:
+    filled = reader.apply_chat_template(
+        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+    )
+    return list(reader(filled, add_special_tokens=False)["input_ids"])
+
+
+def _config() -> _llada.Config:
+    held = {
+        name: value
+        for name, value in language.config(language.TRAINED).items()
+        if name in _llada.Config.__dataclass_fields__
+    }
+    return _llada.Config(**held)

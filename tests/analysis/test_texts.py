@@ -1,0 +1,345 @@
+"""Analyses of written texts, against their formulas in float64."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attn.analysis import (
+    registry,
+    text_flow,
+    text_influence,
+    text_matrices,
+    text_patterns,
+    text_similarity,
+    text_unmasking,
+)
+from attn.errors import AnalysisError
+from tests.toy_texts import (
+    COUNTS,
+    HEADS,
+    LENGTH,
+    PROMPT,
+    SAMPLES,
+    STEPS,
+    confidence,
+    decided,
+    make_text,
+)
+from tests.toy_traces import make_trace
+
+HALF = 2**-11 * LENGTH
+"""What float16 maps may cost a sum of a row, and 1."""
+ALL = {
+    "unmasking": text_unmasking,
+    "flow": text_flow,
+    "patterns": text_patterns,
+    "matrices": text_matrices,
+    "influence": text_influence,
+    "similarity": text_similarity,
+}
+
+
+@pytest.fixture(scope="module")
+def text():
+    """A trace of two texts, and its probs (step, layer, sample, head, query, key)."""
+    return make_text()
+
+
+def rows_of(result, name):
+    """Return the rows of a table as dicts."""
+    columns = result.tables[name].columns
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def place(row):
+    """Return the place of a row's layer among the toy's layers."""
+    return {1: 0, 4: 1}[int(row["layer"])]
+
+
+def test_which_run(text):
+    """On a text these run and no others; on a picture they are no matter."""
+    plan = registry.plan(text[0])
+    assert ({one.name for one in plan.runnable}, plan.skipped) == (set(ALL), {})
+    drawn = make_trace()
+    assert not set(ALL) & set(registry.plan(drawn).skipped)
+    with pytest.raises(AnalysisError, match="'flow' needs a text that the model wrote"):
+        registry.plan(drawn, ["flow"])
+
+
+@pytest.mark.parametrize("level", ["mass", "means"])
+def test_without_maps(level):
+    """A trace without maps of every step still says who read whom and which tokens are read."""
+    plan = registry.plan(make_text(level=level)[0])
+    assert {one.name for one in plan.runnable} == {"flow", "influence"}
+    assert "--keep maps" in str(plan.skipped["patterns"])
+
+
+@pytest.mark.parametrize("heads", [False, True])
+def test_flow(text, heads):
+    """Each mass is the mean over rows of the probability on the segment; sums count the rows."""
+    trace, exact = text
+    rows = rows_of(text_flow.run(trace, text_flow.Options(heads=heads)), "flow/flow.csv")
+    assert len(rows) == 4 * 2 * STEPS * SAMPLES * (1 + HEADS * heads)
+    span = {"prompt": slice(0, PROMPT), "generated": slice(PROMPT, None)}
+    for row in rows:
+        one = exact[row["step"], place(row), row["sample"]]
+        one = one.mean(0) if row["head"] == "mean" else one[int(row["head"])]
+        block = one[span[row["rows"]], span[row["keys"]]]
+        assert row["mass"] == pytest.approx(block.sum(1).mean(), abs=1e-6)
+        assert row["sum"] == pytest.approx(block.sum(), abs=1e-5)
+
+
+def test_flow_summary(text):
+    """The two sums are those of MMaDA's visualisation: text on prompt, prompt on text."""
+    trace, exact = text
+    for row in rows_of(text_flow.run(trace, text_flow.Options()), "flow/flow_summary.csv"):
+        mean = exact[:, place(row), row["sample"]].mean((0, 1))
+        sums = mean[PROMPT:, :PROMPT].sum(), mean[:PROMPT, PROMPT:].sum()
+        assert row["prompt_to_generated_sum"] == pytest.approx(sums[0], abs=1e-5)
+        assert row["generated_to_prompt_sum"] == pytest.approx(sums[1], abs=1e-5)
+        assert row["ratio"] == pytest.approx(sums[0] / sums[1], rel=1e-5)
+
+
+def test_flow_knows_its_prompt(text):
+    """Masses were folded over the run's own segments, so another length is refused, not guessed."""
+    with pytest.raises(AnalysisError, match="leave prompt_length out"):
+        text_flow.run(text[0], text_flow.Options(prompt_length=3))
+
+
+@pytest.mark.parametrize("prompt", [None, 3])
+def test_patterns(text, prompt):
+    """Every measure is what its definition says, by plain loops over the matrix."""
+    trace, exact = text
+    options = text_patterns.Options(prompt_length=prompt)
+    for row in rows_of(text_patterns.run(trace, options), "patterns/patterns.csv"):
+        full = exact[row["step"], place(row), row["sample"]]
+        mean = full.mean(0)
+        start = PROMPT if prompt is None else prompt
+        text_rows = range(start, LENGTH)
+        apart = sum(mean[i, j] * abs(i - j) for i in range(LENGTH) for j in range(LENGTH))
+        assert row["entropy"] == pytest.approx(-(full * np.log(full)).sum(-1).mean(), abs=1e-5)
+        assert row["density"] == pytest.approx(LENGTH * mean.max(), rel=1e-3)
+        assert row["focus"] == pytest.approx(np.trace(mean) / LENGTH, abs=HALF)
+        assert row["distance"] == pytest.approx(apart / LENGTH, rel=1e-3)
+        assert row["earlier"] == pytest.approx(
+            np.mean([mean[i, :i].sum() for i in text_rows]), abs=HALF
+        )
+        assert row["own"] == pytest.approx(np.mean([mean[i, i] for i in text_rows]), abs=HALF)
+        assert row["later"] == pytest.approx(
+            np.mean([mean[i, i + 1 :].sum() for i in text_rows]), abs=HALF
+        )
+
+
+def test_profile(text):
+    """The profile is the mass at every distance, and sums to 1."""
+    trace, exact = text
+    rows = rows_of(text_patterns.run(trace, text_patterns.Options()), "patterns/profile.csv")
+    for row in rows:
+        mean = exact[:, place(row), row["sample"]].mean((0, 1))
+        apart = np.abs(np.subtract.outer(np.arange(LENGTH), np.arange(LENGTH)))
+        assert row["mass"] == pytest.approx(mean[apart == row["distance"]].sum() / LENGTH, abs=HALF)
+    assert sum(row["mass"] for row in rows) == pytest.approx(2 * SAMPLES, abs=HALF)
+
+
+def test_influence(text):
+    """A token's mass is its column's mean, its column sum the sum, over all rows."""
+    trace, exact = text
+    rows = rows_of(text_influence.run(trace, text_influence.Options()), "influence/tokens.csv")
+    assert len(rows) == 2 * SAMPLES * LENGTH
+    for row in rows:
+        mean = exact[:, place(row), row["sample"]].mean((0, 1))
+        assert row["mass"] == pytest.approx(mean[:, row["position"]].mean(), abs=1e-6)
+        assert row["column_sum"] == pytest.approx(mean[:, row["position"]].sum(), abs=1e-5)
+        assert row["token"] == f"t{row['position']}"
+        assert row["segment"] == ("prompt" if row["position"] < PROMPT else "generated")
+
+
+def test_max_tokens(text):
+    """Only so many tokens are listed, and the numbers stay those of the whole matrix."""
+    whole, cut = (
+        rows_of(
+            text_influence.run(text[0], text_influence.Options(max_tokens=most)),
+            "influence/tokens.csv",
+        )
+        for most in (None, 7)
+    )
+    assert cut == [row for row in whole if row["position"] < 7]
+
+
+@pytest.mark.parametrize("heads", [False, True])
+def test_sinks(text, heads):
+    """A sink's column sum exceeds the mean of the others by more than epsilon."""
+    trace, exact = text
+    options = text_influence.Options(epsilon=2.0, heads=heads)
+    rows = rows_of(text_influence.run(trace, options), "influence/sinks.csv")
+    found = {(r["layer"], r["step"], r["sample"], r["head"], r["position"]) for r in rows}
+    expected = set()
+    seen = exact if heads else exact.mean(3, keepdims=True)
+    for step, number, sample, head, position in np.ndindex(*seen.shape[:4], LENGTH):
+        sums = seen[step, number, sample, head].sum(0)
+        if sums[position] > np.delete(sums, position).mean() + 2:
+            name = str(head) if heads else "mean"
+            expected.add(((1, 4)[number], step, sample, name, position))
+    assert found == expected
+    assert {position for *_, position in found} >= {3}
+
+
+def test_no_sinks(text):
+    """Without a sink there is a note, and no empty table."""
+    result = text_influence.run(text[0], text_influence.Options(epsilon=50.0))
+    assert "influence/sinks.csv" not in result.tables
+    assert result.notes == ("no token is a sink by the rule of epsilon 50",)
+
+
+def test_similarity(text):
+    """Layers are compared by the cosine of their mean maps."""
+    trace, exact = text
+    for row in rows_of(
+        text_similarity.run(trace, text_similarity.Options()), "similarity/similarity.csv"
+    ):
+        maps = [
+            exact[:, {1: 0, 4: 1}[int(row[name])], row["sample"]].mean((0, 1)).ravel()
+            for name in ("layer", "other")
+        ]
+        cosine = maps[0] @ maps[1] / np.sqrt((maps[0] @ maps[0]) * (maps[1] @ maps[1]))
+        assert row["similarity"] == pytest.approx(cosine, abs=1e-3)
+
+
+def test_decisions(text):
+    """Every decided position is listed once per layer, with what its row read at that step."""
+    trace, exact = text
+    rows = rows_of(text_unmasking.run(trace, text_unmasking.Options()), "unmasking/decisions.csv")
+    assert len(rows) == 2 * SAMPLES * sum(COUNTS)
+    for row in rows:
+        step, sample, position = row["step"], row["sample"], row["position"]
+        assert position in decided(sample, step)
+        assert row["confidence"] == pytest.approx(confidence(sample, step, position))
+        masked = {p for later in range(step, STEPS) for p in decided(sample, later)}
+        read = exact[step, place(row), sample].mean(0)[position]
+        rest = set(range(PROMPT, LENGTH)) - masked
+        assert row["prompt"] == pytest.approx(read[:PROMPT].sum(), abs=HALF)
+        assert row["masked"] == pytest.approx(read[sorted(masked - {position})].sum(), abs=HALF)
+        assert row["decided"] == pytest.approx(read[sorted(rest)].sum(), abs=HALF)
+        assert row["own"] == pytest.approx(read[position], abs=HALF)
+        assert row["token"] == (f"t{position}" if sample == 0 else "")
+
+
+def test_states(text):
+    """Rows of each state share their mass out to the three states, whose even share is given."""
+    trace, exact = text
+    rows = rows_of(text_unmasking.run(trace, text_unmasking.Options()), "unmasking/states.csv")
+    for row in rows:
+        masked = {p for later in range(row["step"], STEPS) for p in decided(row["sample"], later)}
+        states = {
+            "prompt": list(range(PROMPT)),
+            "masked": sorted(masked),
+            "decided": sorted(set(range(PROMPT, LENGTH)) - masked),
+        }
+        mean = exact[row["step"], place(row), row["sample"]].mean(0)
+        block = mean[np.ix_(states[row["rows"]], states[row["keys"]])]
+        assert row["mass"] == pytest.approx(block.sum(1).mean(), abs=HALF)
+        assert row["even"] == pytest.approx(len(states[row["keys"]]) / LENGTH)
+    first = [row for row in rows if row["step"] == 0]
+    assert {row["rows"] for row in first} == {"prompt", "masked"}
+
+
+def test_correlation(text):
+    """Confidence is correlated with the mass on the prompt, layer by layer."""
+    result = text_unmasking.run(text[0], text_unmasking.Options())
+    decisions = rows_of(result, "unmasking/decisions.csv")
+    for row in rows_of(result, "unmasking/correlation.csv"):
+        own = [one for one in decisions if one["layer"] == row["layer"]]
+        pairs = np.array([[one["confidence"], one["prompt"]] for one in own])
+        assert row["decisions"] == len(own)
+        assert row["r"] == pytest.approx(np.corrcoef(pairs.T)[0, 1])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_choices(text, name):
+    """Layers and steps are chosen by what is typed; what is not there is refused."""
+    module = ALL[name]
+    result = module.run(text[0], module.Options(layers=("4",), steps=("1-2",)))
+    table = next(iter(result.tables.values())).columns
+    assert set(table["layer"].tolist()) == {4}
+    assert "step" not in table or set(table["step"].tolist()) == {1, 2}
+    first = module.run(text[0], module.Options(max_layers=1))
+    assert set(next(iter(first.tables.values())).columns["layer"].tolist()) == {1}
+    with pytest.raises(AnalysisError, match="no captured layer matches '9'"):
+        module.run(text[0], module.Options(layers=("9",)))
+    with pytest.raises(AnalysisError, match="branch 'uncond' was not captured"):
+        module.run(text[0], module.Options(branch="uncond"))
+
+
+def test_prompt_length(text):
+    """A prompt as long as the sequence leaves no text."""
+    with pytest.raises(AnalysisError, match="leaves nothing of the 11 positions"):
+        text_patterns.run(text[0], text_patterns.Options(prompt_length=11))
+    with pytest.raises(ValueError, match="prompt_length must be at least 1; got 0"):
+        text_patterns.Options(prompt_length=0)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_pictures(text, name, tmp_path):
+    """Every analysis draws one picture per text, which says what it is of."""
+    from PIL import Image
+
+    from attn.verbs.pictures import draw_result
+
+    analysis = registry.find(name)
+    result = analysis.run(text[0], analysis.Options())
+    files = draw_result(analysis.draw, result, text[0], tmp_path)
+    whole = "layers" if name == "matrices" else name
+    names = [f"{name}/{whole}-sample-{sample}.png" for sample in range(SAMPLES)]
+    assert [file for file in files if file in names] == names
+    with Image.open(tmp_path / files[1]) as picture:
+        assert int(picture.text["sample"]) in range(SAMPLES)
+        assert picture.width > 300
+
+
+def test_pairs(text):
+    """The strongest pairs are the largest cells of the mean over the steps, largest first."""
+    trace, exact = text
+    rows = rows_of(text_matrices.run(trace, text_matrices.Options(topk=3)), "matrices/pairs.csv")
+    assert len(rows) == 2 * SAMPLES * 3
+    for row in rows:
+        mean = exact[:, place(row), row["sample"]].mean((0, 1))
+        assert row["mass"] == pytest.approx(mean[row["query"], row["key"]], abs=1e-3)
+        assert row["mass"] >= np.sort(mean.ravel())[-3] - 1e-3
+    first = [row["mass"] for row in rows[:3]]
+    assert first == sorted(first, reverse=True)
+
+
+def test_matrices(text):
+    """What is drawn is the mean, the first and the last step, and last minus first."""
+    trace, exact = text
+    options = text_matrices.Options(max_tokens=7, dpi=40)
+    drawn = text_matrices.run(trace, options).arrays["layers"]
+    assert dict(drawn.sizes) == {"layer": 2, "kind": 4, "sample": SAMPLES, "query": 7, "key": 7}
+    mean = exact.mean(3)[..., :7, :7]
+    expected = [mean.mean(0), mean[0], mean[-1], mean[-1] - mean[0]]
+    for kind, one in enumerate(expected):
+        assert np.abs(drawn.values[:, kind] - one).max() < 1e-3
+    assert drawn.attrs["dpi"] == 40
+
+
+@pytest.mark.parametrize("settings", [{"topk": 0}, {"dpi": 5}, {"size": 40.0}, {"max_tokens": 0}])
+def test_bad_sizes(settings):
+    """Pictures of no size, or of one that fills the memory, are refused."""
+    with pytest.raises(ValueError, match="must be"):
+        text_matrices.Options(**settings)
+
+
+def test_several_texts_have_no_tokens(text):
+    """Where the trace knows the masks alone, positions are named by their number."""
+    trace, _ = make_text()
+    masks = [
+        replace(token, id=90, text="<mask>") if token.position >= PROMPT else token
+        for token in trace.tokens()
+    ]
+    trace.manifest = replace(trace.manifest, tokens={"cond": tuple(masks)})
+    rows = rows_of(text_influence.run(trace, text_influence.Options()), "influence/tokens.csv")
+    assert [row["token"] for row in rows[:LENGTH]] == [
+        *(f"t{place}" for place in range(PROMPT)),
+        *(f"[{place}]" for place in range(PROMPT, LENGTH)),
+    ]
