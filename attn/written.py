@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.errors import TraceError, did_you_mean
+from attn.labels import step_labels
 from attn.schema import STEP_MEASURES
-from attn.views import Source, step_labels
+from attn.views import Source
 
 if TYPE_CHECKING:
     import xarray as xr
