@@ -46,9 +46,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
-    """The wheel has every module, configuration and the type marker; no tests or benchmarks."""
+    """The wheel has every module, configuration, weight and the type marker, and no tests."""
     names = zipfile.ZipFile(wheel).namelist()
-    kinds = ("*.py", "*.json")
+    kinds = ("*.py", "*.json", "*.safetensors")
     sources = {
         str(path.relative_to(ROOT)) for kind in kinds for path in (ROOT / "attn").rglob(kind)
     }
@@ -62,7 +62,8 @@ def test_a_strangers_backend_is_listed_with_its_package(installed: Path) -> None
     lines = python("-m", "attn", "backends", path=installed, cwd=installed).splitlines()
     echo = next(line for line in lines if line.startswith("echo "))
     assert echo.split("  ")[-1].strip() == "attn-echo 0.1.0"
-    assert [line.split()[0] for line in lines] == ["BACKEND", "echo", "sd15", "sd35", "sdxl"]
+    names = [line.split()[0] for line in lines]
+    assert names == ["BACKEND", "echo", "mmada", "sd15", "sd35", "sdxl"]
 
 
 def test_a_strangers_backend_captures(installed: Path) -> None:

@@ -297,8 +297,9 @@ def test_warnings_are_shown_once(capsys):
 
 def start(folder, *arguments):
     """Start `attn` as a process of its own in a folder."""
+    # a test run in the background ignores Ctrl-C, and its children would inherit that
     return subprocess.Popen(
-        [sys.executable, "-m", "attn", *arguments],
+        ["env", "--default-signal=INT", sys.executable, "-m", "attn", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
