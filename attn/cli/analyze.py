@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attn.cli._options import Json, Pictures, Words
 from attn.cli._text import aligned, listed_files, split
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ def analyze(
         Path | None, typer.Argument(help="Folder of a trace, or of a collection.")
     ] = None,
     *,
-    words: Annotated[
-        str | None, typer.Option("--words", help="Only these words of the prompt: WORD,WORD,…")
-    ] = None,
+    words: Words = None,
     phrases: Annotated[
         str | None, typer.Option("--phrases", help="Words in a row, taken together: 'A B|C D'")
     ] = None,
@@ -44,14 +43,12 @@ def analyze(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="ANALYSIS.KEY=VALUE; repeat for several.")
     ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Draw, or write tables only.")
-    ] = True,
+    pictures: Pictures = True,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder of results. [default: TRACE/analysis]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make tables and pictures of what was captured; no model is loaded."""
     from attn.analysis.registry import ANALYSES

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attn.cli._options import Json
 from attn.cli._text import aligned
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def backends(
     model: Annotated[
         str | None, typer.Option("-m", "--model", help="Say what this file or folder is.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """List the installed backends, one of them with its options, or what a model's file holds."""
     from attn.backends.manager import find, installed

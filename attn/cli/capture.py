@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attn.cli._errors import ANSWERED
+from attn.cli._options import Guidance, Json, Negative, Prompt, Prompts, Scheduler, Size, Steps
 
 if TYPE_CHECKING:
     from attn.engine.plan import Plan
@@ -37,38 +38,26 @@ def capture(
             "[default: demo]",
         ),
     ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", "-p", help="What to draw; repeat for several.")
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="File of prompts: .json list, .jsonl or .txt.")
-    ] = None,
-    negative: Annotated[
-        str | None, typer.Option("--negative", help="What guidance pushes away from, or default.")
-    ] = None,
+    prompt: Prompt = None,
+    prompts: Prompts = None,
+    negative: Negative = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", "-o", help="Empty or new folder. [default: attn-runs/DATE-BACKEND-PROMPT]"
         ),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps of the sampler.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option("--guidance", help="Guidance scale; 1 turns it off.")
-    ] = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     seed: Annotated[
         str, typer.Option("--seed", help="0, 0-7 or 1,5,9; each seed is a trace.")
     ] = "0",
-    size: Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")] = None,
+    size: Size = None,
     images: Annotated[int, typer.Option("--images", min=1, help="Pictures of each trace.")] = 1,
     batch: Annotated[
         int, typer.Option("--batch", min=1, help="Traces that are generated at once.")
     ] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Sampler, such as euler, heun, pndm, ddim.")
-    ] = None,
+    scheduler: Scheduler = None,
     lora: Annotated[
         list[str] | None,
         typer.Option("--lora", help="FILE or FILE:SCALE; repeat to add several up."),
@@ -118,9 +107,7 @@ def capture(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE option of the backend; repeat.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Generate, and record what the model attends to."""
     from attn.cli._report import ShownReport

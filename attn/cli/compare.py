@@ -10,6 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attn.cli._options import (
+    Guidance,
+    Json,
+    Negative,
+    Pictures,
+    Prompt,
+    Prompts,
+    Scheduler,
+    Size,
+    Steps,
+    Words,
+)
 from attn.cli._text import aligned, listed_files, split
 
 if TYPE_CHECKING:
@@ -41,34 +53,22 @@ def compare(
         str | None,
         typer.Option("--model", "-m", help="As in `attn capture`. [default: demo]"),
     ] = None,
-    prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", "-p", help="What to draw; repeat for several.")
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="File of prompts: .json list, .jsonl or .txt.")
-    ] = None,
-    negative: Annotated[
-        str | None, typer.Option("--negative", help="What guidance pushes away from, or default.")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Steps of the sampler.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option("--guidance", help="Guidance scale; 1 turns it off.")
-    ] = None,
+    prompt: Prompt = None,
+    prompts: Prompts = None,
+    negative: Negative = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
     seed: Annotated[
         str | None, typer.Option("--seed", help="0, 0-7 or 1,5,9. [default: 0-15]")
     ] = None,
-    size: Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")] = None,
+    size: Size = None,
     images: Annotated[
         int | None, typer.Option("--images", min=1, help="Pictures of each seed. [default: 1]")
     ] = None,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Traces made at once. [default: 1]")
     ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Sampler, such as euler, heun, pndm, ddim.")
-    ] = None,
+    scheduler: Scheduler = None,
     keep: Annotated[
         str | None,
         typer.Option("--keep", help="mass, means, maps, heads or factors. [default: means]"),
@@ -89,9 +89,7 @@ def compare(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the comparison in --out.")
     ] = False,
-    words: Annotated[
-        str | None, typer.Option("--words", help="Only these words of the prompt: WORD,WORD,…")
-    ] = None,
+    words: Words = None,
     phrases: Annotated[
         str | None, typer.Option("--phrases", help="Also words in a row: 'red cat|old barn'.")
     ] = None,
@@ -106,16 +104,14 @@ def compare(
         list[str] | None,
         typer.Option("--set", help="compare.KEY=VALUE, or KEY=VALUE of the backend; repeat."),
     ] = None,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Draw, or write tables only.")
-    ] = True,
+    pictures: Pictures = True,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out", "-o", help="Folder of results. [default: attn-runs/DATE-compare-PROMPT]"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare runs, or a model without and with LoRAs: what changed for each word."""
     from attn.cli._report import ShownReport

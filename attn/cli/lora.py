@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attn.cli._options import Json
+
 if TYPE_CHECKING:
     from attn.verbs.lora import Examined
 
@@ -29,7 +31,7 @@ def lora(
         Path | None,
         typer.Option("--out", "-o", help="Folder for lora.json, two tables and a chart."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Examine a LoRA file: what it changes and by how much; no model is loaded."""
     # thousands of small products: threads would wait for each other most of the time
