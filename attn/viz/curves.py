@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 ASPECT = 0.62  # height of a plot to its width
 BELOW = 0.42  # for the marks of time
 LEFT = 0.2  # besides the margin, for the scale
+PATH = 26
+"""Letters of a path that fit beside a title in the grid."""
 NARROWEST = 4.6
 SINGLE = (6.0, 3.7)  # a layer on a page of its own, in inches
 
@@ -84,9 +86,15 @@ def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:
             axes.tick_params(labelleft=False)
         elif is_lowest:
             name_time(axes, time)
-        write_title(axes, f"layer {layer}", str(own["path"].item()), size=9)
+        write_title(axes, f"layer {layer}", _ends(str(own["path"].item())), size=9)
     _write_legend(figure, names, rows)
     return figure
+
+
+def _ends(path: str) -> str:
+    """Return the two ends of a long path: blocks and the module tell layers apart."""
+    half = PATH // 2
+    return path if len(path) <= PATH else f"{path[:half]}…{path[-half:]}"
 
 
 def draw_layer(curves: xr.DataArray, layer: int, subject: Subject) -> Figure:
