@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Batch = tuple[Item, ...]
+LONGEST = 300
+"""Most letters of a library's message that an index holds."""
 
 
 @dataclass
@@ -189,9 +191,18 @@ def _try(job: Job, batch: Batch, missing: Batch, progress: Progress, *remarks: s
         for item in missing:
             _remove_stepless(item.folder, job.is_collection)
         if not job.is_collection:
+            if _is_out_of_memory(error):
+                raise CaptureError(
+                    f"the memory is not enough ({_in_words(error)}); try a smaller --size or "
+                    "fewer --images, --dtype bfloat16, or --offload model"
+                ) from error
             raise
         return as_utf8(_in_words(error))
     return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
 
 
 def _in_words(error: Exception) -> str:
@@ -200,7 +211,8 @@ def _in_words(error: Exception) -> str:
         return str(error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     message = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}: {message}"
+    where = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
+    return f"{where}: {message[:LONGEST]}" if message else where
 
 
 def _generate(

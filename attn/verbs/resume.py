@@ -234,12 +234,16 @@ def _damage(job: Job, item: Item) -> str:
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
             raise  # not damaged, for all that is known, but out of reach
         return str(error)
-    if not files.manifest.outputs:
+    manifest = files.manifest
+    if not any(name.startswith("outputs/") for name in manifest.outputs):
         return f"{folder / MANIFEST} lists no outputs"
-    if journal != files.manifest.shards:
+    if journal != manifest.shards:
         return f"{folder / JOURNAL} lists other shards than {MANIFEST}"
+    steps = tuple(shard.step for shard in manifest.shards if shard.step is not None)
+    if steps not in ((), manifest.steps):
+        return f"{folder / MANIFEST} lists other steps than its shards are of"
     begun = msgspec.json.decode(encode_json(draft(job, item)), type=Manifest)
-    was, now = _planned(files.manifest), _planned(begun)
+    was, now = _planned(manifest), _planned(begun)
     wrong = [name for name in PLANNED if was[name] != now[name]]
     return f"{folder / MANIFEST} has other {', '.join(wrong)} than this run gives" if wrong else ""
 
