@@ -8,6 +8,7 @@ Image and text have gates of their own.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from attn.backends._inventory import GATE
 from attn.schema import Gate
@@ -103,13 +105,16 @@ def add(model: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """
     for stream in streams(model):
         rows, has_bias = _find(stream, shapes)
-        if not rows:
-            continue
-        width = stream.attention.to_q.in_features
-        linear = nn.Linear(width, rows, bias=has_bias, device="meta")
-        if not hasattr(stream.attention, "gates"):
-            stream.attention.gates = nn.ModuleDict()
-        stream.attention.gates[stream.part] = nn.Sequential(linear, nn.Sigmoid())
+        if rows:
+            width = stream.attention.to_q.in_features
+            put(stream, nn.Linear(width, rows, bias=has_bias, device="meta"))
+
+
+def put(stream: Stream, linear: nn.Linear) -> None:
+    """Give a stream a gate, which acts when it is applied."""
+    if not hasattr(stream.attention, "gates"):
+        stream.attention.gates = nn.ModuleDict()
+    stream.attention.gates[stream.part] = nn.Sequential(linear, nn.Sigmoid())
 
 
 def split(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
@@ -142,26 +147,37 @@ def split(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
 
 @contextmanager
 def applied(some: Iterable[Stream]) -> Iterator[None]:
-    """Let gates act on their attention modules; afterwards nothing is left of it.
+    """Let gates act on their attention modules; afterwards nothing is left of it."""
+    handles = apply(some)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def apply(some: Iterable[Stream]) -> list[RemovableHandle]:
+    """Let gates act on their attention modules, until the handles are removed.
 
     The outermost module at the place of the output projection is hooked, as it is now: a LoRA that
     was put there must see gated input as the projection does.
     """
     handles = []
-    try:
-        for attention, own in _by_module(some):
-            values: dict[str, Tensor] = {}
-            handles.append(
-                attention.register_forward_pre_hook(_reader(own, values), with_kwargs=True)
-            )
-            handles += [
-                stream.projection.register_forward_pre_hook(_multiplier(stream, values))
-                for stream in own
-            ]
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    for attention, own in _by_module(some):
+        values = _Values()
+        handles.append(attention.register_forward_pre_hook(_reader(own, values), with_kwargs=True))
+        handles += [
+            stream.projection.register_forward_pre_hook(_multiplier(stream, values))
+            for stream in own
+        ]
+    return handles
+
+
+class _Values(threading.local):
+    """The gates of the forward that a thread runs now, by part; the benchmarks train in several."""
+
+    def __init__(self) -> None:
+        self.by_part: dict[str, Tensor] = {}
 
 
 def untouched(stream: Stream) -> float | None:
@@ -209,26 +225,25 @@ def _by_module(some: Iterable[Stream]) -> Iterator[tuple[nn.Module, list[Stream]
         yield own[0].attention, own
 
 
-def _reader(own: Sequence[Stream], values: dict[str, Tensor]) -> Callable[..., None]:
+def _reader(own: Sequence[Stream], values: _Values) -> Callable[..., None]:
     """Return a hook that computes a module's gates from what it is given."""
     names = {"image": "hidden_states", "text": "encoder_hidden_states"}
 
     def read(module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         given = dict(zip(names.values(), args, strict=False)) | keywords
         for stream in own:
-            values[stream.part] = stream.gate(given[names[stream.part]])
+            values.by_part[stream.part] = stream.gate(given[names[stream.part]])
 
     return read
 
 
-def _multiplier(stream: Stream, values: dict[str, Tensor]) -> Callable[..., Tensor]:
+def _multiplier(stream: Stream, values: _Values) -> Callable[..., Tensor]:
     """Return a hook that multiplies the input of the output projection."""
     split_heads = (stream.attention.heads, -1)
 
     def multiply(module: nn.Module, args: tuple[Tensor, ...]) -> Tensor:
-        output, gate = (
-            one.unflatten(-1, split_heads) for one in (args[0], values.pop(stream.part))
-        )
+        gate = values.by_part.pop(stream.part).unflatten(-1, split_heads)
+        output = args[0].unflatten(-1, split_heads)
         return torch.mul(output, gate).flatten(-2)
 
     return multiply
