@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 import attn
 from attn.backends import _gates
 from attn.errors import RequestError
+from attn.lora.base import open_base
+from attn.lora.names import DENOISER
 from attn.schema import GATE_STATISTICS, Lora, Request
 from tests import gated_files, layouts, lora_demo
 from tests.backends.test_single_file import left_by_capture
@@ -386,6 +388,39 @@ def test_merged_loras(made, toys, tmp_path):
     torch.testing.assert_close(ours, merged, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     assert (ours - denoised(session)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("layout", ["fused", "separate"])
+def test_loras_that_change_gates(made, tmp_path, layout):
+    """A LoRA trained on the gated model changes the gates too, as merged into the file."""
+    session, file, settings = made("sd35", layout)
+    state, rng = load_file(file), np.random.default_rng(9)
+    pairs = {}
+    for name in [name for name in state if name.endswith((".qkv.weight", ".gate_proj.weight"))]:
+        pair = lora_demo.pair(rng, tuple(state[name].shape))
+        path = name.removeprefix(layouts.DENOISER).removesuffix(".weight")
+        pairs["transformer", path] = pair
+        state[name] = (state[name].double() + torch.from_numpy(pair.change)).float()
+    kohya = lora_demo.kohya(tmp_path / "lora.safetensors", pairs)
+    merged = opening("gated", layouts.write(state, tmp_path / "merged.safetensors"), **settings)
+    found = denoised(session, Lora(str(kohya)))
+    assert not any("left out" in one for one in session.warnings)
+    torch.testing.assert_close(found, denoised(merged), rtol=1e-3, atol=1e-3)
+    assert (found - denoised(session)).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["qkv", "to_q"])
+def test_lora_files_are_held_against_gated_files(made, name):
+    """`attn lora --model` finds query, key and value beside gates, with and without those."""
+    base = open_base(made("sd35")[1])
+    if name == "to_q":
+        place = base.find(DENOISER, "transformer_blocks.1.attn.to_q", (48, 48))
+        assert [stored.info.shape for stored in place.weight] == [(48, 48)]
+        return
+    for rows in (144, 147):
+        place = base.find(DENOISER, f"{STEM}.qkv", (rows, 48))
+        assert [stored.info.shape for stored in place.weight] == [(rows, 48)]
+    assert "another shape" in base.find(DENOISER, f"{STEM}.qkv", (145, 48))
 
 
 def as_peft(pairs):
