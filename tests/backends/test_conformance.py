@@ -36,6 +36,7 @@ SIZES = {
 """For models that two latent pixels per token and side must divide, and one that has no size."""
 SHORT_TEXT = {"gen_length": 14, "block_length": 7}
 SHORT_T5 = {"t5_tokens": 19}
+MEDIUM = SHORT_T5 | {"skip_layers": (1,), "skip_stop": 1.0}
 SESSIONS = {
     "fake": ("fake", "demo", "float32", {}),
     "sdxl": ("sdxl", "demo", "float32", {}),
@@ -45,10 +46,10 @@ SESSIONS = {
         "sd35",
         "demo:medium",
         "float32",
-        SHORT_T5 | {"skip_layers": (1,), "skip_stop": 1.0},
+        MEDIUM,
     ),
     "gated": ("gated", "demo", "float32", SHORT_T5),
-    "gated medium": ("gated", "demo:medium", "float32", SHORT_T5 | {"skip_layers": (1,)}),
+    "gated medium": ("gated", "demo:medium", "float32", MEDIUM),
     "mmada": ("mmada", "demo", "float32", SHORT_TEXT),
     "fake bfloat16": ("fake", "demo", "bfloat16", {}),
     "fake float16": ("fake", "demo", "float16", {}),
