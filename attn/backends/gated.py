@@ -114,7 +114,7 @@ class GatedBackend(SD35Backend):
         super()._ready(session, recipe)
         found = list(_gates.streams(session.model))
         _require_kind(found, session.options.gate_type)
-        session.warnings += _remarks(found)
+        session.warnings += _remarks(found, is_on=session.options.gate)
         return session
 
 
@@ -139,8 +139,8 @@ def _require_kind(found: Sequence[_gates.Stream], asked: str) -> None:
         )
 
 
-def _remarks(found: Sequence[_gates.Stream]) -> Iterator[str]:
-    """Say what of a model's gates the user should know."""
+def _remarks(found: Sequence[_gates.Stream], *, is_on: bool) -> Iterator[str]:
+    """Say what of a model's gates, and of their being on, the user should know."""
     having = [one for one in found if one.gate is not None]
     if not having:
         yield "this model has no gates: it runs as sd35 runs it"
@@ -150,7 +150,7 @@ def _remarks(found: Sequence[_gates.Stream]) -> Iterator[str]:
     if without:
         gated = _listed([one.stem for one in having if one.projection is not None])
         yield f"gates in {len(acting) - len(without)} of {len(acting)} places: {gated}"
-    yield from _zero_remarks(having)
+    yield from _zero_remarks(having) if is_on else ()
     if any(one.path.endswith(".attn2") for one in found):
         yield (
             "sd-scripts computes the second attention (attn2) of SD3.5 Medium with heads and head "

@@ -287,6 +287,7 @@ def test_untouched_gates(toys, tmp_path, bias, value):
         for name, one in gated_files.gates(toys("sd35"), "headwise").items()
     }
     file, settings = gated_files.save(toys("sd35"), "sd35", tmp_path, own)
+    assert opening("gated", file, gate=False, **settings).warnings == []
     session = opening("gated", file, **settings)
     assert session.warnings == [
         f"10 of 10 gates are untouched zeros, {value} for every input: attention is multiplied by "
