@@ -6,10 +6,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file
 
 import attn
 from attn.backends import _gates
+from attn.backends._checkpoint import Kind, empty_model
+from attn.backends._inventory import CONFIGS
 from attn.errors import RequestError
 from attn.lora.base import open_base
 from attn.lora.names import DENOISER
@@ -92,6 +95,27 @@ def test_each_module_for_itself(made, layout):
     every = [one.stem for one in _gates.streams(session.model)]
     targeted = [stem for stem in every if stem.endswith("attn2")]
     assert found == (targeted if layout == "targeted" else every)
+
+
+@pytest.mark.parametrize(
+    ("config", "rows", "kind"),
+    [
+        ("sd35-large", 7334, "headwise"),
+        ("sd35-large", 9728, "elementwise"),
+        ("sd35-medium", 4632, "headwise"),
+        ("sd35-medium", 6144, "elementwise"),
+    ],
+)
+def test_published_sizes(config, rows, kind):
+    """Gates of the published sizes are recognised by the numbers of rows that files have."""
+    model = empty_model(Kind(SD3Transformer2DModel, CONFIGS / config / "transformer"))
+    every = [f"{one.stem}.qkv" for one in _gates.streams(model)]
+    assert len(every) == {"sd35-large": 2 * 38, "sd35-medium": 2 * 24 + 13}[config]
+    width = model.inner_dim
+    shapes = {f"{name}.weight": (rows, width) for name in every}
+    _gates.add(model, shapes | {f"{name}.bias": (rows,) for name in every})
+    assert {one.kind for one in _gates.streams(model)} == {kind}
+    assert {one.gate[0].out_features for one in _gates.streams(model)} == {rows - 3 * width}
 
 
 def test_types_may_mix(toys, tmp_path):

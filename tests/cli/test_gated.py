@@ -9,7 +9,7 @@ from attn.cli import build
 from tests.toy_traces import read_csv
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
-CAPTURE = "capture -b gated -p|a red cat|--size|96x64|--steps|2|--seed|0,1|--keep|means|-o"
+CAPTURE = "-p|a red cat|--size|96x64|--steps|2|--seed|0,1|--keep|means|-o"
 
 
 def run(*arguments):
@@ -18,10 +18,9 @@ def run(*arguments):
     return result.exit_code, result.stdout, result.stderr
 
 
-def capture(out, *more):
+def capture(out, *more, backend="gated"):
     """Capture two seeds of the demo."""
-    head, *rest = CAPTURE.split("|")
-    return run(*head.split(), *rest, out, *more)
+    return run("capture", "-b", backend, *CAPTURE.split("|"), out, *more)
 
 
 def test_gated_against_ungated(tmp_path, monkeypatch):
@@ -55,6 +54,12 @@ def test_gated_against_ungated(tmp_path, monkeypatch):
     assert len(rows) == 5 * 3  # layers and heads
     changes = {row["layer"]: float(row["change"]) for row in rows}
     assert all(changes.values())
+    assert capture("sd35", backend="sd35")[:2] == (0, "2 traces in sd35\n")  # of the same weights
+    code, stdout, stderr = run("compare", "sd35", "gated", "-o", "other", "--only", "sinks")
+    assert (code, stderr) == (0, "")
+    assert stdout.splitlines()[0] == "gated against sd35, 2 pairs of pictures"
+    other = Path("other/tables/sinks_heads.csv")
+    assert other.read_bytes() == Path("out/tables/sinks_heads.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
