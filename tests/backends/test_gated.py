@@ -135,6 +135,7 @@ def test_types_may_mix(toys, tmp_path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["folder", "file", "parts"])
 @pytest.mark.parametrize("name", gated_files.MODELS)
 def test_ungated_is_sd35(saved, tmp_path, name, layout):
@@ -268,10 +269,17 @@ def test_missing_encoder(made):
     )
 
 
-def test_bundled_encoders(made, toys, tmp_path):
-    """A file that brings its encoders along is the same model."""
+def test_bundled_and_separate_parts(made, toys, tmp_path):
+    """A file that brings all parts along is the same model as one file for every part."""
     session, file, settings = made("sd35")
     state = load_file(file)
+    alone = layouts.within_of(state, layouts.DENOISER)
+    parts = {"dit": alone, "vae": layouts.within_of(state, layouts.VAE)}
+    files = {
+        part: str(layouts.write(one, tmp_path / f"{part}.safetensors"))
+        for part, one in parts.items()
+    }
+    assert np.array_equal(picture(session), picture(opening("gated", None, **files, **settings)))
     for name, encoder in layouts.sd3_encoders(toys("sd35")):
         state |= layouts.within(layouts.SD3_ENCODER.format(name), encoder)
     whole = layouts.write(state, tmp_path / "whole.safetensors")
@@ -347,6 +355,7 @@ def test_nothing_is_left(made):
     assert hooks() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", gated_files.TYPES)
 @pytest.mark.parametrize("name", gated_files.MODELS)
 def test_statistics(made, tmp_path, name, kind):
@@ -386,6 +395,7 @@ def test_statistics(made, tmp_path, name, kind):
         np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_merged_loras(made, toys, tmp_path):
     """Gate then LoRA, LoRA then gate, and a LoRA merged into the file's weights are one model."""
     session, _, _ = made("sd35", "fused", "elementwise")
@@ -415,6 +425,7 @@ def test_merged_loras(made, toys, tmp_path):
     assert (ours - denoised(session)).abs().max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["fused", "separate"])
 def test_loras_that_change_gates(made, tmp_path, layout):
     """A LoRA trained on the gated model changes the gates too, as merged into the file."""
