@@ -48,10 +48,11 @@ class GatedSession(SD35Session):
             if not any(
                 layer.path in has_gates and layer_matches(layer, pattern) for layer in layers
             ):
-                known = [layer.index for layer in layers if layer.path in has_gates]
+                known = [str(layer.index) for layer in layers if layer.path in has_gates]
+                where = f"in layers {', '.join(known)} of 0 to {len(layers) - 1}"
                 raise RequestError(
-                    f"gate_layers: no layer with gates matches '{pattern}'; there are gates in "
-                    f"layers {', '.join(map(str, known)) or 'nowhere'} of 0 to {len(layers) - 1}"
+                    f"gate_layers: no layer with gates matches '{pattern}'; there are gates "
+                    f"{where if known else 'nowhere'}"
                 )
         return request
 
