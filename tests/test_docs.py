@@ -119,7 +119,7 @@ def test_every_option_is_documented(command: str) -> None:
     assert {option for option in options(command) if option not in pages} == set()
 
 
-@pytest.mark.parametrize("backend", ["sd15", "sdxl", "sd35", "mmada"])
+@pytest.mark.parametrize("backend", ["sd15", "sdxl", "sd35", "gated", "mmada"])
 def test_every_option_of_a_family_is_documented(backend: str) -> None:
     """The same for what `--set` takes, which a page explains by its name."""
     own = ROOT / "docs" / f"{backend}.md"
@@ -138,6 +138,13 @@ def test_analyses_of_texts_are_documented(name: str) -> None:
     missing = [one for one in names if f"`{one}" not in page and f"`, `{one}" not in page]
     assert f"## `{name}`" in page
     assert missing == []
+
+
+def test_the_analysis_of_gates_is_documented() -> None:
+    """Every option of the analysis of gates stands on the page of gated models."""
+    page = (ROOT / "docs" / "gated.md").read_text(encoding="utf-8")
+    names = [option.name for option in describe_options(registry.find("gates").Options)]
+    assert [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_the_plugin_interface_is_documented() -> None:

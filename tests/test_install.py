@@ -63,7 +63,7 @@ def test_a_strangers_backend_is_listed_with_its_package(installed: Path) -> None
     echo = next(line for line in lines if line.startswith("echo "))
     assert echo.split("  ")[-1].strip() == "attn-echo 0.1.0"
     names = [line.split()[0] for line in lines]
-    assert names == ["BACKEND", "echo", "mmada", "sd15", "sd35", "sdxl"]
+    assert names == ["BACKEND", "echo", "gated", "mmada", "sd15", "sd35", "sdxl"]
 
 
 def test_a_strangers_backend_captures(installed: Path) -> None:

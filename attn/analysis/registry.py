@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis import (
     curves,
+    gates,
     sinks,
     stepavg,
     text_flow,
@@ -97,6 +98,15 @@ ANALYSES: tuple[Analysis, ...] = (
         wants=sinks.WANTS,
         lost="sinks at image keys",
         joins=("sinks.csv", "roles.csv"),
+    ),
+    Analysis(
+        name="gates",
+        summary="what the gates of a gated model let through",
+        needs=gates.NEEDS,
+        Options=gates.Options,
+        run=gates.run,
+        draw="attn.viz.gates:draw",
+        joins=("gates_summary.csv",),
     ),
     Analysis(
         name="stepavg",

@@ -30,6 +30,12 @@ def attn_backends() -> list[BackendSpec]:
             load=_sd35,
         ),
         BackendSpec(
+            name="gated",
+            aliases=("gated-dit", "sd-scripts"),
+            summary="Stable Diffusion 3.5 with attention gates, from sd-scripts",
+            load=_gated,
+        ),
+        BackendSpec(
             name="mmada",
             aliases=("mmada-dllm", "llada"),
             summary="MMaDA and LLaDA, language models that write by unmasking: self-attention",
@@ -57,6 +63,13 @@ def _sd35() -> Backend:
         from attn.backends.sd35 import SD35Backend
 
     return SD35Backend()
+
+
+def _gated() -> Backend:
+    with quiet():
+        from attn.backends.gated import GatedBackend
+
+    return GatedBackend()
 
 
 def _mmada() -> Backend:

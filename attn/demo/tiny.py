@@ -8,9 +8,11 @@ shrinks by 8) at toy size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -24,7 +26,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from attn.demo import networks
+from attn.demo import networks, stability
 from attn.demo.quiet import without_progress_bars
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
 
@@ -45,20 +47,44 @@ GAINS: dict[str, float] = {
 def save(name: str, folder: Path, *, seed: int) -> None:
     """Save the pipeline `name` to `folder`; the same seed gives the same bytes.
 
+    Models of SD3.5 with gates are saved as sd-scripts does, all others as diffusers does.
+
     Args:
         name: one of `attn.demo.NAMES`.
         folder: destination, created if missing.
         seed: of the weights; the caller's random state stays as it was.
     """
+    plain = name.replace("gated", "sd35")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, leaves GPUs alone
-        pipeline = _PIPELINES[name]()
+        pipeline = _PIPELINES[plain]()
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
                 _amplify(component)
                 component.eval()
+        gates = _gates(pipeline, per_head=name == "gated") if plain != name else {}
+    if gates:
+        stability.save_split(pipeline, gates, folder)
+        return
     with without_progress_bars():
         pipeline.save_pretrained(folder)
+
+
+def _gates(pipeline: Any, *, per_head: bool) -> stability.State:
+    """Return gates with random weights for every attention of a transformer of SD3.
+
+    Inputs are normed, so that a gate's logits have a standard deviation of 1.5.
+    """
+    found = {}
+    heads = pipeline.transformer.config.num_attention_heads
+    for name, joined in stability.mmdit(pipeline.transformer).items():
+        if name.endswith(".qkv.weight"):
+            channels = joined.shape[1]
+            rows = heads if per_head else channels
+            stem = name.removesuffix(".qkv.weight")
+            found[f"{stem}.weight"] = torch.randn(rows, channels) / math.sqrt(channels)
+            found[f"{stem}.bias"] = torch.randn(rows)
+    return found
 
 
 def _amplify(model: torch.nn.Module) -> None:

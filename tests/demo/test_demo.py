@@ -255,7 +255,8 @@ def test_an_unknown_name_lists_the_known_ones(call: Callable[[str], object]) -> 
     with pytest.raises(ModelError) as caught:
         call("sdx")
     assert str(caught.value) == (
-        "unknown demo model 'sdx': expected one of sd15, sdxl, sd35, sd35:medium, mmada."
+        "unknown demo model 'sdx': expected one of sd15, sdxl, sd35, sd35:medium, gated, "
+        "gated:medium, mmada."
         " Did you mean 'sdxl'?"
     )
 
