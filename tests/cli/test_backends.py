@@ -23,6 +23,7 @@ class ToyOptions:
 
 class Toy(Backend):
     Options = ToyOptions
+    example_prompt = "a cat"
 
     def open(self, source, options, **rest):
         raise NotImplementedError
