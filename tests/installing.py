@@ -65,7 +65,7 @@ class Environment:
         answers = self.run("python", "-c", DRIVER, stdin=json.dumps(commands), cwd=cwd)
         return [Answer(*answer) for answer in json.loads(answers.splitlines()[-1])]
 
-    def install(self, *packages: Path) -> None:
+    def install(self, *packages: Path | str) -> None:
         """Install packages by pip, without touching the network."""
         pip(
             *("--python", str(self.folder / "bin" / "python"), "install", "--force-reinstall"),
