@@ -47,6 +47,7 @@ class Environment:
             "ATTN_CACHE": str(self.folder / "cache"),
             "OMP_NUM_THREADS": "1",
             "PYTHONWARNINGS": "ignore",
+            "PYTHONDONTWRITEBYTECODE": "1",  # not into the examples
         }
         done = subprocess.run(
             [str(self.folder / "bin" / command[0]), *command[1:]],

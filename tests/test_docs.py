@@ -80,8 +80,9 @@ def test_python_snippets_run(
         assert run("capture -b sdxl --size 64x96 --steps 2 -o attn-demo")[0] == 0
     snippets = fences(page, "python")
     assert snippets
+    names = {"__name__": "snippet"}  # a reader types on
     for snippet in snippets:
-        exec(compile(snippet, page, "exec"), {"__name__": "snippet"})
+        exec(compile(snippet, page, "exec"), names)
     assert capsys.readouterr().out.strip()
 
 

@@ -98,8 +98,9 @@ def run(line: str) -> None:
 
 
 def execute(text: str, page: str) -> None:
+    names = {"__name__": "snippet"}
     for snippet in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S):
-        exec(compile(snippet, page, "exec"), {"__name__": "snippet"})
+        exec(compile(snippet, page, "exec"), names)
 
 
 def test_there_is_a_page_for_every_system() -> None:
