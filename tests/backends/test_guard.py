@@ -106,3 +106,15 @@ def test_errors_of_the_backend_itself_stay_as_they_are(offer_bad, tmp_path):
     with pytest.raises(AttnError) as caught:
         attn.capture("bad", "a cat", size=(13, 8), out=tmp_path / "run")
     assert str(caught.value) == "size 13x8: width and height must be divisible by 8"
+
+
+def test_our_own_backends_are_not_blamed(install):
+    """A bug of ours is no stranger's: it keeps its traceback and gets no note."""
+    from attn.backends import find
+    from attn.backends.guard import blamed
+
+    with pytest.raises(ZeroDivisionError) as caught, blamed(find("sdxl")):
+        raise ZeroDivisionError("oops")
+    assert not hasattr(caught.value, "__notes__")
+    with pytest.raises(CaptureError, match=r"^unseen$"), blamed(find("sdxl")):
+        raise CaptureError("unseen")
