@@ -197,6 +197,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         entries = job.entries if left is None else keep_finished(job, left)
         check_space(job, missing_bytes(job, entries), limit, dry_run)
         if not dry_run:
+            report.begin(target)
             entries = run_job(job, entries)
     plans = tuple(item.plan for item in job.items)
     return Captured(target, entries, plans, tuple(report.warnings))

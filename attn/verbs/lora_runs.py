@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,32 @@ PLACING = ("device", "dtype", "offload")
 """Arguments of `attn.capture` that are about loading the model."""
 
 
+@dataclass(frozen=True)
+class Generated:
+    """What was generated, or with `dry_run` would be.
+
+    Attributes:
+        path: folder of the comparison.
+        captured: by what each is called, the baseline first.
+        files: the LoRAs of variants that have a single one, by what these are called.
+    """
+
+    path: Path
+    captured: Mapping[str, Captured]
+    files: Mapping[str, LoraFile]
+
+    def runs(self) -> tuple[Run, ...]:
+        """Look at what was generated, the baseline first."""
+        return tuple(open_run(done.path, label) for label, done in self.captured.items())
+
+
 def generate(
     lora: Spec | Sequence[Spec],
     prompt: str | Sequence[str] | None,
     out: str | Path | None,
     options: Mapping[str, Any],
     report: Report,
-) -> tuple[Path, tuple[Run, ...], dict[str, LoraFile]]:
+) -> Generated:
     """Generate the baseline and every variant, with one model in memory.
 
     Args:
@@ -43,10 +63,6 @@ def generate(
         options: further arguments of `attn.capture`. `backend` is that of the LoRAs if missing,
             `seed` 0 to 15, `keep` `means`.
         report: told notes, warnings and progress.
-
-    Returns:
-        The folder; what was generated, the baseline first; by variant the file of its LoRA, if it
-        has a single one.
 
     Raises:
         UsageError: an argument is wrong in itself, or nothing says which family to use.
@@ -70,17 +86,20 @@ def generate(
     target = choose_folder(None if out is None else Path(out), f"{name}-compare", prompts[0])
     if not given.get("resume"):
         refuse_contents(target)
-    session = family.open(model, own, **{key: given.pop(key) for key in PLACING if key in given})
-    runs = []
+    dry_run = check.switch("dry_run", given.get("dry_run", False))
+    placing = {key: given.pop(key) for key in PLACING if key in given}
+    session = family.open(model, own, **placing, weights=not dry_run)
+    if not dry_run:
+        report.begin(target)
+    captured = {}
     for label, folder, loras in _plan(variants):
         report.note(f"{label}: {target / folder}")
         stack = [(one.path, one.scale) for one in loras]
-        done = capture(
+        captured[label] = capture(
             name, prompts, model=session, lora=stack, out=target / folder, report=report, **given
         )
-        _note_failures(done, label, report)
-        runs.append(open_run(target / folder, label))
-    return target, tuple(runs), _read_files(variants, model)
+        _note_failures(captured[label], label, report)
+    return Generated(target, captured, {} if dry_run else _read_files(variants, model))
 
 
 def infer_backend(variants: Sequence[Variant]) -> str:

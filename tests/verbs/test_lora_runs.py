@@ -86,6 +86,28 @@ def test_one_model(files, tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+def test_dry_run(files, tmp_path):
+    """A dry run plans baseline and variants, and leaves nothing."""
+    plan = {"out": tmp_path / "x", "dry_run": True, **SMALL}
+    done = compare(lora=[f"{files[0]}:0,1", files[1]], prompt="a cat", **plan)
+    assert (done.base, done.variants) == ("base", {"a:0": 4, "a:1": 4, "b": 4})
+    assert [len(one.entries) for one in done.plans] == [4] * 4
+    assert done.predicted_bytes == 16 * done.plans[0].plans[0].bytes
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept(files, tmp_path):
+    """What a capture can be limited to, a comparison with LoRAs can; what is there is compared."""
+    kept = {"branch": "uncond", "layers": "*attn2", "entropy": True, "keys": "all", "mass": "full"}
+    few = SMALL | {"seed": 0, "steps": 1, "negative": "a dog"}
+    done = compare(lora=files[0], prompt="cat", out=tmp_path / "x", **few, **kept)
+    manifest = attn.open(tmp_path / "x/a").manifest
+    assert manifest.branches == ("uncond",)
+    assert all(layer.path.endswith("attn2") for layer in manifest.layers)
+    assert (manifest.kept.entropy, manifest.kept.keys, manifest.kept.mass) == (True, "all", "full")
+    assert set(done.tables["mass.csv"].columns["word"]) == {"a", "dog"}
+
+
 def test_order(files, tmp_path, sweep):
     """A variant's numbers do not depend on what else is compared."""
     names = [str(file) for file in reversed(files)]
