@@ -1,6 +1,6 @@
 """How often the intervals of a comparison hold 0 where nothing changed but the noise.
 
-    python -m benchmarks.base_against_base [--runs 128] [--pairs 16] [--comparisons 200]
+    python -m benchmarks.base_against_base [--runs 96] [--pairs 16] [--comparisons 200]
                                            [--steps N] [--out base-against-base]
 
 Generates traces of the example prompt with the trained `sdxl` demo, each from noise of its own, and
@@ -101,7 +101,7 @@ def compare(first: Sequence[Member], second: Sequence[Member]) -> dict[str, Any]
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=128)
+    parser.add_argument("--runs", type=int, default=96)
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--comparisons", type=int, default=200)
     parser.add_argument("--steps", type=int, help="of the sampler; else the backend's default")

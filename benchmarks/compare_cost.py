@@ -6,7 +6,8 @@ Generates a baseline and a variant with the SDXL-shaped model of `benchmarks.mod
 cross-attention layers, 512x512) through `attn.capture`, 16 seeds each; the variant has a stronger
 guidance, so that everything differs. Then both are compared with `attn.compare`, all tables and no
 pictures. Times are those of the processor (all threads), so that a busy machine does not decide.
-Memory is the peak of a process that does nothing but compare, with all pairs and with one.
+Memory is the peak of a process that does nothing but compare, with all pairs and with the fewest
+that have intervals.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from attn.analysis.paired import FEWEST
 from attn.backends.types import Session
 from attn.verbs.capture import capture
 from attn.verbs.compare import compare
@@ -28,9 +30,15 @@ from benchmarks.cost import ALLOCATOR
 GUIDANCES = {"base": 5.0, "variant": 7.0}
 PEAK = """
 import re, sys
+from dataclasses import replace
 from pathlib import Path
-from attn.verbs.compare import compare
-compare(*sys.argv[1:3], out=sys.argv[3], pictures=False)
+from attn.analysis.pairs import Options
+from attn.verbs.compare import compare_runs
+from attn.verbs.pairing import open_runs
+from attn.verbs.report import Report
+*paths, out = map(Path, sys.argv[1:4])
+runs = [replace(run, members=run.members[: int(sys.argv[4])]) for run in open_runs(paths)]
+compare_runs(runs, Options(), None, out, pictures=False, report=Report(), files={})
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 """Not `getrusage`, whose peak a process takes over from the one that starts it."""
@@ -64,9 +72,10 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     traces = f"2 x {arguments.seeds} traces of {arguments.steps} steps, keep {arguments.keep}"
     print(f"{traces}: generated in {generating:.1f} s, compared in {comparing:.2f} s")
     print(f"comparing takes {comparing / generating:.2%} of generating, in processor time")
-    pairs = {"all pairs": runs, "one pair": [run / "0000" for run in runs]}
-    for name, compared in pairs.items():
-        print(f"peak memory of comparing {name}: {peak(compared, folder / name):.0f} MB")
+    for pairs in (FEWEST, arguments.seeds):
+        print(
+            f"peak memory of comparing {pairs} pairs: {peak(runs, folder / 'peak', pairs):.0f} MB"
+        )
 
 
 def generate(session: Session, out: Path, **plan: Any) -> float:
@@ -77,9 +86,9 @@ def generate(session: Session, out: Path, **plan: Any) -> float:
     return time.process_time() - began
 
 
-def peak(runs: list[Path], out: Path) -> float:
-    """Return the peak of memory of a process that compares, in MB."""
-    command = [sys.executable, "-c", PEAK, *map(str, (*runs, out))]
+def peak(runs: list[Path], out: Path, pairs: int) -> float:
+    """Return the peak of memory of a process that compares so many pairs, in MB."""
+    command = [sys.executable, "-c", PEAK, *map(str, (*runs, out, pairs))]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=ALLOCATOR)
     return int(done.stdout.splitlines()[-1]) / 1024
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -182,7 +182,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _json(done: Compared) -> str:
-    answer = {
+    answer: dict[str, Any] = {
         "command": "compare",
         "status": "planned" if done.plans else "complete",
         "path": str(done.path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from attn.errors import ModelError, UsageError
 from attn.options import parse_options
 from attn.verbs import arguments as check
 from attn.verbs.capture import Captured, capture, choose_prompts
-from attn.verbs.folders import choose_folder, refuse_contents
+from attn.verbs.folders import choose_folder, name_folders, refuse_contents
 from attn.verbs.pairing import Run, open_run
 from attn.verbs.report import Report
 from attn.verbs.stacks import Spec, Variant, parse_variants
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 BASE = "base"
 SEEDS = tuple(range(16))
-LONGEST = 80
-"""Longest name of a folder, in characters."""
 PLACING = ("device", "dtype", "offload")
 """Arguments of `attn.capture` that are about loading the model."""
 
@@ -121,23 +118,9 @@ def infer_backend(variants: Sequence[Variant]) -> str:
     return name
 
 
-def name_folders(labels: Sequence[str]) -> list[str]:
-    """Return names of folders for variants: legal everywhere, different, and not the baseline's."""
-    names: list[str] = []
-    for label in labels:
-        plain = re.sub(r"[^\w.+-]+", "-", label).strip("-.")[:LONGEST] or "lora"
-        taken = {BASE, "tables", "variants", *(name.casefold() for name in names)}
-        number = 2
-        name = plain
-        while name.casefold() in taken:
-            name, number = f"{plain}-{number}", number + 1
-        names.append(name)
-    return names
-
-
 def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, tuple[Any, ...]]]:
     """Return label, folder and LoRAs of everything that is generated, the baseline first."""
-    folders = name_folders([variant.label for variant in variants])
+    folders = name_folders([variant.label for variant in variants], (BASE, "tables", "variants"))
     labels = [
         folder if variant.label == BASE else variant.label
         for variant, folder in zip(variants, folders, strict=True)

@@ -40,7 +40,8 @@ def limit_bars(values: Sequence[float]) -> Limits:
     known = np.array([value for value in values if np.isfinite(value)])
     if not len(known):
         return -1.0, 1.0
-    most = USUAL * float(np.quantile(np.abs(known), 0.75)) or float(np.abs(known).max()) or 1.0
+    usual = float(np.quantile(np.abs(known), 0.75, method="lower"))
+    most = USUAL * usual or float(np.abs(known).max()) or 1.0
     shown = np.clip(known, -most, most)
     left, right = min(float(shown.min()), 0.0), max(float(shown.max()), 0.0)
     padding = PADDING * (right - left) or 1.0

@@ -9,7 +9,8 @@ import attn
 from attn.errors import ModelError, TraceError, UsageError
 from attn.verbs import lora_runs
 from attn.verbs.compare import compare
-from attn.verbs.lora_runs import infer_backend, name_folders
+from attn.verbs.folders import name_folders
+from attn.verbs.lora_runs import infer_backend
 from attn.verbs.stacks import parse_variants
 from tests import lora_demo
 from tests.toy_traces import read_csv
@@ -176,5 +177,5 @@ def test_families(files, opened, tmp_path):
 def test_names_of_folders():
     """Folders are legal and different, whatever LoRAs are called."""
     labels = ["style:0.8+eyes", "base", "a/b", "a:b", "猫", "…"]
-    expected = ["style-0.8+eyes", "base-2", "a-b", "a-b-2", "猫", "lora"]
-    assert name_folders(labels) == expected
+    expected = ["style-0.8+eyes", "base-2", "a-b", "a-b-2", "猫", "variant"]
+    assert name_folders(labels, ["Base"]) == expected

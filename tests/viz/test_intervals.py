@@ -14,7 +14,7 @@ ENDS = st.one_of(NUMBERS, st.sampled_from([np.inf, -np.inf, np.nan]))
 
 @given(
     st.lists(NUMBERS, max_size=5),
-    st.lists(st.tuples(ENDS, ENDS).map(lambda ends: tuple(sorted(ends))), max_size=5),
+    st.lists(st.tuples(ENDS, ENDS).filter(lambda ends: not ends[0] >= ends[1]), max_size=5),
 )
 def test_every_point_is_on_the_axis(points, intervals):
     """Whatever the intervals are, 0 and all points are shown, on an axis that can be drawn."""
