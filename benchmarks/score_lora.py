@@ -154,8 +154,14 @@ def _difference(table: Table) -> float:
     halves = [columns["variant_name"] == name for name in names]
     numbers = [column for column in columns.values() if column.dtype.kind == "f"]
     order = [_order(columns, half) for half in halves]
-    gaps = [np.abs(column[order[0]] - column[order[1]]) for column in numbers]
-    return float(np.nanmax(np.concatenate(gaps), initial=0))
+    return max((_gap(column[order[0]], column[order[1]]) for column in numbers), default=0.0)
+
+
+def _gap(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the largest difference; infinite where only one is a number."""
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    gaps = np.abs(first[~same] - second[~same])
+    return float(np.where(np.isnan(gaps), np.inf, gaps).max(initial=0))
 
 
 def _order(columns: Mapping[str, np.ndarray], half: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ from attn.errors import AnalysisError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.verbs.folders import choose_folder
 from attn.verbs.lora_runs import Generated, generate
-from attn.verbs.pairing import Run, open_runs
+from attn.verbs.pairing import COMPARISON, Run, open_runs
 from attn.verbs.report import Report
 from attn.verbs.results import merged
 from attn.verbs.stacks import Spec
-from attn.verbs.variants import Variant, compare_traces
+from attn.verbs.variants import Variant, compare_traces, require_in_prompts
 
 if TYPE_CHECKING:
     from attn.analysis.pairs import Options
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from attn.lora import LoraFile
     from attn.verbs.capture import Captured
 
-INDEX = "comparison.json"
 SCHEMA = 1
 """Version of `comparison.json`."""
 TABLES = "tables"
@@ -116,7 +116,8 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     if lora is not None:
         if runs:
             raise UsageError("give runs or --lora, not both: a LoRA has its own baseline")
-        made = generate(lora, prompt, out, {**capture, "settings": rest}, report)
+        require = partial(require_in_prompts, options=options)
+        made = generate(lora, prompt, out, {**capture, "settings": rest}, report, require)
         if capture.get("dry_run"):
             return _planned(made, report)
         target, found, files = made.path, made.runs(), made.files
@@ -229,7 +230,7 @@ def compare_runs(
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables |= _weight_tables(weights)
-    with merged(out, INDEX) as folder:
+    with merged(out, COMPARISON) as folder:
         for name, table in tables.items():
             table.write(folder / TABLES / name)
         written = [f"{TABLES}/{name}" for name in tables]
@@ -241,7 +242,9 @@ def compare_runs(
         facts = _describe(runs[0], variants, options) | {"files": written}
         _write_index(folder, facts | {"warnings": report.warnings})
     counts = {variant.label: variant.count for variant in variants}
-    return Compared(out, runs[0].label, counts, tables, (*written, INDEX), tuple(report.warnings))
+    return Compared(
+        out, runs[0].label, counts, tables, (*written, COMPARISON), tuple(report.warnings)
+    )
 
 
 def _say(variant: Variant, note: str) -> str:
@@ -328,4 +331,4 @@ def _write_index(folder: Path, facts: Mapping[str, Any]) -> None:
     from attn.disk import as_utf8
 
     text = json.dumps(facts, indent=1, ensure_ascii=False)
-    (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
+    (folder / COMPARISON).write_text(as_utf8(text) + "\n", encoding="utf-8")

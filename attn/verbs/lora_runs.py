@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.errors import ModelError, UsageError
 from attn.options import parse_options
 from attn.verbs import arguments as check
-from attn.verbs.capture import Captured, capture, choose_prompts
+from attn.verbs.capture import Captured, Shared, capture, choose_prompts
 from attn.verbs.folders import choose_folder, name_folders, refuse_contents
 from attn.verbs.pairing import Run, open_run
 from attn.verbs.report import Report
@@ -50,6 +51,7 @@ def generate(
     out: str | Path | None,
     options: Mapping[str, Any],
     report: Report,
+    require: Callable[[Sequence[str]], None],
 ) -> Generated:
     """Generate the baseline and every variant, with one model in memory.
 
@@ -60,6 +62,7 @@ def generate(
         options: further arguments of `attn.capture`. `backend` is that of the LoRAs if missing,
             `seed` 0 to 15, `keep` `means`.
         report: told notes, warnings and progress.
+        require: raises, before the model is loaded, if these prompts are not to be generated.
 
     Raises:
         UsageError: an argument is wrong in itself, or nothing says which family to use.
@@ -80,12 +83,13 @@ def generate(
     own = parse_options(family.Options, settings, f"backend {name}")
     model = family.default_model(own) if model is None else model
     prompts = choose_prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
+    require(prompts)
     target = choose_folder(None if out is None else Path(out), f"{name}-compare", prompts[0])
     if not given.get("resume"):
         refuse_contents(target)
     dry_run = check.switch("dry_run", given.get("dry_run", False))
-    placing = {key: given.pop(key) for key in PLACING if key in given}
-    session = family.open(model, own, **placing, weights=not dry_run)
+    placing = {key: given[key] for key in PLACING if key in given}
+    opened = Shared(partial(family.open, model, own, **placing, weights=not dry_run))
     if not dry_run:
         report.begin(target)
     captured = {}
@@ -93,7 +97,7 @@ def generate(
         report.note(f"{label}: {target / folder}")
         stack = [(one.path, one.scale) for one in loras]
         captured[label] = capture(
-            name, prompts, model=session, lora=stack, out=target / folder, report=report, **given
+            name, prompts, model=opened, lora=stack, out=target / folder, report=report, **given
         )
         _note_failures(captured[label], label, report)
     return Generated(target, captured, {} if dry_run else _read_files(variants, model))

@@ -90,7 +90,7 @@ def test_warnings():
     assert stderr == (
         "Warning: one: 'A cat, a bobcat' was drawn with other seeds (0-3 and 7): paired in their "
         "order, not from the same noise, so that intervals hold the spread of both\n"
-        "Warning: one: 3 traces have no partner of their prompt and seed: left out\n"
+        "Warning: one: 3 traces have no partner of the same prompt and seed: left out\n"
         "Warning: one: 1 of 1 pairs may not have begun with the same noise: seed 0 and 7\n"
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import attn
-from attn.errors import ModelError, TraceError, UsageError
+from attn.errors import AnalysisError, ModelError, TraceError, UsageError
 from attn.verbs import lora_runs
 from attn.verbs.compare import compare
 from attn.verbs.folders import name_folders
@@ -141,6 +141,24 @@ def test_full_folder(files, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(TraceError, match="is not empty"):
         compare(lora=files[0], prompt="cat", out=tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"words": ["dog"]}, "the prompts do not share a word 'dog'. Their words: a, cat."),
+        ({"phrases": ["cat a"]}, "the prompts do not share a phrase 'cat a'."),
+        ({"keep": "map"}, "keep: expected one of mass, means, maps, heads, factors; got 'map'"),
+        ({"dtype": "int8"}, "dtype: expected one of auto, float32, bfloat16, float16; got 'int8'"),
+    ],
+)
+def test_refused_at_once(files, tmp_path, monkeypatch, arguments, message):
+    """What can be known to be wrong costs no loading of the model, and no generation."""
+    from attn.backends._diffusers import DiffusersBackend
+
+    monkeypatch.setattr(DiffusersBackend, "open", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises((UsageError, AnalysisError), match=message):
+        compare(lora=files[0], prompt="a cat", out=tmp_path / "x", **SMALL | arguments)
 
 
 @pytest.mark.parametrize(
