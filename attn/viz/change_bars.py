@@ -27,7 +27,19 @@ from attn.viz.page import (
     write_title,
 )
 from attn.viz.picture import Picture, new_figure
-from attn.viz.sides import BASE, FALL, RISE, RULE, VARIANTS, Scene, name_terms, short, signed, style
+from attn.viz.sides import (
+    BASE,
+    FALL,
+    RISE,
+    RULE,
+    VARIANTS,
+    Scene,
+    name_terms,
+    say_shown,
+    short,
+    signed,
+    style,
+)
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""
@@ -46,7 +58,8 @@ def draw_change_bars(scene: Scene) -> Picture:
     width = names + LEFT + 2 * GAP + RIGHT + VALUES + 2 * MARGIN
     figure = new_figure(width, top + TITLE + chart + FOOT + MARGIN)
     letters = int((width - 2 * MARGIN) / LETTER)
-    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle, letters)))
+    subtitle = scene.subtitle + say_shown(len(changes), len(scene.changes[0]))
+    write_heading(figure, (short(scene.prompt, letters), short(subtitle, letters)))
     left = place(figure, MARGIN + names, top + TITLE, LEFT, chart)
     _draw_masses(left, changes, labels)
     _write_legend(figure, scene, top - TITLE / 2, MARGIN + names)
@@ -82,6 +95,7 @@ def draw_distribution(
     top, step = MARGIN + 2 * LINE + GAP, TITLE + max(len(kept), 2) * ROW * 0.8 + FOOT
     figure = new_figure(2 * cell + GAP + 2 * MARGIN, top + 2 * step + MARGIN)
     letters = int((2 * cell + GAP) / LETTER)
+    subtitle += say_shown(len(kept), len(labels))
     write_heading(figure, (short(title, letters), short(subtitle, letters)))
     for number, (name, words, values, spell) in enumerate(panels):
         row, column = divmod(number, 2)
