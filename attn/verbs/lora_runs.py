@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from attn.errors import ModelError, UsageError
 from attn.options import parse_options
 from attn.verbs import arguments as check
 from attn.verbs.capture import Captured, Shared, capture, choose_prompts
-from attn.verbs.folders import choose_folder, name_folders, refuse_contents
+from attn.verbs.folders import choose_folder, made, name_folders, refuse_contents
 from attn.verbs.pairing import Run, open_run
 from attn.verbs.report import Report
 from attn.verbs.stacks import Spec, Variant, parse_variants
@@ -85,21 +86,22 @@ def generate(
     prompts = choose_prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
     require(prompts)
     target = choose_folder(None if out is None else Path(out), f"{name}-compare", prompts[0])
-    if not given.get("resume"):
+    if not check.switch("resume", given.get("resume", False)):
         refuse_contents(target)
+    elif out is None:
+        raise UsageError("resume: say which folder to go on with, with --out DIR")
     dry_run = check.switch("dry_run", given.get("dry_run", False))
     placing = {key: given[key] for key in PLACING if key in given}
     opened = Shared(partial(family.open, model, own, **placing, weights=not dry_run))
-    if not dry_run:
-        report.begin(target)
     captured = {}
-    for label, folder, loras in _plan(variants):
-        report.note(f"{label}: {target / folder}")
-        stack = [(one.path, one.scale) for one in loras]
-        captured[label] = capture(
-            name, prompts, model=opened, lora=stack, out=target / folder, report=report, **given
-        )
-        _note_failures(captured[label], label, report)
+    with nullcontext() if dry_run else made(target):
+        if not dry_run:
+            report.begin(target)
+        for label, folder, loras in _plan(variants):
+            report.note(f"{label}: {target / folder}")
+            given |= {"lora": [(one.path, one.scale) for one in loras], "out": target / folder}
+            captured[label] = capture(name, prompts, model=opened, report=report, **given)
+            _note_failures(captured[label], label, report)
     return Generated(target, captured, {} if dry_run else _read_files(variants, model))
 
 

@@ -148,6 +148,7 @@ def test_full_folder(files, tmp_path):
     [
         ({"words": ["dog"]}, "the prompts do not share a word 'dog'. Their words: a, cat."),
         ({"phrases": ["cat a"]}, "the prompts do not share a phrase 'cat a'."),
+        ({"resume": True, "out": None}, "resume: say which folder to go on with, with --out DIR"),
         ({"keep": "map"}, "keep: expected one of mass, means, maps, heads, factors; got 'map'"),
         ({"dtype": "int8"}, "dtype: expected one of auto, float32, bfloat16, float16; got 'int8'"),
     ],
@@ -158,7 +159,8 @@ def test_refused_at_once(files, tmp_path, monkeypatch, arguments, message):
 
     monkeypatch.setattr(DiffusersBackend, "open", lambda *_, **__: pytest.fail("opened"))
     with pytest.raises((UsageError, AnalysisError), match=message):
-        compare(lora=files[0], prompt="a cat", out=tmp_path / "x", **SMALL | arguments)
+        compare(lora=files[0], prompt="a cat", **SMALL | {"out": tmp_path / "x"} | arguments)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
