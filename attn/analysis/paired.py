@@ -28,8 +28,8 @@ from attn.analysis.pool import Numbers, mean_present
 LEVEL = 0.95
 RESAMPLES = 2000
 FEWEST = 4
-CHUNK = 1024
-"""Cells that are drawn for at once: 16 MB of draws."""
+CHUNK = 64
+"""Cells that are drawn for at once: 1 MB of draws, which stays near the processor."""
 SAME = 1e-12
 """Variance, in units of s², below which a draw counts as one pair drawn over and over."""
 

@@ -63,7 +63,7 @@ def find_terms(
         together: put all text segments into one, called `text`.
     """
     prompt = prompt_words(manifest, branch)
-    spans = [(word.text, [word]) for word in prompt] + _spans(prompt, phrases)
+    spans = [(word.text, [word]) for word in prompt] + phrase_spans(prompt, phrases)
     keys = [" ".join(text.casefold().split()) for text, _ in spans]
     tokens = manifest.tokens[branch]
     segments = list(dict.fromkeys(token.segment for token in tokens))
@@ -85,6 +85,20 @@ def prompt_words(manifest: Manifest, branch: str) -> tuple[Occurrence, ...]:
     return find_occurrences(find_words(negative) if branch == "uncond" else manifest.words)
 
 
+def phrase_spans(
+    prompt: Sequence[Occurrence], phrases: Sequence[str]
+) -> list[tuple[str, list[Occurrence]]]:
+    """Return where phrases stand, as they are written: every run of words that matches."""
+    found = []
+    for phrase in dict.fromkeys(phrases):
+        wanted = phrase.casefold().split()
+        for start in range(len(prompt) - len(wanted) + 1):
+            run = list(prompt[start : start + len(wanted)])
+            if [word.text.casefold() for word in run] == wanted:
+                found.append((" ".join(word.text for word in run), run))
+    return found
+
+
 def lay_out(columns: Sequence[Column], terms: Sequence[Term]) -> Numbers:
     """Return (key, term): 1 where a key column is a token of the term, else 0."""
     return np.array(
@@ -94,20 +108,6 @@ def lay_out(columns: Sequence[Column], terms: Sequence[Term]) -> Numbers:
         ],
         np.float64,
     ).reshape(len(columns), len(terms))
-
-
-def _spans(
-    prompt: Sequence[Occurrence], phrases: Sequence[str]
-) -> list[tuple[str, list[Occurrence]]]:
-    """Return where phrases stand: every run of words that matches."""
-    found = []
-    for phrase in dict.fromkeys(phrases):
-        wanted = phrase.casefold().split()
-        for start in range(len(prompt) - len(wanted) + 1):
-            run = list(prompt[start : start + len(wanted)])
-            if [word.text.casefold() for word in run] == wanted:
-                found.append((" ".join(word.text for word in run), run))
-    return found
 
 
 def _tokens(tokens: Sequence[Token], words: set[int]) -> tuple[tuple[str, int], ...]:

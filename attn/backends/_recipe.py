@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends import _source, _tokenizers
+from attn.backends._agree import require_class
 from attn.backends._checkpoint import Piece
-from attn.backends._family import Family, given_parts
+from attn.backends._family import Family, Part, given_parts
 from attn.backends._load import find_class
 from attn.backends._place import File, Place, given_part, is_listed, look_into, own_part
 from attn.backends._probe import CONFIGS, Checkpoint
@@ -133,10 +134,20 @@ def _places(found: _Sources, family: Family) -> dict[str, Piece | Path]:
     places: dict[str, Piece | Path] = {}
     for part in family.parts:
         if part.name in found.given:
-            places[part.component] = given_part(found.given[part.name], part, family)
-        elif found.base is not None and (place := own_part(found.base, part)) is not None:
+            place = given_part(found.given[part.name], part, family)
+            _require_kind(place, part, family)
             places[part.component] = place
+        elif found.base is not None and (own := own_part(found.base, part)) is not None:
+            places[part.component] = own
     return places
+
+
+def _require_kind(place: Piece | Path, part: Part, family: Family) -> None:
+    """Refuse the folder of another part, whatever else is missing."""
+    folder = place if isinstance(place, Path) else place.config
+    if folder is not None:
+        library, class_name = read_index(CONFIGS / family.config)[part.component]
+        require_class(folder, find_class(library, class_name, part.component), part.component)
 
 
 def _require_parts(places: Mapping[str, Piece | Path], source: Source, family: Family) -> None:

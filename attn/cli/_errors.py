@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
 from attn.errors import AttnError
 
+if TYPE_CHECKING:
+    from attn.verbs.report import Report
+
 ANSWERED = "attn.answered"
 """Mark in a context's `meta`: the command has printed its JSON object already."""
+REPORT = "attn.report"
+"""In a context's `meta`: what the command has told so far."""
+INTERRUPTED = "interrupted; what was finished stays usable"
 
 
 class Commands(TyperGroup):
@@ -36,21 +42,25 @@ class Commands(TyperGroup):
                 traceback.print_exception(error)
             else:
                 typer.echo(f"Error: {error}", err=True)
-            if not ctx.meta[ANSWERED]:
-                typer.echo(_answer(ctx.invoked_subcommand, error))
+            _answer(ctx, "failed", str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
-            typer.echo("interrupted; what was finished stays usable", err=True)
+            typer.echo(INTERRUPTED, err=True)
+            _answer(ctx, "interrupted", INTERRUPTED)
             raise typer.Exit(130) from None
 
 
-def _answer(command: str, error: AttnError) -> str:
-    """Return the JSON object of a command that failed before it had one of its own."""
-    answer: dict[str, Any] = {
-        "command": command,
-        "status": "failed",
-        "path": None,
-        "warnings": [],
-        "error": str(error),
+def _answer(context: Any, status: str, error: str) -> None:
+    """With --json, print the object of a command that ended before it had one of its own."""
+    if context.meta[ANSWERED]:
+        return
+    report: Report | None = context.meta.get(REPORT)
+    path = None if report is None else report.path
+    answer = {
+        "command": context.invoked_subcommand,
+        "status": status,
+        "path": str(path) if path and path.exists() else None,
+        "warnings": [] if report is None else report.warnings,
+        "error": error,
     }
-    return json.dumps(answer)
+    typer.echo(json.dumps(answer))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from attn.cli._errors import REPORT
 from attn.verbs.inputs import format_bytes
 from attn.verbs.report import Report
 
@@ -21,8 +22,9 @@ LINE_SECONDS = 5.0
 class ShownReport(Report):
     """Prints notes and warnings at once; shows steps, seconds per step and bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: typer.Context) -> None:
         super().__init__()
+        context.meta[REPORT] = self  # so that errors can say what was written, and warned of
         self._began = 0.0
         self._last = 0.0
         self._bar: tuple[Progress, TaskID] | None = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def analyze(
+    context: typer.Context,
     trace: Annotated[
         Path | None, typer.Argument(help="Folder of a trace, or of a collection.")
     ] = None,
@@ -72,7 +73,7 @@ def analyze(
         settings=split_pairs(set_ or []),
         pictures=pictures,
         out=out,
-        report=ShownReport(),
+        report=ShownReport(context),
     )
     typer.echo(_json(done) if as_json else "\n".join(_text(done)))
 

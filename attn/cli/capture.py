@@ -9,10 +9,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attn.cli._errors import ANSWERED
-from attn.cli._options import Guidance, Json, Negative, Prompt, Prompts, Scheduler, Size, Steps
+from attn.cli._options import (
+    Batch,
+    Blocks,
+    Branch,
+    Device,
+    DryRun,
+    Dtype,
+    Entropy,
+    Guidance,
+    Images,
+    Json,
+    Keep,
+    Keys,
+    Layers,
+    Mass,
+    Model,
+    Negative,
+    Offload,
+    Prompt,
+    Prompts,
+    Scheduler,
+    Seed,
+    Size,
+    Steps,
+)
+from attn.cli._plan import describe
+from attn.cli._text import counted
 
 if TYPE_CHECKING:
-    from attn.engine.plan import Plan
     from attn.errors import AttnError
     from attn.verbs.capture import Captured
     from attn.verbs.report import Report
@@ -29,15 +54,7 @@ def capture(
     backend: Annotated[
         str, typer.Option("--backend", "-b", help="Model family; see `attn backends`.")
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Diffusers folder, .safetensors file, hub id, demo or demo:VARIANT. "
-            "[default: demo]",
-        ),
-    ] = None,
+    model: Model = None,
     prompt: Prompt = None,
     prompts: Prompts = None,
     negative: Negative = None,
@@ -49,55 +66,29 @@ def capture(
     ] = None,
     steps: Steps = None,
     guidance: Guidance = None,
-    seed: Annotated[
-        str, typer.Option("--seed", help="0, 0-7 or 1,5,9; each seed is a trace.")
-    ] = "0",
+    seed: Seed = "0",
     size: Size = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="Pictures of each trace.")] = 1,
-    batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Traces that are generated at once.")
-    ] = 1,
+    images: Images = 1,
+    batch: Batch = 1,
     scheduler: Scheduler = None,
     lora: Annotated[
         list[str] | None,
         typer.Option("--lora", help="FILE or FILE:SCALE; repeat to add several up."),
     ] = None,
-    keep: Annotated[
-        str, typer.Option("--keep", help="Detail: mass, means, maps, heads or factors.")
-    ] = "maps",
-    keys: Annotated[
-        str, typer.Option("--keys", help="Columns of maps: content tokens and a rest, or all.")
-    ] = "content",
-    mass: Annotated[
-        str, typer.Option("--mass", help="Masses: text keys, or full (image keys, text rows).")
-    ] = "text",
-    blocks: Annotated[
-        list[str] | None,
-        typer.Option("--blocks", help="QUERIES.KEYS, such as image.text,image.image."),
-    ] = None,
-    layers: Annotated[
-        list[str] | None,
-        typer.Option("--layers", help="Indices (0-11,20) or a glob of paths; repeat."),
-    ] = None,
-    branch: Annotated[
-        str, typer.Option("--branch", help="Guidance rows: cond, uncond or both.")
-    ] = "cond",
-    entropy: Annotated[
-        bool, typer.Option("--entropy", help="Entropy of rows also where it costs extra.")
-    ] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")
-    ] = "auto",
-    offload: Annotated[
-        str, typer.Option("--offload", help="none, or model: parts wait in main memory.")
-    ] = "none",
+    keep: Keep = "maps",
+    keys: Keys = "content",
+    mass: Mass = "text",
+    blocks: Blocks = None,
+    layers: Layers = None,
+    branch: Branch = "cond",
+    entropy: Entropy = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: Offload = "none",
     budget: Annotated[
         str, typer.Option("--budget", help="Refuse to write more than this.")
     ] = "8GB",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and its bytes; load no weights.")
-    ] = False,
+    dry_run: DryRun = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
     ] = False,
@@ -118,7 +109,7 @@ def capture(
 
     if prompt and prompts:
         raise UsageError("give --prompt or --prompts, not both")
-    report = ShownReport()
+    report = ShownReport(context)
     try:
         captured = run(
             backend,
@@ -203,9 +194,9 @@ def _summary(
 
 def _tell(captured: Captured, dry_run: bool, pictures: list[str]) -> None:
     if dry_run:
-        typer.echo(_describe(captured))
+        typer.echo(describe(captured))
         return
-    typer.echo(f"{_count(len(captured.entries), 'trace')} in {captured.path}")
+    typer.echo(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
     for picture in pictures:
         typer.echo(f"picture {picture}")
 
@@ -221,47 +212,11 @@ def _tell_failures(captured: Captured, dry_run: bool) -> None:
     if not failures:
         return
     if dry_run:
-        typer.echo(f"{len(failures)} of {_count(total, 'trace')} cannot be made", err=True)
+        typer.echo(f"{len(failures)} of {counted(total, 'trace')} cannot be made", err=True)
         return
     others = "; the others are complete" if len(failures) < total else ""
     typer.echo(
-        f"{len(failures)} of {_count(total, 'trace')} failed{others}. The reasons are in "
+        f"{len(failures)} of {counted(total, 'trace')} failed{others}. The reasons are in "
         f"{captured.path / 'index.json'}; --resume tries these again",
         err=True,
     )
-
-
-def _describe(captured: Captured) -> str:
-    """Say what would be kept, and its bytes; the plans of one capture differ in words only."""
-    from attn.verbs.inputs import format_bytes
-
-    plan = captured.plans[0]
-    lines = [
-        f"{_count(len(captured.entries), 'trace')} of {_count(plan.steps, 'step')}, "
-        f"{_count(plan.samples, 'sample')}, branch {' and '.join(plan.branches)}",
-        f"keep {plan.kept.level}, keys {plan.kept.keys}, blocks {', '.join(plan.kept.blocks)}",
-        *_layer_lines(plan),
-        f"one trace: {format_bytes(plan.bytes)}; in all {format_bytes(captured.predicted_bytes)}",
-    ]
-    if plan.kept.level == "factors":
-        lines.append(
-            f"all probabilities of these layers as float16: {format_bytes(plan.full_bytes)} a "
-            "trace; factors pay where there are more than two keys per channel of a head"
-        )
-    return "\n".join(lines)
-
-
-def _layer_lines(plan: Plan) -> list[str]:
-    lines = [f"{_count(len(plan.layers), 'layer')}:"]
-    for entry in plan.layers:
-        layer = entry.layer
-        grid = f"{layer.grid[0]}x{layer.grid[1]}" if layer.grid else "-"
-        lines.append(
-            f"  {layer.index:>4}  {layer.path}  {layer.kind}, {layer.num_heads} heads, "
-            f"grid {grid}, {layer.num_keys} keys"
-        )
-    return lines
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

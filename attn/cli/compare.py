@@ -6,23 +6,39 @@ import json
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attn.cli._options import (
+    Batch,
+    Blocks,
+    Branch,
+    Device,
+    DryRun,
+    Dtype,
+    Entropy,
     Guidance,
+    Images,
     Json,
+    Keep,
+    Keys,
+    Layers,
+    Mass,
+    Model,
     Negative,
+    Offload,
     Pictures,
     Prompt,
     Prompts,
     Scheduler,
+    Seed,
     Size,
     Steps,
     Words,
 )
-from attn.cli._text import aligned, listed_files, split
+from attn.cli._plan import describe
+from attn.cli._text import aligned, counted, listed_files, split
 
 if TYPE_CHECKING:
     from attn.verbs.compare import Compared
@@ -32,6 +48,7 @@ SHOWN = 5
 
 
 def compare(
+    context: typer.Context,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(help="Traces or collections; the first is the baseline."),
@@ -49,43 +66,31 @@ def compare(
         str | None,
         typer.Option("--backend", "-b", help="Model family. [default: that of the LoRAs]"),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="As in `attn capture`. [default: demo]"),
-    ] = None,
+    model: Model = None,
     prompt: Prompt = None,
     prompts: Prompts = None,
     negative: Negative = None,
     steps: Steps = None,
     guidance: Guidance = None,
-    seed: Annotated[
-        str | None, typer.Option("--seed", help="0, 0-7 or 1,5,9. [default: 0-15]")
-    ] = None,
+    seed: Seed = "0-15",
     size: Size = None,
-    images: Annotated[
-        int | None, typer.Option("--images", min=1, help="Pictures of each seed. [default: 1]")
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Traces made at once. [default: 1]")
-    ] = None,
+    images: Images = 1,
+    batch: Batch = 1,
     scheduler: Scheduler = None,
-    keep: Annotated[
-        str | None,
-        typer.Option("--keep", help="mass, means, maps, heads or factors. [default: means]"),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N. [default: auto]")
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option("--dtype", help="auto, float32, bfloat16 or float16. [default: auto]"),
-    ] = None,
-    offload: Annotated[
-        str | None, typer.Option("--offload", help="none, or model. [default: none]")
-    ] = None,
+    keep: Keep = "means",
+    keys: Keys = "content",
+    mass: Mass = "text",
+    blocks: Blocks = None,
+    layers: Layers = None,
+    branch: Branch = "cond",
+    entropy: Entropy = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    offload: Offload = "none",
     budget: Annotated[
-        str | None, typer.Option("--budget", help="Refuse to write more a variant. [default: 8GB]")
-    ] = None,
+        str, typer.Option("--budget", help="Refuse to write more than this a variant.")
+    ] = "8GB",
+    dry_run: DryRun = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the comparison in --out.")
     ] = False,
@@ -130,19 +135,26 @@ def compare(
         "negative": negative,
         "steps": steps,
         "guidance": guidance,
-        "seed": parse_seeds(seed) if seed else None,
+        "seed": parse_seeds(seed),
         "size": parse_size(size) if size else None,
         "images": images,
         "batch": batch,
         "scheduler": scheduler,
         "keep": keep,
+        "keys": keys,
+        "mass": mass,
+        "blocks": blocks,
+        "layers": layers,
+        "branch": branch,
+        "entropy": entropy,
         "device": device,
         "dtype": dtype,
         "offload": offload,
         "budget": budget,
-        "resume": resume or None,
+        "dry_run": dry_run,
+        "resume": resume,
     }
-    report = ShownReport()
+    report = ShownReport(context)
     try:
         done = run(
             *(runs or []),
@@ -156,31 +168,43 @@ def compare(
             pictures=pictures,
             out=out,
             report=report,
-            **{name: value for name, value in capture.items() if value is not None},
+            **{name: value for name, value in capture.items() if _is_given(context, name)},
         )
     finally:
         report.close()
     typer.echo(_json(done) if as_json else "\n".join(_text(done)))
 
 
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option was typed: the verb has the same defaults, and runs take none of them."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _json(done: Compared) -> str:
-    answer = {
+    answer: dict[str, Any] = {
         "command": "compare",
-        "status": "complete",
+        "status": "planned" if done.plans else "complete",
         "path": str(done.path),
         "warnings": list(done.warnings),
         "base": done.base,
         "variants": [{"name": name, "pairs": pairs} for name, pairs in done.variants.items()],
         "files": list(done.files),
     }
+    if done.plans:
+        answer["predicted_bytes"] = done.predicted_bytes
     return json.dumps(answer, indent=2, ensure_ascii=False)
 
 
 def _text(done: Compared) -> Iterator[str]:
-    """Yield what changed most, and where the results are."""
+    """Yield what changed most, and where the results are; of a dry run, what would be made."""
+    if done.plans:
+        yield describe(done.plans[0])
+        runs = counted(len(done.plans), "run")
+        yield f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)}"
+        return
     for name, pairs in done.variants.items():
-        noun = "pair" if pairs == 1 else "pairs"
-        yield f"{name} against {done.base}, {pairs} {noun} of pictures"
+        yield f"{name} against {done.base}, {counted(pairs, 'pair')} of pictures"
         if "mass.csv" in done.tables:
             yield from (f"  {line}" for line in aligned(_changes(done, name)))
     yield str(done.path)
@@ -211,3 +235,9 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
             )
         )
     return lines
+
+
+def _bytes(done: Compared) -> str:
+    from attn.verbs.inputs import format_bytes
+
+    return format_bytes(done.predicted_bytes)

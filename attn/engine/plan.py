@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from attn.errors import RequestError, did_you_mean
@@ -157,7 +158,7 @@ class Plan:
         """Whether a tensor is averaged over steps instead of being kept per step."""
         return self.kept.level == "means" and "/map." in name
 
-    @property
+    @cached_property  # asked for at every step, and of many traces that have the same plan
     def bytes(self) -> int:
         """Size of the folder `attention/`, headers included, the index of shards left out."""
         means = self.mean_shapes()

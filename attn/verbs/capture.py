@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,18 @@ if TYPE_CHECKING:
     from attn.trace import Trace
 
 DEMO = "demo"
+
+
+class Shared:
+    """A session of several captures, opened when the first of them has checked its arguments."""
+
+    def __init__(self, opening: Callable[[], Session]) -> None:
+        self._opening = opening
+
+    @cached_property
+    def session(self) -> Session:
+        """The session."""
+        return self._opening()
 
 
 @dataclass(frozen=True)
@@ -106,8 +119,8 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         backend: name of the model family.
         prompt: one or several; None takes the example of the built-in demo model.
         model: folder, `.safetensors` file, hub id, `demo`, `demo:VARIANT`, a pipeline that is
-            loaded already, or a session of this backend that is open; None is the denoiser that
-            `settings` name, else `demo`.
+            loaded already, or a session of this backend that captures share; None is the denoiser
+            that `settings` name, else `demo`.
         negative: what guidance pushes away from; `default` is a common text for illustrations.
         out: folder for the trace or collection; it must be empty or missing, but see `resume`.
         steps: of the sampler; None takes the model's default, as below.
@@ -191,8 +204,8 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
             "dtype": check.one_of("dtype", dtype, check.DTYPES),
             "offload": check.one_of("offload", offload, check.OFFLOADS),
         }
-        if isinstance(model, Session):
-            session = model
+        if isinstance(model, Shared):
+            session = model.session
         else:
             session = open_session(
                 registered, family, model, options, **placing, weights=not dry_run
@@ -201,6 +214,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         entries = job.entries if left is None else keep_finished(job, left)
         check_space(job, missing_bytes(job, entries), limit, dry_run)
         if not dry_run:
+            report.begin(target)
             entries = run_job(job, entries)
     plans = tuple(item.plan for item in job.items)
     return Captured(target, entries, plans, tuple(report.warnings))

@@ -5,30 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.errors import AnalysisError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.verbs.folders import choose_folder
-from attn.verbs.lora_runs import generate
-from attn.verbs.pairing import Run, open_runs
+from attn.verbs.lora_runs import Generated, generate
+from attn.verbs.pairing import COMPARISON, Run, open_runs
 from attn.verbs.report import Report
 from attn.verbs.results import merged
 from attn.verbs.stacks import Spec
-from attn.verbs.variants import Variant, compare_traces
+from attn.verbs.variants import Variant, compare_traces, require_in_prompts
 
 if TYPE_CHECKING:
     from attn.analysis.pairs import Options
     from attn.analysis.result import Table
     from attn.analysis.weights import WeightsAgainstAttention
     from attn.lora import LoraFile
+    from attn.verbs.capture import Captured
 
-INDEX = "comparison.json"
 SCHEMA = 1
 """Version of `comparison.json`."""
 TABLES = "tables"
 PREFIX = "compare."
+UNCOND = "uncond"
+CHOOSING = ("layers", "steps", "branch")
+"""What both a capture and a comparison can be limited to."""
 FEWEST = 2
 """Runs that can be compared: a baseline and a variant."""
 
@@ -44,6 +48,7 @@ class Compared:
         tables: by name, such as `mass.csv`.
         files: relative to `path`.
         warnings: what the reader of the results should know.
+        plans: of a dry run what would be generated, the baseline first; then nothing else is there.
     """
 
     path: Path
@@ -52,6 +57,12 @@ class Compared:
     tables: Mapping[str, Table]
     files: tuple[str, ...]
     warnings: tuple[str, ...]
+    plans: tuple[Captured, ...] = ()
+
+    @property
+    def predicted_bytes(self) -> int:
+        """Bytes of all folders `attention/` that a dry run plans."""
+        return sum(plan.predicted_bytes for plan in self.plans)
 
 
 def compare(  # noqa: PLR0913 - one argument per option of the command
@@ -88,7 +99,7 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         pictures: also draw.
         report: told warnings.
         capture: with `lora`: further arguments of `attn.capture`. `backend` is that of the LoRAs
-            if it is missing, `seed` 0 to 15, `keep` `means`.
+            if it is missing, `seed` 0 to 15, `keep` `means`; with `dry_run` nothing is compared.
 
     Raises:
         UsageError: an argument is wrong in itself.
@@ -98,12 +109,18 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     report = report or Report()
     own = {key: value for key, value in (settings or {}).items() if key.startswith(PREFIX)}
     rest = {key: value for key, value in (settings or {}).items() if key not in own}
+    if lora is not None and capture.get("branch") == UNCOND:  # there will be no other to compare
+        own = {f"{PREFIX}branch": UNCOND} | own
     options = parse(words, phrases, pooling, own)
     parts = parse_parts(only)
     if lora is not None:
         if runs:
             raise UsageError("give runs or --lora, not both: a LoRA has its own baseline")
-        target, found, files = generate(lora, prompt, out, {**capture, "settings": rest}, report)
+        require = partial(require_in_prompts, options=options)
+        made = generate(lora, prompt, out, {**capture, "settings": rest}, report, require)
+        if capture.get("dry_run"):
+            return _planned(made, report)
+        target, found, files = made.path, made.runs(), made.files
     else:
         _refuse_capture({"prompt": prompt, **capture}, rest)
         if len(runs) < FEWEST:
@@ -116,6 +133,15 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     )
 
 
+def _planned(made: Generated, report: Report) -> Compared:
+    """Say what a comparison would be of."""
+    base, *variants = made.captured
+    plans = tuple(made.captured.values())
+    pictures = plans[0].plans[0].samples
+    counts = {name: pictures * len(made.captured[name].entries) for name in variants}
+    return Compared(made.path, base, counts, {}, (), tuple(report.warnings), plans)
+
+
 def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> None:
     """Refuse, without LoRAs to generate with, what is about generating.
 
@@ -125,7 +151,8 @@ def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> No
     for key, value in settings.items():
         raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
     for key in (key for key, value in asked.items() if value is not None):
-        raise UsageError(f"{key} is about generating, which only --lora does")
+        hint = f" (--set {PREFIX}{key}=… chooses of what is there)" if key in CHOOSING else ""
+        raise UsageError(f"{key} is about generating, which only --lora does{hint}")
 
 
 def parse(
@@ -203,7 +230,7 @@ def compare_runs(
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables |= _weight_tables(weights)
-    with merged(out, INDEX) as folder:
+    with merged(out, COMPARISON) as folder:
         for name, table in tables.items():
             table.write(folder / TABLES / name)
         written = [f"{TABLES}/{name}" for name in tables]
@@ -215,7 +242,9 @@ def compare_runs(
         facts = _describe(runs[0], variants, options) | {"files": written}
         _write_index(folder, facts | {"warnings": report.warnings})
     counts = {variant.label: variant.count for variant in variants}
-    return Compared(out, runs[0].label, counts, tables, (*written, INDEX), tuple(report.warnings))
+    return Compared(
+        out, runs[0].label, counts, tables, (*written, COMPARISON), tuple(report.warnings)
+    )
 
 
 def _say(variant: Variant, note: str) -> str:
@@ -302,4 +331,4 @@ def _write_index(folder: Path, facts: Mapping[str, Any]) -> None:
     from attn.disk import as_utf8
 
     text = json.dumps(facts, indent=1, ensure_ascii=False)
-    (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
+    (folder / COMPARISON).write_text(as_utf8(text) + "\n", encoding="utf-8")

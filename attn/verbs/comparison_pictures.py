@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.trace import open_trace
+from attn.verbs.folders import name_folders
 from attn.verbs.pairing import Member, Run
 from attn.verbs.pictures import read_picture
 from attn.verbs.variants import Variant
@@ -270,12 +271,7 @@ def _write(pictures: Iterator[Picture], folder: Path, place: str = "") -> list[s
 
 
 def _place(variants: Sequence[Variant], number: int) -> str:
-    """Return the folder of a variant: its name where that is legal, else with its number."""
-    from attn.viz.labels import file_stem
-
+    """Return the folder of a variant, with a slash; the only one has none."""
     if len(variants) == 1:
         return ""
-    label = variants[number].label
-    stem = file_stem(number, label)
-    plain = stem.partition("-")[2]
-    return f"variants/{plain if plain == label else stem}/"
+    return f"variants/{name_folders([variant.label for variant in variants])[number]}/"

@@ -64,13 +64,18 @@ def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
 
 def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) -> Manifest:
     """Write the outputs of a trace, and say what is known at its end."""
+    outputs = save_outputs(folder, output, begun)
     return replace(
         begun,
         model={**begun.model, **identify(job.session.info)},
         steps=ran.steps,
         tokens=_written(begun, output),
-        outputs=save_outputs(folder, output, begun),
-        identity={"kernels": list(ran.kernels), "noise": list(output.noise)},
+        outputs=tuple(outputs),
+        identity={
+            "kernels": list(ran.kernels),
+            "noise": list(output.noise),
+            "outputs": outputs,
+        },
         cost={
             "seconds": round(ran.seconds, 3),
             "seconds_per_step": round(ran.seconds / len(ran.steps), 4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,8 @@ from attn.store import MANIFEST
 from attn.verbs.collection import INDEX
 
 PROBE = ".attn-probe"
+LONGEST = 60
+"""Longest name of a variant's folder, in characters: at most 240 bytes."""
 PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
@@ -25,6 +27,20 @@ def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
         return out
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
     return Path("attn-runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
+
+
+def name_folders(labels: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """Return names of folders for variants: legal everywhere, different, and not taken already."""
+    names: list[str] = []
+    used = {name.casefold() for name in taken}
+    for label in labels:
+        plain = re.sub(r"[^\w.+-]+", "-", label).strip("-.")[:LONGEST] or "variant"
+        name, number = plain, 2
+        while name.casefold() in used:
+            name, number = f"{plain}-{number}", number + 1
+        names.append(name)
+        used.add(name.casefold())
+    return names
 
 
 def contents(folder: Path) -> list[str]:

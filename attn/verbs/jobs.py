@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,12 @@ from attn.disk import as_utf8, encode_json
 from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
 from attn.errors import RequestError, TraceError
 from attn.schema import Kept, Layer, Request, Segment
+from attn.schema import Sequence as TokenSequence
 from attn.verbs.collection import Entry, Run
 from attn.verbs.folders import existing
 from attn.verbs.inputs import format_bytes
 from attn.verbs.report import Report
 
-Layouts = dict[tuple[Segment, ...], Sequence[Layer]]
-"""The layers by the segments of the sequence that runs through them."""
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
@@ -98,11 +97,10 @@ def plan_job(
     for warning in opening:
         report.warn(warning)
     plans: dict[int, Plan] = {}
-    layouts: Layouts = {}
-    pool: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    planner = _Planner(session, keep)
     for place, request in requests.items():
         try:
-            plans[place] = _share(_plan(session, layouts, request, keep), pool)
+            plans[place] = planner.plan(request)
         except RequestError as error:
             refused[place] = error
     if not plans:
@@ -189,33 +187,63 @@ def said(session: Session) -> tuple[str, ...]:
     return warnings
 
 
-def _plan(session: Session, layouts: Layouts, request: Request, keep: Keep) -> Plan:
-    """Plan a trace; requests of one run with the same segments have the same layers."""
-    sequences = {branch: session.sequence(request, branch) for branch in session.branches(request)}
-    segments = next(iter(sequences.values())).segments
-    if segments not in layouts:
-        layouts[segments] = session.layers(request)
-    return make_plan(
-        layouts[segments],
-        sequences,
-        keep,
-        samples=request.images,
-        steps=request.steps or 0,
-        dtype=STORED.get(session.info.dtype, "F32"),
-    )
+class _Planner:
+    """Plans the traces of a run; what those of other prompts have in common is there once.
+
+    Plans depend on how many words there are, not on which: all traces whose sequences are laid out
+    alike have the same plan.
+    """
+
+    def __init__(self, session: Session, keep: Keep) -> None:
+        self._session, self._keep = session, keep
+        self._layers: dict[tuple[Segment, ...], Sequence[Layer]] = {}
+        self._plans: dict[Hashable, Plan] = {}
+        self._places: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+
+    def plan(self, request: Request) -> Plan:
+        """Plan a trace.
+
+        Raises:
+            RequestError: what is to be kept does not exist.
+        """
+        session = self._session
+        sequences = {
+            branch: session.sequence(request, branch) for branch in session.branches(request)
+        }
+        key = request.images, request.steps, *map(_layout, sequences.values()), *sequences
+        if key not in self._plans:
+            segments = next(iter(sequences.values())).segments
+            if segments not in self._layers:
+                self._layers[segments] = session.layers(request)
+            plan = make_plan(
+                self._layers[segments],
+                sequences,
+                self._keep,
+                samples=request.images,
+                steps=request.steps or 0,
+                dtype=STORED.get(session.info.dtype, "F32"),
+            )
+            self._plans[key] = self._share(plan)
+        return self._plans[key]
+
+    def _share(self, plan: Plan) -> Plan:
+        """Let plans have their long lists of positions in common."""
+
+        def shared(block: BlockPlan) -> BlockPlan:
+            queries, keys, groups = (
+                self._places.setdefault(value, value)
+                for value in (block.queries, block.keys, block.groups)
+            )
+            return replace(block, queries=queries, keys=keys, groups=groups)
+
+        layers = (replace(entry, blocks=tuple(map(shared, entry.blocks))) for entry in plan.layers)
+        return replace(plan, layers=tuple(layers))
 
 
-def _share(plan: Plan, pool: dict[tuple[Any, ...], tuple[Any, ...]]) -> Plan:
-    """Let the plans of many prompts have their long lists of positions in common."""
-
-    def shared(block: BlockPlan) -> BlockPlan:
-        queries, keys, groups = (
-            pool.setdefault(value, value) for value in (block.queries, block.keys, block.groups)
-        )
-        return replace(block, queries=queries, keys=keys, groups=groups)
-
-    layers = (replace(entry, blocks=tuple(map(shared, entry.blocks))) for entry in plan.layers)
-    return replace(plan, layers=tuple(layers))
+def _layout(sequence: TokenSequence) -> Hashable:
+    """Return all of a sequence that a plan depends on."""
+    places = tuple((token.segment, token.position, token.is_content) for token in sequence.tokens)
+    return sequence.segments, places
 
 
 _OWN = {"prompt", "seed"}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.errors import ModelError, UsageError
 from attn.options import parse_options
 from attn.verbs import arguments as check
-from attn.verbs.capture import Captured, capture, choose_prompts
-from attn.verbs.folders import choose_folder, refuse_contents
+from attn.verbs.capture import Captured, Shared, capture, choose_prompts
+from attn.verbs.folders import choose_folder, made, name_folders, refuse_contents
 from attn.verbs.pairing import Run, open_run
 from attn.verbs.report import Report
 from attn.verbs.stacks import Spec, Variant, parse_variants
@@ -21,10 +23,27 @@ if TYPE_CHECKING:
 
 BASE = "base"
 SEEDS = tuple(range(16))
-LONGEST = 80
-"""Longest name of a folder, in characters."""
 PLACING = ("device", "dtype", "offload")
 """Arguments of `attn.capture` that are about loading the model."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was generated, or with `dry_run` would be.
+
+    Attributes:
+        path: folder of the comparison.
+        captured: by what each is called, the baseline first.
+        files: the LoRAs of variants that have a single one, by what these are called.
+    """
+
+    path: Path
+    captured: Mapping[str, Captured]
+    files: Mapping[str, LoraFile]
+
+    def runs(self) -> tuple[Run, ...]:
+        """Look at what was generated, the baseline first."""
+        return tuple(open_run(done.path, label) for label, done in self.captured.items())
 
 
 def generate(
@@ -33,7 +52,8 @@ def generate(
     out: str | Path | None,
     options: Mapping[str, Any],
     report: Report,
-) -> tuple[Path, tuple[Run, ...], dict[str, LoraFile]]:
+    require: Callable[[Sequence[str]], None],
+) -> Generated:
     """Generate the baseline and every variant, with one model in memory.
 
     Args:
@@ -43,17 +63,14 @@ def generate(
         options: further arguments of `attn.capture`. `backend` is that of the LoRAs if missing,
             `seed` 0 to 15, `keep` `means`.
         report: told notes, warnings and progress.
-
-    Returns:
-        The folder; what was generated, the baseline first; by variant the file of its LoRA, if it
-        has a single one.
+        require: raises, before the model is loaded, if these prompts are not to be generated.
 
     Raises:
         UsageError: an argument is wrong in itself, or nothing says which family to use.
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
     from attn.backends import find, load
-    from attn.backends.guard import blamed, open_session
+    from attn.backends.guard import open_session
 
     variants = parse_variants(lora)
     if not variants:
@@ -68,22 +85,27 @@ def generate(
     own = parse_options(family.Options, settings, f"backend {name}")
     model = family.default_model(own) if model is None else model
     prompts = choose_prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
+    require(prompts)
     target = choose_folder(None if out is None else Path(out), f"{name}-compare", prompts[0])
-    if not given.get("resume"):
+    if not check.switch("resume", given.get("resume", False)):
         refuse_contents(target)
-    placing = {key: given.pop(key) for key in PLACING if key in given}
-    with blamed(registered):
-        session = open_session(registered, family, model, own, **placing)
-    runs = []
-    for label, folder, loras in _plan(variants):
-        report.note(f"{label}: {target / folder}")
-        stack = [(one.path, one.scale) for one in loras]
-        done = capture(
-            name, prompts, model=session, lora=stack, out=target / folder, report=report, **given
-        )
-        _note_failures(done, label, report)
-        runs.append(open_run(target / folder, label))
-    return target, tuple(runs), _read_files(variants, model)
+    elif out is None:
+        raise UsageError("resume: say which folder to go on with, with --out DIR")
+    dry_run = check.switch("dry_run", given.get("dry_run", False))
+    placing = {key: given[key] for key in PLACING if key in given}
+    opened = Shared(
+        partial(open_session, registered, family, model, own, **placing, weights=not dry_run)
+    )
+    captured = {}
+    with nullcontext() if dry_run else made(target):
+        if not dry_run:
+            report.begin(target)
+        for label, folder, loras in _plan(variants):
+            report.note(f"{label}: {target / folder}")
+            given |= {"lora": [(one.path, one.scale) for one in loras], "out": target / folder}
+            captured[label] = capture(name, prompts, model=opened, report=report, **given)
+            _note_failures(captured[label], label, report)
+    return Generated(target, captured, {} if dry_run else _read_files(variants, model))
 
 
 def infer_backend(variants: Sequence[Variant]) -> str:
@@ -105,23 +127,9 @@ def infer_backend(variants: Sequence[Variant]) -> str:
     return name
 
 
-def name_folders(labels: Sequence[str]) -> list[str]:
-    """Return names of folders for variants: legal everywhere, different, and not the baseline's."""
-    names: list[str] = []
-    for label in labels:
-        plain = re.sub(r"[^\w.+-]+", "-", label).strip("-.")[:LONGEST] or "lora"
-        taken = {BASE, "tables", "variants", *(name.casefold() for name in names)}
-        number = 2
-        name = plain
-        while name.casefold() in taken:
-            name, number = f"{plain}-{number}", number + 1
-        names.append(name)
-    return names
-
-
 def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, tuple[Any, ...]]]:
     """Return label, folder and LoRAs of everything that is generated, the baseline first."""
-    folders = name_folders([variant.label for variant in variants])
+    folders = name_folders([variant.label for variant in variants], (BASE, "tables", "variants"))
     labels = [
         folder if variant.label == BASE else variant.label
         for variant, folder in zip(variants, folders, strict=True)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy", "peft")
 
 
-def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str, ...]:
+def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, str]:
     """Write `outputs/image.png` (or `image-0.png` …), `outputs/text.txt` and `history.json`.
 
     Every PNG carries the request as text (`prompt`, `seed`, and all of it as JSON in `attn`).
 
     Returns:
-        The files, relative to the folder.
+        The SHA-256 of each file, by its name relative to the folder.
     """
     files = {
         _numbered("image", ".png", place, output.images): _png(image, manifest)
@@ -49,21 +50,30 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> tuple[str,
     }
     for name, data in files.items():
         write_atomic(folder / name, data)
-    return tuple(files)
+    return {name: sha256(data).hexdigest() for name, data in files.items()}
 
 
-def check_output(path: Path, manifest: Manifest) -> None:
-    """Check that an output is there and, if it is a picture, that it is whole and of this trace.
+def check_output(folder: Path, name: str, manifest: Manifest) -> None:
+    """Check that an output of a trace is there and as it was written.
 
     Raises:
         TraceError: it is not.
     """
-    from PIL import Image
-
+    path = folder / name
     with reported(path, "read", AGAIN):
         data = path.read_bytes()
-    if path.suffix != ".png":
-        return
+    if path.suffix == ".png":
+        _check_picture(path, data, manifest)
+    got, known = sha256(data).hexdigest(), manifest.identity.get("outputs")
+    expected = known.get(name, got) if isinstance(known, dict) else got  # of an older trace
+    if got != expected:
+        raise TraceError(f"{path} has SHA-256 {got}, expected {expected}. {AGAIN}")
+
+
+def _check_picture(path: Path, data: bytes, manifest: Manifest) -> None:
+    """Say what is wrong with a picture in more words than that it is another file."""
+    from PIL import Image
+
     try:
         with Image.open(BytesIO(data)) as picture:
             picture.verify()

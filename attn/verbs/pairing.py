@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attn.errors import AnalysisError
-from attn.store import read_manifest
+from attn.store import MANIFEST, read_manifest
 from attn.verbs.collection import is_collection, read_index
+
+COMPARISON = "comparison.json"
+"""What a folder of results has."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +115,19 @@ def pair_up(base: Run, variant: Run) -> Pairing:
             )
     left = len(base.members) + len(variant.members) - 2 * len(pairs)
     if left:
-        notes.append(f"{left} traces have no partner of their prompt and seed: left out")
+        which = "1 trace has" if left == 1 else f"{left} traces have"
+        notes.append(f"{which} no partner of the same prompt and seed: left out")
     return Pairing(tuple(pairs), tuple(notes))
 
 
 def open_run(path: Path, label: str) -> Run:
     """Look at a trace or a collection; see `open_runs`."""
     if not is_collection(path):
+        if (path / COMPARISON).is_file() and not (path / MANIFEST).exists():
+            raise AnalysisError(
+                f"{path} holds a comparison; name the runs in it, such as {path / 'base'}, or "
+                f"those that its {COMPARISON} lists"
+            )
         request = read_manifest(path).request
         return Run(path, label, (Member(path, request.prompt, request.seed),))
     entries = read_index(path)

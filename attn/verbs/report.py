@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class Report:
     """Takes notes, warnings and progress; this one keeps the warnings and shows nothing."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.path: Path | None = None
+
+    def begin(self, path: Path) -> None:
+        """Take the folder into which something is written from here on; the first one counts."""
+        self.path = self.path or path
 
     def note(self, text: str) -> None:
         """Take a fact that the user should see once."""

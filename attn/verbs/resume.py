@@ -14,7 +14,7 @@ from attn.disk import AGAIN, encode_json, read_journal, reported
 from attn.errors import TraceError, UsageError
 from attn.schema import Manifest, Request, Shard
 from attn.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
-from attn.verbs.collection import Entry, Run, is_collection, read_collection
+from attn.verbs.collection import INDEX, Entry, Run, is_collection, read_collection
 from attn.verbs.drafts import draft, identify
 from attn.verbs.facts import (
     IDENTITIES,
@@ -196,6 +196,10 @@ def _compare(job: Job, left: Left) -> _Found:
 
 def _compare_one(job: Job, left: Left, item: Item, manifest: Manifest, found: _Found) -> None:
     """Compare one trace, and take down what the others need to know of it."""
+    edited = _edited(job, left, item, manifest)
+    if edited:
+        found.damaged += [edited] if manifest.status == "complete" else []
+        return
     if found.identity is None and set(IDENTITIES) & set(manifest.model):
         found.identity = identify(job.session.info)
     other = differences(manifest_facts(manifest), item_facts(found.now, item, found.identity or {}))
@@ -204,6 +208,20 @@ def _compare_one(job: Job, left: Left, item: Item, manifest: Manifest, found: _F
     if manifest.status == "complete":
         found.complete.add(item.place)
         found.changed = found.changed or _changes(manifest.environment)
+
+
+def _edited(job: Job, left: Left, item: Item, manifest: Manifest) -> str:
+    """Return where one trace says otherwise than the index, which is of the run that is asked for.
+
+    So it is this trace that was changed, not another run.
+    """
+    if left.run is None or not job.is_collection:
+        return ""
+    listed = run_facts(left.run) | {"prompt": item.request.prompt, "seed": item.request.seed}
+    listed.pop("model", None)  # it may have been moved
+    wrong = differences(manifest_facts(manifest), listed)
+    path = item.folder / MANIFEST
+    return f"{path} is of another request than {INDEX} lists: {summary(wrong)}" if wrong else ""
 
 
 def _read(folder: Path) -> Manifest | None:
@@ -227,7 +245,7 @@ def _damage(job: Job, item: Item) -> str:
         files = open_files(folder)
         files.verify()
         for name in files.manifest.outputs:
-            check_output(folder / name, files.manifest)
+            check_output(folder, name, files.manifest)
         journal = read_journal(folder / JOURNAL, Shard)
     except TraceError as error:
         cause = error.__cause__

@@ -107,6 +107,9 @@ def _scales(piece: str) -> list[Lora]:
     path, scales = scaled.groups() if scaled else (piece, "1")
     if not path.strip():
         raise UsageError("lora: expected FILE or FILE:SCALE; got nothing for the file")
+    file, _, rest = path.rpartition(":")
+    if Path(file).is_file() and not Path(path).exists():
+        raise UsageError(f"lora: expected FILE:SCALE or FILE:SCALE,SCALE; got '{rest}' for a scale")
     return [Lora(str(Path(path)), _finite(float(scale))) for scale in scales.split(",")]
 
 

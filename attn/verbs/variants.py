@@ -136,16 +136,43 @@ def _noise_note(one: _Found) -> Iterator[str]:
         )
 
 
+def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
+    """Refuse words and phrases that no prompt has, before anything is generated.
+
+    Raises:
+        AnalysisError: names the first.
+    """
+    from attn.analysis.select import find_occurrences
+    from attn.analysis.terms import phrase_spans
+    from attn.schema import find_words
+
+    if options.branch == "cond":
+        words = [find_occurrences(find_words(prompt)) for prompt in prompts]
+        phrases = [phrase_spans(own, options.phrases) for own in words]
+        _require_known(
+            options,
+            {
+                "word": [word.text for own in words for word in own],
+                "phrase": [text for own in phrases for text, _ in own],
+            },
+        )
+
+
 def _require_named(variants: Sequence[Variant], options: Options) -> None:
     """Refuse words and phrases that no pair of prompts shares."""
     terms = [term for variant in variants for pair in variant.pairs for term in pair.terms]
+    kinds = ("word", "phrase")
+    _require_known(
+        options, {kind: [term.text for term in terms if term.kind == kind] for kind in kinds}
+    )
+
+
+def _require_known(options: Options, known: Mapping[str, Sequence[str]]) -> None:
+    words = {text.casefold(): text for text in known["word"]}
     for kind, asked in (("word", options.words or ()), ("phrase", options.phrases)):
-        known: Mapping[str, str] = {
-            term.text.casefold(): term.text for term in terms if term.kind == kind
-        }
+        there = {text.casefold() for text in known[kind]}
         for name in asked:
-            if " ".join(name.casefold().split()) not in known:
-                words = {term.text.casefold(): term.text for term in terms if term.kind == "word"}
+            if " ".join(name.casefold().split()) not in there:
                 hint = did_you_mean(name.casefold(), words)
                 listed = ", ".join(words.values())
                 raise AnalysisError(

@@ -12,7 +12,7 @@ from attn.analysis.cells import cell_masses, cell_parts
 from attn.viz.overlay import BACKDROP, ColourScale, colour_scale, fade, show_bar, show_heat
 from attn.viz.page import FAMILY, GAP, MARGIN, arrange, place, write_heading, write_title
 from attn.viz.picture import Pixels, new_figure
-from attn.viz.sides import Heat, Side, show_side
+from attn.viz.sides import Heat, Side, say_shown, show_side
 
 FOOT = 0.72
 NARROWEST = 4.6
@@ -39,7 +39,8 @@ def draw_cells(side: Side, labels: Sequence[str], count: int, heading: tuple[str
     maps = np.asarray(side.maps, np.float64)
     shown = np.sort(np.argsort(-maps.mean((1, 2)), kind="stable")[:MOST])
     parts = cell_parts(cell_masses(maps[shown], count))
-    sheet = arrange(1 + len(shown), side.aspect, heading, narrowest=NARROWEST, footer=FOOT)
+    lines = heading[0], heading[1] + say_shown(len(shown), len(maps))
+    sheet = arrange(1 + len(shown), side.aspect, lines, narrowest=NARROWEST, footer=FOOT)
     figure = new_figure(*sheet.size)
     write_heading(figure, sheet.heading)
     axes = place(figure, *sheet.corner(0), *sheet.cell)

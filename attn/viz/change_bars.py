@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.change_tables import TermChange
+from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_beyond
 from attn.viz.page import (
     FAINT,
     FAMILY,
@@ -26,7 +27,19 @@ from attn.viz.page import (
     write_title,
 )
 from attn.viz.picture import Picture, new_figure
-from attn.viz.sides import BASE, FALL, RISE, RULE, VARIANTS, Scene, name_terms, short, signed, style
+from attn.viz.sides import (
+    BASE,
+    FALL,
+    RISE,
+    RULE,
+    VARIANTS,
+    Scene,
+    name_terms,
+    say_shown,
+    short,
+    signed,
+    style,
+)
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""
@@ -45,7 +58,8 @@ def draw_change_bars(scene: Scene) -> Picture:
     width = names + LEFT + 2 * GAP + RIGHT + VALUES + 2 * MARGIN
     figure = new_figure(width, top + TITLE + chart + FOOT + MARGIN)
     letters = int((width - 2 * MARGIN) / LETTER)
-    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle, letters)))
+    subtitle = scene.subtitle + say_shown(len(changes), len(scene.changes[0]))
+    write_heading(figure, (short(scene.prompt, letters), short(subtitle, letters)))
     left = place(figure, MARGIN + names, top + TITLE, LEFT, chart)
     _draw_masses(left, changes, labels)
     _write_legend(figure, scene, top - TITLE / 2, MARGIN + names)
@@ -81,6 +95,7 @@ def draw_distribution(
     top, step = MARGIN + 2 * LINE + GAP, TITLE + max(len(kept), 2) * ROW * 0.8 + FOOT
     figure = new_figure(2 * cell + GAP + 2 * MARGIN, top + 2 * step + MARGIN)
     letters = int((2 * cell + GAP) / LETTER)
+    subtitle += say_shown(len(kept), len(labels))
     write_heading(figure, (short(title, letters), short(subtitle, letters)))
     for number, (name, words, values, spell) in enumerate(panels):
         row, column = divmod(number, 2)
@@ -98,15 +113,18 @@ def draw_distribution(
 
 
 def _draw_masses(axes: Axes, changes: Sequence[TermChange], labels: Sequence[str]) -> None:
-    for level, one in enumerate(changes):
-        base, variant = float(one.change.base), float(one.change.variant)
+    masses = [(float(one.change.base), float(one.change.variant)) for one in changes]
+    intervals = [
+        (base + float(one.change.low), base + float(one.change.high))
+        for one, (base, _) in zip(changes, masses, strict=True)
+    ]
+    values = [value for both in masses for value in both]
+    axes.set_xlim(0, limit_intervals(values, intervals)[1])
+    for level, ((base, variant), interval) in enumerate(zip(masses, intervals, strict=True)):
         axes.barh(level - 0.19, base, 0.36, color=BASE)
         axes.barh(level + 0.19, variant, 0.36, color=VARIANTS[0])
-        ends = [base + float(end) for end in (one.change.low, one.change.high)]
-        if np.isfinite(ends).all():
-            axes.plot(ends, [level + 0.19] * 2, color=INK, linewidth=1.1)
+        draw_interval(axes, interval, level + 0.19, INK, width=1.1)
     _label(axes, labels)
-    axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel(
         "mass: attention probability · line: 95 % interval of the change",
@@ -119,9 +137,12 @@ def _draw_masses(axes: Axes, changes: Sequence[TermChange], labels: Sequence[str
 
 def _draw_changes(axes: Axes, changes: Sequence[TermChange]) -> None:
     relative = np.array([float(one.change.relative) for one in changes])
+    axes.set_xlim(limit_bars(list(100 * relative)))
     for level, value in enumerate(relative):
         if np.isfinite(value):
-            axes.barh(level, 100 * value, 0.6, color=RISE if value > 0 else FALL)
+            colour = RISE if value > 0 else FALL
+            axes.barh(level, 100 * value, 0.6, color=colour)
+            mark_beyond(axes, (100 * value, 100 * value), level, colour)
             axes.annotate(
                 f"{signed(100 * value)} %",
                 (1, level),

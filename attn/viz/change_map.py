@@ -27,12 +27,12 @@ from attn.viz.page import (
     write_title,
 )
 from attn.viz.picture import Picture, new_figure
-from attn.viz.sides import DIVERGING, Scene, name_terms, short, signed, style
+from attn.viz.sides import DIVERGING, Scene, name_terms, say_shown, short, signed, style
 
 WIDTHS = (5.0, 14.0)  # inches of the map
 COLUMN, ROW = 0.3, 0.3
 MOST = 40
-"""So many words are drawn, the first of the prompt; the tables have all."""
+"""So many words are drawn, those that changed most in any layer; the tables have all."""
 LETTERS, NAME = 20, 0.085
 FOOT = 1.15
 BAR = 0.12
@@ -52,7 +52,9 @@ def draw_change_map(
         changes: of mass by layer, in the order of the prompt.
         layers: the layers.
     """
-    words = list(changes)[:MOST]
+    most_first = sorted(changes, key=lambda one: -np.nanmax(np.abs(one.change.change), initial=0))
+    kept = {one.term.key for one in most_first[:MOST]}
+    words = [one for one in changes if one.term.key in kept]
     values = np.array([one.change.change for one in words])
     clear = np.array([(one.change.low > 0) | (one.change.high < 0) for one in words])
     width = min(max(COLUMN * len(layers), WIDTHS[0]), WIDTHS[1])
@@ -62,7 +64,8 @@ def draw_change_map(
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(names + width + 2 * MARGIN, top + TITLE + height + FOOT + MARGIN)
     letters = int((names + width) / LETTER)
-    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle, letters)))
+    subtitle = scene.subtitle + say_shown(len(words), len(changes))
+    write_heading(figure, (short(scene.prompt, letters), short(subtitle, letters)))
     axes = place(figure, MARGIN + names, top + TITLE, width, height)
     most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     scale = Normalize(-most, most)

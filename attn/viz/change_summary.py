@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.change_tables import TermChange
 from attn.analysis.terms import Key
+from attn.viz.intervals import draw_interval, limit_intervals
 from attn.viz.labels import printable
 from attn.viz.overlay import ColourScale, colour_scale, show_bar
 from attn.viz.page import (
@@ -53,7 +54,9 @@ ROW, TALLEST_ROW = 0.13, 0.72  # heights of a word
 LANE, NARROW_LANE = 0.21, 0.14  # of each variant of a word: with up to `FEW` variants, and more
 FOOT = 0.62
 BAR = 0.1
-LINES = "line: 95 % interval · filled: leaves 0 out"
+LINES = "line{}: 95 % interval · filled: leaves 0 out"
+FEW_PAIRS = "too few pairs for intervals"
+GOES_ON = " (arrow: goes on)"
 LARGE = 10.0
 """From this relative change on, it is given as a factor."""
 
@@ -174,8 +177,11 @@ def _draw_changes(
         for one in listed
         if one.term.key in keys
     ]
+    values = [float(one.change.change) for one, _, _ in shown]
+    axes.set_xlim(limit_intervals(values, [_interval(one) for one, _, _ in shown]))
+    goes_on = False
     for one, number, level in shown:
-        _draw_change(axes, one, level, VARIANTS[number])
+        goes_on |= _draw_change(axes, one, level, VARIANTS[number])
         if len(changes) <= FEW:
             _write_relative(axes, one, level, VARIANTS[number] if len(changes) > 1 else INK)
     labels = _labels(changes)
@@ -185,10 +191,10 @@ def _draw_changes(
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(100 * value)))
     style(axes, across=True)
-    has_intervals = any(np.isfinite(one.change.low) for one, _, _ in shown)
+    has_intervals = any(not np.isnan(one.change.low) for one, _, _ in shown)
     axes.set_xlabel(
         "change of mass, in % of all attention\n"
-        + (LINES if has_intervals else "too few pairs for intervals"),
+        + (LINES.format(GOES_ON if goes_on else "") if has_intervals else FEW_PAIRS),
         fontsize=8.5,
         color=FAINT,
         fontfamily=FAMILY,
@@ -196,14 +202,18 @@ def _draw_changes(
     write_title(axes, "Words that changed most", size=10.5)
 
 
-def _draw_change(axes: Axes, one: TermChange, level: float, colour: str) -> None:
-    change, low, high = (
-        float(value) for value in (one.change.change, one.change.low, one.change.high)
-    )
-    if np.isfinite([low, high]).all():
-        axes.plot([low, high], [level, level], color=colour, linewidth=1.8, solid_capstyle="round")
+def _interval(one: TermChange) -> tuple[float, float]:
+    return float(one.change.low), float(one.change.high)
+
+
+def _draw_change(axes: Axes, one: TermChange, level: float, colour: str) -> bool:
+    """Draw a point with its interval; returns whether that goes on beyond the axis."""
+    low, high = _interval(one)
+    goes_on = draw_interval(axes, (low, high), level, colour)
     face = "white" if low <= 0 <= high else colour
+    change = float(one.change.change)
     axes.plot([change], [level], "o", color=colour, markersize=5.5, markerfacecolor=face, zorder=3)
+    return goes_on
 
 
 def _write_relative(axes: Axes, one: TermChange, level: float, colour: str) -> None:

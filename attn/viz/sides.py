@@ -99,6 +99,11 @@ def short(text: str, letters: int) -> str:
     return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
 
 
+def say_shown(shown: int, total: int) -> str:
+    """Return what to add to a heading if not all words are drawn; the tables have all."""
+    return "" if shown == total else f" · {shown} of {total} words"
+
+
 def name_terms(terms: Sequence[Term], letters: int) -> dict[Key, str]:
     """Return what terms are called in a picture; with several segments they are named too."""
     segments = {term.segment for term in terms}

@@ -67,6 +67,13 @@ def test_part_of_another_model(demo_cache, weights, backend, option, model, part
     assert got.replace(str(folder), "FOLDER") == message
 
 
+def test_another_part_as_the_denoiser(demo_cache):
+    """The folder of another part is refused as such, before what else is missing is listed."""
+    folder = demo.checkpoint("tiny:sd35") / "vae"
+    expected = f"{folder} holds AutoencoderKL; dit must be SD3Transformer2DModel"
+    assert refusal("sd35", dit=str(folder)) == expected
+
+
 @BOTH
 def test_vae_of_other_channels(demo_cache, copied, weights):
     """A VAE whose latents the denoiser does not read is refused, whatever its scale."""

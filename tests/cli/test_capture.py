@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -258,7 +259,7 @@ def test_failed_trace_as_json(run, monkeypatch):
 
 
 def test_interrupt(run, monkeypatch):
-    """Ctrl-C exits with 130 and one line."""
+    """Ctrl-C exits with 130 and one line, or an object that says where the rest is."""
 
     def press(*arguments):
         raise KeyboardInterrupt
@@ -267,13 +268,16 @@ def test_interrupt(run, monkeypatch):
     line = "interrupted; what was finished stays usable\n"
     assert run("-o", "out") == (130, "", DEMO + EXAMPLE + line)
     assert attn.open("out").manifest.status == "partial"
+    code, stdout, _ = run("-o", "out", "--resume", "--json")
+    answer = json.loads(stdout)
+    assert (code, answer["status"], answer["path"]) == (130, "interrupted", "out")
 
 
 def test_progress_is_rare_without_a_terminal(capsys, monkeypatch):
     """Between first and last step a line comes at most every few seconds."""
     now = [100.0]
     monkeypatch.setattr("attn.cli._report.time.monotonic", lambda: now[0])
-    report = ShownReport()
+    report = ShownReport(SimpleNamespace(meta={}))
     for step in range(1, 9):
         report.progress(step, 8, step * 1000)
         now[0] += 2
@@ -288,7 +292,7 @@ def test_progress_is_rare_without_a_terminal(capsys, monkeypatch):
 
 def test_warnings_are_shown_once(capsys):
     """The same warning of many traces is one line, and one entry."""
-    report = ShownReport()
+    report = ShownReport(SimpleNamespace(meta={}))
     for text in ("careful", "hot", "careful"):
         report.warn(text)
     assert capsys.readouterr().err == "Warning: careful\nWarning: hot\n"

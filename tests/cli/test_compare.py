@@ -1,12 +1,25 @@
 """`attn compare`."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from attn.cli import build
+from tests import lora_demo
 from tests.toy_traces import write_collection, write_trace
+
+PLAN = """\
+3 traces of 2 steps, 1 sample, branch cond
+keep means, keys content, blocks image.text
+3 layers:
+     1  down_blocks.1.attentions.0.transformer_blocks.0.attn2  cross, 2 heads, grid 4x6, 77 keys
+     3  down_blocks.1.attentions.1.transformer_blocks.0.attn2  cross, 2 heads, grid 4x6, 77 keys
+     5  down_blocks.2.attentions.0.transformer_blocks.0.attn2  cross, 3 heads, grid 2x3, 77 keys
+one trace: 15.7 KB; in all 47.2 KB
+3 runs (base, a:0, a:1): 142 KB
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -91,16 +104,38 @@ def test_warnings():
     assert stderr == (
         "Warning: one: 'A cat, a bobcat' was drawn with other seeds (0-3 and 7): paired in their "
         "order, not from the same noise, so that intervals hold the spread of both\n"
-        "Warning: one: 3 traces have no partner of their prompt and seed: left out\n"
+        "Warning: one: 3 traces have no partner of the same prompt and seed: left out\n"
         "Warning: one: 1 of 1 pairs may not have begun with the same noise: seed 0 and 7\n"
     )
+
+
+def test_dry_run(opened):
+    """With LoRAs the plan is shown, and the bytes of baseline and variants together."""
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet")
+    lora_demo.kohya(Path("a.safetensors"), pairs)
+    limits = ("--seed", "0-2", "--steps", "2", "--size", "96x64", "--layers", "1-5")
+    given = ("--lora", "a.safetensors:0,1", *limits, "--dry-run", "-o", "out")
+    code, stdout, stderr = run(*given)
+    assert (code, stdout) == (0, PLAN)
+    assert stderr == (
+        "model: the built-in demo (tiny and untrained: real attention, random weights)\n"
+        "prompt: a red cat sitting on a wooden chair in a garden\n"
+        "base: out/base\na:0: out/a-0\na:1: out/a-1\n"
+    )
+    answer = json.loads(run(*given, "--json")[1])
+    assert (answer["status"], answer["files"]) == ("planned", [])
+    assert answer["variants"] == [{"name": "a:0", "pairs": 3}, {"name": "a:1", "pairs": 3}]
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         ([], 2, "name what to compare: attn compare A B, or attn compare --lora FILE"),
-        (["base", "style", "--steps", "3"], 2, "steps is about generating, which only --lora does"),
+        (["base", "style", "--seed", "0-15"], 2, "seed is about generating, which only --lora "
+         "does"),
+        (["base", "style", "--layers", "3"], 2, "layers is about generating, which only --lora "
+         "does (--set compare.layers=… chooses of what is there)"),
         (["base"], 2, "name what is compared with the baseline: attn compare BASE VARIANT"),
         (["base", "style", "--only", ","], 2, "only: nothing is named; leave the option out for "
          "all parts"),

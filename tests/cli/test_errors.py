@@ -57,6 +57,21 @@ def test_interrupt(monkeypatch):
     assert run(monkeypatch, "backends", error=KeyboardInterrupt()) == (130, "", message)
 
 
+def test_interrupt_as_json(monkeypatch):
+    """With --json Ctrl-C is an object too, whose status says so."""
+    code, stdout, _ = run(monkeypatch, "backends", "--json", error=KeyboardInterrupt())
+    assert (code, json.loads(stdout)) == (
+        130,
+        {
+            "command": "backends",
+            "status": "interrupted",
+            "path": None,
+            "warnings": [],
+            "error": "interrupted; what was finished stays usable",
+        },
+    )
+
+
 def test_bug(monkeypatch):
     """An error that nobody expected is not dressed up as one."""
     monkeypatch.setattr("attn.backends.manager.installed", lambda: 1 / 0)

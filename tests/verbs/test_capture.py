@@ -366,6 +366,14 @@ def test_dry_run(copied_sd35, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_plans_are_shared(run):
+    """Prompts of as many words have one plan, so that long lists of prompts cost little."""
+    prompts = ["a red cat", "a blue dog", "a dog"]
+    plans = run(prompts, backend="sdxl", dry_run=True, **SMALL).plans
+    assert plans[0] is plans[1] is not plans[2]
+    assert len(plans[0].kept.columns) == len(plans[2].kept.columns) + 1
+
+
 @pytest.fixture
 def copied_sd35(demo_cache, tmp_path):
     """A copy of the demo model that the test may break."""

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import attn
-from attn.errors import ModelError, TraceError, UsageError
+from attn.errors import AnalysisError, ModelError, TraceError, UsageError
 from attn.verbs import lora_runs
 from attn.verbs.compare import compare
-from attn.verbs.lora_runs import infer_backend, name_folders
+from attn.verbs.folders import name_folders
+from attn.verbs.lora_runs import infer_backend
 from attn.verbs.stacks import parse_variants
 from tests import lora_demo
 from tests.toy_traces import read_csv
@@ -86,6 +87,28 @@ def test_one_model(files, tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+def test_dry_run(files, tmp_path):
+    """A dry run plans baseline and variants, and leaves nothing."""
+    plan = {"out": tmp_path / "x", "dry_run": True, **SMALL}
+    done = compare(lora=[f"{files[0]}:0,1", files[1]], prompt="a cat", **plan)
+    assert (done.base, done.variants) == ("base", {"a:0": 4, "a:1": 4, "b": 4})
+    assert [len(one.entries) for one in done.plans] == [4] * 4
+    assert done.predicted_bytes == 16 * done.plans[0].plans[0].bytes
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept(files, tmp_path):
+    """What a capture can be limited to, a comparison with LoRAs can; what is there is compared."""
+    kept = {"branch": "uncond", "layers": "*attn2", "entropy": True, "keys": "all", "mass": "full"}
+    few = SMALL | {"seed": 0, "steps": 1, "negative": "a dog"}
+    done = compare(lora=files[0], prompt="cat", out=tmp_path / "x", **few, **kept)
+    manifest = attn.open(tmp_path / "x/a").manifest
+    assert manifest.branches == ("uncond",)
+    assert all(layer.path.endswith("attn2") for layer in manifest.layers)
+    assert (manifest.kept.entropy, manifest.kept.keys, manifest.kept.mass) == (True, "all", "full")
+    assert set(done.tables["mass.csv"].columns["word"]) == {"a", "dog"}
+
+
 def test_order(files, tmp_path, sweep):
     """A variant's numbers do not depend on what else is compared."""
     names = [str(file) for file in reversed(files)]
@@ -118,6 +141,26 @@ def test_full_folder(files, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(TraceError, match="is not empty"):
         compare(lora=files[0], prompt="cat", out=tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"words": ["dog"]}, "the prompts do not share a word 'dog'. Their words: a, cat."),
+        ({"phrases": ["cat a"]}, "the prompts do not share a phrase 'cat a'."),
+        ({"resume": True, "out": None}, "resume: say which folder to go on with, with --out DIR"),
+        ({"keep": "map"}, "keep: expected one of mass, means, maps, heads, factors; got 'map'"),
+        ({"dtype": "int8"}, "dtype: expected one of auto, float32, bfloat16, float16; got 'int8'"),
+    ],
+)
+def test_refused_at_once(files, tmp_path, monkeypatch, arguments, message):
+    """What can be known to be wrong costs no loading of the model, and no generation."""
+    from attn.backends._diffusers import DiffusersBackend
+
+    monkeypatch.setattr(DiffusersBackend, "open", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises((UsageError, AnalysisError), match=message):
+        compare(lora=files[0], prompt="a cat", **SMALL | {"out": tmp_path / "x"} | arguments)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(
@@ -154,5 +197,5 @@ def test_families(files, opened, tmp_path):
 def test_names_of_folders():
     """Folders are legal and different, whatever LoRAs are called."""
     labels = ["style:0.8+eyes", "base", "a/b", "a:b", "猫", "…"]
-    expected = ["style-0.8+eyes", "base-2", "a-b", "a-b-2", "猫", "lora"]
-    assert name_folders(labels) == expected
+    expected = ["style-0.8+eyes", "base-2", "a-b", "a-b-2", "猫", "variant"]
+    assert name_folders(labels, ["Base"]) == expected

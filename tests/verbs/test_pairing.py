@@ -6,7 +6,7 @@ import pytest
 
 from attn.errors import AnalysisError
 from attn.verbs.collection import Entry, write_index
-from attn.verbs.pairing import Member, Run, label_paths, open_runs, pair_up
+from attn.verbs.pairing import Member, Run, label_paths, open_run, open_runs, pair_up
 from tests.toy_traces import write_collection, write_trace
 
 
@@ -37,7 +37,14 @@ def test_leftovers():
     """What has no partner is left out, and that is said."""
     pairs, notes = paired(run("a", ("cat", 0), ("cat", 1)), run("b", ("cat", 1), ("dog", 1)))
     assert pairs == [("cat", 1, "cat", 1)]
-    assert notes == ["2 traces have no partner of their prompt and seed: left out"]
+    assert notes == ["2 traces have no partner of the same prompt and seed: left out"]
+
+
+def test_folder_of_a_comparison(tmp_path):
+    """Results are no run, but the runs may be in the same folder."""
+    (tmp_path / "comparison.json").write_text("{}")
+    with pytest.raises(AnalysisError, match="holds a comparison; name the runs in it, such as "):
+        open_run(tmp_path, "a")
 
 
 def test_other_seeds():

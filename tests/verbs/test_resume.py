@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import attn
 from attn import demo
@@ -199,6 +201,15 @@ def flip(path):
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
+def paint(path):
+    """Change a picture, but not what its text says."""
+    with Image.open(path) as picture:
+        info = PngInfo()
+        for name in ("prompt", "seed"):
+            info.add_text(name, picture.info[name])
+        Image.eval(picture, lambda value: 255 - value).save(path, pnginfo=info)
+
+
 SHARD = "attention/step-0001.safetensors"
 DAMAGES = {
     "short shard": (SHARD, lambda path: os.truncate(path, 9), " has 9 bytes, expected "),
@@ -229,9 +240,18 @@ DAMAGES = {
         ),
         " lists other steps than its shards are of",
     ),
+    "edited request": (
+        "trace.json",
+        lambda path: path.write_text(
+            path.read_text().replace('"guidance": 3.0', '"guidance": 4.0')
+        ),
+        " is of another request than index.json lists: guidance: 4.0 → 3.0",
+    ),
     "no outputs": (
         "trace.json",
-        lambda path: path.write_text(path.read_text().replace('"outputs/image.png"', "")),
+        lambda path: path.write_text(
+            re.sub(r'"outputs": \[.*?\]', '"outputs": []', path.read_text(), flags=re.DOTALL)
+        ),
         " lists no outputs",
     ),
     "the picture of another trace": (
@@ -239,6 +259,7 @@ DAMAGES = {
         lambda path: shutil.copy(path.parents[2] / "0001" / "outputs" / "image.png", path),
         " is the picture of another request.",
     ),
+    "a painted picture": ("outputs/image.png", paint, " has SHA-256 "),
     "no manifest": ("trace.json", lambda path: path.write_text("{"), " is not a valid trace: "),
 }
 

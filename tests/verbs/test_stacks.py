@@ -1,5 +1,6 @@
 """LoRAs as people type them: what means what, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,13 @@ def test_a_variant_twice(specs):
     """The same LoRAs under another spelling would be compared with themselves."""
     with pytest.raises(UsageError, match="is given twice; leave one out"):
         parse_variants(specs)
+
+
+@pytest.mark.parametrize("scale", ["nine", "0,,1", "", "nan"])
+def test_what_is_no_scale(tmp_path, scale):
+    """Behind a file that is there, what is no number is a scale that was typed wrong."""
+    path = tmp_path / "a.safetensors"
+    path.touch()
+    message = f"lora: expected FILE:SCALE or FILE:SCALE,SCALE; got '{scale}' for a scale"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse_variants(f"{path}:{scale}")

@@ -242,3 +242,25 @@ def test_global_state():
     draw_summary(scene())
     draw_change_bars(scene())
     assert dict(mpl.rcParams) == before
+
+
+def test_words_that_are_left_out():
+    """Where not all words have room those that changed most are drawn, and it is said how many."""
+    words = [f"word{number}" for number in range(50)]
+    sizes = [0.001] * 49 + [0.2]
+    every = [TermChange(*pair) for pair in zip(terms(words), map(change, sizes), strict=True)]
+    plain = scene()
+    many = Scene(plain.prompt, plain.subtitle, plain.words, plain.sides, [by_size(every)], {})
+    layers = [Layer(0, "denoiser", "a", "cross", 2, (), ())]
+    by_layer = [TermChange(one.term, change(size, (1,))) for one, size in zip(every, sizes,
+                strict=True)]  # fmt: skip
+    maps = Side("base", None, RNG.random((50, 3, 5)))
+    figures = {
+        "24 of 50": draw_change_bars(many).figure,
+        "40 of 50": draw_change_map(many, by_layer, layers).figure,
+        "16 of 50": draw_cells(maps, words, 4, HEADING),
+    }
+    for remark, figure in figures.items():
+        assert any(text.endswith(f" · {remark} words") for text in texts(figure))
+    assert "word49" in texts(figures["24 of 50"])
+    assert "word49" in texts(figures["40 of 50"])

@@ -1,0 +1,43 @@
+"""What a capture would keep, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attn.cli._text import counted
+
+if TYPE_CHECKING:
+    from attn.engine.plan import Plan
+    from attn.verbs.capture import Captured
+
+
+def describe(captured: Captured) -> str:
+    """Say what would be kept, and its bytes; the plans of one capture differ in words only."""
+    from attn.verbs.inputs import format_bytes
+
+    plan = captured.plans[0]
+    lines = [
+        f"{counted(len(captured.entries), 'trace')} of {counted(plan.steps, 'step')}, "
+        f"{counted(plan.samples, 'sample')}, branch {' and '.join(plan.branches)}",
+        f"keep {plan.kept.level}, keys {plan.kept.keys}, blocks {', '.join(plan.kept.blocks)}",
+        *_layer_lines(plan),
+        f"one trace: {format_bytes(plan.bytes)}; in all {format_bytes(captured.predicted_bytes)}",
+    ]
+    if plan.kept.level == "factors":
+        lines.append(
+            f"all probabilities of these layers as float16: {format_bytes(plan.full_bytes)} a "
+            "trace; factors pay where there are more than two keys per channel of a head"
+        )
+    return "\n".join(lines)
+
+
+def _layer_lines(plan: Plan) -> list[str]:
+    lines = [f"{counted(len(plan.layers), 'layer')}:"]
+    for entry in plan.layers:
+        layer = entry.layer
+        grid = f"{layer.grid[0]}x{layer.grid[1]}" if layer.grid else "-"
+        lines.append(
+            f"  {layer.index:>4}  {layer.path}  {layer.kind}, {layer.num_heads} heads, "
+            f"grid {grid}, {layer.num_keys} keys"
+        )
+    return lines

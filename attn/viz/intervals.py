@@ -1,0 +1,78 @@
+"""Intervals on an axis that a single wide one does not rule; what goes on beyond is marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+PADDING = 0.05
+"""Part of an axis that stays free at each end."""
+USUAL = 20.0
+"""Bars up to so many times the upper quartile of all are drawn in full."""
+
+Limits = tuple[float, float]
+
+
+def limit_intervals(points: Sequence[float], intervals: Sequence[Limits]) -> Limits:
+    """Return an axis that shows 0, every point, and intervals up to a usual length beyond these.
+
+    Args:
+        points: finite.
+        intervals: low and high; infinite ends go on, NaN is no interval.
+    """
+    left, right = min([*points, 0.0]), max([*points, 0.0])
+    known = np.array([one for one in intervals if not np.isnan(one).any()]).reshape(-1, 2)
+    if len(known):
+        usual = float(np.median(known[:, 1] - known[:, 0]))
+        room = usual if np.isfinite(usual) else right - left
+        left, right = (
+            max(min(left, float(known[:, 0].min())), left - room),
+            min(max(right, float(known[:, 1].max())), right + room),
+        )
+    padding = PADDING * (right - left) or PADDING
+    return left - padding, right + padding
+
+
+def limit_bars(values: Sequence[float]) -> Limits:
+    """Return an axis that shows 0 and every bar, but for those far longer than most."""
+    known = np.array([value for value in values if np.isfinite(value)])
+    if not len(known):
+        return -1.0, 1.0
+    usual = float(np.quantile(np.abs(known), 0.75, method="lower"))
+    most = USUAL * usual or float(np.abs(known).max()) or 1.0
+    shown = np.clip(known, -most, most)
+    left, right = min(float(shown.min()), 0.0), max(float(shown.max()), 0.0)
+    padding = PADDING * (right - left) or 1.0
+    return left - padding, right + padding
+
+
+def draw_interval(
+    axes: Axes, interval: Limits, level: float, colour: str, *, width: float = 1.8
+) -> bool:
+    """Draw an interval as a line across, with an arrow where it goes on beyond the axis.
+
+    The axis must have its limits already.
+
+    Returns:
+        Whether it goes on.
+    """
+    low, high = interval
+    left, right = axes.get_xlim()
+    if np.isnan([low, high]).any():
+        return False
+    ends = [max(low, left), min(high, right)]
+    axes.plot(ends, [level, level], color=colour, linewidth=width, solid_capstyle="round")
+    return mark_beyond(axes, interval, level, colour)
+
+
+def mark_beyond(axes: Axes, ends: Limits, level: float, colour: str) -> bool:
+    """Draw an arrow at each edge that something goes beyond; returns whether there is one."""
+    left, right = axes.get_xlim()
+    is_beyond = {(left, "<"): ends[0] < left, (right, ">"): ends[1] > right}
+    for edge, marker in (arrow for arrow, is_there in is_beyond.items() if is_there):
+        axes.plot(
+            [edge], [level], marker, color=colour, markersize=7, clip_on=False, markeredgecolor="w"
+        )
+    return any(is_beyond.values())

@@ -1,0 +1,187 @@
+"""Whether a comparison finds what a demo LoRA is known to do, and nothing else.
+
+    python -m benchmarks.score_lora sdxl|sd35|sd35-medium --files DIR [--model FOLDER]
+                                    [--prompts 3] [--seeds 16] [--steps N] [--out lora-scores]
+
+DIR holds `cross.peft.safetensors` and `cross.kohya.safetensors`, as `benchmarks.train_lora` leaves
+them. The LoRA teaches the word "cross", which the demo model was never told; for captions without
+it, it was trained to predict what the model predicts without it. So there are two kinds of prompts,
+each drawn with and without the LoRA from the same 16 noises through `attn.compare`:
+
+- with the new word: held-out captions of which one object is a cross, so that no combination of its
+  other words was seen in training, with the LoRA or before. All other words of such a caption are
+  untouched ones: known to the model, and just as frequent in the half of the training that forbids
+  a change. The first captions have one object and two, so that there are words of the same object
+  and words of another one. Expected: "cross" leads the table of masses, its interval leaves 0 out,
+  and its change is at least 3 times that of every other word. It cannot be the only one: the masses
+  of all tokens add up to 1.
+- without it: the same captions with the shape that the cross stands for. Expected: no word changes
+  by more than a third of the smallest change of "cross".
+
+For the first caption both files are compared in one run, as two variants: all tables must agree to
+1e-5. Prints every table of masses and each expectation with its number; exit code 1 if one fails.
+OUT holds the comparisons, with pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import attn
+from attn.analysis.result import Table
+from attn.demo import scenes
+from attn.verbs.compare import Compared
+from benchmarks.score_demo import MODELS
+
+FILES = ("cross.peft.safetensors", "cross.kohya.safetensors")
+FACTOR = 3.0
+"""So many times the change of every untouched word is asked of the new one."""
+CLOSE = 1e-5
+"""Largest difference between the tables of two spellings of one LoRA."""
+
+Verdict = tuple[bool, str]
+Changes = dict[str, tuple[float, float, float]]
+"""By word and occurrence: change of mass with the ends of its interval, the largest first."""
+
+
+def main() -> None:
+    """Read the command line, compare, and print what was found and what was expected."""
+    arguments = _parse()
+    verdicts: list[Verdict] = []
+    led = []
+    for place, content in enumerate(choose(arguments.prompts)):
+        files = FILES if place == 0 else FILES[:1]
+        new = scenes.with_new_shape(content, place % len(content.kinds))
+        done = compare(new, files, arguments.out / f"{place}-new", arguments)
+        found = changes(done.tables["mass.csv"], FILES[0])
+        show(scenes.caption(new), found)
+        verdicts += judge_new(found)
+        led.append(abs(found.get(f"{scenes.NEW_SHAPE} 1", (0.0, 0.0, 0.0))[0]))
+        if len(files) > 1:
+            verdicts.append(judge_spellings(done.tables))
+        done = compare(content, FILES[:1], arguments.out / f"{place}-old", arguments)
+        found = changes(done.tables["mass.csv"], FILES[0])
+        show(scenes.caption(content), found)
+        verdicts.append(judge_old(found, min(led)))
+    for holds, text in verdicts:
+        print(f"{'holds' if holds else 'FAILS'}  {text}")
+    raise SystemExit(not all(holds for holds, _ in verdicts))
+
+
+def choose(count: int) -> list[scenes.Content]:
+    """Return held-out contents: one object, two, two, one, and so on."""
+    listed = scenes.held_out()
+    by_number = [[one for one in listed if len(one.kinds) == number] for number in (1, 2)]
+    order = [0, 1, 1, 0]
+    queues = [iter(group) for group in by_number]
+    return [next(queues[order[place % len(order)]]) for place in range(count)]
+
+
+def compare(
+    content: scenes.Content, files: Sequence[str], out: Path, arguments: argparse.Namespace
+) -> Compared:
+    """Compare the model with and without LoRAs on one caption."""
+    name = MODELS[arguments.name]
+    backend, _, variant = name.partition(":")
+    return attn.compare(
+        lora=[arguments.files / file for file in files],
+        backend=backend,
+        model=arguments.model or (f"demo:{variant}" if variant else "demo"),
+        prompt=scenes.caption(content),
+        seed=range(arguments.seeds),
+        steps=arguments.steps,
+        out=out,
+    )
+
+
+def changes(table: Table, file: str) -> Changes:
+    """Return what changed with one file, of the first text segment."""
+    columns = table.columns
+    label = file.removesuffix(".safetensors")
+    names = columns.get("variant_name", np.full(len(columns["word"]), label, object))
+    own = (names == label) & (columns["segment"] == columns["segment"][0])
+    rows = [
+        (f"{columns['word'][row]} {columns['occurrence'][row]}", row) for row in np.flatnonzero(own)
+    ]
+    numbers = [columns[name].astype(float) for name in ("change", "low", "high")]
+    return {word: (numbers[0][row], numbers[1][row], numbers[2][row]) for word, row in rows}
+
+
+def show(caption: str, found: Changes) -> None:
+    """Print what changed in one caption."""
+    print(caption)
+    for word, (change, low, high) in found.items():
+        print(f"  {word:<14}{change:>+11.5f}   {low:>+9.5f} to {high:>+9.5f}")
+    print()
+
+
+def judge_new(found: Changes) -> Iterator[Verdict]:
+    """Say whether the new word leads, and by how much."""
+    word = f"{scenes.NEW_SHAPE} 1"
+    first, *_ = found
+    change, low, high = found[word]
+    most = max(abs(one) for name, (one, _, _) in found.items() if name != word)
+    yield first == word, f"'{word}' leads; first is '{first}'"
+    yield low > 0 or high < 0, f"its interval leaves 0 out: {low:+.5f} to {high:+.5f}"
+    factor = abs(change) / most if most else np.inf
+    yield factor >= FACTOR, f"its change is {factor:.2f} times the largest other; {FACTOR:g} asked"
+
+
+def judge_old(found: Changes, new: float) -> Verdict:
+    """Say whether a caption without the new word stays as it was."""
+    word, most = max(
+        ((word, abs(one)) for word, (one, _, _) in found.items()), key=lambda it: it[1]
+    )
+    factor = new / most if most else np.inf
+    text = f"without the word '{word}' changes most, by {most:.5f}: 'cross' {factor:.2f} times that"
+    return factor >= FACTOR, text
+
+
+def judge_spellings(tables: Mapping[str, Table]) -> Verdict:
+    """Say whether two spellings of one LoRA give the same tables."""
+    largest = max(_difference(table) for table in tables.values())
+    return largest <= CLOSE, f"tables of the two spellings differ by {largest:.1e} at most"
+
+
+def _difference(table: Table) -> float:
+    """Return the largest difference of any number between the two variants of a table."""
+    columns = table.columns
+    names = list(dict.fromkeys(columns["variant_name"]))
+    halves = [columns["variant_name"] == name for name in names]
+    numbers = [column for column in columns.values() if column.dtype.kind == "f"]
+    order = [_order(columns, half) for half in halves]
+    return max((_gap(column[order[0]], column[order[1]]) for column in numbers), default=0.0)
+
+
+def _gap(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the largest difference; infinite where only one is a number."""
+    same = (first == second) | (np.isnan(first) & np.isnan(second))
+    gaps = np.abs(first[~same] - second[~same])
+    return float(np.where(np.isnan(gaps), np.inf, gaps).max(initial=0))
+
+
+def _order(columns: Mapping[str, np.ndarray], half: np.ndarray) -> np.ndarray:
+    """Return the rows of one variant by their labels: tables are sorted by size."""
+    labels = [column for column in columns.values() if column.dtype.kind not in "f"]
+    rows = np.flatnonzero(half)
+    return np.array(sorted(rows, key=lambda row: [str(column[row]) for column in labels]))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=MODELS)
+    parser.add_argument("--files", type=Path, required=True, help="folder of both LoRA files")
+    parser.add_argument("--model", type=Path, help="a folder of diffusers; else the demo model")
+    parser.add_argument("--prompts", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=16)
+    parser.add_argument("--steps", type=int, help="of the sampler; else the backend's default")
+    parser.add_argument("--out", type=Path, default=Path("lora-scores"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

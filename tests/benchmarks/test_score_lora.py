@@ -1,0 +1,91 @@
+"""The scoring of demo LoRAs: what is expected of a comparison, and the whole way to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attn.analysis.result import Table
+from attn.demo import scenes
+from benchmarks import score_lora
+from tests import lora_demo
+
+
+def table(**changes: tuple[float, float, float]) -> Table:
+    """Return a table of masses, the largest change first, of two spellings that agree."""
+    rows = sorted(changes.items(), key=lambda row: -abs(row[1][0])) * 2
+    names = [file.removesuffix(".safetensors") for file in score_lora.FILES]
+    columns: dict[str, Any] = {
+        "word": np.array([word for word, _ in rows], object),
+        "occurrence": np.ones(len(rows), int),
+        "segment": np.full(len(rows), "clip", object),
+        "variant_name": np.repeat(np.array(names, object), len(changes)),
+    }
+    numbers = np.array([row for _, row in rows])
+    return Table(columns | dict(zip(("change", "low", "high"), numbers.T, strict=True)))
+
+
+def verdicts(**changes: tuple[float, float, float]) -> list[bool]:
+    found = score_lora.changes(table(**changes), score_lora.FILES[0])
+    return [holds for holds, _ in score_lora.judge_new(found)]
+
+
+def test_known_effect() -> None:
+    """The new word must lead, be clear of 0, and lead by a factor of three."""
+    clear, other = (-0.06, -0.07, -0.05), (0.02, -0.01, 0.05)
+    assert verdicts(red=other, cross=clear) == [True, True, True]
+    assert verdicts(red=other, cross=(-0.06, -0.2, 0.1)) == [True, False, True]
+    assert verdicts(red=(0.021, 0.0, 0.0), cross=clear) == [True, True, False]
+    assert verdicts(red=(0.07, 0.0, 0.0), cross=clear) == [False, True, False]
+
+
+def test_untouched_captions() -> None:
+    """Without the new word all changes stay below a third of that of the word."""
+    found = score_lora.changes(table(red=(0.02, 0, 0), a=(-0.03, 0, 0)), score_lora.FILES[0])
+    assert [score_lora.judge_old(found, new)[0] for new in (0.09, 0.08)] == [True, False]
+
+
+def test_spellings() -> None:
+    """Rows of two spellings are matched by their labels, and any number that differs counts."""
+    good = table(red=(0.02, 0, 0), cross=(-0.03, 0, 0))
+    assert score_lora.judge_spellings({"mass.csv": good})[0]
+    good.columns["high"][3] += 2e-5
+    holds, text = score_lora.judge_spellings({"mass.csv": good})
+    assert (holds, text) == (False, "tables of the two spellings differ by 2.0e-05 at most")
+
+
+def test_captions() -> None:
+    """Captions have one object and two, and were never seen in training."""
+    chosen = score_lora.choose(4)
+    assert [len(content.kinds) for content in chosen] == [1, 2, 2, 1]
+    assert all(map(scenes.is_held_out, chosen))
+    assert len(set(chosen)) == 4
+
+
+@pytest.mark.slow
+def test_from_files_to_verdicts(
+    tmp_path: Path,
+    opened: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command compares both spellings of a LoRA; one that is not trained fails, but agrees."""
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet")
+    for file, write in zip(score_lora.FILES, (lora_demo.peft, lora_demo.kohya), strict=True):
+        write(tmp_path / file, pairs)
+    arguments = f"sdxl --files {tmp_path} --prompts 1 --seeds 4 --steps 1 --out {tmp_path}/out"
+    monkeypatch.setattr("sys.argv", ["score_lora", *arguments.split()])
+    with pytest.raises(SystemExit) as ended:
+        score_lora.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(" background")
+    assert " cross on a " in lines[0]
+    judged = [line for line in lines if line[:5] in ("holds", "FAILS")]
+    assert len(judged) == 5
+    assert judged[3].startswith("holds  tables of the two spellings differ by ")
+    assert ended.value.code == any(line.startswith("FAILS") for line in judged)
+    assert (tmp_path / "out/0-new/variants/cross.kohya").is_dir()
+    assert (tmp_path / "out/0-old/summary.png").is_file()
