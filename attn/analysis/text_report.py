@@ -23,7 +23,7 @@ import numpy as np
 
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.pool import Numbers
-from attn.analysis.result import Document, Result
+from attn.analysis.result import Document, File, Result
 from attn.analysis.text_patterns import causal_split, measure
 from attn.analysis.texts import BLOCK, Choice, TextOptions, choose, read_maps, read_measure
 from attn.errors import AnalysisError
@@ -84,7 +84,8 @@ def run(trace: Trace, options: Options) -> Result:
     Raises:
         AnalysisError: a layer, step or branch is not there, or the raw matrices are too many.
     """
-    choice, files = choose(trace, options), {}
+    choice = choose(trace, options)
+    files: dict[str, File] = {}
     tokens = min(choice.length, options.max_tokens or choice.length)
     numbers = len(choice.layers) * len(choice.steps) * tokens**2
     if options.raw and numbers > MOST:

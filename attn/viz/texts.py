@@ -204,8 +204,8 @@ def _strips(mass: xr.DataArray, subject: Subject) -> Figure:
         begin = mass.attrs["prompt"] - row * each
         if 0 <= begin <= one.shape[1]:
             axes.axvline(begin - 0.5, color="white", linewidth=1.2)
-        _label_tokens(axes, one["token"].values)
-        _label_rows(axes, one["layer"].values, "layer")
+        _label_tokens(axes, one["token"].values.tolist())
+        _label_rows(axes, one["layer"].values.tolist(), "layer")
         if row == 0:
             write_title(axes, "by layer; the white line is where the text begins", size=10)
     _bar(figure, scale, HEAT, str(mass.attrs["unit"]))

@@ -295,7 +295,7 @@ def test_curves_of_states(text):
                 if (cell | {"sample": row["sample"]}).items() <= one.items()
             ]
             assert float(array.sel(cell)[row["sample"]]) == pytest.approx(np.mean(own))
-    assert np.isnan(result.arrays["states"].sel(rows="decided", step=0)).all()
+    assert np.isnan(result.arrays["states"].sel(rows="decided", step=0).values).all()
 
 
 def test_prompt_of_decisions(text):
