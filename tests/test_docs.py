@@ -129,7 +129,8 @@ def test_every_option_of_a_family_is_documented(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["unmasking", "flow", "patterns", "matrices", "influence", "similarity"]
+    "name",
+    ["unmasking", "flow", "blocks", "patterns", "matrices", "influence", "similarity", "report"],
 )
 def test_analyses_of_texts_are_documented(name: str) -> None:
     """Every analysis of a text, and every option of it, stands on the page of texts."""
