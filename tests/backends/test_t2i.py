@@ -178,7 +178,7 @@ def test_rows_sum_to_one(session):
     from attn.backends.testing.observe import recorded
 
     request = session.complete(Request(PROMPTS[0], steps=2, guidance=2.0))
-    for tensors in recorded(session, [request], "maps").shards.values():
+    for tensors in recorded(session, [request], "maps").tensors.values():
         totals = [value for name, value in tensors.items() if "/total." in name]
         assert totals
         for value in totals:
