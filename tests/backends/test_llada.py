@@ -274,5 +274,6 @@ def test_full_size(copied, tmp_path, monkeypatch):
     done = CliRunner().invoke(build(), arguments)
     assert done.exit_code == 0, done.stderr
     assert "1 trace of 128 steps, 1 sample, branch cond" in done.stdout
-    assert "  31  model.layers.31.self_attn  self, 32 heads, grid -, 140 keys" in done.stdout
+    assert "  31  model.layers.31.self_attn  self, 32 heads, grid -, 141 keys" in done.stdout
+    assert "one trace: 393 MB; in all 393 MB" in done.stdout
     assert not (tmp_path / "attn-runs").exists()
