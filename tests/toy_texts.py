@@ -143,4 +143,6 @@ def fold(index, full, level):
     tensors = {f"{index}/{name}": one[None].astype(np.float32) for name, one in found.items()}
     if level == "maps":
         tensors[f"{index}/map.all.all"] = full.mean(1)[None].astype(np.float16)
+    if level == "heads":
+        tensors[f"{index}/headmap.all.all"] = full[None].astype(np.float16)
     return tensors

@@ -96,7 +96,8 @@ def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
 
 
 def _is_written(manifest: Manifest) -> bool:
-    return any(one.is_generated for layer in manifest.layers for one in layer.keys)
+    keys = (one for layer in manifest.layers for one in layer.keys)
+    return any(one.is_generated and one.kind == "text" for one in keys)
 
 
 def _lacks_image_keys(layer: Layer) -> bool:

@@ -11,10 +11,12 @@ from attn.analysis import (
     gates,
     sinks,
     stepavg,
+    text_blocks,
     text_flow,
     text_influence,
     text_matrices,
     text_patterns,
+    text_report,
     text_similarity,
     text_unmasking,
     words,
@@ -133,6 +135,14 @@ ANALYSES: tuple[Analysis, ...] = (
         draw="attn.viz.texts:draw_flow",
     ),
     Analysis(
+        name="blocks",
+        summary="what the prompt and the blocks of a text read of each other while each is written",
+        needs=text_blocks.NEEDS,
+        Options=text_blocks.Options,
+        run=text_blocks.run,
+        draw="attn.viz.texts:draw_blocks",
+    ),
+    Analysis(
         name="patterns",
         summary="entropy, density, focus, distance and causal split of a text's attention",
         needs=text_patterns.NEEDS,
@@ -165,6 +175,15 @@ ANALYSES: tuple[Analysis, ...] = (
         Options=text_similarity.Options,
         run=text_similarity.run,
         draw="attn.viz.texts:draw_similarity",
+    ),
+    Analysis(
+        name="report",
+        summary="the JSON reports of MMaDA's attention visualisation, for its readers",
+        needs=text_report.NEEDS,
+        Options=text_report.Options,
+        run=text_report.run,
+        wants=text_report.WANTS,
+        lost="causal split of single heads",
     ),
 )
 

@@ -8,6 +8,9 @@ Definitions, for one layer, head and step, from the float32 measure `mass` of th
 - sink        column_sum > mean of the other T - 1 column sums + epsilon. With epsilon = 3 the rule
               of Rulli et al. 2025 (https://arxiv.org/abs/2510.15731) for masked diffusion language
               models.
+- stay        of every two steps that follow each other and have a sink between them: how many
+              tokens are sinks in both, divided by how many are in either; the mean. 1 where sinks
+              never move, 0 where no sink is one in the next step.
 
 That visualisation's incoming influence is the sum of a whole row, 1 for every token, and left out.
 """
@@ -33,6 +36,8 @@ from attn.analysis.texts import (
 )
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from attn.trace import Trace
 
 NEEDS = Needs(written=True, measures=(f"mass.{BLOCK}",))
@@ -61,7 +66,8 @@ def run(trace: Trace, options: Options) -> Result:
 
     Returns:
         `influence/tokens.csv` (means over steps and heads), `influence/sinks.csv` where there are
-        sinks; the array `mass`, (sample, layer, position).
+        sinks, and `influence/sink_moves.csv`; the arrays `mass`, (sample, layer, position), and
+        `sinks`, (sample, step, position), the share of layers in which a token is a sink.
 
     Raises:
         AnalysisError: a layer, step or branch is not there.
@@ -74,6 +80,7 @@ def run(trace: Trace, options: Options) -> Result:
     tables = {"influence/tokens.csv": _tabulate(over, choice, samples)}
     heads = mass if options.heads else mass.mean(axis=3, keepdims=True)
     sinks = is_sink(heads * choice.length, options.epsilon)
+    tables["influence/sink_moves.csv"] = _tabulate_moves(sinks, choice, options.heads)
     notes: tuple[str, ...] = ()
     if sinks.any():
         tables["influence/sinks.csv"] = _list_sinks(heads, sinks, choice, options.heads)
@@ -90,7 +97,23 @@ def run(trace: Trace, options: Options) -> Result:
         attrs={"unit": "attention that a token receives, mean over rows, heads and steps"},
     )
     array.attrs["prompt"] = choice.prompt
-    return Result(tables, {"mass": array}, notes)
+    return Result(tables, {"mass": array, "sinks": _sinks_by_step(sinks, choice, options)}, notes)
+
+
+def _sinks_by_step(sinks: np.ndarray, choice: Choice, options: Options) -> xr.DataArray:
+    """Return in which share of the layers (and heads) a token is a sink."""
+    import xarray as xr
+
+    share = np.moveaxis(sinks.mean(axis=(0, 3)), 1, 0)[..., : options.max_tokens]
+    return xr.DataArray(
+        share,
+        {
+            "step": list(choice.steps),
+            "token": ("position", [token.text for token in choice.tokens[: options.max_tokens]]),
+        },
+        ("sample", "step", "position"),
+        attrs={"prompt": choice.prompt, "epsilon": options.epsilon},
+    )
 
 
 def is_sink(sums: Numbers, epsilon: float) -> np.ndarray:
@@ -102,6 +125,41 @@ def is_sink(sums: Numbers, epsilon: float) -> np.ndarray:
     """
     others = (sums.sum(-1, keepdims=True) - sums) / (sums.shape[-1] - 1)
     return np.asarray(sums > others + epsilon)
+
+
+def how_still(sinks: np.ndarray) -> float:
+    """Return `stay`: the mean overlap of the sinks of consecutive steps, NaN without sinks.
+
+    Args:
+        sinks: (step, key), which keys are sinks.
+    """
+    before, after = sinks[:-1], sinks[1:]
+    either = (before | after).sum(1)
+    seen = either > 0
+    if not seen.any():
+        return float("nan")
+    return float(((before & after).sum(1)[seen] / either[seen]).mean())
+
+
+def _tabulate_moves(sinks: np.ndarray, choice: Choice, single: bool) -> Table:
+    """Say of every layer (and head) how many sinks there are, and whether they stay."""
+    rows = []
+    for layer, sample, head in np.ndindex(len(sinks), *sinks.shape[2:4]):
+        one = sinks[layer, :, sample, head]
+        rows.append(
+            {
+                "layer": choice.layers[layer].index,
+                "sample": sample,
+                "head": str(head) if single else "mean",
+                "steps": len(one),
+                "steps_with_sinks": int(one.any(1).sum()),
+                "sinks_per_step": float(one.sum(1).mean()),
+                "positions": int(one.any(0).sum()),
+                "always": int(one.all(0).sum()),
+                "stay": how_still(one),
+            }
+        )
+    return stack_rows(rows)
 
 
 def _tabulate(over: Numbers, choice: Choice, samples: int) -> Table:

@@ -23,6 +23,7 @@ from attn.analysis.texts import (
     TextOptions,
     choose,
     read_maps,
+    read_written,
     stack_rows,
 )
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 NEEDS = NEEDS_MAPS
 WANTS = Needs(measures=(f"headmap.{BLOCK}",))
 KINDS = ("mean", "first", "last", "change")
+READ = ("prompt", "masked", "decided")
+"""What a row of the text reads, by the state of the key; its own position counts as its state."""
 LARGEST, FINEST = 12.0, 600
 
 
@@ -67,17 +70,23 @@ def run(trace: Trace, options: Options) -> Result:
     """Collect the matrices to draw.
 
     Returns:
-        `matrices/pairs.csv`; the arrays `layers`, (layer, kind, sample, query, key), and with head
+        `matrices/pairs.csv`; the arrays `layers`, (layer, kind, sample, query, key), `read`, what
+        the text's rows read of the keys in each state, (layer, sample, state, step), and with head
         maps `heads`, (layer, step, sample, head, query, key).
 
     Raises:
         AnalysisError: a layer, step or branch is not there.
     """
+    import xarray as xr
+
     choice, samples = choose(trace, options), trace.manifest.samples
     shape = (len(choice.layers), len(KINDS), samples, choice.length, choice.length)
     found = np.zeros(shape, np.float32)
     last = len(choice.steps) - 1
+    masked = read_written(trace, choice, "masked").astype(bool)
+    read = np.zeros((shape[0], samples, len(READ), len(choice.steps)))
     for step, layer, maps in read_maps(trace, choice):
+        read[layer, :, :, step] = _read_states(maps, masked[step], choice.prompt)
         found[layer, 0] += maps / len(choice.steps)
         if step == 0:
             found[layer, 1] = maps
@@ -85,9 +94,24 @@ def run(trace: Trace, options: Options) -> Result:
             found[layer, 2] = maps
     found[:, 3] = found[:, 2] - found[:, 1]
     arrays = {"layers": _label(found, ("layer", "kind", "sample", "query", "key"), choice, options)}
+    arrays["read"] = xr.DataArray(
+        read,
+        {"layer": arrays["layers"]["layer"], "state": list(READ), "step": list(choice.steps)},
+        ("layer", "sample", "state", "step"),
+    )
     if find_lack(WANTS, trace.manifest) is None:
         arrays["heads"] = _read_heads(trace, choice, options)
     return Result({"matrices/pairs.csv": _strongest(found[:, 0], choice, options.topk)}, arrays)
+
+
+def _read_states(
+    maps: NDArray[np.float64], masked: NDArray[np.bool_], prompt: int
+) -> NDArray[np.float64]:
+    """Return the mean mass of the text's rows on the keys in each state, (sample, state)."""
+    received = maps[:, prompt:].mean(1)
+    is_prompt = np.arange(maps.shape[-1]) < prompt
+    states = (np.broadcast_to(is_prompt, masked.shape), masked & ~is_prompt, ~masked & ~is_prompt)
+    return np.stack([(received * state).sum(-1) for state in states], -1)
 
 
 def _read_heads(trace: Trace, choice: Choice, options: Options) -> xr.DataArray:

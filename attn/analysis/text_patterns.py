@@ -88,17 +88,26 @@ def measure(maps: Numbers, prompt: int) -> dict[str, Numbers]:
     length = maps.shape[-1]
     places = np.arange(length)
     apart = np.abs(places[:, None] - places)
-    text = maps[:, prompt:]
-    own = text[:, places[prompt:] - prompt, places[prompt:]].mean(-1)
-    earlier = (text * (places < places[prompt:, None])).sum(-1).mean(-1)
     return {
         "density": length * maps.max((1, 2)),
         "focus": maps[:, places, places].sum(-1) / length,
         "distance": (maps * apart).sum((1, 2)) / length,
-        "earlier": earlier,
-        "own": own,
-        "later": text.sum(-1).mean(-1) - earlier - own,
+        **causal_split(maps, prompt),
     }
+
+
+def causal_split(maps: Numbers, prompt: int) -> dict[str, Numbers]:
+    """Return `earlier`, `own` and `later` of some maps, each (…); they sum to 1.
+
+    Args:
+        maps: (…, query, key), rows sum to 1.
+        prompt: position at which the text begins.
+    """
+    places = np.arange(maps.shape[-1])
+    text = maps[..., prompt:, :]
+    own = text[..., places[prompt:] - prompt, places[prompt:]].mean(-1)
+    earlier = (text * (places < places[prompt:, None])).sum(-1).mean(-1)
+    return {"earlier": earlier, "own": own, "later": text.sum(-1).mean(-1) - earlier - own}
 
 
 def profile_of(maps: Numbers) -> Numbers:

@@ -20,7 +20,15 @@ import numpy as np
 
 from attn.analysis.pool import Numbers
 from attn.analysis.result import Result
-from attn.analysis.texts import NEEDS_MAPS, Choice, TextOptions, choose, read_maps, stack_rows
+from attn.analysis.texts import (
+    NEEDS_MAPS,
+    Choice,
+    TextOptions,
+    choose,
+    read_maps,
+    read_written,
+    stack_rows,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,14 +49,17 @@ def run(trace: Trace, options: TextOptions) -> Result:
 
     Returns:
         `unmasking/states.csv`, `unmasking/decisions.csv`, `unmasking/correlation.csv`; the arrays
-        `confidence` and `decided_at`, (sample, step, position) and (sample, position).
+        `confidence`, (sample, step, position), `states` and `even`, (sample, rows, keys, step), the
+        first mean over the layers, and `on_prompt`, (sample, step, position), what each position
+        read of the prompt when it was decided, mean over the layers.
 
     Raises:
         AnalysisError: a layer, step or branch is not there, or nothing was decided in these steps.
     """
     choice = choose(trace, options)
     written = {
-        name: _read(trace, choice, name) for name in ("tokens", "masked", "finalised", "confidence")
+        name: read_written(trace, choice, name)
+        for name in ("tokens", "masked", "finalised", "confidence")
     }
     states, decisions = [], []
     for place, number, maps in read_maps(trace, choice):
@@ -63,7 +74,10 @@ def run(trace: Trace, options: TextOptions) -> Result:
     if decisions:
         tables["unmasking/decisions.csv"] = stack_rows(decisions)
         tables["unmasking/correlation.csv"] = stack_rows(list(_correlate(decisions, choice)))
-    return Result(tables, _arrays(written, choice))
+    arrays = {"confidence": _confidence(written, choice)}
+    arrays |= _curves(states, choice, trace.manifest.samples)
+    arrays["on_prompt"] = _on_prompt(decisions, arrays["confidence"], len(choice.layers))
+    return Result(tables, arrays)
 
 
 def kinds_of(masked: np.ndarray, prompt: int) -> np.ndarray:
@@ -71,12 +85,6 @@ def kinds_of(masked: np.ndarray, prompt: int) -> np.ndarray:
     kinds = np.where(masked.astype(bool), 1, 2)
     kinds[:prompt] = 0
     return kinds
-
-
-def _read(trace: Trace, choice: Choice, name: str) -> np.ndarray:
-    """Return what was written, (step, sample, position)."""
-    array = trace.written(name).sel(branch=choice.branch, step=list(choice.steps))
-    return np.asarray(array.values)
 
 
 def _states(one: Numbers, kinds: np.ndarray) -> list[Row]:
@@ -132,23 +140,52 @@ def _correlate(decisions: list[Row], choice: Choice) -> list[Row]:
     return found
 
 
-def _arrays(written: dict[str, np.ndarray], choice: Choice) -> dict[str, xr.DataArray]:
-    """Return what the picture shows of the text alone."""
+def _confidence(written: dict[str, np.ndarray], choice: Choice) -> xr.DataArray:
+    """Return how sure each decision was, NaN where nothing was decided."""
     import xarray as xr
 
     finalised = written["finalised"][..., choice.prompt :].astype(bool)
     confidence = np.where(finalised, written["confidence"][..., choice.prompt :], np.nan)
-    at = np.where(finalised.any(0), finalised.argmax(0), -1)
     tokens = [token.text for token in choice.tokens[choice.prompt :]]
     coords = {
         "step": list(choice.steps),
         "position": list(range(choice.prompt, choice.length)),
         "token": ("position", np.array(tokens, object)),
     }
-    dims = ("sample", "step", "position")
-    return {
-        "confidence": xr.DataArray(np.moveaxis(confidence, 1, 0), coords, dims),
-        "decided_at": xr.DataArray(
-            at, {name: coords[name] for name in ("position", "token")}, ("sample", "position")
-        ),
-    }
+    return xr.DataArray(np.moveaxis(confidence, 1, 0), coords, ("sample", "step", "position"))
+
+
+def _curves(states: list[Row], choice: Choice, samples: int) -> dict[str, xr.DataArray]:
+    """Lay the masses between states out by step, mean over the layers; NaN where there are none."""
+    import xarray as xr
+
+    steps = {step: place for place, step in enumerate(choice.steps)}
+    dims = ("sample", "rows", "keys", "step")
+    shape = (samples, len(STATES), len(STATES), len(steps))
+    coords = {"rows": list(STATES), "keys": list(STATES), "step": list(steps)}
+    found = {}
+    for name, column in (("states", "mass"), ("even", "even")):
+        total, count = np.zeros(shape), np.zeros(shape)
+        for row in states:
+            cell = (
+                row["sample"],
+                STATES.index(row["rows"]),
+                STATES.index(row["keys"]),
+                steps[row["step"]],
+            )
+            total[cell] += row[column]
+            count[cell] += 1
+        mean = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
+        found[name] = xr.DataArray(mean, coords, dims)
+    return found
+
+
+def _on_prompt(decisions: list[Row], confidence: xr.DataArray, layers: int) -> xr.DataArray:
+    steps = {step: place for place, step in enumerate(confidence["step"].values.tolist())}
+    first = int(confidence["position"][0])
+    values = np.where(np.isnan(confidence.values), np.nan, 0.0)
+    for row in decisions:
+        if row["position"] >= first:
+            cell = (row["sample"], steps[row["step"]], row["position"] - first)
+            values[cell] += row["prompt"] / layers
+    return confidence.copy(data=values)

@@ -138,6 +138,12 @@ def read_measure(trace: Trace, choice: Choice, name: str, block: str) -> Numbers
     return np.stack(found)
 
 
+def read_written(trace: Trace, choice: Choice, name: str) -> np.ndarray:
+    """Return what every step wrote (`schema.STEP_MEASURES`), (step, sample, position)."""
+    array = trace.written(name).sel(branch=choice.branch, step=list(choice.steps))
+    return np.asarray(array.values)
+
+
 def lay_out(axes: Mapping[str, Sequence[Any]], values: Mapping[str, Numbers]) -> Table:
     """Return a tidy table: a row per cell, first the coordinates, then the values.
 

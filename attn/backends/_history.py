@@ -17,7 +17,7 @@ def outcome(writing: Writing, step: int, *, guided: bool) -> dict[str, np.ndarra
     The rows are the samples, and with guidance once more the samples with their prompts masked.
     """
     record = writing.records[step]
-    parts = [_measures(record)]
+    parts = [measures(record)]
     if guided:
         prompt = np.arange(record.tokens.shape[1]) < writing.start
         unread = {
@@ -75,11 +75,12 @@ def _step(writing: Writing, index: int, sample: int) -> dict[str, Any]:
         "stop": start + recipe.block,
         "finalised": (columns - padding).tolist(),
         "confidence": record.confidence[sample, columns].tolist(),
-        "tokens": record.tokens[sample, writing.start :].tolist(),
+        "tokens": record.tokens[sample, writing.start : writing.start + recipe.length].tolist(),
     }
 
 
-def _measures(record: Record) -> dict[str, np.ndarray]:
+def measures(record: Record) -> dict[str, np.ndarray]:
+    """Return what a step did by the names of `schema.STEP_MEASURES`, (sample, position)."""
     return {
         "tokens": record.tokens,
         "masked": record.masked.astype(np.uint8),

@@ -54,6 +54,11 @@ ADDONS = (
 
 NO_BACKEND = "no backend for it is built in; see `attn backends` for those that are installed"
 
+LANGUAGE = Kind(
+    r"^(?:model\.)?transformer\.blocks\.0\.(?:q_proj|attn_norm|ff_proj|up_proj|attn_out|ff_out)\.",
+    "weights of a language model in the layout of MMaDA and LLaDA",
+    "give the folder that it lies in, with its config.json, to --backend mmada",
+)
 OTHERS = tuple(
     Kind(pattern, title, NO_BACKEND)
     for pattern, title in (

@@ -64,6 +64,7 @@ class Config:
     mask_token_id: int | None = None
     eos_token_id: int | None = None
     pad_token_id: int | None = None
+    codebook_size: int | None = None
     activation_type: str = "swiglu"
     alibi: bool = False
     attention_layer_norm: bool = False

@@ -23,7 +23,7 @@ from attn.backends._inventory import (
     parameters,
     without_denoiser,
 )
-from attn.backends._known import ADDONS, EMBEDDING, OTHERS, QUANTISED, Kind
+from attn.backends._known import ADDONS, EMBEDDING, LANGUAGE, OTHERS, QUANTISED, Kind
 from attn.headers import Header
 
 __all__ = [
@@ -47,7 +47,7 @@ def probe(header: Header) -> Checkpoint:
         _known(ADDONS, outline)
         or _embedding(tensors)
         or mmdit(tensors)
-        or _known(OTHERS, outline)
+        or _known((LANGUAGE, *OTHERS), outline)
         or unet(tensors)
         or without_denoiser(tensors)
         or _unknown(tensors)

@@ -17,6 +17,9 @@ from attn.errors import ModelError
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 SAFE = ".safetensors"
 INDEX = "model_index.json"
+CONFIG = "config.json"
+LANGUAGE = {"d_model", "n_heads", "n_layers"}
+"""What config.json of MMaDA and LLaDA says, and that of other models does not."""
 REFUSED = {".ckpt", ".pt", ".pth", ".bin"}
 """Endings of pickled files, which run code when they are opened."""
 
@@ -105,6 +108,14 @@ def is_pipeline(folder: Path) -> bool:
     return (folder / INDEX).is_file()
 
 
+def is_language_model(folder: Path) -> bool:
+    """Whether a folder has the configuration of a model in the layout of MMaDA and LLaDA."""
+    try:
+        return not is_pipeline(folder) and read_object(folder / CONFIG).keys() >= LANGUAGE
+    except ModelError:
+        return False
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """Return `model_index.json` of a diffusers folder.
 
@@ -112,6 +123,11 @@ def read_index(folder: Path) -> dict[str, Any]:
         ModelError: missing, or not a JSON object.
     """
     path = folder / INDEX
+    if is_language_model(folder):
+        raise ModelError(
+            f"{folder} holds a language model in the layout of MMaDA and LLaDA, not a diffusers "
+            "pipeline; use --backend mmada"
+        )
     if not path.is_file():
         files = sorted(folder.glob(f"*{SAFE}"))
         raise ModelError(

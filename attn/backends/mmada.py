@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from attn import demo
-from attn.backends import _history, _llada, _source
+from attn.backends import _history, _llada, _source, _t2i
 from attn.backends._chat import Template, Vocabulary, read_prompt, read_template, read_vocabulary
 from attn.backends._devices import align, choose_device, choose_dtype, count_parameters, dtype_name
 from attn.backends._llada import Config
 from attn.backends._quiet import quiet
+from attn.backends._t2i import Codes
 from attn.backends._unmask import Recipe, Remasking, Writing
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, ModelError, RequestError
@@ -68,8 +69,25 @@ class MMaDAOptions:
     tokenizer: str | None = field(
         default=None, metadata={"help": "folder of the tokenizer, if not the model's"}
     )
+    t2i: bool = field(default=False, metadata={"help": "MMaDA: write the tokens of a picture"})
+    image_rows: int = field(default=32, metadata={"help": "rows of image tokens"})
+    image_columns: int = field(default=32, metadata={"help": "columns of image tokens"})
+    t2i_token: str = field(
+        default="<|t2i|>", metadata={"help": "token (name or id) that asks for a picture"}
+    )
+    soi_token: str = field(
+        default="<|soi|>", metadata={"help": "token (name or id) before a picture"}
+    )
+    eoi_token: str = field(
+        default="<|eoi|>", metadata={"help": "token (name or id) behind a picture"}
+    )
 
     def __post_init__(self) -> None:
+        if self.image_rows < 1 or self.image_columns < 1:
+            raise ValueError(
+                f"image_rows and image_columns must be at least 1; got {self.image_rows} and "
+                f"{self.image_columns}"
+            )
         if self.block_length < 1 or self.gen_length < 1 or self.gen_length % self.block_length:
             raise ValueError(
                 f"gen_length must be divisible by block_length; got {self.gen_length} and "
@@ -176,11 +194,7 @@ class MMaDASession(Session):
         prompts = [[token.id for token in self._prompt(request)] for request in requests]
         writing = Writing(
             [prompt for prompt in prompts for _ in images],
-            [
-                torch.Generator().manual_seed(image_seed(request.seed, image))
-                for request in requests
-                for image in images
-            ],
+            _generators(requests),
             self._recipe(first),
             self.model.device,
         )
@@ -214,10 +228,7 @@ class MMaDASession(Session):
             use_cache=False,
             **_padding(writing, rows),
         ).logits
-        if not guided:
-            return logits
-        cond, uncond = logits.chunk(2)
-        return uncond + (request.guidance or 1.0) * (cond - uncond)
+        return _guided(logits, request, guided)
 
     def _output(self, writing: Writing, samples: range) -> Output:
         vocabulary = self.vocabulary
@@ -275,20 +286,95 @@ class MMaDASession(Session):
 
     def _require_room(self, request: Request) -> None:
         prompt, room = len(self._prompt(request)), self.model.config.max_position_embeddings
-        length = self.options.gen_length
+        length = self._written_length()
         if not prompt:
             raise RequestError("the prompt is empty; give a text with --prompt")
         if prompt + length > room:
             raise RequestError(
                 f"the prompt has {prompt} tokens, and {length} are to be written: more than the "
-                f"{room} positions of the model; shorten the prompt, or lower gen_length"
+                f"{room} positions of the model; shorten the prompt, or lower "
+                + ("image_rows or image_columns" if self.options.t2i else "gen_length")
             )
         if self.options.stop_at_end and self.vocabulary.end is None:
             raise RequestError("stop_at_end: the tokenizer does not say which token ends a text")
 
+    def _written_length(self) -> int:
+        return self.options.gen_length
+
     def _warn(self, warning: str) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
+
+
+class PictureSession(MMaDASession):
+    """A loaded model that writes image tokens. Its sequence is the prompt, then the picture."""
+
+    def __init__(self, codes: Codes, *rest: Any) -> None:
+        super().__init__(*rest)
+        self.codes = codes
+
+    def sequence(self, request: Request, branch: str) -> TokenSequence:
+        """Return the prompt, empty in `uncond`, and where the picture will be."""
+        return _t2i.lay_out(self.vocabulary, self.codes, request.prompt, branch)
+
+    def layers(self, request: Request) -> tuple[Layer, ...]:
+        """Return the attention of every block: text and picture in one sequence."""
+        return tuple(replace(layer, kind="joint") for layer in super().layers(request))
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+        """Write the image tokens of a batch; see `Session.generate`."""
+        first, images = requests[0], range(requests[0].images)
+        painting = _t2i.Painting(
+            [[one.id for one in self._prompt(request)] for request in requests for _ in images],
+            _generators(requests),
+            self._recipe(first),
+            self.model.device,
+            self.codes,
+        )
+        painting.paint(partial(self._predict_codes, first, on_call))
+        histories = [
+            _t2i.describe(painting, sample, self.vocabulary)
+            for sample in range(len(painting.padding))
+        ]
+        count = len(images)
+        return [
+            Output(histories=tuple(histories[place * count : (place + 1) * count]))
+            for place in range(len(requests))
+        ]
+
+    def _predict_codes(
+        self, request: Request, on_call: OnCall | None, painting: _t2i.Painting, step: int
+    ) -> Tensor:
+        """Run the model once; logits as in `_predict`, of the codes alone."""
+        branches = self.branches(request)
+        if on_call is not None:
+            on_call(_t2i.announce(painting, step, branches))
+        rows, hiding = _t2i.rows_of(painting, guided=len(branches) > 1)
+        columns = torch.arange(rows.shape[1], device=rows.device)[painting.columns]
+        logits: Tensor = self.model(
+            input_ids=rows, logits_to_keep=columns, use_cache=False, **hiding
+        ).logits[..., self.codes.first : self.codes.first + self.codes.count]
+        return _guided(logits, request, len(branches) > 1)
+
+    def _prompt(self, request: Request) -> tuple[Token, ...]:
+        tokens = self.sequence(request, "cond").tokens
+        return tuple(token for token in tokens if token.segment == "prompt")
+
+    def _recipe(self, request: Request) -> Recipe:
+        length = self.codes.length
+        steps = request.steps or _t2i.STEPS
+        mask, temperature = self.vocabulary.mask, self.options.temperature
+        return Recipe(length, length, steps, temperature, "low_confidence", mask)
+
+    def _steps(self, asked: int | None) -> int:
+        steps = _t2i.STEPS if asked is None else asked
+        if steps < 1:
+            raise RequestError(f"steps must be at least 1; got {steps}")
+        return steps
+
+    def _written_length(self) -> int:
+        return self.codes.length + 1
 
 
 class MMaDABackend(Backend):
@@ -326,14 +412,21 @@ class MMaDABackend(Backend):
         tokenizer = options.tokenizer and _source.existing(options.tokenizer, "tokenizer")
         with quiet():
             vocabulary = read_vocabulary(tokenizer or found.path, config)
-            template = read_template(vocabulary.tokenizer, options.chat_template)
+            asked = None if options.t2i else options.chat_template
+            template = read_template(vocabulary.tokenizer, asked)
             model = _model(config, found.path, kind, place, weights=weights)
         files = {} if found.revision else {"": found.path}
         if tokenizer:
             files = {"model": found.path, "tokenizer": tokenizer}
         identity = _source.fingerprint(files, found.revision) if weights else dict
         info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(model))
-        return MMaDASession(model, vocabulary, template, options, info)
+        if not options.t2i:
+            return MMaDASession(model, vocabulary, template, options, info)
+        names = (options.t2i_token, options.soi_token, options.eoi_token)
+        grid = (options.image_rows, options.image_columns)
+        size = config.codebook_size
+        codes = _t2i.find_codes(vocabulary, config.embeddings, size, grid, names)
+        return PictureSession(codes, model, vocabulary, template, options, info)
 
 
 def _model(
@@ -347,6 +440,23 @@ def _model(
             align(model)
     found: LlamaForCausalLM = model
     return found
+
+
+def _guided(logits: Tensor, request: Request, guided: bool) -> Tensor:
+    """Return uncond + guidance · (cond - uncond) of rows [cond; uncond]."""
+    if not guided:
+        return logits
+    cond, uncond = logits.chunk(2)
+    return uncond + (request.guidance or 1.0) * (cond - uncond)
+
+
+def _generators(requests: Sequence[Request]) -> list[torch.Generator]:
+    """Return a generator for every sample of a batch."""
+    return [
+        torch.Generator().manual_seed(image_seed(request.seed, image))
+        for request in requests
+        for image in range(request.images)
+    ]
 
 
 def _download(name: str) -> Path:

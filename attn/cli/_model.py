@@ -75,7 +75,30 @@ def _file(path: Path) -> Facts:
     }
 
 
+def _language(path: Path) -> Facts:
+    """Describe a folder of MMaDA or LLaDA."""
+    config = _source.read_object(path / _source.CONFIG)
+    layers, heads, width = (config[name] for name in ("n_layers", "n_heads", "d_model"))
+    weights, named = _tensors(path), config.get("architectures")
+    name = str(named[0] if isinstance(named, list) and named else config.get("model_type", "?"))
+    tokenizer = (path / "tokenizer.json").is_file()
+    return {
+        "path": str(path),
+        "kind": "folder",
+        "title": f"a language model of {layers} layers of {heads} heads, width {width}",
+        "family": "mmada",
+        "layout": "MMaDA and LLaDA",
+        "parts": [{"part": "llm", "class": name, **_weights(weights)}] if weights else [],
+        "missing": [] if weights else ["llm"],
+        "unused": [],
+        "unknown": [],
+        "advice": None if tokenizer else "it has no tokenizer.json: --set tokenizer=DIR names one",
+    }
+
+
 def _folder(path: Path) -> Facts:
+    if _source.is_language_model(path):
+        return _language(path)
     index = _source.read_index(path)
     name = str(index["_class_name"])
     listed = {

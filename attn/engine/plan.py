@@ -222,8 +222,8 @@ def make_plan(
     blocks = _choose_blocks(layers, keep.blocks)
     having = [layer for layer in layers if layer.gates or set(blocks) & set(block_names(layer))]
     chosen = _choose_layers(layers, having, keep.layers, blocks)
-    written = any(segment.is_generated for segment in sequences[keep.branches[0]].segments)
-    keys: Keys = "all" if written else keep.keys
+    written = [one for one in sequences[keep.branches[0]].segments if one.is_generated]
+    keys: Keys = "all" if part(written, "text") else keep.keys
     columns = _columns([sequences[branch] for branch in keep.branches], keys)
     plans = tuple(
         _plan_layer(layer, blocks, columns, keep, sequences[keep.branches[0]]) for layer in chosen
@@ -323,7 +323,7 @@ def _always_kept(layer: Layer) -> tuple[str, ...]:
 
     Where the model writes text, those tell what each segment's rows read, head by head.
     """
-    written = any(segment.is_generated for segment in layer.queries)
+    written = any(segment.is_generated for segment in part(layer.queries, "text"))
     return (SMALL, *(f"{segment.name}.all" for segment in layer.queries if written))
 
 

@@ -27,14 +27,17 @@ def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[
     Returns:
         The files, relative to the folder.
     """
-    from attn.viz.picture import write
+    from attn.viz.picture import Film, write, write_film
 
     module, _, name = draw.partition(":")
     files = []
     subject = _subject(trace)
     for picture in getattr(import_module(module), name)(result, subject):
-        write(picture, folder, subject.texts)
-        picture.figure.clear()  # what refers to itself would wait for the garbage collector
+        if isinstance(picture, Film):
+            write_film(picture, folder, subject.texts)
+        else:
+            write(picture, folder, subject.texts)
+            picture.figure.clear()  # what refers to itself would wait for the garbage collector
         files.append(picture.path)
     return tuple(files)
 

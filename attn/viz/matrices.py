@@ -1,4 +1,4 @@
-"""Attention matrices with the tokens at their edges: layers, first and last step, heads."""
+"""Attention matrices with the tokens at their edges: layers, their evolution, heads."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 HEAT, CHANGE = "Reds", "RdBu_r"
 """Colours follow the root of a probability: most are small, and would all be white."""
+STATES = ("#b2182b", "#8c929c", "#2166ac")
+"""Of lines: prompt, masked, decided."""
+WHOLE = 1.75
+"""A matrix alone is so much larger than one of four."""
 LABEL = 0.95
 """Inches for the tokens at an edge."""
 SMALLEST = 4.0
@@ -49,8 +53,11 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
         sheet = _grid(one.sel(kind="mean"), "layer", subject, "every layer, mean over the steps")
         yield _picture("matrices/layers", sheet, sample, subject)
         for layer in one["layer"].values.tolist():
-            page = _compare(one.sel(layer=layer), subject, f"layer {layer}")
-            yield _picture(f"matrices/layer-{layer:02d}", page, sample, subject)
+            own, read = one.sel(layer=layer), result.arrays["read"].sel(layer=layer)
+            page = _whole(own.sel(kind="mean"), subject, f"layer {layer}, mean over the steps")
+            yield _picture(f"matrices/layer_{layer:02d}", page, sample, subject)
+            page = _compare(own, read.isel(sample=sample), subject, f"layer {layer}")
+            yield _picture(f"matrices/attention_evolution_layer_{layer:02d}", page, sample, subject)
     heads = result.arrays.get("heads")
     if heads is None:
         return
@@ -59,15 +66,26 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
             for sample in range(heads.sizes["sample"]):
                 one = heads.sel(step=step, layer=layer).isel(sample=sample)
                 page = _grid(one, "head", subject, f"step {step}, layer {layer}, every head")
-                stem = f"matrices/step-{step:04d}/layer-{layer:02d}-heads"
+                stem = f"matrices/step_{step:04d}/layer_{layer:02d}_all_heads"
                 yield _picture(stem, page, sample, subject)
 
 
-def _compare(one: xr.DataArray, subject: Subject, what: str) -> Figure:
-    """Draw mean, first, last and their difference, with the tokens at the edges."""
+def _whole(one: xr.DataArray, subject: Subject, what: str) -> Figure:
+    """Draw one matrix, large, with the tokens at its edges."""
+    side = WHOLE * float(one.attrs["size"])
+    figure = _page(side + LABEL, side + LABEL + TITLE + 0.6, one, subject, what)
+    scale = Normalize(0, float(np.sqrt(one.values.max())) or 1.0)
+    axes = place(figure, MARGIN + LABEL, TOP + GAP, side, side)
+    axes.imshow(np.sqrt(one.values), cmap=HEAT, norm=scale, interpolation="nearest")
+    _mark(axes, one, side)
+    _bars(figure, scale, None)
+    return figure
+
+
+def _compare(one: xr.DataArray, read: xr.DataArray, subject: Subject, what: str) -> Figure:
+    """Draw what the text reads over the steps, first, last and their difference."""
     side, (first, last) = float(one.attrs["size"]), one.attrs["steps"]
     titles = {
-        "mean": "mean over the steps",
         "first": f"step {first}",
         "last": f"step {last}",
         "change": f"step {last} minus step {first}",
@@ -76,7 +94,9 @@ def _compare(one: xr.DataArray, subject: Subject, what: str) -> Figure:
     figure = _page(2 * wide, 2 * high + 0.6, one, subject, what)
     scale = Normalize(0, float(np.sqrt(one.values[:3].max())) or 1.0)
     most = float(np.abs(one.values[3]).max()) or 1.0
-    for index, kind in enumerate(titles):
+    axes = place(figure, MARGIN + LABEL, TOP + TITLE, side - GAP, side - GAP)
+    _draw_lines(axes, read)
+    for index, kind in enumerate(titles, 1):
         row, column = divmod(index, 2)
         left, upper = MARGIN + LABEL + column * wide, TOP + TITLE + row * high
         axes = place(figure, left, upper, side - GAP, side - GAP)
@@ -92,6 +112,20 @@ def _compare(one: xr.DataArray, subject: Subject, what: str) -> Figure:
         write_title(axes, titles[kind], size=9)
     _bars(figure, scale, most)
     return figure
+
+
+def _draw_lines(axes: Axes, read: xr.DataArray) -> None:
+    """Draw the mass on the keys of each state over the steps."""
+    for state, colour in zip(read["state"].values, STATES, strict=True):
+        axes.plot(read["step"], read.sel(state=state), color=colour, label=str(state))
+    axes.set_ylim(0, 1)
+    axes.margins(x=0.01)
+    axes.tick_params(labelsize=8, length=0, labelcolor=FAINT)
+    axes.set_xlabel("step", fontsize=8, color=FAINT)
+    for spine in axes.spines.values():
+        spine.set_color("#d0d3d8")
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+    write_title(axes, "what the text's rows read, by the state of the key", size=9)
 
 
 def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,6 +52,23 @@ class Picture:
     texts: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Film:
+    """An animation, where it belongs below `analysis/`, and what it says about itself.
+
+    Attributes:
+        path: ends in `.gif`.
+        frames: all of one size.
+        durations: milliseconds of each frame.
+        texts: of its comment.
+    """
+
+    path: str
+    frames: Iterator[Image.Image]
+    durations: Sequence[int]
+    texts: Mapping[str, str]
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty white figure of a size in inches, at `DPI` pixels per inch."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
@@ -84,6 +101,22 @@ def write(picture: Picture, folder: Path, about: Mapping[str, str] = MappingProx
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     Image.fromarray(pixels).convert("RGB").save(path, pnginfo=info, compress_level=COMPRESSION)
+
+
+def write_film(film: Film, folder: Path, about: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write an animation as GIF below `folder`; its comment has the texts, a line each."""
+    told = {**about, **film.texts, "Software": software()}
+    path = folder / film.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first = next(film.frames)
+    first.save(
+        path,
+        save_all=True,
+        append_images=film.frames,
+        duration=list(film.durations),
+        loop=0,
+        comment="\n".join(f"{key}: {text}" for key, text in told.items()).encode(),
+    )
 
 
 def software() -> str:

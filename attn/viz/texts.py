@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attn.analysis.result import Result
+from attn.viz.film import film
 from attn.viz.labels import printable
 from attn.viz.page import (
     FAINT,
@@ -27,7 +28,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, Subject, new_figure
+from attn.viz.picture import Film, Picture, Subject, new_figure
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,10 +46,28 @@ PANEL = (3.4, 1.7)
 LEFT = 0.55
 """Inches for the numbers at the left of axes."""
 COLUMNS = 3
+STRIP = 60
+"""Most positions of a strip."""
+NUMBERED = 9
+"""Parts of a text up to which the cells of its matrices bear numbers."""
+LABEL_BELOW = 0.62
+STATE_COLOURS = ("#b2182b", "#8c929c", "#2166ac")
+"""Of prompt, masked, decided."""
 TOP = MARGIN + 2 * LINE + GAP + TITLE
 
 
-def draw_unmasking(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_unmasking(result: Result, subject: Subject) -> Iterator[Picture | Film]:
+    """Draw when and how surely each mask fell, what was read meanwhile, and the text as a film."""
+    yield from _draw_steps(result, subject)
+    yield from _draw_states(result, subject)
+    yield from _draw_certainty(result, subject)
+    for sample, confidence in enumerate(result.arrays["confidence"]):
+        frames, durations = film(confidence, subject.prompt)
+        name = _named("unmasking/unmasking", ".gif", sample, subject)
+        yield Film(name, frames, durations, {"sample": str(sample)})
+
+
+def _draw_steps(result: Result, subject: Subject) -> Iterator[Picture]:
     """Draw a row per step and a column per position: masks, and when and how surely they fell."""
     for sample, confidence in enumerate(result.arrays["confidence"]):
         values = confidence.values
@@ -62,9 +81,57 @@ def draw_unmasking(result: Result, subject: Subject) -> Iterator[Picture]:
         axes.imshow(values, cmap=HEAT, norm=Normalize(0, 1), aspect="auto", interpolation="nearest")
         _label_tokens(axes, confidence["token"].values)
         _label_rows(axes, confidence["step"].values, "step")
-        write_title(axes, "grey: masked · colour: decided in this step", size=9)
+        write_title(axes, "grey: masked · colour: decided in this step", size=_letters(wide))
         _bar(figure, Normalize(0, 1), HEAT, "confidence of the token that was decided")
         yield _picture("unmasking/unmasking", sample, figure, subject)
+
+
+def _draw_states(result: Result, subject: Subject) -> Iterator[Picture]:
+    """Draw what the rows of each state read of the keys of each, against an even share."""
+    states, even = result.arrays["states"], result.arrays["even"]
+    rows = states["rows"].values.tolist()
+    across = PANEL[0] + LEFT
+    for sample in range(states.sizes["sample"]):
+        wide = len(rows) * across - LEFT
+        what = "what positions read, by state, mean over layers (dotted: an even share)"
+        figure = _sheet(wide, PANEL[1] + TITLE, BAR_SPACE, subject, what)
+        for column, row in enumerate(rows):
+            axes = place(figure, MARGIN + LEFT + column * across, TOP, *PANEL)
+            _plain(axes)
+            for key, colour in zip(states["keys"].values, STATE_COLOURS, strict=True):
+                cell = {"rows": row, "keys": key}
+                mass, share = (one.isel(sample=sample).sel(cell) for one in (states, even))
+                axes.plot(states["step"], mass, color=colour, linewidth=1.2, label=f"on {key}")
+                axes.plot(states["step"], share, color=colour, linewidth=0.8, linestyle=":")
+            axes.set_ylim(0, 1)
+            axes.margins(x=0.01)
+            axes.set_xlabel("step", fontsize=SIZE + 1, color=FAINT)
+            write_title(axes, f"{row} rows", size=9)
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="lower left", ncols=3, fontsize=8, frameon=False)
+        yield _picture("unmasking/states", sample, figure, subject)
+
+
+def _draw_certainty(result: Result, subject: Subject) -> Iterator[Picture]:
+    """Draw a point per decision: how sure it was, and what it read of the prompt."""
+    confidence, read = result.arrays["confidence"], result.arrays["on_prompt"]
+    for sample, one in enumerate(confidence):
+        steps, places = np.nonzero(~np.isnan(one.values))
+        if not len(steps):
+            continue
+        sure, prompt = one.values[steps, places], read.values[sample, steps, places]
+        numbers = one["step"].values[steps]
+        figure, axes = _page(4.5, 3.2, BAR_SPACE + 0.4, subject, "confidence and the prompt")
+        scale = Normalize(float(numbers.min()), max(float(numbers.max()), numbers.min() + 1.0))
+        axes.scatter(sure, prompt, c=numbers, norm=scale, cmap=LINES, s=16, linewidths=0)
+        axes.set_xlabel("confidence of the token", fontsize=SIZE + 1, color=FAINT)
+        axes.set_ylabel("mass on the prompt", fontsize=SIZE + 1, color=FAINT)
+        axes.set_xlim(-0.02, 1.02)
+        varies = len(sure) > 2 and sure.std() > 0 and prompt.std() > 0  # noqa: PLR2004
+        remark = f"r {np.corrcoef(sure, prompt)[0, 1]:.2f}" if varies else ""
+        write_title(axes, "a point per decision, mean over layers", remark, size=9)
+        _bar(figure, scale, LINES, "step")
+        yield _picture("unmasking/confidence", sample, figure, subject)
 
 
 def draw_flow(result: Result, subject: Subject) -> Iterator[Picture]:
@@ -102,18 +169,82 @@ def draw_patterns(result: Result, subject: Subject) -> Iterator[Picture]:
 
 
 def draw_influence(result: Result, subject: Subject) -> Iterator[Picture]:
-    """Draw what every token receives in every layer."""
+    """Draw what every token receives in every layer, and where the sinks are in every step."""
     for sample, mass in enumerate(result.arrays["mass"]):
-        wide, high = max(4.5, CELL * mass.shape[1]), max(0.8, 0.2 * mass.shape[0])
-        figure, axes = _page(wide, high, LABELS + BAR_SPACE, subject, "which tokens are read")
-        scale = Normalize(0, float(mass.max()))
-        axes.imshow(mass.values, cmap=HEAT, norm=scale, aspect="auto", interpolation="nearest")
-        axes.axvline(mass.attrs["prompt"] - 0.5, color="white", linewidth=1.2)
-        _label_tokens(axes, mass["token"].values)
-        _label_rows(axes, mass["layer"].values, "layer")
-        write_title(axes, "by layer; the white line is where the text begins", size=9)
-        _bar(figure, scale, HEAT, str(result.arrays["mass"].attrs["unit"]))
-        yield _picture("influence/influence", sample, figure, subject)
+        yield _picture("influence/influence", sample, _strips(mass, subject), subject)
+    for sample, share in enumerate(result.arrays["sinks"]):
+        wide, high = max(4.5, CELL * share.shape[1]), min(8.0, max(1.5, CELL * share.shape[0]))
+        figure, axes = _page(wide, high, LABELS + BAR_SPACE, subject, "where the sinks are")
+        axes.imshow(share, cmap="Blues", norm=Normalize(0, 1), aspect="auto")
+        axes.axvline(share.attrs["prompt"] - 0.5, color=INK, linewidth=0.8)
+        _label_tokens(axes, share["token"].values)
+        _label_rows(axes, share["step"].values, "step")
+        title = f"column sum above the others' mean by more than {share.attrs['epsilon']:g}"
+        write_title(axes, title, size=_letters(wide))
+        _bar(figure, Normalize(0, 1), "Blues", "share of the layers in which a token is a sink")
+        yield _picture("influence/sinks", sample, figure, subject)
+
+
+def _strips(mass: xr.DataArray, subject: Subject) -> Figure:
+    """Draw (layer, position), in several strips where the tokens are many."""
+    count = mass.sizes["position"]
+    strips = -(-count // STRIP)
+    each = -(-count // strips)
+    wide, high = max(4.5, CELL * each), max(0.8, 0.2 * mass.shape[0])
+    down = high + LABELS + GAP
+    figure = _sheet(
+        wide, strips * down - LABELS, LABELS + BAR_SPACE, subject, "what tokens receive"
+    )
+    scale = Normalize(0, float(mass.max()))
+    for row in range(strips):
+        one = mass[:, row * each : (row + 1) * each]
+        axes = place(figure, MARGIN + LEFT, TOP + row * down, wide * one.shape[1] / each, high)
+        _plain(axes)
+        axes.imshow(one.values, cmap=HEAT, norm=scale, aspect="auto", interpolation="nearest")
+        begin = mass.attrs["prompt"] - row * each
+        if 0 <= begin <= one.shape[1]:
+            axes.axvline(begin - 0.5, color="white", linewidth=1.2)
+        _label_tokens(axes, one["token"].values.tolist())
+        _label_rows(axes, one["layer"].values.tolist(), "layer")
+        if row == 0:
+            write_title(axes, "by layer; the white line is where the text begins", size=10)
+    _bar(figure, scale, HEAT, str(mass.attrs["unit"]))
+    return figure
+
+
+def draw_blocks(result: Result, subject: Subject) -> Iterator[Picture]:
+    """Draw, for every block, what the parts of the text read of each other while it is written."""
+    blocks = result.arrays["blocks"]
+    names = [str(name) for name in blocks["rows"].values]
+    side = max(1.6, 0.34 * len(names))
+    for sample, one in enumerate(blocks):
+        columns = min(4, len(one))
+        rows = -(-len(one) // columns)
+        across, down = side + LEFT + GAP, side + TITLE + LABEL_BELOW
+        wide = max(4.5, columns * across - GAP)
+        what = "who reads whom while each block is written, mean over layers"
+        figure = _sheet(wide, rows * down, BAR_SPACE, subject, what)
+        for index, matrix in enumerate(one):
+            row, column = divmod(index, columns)
+            left, upper = MARGIN + LEFT + column * across, TOP + row * down
+            axes = place(figure, left, upper, side, side)
+            _draw_parts(axes, matrix, names, labelled=column == 0)
+            write_title(axes, f"block {int(matrix['written'])} is written", size=9)
+        _bar(figure, Normalize(0, 1), "Reds", "mass of a row (rows read columns)")
+        yield _picture("blocks/blocks", sample, figure, subject)
+
+
+def _draw_parts(axes: Axes, matrix: xr.DataArray, names: Sequence[str], *, labelled: bool) -> None:
+    """Draw a small matrix with its numbers in it."""
+    _plain(axes)
+    axes.imshow(matrix.values, cmap="Reds", norm=Normalize(0, 1), interpolation="nearest")
+    axes.set_xticks(range(len(names)), names, rotation=90, color=INK)
+    axes.set_yticks(range(len(names)), names if labelled else [], color=INK)
+    if len(names) <= NUMBERED:
+        for (row, column), value in np.ndenumerate(matrix.values):
+            ink = "white" if value > 0.6 else INK  # noqa: PLR2004
+            text = f"{value:.2f}".removeprefix("0")
+            axes.text(column, row, text, color=ink, fontsize=6, ha="center", va="center")
 
 
 def draw_similarity(result: Result, subject: Subject) -> Iterator[Picture]:
@@ -202,12 +333,21 @@ def _bar(figure: Figure, scale: Normalize, colours: str, label: str) -> None:
     axes.set_xlabel(label, fontsize=SIZE + 1, color=INK, fontfamily=FAMILY, parse_math=False)
 
 
-def _picture(stem: str, sample: int, figure: Figure, subject: Subject) -> Picture:
+def _letters(wide: float) -> float:
+    """Return points of a title that can be read where a wide picture is shown small."""
+    return float(np.clip(wide, 9, 18))
+
+
+def _named(stem: str, suffix: str, sample: int, subject: Subject) -> str:
     ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
+    return f"{stem}{ending}{suffix}"
+
+
+def _picture(stem: str, sample: int, figure: Figure, subject: Subject) -> Picture:
     texts: Mapping[str, str] = {
         "prompt": subject.prompt,
         "seed": str(subject.seed),
         "backend": subject.backend,
         "sample": str(sample),
     }
-    return Picture(f"{stem}{ending}.png", figure, texts)
+    return Picture(_named(stem, ".png", sample, subject), figure, texts)

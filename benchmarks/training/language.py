@@ -23,7 +23,7 @@ from attn.demo.questions import KINDS, Question
 from benchmarks.training.loop import Stage
 
 STEPS, BATCH, RATE = 6000, 64, 2e-3
-WINDOWS, OFTEN = (16, 32, 128), (0.8, 0.15, 0.05)
+WINDOWS, OFTEN = (16, 32, 128), (0.9, 0.07, 0.03)
 """Lengths of the answer's window, and how often each is drawn; 128 is the default of sampling."""
 PADDING_WEIGHT = 0.05
 """Of the end-of-text tokens after the first."""
@@ -110,8 +110,8 @@ def masked_loss(
     share = torch.from_numpy(rng.uniform(LEAST, 1, (len(ids), 1)).astype(np.float32)).to(device)
     drawn = torch.from_numpy(rng.random(ids.shape, np.float32)).to(device)
     masked = (drawn < share) & (weight > 0)
-    logits = _run(model, torch.where(masked, mask, ids), shown)
-    losses = cross_entropy(logits[masked], ids[masked], reduction="none")
+    logits = _run(model, torch.where(masked, mask, ids), shown, masked)
+    losses = cross_entropy(logits, ids[masked], reduction="none")
     weights = (weight / share)[masked]
     return (losses * weights).sum() / weight.sum()
 
@@ -133,18 +133,20 @@ def score(
         batch = encode(reader, asked, WINDOWS[0])
         window = batch["weight"] > 0
         noisy = torch.where(window, reader.mask_token_id, batch["ids"]).to(model.device)
-        chosen = _run(model, noisy, batch["shown"].to(model.device)).argmax(-1)
-        same = (chosen.cpu() == batch["ids"]) | ~window
+        shown = batch["shown"].to(model.device)
+        chosen = _run(model, noisy, shown, window.to(model.device)).argmax(-1).cpu()
+        same = (chosen == batch["ids"][window]).view(len(asked), -1)
         right[kind] = float(same.all(1).float().mean())
     return right
 
 
-def _run(model: LlamaForCausalLM, ids: Tensor, shown: Tensor) -> Tensor:
-    """Return the logits; padding is hidden and not counted as positions."""
+def _run(model: LlamaForCausalLM, ids: Tensor, shown: Tensor, wanted: Tensor) -> Tensor:
+    """Return the logits of the wanted positions; padding is hidden and not counted as positions."""
     places = (shown.cumsum(1) - 1).clamp(min=0)
-    logits: Tensor = model(
+    states = model.model(
         input_ids=ids, attention_mask=shown, position_ids=places, use_cache=False
-    ).logits
+    ).last_hidden_state
+    logits: Tensor = model.lm_head(states[wanted])
     return logits
 
 

@@ -1,16 +1,20 @@
 """Analyses of written texts, against their formulas in float64."""
 
+import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from attn.analysis import (
     registry,
+    text_blocks,
     text_flow,
     text_influence,
     text_matrices,
     text_patterns,
+    text_report,
     text_similarity,
     text_unmasking,
 )
@@ -37,7 +41,9 @@ ALL = {
     "matrices": text_matrices,
     "influence": text_influence,
     "similarity": text_similarity,
+    "blocks": text_blocks,
 }
+"""Those that write tables and draw."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +66,7 @@ def place(row):
 def test_which_run(text):
     """On a text these run and no others; on a picture they are no matter."""
     plan = registry.plan(text[0])
-    assert ({one.name for one in plan.runnable}, plan.skipped) == (set(ALL), {})
+    assert ({one.name for one in plan.runnable}, plan.skipped) == ({*ALL, "report"}, {})
     drawn = make_trace()
     assert not set(ALL) & set(registry.plan(drawn).skipped)
     with pytest.raises(AnalysisError, match="'flow' needs a text that the model wrote"):
@@ -185,6 +191,37 @@ def test_sinks(text, heads):
     assert {position for *_, position in found} >= {3}
 
 
+def test_sink_moves(text):
+    """Whether sinks stay is how many they have in common from step to step, by plain sets."""
+    trace, _ = text
+    options = text_influence.Options(epsilon=1.0)
+    result = text_influence.run(trace, options)
+    sinks = rows_of(result, "influence/sinks.csv")
+    for row in rows_of(result, "influence/sink_moves.csv"):
+        own = [
+            one for one in sinks if (one["layer"], one["sample"]) == (row["layer"], row["sample"])
+        ]
+        sets = [{one["position"] for one in own if one["step"] == step} for step in range(STEPS)]
+        overlaps = [
+            len(now & after) / len(now | after) for now, after in pairwise(sets) if now | after
+        ]
+        assert row["stay"] == pytest.approx(np.mean(overlaps))
+        assert row["positions"] == len(set.union(*sets))
+        assert row["always"] == len(set.intersection(*sets))
+        assert row["sinks_per_step"] == pytest.approx(np.mean([len(one) for one in sets]))
+    shares = result.arrays["sinks"]
+    number = sum(1 for one in sinks if (one["step"], one["sample"], one["position"]) == (0, 1, 3))
+    assert float(shares.sel(step=0)[1, 3]) == number / 2
+
+
+def test_still_and_moving_sinks():
+    """Sinks that never move stay at 1, sinks that always move at 0, and none are no number."""
+    still, moving = np.zeros((4, 7), bool), np.eye(4, 7, dtype=bool)
+    assert np.isnan(text_influence.how_still(still))
+    still[:, 2] = True
+    assert (text_influence.how_still(still), text_influence.how_still(moving)) == (1, 0)
+
+
 def test_no_sinks(text):
     """Without a sink there is a note, and no empty table."""
     result = text_influence.run(text[0], text_influence.Options(epsilon=50.0))
@@ -242,6 +279,179 @@ def test_states(text):
         assert row["even"] == pytest.approx(len(states[row["keys"]]) / LENGTH)
     first = [row for row in rows if row["step"] == 0]
     assert {row["rows"] for row in first} == {"prompt", "masked"}
+
+
+def test_curves_of_states(text):
+    """What is drawn over the steps is the mean of the table's masses over the layers."""
+    result = text_unmasking.run(text[0], text_unmasking.Options())
+    rows = rows_of(result, "unmasking/states.csv")
+    for name, column in (("states", "mass"), ("even", "even")):
+        array = result.arrays[name]
+        for row in rows:
+            cell = {key: row[key] for key in ("rows", "keys", "step")}
+            own = [
+                one[column]
+                for one in rows
+                if (cell | {"sample": row["sample"]}).items() <= one.items()
+            ]
+            assert float(array.sel(cell)[row["sample"]]) == pytest.approx(np.mean(own))
+    assert np.isnan(result.arrays["states"].sel(rows="decided", step=0).values).all()
+
+
+def test_prompt_of_decisions(text):
+    """A point of the picture is one decision's mass on the prompt, mean over the layers."""
+    result = text_unmasking.run(text[0], text_unmasking.Options())
+    array = result.arrays["on_prompt"]
+    decisions = rows_of(result, "unmasking/decisions.csv")
+    for row in decisions:
+        cell = {key: row[key] for key in ("step", "position", "sample")}
+        own = [one["prompt"] for one in decisions if cell.items() <= one.items()]
+        found = array.sel(step=row["step"], position=row["position"])[row["sample"]]
+        assert float(found) == pytest.approx(np.mean(own))
+
+
+def test_blocks():
+    """While a block is written, what its rows read of prompt and blocks is summed up, per row."""
+    trace, exact = make_text()
+    request = replace(trace.manifest.request, options={"block_length": 3})
+    trace.manifest = replace(trace.manifest, request=request)
+    spans = {"prompt": slice(0, 5), "block 0": slice(5, 8), "block 1": slice(8, 11)}
+    steps = {0: [0, 1], 1: [2, 3]}
+    rows = rows_of(text_blocks.run(trace, text_blocks.Options()), "blocks/blocks.csv")
+    assert len(rows) == 2 * SAMPLES * 2 * 9
+    for row in rows:
+        mean = exact[steps[row["written"]], place(row), row["sample"]].mean((0, 1))
+        block = mean[spans[row["rows"]], spans[row["keys"]]]
+        assert row["mass"] == pytest.approx(block.sum(1).mean(), abs=HALF)
+        assert row["even"] == pytest.approx(block.shape[1] / LENGTH)
+
+
+def report_of(trace, **options):
+    """Return the four documents of the first text, as somebody else would read them."""
+    files = text_report.run(trace, text_report.Options(**options)).files
+    assert len(files) == 4 * SAMPLES
+    return {
+        path.split("/")[-1].removesuffix(".json"): json.loads(
+            json.dumps(file.content, allow_nan=False)
+        )
+        for path, file in files.items()
+        if "sample-0" in path
+    }
+
+
+def test_report(text):
+    """The report has every section, and its numbers are those of the formulas upstream."""
+    trace, exact = text
+    found = report_of(trace)
+    report = found["attention_analysis_report"]
+    assert list(report) == [
+        *("metadata", "statistics", "attention_patterns", "token_influence"),
+        *("causal_attention", "summary"),
+    ]
+    assert report["metadata"]["prompt_length"] == PROMPT
+    assert report["statistics"]["matrices"] == 2 * STEPS
+    mean = exact[:, :, 0].mean(2)  # of the heads: (step, layer, query, key)
+    for number, path in enumerate(("layers.1", "layers.4")):
+        flat = mean[:, number].reshape(STEPS, -1) / LENGTH
+        patterns = report["attention_patterns"][path]
+        density = LENGTH * mean[:, number].max((1, 2))
+        entropy = -(flat * np.log(flat)).sum(1)
+        assert patterns["density"]["std"] == pytest.approx(density.std(), abs=0.02)
+        assert patterns["matrix_entropy"]["mean"] == pytest.approx(entropy.mean(), abs=1e-3)
+        cross = found["token_analysis"]["cross_attention"]["layers"][path]
+        sums = mean[:, number].mean(0)[PROMPT:, :PROMPT].sum()
+        assert cross["prompt_to_generated_sum"] == pytest.approx(sums, abs=HALF)
+        causal = found["causal_attention_analysis"]["layers"][path]
+        earlier = [
+            100 * np.mean([one[i, :i].sum() for i in range(PROMPT, LENGTH)])
+            for one in mean[:, number]
+        ]
+        assert causal["earlier_percent"] == pytest.approx(np.mean(earlier), abs=0.5)
+        assert causal["consistency"] == pytest.approx(1 / (1 + np.std(earlier)), abs=0.02)
+        assert causal["bucket"] == text_report.bucket(causal["earlier_percent"])
+        assert "heads" not in causal
+        assert len(found["attention_summary"]["layers"][path]["focus"]) == STEPS
+
+
+def test_report_of_tokens(text):
+    """Every token has the sum of its column, under the name that upstream gives it."""
+    trace, exact = text
+    tokens = report_of(trace, max_tokens=7)["token_analysis"]
+    assert len(tokens["prompt_tokens"]) == PROMPT
+    assert list(tokens["generated_tokens"]) == ["token_5", "token_6"]
+    one = tokens["generated_tokens"]["token_6"]
+    column = exact[:, :, 0].mean((0, 1, 2))[:, 6]
+    assert one["avg_outgoing_influence"] == pytest.approx(column.sum(), abs=1e-5)
+    assert one["incoming_mass"] == pytest.approx(column.mean(), abs=1e-6)
+    assert (one["position"], one["token"]) == (6, "t6")
+
+
+def test_report_of_heads():
+    """With head maps the causal split is that of every head, the most causal first."""
+    trace, exact = make_text(level="heads")
+    for number, facts in enumerate(
+        report_of(trace)["causal_attention_analysis"]["layers"].values()
+    ):
+        shares = [one["earlier_percent"] for one in facts["heads"]]
+        assert shares == sorted(shares, reverse=True)
+        for one in facts["heads"]:
+            maps = exact[:, number, 0, one["head"]].mean(0)
+            earlier = np.mean([maps[i, :i].sum() for i in range(PROMPT, LENGTH)])
+            assert one["earlier_percent"] == pytest.approx(100 * earlier, abs=0.5)
+
+
+def test_raw_data(text, monkeypatch):
+    """The matrices are in the report when asked for, and refused where they are too many."""
+    trace, exact = text
+    raw = report_of(trace, raw=True, max_tokens=3, steps=("2",))["attention_analysis_report"][
+        "raw_data"
+    ]
+    assert list(raw) == ["layers.1", "layers.4"]
+    values = np.array(raw["layers.4"]["step_2"])
+    assert np.abs(values - exact[2, 1, 0].mean(0)[:3, :3]).max() < 1e-3
+    monkeypatch.setattr(text_report, "MOST", 900)
+    with pytest.raises(AnalysisError, match="the raw matrices are 968 numbers, more than 900"):
+        text_report.run(trace, text_report.Options(raw=True))
+
+
+@pytest.mark.parametrize(
+    ("percent", "name"),
+    [(80.0, "above 80 %"), (79.9, "50 to 80 %"), (45.0, "40 to 50 %"), (3.0, "below 20 %")],
+)
+def test_buckets(percent, name):
+    """Layers are sorted into upstream's five classes."""
+    assert text_report.bucket(percent) == name
+
+
+def test_film(text, tmp_path):
+    """The text appears step by step: a frame before, one for each step, and the whole text."""
+    from PIL import Image
+
+    from attn.verbs.pictures import draw_result
+
+    result = text_unmasking.run(text[0], text_unmasking.Options())
+    files = draw_result("attn.viz.texts:draw_unmasking", result, text[0], tmp_path)
+    films = [file for file in files if file.endswith(".gif")]
+    assert films == [f"unmasking/unmasking-sample-{sample}.gif" for sample in range(SAMPLES)]
+    with Image.open(tmp_path / films[0]) as film:
+        assert film.n_frames == STEPS + 2
+        assert b"prompt: who?" in film.info["comment"]
+        first = np.asarray(film.convert("L"))
+        film.seek(STEPS + 1)
+        assert first.shape == np.asarray(film.convert("L")).shape
+
+
+def test_many_steps_share_frames(text):
+    """However many steps there are, a film stays short, and ends with everything decided."""
+    import xarray as xr
+
+    from attn.viz import film
+
+    values = np.where(np.eye(331, 331, dtype=bool), 0.5, np.nan)
+    coords = {"step": range(331), "token": ("position", [f"t{place}" for place in range(331)])}
+    frames, durations = film.film(xr.DataArray(values, coords, ("step", "position")), "who?")
+    assert len(durations) == film.MOST + 2 == sum(1 for _ in frames)
+    assert sum(durations) < 12_000
 
 
 def test_correlation(text):
@@ -321,6 +531,19 @@ def test_matrices(text):
     for kind, one in enumerate(expected):
         assert np.abs(drawn.values[:, kind] - one).max() < 1e-3
     assert drawn.attrs["dpi"] == 40
+
+
+def test_evolution(text):
+    """What is drawn over the steps is what the text's rows read of the keys in each state."""
+    trace, exact = text
+    read = text_matrices.run(trace, text_matrices.Options()).arrays["read"]
+    for step, sample in np.ndindex(STEPS, SAMPLES):
+        masked = [p for later in range(step, STEPS) for p in decided(sample, later)]
+        rest = sorted(set(range(PROMPT, LENGTH)) - set(masked))
+        mean = exact[step, :, sample].mean(1)[:, PROMPT:]
+        for state, keys in (("prompt", range(PROMPT)), ("masked", masked), ("decided", rest)):
+            expected = mean[..., list(keys)].sum(-1).mean(-1)
+            assert np.abs(read.sel(state=state, step=step)[:, sample] - expected).max() < HALF
 
 
 @pytest.mark.parametrize("settings", [{"topk": 0}, {"dpi": 5}, {"size": 40.0}, {"max_tokens": 0}])

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
 
 from attn.backends import _llada, find, load
+from attn.cli import build
 from attn.demo import language
 from attn.errors import ModelError
 from tests.toy_sessions import shared_session
@@ -249,8 +251,9 @@ def test_identity(copied):
     assert open_folder(folder).info.identity() != first
 
 
-def test_full_size(copied):
-    """LLaDA-8B can be planned from its configuration and tokenizer alone."""
+def test_full_size(copied, tmp_path, monkeypatch):
+    """LLaDA-8B can be planned from its configuration and tokenizer alone, by --dry-run too."""
+    monkeypatch.chdir(tmp_path)
     folder = copied("mmada")
     for path in folder.glob("*.safetensors*"):
         path.unlink()
@@ -267,3 +270,10 @@ def test_full_size(copied):
     )
     session = open_folder(folder, weights=False)
     assert session.info.parameters == 8_015_581_184
+    arguments = ["capture", "-b", "llada", "-m", str(folder), "-p", "a red cat", "--dry-run"]
+    done = CliRunner().invoke(build(), arguments)
+    assert done.exit_code == 0, done.stderr
+    assert "1 trace of 128 steps, 1 sample, branch cond" in done.stdout
+    assert "  31  model.layers.31.self_attn  self, 32 heads, grid -, 141 keys" in done.stdout
+    assert "one trace: 393 MB; in all 393 MB" in done.stdout
+    assert not (tmp_path / "attn-runs").exists()

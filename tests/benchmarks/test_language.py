@@ -120,8 +120,10 @@ def test_scores_are_shares(model: torch.nn.Module) -> None:
 
 def test_answers_are_judged(demo_cache: Path) -> None:
     """The score reads text and attention of real captures; random weights read nothing special."""
+    from attn import demo
+
     asked = questions.held_out("capital")[:2]
-    for one in score_text.ask(asked, "demo", steps=2):
+    for one in score_text.ask(asked, str(demo.checkpoint("tiny:mmada")), steps=2):
         assert not one.is_right
         assert 0 < one.clue < 1
         assert 1 / 60 < one.even < 1 / 20

@@ -257,6 +257,39 @@ vae   not here
     assert run("backends", "toy", "-m", ".") == (0, expected, "")
 
 
+def test_language_model_in_a_folder(folder):
+    """A folder of MMaDA or LLaDA is known by its configuration, its shards counted together."""
+    config = {"d_model": 48, "n_heads": 3, "n_layers": 5, "architectures": ["LLaDAModelLM"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    for shard, name in {"1": "wte", "2": "ff_out"}.items():
+        content = checkpoint({f"model.transformer.{name}.weight": (3, 7)}, "F32")
+        (folder / "llm").mkdir(exist_ok=True)
+        (folder / "llm" / f"model-{shard}.safetensors").write_bytes(content)
+    (folder / "config.json").rename(folder / "llm/config.json")
+    expected = """\
+model    llm
+this is  a language model of 5 layers of 3 heads, width 48
+backend  mmada, not toy: use --backend mmada
+layout   MMaDA and LLaDA
+
+PART  CLASS         TENSORS  PARAMETERS  DTYPE
+llm   LLaDAModelLM  2        42          F32
+
+Note: it has no tokenizer.json: --set tokenizer=DIR names one.
+"""
+    assert run("backends", "toy", "-m", "llm") == (0, expected, "")
+
+
+def test_shard_of_a_language_model(folder):
+    """One shard alone is named, and where it belongs."""
+    content = checkpoint({"model.transformer.blocks.0.q_proj.weight": (3, 7)}, "F32")
+    (folder / "part.safetensors").write_bytes(content)
+    code, stdout, _ = run("backends", "-m", "part.safetensors")
+    assert code == 0
+    assert "weights of a language model in the layout of MMaDA and LLaDA" in stdout
+    assert "give the folder that it lies in, with its config.json, to --backend mmada" in stdout
+
+
 def test_model_as_json(folder):
     """With --json the same facts come as data."""
     code, stdout, _ = run("backends", "sdxl", "-m", "xl.safetensors", "--json")
