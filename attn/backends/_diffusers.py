@@ -15,6 +15,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
+from attn import demo
 from attn.backends import _load, _lora, _recipe, _schedule, _source
 from attn.backends._devices import (
     align,
@@ -44,7 +45,7 @@ class DiffusersSession(Session):
     input_name: ClassVar[str]
     """Name of the denoiser's argument that holds the noisy latents."""
     default_steps: ClassVar[int]
-    default_guidance: ClassVar[float]
+    default_guidance: float
     multiple: ClassVar[int]
     """Width and height must be divisible by this."""
     lora_family: ClassVar[str]
@@ -301,6 +302,9 @@ class DiffusersBackend(Backend):
         info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
         session = self.session(pipe, info, options, device)
         session.warnings.extend(recipe.warnings)
+        if found.asked == "demo":
+            usual = session.default_guidance
+            session.default_guidance = demo.GUIDANCE.get(self.family.name, usual)
         return self._ready(session, recipe)
 
     def _adopt(self, pipe: Any, options: Any) -> Session:

@@ -22,6 +22,7 @@ from attn.errors import ModelError, did_you_mean
 __all__ = [
     "EXAMPLE_PROMPT",
     "EXAMPLE_QUESTION",
+    "GUIDANCE",
     "NAMES",
     "build",
     "checkpoint",
@@ -39,6 +40,8 @@ EXAMPLE_QUESTION: str = "What is the capital of France?"
 TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
 TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of two shapes"
 UNTRAINED = "tiny and untrained: real attention, random weights"
+GUIDANCE: dict[str, float] = {"sdxl": 3.0}
+"""Of trained models that need less of it than the published models of their family."""
 PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
 GATED: tuple[str, ...] = ("gated", "gated:medium")

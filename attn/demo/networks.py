@@ -101,18 +101,18 @@ def vae(
 
 
 def shapes_unet() -> UNet2DConditionModel:
-    """11 cross-attention layers: 3 heads of 16 on the latent grid, 5 heads of 16 on grid /2.
+    """7 cross-attention layers: heads of 16 on the latent grid (2), grid /2 (4) and grid /4 (6).
 
     Unlike in SDXL, the full grid has cross-attention too: with pictures this small, /2 is coarse.
     """
     return UNet2DConditionModel(
         sample_size=SHAPES_LATENT_SIZE,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(48, 80),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(32, 64, 96),
         layers_per_block=1,
-        attention_head_dim=(3, 5),  # the number of heads
-        transformer_layers_per_block=(1, 2),
+        attention_head_dim=(2, 4, 6),  # the number of heads
+        transformer_layers_per_block=1,
         use_linear_projection=True,
         cross_attention_dim=SHAPES_CLIP_L_WIDTH + SHAPES_CLIP_G_WIDTH,
         addition_embed_type="text_time",

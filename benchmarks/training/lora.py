@@ -22,20 +22,24 @@ from benchmarks.training.denoiser import Examples, Family
 from benchmarks.training.loop import Stage
 from benchmarks.training.report import draw_sheet
 
-RANK = 4
-STEPS = 1200
+RANK = 8
+STEPS = 2000
 RATE = 3e-3
 EXAMPLES = 3000
 SHAPES = (*scenes.SHAPES, scenes.NEW_SHAPE)
 
 TARGETS = {
-    "sdxl": ["to_q", "to_k", "to_v", "to_out.0"],
+    "sdxl": [
+        *("to_q", "to_k", "to_v", "to_out.0"),
+        *("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
+    ],
     "sd35": [
         *("to_q", "to_k", "to_v", "to_out.0"),
         *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
     ],
 }
-"""Modules of the denoiser, by the end of their names: all of its attention."""
+"""Modules of the denoiser, by the end of their names: all of its attention; of a UNet, in which
+a new shape must also be drawn, all of its transformers."""
 SHEET = 16
 SHEET_STEPS = 20
 

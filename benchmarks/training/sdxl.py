@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler, StableDiffusionXLPipeline
 
+from attn import demo
 from attn.demo import trained
 from benchmarks.training.denoiser import (
     NO_CAPTION,
@@ -99,8 +100,8 @@ FAMILY = Family(
     prepare=prepare,
     read=read,
     mix=mix,
-    steps=9000,
+    steps=15000,
     batch=24,
     rate=1.5e-3,
-    guidance=5.0,
+    guidance=demo.GUIDANCE["sdxl"],
 )
