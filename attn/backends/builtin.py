@@ -30,6 +30,12 @@ def attn_backends() -> list[BackendSpec]:
             load=_sd35,
         ),
         BackendSpec(
+            name="scribble",
+            aliases=("scribble-controlnet",),
+            summary="Stable Diffusion XL or 1.x with a drawing, through a ControlNet",
+            load=_scribble,
+        ),
+        BackendSpec(
             name="mmada",
             aliases=("mmada-dllm", "llada"),
             summary="MMaDA and LLaDA, language models that write by unmasking: self-attention",
@@ -57,6 +63,13 @@ def _sd35() -> Backend:
         from attn.backends.sd35 import SD35Backend
 
     return SD35Backend()
+
+
+def _scribble() -> Backend:
+    with quiet():
+        from attn.backends.scribble import ScribbleBackend
+
+    return ScribbleBackend()
 
 
 def _mmada() -> Backend:

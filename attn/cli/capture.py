@@ -62,6 +62,10 @@ def capture(
         list[str] | None,
         typer.Option("--lora", help="FILE or FILE:SCALE; repeat to add several up."),
     ] = None,
+    sketch: Annotated[
+        str | None,
+        typer.Option("--sketch", help="Drawing for backends that read one: FILE, or none."),
+    ] = None,
     keep: Annotated[
         str, typer.Option("--keep", help="Detail: mass, means, maps, heads or factors.")
     ] = "maps",
@@ -145,7 +149,7 @@ def capture(
             dtype=dtype,
             offload=offload,
             budget=budget,
-            settings=split_pairs(set_ or []),
+            settings=split_pairs(set_ or []) | ({} if sketch is None else {"sketch": sketch}),
             dry_run=dry_run,
             resume=resume,
             report=report,

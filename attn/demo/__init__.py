@@ -39,7 +39,7 @@ EXAMPLE_QUESTION: str = "What is the capital of France?"
 TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
 TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of two shapes"
 UNTRAINED = "tiny and untrained: real attention, random weights"
-PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
+PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium", "scribble", "scribble:sd15")
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
 TEXTS: tuple[str, ...] = ("mmada",)
 """Models that write: folders in the layout of MMaDA and LLaDA."""
@@ -117,7 +117,8 @@ def example_prompt(name: str) -> str:
     """Return a prompt that the model of this name knows all words of."""
     if name.removeprefix(TINY) in TEXTS:
         return EXAMPLE_QUESTION
-    return EXAMPLE_CAPTION if is_trained(name) else EXAMPLE_PROMPT
+    is_drawn = name.removeprefix(TINY).startswith("scribble")  # with outlines, also if untrained
+    return EXAMPLE_CAPTION if is_trained(name) or is_drawn else EXAMPLE_PROMPT
 
 
 def note(name: str) -> str:

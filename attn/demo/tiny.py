@@ -19,7 +19,9 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusion3Pipeline,
+    StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
@@ -125,6 +127,22 @@ def _sd35(*, dual_layers: tuple[int, ...]) -> DiffusionPipeline:
     )
 
 
+def _scribble() -> DiffusionPipeline:
+    """SDXL with a ControlNet that has an effect."""
+    parts = _sdxl().components
+    net = networks.controlnet(parts["unet"], is_zero=False)
+    pipeline = StableDiffusionXLControlNetPipeline(**parts, controlnet=net, add_watermarker=False)
+    pipeline.register_to_config(add_watermarker=False)
+    return pipeline
+
+
+def _scribble_sd15() -> DiffusionPipeline:
+    """Stable Diffusion 1.5 with a ControlNet that has an effect."""
+    parts = _sd15().components
+    net = networks.controlnet(parts["unet"], is_zero=False)
+    return StableDiffusionControlNetPipeline(**parts, controlnet=net, requires_safety_checker=False)
+
+
 _BETAS: dict[str, float | str] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -134,6 +152,8 @@ _BETAS: dict[str, float | str] = {
 _PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sd15": _sd15,
     "sdxl": _sdxl,
+    "scribble": _scribble,
+    "scribble:sd15": _scribble_sd15,
     "sd35": partial(_sd35, dual_layers=()),
     "sd35:medium": partial(_sd35, dual_layers=(0, 1)),
 }
