@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis import (
     curves,
+    evolution,
     sinks,
+    sketch,
     stepavg,
     text_flow,
     text_influence,
@@ -97,6 +99,24 @@ ANALYSES: tuple[Analysis, ...] = (
         wants=sinks.WANTS,
         lost="sinks at image keys",
         joins=("sinks.csv", "roles.csv"),
+    ),
+    Analysis(
+        name="sketch",
+        summary="words against the strokes of a drawing, and how strongly it acts",
+        needs=sketch.NEEDS,
+        Options=sketch.Options,
+        run=sketch.run,
+        draw="attn.viz.sketch:draw",
+        joins=("words.csv", "residuals.csv"),
+    ),
+    Analysis(
+        name="evolution",
+        summary="one word's map at every step, as GIF and grid; active tokens, text and sketch",
+        needs=evolution.NEEDS,
+        Options=evolution.Options,
+        run=evolution.run,
+        draw="attn.viz.evolution:draw",
+        on_request=True,
     ),
     Analysis(
         name="stepavg",

@@ -95,8 +95,8 @@ def require_agreement(pipe: Any) -> None:
     Raises:
         ModelError: names the first difference; or the pipeline has several ControlNets.
     """
-    net: Any = pipe.controlnet
-    if not isinstance(net, ControlNetModel):
+    net = pipe.controlnet
+    if type(net) is not ControlNetModel:
         raise ModelError(f"the pipeline has a {type(net).__name__}; expected one ControlNetModel")
     for name in SHARED_FIELDS:
         own, needed = (getattr(model.config, name, None) for model in (net, pipe.unet))

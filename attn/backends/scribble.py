@@ -268,7 +268,9 @@ class ScribbleBackend(Backend):
         """Open a model; see `Backend.open`."""
         placing: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload}
         if isinstance(source, DiffusionPipeline):
-            kind = SD15Control if isinstance(source, SD15Control.pipelines) else SDXLControl
+            kind: type[ControlBackend] = (
+                SD15Control if isinstance(source, SD15Control.pipelines) else SDXLControl
+            )
             return kind().open(source, options, **placing, weights=weights)
         found = _source.resolve(str(source), "scribble", self.variants)
         kind = self.kinds[_control.base_family(found)]

@@ -10,6 +10,8 @@ together, because SD3 pads their joined states to the width of T5.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -75,15 +77,14 @@ def controlnet(unet: UNet2DConditionModel, *, is_zero: bool) -> ControlNetModel:
         unet: whose weights it begins with.
         is_zero: whether it has no effect yet, as at the beginning of a training.
     """
-    net: ControlNetModel = ControlNetModel.from_unet(
-        unet, conditioning_embedding_out_channels=HINT_CHANNELS
-    )
+    net: Any = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS)
     if not is_zero:
         zeros = [net.controlnet_mid_block, *net.controlnet_down_blocks]
         zeros.append(net.controlnet_cond_embedding.conv_out)
         for conv in zeros:
             torch.nn.init.normal_(conv.weight, std=0.1)
-    return net
+    built: ControlNetModel = net
+    return built
 
 
 def sd35_transformer(dual_layers: tuple[int, ...]) -> SD3Transformer2DModel:

@@ -34,7 +34,6 @@ def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[
     subject = _subject(trace)
     for picture in getattr(import_module(module), name)(result, subject):
         write(picture, folder, subject.texts)
-        picture.figure.clear()  # what refers to itself would wait for the garbage collector
         files.append(picture.path)
     return tuple(files)
 

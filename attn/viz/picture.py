@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 DPI = 150
+LAST = 4  # so many times as long as the others an animation's last figure is shown
 COMPRESSION = 3  # of 9: three times as fast as the default, a tenth larger
 
 Pixels = NDArray[np.uint8]
@@ -52,6 +53,16 @@ class Picture:
     texts: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Animation:
+    """Figures of one size that follow each other, made one by one as they are written."""
+
+    path: str
+    figures: Iterable[Figure]
+    texts: Mapping[str, str]
+    seconds: float
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty white figure of a size in inches, at `DPI` pixels per inch."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
@@ -70,20 +81,53 @@ def shrink(picture: Pixels, inches: float) -> Pixels:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def write(picture: Picture, folder: Path, about: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Write a picture as PNG below `folder`.
+def write(
+    picture: Picture | Animation,
+    folder: Path,
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write a picture as PNG, or an animation as GIF, below `folder`.
 
-    Its texts, and those of `about`, become tEXt chunks (iTXt beyond Latin-1), with the version.
+    Its texts, and those of `about`, become tEXt chunks (iTXt beyond Latin-1) or the comment, with
+    the version. Figures are empty afterwards.
     """
-    canvas = FigureCanvasAgg(picture.figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    info = PngInfo()
-    for key, text in {**about, **picture.texts, "Software": software()}.items():
-        info.add_text(key, text)
+    texts = {**about, **picture.texts, "Software": software()}
     path = folder / picture.path
     path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(picture, Animation):
+        _write_gif(picture, path, texts)
+        return
+    info = PngInfo()
+    for key, text in texts.items():
+        info.add_text(key, text)
+    _render(picture.figure).save(path, pnginfo=info, compress_level=COMPRESSION)
+
+
+def _write_gif(animation: Animation, path: Path, texts: Mapping[str, str]) -> None:
+    """Write all figures in the colours of the first; the last stays longer than the others."""
+    frames: list[Image.Image] = []
+    for figure in animation.figures:
+        rendered = _render(figure)
+        palette = frames[0] if frames else rendered.quantize(256)
+        frames.append(rendered.quantize(palette=palette, dither=Image.Dither.NONE))
+    milliseconds = round(1000 * animation.seconds)
+    frames[0].save(
+        path,
+        save_all=True,
+        append_images=frames[1:],
+        duration=[*[milliseconds] * (len(frames) - 1), LAST * milliseconds],
+        loop=0,
+        comment="\n".join(f"{key}: {text}" for key, text in texts.items()).encode(),
+    )
+
+
+def _render(figure: Figure) -> Image.Image:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    Image.fromarray(pixels).convert("RGB").save(path, pnginfo=info, compress_level=COMPRESSION)
+    image = Image.fromarray(pixels).convert("RGB")
+    figure.clear()  # what refers to itself would wait for the garbage collector
+    return image
 
 
 def software() -> str:
