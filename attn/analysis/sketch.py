@@ -97,7 +97,7 @@ def run(trace: Trace, options: Options) -> Result:
         TraceError: the sketch cannot be read.
     """
     chosen = choose(trace, options)
-    maps = _word_maps(trace, chosen)  # sample, step, word, row, column
+    maps = word_maps(trace, chosen)  # sample, step, word, row, column
     tables: dict[str, Table] = {}
     files: dict[str, File] = {}
     arrays: dict[str, xr.DataArray] = {}
@@ -152,7 +152,7 @@ def surrounded(pixels: np.ndarray) -> np.ndarray:
     """Return what strokes surround: all that the picture's edge cannot be reached from."""
     framed = Image.fromarray(np.pad(pixels, 1).astype(np.uint8)).copy()  # of its own, to draw on
     ImageDraw.floodfill(framed, (0, 0), 2)
-    return np.asarray(framed)[1:-1, 1:-1] == 0
+    return np.asarray(np.asarray(framed)[1:-1, 1:-1] == 0)
 
 
 def measure_mean(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
@@ -160,7 +160,7 @@ def measure_mean(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
     return {name: values[:, 0] for name, values in _measure(maps.mean(1)[:, None], drawn).items()}
 
 
-def _word_maps(trace: Trace, chosen: Selection) -> Numbers:
+def word_maps(trace: Trace, chosen: Selection) -> Numbers:
     """Return (sample, step, word, row, column)."""
     layers = [layer.index for layer in chosen.layers]
     found = []

@@ -95,11 +95,12 @@ def require_agreement(pipe: Any) -> None:
     Raises:
         ModelError: names the first difference; or the pipeline has several ControlNets.
     """
-    net = pipe.controlnet
-    if type(net) is not ControlNetModel:
-        raise ModelError(f"the pipeline has a {type(net).__name__}; expected one ControlNetModel")
+    if not isinstance(pipe.controlnet, ControlNetModel):
+        kind = type(pipe.controlnet).__name__
+        raise ModelError(f"the pipeline has a {kind}; expected one ControlNetModel")
+    configs: tuple[Any, Any] = (pipe.controlnet.config, pipe.unet.config)
     for name in SHARED_FIELDS:
-        own, needed = (getattr(model.config, name, None) for model in (net, pipe.unet))
+        own, needed = (getattr(config, name, None) for config in configs)
         if _plain(own) != _plain(needed):
             raise ModelError(
                 f"the ControlNet does not fit the UNet: {name} is {own}, expected {needed}; it was "
