@@ -95,9 +95,9 @@ def require_agreement(pipe: Any) -> None:
     Raises:
         ModelError: names the first difference; or the pipeline has several ControlNets.
     """
-    if not isinstance(pipe.controlnet, ControlNetModel):
-        kind = type(pipe.controlnet).__name__
-        raise ModelError(f"the pipeline has a {kind}; expected one ControlNetModel")
+    kind = type(pipe.controlnet)
+    if not issubclass(kind, ControlNetModel):
+        raise ModelError(f"the pipeline has a {kind.__name__}; expected one ControlNetModel")
     configs: tuple[Any, Any] = (pipe.controlnet.config, pipe.unet.config)
     for name in SHARED_FIELDS:
         own, needed = (getattr(config, name, None) for config in configs)

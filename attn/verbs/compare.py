@@ -15,6 +15,7 @@ from attn.verbs.lora_runs import generate
 from attn.verbs.pairing import Run, open_runs
 from attn.verbs.report import Report
 from attn.verbs.results import merged
+from attn.verbs.sketch_runs import generate_sketches
 from attn.verbs.stacks import Spec
 from attn.verbs.variants import Variant, compare_traces
 
@@ -57,6 +58,7 @@ class Compared:
 def compare(  # noqa: PLR0913 - one argument per option of the command
     *runs: str | Path,
     lora: Spec | Sequence[Spec] | None = None,
+    sketch: str | Path | Sequence[str | Path] | None = None,
     prompt: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     words: Iterable[str] | None = None,
@@ -75,7 +77,9 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
             paired by prompt and seed.
         lora: instead of runs, LoRAs to generate with and without: each a variant, as `FILE`,
             `FILE:SCALE`, a stack `A+B`, or a sweep over scales `FILE:0,0.5,1`.
-        prompt: with `lora`: one or several; None takes the example of the demo model.
+        sketch: instead of runs, drawings to generate with, the first of which is the baseline:
+            `FILE`, `none`, or a sweep over conditioning scales `FILE:0,0.5,1`.
+        prompt: with `lora` or `sketch`: one or several; None takes the example of the demo model.
         out: folder of the results; None is a new one below `attn-runs`. Results of an earlier
             comparison in it are replaced. With `lora` it must be empty or missing, and the traces
             go to `base` and one folder per variant in it.
@@ -100,7 +104,13 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     rest = {key: value for key, value in (settings or {}).items() if key not in own}
     options = parse(words, phrases, pooling, own)
     parts = parse_parts(only)
-    if lora is not None:
+    files: Mapping[str, LoraFile] = {}
+    if sketch is not None:
+        if runs or lora is not None:
+            raise UsageError("give runs, --lora or --sketch, not several of them")
+        given = {**capture, "settings": rest}
+        target, found = generate_sketches(sketch, prompt, out, given, report)
+    elif lora is not None:
         if runs:
             raise UsageError("give runs or --lora, not both: a LoRA has its own baseline")
         target, found, files = generate(lora, prompt, out, {**capture, "settings": rest}, report)
@@ -108,7 +118,7 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         _refuse_capture({"prompt": prompt, **capture}, rest)
         if len(runs) < FEWEST:
             raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
-        found, files = open_runs([Path(path) for path in runs]), {}
+        found = open_runs([Path(path) for path in runs])
         place = None if out is None else Path(out)
         target = choose_folder(place, "compare", found[0].members[0].prompt)
     return compare_runs(
@@ -125,7 +135,7 @@ def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> No
     for key, value in settings.items():
         raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
     for key in (key for key, value in asked.items() if value is not None):
-        raise UsageError(f"{key} is about generating, which only --lora does")
+        raise UsageError(f"{key} is about generating, which only --lora and --sketch do")
 
 
 def parse(

@@ -78,7 +78,7 @@ def generate(
         done = capture(
             name, prompts, model=session, lora=stack, out=target / folder, report=report, **given
         )
-        _note_failures(done, label, report)
+        note_failures(done, label, report)
         runs.append(open_run(target / folder, label))
     return target, tuple(runs), _read_files(variants, model)
 
@@ -127,7 +127,8 @@ def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, tuple[Any, ...]]]
     return [(BASE, BASE, ()), *zip(labels, folders, stacks, strict=True)]
 
 
-def _note_failures(done: Captured, label: str, report: Report) -> None:
+def note_failures(done: Captured, label: str, report: Report) -> None:
+    """Warn of every trace of a run that failed."""
     for entry in done.failures:
         report.warn(f"{label}: seed {entry.seed} of '{entry.prompt}' failed: {entry.error}")
 

@@ -99,7 +99,11 @@ def test_warnings():
     ("arguments", "code", "message"),
     [
         ([], 2, "name what to compare: attn compare A B, or attn compare --lora FILE"),
-        (["base", "style", "--steps", "3"], 2, "steps is about generating, which only --lora does"),
+        (
+            ["base", "style", "--steps", "3"],
+            2,
+            "steps is about generating, which only --lora and --sketch do",
+        ),
         (["base"], 2, "name what is compared with the baseline: attn compare BASE VARIANT"),
         (["base", "style", "--only", ","], 2, "only: nothing is named; leave the option out for "
          "all parts"),

@@ -124,8 +124,12 @@ def test_full_folder(files, tmp_path):
     ("runs", "arguments", "message"),
     [
         (["x"], {"lora": "a.safetensors"}, "give runs or --lora, not both"),
-        (["x", "y"], {"prompt": "cat"}, "prompt is about generating, which only --lora does"),
-        (["x", "y"], {"steps": 3}, "steps is about generating, which only --lora does"),
+        (
+            ["x", "y"],
+            {"prompt": "cat"},
+            "prompt is about generating, which only --lora and --sketch do",
+        ),
+        (["x", "y"], {"steps": 3}, "steps is about generating, which only --lora and --sketch do"),
         ([], {"lora": []}, "lora: nothing is named"),
     ],
 )
