@@ -1,4 +1,4 @@
-"""Stable Diffusion with a ControlNet that reads a drawing: scribbles, outlines, edges."""
+"""Stable Diffusion with a drawing: through a ControlNet, or as tokens after those of the text."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from diffusers import (
     DiffusionPipeline,
     StableDiffusionControlNetPipeline,
@@ -20,10 +21,11 @@ from diffusers import (
 from torch import nn
 
 from attn import demo
-from attn.backends import _control, _sketch, _source
+from attn.backends import _control, _schedule, _sketch, _sketch_tokens, _source
 from attn.backends._recipe import Recipe
 from attn.backends._residuals import Residuals
 from attn.backends._sketch import Strokes
+from attn.backends._sketch_tokens import SketchEncoder
 from attn.backends._source import Source
 from attn.backends.sdxl import (
     SD15Backend,
@@ -37,7 +39,8 @@ from attn.backends.sdxl import (
 from attn.backends.types import Backend, OnCall, Output, Session
 from attn.demo import scenes
 from attn.errors import ModelError, RequestError
-from attn.schema import Lora, Request
+from attn.schema import Lora, Request, Segment
+from attn.schema import Sequence as TokenSequence
 
 AUTO, NONE = "auto", "none"
 TOWER = "controlnet"
@@ -78,6 +81,27 @@ class ScribbleOptions(SDXLOptions):
     )
     control_end: float = field(
         default=1.0, metadata={"help": "share of the steps after which it acts no more"}
+    )
+    base: str | None = field(
+        default=None,
+        metadata={"help": "ScribbleDiffusion: the SD1.x that its UNet was made of"},
+    )
+    lines: Literal["black", "white"] = field(
+        default="black", metadata={"help": "ScribbleDiffusion: strokes as in its training, or not"}
+    )
+    sketch_size: int = field(
+        default=256, metadata={"help": "ScribbleDiffusion: side of the drawing; 0 as the picture"}
+    )
+    betas: Literal["linear", "scaled_linear", "own"] = field(
+        default="linear",
+        metadata={"help": "ScribbleDiffusion: noise as in its training, or the base model's own"},
+    )
+    uncond_text: Literal["zeros", "empty"] = field(
+        default="zeros", metadata={"help": "ScribbleDiffusion: text of the row uncond"}
+    )
+    uncond_sketch: Literal["encoded", "zeros"] = field(
+        default="encoded",
+        metadata={"help": "ScribbleDiffusion: sketch of the row uncond, encoded from black or 0"},
     )
 
 
@@ -183,6 +207,102 @@ class ControlSession(DrawnSession):
         }
 
 
+class TokensSession(DrawnSession, SD15Session):
+    """A loaded ScribbleDiffusion checkpoint; the drawing is 77 more tokens."""
+
+    encoder: SketchEncoder
+
+    def complete(self, request: Request) -> Request:
+        """Also say what is not read; see `Session.complete`."""
+        options = asked_of(self.options, request)
+        if options.sketch_size < 0:
+            raise RequestError(f"sketch_size must be 0 or more; got {options.sketch_size}")
+        if request.negative and options.uncond_text == "zeros":
+            self._warn("the row uncond reads no text (uncond_text=zeros), so no negative prompt")
+        return super().complete(request)
+
+    def sequence(self, request: Request, branch: str) -> TokenSequence:
+        """Return the segments `clip` and `sketch`."""
+        text = super().sequence(request, branch)
+        segments = self._read_segments()
+        drawn = _sketch_tokens.sketch_tokens(segments[1].start, segments[1].length)
+        return TokenSequence(segments, (*text.tokens, *drawn), text.truncated)
+
+    def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+        """Run the pipeline on text and drawing; see `Session.generate`."""
+        outputs = super().generate(requests, on_call)
+        return [
+            replace(output, sketch=_sketch.as_picture(self.drawing(request)[0]))
+            for output, request in zip(outputs, requests, strict=True)
+        ]
+
+    def train_betas(self, schedule: str) -> None:
+        """Take the noise of the training in place of the base model's."""
+        self._scheduler = _schedule.with_betas(self._scheduler, schedule)
+
+    def _read_segments(self) -> tuple[Segment, ...]:
+        (text,) = super()._read_segments()
+        stop = text.stop + self.encoder.tokens
+        return (text, Segment(_sketch_tokens.SEGMENT, "text", text.stop, stop))
+
+    @torch.no_grad()
+    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        options = asked_of(self.options, requests[0])
+        usual = super()._arguments(requests)
+        prompts = [request.prompt for request in requests]
+        text = self._encode_text(prompts, usual["clip_skip"])
+        sketch = self._encode_drawings([self.drawing(request)[0] for request in requests], options)
+        given = {
+            "prompt": None,
+            "negative_prompt": None,
+            "prompt_embeds": torch.cat([text, sketch], 1),
+        }
+        if len(self.branches(requests[0])) > 1:
+            given["negative_prompt_embeds"] = self._unconditional(requests, options, text, sketch)
+        return usual | given
+
+    def _encode_text(self, prompts: list[str], clip_skip: int | None) -> torch.Tensor:
+        device = self.pipe._execution_device
+        states: torch.Tensor = self.pipe.encode_prompt(
+            prompts, device, 1, False, clip_skip=clip_skip
+        )[0]
+        return states
+
+    def _encode_drawings(
+        self, strokes: Sequence[Strokes], options: ScribbleOptions
+    ) -> torch.Tensor:
+        is_dark = options.lines == "black"
+        pictures = [torch.from_numpy(np.asarray(one != is_dark, np.float32)) for one in strokes]
+        return self._encode(_sketch_tokens.as_drawings(pictures, options.sketch_size))
+
+    def _encode(self, drawings: torch.Tensor) -> torch.Tensor:
+        device, dtype = self.pipe._execution_device, self.model.dtype
+        states: torch.Tensor = self.encoder.to(device)(drawings.to(device, dtype))
+        return states
+
+    def _unconditional(
+        self,
+        requests: Sequence[Request],
+        options: ScribbleOptions,
+        text: torch.Tensor,
+        sketch: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return what the row uncond reads.
+
+        By default what was read in training where text and drawing were left out: zeros for the
+        text, and the encoding of zeros for the drawing.
+        """
+        no_text = torch.zeros_like(text)
+        if options.uncond_text == "empty":
+            negative = [request.negative or "" for request in requests]
+            no_text = self._encode_text(negative, options.clip_skip)
+        no_sketch = torch.zeros_like(sketch)
+        if options.uncond_sketch == "encoded":
+            side = options.sketch_size or 256
+            no_sketch = self._encode(torch.zeros(len(sketch), 1, side, side))
+        return torch.cat([no_text, no_sketch], 1)
+
+
 class SDXLControlSession(ControlSession, SDXLSession):
     """A loaded SDXL pipeline with a ControlNet."""
 
@@ -230,6 +350,33 @@ class SD15Control(ControlBackend):
     extra: ClassVar = SD15Backend.extra
 
 
+class TokensBackend(SD15Backend):
+    """SD1.x that reads a drawing as tokens."""
+
+    Options = ScribbleOptions
+    session = TokensSession
+
+    def open_source(
+        self, found: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
+    ) -> Session:
+        """Also load the sketch encoder; see `DiffusersBackend.open_source`."""
+        session: Any = super().open_source(found, options, device, dtype, offload, weights=weights)
+        unet = session.model
+        session.encoder = _sketch_tokens.load_encoder(
+            found.path / _sketch_tokens.ENCODER,
+            unet.config.cross_attention_dim,
+            unet.dtype,
+            weights=weights,
+        )
+        if options.betas != "own":
+            session.train_betas(options.betas)
+        opened: Session = session
+        return opened
+
+    def _recipe(self, found: Source, options: Any) -> Recipe:
+        return _sketch_tokens.collect(found, self.family, options)
+
+
 class ScribbleBackend(Backend):
     """Models that read a drawing, whatever their base is."""
 
@@ -238,7 +385,7 @@ class ScribbleBackend(Backend):
     demo_note = demo.note("scribble")
     family = SDXLBackend.family
     """With the parts of all bases."""
-    variants: ClassVar = ("sd15",)
+    variants: ClassVar = ("sd15", "tokens")
     kinds: ClassVar = {"sdxl": SDXLControl, "sd15": SD15Control}
 
     def default_model(self, options: Any) -> str:
@@ -273,6 +420,8 @@ class ScribbleBackend(Backend):
             )
             return kind().open(source, options, **placing, weights=weights)
         found = _source.resolve(str(source), "scribble", self.variants)
+        if _sketch_tokens.is_checkpoint(found.path):
+            return TokensBackend().open_source(found, options, **placing, weights=weights)
         kind = self.kinds[_control.base_family(found)]
         return kind().open_source(found, options, **placing, weights=weights)
 

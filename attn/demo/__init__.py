@@ -41,9 +41,11 @@ TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of t
 UNTRAINED = "tiny and untrained: real attention, random weights"
 PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium", "scribble", "scribble:sd15")
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
+DRAWN: tuple[str, ...] = ("scribble:tokens",)
+"""The same, whose UNet reads a drawing that the library's pipeline does not give it."""
 TEXTS: tuple[str, ...] = ("mmada",)
 """Models that write: folders in the layout of MMaDA and LLaDA."""
-NAMES: tuple[str, ...] = PICTURES + TEXTS
+NAMES: tuple[str, ...] = PICTURES + DRAWN + TEXTS
 TINY = "tiny:"
 VERSION = 1  # raise it when the saved models change, so that nobody keeps an old copy
 
