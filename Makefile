@@ -11,7 +11,7 @@ demo: $(VENV)/runtime.stamp
 test: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy attn
+	$(BIN)/mypy attn examples/attn-toy/src examples/attn-flux/src
 	$(BIN)/lint-imports --no-logo
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 

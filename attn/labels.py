@@ -9,7 +9,9 @@ import numpy as np
 
 from attn.schema import Column, Layer, Manifest, Shard, Token
 
-_UNITS = {"entropy": "nats", "lse": "nats"} | dict.fromkeys(("query", "key", "scale", "mask"), "1")
+_UNITS = {"entropy": "nats", "lse": "nats"} | dict.fromkeys(
+    ("query", "key", "scale", "mask", "gate"), "1"
+)
 
 
 def key_labels(

@@ -49,8 +49,12 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "lse": ("head", "position"),
     "scale": (),
     "mask": ("head", "query", "key"),
+    "gate": ("head", "statistic"),
 }
 """Axes of every measure after `branch` and `sample`."""
+
+GATE_STATISTICS = ("mean", "std", "below_0.5", "below_0.1")
+"""What is kept of a gate's values: mean, standard deviation, shares below 0.5 and below 0.1."""
 
 STEP_MEASURES: dict[str, str] = {
     "tokens": "I32",
@@ -134,12 +138,25 @@ class Sequence:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What multiplies the output of an attention module, for one part of its queries.
+
+    `part` is `image` or `text`; `path` is the module of the tower that returns the gate's values,
+    0 to 1, (row, query, head) or (row, query, head · channel), in each forward of the attention.
+    """
+
+    part: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Layer:
     """One attention module: `index` in forward order, `path` inside its tower.
 
     `queries` and `keys` say how the two sequences of this module are laid out, in the module's own
     positions; `blocks` are the blocks that a capture kept of it. `head_dim` is needed only by the
     level `factors`; `num_key_heads` only where it differs from `num_heads` (grouped queries).
+    `gates` are those that act on its output.
     """
 
     index: int
@@ -152,6 +169,7 @@ class Layer:
     blocks: tuple[str, ...] = ()
     head_dim: int | None = None
     num_key_heads: int | None = None
+    gates: tuple[Gate, ...] = ()
 
     @property
     def grid(self) -> Grid | None:

@@ -137,7 +137,8 @@ class Trace:
         Args:
             name: a name in `schema.MEASURES`.
             layer: index or path.
-            block: `<query part>.<key part>`; for `total` the query part, for factors None.
+            block: `<query part>.<key part>`; for `total` and `gate` the query part, None for
+                factors.
 
         Returns:
             (step, branch, sample, *MEASURES[name]). Axis `step` has `timestep` and `noise`, axis
@@ -183,6 +184,10 @@ class Trace:
     def entropy(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return the entropy of whole rows (all keys), nats, mean over the queries: (…, head)."""
         return self.measure("entropy", layer, block)
+
+    def gates(self, layer: int | str, part: str = "image") -> xr.DataArray:
+        """Return `schema.GATE_STATISTICS` of the gate on a query part: (…, head, statistic)."""
+        return self.measure("gate", layer, part)
 
     def written(self, name: str) -> xr.DataArray:
         """Return a measure of `schema.STEP_MEASURES`: (step, branch, sample, position), at once."""

@@ -13,6 +13,7 @@ import numpy as np
 from attn.errors import TraceError, did_you_mean
 from attn.labels import attributes, key_labels, step_labels
 from attn.schema import (
+    GATE_STATISTICS,
     MEASURES,
     Column,
     Grid,
@@ -113,7 +114,7 @@ class View:
         tensor: its name in the shards.
         name: the measure; a `map` may be the head mean of a stored `headmap`.
         layer: the layer.
-        block: the block; for `total` the query part, None for factors.
+        block: the block; for `total` and `gate` the query part, None for factors.
         grid: rows and columns that the axis `query` is laid out in, or None to leave it.
     """
 
@@ -220,6 +221,8 @@ class View:
             coords |= step_labels(self.shards)
         if "segment" in self.sizes:
             coords["segment"] = np.array([one.name for one in self.layer.keys], object)
+        if "statistic" in self.sizes:
+            coords["statistic"] = np.array(GATE_STATISTICS, object)
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
             coords |= key_labels(manifest, self.columns, manifest.branches)
         attrs = attributes(self.name, self.layer, self.block)
@@ -228,7 +231,7 @@ class View:
     def _require_fit(self, branches: int, samples: int) -> None:
         """Refuse tensors that the manifest does not describe."""
         expected = {"branch": branches, "sample": samples, "segment": len(self.layer.keys)}
-        expected |= {"head": self.layer.num_heads}
+        expected |= {"head": self.layer.num_heads, "statistic": len(GATE_STATISTICS)}
         if self.name not in ("key", "mask"):
             expected |= {"key": len(self.columns)}
         got = self.sizes
@@ -274,7 +277,7 @@ def find(
         source: the trace.
         name: a name in `MEASURES`.
         layer: of which layer.
-        block: of which block; for `total` the query part, None for factors.
+        block: of which block; for `total` and `gate` the query part, None for factors.
         lay_out: give queries that are one image the axes (row, column).
 
     Raises:

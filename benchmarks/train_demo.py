@@ -1,11 +1,12 @@
 """Train a demo model, from nothing to the weights that ship.
 
-    python -m benchmarks.train_demo sdxl|sd35|sd35-medium --out DIR [--minutes 100] [--steps N]
-                                    [--vae-steps N]
+    python -m benchmarks.train_demo sdxl|sd35|sd35-medium|gated --out DIR [--minutes 100]
+                                    [--steps N] [--vae-steps N]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR
 then holds, per stage, the checkpoint, the losses and their curve, and sheets of pictures; at the
-end `weights/`, to be copied to `attn/demo/weights/`, and `model/`, a folder for diffusers.
+end `weights/`, to be copied to `attn/demo/weights/`, and `model/`, a folder for diffusers; of
+`gated` one of files as sd-scripts saves them.
 
 All models share the VAE that is trained with sdxl: the others take the shipped one, or, before
 there is one, train the same again. Of theirs, `vae.safetensors` need not be copied.
@@ -22,13 +23,15 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file, save_model
+from safetensors.torch import load_file, save_file, save_model
 
 from attn.demo import shipped, trained
-from benchmarks.training import denoiser, sd35, sdxl, vae
+from benchmarks.training import denoiser, gated, sd35, sdxl, vae
 from benchmarks.training.loop import train
 
-FAMILIES = {family.name: family for family in (sdxl.FAMILY, sd35.LARGE, sd35.MEDIUM)}
+FAMILIES = {
+    family.name: family for family in (sdxl.FAMILY, sd35.LARGE, sd35.MEDIUM, gated.HEADWISE)
+}
 
 
 def main() -> None:
@@ -89,10 +92,14 @@ def train_denoiser(
 
 
 def export(models: Mapping[str, torch.nn.Module], folder: Path) -> None:
-    """Write `<model>.safetensors` in float16 for each model."""
+    """Write `<model>.safetensors` in float16 for each model, and gates to a file of their own."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, model in models.items():
-        save_model(deepcopy(model).half(), str(folder / f"{name}.safetensors"))
+        twin = deepcopy(model).half()
+        gates = gated.take_out(twin)
+        if gates:
+            save_file(gates, folder / trained.GATES)
+        save_model(twin, str(folder / f"{name}.safetensors"))
 
 
 def _load_vae(path: Path) -> AutoencoderKL:

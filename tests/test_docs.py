@@ -6,20 +6,29 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from attn.analysis import registry
-from attn.backends import find, load
+from attn.analysis.registry import Analysis
+from attn.backends import Backend, find, installed, load
 from attn.backends.hookspecs import Hooks
 from attn.backends.types import BackendSpec, Session
 from attn.cli import build
 from attn.options import describe_options
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/trace.md", "docs/capture.md", "docs/models.md", "docs/mmada.md")
+PAGES = (
+    "README.md",
+    "docs/trace.md",
+    "docs/capture.md",
+    "docs/models.md",
+    "docs/mmada.md",
+    "docs/python.md",
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +80,9 @@ def test_python_snippets_run(
         assert run("capture -b sdxl --size 64x96 --steps 2 -o attn-demo")[0] == 0
     snippets = fences(page, "python")
     assert snippets
+    names = {"__name__": "snippet"}  # a reader types on
     for snippet in snippets:
-        exec(compile(snippet, page, "exec"), {"__name__": "snippet"})
+        exec(compile(snippet, page, "exec"), names)
     assert capsys.readouterr().out.strip()
 
 
@@ -102,50 +112,97 @@ def test_the_first_picture_is_what_the_first_command_makes(tmp_path: Path) -> No
 
 def test_links_lead_somewhere() -> None:
     """No page of the manual links to a file that does not exist."""
-    for page in [ROOT / "README.md", ROOT / "plugins.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [ROOT / "README.md", ROOT / "plugins.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+COMMANDS = [command.callback.__name__ for command in build().registered_commands]
+FAMILIES = [one.spec.name for one in installed().specs if one.distribution == "attn"]
 
 
 def options(command: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", run(f"{command} --help")[1])) - {"--help"}
 
 
-@pytest.mark.parametrize("command", ["capture", "analyze", "compare", "lora"])
-def test_every_option_is_documented(command: str) -> None:
-    """An option that no page mentions fails: a help text alone explains too little."""
-    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
-    pages += (ROOT / "README.md").read_text(encoding="utf-8")
-    assert {option for option in options(command) if option not in pages} == set()
+def missing(names: Iterable[str], page: Path) -> list[str]:
+    """Return the options that a page does not show as `name` or in an example, name=value."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    return [name for name in names if not re.search(rf"`{name}\b|[ .]{name}=", text)]
 
 
-@pytest.mark.parametrize("backend", ["sd15", "sdxl", "sd35", "mmada"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_has_its_page(command: str) -> None:
+    """A command without a page fails, and so does an option that the page does not mention."""
+    page = ROOT / "docs" / f"{command}.md"
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert f"attn {command}" in text
+    assert {option for option in options(command) if option not in text} == set()
+
+
+def test_what_every_command_takes_is_documented() -> None:
+    """The same for the options before the command."""
+    page = (ROOT / "docs" / "capture.md").read_text(encoding="utf-8")
+    assert {option for option in options("") if option not in page} == set()
+
+
+@pytest.mark.parametrize("backend", FAMILIES)
 def test_every_option_of_a_family_is_documented(backend: str) -> None:
-    """The same for what `--set` takes, which a page explains by its name."""
+    """The same for what `--set` takes, on the family's own page or on that of models."""
     own = ROOT / "docs" / f"{backend}.md"
-    page = (own if own.exists() else ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    page = own if own.exists() else ROOT / "docs" / "models.md"
     names = [option.name for option in describe_options(load(find(backend)).Options)]
-    assert [name for name in names if f"`{name}" not in page and f" {name}=" not in page] == []
+    assert missing(names, page) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["unmasking", "flow", "patterns", "matrices", "influence", "similarity"]
-)
-def test_analyses_of_texts_are_documented(name: str) -> None:
-    """Every analysis of a text, and every option of it, stands on the page of texts."""
-    page = (ROOT / "docs" / "texts.md").read_text(encoding="utf-8")
-    names = [option.name for option in describe_options(registry.find(name).Options)]
-    missing = [one for one in names if f"`{one}" not in page and f"`, `{one}" not in page]
-    assert f"## `{name}`" in page
-    assert missing == []
+@pytest.mark.parametrize("backend", FAMILIES)
+def test_every_family_is_in_the_table_of_the_readme(backend: str) -> None:
+    """Who looks for a family finds it on the first page."""
+    assert f"| `{backend}` |" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("analysis", registry.ANALYSES, ids=lambda analysis: analysis.name)
+def test_every_analysis_is_documented(analysis: Analysis) -> None:
+    """It is in the list of analyses, and the page that the list names has its options."""
+    listed = (ROOT / "docs" / "analyze.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{analysis.name}` \| .* \| \[.*\]\((\w+\.md)[^)]*\) \|$", listed, re.M)
+    assert row is not None
+    page = ROOT / "docs" / row[1]
+    heading = rf"^#.*`{analysis.name}`"
+    assert re.search(heading, page.read_text(encoding="utf-8"), re.M)
+    assert missing((one.name for one in describe_options(analysis.Options)), page) == []
+
+
+def test_public_names_are_documented() -> None:
+    """Every public name stands on the page of Python, and nothing that is not there does."""
+    import attn
+
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert [name for name in attn.__all__ if f"attn.{name}" not in page] == []
+    named = set(re.findall(r"^\| `attn\.(\w+)", page, re.M))
+    assert named == set(attn.__all__)
+
+
+def test_the_readme_is_short() -> None:
+    """A page to read, not a manual."""
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
 def test_the_plugin_interface_is_documented() -> None:
     """Every hook, field of a spec and method of a session stands in plugins.md."""
+    from attn.backends import shared
+
     page = (ROOT / "plugins.md").read_text(encoding="utf-8")
     names = [name for name in vars(Hooks) if not name.startswith("_")]
     names += [
         *BackendSpec.__dataclass_fields__,
-        *(n for n in vars(Session) if not n.startswith("_")),
+        *(n for one in (Session, Backend) for n in public(one)),
+        *shared.__all__,
     ]
     assert [name for name in names if f"`{name}" not in page] == []
+
+
+def public(kind: type) -> list[str]:
+    """Return the members of a class that are no private ones."""
+    return [name for name in vars(kind) | kind.__annotations__ if not name.startswith("_")]

@@ -1,75 +1,216 @@
-"""The built wheel, installed beside a stranger's package."""
+"""The built wheel in an empty environment, beside packages of strangers, good and bad."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.installing import ROOT, Environment, make_environment, pip
+
 pytestmark = pytest.mark.slow
-
-
-def python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
-    """Run this interpreter and return what it printed; `path` is looked in first."""
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(cwd)}
-    if path is not None:
-        environment |= {"PYTHONPATH": str(path), "ATTN_CACHE": str(path / "cache")}
-    command = [sys.executable, "-W", "ignore", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, cwd=cwd, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+BAD = ("raises", "lacks", "misspelt", "duplicate", "wrong", "slow", "clashing")
+GOOD = ("attn-toy", "attn-flux")
+MYPY = """
+[mypy]
+strict = true
+# the libraries' own types are checked with the source tree; here they would take a minute
+disallow_subclassing_any = false
+disallow_untyped_decorators = false
+[mypy-torch.*,PIL.*,safetensors.*,numpy.*,diffusers.*,transformers.*,accelerate.*,xarray.*]
+follow_imports = skip
+"""
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this tree."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip = ("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
-    python(*pip, "--wheel-dir", str(folder), str(ROOT), cwd=folder)
+    pip("wheel", "--wheel-dir", str(folder), str(ROOT))
     return next(folder.glob("attn-*.whl"))
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which the wheel and the plugin `attn-echo` are installed."""
-    target = tmp_path_factory.mktemp("installed")
-    pip = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
-    echo = ROOT / "tests" / "plugins" / "attn-echo"
-    python(*pip, "--target", str(target), str(wheel), str(echo), cwd=target)
-    return target
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel and the examples, each installed by pip."""
+    environment = make_environment(tmp_path_factory.mktemp("good"))
+    environment.install(wheel, *(ROOT / "examples" / name for name in GOOD))
+    return environment
+
+
+@pytest.fixture(scope="module")
+def infested(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The wheel, one good package, and all that are not."""
+    environment = make_environment(tmp_path_factory.mktemp("bad"))
+    bad = (ROOT / "tests" / "plugins" / f"attn-{name}" for name in BAD)
+    environment.install(wheel, ROOT / "examples" / "attn-toy", *bad)
+    return environment
+
+
+def members(folder: Path, *kinds: str) -> set[str]:
+    return {str(path.relative_to(ROOT)) for kind in kinds for path in folder.rglob(kind)}
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     """The wheel has every module, configuration, weight and the type marker, and no tests."""
     names = zipfile.ZipFile(wheel).namelist()
-    kinds = ("*.py", "*.json", "*.safetensors")
-    sources = {
-        str(path.relative_to(ROOT)) for kind in kinds for path in (ROOT / "attn").rglob(kind)
-    }
-    assert sources | {"attn/py.typed"} <= set(names)
+    assert members(ROOT / "attn", "*.py", "*.json", "*.safetensors") | {"attn/py.typed"} <= set(
+        names
+    )
     assert [name for name in names if not name.startswith("attn")] == []
     assert [name for name in names if "__pycache__" in name or "/tests/" in name] == []
+    assert [name for name in names if name.endswith("licenses/LICENSE")] != []
 
 
-def test_a_strangers_backend_is_listed_with_its_package(installed: Path) -> None:
-    """`attn backends` finds the plugin through its entry point and says whose it is."""
-    lines = python("-m", "attn", "backends", path=installed, cwd=installed).splitlines()
-    echo = next(line for line in lines if line.startswith("echo "))
-    assert echo.split("  ")[-1].strip() == "attn-echo 0.1.0"
-    names = [line.split()[0] for line in lines]
-    assert names == ["BACKEND", "echo", "mmada", "sd15", "sd35", "sdxl"]
+def test_archives_are_small(wheel: Path, tmp_path: Path) -> None:
+    """What is uploaded is code and the shipped weights: a change that adds more is noticed."""
+    weights = sum(path.stat().st_size for path in (ROOT / "attn").rglob("*.safetensors"))
+    code = sum(
+        info.file_size
+        for info in zipfile.ZipFile(wheel).infolist()
+        if not info.filename.endswith(".safetensors")
+    )
+    assert code < 2_000_000
+    assert wheel.stat().st_size < weights + 1_000_000
 
 
-def test_a_strangers_backend_captures(installed: Path) -> None:
-    """The plugin's model runs through the whole tool: capture, analysis, files on disk."""
-    arguments = ("capture", "-b", "echo", "-p", "a red cat", "--analyze", "-o", "run")
-    output = python("-m", "attn", *arguments, path=installed, cwd=installed)
-    assert output.splitlines()[0] == "1 trace in run"
-    assert (installed / "run" / "trace.json").is_file()
-    assert list((installed / "run" / "analysis").rglob("*.csv"))
+def test_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """The source archive has what a build needs, no tests, caches or examples, and gives the wheel.
+
+    It is built by the build backend itself, as `python -m build` would.
+    """
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    archive = next(tmp_path.glob("attn-*.tar.gz"))
+    with tarfile.open(archive) as tar:
+        names = {name.partition("/")[2] for name in tar.getnames()}
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "plugins.md", "pyproject.toml"} <= names
+    tops = {name.partition("/")[0] for name in names}
+    assert tops.isdisjoint({"tests", "benchmarks", "examples", "docs", ".mypy_cache", ".venv"})
+    assert [name for name in names if "__pycache__" in name] == []
+    pip("wheel", "--wheel-dir", str(tmp_path), str(next((tmp_path / "unpacked").iterdir())))
+    again = zipfile.ZipFile(next(tmp_path.glob("*.whl")))
+    first = zipfile.ZipFile(wheel)
+    assert {one.filename: one.CRC for one in again.infolist()} == {
+        one.filename: one.CRC for one in first.infolist()
+    }
+
+
+def test_both_ways_to_run_it(installed: Environment) -> None:
+    """`attn` and `python -m attn` are the same command, of the version that the wheel has."""
+    assert installed.run("attn", "--version") == "attn 0.1.0\n"
+    assert installed.run("attn", "backends") == installed.run("python", "-m", "attn", "backends")
+    where = installed.run("python", "-c", "import attn; print(attn.__file__)")
+    assert Path(where).is_relative_to(installed.folder)
+
+
+def test_strangers_backends_are_listed_with_their_packages(installed: Environment) -> None:
+    """`attn backends` finds plugins through their entry points and says whose they are."""
+    lines = installed.run("attn", "backends").splitlines()
+    sources = {line.split()[0]: line.split("  ")[-1].strip() for line in lines[1:]}
+    assert sources["toy"] == "attn-toy 1.0"
+    assert sources["flux"] == "attn-flux 0.1.0"
+    assert {name for name, source in sources.items() if source == "attn 0.1.0"} >= {"sdxl", "sd35"}
+
+
+def test_strangers_backends_work_from_the_command_line(
+    installed: Environment, tmp_path: Path
+) -> None:
+    """Both examples run through the whole tool: plan, capture, analysis, comparison."""
+    toy = ["capture", "-b", "toy", "-p", "a red cat", "--steps", "3", "--analyze"]
+    flux = ["capture", "-b", "flux", "--size", "96x64", "--steps", "3", "-p", "a red cat"]
+    guided = ["--set", "true_cfg=4", "--negative", "a dog", "--branch", "both"]
+    answers = installed.commands(
+        [*toy, "-o", "toy"],
+        [*toy, "-o", "other", "--set", "blocks=3"],
+        ["compare", "toy", "other", "--no-pictures", "-o", "both"],
+        [*flux, "--dry-run"],
+        [*flux, *guided, "-o", "flux", "--set", "t5_tokens=40"],
+        ["analyze", "flux", "--no-pictures"],
+        cwd=tmp_path,
+    )
+    assert [answer.code for answer in answers] == [0] * 6, answers
+    assert answers[0].stdout.splitlines()[0] == "1 trace in toy"
+    assert "  single_transformer_blocks.2.attn  joint, 3 heads, grid 4x6, 536 keys" in (
+        answers[3].stdout
+    )
+    words = (tmp_path / "flux" / "analysis" / "t5" / "tables" / "words_summary.csv").read_text()
+    assert [line.split(",")[0] for line in words.splitlines()[1:]] == ["a", "red", "cat"]
+    assert (tmp_path / "toy" / "analysis" / "prompt" / "heatmaps" / "words.png").is_file()
+
+
+def test_examples_pass_their_own_tests(installed: Environment) -> None:
+    """The examples' tests, the conformance kit among them, pass against the installed wheel."""
+    tests = [str(ROOT / "examples" / name / "tests") for name in GOOD]
+    # a configuration of their own, or pytest takes ours
+    options = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", str(ROOT))
+    assert " passed" in installed.run("python", "-m", "pytest", *options, *tests)
+
+
+def test_types_are_exported(installed: Environment, tmp_path: Path) -> None:
+    """A strict type check of attn-toy against the installed wheel passes, and sees them."""
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    mypy = ("python", "-m", "mypy", "--config-file", "mypy.ini", "--cache-dir", "cache")
+    source = ROOT / "examples" / "attn-toy" / "src"
+    (tmp_path / "wrong.py").write_text("import attn\n\nattn.open(3).words.append(1)\n")
+    assert installed.run(*mypy, str(source), cwd=tmp_path).startswith("Success")
+    with pytest.raises(AssertionError, match=r'"open_trace" has incompatible type "int"'):
+        installed.run(*mypy, "wrong.py", cwd=tmp_path)
+
+
+EXPECTED = """
+not usable:
+  attn-lacks (plugin 'lacks'): import: ModuleNotFoundError: No module named 'nowhere_to_be_found'; \
+update or uninstall attn-lacks, or set ATTN_DISABLE_PLUGINS=attn-lacks
+  attn-misspelt (plugin 'misspelt'): register: unknown hook 'attn_backend' in plugin \
+HERE, expected attn_backends() without arguments; update or uninstall attn-misspelt, or set \
+ATTN_DISABLE_PLUGINS=attn-misspelt
+  attn-raises (plugin 'raises'): import: RuntimeError: no licence file; update or uninstall \
+attn-raises, or set ATTN_DISABLE_PLUGINS=attn-raises
+  attn-wrong (plugin 'wrong'): attn_backends: got an item of type str, expected BackendSpec; \
+update or uninstall attn-wrong, or set ATTN_DISABLE_PLUGINS=attn-wrong
+  attn-duplicate (plugin 'duplicate'): names: 'sdxl' of backend 'sdxl' is also a name of backend \
+'sdxl' from attn 0.1.0; update or uninstall attn-duplicate, or set \
+ATTN_DISABLE_PLUGINS=attn-duplicate
+
+slow to import:
+  attn-slow 1.0: N s; its author should move imports into BackendSpec.load
+"""
+
+
+def test_bad_plugins_are_named_and_cost_nobody_else(infested: Environment) -> None:
+    """Seven bad packages: `attn backends` says of each what is wrong; all others stay usable."""
+    import re
+
+    printed = infested.run("attn", "backends")
+    table, _, rest = printed.partition("\n\n")
+    names = [line.split()[0] for line in table.splitlines()[1:]]
+    assert set(names) >= {"clashing", "sd35", "sdxl", "slow", "spare", "toy"}
+    assert set(names).isdisjoint({"raises", "lacks", "misspelt", "wrong"})
+    assert "an impostor" not in table
+    rest = re.sub(r"<module '.*?'>", "HERE", rest)
+    assert f"\n{re.sub(r'[0-9.]+ s;', 'N s;', rest)}" == EXPECTED
+
+
+def test_bad_plugins_do_not_break_other_commands(infested: Environment, tmp_path: Path) -> None:
+    """Captures run beside them; asking for a broken one says why; clashing options stay apart."""
+    clashing = ["capture", "-b", "clashing", "-p", "a cat", "--steps", "2", "-o", "run"]
+    answers = infested.commands(
+        ["capture", "-b", "toy", "-p", "a red cat", "--steps", "2", "-o", "toy"],
+        ["capture", "-b", "lacks", "-p", "a red cat"],
+        ["capture", "-b", "misspelt", "-p", "a red cat"],
+        [*clashing, "--set", "steps=few", "--set", "prompt=a dog"],
+        cwd=tmp_path,
+    )
+    assert [answer.code for answer in answers] == [0, 2, 2, 0], answers
+    assert "backend 'lacks' is installed but cannot be used: attn-lacks" in answers[1].stderr
+    assert "unknown hook 'attn_backend'" in answers[2].stderr
+    manifest = (tmp_path / "run" / "trace.json").read_text()
+    assert '"prompt":"a cat"' in manifest.replace(" ", "").replace("acat", "a cat")
+    assert '"steps":"few"' in manifest.replace(" ", "")

@@ -177,9 +177,14 @@ def _layer_notes(
     if not by_layer:
         counts = " and ".join(str(len(layers)) for layers in chosen)
         yield f"the layers differ ({counts}): compared over all layers only, not layer by layer"
-    elif len(sides[0].layers) != len(sides[1].layers):
-        counts = " and ".join(str(len(side.layers)) for side in sides)
+    elif _having(sides[0]) != _having(sides[1]):
+        counts = " and ".join(str(_having(side)) for side in sides)
         yield f"only layers that both traces have are compared: {len(chosen[0])} of {counts}"
+
+
+def _having(side: Manifest) -> int:
+    """Return how many layers have what is compared; others were kept for something else."""
+    return sum(BLOCK in layer.blocks for layer in side.layers)
 
 
 def _step_notes(sides: Sequence[Manifest], by_step: bool) -> Iterator[str]:

@@ -125,9 +125,7 @@ def head_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return mass by layer and single head."""
     if not has_layers(pairs):
         return {}
-    layer = np.array(_layers(pairs))[:, np.newaxis]
-    head = range(pairs[0].base.mass.shape[-1] - 1)
-    return {"mass_heads.csv": _rows(changes(pairs, heads, words), layer=layer, head=head)}
+    return {"mass_heads.csv": _rows(changes(pairs, heads, words), **_layers_and_heads(pairs))}
 
 
 def step_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -141,14 +139,15 @@ def step_tables(pairs: Sequence[Pair], words: Words) -> Tables:
 
 
 def sink_tables(pairs: Sequence[Pair], words: Words) -> Tables:
-    """Return the mass of the special tokens that open segments, in all and by layer."""
+    """Return the mass of the special tokens that open segments, in all, by layer and by head."""
     found = sink_changes(pairs, overall(mass))
     if not found:
         return {}
-    parts = [_rows(found)]
-    if has_layers(pairs):
-        parts.append(_rows(sink_changes(pairs, mass), layer=_layers(pairs)))
-    return {"sinks.csv": join(parts)}
+    if not has_layers(pairs):
+        return {"sinks.csv": _rows(found)}
+    by_layer = _rows(sink_changes(pairs, mass), layer=_layers(pairs))
+    by_head = _rows(sink_changes(pairs, heads), **_layers_and_heads(pairs))
+    return {"sinks.csv": join([_rows(found), by_layer]), "sinks_heads.csv": by_head}
 
 
 def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -274,6 +273,12 @@ def _similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
 
 def _layers(pairs: Sequence[Pair]) -> list[int]:
     return [layer.index for layer in pairs[0].layers]
+
+
+def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return what cells of (layer, head) are called."""
+    layer = np.array(_layers(pairs))[:, np.newaxis]
+    return {"layer": layer, "head": range(pairs[0].base.mass.shape[-1] - 1)}
 
 
 def _changed(pairs: Sequence[Pair]) -> Columns:

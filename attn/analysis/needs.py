@@ -21,6 +21,7 @@ class Needs:
         image_keys: the masses of image keys, wherever pictures attend to text and to themselves.
         all_keys: a map column for every key.
         sketch: the model was given a drawing.
+        gates: gates act on some captured layer.
     """
 
     segments: tuple[SegmentKind, ...] = ()
@@ -32,6 +33,7 @@ class Needs:
     image_keys: bool = False
     all_keys: bool = False
     sketch: bool = False
+    gates: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,12 @@ Every level keeps the measures that are not named.
 
 def concerns(needs: Needs, manifest: Manifest) -> bool:
     """Whether a trace is of the kind of model that an analysis with these needs is about."""
-    return needs.written == _is_written(manifest) and (not needs.sketch or _is_drawn(manifest))
+    is_gated = any(layer.gates for layer in manifest.layers)
+    return (
+        needs.written == _is_written(manifest)
+        and (is_gated or not needs.gates)
+        and (_is_drawn(manifest) or not needs.sketch)
+    )
 
 
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
@@ -89,6 +96,8 @@ def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
         return Lack("words, of which the prompt has none", None)
     if needs.image_keys and any(_lacks_image_keys(layer) for layer in manifest.layers):
         return Lack("the masses of image keys, which were not kept", "--mass full")
+    if needs.gates and not any(layer.gates for layer in manifest.layers):
+        return Lack("gates, which act on no captured layer", None)
     if needs.all_keys and manifest.kept.keys != "all":
         return Lack("maps of every key, of which only the prompt's were kept", "--keys all")
     return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attn.analysis import (
     curves,
     evolution,
+    gates,
     sinks,
     sketch,
     stepavg,
@@ -99,6 +100,15 @@ ANALYSES: tuple[Analysis, ...] = (
         wants=sinks.WANTS,
         lost="sinks at image keys",
         joins=("sinks.csv", "roles.csv"),
+    ),
+    Analysis(
+        name="gates",
+        summary="what the gates of a gated model let through",
+        needs=gates.NEEDS,
+        Options=gates.Options,
+        run=gates.run,
+        draw="attn.viz.gates:draw",
+        joins=("gates_summary.csv",),
     ),
     Analysis(
         name="sketch",

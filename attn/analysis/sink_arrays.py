@@ -33,11 +33,13 @@ def label_token(
 
     key = next(iter(tokens[0].keys.values()))
     branch = next(iter(tokens[0].keys))
+    name = f"{key.token} ({key.segment} {key.role}, position {key.position})"
     attrs = {
         "value": value,
         "unit": UNITS[value],
         "branch": branch,
-        "token": f"{key.token} ({key.segment} {key.role}, position {key.position})",
+        "token": name,
+        "title": name,
     }
     values = [token.with_mean()[value][0] for token in tokens]  # sample, step, head
     layers = [token.layer for token in tokens]

@@ -2,12 +2,13 @@
 
 from attn.backends.hookspecs import hookimpl
 from attn.backends.manager import Registered, find, installed, load
-from attn.backends.types import Backend, BackendSpec, ModelInfo, Output, Session, image_seed
+from attn.backends.types import Backend, BackendSpec, ModelInfo, OnCall, Output, Session, image_seed
 
 __all__ = [
     "Backend",
     "BackendSpec",
     "ModelInfo",
+    "OnCall",
     "Output",
     "Registered",
     "Session",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends._family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE
-from attn.backends._inventory import CONFIGS
+from attn.backends._inventory import CONFIGS, kin
 from attn.backends._source import read_object
 from attn.errors import ModelError
 
@@ -67,7 +67,7 @@ def require_agreement(models: Mapping[str, Any], family: str) -> None:
     Raises:
         ModelError: names both sides and their widths.
     """
-    for joint in JOINTS[family]:
+    for joint in JOINTS[kin(family)]:
         if models.keys() >= {joint.part, *joint.givers}:
             _require_width(models, joint)
     widths = [models[name].config.hidden_size for name in CLIPS if name in models]
@@ -104,10 +104,11 @@ def require_scaling(folder: Path, family: str) -> None:
     }
     found = read_object(folder / CONFIG).get("scaling_factor")
     owners = [name for name, factor in factors.items() if factor == found]
-    if owners and family not in owners:
+    own = kin(family)
+    if owners and own not in owners:
         raise ModelError(
             f"vae={folder}: it scales latents by {found:g}, as {owners[0]} does; {family} expects "
-            f"{factors[family]:g}"
+            f"{factors[own]:g}"
         )
 
 

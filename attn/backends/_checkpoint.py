@@ -13,7 +13,7 @@ from accelerate import init_empty_weights
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from attn.backends import _convert, _fit
+from attn.backends import _convert, _fit, _gates
 from attn.backends._inventory import CONFIGS
 from attn.errors import ModelError
 from attn.headers import TensorInfo
@@ -98,7 +98,7 @@ def fitting_model(piece: Piece, kinds: Sequence[Kind]) -> Any:
     problems = []
     for kind in kinds:
         model = empty_model(kind)
-        misfit = _fit.compare(piece.part, shapes, model)
+        misfit = _adapt(piece.part, shapes, model) or _fit.compare(piece.part, shapes, model)
         if not misfit:
             return model.eval()
         problems.append(f"{kind}: {misfit}")
@@ -110,6 +110,16 @@ def fitting_model(piece: Piece, kinds: Sequence[Kind]) -> Any:
         f"{piece.path}: this is {piece.title}; its part {piece.part} does not fit {problems[0]}"
         f"{hint if all(kind.is_published for kind in kinds) else ''}"
     )
+
+
+def _adapt(part: str, shapes: Mapping[str, tuple[int, ...]], model: Any) -> str | None:
+    """Give a model what a checkpoint has beside its configuration; return what cannot be."""
+    if part == "dit":
+        try:
+            _gates.add(model, shapes)
+        except ValueError as error:
+            return str(error)
+    return None
 
 
 def load_weights(piece: Piece, model: Any, dtype: torch.dtype) -> Any:

@@ -15,6 +15,8 @@ import torch
 from diffusers.loaders import single_file_utils as library
 from torch import Tensor
 
+from attn.backends import _gates
+
 Tensors = dict[str, Tensor]
 
 IDENTITY = {("clip_l", "text_projection.weight")}
@@ -76,7 +78,8 @@ def _controlnet(tensors: Tensors, model: Any) -> Tensors:
 def _dit(tensors: Tensors, model: Any) -> Tensors:
     if not any(name.startswith("joint_blocks.") for name in tensors):
         return tensors
-    return dict(library.convert_sd3_transformer_checkpoint_to_diffusers(tensors))
+    gates = _gates.split(tensors, model)
+    return gates | dict(library.convert_sd3_transformer_checkpoint_to_diffusers(tensors))
 
 
 def _vae(tensors: Tensors, model: Any) -> Tensors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from attn.backends._inventory import WRAPPERS, Checkpoint, Tensors, beside, count, size
+from attn.backends._inventory import GATE, WRAPPERS, Checkpoint, Tensors, beside, count, size
 from attn.backends._known import NO_BACKEND, UNUSED
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
@@ -58,11 +58,9 @@ def _sai(tensors: Tensors, prefix: str) -> Checkpoint:
     )
     config, title = _published(sizes)
     found = Checkpoint("sd35", title, "SAI", {"dit": prefix} | beside(tensors), config)
-    gates = _gates(tensors, attention)
-    if gates is None:
+    if not _has_gates(tensors, prefix):
         return found
-    advice = f"its attention has gates ({gates}), which plain SD3.5 would drop; {NO_BACKEND}"
-    return replace(found, family=None, title=f"a gated DiT: {title} with gates", advice=advice)
+    return replace(found, family="gated", title=f"a gated DiT: {title} with gates")
 
 
 def _diffusers_mmdit(tensors: Tensors) -> Checkpoint:
@@ -83,12 +81,13 @@ def _published(sizes: _Sizes) -> tuple[str | None, str]:
     return _MMDITS.get(sizes, (None, other))
 
 
-def _gates(tensors: Tensors, attention: str) -> str | None:
-    """Return where the gates are, or None: in a projection of their own, or rows of `qkv`."""
-    if any(f"{attention}{name}.weight" in tensors for name in ("gate", "gate_proj")):
-        return "a projection of their own"
-    rows, width = (size(tensors, f"{attention}qkv.weight", axis) for axis in (0, 1))
-    return f"{rows - 3 * width} rows of qkv" if rows != 3 * width else None
+def _has_gates(tensors: Tensors, prefix: str) -> bool:
+    """Whether any block has gates, in a projection of their own or in rows of `qkv`."""
+    own = [name for name in tensors if name.startswith(f"{prefix}joint_blocks.")]
+    joined = (name for name in own if name.endswith(".qkv.weight"))
+    return any(name.endswith(f".{GATE}.weight") for name in own) or any(
+        size(tensors, name, 0) > 3 * size(tensors, name, 1) for name in joined
+    )
 
 
 class _Features(NamedTuple):

@@ -17,8 +17,15 @@ NEEDED = {
     "sd15": ("unet", "vae", "clip_l"),
     "sdxl": ("unet", "vae", "clip_l", "clip_g"),
     "sd35": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
+    "gated": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
 }
 """Parts of each family's model."""
+
+KIN = {"gated": "sd35"}
+"""Families whose models are those of another one with something added."""
+
+GATE = "gate_proj"
+"""What sd-scripts calls the projection of a gate that is not in rows of `qkv`."""
 
 OPTIONAL = ("t5xxl",)
 """Parts that a model runs without."""
@@ -43,8 +50,8 @@ class Checkpoint:
     """What one file holds.
 
     Attributes:
-        family: backend that takes it, `sd15`, `sdxl` or `sd35`; None where none does, or where a
-            part alone (a VAE, a text encoder) serves several.
+        family: backend that takes it, `sd15`, `sdxl`, `sd35` or `gated`; None where none does, or
+            where a part alone (a VAE, a text encoder) serves several.
         title: what it is, in words that continue "this is …".
         layout: whose names it uses: `LDM`, `SAI`, `diffusers`, `encoder` (those of transformers),
             `OpenCLIP`, or `unknown`.
@@ -84,6 +91,11 @@ class Members(NamedTuple):
     parts: dict[str, dict[str, TensorInfo]]
     unused: list[str]
     unknown: list[str]
+
+
+def kin(family: str) -> str:
+    """Return the family whose parts and layouts a family's models have: their own, or another's."""
+    return KIN.get(family, family)
 
 
 def members(header: Header, found: Checkpoint) -> Members:

@@ -79,6 +79,40 @@ def load_pipeline(
     return cls(**parts | extra)
 
 
+def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: bool = True) -> Any:
+    """Load one network of diffusers or transformers from its folder, in evaluation mode.
+
+    Args:
+        cls: its class.
+        folder: with config.json and the weights as .safetensors files.
+        dtype: of every weight.
+        weights: False reads the configuration only, and leaves the network on the meta device.
+
+    Raises:
+        ModelError: a file is missing, damaged or pickled, or a weight is missing, left over or of
+            another shape.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {_source.SAFE} files")
+    _refuse_pickled(folder)
+    with quiet():
+        if not weights:
+            return _checkpoint.empty_model(Kind(cls, folder)).eval()
+        with _explained(folder):
+            return _load_model(cls, folder, dtype)
+
+
+def load_tokenizer(cls: type[Any], folder: Path) -> Any:
+    """Load a tokenizer of transformers from its folder.
+
+    Raises:
+        ModelError: its files are missing or damaged.
+    """
+    with quiet(), _explained(folder):
+        _require_vocabulary(cls, folder)
+        return cls.from_pretrained(folder, local_files_only=True)
+
+
 def _draw(recipe: Recipe, listed: Mapping[str, Any]) -> dict[str, Any]:
     """Build every network without weights: all must fit before the first weight is read."""
     drawn = {}

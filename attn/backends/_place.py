@@ -9,7 +9,7 @@ from typing import Any
 from attn.backends._agree import CONFIG, require_scaling
 from attn.backends._checkpoint import Piece
 from attn.backends._family import Family, Part
-from attn.backends._probe import Checkpoint, Members, members, probe
+from attn.backends._probe import Checkpoint, Members, kin, members, probe
 from attn.backends._source import SAFE, is_pipeline, read_index
 from attn.errors import ModelError
 from attn.headers import read_header
@@ -39,7 +39,7 @@ class File:
             ModelError: says what it is, and which backend takes it or why none does.
         """
         found = self.checkpoint
-        if found.family != family.name:
+        if found.family not in (family.name, kin(family.name)):
             advice = f"use --backend {found.family}" if found.family else found.advice
             raise ModelError(f"{self.path}: this is {found.title}; {advice}")
 
@@ -86,7 +86,7 @@ def given_part(place: Place, part: Part, family: Family) -> Piece | Path:
         raise ModelError(f"{where}; it holds no {part.name} that is known here")
     if part is family.denoiser:
         place.require(family)
-    if part.name == "vae" and found.family not in (None, family.name):
+    if part.name == "vae" and found.family and kin(found.family) != kin(family.name):
         raise ModelError(f"{where}; its VAE scales latents otherwise than {family.name} does")
     return piece
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attn.backends._inventory import kin
 from attn.errors import ModelError
 
 SECOND_PADDING = "!"
@@ -103,7 +104,7 @@ def missing(family: str, names: Sequence[str], folders: Sequence[Path]) -> Model
         names: the tokenizers that were not found.
         folders: where they were looked for; they are expected in the last.
     """
-    own, where = OWN[family], folders[-1]
+    own, where = OWN[kin(family)], folders[-1]
     wanted = " ".join(f"'{name}/*'" for name in names)
     plural = "s" if len(names) > 1 else ""
     return ModelError(

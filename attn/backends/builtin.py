@@ -36,6 +36,12 @@ def attn_backends() -> list[BackendSpec]:
             load=_scribble,
         ),
         BackendSpec(
+            name="gated",
+            aliases=("gated-dit", "sd-scripts"),
+            summary="Stable Diffusion 3.5 with attention gates, from sd-scripts",
+            load=_gated,
+        ),
+        BackendSpec(
             name="mmada",
             aliases=("mmada-dllm", "llada"),
             summary="MMaDA and LLaDA, language models that write by unmasking: self-attention",
@@ -70,6 +76,13 @@ def _scribble() -> Backend:
         from attn.backends.scribble import ScribbleBackend
 
     return ScribbleBackend()
+
+
+def _gated() -> Backend:
+    with quiet():
+        from attn.backends.gated import GatedBackend
+
+    return GatedBackend()
 
 
 def _mmada() -> Backend:

@@ -67,6 +67,8 @@ def load(registered: Registered) -> Backend:
         if not isinstance(backend, Backend):
             raise PluginError(f"load() gave {type(backend).__name__}, expected a Backend instance")
         describe_options(backend.Options)
+        if not isinstance(getattr(backend, "example_prompt", None), str):
+            raise PluginError("example_prompt is missing, expected a text")
     except (Exception, SystemExit) as error:
         if registered.distribution == OWN:
             raise

@@ -13,6 +13,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from re import fullmatch
+from time import perf_counter
 from traceback import format_exception_only
 
 import pluggy
@@ -35,6 +36,7 @@ class Registered:
     plugin: str
     distribution: str
     version: str
+    seconds: float = 0.0  # that the import of its plugin took
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,7 +71,9 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
     try:
         # what a plugin prints must not end up in the output of --json
         with redirect_stdout(sys.stderr):
+            began = perf_counter()
             module = entry.load()
+            seconds = perf_counter() - began
             stage = "register"
             hooks = _register(module, entry.name)
             stage = "attn_backends"
@@ -77,7 +81,7 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
     # Code of strangers raises anything; the other backends must stay usable.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         return Failure(entry.name, distribution, stage, one_line(error), repair(distribution))
-    return [Registered(spec, entry.name, distribution, version) for spec in specs]
+    return [Registered(spec, entry.name, distribution, version, seconds) for spec in specs]
 
 
 def origin(entry: EntryPoint) -> tuple[str, str]:

@@ -179,7 +179,7 @@ class Backend(ABC):
         """
         raise ModelError(
             "this backend takes no LoRAs: leave lora out, or choose a backend that does "
-            "(sdxl, sd15, sd35)"
+            "(sdxl, sd15, sd35, gated)"
         )
 
     @abstractmethod

@@ -138,6 +138,7 @@ def _needs(needs: Needs) -> str:
         "maps of every key": needs.all_keys,
         "a text that the model wrote": needs.written,
         "maps of every step": needs.stepwise,
+        "gates": needs.gates,
     }
     named = [name for name, is_needed in flags.items() if is_needed]
     return ", ".join([*segments, *kinds, *needs.measures, *named])

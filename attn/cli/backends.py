@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from attn.backends.manager import Installed, Registered
     from attn.options import Option
 
+SLOW = 0.5
+"""Seconds of a plugin's import that are worth a remark."""
+
 
 def backends(
     name: Annotated[str | None, typer.Argument(help="Show this one and its options.")] = None,
@@ -69,7 +72,7 @@ def _json(facts: list[dict[str, Any]], found: Installed, looked: dict[str, Any] 
         "command": "backends",
         "status": "done",
         "path": looked["path"] if looked else None,
-        "warnings": [str(failure) for failure in found.failures],
+        "warnings": [*map(str, found.failures), *_slow(found)],
         "backends": facts,
         "failures": [asdict(failure) for failure in found.failures],
     }
@@ -86,7 +89,18 @@ def _list(found: Installed) -> list[str]:
     lines = aligned([("BACKEND", "ALIASES", "SUMMARY", "FROM"), *rows])
     if found.failures:
         lines += ["", "not usable:", *(f"  {failure}" for failure in found.failures)]
+    if slow := _slow(found):
+        lines += ["", "slow to import:", *(f"  {remark}" for remark in slow)]
     return lines
+
+
+def _slow(found: Installed) -> list[str]:
+    """Say which plugins slow every command down."""
+    times = {_source(one): one.seconds for one in found.specs if one.seconds > SLOW}
+    return [
+        f"{source}: {seconds:.1f} s; its author should move imports into BackendSpec.load"
+        for source, seconds in times.items()
+    ]
 
 
 def _details(one: Registered, options: Sequence[Option]) -> list[str]:

@@ -43,9 +43,20 @@ PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium", "scribble", 
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
 DRAWN: tuple[str, ...] = ("scribble:tokens",)
 """The same, whose UNet reads a drawing that the library's pipeline does not give it."""
+GATED: tuple[str, ...] = ("gated", "gated:medium")
+"""Models that draw with gates: folders of files as sd-scripts saves them."""
 TEXTS: tuple[str, ...] = ("mmada",)
 """Models that write: folders in the layout of MMaDA and LLaDA."""
-NAMES: tuple[str, ...] = PICTURES + DRAWN + TEXTS
+NAMES: tuple[str, ...] = PICTURES + DRAWN + GATED + TEXTS
+SPLIT_MODEL = "model.safetensors"
+"""Of a model in `GATED`: transformer and VAE."""
+SPLIT_FILES: dict[str, str] = {
+    "clip_l": "clip_l.safetensors",
+    "clip_g": "clip_g.safetensors",
+    "t5xxl": "t5xxl.safetensors",
+    "config": "config",
+}
+"""Of such a model: what is beside it, by the option of the backend that names it."""
 TINY = "tiny:"
 VERSION = 1  # raise it when the saved models change, so that nobody keeps an old copy
 

@@ -8,10 +8,12 @@ shrinks by 8) at toy size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -28,7 +30,7 @@ from diffusers import (
 from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from attn.demo import networks
+from attn.demo import networks, stability
 from attn.demo.quiet import without_progress_bars
 from attn.demo.tokenizers import CLIP_LENGTH, clip_tokenizer, t5_tokenizer
 
@@ -53,19 +55,26 @@ SKETCH_WIDTH = 24
 def save(name: str, folder: Path, *, seed: int) -> None:
     """Save the pipeline `name` to `folder`; the same seed gives the same bytes.
 
+    Models of SD3.5 with gates are saved as sd-scripts does, all others as diffusers does.
+
     Args:
         name: one of `attn.demo.NAMES`.
         folder: destination, created if missing.
         seed: of the weights; the caller's random state stays as it was.
     """
+    plain = name.replace("gated", "sd35")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, leaves GPUs alone
         encoder = sketch_encoder() if name == TOKENS else None
-        pipeline = _PIPELINES[name]()
+        pipeline = _PIPELINES[plain]()
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
                 _amplify(component)
                 component.eval()
+        gates = _gates(pipeline, per_head=name == "gated") if plain != name else {}
+    if gates:
+        stability.save_split(pipeline, gates, folder)
+        return
     with without_progress_bars():
         pipeline.save_pretrained(folder)
     if encoder is not None:
@@ -94,6 +103,23 @@ def sketch_encoder() -> dict[str, torch.Tensor]:
     state["to_cross_attn.bias"] = torch.zeros(networks.CLIP_L_WIDTH)
     state["pos_embeddings"] = torch.randn(1, CLIP_LENGTH, networks.CLIP_L_WIDTH)
     return state
+
+
+def _gates(pipeline: Any, *, per_head: bool) -> stability.State:
+    """Return gates with random weights for every attention of a transformer of SD3.
+
+    Inputs are normed, so that a gate's logits have a standard deviation of 1.5.
+    """
+    found = {}
+    heads = pipeline.transformer.config.num_attention_heads
+    for name, joined in stability.mmdit(pipeline.transformer).items():
+        if name.endswith(".qkv.weight"):
+            channels = joined.shape[1]
+            rows = heads if per_head else channels
+            stem = name.removesuffix(".qkv.weight")
+            found[f"{stem}.weight"] = torch.randn(rows, channels) / math.sqrt(channels)
+            found[f"{stem}.bias"] = torch.randn(rows)
+    return found
 
 
 def _amplify(model: torch.nn.Module) -> None:

@@ -18,20 +18,24 @@ from diffusers import (
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
 )
-from safetensors.torch import load_model
+from safetensors.torch import load_file, load_model
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from attn.demo import networks
+from attn.demo import networks, stability
 from attn.demo.quiet import without_progress_bars
 from attn.demo.shipped import weight_file
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
 
 SHIFT = 3.0
 """Of the flow's times towards high noise, as published."""
+GATES = "gates.safetensors"
+"""Among weights: the gates of a transformer, see `stability.with_gates`."""
 
 
 def save(name: str, folder: Path, *, weights: Path) -> None:
     """Save the trained pipeline `name` to `folder` in the layout of diffusers, in float32.
+
+    With gates among its weights it is saved as sd-scripts saves such models.
 
     Args:
         name: a key of `PIPELINES`.
@@ -41,6 +45,10 @@ def save(name: str, folder: Path, *, weights: Path) -> None:
     with torch.random.fork_rng(devices=[]):  # the weights that are replaced are drawn at random
         pipeline = PIPELINES[name]()
     fill(pipeline.components, weights)
+    if (weights / GATES).exists():
+        gates = {key: one.float() for key, one in load_file(weights / GATES).items()}
+        stability.save_split(pipeline, gates, folder)
+        return
     with without_progress_bars():
         pipeline.save_pretrained(folder)
 
@@ -121,4 +129,5 @@ PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "scribble": scribble,
     "sd35": partial(sd35, networks.shapes_large),
     "sd35-medium": partial(sd35, networks.shapes_medium),
+    "gated": partial(sd35, networks.shapes_large),
 }

@@ -8,6 +8,7 @@ from typing import Literal
 
 from attn.errors import RequestError, did_you_mean
 from attn.schema import (
+    GATE_STATISTICS,
     STEP_MEASURES,
     Column,
     Kept,
@@ -77,7 +78,7 @@ class BlockPlan:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """Everything that is kept of one layer."""
+    """Everything that is kept of one layer; without blocks, that is what its gates do."""
 
     layer: Layer
     blocks: tuple[BlockPlan, ...]
@@ -102,6 +103,8 @@ class LayerPlan:
             shapes.update({f"{index}/{name}.{block.name}": of[name] for name in names})
         for query in self.query_parts:
             shapes[f"{index}/total.{query}"] = ((heads, len(self.layer.keys)), "F32")
+        for gate in self.layer.gates:
+            shapes[f"{index}/gate.{gate.part}"] = ((heads, len(GATE_STATISTICS)), "F32")
         return shapes
 
     @property
@@ -216,7 +219,7 @@ def make_plan(
                 + (" (guidance is off)" if branch == "uncond" else "")
             )
     blocks = _choose_blocks(layers, keep.blocks)
-    having = [layer for layer in layers if set(blocks) & set(block_names(layer))]
+    having = [layer for layer in layers if layer.gates or set(blocks) & set(block_names(layer))]
     chosen = _choose_layers(layers, having, keep.layers, blocks)
     written = any(segment.is_generated for segment in sequences[keep.branches[0]].segments)
     keys: Keys = "all" if written else keep.keys
@@ -230,7 +233,7 @@ def make_plan(
         mass=keep.mass,
         entropy=keep.entropy,
         blocks=blocks,
-        layers=tuple(plan.layer.index for plan in plans),
+        layers=tuple(plan.layer.index for plan in plans if plan.blocks),
         columns=columns,
     )
     length = max((one.stop for one in sequences[keep.branches[0]].segments), default=0)
@@ -303,6 +306,8 @@ def _plan_layer(
 ) -> LayerPlan:
     exist = block_names(layer)
     mapped = [name for name in blocks if name in exist]
+    if not mapped:  # it is here for its gates
+        return LayerPlan(replace(layer, blocks=()), (), factors=False)
     small = [name for name in _always_kept(layer) if name in exist]
     full = [name for name in ("image.image", "text.text", "text.image") if name in exist]
     names = dict.fromkeys([*mapped, *small, *(full if keep.mass == "full" else ())])

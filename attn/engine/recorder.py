@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from attn.engine.attention import Attention
+from attn.engine.gates import GateKey, summarise
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import LayerPlan, Plan
 from attn.errors import CaptureError
-from attn.schema import STEP_MEASURES, Call, Layer, Step
+from attn.schema import STEP_MEASURES, Call, Layer, Step, part
 
 LayerKey = tuple[str, str]
 """(tower, path)."""
@@ -39,6 +40,7 @@ class _OpenCall:
     rows: dict[tuple[str, int], int]
     due: set[LayerKey]
     seen: set[LayerKey] = field(default_factory=set)
+    gates: set[GateKey] = field(default_factory=set)
     other: dict[LayerKey, list[str]] = field(default_factory=dict)
 
 
@@ -75,6 +77,15 @@ class Recorder:
     def keys(self) -> list[LayerKey]:
         """The layers that must be watched."""
         return list(self._layers[0])
+
+    @property
+    def gates(self) -> dict[GateKey, str]:
+        """The gates that must be watched, with their paths."""
+        return {
+            (*key, gate.part): gate.path
+            for key, plan in self._layers[0].items()
+            for gate in plan.layer.gates
+        }
 
     def on_call(self, call: Call) -> None:
         """Take the announcement of one forward.
@@ -133,11 +144,41 @@ class Recorder:
             else:
                 self._keep(key, branch, sample, attention, row)
 
-    def done(self, key: LayerKey) -> None:
-        """Check, after a layer ran, that its attention was seen."""
+    def see_gate(self, key: GateKey, values: Tensor) -> None:
+        """Take the values of a gate, (row, query, head) or (row, query, head · channel).
+
+        Raises:
+            CaptureError: they are of another shape, or come twice in one call.
+        """
         call = self._open_call()
+        *layer_key, name = key
+        for (branch, sample), row in call.rows.items():
+            trace, cell = self._place(branch, sample)
+            layer = self._layers[trace][layer_key[0], layer_key[1]].layer
+            queries = sum(segment.length for segment in part(layer.queries, name))
+            expected = (len(call.call.rows), queries)
+            if values.shape[:2] != expected or values.shape[-1] % layer.num_heads:
+                raise CaptureError(
+                    f"the gate of {layer.path} ({name}) has values {list(values.shape)}, expected "
+                    f"{[*expected]} and a multiple of {layer.num_heads} heads"
+                )
+            if key in call.gates:
+                raise CaptureError(f"the gate of {layer.path} ({name}) ran twice in one call")
+            found = summarise(values[row], layer.num_heads)
+            self._cells.setdefault((trace, f"{layer.index}/gate.{name}"), {})[cell] = found
+        call.gates.add(key)
+
+    def done(self, key: LayerKey) -> None:
+        """Check, after a layer ran, that its attention was seen, and its gates."""
+        call = self._open_call()
+        layer = self._layers[0][key].layer
         if key not in call.seen:
-            raise CaptureError(_unseen(self._layers[0][key].layer, call))
+            raise CaptureError(_unseen(layer, call))
+        for gate in layer.gates:
+            if (*key, gate.part) not in call.gates:
+                raise CaptureError(
+                    f"layer {layer.path} ran in step {call.call.step}, but not its gate {gate.path}"
+                )
 
     def finish(self) -> None:
         """Close the last step and write the means.

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from attn.engine.gates import watched
 from attn.engine.hooks import Hooks
 from attn.engine.kernels import Report
 from attn.engine.plan import Plan
@@ -44,7 +45,11 @@ def record(
         refuse_unobservable(tower, name)
     recorder = Recorder(plans, images, write)
     modules = {key: _module(towers, key) for key in recorder.keys}
-    with Hooks(modules, recorder.see, recorder.done, recorder.wanted) as hooks:
+    gates = {key: _module(towers, (key[0], path)) for key, path in recorder.gates.items()}
+    with (
+        Hooks(modules, recorder.see, recorder.done, recorder.wanted) as hooks,
+        watched(gates, recorder.see_gate, recorder.wanted),
+    ):
         result = generate(recorder.on_call)
         recorder.finish()
     return result, tuple(recorder.steps), hooks.report

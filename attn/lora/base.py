@@ -11,7 +11,7 @@ from pathlib import Path
 from attn.errors import ModelError
 from attn.headers import TensorInfo, read_header
 from attn.lora.kinds import rows_of
-from attn.lora.layouts import Place, with_other_layouts
+from attn.lora.layouts import OTHER_ROWS, Place, with_other_layouts
 from attn.lora.names import DENOISER, TOWERS, underscored
 from attn.lora.norms import blocks_norm
 from attn.lora.tensors import Stored, is_readable
@@ -62,9 +62,12 @@ class Base:
         if not all(is_readable(stored.info) for stored in place.weight):
             return "the weight is of a type that is not read"
         there = _shape(place)
-        if shape is not None and _matrix(shape) != _matrix(there):
-            return f"the weight has another shape (weight {list(there)}, change {list(shape)})"
-        return place
+        if shape is None or _matrix(shape) == _matrix(there):
+            return place
+        other = self.towers[tower].get(underscored(path) + OTHER_ROWS)
+        if other is not None and _matrix(shape) == _matrix(_shape(other)):
+            return other
+        return f"the weight has another shape (weight {list(there)}, change {list(shape)})"
 
 
 def norm_of(place: Place) -> float:

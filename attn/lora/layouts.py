@@ -166,6 +166,16 @@ _STREAMS = {
 }
 """Of a joint block: Stability's attention, whose `qkv` is three matrices in diffusers."""
 
+_GATES = {
+    "x_block.attn": "attn.gates.image.0",
+    "x_block.attn2": "attn2.gates.image.0",
+    "context_block.attn": "attn.gates.text.0",
+}
+"""Where loaded models have their gates, which in files are further rows of `qkv`."""
+
+OTHER_ROWS = " (other rows)"
+"""Ends the name of the second place of a weight: `qkv` with the rows of gates, or without them."""
+
 _JOINT = {
     "x_block.attn.proj": "attn.to_out.0",
     "x_block.attn2.proj": "attn2.to_out.0",
@@ -215,7 +225,10 @@ def _joint_of_stability(places: Places) -> Iterator[tuple[str, Place]]:
             yield f"{block}.{_JOINT[inside]}", place
         if inside.endswith(".qkv"):
             names = _STREAMS.get(inside.removesuffix(".qkv"), ())
-            yield from _split(place, [f"{block}.{name}" for name in names])
+            plain = _without_gates(place)
+            if plain is not place:
+                yield path + OTHER_ROWS, plain
+            yield from _split(plain, [f"{block}.{name}" for name in names])
 
 
 def _joint_of_diffusers(places: Places) -> Iterator[tuple[str, Place]]:
@@ -231,8 +244,14 @@ def _joint_of_diffusers(places: Places) -> Iterator[tuple[str, Place]]:
     for number in _numbers(places, "transformer_blocks.{}.attn.to_q"):
         for stream, names in _STREAMS.items():
             parts = [places.get(f"transformer_blocks.{number}.{name}") for name in names]
-            if all(parts):
-                yield f"joint_blocks.{number}.{stream}.qkv", _joined(parts)
+            if not all(parts):
+                continue
+            yield f"joint_blocks.{number}.{stream}.qkv", _joined(parts)
+            gate = places.get(f"transformer_blocks.{number}.{_GATES[stream]}")
+            if gate is not None:
+                joined = _joined([*parts, gate])
+                yield f"joint_blocks.{number}.{stream}.qkv{OTHER_ROWS}", joined
+                yield f"joint_blocks.{number}.{stream}.gate_proj", gate
 
 
 def _is_swapped(path: str, place: Place) -> bool:
@@ -246,13 +265,20 @@ def _is_swapped(path: str, place: Place) -> bool:
 
 
 def _split(place: Place, names: Sequence[str]) -> Iterator[tuple[str, Place]]:
-    """Yield query, key and value under their names; nothing where gates stand beside them."""
+    """Yield query, key and value under their names; nothing where something stands beside them."""
     (stored,) = place.weight
     size = stored.columns
     if stored.info.shape[0] == len(names) * size:
         for index, name in enumerate(names):
             part = stored.slice(index * size, (index + 1) * size)
             yield name, Place(place.paths, (part,))
+
+
+def _without_gates(place: Place) -> Place:
+    """Return the rows of query, key and value alone; the same place where there are no others."""
+    (stored,) = place.weight
+    size = 3 * stored.columns
+    return Place(place.paths, (stored.slice(0, size),)) if stored.info.shape[0] > size else place
 
 
 def _joined(parts: list[Place | None]) -> Place:

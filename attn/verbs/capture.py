@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.backends import Backend, Session, find, load
+from attn.backends.guard import blamed, open_session
 from attn.engine.plan import Plan
 from attn.errors import UsageError
 from attn.options import parse_options
@@ -180,7 +181,8 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     target = choose_folder(place, name, prompts[0])
     if not resume:
         refuse_contents(target)
-    with nullcontext() if check.switch("dry_run", dry_run) else made(target):
+    making = nullcontext() if check.switch("dry_run", dry_run) else made(target)
+    with making, blamed(registered):
         left = look(target) if resume else None
         if left is not None:
             refuse_other_list(left, name, batch, wishes)
@@ -192,7 +194,9 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         if isinstance(model, Session):
             session = model
         else:
-            session = family.open(model, options, **placing, weights=not dry_run)
+            session = open_session(
+                registered, family, model, options, **placing, weights=not dry_run
+            )
         job = plan_job(name, session, wishes, keeping, target, batch, report)
         entries = job.entries if left is None else keep_finished(job, left)
         check_space(job, missing_bytes(job, entries), limit, dry_run)

@@ -51,7 +51,7 @@ def draw_comparison(
     """
     from attn.viz.change_summary import draw_summary
 
-    wanted = set(parts or ("words", "layers", "maps"))
+    wanted = set(parts or ("words", "layers", "sinks", "maps"))
     files: list[str] = []
     if "words" in wanted:
         files += _write(iter([draw_summary(_scene(base, variants, words))]), folder)
@@ -148,8 +148,9 @@ def _of_pair(
     scene: Scene, variant: Variant, wanted: set[str], only: Sequence[str] | None
 ) -> Iterator[Picture]:
     """Draw what base and variant have in one picture."""
-    from attn.analysis.change_tables import changes, has_layers, mass
+    from attn.analysis.change_tables import changes, has_layers, heads, mass, sink_changes
     from attn.viz.change_bars import draw_change_bars
+    from attn.viz.change_heads import draw_change_heads
     from attn.viz.change_map import draw_change_map
     from attn.viz.labels import file_stem
     from attn.viz.side_by_side import draw_pictures, draw_word
@@ -158,6 +159,9 @@ def _of_pair(
         yield draw_change_bars(scene)
     if "layers" in wanted and has_layers(variant.pairs):
         yield draw_change_map(scene, changes(variant.pairs, mass, only), variant.pairs[0].layers)
+    sinks = sink_changes(variant.pairs, heads) if has_layers(variant.pairs) else []
+    if "sinks" in wanted and sinks:
+        yield draw_change_heads(scene, sinks, variant.pairs[0].layers)
     if "maps" in wanted and any(side.picture is not None for side in scene.sides):
         yield draw_pictures(scene)
     if "maps" in wanted and all(side.maps is not None for side in scene.sides):

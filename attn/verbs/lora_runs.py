@@ -53,6 +53,7 @@ def generate(
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
     from attn.backends import find, load
+    from attn.backends.guard import blamed, open_session
 
     variants = parse_variants(lora)
     if not variants:
@@ -70,7 +71,9 @@ def generate(
     target = choose_folder(None if out is None else Path(out), f"{name}-compare", prompts[0])
     if not given.get("resume"):
         refuse_contents(target)
-    session = family.open(model, own, **{key: given.pop(key) for key in PLACING if key in given})
+    placing = {key: given.pop(key) for key in PLACING if key in given}
+    with blamed(registered):
+        session = open_session(registered, family, model, own, **placing)
     runs = []
     for label, folder, loras in _plan(variants):
         report.note(f"{label}: {target / folder}")

@@ -90,7 +90,7 @@ def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:
     axes.tick_params(labelsize=7.5, length=0, labelcolor=FAINT, labelfontfamily=FAMILY)
     axes.spines[:].set_visible(False)
     name_axes(axes, "layer", "head")
-    write_title(axes, values.attrs["token"], "mean over steps", size=10)
+    write_title(axes, values.attrs["title"], "mean over steps", size=10)
     _show_bar(figure, scale, values.attrs["unit"], min(4.0, width))
     return figure
 
@@ -108,7 +108,7 @@ def draw_steps(values: xr.DataArray, subject: Subject) -> Figure:
     name_time(axes, time)
     axes.set_ylabel(values.attrs["unit"], fontsize=8.5, color=INK, fontfamily=FAMILY)
     remark = "mean over heads; thick: and over layers"
-    write_title(axes, values.attrs["token"], remark, size=10)
+    write_title(axes, values.attrs["title"], remark, size=10)
     return figure
 
 

@@ -139,6 +139,14 @@ def test_sinks(pairs, files):
     check(row, np.array(plain))
     assert row["word"] == "<s>"
     assert [one["layer"] for one in rows(table, "sinks.csv")] == ["mean", 1, 3]
+    (row,) = rows(table, "sinks_heads.csv", layer=3, head=2)
+    plain = [
+        [np.mean([stored(side, CROSS[1], "mass", step)[0][2, 0] for step in range(3)])
+         for side in pair]
+        for pair in files
+    ]  # fmt: skip
+    check(row, np.array(plain))
+    assert len(rows(table, "sinks_heads.csv")) == 2 + 3  # heads of both layers
     assert "<s>" not in PARTS["words"](pairs, None)["mass.csv"]["word"]
 
 

@@ -30,11 +30,13 @@ REQUEST = Request(
 )  # 13 x 9 latent pixels: UNets round up at every level
 SIZES = {
     "sd35": {"width": 112, "height": 80},
+    "gated": {"width": 112, "height": 80},
     "mmada": {"width": None, "height": None},
 }
 """For models that two latent pixels per token and side must divide, and one that has no size."""
 SHORT_TEXT = {"gen_length": 14, "block_length": 7}
 SHORT_T5 = {"t5_tokens": 19}
+MEDIUM = SHORT_T5 | {"skip_layers": (1,), "skip_stop": 1.0}
 SESSIONS = {
     "fake": ("fake", "demo", "float32", {}),
     "sdxl": ("sdxl", "demo", "float32", {}),
@@ -44,12 +46,15 @@ SESSIONS = {
         "sd35",
         "demo:medium",
         "float32",
-        SHORT_T5 | {"skip_layers": (1,), "skip_stop": 1.0},
+        MEDIUM,
     ),
+    "gated": ("gated", "demo", "float32", SHORT_T5),
+    "gated medium": ("gated", "demo:medium", "float32", MEDIUM),
     "mmada": ("mmada", "demo", "float32", SHORT_TEXT),
     "fake bfloat16": ("fake", "demo", "bfloat16", {}),
     "fake float16": ("fake", "demo", "float16", {}),
     "sdxl bfloat16": ("sdxl", "demo", "bfloat16", {}),
+    "gated bfloat16": ("gated", "demo", "bfloat16", SHORT_T5),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }

@@ -259,23 +259,26 @@ def test_refiner_by_its_encoder():
     assert found.advice == "it repaints what the base model drew; give the base model"
 
 
-@pytest.mark.parametrize(("rows", "gates"), [(38, "38 rows of qkv"), (2432, "2432 rows of qkv")])
-def test_folded_gates(rows, gates):
-    """A DiT with gates inside its joined projections is not taken for a plain one."""
+@pytest.mark.parametrize("rows", [38, 2432])
+@pytest.mark.parametrize("module", ["0.x_block.attn", "37.x_block.attn", "5.context_block.attn"])
+def test_folded_gates(rows, module):
+    """A DiT with gates inside any of its joined projections is not taken for a plain one."""
     shape = (3 * 2432 + rows, 2432)
-    found = probe(with_shapes("sd35-large", **{"0.x_block.attn.qkv.weight": shape}))
-    assert found.family is None
+    found = probe(with_shapes("sd35-large", **{f"{module}.qkv.weight": shape}))
+    assert (found.family, found.config, found.advice) == ("gated", "sd35-large", None)
     assert found.title == "a gated DiT: Stable Diffusion 3.5 Large with gates"
-    assert found.advice.startswith(f"its attention has gates ({gates}), which plain SD3.5 would")
+    assert found.missing == probe(with_shapes("sd35-large")).missing
 
 
-def test_separate_gates():
-    """A DiT with gates beside its projections is not taken for a plain one either."""
-    name = "model.diffusion_model.joint_blocks.0.x_block.attn.gate_proj.weight"
+@pytest.mark.parametrize("module", ["0.x_block.attn", "7.x_block.attn2"])
+def test_separate_gates(module):
+    """A DiT with gates beside any of its projections is not taken for a plain one either."""
+    name = f"model.diffusion_model.joint_blocks.{module}.gate_proj.weight"
     header = full_size.header(state("sd35-medium"))
     tensors = dict(header.tensors) | named(name).tensors
     found = probe(Header(header.path, tensors, {}))
     assert found.title == "a gated DiT: Stable Diffusion 3.5 Medium with gates"
+    assert (found.family, found.config) == ("gated", "sd35-medium")
 
 
 @pytest.mark.parametrize("name", ["scaled_fp8", "clip.scale_weight", "fc1.weight_scale"])

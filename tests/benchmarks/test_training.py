@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import attn
+from attn import demo
+from attn.backends import _gates
 from attn.demo import scenes, shipped, trained
 from attn.demo.tokenizers import t5_tokenizer
 from benchmarks.train_demo import FAMILIES, export, take_vae
-from benchmarks.training import denoiser, sd35, sdxl, vae
+from benchmarks.training import denoiser, gated, sd35, sdxl, vae
 from benchmarks.training.denoiser import Family
 from benchmarks.training.loop import Stage, Training, schedule, train
+from tests.opening import opening
 
 CAPTIONS = [
     "a red star on a gray background",
@@ -254,6 +259,60 @@ def test_weights_come_back_as_halves(built: Callable[[Family], Any], tmp_path: P
     assert len(load_file(tmp_path / "text_encoder_3.safetensors")) == (
         len(pipeline.text_encoder_3.state_dict()) - 1
     )
+
+
+def test_gates_begin_nearly_open(built: Callable[[Family], Any]) -> None:
+    """Every attention begins with a gate per head that is 0.88 for every input, and acts."""
+    model = built(gated.HEADWISE).transformer
+    streams = list(_gates.streams(model))
+    assert {one.kind for one in streams} == {"headwise"}
+    assert {round(_gates.untouched(one) or 0, 4) for one in streams} == {0.8808}
+    attention, states = model.transformer_blocks[0].attn, torch.ones(1, 3, model.inner_dim)
+    found = attention(states, states)[0]
+    bias = attention.to_out[0].bias
+    plain = deepcopy(attention)
+    plain._forward_pre_hooks.clear()
+    plain.to_out[0]._forward_pre_hooks.clear()
+    plain.to_add_out._forward_pre_hooks.clear()
+    wanted = (plain(states, states)[0] - bias) * 0.880797 + bias
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_gated_files_are_the_trained_model(autoencoder: Any, tmp_path: Path) -> None:
+    """What training writes becomes sd-scripts' files, which load, predict the same, and run."""
+    pipeline = denoiser.build(gated.HEADWISE, autoencoder)
+    models = {name: getattr(pipeline, name) for name in (*gated.HEADWISE.models, "vae")}
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in pipeline.transformer.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    pipeline.transformer.half().float()  # as what ships is rounded
+    export(models, tmp_path / "weights")
+    folder = tmp_path / "model"
+    trained.save("gated", folder, weights=tmp_path / "weights")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("clip_g.safetensors", "clip_l.safetensors", "config"),
+        *("model.safetensors", "t5xxl.safetensors"),
+    ]
+    assert not list((folder / "config").rglob("*.safetensors"))
+    parts = {name: str(folder / file) for name, file in demo.SPLIT_FILES.items()}
+    session = opening("gated", folder / demo.SPLIT_MODEL, gate_type="headwise", **parts)
+    assert session.warnings == []
+    widths = session.model.config.joint_attention_dim, session.model.config.pooled_projection_dim
+    given = {
+        "hidden_states": torch.randn(2, 4, 16, 16, generator=generator),
+        "encoder_hidden_states": torch.randn(2, 93, widths[0], generator=generator),
+        "pooled_projections": torch.randn(2, widths[1], generator=generator),
+        "timestep": torch.tensor([3.0, 900.0]),
+    }
+    with torch.no_grad(), _gates.applied(_gates.gated(session.model)):
+        found = session.model(**given).sample
+        wanted = pipeline.transformer(**given).sample
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    attn.capture("gated", CAPTIONS[0], model=session, steps=2, out=tmp_path / "run")
+    trace = attn.open(tmp_path / "run")
+    assert trace.gates(3, "text").sizes["head"] == 3
+    assert [len(layer.gates) for layer in trace.layers] == [2, 2, 2, 2, 1]
 
 
 def test_normalized_latents_decode_to_the_same_picture() -> None:

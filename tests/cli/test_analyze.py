@@ -114,7 +114,7 @@ def test_list():
     assert (code, stderr) == (0, "")
     names = [line.split()[1] for line in stdout.splitlines() if line.startswith("analysis ")]
     texts = ["unmasking", "flow", "patterns", "matrices", "influence", "similarity"]
-    assert names == ["words", "curves", "sinks", "stepavg", *texts]
+    assert names == ["words", "curves", "sinks", "gates", "stepavg", *texts]
     expected = """\
 analysis  sinks
 summary   which keys receive much more than others, and what one token receives
@@ -196,8 +196,8 @@ analysis
             ["run", "--only", "word"],
             2,
             "unknown analysis 'word'. Did you mean 'words'? "
-            "There is: words, curves, sinks, stepavg, unmasking, flow, patterns, matrices, "
-            "influence, similarity.",
+            "There is: words, curves, sinks, gates, stepavg, unmasking, flow, patterns, "
+            "matrices, influence, similarity.",
         ),
         (
             ["run", "--set", "words.scale=both"],

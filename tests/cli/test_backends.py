@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from typer.testing import CliRunner
@@ -23,6 +23,7 @@ class ToyOptions:
 
 class Toy(Backend):
     Options = ToyOptions
+    example_prompt = "a cat"
 
     def open(self, source, options, **rest):
         raise NotImplementedError
@@ -76,6 +77,15 @@ BACKEND  ALIASES  SUMMARY          FROM
 plain             Without options  attn-toy 1.2
 """
     assert run("backends") == (0, expected, "")
+
+
+def test_list_of_slow_plugins(monkeypatch):
+    """A plugin whose import takes long is named, once, however many backends it has."""
+    slow = [replace(one, seconds=0.83) for one in (PLAIN, TOY)]
+    monkeypatch.setattr("attn.backends.manager.installed", lambda: Installed(tuple(slow), ()))
+    remark = "attn-toy 1.2: 0.8 s; its author should move imports into BackendSpec.load"
+    assert run("backends")[1].splitlines()[-3:] == ["", "slow to import:", f"  {remark}"]
+    assert json.loads(run("backends", "--json")[1])["warnings"] == [remark]
 
 
 @pytest.mark.parametrize("name", ["toy", "tiny"])

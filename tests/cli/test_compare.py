@@ -42,6 +42,7 @@ def test_text():
         "  tables/mass_steps.csv",
         "  tables/share_steps.csv",
         "  tables/sinks.csv",
+        "  tables/sinks_heads.csv",
         "  tables/dominant.csv",
         "  tables/changed.csv",
         "  tables/maps.csv",
@@ -79,7 +80,7 @@ def test_json():
         "warnings": [],
         "base": "base",
         "variants": [{"name": "style", "pairs": 4}],
-        "files": ["tables/sinks.csv", "comparison.json"],
+        "files": ["tables/sinks.csv", "tables/sinks_heads.csv", "comparison.json"],
     }
 
 

@@ -10,6 +10,7 @@ from attn.analysis.terms import Term
 from attn.schema import Layer
 from attn.viz.cells import draw_cells
 from attn.viz.change_bars import draw_change_bars, draw_distribution
+from attn.viz.change_heads import draw_change_heads
 from attn.viz.change_map import draw_change_map
 from attn.viz.change_summary import draw_summary
 from attn.viz.dominant import draw_dominant
@@ -65,6 +66,22 @@ def maps(figure):
     """Return the images of maps: they have one value per place, not three colours."""
     images = [image for axes in figure.axes for image in axes.images]
     return [image for image in images if image.get_array().ndim == 2]
+
+
+def test_change_heads():
+    """Each opening token has base and variant on one scale, and its change on one around 0."""
+    found = [
+        TermChange(Term(name, "sink", "<s>", 1, False, ((name, 0),)), change(size, (5, 3)))
+        for name, size in (("clip", 0.05), ("t5", -0.02))
+    ]
+    found[1].change.base[4, 2] = found[1].change.variant[4, 2] = np.nan
+    layers = [Layer(index, "denoiser", f"{index}", "cross", 3, (), ()) for index in range(5)]
+    shown = maps(draw_change_heads(scene(), found, layers).figure)[:6]
+    assert [image.get_array().shape for image in shown] == [(3, 5)] * 6
+    assert len({shown[place].get_clim() for place in (0, 1, 3, 4)}) == 1
+    low, high = shown[2].get_clim()
+    assert -low == high == pytest.approx(np.nanmax(np.abs(found[0].change.change)))
+    np.testing.assert_array_equal(shown[3].get_array().filled(np.nan), found[1].change.base.T)
 
 
 @pytest.mark.parametrize("variants", [1, 2, 3, 4])

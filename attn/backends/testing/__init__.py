@@ -8,6 +8,7 @@
 from attn.backends.testing.attention import attention_exact
 from attn.backends.testing.checks import (
     CHECKS,
+    Check,
     calls_ordered,
     check_backend,
     model_restored,
@@ -22,6 +23,7 @@ from attn.backends.testing.text import tokens_spanned
 
 __all__ = [
     "CHECKS",
+    "Check",
     "ConformanceError",
     "FakeBackend",
     "FakeOptions",

@@ -1,0 +1,224 @@
+"""What the gates of a gated model let through.
+
+A gate multiplies the output of attention by a number from 0 to 1, for every query and head, or for
+every query and channel of a head. Kept of these values are, per step, layer, head and query part:
+
+- mean, std        their mean and population standard deviation
+- below_0.5        the share of them below 0.5: gates that take away more than they let through
+- below_0.1        likewise below 0.1: gates that are nearly closed
+
+Steps and heads have equally many values, so that what is said of several is exactly what all their
+values together would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis.needs import Needs
+from attn.analysis.pool import Numbers, mean_present
+from attn.analysis.result import Result, Table
+from attn.analysis.select import select_layers, select_steps
+from attn.schema import GATE_STATISTICS, Layer, Step
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace import Trace
+
+NEEDS = Needs(gates=True)
+
+Value = Literal["mean", "std", "below_0.5", "below_0.1"]
+UNITS = {
+    "mean": "gate, mean",
+    "std": "gate, standard deviation",
+    "below_0.5": "share of gates below 0.5",
+    "below_0.1": "share of gates below 0.1",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What of the gates is looked at."""
+
+    value: Value = field(default="mean", metadata={"help": "what the pictures show"})
+    layers: tuple[str, ...] = field(
+        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
+    )
+    steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
+
+
+@dataclass(frozen=True)
+class Gating:
+    """What a gate did.
+
+    Attributes:
+        layer: on whose output.
+        part: of which queries.
+        values: (branch, sample, step, head, statistic); head 0 is all heads together. NaN where the
+            layer did not run.
+    """
+
+    layer: Layer
+    part: str
+    values: Numbers
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Tabulate the gates of a trace, in every guidance row that was kept.
+
+    Returns:
+        `gates/gates.csv`, by step, and `gates/gates_summary.csv`, over all steps; to draw, of the
+        first guidance row and all samples: `heads <part>` (layer, head), `steps <part>` (layer,
+        step).
+
+    Raises:
+        AnalysisError: a layer or step is not there.
+    """
+    layers = select_layers([layer for layer in trace.layers if layer.gates], options.layers)
+    chosen = select_steps(trace.steps, options.steps)
+    steps = [step for step in trace.steps if step.index in chosen]
+    found = [_read(trace, layer, gate.part, chosen) for layer in layers for gate in layer.gates]
+    tables = {
+        "gates/gates.csv": _by_step(trace.branches, found, steps),
+        "gates/gates_summary.csv": _summary(trace.branches, found),
+    }
+    arrays: dict[str, xr.DataArray] = {}
+    for part in dict.fromkeys(one.part for one in found):
+        own = [one for one in found if one.part == part]
+        arrays |= _label(own, steps, trace.branches[0], options.value)
+    return Result(tables, arrays, digests=_digests(arrays))
+
+
+def pool(values: Numbers, axis: int) -> Numbers:
+    """Return the statistics of several equally large sets of values together.
+
+    Args:
+        values: (…, statistic); NaN is left out.
+        axis: over which sets; not the last.
+    """
+    mean = mean_present(values[..., 0], axis)
+    square = mean_present(values[..., 0] ** 2 + values[..., 1] ** 2, axis)
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    shares = [mean_present(values[..., place], axis) for place in range(2, values.shape[-1])]
+    return np.stack([mean, std, *shares], -1)
+
+
+def _read(trace: Trace, layer: Layer, part: str, steps: Sequence[int]) -> Gating:
+    array = trace.gates(layer.index, part).sel(step=list(steps))
+    array = array.transpose("branch", "sample", "step", "head", "statistic")
+    heads = np.asarray(array.values, np.float64)
+    return Gating(layer, part, np.concatenate([pool(heads, 3)[:, :, :, np.newaxis], heads], 3))
+
+
+def _by_step(branches: Sequence[str], found: Sequence[Gating], steps: Sequence[Step]) -> Table:
+    """Return a row per guidance row, sample, step, layer, part and head."""
+    columns = []
+    for one in found:
+        branch, sample, step, head = np.indices(one.values.shape[:-1]).reshape(4, -1)
+        columns.append(
+            {
+                "branch": np.array(branches, object)[branch],
+                "sample": sample,
+                "step": np.array([each.index for each in steps])[step],
+                "timestep": _known([each.timestep for each in steps])[step],
+                "noise": _known([each.noise for each in steps])[step],
+                **_describe(one, head),
+                **_statistics(one.values),
+            }
+        )
+    return _join(columns, branches)
+
+
+def _summary(branches: Sequence[str], found: Sequence[Gating]) -> Table:
+    """Return a row per guidance row, sample, layer, part and head: all steps together."""
+    columns = []
+    for one in found:
+        values = pool(one.values, 2)
+        branch, sample, head = np.indices(values.shape[:-1]).reshape(3, -1)
+        columns.append(
+            {
+                "branch": np.array(branches, object)[branch],
+                "sample": sample,
+                **_describe(one, head),
+                **_statistics(values),
+            }
+        )
+    return _join(columns, branches)
+
+
+def _describe(one: Gating, head: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    names = np.array(["mean", *map(str, range(one.layer.num_heads))], object)
+    labels = {"layer": one.layer.index, "path": one.layer.path, "part": one.part}
+    same = {name: np.full(head.size, label, object) for name, label in labels.items()}
+    return same | {"head": names[head]}
+
+
+def _statistics(values: Numbers) -> dict[str, Numbers]:
+    flat = values.reshape(-1, len(GATE_STATISTICS))
+    return {name: flat[:, place] for place, name in enumerate(GATE_STATISTICS)}
+
+
+def _join(columns: Sequence[dict[str, NDArray[Any]]], branches: Sequence[str]) -> Table:
+    """Put tables one below the other, ordered by guidance row, sample and step."""
+    whole = {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
+    keys = [whole[name] for name in ("step", "sample") if name in whole]
+    places = np.array([branches.index(name) for name in whole["branch"]])
+    order = np.lexsort([*keys, places])
+    return Table({name: column[order] for name, column in whole.items()})
+
+
+def _known(values: Sequence[float | None]) -> Numbers:
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def _label(
+    found: Sequence[Gating], steps: Sequence[Step], branch: str, value: str
+) -> dict[str, xr.DataArray]:
+    """Return what is drawn of one query part; layers with fewer heads than others have NaN."""
+    import xarray as xr
+
+    part, place = found[0].part, GATE_STATISTICS.index(value)
+    attrs = {
+        "title": f"gates of {part} queries",
+        "value": value,
+        "unit": UNITS[value],
+        "branch": branch,
+        "part": part,
+    }
+    by_head = [pool(pool(one.values[0], 0), 0)[1:, place] for one in found]
+    table = np.full((len(found), max(map(len, by_head))), np.nan)
+    for row, own in zip(table, by_head, strict=True):
+        row[: len(own)] = own
+    curves = np.stack([pool(one.values[0, :, :, 0], 0)[:, place] for one in found])
+    coords = {"layer": [one.layer.index for one in found]}
+    axis = {
+        "step": [step.index for step in steps],
+        "noise": ("step", _known([step.noise for step in steps])),
+    }
+    return {
+        f"heads {part}": xr.DataArray(table, coords, ("layer", "head"), attrs=attrs),
+        f"steps {part}": xr.DataArray(curves, coords | axis, ("layer", "step"), attrs=attrs),
+    }
+
+
+def _digests(arrays: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Return what the summary page of a collection shows of one trace: gates by layer."""
+    import xarray as xr
+
+    found = {}
+    for name, steps in arrays.items():
+        if name.startswith("steps "):
+            part, unit = steps.attrs["part"], steps.attrs["unit"]
+            found[f"5 gates {part}"] = xr.DataArray(
+                mean_present(steps.values, 1)[np.newaxis],
+                {"series": [part], "layer": steps["layer"]},
+                ("series", "layer"),
+                attrs={"title": f"Gates of {part} queries, by layer", "unit": unit},
+            )
+    return found

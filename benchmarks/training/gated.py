@@ -1,0 +1,51 @@
+"""What is particular to SD3.5 with gates: a gate per head on every attention, first nearly open.
+
+All else is the recipe of `sd35`. What is trained is saved as the weights of `sd35` are, and the
+gates beside them; the demo model is made of both as sd-scripts saves such models, in one file for
+transformer and VAE and one for each encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from diffusers import StableDiffusion3Pipeline
+from torch import Tensor, nn
+
+from attn.backends import _gates
+from benchmarks.training import sd35
+
+BIAS = 2.0
+"""Of a fresh gate, whose weight is 0: sigmoid(2) = 0.88 for every input, as sd-scripts begins."""
+
+
+def prepare(pipeline: StableDiffusion3Pipeline) -> None:
+    """Begin as `sd35` does, with gates that let nearly everything through."""
+    sd35.prepare(pipeline)
+    for stream in _gates.streams(pipeline.transformer):
+        linear = nn.Linear(stream.attention.to_q.in_features, stream.attention.heads)
+        nn.init.zeros_(linear.weight)
+        nn.init.constant_(linear.bias, BIAS)
+        _gates.put(stream, linear)
+    _gates.apply(_gates.gated(pipeline.transformer))
+
+
+def take_out(model: nn.Module) -> dict[str, Tensor]:
+    """Take the gates out of a transformer; return them by the names of their attention.
+
+    Args:
+        model: any; nothing is taken out of other models.
+    """
+    found = {}
+    for stream in list(_gates.streams(model)) if hasattr(model, "transformer_blocks") else ():
+        if stream.gate is not None:
+            linear = stream.gate[0]
+            found[f"{stream.stem}.weight"] = linear.weight.detach()
+            found[f"{stream.stem}.bias"] = linear.bias.detach()
+    for module in list(model.modules()):
+        if isinstance(getattr(module, "gates", None), nn.ModuleDict):
+            del module.gates
+    return found
+
+
+HEADWISE = replace(sd35.LARGE, name="gated", prepare=prepare)
