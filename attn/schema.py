@@ -29,6 +29,9 @@ Keys = Literal["content", "all"]
 Grid = tuple[int, int]
 """(rows, columns) of an image segment, in tokens."""
 
+SKETCH = "outputs/sketch.png"
+"""The drawing that a model was given: white strokes on black, of the picture's size."""
+
 RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
 

@@ -14,6 +14,7 @@ from attn.errors import TraceError
 from attn.labels import attributes, key_labels
 from attn.schema import (
     MEASURES,
+    SKETCH,
     Grid,
     Layer,
     Shard,
@@ -113,10 +114,22 @@ class Trace:
         Raises:
             TraceError: the trace has no such picture.
         """
-        names = [name for name in self.manifest.outputs if name.lower().endswith(_PICTURES)]
+        names = [
+            name
+            for name in self.manifest.outputs
+            if name.lower().endswith(_PICTURES) and name != SKETCH
+        ]
         if self.folder is None or not names:
             raise TraceError(f"{self.folder or 'the trace'} has no picture")
         return self.folder / names[place("picture", sample, range(len(names)))]
+
+    def sketch(self) -> Path | None:
+        """Return the file of the drawing that the model was given, or None if it was given none.
+
+        White strokes on black, of the picture's size.
+        """
+        is_there = self.folder is not None and SKETCH in self.manifest.outputs
+        return self.folder / SKETCH if self.folder is not None and is_there else None
 
     def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
         """Return one measure of one layer, lazily.

@@ -27,7 +27,8 @@ LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 
 def network(config: str, component: str) -> Any:
     """Return one network of a shipped configuration, on the meta device."""
-    library, name = json.loads((CONFIGS / config / "model_index.json").read_text())[component]
+    index = json.loads((CONFIGS / config / "model_index.json").read_text())
+    library, name = index.get(component, ("diffusers", "ControlNetModel"))
     cls, folder = getattr(LIBRARIES[library], name), CONFIGS / config / component
     with init_empty_weights(include_buffers=True):
         if library == "diffusers":

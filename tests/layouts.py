@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -50,6 +51,25 @@ def ldm(pipe: Any, *, prefix: bool = True) -> State:
         return state | within(SD15_CLIP, clip)
     state |= within(SDXL_CLIP_L, clip_l(pipe.text_encoder))
     return state | within(SDXL_CLIP_G, open_clip(pipe.text_encoder_2))
+
+
+def ldm_controlnet(model: Any) -> State:
+    """Return an SD1.x ControlNet as its authors' code saves it, prefix included."""
+    stages = len(model.controlnet_cond_embedding.blocks)
+    hints = {"conv_in.": "0.", "conv_out.": f"{2 * stages + 2}."} | {
+        f"blocks.{stage}.": f"{2 * stage + 2}." for stage in range(stages)
+    }
+    places = [("controlnet_mid_block.", "middle_block_out.0.")]
+    places += [
+        (f"controlnet_cond_embedding.{ours}", f"input_hint_block.{theirs}")
+        for ours, theirs in hints.items()
+    ]
+    places += [
+        (f"controlnet_down_blocks.{place}.", f"zero_convs.{place}.0.")
+        for place in range(len(model.controlnet_down_blocks))
+    ]
+    blocks = _unet_blocks(SimpleNamespace(config=model.config, up_blocks=model.down_blocks))
+    return within("control_model.", renamed(model, [*places, *_UNET_TOP, *blocks], _RESNET))
 
 
 def sai(pipe: Any, *, prefix: bool = True, encoders: bool = True) -> State:

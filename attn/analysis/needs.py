@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attn.schema import Kind, Layer, Level, Manifest, SegmentKind
+from attn.schema import SKETCH, Kind, Layer, Level, Manifest, SegmentKind
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Needs:
         words: the prompt has words.
         image_keys: the masses of image keys, wherever pictures attend to text and to themselves.
         all_keys: a map column for every key.
+        sketch: the model was given a drawing.
         gates: gates act on some captured layer.
     """
 
@@ -31,6 +32,7 @@ class Needs:
     words: bool = False
     image_keys: bool = False
     all_keys: bool = False
+    sketch: bool = False
     gates: bool = False
 
 
@@ -61,7 +63,11 @@ Every level keeps the measures that are not named.
 def concerns(needs: Needs, manifest: Manifest) -> bool:
     """Whether a trace is of the kind of model that an analysis with these needs is about."""
     is_gated = any(layer.gates for layer in manifest.layers)
-    return needs.written == _is_written(manifest) and (is_gated or not needs.gates)
+    return (
+        needs.written == _is_written(manifest)
+        and (is_gated or not needs.gates)
+        and (_is_drawn(manifest) or not needs.sketch)
+    )
 
 
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
@@ -84,6 +90,8 @@ def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
 
 
 def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
+    if needs.sketch and not _is_drawn(manifest):
+        return Lack("a sketch, which the model was not given", "--backend scribble --sketch FILE")
     if needs.words and not manifest.words:
         return Lack("words, of which the prompt has none", None)
     if needs.image_keys and any(_lacks_image_keys(layer) for layer in manifest.layers):
@@ -93,6 +101,10 @@ def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
     if needs.all_keys and manifest.kept.keys != "all":
         return Lack("maps of every key, of which only the prompt's were kept", "--keys all")
     return None
+
+
+def _is_drawn(manifest: Manifest) -> bool:
+    return SKETCH in manifest.outputs
 
 
 def _is_written(manifest: Manifest) -> bool:

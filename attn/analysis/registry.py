@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis import (
     curves,
+    evolution,
     gates,
     sinks,
+    sketch,
     stepavg,
     text_blocks,
     text_flow,
@@ -109,6 +111,24 @@ ANALYSES: tuple[Analysis, ...] = (
         run=gates.run,
         draw="attn.viz.gates:draw",
         joins=("gates_summary.csv",),
+    ),
+    Analysis(
+        name="sketch",
+        summary="words against the strokes of a drawing, and how strongly it acts",
+        needs=sketch.NEEDS,
+        Options=sketch.Options,
+        run=sketch.run,
+        draw="attn.viz.sketch:draw",
+        joins=("words.csv", "residuals.csv"),
+    ),
+    Analysis(
+        name="evolution",
+        summary="one word's map at every step, as GIF and grid; active tokens, text and sketch",
+        needs=evolution.NEEDS,
+        Options=evolution.Options,
+        run=evolution.run,
+        draw="attn.viz.evolution:draw",
+        on_request=True,
     ),
     Analysis(
         name="stepavg",

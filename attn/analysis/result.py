@@ -99,6 +99,18 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Text:
+    """Lines for people."""
+
+    content: str
+
+    def write(self, path: Path) -> None:
+        """Write them in UTF-8."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.content, encoding="utf-8")
+
+
+@dataclass(frozen=True)
 class Archive:
     """Arrays that are written as a compressed `.npz`."""
 

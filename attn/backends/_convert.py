@@ -33,7 +33,7 @@ def rename(part: str, tensors: Mapping[str, Tensor], model: Any) -> Tensors:
     """Return the weights of one part under the names of the model's own state.
 
     Args:
-        part: `unet`, `dit`, `vae`, `clip_l`, `clip_g` or `t5xxl`.
+        part: `unet`, `controlnet`, `dit`, `vae`, `clip_l`, `clip_g` or `t5xxl`.
         tensors: by name without prefix, in any layout that is known for the part.
         model: the part as a model, for its configuration and names; weights are not needed.
 
@@ -67,6 +67,12 @@ def _unet(tensors: Tensors, model: Any) -> Tensors:
         return tensors
     prefixed = {library.LDM_UNET_KEY + name: tensor for name, tensor in tensors.items()}
     return dict(library.convert_ldm_unet_checkpoint(prefixed, model.config))
+
+
+def _controlnet(tensors: Tensors, model: Any) -> Tensors:
+    if not any(name.startswith("input_blocks.") for name in tensors):
+        return tensors
+    return dict(library.convert_controlnet_checkpoint(tensors, model.config))
 
 
 def _dit(tensors: Tensors, model: Any) -> Tensors:
@@ -109,6 +115,7 @@ def _t5(tensors: Tensors, model: Any) -> Tensors:
 
 _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "unet": _unet,
+    "controlnet": _controlnet,
     "dit": _dit,
     "vae": _vae,
     "clip_l": _clip,

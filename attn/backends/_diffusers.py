@@ -28,6 +28,7 @@ from attn.backends._family import Family, given_parts
 from attn.backends._inventory import PIPELINES
 from attn.backends._quiet import quiet
 from attn.backends._recipe import Recipe
+from attn.backends._source import Source
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError, ModelError, RequestError, UsageError
@@ -67,8 +68,12 @@ class DiffusersSession(Session):
         return getattr(self.pipe, self.denoiser)
 
     def towers(self) -> Mapping[str, nn.Module]:
-        """Return the denoiser, the one tower."""
+        """Return the denoiser, the one tower unless a family adds others that run before it."""
         return {"denoiser": self.model}
+
+    def tower_branches(self, tower: str, request: Request) -> tuple[str, ...]:
+        """Return the guidance rows that one tower runs, `cond` first."""
+        return self.branches(request)
 
     def complete(self, request: Request) -> Request:
         """Fill in steps, guidance and size, and check the LoRAs; see `Session.complete`."""
@@ -125,7 +130,7 @@ class DiffusersSession(Session):
                 for request in requests
                 for image in range(first.images)
             ],
-            **self._arguments(),
+            **self._arguments(requests),
         }
         with (
             quiet(),
@@ -158,8 +163,8 @@ class DiffusersSession(Session):
             )
 
     @abstractmethod
-    def _arguments(self) -> dict[str, Any]:
-        """Return the pipeline's further arguments."""
+    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return the pipeline's further arguments, which may take the place of the usual ones."""
 
     @abstractmethod
     def _skipped(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
@@ -191,24 +196,29 @@ class DiffusersSession(Session):
         if on_call is None:
             yield []
             return
-        announce = _Announcer(self, requests, on_call)
-        handle = self.model.register_forward_pre_hook(announce, with_kwargs=True)
+        announcers = {name: _Announcer(self, name, requests, on_call) for name in self.towers()}
+        handles = [
+            tower.register_forward_pre_hook(announcers[name], with_kwargs=True)
+            for name, tower in self.towers().items()
+        ]
         try:
-            yield announce.noise
+            yield announcers["denoiser"].noise
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
 
 class _Announcer:
-    """A forward pre-hook on the denoiser that says what runs next."""
+    """A forward pre-hook on a tower that says what runs next."""
 
     def __init__(
-        self, session: DiffusersSession, requests: Sequence[Request], on_call: OnCall
+        self, session: DiffusersSession, tower: str, requests: Sequence[Request], on_call: OnCall
     ) -> None:
         self._session = session
+        self._tower = tower
         self._on_call = on_call
         self._samples = len(requests) * requests[0].images
-        self._guided = len(session.branches(requests[0])) > 1
+        self._branches = session.tower_branches(tower, requests[0])[::-1]  # as diffusers runs them
         self._calls = -1
         self._steps: list[int] = []
         self.noise: list[str] = []
@@ -226,7 +236,7 @@ class _Announcer:
         timestep = float(scheduler.timesteps[self._calls])
         self._on_call(
             Call(
-                tower="denoiser",
+                tower=self._tower,
                 step=self._steps[self._calls],
                 timestep=timestep,
                 noise=_schedule.noise_left(scheduler, timestep),
@@ -236,10 +246,10 @@ class _Announcer:
         )
 
     def _rows(self, batch: int, skips: bool) -> tuple[tuple[str, int], ...]:
-        branches = ("skip",) if skips else ("uncond", "cond") if self._guided else ("cond",)
+        branches = ("skip",) if skips else self._branches
         if batch != len(branches) * self._samples:
             raise CaptureError(
-                f"the denoiser ran a batch of {batch}; expected {self._samples} samples "
+                f"the {self._tower} ran a batch of {batch}; expected {self._samples} samples "
                 f"in the branches {', '.join(branches)}"
             )
         return tuple((branch, sample) for branch in branches for sample in range(self._samples))
@@ -289,8 +299,14 @@ class DiffusersBackend(Backend):
         if isinstance(source, DiffusionPipeline):
             return self._adopt(source, options)
         found = _source.resolve(str(source), self.family.name, self.variants)
+        return self.open_source(found, options, device, dtype, offload, weights=weights)
+
+    def open_source(
+        self, found: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
+    ) -> Session:
+        """Open a model that was found; see `Backend.open`."""
         device = choose_device(device)
-        recipe = _recipe.collect(found, self.family, options)
+        recipe = self._recipe(found, options)
         cls = self._pipeline_class(recipe.roots[0])
         kind = choose_dtype(dtype, device)
         pipe = _load.load_pipeline(recipe, cls, dtype=kind, weights=weights, extra=self.extra)
@@ -306,6 +322,10 @@ class DiffusersBackend(Backend):
             usual = session.default_guidance
             session.default_guidance = demo.GUIDANCE.get(self.family.name, usual)
         return self._ready(session, recipe)
+
+    def _recipe(self, found: Source, options: Any) -> Recipe:
+        """Find everything that a model is made of."""
+        return _recipe.collect(found, self.family, options)
 
     def _adopt(self, pipe: Any, options: Any) -> Session:
         if not isinstance(pipe, self.pipelines):

@@ -34,6 +34,8 @@ PIPELINES = {
     "StableDiffusionPipeline": "sd15",
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd35",
+    "StableDiffusionControlNetPipeline": "scribble",
+    "StableDiffusionXLControlNetPipeline": "scribble",
 }
 """Backends by the class that a diffusers folder names."""
 

@@ -36,7 +36,8 @@ ADDONS = (
         r"^(?:control_model|controlnet_\w+|control_layers|input_hint_block|zero_convs"
         r"|lllite_unet_\w+|control_add_embedding)\.|^(?:control|lllite)_\w+_blocks?\.",
         "a ControlNet",
-        f"it steers a model and cannot draw alone; {BASE}",
+        "it steers a model and cannot draw alone: use --backend scribble, with --model for what "
+        "it was made for and --set controlnet= for this",
     ),
     Kind(
         r"^(?:ip_adapter|image_proj|adapter|motion_encoder)\.|\.motion_modules\.",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
 
-ESSENTIAL = {"unet", "transformer", "vae", "scheduler", "tokenizer"}
+ESSENTIAL = {"unet", "controlnet", "transformer", "vae", "scheduler", "tokenizer"}
 """Parts that a pipeline which takes them cannot do without."""
 
 CONFIG = "config.json"

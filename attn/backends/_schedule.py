@@ -24,6 +24,8 @@ ALIASES = {
 }
 """What other programs call some samplers."""
 
+BETAS = {"linear": (0.0001, 0.02), "scaled_linear": (0.00085, 0.012)}
+
 ZERO_SNR = "rescale_betas_zero_snr"
 PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}
 
@@ -131,6 +133,21 @@ def predicting(current: Any, prediction: str, *, zero_snr: bool) -> Any:
             config.setdefault("clip_sample", False)  # latents are not confined to -1 … 1
     with quiet():
         return cls.from_config(config)  # keeps what it does not take for others made from it
+
+
+def with_betas(current: Any, schedule: str) -> Any:
+    """Return a scheduler of the same kind with another schedule of betas.
+
+    Args:
+        current: the scheduler of the model's configuration; it stays as it is.
+        schedule: `linear`, with diffusers' own ends 0.0001 and 0.02, or `scaled_linear`, with those
+            of Stable Diffusion.
+    """
+    start, end = BETAS[schedule]
+    config = dict(current.config)
+    config |= {"beta_schedule": schedule, "beta_start": start, "beta_end": end}
+    with quiet():
+        return type(current).from_config(config)
 
 
 def predicted(scheduler: Any) -> str | None:

@@ -30,6 +30,12 @@ def attn_backends() -> list[BackendSpec]:
             load=_sd35,
         ),
         BackendSpec(
+            name="scribble",
+            aliases=("scribble-controlnet",),
+            summary="Stable Diffusion XL or 1.x with a drawing, through a ControlNet",
+            load=_scribble,
+        ),
+        BackendSpec(
             name="gated",
             aliases=("gated-dit", "sd-scripts"),
             summary="Stable Diffusion 3.5 with attention gates, from sd-scripts",
@@ -63,6 +69,13 @@ def _sd35() -> Backend:
         from attn.backends.sd35 import SD35Backend
 
     return SD35Backend()
+
+
+def _scribble() -> Backend:
+    with quiet():
+        from attn.backends.scribble import ScribbleBackend
+
+    return ScribbleBackend()
 
 
 def _gated() -> Backend:

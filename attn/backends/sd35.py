@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,7 +146,7 @@ class SD35Session(DiffusersSession):
             Segment("t5", "text", clip, clip + self.options.t5_tokens),
         )
 
-    def _arguments(self) -> dict[str, Any]:
+    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         options = self.options
         skip = {
             "skip_guidance_layers": list(options.skip_layers),

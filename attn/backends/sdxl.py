@@ -77,16 +77,12 @@ class UNetSession(DiffusersSession):
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return self- and cross-attention modules in execution order: down, mid, up."""
-        modules = [
-            (path, module)
-            for path, module in self.model.named_modules()
-            if isinstance(module, Attention)
+        found = [
+            (tower, path, module)
+            for tower, model in self.towers().items()
+            for path, module in _in_order(model)
         ]
-        modules.sort(key=lambda entry: _ORDER[entry[0].split(".")[0]])
-        return tuple(
-            self._layer(index, path, module, request)
-            for index, (path, module) in enumerate(modules)
-        )
+        return tuple(self._layer(index, *where, request) for index, where in enumerate(found))
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the one segment `clip`, which both encoders of SDXL share."""
@@ -117,25 +113,27 @@ class UNetSession(DiffusersSession):
                     self.warnings.append(warning)
                 return
 
-    def _layer(self, index: int, path: str, module: Any, request: Request) -> Layer:
-        grid = _grid(
-            path, request, self.pipe.vae_scale_factor, len(self.model.config.block_out_channels)
-        )
+    def _layer(self, index: int, tower: str, path: str, module: Any, request: Request) -> Layer:
+        levels = len(self.model.config.block_out_channels)  # a ControlNet has those of its UNet
+        grid = _grid(path, request, self.pipe.vae_scale_factor, levels)
         image = Segment("image", "image", 0, grid[0] * grid[1], grid)
-        text = Segment("clip", "text", 0, self.pipe.tokenizer.model_max_length)
         is_cross = path.endswith("attn2")
         return Layer(
             index=index,
-            tower="denoiser",
+            tower=tower,
             path=path,
             kind="cross" if is_cross else "self",
             num_heads=module.heads,
             queries=(image,),
-            keys=(text if is_cross else image,),
+            keys=self._read_segments() if is_cross else (image,),
             head_dim=module.inner_dim // module.heads,
         )
 
-    def _arguments(self) -> dict[str, Any]:
+    def _read_segments(self) -> tuple[Segment, ...]:
+        """Return what cross-attention reads."""
+        return (Segment("clip", "text", 0, self.pipe.tokenizer.model_max_length),)
+
+    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         return {
             "guidance_rescale": self.options.guidance_rescale,
             "clip_skip": self.options.clip_skip,
@@ -158,12 +156,12 @@ class SD15Session(UNetSession):
     default_guidance = 7.5
     lora_family = "sd15"
 
-    def _arguments(self) -> dict[str, Any]:
+    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         encoder = self.pipe.text_encoder
         if self.options.clip_skip is not None and not hasattr(encoder, "text_model"):
             # diffusers 0.42 looks there for the last norm; transformers 5.6 took that level out
             object.__setattr__(encoder, "text_model", encoder)
-        return super()._arguments()
+        return super()._arguments(requests)
 
 
 class UNetBackend(DiffusersBackend):
@@ -221,6 +219,14 @@ class SD15Backend(UNetBackend):
 
 _ORDER = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
 _BLOCK = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.")
+
+
+def _in_order(model: Any) -> list[tuple[str, Attention]]:
+    """Return the attention modules of a UNet or ControlNet, by path, as they run."""
+    modules = [
+        (path, module) for path, module in model.named_modules() if isinstance(module, Attention)
+    ]
+    return sorted(modules, key=lambda entry: _ORDER[entry[0].split(".")[0]])
 
 
 def _grid(path: str, request: Request, factor: int, levels: int) -> Grid:

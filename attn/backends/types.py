@@ -46,10 +46,12 @@ class Output:
     Attributes:
         images: the pictures.
         texts: the texts.
-        histories: how each text came about, for `outputs/history.json`: what JSON can hold.
+        histories: how each picture or text came about, for `outputs/history.json`: what JSON can
+            hold.
         tokens: of each text, the tokens of the generated segments, in place of those that
             `Session.sequence` gives for the same positions.
         steps: how many steps ran, if the generation ended before the request's last.
+        sketch: the drawing that the model was given, as it was given, for `outputs/sketch.png`.
         noise: SHA-256 of what the denoiser was given first, for each sample: equal ones prove that
             two generations began alike. A backend that does not know it leaves it out.
     """
@@ -60,6 +62,7 @@ class Output:
     histories: tuple[Mapping[str, Any], ...] = ()
     tokens: tuple[tuple[Token, ...], ...] = ()
     steps: int | None = None
+    sketch: Image | None = None
 
 
 @dataclass(frozen=True)

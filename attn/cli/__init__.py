@@ -20,6 +20,7 @@ def build() -> typer.Typer:
     from attn.cli.backends import backends
     from attn.cli.capture import capture
     from attn.cli.compare import compare
+    from attn.cli.gallery import gallery
     from attn.cli.lora import lora
 
     app = typer.Typer(
@@ -31,7 +32,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, analyze, compare, lora, backends):
+    for command in (capture, analyze, compare, gallery, lora, backends):
         app.command()(command)
     return app
 

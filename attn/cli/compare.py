@@ -62,6 +62,14 @@ def compare(
             "sweep FILE:0,0.5,1; each --lora is a variant.",
         ),
     ] = None,
+    sketch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sketch",
+            help="Instead of runs: generate with each drawing: FILE, none, or a sweep over the "
+            "conditioning scale FILE:0,0.5,1; the first is the baseline.",
+        ),
+    ] = None,
     backend: Annotated[
         str | None,
         typer.Option("--backend", "-b", help="Model family. [default: that of the LoRAs]"),
@@ -125,7 +133,7 @@ def compare(
     from attn.verbs.compare import compare as run
     from attn.verbs.inputs import parse_seeds, parse_size, read_prompts
 
-    if not (runs or lora):
+    if not (runs or lora or sketch):
         raise UsageError("name what to compare: attn compare A B, or attn compare --lora FILE")
     if prompt and prompts:
         raise UsageError("give --prompt or --prompts, not both")
@@ -159,6 +167,7 @@ def compare(
         done = run(
             *(runs or []),
             lora=lora,
+            sketch=sketch,
             prompt=read_prompts(prompts) if prompts else prompt,
             words=split(words),
             phrases=split(phrases, "|"),

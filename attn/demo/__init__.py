@@ -42,13 +42,15 @@ TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of t
 UNTRAINED = "tiny and untrained: real attention, random weights"
 GUIDANCE: dict[str, float] = {"sdxl": 3.0}
 """Of trained models that need less of it than the published models of their family."""
-PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium")
+PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium", "scribble", "scribble:sd15")
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
+DRAWN: tuple[str, ...] = ("scribble:tokens",)
+"""The same, whose UNet reads a drawing that the library's pipeline does not give it."""
 GATED: tuple[str, ...] = ("gated", "gated:medium")
 """Models that draw with gates: folders of files as sd-scripts saves them."""
 TEXTS: tuple[str, ...] = ("mmada",)
 """Models that write: folders in the layout of MMaDA and LLaDA."""
-NAMES: tuple[str, ...] = PICTURES + GATED + TEXTS
+NAMES: tuple[str, ...] = PICTURES + DRAWN + GATED + TEXTS
 SPLIT_MODEL = "model.safetensors"
 """Of a model in `GATED`: transformer and VAE."""
 SPLIT_FILES: dict[str, str] = {
@@ -131,7 +133,8 @@ def example_prompt(name: str) -> str:
     """Return a prompt that the model of this name knows all words of."""
     if name.removeprefix(TINY) in TEXTS:
         return EXAMPLE_QUESTION
-    return EXAMPLE_CAPTION if is_trained(name) else EXAMPLE_PROMPT
+    is_drawn = name.removeprefix(TINY).startswith("scribble")  # with outlines, also if untrained
+    return EXAMPLE_CAPTION if is_trained(name) or is_drawn else EXAMPLE_PROMPT
 
 
 def note(name: str) -> str:

@@ -10,7 +10,15 @@ together, because SD3 pads their joined states to the width of T5.
 
 from __future__ import annotations
 
-from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    ControlNetModel,
+    SD3Transformer2DModel,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextConfig, CLIPTokenizer, T5Config, T5Tokenizer
 
 from attn.demo.tokenizers import CLIP_LENGTH
@@ -21,6 +29,9 @@ CLIP_G_WIDTH = 48
 T5_WIDTH = 96
 TIME_WIDTH = 8
 NUM_TIME_IDS = 6  # SDXL: original size, crop corner, target size
+
+HINT_CHANNELS = (8, 16, 24, 32)
+"""Of the stages by which a ControlNet reads the drawing; each but the last halves its sides."""
 
 SHAPES_LATENT_SIZE = 16  # 128 x 128 pixels
 SHAPES_CLIP_L_WIDTH = 64
@@ -57,6 +68,23 @@ def sdxl_unet() -> UNet2DConditionModel:
         projection_class_embeddings_input_dim=NUM_TIME_IDS * TIME_WIDTH + CLIP_G_WIDTH,
         norm_num_groups=8,
     )
+
+
+def controlnet(unet: UNet2DConditionModel, *, is_zero: bool) -> ControlNetModel:
+    """The ControlNet of a UNet: a copy of its encoder and middle, and four stages for the drawing.
+
+    Args:
+        unet: whose weights it begins with.
+        is_zero: whether it has no effect yet, as at the beginning of a training.
+    """
+    net: Any = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_CHANNELS)
+    if not is_zero:
+        zeros = [net.controlnet_mid_block, *net.controlnet_down_blocks]
+        zeros.append(net.controlnet_cond_embedding.conv_out)
+        for conv in zeros:
+            torch.nn.init.normal_(conv.weight, std=0.1)
+    built: ControlNetModel = net
+    return built
 
 
 def sd35_transformer(dual_layers: tuple[int, ...]) -> SD3Transformer2DModel:

@@ -38,6 +38,9 @@ RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below")
 REACH = 1.3
 """No shape reaches further than this many radii from its centre."""
 
+LINE = 1 / 64
+"""Width of outlines."""
+
 ONE_OBJECT = 1 / 3  # of the sampled scenes
 HELD_OUT = {1: 12, 2: 288}
 """Captions that training never sees, by their number of objects."""
@@ -228,6 +231,16 @@ def masks(scene: Scene, size: int) -> np.ndarray:
     """
     things = [distance(thing, size) < 0 for thing in scene.things]
     return np.stack([*things, ~np.any(things, axis=0)])
+
+
+def outlines(scene: Scene, size: int) -> npt.NDArray[np.bool_]:
+    """Draw the edges of the objects as lines `LINE` wide.
+
+    Returns:
+        Bool, (size, size): True where a line is.
+    """
+    lines = [abs(distance(thing, size)) <= LINE * size / 2 for thing in scene.things]
+    return np.asarray(np.any(lines, axis=0))
 
 
 def distance(thing: Thing, size: int) -> Floats:

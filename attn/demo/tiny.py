@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusion3Pipeline,
+    StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
 )
+from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
 from attn.demo import networks, stability
 from attn.demo.quiet import without_progress_bars
-from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
+from attn.demo.tokenizers import CLIP_LENGTH, clip_tokenizer, t5_tokenizer
 
 # Fresh weights attend almost uniformly. With these gains, by end of the parameter's name, tokens
 # differ from each other and logits have a standard deviation of 1 to 3.
@@ -44,6 +48,10 @@ GAINS: dict[str, float] = {
 }
 
 
+TOKENS = "scribble:tokens"
+SKETCH_WIDTH = 24
+
+
 def save(name: str, folder: Path, *, seed: int) -> None:
     """Save the pipeline `name` to `folder`; the same seed gives the same bytes.
 
@@ -57,6 +65,7 @@ def save(name: str, folder: Path, *, seed: int) -> None:
     plain = name.replace("gated", "sd35")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)  # unlike torch.manual_seed, leaves GPUs alone
+        encoder = sketch_encoder() if name == TOKENS else None
         pipeline = _PIPELINES[plain]()
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
@@ -68,6 +77,32 @@ def save(name: str, folder: Path, *, seed: int) -> None:
         return
     with without_progress_bars():
         pipeline.save_pretrained(folder)
+    if encoder is not None:
+        _save_states(folder, pipeline.unet, encoder)
+
+
+def _save_states(folder: Path, unet: torch.nn.Module, encoder: dict[str, torch.Tensor]) -> None:
+    """Add the three files of a ScribbleDiffusion checkpoint; its combiner has no weights."""
+    states = {"unet": unet.state_dict(), "sketch_encoder": encoder, "sketch_text_combiner": {}}
+    for name, state in states.items():
+        dense = {key: one.detach().clone().contiguous() for key, one in state.items()}
+        save_file(dense, folder / f"{name}.safetensors")
+
+
+def sketch_encoder() -> dict[str, torch.Tensor]:
+    """Return random weights of a sketch encoder: 77 tokens, which differ from each other."""
+    channels = (1, 64, 128, 256, SKETCH_WIDTH)
+    state = {}
+    for place, (before, after) in enumerate(pairwise(channels)):
+        gain = (2 / (9 * before)) ** 0.5
+        state[f"conv_encoder.{2 * place}.weight"] = gain * torch.randn(after, before, 3, 3)
+        state[f"conv_encoder.{2 * place}.bias"] = 0.1 * torch.randn(after)
+    state["to_tokens.0.weight"] = torch.randn(SKETCH_WIDTH * CLIP_LENGTH, SKETCH_WIDTH)
+    state["to_tokens.0.bias"] = torch.randn(SKETCH_WIDTH * CLIP_LENGTH)
+    state["to_cross_attn.weight"] = torch.randn(networks.CLIP_L_WIDTH, SKETCH_WIDTH) / 4
+    state["to_cross_attn.bias"] = torch.zeros(networks.CLIP_L_WIDTH)
+    state["pos_embeddings"] = torch.randn(1, CLIP_LENGTH, networks.CLIP_L_WIDTH)
+    return state
 
 
 def _gates(pipeline: Any, *, per_head: bool) -> stability.State:
@@ -151,6 +186,22 @@ def _sd35(*, dual_layers: tuple[int, ...]) -> DiffusionPipeline:
     )
 
 
+def _scribble() -> DiffusionPipeline:
+    """SDXL with a ControlNet that has an effect."""
+    parts = _sdxl().components
+    net = networks.controlnet(parts["unet"], is_zero=False)
+    pipeline = StableDiffusionXLControlNetPipeline(**parts, controlnet=net, add_watermarker=False)
+    pipeline.register_to_config(add_watermarker=False)
+    return pipeline
+
+
+def _scribble_sd15() -> DiffusionPipeline:
+    """Stable Diffusion 1.5 with a ControlNet that has an effect."""
+    parts = _sd15().components
+    net = networks.controlnet(parts["unet"], is_zero=False)
+    return StableDiffusionControlNetPipeline(**parts, controlnet=net, requires_safety_checker=False)
+
+
 _BETAS: dict[str, float | str] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -160,6 +211,9 @@ _BETAS: dict[str, float | str] = {
 _PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sd15": _sd15,
     "sdxl": _sdxl,
+    "scribble": _scribble,
+    "scribble:sd15": _scribble_sd15,
+    TOKENS: _sd15,
     "sd35": partial(_sd35, dual_layers=()),
     "sd35:medium": partial(_sd35, dual_layers=(0, 1)),
 }

@@ -15,6 +15,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
 )
 from safetensors.torch import load_file, load_model
@@ -87,6 +88,15 @@ def sdxl() -> DiffusionPipeline:
     return pipeline
 
 
+def scribble() -> DiffusionPipeline:
+    """SDXL of the shapes world with a ControlNet that reads outlines, white on black."""
+    parts = sdxl().components
+    net = networks.controlnet(parts["unet"], is_zero=True)
+    pipeline = StableDiffusionXLControlNetPipeline(**parts, controlnet=net, add_watermarker=False)
+    pipeline.register_to_config(add_watermarker=False)
+    return pipeline
+
+
 def sd35(transformer: Callable[[], SD3Transformer2DModel]) -> DiffusionPipeline:
     """SD3.5 of the shapes world, 128 x 128 pixels, with random weights.
 
@@ -116,6 +126,7 @@ NOISE: dict[str, float | str | bool] = {
 }
 PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sdxl": sdxl,
+    "scribble": scribble,
     "sd35": partial(sd35, networks.shapes_large),
     "sd35-medium": partial(sd35, networks.shapes_medium),
     "gated": partial(sd35, networks.shapes_large),

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from attn.errors import AnalysisError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.verbs.folders import choose_folder
-from attn.verbs.lora_runs import Generated, generate
+from attn.verbs.lora_runs import generate
 from attn.verbs.pairing import COMPARISON, Run, open_runs
 from attn.verbs.report import Report
 from attn.verbs.results import merged
+from attn.verbs.sketch_runs import generate_sketches
 from attn.verbs.stacks import Spec
+from attn.verbs.variant_runs import Generated
 from attn.verbs.variants import Variant, compare_traces, require_in_prompts
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Compared:
 def compare(  # noqa: PLR0913 - one argument per option of the command
     *runs: str | Path,
     lora: Spec | Sequence[Spec] | None = None,
+    sketch: str | Path | Sequence[str | Path] | None = None,
     prompt: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     words: Iterable[str] | None = None,
@@ -86,7 +89,9 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
             paired by prompt and seed.
         lora: instead of runs, LoRAs to generate with and without: each a variant, as `FILE`,
             `FILE:SCALE`, a stack `A+B`, or a sweep over scales `FILE:0,0.5,1`.
-        prompt: with `lora`: one or several; None takes the example of the demo model.
+        sketch: instead of runs, drawings to generate with, the first of which is the baseline:
+            `FILE`, `none`, or a sweep over conditioning scales `FILE:0,0.5,1`.
+        prompt: with `lora` or `sketch`: one or several; None takes the example of the demo model.
         out: folder of the results; None is a new one below `attn-runs`. Results of an earlier
             comparison in it are replaced. With `lora` it must be empty or missing, and the traces
             go to `base` and one folder per variant in it.
@@ -109,15 +114,20 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     report = report or Report()
     own = {key: value for key, value in (settings or {}).items() if key.startswith(PREFIX)}
     rest = {key: value for key, value in (settings or {}).items() if key not in own}
-    if lora is not None and capture.get("branch") == UNCOND:  # there will be no other to compare
+    if capture.get("branch") == UNCOND:  # there will be no other to compare
         own = {f"{PREFIX}branch": UNCOND} | own
     options = parse(words, phrases, pooling, own)
     parts = parse_parts(only)
-    if lora is not None:
-        if runs:
-            raise UsageError("give runs or --lora, not both: a LoRA has its own baseline")
+    files: Mapping[str, LoraFile] = {}
+    if lora is not None or sketch is not None:
+        if runs or None not in (lora, sketch):
+            raise UsageError("give runs, --lora or --sketch, not several of them")
         require = partial(require_in_prompts, options=options)
-        made = generate(lora, prompt, out, {**capture, "settings": rest}, report, require)
+        rest_of = (prompt, out, {**capture, "settings": rest}, report, require)
+        if sketch is not None:
+            made = generate_sketches(sketch, *rest_of)
+        else:
+            made = generate(lora, *rest_of)
         if capture.get("dry_run"):
             return _planned(made, report)
         target, found, files = made.path, made.runs(), made.files
@@ -125,7 +135,7 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         _refuse_capture({"prompt": prompt, **capture}, rest)
         if len(runs) < FEWEST:
             raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
-        found, files = open_runs([Path(path) for path in runs]), {}
+        found = open_runs([Path(path) for path in runs])
         place = None if out is None else Path(out)
         target = choose_folder(place, "compare", found[0].members[0].prompt)
     return compare_runs(
@@ -152,7 +162,7 @@ def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> No
         raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
     for key in (key for key, value in asked.items() if value is not None):
         hint = f" (--set {PREFIX}{key}=… chooses of what is there)" if key in CHOOSING else ""
-        raise UsageError(f"{key} is about generating, which only --lora does{hint}")
+        raise UsageError(f"{key} is about generating, which only --lora and --sketch do{hint}")
 
 
 def parse(

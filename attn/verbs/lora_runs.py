@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.errors import ModelError, UsageError
-from attn.options import parse_options
-from attn.verbs import arguments as check
-from attn.verbs.capture import Captured, Shared, capture, choose_prompts
-from attn.verbs.folders import choose_folder, made, name_folders, refuse_contents
-from attn.verbs.pairing import Run, open_run
+from attn.verbs.folders import name_folders
 from attn.verbs.report import Report
 from attn.verbs.stacks import Spec, Variant, parse_variants
+from attn.verbs.variant_runs import Generated, choose_setting, generate_variants
 
 if TYPE_CHECKING:
     from attn.lora import LoraFile
 
 BASE = "base"
-SEEDS = tuple(range(16))
-PLACING = ("device", "dtype", "offload")
-"""Arguments of `attn.capture` that are about loading the model."""
-
-
-@dataclass(frozen=True)
-class Generated:
-    """What was generated, or with `dry_run` would be.
-
-    Attributes:
-        path: folder of the comparison.
-        captured: by what each is called, the baseline first.
-        files: the LoRAs of variants that have a single one, by what these are called.
-    """
-
-    path: Path
-    captured: Mapping[str, Captured]
-    files: Mapping[str, LoraFile]
-
-    def runs(self) -> tuple[Run, ...]:
-        """Look at what was generated, the baseline first."""
-        return tuple(open_run(done.path, label) for label, done in self.captured.items())
 
 
 def generate(
@@ -69,43 +42,16 @@ def generate(
         UsageError: an argument is wrong in itself, or nothing says which family to use.
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
-    from attn.backends import find, load
-    from attn.backends.guard import open_session
-
     variants = parse_variants(lora)
     if not variants:
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
-    given = {"seed": SEEDS, "keep": "means", **options}
-    backend, model = given.pop("backend", None), given.pop("model", None)
-    registered = find(check.text("backend", backend or infer_backend(variants)))
-    family, name = load(registered), registered.spec.name
+    given = dict(options)
+    setting = choose_setting(given.pop("backend", None) or infer_backend(variants), given)
     for variant in variants:  # what is wrong with a file is said before a model is loaded
-        family.complete_loras(variant.loras)
-    settings = check.pairs(given.get("settings") or {})
-    own = parse_options(family.Options, settings, f"backend {name}")
-    model = family.default_model(own) if model is None else model
-    prompts = choose_prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
-    require(prompts)
-    target = choose_folder(None if out is None else Path(out), f"{name}-compare", prompts[0])
-    if not check.switch("resume", given.get("resume", False)):
-        refuse_contents(target)
-    elif out is None:
-        raise UsageError("resume: say which folder to go on with, with --out DIR")
-    dry_run = check.switch("dry_run", given.get("dry_run", False))
-    placing = {key: given[key] for key in PLACING if key in given}
-    opened = Shared(
-        partial(open_session, registered, family, model, own, **placing, weights=not dry_run)
-    )
-    captured = {}
-    with nullcontext() if dry_run else made(target):
-        if not dry_run:
-            report.begin(target)
-        for label, folder, loras in _plan(variants):
-            report.note(f"{label}: {target / folder}")
-            given |= {"lora": [(one.path, one.scale) for one in loras], "out": target / folder}
-            captured[label] = capture(name, prompts, model=opened, report=report, **given)
-            _note_failures(captured[label], label, report)
-    return Generated(target, captured, {} if dry_run else _read_files(variants, model))
+        setting.family.complete_loras(variant.loras)
+    done = generate_variants(setting, _plan(variants), prompt, out, report, require)
+    is_plan = bool(setting.given.get("dry_run"))
+    return replace(done, files={} if is_plan else _read_files(variants, setting.model))
 
 
 def infer_backend(variants: Sequence[Variant]) -> str:
@@ -127,20 +73,15 @@ def infer_backend(variants: Sequence[Variant]) -> str:
     return name
 
 
-def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, tuple[Any, ...]]]:
+def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
     """Return label, folder and LoRAs of everything that is generated, the baseline first."""
     folders = name_folders([variant.label for variant in variants], (BASE, "tables", "variants"))
     labels = [
         folder if variant.label == BASE else variant.label
         for variant, folder in zip(variants, folders, strict=True)
     ]
-    stacks = [variant.loras for variant in variants]
-    return [(BASE, BASE, ()), *zip(labels, folders, stacks, strict=True)]
-
-
-def _note_failures(done: Captured, label: str, report: Report) -> None:
-    for entry in done.failures:
-        report.warn(f"{label}: seed {entry.seed} of '{entry.prompt}' failed: {entry.error}")
+    stacks = [{"lora": [(one.path, one.scale) for one in variant.loras]} for variant in variants]
+    return [(BASE, BASE, {"lora": []}), *zip(labels, folders, stacks, strict=True)]
 
 
 def _read_files(variants: Sequence[Variant], model: object) -> dict[str, LoraFile]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.disk import AGAIN, reported, write_atomic
 from attn.errors import TraceError
-from attn.schema import Manifest
+from attn.schema import SKETCH, Manifest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,7 +29,7 @@ PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy"
 
 
 def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, str]:
-    """Write `outputs/image.png` (or `image-0.png` …), `outputs/text.txt` and `history.json`.
+    """Write `outputs/image.png` (or `image-0.png` …), `text.txt`, `history.json`, `sketch.png`.
 
     Every PNG carries the request as text (`prompt`, `seed`, and all of it as JSON in `attn`).
 
@@ -48,6 +48,8 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, 
         _numbered("history", ".json", place, output.histories): _json(history)
         for place, history in enumerate(output.histories)
     }
+    if output.sketch is not None:
+        files[SKETCH] = _png(output.sketch, manifest)
     for name, data in files.items():
         write_atomic(folder / name, data)
     return {name: sha256(data).hexdigest() for name, data in files.items()}

@@ -27,17 +27,13 @@ def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[
     Returns:
         The files, relative to the folder.
     """
-    from attn.viz.picture import Film, write, write_film
+    from attn.viz.picture import write
 
     module, _, name = draw.partition(":")
     files = []
     subject = _subject(trace)
     for picture in getattr(import_module(module), name)(result, subject):
-        if isinstance(picture, Film):
-            write_film(picture, folder, subject.texts)
-        else:
-            write(picture, folder, subject.texts)
-            picture.figure.clear()  # what refers to itself would wait for the garbage collector
+        write(picture, folder, subject.texts)
         files.append(picture.path)
     return tuple(files)
 

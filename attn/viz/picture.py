@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -64,7 +64,7 @@ class Film:
     """
 
     path: str
-    frames: Iterator[Image.Image]
+    frames: Iterable[Image.Image]
     durations: Sequence[int]
     texts: Mapping[str, str]
 
@@ -87,36 +87,58 @@ def shrink(picture: Pixels, inches: float) -> Pixels:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 
 
-def write(picture: Picture, folder: Path, about: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Write a picture as PNG below `folder`.
+def write(
+    picture: Picture | Film,
+    folder: Path,
+    about: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write a picture as PNG, or a film as GIF, below `folder`.
 
-    Its texts, and those of `about`, become tEXt chunks (iTXt beyond Latin-1), with the version.
+    Its texts, and those of `about`, become tEXt chunks (iTXt beyond Latin-1) or the comment, with
+    the version. A figure is empty afterwards.
     """
-    canvas = FigureCanvasAgg(picture.figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    info = PngInfo()
-    for key, text in {**about, **picture.texts, "Software": software()}.items():
-        info.add_text(key, text)
+    texts = {**about, **picture.texts, "Software": software()}
     path = folder / picture.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    Image.fromarray(pixels).convert("RGB").save(path, pnginfo=info, compress_level=COMPRESSION)
+    if isinstance(picture, Film):
+        _write_gif(picture, path, texts)
+        return
+    info = PngInfo()
+    for key, text in texts.items():
+        info.add_text(key, text)
+    render(picture.figure).save(path, pnginfo=info, compress_level=COMPRESSION)
 
 
-def write_film(film: Film, folder: Path, about: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Write an animation as GIF below `folder`; its comment has the texts, a line each."""
-    told = {**about, **film.texts, "Software": software()}
-    path = folder / film.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    first = next(film.frames)
+def _write_gif(film: Film, path: Path, texts: Mapping[str, str]) -> None:
+    frames = iter(film.frames)
+    first = next(frames)
     first.save(
         path,
         save_all=True,
-        append_images=film.frames,
+        append_images=frames,
         duration=list(film.durations),
         loop=0,
-        comment="\n".join(f"{key}: {text}" for key, text in told.items()).encode(),
+        comment="\n".join(f"{key}: {text}" for key, text in texts.items()).encode(),
     )
+
+
+def in_colours_of_first(figures: Iterable[Figure]) -> Iterator[Image.Image]:
+    """Yield figures as frames that have one palette, so that equal colours stay equal."""
+    palette: Image.Image | None = None
+    for figure in figures:
+        rendered = render(figure)
+        palette = palette or rendered.quantize(256)
+        yield rendered.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
+def render(figure: Figure) -> Image.Image:
+    """Return a figure in red, green and blue; it is empty afterwards."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    image = Image.fromarray(pixels).convert("RGB")
+    figure.clear()  # what refers to itself would wait for the garbage collector
+    return image
 
 
 def software() -> str:

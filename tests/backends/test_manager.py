@@ -16,6 +16,7 @@ def test_builtins(install):
     assert [one.names for one in found.specs] == [
         ("gated", "gated-dit", "sd-scripts"),
         ("mmada", "mmada-dllm", "llada"),
+        ("scribble", "scribble-controlnet"),
         ("sd15", "sd1"),
         ("sd35", "sd35-mmdit"),
         ("sdxl", "sdxl-lora"),
@@ -29,7 +30,7 @@ def test_third_party(offer):
     offer("attn-toy")
     toy = manager.find("toy")
     assert (toy.distribution, toy.version, toy.plugin) == ("attn-toy", "1.0", "toy")
-    assert names() == ["gated", "mmada", "sd15", "sd35", "sdxl", "toy"]
+    assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
 
 
 def test_loaded_once(offer):
@@ -44,7 +45,7 @@ def test_builtin_wins(offer, aliases):
     taken = "sdxl" if aliases == "()" else "mine"
     specs = f"BackendSpec('{taken}', 'Mine', load, {aliases}), BackendSpec('other', 'Other', load)"
     offer("attn-grab", f"[{specs}]")
-    assert names() == ["gated", "mmada", "other", "sd15", "sd35", "sdxl"]
+    assert names() == ["gated", "mmada", "other", "scribble", "sd15", "sd35", "sdxl"]
     assert manager.find("sdxl-lora").distribution == "attn"
     (failure,) = manager.installed().failures
     assert f"of backend '{taken}' is also a name of backend 'sdxl' from attn " in failure.cause
@@ -82,7 +83,8 @@ def test_unknown_name(install):
         manager.find("SDLX")
     assert str(error.value) == (
         "no backend 'SDLX'. Did you mean 'sdxl'? "
-        "Installed: gated, gated-dit, llada, mmada, mmada-dllm, sd-scripts, sd1, sd15, sd35, "
+        "Installed: gated, gated-dit, llada, mmada, mmada-dllm, scribble, scribble-controlnet, "
+        "sd-scripts, sd1, sd15, sd35, "
         "sd35-mmdit, sdxl, sdxl-lora."
     )
 

@@ -133,9 +133,9 @@ def test_dry_run(opened):
     [
         ([], 2, "name what to compare: attn compare A B, or attn compare --lora FILE"),
         (["base", "style", "--seed", "0-15"], 2, "seed is about generating, which only --lora "
-         "does"),
+         "and --sketch do"),
         (["base", "style", "--layers", "3"], 2, "layers is about generating, which only --lora "
-         "does (--set compare.layers=… chooses of what is there)"),
+         "and --sketch do (--set compare.layers=… chooses of what is there)"),
         (["base"], 2, "name what is compared with the baseline: attn compare BASE VARIANT"),
         (["base", "style", "--only", ","], 2, "only: nothing is named; leave the option out for "
          "all parts"),

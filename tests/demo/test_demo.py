@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from PIL import Image
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers.utils import logging as transformers_logging
@@ -73,9 +74,11 @@ def load(folder: Path, **options: Any) -> Any:
 def generate(pipeline: Any) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(0)
-    size = {"height": 64, "width": 128}
+    given: dict[str, Any] = {"height": 64, "width": 128}
+    if "controlnet" in pipeline.components:
+        given["image"] = Image.new("RGB", (128, 64))
     return pipeline(
-        demo.EXAMPLE_PROMPT, num_inference_steps=2, generator=generator, output_type="np", **size
+        demo.EXAMPLE_PROMPT, num_inference_steps=2, generator=generator, output_type="np", **given
     ).images
 
 
@@ -255,8 +258,8 @@ def test_an_unknown_name_lists_the_known_ones(call: Callable[[str], object]) -> 
     with pytest.raises(ModelError) as caught:
         call("sdx")
     assert str(caught.value) == (
-        "unknown demo model 'sdx': expected one of sd15, sdxl, sd35, sd35:medium, gated, "
-        "gated:medium, mmada."
+        "unknown demo model 'sdx': expected one of sd15, sdxl, sd35, sd35:medium, scribble, "
+        "scribble:sd15, scribble:tokens, gated, gated:medium, mmada."
         " Did you mean 'sdxl'?"
     )
 

@@ -17,7 +17,7 @@ from attn.backends import find, load
 from attn.demo import shipped, trained
 from tests import layouts
 
-NAMES = tuple(trained.PIPELINES)
+NAMES = tuple(name for name in trained.PIPELINES if name not in shipped.BASES)
 
 
 def models(pipeline: Any) -> dict[str, torch.nn.Module]:
@@ -96,6 +96,22 @@ def test_weights_arrive(
     """The folder holds the shipped weights, all of them, in float32; the VAE is that of sdxl."""
     original(name).vae = original("sdxl").vae
     assert_same_weights(opened(name), original(name))
+
+
+def test_scribble_is_sdxl_with_a_controlnet(
+    weights: Path, original: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Only the ControlNet ships of its own; all else is the sdxl that lies beside it."""
+    own = original("scribble")
+    (weights / "scribble").mkdir()
+    save_model(own.controlnet, str(weights / "scribble" / "controlnet.safetensors"))
+    trained.save("scribble", tmp_path, weights=weights / "scribble")
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path, local_files_only=True)
+    expected = models(original("sdxl")) | {"controlnet": own.controlnet}
+    assert models(pipeline).keys() == expected.keys()
+    for name, model in expected.items():
+        for key, value in model.state_dict().items():
+            assert torch.equal(getattr(pipeline, name).state_dict()[key], value.float())
 
 
 def test_weights_are_small(weights: Path) -> None:

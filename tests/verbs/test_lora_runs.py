@@ -166,9 +166,13 @@ def test_refused_at_once(files, tmp_path, monkeypatch, arguments, message):
 @pytest.mark.parametrize(
     ("runs", "arguments", "message"),
     [
-        (["x"], {"lora": "a.safetensors"}, "give runs or --lora, not both"),
-        (["x", "y"], {"prompt": "cat"}, "prompt is about generating, which only --lora does"),
-        (["x", "y"], {"steps": 3}, "steps is about generating, which only --lora does"),
+        (["x"], {"lora": "a.safetensors"}, "give runs, --lora or --sketch, not several"),
+        (
+            ["x", "y"],
+            {"prompt": "cat"},
+            "prompt is about generating, which only --lora and --sketch do",
+        ),
+        (["x", "y"], {"steps": 3}, "steps is about generating, which only --lora and --sketch do"),
         ([], {"lora": []}, "lora: nothing is named"),
     ],
 )

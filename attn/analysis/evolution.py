@@ -1,0 +1,318 @@
+"""How one word's map forms: a frame per step on one scale, and what it has in common with the end.
+
+Definitions, for one word, with `M_s` its map at step `s` (mean over layers and heads, sum over the
+word's tokens, on the finest grid; probability, 0 to 1):
+
+- correlation  Pearson's r of the cells of `M_s` with those of the last step's map, and with those
+               of the step before; -1 to 1, empty where a map is even.
+- balance      the part of the picture's attention that each key segment gets, from `total.image`:
+               mean over heads and queries, 0 to 1; all segments add up to 1.
+- activity     of a token: the largest part of a place's attention to text that it gets, from
+               `share_max.image.text`, mean over layers and steps, 0 to 1; and its mass.
+
+Noise is what is left of it at a step as the model sees it: σ in flow models, √(1 - ᾱ) in others.
+
+Source: ScribbleDiffusion's pictures of the same names. There every frame has another token and a
+scale of its own, the timestep is called noise, and the curve of correlations was only spoken of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn.analysis.choice import BLOCK, Choice, Selection, choose
+from attn.analysis.curves import step_axis
+from attn.analysis.needs import Needs
+from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
+from attn.analysis.result import Result, Table, Text
+from attn.analysis.select import Occurrence, select_words
+from attn.schema import Token
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace import Trace
+
+NEEDS = Needs(
+    segments=("image", "text"),
+    measures=(f"map.{BLOCK}", f"mass.{BLOCK}", f"share_max.{BLOCK}"),
+    words=True,
+    stepwise=True,
+)
+NAME = "evolution"
+LISTED = 10
+"""Tokens in the text file; the table has all."""
+
+
+@dataclass(frozen=True)
+class Options(Choice):
+    """What to follow."""
+
+    word: str | None = field(
+        default=None, metadata={"help": "the word to follow; none is the most active one"}
+    )
+    specials: bool = field(
+        default=False, metadata={"help": "list special tokens and padding among the tokens too"}
+    )
+    seconds: float = field(default=0.4, metadata={"help": "how long the GIF shows each step"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.seconds > 0:
+            raise ValueError(f"seconds must be more than 0, got {self.seconds:g}")
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Follow one word of a trace over its steps.
+
+    Returns:
+        The tables `evolution/{tokens,correlation,balance}.csv`, the texts `prompt_info.txt` and
+        `attention_stats.txt`; arrays `maps` (sample, step, row, column), `correlation` (sample,
+        against, step), `balance` (sample, segment, layer, step).
+
+    Raises:
+        AnalysisError: a word, layer, step or branch is not there.
+    """
+    chosen = choose(trace, options)
+    tokens = _activity(trace, chosen, options.specials)
+    word = _choose_word(chosen, tokens, options)
+    maps = _follow(trace, chosen, word, options)
+    tables = {f"{NAME}/tokens.csv": tokens}
+    arrays = {"maps": maps, "correlation": _correlate(maps)}
+    tables[f"{NAME}/correlation.csv"] = _long(arrays["correlation"], "against", "correlation")
+    balance = _balance(trace, chosen)
+    if balance is not None:
+        arrays["balance"] = balance
+        tables[f"{NAME}/balance.csv"] = _long(balance, "segment", "mass")
+    files = {
+        f"{NAME}/prompt_info.txt": Text(_describe(trace)),
+        f"{NAME}/attention_stats.txt": Text(
+            _summarise(arrays, tables[f"{NAME}/tokens.csv"], word.label)
+        ),
+    }
+    return Result(tables, arrays, files=files)
+
+
+def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurrence:
+    """Return the word that was asked for, or the most active of the selected ones."""
+    if options.word is not None:
+        return select_words(chosen.prompt, (options.word,))[0]
+    labels = {word.label: word for word in chosen.words}
+    known = (labels[name] for name in tokens.columns["word"] if name in labels)
+    return next(known, chosen.words[0])
+
+
+def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options) -> xr.DataArray:
+    """Return the word's map at every step."""
+    import xarray as xr
+
+    samples = range(trace.manifest.samples)
+    layers = [layer.index for layer in chosen.layers]
+    frames = []
+    for step in chosen.steps:
+        for sample in samples:
+            mean = trace.mean_maps(
+                BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
+            )
+            places = token_places(mean, TOGETHER, [word], trace.tokens(chosen.branch))
+            frames.append(sum_tokens(mean, places)[..., 0])
+    stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
+    return xr.DataArray(
+        np.moveaxis(stacked, 1, 0),
+        step_axis(trace, chosen.steps),
+        ("sample", "step", "row", "column"),
+        attrs={
+            "word": word.label,
+            "branch": chosen.branch,
+            "layers": layers,
+            "seconds": options.seconds,
+        },
+    )
+
+
+def _correlate(maps: xr.DataArray) -> xr.DataArray:
+    """Return Pearson's r with the last step and with the step before."""
+    import xarray as xr
+
+    cells = maps.values.reshape(*maps.shape[:2], -1)
+    centred = cells - cells.mean(-1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=-1)
+
+    def pearson(one: Numbers, other: Numbers, scales: Numbers) -> Numbers:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((one * other).sum(-1) / scales)
+
+    last = pearson(centred, centred[:, -1:], norms * norms[:, -1:])
+    before = np.full_like(last, np.nan)
+    before[:, 1:] = pearson(centred[:, 1:], centred[:, :-1], norms[:, 1:] * norms[:, :-1])
+    return xr.DataArray(
+        np.stack([last, before], 1),
+        {"against": ["last step", "step before"], **_time(maps)},
+        ("sample", "against", "step"),
+        attrs={"word": maps.attrs["word"], "branch": maps.attrs["branch"]},
+    )
+
+
+def _balance(trace: Trace, chosen: Selection) -> xr.DataArray | None:
+    """Return what each key segment gets; None where the layers have one and the same."""
+    import xarray as xr
+
+    names = [segment.name for segment in chosen.layers[0].keys]
+    if len(names) < 2 or any([one.name for one in it.keys] != names for it in chosen.layers):  # noqa: PLR2004 - two sides
+        return None
+    totals = []
+    for layer in chosen.layers:
+        view = trace.view("total", layer.index, "image")
+        branch = trace.branches.index(chosen.branch)
+        rows = [view.read((step, branch, *[slice(None)] * 3)) for step in _places(trace, chosen)]
+        totals.append(np.asarray(rows, np.float64).mean(2))  # step, sample, segment
+    return xr.DataArray(
+        np.transpose(np.stack(totals), (2, 3, 0, 1)),
+        {
+            "segment": names,
+            "layer": [layer.index for layer in chosen.layers],
+            "path": ("layer", [layer.path for layer in chosen.layers]),
+            **step_axis(trace, chosen.steps),
+        },
+        ("sample", "segment", "layer", "step"),
+        attrs={"branch": chosen.branch},
+    )
+
+
+def _activity(trace: Trace, chosen: Selection, specials: bool) -> Table:
+    """Rank the tokens of all text segments by the largest part that they get anywhere."""
+    tokens = trace.tokens(chosen.branch)
+    kept = [token for token in tokens if token.is_content or specials]
+    largest = _token_means(trace, chosen, "share_max")
+    mass = _token_means(trace, chosen, "mass")
+    rows = [
+        (sample, token, largest[token.segment, token.position][sample])
+        for sample in range(trace.manifest.samples)
+        for token in kept
+        if (token.segment, token.position) in largest
+    ]
+    rows.sort(key=lambda row: (row[0], -row[2]))
+    return Table(
+        {
+            "sample": np.array([row[0] for row in rows], int),
+            "token": np.array([row[1].text for row in rows], object),
+            "segment": np.array([row[1].segment for row in rows], object),
+            "position": np.array([row[1].position for row in rows], int),
+            "word": np.array([_word(trace, chosen, row[1]) for row in rows], object),
+            "share_max": np.array([row[2] for row in rows], float),
+            "mass": np.array(
+                [mass[row[1].segment, row[1].position][row[0]] for row in rows], float
+            ),
+        }
+    )
+
+
+def _token_means(trace: Trace, chosen: Selection, name: str) -> dict[tuple[str, int], Numbers]:
+    """Return a measure of every text key, (sample), mean over layers, steps and heads."""
+    branch = trace.branches.index(chosen.branch)
+    values = []
+    for layer in chosen.layers:
+        view = trace.view(name, layer.index, BLOCK)
+        rest = [slice(None)] * (len(view.sizes) - 2)
+        for step in _places(trace, chosen):
+            own = np.asarray(view.read((step, branch, *rest)), np.float64)
+            values.append(own.mean(1) if name == "mass" else own)
+    means = mean_present(np.stack(values), 0)  # sample, key
+    columns = trace.view(name, chosen.layers[0].index, BLOCK).columns
+    return {
+        (column.segment, column.position): means[:, place]
+        for place, column in enumerate(columns)
+        if column.position is not None
+    }
+
+
+def _word(trace: Trace, chosen: Selection, token: Token) -> str:
+    labels = {word.index: word.label for word in chosen.prompt}
+    return labels.get(-1 if token.word is None else token.word, "")
+
+
+def _places(trace: Trace, chosen: Selection) -> list[int]:
+    """Return where the chosen steps are on the axis of steps."""
+    indices = [step.index for step in trace.steps]
+    return [indices.index(step) for step in chosen.steps]
+
+
+def _time(array: xr.DataArray) -> dict[str, Any]:
+    return {"step": array["step"].values, "noise": ("step", array["noise"].values)}
+
+
+def _long(array: xr.DataArray, series: str, value: str) -> Table:
+    """Lay an array out as a table: one row per cell, with the noise of its step."""
+    indices = np.indices(array.shape).reshape(array.ndim, -1)
+    columns = {
+        str(dim): array[dim].values[place] if dim in array.coords else place
+        for dim, place in zip(array.dims, indices, strict=True)
+    }
+    columns[series] = columns[series].astype(object)
+    noise = array["noise"].values[indices[array.dims.index("step")]]
+    return Table(columns | {"noise": noise, value: array.values.ravel()})
+
+
+def _describe(trace: Trace) -> str:
+    """Return what was asked for, a line each."""
+    manifest = trace.manifest
+    request = manifest.request
+    facts: dict[str, object] = {
+        "prompt": request.prompt,
+        "negative": request.negative,
+        "seed": request.seed,
+        "steps": request.steps,
+        "guidance": request.guidance,
+        "size": f"{request.width}x{request.height}",
+        "scheduler": request.scheduler,
+        "backend": manifest.backend,
+        "model": manifest.model.get("source"),
+        **{f"option {name}": value for name, value in request.options.items()},
+    }
+    told = ((name, value) for name, value in facts.items() if value not in (None, ""))
+    return "".join(f"{name}: {value}\n" for name, value in told)
+
+
+def _summarise(arrays: dict[str, xr.DataArray], tokens: Table, word: str) -> str:
+    """Return the numbers that one reads first, of the first sample."""
+    correlation = arrays["correlation"].isel(sample=0)
+    maps = arrays["maps"].isel(sample=0)
+    lines = [f"word followed: {word}", "", "step  noise    mean      max       r(last)  r(before)"]
+    for place, step in enumerate(maps["step"].values):
+        own = maps.values[place]
+        last, before = correlation.values[:, place]
+        lines.append(
+            f"{step:>4}  {_percent(float(maps['noise'][place])):>6}  {own.mean():<8.3g}  "
+            f"{own.max():<8.3g}  {_number(last):>7}  {_number(before):>9}"
+        )
+    lines += [
+        "",
+        "most active tokens (largest part of the text's attention, mean over layers and steps):",
+    ]
+    first = [row for row, sample in enumerate(tokens.columns["sample"]) if sample == 0][:LISTED]
+    names = ("token", "segment", "word", "share_max", "mass")
+    for row in first:
+        token, segment, own_word, largest, mass = (tokens.columns[name][row] for name in names)
+        told = f" of '{own_word}'" if own_word else ""
+        lines.append(f"  {token}{told} ({segment}): share_max {largest:.3g}, mass {mass:.3g}")
+    if "balance" in arrays:
+        lines += ["", "attention to each segment, mean over layers and steps:"]
+        shares = arrays["balance"].isel(sample=0).mean(["layer", "step"])
+        lines += [f"  {name}: {float(shares.sel(segment=name)):.1%}" for name in _names(shares)]
+    return "\n".join(lines) + "\n"
+
+
+def _names(shares: xr.DataArray) -> Sequence[str]:
+    return [str(name) for name in shares["segment"].values]
+
+
+def _percent(noise: float) -> str:
+    return "-" if np.isnan(noise) else f"{noise:.1%}"
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,342 @@
+"""Where words look in a picture that was drawn over a sketch, and how strongly the sketch acts.
+
+Definitions, for one word at one step, with `M` its map (mean over layers and heads, sum over the
+word's tokens, on the finest grid) divided by its sum, and `S` the part of each cell that strokes
+cover:
+
+- on        Σ M · S, the part of the map on strokes; `inside` the same of what closed strokes
+            surround, empty where nothing is surrounded. 0 to 1.
+- *_ratio   that, divided by the part of the picture that strokes (what they surround) cover: 1 is
+            what an even map has.
+- near      Σ M over the cells at most `NEAR` cells away from a cell with a stroke.
+- iou       cells with strokes against as many cells, those where the map is largest: what both
+            have over what either has. 0 to 1.
+- distance  from a cell's centre to the nearest cell with a stroke, in cells of the finest grid.
+- strength  of a ControlNet's residual: its norm over that of what it is added to; see
+            `outputs/history.json`.
+
+The region of a word is the ninth of the picture that has its map's centre of mass.
+
+Source: ScribbleDiffusion describes what a sketch token looks at, but its tokens have no place in
+the sketch. Places come from maps and strokes alone here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from attn.analysis.choice import BLOCK, Choice, Selection, choose
+from attn.analysis.curves import step_axis
+from attn.analysis.needs import Needs
+from attn.analysis.pool import TOGETHER, Numbers, sum_tokens, token_places
+from attn.analysis.reading import regrid
+from attn.analysis.result import File, Result, Table, Text
+from attn.errors import TraceError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace import Trace
+
+NEEDS = Needs(
+    segments=("image", "text"), measures=(f"map.{BLOCK}",), words=True, stepwise=True, sketch=True
+)
+NEAR = 1.5
+"""Cells: a cell's eight neighbours are near."""
+BANDS = (0.0, 0.5, 1.5, 2.5, 4.5, 8.5, np.inf)
+"""Borders of distances in the table, in cells; the first band is the strokes themselves."""
+VALUES = ("on", "on_ratio", "near", "inside", "inside_ratio", "iou")
+PARTS = (("top", "middle", "bottom"), ("left", "centre", "right"))
+
+
+@dataclass(frozen=True)
+class Options(Choice):
+    """What to look at."""
+
+    value: str = field(
+        default="auto",
+        metadata={"help": f"what is drawn: {', '.join(VALUES)}; auto is inside_ratio or on_ratio"},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.value not in ("auto", *VALUES):
+            raise ValueError(f"value must be auto or one of {', '.join(VALUES)}; got {self.value}")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A sketch on a grid of cells.
+
+    Attributes:
+        strokes: part of each cell that strokes cover, (row, column).
+        inside: part of each cell that strokes surround.
+        distance: from each cell to the nearest with a stroke, in cells.
+    """
+
+    strokes: Numbers
+    inside: Numbers
+    distance: Numbers
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Compare the maps of words with the strokes of the sketch.
+
+    Returns:
+        The tables `sketch/{words,steps,distance,residuals}.csv`, the text `sketch/regions.txt`;
+        arrays `overlap` (sample, word, step) and `residuals` (sample, block, step).
+
+    Raises:
+        AnalysisError: a word, layer, step or branch is not there.
+        TraceError: the sketch cannot be read.
+    """
+    chosen = choose(trace, options)
+    maps = word_maps(trace, chosen)  # sample, step, word, row, column
+    tables: dict[str, Table] = {}
+    files: dict[str, File] = {}
+    arrays: dict[str, xr.DataArray] = {}
+    notes: tuple[str, ...] = ()
+    pixels = read_strokes(trace)
+    if pixels.any():
+        drawn = lay_out(pixels, (maps.shape[-2], maps.shape[-1]))
+        values = _measure(maps, drawn)
+        tables["sketch/words.csv"] = _tabulate(chosen, measure_mean(maps, drawn))
+        tables["sketch/steps.csv"] = _tabulate_steps(trace, chosen, values)
+        tables["sketch/distance.csv"] = _tabulate_distance(chosen, maps.mean(1), drawn.distance)
+        files["sketch/regions.txt"] = Text(_describe(chosen, maps.mean(1)[0], drawn))
+        arrays["overlap"] = _label(trace, chosen, values, options.value)
+    else:
+        notes = ("the sketch has no strokes, so nothing can overlap them",)
+    residuals = _residuals(trace, chosen)
+    if residuals is not None:
+        arrays["residuals"] = residuals
+        tables["sketch/residuals.csv"] = _tabulate_residuals(residuals)
+    return Result(tables, arrays, notes=notes, files=files)
+
+
+def read_strokes(trace: Trace) -> np.ndarray:
+    """Return where the strokes are, bool (row, column) in pixels.
+
+    Raises:
+        TraceError: there is no such file, or it is no picture.
+    """
+    path = trace.sketch()
+    try:
+        if path is None:
+            raise OSError("the trace has none")
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
+    except OSError as exc:
+        raise TraceError(f"could not read the sketch of {trace.folder}: {exc}") from exc
+
+
+def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
+    """Return a sketch on a grid of cells.
+
+    Args:
+        pixels: True where a stroke is, (row, column).
+        grid: rows and columns of cells.
+    """
+    strokes = regrid(pixels.astype(np.float64), grid)
+    inside = regrid(surrounded(pixels).astype(np.float64), grid)
+    return Drawn(strokes, inside, _distance(strokes > 0))
+
+
+def surrounded(pixels: np.ndarray) -> np.ndarray:
+    """Return what strokes surround: all that the picture's edge cannot be reached from."""
+    framed = Image.fromarray(np.pad(pixels, 1).astype(np.uint8)).copy()  # of its own, to draw on
+    ImageDraw.floodfill(framed, (0, 0), 2)
+    return np.asarray(np.asarray(framed)[1:-1, 1:-1] == 0)
+
+
+def measure_mean(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
+    """Return the measures of the mean of the maps over steps, (sample, word) each."""
+    return {name: values[:, 0] for name, values in _measure(maps.mean(1)[:, None], drawn).items()}
+
+
+def word_maps(trace: Trace, chosen: Selection) -> Numbers:
+    """Return (sample, step, word, row, column)."""
+    layers = [layer.index for layer in chosen.layers]
+    found = []
+    for sample in range(trace.manifest.samples):
+        own = []
+        for step in chosen.steps:
+            mean = trace.mean_maps(
+                BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
+            )
+            places = token_places(mean, TOGETHER, chosen.words, trace.tokens(chosen.branch))
+            own.append(np.moveaxis(sum_tokens(mean, places), -1, 0))
+        found.append(np.stack(own))
+    return np.stack(found)
+
+
+def _measure(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
+    """Return the measures by name, (sample, step, word) each; NaN for words without tokens."""
+    with np.errstate(invalid="ignore"):
+        parts = maps / maps.sum((-2, -1), keepdims=True)
+    on, inside = ((parts * region).sum((-2, -1)) for region in (drawn.strokes, drawn.inside))
+    is_closed = bool(drawn.inside.any())
+    inside = inside if is_closed else np.full_like(inside, np.nan)
+    near = (parts * (drawn.distance <= NEAR)).sum((-2, -1))
+    return {
+        "on": on,
+        "on_ratio": on / drawn.strokes.mean(),
+        "near": near,
+        "inside": inside,
+        "inside_ratio": inside / drawn.inside.mean() if is_closed else inside,
+        "iou": _iou(parts, drawn.strokes > 0),
+    }
+
+
+def _iou(parts: Numbers, region: np.ndarray) -> Numbers:
+    """Compare a region with as many cells of each map, the largest; ties in order of the cells."""
+    flat, truth = parts.reshape(*parts.shape[:-2], -1), region.ravel()
+    count = int(truth.sum())
+    order = np.argsort(-flat, axis=-1, kind="stable")[..., :count]
+    both = truth[order].sum(-1)
+    found = both / (2 * count - both)
+    return np.where(np.isnan(flat).any(-1), np.nan, found)
+
+
+def _distance(region: np.ndarray) -> Numbers:
+    """Return the distance of every cell to the nearest cell of a region, row by row of cells."""
+    own = np.argwhere(region).astype(np.float64)
+    columns = np.arange(region.shape[1])
+    rows = [
+        np.sqrt(((own[:, :1] - row) ** 2 + (own[:, 1:] - columns) ** 2).min(0))
+        for row in range(region.shape[0])
+    ]
+    return np.asarray(rows)
+
+
+def _tabulate(chosen: Selection, values: dict[str, Numbers]) -> Table:
+    sample, word = np.indices(values["on"].shape).reshape(2, -1)
+    return Table(_words(chosen, word) | {"sample": sample} | _ravel(values))
+
+
+def _tabulate_steps(trace: Trace, chosen: Selection, values: dict[str, Numbers]) -> Table:
+    sample, step, word = np.indices(values["on"].shape).reshape(3, -1)
+    axis = step_axis(trace, chosen.steps)
+    time = {name: np.asarray(axis[name][1])[step] for name in ("step", "noise")}
+    return Table(_words(chosen, word) | {"sample": sample} | time | _ravel(values))
+
+
+def _tabulate_distance(chosen: Selection, maps: Numbers, distance: Numbers) -> Table:
+    """Tell, by distance from the strokes, what each word's mean map and what an even map has."""
+    with np.errstate(invalid="ignore"):
+        parts = maps / maps.sum((-2, -1), keepdims=True)
+    pairs = list(pairwise(BANDS))
+    masks = np.stack([(distance >= low) & (distance < high) for low, high in pairs])
+    mass = np.einsum("swrc,brc->swb", parts, masks.astype(np.float64))
+    area = masks.mean((-2, -1))
+    sample, word, band = np.indices(mass.shape).reshape(3, -1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.where(area > 0, mass / area, np.nan)
+    return Table(
+        _words(chosen, word)
+        | {
+            "sample": sample,
+            "from_cells": np.asarray(BANDS)[band],
+            "to_cells": np.asarray(BANDS)[band + 1],
+            "area": area[band],
+            "mass": mass.ravel(),
+            "ratio": ratio.ravel(),
+        }
+    )
+
+
+def _words(chosen: Selection, word: np.ndarray) -> dict[str, np.ndarray]:
+    names = np.array([one.text for one in chosen.words], object)
+    return {
+        "word": names[word],
+        "occurrence": np.array([one.number for one in chosen.words])[word],
+    }
+
+
+def _ravel(values: dict[str, Numbers]) -> dict[str, Numbers]:
+    return {name: one.ravel() for name, one in values.items()}
+
+
+def _describe(chosen: Selection, maps: Numbers, drawn: Drawn) -> str:
+    """Say of each word where its map's centre of mass is, and what strokes are around it."""
+    rows, columns = maps.shape[-2:]
+    lines = []
+    for word, one in zip(chosen.words, maps, strict=True):
+        total = one.sum()
+        if not total > 0:
+            lines.append(f"{word.label}: not read by the model")
+            continue
+        down = float((one.sum(1) * (np.arange(rows) + 0.5)).sum() / total / rows)
+        across = float((one.sum(0) * (np.arange(columns) + 0.5)).sum() / total / columns)
+        ninth = min(int(3 * down), 2), min(int(3 * across), 2)
+        own = [
+            np.array_split(np.arange(size), 3)[at]
+            for size, at in zip(one.shape, ninth, strict=True)
+        ]
+        part = drawn.strokes[np.ix_(*own)].mean()
+        name = f"{PARTS[0][ninth[0]]}-{PARTS[1][ninth[1]]}"
+        lines.append(
+            f"{word.label}: centre of mass {across:.0%} from the left, {down:.0%} from the top "
+            f"({name}); strokes cover {part:.1%} of that ninth, {drawn.strokes.mean():.1%} of all"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _label(trace: Trace, chosen: Selection, values: dict[str, Numbers], asked: str) -> xr.DataArray:
+    import xarray as xr
+
+    auto = "on_ratio" if np.isnan(values["inside"]).all() else "inside_ratio"
+    name = auto if asked == "auto" else asked
+    return xr.DataArray(
+        np.moveaxis(values[name], 2, 1),
+        {"series": [word.label for word in chosen.words], **step_axis(trace, chosen.steps)},
+        ("sample", "series", "step"),
+        attrs={"value": name, "branch": chosen.branch},
+    )
+
+
+def _residuals(trace: Trace, chosen: Selection) -> xr.DataArray | None:
+    """Return the strength of a ControlNet's residuals as the trace's histories have it."""
+    import xarray as xr
+
+    histories = [_history(trace, name) for name in trace.manifest.outputs if "/history" in name]
+    found = [one["residuals"] for one in histories if "residuals" in one]
+    if not found or chosen.branch not in found[0]["strength"]:
+        return None
+    places = [step.index for step in trace.steps]
+    strength = np.array([one["strength"][chosen.branch] for one in found], np.float64)
+    own = strength[:, [places.index(step) for step in chosen.steps]]
+    return xr.DataArray(
+        np.swapaxes(own, 1, 2),
+        {"series": found[0]["blocks"], **step_axis(trace, chosen.steps)},
+        ("sample", "series", "step"),
+        attrs={"branch": chosen.branch},
+    )
+
+
+def _history(trace: Trace, name: str) -> dict[str, Any]:
+    path = (trace.folder / name) if trace.folder else None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
+    except (OSError, ValueError) as exc:
+        raise TraceError(f"could not read {path}: {exc}") from exc
+
+
+def _tabulate_residuals(residuals: xr.DataArray) -> Table:
+    sample, block, step = np.indices(residuals.shape).reshape(3, -1)
+    return Table(
+        {
+            "block": residuals["series"].values.astype(object)[block],
+            "sample": sample,
+            "branch": np.full(sample.size, residuals.attrs["branch"], object),
+            "step": residuals["step"].values[step],
+            "noise": residuals["noise"].values[step],
+            "strength": residuals.values.ravel(),
+        }
+    )

@@ -1,0 +1,166 @@
+"""ScribbleDiffusion: a UNet that reads 77 tokens of a drawing after those of the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attn.backends import _recipe, _source
+from attn.backends._family import Family
+from attn.backends._fit import Misfit, misshapen
+from attn.backends._recipe import Recipe
+from attn.backends._source import SAFE, Source
+from attn.errors import ModelError
+from attn.headers import TensorInfo, read_header
+from attn.schema import Token
+
+UNET, ENCODER, COMBINER = (
+    f"{name}{SAFE}" for name in ("unet", "sketch_encoder", "sketch_text_combiner")
+)
+SEGMENT = "sketch"
+STAGES = (64, 128, 256)
+"""Channels of the encoder's convolutions but the last, whose number is the hidden width."""
+
+
+class SketchEncoder(nn.Module):
+    """Turns a drawing into tokens, none of which stands for a place.
+
+    Four convolutions that halve, the mean over all places, two linear layers.
+
+    Parameters have the names of the published checkpoints.
+
+    Args:
+        hidden: channels of the last convolution.
+        tokens: how many.
+        width: of a token, as the UNet reads it.
+    """
+
+    def __init__(self, hidden: int, tokens: int, width: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        layers: list[nn.Module] = []
+        for before, after in zip((1, *STAGES), (*STAGES, hidden), strict=True):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
+        self.conv_encoder = nn.Sequential(*layers)
+        self.to_tokens = nn.Sequential(nn.Linear(hidden, hidden * tokens), nn.ReLU())
+        self.to_cross_attn = nn.Linear(hidden, width)
+        self.pos_embeddings = nn.Parameter(torch.zeros(1, tokens, width))
+
+    def forward(self, drawings: Tensor) -> Tensor:
+        """Return (drawing, token, width).
+
+        Args:
+            drawings: grey levels 0 to 1, (drawing, 1, row, column).
+        """
+        pooled = self.conv_encoder(drawings).mean((2, 3))
+        states = self.to_tokens(pooled).unflatten(1, (self.tokens, -1))
+        read: Tensor = self.to_cross_attn(states) + self.pos_embeddings
+        return read
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder has the layout of ScribbleDiffusion."""
+    return folder.is_dir() and (folder / ENCODER).is_file()
+
+
+def collect(found: Source, family: Family, options: Any) -> Recipe:
+    """Find everything that a checkpoint and its base model are made of.
+
+    Raises:
+        ModelError: the UNet or the base model is missing, or does not fit.
+    """
+    folder = found.path
+    if not (folder / UNET).is_file():
+        raise ModelError(f"{folder} has no {UNET}; a UNet without its weights cannot draw")
+    _refuse_combiner(folder)
+    if options.base is None and not _source.is_pipeline(folder):
+        raise ModelError(
+            f"{found.asked} has a UNet and a sketch encoder; give the Stable Diffusion 1.x that it "
+            "was made of, for text encoder, VAE and scheduler, with --set base=FOLDER"
+        )
+    base = folder if options.base is None else _source.resolve(options.base, family.name).path
+    unet = options.unet or str(folder / UNET)
+    recipe = _recipe.collect(Source(found.asked, base), family, replace(options, unet=unet))
+    files = dict(recipe.files) | {"sketch_encoder": folder / ENCODER}
+    # what the UNet predicts, its file does not say, but the base model does
+    return replace(recipe, files=files, warnings=(), checkpoint=None)
+
+
+def load_encoder(path: Path, width: int, dtype: torch.dtype, *, weights: bool) -> SketchEncoder:
+    """Load a sketch encoder, whose sizes its weights tell.
+
+    Args:
+        path: the file.
+        width: that the UNet reads.
+        dtype: of every weight.
+        weights: False leaves it on the meta device.
+
+    Raises:
+        ModelError: weights are missing, unexpected or of other shapes.
+    """
+    from safetensors.torch import load_file
+
+    tensors = read_header(path).tensors
+    hidden = _size(tensors, "conv_encoder.6.weight", 0, path)
+    tokens = _size(tensors, "pos_embeddings", 1, path)
+    with torch.device("meta"):
+        encoder = SketchEncoder(hidden, tokens, width)
+    expected = {name: tuple(one.shape) for name, one in encoder.state_dict().items()}
+    misfit = Misfit(
+        missing=tuple(sorted(expected.keys() - tensors.keys())),
+        unexpected=tuple(sorted(tensors.keys() - expected.keys())),
+        misshapen=tuple(
+            misshapen(name, tensors[name].shape, shape)
+            for name, shape in sorted(expected.items())
+            if name in tensors and tensors[name].shape != shape
+        ),
+    )
+    if misfit:
+        raise ModelError(f"{path}: the weights do not fit the sketch encoder: {misfit}")
+    if weights:
+        state = {name: one.to(dtype) for name, one in load_file(path).items()}
+        encoder.load_state_dict(state, assign=True)
+    return encoder.eval().requires_grad_(False)
+
+
+def sketch_tokens(start: int, number: int) -> tuple[Token, ...]:
+    """Return the drawing's tokens: none is text."""
+    return tuple(
+        Token(start + place, SEGMENT, -1, f"<sketch {place}>", True, False, 0, 0, None)
+        for place in range(number)
+    )
+
+
+def as_drawings(pictures: Sequence[Tensor], size: int) -> Tensor:
+    """Return pictures as the encoder reads them: (drawing, 1, size, size), by area.
+
+    Args:
+        pictures: grey levels 0 to 1, (row, column), of one size.
+        size: rows and columns; 0 leaves them as they are.
+    """
+    stacked = torch.stack(list(pictures))[:, None]
+    if not size:
+        return stacked
+    return nn.functional.interpolate(stacked, (size, size), mode="area")
+
+
+def _size(tensors: Mapping[str, TensorInfo], name: str, axis: int, path: Path) -> int:
+    if name not in tensors or len(tensors[name].shape) <= axis:
+        raise ModelError(f"{path}: this is no sketch encoder: it has no '{name}'")
+    return tensors[name].shape[axis]
+
+
+def _refuse_combiner(folder: Path) -> None:
+    """Refuse a combiner with weights: only plain concatenation, which has none, is known."""
+    path = folder / COMBINER
+    if path.is_file() and read_header(path).tensors:
+        names = ", ".join(list(read_header(path).tensors)[:3])
+        raise ModelError(
+            f"{path} has weights ({names} …): it combines text and sketch otherwise than by "
+            "putting one after the other, which is all that is known here"
+        )

@@ -1,0 +1,34 @@
+"""`attn gallery`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from attn.cli._options import Json
+
+
+def gallery(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of runs; the page is written into it.")
+    ] = Path("attn-runs"),
+    *,
+    as_json: Json = False,
+) -> None:
+    """Write a page of all runs in a folder: pictures, prompts, settings, results."""
+    from attn.cli._report import ShownReport
+    from attn.verbs.gallery import build
+
+    report = ShownReport()
+    try:
+        done = build(folder, report=report)
+    finally:
+        report.close()
+    if as_json:
+        answer = {"command": "gallery", "status": "complete", "path": str(done.path)}
+        typer.echo(json.dumps(answer | {"warnings": report.warnings, "runs": done.runs}))
+    else:
+        typer.echo(f"{done.runs} {'run' if done.runs == 1 else 'runs'} in {done.path}")

@@ -1,0 +1,85 @@
+"""`attn compare --sketch`: generate with several drawings, or none, from the same noise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attn.errors import UsageError
+from attn.options import parse_options
+from attn.verbs.folders import name_folders
+from attn.verbs.report import Report
+from attn.verbs.variant_runs import Generated, choose_setting, generate_variants
+
+BACKEND = "scribble"
+NONE = "none"
+FEWEST = 2
+RESERVED = ("base", "tables", "variants")
+"""Folders that a comparison makes itself."""
+_SCALES = re.compile(r"(.+):(\d*\.?\d+(?:,\d*\.?\d+)*)", re.DOTALL)
+
+
+def parse_sketches(specs: str | Path | Sequence[str | Path]) -> dict[str, dict[str, str]]:
+    """Read drawings: `FILE`, `none`, or a sweep over the conditioning scale, `FILE:0,0.5,1`.
+
+    Returns:
+        options of the backend, by what the run is called; the first is the baseline.
+
+    Raises:
+        UsageError: there is nothing to compare with, or something twice.
+    """
+    listed = [specs] if isinstance(specs, str | Path) else list(specs)
+    found: dict[str, dict[str, str]] = {}
+    for spec in listed:
+        match = None if isinstance(spec, Path) else _SCALES.fullmatch(spec)
+        file = match[1] if match else str(spec)
+        for scale in match[2].split(",") if match else [None]:
+            name = file if file == NONE else Path(file).name
+            label = name if scale is None else f"{name}:{scale}"
+            if label in found:
+                raise UsageError(f"sketch: {label} is named twice; rename one of the files")
+            found[label] = {"sketch": file} | ({"conditioning_scale": scale} if scale else {})
+    if len(found) < FEWEST:
+        raise UsageError(
+            "sketch: name what to compare with: another --sketch FILE, or --sketch none"
+        )
+    return found
+
+
+def generate_sketches(
+    sketches: str | Path | Sequence[str | Path],
+    prompt: str | Sequence[str] | None,
+    out: str | Path | None,
+    options: Mapping[str, Any],
+    report: Report,
+    require: Callable[[Sequence[str]], None],
+) -> Generated:
+    """Generate with every drawing, with one model in memory.
+
+    Args:
+        sketches: see `parse_sketches`.
+        prompt: one or several; None takes the example of the built-in demo model.
+        out: folder; the traces go to one folder per drawing in it.
+        options: further arguments of `attn.capture`; `backend` is `scribble` if missing, `seed`
+            0 to 15, `keep` `means`.
+        report: told notes, warnings and progress.
+        require: raises, before the model is loaded, if these prompts are not to be generated.
+
+    Raises:
+        UsageError: an argument is wrong in itself.
+        AttnError: see `attn.capture`; what was finished stays on disk.
+    """
+    variants = parse_sketches(sketches)
+    given = dict(options)
+    setting = choose_setting(given.pop("backend", None) or BACKEND, given)
+    runs = []
+    for (label, chosen), folder in zip(
+        variants.items(), name_folders(list(variants), RESERVED), strict=True
+    ):
+        own = dict(setting.settings) | chosen
+        # what is wrong with a setting is said before a model is loaded
+        parse_options(setting.family.Options, own, f"backend {setting.name}")
+        runs.append((label, folder, {"settings": own}))
+    return generate_variants(setting, runs, prompt, out, report, require)

@@ -1,0 +1,109 @@
+"""One word over the steps: maps, correlations and balance against the raw numbers in float64."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attn.analysis.evolution import Options, run
+from attn.errors import AnalysisError
+from tests.toy_traces import (
+    CLIP_WORDS,
+    JOINT,
+    make_trace,
+    manifest,
+    plain_maps,
+    read_csv,
+    tensors,
+)
+
+
+@pytest.fixture
+def toy():
+    """A trace of three steps and two samples, with its stored tensors."""
+    about = manifest()
+    noise = (1.0, 0.7, 0.2)
+    steps = tuple(replace(step, noise=left) for step, left in zip(about.steps, noise, strict=True))
+    about = replace(about, steps=steps)
+    files = tensors(about)
+    return make_trace(about, files), about, files
+
+
+def frames(toy, word, sample):
+    """Return the plain maps of a word, one per step."""
+    _, about, files = toy
+    return np.stack(
+        [plain_maps(about, files, CLIP_WORDS[word, 1], sample, steps=(step,)) for step in (0, 1, 2)]
+    )
+
+
+def test_maps(toy):
+    """Each frame is the word's map at that step alone, with the noise that was left."""
+    maps = run(toy[0], Options(word="cat")).arrays["maps"]
+    assert maps.attrs["word"] == "cat"
+    assert maps["noise"].values.tolist() == [1.0, 0.7, 0.2]
+    for sample in (0, 1):
+        np.testing.assert_allclose(maps[sample], frames(toy, "cat", sample), rtol=1e-5)
+
+
+def test_correlation(toy, tmp_path):
+    """Correlations are numpy's Pearson r with the last step and with the one before."""
+    result = run(toy[0], Options(word="bobcat"))
+    own = frames(toy, "bobcat", 1).reshape(3, -1)
+    found = result.arrays["correlation"].sel(against="last step").values[1]
+    np.testing.assert_allclose(found, [np.corrcoef(one, own[2])[0, 1] for one in own], rtol=1e-4)
+    before = result.arrays["correlation"].sel(against="step before").values[1]
+    assert np.isnan(before[0])
+    np.testing.assert_allclose(before[1], np.corrcoef(own[1], own[0])[0, 1], rtol=1e-4)
+    result.tables["evolution/correlation.csv"].write(tmp_path / "table.csv")
+    rows = read_csv(tmp_path / "table.csv")
+    assert len(rows) == 2 * 2 * 3
+    assert [row["noise"] for row in rows[:3]] == ["1", "0.7", "0.2"]
+
+
+def test_balance():
+    """Of layers that read several segments, what each gets is the stored total, mean over heads."""
+    about = manifest(JOINT)
+    files = tensors(about)
+    balance = run(make_trace(about, files), Options()).arrays["balance"]
+    assert balance["segment"].values.tolist() == ["image", "clip", "t5"]
+    layer = about.layers[0]
+    total = list(files.values())[2][f"{layer.index}/total.image"][0, 1].astype(float)
+    np.testing.assert_allclose(balance.sel(layer=layer.index, step=2)[1], total.mean(0), rtol=1e-6)
+
+
+def test_one_segment_has_no_balance(toy):
+    """Where there is nothing to weigh against each other, there is no table of it."""
+    result = run(toy[0], Options())
+    assert "balance" not in result.arrays
+    assert "evolution/balance.csv" not in result.tables
+
+
+def test_tokens(tmp_path):
+    """Tokens are ranked by the most they get anywhere; special ones and padding only on request."""
+    trace = make_trace(manifest(JOINT))
+    run(trace, Options()).tables["evolution/tokens.csv"].write(tmp_path / "table.csv")
+    rows = [row for row in read_csv(tmp_path / "table.csv") if row["sample"] == "0"]
+    largest = [float(row["share_max"]) for row in rows]
+    assert largest == sorted(largest, reverse=True)
+    assert {row["token"] for row in rows} == {"A", "cat", ",", "a", "bob", "▁A", "▁cat", "▁a"}
+    assert {row["word"] for row in rows if row["token"] == "bob"} == {"bobcat"}
+    table = run(trace, Options(specials=True)).tables["evolution/tokens.csv"]
+    assert {"<s>", "</s>", "<pad>"} <= set(table.columns["token"])
+
+
+def test_texts(toy):
+    """The texts say what was asked for, and the numbers that one reads first."""
+    files = run(toy[0], Options(word="cat")).files
+    told = files["evolution/prompt_info.txt"].content
+    assert told.startswith("prompt: A cat, a bobcat\n")
+    lines = files["evolution/attention_stats.txt"].content.splitlines()
+    assert lines[0] == "word followed: cat"
+    assert lines[3].split()[:2] == ["0", "100.0%"]
+    assert lines[5].split()[-2] == "1.000"
+
+
+def test_unknown_word(toy):
+    """A word that the prompt does not have is refused with those it has."""
+    with pytest.raises(AnalysisError, match="has no word 'dog'"):
+        run(toy[0], Options(word="dog"))

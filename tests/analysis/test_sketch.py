@@ -1,0 +1,148 @@
+"""Words against strokes: every number from its definition, in plain numpy."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import binary_fill_holes, distance_transform_edt
+
+from attn.analysis import registry
+from attn.analysis.sketch import Options, lay_out, run, surrounded
+from attn.errors import TraceError
+from attn.schema import SKETCH
+from attn.trace import open_trace
+from tests import sketches
+from tests.toy_traces import CLIP_WORDS, manifest, plain_maps, read_csv, tensors, write_trace
+
+SIZE = (40, 24)
+
+
+def strokes():
+    """Return the strokes of the toy sketch, (row, column)."""
+    return np.asarray(sketches.ring(SIZE)) < 128
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """Write a trace with a sketch, and return its folder."""
+
+    def write(pixels=None, history=None):
+        about = replace(manifest(), outputs=("outputs/image.png", SKETCH, "outputs/history.json"))
+        folder = tmp_path / "trace"
+        write_trace(folder, about, picture=SIZE)
+        (folder / "outputs").mkdir(exist_ok=True)
+        pixels = strokes() if pixels is None else pixels
+        Image.fromarray(np.where(pixels, 255, 0).astype(np.uint8)).save(folder / SKETCH)
+        (folder / "outputs/history.json").write_text(json.dumps(history or {}))
+        data = json.loads((folder / "trace.json").read_text())
+        data["outputs"] = list(about.outputs)
+        (folder / "trace.json").write_text(json.dumps(data))
+        return open_trace(folder)
+
+    return write
+
+
+def cells(pixels):
+    """Return the part of each of 6 x 10 cells that is True."""
+    return pixels.reshape(6, 4, 10, 4).mean((1, 3))
+
+
+def test_surrounded():
+    """What strokes surround is what scipy fills; open strokes surround nothing."""
+    pixels = strokes()
+    assert (surrounded(pixels) == (binary_fill_holes(pixels) & ~pixels)).all()
+    assert not surrounded(pixels & (np.arange(40) < 12)).any()
+
+
+def test_distance():
+    """Distances are Euclidean, from cell to cell, as scipy has them."""
+    found = lay_out(strokes(), (6, 10))
+    np.testing.assert_allclose(found.strokes, cells(strokes()), atol=1e-6)
+    expected = distance_transform_edt(cells(strokes()) == 0)
+    np.testing.assert_allclose(found.distance, expected, atol=1e-9)
+
+
+def test_words(drawn, tmp_path):
+    """Each measure of a word is that of its mean map."""
+    trace = drawn()
+    result = run(trace, Options())
+    result.tables["sketch/words.csv"].write(tmp_path / "table.csv")
+    row = next(
+        row
+        for row in read_csv(tmp_path / "table.csv")
+        if (row["word"], row["sample"]) == ("bobcat", "1")
+    )
+    about = manifest()
+    maps = plain_maps(about, tensors(about), CLIP_WORDS["bobcat", 1], 1)
+    part, on = maps / maps.sum(), cells(strokes())
+    inside = cells(surrounded(strokes()))
+    near = distance_transform_edt(on == 0) <= 1.5
+    highest = np.argsort(-part.ravel(), kind="stable")[: (on > 0).sum()]
+    both = (on > 0).ravel()[highest].sum()
+    expected = {
+        "on": (part * on).sum(),
+        "on_ratio": (part * on).sum() / on.mean(),
+        "near": part[near].sum(),
+        "inside": (part * inside).sum(),
+        "inside_ratio": (part * inside).sum() / inside.mean(),
+        "iou": both / (2 * (on > 0).sum() - both),
+    }
+    for name, value in expected.items():
+        assert float(row[name]) == pytest.approx(value, rel=1e-4), name
+
+
+def test_distance_table(drawn):
+    """By distance, the parts of a map add up to 1, and an even map's are the areas."""
+    table = run(drawn(), Options(words=("cat",))).tables["sketch/distance.csv"].columns
+    own = table["sample"] == 0
+    assert table["mass"][own].sum() == pytest.approx(1)
+    assert table["area"][own].sum() == pytest.approx(1)
+    assert table["from_cells"][own][0] == 0
+
+
+def test_regions(drawn):
+    """Words are placed by their centre of mass, with what strokes are there."""
+    lines = run(drawn(), Options()).files["sketch/regions.txt"].content.splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("A (1): centre of mass ")
+    assert f"{cells(strokes()).mean():.1%} of all" in lines[0]
+
+
+def test_residuals(drawn):
+    """How strongly a ControlNet acts is read from what the capture left."""
+    strength = np.arange(2 * 3).reshape(3, 2) / 8
+    history = {
+        "residuals": {"blocks": ["conv_in", "mid_block"], "strength": {"cond": strength.tolist()}}
+    }
+    result = run(drawn(history=history), Options())
+    table = result.tables["sketch/residuals.csv"].columns
+    assert table["block"].tolist() == ["conv_in"] * 3 + ["mid_block"] * 3
+    assert table["strength"].tolist() == strength.T.ravel().tolist()
+    assert table["step"].tolist() == [0, 1, 2] * 2
+
+
+def test_without_strokes(drawn):
+    """A run with `--sketch none` has nothing to overlap, and says so."""
+    result = run(drawn(np.zeros(SIZE[::-1], bool)), Options())
+    assert result.notes == ("the sketch has no strokes, so nothing can overlap them",)
+    assert not result.tables
+
+
+def test_broken_sketch(drawn):
+    """A sketch that is gone is an error, not an empty one."""
+    trace = drawn()
+    trace.sketch().write_text("no picture")
+    with pytest.raises(TraceError, match="could not read the sketch"):
+        run(trace, Options())
+
+
+def test_it_runs_where_there_is_a_sketch(drawn, tmp_path):
+    """Only traces with a sketch are asked about it; by name the lack is said."""
+    assert "sketch" in [one.name for one in registry.plan(drawn()).runnable]
+    write_trace(tmp_path / "other")
+    other = open_trace(tmp_path / "other")
+    assert "sketch" not in registry.plan(other).skipped
+    with pytest.raises(Exception, match=r"needs a sketch, .*--backend scribble --sketch FILE"):
+        registry.plan(other, ["sketch"])

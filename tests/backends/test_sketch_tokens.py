@@ -1,0 +1,161 @@
+"""ScribbleDiffusion checkpoints: 77 tokens of text and 77 of the drawing in one sequence."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from attn.backends import find, load
+from attn.backends._sketch_tokens import SketchEncoder, as_drawings, load_encoder
+from attn.backends.testing import CHECKS
+from attn.errors import ModelError, RequestError
+from attn.schema import Request
+from tests import layouts, sketches
+from tests.toy_sessions import open_session
+
+pytestmark = pytest.mark.usefixtures("demo_cache")
+REQUEST = Request(
+    "a red cat on a wooden-chair, watching", steps=2, guidance=5.0, width=104, height=72
+)
+
+
+@pytest.fixture(scope="module")
+def drawing(tmp_path_factory):
+    """Save a drawing."""
+    return str(sketches.save(tmp_path_factory.mktemp("sketch")))
+
+
+@pytest.fixture(scope="module")
+def session(drawing, demo_cache):
+    """Open the demo checkpoint with the drawing."""
+    return open_session("scribble", "demo:tokens", sketch=drawing)
+
+
+@pytest.fixture
+def checkpoint(demo_cache, tmp_path):
+    """Return a copy of the three files alone, and the base model's folder."""
+    from attn import demo
+
+    source, folder = demo.checkpoint("scribble:tokens"), tmp_path / "checkpoint"
+    folder.mkdir()
+    for path in source.glob("*.safetensors"):
+        shutil.copy(path, folder)
+    return folder, source
+
+
+def opening(folder, **options):
+    """Open a checkpoint as `capture` does."""
+    family = load(find("scribble"))
+    return family.open(folder, family.Options(**options), device="cpu")
+
+
+def pixels(session, **options):
+    """Generate one small picture."""
+    asked = session.complete(replace(REQUEST, options=options))
+    return np.asarray(session.generate([asked], None)[0].images[0]).astype(int)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_conforms(check, session):
+    """Text and sketch tokens are recorded exactly; rows sum to 1 over all 154 of them."""
+    check(session, REQUEST)
+
+
+def test_sequence(session):
+    """The drawing's tokens come after the text's, in a segment of their own, and are no words."""
+    sequence = session.sequence(session.complete(REQUEST), "cond")
+    assert [(one.name, one.start, one.stop) for one in sequence.segments] == [
+        ("clip", 0, 77),
+        ("sketch", 77, 154),
+    ]
+    assert not any(token.is_content for token in sequence.tokens[77:])
+    cross = [layer for layer in session.layers(REQUEST) if layer.kind == "cross"]
+    assert {layer.num_keys for layer in cross} == {154}
+
+
+def test_encoder():
+    """The encoder is what its definition says, in float64 numpy."""
+    torch.manual_seed(0)
+    encoder = SketchEncoder(5, 3, 7).double().requires_grad_(False)
+    torch.nn.init.normal_(encoder.pos_embeddings)
+    drawing = torch.rand(1, 1, 32, 48, dtype=torch.float64)
+    state = {name: one.numpy() for name, one in encoder.state_dict().items()}
+    found = drawing[0].numpy()
+    for place in (0, 2, 4, 6):
+        weight, bias = (state[f"conv_encoder.{place}.{end}"] for end in ("weight", "bias"))
+        padded = np.pad(found, ((0, 0), (1, 1), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2]
+        found = np.einsum("crsij,ocij->ors", windows, weight) + bias[:, None, None]
+        found = np.maximum(found, 0)
+    hidden = state["to_tokens.0.weight"] @ found.mean((1, 2)) + state["to_tokens.0.bias"]
+    states = np.maximum(hidden, 0).reshape(3, 5)
+    expected = states @ state["to_cross_attn.weight"].T + state["to_cross_attn.bias"]
+    expected = expected + state["pos_embeddings"][0]
+    np.testing.assert_allclose(encoder(drawing)[0].numpy(), expected, rtol=1e-12)
+
+
+def test_options(session):
+    """Each deviation from the training changes the picture."""
+    usual = pixels(session)
+    for options in (
+        {"sketch": "none"},
+        {"lines": "white"},
+        {"sketch_size": 64},
+        {"uncond_text": "empty"},
+        {"uncond_sketch": "zeros"},
+    ):
+        assert (pixels(session, **options) != usual).any(), options
+    with pytest.raises(RequestError, match="sketch_size must be 0 or more"):
+        session.complete(replace(REQUEST, options={"sketch_size": -1}))
+
+
+def test_betas(drawing, session):
+    """The noise is that of the training, unless the base model's own is asked for."""
+    config = session._scheduler.config
+    assert (config.beta_schedule, config.beta_start, config.beta_end) == ("linear", 0.0001, 0.02)
+    own = open_session("scribble", "demo:tokens", sketch=drawing, betas="own")
+    assert own._scheduler.config.beta_start == 0.00085
+
+
+def test_three_files_and_a_base(checkpoint, session, drawing):
+    """The three files with the base model beside them are the same model."""
+    folder, base = checkpoint
+    options = {"base": str(base), "config": str(base), "sketch": drawing}
+    assert (pixels(opening(folder, **options)) == pixels(session)).all()
+    with pytest.raises(ModelError, match=r"with --set base=FOLDER"):
+        opening(folder, sketch=drawing)
+
+
+def test_broken_checkpoints(checkpoint, drawing):
+    """What is missing or does not fit is an error that names it, never random weights."""
+    folder, base = checkpoint
+    options = {"base": str(base), "config": str(base), "sketch": drawing}
+    state = load_file(folder / "sketch_encoder.safetensors")
+    for change, message in (
+        ({"to_cross_attn.weight": None}, r"1 missing \(to_cross_attn.weight"),
+        ({"more": torch.zeros(2)}, r"1 unexpected \(more"),
+        ({"to_cross_attn.bias": torch.zeros(5)}, r"to_cross_attn.bias: \[5\], expected \[32\]"),
+    ):
+        changed = {name: one for name, one in (state | change).items() if one is not None}
+        layouts.write(changed, folder / "sketch_encoder.safetensors")
+        with pytest.raises(ModelError, match=message):
+            load_encoder(folder / "sketch_encoder.safetensors", 32, torch.float32, weights=True)
+    layouts.write({"mix.weight": torch.zeros(3)}, folder / "sketch_text_combiner.safetensors")
+    with pytest.raises(ModelError, match=r"has weights \(mix.weight"):
+        opening(folder, **options)
+    (folder / "unet.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no unet\.safetensors"):
+        opening(folder, **options)
+
+
+def test_as_drawings():
+    """Drawings are made smaller by area, so that thin strokes fade but do not vanish."""
+    picture = torch.ones(6, 10)
+    picture[:, 3] = 0
+    small = as_drawings([picture], 2)
+    assert small.shape == (1, 1, 2, 2)
+    np.testing.assert_allclose(small[0, 0], [[0.8, 1], [0.8, 1]], rtol=1e-6)

@@ -1,0 +1,78 @@
+"""`attn capture -b scribble` as it is typed: whole outputs."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import attn
+from attn.cli import build
+from tests import sketches
+
+SMALL = ("--steps", "2", "--size", "96x64", "-m", "demo:sd15")
+
+
+@pytest.fixture
+def run(demo_cache, tmp_path, monkeypatch):
+    """Run a command in an empty folder that holds a drawing; return code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("attn.cli._report.LINE_SECONDS", 600.0)
+    sketches.save(tmp_path)
+
+    def command(*arguments):
+        result = CliRunner().invoke(build(), list(arguments))
+        return result.exit_code, result.stdout, re.sub(r"\d+\.\d\d s/", "N s/", result.stderr)
+
+    return command
+
+
+def test_capture(run):
+    """A drawing is said, kept with the trace as the model got it, and named by its hash."""
+    code, stdout, stderr = run(
+        "capture", "-b", "scribble", *SMALL, "--sketch", "ring.png", "-o", "out"
+    )
+    assert (code, stdout) == (0, "1 trace in out\n")
+    assert "Warning: sketch: dark strokes on light ground, 5.2% of the picture" in stderr
+    assert "Warning: the sketch is 97x71, the picture 96x64: it is padded to its shape" in stderr
+    trace = attn.open("out")
+    assert trace.manifest.outputs == (
+        *("outputs/image.png", "outputs/history.json", "outputs/sketch.png"),
+    )
+    assert trace.image().name == "image.png"
+    strokes = np.asarray(Image.open(trace.sketch()))
+    assert strokes.shape == (64, 96, 3)
+    assert {layer.tower for layer in trace.layers} == {"denoiser", "controlnet"}
+    history = json.loads((trace.folder / "outputs/history.json").read_text())
+    assert np.shape(history["residuals"]["strength"]["cond"]) == (2, 10)
+    assert len(trace.manifest.request.options["sketch_sha256"]) == 64
+
+
+def test_resume_sees_another_drawing(run):
+    """A run is not continued with another drawing under the same name."""
+    arguments = ("capture", "-b", "scribble", *SMALL, "--sketch", "ring.png", "-o", "out")
+    assert run(*arguments)[0] == 0
+    sketches.ring(width=9).save("ring.png")
+    code, _, stderr = run(*arguments, "--resume")
+    assert code == 2
+    assert "holds another run than this one" in stderr.replace("\n", " ")
+    assert "sketch_sha256" in stderr
+
+
+def test_bad_sketch(run):
+    """What is no drawing ends with exit code 2 before a trace is begun."""
+    code, stdout, stderr = run(
+        "capture", "-b", "scribble", *SMALL, "--sketch", "no.png", "-o", "out"
+    )
+    assert (code, stdout) == (2, "")
+    assert "cannot read the sketch no.png: No such file or directory" in stderr
+    assert not list(sketches_folder().glob("out"))
+
+
+def sketches_folder():
+    """Return the folder that the command ran in."""
+    from pathlib import Path
+
+    return Path()

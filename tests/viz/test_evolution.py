@@ -1,0 +1,45 @@
+"""The frames of a word: all steps, one scale, one size."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attn.analysis.evolution import Options, run
+from attn.viz.evolution import draw
+from attn.viz.picture import Subject, write
+from tests.toy_traces import JOINT, make_trace, manifest
+
+ABOUT = Subject("A cat, a bobcat", 7, "toy", (np.full((24, 40, 3), 90, np.uint8), None))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Draw everything of a toy trace of three steps and two samples; return the folder."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for picture in draw(run(make_trace(manifest(JOINT)), Options(word="cat")), ABOUT):
+        write(picture, folder, ABOUT.texts)
+    return folder / "evolution"
+
+
+def test_files(pictures):
+    """Each sample has its GIF, its page, its correlations and its balance."""
+    names = ["attention_evolution", "attention_evolution_grid", "correlation", "segments"]
+    expected = [f"{name}-sample-{sample}" for name in names for sample in (0, 1)]
+    assert sorted(path.stem for path in pictures.iterdir()) == sorted(expected)
+
+
+def test_gif(pictures):
+    """The GIF has a frame per step, not square, with the request in its comment."""
+    with Image.open(pictures / "attention_evolution-sample-0.gif") as gif:
+        assert gif.n_frames == 3
+        frames = []
+        for step in range(3):
+            gif.seek(step)
+            frames.append(np.asarray(gif.convert("RGB")))
+        assert gif.info["duration"] == 1600
+        gif.seek(0)
+        assert b"prompt: A cat, a bobcat" in gif.info["comment"]
+    assert frames[0].shape[0] != frames[0].shape[1]
+    bars = [frame[-110:-20] for frame in frames]
+    assert (bars[0] == bars[1]).all()  # the same scale
+    assert (frames[0] != frames[1]).any()
