@@ -74,6 +74,9 @@ def paint_all(
     model = arguments.model or demo.checkpoint(name)
     pipeline: Any = DiffusionPipeline.from_pretrained(model, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
+    guidance = arguments.guidance
+    if guidance is None and arguments.model is None:  # a pipeline does not tell that it is the demo
+        guidance = demo.GUIDANCE.get(name)
     for seed, content in enumerate(contents):
         with TemporaryDirectory() as folder:
             captured = attn.capture(
@@ -82,7 +85,7 @@ def paint_all(
                 model=pipeline,
                 out=Path(folder, "trace"),
                 steps=arguments.steps,
-                guidance=arguments.guidance,
+                guidance=guidance,
                 seed=seed,
                 keep="heads",
             )

@@ -12,6 +12,7 @@ from attn.cli._options import Json
 
 
 def gallery(
+    context: typer.Context,
     folder: Annotated[
         Path, typer.Argument(help="Folder of runs; the page is written into it.")
     ] = Path("attn-runs"),
@@ -22,7 +23,7 @@ def gallery(
     from attn.cli._report import ShownReport
     from attn.verbs.gallery import build
 
-    report = ShownReport()
+    report = ShownReport(context)
     try:
         done = build(folder, report=report)
     finally:

@@ -118,16 +118,17 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         own = {f"{PREFIX}branch": UNCOND} | own
     options = parse(words, phrases, pooling, own)
     parts = parse_parts(only)
+    if [bool(runs), lora is not None, sketch is not None].count(True) > 1:
+        raise UsageError("give runs, --lora or --sketch, not several of them")
+    require = partial(require_in_prompts, options=options)
+    generating = (prompt, out, {**capture, "settings": rest}, report, require)
+    made: Generated | None = None
+    if lora is not None:
+        made = generate(lora, *generating)
+    elif sketch is not None:
+        made = generate_sketches(sketch, *generating)
     files: Mapping[str, LoraFile] = {}
-    if lora is not None or sketch is not None:
-        if runs or None not in (lora, sketch):
-            raise UsageError("give runs, --lora or --sketch, not several of them")
-        require = partial(require_in_prompts, options=options)
-        rest_of = (prompt, out, {**capture, "settings": rest}, report, require)
-        if sketch is not None:
-            made = generate_sketches(sketch, *rest_of)
-        else:
-            made = generate(lora, *rest_of)
+    if made is not None:
         if capture.get("dry_run"):
             return _planned(made, report)
         target, found, files = made.path, made.runs(), made.files
