@@ -76,7 +76,7 @@ def paint_all(
     pipeline.set_progress_bar_config(disable=True)
     guidance = arguments.guidance
     if guidance is None and arguments.model is None:  # a pipeline does not tell that it is the demo
-        guidance = demo.GUIDANCE.get(name)
+        guidance = demo.guidance(name)
     for seed, content in enumerate(contents):
         with TemporaryDirectory() as folder:
             captured = attn.capture(

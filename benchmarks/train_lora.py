@@ -70,13 +70,22 @@ def prepare(family: Family, folder: Path, out: Path) -> lora.Lesson:
     return lora.Lesson(family, pipeline, base, new, old)
 
 
+ARCHITECTURES = {
+    "sdxl": "stable-diffusion-xl-v1-base/lora",
+    "sd35": "stable-diffusion-3.5-large/lora",
+    "sd35-medium": "stable-diffusion-3.5-medium/lora",
+}
+"""What trainers write into a LoRA as its base: small models lack what tells families apart."""
+
+
 def write(family: Family, pipeline: Any, out: Path) -> None:
     """Write the LoRA in the names of peft and of sd-scripts, in float16."""
     name = family.models[0]
+    told = {"format": "pt", "modelspec.architecture": ARCHITECTURES[family.name]}
     state = get_peft_model_state_dict(getattr(pipeline, name))
     halves = {f"{name}.{key}": tensor.half().contiguous() for key, tensor in state.items()}
-    save_file(halves, out / "cross.peft.safetensors", {"format": "pt"})
-    save_file(kohya.rename(halves), out / "cross.kohya.safetensors", {"format": "pt"})
+    save_file(halves, out / "cross.peft.safetensors", told)
+    save_file(kohya.rename(halves), out / "cross.kohya.safetensors", told)
 
 
 def report(family: Family, pipeline: Any, base: Any, number: int) -> None:

@@ -37,7 +37,11 @@ class Failing(FakeBackend):
 
 def use_fake(patch=setattr):
     """Let every capture be one of the fake family; `patch` is `setattr` or a monkeypatch's."""
-    patch(verb, "find", lambda name: SimpleNamespace(spec=SimpleNamespace(name="fake")))
+    patch(
+        verb,
+        "find",
+        lambda name: SimpleNamespace(spec=SimpleNamespace(name="fake"), distribution="attn"),
+    )
     patch(verb, "load", lambda registered: Failing())
 
 

@@ -218,7 +218,8 @@ class _Announcer:
         self._tower = tower
         self._on_call = on_call
         self._samples = len(requests) * requests[0].images
-        self._branches = session.tower_branches(tower, requests[0])[::-1]  # as diffusers runs them
+        branches = session.tower_branches(tower, requests[0])[::-1]  # as diffusers runs them
+        self._branches = tuple(branch for branch in branches if branch != "skip")
         self._calls = -1
         self._steps: list[int] = []
         self.noise: list[str] = []
@@ -318,9 +319,8 @@ class DiffusersBackend(Backend):
         info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
         session = self.session(pipe, info, options, device)
         session.warnings.extend(recipe.warnings)
-        if found.asked == "demo":
-            usual = session.default_guidance
-            session.default_guidance = demo.GUIDANCE.get(self.family.name, usual)
+        own = demo.guidance(self.family.name) if found.asked == "demo" else None
+        session.default_guidance = own or session.default_guidance
         return self._ready(session, recipe)
 
     def _recipe(self, found: Source, options: Any) -> Recipe:

@@ -22,11 +22,11 @@ from attn.errors import ModelError, did_you_mean
 __all__ = [
     "EXAMPLE_PROMPT",
     "EXAMPLE_QUESTION",
-    "GUIDANCE",
     "NAMES",
     "build",
     "checkpoint",
     "example_prompt",
+    "guidance",
     "is_trained",
     "note",
 ]
@@ -40,7 +40,7 @@ EXAMPLE_QUESTION: str = "What is the capital of France?"
 TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
 TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of two shapes"
 UNTRAINED = "tiny and untrained: real attention, random weights"
-GUIDANCE: dict[str, float] = {"sdxl": 3.0}
+GUIDANCE = {"sdxl": 3.0}
 """Of trained models that need less of it than the published models of their family."""
 PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium", "scribble", "scribble:sd15")
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
@@ -135,6 +135,11 @@ def example_prompt(name: str) -> str:
         return EXAMPLE_QUESTION
     is_drawn = name.removeprefix(TINY).startswith("scribble")  # with outlines, also if untrained
     return EXAMPLE_CAPTION if is_trained(name) or is_drawn else EXAMPLE_PROMPT
+
+
+def guidance(name: str) -> float | None:
+    """Return the scale with which the model of this name draws best, or None: its family's."""
+    return GUIDANCE.get(name) if is_trained(name) else None
 
 
 def note(name: str) -> str:

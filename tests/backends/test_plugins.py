@@ -37,7 +37,7 @@ def test_unusable_plugin(install, offer, code, stage, cause):
     """A broken package loses its own backends only, and the report says at which stage and why."""
     install("attn-bad", code)
     offer("attn-toy")
-    assert names() == ["gated", "mmada", "sd15", "sd35", "sdxl", "toy"]
+    assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
     (failure,) = manager.installed().failures
     assert (failure.plugin, failure.distribution, failure.stage) == ("bad", "attn-bad", stage)
     assert cause in failure.cause
@@ -49,7 +49,7 @@ def test_wrong_answer(offer, answer, cause):
     """A hook that raises, or whose answer is unusable, disables its own package only."""
     offer("attn-bad", answer)
     offer("attn-toy")
-    assert names() == ["gated", "mmada", "sd15", "sd35", "sdxl", "toy"]
+    assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
     (failure,) = manager.installed().failures
     assert (failure.distribution, failure.stage) == ("attn-bad", "attn_backends")
     assert cause in failure.cause
@@ -90,7 +90,7 @@ def test_disabled(install, monkeypatch, value):
     assert str(failure) == (
         "attn-toy (plugin 'toy'): disabled: ATTN_DISABLE_PLUGINS is set; unset it to use the plugin"
     )
-    assert names() == ["gated", "mmada", "sd15", "sd35", "sdxl"]
+    assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl"]
 
 
 @pytest.mark.parametrize("value", ["", "0", "attn", "other"])
@@ -98,4 +98,4 @@ def test_not_disabled(offer, monkeypatch, value):
     """ATTN_DISABLE_PLUGINS touches neither other packages nor the built-ins."""
     offer("attn-toy")
     monkeypatch.setenv("ATTN_DISABLE_PLUGINS", value)
-    assert names() == ["gated", "mmada", "sd15", "sd35", "sdxl", "toy"]
+    assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]

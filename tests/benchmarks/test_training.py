@@ -118,7 +118,8 @@ def built(autoencoder: Any) -> Callable[[Family], Any]:
 
 def test_every_trained_model_has_a_recipe() -> None:
     """No weights ship that nobody can make again."""
-    assert FAMILIES.keys() == trained.PIPELINES.keys()
+    by_train_control = {"scribble"}
+    assert FAMILIES.keys() | by_train_control == trained.PIPELINES.keys()
 
 
 def test_sdxl_captions_are_encoded_as_the_pipeline_does(built: Callable[[Family], Any]) -> None:
@@ -309,7 +310,14 @@ def test_gated_files_are_the_trained_model(autoencoder: Any, tmp_path: Path) -> 
         found = session.model(**given).sample
         wanted = pipeline.transformer(**given).sample
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-    attn.capture("gated", CAPTIONS[0], model=session, steps=2, out=tmp_path / "run")
+    attn.capture(
+        "gated",
+        CAPTIONS[0],
+        model=folder / demo.SPLIT_MODEL,
+        settings={"gate_type": "headwise", **parts},
+        steps=2,
+        out=tmp_path / "run",
+    )
     trace = attn.open(tmp_path / "run")
     assert trace.gates(3, "text").sizes["head"] == 3
     assert [len(layer.gates) for layer in trace.layers] == [2, 2, 2, 2, 1]

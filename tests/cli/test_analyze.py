@@ -113,8 +113,9 @@ def test_list():
     code, stdout, stderr = run("--list")
     assert (code, stderr) == (0, "")
     names = [line.split()[1] for line in stdout.splitlines() if line.startswith("analysis ")]
-    texts = ["unmasking", "flow", "patterns", "matrices", "influence", "similarity"]
-    assert names == ["words", "curves", "sinks", "gates", "stepavg", *texts]
+    pictures = ["words", "curves", "sinks", "gates", "sketch", "evolution", "stepavg"]
+    texts = ["unmasking", "flow", "blocks", "patterns", "matrices", "influence", "similarity"]
+    assert names == [*pictures, *texts, "report"]
     expected = """\
 analysis  sinks
 summary   which keys receive much more than others, and what one token receives
@@ -196,8 +197,8 @@ analysis
             ["run", "--only", "word"],
             2,
             "unknown analysis 'word'. Did you mean 'words'? "
-            "There is: words, curves, sinks, gates, stepavg, unmasking, flow, patterns, "
-            "matrices, influence, similarity.",
+            "There is: words, curves, sinks, gates, sketch, evolution, stepavg, unmasking, flow, "
+            "blocks, patterns, matrices, influence, similarity, report.",
         ),
         (
             ["run", "--set", "words.scale=both"],

@@ -210,7 +210,7 @@ def test_models_with_random_weights_stay_reachable(tmp_path: Path) -> None:
     assert unet.config.block_out_channels == [16, 32, 72]
     assert not demo.is_trained("sd15")
     trained_ones = {name for name in demo.NAMES if demo.is_trained(name)}
-    assert trained_ones == {"sdxl", "sd35", "sd35:medium", "gated"}
+    assert trained_ones == {"sdxl", "sd35", "sd35:medium", "gated", "scribble"}
 
 
 @pytest.mark.usefixtures("shelf")
