@@ -17,6 +17,7 @@ from attn.errors import RequestError
 from attn.lora.base import open_base
 from attn.lora.names import DENOISER
 from attn.schema import GATE_STATISTICS, Lora, Request
+from attn.verbs.capture import Shared
 from tests import gated_files, layouts, lora_demo
 from tests.backends.test_single_file import left_by_capture
 from tests.opening import SMALL, changed, opening, picture, refusal
@@ -371,8 +372,8 @@ def test_statistics(made, tmp_path, name, kind):
         )
         for stream in _gates.gated(session.model)
     ]
-    attn.capture("gated", "a red cat", model=session, steps=2, size=(96, 64), guidance=1.0,
-                 out=tmp_path / "run", device="cpu")  # fmt: skip
+    attn.capture("gated", "a red cat", model=Shared(lambda: session), steps=2, size=(96, 64),
+                 guidance=1.0, out=tmp_path / "run", device="cpu")  # fmt: skip
     for handle in handles:
         handle.remove()
     trace = attn.open(tmp_path / "run")

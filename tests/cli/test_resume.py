@@ -149,20 +149,20 @@ def start(folder, out, *arguments):
 @pytest.mark.slow
 def test_killed_processes(demo_cache, tmp_path):
     """Whole processes, killed while they generate, leave what --resume makes whole, bit for bit."""
-    (tmp_path / "p.txt").write_text("".join(f"a cat number {n}\n" for n in range(12)))
+    (tmp_path / "p.txt").write_text("".join(f"a cat number {n}\n" for n in range(20)))
     whole = start(tmp_path, "whole")
     chance = random.Random(3)
     for kill in range(3):
         process = start(tmp_path, "out", "--resume")
         while not process.stderr.readline().startswith("step "):
             assert process.poll() is None
-        time.sleep(chance.uniform(0, 0.6))
+        time.sleep(chance.uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL, f"kill {kill} came too late"
-    assert whole.communicate(timeout=120)[0] == "24 traces in whole\n"
+    assert whole.communicate(timeout=120)[0] == "40 traces in whole\n"
     last = start(tmp_path, "out", "--resume")
     stdout, stderr = last.communicate(timeout=120)
-    assert (last.returncode, stdout) == (0, "24 traces in out\n")
+    assert (last.returncode, stdout) == (0, "40 traces in out\n")
     assert "\nresuming out: " in stderr
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
