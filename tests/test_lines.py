@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from attn.cli import build
@@ -40,8 +41,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_cache: Path, style: Path) -> Path:
-    """A folder with what the lines name: prompts, a LoRA, two traces."""
+    """A folder with what the lines name: prompts, a drawing, a LoRA, two traces."""
     monkeypatch.chdir(tmp_path)
+    drawing = Image.new("L", (96, 64), "white")
+    ImageDraw.Draw(drawing).ellipse((20, 10, 70, 50), outline="black", width=3)
+    drawing.save(tmp_path / "drawing.png")
     (tmp_path / "prompts.txt").write_text("a cat\na barn\n")
     (tmp_path / "prompts_long.json").write_text(json.dumps(["a cat", "a barn in a field"]))
     for place in (tmp_path / "style.safetensors", tmp_path / "path" / "to" / "lora.safetensors"):
