@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from attn.backends import find, load
 from attn.cli import build
 from tests import lora_demo
 from tests.toy_traces import write_collection, write_trace
@@ -114,12 +115,12 @@ def test_dry_run(opened):
     pairs = lora_demo.changes(opened("sdxl").pipe, "unet")
     lora_demo.kohya(Path("a.safetensors"), pairs)
     limits = ("--seed", "0-2", "--steps", "2", "--size", "96x64", "--layers", "1-5")
-    given = ("--lora", "a.safetensors:0,1", *limits, "--dry-run", "-o", "out")
+    asked = ("-p", "a red cat sitting on a wooden chair in a garden")
+    given = ("--lora", "a.safetensors:0,1", *asked, *limits, "--dry-run", "-o", "out")
     code, stdout, stderr = run(*given)
     assert (code, stdout) == (0, PLAN)
     assert stderr == (
-        "model: the built-in demo (tiny and untrained: real attention, random weights)\n"
-        "prompt: a red cat sitting on a wooden chair in a garden\n"
+        f"model: the built-in demo ({load(find('sdxl')).demo_note})\n"
         "base: out/base\na:0: out/a-0\na:1: out/a-1\n"
     )
     answer = json.loads(run(*given, "--json")[1])
