@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 NEEDS = NEEDS_MAPS
 STATES = ("prompt", "masked", "decided")
+ROUNDING = 1e-5
+"""What differs by less than this does not vary: a sure model's confidences are all 1."""
 FEWEST = 3
 """Fewer decisions have no correlation worth a number."""
 
@@ -134,7 +136,7 @@ def _correlate(decisions: list[Row], choice: Choice) -> list[Row]:
         confidence, prompt = (
             np.array([row[name] for row in own]) for name in ("confidence", "prompt")
         )
-        varies = len(own) >= FEWEST and confidence.std() > 0 and prompt.std() > 0
+        varies = len(own) >= FEWEST and min(confidence.std(), prompt.std()) > ROUNDING
         value = float(np.corrcoef(confidence, prompt)[0, 1]) if varies else np.nan
         found.append({"layer": layer.index, "decisions": len(own), "r": value})
     return found

@@ -51,6 +51,8 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
     """
     root, report = Path(folder), report or Report()
     page = root / PAGE
+    if root.is_file():
+        raise TraceError(f"{root} is a file; name a folder of runs")
     if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace"):
         raise TraceError(f"{page} was not made by attn gallery: move it, or choose another folder")
     entries = []

@@ -35,6 +35,7 @@ def parse_sketches(specs: str | Path | Sequence[str | Path]) -> dict[str, dict[s
     for spec in listed:
         match = None if isinstance(spec, Path) else _SCALES.fullmatch(spec)
         file = match[1] if match else str(spec)
+        _require_scales(file)
         for scale in match[2].split(",") if match else [None]:
             name = file if file == NONE else Path(file).name
             label = name if scale is None else f"{name}:{scale}"
@@ -46,6 +47,16 @@ def parse_sketches(specs: str | Path | Sequence[str | Path]) -> dict[str, dict[s
             "sketch: name what to compare with: another --sketch FILE, or --sketch none"
         )
     return found
+
+
+def _require_scales(file: str) -> None:
+    """Refuse what would be a file and scales, were these numbers."""
+    name, colon, scales = file.rpartition(":")
+    if colon and Path(name).is_file() and not Path(file).exists():
+        raise UsageError(
+            f"sketch: '{scales}' are no conditioning scales for {name}: give numbers from 0, "
+            "such as FILE:0,0.5,1"
+        )
 
 
 def generate_sketches(
