@@ -86,7 +86,10 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
 
 def origin(entry: EntryPoint) -> tuple[str, str]:
     """Return name and version of the distribution; only the built-in entry point has none."""
-    return (entry.dist.name, entry.dist.version) if entry.dist else (OWN, attn.__version__)
+    if entry.dist is None:
+        return OWN, attn.__version__
+    # half-written metadata has neither, although the types say so
+    return entry.dist.name or "a package without a name", entry.dist.version or "unknown"
 
 
 def one_line(error: BaseException) -> str:

@@ -55,6 +55,16 @@ def test_wrong_answer(offer, answer, cause):
     assert cause in failure.cause
 
 
+def test_package_without_a_name(install, offer, tmp_path):
+    """Half-written metadata of one package does not take the others down."""
+    install("attn-half", "1 / 0")
+    (tmp_path / "attn_half-1.0.dist-info" / "METADATA").write_text("garbage")
+    offer("attn-toy")
+    assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
+    (failure,) = manager.installed().failures
+    assert (failure.plugin, failure.distribution) == ("half", "a package without a name")
+
+
 def test_generator_that_raises_late(install):
     """A hook that yields one backend and then raises offers none."""
     install(
