@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from attn.backends._chat import Vocabulary
 from attn.backends._unmask import Record, Writing
-from attn.schema import Token
+from attn.schema import Call, Token
+
+
+def announce(
+    writing: Writing,
+    step: int,
+    branches: Sequence[str],
+    tell: Callable[..., dict[str, np.ndarray]],
+) -> Call:
+    """Return the announcement of one forward.
+
+    Args:
+        writing: what is written.
+        step: of the run.
+        branches: guidance rows, in the order in which they run.
+        tell: as `outcome`: of writing, step and `guided`.
+    """
+    samples = range(len(writing.padding))
+    return Call(
+        tower="denoiser",
+        step=step,
+        timestep=None,
+        noise=writing.masked_share,
+        rows=tuple((branch, sample) for branch in branches for sample in samples),
+        padding=writing.padding * len(branches) if any(writing.padding) else (),
+        outcome=partial(tell, writing, step, guided=len(branches) > 1),
+    )
 
 
 def outcome(writing: Writing, step: int, *, guided: bool) -> dict[str, np.ndarray]:

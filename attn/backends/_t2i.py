@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from attn.backends import _history
 from attn.backends._chat import Vocabulary, read_prompt
 from attn.backends._unmask import Recipe, Record, Writing
 from attn.errors import ModelError
-from attn.schema import Call, Grid, Segment, Token
+from attn.schema import Grid, Segment, Token
 from attn.schema import Sequence as TokenSequence
 
 STEPS = 18
@@ -253,21 +252,7 @@ def rows_of(painting: Painting, *, guided: bool) -> tuple[Tensor, dict[str, Tens
     }
 
 
-def announce(painting: Painting, step: int, branches: Sequence[str]) -> Call:
-    """Return the announcement of one forward."""
-    samples = range(len(painting.padding))
-    return Call(
-        tower="denoiser",
-        step=step,
-        timestep=None,
-        noise=painting.masked_share,
-        rows=tuple((branch, sample) for branch in branches for sample in samples),
-        padding=painting.padding * len(branches) if any(painting.padding) else (),
-        outcome=partial(_outcome, painting, step, guided=len(branches) > 1),
-    )
-
-
-def _outcome(painting: Painting, step: int, *, guided: bool) -> dict[str, np.ndarray]:
+def outcome(painting: Painting, step: int, *, guided: bool) -> dict[str, np.ndarray]:
     """Return what a step did; the row `uncond` has its own prompt."""
     cond = _history.measures(painting.records[step])
     if not guided:

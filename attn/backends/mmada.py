@@ -23,7 +23,7 @@ from attn.backends._t2i import Codes
 from attn.backends._unmask import Recipe, Remasking, Writing
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, ModelError, RequestError
-from attn.schema import Call, Layer, Request, Segment, Token
+from attn.schema import Layer, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
 
 THINK = (
@@ -216,7 +216,7 @@ class MMaDASession(Session):
         branches = self.branches(request)
         guided = len(branches) > 1
         if on_call is not None:
-            on_call(_call(writing, step, branches))
+            on_call(_history.announce(writing, step, branches, _history.outcome))
         rows = writing.ids
         if guided:
             unread = rows.clone()
@@ -349,7 +349,7 @@ class PictureSession(MMaDASession):
         """Run the model once; logits as in `_predict`, of the codes alone."""
         branches = self.branches(request)
         if on_call is not None:
-            on_call(_t2i.announce(painting, step, branches))
+            on_call(_history.announce(painting, step, branches, _t2i.outcome))
         rows, hiding = _t2i.rows_of(painting, guided=len(branches) > 1)
         columns = torch.arange(rows.shape[1], device=rows.device)[painting.columns]
         logits: Tensor = self.model(
@@ -463,19 +463,6 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(name, allow_patterns=list(FILES)))
-
-
-def _call(writing: Writing, step: int, branches: Sequence[str]) -> Call:
-    samples = range(len(writing.padding))
-    return Call(
-        tower="denoiser",
-        step=step,
-        timestep=None,
-        noise=writing.masked_share,
-        rows=tuple((branch, sample) for branch in branches for sample in samples),
-        padding=writing.padding * len(branches) if any(writing.padding) else (),
-        outcome=partial(_history.outcome, writing, step, guided=len(branches) > 1),
-    )
 
 
 def _padding(writing: Writing, rows: Tensor) -> dict[str, Tensor]:

@@ -11,12 +11,16 @@ from attn.errors import ModelError, UsageError
 from attn.verbs.folders import name_folders
 from attn.verbs.report import Report
 from attn.verbs.stacks import Spec, Variant, parse_variants
-from attn.verbs.variant_runs import Generated, choose_setting, generate_variants
+from attn.verbs.variant_runs import (
+    BASE,
+    RESERVED,
+    Generated,
+    choose_setting,
+    generate_variants,
+)
 
 if TYPE_CHECKING:
     from attn.lora import LoraFile
-
-BASE = "base"
 
 
 def generate(
@@ -75,7 +79,7 @@ def infer_backend(variants: Sequence[Variant]) -> str:
 
 def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
     """Return label, folder and LoRAs of everything that is generated, the baseline first."""
-    folders = name_folders([variant.label for variant in variants], (BASE, "tables", "variants"))
+    folders = name_folders([variant.label for variant in variants], RESERVED)
     labels = [
         folder if variant.label == BASE else variant.label
         for variant, folder in zip(variants, folders, strict=True)

@@ -11,13 +11,11 @@ from attn.errors import UsageError
 from attn.options import parse_options
 from attn.verbs.folders import name_folders
 from attn.verbs.report import Report
-from attn.verbs.variant_runs import Generated, choose_setting, generate_variants
+from attn.verbs.variant_runs import RESERVED, Generated, choose_setting, generate_variants
 
 BACKEND = "scribble"
 NONE = "none"
 FEWEST = 2
-RESERVED = ("base", "tables", "variants")
-"""Folders that a comparison makes itself."""
 _SCALES = re.compile(r"(.+):(\d*\.?\d+(?:,\d*\.?\d+)*)", re.DOTALL)
 
 

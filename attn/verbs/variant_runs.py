@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from attn.backends import Backend, Registered
     from attn.lora import LoraFile
 
+BASE = "base"
+RESERVED = (BASE, "tables", "variants")
+"""Folders that a comparison makes itself."""
 SEEDS = tuple(range(16))
 PLACING = ("device", "dtype", "offload")
 """Arguments of `attn.capture` that are about loading the model."""
