@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from attn import demo
 from attn.analysis import truth
 from attn.analysis.result import Table
 from attn.demo import judge, scenes
+from attn.verbs.capture import Shared
 from benchmarks.figures import draw_heads
 from benchmarks.training.report import draw_sheet
 
@@ -68,24 +68,22 @@ def paint_all(
     contents: Sequence[scenes.Content], arguments: argparse.Namespace
 ) -> Iterator[Painted]:
     """Generate one picture per caption; picture i starts from the noise of seed i."""
-    from diffusers import DiffusionPipeline
+    from attn.backends import find, load
 
     name = MODELS[arguments.name]
-    model = arguments.model or demo.checkpoint(name)
-    pipeline: Any = DiffusionPipeline.from_pretrained(model, local_files_only=True)
-    pipeline.set_progress_bar_config(disable=True)
-    guidance = arguments.guidance
-    if guidance is None and arguments.model is None:  # a pipeline does not tell that it is the demo
-        guidance = demo.guidance(name)
+    backend = name.partition(":")[0]
+    family = load(find(backend))
+    source = arguments.model or name.replace(backend, "demo")
+    model = Shared(lambda: family.open(source, family.Options()))
     for seed, content in enumerate(contents):
         with TemporaryDirectory() as folder:
             captured = attn.capture(
-                name.partition(":")[0],
+                backend,
                 scenes.caption(content),
-                model=pipeline,
+                model=model,
                 out=Path(folder, "trace"),
                 steps=arguments.steps,
-                guidance=guidance,
+                guidance=arguments.guidance,
                 seed=seed,
                 keep="heads",
             )
@@ -173,7 +171,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="of the sampler; else the backend's default")
     parser.add_argument("--guidance", type=float, help="else the backend's default")
     parser.add_argument("--out", type=Path, default=Path("demo-scores"))
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.prompts < 1:
+        parser.error(f"--prompts must be at least 1; got {arguments.prompts}")
+    if arguments.model is None and not demo.is_trained(MODELS[arguments.name]):
+        parser.error(
+            f"no trained weights of {arguments.name} ship: give the folder that "
+            "benchmarks.train_demo wrote, --model DIR/model"
+        )
+    return arguments
 
 
 if __name__ == "__main__":
