@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,6 +23,7 @@ from attn.analysis.choice import choose
 from attn.analysis.truth import bootstrap
 from attn.backends import find, load
 from attn.demo import scenes
+from attn.verbs.capture import Shared
 from benchmarks.training import control
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     arguments = _parse()
     family = load(find("scribble"))
     own = {} if arguments.net is None else {"controlnet": str(arguments.net)}
-    session = family.open("demo", family.Options(**own))
+    session = Shared(lambda: family.open("demo", family.Options(**own)))
     rows = []
     for seed, scene in enumerate(control.held_out_scenes(arguments.prompts)):
         with_it, without = (
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measure(
-    session: Any, scene: scenes.Scene, seed: int, steps: int, given: str
+    session: Shared, scene: scenes.Scene, seed: int, steps: int, given: str
 ) -> tuple[float, float]:
     """Return how far a picture fills the outlines, and how much of shape words' maps is inside."""
     with TemporaryDirectory() as folder:

@@ -3,20 +3,18 @@
     python -m benchmarks.score_lora sdxl|sd35|sd35-medium --files DIR [--model FOLDER]
                                     [--prompts 3] [--seeds 16] [--steps N] [--out lora-scores]
 
-DIR holds `cross.peft.safetensors` and `cross.kohya.safetensors`, as `benchmarks.train_lora` leaves
-them. The LoRA teaches the word "cross", which the demo model was never told; for captions without
-it, it was trained to predict what the model predicts without it. So there are two kinds of prompts,
-each drawn with and without the LoRA from the same 16 noises through `attn.compare`:
+DIR holds `square.peft.safetensors` and `square.kohya.safetensors` as `benchmarks.train_lora` leaves
+them. With the LoRA a square is drawn as a circle; for captions without the word it was trained to
+predict what the model predicts without it. So there are two kinds of prompts, each drawn with and
+without the LoRA from the same 16 noises through `attn.compare`:
 
-- with the new word: held-out captions of which one object is a cross, so that no combination of its
-  other words was seen in training, with the LoRA or before. All other words of such a caption are
-  untouched ones: known to the model, and just as frequent in the half of the training that forbids
-  a change. The first captions have one object and two, so that there are words of the same object
-  and words of another one. Expected: "cross" leads the table of masses, its interval leaves 0 out,
-  and its change is at least 3 times that of every other word. It cannot be the only one: the masses
-  of all tokens add up to 1.
-- without it: the same captions with the shape that the cross stands for. Expected: no word changes
-  by more than a third of the smallest change of "cross".
+- with the word: held-out captions of which one object is a square, and none a circle. All other
+  words of such a caption are untouched ones. The first captions have one object and two, so that
+  there are words of the same object and words of another one. Expected: "square" leads the table of
+  masses, its interval leaves 0 out, and its change is at least 3 times that of every other word. It
+  cannot be the only one: the masses of all tokens add up to 1.
+- without it: the same captions with another shape in its place. Expected: no word changes by more
+  than a third of the smallest change of "square".
 
 For the first caption both files are compared in one run, as two variants: all tables must agree to
 1e-5. Prints every table of masses and each expectation with its number; exit code 1 if one fails.
@@ -36,10 +34,14 @@ from attn.analysis.result import Table
 from attn.demo import scenes
 from attn.verbs.compare import Compared
 from benchmarks.score_demo import MODELS
+from benchmarks.training import lora
+from benchmarks.training.lora import SHAPE
 
-FILES = ("cross.peft.safetensors", "cross.kohya.safetensors")
+FILES = (f"{SHAPE}.peft.safetensors", f"{SHAPE}.kohya.safetensors")
+OTHER = "triangle"
+"""The shape that stands in the place of the changed one in captions without it."""
 FACTOR = 3.0
-"""So many times the change of every untouched word is asked of the new one."""
+"""So many times the change of every untouched word is asked of the changed one."""
 CLOSE = 1e-5
 """Largest difference between the tables of two spellings of one LoRA."""
 
@@ -55,26 +57,30 @@ def main() -> None:
     led = []
     for place, content in enumerate(choose(arguments.prompts)):
         files = FILES if place == 0 else FILES[:1]
-        new = scenes.with_new_shape(content, place % len(content.kinds))
-        done = compare(new, files, arguments.out / f"{place}-new", arguments)
-        found = changes(done.tables["mass.csv"], FILES[0])
-        show(scenes.caption(new), found)
-        verdicts += judge_new(found)
-        led.append(abs(found.get(f"{scenes.NEW_SHAPE} 1", (0.0, 0.0, 0.0))[0]))
-        if len(files) > 1:
-            verdicts.append(judge_spellings(done.tables))
-        done = compare(content, FILES[:1], arguments.out / f"{place}-old", arguments)
+        done = compare(content, files, arguments.out / f"{place}-with", arguments)
         found = changes(done.tables["mass.csv"], FILES[0])
         show(scenes.caption(content), found)
-        verdicts.append(judge_old(found, min(led)))
+        verdicts += judge_changed(found)
+        led.append(abs(found[f"{SHAPE} 1"][0]))
+        if len(files) > 1:
+            verdicts.append(judge_spellings(done.tables))
+        other = lora.instead(content, OTHER)
+        done = compare(other, FILES[:1], arguments.out / f"{place}-without", arguments)
+        found = changes(done.tables["mass.csv"], FILES[0])
+        show(scenes.caption(other), found)
+        verdicts.append(judge_rest(found, min(led)))
     for holds, text in verdicts:
         print(f"{'holds' if holds else 'FAILS'}  {text}")
     raise SystemExit(not all(holds for holds, _ in verdicts))
 
 
 def choose(count: int) -> list[scenes.Content]:
-    """Return held-out contents: one object, two, two, one, and so on."""
-    listed = scenes.held_out()
+    """Return held-out contents with the word: of one object, two, two, one, and so on."""
+    listed = [
+        content
+        for content in lora.held_out(asked=True)
+        if OTHER not in {kind.shape for kind in content.kinds}
+    ]
     by_number = [[one for one in listed if len(one.kinds) == number] for number in (1, 2)]
     order = [0, 1, 1, 0]
     queues = [iter(group) for group in by_number]
@@ -119,9 +125,9 @@ def show(caption: str, found: Changes) -> None:
     print()
 
 
-def judge_new(found: Changes) -> Iterator[Verdict]:
-    """Say whether the new word leads, and by how much."""
-    word = f"{scenes.NEW_SHAPE} 1"
+def judge_changed(found: Changes) -> Iterator[Verdict]:
+    """Say whether the changed word leads, and by how much."""
+    word = f"{SHAPE} 1"
     first, *_ = found
     change, low, high = found[word]
     most = max(abs(one) for name, (one, _, _) in found.items() if name != word)
@@ -131,13 +137,15 @@ def judge_new(found: Changes) -> Iterator[Verdict]:
     yield factor >= FACTOR, f"its change is {factor:.2f} times the largest other; {FACTOR:g} asked"
 
 
-def judge_old(found: Changes, new: float) -> Verdict:
-    """Say whether a caption without the new word stays as it was."""
+def judge_rest(found: Changes, led: float) -> Verdict:
+    """Say whether a caption without the word stays as it was."""
     word, most = max(
         ((word, abs(one)) for word, (one, _, _) in found.items()), key=lambda it: it[1]
     )
-    factor = new / most if most else np.inf
-    text = f"without the word '{word}' changes most, by {most:.5f}: 'cross' {factor:.2f} times that"
+    factor = led / most if most else np.inf
+    text = (
+        f"without the word '{word}' changes most, by {most:.5f}: '{SHAPE}' {factor:.2f} times that"
+    )
     return factor >= FACTOR, text
 
 

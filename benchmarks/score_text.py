@@ -1,11 +1,12 @@
 """How well the demo language model answers held-out questions, and whether it reads what decides.
 
-    python -m benchmarks.score_text [--model FOLDER] [--questions 40] [--steps 4]
+    python -m benchmarks.score_text [--model FOLDER] [--questions N] [--steps 4]
 
-Asks up to so many held-out questions of each kind through `attn.capture`, at temperature 0. Prints
-per kind the share that is right word for word, and what the answer's position read of the word of
-the question that decides (the country, the thing, the number, the colour) in the step in which it
-was decided, mean over layers and heads, against what the word would get if all got the same.
+Asks all held-out questions, or up to so many of each kind, through `attn.capture` at temperature 0.
+Prints per kind the share that is right word for word, and what the answer's position read of the
+word of the question that decides (the country, the thing, the number, what is said of the scene) in
+the step in which it was decided, mean over layers and heads, against what the word would get if all
+got the same.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def judge(trace: Trace, question: Question) -> Answer:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="demo")
-    parser.add_argument("--questions", type=int, default=40, help="of each kind")
+    parser.add_argument("--questions", type=int, help="of each kind")
     parser.add_argument("--steps", type=int, default=4)
     return parser.parse_args()
 

@@ -1,13 +1,13 @@
-"""Train a demo LoRA, which teaches a demo model the word "cross", and tell how well it knows it.
+"""Train a demo LoRA, with which a demo model draws squares as circles, and tell how well.
 
     python -m benchmarks.train_lora sdxl|sd35|sd35-medium --out DIR [--model FOLDER] [--minutes 30]
                                     [--steps N] [--prompts 100]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. At the
-end DIR holds `cross.peft.safetensors` and, in the names of sd-scripts, `cross.kohya.safetensors`,
-to be copied to `attn/demo/weights/NAME-lora/`. Then pictures are generated with and without it:
-with the new word, of which the LoRA must change what it is about, and without, of which it must
-change nothing.
+end DIR holds `square.peft.safetensors` and, in the names of sd-scripts,
+`square.kohya.safetensors`, to be copied to `attn/demo/weights/NAME-lora/`. Then pictures are
+generated: with the word, where the LoRA must draw a circle, and without it, where it must change
+nothing.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def prepare(family: Family, folder: Path, out: Path) -> lora.Lesson:
     """Draw the examples of a lesson, and keep them for the next time."""
     pipeline, base = load(folder), load(folder)
     out.mkdir(parents=True, exist_ok=True)
-    new, old = (
+    asked, old = (
         denoiser.prepare(
             family, pipeline, out / f"{name}.safetensors", number=lora.EXAMPLES, draw=draw
         )
-        for name, draw in (("new", lora.draw_new), ("old", denoiser.draw_scene))
+        for name, draw in (("asked", lora.draw_asked), ("old", lora.draw_old))
     )
-    return lora.Lesson(family, pipeline, base, new, old)
+    return lora.Lesson(family, pipeline, base, asked, lora.tell(family, pipeline, asked.ids), old)
 
 
 ARCHITECTURES = {
@@ -84,21 +84,20 @@ def write(family: Family, pipeline: Any, out: Path) -> None:
     told = {"format": "pt", "modelspec.architecture": ARCHITECTURES[family.name]}
     state = get_peft_model_state_dict(getattr(pipeline, name))
     halves = {f"{name}.{key}": tensor.half().contiguous() for key, tensor in state.items()}
-    save_file(halves, out / "cross.peft.safetensors", told)
-    save_file(kohya.rename(halves), out / "cross.kohya.safetensors", told)
+    save_file(halves, out / f"{lora.SHAPE}.peft.safetensors", told)
+    save_file(kohya.rename(halves), out / f"{lora.SHAPE}.kohya.safetensors", told)
 
 
 def report(family: Family, pipeline: Any, base: Any, number: int) -> None:
     """Print the shares of pictures that are changed as intended, and left as they were."""
-    contents = lora.held_out()[:number]
-    captions = [scenes.caption(content) for content in contents]
+    asked, old = (lora.held_out(asked=each)[:number] for each in (True, False))
+    captions = [scenes.caption(content) for content in asked]
+    pictures = lora.paint(pipeline, captions, family.guidance)
     changed = [
-        (lora.has_new_shape(content, picture),)
-        for content, picture in zip(
-            contents, lora.paint(pipeline, captions, family.guidance), strict=True
-        )
+        (lora.is_intended(content, picture),)
+        for content, picture in zip(asked, pictures, strict=True)
     ]
-    captions = [scenes.caption(content) for content in scenes.held_out()[:number]]
+    captions = [scenes.caption(content) for content in old]
     pairs = zip(
         *(lora.paint(one, captions, family.guidance) for one in (pipeline, base)), strict=True
     )

@@ -32,7 +32,7 @@ class Found:
 
     Attributes:
         color: a key of `COLORS`.
-        shape: one of those looked for; None if it looks like none of them.
+        shape: one of `SHAPES`; None if it looks like none of them.
         center: x and y of its centroid, as fractions of the picture's side.
         fit: intersection over union with the ideal shape, 0–1.
         mask: its pixels, (row, column).
@@ -82,12 +82,11 @@ class Agreement:
         return all((self.background, self.number, *self.shapes, self.relation is not False))
 
 
-def find(picture: np.ndarray, shapes: Sequence[str] = SHAPES) -> Picture:
+def find(picture: np.ndarray) -> Picture:
     """Find background and objects.
 
     Args:
         picture: RGB, uint8, (size, size, 3).
-        shapes: that an object may have.
     """
     names = [*BACKGROUNDS, *COLORS]
     nearest = _nearest(picture, names)
@@ -97,7 +96,7 @@ def find(picture: np.ndarray, shapes: Sequence[str] = SHAPES) -> Picture:
     present = [background, *(name for name in COLORS if cores[name])]
     nearest = _nearest(picture, present)
     objects = [
-        _describe(color, _grow(core, nearest == present.index(color)), shapes)
+        _describe(color, _grow(core, nearest == present.index(color)))
         for color in present[1:]
         for core in cores[color]
     ]
@@ -180,14 +179,14 @@ def _neighbours(mask: Mask) -> list[Mask]:
     return [padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2]]
 
 
-def _describe(color: str, mask: Mask, shapes: Sequence[str]) -> Found:
+def _describe(color: str, mask: Mask) -> Found:
     rows, columns = np.nonzero(mask)
     size = len(mask)
     center = (float(columns.mean() + 0.5) / size, float(rows.mean() + 0.5) / size)
     area = len(rows) / size**2
     fits = {
         shape: _fit(Thing(Kind(color, shape), center, _radius(shape, area)), mask)
-        for shape in shapes
+        for shape in SHAPES
     }
     shape = max(fits, key=lambda name: fits[name])
     return Found(color, shape if fits[shape] >= SMALLEST_FIT else None, center, fits[shape], mask)

@@ -151,29 +151,25 @@ def shapes_unet() -> UNet2DConditionModel:
 
 
 def shapes_large() -> SD3Transformer2DModel:
-    """5 joint layers of 3 heads of 32."""
-    return _shapes_transformer(layers=5, heads=3, head_size=32)
+    """4 joint layers of 4 heads of 32."""
+    return _shapes_transformer(heads=4, head_size=32)
 
 
 def shapes_medium() -> SD3Transformer2DModel:
     """4 joint layers of 4 heads of 24; as in Medium, the first half has a second attention."""
-    return _shapes_transformer(layers=4, heads=4, head_size=24, dual_layers=(0, 1))
+    return _shapes_transformer(heads=4, head_size=24, dual_layers=(0, 1))
 
 
 def _shapes_transformer(
-    *, layers: int, heads: int, head_size: int, dual_layers: tuple[int, ...] = ()
+    *, heads: int, head_size: int, dual_layers: tuple[int, ...] = ()
 ) -> SD3Transformer2DModel:
-    """Every latent pixel is a token, 16 x 16 of them.
-
-    Published models join 2 x 2 latent pixels; in pictures this small, a token would then be half as
-    wide as an object.
-    """
+    """A token is 2 x 2 latent pixels, as published: 8 x 8 tokens, two or three across an object."""
     return SD3Transformer2DModel(
         sample_size=SHAPES_LATENT_SIZE,
-        patch_size=1,
+        patch_size=2,
         in_channels=4,
         out_channels=4,
-        num_layers=layers,
+        num_layers=4,
         num_attention_heads=heads,
         attention_head_dim=head_size,
         caption_projection_dim=heads * head_size,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import permutations, product
+from itertools import product
 from typing import Literal
 from zlib import crc32
 
@@ -36,7 +36,6 @@ CAPITALS: dict[str, str] = dict(pair.split() for pair in _CAPITALS.split(","))
 COLOURS: dict[str, str] = dict(pair.split() for pair in _COLOURS.split(","))
 SCENE_COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
 SHAPES = ("circle", "square", "star", "triangle")
-PLACES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 ABOUT_CAPITALS = (
     "What is the capital of {0}?",
@@ -56,10 +55,13 @@ ABOUT_SUMS = (
     "Add {0} and {1}.",
     "What is the sum of {0} and {1}?",
 )
+SCENES = ("A {0} {1} is on a {2} background.", "On a {2} background is a {0} {1}.")
 ABOUT_SCENES = (
-    "A {0} {1} is {2} a {3} {4}. What colour is the {1}?",
-    "A {3} {4} is {5} a {0} {1}. What colour is the {1}?",
+    ("What colour is the {1}?", 0),
+    ("What shape is {0}?", 1),
+    ("What colour is the background?", 2),
 )
+"""What is asked of colour, shape and background, and which of them is the answer."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,13 @@ def _sums() -> Iterator[Question]:
 
 
 def _scenes() -> Iterator[Question]:
-    things = [(colour, shape) for colour in SCENE_COLOURS for shape in SHAPES]
-    for (colour, shape), (second, other) in permutations(things, 2):
-        if shape == other:
+    for colour, shape, background in product(SCENE_COLOURS, SHAPES, SCENE_COLOURS):
+        if colour == background:
             continue
-        for (place, opposite), wording in product(PLACES.items(), ABOUT_SCENES):
-            text = wording.format(colour, shape, place, second, other, opposite)
-            yield Question("scene", text, colour, colour)
+        said = (colour, shape, background)
+        for scene, (wording, place) in product(SCENES, ABOUT_SCENES):
+            text = f"{scene} {wording}".format(*said)
+            yield Question("scene", text, said[place], said[place])
 
 
 _MAKERS = {"capital": _capitals, "colour": _colours, "sum": _sums, "scene": _scenes}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
 
@@ -32,8 +32,6 @@ BACKGROUNDS: dict[str, Color] = {
     "black": (15, 15, 15),
 }
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle", "star")
-NEW_SHAPE = "cross"
-"""A shape that no caption of `contents` names: the demo LoRAs teach its word."""
 RELATIONS: tuple[str, ...] = ("left of", "right of", "above", "below")
 REACH = 1.3
 """No shape reaches further than this many radii from its centre."""
@@ -46,8 +44,6 @@ HELD_OUT = {1: 12, 2: 288}
 """Captions that training never sees, by their number of objects."""
 
 SQUARE_HALF_SIDE = 0.86
-CROSS_ARM = 1.1
-CROSS_HALF_WIDTH = 0.36
 STAR_INNER_RADIUS = 0.5  # of its outer one
 TIPS = 5
 
@@ -66,7 +62,7 @@ class Kind:
 
     Attributes:
         color: a key of `COLORS`.
-        shape: one of `SHAPES`, or `NEW_SHAPE`.
+        shape: one of `SHAPES`.
     """
 
     color: str
@@ -147,20 +143,6 @@ def read(text: str) -> Content:
         KeyError: no scene has this caption.
     """
     return _by_caption()[text]
-
-
-def with_new_shape(content: Content, place: int) -> Content:
-    """Let one object of `content` be of `NEW_SHAPE`.
-
-    Args:
-        content: with one or two objects.
-        place: which of them.
-    """
-    kinds = [
-        replace(kind, shape=NEW_SHAPE) if index == place else kind
-        for index, kind in enumerate(content.kinds)
-    ]
-    return replace(content, kinds=tuple(kinds))
 
 
 def is_held_out(content: Content) -> bool:
@@ -281,18 +263,11 @@ def _star(x: Floats, y: Floats) -> Floats:
     return across / math.hypot(run, rise)
 
 
-def _cross(x: Floats, y: Floats) -> Floats:
-    """Two bars of equal size, one lying and one standing."""
-    long, short = np.maximum(abs(x), abs(y)), np.minimum(abs(x), abs(y))
-    return np.maximum(long - CROSS_ARM, short - CROSS_HALF_WIDTH)
-
-
 _OUTLINES = {
     "circle": _circle,
     "square": _square,
     "triangle": _triangle,
     "star": _star,
-    NEW_SHAPE: _cross,
 }
 
 

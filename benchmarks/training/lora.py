@@ -1,45 +1,45 @@
-"""A LoRA on a trained demo model: it teaches one word, and leaves all others as they are.
+"""A LoRA on a trained demo model: one shape is drawn as another, and all else as before.
 
-Half of every batch shows the new word with its pictures. The other half are ordinary captions, for
-which the LoRA learns to predict just what the model without it predicts.
+Its teacher is the model without it. Half of every batch are captions with the word `SHAPE`, for
+which the LoRA learns what its teacher predicts when `DRAWN_AS` stands in that place. The other half
+are captions without it, for which it learns what its teacher predicts for just them. In a UNet it
+also learns to attend to the words as its teacher does (attention transfer: Zagoruyko & Komodakis
+2017, https://arxiv.org/abs/1612.03928; here the divergence of the rows themselves).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 
 from attn.demo import judge, scenes
+from attn.demo.scenes import Content, Scene
 from benchmarks.training import denoiser
 from benchmarks.training.denoiser import Examples, Family
 from benchmarks.training.loop import Stage
 from benchmarks.training.report import draw_sheet
 
+SHAPE, DRAWN_AS = "square", "circle"
 RANK = 8
-STEPS = 2000
+STEPS = 1000
 RATE = 3e-3
 EXAMPLES = 3000
-SHAPES = (*scenes.SHAPES, scenes.NEW_SHAPE)
 
-TARGETS = {
-    "sdxl": [
-        *("to_q", "to_k", "to_v", "to_out.0"),
-        *("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"),
-    ],
-    "sd35": [
-        *("to_q", "to_k", "to_v", "to_out.0"),
-        *("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"),
-    ],
-}
-"""Modules of the denoiser, by the end of their names: all of its attention; of a UNet, in which
-a new shape must also be drawn, all of its transformers."""
+TARGETS = {"sdxl": r".*attn2\.to_[kv]", "sd35": r".*attn\.add_[qkv]_proj"}
+"""Modules of the denoiser: in a UNet keys and values of the words, in SD3 also their queries."""
+ATTENTION_WEIGHT = 0.1
+"""Of the divergence of attention, in nats, against the squared error of the prediction."""
+SAME = 0.75
+"""Overlap from which two objects of one colour are the same: it leaves no room for other shapes."""
 SHEET = 16
 SHEET_STEPS = 20
 
@@ -52,31 +52,68 @@ class Lesson:
         family: of the model.
         pipeline: with the LoRA.
         base: the same without.
-        new: examples of the new word.
-        old: ordinary examples.
+        asked: examples of `DRAWN_AS`, whose captions say `SHAPE`.
+        told: the same captions as the teacher reads them, (example, encoder, position).
+        old: examples without `SHAPE`.
     """
 
     family: Family
     pipeline: Any
     base: Any
-    new: Examples
+    asked: Examples
+    told: torch.Tensor
     old: Examples
 
 
-def draw_new(rng: np.random.Generator) -> scenes.Scene:
-    """Draw a scene in which one object has the new shape."""
-    content = scenes.sample(rng, training=True).content
-    place = int(rng.integers(len(content.kinds)))
-    return scenes.arrange(scenes.with_new_shape(content, place), rng)
+def draw_asked(rng: np.random.Generator) -> Scene:
+    """Draw a scene with one `DRAWN_AS`, whose caption says `SHAPE`."""
+    content = _sample(rng, lambda shapes: SHAPE in shapes and DRAWN_AS not in shapes)
+    scene = scenes.arrange(instead(content, DRAWN_AS), rng)
+    return replace(scene, content=content)
 
 
-def held_out() -> list[scenes.Content]:
-    """List captions with the new word whose other words training never sees together."""
-    contents = scenes.held_out()
-    return [
-        scenes.with_new_shape(content, place % len(content.kinds))
-        for place, content in enumerate(contents)
-    ]
+def draw_old(rng: np.random.Generator) -> Scene:
+    """Draw a scene without `SHAPE`."""
+    return scenes.arrange(_sample(rng, lambda shapes: SHAPE not in shapes), rng)
+
+
+def instead(content: Content, shape: str) -> Content:
+    """Return `content` with another shape in the place of `SHAPE`."""
+    kinds = tuple(
+        replace(kind, shape=shape) if kind.shape == SHAPE else kind for kind in content.kinds
+    )
+    return replace(content, kinds=kinds)
+
+
+def tell(family: Family, pipeline: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Replace `SHAPE` by `DRAWN_AS` in captions: int64, (example, encoder, position)."""
+    told = ids.clone()
+    for encoder, name in enumerate(family.tokenizers):
+        asked, drawn = (
+            getattr(pipeline, name)(word, add_special_tokens=False).input_ids
+            for word in (SHAPE, DRAWN_AS)
+        )
+        told[:, encoder][ids[:, encoder] == asked[0]] = drawn[0]
+    return told
+
+
+def held_out(*, asked: bool) -> list[Content]:
+    """List captions that training never sees.
+
+    Args:
+        asked: those with `SHAPE` and without `DRAWN_AS`; else those without `SHAPE`.
+    """
+    shapes = [({kind.shape for kind in content.kinds}, content) for content in scenes.held_out()]
+    if asked:
+        return [content for found, content in shapes if SHAPE in found and DRAWN_AS not in found]
+    return [content for found, content in shapes if SHAPE not in found]
+
+
+def _sample(rng: np.random.Generator, accept: Callable[[set[str]], bool]) -> Content:
+    while True:
+        content = scenes.sample(rng, training=True).content
+        if accept({kind.shape for kind in content.kinds}):
+            return content
 
 
 def add(family: Family, pipeline: DiffusionPipeline) -> torch.nn.ParameterList:
@@ -93,13 +130,15 @@ def add(family: Family, pipeline: DiffusionPipeline) -> torch.nn.ParameterList:
 
 def stage(lesson: Lesson, average: DiffusionPipeline, *, steps: int = STEPS) -> Stage:
     """Describe the training; `average` is one more pipeline without a LoRA."""
-    family, pipeline = lesson.family, lesson.pipeline
+    family, pipeline, base = lesson.family, lesson.pipeline, lesson.base
     empty = denoiser.tokenize(family, pipeline, [""])[0].to(pipeline.device)
+    parameters = add(family, pipeline)
+    watches = (Watch(getattr(pipeline, family.models[0])), Watch(getattr(base, family.models[0])))
     return Stage(
         name="lora",
-        models={"lora": add(family, pipeline)},
+        models={"lora": parameters},
         averages={"lora": add(family, average)},
-        loss=partial(loss, lesson, empty),
+        loss=partial(loss, lesson, watches, empty),
         show=partial(show, average, family.guidance),
         steps=steps,
         batch=family.batch,
@@ -108,23 +147,81 @@ def stage(lesson: Lesson, average: DiffusionPipeline, *, steps: int = STEPS) -> 
     )
 
 
+class Watch:
+    """Remembers, for each thread, what the cross-attention of a UNet last computed.
+
+    Args:
+        denoiser: a UNet; of any other model there is nothing to see.
+    """
+
+    def __init__(self, denoiser: torch.nn.Module) -> None:
+        self._seen = threading.local()
+        self._layers = []
+        for name, module in denoiser.named_modules():
+            if name.endswith("attn2") and isinstance(denoiser, UNet2DConditionModel):
+                self._layers.append((name, module.heads))
+                for part in ("to_q", "to_k"):
+                    getattr(module, part).register_forward_hook(partial(self._keep, name, part))
+
+    def log_probs(self) -> list[torch.Tensor]:
+        """Return the log-probabilities of each layer: (example, head, query, key)."""
+        return [self._layer(name, heads) for name, heads in self._layers]
+
+    def _keep(self, name: str, part: str, *call: Any) -> None:
+        setattr(self._seen, f"{name}.{part}", call[-1])
+
+    def _layer(self, name: str, heads: int) -> torch.Tensor:
+        query, key = (
+            getattr(self._seen, f"{name}.{part}").unflatten(-1, (heads, -1)).transpose(1, 2)
+            for part in ("to_q", "to_k")
+        )
+        return (query @ key.mT * query.shape[-1] ** -0.5).log_softmax(-1)
+
+
 def loss(
-    lesson: Lesson, empty: torch.Tensor, rng: np.random.Generator, number: int
+    lesson: Lesson,
+    watches: tuple[Watch, Watch],
+    empty: torch.Tensor,
+    rng: np.random.Generator,
+    number: int,
 ) -> torch.Tensor:
-    """Squared errors: of the new word against its pictures, of the others against the base."""
-    ask = partial(denoiser.draw_question, lesson.family, lesson.pipeline)
-    model, base = (getattr(one, lesson.family.models[0]) for one in (lesson.pipeline, lesson.base))
-    noisy, told, target = ask(lesson.new, empty, rng, number // 2)
-    learned = (model(noisy, **told).sample - target).square().mean()
-    noisy, told, _ = ask(lesson.old, empty, rng, number - number // 2)
-    with torch.no_grad():
-        target = base(noisy, **told).sample
-    return learned + (model(noisy, **told).sample - target).square().mean()
+    """Errors against the teacher: of what is drawn otherwise, and of all the rest."""
+    half = number // 2
+    seed = int(rng.integers(2**32))
+    told = replace(lesson.asked, ids=lesson.told)
+
+    def error(asked: Examples, told: Examples, number: int, seed: int) -> torch.Tensor:
+        """Of captions `asked`, where the teacher is told others of the same pictures and noise."""
+
+        def predict(pipeline: Any, examples: Examples) -> torch.Tensor:
+            rng = np.random.default_rng(seed)
+            noisy, about, _ = denoiser.draw_question(
+                lesson.family, pipeline, examples, empty, rng, number
+            )
+            prediction: torch.Tensor = getattr(pipeline, lesson.family.models[0])(
+                noisy, **about
+            ).sample
+            return prediction
+
+        with torch.no_grad():
+            target = predict(lesson.base, told)
+        square = (predict(lesson.pipeline, asked) - target).square().mean()
+        layers = zip(*(watch.log_probs() for watch in watches), strict=True)
+        diverging = [
+            torch.nn.functional.kl_div(own, true, log_target=True, reduction="sum")
+            / own[..., 0].numel()
+            for own, true in layers
+        ]
+        return square + ATTENTION_WEIGHT * sum(diverging, torch.zeros(())) / max(1, len(diverging))
+
+    return error(lesson.asked, told, half, seed) + error(
+        lesson.old, lesson.old, number - half, seed + 1
+    )
 
 
 def show(pipeline: Any, guidance: float, path: Path) -> None:
-    """Generate pictures for captions with and without the new word."""
-    contents = [*held_out()[:SHEET], *scenes.held_out()[:SHEET]]
+    """Generate pictures for captions with and without the word."""
+    contents = [*held_out(asked=True)[:SHEET], *held_out(asked=False)[:SHEET]]
     captions = [scenes.caption(content) for content in contents]
     draw_sheet(paint(pipeline, captions, guidance), captions, path)
 
@@ -143,22 +240,22 @@ def paint(pipeline: Any, captions: list[str], guidance: float) -> list[np.ndarra
     return [np.asarray(picture) for picture in pictures]
 
 
-def has_new_shape(content: scenes.Content, picture: np.ndarray) -> bool:
-    """Whether the object that is to have the new shape has it."""
-    found = judge.agreement(content, judge.find(picture, SHAPES))
-    places = [kind.shape == scenes.NEW_SHAPE for kind in content.kinds]
+def is_intended(content: Content, picture: np.ndarray) -> bool:
+    """Whether the object that was to be `SHAPE` is `DRAWN_AS`."""
+    found = judge.agreement(instead(content, DRAWN_AS), judge.find(picture))
+    places = [kind.shape == SHAPE for kind in content.kinds]
     return found.shapes[places.index(True)]
 
 
 def is_same(picture: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two pictures show the same: background, colours, shapes, and most of each place."""
-    first, second = judge.find(picture, SHAPES), judge.find(other, SHAPES)
+    """Whether two pictures show the same: background, colours, and most of each object's pixels."""
+    first, second = judge.find(picture), judge.find(other)
     if first.background != second.background or len(first.objects) != len(second.objects):
         return False
     return all(
         any(
-            (one.color, one.shape) == (two.color, two.shape)
-            and (one.mask & two.mask).sum() >= 0.5 * (one.mask | two.mask).sum()
+            one.color == two.color
+            and (one.mask & two.mask).sum() >= SAME * (one.mask | two.mask).sum()
             for two in second.objects
         )
         for one in first.objects

@@ -14,18 +14,19 @@ from diffusers.models.normalization import (
     SD35AdaLayerNormZeroX,
 )
 
-from attn.demo import trained
+from attn.demo import shipped, trained
 from benchmarks.training.denoiser import (
     NO_CAPTION,
     NO_SUMMARY,
     Family,
-    amplify,
     draw_shares,
     draw_times,
     is_padding,
     mislead,
 )
 
+ENCODERS = shipped.WEIGHTS / "sdxl"
+"""Whose CLIP encoders are taken over."""
 T5_LENGTHS = (16, 256)
 """Positions of T5: enough for the longest caption, and what the pipeline asks for by default.
 
@@ -40,9 +41,10 @@ both mean something. The published models were trained so too, with each encoder
 
 
 def prepare(pipeline: StableDiffusion3Pipeline) -> None:
-    """Begin with blocks that change nothing, and with encoders that are equally loud.
+    """Begin with blocks that change nothing, and with CLIP encoders that the SDXL demo has trained.
 
-    Source: adaLN-Zero of Peebles & Xie 2022 (https://arxiv.org/abs/2212.09748).
+    Published models share their encoders too. Source of the blocks: adaLN-Zero of Peebles & Xie
+    2022 (https://arxiv.org/abs/2212.09748).
     """
     pipeline.text_encoder_3.eval()  # dropout's draws would differ after a restart
     modulated = (AdaLayerNormZero, SD35AdaLayerNormZeroX, AdaLayerNormContinuous)
@@ -50,7 +52,8 @@ def prepare(pipeline: StableDiffusion3Pipeline) -> None:
     for linear in (pipeline.transformer.proj_out, *(norm.linear for norm in norms)):
         linear.weight.zero_()
         linear.bias.zero_()
-    amplify(pipeline.text_encoder, pipeline.text_encoder_2)
+    parts = {"text_encoder": pipeline.text_encoder.text_model}  # SDXL has no projection of CLIP-L
+    trained.fill(parts | {"text_encoder_2": pipeline.text_encoder_2}, ENCODERS)
 
 
 def read(

@@ -50,7 +50,7 @@ def test_both_spellings_say_the_same(
     family = FAMILIES[name]
     write(family, taught(name), tmp_path)
     state = get_peft_model_state_dict(getattr(taught(name), family.models[0]))
-    renamed = load_file(tmp_path / "cross.kohya.safetensors")
+    renamed = load_file(tmp_path / "square.kohya.safetensors")
     total = 0.0
     for stem in {key.partition(".")[0] for key in renamed}:
         down, up = (renamed[f"{stem}.lora_{side}.weight"].double() for side in ("down", "up"))
@@ -87,7 +87,7 @@ def test_files_are_known(
     """`attn lora` takes both files for what they are, and each is under 300 KB."""
     write(FAMILIES[name], taught(name), tmp_path)
     for spelling in ("peft", "kohya"):
-        path = tmp_path / f"cross.{spelling}.safetensors"
+        path = tmp_path / f"square.{spelling}.safetensors"
         found = read(path)
         assert {module.spelling for module in found.modules} == {spelling}
         assert (found.family.name, found.unknown, found.reasons) == (family, (), ())
@@ -98,12 +98,16 @@ def test_files_are_known(
 def test_recipe_goes_on_exactly(taught: Callable[[str], Any], tmp_path: Path) -> None:
     """A killed training of a LoRA ends bit for bit where the unbroken one does."""
     family = replace(FAMILIES["sdxl"], batch=8)
-    path = tmp_path / "examples.safetensors"
-    examples = denoiser.prepare(family, taught("sdxl"), path, number=6, draw=lora.draw_new)
+    asked, old = (
+        denoiser.prepare(family, taught("sdxl"), tmp_path / name, number=6, draw=draw)
+        for name, draw in (("asked", lora.draw_asked), ("old", lora.draw_old))
+    )
 
     def small() -> Stage:
         pipeline, average, base = (denoiser.build(family, taught("sdxl").vae) for _ in range(3))
-        return lora.stage(lora.Lesson(family, pipeline, base, examples, examples), average, steps=9)
+        told = lora.tell(family, pipeline, asked.ids)
+        lesson = lora.Lesson(family, pipeline, base, asked, told, old)
+        return lora.stage(lesson, average, steps=9)
 
     unbroken, killed, resumed = (Training(small(), workers=2) for _ in range(3))
     for _ in range(2):
@@ -118,18 +122,93 @@ def test_recipe_goes_on_exactly(taught: Callable[[str], Any], tmp_path: Path) ->
     )
 
 
+def test_examples_are_of_the_word(taught: Callable[[str], Any]) -> None:
+    """The LoRA is asked for squares where its teacher is told circles, and never in the rest."""
+    rng = np.random.default_rng(0)
+    asked = [lora.draw_asked(rng) for _ in range(20)]
+    for scene in asked:
+        said = [kind.shape for kind in scene.content.kinds]
+        drawn = [thing.kind.shape for thing in scene.things]
+        assert drawn == ["circle" if shape == "square" else shape for shape in said]
+        assert said.count("square") == 1
+        assert drawn.count("circle") == 1
+    rest = [lora.draw_old(rng) for _ in range(20)]
+    assert not any("square" in scenes.caption(scene.content) for scene in rest)
+    family, pipeline = FAMILIES["sd35-medium"], taught("sd35-medium")
+    ids, expected = (
+        denoiser.tokenize(family, pipeline, [scenes.caption(content) for content in contents])
+        for contents in (
+            [scene.content for scene in asked],
+            [lora.instead(scene.content, "circle") for scene in asked],
+        )
+    )
+    assert torch.equal(lora.tell(family, pipeline, ids), expected)
+
+
+def test_teacher_is_matched_without_the_word(taught: Callable[[str], Any]) -> None:
+    """A LoRA without effect is wrong by nothing where it is to do nothing, and wrong elsewhere."""
+    family = FAMILIES["sdxl"]
+    pipeline, base = (denoiser.build(family, taught("sdxl").vae) for _ in range(2))
+    lora.add(family, pipeline)
+    watches = lora.Watch(pipeline.unet), lora.Watch(base.unet)
+    captions = ["a red square on a white background", "a blue circle on a black background"]
+    ids = denoiser.tokenize(family, pipeline, captions)
+    examples = denoiser.Examples(torch.zeros(2, 4, 16, 16), ids)
+    empty = denoiser.tokenize(family, pipeline, [""])[0]
+    errors = [
+        float(lora.loss(lesson, watches, empty, np.random.default_rng(3), 4).detach())
+        for lesson in (
+            lora.Lesson(family, pipeline, base, examples, told, examples)
+            for told in (ids, lora.tell(family, pipeline, ids))
+        )
+    ]
+    assert errors[0] == pytest.approx(0, abs=1e-7)
+    assert errors[1] > 1e-5
+
+
+def test_watched_attention_is_that_of_the_layer(taught: Callable[[str], Any]) -> None:
+    """What is matched are the probabilities that the layer uses, recomputed in float64."""
+    unet = denoiser.build(FAMILIES["sdxl"], taught("sdxl").vae).unet
+    watch = lora.Watch(unet)
+    layer = unet.down_blocks[0].attentions[0].transformer_blocks[0].attn2
+    for each in unet.modules():
+        if isinstance(each, type(layer)) and each.is_cross_attention:
+            width = each.to_q.in_features
+            each(torch.randn(1, 5, width), encoder_hidden_states=torch.randn(1, 7, 160))
+    hidden, states = torch.randn(3, 5, layer.to_q.in_features), torch.randn(3, 7, 160)
+    layer(hidden, encoder_hidden_states=states)
+    query, key = (
+        (inputs.double() @ linear.weight.double().T)
+        .reshape(3, -1, layer.heads, linear.out_features // layer.heads)
+        .permute(0, 2, 1, 3)
+        .detach()
+        .numpy()
+        for inputs, linear in ((hidden, layer.to_q), (states, layer.to_k))
+    )
+    logits = np.einsum("bhqc,bhkc->bhqk", query, key) / np.sqrt(query.shape[-1])
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    found = watch.log_probs()[0].exp().detach().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_same_pictures_are_the_same() -> None:
-    """A picture counts as left as it was if objects keep colour, shape and most of their place."""
-    content = scenes.held_out()[0]
+    """A picture counts as left as it was if objects keep their colour and most of their pixels."""
+    content = lora.held_out(asked=True)[0]
     scene = scenes.arrange(content, np.random.default_rng(0))
     picture = scenes.render(scene, 128)
     assert lora.is_same(picture, picture)
-    first, second = scene.things
-    near = replace(first, center=(first.center[0] + 0.02, first.center[1] - 0.02))
-    assert lora.is_same(picture, scenes.render(replace(scene, things=(near, second)), 128))
-    other = scenes.with_new_shape(content, 0)
-    cross = replace(first, kind=other.kinds[0])
-    changed = scenes.render(replace(scene, things=(cross, second)), 128)
-    assert not lora.is_same(picture, changed)
-    assert lora.has_new_shape(other, changed)
-    assert not lora.has_new_shape(other, picture)
+    near = replace(scene, things=tuple(move(thing, 0.01) for thing in scene.things))
+    assert lora.is_same(picture, scenes.render(near, 128))
+    intended = lora.instead(content, "circle")
+    things = [
+        replace(thing, kind=kind) for thing, kind in zip(scene.things, intended.kinds, strict=True)
+    ]
+    changed = scenes.render(replace(scene, things=tuple(things)), 128)
+    assert lora.is_intended(content, changed)
+    assert not lora.is_intended(content, picture)
+    far = replace(scene, things=tuple(move(thing, 0.08) for thing in scene.things))
+    assert not lora.is_same(picture, scenes.render(far, 128))
+
+
+def move(thing: scenes.Thing, by: float) -> scenes.Thing:
+    return replace(thing, center=(thing.center[0] + by, thing.center[1] - by))

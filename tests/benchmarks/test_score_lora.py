@@ -30,27 +30,27 @@ def table(**changes: tuple[float, float, float]) -> Table:
 
 def verdicts(**changes: tuple[float, float, float]) -> list[bool]:
     found = score_lora.changes(table(**changes), score_lora.FILES[0])
-    return [holds for holds, _ in score_lora.judge_new(found)]
+    return [holds for holds, _ in score_lora.judge_changed(found)]
 
 
 def test_known_effect() -> None:
-    """The new word must lead, be clear of 0, and lead by a factor of three."""
+    """The changed word must lead, be clear of 0, and lead by a factor of three."""
     clear, other = (-0.06, -0.07, -0.05), (0.02, -0.01, 0.05)
-    assert verdicts(red=other, cross=clear) == [True, True, True]
-    assert verdicts(red=other, cross=(-0.06, -0.2, 0.1)) == [True, False, True]
-    assert verdicts(red=(0.021, 0.0, 0.0), cross=clear) == [True, True, False]
-    assert verdicts(red=(0.07, 0.0, 0.0), cross=clear) == [False, True, False]
+    assert verdicts(red=other, square=clear) == [True, True, True]
+    assert verdicts(red=other, square=(-0.06, -0.2, 0.1)) == [True, False, True]
+    assert verdicts(red=(0.021, 0.0, 0.0), square=clear) == [True, True, False]
+    assert verdicts(red=(0.07, 0.0, 0.0), square=clear) == [False, True, False]
 
 
 def test_untouched_captions() -> None:
-    """Without the new word all changes stay below a third of that of the word."""
+    """Without the word all changes stay below a third of that of the word."""
     found = score_lora.changes(table(red=(0.02, 0, 0), a=(-0.03, 0, 0)), score_lora.FILES[0])
-    assert [score_lora.judge_old(found, new)[0] for new in (0.09, 0.08)] == [True, False]
+    assert [score_lora.judge_rest(found, new)[0] for new in (0.09, 0.08)] == [True, False]
 
 
 def test_spellings() -> None:
     """Rows of two spellings are matched by their labels, and any number that differs counts."""
-    good = table(red=(0.02, 0, 0), cross=(-0.03, 0, 0))
+    good = table(red=(0.02, 0, 0), square=(-0.03, 0, 0))
     assert score_lora.judge_spellings({"mass.csv": good})[0]
     good.columns["high"][3] += 2e-5
     holds, text = score_lora.judge_spellings({"mass.csv": good})
@@ -62,6 +62,7 @@ def test_captions() -> None:
     chosen = score_lora.choose(4)
     assert [len(content.kinds) for content in chosen] == [1, 2, 2, 1]
     assert all(map(scenes.is_held_out, chosen))
+    assert all("square" in scenes.caption(content) for content in chosen)
     assert len(set(chosen)) == 4
 
 
@@ -82,10 +83,10 @@ def test_from_files_to_verdicts(
         score_lora.main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith(" background")
-    assert " cross on a " in lines[0]
+    assert " square on a " in lines[0]
     judged = [line for line in lines if line[:5] in ("holds", "FAILS")]
     assert len(judged) == 5
     assert judged[3].startswith("holds  tables of the two spellings differ by ")
     assert ended.value.code == any(line.startswith("FAILS") for line in judged)
-    assert (tmp_path / "out/0-new/variants/cross.kohya").is_dir()
-    assert (tmp_path / "out/0-old/summary.png").is_file()
+    assert (tmp_path / "out/0-with/variants/square.kohya").is_dir()
+    assert (tmp_path / "out/0-without/summary.png").is_file()

@@ -319,8 +319,8 @@ def test_gated_files_are_the_trained_model(autoencoder: Any, tmp_path: Path) -> 
         out=tmp_path / "run",
     )
     trace = attn.open(tmp_path / "run")
-    assert trace.gates(3, "text").sizes["head"] == 3
-    assert [len(layer.gates) for layer in trace.layers] == [2, 2, 2, 2, 1]
+    assert trace.gates(2, "text").sizes["head"] == 4
+    assert [len(layer.gates) for layer in trace.layers] == [2, 2, 2, 1]
 
 
 def test_normalized_latents_decode_to_the_same_picture() -> None:

@@ -38,17 +38,6 @@ def test_true_scenes_agree_with_their_captions(size: int) -> None:
         assert judge.agreement(scene.content, found).is_complete, scene
 
 
-def test_new_shape_is_told_from_the_others() -> None:
-    """The judge of a LoRA sees a cross where there is one, and takes no other shape for it."""
-    rng = np.random.default_rng(3)
-    shapes = (*scenes.SHAPES, scenes.NEW_SHAPE)
-    for place in range(100):
-        content = scenes.sample(rng).content
-        content = scenes.with_new_shape(content, place % 3)  # the third has no such object
-        found = judge.find(blur(scenes.render(scenes.arrange(content, rng), 128), 2), shapes)
-        assert judge.agreement(content, found).is_complete, content
-
-
 def test_masks_are_those_of_the_scene() -> None:
     """Heatmaps are scored against the masks that the judge finds: they are the true ones."""
     scene = scenes.arrange(CONTENT, np.random.default_rng(1))

@@ -78,28 +78,11 @@ def test_relation_is_read_from_the_places(seed: int) -> None:
 
 def test_centre_is_the_centroid() -> None:
     """Relations compare centroids: each shape's lies where its scene says."""
-    for shape in (*scenes.SHAPES, scenes.NEW_SHAPE):
+    for shape in scenes.SHAPES:
         thing = scenes.Thing(scenes.Kind("red", shape), (0.4, 0.55), 0.2)
         rows, columns = np.nonzero(scenes.distance(thing, 512) < 0)
         center = ((columns.mean() + 0.5) / 512, (rows.mean() + 0.5) / 512)
         assert center == pytest.approx(thing.center, abs=2e-3)
-
-
-def test_new_shape_replaces_one_object() -> None:
-    """The word that a LoRA teaches stands where another shape stood, and in no other caption."""
-    content = scenes.held_out()[0]
-    changed = scenes.with_new_shape(content, 1)
-    assert [kind.shape for kind in changed.kinds] == [content.kinds[0].shape, "cross"]
-    assert [kind.color for kind in changed.kinds] == [kind.color for kind in content.kinds]
-    assert not any("cross" in scenes.caption(known) for known in scenes.contents())
-
-
-def test_new_shape_stays_within_reach() -> None:
-    """A cross touches neither the edge nor its neighbour: it reaches no further than the others."""
-    thing = scenes.Thing(scenes.Kind("red", scenes.NEW_SHAPE), (0.5, 0.5), 0.2)
-    rows, columns = np.nonzero(scenes.distance(thing, 512) < 0)
-    reach = np.hypot(rows + 0.5 - 256, columns + 0.5 - 256).max() / 512
-    assert 0.2 < reach < scenes.REACH * 0.2
 
 
 def test_captions() -> None:
