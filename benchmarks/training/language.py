@@ -25,7 +25,7 @@ from attn.demo import language, questions
 from attn.demo.questions import KINDS, Question
 from benchmarks.training.loop import Stage
 
-STEPS, BATCH, RATE = 3000, 48, 1e-3
+STEPS, BATCH, RATE = 4000, 48, 1e-3
 WINDOWS, OFTEN = (16, 32, 128), (0.9, 0.07, 0.03)
 """Lengths of the answer's window, and how often each is drawn; 128 is the default of sampling."""
 PADDING_WEIGHT = 0.05

@@ -18,7 +18,7 @@ from attn.demo import scenes
 from attn.lora import read
 from benchmarks.train_demo import FAMILIES
 from benchmarks.train_lora import write
-from benchmarks.training import denoiser, kohya, lora, vae
+from benchmarks.training import denoiser, kohya, lora, sdxl, vae
 from benchmarks.training.loop import Stage, Training
 
 NAMES = ("sdxl", "sd35-medium")
@@ -164,6 +164,25 @@ def test_teacher_is_matched_without_the_word(taught: Callable[[str], Any]) -> No
     ]
     assert errors[0] == pytest.approx(0, abs=1e-7)
     assert errors[1] > 1e-5
+
+
+def test_word_is_found_where_captions_differ(taught: Callable[[str], Any]) -> None:
+    """The stronger word is the one that the LoRA is about; the positions behind it only know it."""
+    family, pipeline = FAMILIES["sdxl"], taught("sdxl")
+    captions = ["a red square on a white background", "a blue circle above a green square", ""]
+    ids = denoiser.tokenize(family, pipeline, captions)
+    told = lora.tell(family, pipeline, ids)
+    states, others = (sdxl.encode(pipeline, each)[0] for each in (ids, told))
+    assert torch.nonzero(lora.find_word(states, others)).tolist() == [[0, 3], [1, 7]]
+
+
+def test_divergence() -> None:
+    """The divergence is that of the formula in float64, mean over rows."""
+    rng = np.random.default_rng(2)
+    found, true = np.log(rng.dirichlet(np.ones(7), (2, 3, 5))), rng.dirichlet(np.ones(7), (2, 3, 5))
+    expected = (true * (np.log(true) - found)).sum(-1).mean()
+    given = lora.divergence(torch.from_numpy(found), torch.from_numpy(np.log(true)))
+    assert float(given) == pytest.approx(expected, abs=1e-12)
 
 
 def test_watched_attention_is_that_of_the_layer(taught: Callable[[str], Any]) -> None:
