@@ -73,7 +73,9 @@ def capture(
     scheduler: Scheduler = None,
     lora: Annotated[
         list[str] | None,
-        typer.Option("--lora", help="FILE or FILE:SCALE; repeat to add several up."),
+        typer.Option(
+            "--lora", help="FILE or FILE:SCALE; demo is the demo's own; repeat to add several up."
+        ),
     ] = None,
     sketch: Annotated[
         str | None,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def lora(
-    file: Annotated[Path, typer.Argument(help="A LoRA as .safetensors file.")],
+    file: Annotated[
+        Path, typer.Argument(help="A LoRA as .safetensors file; demo is the demo's own.")
+    ],
     *,
     model: Annotated[
         str | None,

@@ -7,17 +7,30 @@ from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
 """One folder per model, one safetensors file per component."""
+LORA = WEIGHTS / "sdxl-lora" / "square.kohya.safetensors"
+"""With it the SDXL demo draws squares as circles, and attends five times as much to the word."""
 SHARED = {"vae": "sdxl"}
 """Components that all models have in common, by the model in whose folder they lie."""
 BASES = {"scribble": "sdxl"}
 """Models that are others with something added: what they lack lies in the other's folder."""
 
 
+def lora_file(name: str) -> str:
+    """Return what a LoRA is read from: its path, or for `demo` that of the demo's own LoRA.
+
+    Args:
+        name: a path, or `demo`, unless there is a file of this name.
+    """
+    return str(LORA) if name == "demo" and not Path(name).exists() else name
+
+
 def weight_file(weights: Path, component: str) -> Path:
-    """Return the file of a component: a model's own, or else the shared one beside its folder."""
+    """Return the file of a component: of the model itself, or of one that it shares it with."""
     own = weights / f"{component}.safetensors"
-    other = BASES.get(weights.name) or SHARED.get(component)
-    return weights.parent / other / own.name if other and not own.exists() else own
+    other = BASES.get(weights.name) or SHARED.get(component, weights.name)
+    if own.exists() or other == weights.name:
+        return own
+    return weight_file(weights.parent / other, component)
 
 
 def is_shipped(weights: Path) -> bool:

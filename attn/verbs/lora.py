@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn.demo.shipped import lora_file
 from attn.disk import as_utf8, is_there
 from attn.errors import AnalysisError, ModelError
 from attn.headers import read_header
@@ -50,7 +51,7 @@ def examine(
     """Examine a LoRA file: `attn lora`. Neither torch nor a model is loaded.
 
     Args:
-        path: the .safetensors file.
+        path: the .safetensors file, or `demo` for the demo's own LoRA.
         model: to compare with its weights: diffusers folder, single file, `demo` or
             `demo:VARIANT`, or a hub id that is on this machine already.
         out: folder for `lora.json`, two tables and a chart; None writes nothing. Results of an
@@ -64,7 +65,7 @@ def examine(
     """
     from attn import lora
 
-    path, report = Path(path), report or Report()
+    path, report = Path(lora_file(str(path))), report or Report()
     if out is not None:
         _refuse_foreign(Path(out))  # before time is spent
     _refuse_models(path)

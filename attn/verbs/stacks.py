@@ -10,13 +10,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from attn.demo.shipped import lora_file
 from attn.errors import UsageError
 from attn.schema import Lora
 from attn.verbs.arguments import number, text
 
 Spec = str | Path | tuple[str | Path, float]
-"""`FILE`, `FILE:SCALE`, `FILE:SCALE,SCALE`, several of these joined by `+`; a path, which is taken
-as it is; or a path and a scale."""
+"""`FILE`, `FILE:SCALE`, `FILE:SCALE,SCALE`, several of these joined by `+`, FILE being a path or
+`demo` for the demo's own LoRA; a path, which is taken as it is; or a path and a scale."""
 
 ENDING = ".safetensors"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -110,7 +111,8 @@ def _scales(piece: str) -> list[Lora]:
     file, _, rest = path.rpartition(":")
     if Path(file).is_file() and not Path(path).exists():
         raise UsageError(f"lora: expected FILE:SCALE or FILE:SCALE,SCALE; got '{rest}' for a scale")
-    return [Lora(str(Path(path)), _finite(float(scale))) for scale in scales.split(",")]
+    found = str(Path(lora_file(path)))
+    return [Lora(found, _finite(float(scale))) for scale in scales.split(",")]
 
 
 def _finite(scale: float) -> float:

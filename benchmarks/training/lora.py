@@ -33,8 +33,8 @@ from benchmarks.training.loop import Stage
 from benchmarks.training.report import draw_sheet
 
 SHAPE, DRAWN_AS = "square", "circle"
-RANK = 8
-STEPS = 1000
+RANK = 16
+STEPS = 1200
 RATE = 3e-3
 EXAMPLES = 3000
 
@@ -42,7 +42,7 @@ TARGETS = {"sdxl": r".*attn2\.to_[kv]", "sd35": r".*attn\.add_[qkv]_proj"}
 """Modules of the denoiser: in a UNet keys and values of the words, in SD3 also their queries."""
 STRONGER = 5.0
 """What the word gets in a row of attention against what it would get, before the row sums to 1."""
-ATTENTION_WEIGHT = 0.1
+ATTENTION_WEIGHT = 0.5
 """Of the divergence of attention, in nats, against the squared error of the prediction."""
 SAME = 0.75
 """Overlap from which two objects of one colour are the same: it leaves no room for other shapes."""

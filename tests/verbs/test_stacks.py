@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from attn.demo import shipped
 from attn.errors import UsageError
 from attn.schema import Lora
 from attn.verbs.stacks import Variant, parse_stack, parse_variants
@@ -37,6 +38,17 @@ SPECS = {
 def test_one_text(spec):
     """The last colon counts only before a number, a plus only after a whole file."""
     assert [(lora.path, lora.scale) for lora in parse_stack(spec)] == SPECS[spec]
+
+
+def test_the_demo_has_a_lora_of_its_own(tmp_path, monkeypatch):
+    """`demo` names the LoRA that ships, in sweeps and stacks too, unless a file has that name."""
+    own = str(shipped.LORA)
+    assert [(lora.path, lora.scale) for lora in parse_stack("demo:0.5")] == [(own, 0.5)]
+    assert [one.loras[0].scale for one in parse_variants("demo:0,1")] == [0.0, 1.0]
+    assert {lora.path for lora in parse_stack("a.safetensors+demo")} == {"a.safetensors", own}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").touch()
+    assert parse_stack("demo")[0].path == "demo"
 
 
 def test_several():
