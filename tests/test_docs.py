@@ -6,8 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from inspect import isfunction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from typer.testing import CliRunner
@@ -110,11 +115,33 @@ def test_the_first_picture_is_what_the_first_command_makes(tmp_path: Path) -> No
     assert np.abs(apart[0] - apart[1]).mean() < 2
 
 
-def test_links_lead_somewhere() -> None:
-    """No page of the manual links to a file that does not exist."""
-    for page in [ROOT / "README.md", ROOT / "plugins.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+MANUAL = [ROOT / "README.md", ROOT / "plugins.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """No page of the manual links to a file or a heading that does not exist."""
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text(encoding="utf-8"))
+    for target, anchor in links:
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}#{anchor}"
+
+
+def test_every_page_can_be_reached() -> None:
+    """Who begins at the README finds every page by links."""
+    reached = [ROOT / "README.md"]
+    for page in reached:  # grows
+        targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+        linked = ((page.parent / target).resolve() for target in targets)
+        reached += [one for one in linked if one.suffix == ".md" and one not in reached]
+    assert set(MANUAL) <= set(reached)
 
 
 COMMANDS = [command.callback.__name__ for command in build().registered_commands]
@@ -147,6 +174,32 @@ def test_what_every_command_takes_is_documented() -> None:
     assert {option for option in options("") if option not in page} == set()
 
 
+THEIRS = {
+    *("--constraint", "--group", "--strict", "--no-deps", "--net", "--files", "--minutes"),
+    *("--memory", "--explicit", "--rounds"),
+}
+"""Options of pip, mypy and the benchmarks that the manual shows."""
+
+
+@pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.name)
+def test_no_page_shows_an_option_that_is_not_there(page: Path) -> None:
+    """An option that was renamed or taken away does not live on in the manual."""
+    text = page.read_text(encoding="utf-8")
+    theirs = re.findall(r"^\| (?:file )?there \| .*\n((?:\|.*\n)+)", text, re.M)
+    for table in theirs:  # whose left column has the options of other tools
+        text = text.replace(table, re.sub(r"^\|.*?(?<!\\)\|", "|", table, flags=re.M))
+    known = {"--help", *THEIRS, *(one for command in ("", *COMMANDS) for one in options(command))}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - known == set()
+
+
+def test_every_environment_variable_is_documented() -> None:
+    """What the code reads from the environment stands in the manual, and nothing else does."""
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "attn").rglob("*.py"))
+    manual = "".join(page.read_text(encoding="utf-8") for page in MANUAL)
+    pattern = r"\bATTN_[A-Z_]+"
+    assert set(re.findall(pattern, code)) == set(re.findall(pattern, manual))
+
+
 @pytest.mark.parametrize("backend", FAMILIES)
 def test_every_option_of_a_family_is_documented(backend: str) -> None:
     """The same for what `--set` takes, on the family's own page or on that of models."""
@@ -162,16 +215,49 @@ def test_every_family_is_in_the_table_of_the_readme(backend: str) -> None:
     assert f"| `{backend}` |" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def page_of(analysis: str) -> Path:
+    """Return the page that the list of analyses names."""
+    listed = (ROOT / "docs" / "analyze.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{analysis}` \| .* \| \[.*\]\((\w+\.md)[^)]*\) \|$", listed, re.M)
+    assert row is not None
+    return ROOT / "docs" / row[1]
+
+
+def section(page: str, heading: str) -> str:
+    """Return what stands below a heading, a pattern, up to the next one of its level."""
+    found = re.search(rf"^(#+) .*{heading}.*\n", page, re.M)
+    assert found is not None, heading
+    end = re.compile(rf"^#{{1,{len(found[1])}}} ", re.M).search(page, found.end())
+    return page[found.end() : end.start() if end else None]
+
+
+def tables(text: str, *columns: str) -> list[list[str]]:
+    """Return the rows of all tables whose header has these columns, each as its cells."""
+    header = re.escape("| " + " | ".join(columns) + " |")
+    found = re.findall(rf"^{header}\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.M)
+    rows = "".join(found).splitlines()
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
 @pytest.mark.parametrize("analysis", registry.ANALYSES, ids=lambda analysis: analysis.name)
 def test_every_analysis_is_documented(analysis: Analysis) -> None:
     """It is in the list of analyses, and the page that the list names has its options."""
-    listed = (ROOT / "docs" / "analyze.md").read_text(encoding="utf-8")
-    row = re.search(rf"^\| `{analysis.name}` \| .* \| \[.*\]\((\w+\.md)[^)]*\) \|$", listed, re.M)
-    assert row is not None
-    page = ROOT / "docs" / row[1]
-    heading = rf"^#.*`{analysis.name}`"
-    assert re.search(heading, page.read_text(encoding="utf-8"), re.M)
+    page = page_of(analysis.name)
     assert missing((one.name for one in describe_options(analysis.Options)), page) == []
+
+
+@pytest.mark.parametrize("analysis", registry.ANALYSES, ids=lambda analysis: analysis.name)
+def test_every_analysis_says_what_its_numbers_are(analysis: Analysis) -> None:
+    """Its section gives each number formula, unit and source, and its page what it does not say."""
+    page = page_of(analysis.name).read_text(encoding="utf-8")
+    own = section(page, f"`{analysis.name}`")
+    numbers = tables(own, "number", "formula", "unit, range", "source")
+    assert numbers
+    assert [row for row in numbers if len(row) != 4 or "" in row] == []
+    limits = re.search(r"^(?:## )?What it does not say:?\n((?:(?!#).*\n?)+)", own, re.M)
+    if limits is None:  # one for all analyses of the page
+        limits = re.search(r"^- `" + analysis.name, section(page, "What it does not say"), re.M)
+    assert limits is not None
 
 
 def test_public_names_are_documented() -> None:
@@ -190,19 +276,76 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_plugin_interface_is_documented() -> None:
-    """Every hook, field of a spec and method of a session stands in plugins.md."""
+    """Every hook, method of a session and shared function stands in plugins.md."""
     from attn.backends import shared
 
     page = (ROOT / "plugins.md").read_text(encoding="utf-8")
     names = [name for name in vars(Hooks) if not name.startswith("_")]
-    names += [
-        *BackendSpec.__dataclass_fields__,
-        *(n for one in (Session, Backend) for n in public(one)),
-        *shared.__all__,
-    ]
+    names += [*(n for one in (Session, Backend) for n in public(one)), *shared.__all__]
     assert [name for name in names if f"`{name}" not in page] == []
 
 
 def public(kind: type) -> list[str]:
     """Return the members of a class that are no private ones."""
     return [name for name in vars(kind) | kind.__annotations__ if not name.startswith("_")]
+
+
+def dataclasses_in(kind: Any) -> list[type]:
+    """Return the dataclasses that a type speaks of, and those that their fields speak of."""
+    from numpy import ndarray
+    from PIL.Image import Image
+
+    parts = kind if isinstance(kind, list) else get_args(kind)
+    found = [one for part in parts for one in dataclasses_in(part)]
+    if is_dataclass(kind):
+        names = {"Image": Image, "np": SimpleNamespace(ndarray=ndarray)}  # type checkers only
+        hints = get_type_hints(kind, localns=names).values()
+        found += [kind, *(one for hint in hints for one in dataclasses_in(hint))]
+    return found
+
+
+def interface() -> list[type]:
+    """Return every dataclass that a plugin gives to `attn` or gets from it."""
+    from torch import nn
+
+    members = [one for kind in (Session, Backend) for one in vars(kind).values()]
+    hints = [get_type_hints(one, localns={"nn": nn}) for one in members if isfunction(one)]
+    hints += [get_type_hints(kind) for kind in (Session, Backend)]
+    named = [kind for one in hints for kind in one.values()]
+    return list(dict.fromkeys(dataclasses_in([BackendSpec, *named])))
+
+
+def shown_default(field: Field[Any]) -> str:
+    """Return a field's default as the tables of plugins.md show it."""
+    if field.default_factory is not MISSING:
+        return str(field.default_factory())
+    shown = {"None": "none", "False": "no", str(MISSING): "needed"}
+    return shown.get(str(field.default), str(field.default))
+
+
+@pytest.mark.parametrize("kind", interface(), ids=lambda kind: kind.__name__)
+def test_every_field_of_the_plugin_types_is_documented(kind: type) -> None:
+    """The table of a type has its fields in order, each with its default and a meaning."""
+    page = (ROOT / "plugins.md").read_text(encoding="utf-8")
+    rows = tables(page, f"`{kind.__name__}`", "default", "meaning")
+    listed = [(n, row[1]) for row in rows if row[2] for n in re.findall(r"`(\w+)`", row[0])]
+    assert listed == [(field.name, shown_default(field)) for field in fields(kind)]
+
+
+@pytest.mark.parametrize("example", ["attn-toy", "attn-flux"])
+def test_examples_say_which_releases_they_need(example: str) -> None:
+    """Every dependency of an example has bounds, which what is installed here is within."""
+    from importlib.metadata import version
+
+    from packaging.requirements import Requirement
+
+    project = ROOT / "examples" / example
+    needed = tomllib.loads((project / "pyproject.toml").read_text())["project"]["dependencies"]
+    requirements = {one.name: one.specifier for one in map(Requirement, needed)}
+    assert {kind.operator for one in requirements.values() for kind in one} == {">=", "<"}
+    assert all(len(one) == 2 for one in requirements.values())
+    assert [name for name, one in requirements.items() if version(name) not in one] == []
+    sources = "".join(path.read_text() for path in (project / "src").rglob("*.py"))
+    imported = set(re.findall(r"^(?:import|from) (\w+)", sources, re.M))
+    own = {*sys.stdlib_module_names, example.replace("-", "_")}
+    assert {"pillow" if name == "PIL" else name for name in imported - own} == set(requirements)
