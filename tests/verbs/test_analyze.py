@@ -12,7 +12,7 @@ from PIL import Image
 
 from attn.analysis import registry
 from attn.errors import AnalysisError, TraceError, UsageError
-from attn.verbs.analyze import analyze
+from attn.verbs.analyze import Analyzed, TraceResults, analyze
 from attn.verbs.collection import Entry, write_index
 from tests.toy_traces import PROMPT, joint_layer, manifest, read_csv, write_trace
 
@@ -285,6 +285,12 @@ def _look(file):
     """Return width and height of a picture in pixels, and its pixels per inch."""
     with Image.open(file) as picture:
         return np.array(picture.size), picture.info["dpi"][0]
+
+
+def test_films_are_pictures(tmp_path):
+    """`attn capture --analyze` names what can be looked at, the animation too."""
+    found = TraceResults(tmp_path, tmp_path, ("a.csv", "b.png", "c.gif", "analysis.json"))
+    assert Analyzed(tmp_path, (found,)).pictures == (tmp_path / "b.png", tmp_path / "c.gif")
 
 
 def test_no_trace(tmp_path):
