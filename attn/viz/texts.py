@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -107,7 +107,8 @@ def _draw_states(result: Result, subject: Subject) -> Iterator[Picture]:
                 cell = {"rows": row, "keys": key}
                 mass, share = (one.isel(sample=sample).sel(cell) for one in (states, even))
                 axes.plot(states["step"], mass, color=colour, linewidth=2.2)
-                axes.plot(states["step"], share, color=colour, linewidth=1.2, linestyle=":")
+                dotted: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":", "fillstyle": "none"}
+                axes.plot(states["step"], share, color=colour, **dotted)
             axes.set_ylim(0, 1)
             _over_steps(axes)
             write_title(axes, f"{row} rows", size=10)
@@ -341,7 +342,7 @@ def _bar(figure: Figure, scale: Normalize, colours: str, label: str) -> None:
     axes = place(
         figure, MARGIN + LEFT, height - MARGIN - 0.45, min(4.0, width - 2 * MARGIN - LEFT), BAR
     )
-    ticks = MaxNLocator(6, integer=colours == LINES)  # lines are coloured by layer
+    ticks = MaxNLocator(6, integer=colours == LINES, min_n_ticks=1)  # layers and steps
     bar = figure.colorbar(
         ScalarMappable(scale, colours), cax=axes, orientation="horizontal", ticks=ticks
     )
