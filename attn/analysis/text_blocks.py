@@ -17,7 +17,7 @@ from attn.analysis.result import Result
 from attn.analysis.texts import (
     NEEDS_MAPS,
     Choice,
-    TextOptions,
+    PromptOptions,
     choose,
     lay_out,
     read_maps,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from attn.trace import Trace
 
 NEEDS = NEEDS_MAPS
-Options = TextOptions
+Options = PromptOptions
 
 
-def run(trace: Trace, options: TextOptions) -> Result:
+def run(trace: Trace, options: PromptOptions) -> Result:
     """Sum maps up by blocks.
 
     Returns:

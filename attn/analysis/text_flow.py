@@ -21,7 +21,6 @@ from attn.analysis.needs import Needs
 from attn.analysis.pool import Numbers
 from attn.analysis.result import Result, Table
 from attn.analysis.texts import TextOptions, axes_of, choose, lay_out, read_measure
-from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
     from attn.trace import Trace
@@ -47,16 +46,11 @@ def run(trace: Trace, options: Options) -> Result:
         the text reads of the prompt.
 
     Raises:
-        AnalysisError: a layer, step or branch is not there, or another prompt length is asked for.
+        AnalysisError: a layer, step or branch is not there.
     """
     import xarray as xr
 
     choice = choose(trace, options)
-    if options.prompt_length is not None:
-        raise AnalysisError(
-            "flow: the masses were summed over the run's own segments, so the "
-            "length of the prompt cannot be another; leave prompt_length out"
-        )
     totals = np.stack([read_measure(trace, choice, "total", rows) for rows in SEGMENTS])
     mean = totals.mean(axis=4, keepdims=True)
     split = np.concatenate([mean, totals], axis=4) if options.heads else mean

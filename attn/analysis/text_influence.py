@@ -28,7 +28,7 @@ from attn.analysis.result import Result, Table
 from attn.analysis.texts import (
     BLOCK,
     Choice,
-    TextOptions,
+    PromptOptions,
     choose,
     lay_out,
     read_measure,
@@ -44,7 +44,7 @@ NEEDS = Needs(written=True, measures=(f"mass.{BLOCK}",))
 
 
 @dataclass(frozen=True)
-class Options(TextOptions):
+class Options(PromptOptions):
     """What of a text is looked at, and what counts as a sink."""
 
     max_tokens: int | None = field(

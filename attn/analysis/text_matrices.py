@@ -20,7 +20,7 @@ from attn.analysis.texts import (
     BLOCK,
     NEEDS_MAPS,
     Choice,
-    TextOptions,
+    PromptOptions,
     choose,
     read_maps,
     read_written,
@@ -37,11 +37,11 @@ WANTS = Needs(measures=(f"headmap.{BLOCK}",))
 KINDS = ("mean", "first", "last", "change")
 READ = ("prompt", "masked", "decided")
 """What a row of the text reads, by the state of the key; its own position counts as its state."""
-LARGEST, FINEST = 12.0, 600
+LARGEST = 12.0
 
 
 @dataclass(frozen=True)
-class Options(TextOptions):
+class Options(PromptOptions):
     """What of a text is looked at, and how large it is drawn."""
 
     max_tokens: int | None = field(
@@ -52,7 +52,6 @@ class Options(TextOptions):
         default=(), metadata={"help": "steps whose heads are drawn; empty is the first and last"}
     )
     size: float = field(default=4.0, metadata={"help": "inches of one matrix, 1 to 12"})
-    dpi: int = field(default=150, metadata={"help": "pixels per inch, 20 to 600"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,10 +59,8 @@ class Options(TextOptions):
             raise ValueError(
                 f"topk and max_tokens must be at least 1; got {self.topk} and {self.max_tokens}"
             )
-        if not 1 <= self.size <= LARGEST or not 20 <= self.dpi <= FINEST:  # noqa: PLR2004
-            raise ValueError(
-                f"size must be 1 to 12 inches, dpi 20 to 600; got {self.size:g} and {self.dpi}"
-            )
+        if not 1 <= self.size <= LARGEST:
+            raise ValueError(f"size must be 1 to 12 inches; got {self.size:g}")
 
 
 def run(trace: Trace, options: Options) -> Result:
@@ -145,7 +142,7 @@ def _label(
     if "kind" in dims:
         coords["kind"] = list(KINDS)
     shown = values[..., :most, :most]
-    attrs: dict[str, Any] = {"prompt": choice.prompt, "size": options.size, "dpi": options.dpi}
+    attrs: dict[str, Any] = {"prompt": choice.prompt, "size": options.size}
     attrs |= {"steps": (choice.steps[0], choice.steps[-1])}
     return xr.DataArray(shown, coords, dims, attrs=attrs)
 

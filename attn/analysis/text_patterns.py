@@ -26,7 +26,7 @@ from attn.analysis.pool import Numbers
 from attn.analysis.result import Result
 from attn.analysis.texts import (
     BLOCK,
-    TextOptions,
+    PromptOptions,
     axes_of,
     choose,
     lay_out,
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 NEEDS = Needs(written=True, stepwise=True, measures=(f"map.{BLOCK}", f"entropy.{BLOCK}"))
 MEASURES = ("entropy", "density", "focus", "distance", "earlier", "own", "later")
 
-Options = TextOptions
+Options = PromptOptions
 
 
-def run(trace: Trace, options: TextOptions) -> Result:
+def run(trace: Trace, options: PromptOptions) -> Result:
     """Analyse the shape of attention.
 
     Returns:

@@ -25,7 +25,7 @@ from attn.analysis.needs import Needs, find_lack
 from attn.analysis.pool import Numbers
 from attn.analysis.result import Document, File, Result
 from attn.analysis.text_patterns import causal_split, measure
-from attn.analysis.texts import BLOCK, Choice, TextOptions, choose, read_maps, read_measure
+from attn.analysis.texts import BLOCK, Choice, PromptOptions, choose, read_maps, read_measure
 from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Options(TextOptions):
+class Options(PromptOptions):
     """What of a text is looked at, and how much of it is reported."""
 
     max_tokens: int | None = field(

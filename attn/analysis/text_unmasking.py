@@ -23,7 +23,7 @@ from attn.analysis.result import Result
 from attn.analysis.texts import (
     NEEDS_MAPS,
     Choice,
-    TextOptions,
+    PromptOptions,
     choose,
     read_maps,
     read_written,
@@ -42,11 +42,11 @@ ROUNDING = 1e-5
 FEWEST = 3
 """Fewer decisions have no correlation worth a number."""
 
-Options = TextOptions
+Options = PromptOptions
 Row = dict[str, Any]
 
 
-def run(trace: Trace, options: TextOptions) -> Result:
+def run(trace: Trace, options: PromptOptions) -> Result:
     """Analyse how the text was written.
 
     Returns:
@@ -136,10 +136,21 @@ def _correlate(decisions: list[Row], choice: Choice) -> list[Row]:
         confidence, prompt = (
             np.array([row[name] for row in own]) for name in ("confidence", "prompt")
         )
-        varies = len(own) >= FEWEST and min(confidence.std(), prompt.std()) > ROUNDING
-        value = float(np.corrcoef(confidence, prompt)[0, 1]) if varies else np.nan
+        value = correlate(confidence, prompt)
         found.append({"layer": layer.index, "decisions": len(own), "r": value})
     return found
+
+
+def correlate(confidence: np.ndarray, prompt: np.ndarray) -> float:
+    """Return r, or NaN where there are too few decisions, or one of the two does not vary.
+
+    Args:
+        confidence: of each decision.
+        prompt: its mass on the prompt.
+    """
+    if len(confidence) < FEWEST or min(confidence.std(), prompt.std()) <= ROUNDING:
+        return float("nan")
+    return float(np.corrcoef(confidence, prompt)[0, 1])
 
 
 def _confidence(written: dict[str, np.ndarray], choice: Choice) -> xr.DataArray:

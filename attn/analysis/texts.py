@@ -41,13 +41,22 @@ class TextOptions:
     branch: str | None = field(
         default=None, metadata={"help": "guidance row; none is the first that was kept"}
     )
+
+    def __post_init__(self) -> None:
+        if self.max_layers is not None and self.max_layers < 1:
+            raise ValueError(f"max_layers must be at least 1; got {self.max_layers}")
+
+
+@dataclass(frozen=True)
+class PromptOptions(TextOptions):
+    """What of a text is looked at, and where it begins."""
+
     prompt_length: int | None = field(
         default=None, metadata={"help": "positions taken for the prompt; none is the run's own"}
     )
 
     def __post_init__(self) -> None:
-        if self.max_layers is not None and self.max_layers < 1:
-            raise ValueError(f"max_layers must be at least 1; got {self.max_layers}")
+        super().__post_init__()
         if self.prompt_length is not None and self.prompt_length < 1:
             raise ValueError(f"prompt_length must be at least 1; got {self.prompt_length}")
 
@@ -92,7 +101,8 @@ def choose(trace: Trace, options: TextOptions) -> Choice:
         raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
     segments = trace.manifest.segments[branch]
     own = next(segment.start for segment in segments if segment.is_generated)
-    prompt = own if options.prompt_length is None else options.prompt_length
+    asked = options.prompt_length if isinstance(options, PromptOptions) else None
+    prompt = own if asked is None else asked
     tokens = _name(trace.tokens(branch), own)
     if prompt >= len(tokens):
         raise AnalysisError(

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from attn.backends._llada import CONFIG, Config
 from attn.errors import ModelError
@@ -17,6 +18,11 @@ MASK = "<|mdm_mask|>"
 """Name of the mask in the vocabularies of LLaDA and MMaDA."""
 PLACE = "\ue000"
 """A character of private use, which stands for the prompt while a template is looked at."""
+
+SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+"""How a token is shown that is nothing but space."""
+BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
+"""The byte that each letter of a name stands for, in vocabularies of bytes."""
 
 Template = str | None
 """A Jinja template, or None for the bare prompt."""
@@ -43,15 +49,27 @@ class Vocabulary:
         return number
 
     def text(self, number: int) -> str:
-        """Return what a token stands for; its name where that is nothing that can be shown.
+        """Return what a token stands for, spelled so that it can be read.
 
         Models have vectors for more ids than there are tokens, and may write those.
         """
         name = self.tokenizer.convert_ids_to_tokens(number)
         if name is None:
             return f"<{number}>"
-        shown = str(self.tokenizer.decode([number])).strip()
-        return str(name) if not shown or "\ufffd" in shown else shown
+        read = str(self.tokenizer.decode([number]))
+        return _spell_bytes(name) if "\ufffd" in read else spell(read) or str(name)
+
+
+def spell(text: str) -> str:
+    """Return a token without the space around it; a token that is nothing but space, visibly."""
+    return text.strip() or "".join(SPACES.get(character, character) for character in text)
+
+
+def _spell_bytes(name: str) -> str:
+    """Return part of a character as its bytes, as Llama's tokenizers name those."""
+    if not set(name) <= BYTES.keys():
+        return name
+    return "".join(f"<0x{BYTES[character]:02X}>" for character in name)
 
 
 def read_vocabulary(folder: Path, config: Config) -> Vocabulary:
@@ -138,7 +156,7 @@ def read_prompt(
                 position=position,
                 segment="prompt",
                 id=number,
-                text=text[slice(*span)].strip() or names[position],
+                text=spell(text[slice(*span)]) or names[position],
                 special=special,
                 padding=False,
                 start=0 if special else first,

@@ -289,6 +289,8 @@ class MMaDASession(Session):
         length = self._written_length()
         if not prompt:
             raise RequestError("the prompt is empty; give a text with --prompt")
+        if not request.prompt.strip():
+            self._warn("the prompt is empty: the model is asked nothing")
         if prompt + length > room:
             raise RequestError(
                 f"the prompt has {prompt} tokens, and {length} are to be written: more than the "

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 Prompt = Annotated[
-    list[str] | None, typer.Option("--prompt", "-p", help="What to draw; repeat for several.")
+    list[str] | None,
+    typer.Option("--prompt", "-p", help="What to draw, or to ask; repeat for several."),
 ]
 Prompts = Annotated[
     Path | None, typer.Option("--prompts", help="File of prompts: .json list, .jsonl or .txt.")
@@ -33,7 +34,7 @@ Model = Annotated[
     ),
 ]
 Seed = Annotated[str, typer.Option("--seed", help="0, 0-7 or 1,5,9; each seed is a trace.")]
-Images = Annotated[int, typer.Option("--images", min=1, help="Pictures of each trace.")]
+Images = Annotated[int, typer.Option("--images", min=1, help="Pictures, or texts, of each trace.")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Traces that are generated at once.")]
 Keep = Annotated[str, typer.Option("--keep", help="Detail: mass, means, maps, heads or factors.")]
 Keys = Annotated[

@@ -42,9 +42,17 @@ def analyze(
         bool, typer.Option("--list", help="List the analyses, their needs and options.")
     ] = False,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="ANALYSIS.KEY=VALUE; repeat for several.")
+        list[str] | None,
+        typer.Option("--set", help="ANALYSIS.KEY=VALUE, or KEY=VALUE of all that have it; repeat."),
     ] = None,
     pictures: Pictures = True,
+    figsize: Annotated[
+        str | None,
+        typer.Option("--figsize", help="WIDTHxHEIGHT in inches that pictures are scaled to."),
+    ] = None,
+    dpi: Annotated[
+        int, typer.Option("--dpi", help="Pixels per inch of pictures, 20 to 600.")
+    ] = 150,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder of results. [default: TRACE/analysis]"),
@@ -57,6 +65,7 @@ def analyze(
     from attn.errors import UsageError
     from attn.options import split_pairs
     from attn.verbs.analyze import analyze as run
+    from attn.verbs.inputs import parse_inches
 
     if list_:
         typer.echo(_list_json() if as_json else "\n\n".join(map(_list_text, ANALYSES)))
@@ -72,6 +81,8 @@ def analyze(
         pooling=pooling,
         settings=split_pairs(set_ or []),
         pictures=pictures,
+        figsize=parse_inches(figsize) if figsize else None,
+        dpi=dpi,
         out=out,
         report=ShownReport(context),
     )

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
 from attn.analysis.result import File
-from attn.errors import AnalysisError, AttnError, UsageError
+from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.verbs.collection import Entry, is_collection, read_index
 from attn.verbs.joined import Findings, Joined
 from attn.verbs.pictures import draw_result
 from attn.verbs.report import Report
 from attn.verbs.results import INDEX, replaced, write_index
+from attn.viz.sizes import DPI, PictureSize
 
 if TYPE_CHECKING:
     from attn.trace import Trace
@@ -78,8 +79,8 @@ class Analyzed:
 
     @property
     def pictures(self) -> tuple[Path, ...]:
-        """The pictures among the files."""
-        return tuple(file for file in self.files if file.suffix == ".png")
+        """The pictures and films among the files."""
+        return tuple(file for file in self.files if file.suffix in (".png", ".gif"))
 
 
 def analyze(  # noqa: PLR0913 - one argument per option of the command
@@ -92,6 +93,8 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     pooling: str | None = None,
     settings: Mapping[str, str] | None = None,
     pictures: bool = True,
+    figsize: tuple[float, float] | None = None,
+    dpi: int = DPI,
     out: str | Path | None = None,
     report: Report | None = None,
 ) -> Analyzed:
@@ -106,14 +109,17 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
         topk: draw only this many words, those of most mass.
         only: names of analyses; None is every one that can run, but those that run on request.
         pooling: how one map is made of many: `mean` (None) or `daam`.
-        settings: options of analyses as `ANALYSIS.KEY: VALUE`.
+        settings: options as `ANALYSIS.KEY: VALUE`, or `KEY: VALUE` of all that have such a one.
         pictures: also draw. Of a collection, the summary page is drawn in any case.
+        figsize: width and height in inches that every page is scaled to, keeping its proportions;
+            None leaves each as large as it is laid out.
+        dpi: pixels per inch of the pictures.
         out: folder of the results; None is `analysis` in the trace. Of a collection, every trace
             has a folder of its own in it.
         report: told notes and warnings.
 
     Raises:
-        UsageError: an analysis or an option is unknown.
+        UsageError: an analysis or an option is unknown, or pictures have no possible size.
         AnalysisError: nothing can run, or a word, phrase, layer or step is not there. In a
             collection such a trace is reported, and it is an error only if no trace is left.
         TraceError: there is no trace, or the results cannot be written.
@@ -127,7 +133,7 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     if topk is not None:
         given["topk"] = topk
     settings = ({} if pooling is None else {"words.pooling": pooling}) | dict(settings or {})
-    job = _Job(names, _parse(given, settings), pictures, report)
+    job = _Job(names, _parse(given, settings), pictures, PictureSize(dpi, figsize), report)
     target = Path(out) if out else None
     if is_collection(folder):
         return _analyze_collection(folder, target, job)
@@ -144,17 +150,17 @@ class _Job:
     only: tuple[str, ...] | None
     options: Options
     pictures: bool
+    size: PictureSize
     report: Report
 
 
 def _parse(given: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
     """Return the options of every analysis; what is given goes to those that have such options."""
     pairs: dict[str, dict[str, str]] = {analysis.name: {} for analysis in ANALYSES}
-    for setting, value in settings.items():
-        name, dot, key = setting.partition(".")
-        if not dot:
-            raise UsageError(f"--set takes ANALYSIS.KEY=VALUE, got '{setting}={value}'")
-        pairs[find(name).name][key] = value
+    for setting in sorted(settings, key=lambda setting: "." in setting):
+        name, _, key = setting.rpartition(".")
+        for owner in [find(name).name] if name else _owners(key):
+            pairs[owner][key] = settings[setting]
     options = {}
     for analysis in ANALYSES:
         own = parse_options(analysis.Options, pairs[analysis.name], f"analysis {analysis.name}")
@@ -164,6 +170,18 @@ def _parse(given: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
         except ValueError as error:  # checked by the dataclass itself
             raise UsageError(str(error)) from error
     return options
+
+
+def _owners(key: str) -> list[str]:
+    """Return the analyses that have an option of that name."""
+    options = {
+        analysis.name: {one.name for one in fields(analysis.Options)} for analysis in ANALYSES
+    }
+    owners = [name for name, keys in options.items() if key in keys]
+    if not owners:
+        hint = did_you_mean(key, set().union(*options.values()))
+        raise UsageError(f"no analysis has an option '{key}'.{hint} See `attn analyze --list`.")
+    return owners
 
 
 def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
@@ -179,7 +197,7 @@ def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
         if not any(one.path for one in done):
             reasons = "; ".join(f"{one.trace}: {one.error}" for one in done) or "it is empty"
             raise AnalysisError(f"no trace of {folder} could be analysed: {reasons}")
-        joined.draw(folder.resolve().name)
+        joined.draw(folder.resolve().name, job.size)
         write_index(place, _describe_collection(done, joined.files))
     for warning in _gather_remarks(done):
         job.report.warn(warning)
@@ -251,7 +269,7 @@ def _run(
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
     if job.pictures and analysis.draw:
-        drawn = draw_result(analysis.draw, result, trace, folder)
+        drawn = draw_result(analysis.draw, result, trace, folder, job.size)
     findings.take(analysis.joins, result)
     return {
         "name": analysis.name,

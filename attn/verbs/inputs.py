@@ -115,6 +115,18 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_inches(text: str) -> tuple[float, float]:
+    """Read `WIDTHxHEIGHT` in inches.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*[x×]\s*(\d+\.?\d*)\s*", text.lower())
+    if match is None:
+        raise UsageError(f"figsize: expected WIDTHxHEIGHT in inches such as 7x4.5; got '{text}'")
+    return float(match[1]), float(match[2])
+
+
 def parse_bytes(text: str) -> int:
     """Read `8GB`, `500 MB` or a number of bytes; units are powers of 1000.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from attn.schema import Manifest
     from attn.verbs.collection import Entry
+    from attn.viz.sizes import PictureSize
 
 TRACES = "traces.csv"
 SUMMARY = "summary.png"
@@ -66,11 +67,12 @@ class Joined:
         self._append(_row(entry, findings.manifest), TRACES)
         self._count += 1
 
-    def draw(self, name: str) -> None:
+    def draw(self, name: str, size: PictureSize) -> None:
         """Write the summary page, if there is anything to show.
 
         Args:
             name: of the collection.
+            size: of the page.
         """
         if not self._digests:
             return
@@ -79,7 +81,8 @@ class Joined:
 
         heading = (name, f"{self._count} traces")
         picture = draw_summary(self._digests, heading)
-        write(picture, self.folder, {"collection": name, "traces": str(self._count)})
+        about = {"collection": name, "traces": str(self._count)}
+        write(picture, self.folder, about, size)
         self.files.append(SUMMARY)
 
     def _append(self, table: Table, name: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.errors import TraceError
+from attn.viz.sizes import USUAL, PictureSize
 
 if TYPE_CHECKING:
     from attn.analysis.result import Result
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from attn.viz.picture import Pixels, Subject
 
 
-def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[str, ...]:
+def draw_result(
+    draw: str, result: Result, trace: Trace, folder: Path, size: PictureSize = USUAL
+) -> tuple[str, ...]:
     """Write the pictures of a result, one at a time in memory.
 
     Args:
@@ -23,6 +26,7 @@ def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[
         result: what it found.
         trace: where it found it.
         folder: where the pictures go.
+        size: of the pictures.
 
     Returns:
         The files, relative to the folder.
@@ -31,14 +35,14 @@ def draw_result(draw: str, result: Result, trace: Trace, folder: Path) -> tuple[
 
     module, _, name = draw.partition(":")
     files = []
-    subject = _subject(trace)
+    subject = _subject(trace, size.dpi)
     for picture in getattr(import_module(module), name)(result, subject):
-        write(picture, folder, subject.texts)
+        write(picture, folder, subject.texts, size)
         files.append(picture.path)
     return tuple(files)
 
 
-def _subject(trace: Trace) -> Subject:
+def _subject(trace: Trace, dpi: int) -> Subject:
     from attn.viz.picture import Subject
 
     manifest = trace.manifest
@@ -48,6 +52,7 @@ def _subject(trace: Trace) -> Subject:
         backend=manifest.backend,
         pictures=tuple(read_picture(trace, sample) for sample in range(manifest.samples)),
         facts=_facts(manifest),
+        dpi=dpi,
     )
 
 

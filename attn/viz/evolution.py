@@ -63,7 +63,7 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
     for sample, generated in enumerate(subject.pictures):
         end = ending(sample, samples)
         own = maps.isel(sample=sample)
-        picture = generated if generated is None else shrink(generated, SIDE)
+        picture = generated if generated is None else shrink(generated, SIDE, subject.dpi)
         texts = _texts(own) | {"sample": str(sample)}
         yield Picture(f"{START}_grid{end}.png", draw_grid(own, picture, subject), texts)
         frames = in_colours_of_first(draw_frames(own, picture, subject))

@@ -40,7 +40,7 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
         start = f"{words.attrs['segment']}/heatmaps/{words.attrs['kind']}"
         name = words.attrs["kind"].removesuffix("s")
         for sample, generated in enumerate(subject.pictures):
-            picture = generated if generated is None else shrink(generated, LONG_SIDE)
+            picture = generated if generated is None else shrink(generated, LONG_SIDE, subject.dpi)
             maps = words.isel(sample=sample)
             ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
             texts = _texts(maps) | {"sample": str(sample)}

@@ -14,6 +14,9 @@ from matplotlib.ft2font import FT2Font
 FONT = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 """The one font of all pictures: it comes with matplotlib, so they look alike on every machine."""
 
+TOKEN_LENGTH = 20
+"""Letters of a token at the edge of a picture: the longest task tokens of LLaDA fit."""
+
 STEM_LENGTH = 40  # characters: at most 160 bytes, below every file system's limit of 255
 
 
@@ -30,6 +33,12 @@ def printable(text: str) -> str:
         for known, run in runs
     ]
     return "".join(spelled)
+
+
+def shown_token(text: str) -> str:
+    """Return a token for the edge of a picture, on one line, cut where it is too long."""
+    line = printable(text)
+    return line if len(line) <= TOKEN_LENGTH else f"{line[: TOKEN_LENGTH - 1]}…"
 
 
 def file_stem(index: int, word: str) -> str:

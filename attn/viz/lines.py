@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from attn.viz.page import FAINT, FAMILY, INK, MARGIN
-from attn.viz.picture import DPI
+from attn.viz.sizes import DPI
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,6 +92,15 @@ def mark_time(axes: Axes, time: Time, *, is_labelled: bool = True) -> None:
     axes.set_xlim(time.x[0] - margin, time.x[-1] + margin)
     labels = [_name(time, place) if is_labelled else "" for place in places]
     axes.set_xticks(time.x[places], labels)
+
+
+def mark_steps(axes: Axes) -> None:
+    """Mark an axis of steps by whole numbers alone; what has one step only is a point, no line."""
+    for line in axes.lines:
+        if np.isfinite(np.asarray(line.get_ydata(), np.float64)).sum() == 1:
+            line.set_marker("o")
+    axes.margins(x=0.01)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def name_time(axes: Axes, time: Time) -> None:

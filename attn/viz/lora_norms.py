@@ -27,7 +27,8 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import DPI, Picture, new_figure
+from attn.viz.picture import Picture, new_figure
+from attn.viz.sizes import DPI
 
 WIDTH = 12.0  # inches between the margins
 LEFT = 0.62  # for the numbers beside a panel

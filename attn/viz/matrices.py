@@ -13,7 +13,8 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from attn.analysis.result import Result
-from attn.viz.labels import printable
+from attn.viz.labels import printable, shown_token
+from attn.viz.lines import mark_steps
 from attn.viz.page import (
     FAINT,
     FAMILY,
@@ -37,7 +38,7 @@ STATES = ("#b2182b", "#8c929c", "#2166ac")
 """Of lines: prompt, masked, decided."""
 WHOLE = 1.75
 """A matrix alone is so much larger than one of four."""
-LABEL = 0.95
+LABEL = 1.2
 """Inches for the tokens at an edge."""
 SMALLEST = 4.0
 """Points of a label below which there is none."""
@@ -119,7 +120,7 @@ def _draw_lines(axes: Axes, read: xr.DataArray) -> None:
     for state, colour in zip(read["state"].values, STATES, strict=True):
         axes.plot(read["step"], read.sel(state=state), color=colour, label=str(state))
     axes.set_ylim(0, 1)
-    axes.margins(x=0.01)
+    mark_steps(axes)
     axes.tick_params(labelsize=8, length=0, labelcolor=FAINT)
     axes.set_xlabel("step", fontsize=8, color=FAINT)
     for spine in axes.spines.values():
@@ -151,7 +152,6 @@ def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:
 
 def _page(wide: float, high: float, one: xr.DataArray, subject: Subject, what: str) -> Figure:
     figure = new_figure(wide + 2 * MARGIN, TOP + high + MARGIN)
-    figure.set_dpi(one.attrs["dpi"])
     facts = f"{subject.backend} · seed {subject.seed} · {what} · rows read columns"
     write_heading(figure, (printable(subject.prompt)[:100], facts))
     return figure
@@ -183,7 +183,7 @@ def _mark(axes: Axes, one: xr.DataArray, side: float) -> None:
 
 def _labels(tokens: Sequence[str], every: int) -> tuple[list[int], list[str]]:
     places = list(range(0, len(tokens), every))
-    return places, [printable(str(tokens[place]))[:12] for place in places]
+    return places, [shown_token(str(tokens[place])) for place in places]
 
 
 def _bars(figure: Figure, scale: Normalize, most: float | None) -> None:

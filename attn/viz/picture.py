@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-DPI = 150
+from attn.viz.sizes import DPI, USUAL, PictureSize
+
 COMPRESSION = 3  # of 9: three times as fast as the default, a tenth larger
 
 Pixels = NDArray[np.uint8]
@@ -27,7 +28,7 @@ class Subject:
     """The generation that pictures are about.
 
     `pictures` has the generated picture of every sample, or None where there is none; `facts` say
-    how they were made, by name.
+    how they were made, by name; `dpi` is the resolution at which they will be drawn.
     """
 
     prompt: str
@@ -35,6 +36,7 @@ class Subject:
     backend: str
     pictures: tuple[Pixels | None, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
+    dpi: int = DPI
 
     @property
     def texts(self) -> dict[str, str]:
@@ -77,10 +79,10 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def shrink(picture: Pixels, inches: float) -> Pixels:
+def shrink(picture: Pixels, inches: float, dpi: int) -> Pixels:
     """Return a picture with no more pixels than its long side has on the page."""
     height, width = picture.shape[:2]
-    factor = inches * DPI / max(height, width)
+    factor = inches * dpi / max(height, width)
     if factor >= 1:
         return picture
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -91,11 +93,12 @@ def write(
     picture: Picture | Film,
     folder: Path,
     about: Mapping[str, str] = MappingProxyType({}),
+    size: PictureSize = USUAL,
 ) -> None:
     """Write a picture as PNG, or a film as GIF, below `folder`.
 
     Its texts, and those of `about`, become tEXt chunks (iTXt beyond Latin-1) or the comment, with
-    the version. A figure is empty afterwards.
+    the version. A figure is empty afterwards. Films have a size of their own.
     """
     texts = {**about, **picture.texts, "Software": software()}
     path = folder / picture.path
@@ -106,7 +109,9 @@ def write(
     info = PngInfo()
     for key, text in texts.items():
         info.add_text(key, text)
-    render(picture.figure).save(path, pnginfo=info, compress_level=COMPRESSION)
+    picture.figure.set_dpi(size.resolution(*picture.figure.get_size_inches()))
+    dpi = (size.dpi, size.dpi)
+    render(picture.figure).save(path, pnginfo=info, dpi=dpi, compress_level=COMPRESSION)
 
 
 def _write_gif(film: Film, path: Path, texts: Mapping[str, str]) -> None:

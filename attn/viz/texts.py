@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -11,11 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from attn.analysis.result import Result
+from attn.analysis.text_unmasking import correlate
 from attn.viz.film import film
-from attn.viz.labels import printable
+from attn.viz.labels import printable, shown_token
+from attn.viz.lines import GRID, RULE, mark_steps, show_legend
 from attn.viz.page import (
     FAINT,
     FAMILY,
@@ -39,7 +42,7 @@ SIZE = 7.0
 """Points of a label."""
 CELL = 0.13
 """Inches of a position, so that its label fits."""
-LABELS = 1.0
+LABELS = 1.2
 """Inches for the tokens below a picture."""
 BAR, BAR_SPACE = 0.14, 0.75
 PANEL = (3.4, 1.7)
@@ -90,25 +93,26 @@ def _draw_states(result: Result, subject: Subject) -> Iterator[Picture]:
     """Draw what the rows of each state read of the keys of each, against an even share."""
     states, even = result.arrays["states"], result.arrays["even"]
     rows = states["rows"].values.tolist()
-    across = PANEL[0] + LEFT
+    across, high = PANEL[0] + LEFT, PANEL[0]
+    lines = [Line2D([], [], color=colour, linewidth=2.2) for colour in STATE_COLOURS]
+    lines.append(Line2D([], [], color=INK, linewidth=1.2, linestyle=":"))
+    names = [*(f"mass on {key}" for key in states["keys"].values), "if every key got the same"]
     for sample in range(states.sizes["sample"]):
         wide = len(rows) * across - LEFT
-        what = "what positions read, by state, mean over layers (dotted: an even share)"
-        figure = _sheet(wide, PANEL[1] + TITLE, BAR_SPACE, subject, what)
+        what = "what positions read, by their state, mean over layers"
+        figure = _sheet(wide, high, BAR_SPACE, subject, what)
         for column, row in enumerate(rows):
-            axes = place(figure, MARGIN + LEFT + column * across, TOP, *PANEL)
-            _plain(axes)
+            axes = place(figure, MARGIN + LEFT + column * across, TOP, PANEL[0], high)
             for key, colour in zip(states["keys"].values, STATE_COLOURS, strict=True):
                 cell = {"rows": row, "keys": key}
                 mass, share = (one.isel(sample=sample).sel(cell) for one in (states, even))
-                axes.plot(states["step"], mass, color=colour, linewidth=1.2, label=f"on {key}")
-                axes.plot(states["step"], share, color=colour, linewidth=0.8, linestyle=":")
+                axes.plot(states["step"], mass, color=colour, linewidth=2.2)
+                dotted: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":", "fillstyle": "none"}
+                axes.plot(states["step"], share, color=colour, **dotted)
             axes.set_ylim(0, 1)
-            axes.margins(x=0.01)
-            axes.set_xlabel("step", fontsize=SIZE + 1, color=FAINT)
-            write_title(axes, f"{row} rows", size=9)
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="lower left", ncols=3, fontsize=8, frameon=False)
+            _over_steps(axes)
+            write_title(axes, f"{row} rows", size=10)
+        show_legend(figure, lines, names, rows=1)
         yield _picture("unmasking/states", sample, figure, subject)
 
 
@@ -126,9 +130,10 @@ def _draw_certainty(result: Result, subject: Subject) -> Iterator[Picture]:
         axes.scatter(sure, prompt, c=numbers, norm=scale, cmap=LINES, s=16, linewidths=0)
         axes.set_xlabel("confidence of the token", fontsize=SIZE + 1, color=FAINT)
         axes.set_ylabel("mass on the prompt", fontsize=SIZE + 1, color=FAINT)
+        _rule(axes)
         axes.set_xlim(-0.02, 1.02)
-        varies = len(sure) > 2 and sure.std() > 0 and prompt.std() > 0  # noqa: PLR2004
-        remark = f"r {np.corrcoef(sure, prompt)[0, 1]:.2f}" if varies else ""
+        together = correlate(sure, prompt)
+        remark = f"r {together:.2f}" if np.isfinite(together) else "r undefined"
         write_title(axes, "a point per decision, mean over layers", remark, size=9)
         _bar(figure, scale, LINES, "step")
         yield _picture("unmasking/confidence", sample, figure, subject)
@@ -142,7 +147,6 @@ def draw_flow(result: Result, subject: Subject) -> Iterator[Picture]:
         )
         _lines(axes, read)
         axes.set_ylim(0, max(1e-9, 1.05 * float(read.max())))
-        axes.set_xlabel("step", fontsize=SIZE + 1, color=FAINT)
         write_title(axes, "mass on the prompt, mean over the text's rows", size=9)
         _bar(figure, _layers(read), LINES, "layer")
         yield _picture("flow/flow", sample, figure, subject)
@@ -153,7 +157,7 @@ def draw_patterns(result: Result, subject: Subject) -> Iterator[Picture]:
     patterns = result.arrays["patterns"]
     names = [str(name) for name in patterns["measure"].values]
     rows = -(-len(names) // COLUMNS)
-    step = (PANEL[0] + LEFT, PANEL[1] + TITLE + 2 * GAP)
+    step = (PANEL[0] + LEFT, PANEL[1] + TITLE + LABEL_BELOW)
     wide, high = COLUMNS * step[0] - LEFT, rows * step[1]
     for sample in range(patterns.sizes["sample"]):
         figure = _sheet(wide, high, BAR_SPACE, subject, "the shape of attention, step by step")
@@ -280,18 +284,32 @@ def _page(
 
 def _lines(axes: Axes, array: xr.DataArray) -> None:
     """Draw (layer, step) as lines, early layers dark."""
-    _plain(axes)
     scale, colours = _layers(array), colormaps[LINES]
     for one in array:
         colour = colours(float(scale(float(one["layer"]))))
-        axes.plot(one["step"].values, one.values, color=colour, linewidth=1.0)
-    axes.margins(x=0.01)
+        axes.plot(one["step"].values, one.values, color=colour, linewidth=1.2)
+    _over_steps(axes)
 
 
 def _layers(array: xr.DataArray) -> Normalize:
     """Return the scale of the layers' colours; the brightest is too pale for a line."""
     layers = array["layer"].values
     return Normalize(float(layers.min()), float(layers.max()) + 0.15 * (1 + np.ptp(layers)))
+
+
+def _over_steps(axes: Axes) -> None:
+    """Dress a plot over the steps."""
+    _rule(axes)
+    mark_steps(axes)
+    axes.set_xlabel("step", fontsize=SIZE + 1, color=FAINT)
+
+
+def _rule(axes: Axes) -> None:
+    """Give a plot faint lines to read it by."""
+    _plain(axes)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines["bottom"].set(visible=True, color=RULE)
 
 
 def _plain(axes: Axes) -> None:
@@ -301,7 +319,7 @@ def _plain(axes: Axes) -> None:
 
 
 def _label_tokens(axes: Axes, tokens: Sequence[str]) -> None:
-    labels = [printable(str(token))[:14] for token in tokens]
+    labels = [shown_token(str(token)) for token in tokens]
     axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False, color=INK)
 
 
@@ -324,7 +342,7 @@ def _bar(figure: Figure, scale: Normalize, colours: str, label: str) -> None:
     axes = place(
         figure, MARGIN + LEFT, height - MARGIN - 0.45, min(4.0, width - 2 * MARGIN - LEFT), BAR
     )
-    ticks = MaxNLocator(6, integer=colours == LINES)  # lines are coloured by layer
+    ticks = MaxNLocator(6, integer=colours == LINES, min_n_ticks=1)  # layers and steps
     bar = figure.colorbar(
         ScalarMappable(scale, colours), cax=axes, orientation="horizontal", ticks=ticks
     )

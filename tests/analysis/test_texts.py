@@ -1,7 +1,7 @@
 """Analyses of written texts, against their formulas in float64."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -108,9 +108,9 @@ def test_flow_summary(text):
 
 
 def test_flow_knows_its_prompt(text):
-    """Masses were folded over the run's own segments, so another length is refused, not guessed."""
-    with pytest.raises(AnalysisError, match="leave prompt_length out"):
-        text_flow.run(text[0], text_flow.Options(prompt_length=3))
+    """Masses were folded over the run's own segments, so no other length can be asked for."""
+    assert "prompt_length" in {field.name for field in fields(text_patterns.Options)}
+    assert "prompt_length" not in {field.name for field in fields(text_flow.Options)}
 
 
 @pytest.mark.parametrize("prompt", [None, 3])
@@ -523,14 +523,13 @@ def test_pairs(text):
 def test_matrices(text):
     """What is drawn is the mean, the first and the last step, and last minus first."""
     trace, exact = text
-    options = text_matrices.Options(max_tokens=7, dpi=40)
+    options = text_matrices.Options(max_tokens=7)
     drawn = text_matrices.run(trace, options).arrays["layers"]
     assert dict(drawn.sizes) == {"layer": 2, "kind": 4, "sample": SAMPLES, "query": 7, "key": 7}
     mean = exact.mean(3)[..., :7, :7]
     expected = [mean.mean(0), mean[0], mean[-1], mean[-1] - mean[0]]
     for kind, one in enumerate(expected):
         assert np.abs(drawn.values[:, kind] - one).max() < 1e-3
-    assert drawn.attrs["dpi"] == 40
 
 
 def test_evolution(text):
@@ -546,7 +545,7 @@ def test_evolution(text):
             assert np.abs(read.sel(state=state, step=step)[:, sample] - expected).max() < HALF
 
 
-@pytest.mark.parametrize("settings", [{"topk": 0}, {"dpi": 5}, {"size": 40.0}, {"max_tokens": 0}])
+@pytest.mark.parametrize("settings", [{"topk": 0}, {"size": 40.0}, {"max_tokens": 0}])
 def test_bad_sizes(settings):
     """Pictures of no size, or of one that fills the memory, are refused."""
     with pytest.raises(ValueError, match="must be"):

@@ -138,6 +138,13 @@ def test_empty_prompt():
         complete(bare, prompt="")
 
 
+def test_nothing_asked(session):
+    """With a template an empty prompt is what the model can read, but hardly what was meant."""
+    for prompt in ("", " \n"):
+        complete(session, prompt=prompt)
+        assert session.warnings.pop() == "the prompt is empty: the model is asked nothing"
+
+
 def test_offload(session):
     """There is nothing to offload, and that is said."""
     family = load(find("mmada"))

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attn.backends import _unmask
 from attn.backends._unmask import Recipe, Writing, choose, most_confident, transfer_counts
 
 VOCABULARY, MASK, STOP = 31, 29, 7
@@ -127,6 +128,19 @@ def test_mask_is_never_written():
     tokens, sure = choose(logits, recipe(temperature=0.0), torch.Generator())
     assert tokens.tolist() == [4]
     assert sure < 0.01
+
+
+def test_only_masks_of_the_block_are_looked_at(monkeypatch):
+    """Noise in float64 is drawn for the masks of the current block, never for the whole text."""
+    seen = []
+
+    def look(logits, *rest):
+        seen.append(len(logits))
+        return choose(logits, *rest)
+
+    monkeypatch.setattr(_unmask, "choose", look)
+    write(recipe(steps=6))
+    assert seen == [count for count in (5, 2) * 3 for _ in PROMPTS]
 
 
 def test_left_padding():

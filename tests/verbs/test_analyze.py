@@ -6,12 +6,13 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from attn.analysis import registry
 from attn.errors import AnalysisError, TraceError, UsageError
-from attn.verbs.analyze import analyze
+from attn.verbs.analyze import Analyzed, TraceResults, analyze
 from attn.verbs.collection import Entry, write_index
 from tests.toy_traces import PROMPT, joint_layer, manifest, read_csv, write_trace
 
@@ -244,16 +245,52 @@ def test_no_words(tmp_path):
     ("arguments", "message"),
     [
         ({"only": ["word"]}, "unknown analysis 'word'"),
-        ({"settings": {"heads": "yes"}}, "--set takes ANALYSIS.KEY=VALUE, got 'heads=yes'"),
+        ({"settings": {"head": "yes"}}, "no analysis has an option 'head'. Did you mean 'heads'"),
         ({"settings": {"word.heads": "yes"}}, "unknown analysis 'word'. Did you mean 'words'"),
         ({"settings": {"words.head": "yes"}}, "analysis words has no option 'head'"),
         ({"topk": 0}, "topk must be at least 1, got 0"),
+        ({"dpi": 5}, "dpi: expected 20 to 600 pixels per inch; got 5"),
+        ({"figsize": (0, 3)}, "figsize: expected a width and a height in inches.*got 0x3"),
+        ({"figsize": (400, 300)}, "at 150 dpi at most 100 million pixels in all; got 400x300"),
     ],
 )
 def test_usage(trace, arguments, message):
     """What is wrong in the call itself is a usage error, before anything is read."""
     with pytest.raises(UsageError, match=message):
         analyze(trace, **arguments)
+
+
+def test_settings_of_all(trace):
+    """A setting without a name is that of every analysis that has it; a named one goes before."""
+    settings = {"words.layers": "1", "layers": "3"}
+    done = analyze(trace, settings=settings, only=["words", "curves", "sinks"], pictures=False)
+    index = json.loads((done.path / "analysis/analysis.json").read_text())
+    layers = {one["name"]: one["options"].get("layers") for one in index["analyses"]}
+    assert layers == {"words": ["1"], "curves": ["3"], "sinks": ["3"]}
+
+
+@pytest.mark.parametrize(
+    ("size", "factor"), [({"dpi": 300}, 2), ({"figsize": (3.0, 99.0)}, None), ({"dpi": 75}, 0.5)]
+)
+def test_size_of_pictures(trace, size, factor):
+    """Every picture has the resolution asked for, and fits the size asked for, undistorted."""
+    usual = [_look(file)[0] for file in analyze(trace).pictures]
+    for before, file in zip(usual, analyze(trace, **size).pictures, strict=True):
+        pixels, dpi = _look(file)
+        assert dpi == pytest.approx(size.get("dpi", 150), abs=0.1)
+        assert np.abs(pixels - before * (factor or 450 / before[0])).max() <= 2
+
+
+def _look(file):
+    """Return width and height of a picture in pixels, and its pixels per inch."""
+    with Image.open(file) as picture:
+        return np.array(picture.size), picture.info["dpi"][0]
+
+
+def test_films_are_pictures(tmp_path):
+    """`attn capture --analyze` names what can be looked at, the animation too."""
+    found = TraceResults(tmp_path, tmp_path, ("a.csv", "b.png", "c.gif", "analysis.json"))
+    assert Analyzed(tmp_path, (found,)).pictures == (tmp_path / "b.png", tmp_path / "c.gif")
 
 
 def test_no_trace(tmp_path):

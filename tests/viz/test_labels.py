@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn.viz.labels import file_stem, printable, ranges
+from attn.viz.labels import file_stem, printable, ranges, shown_token
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,12 @@ from attn.viz.labels import file_stem, printable, ranges
 def test_printable(text, shown):
     """What the font lacks is spelled as code points; everything is on one line."""
     assert printable(text) == shown
+
+
+def test_tokens_at_edges():
+    """The task tokens of chat models are shown whole; what is longer says that it was cut."""
+    assert shown_token("<|start_header_id|>") == "<|start_header_id|>"
+    assert shown_token("<|a_name_that_never_ends|>") == "<|a_name_that_never…"
 
 
 @pytest.mark.parametrize(
