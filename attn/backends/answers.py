@@ -159,18 +159,20 @@ def check_layers(
             _check_layout(layer, segment, sequence)
 
 
-def check_call(call: Call, towers: Mapping[str, nn.Module], samples: int) -> None:
-    """Check an announcement against what generates."""
+def check_call(
+    call: Call, towers: Mapping[str, nn.Module], branches: tuple[str, ...], samples: int
+) -> None:
+    """Check an announcement against what the session says of itself and of a request."""
     if call.tower not in towers:
         raise AnswerError(
             f"got '{call.tower}', expected one of {', '.join(towers)}",
             "use the names of towers()",
             ".tower",
         )
-    wrong = [row for row in call.rows if not 0 <= row[1] < samples]
+    wrong = [row for row in call.rows if row[0] not in branches or not 0 <= row[1] < samples]
     if wrong or not call.rows:
         raise AnswerError(
-            f"got {wrong or 'none'}, expected samples 0 to {samples - 1}",
+            f"got {wrong or 'none'}, expected {', '.join(branches)} of samples 0 to {samples - 1}",
             "say of every row of the batch which (branch, sample) it is",
             ".rows",
         )

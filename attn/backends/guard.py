@@ -28,7 +28,7 @@ from attn.backends.answers import (
     returned,
 )
 from attn.backends.manager import load
-from attn.backends.plugins import OWN, Registered, one_line, remedy, whose
+from attn.backends.plugins import OWN, Registered, advice, one_line, remedy, whose
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session
 from attn.errors import AttnError, CaptureError, PluginError
 from attn.schema import Call, Layer, Lora, Request
@@ -194,12 +194,13 @@ class GuardedSession(Session):
 
     def _hearing(self, requests: Sequence[Request], on_call: OnCall) -> OnCall:
         """Return what takes announcements, each once it is checked."""
-        towers, samples = self.towers(), len(requests) * requests[0].images
+        towers, branches = self.towers(), self.branches(requests[0])
+        samples = len(requests) * requests[0].images
 
         def hear(call: Call) -> None:
             with self._hinting("session.generate(), on_call(call)"):
                 require_type(call, Call, "give it a Call with all that plugins.md lists")
-                check_call(call, towers, samples)
+                check_call(call, towers, branches, samples)
             if call.outcome is not None:
                 call = replace(call, outcome=partial(self._outcome, call.outcome))
             on_call(call)
@@ -236,6 +237,8 @@ def _ask(
             raise AnswerError(
                 one_line(error), f"give it the arguments of attn.backends.{declared}"
             ) from error
+        except StopIteration as error:  # none may pass through the generators around this
+            raise RuntimeError(one_line(error)).with_traceback(error.__traceback__) from error
         kind = returned(getattr(owner, member))
         answer = as_declared(answer, kind)
         require_type(answer, kind, f"return what plugins.md says of {declared}")
@@ -257,5 +260,5 @@ def _note(registered: Registered, member: str, error: BaseException) -> str:
         )
     frame, line = frames[last]
     where = f"{frame.f_code.co_name}() ({Path(frame.f_code.co_filename).name}:{line})"
-    fix = remedy(registered.distribution, f"mend it and run {KIT}")
+    fix = remedy(registered.distribution, advice(error, package, f"mend it and run {KIT}"))
     return f"It happened in {member}, {where}: {whose(registered)}; {fix}, or report it there."

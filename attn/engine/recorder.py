@@ -71,6 +71,7 @@ class Recorder:
         self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
         self._sums: dict[tuple[int, str], np.ndarray] = {}
         self._counts: dict[tuple[int, str], np.ndarray] = {}
+        self._is_empty = True
         self.steps: list[Step] = []
 
     @property
@@ -190,10 +191,10 @@ class Recorder:
         """
         self._close_call()
         self._close_step()
-        if not self.steps:
+        if self._is_empty:
             raise CaptureError(
                 "the generation ended without one forward of a captured tower; call on_call before "
-                "every forward, and give in towers() the modules that run"
+                "every forward, with all its rows, and give in towers() the modules that run"
             )
         for trace, plan in enumerate(self._plans):
             means = {name: self._mean(trace, name) for name in plan.mean_shapes()}
@@ -241,6 +242,7 @@ class Recorder:
             raise CaptureError(_unseen(self._layers[0][missing[0]].layer, call))
         self._recorded |= {(call.call.tower, branch, sample) for branch, sample in call.rows}
         self._calls.append(call)
+        self._is_empty &= not call.rows
 
     def _keep_outcomes(self, step: Step) -> None:
         """Ask the calls of a step what it wrote, which is known only at its end."""

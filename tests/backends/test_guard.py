@@ -139,8 +139,14 @@ WRONG_IN = {
     ("on_call", "replace(x, rows=None)"): (
         "session.generate(), on_call(call).rows: got None, expected tuple[tuple[str, int], ...]"
     ),
-    ("on_call", "replace(x, rows=(('cond', 1),))"): "got [('cond', 1)], expected samples 0 to 0",
-    ("on_call", "replace(x, rows=())"): "on_call(call).rows: got none, expected samples 0 to 0",
+    (
+        "on_call",
+        "replace(x, rows=(('cond', 1),))",
+    ): "got [('cond', 1)], expected cond, uncond, skip",
+    ("on_call", "replace(x, rows=(('positive', 0),))"): (
+        "got [('positive', 0)], expected cond, uncond, skip of samples 0 to 0; if it is yours, say"
+    ),
+    ("on_call", "replace(x, rows=())"): "on_call(call).rows: got none, expected cond, unc",
     ("on_call", "replace(x, noise=np.float32(1))"): (
         "on_call(call).noise: got type numpy.float32, expected float | None"
     ),
@@ -273,6 +279,22 @@ def test_bugs_before_the_model_is_opened(offer_bad, tmp_path, change):
     member = change.partition(" ")[0].removeprefix("Bad.")
     assert note.startswith(f"It happened in {member}")
     assert "), broken() (attn_bad.py:" in note or "Options, broken() (attn_bad.py:" in note
+
+
+def test_bugs_that_python_hides(offer_bad, tmp_path):
+    """A `next` that finds nothing is told with its place, though generators swallow it."""
+    offer_bad("session.sequence = lambda *_: next(iter(()))")
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        attn.capture("bad", "a cat", steps=2, out=tmp_path / "run")
+    assert "in session.sequence(), <lambda>() (attn_bad.py:" in caught.value.__notes__[0]
+
+
+def test_missing_dependency_at_work(offer_bad, tmp_path):
+    """What a method imports and is not there belongs into the dependencies."""
+    offer_bad("import fluxes.models")
+    with pytest.raises(ModuleNotFoundError) as caught:
+        attn.capture("bad", "a cat", steps=2, out=tmp_path / "run")
+    assert "yours, add the package of 'fluxes' to its dependencies" in caught.value.__notes__[0]
 
 
 def test_bugs_in_a_collection_name_the_package(offer_bad, tmp_path):
