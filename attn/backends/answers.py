@@ -1,7 +1,7 @@
 """What the answers of a backend must be: of the right type first, then such that they make sense.
 
-A check raises a `AnswerError`. Whoever asked says whose the answer is: `guard` of another package's
-backend, `testing` of one that is being written.
+A check raises an `AnswerError`. Whoever asked says whose the answer is: `guard` of another
+package's backend, `testing` of one that is being written.
 """
 
 from __future__ import annotations
@@ -60,8 +60,15 @@ def got(value: object) -> str:
     return f"type {_words(type(value))}"
 
 
+def as_declared(value: Any, kind: Any) -> Any:
+    """Return a list where a tuple is declared as one, and the other way round."""
+    origin = get_origin(kind)
+    is_listed = origin in (tuple, list) and isinstance(value, tuple | list)
+    return origin(value) if is_listed and origin is not None else value
+
+
 def require_type(value: Any, kind: Any, fix: str) -> None:
-    """Raise a `AnswerError` unless a value, and all that is in it, is of a type."""
+    """Raise an `AnswerError` unless a value, and all that is in it, is of a type."""
     for place, found, expected in _misfits(value, kind, ""):
         raise AnswerError(f"got {got(found)}, expected {_words(expected)}", fix, place)
 
@@ -71,7 +78,7 @@ def returned(function: Callable[..., Any]) -> Any:
     return _hints(function)["return"]
 
 
-def check_backend(backend: Any) -> None:
+def check_declared(backend: Any) -> None:
     """Check what a backend declares of itself."""
     options = getattr(backend, "Options", None)
     fix = "make it a @dataclass(frozen=True) whose fields have types and defaults"
@@ -316,10 +323,3 @@ def _words(kind: Any) -> str:
     is_plain = isinstance(kind, type) and get_origin(kind) is None
     name = f"{kind.__module__}.{kind.__qualname__}" if is_plain else str(kind)
     return re.sub(r"\b(builtins|attn|collections|torch|typing)\.(?:[a-z]+\.)*", "", name)
-
-
-def as_declared(value: Any, kind: Any) -> Any:
-    """Return a list where a tuple is declared as one, and the other way round."""
-    origin = get_origin(kind)
-    is_listed = origin in (tuple, list) and isinstance(value, tuple | list)
-    return origin(value) if is_listed and origin is not None else value

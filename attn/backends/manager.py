@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 
-from attn.backends.answers import check_backend, require_type
+from attn.backends.answers import check_declared, require_type
 from attn.backends.hookspecs import GROUP
 from attn.backends.plugins import (
     BUILTIN,
@@ -85,7 +85,7 @@ def load(registered: Registered) -> Backend:
         with redirect_stdout(sys.stderr):
             backend = load()
         require_type(backend, Backend, "return an instance of attn.backends.Backend")
-        check_backend(backend)
+        check_declared(backend)
     except (Exception, SystemExit) as error:
         if registered.distribution == OWN:
             raise
