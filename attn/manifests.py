@@ -23,11 +23,11 @@ def problems(manifest: Manifest) -> Iterator[str]:
     for branch in manifest.branches:
         if branch not in manifest.segments or branch not in manifest.tokens:
             yield f"branch {branch!r} has no segments or no tokens"
-        yield from _segment_problems(f"branch {branch!r}", manifest.segments.get(branch, ()))
+        yield from segment_problems(f"branch {branch!r}", manifest.segments.get(branch, ()))
     if _repeats(layer.index for layer in manifest.layers):
         yield "two layers have one index"
     for layer in manifest.layers:
-        yield from _layer_problems(layer)
+        yield from layer_problems(layer)
     indices = [step.index for step in manifest.steps]
     if indices != sorted(set(indices)) or min(indices, default=0) < 0:
         yield f"steps must count upwards from 0; got {indices[:8]}"
@@ -36,14 +36,16 @@ def problems(manifest: Manifest) -> Iterator[str]:
     yield from _column_problems(manifest)
 
 
-def _layer_problems(layer: Layer) -> Iterator[str]:
+def layer_problems(layer: Layer) -> Iterator[str]:
+    """Yield what cannot be true of any layer, in words."""
     if layer.num_heads < 1 or layer.index < 0 or not layer.queries or not layer.keys:
         yield f"layer {layer.index} needs an index from 0, heads, queries and keys"
-    yield from _segment_problems(f"queries of layer {layer.index}", layer.queries)
-    yield from _segment_problems(f"keys of layer {layer.index}", layer.keys)
+    yield from segment_problems(f"queries of layer {layer.index}", layer.queries)
+    yield from segment_problems(f"keys of layer {layer.index}", layer.keys)
 
 
-def _segment_problems(where: str, segments: Sequence[Segment]) -> Iterator[str]:
+def segment_problems(where: str, segments: Sequence[Segment]) -> Iterator[str]:
+    """Yield what cannot be true of the segments of any sequence, in words."""
     if _repeats(segment.name for segment in segments):
         yield f"{where}: two segments have one name"
     end = 0
@@ -51,7 +53,10 @@ def _segment_problems(where: str, segments: Sequence[Segment]) -> Iterator[str]:
         if NAME.fullmatch(segment.name) is None:
             yield f"{where}: a segment cannot be called {segment.name[:40]!r}"
         if not end <= segment.start < segment.stop <= LONGEST:
-            yield f"{where}: segment {segment.name[:40]!r} is {segment.start} to {segment.stop}"
+            yield (
+                f"{where}: segment {segment.name[:40]!r} is {segment.start} to {segment.stop}, "
+                f"expected some positions from {end} on"
+            )
         rows, columns = segment.grid or (1, segment.length)
         if min(rows, columns) < 1 or rows * columns != segment.length:
             yield f"{where}: grid {rows}x{columns} does not hold {segment.length} positions"

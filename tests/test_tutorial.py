@@ -31,6 +31,7 @@ def picture_first(request):
     )
 
 grid, ids, generate = toy.grid, toy.ToySession.ids, toy.ToySession.generate
+layers = toy.ToySession.layers
 other = {"cond": "uncond", "uncond": "cond"}
 mistakes = [
     (toy, "segments", picture_first),
@@ -39,6 +40,7 @@ mistakes = [
     (toy.ToySession, "ids", lambda self, request, branch: ids(self, request, other[branch])),
     (toy, "draw", lambda request, image: torch.randn(3, *grid(request))),
     (toy.ToySession, "generate", lambda self, requests, call: generate(self, requests, None)),
+    (toy.ToySession, "layers", lambda self, request: layers(self, request)[:-1]),
 ]
 for where, name, wrong in mistakes:
     right = getattr(where, name)
@@ -124,5 +126,5 @@ def test_a_reader_gets_what_is_shown(environment: Environment, tmp_path: Path) -
     mistakes = environment.run("python", "-c", MISTAKES, cwd=tmp_path).splitlines()
     table = PAGE[PAGE.index("| if | it says |") :]
     told = re.findall(r"^\| .* \| `(session\..*?)(?: …)?` \|$", table, re.M)
-    assert len(mistakes) == len(told) == 6
-    assert [said.startswith(text) for said, text in zip(mistakes, told, strict=True)] == [True] * 6
+    assert len(mistakes) == len(told) == 7
+    assert [said.startswith(text) for said, text in zip(mistakes, told, strict=True)] == [True] * 7

@@ -42,7 +42,7 @@ def use_fake(patch=setattr):
         "find",
         lambda name: SimpleNamespace(spec=SimpleNamespace(name="fake"), distribution="attn"),
     )
-    patch(verb, "load", lambda registered: Failing())
+    patch(verb, "guarded", lambda registered: Failing())
 
 
 def capture_fake(out, prompts, **arguments):

@@ -1,168 +1,264 @@
 """Backends of other packages at work: what goes wrong in them is said with whose it is.
 
-A stranger's session answers through a `GuardedSession`, which checks the type of every answer;
-what its code raises keeps its traceback, and gets a note that names the package.
+A stranger's backend and session answer through guards, which check every answer (`answers`); what
+their code raises keeps its traceback, and gets a note that names package, method and line.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from attn.backends.plugins import OWN, Registered, one_line
+from attn.backends.answers import (
+    AnswerError,
+    as_declared,
+    check_branches,
+    check_call,
+    check_layers,
+    check_outputs,
+    check_request,
+    check_sequence,
+    check_towers,
+    require_type,
+    returned,
+)
+from attn.backends.manager import load
+from attn.backends.plugins import OWN, Registered, advice, one_line, remedy, whose
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session
 from attn.errors import AttnError, CaptureError, PluginError
-from attn.schema import Layer, Request
+from attn.schema import Call, Layer, Lora, Request
 from attn.schema import Sequence as TokenSequence
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
-T = TypeVar("T")
+Outcome = Callable[[], Mapping[str, "np.ndarray"]]
+KIT = "attn.backends.testing.check_backend"
+Signing = Callable[[str], AbstractContextManager[None]]
+"""Makes of a method's name what puts a name to what goes wrong inside."""
+
+
+def guarded(registered: Registered) -> Backend:
+    """Load a backend; one of another package, and its sessions, come guarded.
+
+    Raises:
+        PluginError: see `manager.load`.
+    """
+    backend = load(registered)
+    if registered.distribution == OWN:
+        return backend
+    signing = partial(signed, registered)
+    ask = partial(_ask, signing, Backend, backend)
+
+    class Guarded(Backend):
+        Options = backend.Options
+        example_prompt = backend.example_prompt
+        demo_note = backend.demo_note
+
+        def default_model(self, options: Any) -> str:
+            return str(ask("default_model", options))
+
+        def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+            return tuple(ask("complete_loras", loras))
+
+        def open(self, source: object, options: Any, **placing: Any) -> Session:
+            return GuardedSession(ask("open", source, options, **placing), signing)
+
+    return Guarded()
 
 
 @contextmanager
 def blamed(registered: Registered) -> Iterator[None]:
-    """Say of what goes wrong in here whose backend ran, if it is not one of ours."""
-    if registered.distribution == OWN:
-        yield
-        return
+    """Say of attention that cannot be recorded in here whose backend ran, unless it is ours."""
     try:
         yield
     except CaptureError as error:
+        if registered.distribution == OWN:
+            raise
         raise CaptureError(
-            f"{error} ({_whose(registered)}; its author finds the method to mend with "
-            "attn.backends.testing.check_backend)"
+            f"{error} ({whose(registered)}; "
+            f"{remedy(registered.distribution, f'find the method to mend with {KIT}')})"
         ) from error
-    except Exception as error:
-        place = None if isinstance(error, AttnError) else _place(error, registered)
-        if place is not None:
-            error.add_note(
-                f"It happened in {place}: {_whose(registered)}. Report it there, or update "
-                f"or uninstall {registered.distribution}."
-            )
-        raise
 
 
-def open_session(
-    registered: Registered, backend: Backend, source: object, options: Any, **placing: Any
-) -> Session:
-    """Open a model; a session of another package comes guarded.
+@contextmanager
+def signed(registered: Registered, member: str) -> Iterator[None]:
+    """Say of what goes wrong in here which member of whose backend it is, unless it is ours.
 
     Raises:
-        ModelError: see `Backend.open`.
-        PluginError: `open` of another package takes other arguments, or gives no session.
+        PluginError: an answer was not what it must be, or the code ended the process.
     """
-    if registered.distribution == OWN:
-        return backend.open(source, options, **placing)
     try:
-        session = backend.open(source, options, **placing)
-    except TypeError as error:
-        if _place(error, registered) is not None:
+        yield
+    except (Exception, SystemExit) as error:
+        is_own_word = isinstance(error, AttnError) and not isinstance(error, AnswerError)
+        if registered.distribution == OWN or is_own_word:
+            raise
+        if isinstance(error, SystemExit):
+            error = AnswerError(one_line(error), "raise an error of attn.errors")
+        if not isinstance(error, AnswerError):
+            error.add_note(_note(registered, member, error))
             raise
         raise PluginError(
-            f"{_whose(registered)}: open(): {one_line(error)}; give it the arguments of "
-            "attn.backends.Backend.open"
+            f"{whose(registered)}: {member}{error.place}: {error.found}; "
+            f"{remedy(registered.distribution, error.fix)}"
         ) from error
-    if not isinstance(session, Session):
-        _refuse(registered, "open()", session, "a Session")
-    return GuardedSession(session, registered)
 
 
 class GuardedSession(Session):
-    """Another session, whose answers are checked for their type."""
+    """Another session, whose answers are checked."""
 
-    def __init__(self, session: Session, registered: Registered) -> None:
+    def __init__(self, session: Session, signing: Signing) -> None:
         self._session = session
-        self._registered = registered
-        for name, kind in (("info", ModelInfo), ("warnings", list)):
-            found = getattr(session, name, None)
-            if not isinstance(found, kind):
-                _refuse(registered, f"session.{name}", found, f"a {kind.__name__}")
-        self.info = session.info
-        self.warnings = session.warnings
+        self._signing = signing
+        self._unfilled = ""
+        self.info = replace(self._attribute("info", ModelInfo), identity=self._identity)
+        self.warnings = self._attribute("warnings", list[str])
 
     def complete(self, request: Request) -> Request:
         """See `Session.complete`."""
-        return self._one("complete", self._session.complete(request), Request)
+        self._unfilled = ""
+        completed: Request = self._ask("complete", request, check=check_request)
+        names = ("guidance", "width", "height")
+        self._unfilled = ", ".join(name for name in names if getattr(completed, name) is None)
+        return completed
 
     def branches(self, request: Request) -> tuple[str, ...]:
         """See `Session.branches`."""
-        return self._several("branches", self._session.branches(request), str)
+        return tuple(self._ask("branches", request, check=check_branches))
 
     def towers(self) -> Mapping[str, nn.Module]:
         """See `Session.towers`."""
-        from torch import nn
-
-        towers = self._one("towers", self._session.towers(), Mapping)
-        self._several("towers", tuple(towers.values()), nn.Module)
+        towers: Mapping[str, nn.Module] = self._ask("towers", check=check_towers)
         return towers
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """See `Session.layers`."""
-        return self._several("layers", self._session.layers(request), Layer)
+        sequence = self.sequence(request, self.branches(request)[0])
+        check = partial(check_layers, towers=self.towers(), sequence=sequence)
+        return tuple(self._ask("layers", request, check=check))
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """See `Session.sequence`."""
-        return self._one("sequence", self._session.sequence(request, branch), TokenSequence)
+        prompt = request.negative or "" if branch == "uncond" else request.prompt
+        check = partial(check_sequence, branch=branch, prompt=prompt)
+        sequence: TokenSequence = self._ask("sequence", request, branch, check=check)
+        return sequence
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """See `Session.generate`."""
-        outputs = self._several("generate", self._session.generate(requests, on_call), Output)
-        if len(outputs) != len(requests):
-            raise PluginError(
-                f"{_whose(self._registered)}: session.generate() gave {len(outputs)} outputs for "
-                f"{len(requests)} requests; give one for each"
-            )
-        return list(outputs)
+        heard = None if on_call is None else self._hearing(requests, on_call)
+        check = partial(check_outputs, requests=requests)
+        return list(self._ask("generate", requests, heard, check=check))
 
     def check(self) -> None:
         """See `Session.check`."""
-        self._session.check()
+        self._ask("check")
 
-    def _one(self, method: str, answer: T, kind: type[Any]) -> T:
-        if not isinstance(answer, kind):
-            _refuse(self._registered, f"session.{method}()", answer, f"a {kind.__name__}")
-        return answer
+    def _ask(
+        self, member: str, *arguments: Any, check: Callable[[Any], None] = lambda answer: None
+    ) -> Any:
+        return _ask(self._hinting, Session, self._session, member, *arguments, check=check)
 
-    def _several(self, method: str, answer: Sequence[T], kind: type[Any]) -> tuple[T, ...]:
-        """Return a list or tuple that has at least one item, all of one type."""
-        wanted = f"a tuple or list of {kind.__name__}, not empty"
-        if not (isinstance(answer, list | tuple) and answer):
-            _refuse(self._registered, f"session.{method}()", answer, wanted)
-        for item in answer:
-            if not isinstance(item, kind):
-                _refuse(self._registered, f"session.{method}()", item, wanted)
-        return tuple(answer)
+    @contextmanager
+    def _hinting(self, name: str) -> Iterator[None]:
+        """Add what `complete` left out, which may be why something later goes wrong."""
+        with self._signing(name):
+            try:
+                yield
+            except Exception as error:
+                hint = f"complete() left {self._unfilled} None: fill in what the model has"
+                if self._unfilled and isinstance(error, AnswerError):
+                    error.fix = f"{error.fix} ({hint})"
+                elif self._unfilled and not isinstance(error, AttnError):
+                    error.add_note(hint)
+                raise
+
+    def _attribute(self, name: str, kind: Any) -> Any:
+        with self._signing(f"session.{name}"):
+            value = getattr(self._session, name, None)
+            require_type(value, kind, "set it in __init__")
+        return value
+
+    def _identity(self) -> dict[str, Any]:
+        with self._signing("session.info.identity()"):
+            identity = self._session.info.identity()
+            require_type(identity, dict[str, Any], "return the sha256 or the revision of the model")
+        return identity
+
+    def _hearing(self, requests: Sequence[Request], on_call: OnCall) -> OnCall:
+        """Return what takes announcements, each once it is checked."""
+        towers, branches = self.towers(), self.branches(requests[0])
+        samples = len(requests) * requests[0].images
+
+        def hear(call: Call) -> None:
+            with self._hinting("session.generate(), on_call(call)"):
+                require_type(call, Call, "give it a Call with all that plugins.md lists")
+                check_call(call, towers, branches, samples)
+            if call.outcome is not None:
+                call = replace(call, outcome=partial(self._outcome, call.outcome))
+            on_call(call)
+
+        return hear
+
+    def _outcome(self, outcome: Outcome) -> Mapping[str, np.ndarray]:
+        import numpy as np
+
+        with self._hinting("session.generate(), call.outcome()"):
+            values = outcome()
+            require_type(values, Mapping[str, np.ndarray], "return all of STEP_MEASURES")
+        return values
 
 
-def _refuse(registered: Registered, member: str, found: object, wanted: str) -> NoReturn:
-    is_empty = found is None or (type(found) in (list, tuple, dict, str) and not found)
-    got = repr(found) if is_empty else type(found).__name__
-    raise PluginError(
-        f"{_whose(registered)}: {member} gave {got}, expected {wanted}; if it is yours, see "
-        f"plugins.md, else update or uninstall {registered.distribution}"
-    )
+def _ask(
+    signing: Signing,
+    owner: type,
+    target: object,
+    member: str,
+    *arguments: Any,
+    check: Callable[[Any], None] = lambda answer: None,
+    **keywords: Any,
+) -> Any:
+    """Call a member of the plugin interface and check what it returns."""
+    name = f"session.{member}()" if owner is Session else f"{member}()"
+    declared = f"{owner.__name__}.{member}"
+    with signing(name):
+        try:
+            answer = getattr(target, member)(*arguments, **keywords)
+        except TypeError as error:
+            if len(list(traceback.walk_tb(error.__traceback__))) > 1:
+                raise
+            raise AnswerError(
+                one_line(error), f"give it the arguments of attn.backends.{declared}"
+            ) from error
+        except StopIteration as error:  # none may pass through the generators around this
+            raise RuntimeError(one_line(error)).with_traceback(error.__traceback__) from error
+        kind = returned(getattr(owner, member))
+        answer = as_declared(answer, kind)
+        require_type(answer, kind, f"return what plugins.md says of {declared}")
+        check(answer)
+    return answer
 
 
-def _whose(registered: Registered) -> str:
-    return (
-        f"backend '{registered.spec.name}' is from {registered.distribution} {registered.version}"
-    )
-
-
-def _place(error: BaseException, registered: Registered) -> str | None:
-    """Return function, file and line where the package's own code raised, or None."""
+def _note(registered: Registered, member: str, error: BaseException) -> str:
+    """Say in whose code an error was raised: the package's, or ours that observes it."""
     package = str(getattr(registered.spec.load, "__module__", "")).partition(".")[0]
-    frames = [
-        (frame, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == package
-    ]
-    if not frames:
-        return None
-    frame, line = frames[-1]
-    return f"{frame.f_code.co_name}() ({Path(frame.f_code.co_filename).name}:{line})"
+    frames = list(traceback.walk_tb(error.__traceback__))
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in frames]
+    own = [place for place, name in enumerate(names) if name.partition(".")[0] == package]
+    last = own[-1] if own else -1
+    if own and any(name.startswith("attn.engine.") for name in names[last:]):
+        return (
+            f"It happened while attn recorded {member}: {whose(registered)}. Report it to attn, "
+            f"with what {KIT} says."
+        )
+    frame, line = frames[last]
+    where = f"{frame.f_code.co_name}() ({Path(frame.f_code.co_filename).name}:{line})"
+    fix = remedy(registered.distribution, advice(error, package, f"mend it and run {KIT}"))
+    return f"It happened in {member}, {where}: {whose(registered)}; {fix}, or report it there."

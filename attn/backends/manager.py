@@ -9,21 +9,34 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 
+from attn.backends.answers import check_declared, require_type
 from attn.backends.hookspecs import GROUP
-from attn.backends.plugins import BUILTIN, OWN, Failure, Registered, ask, one_line, origin, repair
+from attn.backends.plugins import (
+    BUILTIN,
+    OWN,
+    Failure,
+    Registered,
+    advice,
+    ask,
+    misspelt,
+    one_line,
+    origin,
+    repair,
+    whose,
+)
 from attn.backends.types import Backend
 from attn.errors import PluginError, UsageError, did_you_mean
-from attn.options import describe_options
 
 __all__ = ["Failure", "Installed", "Registered", "find", "installed", "load"]
 
 
 @dataclass(frozen=True)
 class Installed:
-    """All backends by name, and all that could not be loaded."""
+    """All backends by name, all that could not be loaded, and what else is remarkable."""
 
     specs: tuple[Registered, ...]
     failures: tuple[Failure, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @cache
@@ -36,6 +49,7 @@ def installed() -> Installed:
     return Installed(
         specs=tuple(sorted(kept, key=lambda one: one.spec.name)),
         failures=(*(answer for answer in answers if isinstance(answer, Failure)), *conflicts),
+        remarks=misspelt(strangers),
     )
 
 
@@ -52,7 +66,12 @@ def find(name: str) -> Registered:
         if name in (failure.plugin, failure.distribution, *failure.names):
             raise UsageError(f"backend '{name}' is installed but cannot be used: {failure}")
     guess = did_you_mean(name.lower(), known)
-    raise UsageError(f"no backend '{name}'.{guess} Installed: {', '.join(sorted(known))}.")
+    unknown = [failure for failure in installed().failures if not failure.names]
+    raise UsageError(
+        f"no backend '{name}'.{guess} Installed: {', '.join(sorted(known))}."
+        + (" What these have is not known, because they cannot be used:" if unknown else "")
+        + "".join(f"\n  {failure}" for failure in unknown)
+    )
 
 
 def load(registered: Registered) -> Backend:
@@ -61,20 +80,20 @@ def load(registered: Registered) -> Backend:
     Raises:
         PluginError: a third party's backend cannot be imported or is incomplete.
     """
+    load = registered.spec.load
     try:
         with redirect_stdout(sys.stderr):
-            backend = registered.spec.load()
-        if not isinstance(backend, Backend):
-            raise PluginError(f"load() gave {type(backend).__name__}, expected a Backend instance")
-        describe_options(backend.Options)
-        if not isinstance(getattr(backend, "example_prompt", None), str):
-            raise PluginError("example_prompt is missing, expected a text")
+            backend = load()
+        require_type(backend, Backend, "return an instance of attn.backends.Backend")
+        check_declared(backend)
     except (Exception, SystemExit) as error:
         if registered.distribution == OWN:
             raise
+        where = f"see where with attn backends {registered.spec.name} --debug"
+        fix = advice(error, str(getattr(load, "__module__", "")), where)
         raise PluginError(
-            f"{registered.distribution} {registered.version}: loading backend "
-            f"'{registered.spec.name}': {one_line(error)}; {repair(registered.distribution)}"
+            f"{whose(registered)}: load(): {one_line(error)}; "
+            f"{repair(registered.distribution, fix)}"
         ) from error
     return backend
 
@@ -102,6 +121,6 @@ def _conflict(one: Registered, rival: Registered) -> Failure:
         stage="names",
         cause=f"'{shared}' of backend '{one.spec.name}' is also a name of backend "
         f"'{rival.spec.name}' from {rival.distribution} {rival.version}",
-        fix=repair(one.distribution),
+        fix=repair(one.distribution, "rename it"),
         names=one.names,
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import EntryPoint
 from re import fullmatch
 from time import perf_counter
@@ -19,11 +20,14 @@ from traceback import format_exception_only
 import pluggy
 
 import attn
+from attn.backends.answers import AnswerError, got
 from attn.backends.hookspecs import GROUP, Hooks
 from attn.backends.types import BackendSpec
-from attn.errors import AttnError, PluginError
+from attn.errors import AttnError, did_you_mean
 
 DISABLE = "ATTN_DISABLE_PLUGINS"
+ALL = ("1", "true", "all")
+NONE = ("", "0", "false", "none")
 OWN = "attn"
 BUILTIN = EntryPoint(name=OWN, value="attn.backends.builtin", group=GROUP)
 
@@ -72,15 +76,17 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
         # what a plugin prints must not end up in the output of --json
         with redirect_stdout(sys.stderr):
             began = perf_counter()
-            module = entry.load()
+            module = _imported(entry)
             seconds = perf_counter() - began
             stage = "register"
             hooks = _register(module, entry.name)
             stage = "attn_backends"
-            specs = list(_specs(hooks))
+            specs = _specs(hooks)
     # Code of strangers raises anything; the other backends must stay usable.
     except (Exception, SystemExit) as error:  # noqa: BLE001
-        return Failure(entry.name, distribution, stage, one_line(error), repair(distribution))
+        module = entry.value.partition(":")[0]
+        fix = advice(error, module, f'run python -c "import {module}; {module}.attn_backends()"')
+        return Failure(entry.name, distribution, stage, one_line(error), repair(distribution, fix))
     return [Registered(spec, entry.name, distribution, version, seconds) for spec in specs]
 
 
@@ -98,50 +104,126 @@ def one_line(error: BaseException) -> str:
     return " ".join("".join(lines).split())
 
 
-def repair(distribution: str) -> str:
-    """Say what a user can do about a broken plugin."""
-    return f"update or uninstall {distribution}, or set {DISABLE}={distribution}"
+def whose(registered: Registered) -> str:
+    """Say which package a backend is from."""
+    return (
+        f"backend '{registered.spec.name}' is from {registered.distribution} {registered.version}"
+    )
+
+
+def advice(error: BaseException, module: str, otherwise: str) -> str:
+    """Return what the author of a module can do about what went wrong in it.
+
+    Args:
+        error: what went wrong.
+        module: name of the module.
+        otherwise: what can be done if the error does not tell.
+    """
+    if isinstance(error, AnswerError):
+        return error.fix
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    if missing and missing.partition(".")[0] != module.partition(".")[0]:
+        return f"add the package of '{missing}' to its dependencies"
+    return otherwise
+
+
+def remedy(distribution: str, fix: str) -> str:
+    """Say what can be done about a broken plugin, by its author and by anybody else."""
+    return f"if it is yours, {fix}, else update or uninstall {distribution}"
+
+
+def repair(distribution: str, fix: str) -> str:
+    """Say the same of a plugin that cannot even be loaded, which others need not look at."""
+    return f"{remedy(distribution, fix)}, or set {DISABLE}={distribution}"
+
+
+def misspelt(entries: Sequence[EntryPoint]) -> tuple[str, ...]:
+    """Return remarks on what the environment disables, but is not installed."""
+    known = {name for entry in entries for name in _names(entry)}
+    return tuple(
+        f"{DISABLE}: no plugin '{name}' is installed.{did_you_mean(name, known)}"
+        for name in sorted(_disabled() - {*known, *ALL, *NONE})
+    )
 
 
 def _is_disabled(entry: EntryPoint) -> bool:
     """Whether the environment switches the plugin off, by any of its names or with all others."""
+    return entry is not BUILTIN and bool(_disabled() & {*ALL, *_names(entry)})
 
-    def normal(name: str) -> str:
-        return name.strip().lower().replace("_", "-").replace(".", "-")
 
-    listed = {normal(name) for name in os.environ.get(DISABLE, "").split(",")}
-    names = (entry.name, origin(entry)[0], entry.value.partition(":")[0])
-    return entry is not BUILTIN and bool(listed & {"1", "true", "all", *map(normal, names)})
+def _disabled() -> set[str]:
+    return {_normal(name) for name in os.environ.get(DISABLE, "").split(",")}
+
+
+def _names(entry: EntryPoint) -> set[str]:
+    return set(map(_normal, (entry.name, origin(entry)[0], entry.value.partition(":")[0])))
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(".", "-")
+
+
+def _imported(entry: EntryPoint) -> object:
+    """Return what an entry point names, which need not exist, nor be a name."""
+    written = f"the entry point is {entry.name} = {entry.value!r}"
+    fix = "let it name the module with the hook, and install the package again"
+    if not entry.pattern.match(entry.value):
+        raise AnswerError(f"{written}, expected a module", fix)
+    try:
+        import_module(entry.module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{entry.module}.".startswith(f"{error.name}."):
+            raise
+        raise AnswerError(f"{written}, but there is no module '{error.name}'", fix) from error
+    try:
+        return entry.load()
+    except AttributeError as error:
+        raise AnswerError(f"{written}, but {error}", fix) from error
 
 
 def _register(module: object, name: str) -> pluggy.HookRelay:
     """Return the hooks of one plugin, alone in its own manager."""
     plugins = pluggy.PluginManager(GROUP)
     plugins.add_hookspecs(Hooks)
+    hook = "attn_backends() without arguments, marked with @attn.hookimpl"
+    fix = "write the hook as in plugins.md"
+    found: list[str] = []
     try:
         plugins.register(module, name)
+        found = [caller.name for caller in plugins.get_hookcallers(module) or ()]
         plugins.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(f"{error}, expected attn_backends() without arguments") from error
-    if not plugins.get_hookcallers(module):
-        raise PluginError("no hook found, expected attn_backends() marked with @attn.hookimpl")
+        unknown = next((one for one in found if not hasattr(Hooks, one)), None)
+        if unknown is None:
+            raise AnswerError(f"{error}, expected {hook}", fix) from error
+        meant = did_you_mean(unknown, [one for one in vars(Hooks) if not one.startswith("_")])
+        raise AnswerError(
+            f"got a hook '{unknown}', expected {hook}.{meant}", "rename the function"
+        ) from error
+    if not found:
+        raise AnswerError(f"no hook found, expected {hook}", fix)
     return plugins.hook
 
 
-def _specs(hooks: pluggy.HookRelay) -> Iterator[BackendSpec]:
+def _specs(hooks: pluggy.HookRelay) -> list[BackendSpec]:
     answers = hooks.attn_backends()
-    if not answers:  # pluggy drops None
-        raise PluginError("got None, expected a list of BackendSpec")
-    for spec in answers[0]:
+    answer = answers[0] if answers else None  # pluggy drops None
+    fix = "return a list of BackendSpec"
+    if not isinstance(answer, Iterable) or isinstance(answer, str | Mapping):
+        raise AnswerError(f"got {got(answer)}, expected a list of BackendSpec", fix)
+    specs = list(answer)
+    if not specs:
+        raise AnswerError("got none, expected at least one BackendSpec", fix)
+    for spec in specs:
         if flaw := _flaw(spec):
-            raise PluginError(flaw)
-        yield spec
+            raise AnswerError(flaw, "write the BackendSpec as in plugins.md")
+    return specs
 
 
 def _flaw(spec: object) -> str | None:
     """Return what is wrong with an item that a plugin offers as a spec, if anything."""
     if not isinstance(spec, BackendSpec):
-        return f"got an item of type {type(spec).__name__}, expected BackendSpec"
+        return f"got an item {got(spec)}, expected BackendSpec"
     if not isinstance(spec.aliases, tuple):
         return f"aliases of '{spec.name}': got {spec.aliases!r}, expected a tuple"
     for name in (spec.name, *spec.aliases):

@@ -72,7 +72,7 @@ def _json(facts: list[dict[str, Any]], found: Installed, looked: dict[str, Any] 
         "command": "backends",
         "status": "done",
         "path": looked["path"] if looked else None,
-        "warnings": [*map(str, found.failures), *_slow(found)],
+        "warnings": [*map(str, found.failures), *_slow(found), *found.remarks],
         "backends": facts,
         "failures": [asdict(failure) for failure in found.failures],
     }
@@ -91,6 +91,8 @@ def _list(found: Installed) -> list[str]:
         lines += ["", "not usable:", *(f"  {failure}" for failure in found.failures)]
     if slow := _slow(found):
         lines += ["", "slow to import:", *(f"  {remark}" for remark in slow)]
+    if found.remarks:
+        lines += ["", *found.remarks]
     return lines
 
 

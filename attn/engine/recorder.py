@@ -71,6 +71,7 @@ class Recorder:
         self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
         self._sums: dict[tuple[int, str], np.ndarray] = {}
         self._counts: dict[tuple[int, str], np.ndarray] = {}
+        self._is_empty = True
         self.steps: list[Step] = []
 
     @property
@@ -98,7 +99,8 @@ class Recorder:
             self._close_step()
             if self.steps and call.step <= self.steps[-1].index:
                 raise CaptureError(
-                    f"the backend announced step {call.step} after {self.steps[-1].index}"
+                    f"the backend announced step {call.step} after {self.steps[-1].index}; "
+                    "announce steps 0, 1, 2, … in order"
                 )
             self._step = Step(call.step, call.timestep, call.noise)
         kept = self._plans[0].branches
@@ -129,7 +131,8 @@ class Recorder:
         if batch != len(call.call.rows):
             raise CaptureError(
                 f"layer {layer.path}, step {call.call.step}: the batch has {batch} rows, "
-                f"the backend announced {len(call.call.rows)}"
+                f"the backend announced {len(call.call.rows)}; say in Call.rows of every row of "
+                "the batch which branch and sample it is"
             )
         if key in call.seen:
             raise CaptureError(
@@ -188,8 +191,11 @@ class Recorder:
         """
         self._close_call()
         self._close_step()
-        if not self.steps:
-            raise CaptureError("the generation ended without one forward of a captured tower")
+        if self._is_empty:
+            raise CaptureError(
+                "the generation ended without one forward of a captured tower; call on_call before "
+                "every forward, with all its rows, and give in towers() the modules that run"
+            )
         for trace, plan in enumerate(self._plans):
             means = {name: self._mean(trace, name) for name in plan.mean_shapes()}
             if means:
@@ -197,7 +203,10 @@ class Recorder:
 
     def _open_call(self) -> _OpenCall:
         if self._call is None:
-            raise CaptureError("attention ran before the backend announced a call")
+            raise CaptureError(
+                "attention ran before the backend announced a call; call on_call before every "
+                "forward"
+            )
         return self._call
 
     def _shape(self, key: LayerKey, call: _OpenCall, branch: str, sample: int) -> list[int]:
@@ -233,6 +242,7 @@ class Recorder:
             raise CaptureError(_unseen(self._layers[0][missing[0]].layer, call))
         self._recorded |= {(call.call.tower, branch, sample) for branch, sample in call.rows}
         self._calls.append(call)
+        self._is_empty &= not call.rows
 
     def _keep_outcomes(self, step: Step) -> None:
         """Ask the calls of a step what it wrote, which is known only at its end."""
@@ -242,7 +252,7 @@ class Recorder:
                 trace, cell = self._place(branch, sample)
                 padding = call.call.padding[row] if call.call.padding else 0
                 for name, values in outcome.items():
-                    own = torch.from_numpy(values[row, padding:].copy())
+                    own = _of_row(values, row, padding, self._plans[trace].positions, name)
                     self._cells.setdefault((trace, f"step/{name}"), {})[cell] = own
         self._calls.clear()
         for trace, plan in enumerate(self._plans):
@@ -340,13 +350,28 @@ def _skipped(key: LayerKey, call: Call) -> bool:
     return any(key[1] == path or key[1].startswith(f"{path}.") for path in call.skipped_layers)
 
 
+def _of_row(values: np.ndarray, row: int, padding: int, positions: int, name: str) -> Tensor:
+    if values.shape[1:] != (padding + positions,):
+        raise CaptureError(
+            f"the {name} of a Call's outcome have shape {values.shape}, expected (row, position) "
+            f"with {padding + positions} positions, padding included"
+        )
+    return torch.from_numpy(values[row, padding:].copy())
+
+
 def _unseen(layer: Layer, call: _OpenCall) -> str:
-    found = "; ".join(call.other.get((layer.tower, layer.path), [])) or "no attention kernel"
+    found = "; ".join(call.other.get((layer.tower, layer.path), []))
+    reason = (
+        "layers() lays it out otherwise than it runs: declare the heads, queries and keys that ran"
+        if found
+        else "The model computes its attention in a way that cannot be observed (compiled, or not "
+        "through torch's scaled_dot_product_attention or softmax), or this is not the module that "
+        "does, or the call leaves it out without saying so in skipped_layers"
+    )
     return (
         f"no attention was seen in layer {layer.path} of the {layer.tower}, step {call.call.step}: "
         f"expected {layer.num_heads} heads, {layer.num_queries} queries, {layer.num_keys} keys; "
-        f"found {found}. The model computes its attention in a way that cannot be observed "
-        "(compiled, or not through torch's scaled_dot_product_attention or softmax)"
+        f"found {found or 'no attention kernel'}. {reason}"
     )
 
 

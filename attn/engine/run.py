@@ -61,5 +61,6 @@ def _module(towers: Mapping[str, nn.Module], key: LayerKey) -> nn.Module:
         return towers[tower].get_submodule(path)
     except (KeyError, AttributeError) as exc:
         raise CaptureError(
-            f"the backend declares layer {path} of tower {tower}, which does not exist"
+            f"the backend declares layer {path} of tower {tower}, which does not exist; give "
+            "towers the names of towers(), and paths relative to them, as in tower.named_modules()"
         ) from exc

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn.backends import Backend, Session, find, load
-from attn.backends.guard import blamed, open_session
+from attn.backends import Backend, Session, find, installed
+from attn.backends.guard import blamed, guarded, signed
 from attn.engine.plan import Plan
 from attn.errors import UsageError
 from attn.options import parse_options
@@ -158,8 +158,11 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     report = report or Report()
     registered = find(check.text("backend", backend))
     name = registered.spec.name
-    family = load(registered)
-    options = parse_options(family.Options, check.pairs(settings or {}), f"backend {name}")
+    for remark in installed().remarks:
+        report.warn(remark)
+    family = guarded(registered)
+    with signed(registered, "Options"):
+        options = parse_options(family.Options, check.pairs(settings or {}), f"backend {name}")
     model = family.default_model(options) if model is None else model
     width, height = check.optional(check.size, "size", size) or (None, None)
     asked = Request(
@@ -207,9 +210,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         if isinstance(model, Shared):
             session = model.session
         else:
-            session = open_session(
-                registered, family, model, options, **placing, weights=not dry_run
-            )
+            session = family.open(model, options, **placing, weights=not dry_run)
         job = plan_job(name, session, wishes, keeping, target, batch, report)
         entries = job.entries if left is None else keep_finished(job, left)
         check_space(job, missing_bytes(job, entries), limit, dry_run)

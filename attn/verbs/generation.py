@@ -212,7 +212,8 @@ def _in_words(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     message = (str(error).strip().splitlines() or [""])[0]
     where = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
-    return f"{where}: {message[:LONGEST]}" if message else where
+    said = f"{where}: {message[:LONGEST]}" if message else where
+    return ". ".join([said, *getattr(error, "__notes__", ())])
 
 
 def _generate(
@@ -248,7 +249,10 @@ def _generate(
         )
         expected = outputs[0].steps or requests[0].steps
         if len(steps) != expected:
-            raise CaptureError(f"the sampler ran {len(steps)} steps; expected {expected}")
+            raise CaptureError(
+                f"the sampler ran {len(steps)} steps; expected {expected}: announce each of "
+                "request.steps in generate(), or say in Output.steps how many ran"
+            )
         warnings = tuple(job.session.warnings)
         for warning in warnings:
             job.report.warn(warning)

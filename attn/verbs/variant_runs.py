@@ -18,7 +18,7 @@ from attn.verbs.pairing import Run, open_run
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
-    from attn.backends import Backend, Registered
+    from attn.backends import Backend
     from attn.lora import LoraFile
 
 BASE = "base"
@@ -53,7 +53,7 @@ class Setting:
     """What all variants have in common.
 
     Attributes:
-        registered: the backend's registration.
+        name: of the backend.
         family: the backend.
         settings: options of the backend as they were given.
         options: the same, read.
@@ -61,17 +61,12 @@ class Setting:
         given: further arguments of `attn.capture`.
     """
 
-    registered: Registered
+    name: str
     family: Backend
     settings: Mapping[str, str]
     options: Any
     model: object
     given: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Name of the backend."""
-        return self.registered.spec.name
 
 
 def choose_setting(backend: str, arguments: Mapping[str, Any]) -> Setting:
@@ -84,16 +79,18 @@ def choose_setting(backend: str, arguments: Mapping[str, Any]) -> Setting:
     Raises:
         UsageError: the backend or one of its options is unknown.
     """
-    from attn.backends import find, load
+    from attn.backends import find
+    from attn.backends.guard import guarded, signed
 
     given = {"seed": SEEDS, "keep": "means", **arguments}
     registered = find(check.text("backend", backend))
-    family = load(registered)
+    family = guarded(registered)
     settings = dict(check.pairs(given.pop("settings", None) or {}))
-    options = parse_options(family.Options, settings, f"backend {registered.spec.name}")
+    with signed(registered, "Options"):
+        options = parse_options(family.Options, settings, f"backend {registered.spec.name}")
     model = given.pop("model", None)
     model = family.default_model(options) if model is None else model
-    return Setting(registered, family, settings, options, model, given)
+    return Setting(registered.spec.name, family, settings, options, model, given)
 
 
 def generate_variants(
@@ -119,8 +116,6 @@ def generate_variants(
         UsageError: an argument is wrong in itself.
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
-    from attn.backends.guard import open_session
-
     given = {"settings": setting.settings, **setting.given}
     asked = check.optional(check.texts, "prompt", prompt)
     prompts = choose_prompts(asked, setting.model, setting.family, report)
@@ -133,8 +128,8 @@ def generate_variants(
         raise UsageError("resume: say which folder to go on with, with --out DIR")
     dry_run = check.switch("dry_run", given.get("dry_run", False))
     placing = {key: given[key] for key in PLACING if key in given}
-    opening = partial(open_session, setting.registered, setting.family, setting.model)
-    shared = Shared(partial(opening, setting.options, **placing, weights=not dry_run))
+    opening = partial(setting.family.open, setting.model, setting.options)
+    shared = Shared(partial(opening, **placing, weights=not dry_run))
     captured = {}
     with nullcontext() if dry_run else made(target):
         if not dry_run:

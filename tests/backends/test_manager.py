@@ -97,8 +97,23 @@ def test_name_of_a_failed_plugin(install, name):
         manager.find(name)
     assert str(error.value) == (
         f"backend '{name}' is installed but cannot be used: attn-bad (plugin 'bad'): import: "
-        "ZeroDivisionError: division by zero; "
-        "update or uninstall attn-bad, or set ATTN_DISABLE_PLUGINS=attn-bad"
+        "ZeroDivisionError: division by zero; if it is yours, "
+        'run python -c "import attn_bad; attn_bad.attn_backends()", '
+        "else update or uninstall attn-bad, or set ATTN_DISABLE_PLUGINS=attn-bad"
+    )
+
+
+def test_backend_of_a_failed_plugin_of_another_name(install, offer):
+    """What a package that failed would have offered is not known, so all of them are named."""
+    install("attn-bad", "1 / 0")
+    offer("attn-one", "[BackendSpec('sdxl', 'Mine', load)]")
+    with pytest.raises(UsageError) as error:
+        manager.find("flux")
+    assert str(error.value) == (
+        "no backend 'flux'. Installed: gated, gated-dit, llada, mmada, mmada-dllm, scribble, "
+        "scribble-controlnet, sd-scripts, sd1, sd15, sd35, sd35-mmdit, sdxl, sdxl-lora. "
+        "What these have is not known, because they cannot be used:\n"
+        f"  {manager.installed().failures[0]}"
     )
 
 
@@ -116,18 +131,22 @@ def test_load_fails(offer):
     with pytest.raises(PluginError) as error:
         manager.load(manager.find("toy"))
     assert str(error.value) == (
-        "attn-toy 1.0: loading backend 'toy': ImportError: No module named 'flux'; "
-        "update or uninstall attn-toy, or set ATTN_DISABLE_PLUGINS=attn-toy"
+        "backend 'toy' is from attn-toy 1.0: load(): ImportError: No module named 'flux'; "
+        "if it is yours, see where with attn backends toy --debug, "
+        "else update or uninstall attn-toy, or set ATTN_DISABLE_PLUGINS=attn-toy"
     )
 
 
 @pytest.mark.parametrize(
     ("load", "cause"),
     [
-        ("lambda: 3", r"load\(\) gave int, expected a Backend instance"),
-        ("lambda: Backend", r"load\(\) gave \w+, expected a Backend instance"),
-        ("type('Toy', (Backend,), {'open': 0})", "'Toy' object has no attribute 'Options'"),
-        ("type('Toy', (Backend,), {'open': 0, 'Options': int})", "called with a dataclass type"),
+        ("lambda: 3", r"load\(\): got 3, expected Backend; "),
+        ("lambda: Backend", r"load\(\): got the class Backend, expected Backend; "),
+        ("type('Toy', (Backend,), {'open': 0})", "Options: got None, expected a dataclass"),
+        (
+            "type('Toy', (Backend,), {'open': 0, 'Options': int})",
+            "Options: got the class int, expected a dataclass",
+        ),
         ("exit", "SystemExit: None"),
     ],
 )

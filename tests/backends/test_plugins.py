@@ -9,7 +9,12 @@ UNUSABLE = {
     "lacks": ("import attn_x", "import", "ModuleNotFoundError: No module named 'attn_x'"),
     "exits": ("raise SystemExit(3)", "import", "SystemExit: 3"),
     "unparsable": ("def", "import", "SyntaxError: invalid syntax"),
-    "misspelt": ("@hookimpl\ndef attn_backend(): pass", "register", "expected attn_backends()"),
+    "misspelt": (
+        "@hookimpl\ndef attn_backend(): pass",
+        "register",
+        "got a hook 'attn_backend', expected attn_backends() without arguments, marked with "
+        "@attn.hookimpl. Did you mean 'attn_backends'?",
+    ),
     "arguments": ("@hookimpl\ndef attn_backends(x): pass", "register", "expected attn_backends()"),
     "unmarked": ("def attn_backends(): pass", "register", "no hook found"),
 }
@@ -19,12 +24,33 @@ WRONG_ANSWERS = {
     "exit(3)": "SystemExit: 3",
     "(BackendSpec(name, name, load) for name in ['early', 1])": "got the name 1, expected lower",
     "None": "got None, expected a list of BackendSpec",
-    "BackendSpec('one', 'One', load)": "'BackendSpec' object is not iterable",
-    "'one'": "got an item of type str, expected BackendSpec",
+    "BackendSpec('one', 'One', load)": "got type BackendSpec, expected a list of BackendSpec",
+    "'one'": "got 'one', expected a list of BackendSpec",
+    "{'name': 'one'}": "got {'name': 'one'}, expected a list of BackendSpec",
+    "['one']": "got an item 'one', expected BackendSpec",
+    "[]": "got none, expected at least one BackendSpec",
+    "iter(())": "got none, expected at least one BackendSpec",
     "[BackendSpec('A toy', 'A toy', load)]": "got the name 'A toy', expected lower-case letters",
     "[BackendSpec('one', 'One', load, 'uno')]": "aliases of 'one': got 'uno', expected a tuple",
     "[BackendSpec('one', 'One\\nTwo', load)]": "got 'One\\nTwo', expected one line",
     "[BackendSpec('one', 'One', 1)]": "load of 'one': got 1, expected a function",
+}
+
+
+FIXES = {
+    "import attn_x": "add the package of 'attn_x' to its dependencies",
+    "import attn_bad.missing": 'run python -c "import attn_bad; attn_bad.attn_backends()"',
+    "1 / 0": 'run python -c "import attn_bad; attn_bad.attn_backends()"',
+    "@hookimpl\ndef attn_backend(): pass": "rename the function",
+    "def attn_backends(): pass": "write the hook as in plugins.md",
+    "@hookimpl\ndef attn_backends(): return ['one']": "write the BackendSpec as in plugins.md",
+    "@hookimpl\nasync def attn_backends(): return []": "return a list of BackendSpec",
+}
+
+ENTRY_POINTS = {
+    "attn_bad:missing": "but module 'attn_bad' has no attribute 'missing'",
+    "not a name": "expected a module",
+    "nowhere.plugin:hook": "but there is no module 'nowhere'",
 }
 
 
@@ -53,6 +79,43 @@ def test_wrong_answer(offer, answer, cause):
     (failure,) = manager.installed().failures
     assert (failure.distribution, failure.stage) == ("attn-bad", "attn_backends")
     assert cause in failure.cause
+
+
+@pytest.mark.parametrize(("code", "fix"), FIXES.items())
+def test_author_is_told_what_to_do(install, code, fix):
+    """Each failure says what its author can do, and what everybody else can."""
+    install("attn-bad", code)
+    (failure,) = manager.installed().failures
+    assert failure.fix == (
+        f"if it is yours, {fix}, else update or uninstall attn-bad, or set "
+        "ATTN_DISABLE_PLUGINS=attn-bad"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    {
+        "async def attn_backends(): return []": "a coroutine (write def, not async def)",
+        "async def attn_backends(): yield 1": "an asynchronous generator (write def, not asy",
+    }.items(),
+)
+def test_asynchronous_hook(install, kind, cause):
+    """A hook that is declared async is told so, and Python has nothing to add."""
+    install("attn-bad", f"@hookimpl\n{kind}")
+    (failure,) = manager.installed().failures
+    assert failure.cause.startswith(f"got {cause}")
+
+
+@pytest.mark.parametrize(("value", "cause"), ENTRY_POINTS.items())
+def test_entry_point_that_names_nothing(install, tmp_path, value, cause):
+    """An entry point that cannot be followed is shown as it is written, with what to write."""
+    install("attn-bad", "1")
+    (tmp_path / "attn_bad-1.0.dist-info" / "entry_points.txt").write_text(f"[attn]\nbad = {value}")
+    (failure,) = manager.installed().failures
+    assert failure.stage == "import"
+    assert failure.cause.startswith(f"the entry point is bad = '{value}', ")
+    assert failure.cause.endswith(cause)
+    assert "if it is yours, let it name the module with the hook, and install" in failure.fix
 
 
 def test_package_without_a_name(install, offer, tmp_path):
@@ -86,7 +149,7 @@ def test_interrupt_while_loading(install):
 
 def test_printing_plugin(offer, capsys):
     """What a plugin prints does not mix with what the command prints."""
-    offer("attn-toy", "print('hello') or []")
+    offer("attn-toy", "print('hello') or [BackendSpec('toy', 'A toy', load)]")
     assert manager.installed().failures == ()
     assert capsys.readouterr() == ("", "hello\n")
 
@@ -109,3 +172,21 @@ def test_not_disabled(offer, monkeypatch, value):
     offer("attn-toy")
     monkeypatch.setenv("ATTN_DISABLE_PLUGINS", value)
     assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
+
+
+@pytest.mark.parametrize(
+    ("value", "remarks"),
+    {
+        "attn-toi, Attn.Toy": ("no plugin 'attn-toi' is installed. Did you mean 'attn-toy'?",),
+        "flux,toy,sd35": ("no plugin 'flux' is installed.", "no plugin 'sd35' is installed."),
+        "0": (),
+        "true": (),
+        "none, ": (),
+    }.items(),
+)
+def test_disabling_what_is_not_there(offer, monkeypatch, value, remarks):
+    """A misspelt name in ATTN_DISABLE_PLUGINS disables nothing, so it is said."""
+    offer("attn-toy")
+    monkeypatch.setenv("ATTN_DISABLE_PLUGINS", value)
+    expected = tuple(f"ATTN_DISABLE_PLUGINS: {remark}" for remark in remarks)
+    assert manager.installed().remarks == expected

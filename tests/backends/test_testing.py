@@ -176,11 +176,7 @@ class Tokens(FakeSession):
 
 class Shifted(Tokens):
     def change(self, token):
-        return (
-            replace(token, start=token.start + 3, stop=token.stop + 3)
-            if token.is_content
-            else token
-        )
+        return replace(token, start=token.start // 2, stop=token.stop // 2)
 
 
 class Wordless(Tokens):
@@ -196,6 +192,11 @@ class Displaced(Tokens):
 class Uncut(FakeSession):
     def sequence(self, request, branch):
         return replace(super().sequence(request, branch), truncated={})
+
+
+class Nothing(FakeSession):
+    def layers(self, request):
+        return None
 
 
 class Hooked(FakeSession):
@@ -216,7 +217,7 @@ class Swallowing(FakeSession):
         try:
             return super().generate(requests, on_call)
         except RuntimeError:
-            return []
+            return super().generate(requests, None)
 
 
 BROKEN = [
@@ -249,6 +250,17 @@ BROKEN = [
     ("towers_exist", Silent, r"ran unannounced"),
     ("towers_exist", Unskipped, r"generate\(\).*did not run.*skipped_layers"),
     ("towers_exist", Reordered, r"layers\(\): the denoiser ran in the order.*list layers in that"),
+    (
+        "towers_exist",
+        Nothing,
+        r"layers\(\): got None, expected tuple\[Layer, \.\.\.\]; return what",
+    ),
+    (
+        "attention_declared",
+        Incomplete,
+        r"layers\(\): attention runs in 'think\.attend' of the controlnet, which is in no layer; "
+        r"declare every attention module",
+    ),
     ("towers_exist", Unnumbered, r"layers\(\): indices are \[0, 0, 0, 0, 0\]"),
     ("towers_exist", Misplaced, r"layers\(\): denoiser has no module 'x\.blocks\.0\.attend'"),
     ("towers_exist", ControlFirst, r"towers\(\).*'denoiser' and put it first"),

@@ -88,6 +88,14 @@ def test_list_of_slow_plugins(monkeypatch):
     assert json.loads(run("backends", "--json")[1])["warnings"] == [remark]
 
 
+def test_list_with_remarks(monkeypatch):
+    """What is disabled but not there stands at the end, and among the warnings of --json."""
+    found = Installed((PLAIN,), (), ("ATTN_DISABLE_PLUGINS: no plugin 'toi' is installed.",))
+    monkeypatch.setattr("attn.backends.manager.installed", lambda: found)
+    assert run("backends")[1].splitlines()[-2:] == ["", *found.remarks]
+    assert json.loads(run("backends", "--json")[1])["warnings"] == list(found.remarks)
+
+
 @pytest.mark.parametrize("name", ["toy", "tiny"])
 def test_details(name):
     """One backend, by name or alias, is shown with every option that `--set` takes."""
@@ -158,7 +166,11 @@ def test_json_details():
 
 def test_unknown_name():
     """A mistyped name is a usage error with a suggestion, and prints nothing on stdout."""
-    message = "Error: no backend 'ty'. Did you mean 'toy'? Installed: plain, t, tiny, toy.\n"
+    message = """\
+Error: no backend 'ty'. Did you mean 'toy'? Installed: plain, t, tiny, toy. \
+What these have is not known, because they cannot be used:
+  attn-bad (plugin 'bad'): import: SystemExit: 3; uninstall attn-bad
+"""
     assert run("backends", "ty") == (2, "", message)
 
 

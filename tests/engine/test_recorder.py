@@ -1,5 +1,7 @@
 """Steps, branches and samples end up where they belong, and nothing that was due is missing."""
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -241,6 +243,19 @@ def test_generation_without_forward_is_an_error():
     """A capture that captured nothing is an error, never an empty trace."""
     with pytest.raises(CaptureError, match="ended without one forward of a captured tower"):
         run(model(), [])
+
+
+def test_generation_of_other_branches_is_an_error():
+    """The same where every row is announced as something that is not kept."""
+    with pytest.raises(CaptureError, match="ended without one forward of a captured tower"):
+        run(model(), [call(rows=(("positive", 0),))])
+
+
+def test_other_heads_are_not_called_compiled():
+    """Where a kernel of other sizes ran, the layout is at fault and not the model."""
+    with pytest.raises(CaptureError, match=r"found 3 heads.*layers\(\) lays it out") as error:
+        run(model(), [call()], layers=tuple(replace(layer, num_heads=7) for layer in LAYERS))
+    assert "compiled" not in str(error.value)
 
 
 def test_unknown_layer_is_an_error():

@@ -169,3 +169,11 @@ def test_what_is_always_kept():
     names = made.step_shapes().keys()
     assert {"0/entropy.generated.all", "0/total.prompt", "0/map.all.all"} <= names
     assert "0/map.generated.all" not in names
+
+
+def test_outcome_of_another_shape():
+    """What a step wrote has one number for each position of the batch, padding included."""
+    short = {name: values[:, :-1] for name, values in wrote(0).items()}
+    message = r"the tokens of a Call's outcome have shape \(2, 10\), .* with 11 positions, padding"
+    with pytest.raises(CaptureError, match=message):
+        run([call(outcome=lambda step: short)])

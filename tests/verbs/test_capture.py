@@ -579,7 +579,7 @@ def test_unobservable_model(demo_cache, tmp_path):
 def test_wrong_number_of_steps(run, monkeypatch):
     """A sampler that runs other steps than were asked for is an error, not a short trace."""
     monkeypatch.setattr("attn.backends._schedule.call_steps", lambda scheduler: [0] * 2)
-    with pytest.raises(CaptureError, match=r"^the sampler ran 1 steps; expected 2$"):
+    with pytest.raises(CaptureError, match=r"^the sampler ran 1 steps; expected 2: announce"):
         run()
 
 

@@ -446,7 +446,7 @@ def test_failed_traces_are_tried_again(out, monkeypatch):
     assert report.notes[-1].startswith(
         f"resuming {out}: 4 of 5 traces are complete, 1 failed and will be tried again; "
     )
-    monkeypatch.setattr("attn.verbs.capture.load", lambda registered: FakeBackend())
+    monkeypatch.setattr("attn.verbs.capture.guarded", lambda registered: FakeBackend())
     done = run(out)
     assert [one.status for one in done.entries] == ["complete"] * 5
     assert attn.open(out / "0002").manifest.warnings == ()

@@ -9,6 +9,7 @@ from attn.backends.testing.attention import attention_exact
 from attn.backends.testing.checks import (
     CHECKS,
     Check,
+    attention_declared,
     calls_ordered,
     check_backend,
     model_restored,
@@ -28,6 +29,7 @@ __all__ = [
     "FakeBackend",
     "FakeOptions",
     "FakeSession",
+    "attention_declared",
     "attention_exact",
     "calls_ordered",
     "check_backend",

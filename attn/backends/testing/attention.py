@@ -40,7 +40,7 @@ Exact = dict[tuple[str, int], dict[str, np.ndarray]]
 
 def attention_exact(session: Session, request: Request) -> None:
     """Probabilities are the float64 softmax of query and key, measures what they are defined as."""
-    request = begin(session, request)
+    session, request = begin(session, request)
     requests = pair(request)
     exact: Exact = {}
     tolerance: dict[int, float] = {}

@@ -25,10 +25,10 @@ from attn.backends.testing.observe import (
     begin,
     events,
     fail,
-    layer_modules,
     pair,
     recorded,
     same_outputs,
+    undeclared,
     watched,
 )
 from attn.backends.testing.rows import rows_labelled
@@ -41,7 +41,7 @@ Check = Callable[[Session, Request], None]
 
 def outputs_identical(session: Session, request: Request) -> None:
     """Recording changes no bit of the output, neither while it runs nor afterwards."""
-    request = begin(session, request)
+    session, request = begin(session, request)
     for requests in ([request], pair(request)):
         plain = session.generate(requests, None)
         if not same_outputs(plain, session.generate(requests, None)):
@@ -62,7 +62,7 @@ def outputs_identical(session: Session, request: Request) -> None:
 
 def size_not_square(session: Session, request: Request) -> None:
     """Rows and columns follow height and width; nothing takes a picture for a square."""
-    request = begin(session, request)
+    session, request = begin(session, request)
     layers = session.layers(request)
     images = [segment for layer in layers for segment in layer.queries if segment.kind == "image"]
     if not images or request.width is None or request.height is None:
@@ -73,13 +73,6 @@ def size_not_square(session: Session, request: Request) -> None:
             f"the size is {request.width}x{request.height}",
             "ask for one that is not square",
         )
-    for segment in images:
-        if segment.grid is None or segment.grid[0] * segment.grid[1] != segment.length:
-            fail(
-                "layers()",
-                f"segment '{segment.name}' has {segment.length} positions and grid {segment.grid}",
-                "give (rows, columns) with rows · columns positions",
-            )
     turned = session.layers(replace(request, width=request.height, height=request.width))
     for layer, other in zip(layers, turned, strict=True):
         if layer.grid and layer.grid[::-1] != other.grid:
@@ -103,7 +96,7 @@ def size_not_square(session: Session, request: Request) -> None:
 
 def model_restored(session: Session, request: Request) -> None:
     """Success, an error or Ctrl-C in the middle leave no hook, no mode and no changed weight."""
-    request = begin(session, request)
+    session, request = begin(session, request)
     before, plain = _state(session), session.generate([request], None)
     calls = watched(session, [request], lambda *_: None)
     _compare_state(before, session, "a capture")
@@ -121,7 +114,7 @@ def model_restored(session: Session, request: Request) -> None:
 
 def calls_ordered(session: Session, request: Request) -> None:
     """Steps are announced 0 to n-1 without gaps, noise falls, and every forward is announced."""
-    request = begin(session, request)
+    session, request = begin(session, request)
     log = events(session, [request])
     calls = [event.call for event in log if event.call]
     steps = list(dict.fromkeys(call.step for call in calls))
@@ -149,25 +142,33 @@ def calls_ordered(session: Session, request: Request) -> None:
 
 def towers_exist(session: Session, request: Request) -> None:
     """Layers are modules of their towers, indexed as they run, the denoiser's first."""
-    request = begin(session, request)
+    session, request = begin(session, request)
     layers, towers = session.layers(request), list(session.towers())
     if towers[:1] != ["denoiser"]:
         fail("towers()", f"it has {towers}", "name the main model 'denoiser' and put it first")
-    if [layer.index for layer in layers] != list(range(len(layers))):
-        fail(
-            "layers()", f"indices are {[layer.index for layer in layers]}", "number them 0, 1, 2, …"
-        )
-    order = [towers.index(layer.tower) for layer in layers if layer.tower in towers]
+    order = [towers.index(layer.tower) for layer in layers]
     if order != sorted(order):
         fail("layers()", "the layers of a tower are apart", "list the towers one after the other")
     if any(tower.training for tower in session.towers().values()):
         fail("towers()", "a tower is in training mode", "call .eval() when the model is loaded")
-    layer_modules(session, request)
     _check_order(layers, events(session, [request]))
+
+
+def attention_declared(session: Session, request: Request) -> None:
+    """Every attention kernel that runs in a tower runs inside of a declared layer."""
+    session, request = begin(session, request)
+    for tower, path in undeclared(session, request):
+        fail(
+            "layers()",
+            f"attention runs in '{path or tower}' of the {tower}, which is in no layer",
+            "declare every attention module of a tower; what is not to be seen (an encoder, a "
+            "decoder) belongs to no tower",
+        )
 
 
 CHECKS: tuple[Check, ...] = (
     towers_exist,
+    attention_declared,
     calls_ordered,
     size_not_square,
     tokens_spanned,

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 from torch import nn
 
+from attn.backends.answers import AnswerError
+from attn.backends.guard import GuardedSession
 from attn.backends.types import Output, Session
 from attn.engine.attention import Attention
 from attn.engine.hooks import Hooks
@@ -19,6 +22,8 @@ from attn.engine.run import record
 from attn.errors import CaptureError
 from attn.schema import Call, Column, Layer, Level, Request, Step, block_names
 
+OPEN = torch.ops.aten._softmax.default._schema.name
+"""The operator of a softmax that is no part of a call of scaled_dot_product_attention."""
 OTHER_PROMPT = "two dogs, on a wooden-chair!"
 LayerKey = tuple[str, str]
 Visit = Callable[[Call, int, Layer, Attention], None]
@@ -34,10 +39,15 @@ def fail(method: str, found: str, fix: str) -> NoReturn:
     raise ConformanceError(f"session.{method}: {found}; {fix}")
 
 
-def begin(session: Session, request: Request, images: int = 1) -> Request:
-    """Return the completed request of a session that says it can be captured."""
-    session.check()
-    return session.complete(replace(request, images=images))
+def begin(session: Session, request: Request, images: int = 1) -> tuple[Session, Request]:
+    """Return a session that can be captured, its answers checked, and the completed request.
+
+    Raises:
+        ConformanceError: an answer is not what it must be.
+    """
+    guarded = GuardedSession(session, _failing)
+    guarded.check()
+    return guarded, guarded.complete(replace(request, images=images))
 
 
 def pair(request: Request, seed: int | None = None) -> list[Request]:
@@ -158,29 +168,40 @@ def events(session: Session, requests: Sequence[Request]) -> list[Event]:
 
 
 def layer_modules(session: Session, request: Request) -> dict[LayerKey, nn.Module]:
-    """Return the module of every layer.
-
-    Raises:
-        ConformanceError: a layer names a tower or a path that is not there.
-    """
+    """Return the module of every layer."""
     towers = session.towers()
-    modules: dict[LayerKey, nn.Module] = {}
-    for layer in session.layers(request):
-        if layer.tower not in towers:
-            fail(
-                "layers()",
-                f"layer {layer.path} is of tower '{layer.tower}', towers() has {', '.join(towers)}",
-                "use the names of towers()",
-            )
-        try:
-            modules[layer.tower, layer.path] = towers[layer.tower].get_submodule(layer.path)
-        except AttributeError:
-            fail(
-                "layers()",
-                f"{layer.tower} has no module '{layer.path}'",
-                "give paths relative to the tower, as in tower.named_modules()",
-            )
-    return modules
+    return {
+        (layer.tower, layer.path): towers[layer.tower].get_submodule(layer.path)
+        for layer in session.layers(request)
+    }
+
+
+def undeclared(session: Session, request: Request) -> list[LayerKey]:
+    """Return the modules of the towers in which attention runs outside of every layer.
+
+    A softmax that the model computes itself need not be attention, so it does not count.
+    """
+    declared = [(layer.tower, _inside(layer.path)) for layer in session.layers(request)]
+    found: dict[LayerKey, None] = {}
+
+    def see(key: LayerKey, attention: Attention) -> None:
+        tower, path = key
+        is_inside = any(tower == of and _inside(path).startswith(layer) for of, layer in declared)
+        if attention.kernel != OPEN and not is_inside:
+            found[key] = None
+
+    modules: dict[int, tuple[LayerKey, nn.Module]] = {}
+    for name, tower in session.towers().items():
+        for path, module in tower.named_modules():
+            modules.setdefault(id(module), ((name, path), module))
+    with _explained(), Hooks(dict(modules.values()), see):
+        session.generate([request], lambda call: None)
+    return list(found)
+
+
+def _inside(path: str) -> str:
+    """Return what the paths of a module's parts begin with."""
+    return f"{path}." if path else ""
 
 
 def all_blocks(layers: Sequence[Layer]) -> tuple[str, ...]:
@@ -211,6 +232,14 @@ def _unfolded(attention: Attention, batch: int) -> Attention:
     if given is None or len(given) == batch:
         return attention
     return replace(attention, given=given.reshape(batch, -1, *given.shape[2:]))
+
+
+@contextmanager
+def _failing(member: str) -> Iterator[None]:
+    try:
+        yield
+    except AnswerError as error:
+        raise ConformanceError(f"{member}{error.place}: {error.found}; {error.fix}") from error
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 from attn.backends.testing.observe import begin, fail
 from attn.backends.types import Session
-from attn.schema import Request, Segment, Token, find_words, part, word_at
+from attn.schema import Request, Token, find_words, part, word_at
 from attn.schema import Sequence as TokenSequence
 
 LONG = 1000
@@ -15,7 +14,7 @@ LONG = 1000
 
 def tokens_spanned(session: Session, request: Request) -> None:
     """Every text position is one token, every word is covered by tokens or said to be cut off."""
-    request = begin(session, request)
+    session, request = begin(session, request)
     long = " ".join(f"{request.prompt or 'word'} {number}" for number in range(LONG))
     for prompt in (request.prompt, " ".join(long.split()[:LONG])):
         asked = replace(request, prompt=prompt)
@@ -27,48 +26,16 @@ def tokens_spanned(session: Session, request: Request) -> None:
 
 
 def _check(sequence: TokenSequence, prompt: str, branch: str) -> None:
-    place = 0
-    for segment in sorted(sequence.segments, key=lambda segment: segment.start):
-        if segment.start != place:
-            fail(
-                "sequence()",
-                f"segments {sequence.segments} leave gaps",
-                "cover every position once",
-            )
-        place = segment.stop
     for segment in part(sequence.segments, "text"):
         tokens = [token for token in sequence.tokens if token.segment == segment.name]
-        _check_positions(segment, tokens, branch)
         content = [token for token in tokens if token.is_content]
         for token in content:
-            _check_offsets(token, prompt, branch)
+            _check_word(token, prompt, branch)
         if content and not segment.is_generated:
             _check_words(content, prompt, sequence.truncated.get(segment.name, ""), branch)
-    stray = Counter(token.segment for token in sequence.tokens)
-    for segment in part(sequence.segments, "text"):
-        del stray[segment.name]
-    if stray:
-        fail("sequence()", f"tokens of segments {list(stray)}", "tokens belong to text segments")
 
 
-def _check_positions(segment: Segment, tokens: list[Token], branch: str) -> None:
-    if [token.position for token in tokens] != list(range(segment.start, segment.stop)):
-        fail(
-            "sequence()",
-            f"branch {branch}: segment '{segment.name}' is {segment.start} to {segment.stop - 1}, "
-            f"its tokens are at {[token.position for token in tokens][:5]}…",
-            "give one token per position, padding included, in order",
-        )
-
-
-def _check_offsets(token: Token, prompt: str, branch: str) -> None:
-    if not 0 <= token.start <= token.stop <= len(prompt):
-        fail(
-            "sequence()",
-            f"branch {branch}: token {token.text!r} spans {token.start} to {token.stop} of a "
-            f"prompt of {len(prompt)} characters",
-            "give character offsets into the branch's own prompt",
-        )
+def _check_word(token: Token, prompt: str, branch: str) -> None:
     word = word_at(find_words(prompt), token.start, token.stop)
     if token.word != word:
         fail(
