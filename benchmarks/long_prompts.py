@@ -24,9 +24,7 @@ from tempfile import TemporaryDirectory
 
 from attn.demo.tokenizers import WORDS
 from attn.verbs.analyze import analyze
-from attn.verbs.capture import capture
 from attn.verbs.report import Report
-from benchmarks.cost import ALLOCATOR
 
 SENTENCE = 32
 """Words between two full stops, in the mean."""
@@ -62,6 +60,8 @@ def main() -> None:
 
 def measure(options: Sequence[str]) -> None:
     """Run this script with other options, and print what that took, start of Python and all."""
+    from benchmarks.cost import ALLOCATOR  # imports torch, which analysing does without
+
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "benchmarks.long_prompts", *options]
     subprocess.run(command, check=True, env=ALLOCATOR)
@@ -73,6 +73,8 @@ def measure(options: Sequence[str]) -> None:
 def capture_all(arguments: argparse.Namespace) -> None:
     """Capture every prompt with the demo model."""
     prompts = [write_prompt(number, arguments.words) for number in range(arguments.prompts)]
+    from attn.verbs.capture import capture
+
     out, steps = arguments.out / "run", arguments.steps
     capture("sd35", prompts, model="demo", out=out, steps=steps, keep="mass", report=Told())
 
