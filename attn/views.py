@@ -151,7 +151,7 @@ class View:
         """Whether there is a value per step, not only their mean."""
         return self.shards[0].step is not None
 
-    @property
+    @cached_property
     def columns(self) -> tuple[Column, ...]:
         """What the axis `key` stands for."""
         manifest = self.source.manifest
@@ -171,6 +171,17 @@ class View:
         for place, step in enumerate(np.atleast_1d(steps)):
             rows[place] = self._piece(self.shards[step].file, chosen)
         return result
+
+    def values(self, steps: Iterable[int]) -> np.ndarray:
+        """Return (branch, sample, step, …) of some steps, read at once and without labels.
+
+        Raises:
+            TraceError: there is no such step, or the tensors are not what the manifest says.
+        """
+        self._require_fit()
+        places = np.array([place for (place,) in self.leads(steps)], np.int64)
+        others = [slice(None)] * (len(self.sizes) - 1)
+        return np.moveaxis(self.read((places, *others)), 0, 2)
 
     def leads(self, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
         """Return what stands before (branch, sample, …) in a selection of each chosen step.
@@ -214,7 +225,7 @@ class View:
         import xarray as xr
 
         manifest = self.source.manifest
-        self._require_fit(len(manifest.branches), manifest.samples)
+        self._require_fit()
         coords: dict[str, Any] = {"branch": np.array(manifest.branches, object)}
         coords["sample"] = np.arange(manifest.samples)
         if self.is_stepwise:
@@ -228,10 +239,12 @@ class View:
         attrs = attributes(self.name, self.layer, self.block)
         return xr.DataArray(self.lazy(), coords, tuple(self.sizes), self.name, attrs)
 
-    def _require_fit(self, branches: int, samples: int) -> None:
+    def _require_fit(self) -> None:
         """Refuse tensors that the manifest does not describe."""
-        expected = {"branch": branches, "sample": samples, "segment": len(self.layer.keys)}
-        expected |= {"head": self.layer.num_heads, "statistic": len(GATE_STATISTICS)}
+        manifest = self.source.manifest
+        expected = {"branch": len(manifest.branches), "sample": manifest.samples}
+        expected |= {"head": self.layer.num_heads, "segment": len(self.layer.keys)}
+        expected |= {"statistic": len(GATE_STATISTICS)}
         if self.name not in ("key", "mask"):
             expected |= {"key": len(self.columns)}
         got = self.sizes

@@ -15,11 +15,14 @@ import time
 import traceback
 from collections import Counter
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import torch
 
 from attn.errors import AttnError
+from attn.verbs.analyze import analyze
+from attn.verbs.collection import read_index
 from tests.toy_runs import capture_fake, check_left, contents, use_fake
 
 SCENES = {
@@ -37,6 +40,15 @@ SMALL = {
     "failing": {"prompts": ["a bad dog", "a tree"], "batch": 2},
     "single": {"prompts": ["a red cat"]},
 }
+LONG = {
+    "prompts": [
+        f"{one}{' and a red cat' * 30}" for one in ("a dog", "a tree", "rain", "sun", "snow")
+    ],
+    "steps": 1,
+}
+"""Prompts of which the fake family reads only the beginning."""
+STRIDE = 23
+"""Changes between two places where a run with its analysis is killed: prime, to meet all kinds."""
 MOST = 10
 """Kills of one run; the next one comes to its end."""
 LONGER = 1.2
@@ -67,6 +79,32 @@ def every_change(folder, scene):
             found[_check(out, scene, whole)] += 1
         _finish(out, scene, whole)
     return dict(found)
+
+
+def analysed(folder):
+    """Kill a capture that analyses what it made, at places all over it, and start it again."""
+    whole = folder / "whole" / "run"
+    _capture_and_analyze(whole, **LONG)
+    expected, found = contents(whole), Counter()
+    for change in count(1, STRIDE):
+        out = folder / str(change) / "run"
+        status = os.waitpid(_fork(out, LONG, change, _capture_and_analyze), 0)[1]
+        if not os.WIFSIGNALED(status):
+            return dict(found)
+        found["in capture" if _is_missing(out) else "in analysis"] += 1
+        assert os.waitpid(_fork(out, LONG, None, _capture_and_analyze), 0)[1] == 0
+        assert contents(out) == expected, f"{out} differs from an unbroken run"
+
+
+def _capture_and_analyze(out, **scene):
+    capture_fake(out, **scene)
+    analyze(out, pictures=False)
+
+
+def _is_missing(out):
+    """Whether a trace of the collection is not complete."""
+    is_begun = (out / "index.json").exists()
+    return not is_begun or any(entry.status != "complete" for entry in read_index(out))
 
 
 def _kill_scene(folder, scene, kills, chance, found):
@@ -109,7 +147,7 @@ def _seconds(out, scene):
     return time.monotonic() - began
 
 
-def _fork(out, scene, before_change=None):
+def _fork(out, scene, before_change=None, run=capture_fake):
     """Start a process that runs or resumes a scene; return its number."""
     sys.stderr.flush()
     child = os.fork()
@@ -119,7 +157,7 @@ def _fork(out, scene, before_change=None):
     try:
         if before_change:
             _die_before(before_change)
-        capture_fake(out, resume=True, **scene)
+        run(out, resume=True, **scene)
         code = 0
     finally:
         if code:
@@ -178,6 +216,8 @@ if __name__ == "__main__":
     try:
         if task == "random":
             answer = main(place, kills=int(sys.argv[3]), seed=int(sys.argv[4]))
+        elif task == "analysed":
+            answer = analysed(place)
         else:
             answer = every_change(place / task, SMALL[task])
     except AttnError as error:

@@ -62,3 +62,11 @@ def test_killed_before_every_change(place, scene):
         any("partial" not in state and "complete" in state for state in states)
         or scene == "failing"
     )
+
+
+@pytest.mark.slow
+def test_killed_and_analysed(place):
+    """Tables and summary of long prompts are the same after a kill anywhere and a second start."""
+    found = killing(place, "analysed")
+    assert found["in capture"] > 2
+    assert found["in analysis"] > 2

@@ -119,7 +119,7 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
                 BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
             )
             places = token_places(mean, TOGETHER, [word], trace.tokens(chosen.branch))
-            frames.append(sum_tokens(mean, places)[..., 0])
+            frames.append(sum_tokens(mean.values, places)[..., 0])
     stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
     return xr.DataArray(
         np.moveaxis(stacked, 1, 0),

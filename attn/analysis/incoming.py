@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attn.analysis.pool import Numbers
-from attn.schema import Layer, part
+from attn.schema import Column, Layer, part
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from attn.trace import Trace
+    from attn.views import View
 
 Rows = Literal["image", "all"]
-DIMS = ("branch", "sample", "step", "head")
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Incoming:
         total: (branch, sample, step, head), what all keys of the row receive: 1 but for rows that
             see no key. The keys in `mass` may be a part of them.
         num_keys: of the whole row.
-        labels: by part of `mass`, in its order: arrays with the coordinates of its keys.
+        columns: what the keys of `mass` are.
     """
 
     layer: Layer
@@ -39,7 +37,7 @@ class Incoming:
     mass: Numbers
     total: Numbers
     num_keys: int
-    labels: tuple[xr.DataArray, ...]
+    columns: tuple[Column, ...]
 
     @property
     def ratio(self) -> Numbers:
@@ -55,23 +53,19 @@ class Incoming:
         return rest * self.num_keys / (self.num_keys - 1)
 
 
-def read_incoming(
-    trace: Trace, layer: Layer, branches: Sequence[str], steps: Sequence[int]
-) -> Iterator[Incoming]:
+def read_incoming(trace: Trace, layer: Layer, steps: Sequence[int]) -> Iterator[Incoming]:
     """Yield what was kept of a layer: over the picture's rows, and over all rows where it can be.
 
     Both kinds of rows are known where the capture kept the masses of text rows (`--mass full`).
     """
     has_both = bool(part(layer.queries, "text")) and bool(part(layer.queries, "image"))
     for rows in ("image", "all") if has_both else ("image",):
-        one = _read(trace, layer, rows, (branches, steps))
+        one = _read(trace, layer, rows, steps)
         if one is not None:
             yield one
 
 
-def _read(
-    trace: Trace, layer: Layer, rows: Rows, cells: tuple[Sequence[str], Sequence[int]]
-) -> Incoming | None:
+def _read(trace: Trace, layer: Layer, rows: Rows, steps: Sequence[int]) -> Incoming | None:
     queries = ("image",) if rows == "image" else ("image", "text")
     keys = [kind for kind in ("text", "image") if _has_all(layer, queries, kind)]
     is_whole = set(keys) == {segment.kind for segment in layer.keys}
@@ -79,16 +73,13 @@ def _read(
         return None
     sizes = {query: _length(layer, query) for query in queries}
     masses: list[Numbers] = []
-    labels: list[xr.DataArray] = []
+    columns: list[Column] = []
     for kind in keys:
-        read = {
-            query: _load(trace.mass(layer.index, f"{query}.{kind}"), cells) for query in queries
-        }
-        labels.append(read["image"])
-        masses.append(_weigh({query: _numbers(one, "key") for query, one in read.items()}, sizes))
+        views = {query: trace.view("mass", layer.index, f"{query}.{kind}") for query in queries}
+        masses.append(_weigh({query: _values(one, steps) for query, one in views.items()}, sizes))
+        columns += views["image"].columns
     totals = {
-        query: _numbers(_load(trace.total(layer.index, query), cells), "segment").sum(-1)
-        for query in queries
+        query: _values(trace.view("total", layer.index, query), steps).sum(-1) for query in queries
     }
     return Incoming(
         layer=layer,
@@ -96,7 +87,7 @@ def _read(
         mass=np.concatenate(masses, axis=-1),
         total=_weigh(totals, sizes),
         num_keys=sum(segment.length for segment in layer.keys),
-        labels=tuple(labels),
+        columns=tuple(columns),
     )
 
 
@@ -108,13 +99,8 @@ def _length(layer: Layer, query: str) -> int:
     return sum(segment.length for segment in part(layer.queries, query))
 
 
-def _load(array: xr.DataArray, cells: tuple[Sequence[str], Sequence[int]]) -> xr.DataArray:
-    branches, steps = cells
-    return array.sel(branch=list(branches), step=list(steps)).load()
-
-
-def _numbers(array: xr.DataArray, last: str) -> Numbers:
-    return np.asarray(array.transpose(*DIMS, last).values, np.float64)
+def _values(view: View, steps: Sequence[int]) -> Numbers:
+    return view.values(steps).astype(np.float64)
 
 
 def _weigh(values: dict[str, Numbers], sizes: dict[str, int]) -> Numbers:

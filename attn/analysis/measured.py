@@ -14,7 +14,7 @@ from attn.analysis.choice import BLOCK, Selection
 from attn.analysis.phrases import Phrase, Weights, combine
 from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.analysis.select import Occurrence
-from attn.schema import Layer
+from attn.schema import Column, Layer
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -106,22 +106,23 @@ def measure(
         together: add the segment `text`, with the tokens of all segments.
     """
     found: dict[str, SegmentWords] = {}
-    tokens = trace.tokens(chosen.branch)
-    worded = {token.segment for token in tokens if token.word is not None}
+    columns: tuple[Column, ...] = ()
+    places: dict[str, Numbers] = {}
+    row = trace.branches.index(chosen.branch)
     for layer in chosen.layers:
-        cells = {"branch": chosen.branch, "step": list(chosen.steps)}
-        mass = trace.mass(layer.index, BLOCK).sel(cells).load()
-        share = trace.share(layer.index).sel(cells).load()
-        segments = [name for name in dict.fromkeys(mass["segment"].values) if name in worded]
-        extra = [TOGETHER] if together and len(segments) > 1 else []
-        for segment in (*segments, *extra):
-            places = token_places(mass, segment, chosen.prompt, tokens)
+        mass = trace.view("mass", layer.index, BLOCK)
+        if mass.columns != columns:  # most models read the same text in all layers
+            columns = mass.columns
+            places = _find_places(trace, mass.labelled(), chosen, together=together)
+        read = mass.values(chosen.steps)[row]
+        share = trace.view("share", layer.index, BLOCK).values(chosen.steps)[row]
+        for segment, own in places.items():
             if segment not in found:
-                counts = places.sum(axis=0).astype(np.int64)
+                counts = own.sum(axis=0).astype(np.int64)
                 found[segment] = SegmentWords(
                     segment, chosen.branch, chosen.prompt, counts, chosen.steps, []
                 )
-            found[segment].layers.append(_sum_layer(layer, mass, share, places, heads=heads))
+            found[segment].layers.append(_sum_layer(layer, read, share, own, heads=heads))
     return tuple(found.values())
 
 
@@ -142,11 +143,25 @@ def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
     return [f"segment '{measured.segment}' has no token of {listed}{why}"] if missing else []
 
 
+def _find_places(
+    trace: Trace, mass: xr.DataArray, chosen: Selection, *, together: bool
+) -> dict[str, Numbers]:
+    """Return, by segment with words, which keys of a layer are tokens of which word."""
+    tokens = trace.tokens(chosen.branch)
+    worded = {token.segment for token in tokens if token.word is not None}
+    segments = [name for name in dict.fromkeys(mass["segment"].values) if name in worded]
+    extra = [TOGETHER] if together and len(segments) > 1 else []
+    return {
+        segment: token_places(mass, segment, chosen.prompt, tokens)
+        for segment in (*segments, *extra)
+    }
+
+
 def _sum_layer(
-    layer: Layer, mass: xr.DataArray, share: xr.DataArray, places: Numbers, *, heads: bool
+    layer: Layer, mass: Numbers, share: Numbers, places: Numbers, *, heads: bool
 ) -> LayerWords:
-    ordered = mass.transpose("head", "step", "sample", "key")
-    per_head = np.moveaxis(sum_tokens(ordered, places), -1, 0)
+    """Sum (sample, step, head, key) and (sample, step, key) over the tokens of words."""
+    per_head = sum_tokens(mass, places).transpose(3, 2, 1, 0)
     rows = [per_head.mean(axis=1, keepdims=True), *([per_head] if heads else [])]
-    shares = sum_tokens(share.transpose("step", "sample", "key"), places)
-    return LayerWords(layer.index, np.concatenate(rows, axis=1), np.moveaxis(shares, -1, 0))
+    shares = sum_tokens(share, places).transpose(2, 1, 0)
+    return LayerWords(layer.index, np.concatenate(rows, axis=1), shares)

@@ -48,13 +48,15 @@ def token_places(
     return places
 
 
-def sum_tokens(array: xr.DataArray, places: Numbers) -> Numbers:
-    """Replace the axis `key` by words, the last axis of the result: sums over their tokens.
+def sum_tokens(values: NDArray[np.floating], places: Numbers) -> Numbers:
+    """Replace the last axis, of keys, by words: sums over their tokens.
 
     A word without tokens is NaN: nothing is known of it, which is not the same as zero.
     """
-    keys_last = array.transpose(..., "key").values.astype(np.float64)
-    return np.where(places.any(axis=0), keys_last @ places, np.nan)
+    sums = np.full((*values.shape[:-1], places.shape[1]), np.nan)
+    there = places.any(axis=0)
+    sums[..., there] = values.astype(np.float64) @ places[:, there]
+    return sums
 
 
 def mean_present(array: Numbers, axis: int) -> Numbers:

@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -145,4 +144,4 @@ def _cells(column: NDArray[Any]) -> Iterator[object]:
     if not np.issubdtype(column.dtype, np.floating):
         return iter(column.tolist())
     spell: Callable[[float], str] = f"{{:.{DIGITS}g}}".format
-    return ("" if isnan(number) else spell(number) for number in column.tolist())
+    return ("" if cell == "nan" else cell for cell in map(spell, column.tolist()))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from attn.schema import Token
-
-if TYPE_CHECKING:
-    import xarray as xr
+from attn.schema import Column, Token
 
 Role = Literal["bos", "word", "punctuation", "eos", "padding", "image"]
 
@@ -20,7 +17,7 @@ class Key:
 
     Attributes:
         segment: where it is.
-        position: as in the coordinates of `Trace.mass`.
+        position: as in `schema.Column`.
         role: `bos` is a special token that others follow, `eos` any other that is no padding;
             `punctuation` belongs to no word; `image` is a key of the picture.
         token: its text; empty for a key of the picture.
@@ -34,11 +31,10 @@ class Key:
     id: int
 
 
-def read_keys(array: xr.DataArray, tokens: Iterable[Token]) -> tuple[Key, ...]:
-    """Say what the axis `key` of an array stands for, with the tokens of one guidance row."""
+def read_keys(columns: Iterable[Column], tokens: Iterable[Token]) -> tuple[Key, ...]:
+    """Say what keys are, with the tokens of one guidance row; no column is of a rest."""
     roles = _find_roles(tuple(tokens))
-    labels = zip(array["segment"].values, array["position"].values.tolist(), strict=True)
-    return tuple(_read(*label, roles) for label in labels)
+    return tuple(_read(column.segment, column.position or 0, roles) for column in columns)
 
 
 def _read(segment: str, position: int, roles: dict[tuple[str, int], tuple[Token, Role]]) -> Key:

@@ -97,7 +97,7 @@ def run(trace: Trace, options: Options) -> Result:
     sinks: list[Table] = []
     roles: list[Table] = []
     for layer in layers:
-        for incoming in read_incoming(trace, layer, trace.branches, steps):
+        for incoming in read_incoming(trace, layer, steps):
             keys = _keys(trace, incoming)
             sinks.append(list_sinks(incoming, keys, rules))
             roles.append(sum_roles(incoming, keys))
@@ -116,12 +116,7 @@ def run(trace: Trace, options: Options) -> Result:
 
 
 def _keys(trace: Trace, incoming: Incoming) -> Keys:
-    return {
-        branch: tuple(
-            key for array in incoming.labels for key in read_keys(array, trace.tokens(branch))
-        )
-        for branch in trace.branches
-    }
+    return {branch: read_keys(incoming.columns, trace.tokens(branch)) for branch in trace.branches}
 
 
 def _follow(
@@ -135,14 +130,14 @@ def _follow(
     text = [key for key in keys[trace.branches[0]] if key.role != "image"]
     if not 0 <= index < len(text):
         raise AnalysisError(_explain_range(text, index))
-    share = trace.share(incoming.layer.index).isel(key=index).sel(step=list(steps))
+    share = trace.view("share", incoming.layer.index, BLOCK).values(steps)
     return Token(
         layer=incoming.layer.index,
         keys={branch: own[index] for branch, own in keys.items()},
         num_text=len(text),
         mass=incoming.mass[..., index],
         text=incoming.mass[..., : len(text)].sum(-1),
-        share=np.asarray(share.transpose("branch", "sample", "step").values, np.float64),
+        share=share[..., index].astype(np.float64),
     )
 
 

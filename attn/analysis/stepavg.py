@@ -16,6 +16,7 @@ bilinearly; the shares lack the 1e-8 in the denominator; `negative_prompt` is wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from attn.analysis.choice import BLOCK
 from attn.analysis.needs import Needs
 from attn.analysis.result import Archive, Document, Result
 from attn.analysis.select import select_layers
-from attn.schema import Layer
+from attn.schema import Layer, Segment
 
 if TYPE_CHECKING:
     from attn.trace import Trace
@@ -115,9 +116,16 @@ def _describe(trace: Trace, layers: tuple[Layer, ...], shape: tuple[int, ...]) -
         "special_mask": [[token.special for token in first]] * samples,
         "step_order": "generation",
         "timesteps": [step.timestep for step in trace.steps],
-        "segments": {
-            segment.name: [segment.start, segment.stop]
-            for segment in manifest.segments[trace.branches[0]]
-            if segment.kind == "text"
-        },
+        "segments": _spans(manifest.segments[trace.branches[0]]),
     }
+
+
+def _spans(segments: Sequence[Segment]) -> dict[str, list[int]]:
+    """Return where the keys of each text segment begin and end on the axis T."""
+    spans: dict[str, list[int]] = {}
+    stop = 0
+    for segment in segments:
+        if segment.kind == "text":
+            start, stop = stop, stop + segment.length
+            spans[segment.name] = [start, stop]
+    return spans

@@ -217,7 +217,7 @@ def _word_heats(
     ordered = maps.transpose("row", "column", "key")
     heats = {}
     for segment in dict.fromkeys(token.segment for token in tokens if token.word is not None):
-        sums = sum_tokens(ordered, token_places(ordered, segment, words, tokens))
+        sums = sum_tokens(ordered.values, token_places(ordered, segment, words, tokens))
         heats[segment] = list(np.moveaxis(sums, -1, 0))
     return heats
 

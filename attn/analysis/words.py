@@ -140,7 +140,7 @@ def _word_maps(
 ) -> Numbers:
     """Return the maps of all words of the prompt, (sample, word, row, column)."""
     places = token_places(means[0], segment, chosen.prompt, trace.tokens(chosen.branch))
-    maps = np.stack([sum_tokens(mean, places) for mean in means])
+    maps = np.stack([sum_tokens(mean.values, places) for mean in means])
     if options.pooling == "daam":
         maps /= np.maximum(places.sum(axis=0), 1)
     if options.normalise:

@@ -33,11 +33,9 @@ class ShownReport(Report):
         """Print a fact."""
         typer.echo(text, err=True)
 
-    def warn(self, text: str) -> None:
-        """Print a warning, once."""
-        if text not in self.warnings:
-            typer.echo(f"Warning: {text}", err=True)
-        super().warn(text)
+    def show_warning(self, text: str) -> None:
+        """Print a warning."""
+        typer.echo(f"Warning: {text}", err=True)
 
     def progress(self, done: int, total: int, written: int) -> None:
         """Show how far the job is."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attn.cli._options import Json, Pictures, Words
-from attn.cli._text import aligned, listed_files, split
+from attn.cli._text import aligned, counted, listed_files, split
 
 if TYPE_CHECKING:
     from attn.analysis.needs import Needs
@@ -111,13 +111,15 @@ def _json(done: Analyzed) -> str:
 
 
 def _text(done: Analyzed) -> Iterator[str]:
-    """Yield where the results are; of a folder with many pictures only how many."""
+    """Yield where the results are; of a trace in a collection only how many files."""
     for one in done.traces:
         if one.path is None:
             yield f"{one.trace}  failed"
-            continue
-        yield str(one.path)
-        yield from (f"  {line}" for line in listed_files(one.files))
+        elif done.summary is not None:
+            yield f"{one.path}  {counted(len(one.files), 'file')}"
+        else:
+            yield str(one.path)
+            yield from (f"  {line}" for line in listed_files(one.files))
     if done.summary is not None:
         yield str(done.summary.path)
         yield from (f"  {line}" for line in listed_files(done.summary.files))

@@ -203,8 +203,12 @@ def _tell(captured: Captured, dry_run: bool, pictures: list[str]) -> None:
         typer.echo(describe(captured))
         return
     typer.echo(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
-    for picture in pictures:
+    is_one = len(captured.entries) == 1
+    shown = [one for one in pictures if is_one or Path(one).parents[1] == captured.path]
+    for picture in shown:
         typer.echo(f"picture {picture}")
+    if len(shown) < len(pictures):
+        typer.echo(f"and {len(pictures) - len(shown)} pictures in the folders of the traces")
 
 
 def _tell_failures(captured: Captured, dry_run: bool) -> None:

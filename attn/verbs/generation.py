@@ -225,8 +225,11 @@ def _generate(
     began = time.monotonic()
     with ExitStack() as stack:
         drafts = {item.place: draft(job, item, remarks) for item in missing}
-        for warning in (text for begun in drafts.values() for text in begun.warnings):
-            job.report.warn(warning)
+        for item in missing:
+            own = item.folder.name if job.is_collection else ""
+            for warning in drafts[item.place].warnings:
+                is_shared = warning in (*job.opening, *remarks)
+                job.report.warn(warning, "" if is_shared else own)
         writers = {
             item.place: stack.enter_context(TraceWriter(item.folder, drafts[item.place]))
             for item in missing

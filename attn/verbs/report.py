@@ -11,6 +11,7 @@ class Report:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.path: Path | None = None
+        self._texts: set[str] = set()
 
     def begin(self, path: Path) -> None:
         """Take the folder into which something is written from here on; the first one counts."""
@@ -19,10 +20,15 @@ class Report:
     def note(self, text: str) -> None:
         """Take a fact that the user should see once."""
 
-    def warn(self, text: str) -> None:
-        """Take a warning; each text counts once."""
-        if text not in self.warnings:
-            self.warnings.append(text)
+    def warn(self, text: str, about: str = "") -> None:
+        """Take a warning; each text counts once, with the first thing that it is about."""
+        if text not in self._texts:
+            self._texts.add(text)
+            self.warnings.append(f"{about}: {text}" if about else text)
+            self.show_warning(self.warnings[-1])
+
+    def show_warning(self, text: str) -> None:
+        """Take a warning that was not there yet."""
 
     def progress(self, done: int, total: int, written: int) -> None:
         """Take the number of finished steps of the whole job, and the bytes written so far."""

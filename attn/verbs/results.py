@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,6 +40,9 @@ def replaced(folder: Path) -> Iterator[Path]:
 def swapped(folder: Path) -> Iterator[Path]:
     """Do as `replaced`, whatever `folder` holds.
 
+    What a killed run left beside `folder` is removed; if the kill came between taking the earlier
+    results away and putting the new ones there, the earlier ones are back first.
+
     Raises:
         TraceError: the disk is full, permission is missing, ….
     """
@@ -43,8 +50,9 @@ def swapped(folder: Path) -> Iterator[Path]:
     hint = "Choose another folder with --out."
     with reported(folder, hint=hint):
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         scratch = TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-")
-    with scratch as place, reported(folder, hint=hint):
+    with scratch as place, reported(folder, hint=hint), _held(Path(place)):
         built, old = Path(place, "new"), Path(place, "old")
         built.mkdir()
         yield built
@@ -112,6 +120,36 @@ def write_index(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write `analysis.json`."""
     text = json.dumps({"schema": SCHEMA, **facts}, indent=1, ensure_ascii=False)
     (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+
+
+def _sweep(target: Path) -> None:
+    """Remove the folders in which runs that are no more built results."""
+    for left in target.parent.glob(f".{escape(target.name)}-*"):
+        if not (left / "new").is_dir() and not (left / "old").is_dir():
+            continue  # not ours, or begun this moment
+        with suppress(OSError), _held(left) as is_left:  # a run that lives holds its own
+            if is_left and (left / "old").is_dir() and not target.exists():
+                (left / "old").rename(target)
+            if is_left:
+                shutil.rmtree(left)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold a folder as long as this process lives; yield whether it could be had.
+
+    It cannot if another run holds it, or if the file system has no locks.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def _refuse_foreign(folder: Path, target: Path) -> None:

@@ -158,5 +158,5 @@ def _texts(curves: xr.DataArray) -> dict[str, str]:
         "unit": attrs["unit"],
         attrs["kind"]: ", ".join(str(label) for label in curves["label"].values),
         "layers": ranges(int(layer) for layer in curves["layer"].values),
-        "steps": ranges(int(step) for step in curves["step"].values),
+        "shown_steps": ranges(int(step) for step in curves["step"].values),
     }

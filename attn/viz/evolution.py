@@ -218,5 +218,5 @@ def _texts(maps: xr.DataArray) -> dict[str, str]:
         "branch": str(maps.attrs["branch"]),
         "unit": UNIT,
         "layers": ranges(maps.attrs["layers"]),
-        "steps": ranges(int(step) for step in maps["step"].values),
+        "shown_steps": ranges(int(step) for step in maps["step"].values),
     }

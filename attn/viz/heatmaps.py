@@ -127,7 +127,7 @@ def _texts(maps: xr.DataArray) -> dict[str, str]:
         "measure": attrs["measure"],
         "unit": attrs["unit"],
         "layers": ranges(attrs["layers"]),
-        "steps": ranges(attrs["steps"]),
+        "shown_steps": ranges(attrs["steps"]),
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attn.analysis.stepavg import Options, run
-from attn.schema import Column
+from attn.schema import Column, Segment
 from tests.toy_traces import JOINT, make_trace, manifest, plain_maps, stored, tensors
 
 
@@ -44,7 +44,7 @@ def test_arrays(exported):
 
 
 def test_metadata(exported):
-    """The metadata has all fields of the original, and what it lacks."""
+    """The metadata has the fields of the original but its time, and what it lacks."""
     about, _, folder = exported
     data = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     assert data["canonical_size"] == [6, 10]
@@ -55,6 +55,20 @@ def test_metadata(exported):
     assert (data["T_from_model"], data["batch_size"]) == (24, 2)
     assert data["negative_prompt"] == [about.request.negative] * 2
     assert (data["step_order"], data["timesteps"]) == ("generation", [1000.0, 999.0, 998.0])
+    assert data["segments"] == {"clip": [0, 11], "t5": [11, 24]}
+
+
+def test_segments_behind_the_picture(exported, tmp_path):
+    """Behind a picture, as in SD3.5, the text still begins at 0 on the axis of keys."""
+    about, files, _ = exported
+    behind = [
+        replace(one, start=one.start + 60, stop=one.stop + 60)
+        for one in about.segments["cond"]
+        if one.kind == "text"
+    ]
+    about = replace(about, segments={"cond": (Segment("image", "image", 0, 60), *behind)})
+    run(make_trace(about, files), Options()).files["stepavg/metadata.json"].write(tmp_path / "m")
+    data = json.loads((tmp_path / "m").read_text(encoding="utf-8"))
     assert data["segments"] == {"clip": [0, 11], "t5": [11, 24]}
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from attn.analysis.words import Options, run
 from attn.store import shard_file
+from tests.toy_probs import block, make_full, share_of
 from tests.toy_traces import (
     CLIP_WORDS,
     CROSS,
@@ -142,3 +143,30 @@ def test_a_skipped_layer_is_left_out(tmp_path):
         [stored(files, layer, "mass", step)[0, :, 2].mean() for step in range(3)] for layer in CROSS
     ]
     assert close(summary[1]["mass"], np.mean([np.nanmean(steps) for steps in masses]))
+
+
+PHRASES = {"A cat": [1, 2], "cat a": [2, 4]}
+"""Phrases of the prompt, with the positions of their tokens."""
+
+
+@pytest.mark.parametrize("kind", ["words", "phrases"])
+def test_raw_probabilities(tmp_path, kind):
+    """Every mass and share of words and phrases is what a spreadsheet makes of the whole rows."""
+    trace, about, probs = make_full()
+    known = CLIP_WORDS
+    if kind == "phrases":
+        known = {(name, 1): places for name, places in PHRASES.items()}
+    table = run(trace, Options(phrases=tuple(PHRASES), heads=True)).tables[
+        f"clip/tables/{kind}.csv"
+    ]
+    rows = read(table, tmp_path)
+    heads = sum(layer.num_heads + 1 for layer in about.layers)
+    assert len(rows) == len(known) * heads * len(about.steps) * about.samples
+    for row in rows:
+        places = known[row[kind.removesuffix("s")], int(row["occurrence"])]
+        layer = about.layers[[str(one.index) for one in about.layers].index(row["layer"])]
+        whole = probs[int(row["step"]), layer.index][:1, int(row["sample"])][:, None]
+        mass = block(whole, layer, "image.text")[0, 0][..., places].sum(-1).mean(-1)
+        assert close(row["mass"], mass.mean() if row["head"] == "mean" else mass[int(row["head"])])
+        if row["head"] == "mean":
+            assert close(row["share"], share_of(whole, layer)[0, 0][:, places].sum(-1).mean())

@@ -169,12 +169,12 @@ def test_warnings(tmp_path):
 
 
 def test_collection(tmp_path):
-    """Of a collection, every trace that could be analysed is listed, and the others named."""
+    """Of a collection, every trace has a line: how many files, or that it failed."""
     entries = Entry("run", "complete", PROMPT, 0), Entry("b", "failed", PROMPT, 1, "no memory")
     write_index(tmp_path, entries)
     expected = f"""\
-run/analysis
-{TABLES}b  failed
+run/analysis  {TABLES.count("  ")} files
+b  failed
 analysis
   words_summary.csv
   words_auc.csv

@@ -160,6 +160,20 @@ def test_analyze(run):
     assert all(Path(picture).is_file() for picture in pictures)
 
 
+def test_analyze_a_collection(run):
+    """Of many traces the page of all is named, their own pictures are counted."""
+    code, stdout, stderr = run(
+        "-o", "out", "--analyze", "--keep", "mass", "-p", "", "--seed", "0,1"
+    )
+    assert (code, stdout) == (
+        0,
+        "2 traces in out\n"
+        "picture out/analysis/summary.png\n"
+        "and 6 pictures in the folders of the traces\n",
+    )
+    assert "out/0000 and 1 more: 'words' is skipped" in stderr
+
+
 def test_prompts_and_settings_from_the_command_line(run):
     """Prompts from a file, options of the family and of the run reach the model."""
     Path("prompts.txt").write_text("a cat\na dog\n")

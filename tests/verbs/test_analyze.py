@@ -1,7 +1,9 @@
 """The verb `analyze`: what it writes, replaces, refuses and reports."""
 
 import csv
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -397,3 +399,40 @@ def test_collection_without_any(collection):
     """If no trace could be analysed, that is an error with the reasons."""
     with pytest.raises(AnalysisError, match="0000: the prompt has no word 'dog'"):
         analyze(collection, words=["dog"])
+
+
+def leave(trace, name):
+    """Leave what a killed analysis leaves beside the results: `new` or `old` ones."""
+    left = trace / ".analysis-killed" / name
+    left.mkdir(parents=True)
+    (left / "analysis.json").write_text(name)
+    return left.parent
+
+
+@pytest.mark.parametrize("name", ["new", "old"])
+def test_what_a_killed_analysis_left(trace, name):
+    """The next analysis takes away what a killed one left beside the results."""
+    left = leave(trace, name)
+    analyze(trace, pictures=False)
+    assert not left.exists()
+    assert tree(trace / "analysis") == TABLES
+
+
+def test_killed_between_two_renames(trace):
+    """Results that a killed analysis had taken away are back, also if the next analysis fails."""
+    leave(trace, "old")
+    with pytest.raises(AnalysisError, match="no word 'dog'"):
+        analyze(trace, words=["dog"], pictures=False)
+    assert (trace / "analysis/analysis.json").read_text() == "old"
+
+
+def test_an_analysis_that_runs_is_left_alone(trace):
+    """What another process is building is not taken away."""
+    left = leave(trace, "new")
+    handle = os.open(left, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        analyze(trace, pictures=False)
+    finally:
+        os.close(handle)
+    assert left.exists()

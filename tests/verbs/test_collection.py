@@ -327,7 +327,7 @@ def test_warnings_stay_with_their_trace(run):
         "the prompt is longer than the model's 'clip' text; not read: \"cat cat cat cat cat\""
     )
     assert (first.warnings, second.warnings) == ((expected,), ())
-    assert done.warnings == (expected,)
+    assert done.warnings == (f"0000: {expected}",)
     assert (first.truncated, second.truncated) == (
         {"cond": {"clip": "cat cat cat cat cat"}},
         {},

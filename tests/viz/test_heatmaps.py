@@ -161,7 +161,7 @@ def test_png(tmp_path):
         "measure": "map.image.text",
         "unit": "attention probability, mean over 2 layers",
         "layers": "1,3",
-        "steps": "0-2",
+        "shown_steps": "0-2",
         "sample": "0",
         "word": "猫",
     }
