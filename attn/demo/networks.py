@@ -150,6 +150,19 @@ def shapes_unet() -> UNet2DConditionModel:
     )
 
 
+def shapes_tokens_unet() -> UNet2DConditionModel:
+    """The same for one text encoder, without what SDXL is told of sizes."""
+    return UNet2DConditionModel.from_config(
+        dict(shapes_unet().config)
+        | {
+            "cross_attention_dim": SHAPES_CLIP_L_WIDTH,
+            "addition_embed_type": None,
+            "addition_time_embed_dim": None,
+            "projection_class_embeddings_input_dim": None,
+        }
+    )
+
+
 def shapes_large() -> SD3Transformer2DModel:
     """5 joint layers of 3 heads of 32."""
     return _shapes_transformer(layers=5, heads=3, head_size=32)
