@@ -370,6 +370,9 @@ class TokensBackend(SD15Backend):
         )
         if options.betas != "own":
             session.train_betas(options.betas)
+        if found.asked.startswith("demo:"):
+            own = demo.guidance(found.asked.replace("demo", "scribble", 1))
+            session.default_guidance = own or session.default_guidance
         opened: Session = session
         return opened
 

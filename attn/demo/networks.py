@@ -151,10 +151,11 @@ def shapes_unet() -> UNet2DConditionModel:
 
 
 def shapes_tokens_unet() -> UNet2DConditionModel:
-    """The same for one text encoder, without what SDXL is told of sizes."""
+    """The same in the layout of SD1.x: for one text encoder, without what SDXL is told of sizes."""
     return UNet2DConditionModel.from_config(
         dict(shapes_unet().config)
         | {
+            "use_linear_projection": False,
             "cross_attention_dim": SHAPES_CLIP_L_WIDTH,
             "addition_embed_type": None,
             "addition_time_embed_dim": None,

@@ -94,17 +94,22 @@ def build_pipeline(base: Any) -> Any:
 
 @torch.no_grad()
 def take_unet(base: Any) -> dict[str, torch.Tensor]:
-    """Return the weights of SDXL's UNet for one that reads the first text encoder alone.
+    """Return the weights of SDXL's UNet for one of SD1.x that reads the first text encoder alone.
 
-    What the UNet is told of size, and of a missing summary, is always the same, and goes into the
-    bias of what it is told of time.
+    Projections are convolutions of one pixel there. What the UNet is told of size, and of a missing
+    summary, is always the same, and goes into the bias of what it is told of time.
     """
     width = base.text_encoder.config.hidden_size
     state = {
-        name: one[:, :width] if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")) else one
+        name: one
         for name, one in base.unet.state_dict().items()
         if not name.startswith("add_embedding.")
     }
+    for name, one in state.items():
+        if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")):
+            state[name] = one[:, :width]
+        elif name.endswith(("proj_in.weight", "proj_out.weight")):
+            state[name] = one[..., None, None]
     times = base.unet.add_time_proj(sdxl.time_ids(base, 1).flatten()).reshape(1, -1)
     summary = times.new_zeros(1, base.text_encoder_2.config.projection_dim)
     always = base.unet.add_embedding(torch.cat([summary, times], -1))[0]
@@ -117,12 +122,16 @@ def build_encoder(examples: Examples) -> SketchEncoder:
     """Return the drawing's encoder before training; see `build`.
 
     Lines are a small part of a drawing, and the means over all places that the encoder takes nearly
-    the same for all. So that what differs is heard, it is brought to unit variance.
+    the same for all. So the first convolution sees edges alone, nothing in even grounds, and what
+    differs between drawings is brought to unit variance.
     """
     torch.manual_seed(0)
     encoder = SketchEncoder(HIDDEN, CLIP_LENGTH, networks.SHAPES_CLIP_L_WIDTH, STAGES)
     for layer in encoder.conv_encoder[::2]:
         torch.nn.init.kaiming_normal_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    edges = encoder.conv_encoder[0].weight
+    edges.copy_(edges - edges.mean((2, 3), keepdim=True))
     torch.nn.init.normal_(encoder.pos_embeddings, std=0.5)
     encoder.to(examples.latents.device)
     drawings = read_outlines(examples.outlines[:FEW])
