@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from attn.errors import RequestError, UsageError
+from attn.schema import SKETCH_GROUND
 
 Ground = Literal["auto", "light", "dark"]
 Fit = Literal["pad", "stretch"]
@@ -137,9 +138,14 @@ def describe(sketch: Sketch) -> str:
 
 
 def as_picture(strokes: Strokes, *, dark: bool = False) -> Image.Image:
-    """Return strokes as an RGB picture, white on black, or black on white if `dark`."""
+    """Return strokes as an RGB picture, white on black, or black on white if `dark`.
+
+    Its `info` says what they are drawn on.
+    """
     pixels = np.where(strokes != dark, 255, 0).astype(np.uint8)
-    return Image.fromarray(pixels).convert("RGB")
+    picture = Image.fromarray(pixels).convert("RGB")
+    picture.info[SKETCH_GROUND] = "light" if dark else "dark"
+    return picture
 
 
 @lru_cache(maxsize=8)

@@ -231,8 +231,9 @@ class TokensSession(DrawnSession, SD15Session):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on text and drawing; see `Session.generate`."""
         outputs = super().generate(requests, on_call)
+        is_dark = asked_of(self.options, requests[0]).lines == "black"
         return [
-            replace(output, sketch=_sketch.as_picture(self.drawing(request)[0]))
+            replace(output, sketch=_sketch.as_picture(self.drawing(request)[0], dark=is_dark))
             for output, request in zip(outputs, requests, strict=True)
         ]
 

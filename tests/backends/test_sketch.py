@@ -1,5 +1,7 @@
 """Drawings are read whatever their form, and laid out so that no stroke vanishes."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,21 +147,24 @@ def test_as_picture():
     """Models get white strokes on black, or the other way round where they were trained so."""
     strokes = np.eye(3, 5) > 0
     assert np.asarray(as_picture(strokes))[..., 1].tolist() == (255 * np.eye(3, 5)).tolist()
-    assert (
-        np.asarray(as_picture(strokes, dark=True)) == 255 - np.asarray(as_picture(strokes))
-    ).all()
+    other = as_picture(strokes, dark=True)
+    assert (np.asarray(other) == 255 - np.asarray(as_picture(strokes))).all()
+    assert (as_picture(strokes).info["ground"], other.info["ground"]) == ("dark", "light")
 
 
 def test_edges(tmp_path):
-    """The edges of a photo are found by OpenCV, or its absence is said with what to install."""
+    """The edges of a photo are those that OpenCV finds."""
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'attn[sketch]'")
     photo = sketches.ring(ground=200, stroke=30, width=20)
     path = sketches.save(tmp_path, image=photo)
-    try:
-        import cv2
-    except ModuleNotFoundError:
-        with pytest.raises(UsageError, match=r"need OpenCV, .*pip install 'attn\[sketch\]'"):
-            read_sketch(path, edges=True)
-        return
     found = read_sketch(path, edges=True)
     assert (found.strokes == (cv2.Canny(np.asarray(photo), 50, 150) > 0)).all()
     assert "edges of the photo by Canny" in describe(found)
+
+
+def test_edges_without_opencv(tmp_path, monkeypatch):
+    """Where OpenCV is missing, its absence is said with what to install."""
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    path = sketches.save(tmp_path, image=sketches.ring(ground=200, stroke=30, width=20))
+    with pytest.raises(UsageError, match=r"need OpenCV, .*pip install 'attn\[sketch\]'"):
+        read_sketch(path, edges=True)

@@ -113,6 +113,18 @@ def test_options(session):
         session.complete(replace(REQUEST, options={"sketch_size": -1}))
 
 
+@pytest.mark.parametrize(
+    ("lines", "ground", "level"), [("black", "light", 255), ("white", "dark", 0)]
+)
+def test_kept_drawing(session, lines, ground, level):
+    """What is kept is what the encoder read: dark strokes on light ground, or as was asked."""
+    asked = session.complete(replace(REQUEST, options={"lines": lines}))
+    kept = session.generate([asked], None)[0].sketch
+    assert kept.info["ground"] == ground
+    assert kept.getpixel((0, 0)) == (level, level, level)
+    assert ((np.asarray(kept)[..., 0] != level) == session.drawing(asked)[0]).all()
+
+
 def test_betas(drawing, session):
     """The noise is that of the training, unless the base model's own is asked for."""
     config = session._scheduler.config

@@ -1,4 +1,4 @@
-"""The recipe of the demo that reads drawings as tokens: what it begins with, is shown, and ships."""
+"""The recipe of the demo that reads drawings as tokens: what it begins with, sees, and ships."""
 
 from __future__ import annotations
 
@@ -184,5 +184,8 @@ def test_what_ships_is_the_trained_model(
     config = session._scheduler.config
     trained_with = {name: config[name] for name in trained.TOKENS_NOISE}
     assert trained_with == trained.TOKENS_NOISE
-    captured = attn.capture("scribble", CAPTIONS[0], model=session, steps=2, out=tmp_path / "run")
-    assert [one.name for one in captured.trace.segments("cond")] == ["clip", "sketch"]
+    captured = attn.capture(
+        "scribble", CAPTIONS[0], model="demo:tokens", steps=2, out=tmp_path / "run"
+    )
+    segments = captured.trace.manifest.segments["cond"]
+    assert [one.name for one in segments] == ["image", "clip", "sketch"]
