@@ -161,6 +161,13 @@ class Backend(ABC):
     demo_note: ClassVar[str] = "tiny and untrained: real attention, random weights"
     """What the user is told of the built-in demo model."""
 
+    def note_on_demo(self, model: str) -> str:
+        """Return what the user is told of a demo model, `demo` or `demo:VARIANT`.
+
+        A family that has variants overrides this.
+        """
+        return self.demo_note
+
     def default_model(self, options: Any) -> str:
         """Return what is opened when no model is named: the built-in demo model.
 

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from attn.backends import find, load
 from attn.backends._sketch_tokens import SketchEncoder, as_drawings, load_encoder
 from attn.backends.testing import CHECKS
+from attn.backends.testing.observe import watched
+from attn.backends.testing.oracle import as_float64
 from attn.errors import ModelError, RequestError
 from attn.schema import Request
 from tests import layouts, sketches
@@ -60,9 +62,10 @@ def pixels(session, **options):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_conforms(check, session):
-    """Text and sketch tokens are recorded exactly; rows sum to 1 over all 154 of them."""
-    check(session, REQUEST)
+@pytest.mark.parametrize("guidance", [5.0, 1.0], ids=["guided", "without guidance"])
+def test_conforms(check, guidance, session):
+    """Text and sketch tokens are recorded exactly, not square, in batches of 2."""
+    check(session, replace(REQUEST, guidance=guidance))
 
 
 def test_sequence(session):
@@ -75,6 +78,22 @@ def test_sequence(session):
     assert not any(token.is_content for token in sequence.tokens[77:])
     cross = [layer for layer in session.layers(REQUEST) if layer.kind == "cross"]
     assert {layer.num_keys for layer in cross} == {154}
+
+
+def test_rows_add_up_to_one(session):
+    """Before anything is stored, every place's row over the 154 tokens sums to 1 within 1e-5."""
+    errors = []
+
+    def visit(call, row, layer, attention):
+        if layer.kind == "cross":
+            heads = slice(0, layer.num_heads)
+            rows = as_float64(attention.probs(0, heads, slice(None), slice(None)))
+            assert rows.shape[-1] == 154
+            errors.append(abs(rows.sum(-1) - 1).max())
+
+    watched(session, [session.complete(REQUEST)], visit)
+    assert len(errors) == 11 * 2 * 2  # layers, steps, branches
+    assert max(errors) < 1e-5
 
 
 def test_encoder():
@@ -111,6 +130,9 @@ def test_options(session):
         assert (pixels(session, **options) != usual).any(), options
     with pytest.raises(RequestError, match="sketch_size must be 0 or more"):
         session.complete(replace(REQUEST, options={"sketch_size": -1}))
+    message = "conditioning_scale: only for models with a ControlNet; demo:tokens has none"
+    with pytest.raises(RequestError, match=message):
+        session.complete(replace(REQUEST, options={"conditioning_scale": 0.5}))
 
 
 @pytest.mark.parametrize(
