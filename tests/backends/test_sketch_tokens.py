@@ -2,12 +2,14 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from attn import demo
 from attn.backends import find, load
 from attn.backends._sketch_tokens import SketchEncoder, as_drawings, load_encoder
 from attn.backends.testing import CHECKS
@@ -24,6 +26,11 @@ REQUEST = Request(
 )
 
 
+def tiny():
+    """Return the folder of the checkpoint with random weights."""
+    return str(demo.checkpoint("tiny:scribble:tokens"))
+
+
 @pytest.fixture(scope="module")
 def drawing(tmp_path_factory):
     """Save a drawing."""
@@ -33,15 +40,13 @@ def drawing(tmp_path_factory):
 @pytest.fixture(scope="module")
 def session(drawing, demo_cache):
     """Open the demo checkpoint with the drawing."""
-    return open_session("scribble", "demo:tokens", sketch=drawing)
+    return open_session("scribble", tiny(), sketch=drawing)
 
 
 @pytest.fixture
 def checkpoint(demo_cache, tmp_path):
     """Return a copy of the three files alone, and the base model's folder."""
-    from attn import demo
-
-    source, folder = demo.checkpoint("scribble:tokens"), tmp_path / "checkpoint"
+    source, folder = Path(tiny()), tmp_path / "checkpoint"
     folder.mkdir()
     for path in source.glob("*.safetensors"):
         shutil.copy(path, folder)
@@ -80,8 +85,13 @@ def test_sequence(session):
     assert {layer.num_keys for layer in cross} == {154}
 
 
-def test_rows_add_up_to_one(session):
-    """Before anything is stored, every place's row over the 154 tokens sums to 1 within 1e-5."""
+def test_rows_add_up_to_one(drawing):
+    """Before anything is stored, every place's row over the 154 tokens sums to 1 within 1e-5.
+
+    In the trained demo, that is: large random weights make logits that float32 rounds more.
+    """
+    session = open_session("scribble", "demo:tokens", sketch=drawing)
+    request = replace(REQUEST, prompt=demo.EXAMPLE_CAPTION)
     errors = []
 
     def visit(call, row, layer, attention):
@@ -91,8 +101,8 @@ def test_rows_add_up_to_one(session):
             assert rows.shape[-1] == 154
             errors.append(abs(rows.sum(-1) - 1).max())
 
-    watched(session, [session.complete(REQUEST)], visit)
-    assert len(errors) == 11 * 2 * 2  # layers, steps, branches
+    watched(session, [session.complete(request)], visit)
+    assert len(errors) == 7 * 2 * 2  # layers, branches, steps
     assert max(errors) < 1e-5
 
 
@@ -130,7 +140,7 @@ def test_options(session):
         assert (pixels(session, **options) != usual).any(), options
     with pytest.raises(RequestError, match="sketch_size must be 0 or more"):
         session.complete(replace(REQUEST, options={"sketch_size": -1}))
-    message = "conditioning_scale: only for models with a ControlNet; demo:tokens has none"
+    message = "conditioning_scale: only for models with a ControlNet; .*tokens has none"
     with pytest.raises(RequestError, match=message):
         session.complete(replace(REQUEST, options={"conditioning_scale": 0.5}))
 
@@ -151,7 +161,7 @@ def test_betas(drawing, session):
     """The noise is that of the training, unless the base model's own is asked for."""
     config = session._scheduler.config
     assert (config.beta_schedule, config.beta_start, config.beta_end) == ("linear", 0.0001, 0.02)
-    own = open_session("scribble", "demo:tokens", sketch=drawing, betas="own")
+    own = open_session("scribble", tiny(), sketch=drawing, betas="own")
     assert own._scheduler.config.beta_start == 0.00085
 
 
