@@ -15,6 +15,7 @@ from attn.backends._sketch_tokens import SketchEncoder, as_drawings, load_encode
 from attn.backends.testing import CHECKS
 from attn.backends.testing.observe import watched
 from attn.backends.testing.oracle import as_float64
+from attn.demo import shipped
 from attn.errors import ModelError, RequestError
 from attn.schema import Request
 from tests import layouts, sketches
@@ -85,11 +86,12 @@ def test_sequence(session):
     assert {layer.num_keys for layer in cross} == {154}
 
 
-def test_rows_add_up_to_one(drawing):
+def test_rows_add_up_to_one(drawing, monkeypatch):
     """Before anything is stored, every place's row over the 154 tokens sums to 1 within 1e-5.
 
     In the trained demo, that is: large random weights make logits that float32 rounds more.
     """
+    monkeypatch.setattr(shipped, "WEIGHTS", Path(shipped.__file__).parent / "weights")
     session = open_session("scribble", "demo:tokens", sketch=drawing)
     request = replace(REQUEST, prompt=demo.EXAMPLE_CAPTION)
     errors = []
