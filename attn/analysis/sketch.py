@@ -136,7 +136,7 @@ def read_strokes(trace: Trace) -> np.ndarray:
             raise OSError("the trace has none")
         with Image.open(path) as image:
             is_white = np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
-            return is_white != (image.info.get(SKETCH_GROUND) == "light")
+            return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
     except OSError as exc:
         raise TraceError(f"could not read the sketch of {trace.folder}: {exc}") from exc
 
