@@ -30,6 +30,9 @@ Grid = tuple[int, int]
 """(rows, columns) of an image segment, in tokens."""
 
 SKETCH = "outputs/sketch.png"
+SKETCH_GROUND = "ground"
+"""Text of that picture: `light` if its strokes are dark, `dark`, also where it is missing, if they
+are light."""
 """The drawing that a model was given: white strokes on black, of the picture's size."""
 
 RANGE = re.compile(r"(\d+)(?:-(\d+))?")

@@ -46,6 +46,13 @@ NEEDS = Needs(
 NAME = "evolution"
 LISTED = 10
 """Tokens in the text file; the table has all."""
+SMALL_WORDS = (
+    "a above after an and are as at be before behind below beside between but by for from his her "
+    "in inside into is it its my near no not of off on onto or our out over so some than that the "
+    "their them then these they this those through to under up upon very was were which while who "
+    "with without your"
+)
+"""English words that name nothing; they are followed only if they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,8 @@ class Options(Choice):
     """What to follow."""
 
     word: str | None = field(
-        default=None, metadata={"help": "the word to follow; none is the most active one"}
+        default=None,
+        metadata={"help": "the word to follow; none is the most active but articles and the like"},
     )
     specials: bool = field(
         default=False, metadata={"help": "list special tokens and padding among the tokens too"}
@@ -98,12 +106,17 @@ def run(trace: Trace, options: Options) -> Result:
 
 
 def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurrence:
-    """Return the word that was asked for, or the most active of the selected ones."""
+    """Return the word that was asked for, or the most active of the selected ones.
+
+    Articles and the like give way to others, if there are any.
+    """
     if options.word is not None:
         return select_words(chosen.prompt, (options.word,))[0]
     labels = {word.label: word for word in chosen.words}
-    known = (labels[name] for name in tokens.columns["word"] if name in labels)
-    return next(known, chosen.words[0])
+    ranked = [labels[name] for name in tokens.columns["word"] if name in labels]
+    small = SMALL_WORDS.split()
+    telling = [word for word in ranked if word.text.casefold() not in small]
+    return next(iter([*telling, *ranked, *chosen.words]))
 
 
 def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options) -> xr.DataArray:

@@ -15,7 +15,8 @@ cover:
 - strength  of a ControlNet's residual: its norm over that of what it is added to; see
             `outputs/history.json`.
 
-The region of a word is the ninth of the picture that has its map's centre of mass.
+A word's place is the centre of mass of the highest tenth of its map's cells: that of the whole map
+is near the picture's middle for every word, because low values are everywhere.
 
 Source: ScribbleDiffusion describes what a sketch token looks at, but its tokens have no place in
 the sketch. Places come from maps and strokes alone here.
@@ -38,6 +39,7 @@ from attn.analysis.pool import TOGETHER, Numbers, sum_tokens, token_places
 from attn.analysis.reading import regrid
 from attn.analysis.result import File, Result, Table, Text
 from attn.errors import TraceError
+from attn.schema import SKETCH_GROUND
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,6 +54,8 @@ NEAR = 1.5
 BANDS = (0.0, 0.5, 1.5, 2.5, 4.5, 8.5, np.inf)
 """Borders of distances in the table, in cells; the first band is the strokes themselves."""
 VALUES = ("on", "on_ratio", "near", "inside", "inside_ratio", "iou")
+HIGHEST = 0.1
+"""Part of the cells, those with the largest values, that a word's place is told from."""
 PARTS = (("top", "middle", "bottom"), ("left", "centre", "right"))
 
 
@@ -131,7 +135,8 @@ def read_strokes(trace: Trace) -> np.ndarray:
         if path is None:
             raise OSError("the trace has none")
         with Image.open(path) as image:
-            return np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
+            is_white = np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
+            return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
     except OSError as exc:
         raise TraceError(f"could not read the sketch of {trace.folder}: {exc}") from exc
 
@@ -264,28 +269,34 @@ def _ravel(values: dict[str, Numbers]) -> dict[str, Numbers]:
 
 
 def _describe(chosen: Selection, maps: Numbers, drawn: Drawn) -> str:
-    """Say of each word where its map's centre of mass is, and what strokes are around it."""
-    rows, columns = maps.shape[-2:]
-    lines = []
+    """Say of each word where its map is highest, and what strokes are there."""
+    count = max(1, round(HIGHEST * maps[0].size))
+    lines = [
+        f"Of each word, the {count} of {maps[0].size} cells where its map is highest: what they "
+        "hold of the map, their centre of mass, the part of them in its ninth of the picture, "
+        f"and the part that strokes cover, which of all cells is {drawn.strokes.mean():.1%}.",
+        "",
+    ]
     for word, one in zip(chosen.words, maps, strict=True):
-        total = one.sum()
-        if not total > 0:
-            lines.append(f"{word.label}: not read by the model")
-            continue
-        down = float((one.sum(1) * (np.arange(rows) + 0.5)).sum() / total / rows)
-        across = float((one.sum(0) * (np.arange(columns) + 0.5)).sum() / total / columns)
-        ninth = min(int(3 * down), 2), min(int(3 * across), 2)
-        own = [
-            np.array_split(np.arange(size), 3)[at]
-            for size, at in zip(one.shape, ninth, strict=True)
-        ]
-        part = drawn.strokes[np.ix_(*own)].mean()
-        name = f"{PARTS[0][ninth[0]]}-{PARTS[1][ninth[1]]}"
-        lines.append(
-            f"{word.label}: centre of mass {across:.0%} from the left, {down:.0%} from the top "
-            f"({name}); strokes cover {part:.1%} of that ninth, {drawn.strokes.mean():.1%} of all"
-        )
+        told = _place(one, count, drawn.strokes) if one.sum() > 0 else "not read by the model"
+        lines.append(f"{word.label}: {told}")
     return "\n".join(lines) + "\n"
+
+
+def _place(map_: Numbers, count: int, strokes: Numbers) -> str:
+    """Describe the `count` largest cells of a map; ties in order of the cells."""
+    cells = np.unravel_index(np.argsort(-map_, axis=None, kind="stable")[:count], map_.shape)
+    mass = map_[cells]
+    centres = [(at + 0.5) / size for at, size in zip(cells, map_.shape, strict=True)]
+    ninths = [np.minimum((3 * at).astype(int), 2) for at in centres]
+    down, across = (float((mass * at).sum() / mass.sum()) for at in centres)
+    row, column = (min(int(3 * at), 2) for at in (down, across))
+    there = (ninths[0] == row) & (ninths[1] == column)
+    return (
+        f"{mass.sum() / map_.sum():.0%} of the map; {across:.0%} from the left, {down:.0%} from "
+        f"the top ({PARTS[0][row]}-{PARTS[1][column]}, {there.mean():.0%} of them there); "
+        f"strokes cover {strokes[cells].mean():.1%}"
+    )
 
 
 def _label(trace: Trace, chosen: Selection, values: dict[str, Numbers], asked: str) -> xr.DataArray:

@@ -271,6 +271,10 @@ class DiffusersBackend(Backend):
     extra: ClassVar[dict[str, Any]] = {}
     """Further arguments of the pipeline's constructor."""
 
+    def note_on_demo(self, model: str) -> str:
+        """Return what the user is told of it; see `Backend`."""
+        return demo.note(_source.demo_name(model, self.family.name, self.variants))
+
     def default_model(self, options: Any) -> str:
         """Return the denoiser that the options name, else the demo; see `Backend`."""
         given = given_parts(self.family, options)

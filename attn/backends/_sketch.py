@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from attn.errors import RequestError, UsageError
+from attn.schema import SKETCH_GROUND
 
 Ground = Literal["auto", "light", "dark"]
 Fit = Literal["pad", "stretch"]
@@ -105,7 +106,8 @@ def place_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[St
     if min(inner) < min(THINNEST, width, height):
         raise RequestError(
             f"the sketch {sketch.path} is {wide}x{high}: inside {width}x{height} it would be "
-            f"{inner[0]}x{inner[1]} pixels; crop it, ask for another --size, or set fit=stretch"
+            f"{inner[0]}x{inner[1]} pixels; crop it, ask for another --size, or stretch it with "
+            "--set fit=stretch"
         )
     drawn = _resized(sketch.strokes, *inner)
     placed = np.zeros((height, width), np.bool_)
@@ -117,7 +119,7 @@ def place_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[St
     other = "stretch" if fit == "pad" else "pad"
     return placed, (
         f"the sketch is {wide}x{high}, the picture {width}x{height}: it is {how} to its shape "
-        f"(set fit={other} for the other way, or give a --size of the sketch's shape)"
+        f"(--set fit={other} for the other way, or give a --size of the sketch's shape)"
     )
 
 
@@ -126,7 +128,7 @@ def describe(sketch: Sketch) -> str:
     share = float(sketch.strokes.mean())
     tone = other = "dark" if sketch.ground == "light" else "light"
     how = {
-        "detected": f"detected; set ground={other} for the other way round",
+        "detected": f"detected; --set ground={other} for the other way round",
         "told": "as told",
         "edges": "edges of the photo by Canny",
     }[sketch.known]
@@ -137,9 +139,14 @@ def describe(sketch: Sketch) -> str:
 
 
 def as_picture(strokes: Strokes, *, dark: bool = False) -> Image.Image:
-    """Return strokes as an RGB picture, white on black, or black on white if `dark`."""
+    """Return strokes as an RGB picture, white on black, or black on white if `dark`.
+
+    Its `info` says what they are drawn on.
+    """
     pixels = np.where(strokes != dark, 255, 0).astype(np.uint8)
-    return Image.fromarray(pixels).convert("RGB")
+    picture = Image.fromarray(pixels).convert("RGB")
+    picture.info[SKETCH_GROUND] = "light" if dark else "dark"
+    return picture
 
 
 @lru_cache(maxsize=8)
@@ -151,10 +158,10 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
     ink = np.abs(grey - level)
     spread = float(grey.max() - grey.min())
     if spread < FAINTEST:
+        shades = f"differ by at most {spread:.0f} of 255 grey levels" if spread else "are alike"
         raise RequestError(
-            f"the sketch {path} is empty: all its {grey.shape[1]}x{grey.shape[0]} pixels are "
-            f"within {spread:.0f} of 255 grey levels of each other, expected strokes that differ "
-            f"from their ground by {FAINTEST} or more"
+            f"the sketch {path} is empty: its {grey.shape[1]}x{grey.shape[0]} pixels {shades}; "
+            f"expected strokes that differ from their ground by {FAINTEST} grey levels or more"
         )
     strokes = ink > THRESHOLD * ink.max()
     darker = float(grey[strokes].mean()) < float(grey[~strokes].mean())
@@ -175,9 +182,9 @@ def _grey(path: Path) -> Grey:
         raise UsageError(f"the sketch {path} is too large to be a drawing: {exc}") from exc
     except UnidentifiedImageError as exc:
         begins = path.read_bytes()[:16]
+        what = f"it begins with {begins!r}" if begins else "the file is empty"
         raise UsageError(
-            f"the sketch {path} is no picture that can be read (it begins with {begins!r}); "
-            "give a PNG or JPEG"
+            f"the sketch {path} is no picture that can be read ({what}); give a PNG or JPEG"
         ) from exc
     except (OSError, SyntaxError, ValueError) as exc:  # cut off in the middle, …
         raise UsageError(f"the sketch {path} is no whole picture: {exc}") from exc

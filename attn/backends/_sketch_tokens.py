@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ UNET, ENCODER, COMBINER = (
 )
 SEGMENT = "sketch"
 STAGES = (64, 128, 256)
-"""Channels of the encoder's convolutions but the last, whose number is the hidden width."""
+"""Channels of the published encoder's convolutions but the last."""
 
 
 class SketchEncoder(nn.Module):
@@ -38,13 +39,16 @@ class SketchEncoder(nn.Module):
         hidden: channels of the last convolution.
         tokens: how many.
         width: of a token, as the UNet reads it.
+        stages: channels of the convolutions before it.
     """
 
-    def __init__(self, hidden: int, tokens: int, width: int) -> None:
+    def __init__(
+        self, hidden: int, tokens: int, width: int, stages: Sequence[int] = STAGES
+    ) -> None:
         super().__init__()
         self.tokens = tokens
         layers: list[nn.Module] = []
-        for before, after in zip((1, *STAGES), (*STAGES, hidden), strict=True):
+        for before, after in pairwise((1, *stages, hidden)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU()]
         self.conv_encoder = nn.Sequential(*layers)
         self.to_tokens = nn.Sequential(nn.Linear(hidden, hidden * tokens), nn.ReLU())
@@ -106,10 +110,11 @@ def load_encoder(path: Path, width: int, dtype: torch.dtype, *, weights: bool) -
     from safetensors.torch import load_file
 
     tensors = read_header(path).tensors
-    hidden = _size(tensors, "conv_encoder.6.weight", 0, path)
+    places = range(0, 2 * len(STAGES) + 1, 2)
+    *stages, hidden = (_size(tensors, f"conv_encoder.{one}.weight", 0, path) for one in places)
     tokens = _size(tensors, "pos_embeddings", 1, path)
     with torch.device("meta"):
-        encoder = SketchEncoder(hidden, tokens, width)
+        encoder = SketchEncoder(hidden, tokens, width, stages)
     expected = {name: tuple(one.shape) for name, one in encoder.state_dict().items()}
     misfit = Misfit(
         missing=tuple(sorted(expected.keys() - tensors.keys())),

@@ -61,7 +61,7 @@ def resolve(
     """
     asked = str(source)
     if asked == "demo" or asked.startswith("demo:"):
-        return Source(asked, demo.checkpoint(_demo_name(asked, family, variants)))
+        return Source(asked, demo.checkpoint(demo_name(asked, family, variants)))
     path = Path(asked).expanduser()
     if asked and _exists(path):
         refuse_pickled(path)
@@ -159,7 +159,12 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _demo_name(asked: str, family: str, variants: tuple[str, ...]) -> str:
+def demo_name(asked: str, family: str, variants: tuple[str, ...]) -> str:
+    """Return the name in `attn.demo` of what `--model` calls `demo` or `demo:VARIANT`.
+
+    Raises:
+        ModelError: the family has no such variant.
+    """
     variant = asked.partition(":")[2]
     if not variant:
         return family

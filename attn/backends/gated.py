@@ -92,7 +92,6 @@ class GatedBackend(SD35Backend):
 
     Options = GatedOptions
     example_prompt = demo.example_prompt("gated")
-    demo_note = demo.note("gated")
     family = Family("gated", SD35Backend.family.parts, config=SD35Backend.family.config)
     session = GatedSession
 

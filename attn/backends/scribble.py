@@ -105,8 +105,17 @@ class ScribbleOptions(SDXLOptions):
     )
 
 
+OF_CONTROL = ("controlnet", "conditioning_scale", "guess_mode", "control_start", "control_end")
+"""Options of models with a ControlNet."""
+OF_TOKENS = ("base", "lines", "sketch_size", "betas", "uncond_text", "uncond_sketch")
+"""Options of ScribbleDiffusion."""
+
+
 class DrawnSession(UNetSession):
     """What sessions that read a drawing share."""
+
+    foreign: ClassVar[tuple[str, ...]]
+    """Options of the other kind of model, which would have no effect."""
 
     def drawing(self, request: Request) -> tuple[Strokes, str]:
         """Return the strokes that one request is given, and what the user should know of them.
@@ -127,12 +136,23 @@ class DrawnSession(UNetSession):
         """Also read the drawing; its hash joins the options. See `Session.complete`."""
         request = super().complete(request)
         options = asked_of(self.options, request)
+        self._refuse_foreign(options)
         for remark in filter(None, self.drawing(request)[1].split("\n")):
             self._warn(remark)
         if options.sketch in (AUTO, NONE):
             return request
         sketch = _sketch.read_sketch(options.sketch, options.ground, edges=options.edges == "canny")
         return replace(request, options={**request.options, "sketch_sha256": sketch.sha256})
+
+    def _refuse_foreign(self, options: ScribbleOptions) -> None:
+        usual = type(options)()
+        given = [one for one in self.foreign if getattr(options, one) != getattr(usual, one)]
+        if given:
+            kinds = {OF_CONTROL: "a ControlNet", OF_TOKENS: "sketch tokens (ScribbleDiffusion)"}
+            raise RequestError(
+                f"{', '.join(given)}: only for models with {kinds[self.foreign]}; "
+                f"{self.info.source} has none"
+            )
 
     def _outline(self, request: Request) -> Strokes:
         if not self.info.source.startswith("demo"):
@@ -144,6 +164,8 @@ class DrawnSession(UNetSession):
 
 class ControlSession(DrawnSession):
     """A loaded pipeline with a ControlNet."""
+
+    foreign = OF_TOKENS
 
     def towers(self) -> Mapping[str, nn.Module]:
         """Return the UNet and the ControlNet, which runs before it in every step."""
@@ -211,6 +233,7 @@ class TokensSession(DrawnSession, SD15Session):
     """A loaded ScribbleDiffusion checkpoint; the drawing is 77 more tokens."""
 
     encoder: SketchEncoder
+    foreign = OF_CONTROL
 
     def complete(self, request: Request) -> Request:
         """Also say what is not read; see `Session.complete`."""
@@ -231,8 +254,9 @@ class TokensSession(DrawnSession, SD15Session):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on text and drawing; see `Session.generate`."""
         outputs = super().generate(requests, on_call)
+        is_dark = asked_of(self.options, requests[0]).lines == "black"
         return [
-            replace(output, sketch=_sketch.as_picture(self.drawing(request)[0]))
+            replace(output, sketch=_sketch.as_picture(self.drawing(request)[0], dark=is_dark))
             for output, request in zip(outputs, requests, strict=True)
         ]
 
@@ -370,6 +394,9 @@ class TokensBackend(SD15Backend):
         )
         if options.betas != "own":
             session.train_betas(options.betas)
+        if found.asked.startswith("demo:"):
+            own = demo.guidance(found.asked.replace("demo", "scribble", 1))
+            session.default_guidance = own or session.default_guidance
         opened: Session = session
         return opened
 
@@ -382,11 +409,14 @@ class ScribbleBackend(Backend):
 
     Options = ScribbleOptions
     example_prompt = demo.example_prompt("scribble")
-    demo_note = demo.note("scribble")
     family = SDXLBackend.family
     """With the parts of all bases."""
     variants: ClassVar = ("sd15", "tokens")
     kinds: ClassVar = {"sdxl": SDXLControl, "sd15": SD15Control}
+
+    def note_on_demo(self, model: str) -> str:
+        """Return what the user is told of it; see `Backend`."""
+        return demo.note(_source.demo_name(model, "scribble", self.variants))
 
     def default_model(self, options: Any) -> str:
         """Return the denoiser that the options name, else the demo; see `Backend`."""

@@ -188,7 +188,6 @@ class SD35Backend(DiffusersBackend):
 
     Options = SD35Options
     example_prompt = demo.example_prompt("sd35")
-    demo_note = demo.note("sd35")
     family = Family("sd35", (DIT, VAE, CLIP_L, CLIP_G, T5XXL), config="sd35-large")
     variants = ("medium",)
     pipelines = (StableDiffusion3Pipeline,)

@@ -198,7 +198,6 @@ class SDXLBackend(UNetBackend):
 
     Options = SDXLOptions
     example_prompt = demo.example_prompt("sdxl")
-    demo_note = demo.note("sdxl")
     family = Family("sdxl", (UNET, VAE, CLIP_L, CLIP_G), config="sdxl")
     pipelines = (StableDiffusionXLPipeline,)
     session = SDXLSession
@@ -210,7 +209,6 @@ class SD15Backend(UNetBackend):
 
     Options = UNetOptions
     example_prompt = demo.example_prompt("sd15")
-    demo_note = demo.note("sd15")
     family = Family("sd15", (UNET, VAE, CLIP_L), config="sd15")
     pipelines = (StableDiffusionPipeline,)
     session = SD15Session

@@ -51,7 +51,9 @@ class Output:
         tokens: of each text, the tokens of the generated segments, in place of those that
             `Session.sequence` gives for the same positions.
         steps: how many steps ran, if the generation ended before the request's last.
-        sketch: the drawing that the model was given, as it was given, for `outputs/sketch.png`.
+        sketch: the drawing that the model was given, as it was given, for `outputs/sketch.png`: of
+            the picture's size, white strokes on black, or black on white, which then
+            `sketch.info["ground"] = "light"` says.
         noise: SHA-256 of what the denoiser was given first, for each sample: equal ones prove that
             two generations began alike. A backend that does not know it leaves it out.
     """
@@ -158,6 +160,13 @@ class Backend(ABC):
 
     demo_note: ClassVar[str] = "tiny and untrained: real attention, random weights"
     """What the user is told of the built-in demo model."""
+
+    def note_on_demo(self, model: str) -> str:
+        """Return what the user is told of a demo model, `demo` or `demo:VARIANT`.
+
+        A family that has variants overrides this.
+        """
+        return self.demo_note
 
     def default_model(self, options: Any) -> str:
         """Return what is opened when no model is named: the built-in demo model.

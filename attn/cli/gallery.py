@@ -19,9 +19,9 @@ def gallery(
     *,
     as_json: Json = False,
 ) -> None:
-    """Write a page of all runs in a folder: pictures, prompts, settings, results."""
+    """Write a page of all runs and comparisons in a folder: pictures, settings, results."""
     from attn.cli._report import ShownReport
-    from attn.verbs.gallery import build
+    from attn.verbs.gallery import build, count
 
     report = ShownReport(context)
     try:
@@ -30,6 +30,7 @@ def gallery(
         report.close()
     if as_json:
         answer = {"command": "gallery", "status": "complete", "path": str(done.path)}
-        typer.echo(json.dumps(answer | {"warnings": report.warnings, "runs": done.runs}))
+        counts = {"runs": done.runs, "comparisons": done.comparisons}
+        typer.echo(json.dumps(answer | {"warnings": report.warnings, **counts}))
     else:
-        typer.echo(f"{done.runs} {'run' if done.runs == 1 else 'runs'} in {done.path}")
+        typer.echo(f"{count(done)} in {done.path}")

@@ -150,6 +150,20 @@ def shapes_unet() -> UNet2DConditionModel:
     )
 
 
+def shapes_tokens_unet() -> UNet2DConditionModel:
+    """The same in the layout of SD1.x: for one text encoder, without what SDXL is told of sizes."""
+    return UNet2DConditionModel.from_config(
+        dict(shapes_unet().config)
+        | {
+            "use_linear_projection": False,
+            "cross_attention_dim": SHAPES_CLIP_L_WIDTH,
+            "addition_embed_type": None,
+            "addition_time_embed_dim": None,
+            "projection_class_embeddings_input_dim": None,
+        }
+    )
+
+
 def shapes_large() -> SD3Transformer2DModel:
     """4 joint layers of 4 heads of 32."""
     return _shapes_transformer(heads=4, head_size=32)

@@ -27,10 +27,9 @@ from diffusers import (
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
 )
-from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from attn.demo import networks, stability
+from attn.demo import drawn, networks, stability
 from attn.demo.quiet import without_progress_bars
 from attn.demo.tokenizers import CLIP_LENGTH, clip_tokenizer, t5_tokenizer
 
@@ -78,15 +77,7 @@ def save(name: str, folder: Path, *, seed: int) -> None:
     with without_progress_bars():
         pipeline.save_pretrained(folder)
     if encoder is not None:
-        _save_states(folder, pipeline.unet, encoder)
-
-
-def _save_states(folder: Path, unet: torch.nn.Module, encoder: dict[str, torch.Tensor]) -> None:
-    """Add the three files of a ScribbleDiffusion checkpoint; its combiner has no weights."""
-    states = {"unet": unet.state_dict(), "sketch_encoder": encoder, "sketch_text_combiner": {}}
-    for name, state in states.items():
-        dense = {key: one.detach().clone().contiguous() for key, one in state.items()}
-        save_file(dense, folder / f"{name}.safetensors")
+        drawn.save_states(folder, pipeline.unet, encoder)
 
 
 def sketch_encoder() -> dict[str, torch.Tensor]:

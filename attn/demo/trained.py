@@ -10,18 +10,20 @@ from pathlib import Path
 
 import torch
 from diffusers import (
+    DDIMScheduler,
     DiffusionPipeline,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
     StableDiffusionXLControlNetPipeline,
     StableDiffusionXLPipeline,
 )
 from safetensors.torch import load_file, load_model
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from attn.demo import networks, stability
+from attn.demo import drawn, networks, stability
 from attn.demo.quiet import without_progress_bars
 from attn.demo.shipped import weight_file
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
@@ -30,12 +32,14 @@ SHIFT = 3.0
 """Of the flow's times towards high noise, as published."""
 GATES = "gates.safetensors"
 """Among weights: the gates of a transformer, see `stability.with_gates`."""
+SKETCH_ENCODER = f"{drawn.ENCODER}.safetensors"
 
 
 def save(name: str, folder: Path, *, weights: Path) -> None:
     """Save the trained pipeline `name` to `folder` in the layout of diffusers, in float32.
 
-    With gates among its weights it is saved as sd-scripts saves such models.
+    With gates among its weights it is saved as sd-scripts saves such models; with a sketch encoder,
+    the files of a ScribbleDiffusion checkpoint are added.
 
     Args:
         name: a key of `PIPELINES`.
@@ -46,11 +50,16 @@ def save(name: str, folder: Path, *, weights: Path) -> None:
         pipeline = PIPELINES[name]()
     fill(pipeline.components, weights)
     if (weights / GATES).exists():
-        gates = {key: one.float() for key, one in load_file(weights / GATES).items()}
-        stability.save_split(pipeline, gates, folder)
+        stability.save_split(pipeline, _load_floats(weights / GATES), folder)
         return
     with without_progress_bars():
         pipeline.save_pretrained(folder)
+    if (weights / SKETCH_ENCODER).exists():
+        drawn.save_states(folder, pipeline.unet, _load_floats(weights / SKETCH_ENCODER))
+
+
+def _load_floats(path: Path) -> dict[str, torch.Tensor]:
+    return {key: one.float() for key, one in load_file(path).items()}
 
 
 def fill(components: Mapping[str, object], weights: Path) -> None:
@@ -97,6 +106,21 @@ def scribble() -> DiffusionPipeline:
     return pipeline
 
 
+def scribble_tokens() -> DiffusionPipeline:
+    """SD1.x of the shapes world, whose UNet reads a drawing's tokens after those of the text."""
+    tokenizer = clip_tokenizer()
+    return StableDiffusionPipeline(
+        vae=networks.shapes_vae(),
+        text_encoder=CLIPTextModel(networks.shapes_clip_l_config(tokenizer)),
+        tokenizer=tokenizer,
+        unet=networks.shapes_tokens_unet(),
+        scheduler=DDIMScheduler(**TOKENS_NOISE, **TOKENS_STEPS),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
 def sd35(transformer: Callable[[], SD3Transformer2DModel]) -> DiffusionPipeline:
     """SD3.5 of the shapes world, 128 x 128 pixels, with random weights.
 
@@ -124,9 +148,13 @@ NOISE: dict[str, float | str | bool] = {
     "prediction_type": "v_prediction",
     "rescale_betas_zero_snr": True,
 }
+TOKENS_NOISE = NOISE | {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "linear"}
+"""As ScribbleDiffusion was trained."""
+TOKENS_STEPS = {"timestep_spacing": "trailing", "clip_sample": False, "steps_offset": 1}
 PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sdxl": sdxl,
     "scribble": scribble,
+    "scribble-tokens": scribble_tokens,
     "sd35": partial(sd35, networks.shapes_large),
     "sd35-medium": partial(sd35, networks.shapes_medium),
     "gated": partial(sd35, networks.shapes_large),

@@ -229,12 +229,12 @@ def choose_prompts(
     Raises:
         UsageError: there is none, and the model is another one.
     """
-    is_demo = isinstance(model, str) and model.partition(":")[0] == DEMO
-    if is_demo:
-        report.note(f"model: the built-in {model} ({family.demo_note})")
+    builtin = model if isinstance(model, str) and model.partition(":")[0] == DEMO else None
+    if builtin is not None:
+        report.note(f"model: the built-in {builtin} ({family.note_on_demo(builtin)})")
     if given:
         return given
-    if not is_demo:
+    if builtin is None:
         raise UsageError("no prompt: give one with --prompt TEXT, or several with --prompts FILE")
     report.note(f"prompt: {family.example_prompt}")
     return (family.example_prompt,)

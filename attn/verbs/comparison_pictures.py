@@ -63,7 +63,8 @@ def draw_comparison(
         scene = _scene(base, [variant], words)
         files += _write(_of_pair(scene, variant, wanted, words), folder, place)
         if "maps" in wanted:
-            files += _draw_run(_Shown(variant.label, variant, 1), folder, f"{place}lora")
+            shown = _Shown(variant.label, variant, 1)
+            files += _draw_run(shown, folder, f"{place}{_name(shown)}")
     return files
 
 
@@ -94,6 +95,11 @@ class _Shown:
         maps = self.reading.maps
         picture = read_picture(open_trace(self.member.folder), 0)
         return Side(self.label, picture, maps[0, places] if maps is not None and places else None)
+
+
+def _name(variant: _Shown) -> str:
+    """Return how a variant's files begin: with LoRAs as in LoRA Attention Analyzer."""
+    return "lora" if open_trace(variant.member.folder).manifest.request.loras else "variant"
 
 
 def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -> Scene:

@@ -1,8 +1,9 @@
-"""`attn gallery`: one page of all runs in a folder, with their pictures, prompts and settings."""
+"""`attn gallery`: one page of all runs and comparisons in a folder, with pictures and settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -13,12 +14,15 @@ from attn.disk import write_atomic
 from attn.errors import TraceError
 from attn.schema import SKETCH, Manifest
 from attn.store import MANIFEST, read_manifest
+from attn.verbs.pairing import COMPARISON
 from attn.verbs.report import Report
 
 PAGE = "index.html"
 DEEPEST = 4
 """Levels below the folder on which traces are looked for: a comparison's are on the third."""
 PICTURES = (".png", ".gif")
+SUMMARY = "summary.png"
+"""The picture of a comparison that is shown; the others are linked."""
 MARK = "<!-- made by attn gallery -->"
 
 STYLE = (
@@ -31,23 +35,24 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Gallery:
-    """A page that was written, and how many runs are on it."""
+    """A page that was written, and how many runs and comparisons are on it."""
 
     path: Path
     runs: int
+    comparisons: int
 
 
 def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> Gallery:
     """Write `index.html` into a folder of runs: `attn gallery`. Nothing else is changed.
 
-    A trace that cannot be read is left out, with a warning.
+    A trace or comparison that cannot be read is left out, with a warning.
 
     Args:
         folder: with traces in it, or collections and comparisons of them.
         report: told warnings.
 
     Raises:
-        TraceError: there is no trace, another page is in the way, or it cannot be written.
+        TraceError: there is nothing to show, another page is in the way, or it cannot be written.
     """
     root, report = Path(folder), report or Report()
     page = root / PAGE
@@ -55,60 +60,123 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
         raise TraceError(f"{root} is a file; name a folder of runs")
     if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace"):
         raise TraceError(f"{page} was not made by attn gallery: move it, or choose another folder")
-    entries = []
-    for trace in sorted(_traces(root, DEEPEST), key=_written, reverse=True):
+    articles, kinds = [], []
+    for file in sorted(_files(root, DEEPEST), key=_written, reverse=True):
+        describe = _run if file.name == MANIFEST else _comparison
         try:
-            entries.append(_entry(root, trace, read_manifest(trace)))
+            articles.append(describe(root, file.parent))
         except TraceError as error:
             report.warn(str(error))
-    if not entries:
+        else:
+            kinds.append(file.name)
+    if not articles:
         raise TraceError(f"{root} holds no trace; make one with attn capture --out {root}/NAME")
-    noun = "run" if len(entries) == 1 else "runs"
-    title = escape(f"{root.resolve().name}: {len(entries)} {noun}")
+    made = Gallery(page, kinds.count(MANIFEST), kinds.count(COMPARISON))
+    title = escape(f"{root.resolve().name}: {count(made)}")
     text = (
         f"<!doctype html>{MARK}<html lang=en><meta charset=utf-8><title>{title}</title>"
-        f"<style>{STYLE}</style><h1>{title}</h1>\n{''.join(entries)}</html>\n"
+        f"<style>{STYLE}</style><h1>{title}</h1>\n{''.join(articles)}</html>\n"
     )
     write_atomic(page, text.encode())
-    return Gallery(page, len(entries))
+    return made
 
 
-def _traces(folder: Path, depth: int) -> Iterator[Path]:
-    """Yield the folders of traces, not those inside of traces."""
+def count(made: Gallery) -> str:
+    """Say how many runs and comparisons a page has."""
+    runs = f"{made.runs} {'run' if made.runs == 1 else 'runs'}"
+    if not made.comparisons:
+        return runs
+    return f"{runs}, {made.comparisons} comparison{'' if made.comparisons == 1 else 's'}"
+
+
+def _files(folder: Path, depth: int) -> Iterator[Path]:
+    """Yield the indices of comparisons and of traces, not of those inside of traces."""
     if (folder / MANIFEST).is_file():
-        yield folder
-    elif depth and folder.is_dir():
+        yield folder / MANIFEST
+        return
+    if (folder / COMPARISON).is_file():
+        yield folder / COMPARISON
+    if depth and folder.is_dir():
         for child in sorted(folder.iterdir()):
             if child.is_dir() and not child.name.startswith("."):
-                yield from _traces(child, depth - 1)
+                yield from _files(child, depth - 1)
 
 
-def _written(trace: Path) -> float:
-    return (trace / MANIFEST).stat().st_mtime
+def _written(file: Path) -> float:
+    return file.stat().st_mtime
 
 
-def _entry(root: Path, trace: Path, manifest: Manifest) -> str:
+def _run(root: Path, trace: Path) -> str:
     """Return what the page says of one run."""
+    manifest = read_manifest(trace)
     outputs = [name for name in manifest.outputs if name.endswith(PICTURES)]
     shown = sorted(outputs, key=lambda name: name == SKETCH)  # the sketch last
-    images = "".join(
-        f'<a href="{one}"><img src="{one}" alt="{escape(name)}"></a>'
-        for name in shown
-        for one in [_link(root, trace / name)]
-    )
     results = trace / "analysis"
     found = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
-    links = " · ".join(
-        f'<a href="{_link(root, path)}">{escape(path.relative_to(results).as_posix())}</a>'
-        for path in found
-    )
-    when = datetime.fromtimestamp(_written(trace), UTC).strftime("%Y-%m-%d %H:%M UTC")
     status = "" if manifest.status == "complete" else " · interrupted"
+    return _article(
+        root,
+        trace / MANIFEST,
+        [trace / name for name in shown],
+        (manifest.request.prompt, status, _settings(manifest)),
+        {path.relative_to(results).as_posix(): path for path in found},
+    )
+
+
+def _comparison(root: Path, folder: Path) -> str:
+    """Return what the page says of one comparison."""
+    path = folder / COMPARISON
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        base = str(index["base"]["name"])
+        variants = {str(one["name"]): int(one["pairs"]) for one in index["variants"]}
+        files = [name for name in index["files"] if name.endswith(PICTURES)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TraceError(f"{path} is not the index of a comparison: {error!r}") from error
+    return _article(
+        root,
+        path,
+        [folder / SUMMARY] if SUMMARY in files else [],
+        (
+            f"{base} against {', '.join(variants)}",
+            " · comparison",
+            f"pairs {', '.join(map(str, variants.values()))}",
+        ),
+        {name: folder / name for name in files if name != SUMMARY},
+    )
+
+
+def _article(
+    root: Path,
+    file: Path,
+    shown: Iterable[Path],
+    told: tuple[str, str, str],
+    linked: Mapping[str, Path],
+) -> str:
+    """Lay out one run or comparison.
+
+    Args:
+        root: of all links.
+        file: its index.
+        shown: pictures.
+        told: heading, what it is beside its date, and its settings.
+        linked: further files, by what their links say.
+    """
+    heading, kind, settings = map(escape, told)
+    images = "".join(
+        f'<a href="{one}"><img src="{one}" alt="{escape(path.name)}"></a>'
+        for path in shown
+        for one in [_link(root, path)]
+    )
+    links = " · ".join(
+        f'<a href="{_link(root, path)}">{escape(name)}</a>' for name, path in linked.items()
+    )
+    when = datetime.fromtimestamp(_written(file), UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
-        f"<article>{images}<div><h2>{escape(manifest.request.prompt)}</h2>"
-        f'<p>{when}{status} · <a href="{_link(root, trace)}/">'
-        f"{escape(trace.relative_to(root).as_posix())}</a></p>"
-        f"<p>{escape(_settings(manifest))}</p><p>{links}</p></div></article>\n"
+        f"<article>{images}<div><h2>{heading}</h2>"
+        f'<p>{when}{kind} · <a href="{_link(root, file.parent)}/">'
+        f"{escape(file.parent.relative_to(root).as_posix())}</a></p>"
+        f"<p>{settings}</p><p>{links}</p></div></article>\n"
     )
 
 

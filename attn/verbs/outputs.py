@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.disk import AGAIN, reported, write_atomic
 from attn.errors import TraceError
-from attn.schema import SKETCH, Manifest
+from attn.schema import SKETCH, SKETCH_GROUND, Manifest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,7 +49,8 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, 
         for place, history in enumerate(output.histories)
     }
     if output.sketch is not None:
-        files[SKETCH] = _png(output.sketch, manifest)
+        ground = {name: one for name, one in output.sketch.info.items() if name == SKETCH_GROUND}
+        files[SKETCH] = _png(output.sketch, manifest, ground)
     for name, data in files.items():
         write_atomic(folder / name, data)
     return {name: sha256(data).hexdigest() for name, data in files.items()}
@@ -97,7 +98,7 @@ def _json(history: Mapping[str, Any]) -> bytes:
     return json.dumps(history, ensure_ascii=False).encode() + b"\n"
 
 
-def _png(image: Image, manifest: Manifest) -> bytes:
+def _png(image: Image, manifest: Manifest, texts: Mapping[str, str] | None = None) -> bytes:
     from PIL.PngImagePlugin import PngInfo
 
     request = manifest.request
@@ -110,6 +111,8 @@ def _png(image: Image, manifest: Manifest) -> bytes:
             {"backend": manifest.backend, "model": manifest.model, **asdict(request)}, default=str
         ),
     )
+    for name, text in (texts or {}).items():
+        info.add_text(name, text)
     data = BytesIO()
     image.save(data, "PNG", pnginfo=info)
     return data.getvalue()

@@ -46,6 +46,16 @@ def test_maps(toy):
         np.testing.assert_allclose(maps[sample], frames(toy, "cat", sample), rtol=1e-5)
 
 
+def test_the_word_that_is_followed(toy):
+    """Without a word it is the most active that names something, not the article that leads."""
+    ranked = run(toy[0], Options()).tables["evolution/tokens.csv"].columns
+    words = [word for word, of in zip(ranked["word"], ranked["sample"], strict=True) if of == 0]
+    telling = [word for word in words if word and not word.startswith(("A", "a "))]
+    assert run(toy[0], Options()).arrays["maps"].attrs["word"] == telling[0]
+    with_article = Options(words=("A",))
+    assert run(toy[0], with_article).arrays["maps"].attrs["word"] in {"A (1)", "a (2)"}
+
+
 def test_correlation(toy, tmp_path):
     """Correlations are numpy's Pearson r with the last step and with the one before."""
     result = run(toy[0], Options(word="bobcat"))

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
 from attn.analysis import registry
-from attn.analysis.sketch import Options, lay_out, run, surrounded
+from attn.analysis.sketch import Options, _place, lay_out, read_strokes, run, surrounded
 from attn.errors import TraceError
 from attn.schema import SKETCH
 from attn.trace import open_trace
@@ -103,11 +104,43 @@ def test_distance_table(drawn):
 
 
 def test_regions(drawn):
-    """Words are placed by their centre of mass, with what strokes are there."""
-    lines = run(drawn(), Options()).files["sketch/regions.txt"].content.splitlines()
+    """Words are placed by the tenth of the cells where their maps are highest."""
+    text, _, *lines = run(drawn(), Options()).files["sketch/regions.txt"].content.splitlines()
+    assert text.startswith("Of each word, the 6 of 60 cells where its map is highest: ")
+    assert text.endswith(f"which of all cells is {cells(strokes()).mean():.1%}.")
+    about = manifest()
+    maps = plain_maps(about, tensors(about), CLIP_WORDS["cat", 1], 0)
+    order = np.argsort(-maps.ravel(), kind="stable")[:6]
+    mass = maps.ravel()[order]
+    down, across = (
+        (mass * (np.indices((6, 10))[axis].ravel()[order] + 0.5)).sum() / mass.sum() / size
+        for axis, size in enumerate((6, 10))
+    )
+    (line,) = [line for line in lines if line.startswith("cat: ")]
+    assert line.startswith(f"cat: {mass.sum() / maps.sum():.0%} of the map; {across:.0%} from ")
+    assert f" {down:.0%} from the top (" in line
+    assert line.endswith(f"; strokes cover {cells(strokes()).ravel()[order].mean():.1%}")
     assert len(lines) == 4
-    assert lines[0].startswith("A (1): centre of mass ")
-    assert f"{cells(strokes()).mean():.1%} of all" in lines[0]
+
+
+def test_a_peak_is_not_pulled_to_the_middle():
+    """A word that looks into a corner, and a little everywhere, is placed in the corner."""
+    map_ = np.ones((6, 10))
+    map_[4:, 8:] = 9
+    told = _place(map_, 4, np.eye(6, 10))
+    assert told == (
+        "39% of the map; 90% from the left, 83% from the top (bottom-right, 100% of them there); "
+        "strokes cover 0.0%"
+    )
+
+
+def test_polarity(drawn):
+    """Strokes are found whatever they are drawn on, which the picture says itself."""
+    trace = drawn()
+    info = PngInfo()
+    info.add_text("ground", "light")
+    Image.fromarray(np.where(strokes(), 0, 255).astype(np.uint8)).save(trace.sketch(), pnginfo=info)
+    assert (read_strokes(trace) == strokes()).all()
 
 
 def test_residuals(drawn):

@@ -9,6 +9,7 @@ import pytest
 
 from attn.backends import find, load
 from attn.backends.testing import CHECKS, outputs_identical
+from attn.demo import shipped
 from attn.errors import ModelError, RequestError
 from attn.schema import Request
 from tests import layouts, sketches
@@ -60,9 +61,15 @@ def pixels(output):
         ("demo:sd15", {}, 5.0),
         ("demo:sd15", {}, 1.0),
         ("demo:sd15", {"guess_mode": True}, 5.0),
+        ("demo:sd15", {"guess_mode": True}, 1.0),
         ("demo", {}, 5.0),
+        ("demo", {}, 1.0),
+        ("demo", {"guess_mode": True}, 5.0),
     ],
-    ids=["sd15", "sd15 without guidance", "sd15 guess mode", "sdxl"],
+    ids=[
+        *("sd15", "sd15 without guidance", "sd15 guess mode", "sd15 guess mode without guidance"),
+        *("sdxl", "sdxl without guidance", "sdxl guess mode"),
+    ],
 )
 def test_conforms(check, source, options, guidance, opened):
     """UNet and ControlNet are recorded exactly and change nothing, not square, in batches of 2."""
@@ -208,12 +215,29 @@ def test_outline(demo_cache):
         ({"conditioning_scale": float("nan")}, "conditioning_scale must be 0 or more; got nan"),
         ({"control_start": 0.6, "control_end": 0.4}, "the start before the end; got 0.6 and 0.4"),
         ({"control_end": 1.5}, "must be shares of the steps"),
+        (
+            {"lines": "white", "sketch_size": 64},
+            r"lines, sketch_size: only for models with sketch tokens \(ScribbleDiffusion\); "
+            "demo:sd15 has none",
+        ),
     ],
 )
 def test_bad_settings(opened, options, message):
     """Settings out of range are refused before anything runs."""
     with pytest.raises(RequestError, match=message):
         opened().complete(replace(REQUEST, options=options))
+
+
+def test_each_demo_is_described(monkeypatch, tmp_path):
+    """Which demo models are trained is said of each, not of the family; a variant must exist."""
+    family = load(find("scribble"))
+    (tmp_path / "scribble-tokens").mkdir()
+    (tmp_path / "scribble-tokens/unet.safetensors").touch()
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    assert family.note_on_demo("demo:tokens").startswith("trained on pictures")
+    assert family.note_on_demo("demo:sd15").startswith("tiny and untrained")
+    with pytest.raises(ModelError, match="no demo model 'demo:dog' for scribble; there are demo, "):
+        family.note_on_demo("demo:dog")
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_dry_run(opened):
     code, stdout, stderr = run(*given)
     assert (code, stdout) == (0, PLAN)
     assert stderr == (
-        f"model: the built-in demo ({load(find('sdxl')).demo_note})\n"
+        f"model: the built-in demo ({load(find('sdxl')).note_on_demo('demo')})\n"
         "base: out/base\na:0: out/a-0\na:1: out/a-1\n"
     )
     answer = json.loads(run(*given, "--json")[1])

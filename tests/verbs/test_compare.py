@@ -10,6 +10,7 @@ from PIL import Image
 
 import attn
 from attn.errors import AnalysisError, TraceError, UsageError
+from attn.schema import Lora
 from attn.verbs.compare import compare
 from tests.toy_traces import manifest, read_csv, write_collection, write_trace
 
@@ -82,20 +83,32 @@ def test_index(drawn, runs):
 
 
 def test_pictures(drawn, runs):
-    """All pictures of LoRA Attention Analyzer are there under its names, and two of our own."""
+    """All pictures of LoRA Attention Analyzer are there, and two of our own."""
     files = set(drawn.files)
     assert {"summary.png", "layers.png", "image_comparison.png", "attention_comparison.png"} < files
-    for run in ("base", "lora"):
+    for run in ("base", "variant"):
         assert f"{run}_image.png" in files
         names = ("pixel_dominant_tokens", "token_attention_distribution", "token_attention_gallery")
         for name in (*names, "grid_analysis_4x4", "grid_analysis_8x8"):
             assert f"{run}_analysis/{name}.png" in files
     assert len([file for file in files if file.startswith("token_comparisons/")]) == len(WORDS)
-    copied = (drawn.path / "lora_image.png").read_bytes()
+    copied = (drawn.path / "variant_image.png").read_bytes()
     assert copied == (runs / "style/0000/outputs/image-0.png").read_bytes()
     with Image.open(drawn.path / "summary.png") as image:
         assert image.info["variants"] == "style"
         assert image.info["seed"] == "0"
+
+
+def test_names_of_a_lora(tmp_path):
+    """Only what was made with a LoRA is called after it, as in LoRA Attention Analyzer."""
+    about = manifest(samples=1)
+    with_it = replace(about.request, loras=(Lora("style.safetensors", 1.0),))
+    write_trace(tmp_path / "base", about, picture=(16, 24))
+    write_trace(tmp_path / "style", replace(about, request=with_it), picture=(16, 24))
+    done = compare(tmp_path / "base", tmp_path / "style", out=tmp_path / "out", only=["maps"])
+    names = {file.partition("/")[0] for file in done.files if "token_" not in file}
+    assert {"base_image.png", "lora_image.png", "lora_analysis"} < names
+    assert not [name for name in names if name.startswith("variant")]
 
 
 def test_cells(drawn):
@@ -184,7 +197,7 @@ def test_partial(tmp_path):
     )
     assert set(done.tables["mass_steps.csv"].columns["step"]) == {0, 1}
     assert "base_image.png" in done.files
-    assert "lora_image.png" not in done.files
+    assert "variant_image.png" not in done.files
 
 
 def test_without_maps(tmp_path):

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from attn.cli import build as application
 from attn.errors import TraceError
+from attn.verbs.compare import compare
 from attn.verbs.gallery import build
 from attn.verbs.report import Report
 from tests.toy_traces import write_collection, write_trace
@@ -33,6 +34,34 @@ def test_page(runs):
     assert "one/analysis/evolution/attention_evolution.gif" in links
     assert all((runs / link).exists() for link in links)
     assert build(runs).runs == 3  # its own page may be replaced
+
+
+def test_comparisons(runs):
+    """A comparison is there with its summary, what was compared, and links to its pictures."""
+    compare(runs / "one", runs / "one", out=runs / "compared")
+    done = build(runs)
+    assert (done.runs, done.comparisons) == (3, 1)
+    (article,) = re.findall(
+        r"<article>(?:(?!</article>).)*comparison.*?</article>", done.path.read_text()
+    )
+    assert "<h2>one against one (2)</h2>" in article
+    assert re.findall(r'<img src="([^"]+)"', article) == ["compared/summary.png"]
+    links = re.findall(r'href="([^"]+)"', article)
+    assert {"compared/image_comparison.png", "compared/variant_image.png"} < set(links)
+    assert all((runs / link).exists() for link in links)
+
+
+def test_broken_comparison(runs):
+    """A comparison without a usable index is said, and costs the others nothing."""
+    (runs / "compared").mkdir()
+    (runs / "compared/comparison.json").write_text('{"base": {"name": "one"}}')
+    report = Report()
+    done = build(runs, report=report)
+    assert (done.runs, done.comparisons) == (3, 0)
+    (warning,) = report.warnings
+    assert (
+        "compared/comparison.json is not the index of a comparison: KeyError('variants')" in warning
+    )
 
 
 def test_text_is_escaped(tmp_path):
