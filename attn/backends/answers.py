@@ -196,9 +196,11 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
             f"got {len(outputs)} outputs for {len(requests)} requests", "give one for each"
         )
     for place, (output, request) in enumerate(zip(outputs, requests, strict=True)):
-        if not (output.images or output.texts):
+        if not (output.images or output.texts or output.histories):
             raise AnswerError(
-                "got no images and no texts", "give one for each of request.images", f"[{place}]"
+                "got no images, texts or histories",
+                "give one for each of request.images",
+                f"[{place}]",
             )
         for name in ("images", "texts", "histories", "tokens", "noise"):
             count = len(getattr(output, name))

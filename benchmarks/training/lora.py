@@ -34,7 +34,7 @@ from benchmarks.training.report import draw_sheet
 
 SHAPE, DRAWN_AS = "square", "circle"
 RANK = 16
-STEPS = 1200
+STEPS = 3000
 RATE = 3e-3
 EXAMPLES = 3000
 

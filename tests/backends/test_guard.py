@@ -131,7 +131,7 @@ WRONG_IN = {
     ("generate", "replace(x, images=2 * x.images)"): (
         "session.generate()[0].images: got 2, expected request.images = 1"
     ),
-    ("generate", "Output()"): "session.generate()[0]: got no images and no texts",
+    ("generate", "Output()"): "session.generate()[0]: got no images, texts or histories",
     ("generate", "replace(x, histories=({'a': np.ones(3)},))"): (
         "session.generate()[0].histories: not for JSON: Object of type ndarray"
     ),

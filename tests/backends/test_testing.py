@@ -240,7 +240,7 @@ BROKEN = [
     (
         "rows_labelled",
         Undeclared,
-        r"branches\(\): it says cond, uncond, skip, generate\(\) ran .*perturbed",
+        r"generate\(\), on_call\(call\)\.rows: got .*perturbed.*expected cond, uncond, skip of",
     ),
     ("rows_labelled", MissingSample, r"generate\(\).*announce every row once"),
     ("calls_ordered", LateStart, r"generate\(\): it announced steps \[1, 2\]; announce 0 to 1"),

@@ -188,4 +188,4 @@ def test_what_ships_is_the_trained_model(
         "scribble", CAPTIONS[0], model="demo:tokens", steps=2, out=tmp_path / "run"
     )
     segments = captured.trace.manifest.segments["cond"]
-    assert [one.name for one in segments] == ["image", "clip", "sketch"]
+    assert [one.name for one in segments] == ["clip", "sketch"]

@@ -151,6 +151,7 @@ def test_png(tmp_path):
         assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 100
         texts = {key: str(text) for key, text in image.info.items()}
     assert texts.pop("Software").startswith("attn")
+    assert texts.pop("dpi").startswith("(150.")
     assert texts == {
         "prompt": "猫 🦄 in\na garden",
         "seed": "7",
