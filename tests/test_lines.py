@@ -132,6 +132,8 @@ def small(line: str) -> list[str]:
             next(words)
         elif word in ("-m", "--model", "--seed", "--set"):
             arguments += replace(word, next(words))
+        elif word == "--lora":  # the demo's own does not fit the demo with random weights
+            arguments += [word, re.sub(r"^demo\b", "style.safetensors", next(words))]
         else:
             arguments.append(word)
     if command in ("analyze", "compare") and "--no-pictures" not in arguments:
