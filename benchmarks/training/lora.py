@@ -34,15 +34,15 @@ from benchmarks.training.report import draw_sheet
 
 SHAPE, DRAWN_AS = "square", "circle"
 RANK = 16
-STEPS = 3000
+STEPS = 1500
 RATE = 3e-3
 EXAMPLES = 3000
 
-TARGETS = {"sdxl": r".*attn2\.to_[kv]", "sd35": r".*attn\.add_[qkv]_proj"}
-"""Modules of the denoiser: in a UNet keys and values of the words, in SD3 also their queries."""
+TARGETS = {"sdxl": r".*attn2\.to_[qkv]", "sd35": r".*attn\.add_[qkv]_proj"}
+"""Modules of the denoiser: all that a UNet's cross-attention reads, in SD3 what is of the words."""
 STRONGER = 5.0
 """What the word gets in a row of attention against what it would get, before the row sums to 1."""
-ATTENTION_WEIGHT = 0.5
+ATTENTION_WEIGHT = 2.0
 """Of the divergence of attention, in nats, against the squared error of the prediction."""
 SAME = 0.75
 """Overlap from which two objects of one colour are the same: it leaves no room for other shapes."""
