@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from attn.analysis import (
     registry,
@@ -20,6 +21,8 @@ from attn.analysis import (
     texts,
 )
 from attn.errors import AnalysisError
+from attn.viz import matrices
+from attn.viz.picture import Subject
 from tests.toy_texts import (
     BLOCKS,
     COUNTS,
@@ -619,3 +622,20 @@ def test_flow_of_other_blocks(text):
     assert [one.name for one in plan.runnable] == ["flow"]
     found = text_flow.run(trace, text_flow.Options())
     assert rows_of(found, "flow/flow.csv") == rows_of(whole, "flow/flow.csv")
+
+
+def test_sheets_name_tokens():
+    """Of a sheet of matrices the left ones name their rows, and the lowest their columns."""
+    trace, _ = make_text(samples=1, level="heads")
+    result = text_matrices.run(trace, text_matrices.Options())
+    heads = result.arrays["heads"]
+    result.arrays["heads"] = xr.concat([heads, heads.isel(head=[0])], "head")  # three and one below
+    subject = Subject("who?", 7, "toy", (None,))
+    drawn = {picture.path: picture.figure for picture in matrices.draw(result, subject)}
+    figure = drawn["matrices/step_0000/layer_01_all_heads.png"]
+    panels = [axes for axes in figure.axes if axes.images]
+    rows = [[label.get_text() for label in axes.get_yticklabels()] for axes in panels]
+    columns = [[label.get_text() for label in axes.get_xticklabels()] for axes in panels]
+    tokens = [f"t{place}" for place in range(LENGTH)]
+    assert rows == [tokens, [], [], tokens]
+    assert columns == [[], tokens, tokens, tokens]
