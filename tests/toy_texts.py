@@ -141,8 +141,14 @@ def fold(index, full, level):
         found[f"total.{name}"] = np.stack(split, -1)
         found[f"entropy.{name}.all"] = -(part * np.log(part)).sum(-1).mean(-1)
     tensors = {f"{index}/{name}": one[None].astype(np.float32) for name, one in found.items()}
-    if level == "maps":
+    if level in ("maps", "factors"):
         tensors[f"{index}/map.all.all"] = full.mean(1)[None].astype(np.float16)
     if level == "heads":
         tensors[f"{index}/headmap.all.all"] = full[None].astype(np.float16)
+    if level == "factors":  # scale · query · keyᵀ = ln probs, with a channel for every key
+        query = np.log(full)[None]
+        tensors[f"{index}/query"] = query.astype(np.float32)
+        tensors[f"{index}/key"] = np.broadcast_to(np.eye(LENGTH, dtype=np.float32), query.shape)
+        tensors[f"{index}/lse"] = np.zeros(query.shape[:-1], np.float32)
+        tensors[f"{index}/scale"] = np.ones((1, len(full)), np.float32)
     return tensors

@@ -12,7 +12,7 @@ For the rows R of one segment and the keys K of another, per layer, head and ste
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from attn.analysis.needs import Needs
 from attn.analysis.pool import Numbers
 from attn.analysis.result import Result, Table
-from attn.analysis.texts import TextOptions, axes_of, choose, lay_out, read_measure
+from attn.analysis.texts import PromptOptions, axes_of, choose, lay_out, read_measure
 
 if TYPE_CHECKING:
     from attn.trace import Trace
@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 Axes = Mapping[str, Sequence[Any]]
 
 SEGMENTS = ("prompt", "generated")
-NEEDS = Needs(written=True, measures=("mass.prompt.all", "mass.generated.all"))
+BLOCKS = tuple(f"{rows}.all" for rows in SEGMENTS)
+NEEDS = Needs(written=True, measures=tuple(f"mass.{block}" for block in BLOCKS))
 
 
 @dataclass(frozen=True)
-class Options(TextOptions):
+class Options(PromptOptions):
     """What of a text is looked at."""
 
+    prompt_length: int | None = field(
+        default=None, metadata={"help": "not read: masses are those of the run's own prompt"}
+    )
     heads: bool = field(default=False, metadata={"help": "add a row per head to flow.csv"})
 
 
@@ -50,7 +54,7 @@ def run(trace: Trace, options: Options) -> Result:
     """
     import xarray as xr
 
-    choice = choose(trace, options)
+    choice = choose(trace, replace(options, prompt_length=None), BLOCKS[0])
     totals = np.stack([read_measure(trace, choice, "total", rows) for rows in SEGMENTS])
     mean = totals.mean(axis=4, keepdims=True)
     split = np.concatenate([mean, totals], axis=4) if options.heads else mean
@@ -68,7 +72,13 @@ def run(trace: Trace, options: Options) -> Result:
         "flow/flow.csv": _tabulate(split, lengths, axes),
         "flow/flow_summary.csv": _summarise(mean[..., 0, :], lengths, axes),
     }
-    return Result(tables, {"read": read})
+    notes: tuple[str, ...] = ()
+    if options.prompt_length not in (None, choice.prompt):
+        notes = (
+            f"'flow' does not read prompt_length: its masses were folded while capturing, over the "
+            f"{choice.prompt} positions of the run's own prompt",
+        )
+    return Result(tables, {"read": read}, notes)
 
 
 def _tabulate(split: Numbers, lengths: Numbers, axes: Axes) -> Table:

@@ -1,7 +1,7 @@
 """Whole attention matrices as pictures, and the strongest pairs of tokens in them.
 
 Per layer, on A as in `attn.analysis.texts`: the mean over the steps, the first step, the last one,
-and last minus first. With head maps (`--keep heads`) also every head of chosen steps. A pair is one
+and last minus first. With head maps or factors also every head of chosen steps. A pair is one
 cell of the mean: how much of its row a query gives to a key, 0 to 1.
 """
 
@@ -22,6 +22,7 @@ from attn.analysis.texts import (
     Choice,
     PromptOptions,
     choose,
+    read_heads,
     read_maps,
     read_written,
     stack_rows,
@@ -117,9 +118,7 @@ def _read_heads(trace: Trace, choice: Choice, options: Options) -> xr.DataArray:
     steps = select_steps(trace.steps, options.head_steps) if options.head_steps else ends
     heads = np.stack(
         [
-            trace.headmaps(layer.index, BLOCK)
-            .sel(branch=choice.branch, step=list(steps))
-            .values.astype(np.float32)
+            [read_heads(trace, choice, layer.index, step).astype(np.float32) for step in steps]
             for layer in choice.layers
         ]
     )

@@ -25,7 +25,15 @@ from attn.analysis.needs import Needs, find_lack
 from attn.analysis.pool import Numbers
 from attn.analysis.result import Document, File, Result
 from attn.analysis.text_patterns import causal_split, measure
-from attn.analysis.texts import BLOCK, Choice, PromptOptions, choose, read_maps, read_measure
+from attn.analysis.texts import (
+    BLOCK,
+    Choice,
+    PromptOptions,
+    choose,
+    read_heads,
+    read_maps,
+    read_measure,
+)
 from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -154,10 +162,9 @@ def _split_heads(trace: Trace, choice: Choice) -> dict[str, Numbers]:
         return {}
     found: dict[str, list[Numbers]] = {}
     for layer in choice.layers:
-        kept = trace.headmaps(layer.index, BLOCK).sel(branch=choice.branch)
         total: dict[str, Numbers] = {}
         for step in choice.steps:
-            maps = kept.sel(step=step).values.astype(np.float64)
+            maps = read_heads(trace, choice, layer.index, step)
             for name, values in causal_split(maps, choice.prompt).items():
                 total[name] = total.get(name, 0) + values / len(choice.steps)
         for name, values in total.items():

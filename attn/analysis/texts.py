@@ -89,8 +89,8 @@ class Choice:
         return "prompt" if position < self.prompt else "generated"
 
 
-def choose(trace: Trace, options: TextOptions) -> Choice:
-    """Return what is to be analysed.
+def choose(trace: Trace, options: TextOptions, block: str = BLOCK) -> Choice:
+    """Return what is to be analysed, of the layers that have a block.
 
     Raises:
         AnalysisError: a layer, step or branch is not there, or no text is left behind the prompt.
@@ -103,24 +103,26 @@ def choose(trace: Trace, options: TextOptions) -> Choice:
     own = next(segment.start for segment in segments if segment.is_generated)
     asked = options.prompt_length if isinstance(options, PromptOptions) else None
     prompt = own if asked is None else asked
-    tokens = _name(trace.tokens(branch), own)
+    tokens = _name(trace, branch, own)
     if prompt >= len(tokens):
         raise AnalysisError(
             f"prompt_length {prompt} leaves nothing of the {len(tokens)} positions; "
             f"the run's own is {own}"
         )
-    captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
+    captured = [layer for layer in trace.layers if block in layer.blocks]
     layers = select_layers(captured, options.layers)[: options.max_layers]
     return Choice(branch, layers, select_steps(trace.steps, options.steps), prompt, tokens)
 
 
-def _name(tokens: tuple[Token, ...], start: int) -> tuple[Token, ...]:
+def _name(trace: Trace, branch: str, start: int) -> tuple[Token, ...]:
     """Name positions by their number where no one text is known: of several, or of a killed run.
 
-    There the trace has the masks that the text began as.
+    There the trace has the masks that the text began as, not what its last step left.
     """
+    tokens = trace.tokens(branch)
+    written = trace.written("tokens").sel(branch=branch).isel(step=-1, sample=0).values
     text = tokens[start:]
-    if any(token.special or token.id != text[0].id for token in text):
+    if [token.id for token in text] == written[start:].tolist():
         return tokens
     named = (replace(token, text=f"[{token.position}]") for token in text)
     return (*tokens[:start], *named)
@@ -129,12 +131,33 @@ def _name(tokens: tuple[Token, ...], start: int) -> tuple[Token, ...]:
 def read_maps(trace: Trace, choice: Choice) -> Iterator[tuple[int, int, Numbers]]:
     """Yield (place of the step, place of the layer, A of every sample), step by step.
 
-    A is (sample, query, key), float64. One of them is in memory at a time.
+    A is (sample, query, key), float64, without what float16 cost the sums of its rows. One of them
+    is in memory at a time.
     """
     arrays = [trace.maps(layer.index, BLOCK).sel(branch=choice.branch) for layer in choice.layers]
     for place, step in enumerate(choice.steps):
         for number, array in enumerate(arrays):
-            yield place, number, array.sel(step=step).values.astype(np.float64)
+            yield place, number, normalise(array.sel(step=step).values)
+
+
+def read_heads(trace: Trace, choice: Choice, layer: int, step: int) -> Numbers:
+    """Return the attention of every head, (sample, head, query, key), float64, rows sum to 1.
+
+    It is stored, or recomputed from factors.
+    """
+    cells = [
+        trace.probs(layer, step, BLOCK, choice.branch, sample).values
+        for sample in range(trace.manifest.samples)
+    ]
+    return normalise(np.stack(cells))
+
+
+def normalise(maps: np.ndarray) -> Numbers:
+    """Return maps in float64 whose rows sum to 1; rows of zeros stay."""
+    exact: Numbers = maps.astype(np.float64)
+    sums = exact.sum(-1, keepdims=True)
+    np.divide(exact, sums, out=exact, where=sums > 0)
+    return exact
 
 
 def read_measure(trace: Trace, choice: Choice, name: str, block: str) -> Numbers:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import torch
@@ -43,28 +43,32 @@ INNER = {
 """Modules of a block by their names in transformers' Llama."""
 NAME = re.compile(r"(?:model\.)?transformer\.(?:blocks\.(\d+)\.)?(\w+)\.weight")
 
+Size = Annotated[int, msgspec.Meta(ge=1)]
+Number = Annotated[int, msgspec.Meta(ge=0)]
+"""Of a token."""
+
 
 @dataclass(frozen=True)
 class Config:
     """What config.json says, under its own names and with its own defaults."""
 
-    d_model: int
-    n_heads: int
-    n_layers: int
-    vocab_size: int
-    max_sequence_length: int
+    d_model: Size
+    n_heads: Size
+    n_layers: Size
+    vocab_size: Size
+    max_sequence_length: Size
     model_type: str = ""
-    n_kv_heads: int | None = None
-    mlp_hidden_size: int | None = None
-    mlp_ratio: int = 4
-    embedding_size: int | None = None
+    n_kv_heads: Size | None = None
+    mlp_hidden_size: Size | None = None
+    mlp_ratio: Size = 4
+    embedding_size: Size | None = None
     rms_norm_eps: float = 1e-5
     rope_theta: float = 10000.0
     weight_tying: bool = True
-    mask_token_id: int | None = None
-    eos_token_id: int | None = None
-    pad_token_id: int | None = None
-    codebook_size: int | None = None
+    mask_token_id: Number | None = None
+    eos_token_id: Number | None = None
+    pad_token_id: Number | None = None
+    codebook_size: Size | None = None
     activation_type: str = "swiglu"
     alibi: bool = False
     attention_layer_norm: bool = False
@@ -135,6 +139,7 @@ def read_config(folder: Path) -> Config:
                 f"{path}: {name} is {json.dumps(got)}; only {json.dumps(allowed[0])} is supported, "
                 "which is what the published LLaDA and MMaDA models have"
             )
+    _require_whole_heads(config, path)
     return config
 
 
@@ -212,6 +217,21 @@ def rename(name: str) -> str | None:
     if block is None:
         return f"{OUTER[module]}.weight" if module in OUTER else None
     return f"model.layers.{int(block)}.{INNER[module]}.weight" if module in INNER else None
+
+
+def _require_whole_heads(config: Config, path: Path) -> None:
+    """Refuse heads that do not divide the model, each other, or into pairs of channels."""
+    heads, key_heads = config.n_heads, config.n_kv_heads or config.n_heads
+    if config.d_model % (2 * heads):
+        raise ModelError(
+            f"{path}: n_heads is {heads} and d_model {config.d_model}; expected d_model to be a "
+            f"multiple of 2 · n_heads, {2 * heads}"
+        )
+    if heads % key_heads:
+        raise ModelError(
+            f"{path}: n_kv_heads is {key_heads} and n_heads {heads}; expected n_heads to be a "
+            "multiple of n_kv_heads"
+        )
 
 
 def _llama(config: Config) -> LlamaConfig:

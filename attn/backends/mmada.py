@@ -36,8 +36,10 @@ THINK = (
 CACHED = 16
 """So many prompts are tokenized only once; each is asked for several times."""
 
-FILES = ("*.json", "*.safetensors", "*.jinja")
-"""What is downloaded of a hub repository: no code, nothing pickled."""
+FILES = ("*.json", "*.jinja")
+"""What is downloaded of a hub repository to plan a run: no code, nothing pickled."""
+WEIGHTS = "*.safetensors"
+"""What is downloaded besides to generate."""
 
 
 @dataclass(frozen=True)
@@ -402,7 +404,10 @@ class MMaDABackend(Backend):
         if not isinstance(source, str | Path):
             raise ModelError(f"expected a folder or a hub id, not a {type(source).__name__}")
         found = _source.resolve(
-            source, "mmada", expected="a folder with config.json", download=_download
+            source,
+            "mmada",
+            expected="a folder with config.json",
+            download=partial(_download, weights=weights),
         )
         if not found.path.is_dir():
             raise ModelError(
@@ -461,10 +466,11 @@ def _generators(requests: Sequence[Request]) -> list[torch.Generator]:
     ]
 
 
-def _download(name: str) -> Path:
+def _download(name: str, *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name, allow_patterns=list(FILES)))
+    wanted = [*FILES, WEIGHTS] if weights else [*FILES]
+    return Path(snapshot_download(name, allow_patterns=wanted))
 
 
 def _padding(writing: Writing, rows: Tensor) -> dict[str, Tensor]:

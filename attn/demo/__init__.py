@@ -38,7 +38,7 @@ EXAMPLE_CAPTION = "a red circle left of a blue square on a white background"
 EXAMPLE_QUESTION: str = "What is the capital of France?"
 """For models that write text."""
 TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
-TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of two shapes"
+TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of one shape"
 UNTRAINED = "tiny and untrained: real attention, random weights"
 GUIDANCE = {"sdxl": 3.0, "scribble:tokens": 3.0}
 """Of trained models that need less of it than the published models of their family."""

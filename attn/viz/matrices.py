@@ -130,20 +130,22 @@ def _draw_lines(axes: Axes, read: xr.DataArray) -> None:
 
 
 def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:
-    """Draw many matrices on one colour scale, without tokens."""
+    """Draw many matrices on one colour scale, with the tokens at the edges of the sheet."""
     count = many.sizes[dim]
     columns = math.ceil(math.sqrt(1.4 * count))
     side = float(many.attrs["size"]) / 2
     rows = -(-count // columns)
     step = (side + GAP, side + TITLE + GAP)
-    figure = _page(max(5.0, columns * step[0]), rows * step[1] + 0.6, many, subject, what)
+    wide, high = max(5.0, LABEL + columns * step[0]), rows * step[1] + LABEL + 0.6
+    figure = _page(wide, high, many, subject, what)
     scale = Normalize(0, float(np.sqrt(many.values.max())) or 1.0)
     for index in range(count):
         row, column = divmod(index, columns)
-        axes = place(figure, MARGIN + column * step[0], TOP + TITLE + row * step[1], side, side)
+        left, upper = MARGIN + LABEL + column * step[0], TOP + TITLE + row * step[1]
+        axes = place(figure, left, upper, side, side)
         one = many.isel({dim: index})
         axes.imshow(np.sqrt(one.values), cmap=HEAT, norm=scale, interpolation="nearest")
-        _plain(axes, one)
+        _mark(axes, one, side, left=column == 0, below=index + columns >= count)
         name = int(one[dim]) if dim in one.coords else index
         write_title(axes, f"{dim} {name}", size=8)
     _bars(figure, scale, None)
@@ -168,16 +170,20 @@ def _plain(axes: Axes, one: xr.DataArray) -> None:
             line(one.attrs["prompt"] - 0.5, color="#4a4e57", linewidth=0.6, linestyle="--")
 
 
-def _mark(axes: Axes, one: xr.DataArray, side: float) -> None:
-    """Write the tokens at both edges; of too many only every n-th."""
+def _mark(
+    axes: Axes, one: xr.DataArray, side: float, *, left: bool = True, below: bool = True
+) -> None:
+    """Write the tokens at the edges; of too many only every n-th."""
     _plain(axes, one)
     tokens = one["token"].values.tolist()
     room = side * 72 / len(tokens)  # points of a row
     every = max(1, math.ceil(SMALLEST / room))
     size = min(7.0, max(SMALLEST, 0.9 * room * every))
     places, labels = _labels(tokens, every)
-    axes.set_xticks(places, labels, rotation=90, fontsize=size, parse_math=False)
-    axes.set_yticks(places, labels, fontsize=size, parse_math=False)
+    if below:
+        axes.set_xticks(places, labels, rotation=90, fontsize=size, parse_math=False)
+    if left:
+        axes.set_yticks(places, labels, fontsize=size, parse_math=False)
     axes.tick_params(length=0, pad=1.5, labelcolor=FAINT, labelfontfamily=FAMILY)
 
 

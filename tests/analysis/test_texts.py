@@ -1,11 +1,12 @@
 """Analyses of written texts, against their formulas in float64."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from attn.analysis import (
     registry,
@@ -17,9 +18,13 @@ from attn.analysis import (
     text_report,
     text_similarity,
     text_unmasking,
+    texts,
 )
 from attn.errors import AnalysisError
+from attn.viz import matrices
+from attn.viz.picture import Subject
 from tests.toy_texts import (
+    BLOCKS,
     COUNTS,
     HEADS,
     LENGTH,
@@ -108,9 +113,16 @@ def test_flow_summary(text):
 
 
 def test_flow_knows_its_prompt(text):
-    """Masses were folded over the run's own segments, so no other length can be asked for."""
-    assert "prompt_length" in {field.name for field in fields(text_patterns.Options)}
-    assert "prompt_length" not in {field.name for field in fields(text_flow.Options)}
+    """Masses are of the run's own segments: another length changes nothing, and that is said."""
+    own, other = (
+        text_flow.run(text[0], text_flow.Options(prompt_length=length)) for length in (PROMPT, 3)
+    )
+    assert rows_of(other, "flow/flow.csv") == rows_of(own, "flow/flow.csv")
+    assert own.notes == ()
+    assert other.notes == (
+        "'flow' does not read prompt_length: its masses were folded while capturing, over the 5 "
+        "positions of the run's own prompt",
+    )
 
 
 @pytest.mark.parametrize("prompt", [None, 3])
@@ -386,9 +398,10 @@ def test_report_of_tokens(text):
     assert (one["position"], one["token"]) == (6, "t6")
 
 
-def test_report_of_heads():
-    """With head maps the causal split is that of every head, the most causal first."""
-    trace, exact = make_text(level="heads")
+@pytest.mark.parametrize("level", ["heads", "factors"])
+def test_report_of_heads(level):
+    """With head maps or factors the causal split is that of every head, the most causal first."""
+    trace, exact = make_text(level=level)
     for number, facts in enumerate(
         report_of(trace)["causal_attention_analysis"]["layers"].values()
     ):
@@ -565,3 +578,64 @@ def test_several_texts_have_no_tokens(text):
         *(f"t{place}" for place in range(PROMPT)),
         *(f"[{place}]" for place in range(PROMPT, LENGTH)),
     ]
+
+
+def test_one_position(text):
+    """A text of one token repeated has a name for it, as every text that was written."""
+    trace, _ = make_text()
+    same = [replace(token, id=77, text="so") for token in trace.tokens()[PROMPT:]]
+    tokens = {"cond": (*trace.tokens()[:PROMPT], *same)}
+    trace.manifest = replace(trace.manifest, tokens=tokens)
+    last = trace.manifest.shards[-1].file
+    trace._source.read(last, "step/tokens")[..., PROMPT:] = 77
+    rows = rows_of(text_influence.run(trace, text_influence.Options()), "influence/tokens.csv")
+    assert [row["token"] for row in rows[PROMPT:LENGTH]] == ["so"] * (LENGTH - PROMPT)
+
+
+@pytest.mark.parametrize("level", ["heads", "factors"])
+def test_heads_of_matrices(level):
+    """Every head of the first and last step is drawn from head maps, or recomputed from factors."""
+    trace, exact = make_text(level=level)
+    heads = text_matrices.run(trace, text_matrices.Options()).arrays["heads"]
+    expected = exact[[0, -1]].swapaxes(0, 1)
+    np.testing.assert_allclose(heads.values, expected, atol=2**-11)
+    np.testing.assert_allclose(heads.values.sum(-1), 1, atol=1e-6)
+
+
+def test_rows_sum_to_one(text):
+    """What float16 cost the sums of rows is made good: shares sum to 1, to the last digit."""
+    choice = texts.choose(text[0], texts.TextOptions())
+    for _, _, maps in texts.read_maps(text[0], choice):
+        np.testing.assert_allclose(maps.sum(-1), 1, rtol=1e-14)
+
+
+def test_flow_of_other_blocks(text):
+    """Who reads whom comes from masses alone, whichever maps were asked for."""
+    trace, _ = make_text()
+    whole = text_flow.run(trace, text_flow.Options())
+    layers = tuple(
+        replace(layer, blocks=("generated.prompt", *BLOCKS[1:])) for layer in trace.layers
+    )
+    kept = replace(trace.manifest.kept, blocks=("generated.prompt",))
+    trace.manifest = replace(trace.manifest, layers=layers, kept=kept)
+    plan = registry.plan(trace)
+    assert [one.name for one in plan.runnable] == ["flow"]
+    found = text_flow.run(trace, text_flow.Options())
+    assert rows_of(found, "flow/flow.csv") == rows_of(whole, "flow/flow.csv")
+
+
+def test_sheets_name_tokens():
+    """Of a sheet of matrices the left ones name their rows, and the lowest their columns."""
+    trace, _ = make_text(samples=1, level="heads")
+    result = text_matrices.run(trace, text_matrices.Options())
+    heads = result.arrays["heads"]
+    result.arrays["heads"] = xr.concat([heads, heads.isel(head=[0])], "head")  # three and one below
+    subject = Subject("who?", 7, "toy", (None,))
+    drawn = {picture.path: picture.figure for picture in matrices.draw(result, subject)}
+    figure = drawn["matrices/step_0000/layer_01_all_heads.png"]
+    panels = [axes for axes in figure.axes if axes.images]
+    rows = [[label.get_text() for label in axes.get_yticklabels()] for axes in panels]
+    columns = [[label.get_text() for label in axes.get_xticklabels()] for axes in panels]
+    tokens = [f"t{place}" for place in range(LENGTH)]
+    assert rows == [tokens, [], [], tokens]
+    assert columns == [[], tokens, tokens, tokens]

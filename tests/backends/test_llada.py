@@ -277,3 +277,24 @@ def test_full_size(copied, tmp_path, monkeypatch):
     assert "  31  model.layers.31.self_attn  self, 32 heads, grid -, 141 keys" in done.stdout
     assert "one trace: 393 MB; in all 393 MB" in done.stdout
     assert not (tmp_path / "attn-runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"n_heads": 3, "d_model": 128}, "n_heads is 3 and d_model 128; expected d_model to be"),
+        (
+            {"n_heads": 4, "n_kv_heads": 3},
+            "n_kv_heads is 3 and n_heads 4; expected n_heads to be a multiple",
+        ),
+        ({"d_model": -1}, "Expected `int` >= 1 - at `$.d_model`"),
+        ({"n_heads": -4}, "Expected `int` >= 1 - at `$.n_heads`"),
+        ({"mask_token_id": -1}, "Expected `int` >= 0 - at `$.mask_token_id`"),
+    ],
+)
+def test_impossible_sizes(changes, expected, copied):
+    """Sizes that no model can have are refused by file and key."""
+    folder = copied("mmada")
+    edit_config(folder, **changes)
+    message = refusal(folder, weights=False)
+    assert message.startswith("FOLDER/config.json") and expected in message

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from attn import demo
 from attn.backends import find, load
 from attn.backends.testing.observe import recorded, watched
 from attn.engine.plan import Keep, make_plan
@@ -323,3 +324,19 @@ def test_default_run_is_small(copied):
     assert {"0/entropy.all.all", "0/map.all.all", "step/tokens"} <= plan.step_shapes().keys()
     assert plan.kept.keys == "all"
     assert plan.bytes <= 80e6
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_planning_downloads_no_weights(demo_cache, monkeypatch, weights):
+    """A dry run asks the hub for what describes a model, not for its gigabytes."""
+    asked = []
+
+    def download(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(demo.checkpoint("mmada"))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    family = load(find("mmada"))
+    family.open("owner/name", family.Options(), device="cpu", weights=weights)
+    heavy = ["*.safetensors"] if weights else []
+    assert asked == [("owner/name", ["*.json", "*.jinja", *heavy])]
