@@ -13,6 +13,7 @@ from attn.analysis.paired import Change, paired_change, paired_interval
 from attn.analysis.pairs import Pair
 from attn.analysis.pool import Numbers, mean_present
 from attn.analysis.similarity import MEASURES
+from attn.analysis.sketch import COMPARED
 from attn.analysis.terms import Key, Term
 
 Columns = dict[str, NDArray[Any]]
@@ -161,6 +162,17 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     }
 
 
+def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return how far maps of words lie on one drawing, with both runs."""
+    parts = []
+    for one in changes(pairs, _overlap, words):
+        measures = np.array(COMPARED, object)[one.change.n > 0]
+        numbers = _numbers(one.change)
+        del numbers["relative_change"]  # these are shares already
+        parts.append(_names(one.term, len(measures)) | {"measure": measures} | numbers)
+    return {"sketch.csv": join(parts)} if parts else {}
+
+
 PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
     "words": word_tables,
     "layers": layer_tables,
@@ -168,6 +180,7 @@ PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
     "steps": step_tables,
     "sinks": sink_tables,
     "maps": map_tables,
+    "sketch": sketch_tables,
 }
 """What `attn compare --only` takes; each makes its tables, or none where traces do not agree."""
 
@@ -235,6 +248,12 @@ def _term_rows(one: TermChange, labels: Mapping[str, Any]) -> Columns:
         name: np.broadcast_to(np.array(label, object), kept.shape)[kept]
         for name, label in cells.items()
     }
+    return _names(one.term, int(kept.sum())) | places | _numbers(change)
+
+
+def _numbers(change: Change) -> Columns:
+    """Return the numbers of cells that some pair has."""
+    kept = change.n > 0
     numbers = {
         "base": change.base,
         "variant": change.variant,
@@ -245,8 +264,7 @@ def _term_rows(one: TermChange, labels: Mapping[str, Any]) -> Columns:
         "effect_size": change.effect_size,
         "n": change.n,
     }
-    values = {name: np.asarray(column)[kept] for name, column in numbers.items()}
-    return _names(one.term, int(kept.sum())) | places | values
+    return {name: np.asarray(column)[kept] for name, column in numbers.items()}
 
 
 def _names(term: Term, count: int) -> Columns:
@@ -269,6 +287,10 @@ def _alike(pairs: Sequence[Pair], words: Words) -> Columns:
 
 def _similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
     return None if pair.alike is None else (np.zeros_like(pair.alike), pair.alike)
+
+
+def _overlap(pair: Pair) -> tuple[Numbers, Numbers] | None:
+    return None if pair.overlap is None else (pair.overlap[0], pair.overlap[1])
 
 
 def _layers(pairs: Sequence[Pair]) -> list[int]:

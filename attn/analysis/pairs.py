@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis import sketch
 from attn.analysis.agreement import Agreement, agree
 from attn.analysis.pool import Numbers
 from attn.analysis.reading import Pooling, Reading, Selection, read, regrid
@@ -61,6 +62,8 @@ class Pair:
         alike: (sample, term, measure) of `similarity.MEASURES`, or None without maps.
         dominant: (base and variant, sample, term): see `dominance`.
         changed: (sample,) by segment: part of the places with another dominant word.
+        overlap: (base and variant, sample, term, measure) of `sketch.COMPARED` with one drawing,
+            or None without maps or strokes.
     """
 
     agreement: Agreement
@@ -71,6 +74,7 @@ class Pair:
     alike: Numbers | None
     dominant: Numbers | None
     changed: dict[str, Numbers]
+    overlap: Numbers | None = None
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -113,7 +117,10 @@ def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings)
     steps = agreement.base.steps or tuple(step.index for step in base.steps)
     layers = tuple(base.layer(index) for index in agreement.base.layers)
     pair = Pair(agreement, layers, steps, before, after, None, None, {})
-    return pair if before.maps is None or after.maps is None else _with_maps(pair, base)
+    if before.maps is None or after.maps is None:
+        return pair
+    pair = _with_maps(pair, base)
+    return replace(pair, overlap=_overlap(pair, base, variant))
 
 
 def dominance(maps: Numbers) -> NDArray[np.int64]:
@@ -179,6 +186,19 @@ def _with_maps(pair: Pair, base: Trace) -> Pair:
         dominant=dominant,
         changed=changed,
     )
+
+
+def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
+    """Hold the maps of both against the strokes of the base, or of the variant if it has none."""
+    drawings = (sketch.read_strokes(trace) for trace in traces if trace.sketch())
+    strokes = next((drawing for drawing in drawings if drawing.any()), None)
+    if strokes is None or pair.base.maps is None or pair.variant.maps is None:
+        return None
+    rows, columns = pair.base.maps.shape[-2:]
+    drawn = sketch.lay_out(strokes, (rows, columns))
+    maps = np.stack([pair.base.maps, pair.variant.maps])
+    measured = [sketch.measure_mean(side[:, np.newaxis], drawn) for side in maps]
+    return np.stack([np.stack([one[name] for name in sketch.COMPARED], -1) for one in measured])
 
 
 def _aspect(trace: Trace, maps: Numbers) -> float:

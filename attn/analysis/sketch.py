@@ -53,6 +53,8 @@ NEAR = 1.5
 """Cells: a cell's eight neighbours are near."""
 BANDS = (0.0, 0.5, 1.5, 2.5, 4.5, 8.5, np.inf)
 """Borders of distances in the table, in cells; the first band is the strokes themselves."""
+COMPARED = ("on", "near", "inside", "iou")
+"""What a comparison tells of two runs."""
 VALUES = ("on", "on_ratio", "near", "inside", "inside_ratio", "iou")
 HIGHEST = 0.1
 """Part of the cells, those with the largest values, that a word's place is told from."""

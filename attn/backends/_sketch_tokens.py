@@ -68,19 +68,18 @@ class SketchEncoder(nn.Module):
 
 
 def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder has the layout of ScribbleDiffusion."""
-    return folder.is_dir() and (folder / ENCODER).is_file()
+    """Whether a folder has files that only a checkpoint of ScribbleDiffusion has."""
+    return any((folder / name).is_file() for name in (ENCODER, COMBINER))
 
 
 def collect(found: Source, family: Family, options: Any) -> Recipe:
     """Find everything that a checkpoint and its base model are made of.
 
     Raises:
-        ModelError: the UNet or the base model is missing, or does not fit.
+        ModelError: one of the three files or the base model is missing, or does not fit.
     """
     folder = found.path
-    if not (folder / UNET).is_file():
-        raise ModelError(f"{folder} has no {UNET}; a UNet without its weights cannot draw")
+    _require_files(folder)
     _refuse_combiner(folder)
     if options.base is None and not _source.is_pipeline(folder):
         raise ModelError(
@@ -160,10 +159,20 @@ def _size(tensors: Mapping[str, TensorInfo], name: str, axis: int, path: Path) -
     return tensors[name].shape[axis]
 
 
+def _require_files(folder: Path) -> None:
+    names = (UNET, ENCODER, COMBINER)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{folder} has no {' and no '.join(missing)}; a checkpoint of ScribbleDiffusion has "
+            f"{', '.join(names[:-1])} and {names[-1]}: copy what is missing into the folder"
+        )
+
+
 def _refuse_combiner(folder: Path) -> None:
     """Refuse a combiner with weights: only plain concatenation, which has none, is known."""
     path = folder / COMBINER
-    if path.is_file() and read_header(path).tensors:
+    if read_header(path).tensors:
         names = ", ".join(list(read_header(path).tensors)[:3])
         raise ModelError(
             f"{path} has weights ({names} …): it combines text and sketch otherwise than by "

@@ -133,10 +133,15 @@ class DrawnSession(UNetSession):
         return strokes, "\n".join(filter(None, (_sketch.describe(sketch), remark)))
 
     def complete(self, request: Request) -> Request:
-        """Also read the drawing; its hash joins the options. See `Session.complete`."""
+        """Also read the drawing; its hash joins the options, those of other models leave them.
+
+        See `Session.complete`.
+        """
         request = super().complete(request)
         options = asked_of(self.options, request)
         self._refuse_foreign(options)
+        own = {name: one for name, one in request.options.items() if name not in self.foreign}
+        request = replace(request, options=own)
         for remark in filter(None, self.drawing(request)[1].split("\n")):
             self._warn(remark)
         if options.sketch in (AUTO, NONE):

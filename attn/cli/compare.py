@@ -108,7 +108,9 @@ def compare(
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option("--only", help="Only these: words, layers, heads, steps, sinks, maps."),
+        typer.Option(
+            "--only", help="Only these: words, layers, heads, steps, sinks, maps, sketch."
+        ),
     ] = None,
     pooling: Annotated[
         str | None, typer.Option("--pooling", help="How maps are made: mean, or daam.")

@@ -312,7 +312,9 @@ def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, 
 
 def _why(variants: Sequence[Variant]) -> str:
     notes = dict.fromkeys(note for variant in variants for note in variant.notes)
-    return "; ".join(notes) or "the traces keep no maps; capture with --keep means or maps"
+    return "; ".join(notes) or (
+        "the traces keep no maps (capture with --keep means or maps), or have no drawing"
+    )
 
 
 def _describe(base: Run, variants: Sequence[Variant], options: Options) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Film, Picture, Pixels, Subject, in_colours_of_first, new_figure, shrink
+from attn.viz.picture import Film, Picture, Pixels, Subject, in_shared_colours, new_figure, shrink
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,7 +66,7 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
         picture = generated if generated is None else shrink(generated, SIDE, subject.dpi)
         texts = _texts(own) | {"sample": str(sample)}
         yield Picture(f"{START}_grid{end}.png", draw_grid(own, picture, subject), texts)
-        frames = in_colours_of_first(draw_frames(own, picture, subject))
+        frames = in_shared_colours(draw_frames(own, picture, subject))
         each = round(1000 * float(own.attrs["seconds"]))
         durations = [*[each] * (own.sizes["step"] - 1), LAST * each]
         yield Film(f"{START}{end}.gif", frames, durations, texts)

@@ -187,6 +187,7 @@ def test_other_layers():
         "steps": [],
         "sinks": [],
         "maps": ["changed.csv", "dominant.csv", "maps.csv"],
+        "sketch": [],
     }
 
 

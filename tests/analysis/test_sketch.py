@@ -9,7 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
-from attn.analysis import registry
+from attn.analysis import pairs, registry
+from attn.analysis.change_tables import PARTS
 from attn.analysis.sketch import Options, _place, lay_out, read_strokes, run, surrounded
 from attn.errors import TraceError
 from attn.schema import SKETCH
@@ -29,10 +30,10 @@ def strokes():
 def drawn(tmp_path):
     """Write a trace with a sketch, and return its folder."""
 
-    def write(pixels=None, history=None):
+    def write(pixels=None, history=None, name="trace", seed=0):
         about = replace(manifest(), outputs=("outputs/image.png", SKETCH, "outputs/history.json"))
-        folder = tmp_path / "trace"
-        write_trace(folder, about, picture=SIZE)
+        folder = tmp_path / name
+        write_trace(folder, about, picture=SIZE, seed=seed)
         (folder / "outputs").mkdir(exist_ok=True)
         pixels = strokes() if pixels is None else pixels
         Image.fromarray(np.where(pixels, 255, 0).astype(np.uint8)).save(folder / SKETCH)
@@ -92,6 +93,50 @@ def test_words(drawn, tmp_path):
     }
     for name, value in expected.items():
         assert float(row[name]) == pytest.approx(value, rel=1e-4), name
+
+
+def measured_by_hand(seed):
+    """Return how much of both samples' maps of `bobcat` is on and inside the strokes."""
+    about, rows = manifest(), []
+    for sample in range(2):
+        maps = plain_maps(about, tensors(about, seed), CLIP_WORDS["bobcat", 1], sample)
+        part = maps / maps.sum()
+        regions = cells(strokes()), cells(surrounded(strokes()))
+        rows.append([(part * region).sum() for region in regions])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("who_draws", [0, 1])
+def test_compared(drawn, who_draws):
+    """Both runs are held against one drawing: the baseline's, or the variant's if it has none."""
+    drawings = [strokes() & False, strokes() & False]
+    drawings[who_draws] = strokes()
+    sides = [drawn(one, name=f"run {seed}", seed=seed) for seed, one in enumerate(drawings)]
+    pair = pairs.compare_pair(*sides, pairs.Options(), {})
+    table = PARTS["sketch"]([pair], ["bobcat"])["sketch.csv"]
+    assert list(table) == [
+        "word", "occurrence", "segment", "measure", "base", "variant", "change", "low", "high",
+        "effect_size", "n",
+    ]  # fmt: skip
+    assert table["measure"].tolist() == ["on", "near", "inside", "iou"]
+    before, after = measured_by_hand(0), measured_by_hand(1)
+    shown = [0, 2]
+    assert table["base"][shown] == pytest.approx(before.mean(0), rel=1e-4)
+    assert table["variant"][shown] == pytest.approx(after.mean(0), rel=1e-4)
+    effect = (after - before).mean(0) / (after - before).std(0, ddof=1)
+    assert table["effect_size"][shown] == pytest.approx(effect, rel=1e-2)
+    assert set(table["n"]) == {2}
+
+
+def test_compared_without_strokes(drawn):
+    """Without strokes on either side there is no such table; open strokes surround nothing."""
+    blank = [drawn(strokes() & False, name=name) for name in "ab"]
+    pair = pairs.compare_pair(*blank, pairs.Options(), {})
+    assert PARTS["sketch"]([pair], None) == {}
+    opened = drawn(strokes() & (np.arange(40) < 12), name="c")
+    pair = pairs.compare_pair(opened, blank[0], pairs.Options(), {})
+    measures = PARTS["sketch"]([pair], None)["sketch.csv"]["measure"]
+    assert set(measures) == {"on", "near", "iou"}
 
 
 def test_distance_table(drawn):

@@ -2,12 +2,13 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from attn.backends import find, load
+from attn.backends.scribble import ScribbleOptions
 from attn.backends.testing import CHECKS, outputs_identical
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
@@ -226,6 +227,15 @@ def test_bad_settings(opened, options, message):
     """Settings out of range are refused before anything runs."""
     with pytest.raises(RequestError, match=message):
         opened().complete(replace(REQUEST, options=options))
+
+
+def test_options_of_the_model(opened):
+    """What is kept of the options are those that a model with a ControlNet has."""
+    everything = asdict(ScribbleOptions(sketch="none"))
+    kept = opened().complete(replace(REQUEST, options=everything)).options
+    assert everything.keys() - kept.keys() == {
+        "base", "lines", "sketch_size", "betas", "uncond_text", "uncond_sketch",
+    }  # fmt: skip
 
 
 def test_each_demo_is_described(monkeypatch, tmp_path):

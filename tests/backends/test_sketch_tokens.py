@@ -1,7 +1,7 @@
 """ScribbleDiffusion checkpoints: 77 tokens of text and 77 of the drawing in one sequence."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from attn import demo
 from attn.backends import find, load
 from attn.backends._sketch_tokens import SketchEncoder, as_drawings, load_encoder
+from attn.backends.scribble import ScribbleOptions
 from attn.backends.testing import CHECKS
 from attn.backends.testing.observe import watched
 from attn.backends.testing.oracle import as_float64
@@ -193,9 +194,25 @@ def test_broken_checkpoints(checkpoint, drawing):
     layouts.write({"mix.weight": torch.zeros(3)}, folder / "sketch_text_combiner.safetensors")
     with pytest.raises(ModelError, match=r"has weights \(mix.weight"):
         opening(folder, **options)
-    (folder / "unet.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"has no unet\.safetensors"):
-        opening(folder, **options)
+
+
+@pytest.mark.parametrize("name", ["unet", "sketch_encoder", "sketch_text_combiner"])
+def test_missing_file(checkpoint, drawing, name):
+    """A checkpoint without one of its three files is refused, and the file is named."""
+    folder, base = checkpoint
+    (folder / f"{name}.safetensors").unlink()
+    message = rf"has no {name}\.safetensors; a checkpoint of ScribbleDiffusion has unet\."
+    with pytest.raises(ModelError, match=message):
+        opening(folder, base=str(base), config=str(base), sketch=drawing)
+
+
+def test_options_of_the_model(session):
+    """What is kept of the options are those that a model with sketch tokens has."""
+    everything = asdict(ScribbleOptions(sketch="none"))
+    kept = session.complete(replace(REQUEST, options=everything)).options
+    assert everything.keys() - kept.keys() == {
+        "controlnet", "conditioning_scale", "guess_mode", "control_start", "control_end",
+    }  # fmt: skip
 
 
 def test_as_drawings():

@@ -50,6 +50,22 @@ def test_capture(run):
     assert len(trace.manifest.request.options["sketch_sha256"]) == 64
 
 
+def test_dry_run(run):
+    """Layers of both towers have the same paths, so the plan says which tower they are of."""
+    layer = "mid_block.attentions.0.transformer_blocks.0.attn2  cross, 4 heads, grid 2x3, 77 keys"
+    expected = f"""\
+1 trace of 2 steps, 1 sample, branch cond
+keep maps, keys content, blocks image.text
+2 layers:
+     9  denoiser:{layer}
+    31  controlnet:{layer}
+one trace: 11.7 KB; in all 11.7 KB
+"""
+    arguments = (*SMALL, "--sketch", "ring.png", "--layers", "*mid_block*", "--dry-run")
+    code, stdout, _ = run("capture", "-b", "scribble", *arguments)
+    assert (code, stdout) == (0, expected)
+
+
 def test_resume_sees_another_drawing(run):
     """A run is not continued with another drawing under the same name."""
     arguments = ("capture", "-b", "scribble", *SMALL, "--sketch", "ring.png", "-o", "out")

@@ -36,7 +36,7 @@ def test_refused(specs, message):
 
 @pytest.mark.slow
 def test_compare(demo_cache, tmp_path):
-    """With and without the drawing, from the same noise: two folders of traces and one table."""
+    """With and without the drawing, from the same noise: two folders of traces and the tables."""
     path = sketches.save(tmp_path)
     done = compare(
         sketch=[path, "none"],
@@ -54,3 +54,6 @@ def test_compare(demo_cache, tmp_path):
     assert all(trace.is_file() for trace in traces)
     changes = done.tables["mass.csv"].columns["change"]
     assert (changes != 0).any()
+    overlap = done.tables["sketch.csv"].columns
+    assert {"on", "inside"} < set(overlap["measure"])
+    assert (overlap["change"] != 0).any()

@@ -6,7 +6,7 @@ from PIL import Image
 
 from attn.analysis.evolution import Options, run
 from attn.viz.evolution import draw
-from attn.viz.picture import Subject, write
+from attn.viz.picture import Subject, in_shared_colours, new_figure, render, write
 from tests.toy_traces import JOINT, make_trace, manifest
 
 ABOUT = Subject("A cat, a bobcat", 7, "toy", (np.full((24, 40, 3), 90, np.uint8), None))
@@ -43,3 +43,20 @@ def test_gif(pictures):
     bars = [frame[-110:-20] for frame in frames]
     assert (bars[0] == bars[1]).all()  # the same scale
     assert (frames[0] != frames[1]).any()
+
+
+def test_colours_of_later_frames():
+    """A frame keeps colours that the first one does not have, and colours of both stay equal."""
+
+    def figures():
+        for name in ("Greys", "viridis"):
+            figure = new_figure(2.1, 1.3)
+            axes = figure.add_axes((0.0, 0.2, 1.0, 0.8))
+            axes.imshow(np.linspace(0, 1, 210)[None], aspect="auto", cmap=name)
+            axes.set_axis_off()
+            yield figure
+
+    frames = [np.asarray(one.convert("RGB"), int) for one in in_shared_colours(figures())]
+    for frame, figure in zip(frames, figures(), strict=True):
+        assert np.abs(frame - np.asarray(render(figure), int)).max() <= 16
+    assert (frames[0][-5:] == frames[1][-5:]).all()
