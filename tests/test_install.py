@@ -183,8 +183,8 @@ set ATTN_DISABLE_PLUGINS=attn-wrong
 'sdxl' from attn 0.1.0; if it is yours, rename it, else update or uninstall attn-duplicate, or set \
 ATTN_DISABLE_PLUGINS=attn-duplicate
 
-slow to import:
-  attn-slow 1.0: N s; its author should move imports into BackendSpec.load
+slow to load:
+  attn-slow 1.0: N s; its author should move imports and work into BackendSpec.load
 """
 
 

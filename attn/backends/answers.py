@@ -23,10 +23,13 @@ from attn.options import describe_options
 from attn.schema import Call, Layer, Request, Segment, Sequence, Token, part
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import nn
 
     from attn.backends.types import Output
 
+PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+"""Of the modes of pictures, those that PNG holds without loss."""
 SHOWN = 60
 """Longest piece of a value in a message."""
 
@@ -166,6 +169,27 @@ def check_layers(
             _check_layout(layer, segment, sequence)
 
 
+def check_order(call: Call, before: int, steps: int) -> None:
+    """Check that steps are announced 0, 1, …, and how much noise is left.
+
+    Args:
+        call: the announcement.
+        before: step of the call before, -1 if there was none.
+        steps: how many the request has.
+    """
+    due = [step for step in (before, before + 1) if 0 <= step < steps]
+    if call.step not in due:
+        raise AnswerError(
+            f"got {call.step}, expected {' or '.join(map(str, due))}",
+            f"announce steps 0 to {steps - 1} in the order in which they run",
+            ".step",
+        )
+    if call.noise is not None and not 0 <= call.noise <= 1:
+        raise AnswerError(
+            f"got {call.noise}, expected 0 to 1", "give the share of noise that is left", ".noise"
+        )
+
+
 def check_call(
     call: Call, towers: Mapping[str, nn.Module], branches: tuple[str, ...], samples: int
 ) -> None:
@@ -210,6 +234,10 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
                     "give one for each",
                     f"[{place}].{name}",
                 )
+        for index, image in enumerate(output.images):
+            _check_mode(image, f"[{place}].images[{index}]")
+        if output.sketch is not None:
+            _check_mode(output.sketch, f"[{place}].sketch")
         try:
             json.dumps(output.histories)
         except (TypeError, ValueError) as error:
@@ -218,6 +246,15 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
                 "give numbers, texts, lists, dicts",
                 f"[{place}].histories",
             ) from error
+
+
+def _check_mode(image: Image, place: str) -> None:
+    if image.mode not in PNG_MODES:
+        raise AnswerError(
+            f"got a picture of mode {image.mode}, expected one of {', '.join(PNG_MODES)}",
+            'scale its values to 0 to 255 if need be, and return picture.convert("RGB")',
+            place,
+        )
 
 
 def _check_segments(problems: Iterator[str]) -> None:

@@ -6,9 +6,10 @@ their code raises keeps its traceback, and gets a note that names package, metho
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from attn.backends.answers import (
     check_branches,
     check_call,
     check_layers,
+    check_order,
     check_outputs,
     check_request,
     check_sequence,
@@ -94,11 +96,15 @@ def signed(registered: Registered, member: str) -> Iterator[None]:
     Raises:
         PluginError: an answer was not what it must be, or the code ended the process.
     """
+    is_own = registered.distribution == OWN
+    # what a plugin prints must not end up in the output of --json
+    quiet = nullcontext() if is_own else redirect_stdout(sys.stderr)
     try:
-        yield
+        with quiet:
+            yield
     except (Exception, SystemExit) as error:
         is_own_word = isinstance(error, AttnError) and not isinstance(error, AnswerError)
-        if registered.distribution == OWN or is_own_word:
+        if is_own or is_own_word:
             raise
         if isinstance(error, SystemExit):
             error = AnswerError(one_line(error), "raise an error of attn.errors")
@@ -195,12 +201,16 @@ class GuardedSession(Session):
     def _hearing(self, requests: Sequence[Request], on_call: OnCall) -> OnCall:
         """Return what takes announcements, each once it is checked."""
         towers, branches = self.towers(), self.branches(requests[0])
-        samples = len(requests) * requests[0].images
+        samples, steps = len(requests) * requests[0].images, requests[0].steps or 1
+        before = -1
 
         def hear(call: Call) -> None:
+            nonlocal before
             with self._hinting("session.generate(), on_call(call)"):
                 require_type(call, Call, "give it a Call with all that plugins.md lists")
                 check_call(call, towers, branches, samples)
+                check_order(call, before, steps)
+            before = call.step
             if call.outcome is not None:
                 call = replace(call, outcome=partial(self._outcome, call.outcome))
             on_call(call)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import distributions
 
 from attn.backends.answers import check_declared, require_type
-from attn.backends.hookspecs import GROUP
 from attn.backends.plugins import (
     BUILTIN,
     OWN,
@@ -18,6 +17,7 @@ from attn.backends.plugins import (
     Registered,
     advice,
     ask,
+    declared,
     misspelt,
     one_line,
     origin,
@@ -42,14 +42,19 @@ class Installed:
 @cache
 def installed() -> Installed:
     """Load all plugins, once per process; tests start afresh with `installed.cache_clear()`."""
-    strangers = sorted(entry_points(group=GROUP), key=lambda entry: (origin(entry), entry.name))
+    entries, unreadable = declared(distributions())
+    strangers = sorted(entries, key=lambda entry: (origin(entry), entry.name))
     answers = [ask(entry) for entry in (BUILTIN, *strangers)]
     offered = [one for answer in answers if not isinstance(answer, Failure) for one in answer]
     kept, conflicts = _settle(offered)
     return Installed(
         specs=tuple(sorted(kept, key=lambda one: one.spec.name)),
-        failures=(*(answer for answer in answers if isinstance(answer, Failure)), *conflicts),
-        remarks=misspelt(strangers),
+        failures=(
+            *unreadable,
+            *(answer for answer in answers if isinstance(answer, Failure)),
+            *conflicts,
+        ),
+        remarks=misspelt(strangers, unreadable),
     )
 
 

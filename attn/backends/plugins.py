@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
 from re import fullmatch
 from time import perf_counter
 from traceback import format_exception_only
@@ -29,6 +29,7 @@ DISABLE = "ATTN_DISABLE_PLUGINS"
 ALL = ("1", "true", "all")
 NONE = ("", "0", "false", "none")
 OWN = "attn"
+NAMELESS = "a package without a name"
 BUILTIN = EntryPoint(name=OWN, value="attn.backends.builtin", group=GROUP)
 
 
@@ -40,7 +41,7 @@ class Registered:
     plugin: str
     distribution: str
     version: str
-    seconds: float = 0.0  # that the import of its plugin took
+    seconds: float = 0.0  # that the import and the hook of its plugin took
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -65,23 +66,44 @@ class Failure:
         )
 
 
+def declared(found: Iterable[Distribution]) -> tuple[list[EntryPoint], list[Failure]]:
+    """Return the entry points of packages for attn, and whose cannot be read.
+
+    Of a package that is on the path twice the first counts, as Python imports it.
+    """
+    entries: list[EntryPoint] = []
+    failures: list[Failure] = []
+    seen: set[str] = set()
+    for distribution in found:
+        own = _read(distribution)
+        name = _identified(distribution)[0] if own else NAMELESS
+        if _normal(name) in seen:
+            continue
+        if name != NAMELESS:
+            seen.add(_normal(name))
+        if isinstance(own, Failure):
+            failures.append(own)
+        else:
+            entries += own
+    return entries, failures
+
+
 def ask(entry: EntryPoint) -> list[Registered] | Failure:
     """Return the backends of one plugin, or why there are none."""
     distribution, version = origin(entry)
-    if _is_disabled(entry):
-        fix = "unset it to use the plugin"
-        return Failure(entry.name, distribution, "disabled", f"{DISABLE} is set", fix)
+    if entry is not BUILTIN and _is_disabled(_names(entry)):
+        return _switched_off(entry.name, distribution)
     stage = "import"
     try:
         # what a plugin prints must not end up in the output of --json
         with redirect_stdout(sys.stderr):
             began = perf_counter()
             module = _imported(entry)
-            seconds = perf_counter() - began
             stage = "register"
-            hooks = _register(module, entry.name)
+            hooks = _register(module, entry)
             stage = "attn_backends"
             specs = _specs(hooks)
+            seconds = perf_counter() - began
     # Code of strangers raises anything; the other backends must stay usable.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         module = entry.value.partition(":")[0]
@@ -94,8 +116,7 @@ def origin(entry: EntryPoint) -> tuple[str, str]:
     """Return name and version of the distribution; only the built-in entry point has none."""
     if entry.dist is None:
         return OWN, attn.__version__
-    # half-written metadata has neither, although the types say so
-    return entry.dist.name or "a package without a name", entry.dist.version or "unknown"
+    return _identified(entry.dist)
 
 
 def one_line(error: BaseException) -> str:
@@ -137,22 +158,51 @@ def repair(distribution: str, fix: str) -> str:
     return f"{remedy(distribution, fix)}, or set {DISABLE}={distribution}"
 
 
-def misspelt(entries: Sequence[EntryPoint]) -> tuple[str, ...]:
+def misspelt(entries: Sequence[EntryPoint], failures: Sequence[Failure] = ()) -> tuple[str, ...]:
     """Return remarks on what the environment disables, but is not installed."""
     known = {name for entry in entries for name in _names(entry)}
+    known |= {_normal(failure.distribution) for failure in failures}
     return tuple(
         f"{DISABLE}: no plugin '{name}' is installed.{did_you_mean(name, known)}"
         for name in sorted(_disabled() - {*known, *ALL, *NONE})
     )
 
 
-def _is_disabled(entry: EntryPoint) -> bool:
-    """Whether the environment switches the plugin off, by any of its names or with all others."""
-    return entry is not BUILTIN and bool(_disabled() & {*ALL, *_names(entry)})
+def _identified(distribution: Distribution) -> tuple[str, str]:
+    """Return name and version; damaged or half-written metadata has neither."""
+    try:
+        name, version = distribution.name, distribution.version
+    except Exception:  # noqa: BLE001 - which error depends on the damage and on Python
+        name = version = ""
+    return name or NAMELESS, version or "unknown"
+
+
+def _read(distribution: Distribution) -> list[EntryPoint] | Failure:
+    """Return the entry points of a package for attn, or say that they cannot be read."""
+    try:
+        return list(distribution.entry_points.select(group=GROUP))
+    # What is in a damaged file raises anything; the other packages must stay usable.
+    except Exception as error:  # noqa: BLE001
+        name, _ = _identified(distribution)
+        if _is_disabled({_normal(name)}):
+            return _switched_off(name, name)
+        cause = f"entry_points.txt in {distribution.locate_file('')}: {one_line(error)}"
+        fix = 'write toy = "attn_toy" under [project.entry-points.attn] and install it again'
+        return Failure(name, name, "metadata", cause, repair(name, fix))
+
+
+def _switched_off(plugin: str, distribution: str) -> Failure:
+    fix = "unset it to use the plugin"
+    return Failure(plugin, distribution, "disabled", f"{DISABLE} is set", fix)
+
+
+def _is_disabled(names: set[str]) -> bool:
+    """Whether the environment switches a plugin off, by any of its names or with all others."""
+    return bool(_disabled() & {*ALL, *names})
 
 
 def _disabled() -> set[str]:
-    return {_normal(name) for name in os.environ.get(DISABLE, "").split(",")}
+    return {_normal(name) for name in os.environ.get(DISABLE, "").split(",")} - {""}
 
 
 def _names(entry: EntryPoint) -> set[str]:
@@ -181,7 +231,7 @@ def _imported(entry: EntryPoint) -> object:
         raise AnswerError(f"{written}, but {error}", fix) from error
 
 
-def _register(module: object, name: str) -> pluggy.HookRelay:
+def _register(module: object, entry: EntryPoint) -> pluggy.HookRelay:
     """Return the hooks of one plugin, alone in its own manager."""
     plugins = pluggy.PluginManager(GROUP)
     plugins.add_hookspecs(Hooks)
@@ -189,7 +239,7 @@ def _register(module: object, name: str) -> pluggy.HookRelay:
     fix = "write the hook as in plugins.md"
     found: list[str] = []
     try:
-        plugins.register(module, name)
+        plugins.register(module, entry.name)
         found = [caller.name for caller in plugins.get_hookcallers(module) or ()]
         plugins.check_pending()
     except pluggy.PluginValidationError as error:
@@ -200,6 +250,11 @@ def _register(module: object, name: str) -> pluggy.HookRelay:
         raise AnswerError(
             f"got a hook '{unknown}', expected {hook}.{meant}", "rename the function"
         ) from error
+    if not found and entry.attr:
+        raise AnswerError(
+            f"the entry point is {entry.name} = {entry.value!r}, expected the module with the hook",
+            f'write {entry.name} = "{entry.module}" and install the package again',
+        )
     if not found:
         raise AnswerError(f"no hook found, expected {hook}", fix)
     return plugins.hook

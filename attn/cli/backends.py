@@ -90,7 +90,7 @@ def _list(found: Installed) -> list[str]:
     if found.failures:
         lines += ["", "not usable:", *(f"  {failure}" for failure in found.failures)]
     if slow := _slow(found):
-        lines += ["", "slow to import:", *(f"  {remark}" for remark in slow)]
+        lines += ["", "slow to load:", *(f"  {remark}" for remark in slow)]
     if found.remarks:
         lines += ["", *found.remarks]
     return lines
@@ -100,7 +100,7 @@ def _slow(found: Installed) -> list[str]:
     """Say which plugins slow every command down."""
     times = {_source(one): one.seconds for one in found.specs if one.seconds > SLOW}
     return [
-        f"{source}: {seconds:.1f} s; its author should move imports into BackendSpec.load"
+        f"{source}: {seconds:.1f} s; its author should move imports and work into BackendSpec.load"
         for source, seconds in times.items()
     ]
 

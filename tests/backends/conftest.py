@@ -4,7 +4,7 @@ import shutil
 import socket
 import sys
 from functools import cache
-from importlib.metadata import EntryPoints, distributions
+from importlib.metadata import distributions
 
 import pytest
 
@@ -33,13 +33,8 @@ def install(tmp_path, monkeypatch):
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[attn]\n{name.removeprefix('attn-')} = {module}\n")
 
-    def entry_points(group):
-        folder = distributions(path=[str(tmp_path)])
-        found = EntryPoints(entry for one in folder for entry in one.entry_points)
-        return found.select(group=group)
-
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(manager, "entry_points", entry_points)
+    monkeypatch.setattr(manager, "distributions", lambda: distributions(path=[str(tmp_path)]))
     monkeypatch.delenv("ATTN_DISABLE_PLUGINS", raising=False)
     manager.installed.cache_clear()
     yield write

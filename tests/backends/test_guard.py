@@ -151,9 +151,21 @@ WRONG_IN = {
         "on_call(call).noise: got type numpy.float32, expected float | None"
     ),
     ("on_call", "replace(x, tower='unet')"): "got 'unet', expected one of denoiser, controlnet",
+    ("on_call", "replace(x, step=x.step + 1)"): (
+        "on_call(call).step: got 1, expected 0; if it is yours, announce steps 0 to 1 in the order"
+    ),
+    ("on_call", "replace(x, step=x.step if x.noise == 1 else 7)"): (
+        "on_call(call).step: got 7, expected 0 or 1"
+    ),
+    ("on_call", "replace(x, noise=100 * x.noise)"): (
+        "on_call(call).noise: got 100.0, expected 0 to 1; if it is yours, give the share of noise"
+    ),
     ("on_call", "replace(x, padding=(2, 3))"): "on_call(call).padding: got 2 numbers for 1 rows",
     ("on_call", "replace(x, outcome=lambda: 3)"): (
         "session.generate(), call.outcome(): got 3, expected Mapping[str, numpy.ndarray]"
+    ),
+    ("generate", "replace(x, images=tuple(one.convert('F') for one in x.images))"): (
+        "session.generate()[0].images[0]: got a picture of mode F, expected one of 1, L, LA, I;16"
     ),
     ("complete", "replace(x, steps=None)"): "session.complete().steps: got None, expected a number",
     ("complete", "replace(x, height=None)"): "(complete() left height None: fill in what the model",
@@ -295,6 +307,16 @@ def test_missing_dependency_at_work(offer_bad, tmp_path):
     with pytest.raises(ModuleNotFoundError) as caught:
         attn.capture("bad", "a cat", steps=2, out=tmp_path / "run")
     assert "yours, add the package of 'fluxes' to its dependencies" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("member", ["complete", "layers", "sequence", "generate", "check"])
+def test_what_a_backend_prints_is_no_output(offer_bad, tmp_path, capsys, member):
+    """What a plugin prints at work goes to stderr, as what it prints when it is imported."""
+    offer_bad(f"made = session.{member}; session.{member} = lambda *a: print('hello') or made(*a)")
+    attn.capture("bad", "a cat", steps=2, out=tmp_path / "run")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "hello\n" in printed.err
 
 
 def test_bugs_in_a_collection_name_the_package(offer_bad, tmp_path):

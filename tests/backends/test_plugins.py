@@ -50,6 +50,7 @@ FIXES = {
 ENTRY_POINTS = {
     "attn_bad:missing": "but module 'attn_bad' has no attribute 'missing'",
     "not a name": "expected a module",
+    "": "expected a module",
     "nowhere.plugin:hook": "but there is no module 'nowhere'",
 }
 
@@ -126,6 +127,52 @@ def test_package_without_a_name(install, offer, tmp_path):
     assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
     (failure,) = manager.installed().failures
     assert (failure.plugin, failure.distribution) == ("half", "a package without a name")
+
+
+@pytest.mark.parametrize(
+    ("damaged", "cause"),
+    {b"[attn]\nbad": "TypeError: ", b"[attn]\nb\xe4d = attn_bad": "UnicodeDecodeError: "}.items(),
+)
+def test_damaged_entry_points(install, offer, tmp_path, monkeypatch, damaged, cause):
+    """A file of entry points that cannot be read loses its own package only, which can be off."""
+    install("attn-bad", "1")
+    (tmp_path / "attn_bad-1.0.dist-info" / "entry_points.txt").write_bytes(damaged)
+    offer("attn-toy")
+    assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
+    (failure,) = manager.installed().failures
+    assert (failure.distribution, failure.stage) == ("attn-bad", "metadata")
+    assert failure.cause.startswith(f"entry_points.txt in {tmp_path}: {cause}")
+    monkeypatch.setenv("ATTN_DISABLE_PLUGINS", "attn-bad")
+    manager.installed.cache_clear()
+    (failure,) = manager.installed().failures
+    assert (failure.stage, manager.installed().remarks) == ("disabled", ())
+
+
+def test_damaged_metadata(install, tmp_path):
+    """A package whose name cannot be read is listed without one."""
+    install("attn-bad", "1 / 0")
+    (tmp_path / "attn_bad-1.0.dist-info" / "METADATA").write_bytes(b"Name: attn-b\xe4d")
+    (failure,) = manager.installed().failures
+    assert failure.distribution == "a package without a name"
+
+
+def test_entry_point_of_the_function(install, tmp_path):
+    """An entry point that names the hook itself is shown what to write."""
+    install("attn-bad", "@hookimpl\ndef attn_backends(): return []")
+    file = tmp_path / "attn_bad-1.0.dist-info" / "entry_points.txt"
+    file.write_text("[attn]\nbad = attn_bad:attn_backends")
+    (failure,) = manager.installed().failures
+    assert failure.stage == "register"
+    assert failure.cause == (
+        "the entry point is bad = 'attn_bad:attn_backends', expected the module with the hook"
+    )
+    assert 'if it is yours, write bad = "attn_bad" and install the package again' in failure.fix
+
+
+def test_slow_hook(offer):
+    """The time of a plugin is that of its import and of its hook."""
+    offer("attn-toy", "__import__('time').sleep(0.2) or [BackendSpec('toy', 'A toy', load)]")
+    assert manager.find("toy").seconds >= 0.2
 
 
 def test_generator_that_raises_late(install):

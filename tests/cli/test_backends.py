@@ -83,8 +83,8 @@ def test_list_of_slow_plugins(monkeypatch):
     """A plugin whose import takes long is named, once, however many backends it has."""
     slow = [replace(one, seconds=0.83) for one in (PLAIN, TOY)]
     monkeypatch.setattr("attn.backends.manager.installed", lambda: Installed(tuple(slow), ()))
-    remark = "attn-toy 1.2: 0.8 s; its author should move imports into BackendSpec.load"
-    assert run("backends")[1].splitlines()[-3:] == ["", "slow to import:", f"  {remark}"]
+    remark = "attn-toy 1.2: 0.8 s; its author should move imports and work into BackendSpec.load"
+    assert run("backends")[1].splitlines()[-3:] == ["", "slow to load:", f"  {remark}"]
     assert json.loads(run("backends", "--json")[1])["warnings"] == [remark]
 
 

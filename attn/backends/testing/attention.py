@@ -26,7 +26,7 @@ LOW_PRECISION = 1e-4
 OPEN_TOLERANCE = 1e-6
 FLOAT32_ROUNDING = 2.0**-21
 """What large logits lose in float32, relative to the largest: kernels compute them in no more."""
-OPEN_SOFTMAX = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}
+OPEN_SOFTMAX = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}
 """How far rows that the model itself rounded may be from 1."""
 RELATIVE = ("share", "share_max", "entropy")
 RELATIVE_FACTOR = 20
