@@ -243,7 +243,11 @@ BROKEN = [
         r"generate\(\), on_call\(call\)\.rows: got .*perturbed.*expected cond, uncond, skip of",
     ),
     ("rows_labelled", MissingSample, r"generate\(\).*announce every row once"),
-    ("calls_ordered", LateStart, r"on_call\(call\)\.step: got 1, expected 0; announce steps 0 to 1"),
+    (
+        "calls_ordered",
+        LateStart,
+        r"on_call\(call\)\.step: got 1, expected 0; announce steps 0 to 1",
+    ),
     ("rows_labelled", LateStart, r"on_call\(call\)\.step: got 1, expected 0; announce steps"),
     ("calls_ordered", Rising, r"generate\(\): noise rises"),
     ("calls_ordered", Percent, r"on_call\(call\)\.noise: .*share of noise that is left"),
