@@ -189,6 +189,32 @@ class Displaced(Tokens):
         return replace(token, position=token.position + 1)
 
 
+class PictureFirst(FakeSession):
+    """Says, everywhere alike, that the picture comes first; the text does."""
+
+    def layers(self, request):
+        return tuple(
+            replace(layer, queries=exchange(layer.queries), keys=exchange(layer.keys))
+            for layer in super().layers(request)
+        )
+
+    def sequence(self, request, branch):
+        sequence = super().sequence(request, branch)
+        segments = exchange(sequence.segments)
+        start = segments[-1].start
+        tokens = tuple(replace(one, position=one.position + start) for one in sequence.tokens)
+        return replace(sequence, segments=segments, tokens=tokens)
+
+
+def exchange(segments):
+    """Put the last segment first."""
+    placed, start = [], 0
+    for segment in reversed(segments):
+        placed.append(replace(segment, start=start, stop=start + segment.length))
+        start += segment.length
+    return tuple(placed)
+
+
 class Uncut(FakeSession):
     def sequence(self, request, branch):
         return replace(super().sequence(request, branch), truncated={})
@@ -232,6 +258,7 @@ BROKEN = [
     ("tokens_spanned", Wordless, r"sequence\(\).*has word None.*use schema\.word_at"),
     ("tokens_spanned", Displaced, r"sequence\(\).*one token per position"),
     ("tokens_spanned", Uncut, r"sequence\(\): branch cond: no token covers.*`truncated`"),
+    ("text_placed", PictureFirst, r"layers\(\): blocks\.0\.attend: the keys of text segment 'prom"),
     ("model_restored", Hooked, r"generate\(\).*changed the hooks of denoiser.*in `finally`"),
     ("model_restored", Drifting, r"generate\(\).*changed the weights of denoiser\.unembed\.bias"),
     ("model_restored", Swallowing, r"generate\(\): it swallowed RuntimeError"),

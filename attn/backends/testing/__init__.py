@@ -19,6 +19,7 @@ from attn.backends.testing.checks import (
 )
 from attn.backends.testing.fake import FakeBackend, FakeOptions, FakeSession
 from attn.backends.testing.observe import ConformanceError
+from attn.backends.testing.places import text_placed
 from attn.backends.testing.rows import rows_labelled
 from attn.backends.testing.text import tokens_spanned
 
@@ -37,6 +38,7 @@ __all__ = [
     "outputs_identical",
     "rows_labelled",
     "size_not_square",
+    "text_placed",
     "tokens_spanned",
     "towers_exist",
 ]

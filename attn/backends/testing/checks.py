@@ -31,6 +31,7 @@ from attn.backends.testing.observe import (
     undeclared,
     watched,
 )
+from attn.backends.testing.places import text_placed
 from attn.backends.testing.rows import rows_labelled
 from attn.backends.testing.text import tokens_spanned
 from attn.backends.types import Session
@@ -168,6 +169,7 @@ CHECKS: tuple[Check, ...] = (
     calls_ordered,
     size_not_square,
     tokens_spanned,
+    text_placed,
     outputs_identical,
     attention_exact,
     rows_labelled,
