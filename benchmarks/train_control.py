@@ -26,12 +26,10 @@ from benchmarks.training.loop import train
 
 def main() -> None:
     """Read the command line, train, and write the weights."""
-    arguments = _parse()
+    arguments = parse(__doc__, control.STEPS)
     deadline = time.monotonic() + 60 * arguments.minutes
     torch.set_num_threads(1)  # the loop has a thread per core already
-    folder = arguments.model or demo.checkpoint("sdxl")
-    pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
-    pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = open_model(arguments.model)
     net, average = (control.build(pipeline.unet).to(pipeline.device) for _ in range(2))
     arguments.out.mkdir(parents=True, exist_ok=True)
     examples = control.prepare(
@@ -45,12 +43,20 @@ def main() -> None:
         print("time is up; run the same command again to go on")
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def open_model(folder: Path | None) -> Any:
+    """Open a pipeline of SDXL, by default the demo's, on a GPU if there is one."""
+    folder = folder or demo.checkpoint("sdxl")
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def parse(description: str | None, steps: int) -> argparse.Namespace:
+    """Read the command line of a training on scenes with outlines."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--model", type=Path, help="folder of the model; by default the demo's")
+    parser.add_argument("--model", type=Path, help="folder of an SDXL; by default the demo's")
     parser.add_argument("--minutes", type=float, default=float("inf"))
-    parser.add_argument("--steps", type=int, default=control.STEPS)
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--examples", type=int, default=control.EXAMPLES)
     return parser.parse_args()
 
