@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.attention_processor import Attention, AttnProcessor
 
 from attn.backends.sdxl import SDXLBackend
 from attn.backends.testing import (
@@ -95,6 +95,20 @@ def test_legacy_processors_conform():
     session.pipe.unet.set_attn_processor(AttnProcessor())
     for check in (outputs_identical, attention_exact, rows_labelled):
         check(session, replace(REQUEST, steps=1))
+
+
+@pytest.mark.slow
+def test_softmax_in_float64_conforms(monkeypatch):
+    """Rows of a softmax that the model computes in float64 are held to the bar of float32."""
+
+    def scores(layer, query, key, attention_mask=None):
+        logits = layer.scale * query.double() @ key.double().mT
+        return logits.softmax(-1).to(query.dtype)
+
+    monkeypatch.setattr(Attention, "get_attention_scores", scores)
+    session = open_session("sdxl")
+    session.pipe.unet.set_attn_processor(AttnProcessor())
+    attention_exact(session, replace(REQUEST, steps=1))
 
 
 def lora_weights(unet):
