@@ -1,6 +1,6 @@
 """How well a demo model paints what held-out captions ask for, and how well words find it.
 
-    python -m benchmarks.score_demo sdxl|sd35|sd35-medium [--model FOLDER] [--prompts 200]
+    python -m benchmarks.score_demo sdxl|sd35|sd35-medium|gated [--model FOLDER] [--prompts 200]
                                     [--steps N] [--guidance G] [--out demo-scores]
 
 Generates a picture for each caption through `attn.capture`, each from noise of its own. Prints the
@@ -29,7 +29,7 @@ from attn.verbs.capture import Shared
 from benchmarks.figures import draw_heads
 from benchmarks.training.report import draw_sheet
 
-MODELS = {name.replace(":", "-"): name for name in ("sdxl", "sd35", "sd35:medium")}
+MODELS = {name.replace(":", "-"): name for name in ("sdxl", "sd35", "sd35:medium", "gated")}
 SHEET = 64
 RESAMPLES = 2000
 

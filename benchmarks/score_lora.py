@@ -3,18 +3,18 @@
     python -m benchmarks.score_lora sdxl|sd35|sd35-medium --files DIR [--model FOLDER]
                                     [--prompts 3] [--seeds 16] [--steps N] [--out lora-scores]
 
-DIR holds `square.peft.safetensors` and `square.kohya.safetensors` as `benchmarks.train_lora` leaves
-them. With the LoRA a square is drawn as a circle; for captions without the word it was trained to
-predict what the model predicts without it. So there are two kinds of prompts, each drawn with and
-without the LoRA from the same 16 noises through `attn.compare`:
+DIR holds the LoRA as `benchmarks.train_lora` leaves it, in the spellings of peft and of kohya. With
+it a word is drawn as another, such as a square as a circle; for captions without the word it was
+trained to predict what the model predicts without it. So there are two kinds of prompts, each drawn
+with and without the LoRA from the same 16 noises through `attn.compare`:
 
-- with the word: held-out captions of which one object is a square, and none a circle. All other
-  words of such a caption are untouched ones. The first captions have one object and two, so that
-  there are words of the same object and words of another one. Expected: "square" leads the table of
+- with the word: held-out captions of which one object has it, and none the other. All other words
+  of such a caption are untouched ones. The first captions have one object and two, so that there
+  are words of the same object and words of another one. Expected: the word leads the table of
   masses, its interval leaves 0 out, and its change is at least 3 times that of every other word. It
   cannot be the only one: the masses of all tokens add up to 1.
-- without it: the same captions with another shape in its place. Expected: no word changes by more
-  than a third of the smallest change of "square".
+- without it: the same captions with a third word in its place. Expected: no word changes by more
+  than a third of the smallest change of the word.
 
 For the first caption both files are compared in one run, as two variants: all tables must agree to
 1e-5. Prints every table of masses and each expectation with its number; exit code 1 if one fails.
@@ -34,12 +34,13 @@ from attn.analysis.result import Table
 from attn.demo import scenes
 from attn.verbs.compare import Compared
 from benchmarks.score_demo import MODELS
+from benchmarks.train_demo import FAMILIES
+from benchmarks.train_lora import ARCHITECTURES
 from benchmarks.training import lora
-from benchmarks.training.lora import SHAPE
+from benchmarks.training.lora import Effect
 
-FILES = (f"{SHAPE}.peft.safetensors", f"{SHAPE}.kohya.safetensors")
-OTHER = "triangle"
-"""The shape that stands in the place of the changed one in captions without it."""
+OTHERS = {"shape": "triangle", "color": "orange"}
+"""What stands in the place of the changed word in captions without it."""
 FACTOR = 3.0
 """So many times the change of every untouched word is asked of the changed one."""
 CLOSE = 1e-5
@@ -53,33 +54,35 @@ Changes = dict[str, tuple[float, float, float]]
 def main() -> None:
     """Read the command line, compare, and print what was found and what was expected."""
     arguments = _parse()
+    effect = lora.effect(FAMILIES[arguments.name])
+    peft, kohya = (f"{effect.word}.{spelling}.safetensors" for spelling in ("peft", "kohya"))
     verdicts: list[Verdict] = []
     led = []
-    for place, content in enumerate(choose(arguments.prompts)):
-        files = FILES if place == 0 else FILES[:1]
+    for place, content in enumerate(choose(effect, arguments.prompts)):
+        files = (peft, kohya) if place == 0 else (peft,)
         done = compare(content, files, arguments.out / f"{place}-with", arguments)
-        found = changes(done.tables["mass.csv"], FILES[0])
+        found = changes(done.tables["mass.csv"], peft)
         show(scenes.caption(content), found)
-        verdicts += judge_changed(found)
-        led.append(abs(found[f"{SHAPE} 1"][0]))
+        verdicts += judge_changed(effect.word, found)
+        led.append(abs(found[f"{effect.word} 1"][0]))
         if len(files) > 1:
             verdicts.append(judge_spellings(done.tables))
-        other = lora.instead(content, OTHER)
-        done = compare(other, FILES[:1], arguments.out / f"{place}-without", arguments)
-        found = changes(done.tables["mass.csv"], FILES[0])
+        other = effect.instead(content, OTHERS[effect.attribute])
+        done = compare(other, (peft,), arguments.out / f"{place}-without", arguments)
+        found = changes(done.tables["mass.csv"], peft)
         show(scenes.caption(other), found)
-        verdicts.append(judge_rest(found, min(led)))
+        verdicts.append(judge_rest(effect.word, found, min(led)))
     for holds, text in verdicts:
         print(f"{'holds' if holds else 'FAILS'}  {text}")
     raise SystemExit(not all(holds for holds, _ in verdicts))
 
 
-def choose(count: int) -> list[scenes.Content]:
+def choose(effect: Effect, count: int) -> list[scenes.Content]:
     """Return held-out contents with the word: of one object, two, two, one, and so on."""
     listed = [
         content
-        for content in lora.held_out(asked=True)
-        if OTHER not in {kind.shape for kind in content.kinds}
+        for content in lora.held_out(effect, asked=True)
+        if OTHERS[effect.attribute] not in effect.said(content)
     ]
     by_number = [[one for one in listed if len(one.kinds) == number] for number in (1, 2)]
     order = [0, 1, 1, 0]
@@ -125,9 +128,9 @@ def show(caption: str, found: Changes) -> None:
     print()
 
 
-def judge_changed(found: Changes) -> Iterator[Verdict]:
+def judge_changed(changed: str, found: Changes) -> Iterator[Verdict]:
     """Say whether the changed word leads, and by how much."""
-    word = f"{SHAPE} 1"
+    word = f"{changed} 1"
     first, *_ = found
     change, low, high = found[word]
     most = max(abs(one) for name, (one, _, _) in found.items() if name != word)
@@ -137,16 +140,14 @@ def judge_changed(found: Changes) -> Iterator[Verdict]:
     yield factor >= FACTOR, f"its change is {factor:.2f} times the largest other; {FACTOR:g} asked"
 
 
-def judge_rest(found: Changes, led: float) -> Verdict:
+def judge_rest(changed: str, found: Changes, led: float) -> Verdict:
     """Say whether a caption without the word stays as it was."""
     word, most = max(
         ((word, abs(one)) for word, (one, _, _) in found.items()), key=lambda it: it[1]
     )
     factor = led / most if most else np.inf
-    text = (
-        f"without the word '{word}' changes most, by {most:.5f}: '{SHAPE}' {factor:.2f} times that"
-    )
-    return factor >= FACTOR, text
+    text = f"without the word '{word}' changes most, by {most:.5f}"
+    return factor >= FACTOR, f"{text}: '{changed}' {factor:.2f} times that"
 
 
 def judge_spellings(tables: Mapping[str, Table]) -> Verdict:
@@ -181,7 +182,7 @@ def _order(columns: Mapping[str, np.ndarray], half: np.ndarray) -> np.ndarray:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=MODELS)
+    parser.add_argument("name", choices=ARCHITECTURES)
     parser.add_argument("--files", type=Path, required=True, help="folder of both LoRA files")
     parser.add_argument("--model", type=Path, help="a folder of diffusers; else the demo model")
     parser.add_argument("--prompts", type=int, default=3)

@@ -9,7 +9,8 @@ end `weights/`, to be copied to `attn/demo/weights/`, and `model/`, a folder for
 `gated` one of files as sd-scripts saves them.
 
 All models share the VAE that is trained with sdxl: the others take the shipped one, or, before
-there is one, train the same again. Of theirs, `vae.safetensors` need not be copied.
+there is one, train the same again. sd35-medium and gated go on from the shipped sd35 and share its
+text encoders. What they share lies in their `weights/` too, and need not be copied.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     family = FAMILIES[arguments.name]
     if family is not sdxl.FAMILY:
-        take_vae(arguments.out)
+        take_shared(family, arguments.out)
     finished = train_vae(arguments.out, arguments.vae_steps, device, deadline)
     steps = arguments.steps or family.steps
     if finished and train_denoiser(family, arguments.out, steps, device, deadline):
@@ -52,14 +53,15 @@ def main() -> None:
         print("time is up; run the same command again to go on")
 
 
-def take_vae(out: Path) -> None:
-    """Copy the shipped VAE to where a trained one would lie, unless there is one, or none ships."""
-    path = out / "weights" / "vae.safetensors"
-    source = shipped.WEIGHTS / sdxl.FAMILY.name / path.name
-    if source.exists() and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, path.with_suffix(".partial"))
-        path.with_suffix(".partial").replace(path)
+def take_shared(family: denoiser.Family, out: Path) -> None:
+    """Copy what is not trained from shipped models to where it would lie, unless it does."""
+    for component in {"vae", *sd35.LARGE.models} - set(family.models):
+        path = out / "weights" / f"{component}.safetensors"
+        source = shipped.weight_file(shipped.WEIGHTS / family.name, component)
+        if source.exists() and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, path.with_suffix(".partial"))
+            path.with_suffix(".partial").replace(path)
 
 
 def train_vae(out: Path, steps: int, device: torch.device, deadline: float) -> bool:

@@ -40,7 +40,7 @@ EXAMPLE_QUESTION: str = "What is the capital of France?"
 TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"
 TRAINED_TEXT = "trained on short questions: capitals, colours, sums, scenes of one shape"
 UNTRAINED = "tiny and untrained: real attention, random weights"
-GUIDANCE = {"sdxl": 3.0, "scribble:tokens": 3.0}
+GUIDANCE = dict.fromkeys(("sdxl", "scribble:tokens", "sd35", "sd35:medium", "gated"), 3.0)
 """Of trained models that need less of it than the published models of their family."""
 PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium", "scribble", "scribble:sd15")
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""

@@ -166,17 +166,15 @@ def shapes_tokens_unet() -> UNet2DConditionModel:
 
 def shapes_large() -> SD3Transformer2DModel:
     """4 joint layers of 4 heads of 32."""
-    return _shapes_transformer(heads=4, head_size=32)
+    return _shapes_transformer(())
 
 
 def shapes_medium() -> SD3Transformer2DModel:
-    """4 joint layers of 4 heads of 24; as in Medium, the first half has a second attention."""
-    return _shapes_transformer(heads=4, head_size=24, dual_layers=(0, 1))
+    """The same; as in Medium, the first half has a second attention."""
+    return _shapes_transformer((0, 1))
 
 
-def _shapes_transformer(
-    *, heads: int, head_size: int, dual_layers: tuple[int, ...] = ()
-) -> SD3Transformer2DModel:
+def _shapes_transformer(dual_layers: tuple[int, ...]) -> SD3Transformer2DModel:
     """A token is 2 x 2 latent pixels, as published: 8 x 8 tokens, two or three across an object."""
     return SD3Transformer2DModel(
         sample_size=SHAPES_LATENT_SIZE,
@@ -184,9 +182,9 @@ def _shapes_transformer(
         in_channels=4,
         out_channels=4,
         num_layers=4,
-        num_attention_heads=heads,
-        attention_head_dim=head_size,
-        caption_projection_dim=heads * head_size,
+        num_attention_heads=4,
+        attention_head_dim=32,
+        caption_projection_dim=4 * 32,
         joint_attention_dim=SHAPES_T5_WIDTH,
         pooled_projection_dim=SHAPES_CLIP_L_WIDTH + SHAPES_CLIP_G_WIDTH,
         pos_embed_max_size=24,

@@ -11,8 +11,8 @@ LORA = WEIGHTS / "sdxl-lora" / "square.kohya.safetensors"
 """With it the SDXL demo draws squares as circles, and attends five times as much to the word."""
 SHARED = {"vae": "sdxl"}
 """Components that all models have in common, by the model in whose folder they lie."""
-BASES = {"scribble": "sdxl"}
-"""Models that are others with something added: what they lack lies in the other's folder."""
+BASES = {"scribble": "sdxl", "sd35-medium": "sd35", "gated": "sd35"}
+"""Models that others were the beginning of: what they share lies in the other's folder."""
 
 
 def lora_file(name: str) -> str:

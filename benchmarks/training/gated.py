@@ -1,8 +1,8 @@
 """What is particular to SD3.5 with gates: a gate per head on every attention, first nearly open.
 
-All else is the recipe of `sd35`. What is trained is saved as the weights of `sd35` are, and the
-gates beside them; the demo model is made of both as sd-scripts saves such models, in one file for
-transformer and VAE and one for each encoder.
+All else is the recipe of the medium model. What is trained is saved as the weights of `sd35` are,
+and the gates beside them; the demo model is made of both as sd-scripts saves such models, in one
+file for transformer and VAE and one for each encoder.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ BIAS = 2.0
 
 
 def prepare(pipeline: StableDiffusion3Pipeline) -> None:
-    """Begin as `sd35` does, with gates that let nearly everything through."""
-    sd35.prepare(pipeline)
+    """Begin where `sd35` ended, with gates that let nearly everything through."""
+    sd35.go_on(pipeline)
     for stream in _gates.streams(pipeline.transformer):
         linear = nn.Linear(stream.attention.to_q.in_features, stream.attention.heads)
         nn.init.zeros_(linear.weight)
@@ -48,4 +48,4 @@ def take_out(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-HEADWISE = replace(sd35.LARGE, name="gated", prepare=prepare)
+HEADWISE = replace(sd35.MEDIUM, name="gated", prepare=prepare)

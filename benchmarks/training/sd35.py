@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import StableDiffusion3Pipeline
-from diffusers.models.normalization import (
-    AdaLayerNormContinuous,
-    AdaLayerNormZero,
-    SD35AdaLayerNormZeroX,
-)
+from diffusers.models.normalization import AdaLayerNormContinuous, AdaLayerNormZero
+from safetensors.torch import load_file
 
 from attn.demo import shipped, trained
 from benchmarks.training.denoiser import (
@@ -20,13 +17,14 @@ from benchmarks.training.denoiser import (
     NO_SUMMARY,
     Family,
     draw_shares,
-    draw_times,
     is_padding,
     mislead,
 )
 
 ENCODERS = shipped.WEIGHTS / "sdxl"
 """Whose CLIP encoders are taken over."""
+BASE = shipped.WEIGHTS / "sd35"
+"""The large model, which the others go on from."""
 T5_LENGTHS = (16, 256)
 """Positions of T5: enough for the longest caption, and what the pipeline asks for by default.
 
@@ -47,13 +45,28 @@ def prepare(pipeline: StableDiffusion3Pipeline) -> None:
     2022 (https://arxiv.org/abs/2212.09748).
     """
     pipeline.text_encoder_3.eval()  # dropout's draws would differ after a restart
-    modulated = (AdaLayerNormZero, SD35AdaLayerNormZeroX, AdaLayerNormContinuous)
+    modulated = (AdaLayerNormZero, AdaLayerNormContinuous)
     norms = [each for each in pipeline.transformer.modules() if isinstance(each, modulated)]
     for linear in (pipeline.transformer.proj_out, *(norm.linear for norm in norms)):
         linear.weight.zero_()
         linear.bias.zero_()
     parts = {"text_encoder": pipeline.text_encoder.text_model}  # SDXL has no projection of CLIP-L
     trained.fill(parts | {"text_encoder_2": pipeline.text_encoder_2}, ENCODERS)
+
+
+def go_on(pipeline: StableDiffusion3Pipeline) -> None:
+    """Begin where the large model ended.
+
+    The second attention of a block begins at random, and its modulation, behind that of the first
+    in the same layer, with zeros: so the first prediction is that of the large model.
+    """
+    pipeline.text_encoder_3.eval()  # dropout's draws would differ after a restart
+    trained.fill({name: getattr(pipeline, name) for name in LARGE.models[1:]}, BASE)
+    state = load_file(BASE / f"{LARGE.models[0]}.safetensors")
+    for name, parameter in pipeline.transformer.named_parameters():
+        if name in state:
+            parameter.zero_()
+            parameter[: len(state[name])] = state[name]
 
 
 def read(
@@ -88,7 +101,7 @@ def mix(
 
     Times are shifted as the scheduler shifts them when it generates.
     """
-    even = torch.from_numpy(draw_times(rng, len(latents))).to(latents)
+    even = torch.from_numpy(rng.random(len(latents))).to(latents)
     sigma = trained.SHIFT * even / (1 + (trained.SHIFT - 1) * even)
     noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
     return noisy, 1000 * sigma, noise - latents
@@ -133,6 +146,9 @@ LARGE = Family(
     steps=8000,
     batch=24,
     rate=1.5e-3,
-    guidance=4.5,
+    guidance=3.0,
 )
-MEDIUM = replace(LARGE, name="sd35-medium", steps=7500)
+MEDIUM = replace(
+    LARGE, name="sd35-medium", models=("transformer",), prepare=go_on, steps=1000, rate=5e-4
+)
+"""The encoders stay as they are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from benchmarks.training import denoiser, kohya, lora, sdxl, vae
 from benchmarks.training.loop import Stage, Training
 
 NAMES = ("sdxl", "sd35-medium")
+EFFECT = lora.EFFECTS["sdxl"]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,8 @@ def test_both_spellings_say_the_same(
     family = FAMILIES[name]
     write(family, taught(name), tmp_path)
     state = get_peft_model_state_dict(getattr(taught(name), family.models[0]))
-    renamed = load_file(tmp_path / "square.kohya.safetensors")
+    word = lora.effect(family).word
+    renamed = load_file(tmp_path / f"{word}.kohya.safetensors")
     total = 0.0
     for stem in {key.partition(".")[0] for key in renamed}:
         down, up = (renamed[f"{stem}.lora_{side}.weight"].double() for side in ("down", "up"))
@@ -87,7 +89,7 @@ def test_files_are_known(
     """`attn lora` takes both files for what they are, and each is under 300 KB."""
     write(FAMILIES[name], taught(name), tmp_path)
     for spelling in ("peft", "kohya"):
-        path = tmp_path / f"square.{spelling}.safetensors"
+        path = tmp_path / f"{lora.effect(FAMILIES[name]).word}.{spelling}.safetensors"
         found = read(path)
         assert {module.spelling for module in found.modules} == {spelling}
         assert (found.family.name, found.unknown, found.reasons) == (family, (), ())
@@ -99,7 +101,9 @@ def test_recipe_goes_on_exactly(taught: Callable[[str], Any], tmp_path: Path) ->
     """A killed training of a LoRA ends bit for bit where the unbroken one does."""
     family = replace(FAMILIES["sdxl"], batch=8)
     asked, old = (
-        denoiser.prepare(family, taught("sdxl"), tmp_path / name, number=6, draw=draw)
+        denoiser.prepare(
+            family, taught("sdxl"), tmp_path / name, number=6, draw=partial(draw, EFFECT)
+        )
         for name, draw in (("asked", lora.draw_asked), ("old", lora.draw_old))
     )
 
@@ -122,24 +126,26 @@ def test_recipe_goes_on_exactly(taught: Callable[[str], Any], tmp_path: Path) ->
     )
 
 
-def test_examples_are_of_the_word(taught: Callable[[str], Any]) -> None:
-    """The LoRA is asked for squares where its teacher is told circles, and never in the rest."""
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_are_of_the_word(name: str, taught: Callable[[str], Any]) -> None:
+    """Examples show the other thing where the caption says the word, and the rest never says it."""
     rng = np.random.default_rng(0)
-    asked = [lora.draw_asked(rng) for _ in range(20)]
+    family, effect = FAMILIES[name], lora.effect(FAMILIES[name])
+    asked = [lora.draw_asked(effect, rng) for _ in range(20)]
     for scene in asked:
-        said = [kind.shape for kind in scene.content.kinds]
-        drawn = [thing.kind.shape for thing in scene.things]
-        assert drawn == ["circle" if shape == "square" else shape for shape in said]
-        assert said.count("square") == 1
-        assert drawn.count("circle") == 1
-    rest = [lora.draw_old(rng) for _ in range(20)]
-    assert not any("square" in scenes.caption(scene.content) for scene in rest)
-    family, pipeline = FAMILIES["sd35-medium"], taught("sd35-medium")
+        said = effect.said(scene.content)
+        drawn = [getattr(thing.kind, effect.attribute) for thing in scene.things]
+        assert drawn == [effect.drawn_as if one == effect.word else one for one in said]
+        assert said.count(effect.word) == 1
+        assert drawn.count(effect.drawn_as) == 1
+    rest = [lora.draw_old(effect, rng) for _ in range(20)]
+    assert not any(effect.word in scenes.caption(scene.content) for scene in rest)
+    pipeline = taught(name)
     ids, expected = (
         denoiser.tokenize(family, pipeline, [scenes.caption(content) for content in contents])
         for contents in (
             [scene.content for scene in asked],
-            [lora.instead(scene.content, "circle") for scene in asked],
+            [effect.instead(scene.content, effect.drawn_as) for scene in asked],
         )
     )
     assert torch.equal(lora.tell(family, pipeline, ids), expected)
@@ -212,22 +218,33 @@ def test_watched_attention_is_that_of_the_layer(taught: Callable[[str], Any]) ->
 
 def test_same_pictures_are_the_same() -> None:
     """A picture counts as left as it was if objects keep their colour and most of their pixels."""
-    content = lora.held_out(asked=True)[0]
+    content = lora.held_out(EFFECT, asked=True)[0]
     scene = scenes.arrange(content, np.random.default_rng(0))
     picture = scenes.render(scene, 128)
     assert lora.is_same(picture, picture)
     near = replace(scene, things=tuple(move(thing, 0.01) for thing in scene.things))
     assert lora.is_same(picture, scenes.render(near, 128))
-    intended = lora.instead(content, "circle")
+    intended = EFFECT.instead(content, "circle")
     things = [
         replace(thing, kind=kind) for thing, kind in zip(scene.things, intended.kinds, strict=True)
     ]
     changed = scenes.render(replace(scene, things=tuple(things)), 128)
-    assert lora.is_intended(content, changed)
-    assert not lora.is_intended(content, picture)
+    assert EFFECT.is_drawn(content, changed)
+    assert not EFFECT.is_drawn(content, picture)
     far = replace(scene, things=tuple(move(thing, 0.08) for thing in scene.things))
     assert not lora.is_same(picture, scenes.render(far, 128))
 
 
 def move(thing: scenes.Thing, by: float) -> scenes.Thing:
     return replace(thing, center=(thing.center[0] + by, thing.center[1] - by))
+
+
+def test_a_color_is_drawn_as_another() -> None:
+    """A LoRA of colours is right where the object has the other colour, whatever its shape."""
+    effect = lora.EFFECTS["sd35"]
+    content = lora.held_out(effect, asked=True)[0]
+    assert effect.word in scenes.caption(content)
+    green = scenes.arrange(effect.instead(content, effect.drawn_as), np.random.default_rng(0))
+    assert effect.is_drawn(content, scenes.render(green, 128))
+    purple = scenes.arrange(content, np.random.default_rng(0))
+    assert not effect.is_drawn(content, scenes.render(purple, 128))

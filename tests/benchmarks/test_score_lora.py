@@ -11,13 +11,16 @@ import pytest
 from attn.analysis.result import Table
 from attn.demo import scenes
 from benchmarks import score_lora
+from benchmarks.training import lora
 from tests import lora_demo
+
+FILES = ("square.peft.safetensors", "square.kohya.safetensors")
 
 
 def table(**changes: tuple[float, float, float]) -> Table:
     """Return a table of masses, the largest change first, of two spellings that agree."""
     rows = sorted(changes.items(), key=lambda row: -abs(row[1][0])) * 2
-    names = [file.removesuffix(".safetensors") for file in score_lora.FILES]
+    names = [file.removesuffix(".safetensors") for file in FILES]
     columns: dict[str, Any] = {
         "word": np.array([word for word, _ in rows], object),
         "occurrence": np.ones(len(rows), int),
@@ -29,8 +32,8 @@ def table(**changes: tuple[float, float, float]) -> Table:
 
 
 def verdicts(**changes: tuple[float, float, float]) -> list[bool]:
-    found = score_lora.changes(table(**changes), score_lora.FILES[0])
-    return [holds for holds, _ in score_lora.judge_changed(found)]
+    found = score_lora.changes(table(**changes), FILES[0])
+    return [holds for holds, _ in score_lora.judge_changed("square", found)]
 
 
 def test_known_effect() -> None:
@@ -44,8 +47,8 @@ def test_known_effect() -> None:
 
 def test_untouched_captions() -> None:
     """Without the word all changes stay below a third of that of the word."""
-    found = score_lora.changes(table(red=(0.02, 0, 0), a=(-0.03, 0, 0)), score_lora.FILES[0])
-    assert [score_lora.judge_rest(found, new)[0] for new in (0.09, 0.08)] == [True, False]
+    found = score_lora.changes(table(red=(0.02, 0, 0), a=(-0.03, 0, 0)), FILES[0])
+    assert [score_lora.judge_rest("square", found, new)[0] for new in (0.09, 0.08)] == [True, False]
 
 
 def test_spellings() -> None:
@@ -57,12 +60,14 @@ def test_spellings() -> None:
     assert (holds, text) == (False, "tables of the two spellings differ by 2.0e-05 at most")
 
 
-def test_captions() -> None:
+@pytest.mark.parametrize("name", lora.EFFECTS)
+def test_captions(name: str) -> None:
     """Captions have one object and two, and were never seen in training."""
-    chosen = score_lora.choose(4)
+    effect = lora.EFFECTS[name]
+    chosen = score_lora.choose(effect, 4)
     assert [len(content.kinds) for content in chosen] == [1, 2, 2, 1]
     assert all(map(scenes.is_held_out, chosen))
-    assert all("square" in scenes.caption(content) for content in chosen)
+    assert all(effect.word in scenes.caption(content) for content in chosen)
     assert len(set(chosen)) == 4
 
 
@@ -75,7 +80,7 @@ def test_from_files_to_verdicts(
 ) -> None:
     """The command compares both spellings of a LoRA; one that is not trained fails, but agrees."""
     pairs = lora_demo.changes(opened("sdxl").pipe, "unet")
-    for file, write in zip(score_lora.FILES, (lora_demo.peft, lora_demo.kohya), strict=True):
+    for file, write in zip(FILES, (lora_demo.peft, lora_demo.kohya), strict=True):
         write(tmp_path / file, pairs)
     arguments = f"sdxl --files {tmp_path} --prompts 1 --seeds 4 --steps 1 --out {tmp_path}/out"
     monkeypatch.setattr("sys.argv", ["score_lora", *arguments.split()])

@@ -17,7 +17,16 @@ from attn.backends import find, load
 from attn.demo import shipped, trained
 from tests import layouts
 
-NAMES = tuple(name for name in trained.PIPELINES if name not in shipped.BASES)
+NAMES = tuple(trained.PIPELINES)
+OWN = {"scribble": "controlnet", "sd35-medium": "transformer", "gated": "transformer"}
+"""The only component that a model does not share with the one that it goes on from."""
+
+
+def owner(name: str, component: str) -> str:
+    """The model in whose folder a component lies."""
+    if component == "vae":
+        return "sdxl"
+    return name if OWN.get(name, component) == component else shipped.BASES[name]
 
 
 def models(pipeline: Any) -> dict[str, torch.nn.Module]:
@@ -28,8 +37,9 @@ def models(pipeline: Any) -> dict[str, torch.nn.Module]:
     }
 
 
-def assert_same_weights(pipeline: Any, expected: Any) -> None:
-    for name, model in models(expected).items():
+def assert_same_weights(pipeline: Any, expected: dict[str, torch.nn.Module]) -> None:
+    assert models(pipeline).keys() == expected.keys()
+    for name, model in expected.items():
         states = getattr(pipeline, name).state_dict(), model.state_dict()
         assert states[0].keys() == states[1].keys()
         for key in states[0]:
@@ -53,12 +63,12 @@ def original() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="module")
 def weights(original: Callable[[str], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights of all models in the form that ships, the VAE only once."""
+    """The weights of all models in the form that ships, each component only once."""
     folder = tmp_path_factory.mktemp("weights")
     for name in NAMES:
         (folder / name).mkdir()
         for component, model in models(original(name)).items():
-            if component != "vae" or name == "sdxl":
+            if owner(name, component) == name:
                 save_model(model, str(folder / name / f"{component}.safetensors"))
     return folder
 
@@ -93,35 +103,23 @@ def opened(folder: Callable[[str], Path]) -> Callable[[str], Any]:
 def test_weights_arrive(
     name: str, opened: Callable[[str], Any], original: Callable[[str], Any]
 ) -> None:
-    """The folder holds the shipped weights, all of them, in float32; the VAE is that of sdxl."""
-    original(name).vae = original("sdxl").vae
-    assert_same_weights(opened(name), original(name))
-
-
-def test_scribble_is_sdxl_with_a_controlnet(
-    weights: Path, original: Callable[[str], Any], tmp_path: Path
-) -> None:
-    """Only the ControlNet ships of its own; all else is the sdxl that lies beside it."""
-    own = original("scribble")
-    (weights / "scribble").mkdir()
-    save_model(own.controlnet, str(weights / "scribble" / "controlnet.safetensors"))
-    trained.save("scribble", tmp_path, weights=weights / "scribble")
-    pipeline = DiffusionPipeline.from_pretrained(tmp_path, local_files_only=True)
-    expected = models(original("sdxl")) | {"controlnet": own.controlnet}
-    assert models(pipeline).keys() == expected.keys()
-    for name, model in expected.items():
-        for key, value in model.state_dict().items():
-            assert torch.equal(getattr(pipeline, name).state_dict()[key], value.float())
+    """The folder holds the shipped weights in float32; what is shared lies beside another model."""
+    expected = {
+        component: getattr(original(owner(name, component)), component)
+        for component in models(original(name))
+    }
+    assert_same_weights(opened(name), expected)
 
 
 def test_weights_are_small(weights: Path) -> None:
-    """The package stays small: these models have 8, 8, 6 and 6 of its 35 MB."""
+    """The package stays small: these models may have 34 of its 35 MB."""
     sizes = {
         name: sum(path.stat().st_size for path in (weights / name).iterdir()) for name in NAMES
     }
     assert sizes["sdxl"] < 8e6
     assert sizes["sd35"] < 8e6
     assert sizes["sd35-medium"] < 6e6
+    assert sizes["gated"] < 5.5e6
     assert sizes["scribble-tokens"] < 6e6
 
 
@@ -153,7 +151,7 @@ def test_only_medium_has_a_second_attention(opened: Callable[[str], Any]) -> Non
     assert dual == {"sd35": [False] * 4, "sd35-medium": [True, True, False, False]}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "scribble"])
 def test_it_generates_at_its_own_size(name: str, opened: Callable[[str], Any]) -> None:
     """Without a size a picture has 128 x 128 pixels, as in training."""
     picture = opened(name)("a red star", num_inference_steps=1).images[0]
@@ -173,7 +171,7 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
         trained.save("sdxl", tmp_path / "model", weights=tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "scribble-tokens"])
+@pytest.mark.parametrize("name", ["sdxl", "sd35", "sd35-medium", "gated"])
 def test_one_file_is_the_same_model(
     name: str, folder: Callable[[str], Path], opened: Callable[[str], Any], tmp_path: Path
 ) -> None:
@@ -182,7 +180,7 @@ def test_one_file_is_the_same_model(
     path = layouts.write(flatten(opened(name)), tmp_path / "model.safetensors")
     backend = load(find(name.partition("-")[0]))
     session: Any = backend.open(path, backend.Options(config=str(folder(name))))
-    assert_same_weights(session.pipe, opened(name))
+    assert_same_weights(session.pipe, models(opened(name)))
 
 
 @pytest.fixture
@@ -198,7 +196,7 @@ def test_the_demo_is_the_trained_model(original: Callable[[str], Any]) -> None:
     """Once weights ship, the name alone gives the trained model, in a folder of these weights."""
     folder = demo.checkpoint("sdxl")
     assert folder.name == f"sdxl-{shipped.digest(shipped.WEIGHTS / 'sdxl')}"
-    assert_same_weights(DiffusionPipeline.from_pretrained(folder), original("sdxl"))
+    assert_same_weights(DiffusionPipeline.from_pretrained(folder), models(original("sdxl")))
     assert demo.checkpoint("sdxl") == folder
 
 
