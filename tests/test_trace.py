@@ -244,6 +244,13 @@ def test_totals_are_sums_of_masses() -> None:
     np.testing.assert_allclose(values, np.moveaxis(want[[0, 2]], 0, 2), rtol=1e-6)
 
 
+def test_totals_that_were_stored_whole() -> None:
+    """Traces of level `mass` of earlier versions, which stored every total, read as they did."""
+    stored = {"3/total.image": random(HEADS, 3, seed=5)}
+    trace, _ = summed(**stored)
+    np.testing.assert_array_equal(trace.total(3).isel(step=2), stored["3/total.image"])
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
