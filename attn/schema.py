@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -385,3 +385,15 @@ def block_columns(layer: Layer, block: str, columns: Seq[Column]) -> tuple[Colum
         else:
             chosen += [Column(segment.name, index) for index in range(segment.start, segment.stop)]
     return tuple(chosen)
+
+
+def query_parts(blocks: Iterable[str]) -> tuple[str, ...]:
+    """Return the query parts of blocks, once each."""
+    return tuple(dict.fromkeys(block.split(".")[0] for block in blocks))
+
+
+def without_mass(layer: Layer, query: str, blocks: Iterable[str]) -> tuple[Segment, ...]:
+    """Return the key segments of a layer that no block of a query part has among its keys."""
+    halves = (block.split(".") for block in blocks)
+    having = {one for rows, key in halves if rows == query for one in part(layer.keys, key)}
+    return tuple(segment for segment in layer.keys if segment not in having)

@@ -25,6 +25,7 @@ from attn.schema import (
     block_names,
 )
 from attn.store import TraceWriter, open_files
+from attn.totals import find_total
 from attn.views import (
     MemoryFiles,
     Source,
@@ -156,6 +157,8 @@ class Trace:
     ) -> View:
         """Return one measure of one layer to be read piece by piece, without labels."""
         place("measure", name, tuple(MEASURES))
+        if name == "total":
+            return find_total(self._source, self.layer(layer), block)
         return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
 
     def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
@@ -239,8 +242,7 @@ class Trace:
             grid: rows and columns of the result; None is the finest grid of the layers.
 
         Returns:
-            (row, column, key), float32. Every step of every layer counts the same; what did not
-            run is left out.
+            (row, column, key), float32. Every step of every layer that ran counts the same.
 
         Raises:
             TraceError: there are no such maps, or the layers do not have the same keys.

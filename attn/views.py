@@ -41,6 +41,7 @@ _REMEDY = {
     "headmap": "--keep heads",
     "entropy": "--entropy",
     "mass": "--mass full, or this block in --blocks",
+    **dict.fromkeys(("share_max", "peak"), "--keep maps (or means)"),
     **dict.fromkeys(("query", "key", "lse", "scale"), "--keep factors"),
 }
 

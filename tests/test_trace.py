@@ -213,6 +213,65 @@ def test_small_measures_have_all_keys_and_segments() -> None:
     assert trace.entropy(2).attrs["units"] == "nats"
 
 
+def summed(**changes: Any) -> tuple[Trace, np.ndarray]:
+    """Return a trace of level `mass` whose totals are stored of the image only, and layer 3's."""
+    layers = tuple(replace(one, blocks=("image.clip", "image.text")) for one in MANIFEST.layers)
+    files: Files = {}
+    for file, tensors in FILES.items():
+        mass = tensors["3/mass.image.text"]
+        files[file] = {
+            "3/mass.image.text": mass,
+            "3/mass.image.clip": mass[..., :17],
+            "3/total.image": tensors["3/total.image"][..., 2:],
+        } | changes
+    mass = np.asarray(oracle("3/mass.image.text"), np.float64)
+    sums = [mass[..., :17].sum(-1), mass[..., 17:].sum(-1), oracle("3/total.image")[..., 2]]
+    return memory(files, replace(with_level("mass"), layers=layers)), np.stack(sums, -1)
+
+
+def test_totals_are_sums_of_masses() -> None:
+    """A total reads the same whether it was stored or is the sum of masses, however it is read."""
+    trace, want = summed()
+    total = trace.total(3)
+    assert total.dims == ("step", "branch", "sample", "head", "segment")
+    assert total.segment.values.tolist() == ["clip", "t5", "image"]
+    assert total.dtype == np.float32
+    np.testing.assert_allclose(total, want, rtol=1e-6)
+    one = trace.total(3).isel(step=[1, 3]).sel(branch="uncond", segment=["image", "clip"])
+    np.testing.assert_allclose(one, want[[1, 3], 1][..., [2, 0]], rtol=1e-6)
+    np.testing.assert_allclose(trace.total(3)[2, 0, 1, 1, 1], want[2, 0, 1, 1, 1], rtol=1e-6)
+    values = trace.view("total", 3, "image").values([0, 2])
+    np.testing.assert_allclose(values, np.moveaxis(want[[0, 2]], 0, 2), rtol=1e-6)
+
+
+def test_totals_that_were_stored_whole() -> None:
+    """Traces of level `mass` of earlier versions, which stored every total, read as they did."""
+    stored = {"3/total.image": random(HEADS, 3, seed=5)}
+    trace, _ = summed(**stored)
+    np.testing.assert_array_equal(trace.total(3).isel(step=2), stored["3/total.image"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("total.image", "3/total.image has 2 on the axis segment, the manifest says 3"),
+        ("mass.image.clip", "3/mass.image.clip has 2 on the axis key, the manifest says 17"),
+    ],
+)
+def test_damaged_sums(name: str, message: str) -> None:
+    """A total is not made of tensors that are not what the manifest says."""
+    trace, _ = summed(**{f"3/{name}": random(HEADS, 2, seed=1)})
+    with pytest.raises(TraceError, match=message):
+        trace.total(3)
+
+
+@pytest.mark.parametrize("query", ["text", "clip"])
+def test_totals_that_are_not_there(query: str) -> None:
+    """Of rows without any mass there is no total, which is said as before."""
+    with pytest.raises(TraceError, match=f"has no total.{query} of layer 3"):
+        summed()[0].total(3, query)
+
+
 def test_image_keys_are_labelled_by_the_layers_own_positions() -> None:
     """Image positions are the layer's own, and never take the name of a text token."""
     columns = replace(MANIFEST.kept, columns=COLUMNS[:2])

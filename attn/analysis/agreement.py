@@ -176,7 +176,13 @@ def _layer_notes(
 ) -> Iterator[str]:
     if not by_layer:
         counts = " and ".join(str(len(layers)) for layers in chosen)
-        yield f"the layers differ ({counts}): compared over all layers only, not layer by layer"
+        pairs = zip(*chosen, strict=False)  # none of them has only some of the other's
+        first = next(pair for pair in pairs if len({_signature(layer) for layer in pair}) > 1)
+        such = " and ".join(f"{one.index} {one.path} of {one.num_heads} heads" for one in first)
+        yield (
+            f"the layers differ ({counts}, first {such}): compared over all layers only, not layer "
+            "by layer"
+        )
     elif _having(sides[0]) != _having(sides[1]):
         counts = " and ".join(str(_having(side)) for side in sides)
         yield f"only layers that both traces have are compared: {len(chosen[0])} of {counts}"

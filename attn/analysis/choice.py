@@ -89,6 +89,8 @@ def choose(trace: Trace, options: Choice) -> Selection:
         raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
     negative = trace.manifest.request.negative or ""
     prompt = find_occurrences(find_words(negative) if branch == "uncond" else trace.words)
+    if not prompt and branch == "uncond":
+        raise AnalysisError("the negative prompt has no words; leave branch out for the prompt's")
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
     return Selection(
         branch=branch,

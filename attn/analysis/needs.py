@@ -48,7 +48,7 @@ class Lack:
 
 
 _LEVELS: dict[str, tuple[Level, ...]] = {
-    "map": ("maps", "means", "heads", "factors"),
+    **dict.fromkeys(("map", "share_max", "peak"), ("maps", "means", "heads", "factors")),
     "headmap": ("heads", "factors"),
     "query": ("factors",),
     "key": ("factors",),
@@ -128,7 +128,8 @@ def _find_measure(needed: str, manifest: Manifest) -> Lack | None:
     measure, _, block = needed.partition(".")
     levels = _LEVELS.get(measure)
     by_product = any(block in layer.blocks for layer in manifest.layers)
-    if not by_product or (levels and block not in manifest.kept.blocks):
+    is_asked = block in manifest.kept.blocks or measure in ("share_max", "peak")
+    if not by_product or (levels and not is_asked):
         return Lack(f"the block {block}, which was not captured", f"--blocks {block}")
     if measure == "map" and manifest.kept.level == "means" and manifest.status == "partial":
         return Lack(f"the means of {block}, which are written at the end", "--resume")

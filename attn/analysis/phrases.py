@@ -27,6 +27,9 @@ from attn.schema import find_words
 Mode = Literal["span", "bag"]
 Weights = Literal["sum", "attention", "uniform"]
 
+MOST = 40
+"""Words of the prompt that a message lists."""
+
 
 @dataclass(frozen=True)
 class Phrase(Occurrence):
@@ -124,8 +127,9 @@ def _explain_absence(texts: Sequence[str], words: tuple[str, ...], text: str) ->
     if not absent:
         return (
             f"the prompt has no phrase '{text}': its words are there, but not in a row; "
-            "phrase_mode=bag takes them wherever they stand"
+            "--set words.phrase_mode=bag takes them wherever they stand"
         )
     has = f"of its words the prompt has {', '.join(there)}" if there else "it has none of its words"
     lacks = f", but not {', '.join(absent)}" if there else ""
-    return f"the prompt has no phrase '{text}': {has}{lacks}. The prompt: {' '.join(texts[:40])}"
+    known = f"{' '.join(texts[:MOST])}{' …' if len(texts) > MOST else ''}"
+    return f"the prompt has no phrase '{text}': {has}{lacks}. The prompt's words: {known}"

@@ -130,7 +130,8 @@ class Result:
         arrays: what `Analysis.draw` needs, by names that the two agree on.
         notes: what the reader of the results should know.
         files: what is neither a table nor a picture, by path below `analysis/`.
-        digests: curves for the summary page of a collection, (series, x), by a name that sorts.
+        digests: curves for the summary page of a collection, (series, x), by a name that sorts;
+            `absent` among its attributes is the value of a series in traces that lack it.
     """
 
     tables: Mapping[str, Table]

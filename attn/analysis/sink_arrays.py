@@ -88,5 +88,6 @@ def summarise(arrays: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
         ("series", "step"),
         attrs={"title": "The followed token, by step", "unit": steps.attrs["unit"]},
     )
-    masses = roles.rename(role="series").assign_attrs(title="What the picture attends to, by layer")
+    title = "What the picture attends to, by layer"
+    masses = roles.rename(role="series").assign_attrs(title=title, absent=0.0)
     return {"3 roles by layer": masses, "4 token by step": token}

@@ -20,6 +20,7 @@ A key is listed if a rule holds for its mean over heads in some step (`heads=yes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -74,6 +75,12 @@ class Options:
         default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
     )
     steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.epsilon):
+            raise ValueError(f"epsilon must be a number, got {self.epsilon}")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold is a mass, 0 to 1; got {self.threshold:g}")
 
 
 def run(trace: Trace, options: Options) -> Result:

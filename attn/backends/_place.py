@@ -49,9 +49,9 @@ class File:
         if not names:
             return ()
         first = ", ".join(ascii(name)[1:-1] for name in names[:NAMED])
+        more = f" … ({len(names)} in all)" if len(names) > NAMED else ""
         return (
-            f"{self.path.name} holds {len(names)} tensors that belong to no part of the model; "
-            f"they are left out ({first} …)",
+            f"{self.path.name}: what belongs to no part of the model is left out: {first}{more}",
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attn.engine.attention import Attention, Index
 from attn.engine.plan import BlockPlan, LayerPlan
-from attn.schema import part
+from attn.schema import part, without_mass
 
 CHUNK = 2**20
 """Largest number of probabilities that are held at once: 4 MB, which stays in the cache."""
@@ -69,7 +69,7 @@ def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -
         kept |= {f"{index}/{name}.{block.name}": value for name, value in _finish(block, folded)}
         if "entropy" in block.measures and folded.entropy is None:
             kept[f"{index}/entropy.{block.name}"] = _row_entropy(block, attention, row, scratch)
-    for query in plan.query_parts:
+    for query in plan.totals:
         kept[f"{index}/total.{query}"] = _total(plan, query, masses, attention, row, scratch)
     if plan.factors:
         kept |= {f"{index}/{name}": value for name, value in _factors(attention, row)}
@@ -122,13 +122,14 @@ def _finish(block: BlockPlan, folded: Folded) -> Iterator[tuple[str, Tensor]]:
     if folded.map is None:
         return
     if "share" in block.measures:
-        peak = folded.map.amax(0)
         of_text = folded.map / folded.map.sum(1, keepdim=True).clamp(
             min=torch.finfo(torch.float32).tiny
         )
         yield "share", of_text.mean(0)
-        yield "share_max", of_text.amax(0)
-        yield "peak", peak
+        if "share_max" in block.measures:
+            yield "share_max", of_text.amax(0)
+    if "peak" in block.measures:
+        yield "peak", folded.map.amax(0)
     if "map" in block.measures:
         yield "map", _columns(folded.map, block)
 
@@ -213,8 +214,8 @@ def _total(
 ) -> Tensor:
     """Return (head, key segment): how the rows of a query part share out their probability.
 
-    What one segment gets is 1 minus the others where no key is hidden, so nothing need be computed
-    for it.
+    The segments are those of `plan.totals`. What one segment gets is 1 minus the others where no
+    key is hidden, so nothing need be computed for it.
     """
     known: dict[str, Tensor] = {}
     for block in plan.blocks:
@@ -225,7 +226,7 @@ def _total(
         for segment in part(plan.layer.keys, key):
             known[segment.name] = masses[block.name][:, offset : offset + segment.length].sum(1)
             offset += segment.length
-    missing = [segment for segment in plan.layer.keys if segment.name not in known]
+    missing = list(without_mass(plan.layer, query, masses))
     if len(missing) == 1 and attention.mask is None and attention.given is None:
         known[missing[0].name] = 1 - torch.stack(list(known.values())).sum(0)
         missing = []
@@ -236,7 +237,7 @@ def _total(
         for some, _, _, probs in _chunks(queries, keys, attention, row, scratch):
             mass[some] += probs.sum((1, 2))
         known[segment.name] = mass / len(queries)
-    return torch.stack([known[segment.name] for segment in plan.layer.keys], 1)
+    return torch.stack([known[segment.name] for segment in plan.totals[query]], 1)
 
 
 def _factors(attention: Attention, row: int) -> Iterator[tuple[str, Tensor]]:

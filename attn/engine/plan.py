@@ -22,6 +22,8 @@ from attn.schema import (
     layer_matches,
     part,
     positions,
+    query_parts,
+    without_mass,
 )
 from attn.schema import Sequence as TokenSequence
 from attn.store import predict_bytes
@@ -30,7 +32,10 @@ DEFAULT_BLOCKS = ("image.text", "all.all")
 """The first of these that the model has is kept when none is asked for."""
 
 SMALL = "image.text"
-"""The block whose `mass`, `share`, `share_max` and `peak` are always kept where it exists."""
+"""The block whose `mass` and `share` are always kept where it exists.
+
+Above the level `mass`, whose analyses read them of no trace, `share_max` and `peak` are too.
+"""
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Tensor name to (shape, safetensors dtype)."""
@@ -79,11 +84,16 @@ class BlockPlan:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """Everything that is kept of one layer; without blocks, that is what its gates do."""
+    """Everything that is kept of one layer; without blocks, that is what its gates do.
+
+    `totals` are the key segments whose `total` is kept, by query part; at level `mass` those
+    without a kept mass, because the others are sums of it.
+    """
 
     layer: Layer
     blocks: tuple[BlockPlan, ...]
     factors: bool
+    totals: Mapping[str, tuple[Segment, ...]]
 
     def shapes(self) -> Shapes:
         """Return the tensors of one step, without the axes branch and sample."""
@@ -102,16 +112,11 @@ class LayerPlan:
             }
             names = (name for name in of if name in block.measures)
             shapes.update({f"{index}/{name}.{block.name}": of[name] for name in names})
-        for query in self.query_parts:
-            shapes[f"{index}/total.{query}"] = ((heads, len(self.layer.keys)), "F32")
+        for query, segments in self.totals.items():
+            shapes[f"{index}/total.{query}"] = ((heads, len(segments)), "F32")
         for gate in self.layer.gates:
             shapes[f"{index}/gate.{gate.part}"] = ((heads, len(GATE_STATISTICS)), "F32")
         return shapes
-
-    @property
-    def query_parts(self) -> tuple[str, ...]:
-        """The query parts of the blocks, once each."""
-        return tuple(dict.fromkeys(block.name.split(".")[0] for block in self.blocks))
 
 
 @dataclass(frozen=True)
@@ -308,14 +313,18 @@ def _plan_layer(
     exist = block_names(layer)
     mapped = [name for name in blocks if name in exist]
     if not mapped:  # it is here for its gates
-        return LayerPlan(replace(layer, blocks=()), (), factors=False)
+        return LayerPlan(replace(layer, blocks=()), (), factors=False, totals={})
     small = [name for name in _always_kept(layer) if name in exist]
     full = [name for name in ("image.image", "text.text", "text.image") if name in exist]
     names = dict.fromkeys([*mapped, *small, *(full if keep.mass == "full" else ())])
     plans = tuple(
         _plan_block(layer, name, name in mapped, columns, keep, sequence) for name in names
     )
-    return LayerPlan(replace(layer, blocks=tuple(names)), plans, keep.level == "factors")
+    totals = dict.fromkeys(query_parts(names), layer.keys)
+    if keep.level == "mass":
+        bare = {query: without_mass(layer, query, names) for query in totals}
+        totals = {query: segments for query, segments in bare.items() if segments}
+    return LayerPlan(replace(layer, blocks=tuple(names)), plans, keep.level == "factors", totals)
 
 
 def _always_kept(layer: Layer) -> tuple[str, ...]:
@@ -340,7 +349,7 @@ def _plan_block(
     whole = sum(segment.length for segment in keys) == sum(segment.length for segment in layer.keys)
     measures = {"mass"}
     if name == SMALL:
-        measures |= {"share", "share_max", "peak"}
+        measures |= {"share"} if keep.level == "mass" else {"share", "share_max", "peak"}
     if whole or keep.entropy:
         measures.add("entropy")
     if mapped and keep.level in ("means", "maps", "factors"):

@@ -11,6 +11,7 @@ from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
 from attn.analysis.result import File
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
+from attn.store import MANIFEST
 from attn.verbs.collection import Entry, is_collection, read_index
 from attn.verbs.joined import Findings, Joined
 from attn.verbs.pictures import draw_result
@@ -211,6 +212,8 @@ def _analyze_entry(
     try:
         if entry.status == "failed":
             raise AnalysisError(f"its capture failed: {entry.error}")
+        if entry.status == "pending" and not (folder / MANIFEST).exists():
+            raise AnalysisError("it is not captured yet; `attn capture` with --resume goes on")
         done, results = _analyze_trace(folder, out, job)
     except AttnError as error:
         job.report.warn(f"{folder}: {error}")

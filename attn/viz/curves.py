@@ -144,7 +144,9 @@ def _write_legend(figure: Figure, names: Sequence[str], rows: int) -> None:
 def _subtitle(curves: xr.DataArray, subject: Subject) -> str:
     attrs = curves.attrs
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
-    rest = f" · {attrs['left_out']} more {attrs['kind']} not shown" if attrs["left_out"] else ""
+    count = attrs["left_out"]
+    kind = attrs["kind"].removesuffix("s") if count == 1 else attrs["kind"]
+    rest = f" · {count} more {kind} not shown" if count else ""
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
     return f"{facts} · {attrs['unit']}{rest}"
 

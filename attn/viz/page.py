@@ -106,14 +106,14 @@ def place(figure: Figure, left: float, upper: float, width: float, height: float
 
 
 def write_heading(figure: Figure, lines: Sequence[str]) -> None:
-    """Write lines at the top of a page, the last one small and grey."""
+    """Write lines at the top of a page, the last one small and grey; an empty prompt is said."""
     width, height = figure.get_size_inches()
     for index, line in enumerate(lines):
         is_last = index == len(lines) - 1
         figure.text(
             MARGIN / width,
             1 - (MARGIN + LINE * (index + 0.7)) / height,
-            line,
+            line.strip() or "(empty prompt)",
             fontsize=8.5 if is_last else 11,
             color=FAINT if is_last else INK,
             fontfamily=FAMILY,

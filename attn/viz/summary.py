@@ -63,8 +63,9 @@ def _draw(figure: Figure, axes: Axes, arrays: Sequence[xr.DataArray]) -> None:
     x = np.arange(first.sizes[across], dtype=np.float64) if time is None else time.x
     series = list(dict.fromkeys(str(name) for one in alike for name in one["series"].values))
     top = 0.0
-    for number, name in enumerate(series):
-        top = max(top, _draw_series(axes, x, _gather(alike, name), number))
+    gathered = [_gather(alike, name) for name in series]
+    for number, values in enumerate(gathered):
+        top = max(top, _draw_series(axes, x, values, number))
     dress(axes, 1.05 * top)
     if time is None:
         mark_layers(axes, [int(one) for one in first[across].values])
@@ -73,16 +74,24 @@ def _draw(figure: Figure, axes: Axes, arrays: Sequence[xr.DataArray]) -> None:
         mark_time(axes, time)
         name_time(axes, time)
     others = len(arrays) - len(alike)
-    remark = f"{first.attrs['unit']} · n = {len(alike)}"
+    counts = sorted({len(values) for values in gathered})
+    known = str(counts[-1]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    remark = f"{first.attrs['unit']} · n = {known}"
     remark += f", {others} with other {across}s left out" if others else ""
     write_title(axes, first.attrs["title"], remark, size=10.5)
     _name_series(axes, [printable(name) for name in series])
 
 
 def _gather(arrays: Sequence[xr.DataArray], series: str) -> NDArray[np.float64]:
-    """Return (trace, x) of the traces that have the series."""
-    own = [one for one in arrays if series in one["series"].values]
-    return np.stack([one.values[list(one["series"].values).index(series)] for one in own])
+    """Return (trace, x) of the traces in which the value of a series is known."""
+    rows = [
+        one.sel(series=series).values
+        if series in one["series"].values
+        else np.full(one.shape[1], one.attrs["absent"])
+        for one in arrays
+        if series in one["series"].values or "absent" in one.attrs
+    ]
+    return np.stack(rows)
 
 
 def _draw_series(

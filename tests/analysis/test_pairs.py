@@ -82,7 +82,8 @@ def test_other_layers():
     assert not pair.agreement.by_layer
     assert pair.agreement.together
     assert pair.agreement.notes == (
-        "the layers differ (2 and 2): compared over all layers only, not layer by layer",
+        "the layers differ (2 and 2, first 1 blocks.1.attn2 of 2 heads and 0 blocks.0.attn of 2 "
+        "heads): compared over all layers only, not layer by layer",
         "the text segments differ (clip and clip, t5): compared as one, called 'text'; a word "
         "read by two encoders has the sum of both",
     )

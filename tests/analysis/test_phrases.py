@@ -57,7 +57,7 @@ def test_equal_phrases():
             r"no phrase 'in front off': of its words the prompt has in, front, but not off\.",
         ),
         ("red dog", r"no phrase 'red dog': it has none of its words, but not|none of its words"),
-        ("of front", r"its words are there, but not in a row; phrase_mode=bag takes them"),
+        ("of front", r"its words are there, but not in a row; --set words.phrase_mode=bag takes"),
         ("!?", r"the phrase '!\?' has no words"),
     ],
 )

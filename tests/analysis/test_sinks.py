@@ -221,6 +221,22 @@ def test_token_out_of_range(token):
         run(make_full()[0], Options(token=token))
 
 
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"epsilon": float("nan")}, "epsilon must be a number, got nan"),
+        ({"epsilon": float("inf")}, "epsilon must be a number, got inf"),
+        ({"threshold": float("nan")}, "threshold is a mass, 0 to 1; got nan"),
+        ({"threshold": -0.1}, "threshold is a mass, 0 to 1; got -0.1"),
+        ({"threshold": 30}, "threshold is a mass, 0 to 1; got 30"),
+    ],
+)
+def test_rules_that_hold_of_nothing(rule, message):
+    """A rule that means nothing is refused instead of giving an empty table."""
+    with pytest.raises(ValueError, match=message):
+        Options(**rule)
+
+
 def test_tokens():
     """tokens.json has the text keys by index, cut as the model read them."""
     content = run(make_full()[0], Options()).files["sinks/tokens.json"].content

@@ -164,6 +164,14 @@ def test_no_words():
         run(make_trace(about), Options())
 
 
+def test_no_words_in_the_negative_prompt():
+    """Of the guidance row of an empty negative prompt it is said which prompt has no words."""
+    about = manifest(branches=("cond", "uncond"))
+    about = replace(about, request=replace(about.request, negative=None))
+    with pytest.raises(AnalysisError, match="the negative prompt has no words; leave branch out"):
+        run(make_trace(about), Options(branch="uncond"))
+
+
 def test_topk_must_be_positive():
     """`topk` of nothing is refused where it is set."""
     with pytest.raises(ValueError, match="topk must be at least 1, got 0"):

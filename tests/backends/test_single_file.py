@@ -189,14 +189,16 @@ def test_averages_of_training(saved, tmp_path):
     assert np.array_equal(picture(session), picture(plain))
 
 
-def test_strangers_in_a_file(saved, tmp_path):
+@pytest.mark.parametrize(
+    ("count", "named"), [(1, "extra.0"), (4, "extra.0, extra.1, extra.2 … (4 in all)")]
+)
+def test_strangers_in_a_file(saved, tmp_path, count, named):
     """What belongs to no part is left out with a warning that names it."""
     backend, path, settings = saved("sdxl", "file")
-    more = {f"extra.{number}": torch.ones(2) for number in range(4)}
+    more = {f"extra.{number}": torch.ones(2) for number in range(count)}
     other = changed(path, tmp_path, lambda state: state.update(more))
     assert opening(backend, other, **settings).warnings == [
-        "changed.safetensors holds 4 tensors that belong to no part of the model; they are left "
-        "out (extra.0, extra.1, extra.2 …)"
+        f"changed.safetensors: what belongs to no part of the model is left out: {named}"
     ]
 
 

@@ -220,7 +220,7 @@ analysis
             ["run", "--phrases", "a dog|a cat"],
             1,
             "the prompt has no phrase 'a dog': of its words the prompt has a, but not dog. "
-            "The prompt: a cat a bobcat",
+            "The prompt's words: a cat a bobcat",
         ),
         (
             ["run", "--phrases", " | "],

@@ -162,6 +162,19 @@ def test_totals_of_hidden_rows_are_zero():
     assert torch.allclose(got.sum(1), torch.full((3,), 3 / 5), atol=1e-5)
 
 
+def test_totals_of_the_level_mass():
+    """Only a segment without masses has a total, exact also where rows see nothing."""
+    plan = make_plan([JOINT], {"cond": SEQUENCE}, Keep("mass"), samples=1, steps=1, dtype="F32")
+    query, key, value = joint_inputs()
+    mask = torch.zeros(13, 13)
+    mask[[9, 11]] = -torch.inf
+    got = measure(plan.layers[0], attend(query, key, value, attn_mask=mask), 1, Scratch())
+    want = definitions(JOINT, exact(query, key, mask=mask)[1])["4/total.image"]
+    assert set(got) == {"4/mass.image.text", "4/share.image.text", "4/total.image"}
+    assert got["4/total.image"].shape == (3, 1)
+    assert np.abs(got["4/total.image"].numpy() - want[:, 2:]).max() <= 1e-5
+
+
 def test_map_columns_add_up():
     """The columns of a map, rest included, hold all that the block has."""
     attention = attend(*joint_inputs())

@@ -160,10 +160,30 @@ def test_several_blocks_take_layers_with_any_of_them():
 def test_levels_add_detail(level, expected):
     """Each level keeps its measures of an asked block, and always the small ones of image.text."""
     got = measures(plan(level=level, blocks=("image.t5",)).layers[0])
+    largest = [] if level == "mass" else ["peak", "share_max"]
     assert got == {
         "image.t5": expected,
-        "image.text": ["entropy", "mass", "peak", "share", "share_max"],
+        "image.text": sorted(["entropy", "mass", "share", *largest]),
     }
+
+
+@pytest.mark.parametrize(
+    ("keep", "expected"),
+    [
+        ({"level": "maps"}, {"image": ["image", "clip", "t5"]}),
+        ({"level": "mass"}, {"image": ["image"]}),
+        ({"level": "mass", "blocks": ("image.t5", "text.t5")}, {"image": ["image"]}
+         | {"text": ["image", "clip"]}),
+        ({"level": "mass", "mass": "full"}, {}),
+    ],
+)  # fmt: skip
+def test_totals_that_are_sums_are_not_kept(keep, expected):
+    """At level `mass`, where they would be much of it, no total repeats what the masses say."""
+    entry = plan(JOINT, **keep).layers[0]
+    got = {query: [one.name for one in segments] for query, segments in entry.totals.items()}
+    assert got == expected
+    kept = {name: shape[-1] for name, (shape, _) in entry.shapes().items() if "/total." in name}
+    assert kept == {f"0/total.{query}": len(names) for query, names in expected.items()}
 
 
 def test_full_mass_adds_the_other_blocks():

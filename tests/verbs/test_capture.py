@@ -20,6 +20,7 @@ from attn.errors import AttnError, CaptureError, RequestError, TraceError, Usage
 from attn.schema import Request
 from attn.verbs.capture import capture
 from attn.verbs.report import Report
+from tests import full_size, layouts
 
 SMALL = {"steps": 2, "size": (96, 64)}
 MODELS = [("sdxl", "demo"), ("sd15", "demo"), ("sd35", "demo"), ("sd35", "demo:medium")]
@@ -364,6 +365,19 @@ def test_dry_run(copied_sd35, tmp_path):
     assert dry.plans == real.plans
     assert [one.status for one in dry.entries] == ["pending"]
     assert not (tmp_path / "run").exists()
+
+
+def test_small_measures_of_a_large_model(tmp_path, demo_cache):
+    """All that text keys need of SD3.5 Large, 1024x1024, 15 steps, is below 30 MB a prompt."""
+    state = layouts.sai(full_size.pipeline("sd35-large"))
+    file = full_size.write(full_size.shapes(state), tmp_path / "large.safetensors")
+    tokenizers = {"tokenizers": str(demo.checkpoint("sd35"))}
+    size = {"size": (1024, 1024), "steps": 15, "keep": "mass"}
+    dry = capture("sd35", "a cat", model=file, settings=tokenizers, dry_run=True, **size)
+    [plan] = dry.plans
+    assert [(one.layer.num_heads, one.layer.num_keys) for one in plan.layers] == [(38, 4429)] * 38
+    numbers = 38 * 15 * (38 * 333 + 333 + 38)  # of masses, shares and the picture's total
+    assert 4 * numbers < dry.predicted_bytes < 30e6
 
 
 def test_plans_are_shared(run):

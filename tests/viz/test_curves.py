@@ -114,6 +114,14 @@ def test_roles(trace):
     assert names[-1] == "image"
 
 
+@pytest.mark.parametrize(("topk", "told"), [(2, "2 more words"), (3, "1 more word"), (4, "")])
+def test_words_that_are_not_drawn(trace, topk, told):
+    """A page of curves says how many words it leaves out."""
+    figure = next(curves.draw(run(trace, Options(topk=topk)), ABOUT)).figure
+    (line,) = [text.get_text() for text in figure.texts if "seed 7" in text.get_text()]
+    assert line.partition("heads")[2] == (f" · {told} not shown" if told else "")
+
+
 def test_summary():
     """A collection's page has the mean over traces and a band; other steps are left out."""
     attrs = {"title": "All", "unit": "part"}
@@ -130,3 +138,36 @@ def test_summary():
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.4, 0.4])
     assert "part · n = 2, 1 with other steps left out" in titles(picture.figure)
     assert picture.path == "summary.png"
+
+
+@pytest.mark.parametrize(
+    ("absent", "means", "remark"),
+    [
+        ({"absent": 0.0}, [0.4, 0.3, 0.1], "part · n = 3"),
+        ({}, [0.4, 0.45, 0.3], "part · n = 1 to 3"),
+    ],
+)
+def test_summary_of_series_that_some_lack(absent, means, remark):
+    """A role that a trace has no key of receives nothing there; other series have fewer traces."""
+    shares = ({"a": 0.6}, {"a": 0.4, "b": 0.6}, {"a": 0.2, "b": 0.3, "c": 0.3})
+    digests = [
+        xr.DataArray(
+            np.outer([*own.values()], [1.0, 1.0]),
+            {"series": [*own], "layer": [0, 3]},
+            ("series", "layer"),
+            attrs={"title": "All", "unit": "part"} | absent,
+        )
+        for own in shares
+    ]
+    picture = draw_summary({"x": digests}, ("runs", "3 traces"))
+    (axes,) = picture.figure.axes
+    for line, mean in zip(axes.lines, means, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), [mean, mean])
+    assert remark in titles(picture.figure)
+
+
+def test_roles_that_a_trace_lacks(trace):
+    """On the page of a collection masses of roles add up to 1, as they do in each trace."""
+    masses = run_sinks(trace, SinkOptions()).digests["3 roles by layer"]
+    assert masses.attrs["absent"] == 0
+    np.testing.assert_allclose(masses.sum("series"), 1)

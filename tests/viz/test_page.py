@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn.viz.page import CELL_WIDTHS, arrange, place, write_title
+from attn.viz.page import CELL_WIDTHS, arrange, place, write_heading, write_title
 from attn.viz.picture import new_figure
 
 
@@ -37,6 +37,14 @@ def test_long_prompt():
     lines = sheet(8, 1.0, "word " * 300).heading
     assert len(lines) == 4
     assert lines[2].endswith("…")
+
+
+@pytest.mark.parametrize(("prompt", "written"), [("", "(empty prompt)"), ("a cat", "a cat")])
+def test_heading(prompt, written):
+    """A page whose prompt is empty says so in the place of the prompt."""
+    figure = new_figure(3, 2)
+    write_heading(figure, (prompt, "seed 0"))
+    assert [text.get_text() for text in figure.texts] == [written, "seed 0"]
 
 
 @pytest.mark.parametrize("word", ["Kraftfahrzeughaftpflichtversicherung", "猫と庭" * 9])
