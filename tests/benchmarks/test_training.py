@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -287,21 +286,16 @@ def test_weights_come_back_as_halves(built: Callable[[Family], Any], tmp_path: P
     )
 
 
-def test_gates_begin_nearly_open(built: Callable[[Family], Any]) -> None:
-    """Every attention begins with a gate per head that is 0.88 for every input, and acts."""
+def test_gates_begin_mostly_open(built: Callable[[Family], Any]) -> None:
+    """Every attention begins with a gate per head around 0.88, which depends on its input."""
     model = built(gated.HEADWISE).transformer
     streams = list(_gates.streams(model))
     assert {one.kind for one in streams} == {"headwise"}
-    assert {round(_gates.untouched(one) or 0, 4) for one in streams} == {0.8808}
-    attention, states = model.transformer_blocks[0].attn, torch.ones(1, 3, model.inner_dim)
-    found = attention(states, states)[0]
-    bias = attention.to_out[0].bias
-    plain = deepcopy(attention)
-    plain._forward_pre_hooks.clear()
-    plain.to_out[0]._forward_pre_hooks.clear()
-    plain.to_add_out._forward_pre_hooks.clear()
-    wanted = (plain(states, states)[0] - bias) * 0.880797 + bias
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    assert {_gates.untouched(one) for one in streams} == {None}
+    states = torch.randn(5, 7, model.inner_dim, generator=torch.Generator().manual_seed(1))
+    opened = torch.stack([one.gate[0](states).sigmoid() for one in streams if one.gate])
+    assert 0.8 < opened.mean() < 0.9
+    assert 0.03 < opened.std() < 0.1
 
 
 def test_gated_files_are_the_trained_model(autoencoder: Any, tmp_path: Path) -> None:
