@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from inspect import isfunction
 from pathlib import Path
@@ -37,9 +37,14 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the pages' commands leave their traces."""
-    return tmp_path_factory.mktemp("docs")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which the pages' commands leave their traces, with the models that ship."""
+    from attn.demo import shipped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shipped, "WEIGHTS", Path(shipped.__file__).with_name("weights"))
+        patch.setenv("ATTN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield tmp_path_factory.mktemp("docs")
 
 
 def fences(page: str, language: str) -> list[str]:
