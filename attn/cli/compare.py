@@ -59,7 +59,7 @@ def compare(
         typer.Option(
             "--lora",
             help="Instead of runs: generate without and with FILE, FILE:SCALE, a stack A+B, or a "
-            "sweep FILE:0,0.5,1; demo is the demo's own; each --lora is a variant.",
+            "sweep FILE:0,0.5,1; demo, demo:sd35: the demos' own; each --lora is a variant.",
         ),
     ] = None,
     sketch: Annotated[

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def lora(
     file: Annotated[
-        Path, typer.Argument(help="A LoRA as .safetensors file; demo is the demo's own.")
+        Path, typer.Argument(help="A LoRA as .safetensors file; demo, demo:sd35: the demos' own.")
     ],
     *,
     model: Annotated[

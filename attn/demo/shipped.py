@@ -7,8 +7,12 @@ from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
 """One folder per model, one safetensors file per component."""
-LORA = WEIGHTS / "sdxl-lora" / "square.kohya.safetensors"
-"""With it the SDXL demo draws squares as circles, and attends five times as much to the word."""
+LORAS = {
+    "demo": WEIGHTS / "sdxl-lora" / "square.kohya.safetensors",
+    "demo:sd35": WEIGHTS / "sd35-lora" / "purple.kohya.safetensors",
+}
+"""With one the demo of SDXL draws squares as circles, and attends five times as much to the word;
+with the other the demo of SD3.5 draws green what is to be purple."""
 SHARED = {"vae": "sdxl"}
 """Components that all models have in common, by the model in whose folder they lie."""
 BASES = {"scribble": "sdxl", "sd35-medium": "sd35", "gated": "sd35"}
@@ -16,12 +20,12 @@ BASES = {"scribble": "sdxl", "sd35-medium": "sd35", "gated": "sd35"}
 
 
 def lora_file(name: str) -> str:
-    """Return what a LoRA is read from: its path, or for `demo` that of the demo's own LoRA.
+    """Return what a LoRA is read from: its path, or that of a demo model's own LoRA.
 
     Args:
-        name: a path, or `demo`, unless there is a file of this name.
+        name: a path, or one of `LORAS`, unless there is a file of this name.
     """
-    return str(LORA) if name == "demo" and not Path(name).exists() else name
+    return str(LORAS[name]) if name in LORAS and not Path(name).exists() else name
 
 
 def weight_file(weights: Path, component: str) -> Path:

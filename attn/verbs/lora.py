@@ -51,7 +51,7 @@ def examine(
     """Examine a LoRA file: `attn lora`. Neither torch nor a model is loaded.
 
     Args:
-        path: the .safetensors file, or `demo` for the demo's own LoRA.
+        path: the .safetensors file, or `demo` or `demo:sd35` for a demo model's own LoRA.
         model: to compare with its weights: diffusers folder, single file, `demo` or
             `demo:VARIANT`, or a hub id that is on this machine already.
         out: folder for `lora.json`, two tables and a chart; None writes nothing. Results of an

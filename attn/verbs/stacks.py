@@ -10,14 +10,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from attn.demo.shipped import lora_file
+from attn.demo.shipped import LORAS, lora_file
 from attn.errors import UsageError
 from attn.schema import Lora
 from attn.verbs.arguments import number, text
 
 Spec = str | Path | tuple[str | Path, float]
 """`FILE`, `FILE:SCALE`, `FILE:SCALE,SCALE`, several of these joined by `+`, FILE being a path or
-`demo` for the demo's own LoRA; a path, which is taken as it is; or a path and a scale."""
+`demo` or `demo:sd35` for a demo model's own LoRA; a path, which is taken as it is; or a path and a scale."""
 
 ENDING = ".safetensors"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -90,12 +90,12 @@ def _expand(spec: Any) -> list[tuple[Lora, ...]]:
 
 
 def _pieces(spec: str) -> Iterator[str]:
-    """Cut a text at each `+` that follows a whole `FILE.safetensors` or a scale."""
+    """Cut a text at each `+` that follows a whole `FILE.safetensors`, a demo's LoRA or a scale."""
     begun: list[str] = []
     for piece in spec.split("+"):
         begun.append(piece)
         whole = "+".join(begun)
-        if whole.lower().endswith(ENDING) or _SCALED.fullmatch(whole):
+        if whole in LORAS or whole.lower().endswith(ENDING) or _SCALED.fullmatch(whole):
             yield whole
             begun = []
     if begun:

@@ -42,10 +42,13 @@ def test_one_text(spec):
 
 def test_the_demo_has_a_lora_of_its_own(tmp_path, monkeypatch):
     """`demo` names the LoRA that ships, in sweeps and stacks too, unless a file has that name."""
-    own = str(shipped.LORA)
+    own = str(shipped.LORAS["demo"])
     assert [(lora.path, lora.scale) for lora in parse_stack("demo:0.5")] == [(own, 0.5)]
     assert [one.loras[0].scale for one in parse_variants("demo:0,1")] == [0.0, 1.0]
     assert {lora.path for lora in parse_stack("a.safetensors+demo")} == {"a.safetensors", own}
+    other = str(shipped.LORAS["demo:sd35"])
+    assert [(lora.path, lora.scale) for lora in parse_stack("demo:sd35:2")] == [(other, 2)]
+    assert {lora.path for lora in parse_stack("demo:sd35+demo+b")} == {other, own, "b"}
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").touch()
     assert parse_stack("demo")[0].path == "demo"
