@@ -90,12 +90,13 @@ def _expand(spec: Any) -> list[tuple[Lora, ...]]:
 
 
 def _pieces(spec: str) -> Iterator[str]:
-    """Cut a text at each `+` that follows a whole `FILE.safetensors` or a scale."""
+    """Cut a text at each `+` that follows a whole `FILE.safetensors`, `demo` or a scale."""
     begun: list[str] = []
     for piece in spec.split("+"):
         begun.append(piece)
         whole = "+".join(begun)
-        if whole.lower().endswith(ENDING) or _SCALED.fullmatch(whole):
+        is_file = whole.lower().endswith(ENDING) or lora_file(whole) != whole
+        if is_file or _SCALED.fullmatch(whole):
             yield whole
             begun = []
     if begun:

@@ -182,6 +182,35 @@ def test_usage(runs, arguments, message):
         compare(*runs, **arguments)
 
 
+def test_a_variant_that_does_not_fit(files, opened, tmp_path, monkeypatch):
+    """A later variant that does not fit the model costs no generation of the earlier ones."""
+    from attn.backends._diffusers import DiffusersSession
+
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=5)
+    elsewhere = {(part, f"elsewhere.{path}"): pair for (part, path), pair in pairs.items()}
+    other = lora_demo.kohya(tmp_path / "other.safetensors", elsewhere)
+    monkeypatch.setattr(DiffusersSession, "generate", lambda *_: pytest.fail("generated"))
+    with pytest.raises(ModelError, match=r"other\.safetensors does not fit this model"):
+        compare(lora=[files[0], other], backend="sdxl", prompt="cat", out=tmp_path / "x", **SMALL)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_variant_that_fits_in_part(files, opened, tmp_path):
+    """What is left out of one variant is a warning of its own traces, and of no others."""
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=5)
+    more = dict(list(pairs.items())[:1])
+    pairs |= {(part, f"elsewhere.{path}"): pair for (part, path), pair in more.items()}
+    part = lora_demo.kohya(tmp_path / "part.safetensors", pairs)
+    few = SMALL | {"seed": 0, "steps": 1}
+    done = compare(lora=[files[0], part], backend="sdxl", prompt="cat", out=tmp_path / "x", **few)
+    assert [("fit nothing" in warning) for warning in done.warnings] == [True]
+    told = [
+        any("fit nothing" in one for one in attn.open(tmp_path / "x" / name).manifest.warnings)
+        for name in ("base", "a", "part")
+    ]
+    assert told == [False, False, True]
+
+
 def test_no_lora(tmp_path):
     """A file that is no LoRA is an error of the file."""
     (tmp_path / "a.safetensors").write_bytes(b"")

@@ -45,7 +45,9 @@ def test_the_demo_has_a_lora_of_its_own(tmp_path, monkeypatch):
     own = str(shipped.LORA)
     assert [(lora.path, lora.scale) for lora in parse_stack("demo:0.5")] == [(own, 0.5)]
     assert [one.loras[0].scale for one in parse_variants("demo:0,1")] == [0.0, 1.0]
-    assert {lora.path for lora in parse_stack("a.safetensors+demo")} == {"a.safetensors", own}
+    for stack in ("a.safetensors+demo", "demo+a.safetensors", "demo+a:1", "a:2+demo"):
+        assert own in {lora.path for lora in parse_stack(stack)}
+        assert len(parse_stack(stack)) == 2
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").touch()
     assert parse_stack("demo")[0].path == "demo"
