@@ -147,7 +147,7 @@ def _noise_note(one: _Found) -> Iterator[str]:
 
 
 def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
-    """Refuse words and phrases that no prompt has, before anything is generated.
+    """Refuse prompts without words, and words that no prompt has, before anything is generated.
 
     Raises:
         AnalysisError: names the first.
@@ -158,6 +158,9 @@ def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
 
     if options.branch == "cond":
         words = [find_occurrences(find_words(prompt)) for prompt in prompts]
+        if not any(words):
+            texts = ", ".join(f"'{prompt}'" for prompt in prompts)
+            raise AnalysisError(f"there is no word to compare in {texts}")
         phrases = [phrase_spans(own, options.phrases) for own in words]
         _require_known(
             options,

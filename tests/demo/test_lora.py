@@ -17,7 +17,6 @@ from attn.demo import shipped, trained
 from attn.lora import read
 
 PEFT = shipped.LORA.with_name("square.peft.safetensors")
-SEEDS = 4
 SCRIPT = """
 import json, sys
 import attn
@@ -25,7 +24,7 @@ import attn
 done = attn.compare(
     lora="demo",
     prompt="a red square right of a purple star on a black background",
-    seed=range(4),
+    seed=range(16),
     steps=5,
     out=sys.argv[1],
     pictures=False,
