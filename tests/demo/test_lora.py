@@ -17,6 +17,7 @@ from attn.demo import shipped, trained
 from attn.lora import read
 
 PEFT = shipped.LORA.with_name("square.peft.safetensors")
+SEEDS = 4
 SCRIPT = """
 import json, sys
 import attn
@@ -24,7 +25,7 @@ import attn
 done = attn.compare(
     lora="demo",
     prompt="a red square right of a purple star on a black background",
-    seed=range(16),
+    seed=range(4),
     steps=5,
     out=sys.argv[1],
     pictures=False,
