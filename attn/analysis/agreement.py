@@ -74,6 +74,7 @@ def agree(
         *_layer_notes(sides, of_layers, by_layer),
         *_step_notes(sides, by_step),
         *_grid_notes(of_layers),
+        *_kind_notes(of_layers),
         *_text_notes(segments, together),
     )
     noise = tuple(noise_differences(base, variant))
@@ -83,13 +84,17 @@ def agree(
 def noise_differences(base: Manifest, variant: Manifest) -> list[str]:
     """Return what two generations differ in that decides with which noise they began; else nothing.
 
-    Equal hashes of what the denoiser was given first prove it. Without them, or where the sampler
-    differs, which scales the noise, it depends on the family (the shape of its latents, and who
-    draws them), the size, the number of pictures, the dtype, the version of torch, and the device.
+    Equal hashes of what the denoiser was given first prove it, at one size: at another the same
+    numbers lie elsewhere. Without hashes, or where the sampler differs, which scales the noise, it
+    depends on the family (the shape of its latents, and who draws them), the size, the number of
+    pictures, the dtype, the version of torch, and the device.
     """
     hashes = [side.identity.get("noise") for side in (base, variant)]
+    sizes = [
+        f"{side.request.width or '?'}x{side.request.height or '?'}" for side in (base, variant)
+    ]
     if all(hashes) and hashes[0] == hashes[1]:
-        return []
+        return [] if sizes[0] == sizes[1] else [f"size {sizes[0]} and {sizes[1]}"]
     samplers = [(side.request.scheduler, side.request.steps) for side in (base, variant)]
     if all(hashes) and samplers[0] == samplers[1]:
         return [f"first input of the denoiser, seed {base.request.seed}"]
@@ -97,13 +102,13 @@ def noise_differences(base: Manifest, variant: Manifest) -> list[str]:
         {
             "backend": side.backend,
             "seed": side.request.seed,
-            "size": f"{side.request.width or '?'}x{side.request.height or '?'}",
+            "size": size,
             "images": side.samples,
             "dtype": side.model.get("dtype"),
             "torch": side.environment.get("torch"),
             "device": side.environment.get("device", "").partition(",")[0],
         }
-        for side in (base, variant)
+        for side, size in zip((base, variant), sizes, strict=True)
     ]
     return [
         f"{name} {first} and {facts[1][name]}"
@@ -217,6 +222,17 @@ def _grid_notes(chosen: Sequence[tuple[Layer, ...]]) -> Iterator[str]:
     if finest[0] != finest[1]:
         base, variant = (f"{rows}x{columns}" for rows, columns in finest)
         yield f"the grids differ ({base} and {variant}): the variant's maps are resampled by area"
+
+
+def _kind_notes(chosen: Sequence[tuple[Layer, ...]]) -> Iterator[str]:
+    kinds = [sorted({layer.kind for layer in layers}) for layers in chosen]
+    if kinds[0] != kinds[1]:
+        base, variant = (", ".join(names) for names in kinds)
+        yield (
+            f"the kinds of attention differ ({base} and {variant}): joint attention is shared out "
+            "among text and picture, cross attention among text alone, so mass differs for that "
+            "reason too; share is of text alone in both"
+        )
 
 
 def _text_notes(segments: Sequence[set[str]], together: bool) -> Iterator[str]:

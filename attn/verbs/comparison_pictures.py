@@ -113,7 +113,7 @@ def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -
     manifest = open_trace(shown[0].member.folder).manifest
     return Scene(
         manifest.request.prompt,
-        f"{manifest.backend} · {_count(variants)} · shown: seed {shown[0].member.seed}",
+        f"{_backends(variants)} · {_count(variants)}",
         words,
         [one.side(words) for one in shown],
         [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
@@ -125,17 +125,27 @@ def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -
             "variants": ", ".join(variant.label for variant in variants),
             "pairs": ", ".join(str(variant.count) for variant in variants),
         },
+        f"shown: seed {shown[0].member.seed}",
     )
+
+
+def _backends(variants: Sequence[Variant]) -> str:
+    """Name the backends of the first pairs, each once, the baseline's first."""
+    members = (variants[0].members[0], *(variant.members[1] for variant in variants))
+    names = [open_trace(member.folder).manifest.backend for member in members]
+    return " and ".join(dict.fromkeys(names))
 
 
 def _count(variants: Sequence[Variant]) -> str:
     """Say how many pairs there are, and whether they began alike."""
     counts = sorted({variant.count for variant in variants})
     noun = "pair" if counts == [1] else "pairs"
+    prompts = {prompt for variant in variants for prompt in variant.prompts}
+    of = f" of {len(prompts)} prompts" if len(prompts) > 1 else ""
     pairs = sum(len(variant.pairs) for variant in variants)
     same = sum(variant.same_noise for variant in variants)
     noise = "from the same noise" if same == pairs else f"{same} of {pairs} from the same noise"
-    return f"{'/'.join(map(str, counts))} {noun}, {noise}"
+    return f"{'/'.join(map(str, counts))} {noun}{of}, {noise}"
 
 
 def _shared_words(variants: Sequence[Variant]) -> list[Term]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.errors import ModelError, UsageError
+from attn.errors import ModelError, RequestError, UsageError
+from attn.schema import Request
 from attn.verbs.folders import name_folders
 from attn.verbs.report import Report
 from attn.verbs.stacks import Spec, Variant, parse_variants
@@ -20,7 +23,9 @@ from attn.verbs.variant_runs import (
 )
 
 if TYPE_CHECKING:
+    from attn.backends import Session
     from attn.lora import LoraFile
+    from attn.schema import Lora
 
 
 def generate(
@@ -51,9 +56,10 @@ def generate(
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
     given = dict(options)
     setting = choose_setting(given.pop("backend", None) or infer_backend(variants), given)
-    for variant in variants:  # what is wrong with a file is said before a model is loaded
-        setting.family.complete_loras(variant.loras)
-    done = generate_variants(setting, _plan(variants), prompt, out, report, require)
+    # what is wrong with a file is said before a model is loaded
+    stacks = [setting.family.complete_loras(variant.loras) for variant in variants]
+    fitting = partial(_require_fit, stacks)
+    done = generate_variants(setting, _plan(variants), prompt, out, report, require, fitting)
     is_plan = bool(setting.given.get("dry_run"))
     return replace(done, files={} if is_plan else _read_files(variants, setting.model))
 
@@ -75,6 +81,21 @@ def infer_backend(variants: Sequence[Variant]) -> str:
         told = "; ".join(f"{path} is for {one.title}" for path, one in families.items())
         raise UsageError(f"the LoRAs do not tell which backend to use: {told}; name it with -b")
     return name
+
+
+def _require_fit(stacks: Sequence[tuple[Lora, ...]], session: Session) -> None:
+    """Raise before anything is generated if LoRAs do not fit the model.
+
+    What fits in part is left to the captures, which warn of it in their traces.
+
+    Raises:
+        ModelError: names the first that does not fit.
+    """
+    known = tuple(session.warnings)
+    for stack in stacks:
+        with suppress(RequestError):  # of defaults that are not those of the captures
+            session.complete(Request(prompt="", loras=stack))
+    session.warnings[:] = known
 
 
 def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:

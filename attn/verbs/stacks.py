@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from attn.demo.shipped import LORAS, lora_file
+from attn.demo.shipped import lora_file
 from attn.errors import UsageError
 from attn.schema import Lora
 from attn.verbs.arguments import number, text
@@ -95,7 +95,8 @@ def _pieces(spec: str) -> Iterator[str]:
     for piece in spec.split("+"):
         begun.append(piece)
         whole = "+".join(begun)
-        if whole in LORAS or whole.lower().endswith(ENDING) or _SCALED.fullmatch(whole):
+        is_file = whole.lower().endswith(ENDING) or lora_file(whole) != whole
+        if is_file or _SCALED.fullmatch(whole):
             yield whole
             begun = []
     if begun:

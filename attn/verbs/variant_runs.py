@@ -18,7 +18,7 @@ from attn.verbs.pairing import Run, open_run
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
-    from attn.backends import Backend
+    from attn.backends import Backend, Session
     from attn.lora import LoraFile
 
 BASE = "base"
@@ -100,6 +100,7 @@ def generate_variants(
     out: str | Path | None,
     report: Report,
     require: Callable[[Sequence[str]], None],
+    require_of_model: Callable[[Session], None] | None = None,
 ) -> Generated:
     """Generate every variant.
 
@@ -111,6 +112,7 @@ def generate_variants(
         out: folder; the traces go to one folder per variant in it.
         report: told notes, warnings and progress.
         require: raises, before the model is loaded, if these prompts are not to be generated.
+        require_of_model: raises, before anything is generated, if a variant does not fit the model.
 
     Raises:
         UsageError: an argument is wrong in itself.
@@ -129,7 +131,8 @@ def generate_variants(
     dry_run = check.switch("dry_run", given.get("dry_run", False))
     placing = {key: given[key] for key in PLACING if key in given}
     opening = partial(setting.family.open, setting.model, setting.options)
-    shared = Shared(partial(opening, **placing, weights=not dry_run))
+    opening = partial(opening, **placing, weights=not dry_run)
+    shared = Shared(partial(_open, opening, require_of_model))
     captured = {}
     with nullcontext() if dry_run else made(target):
         if not dry_run:
@@ -140,6 +143,13 @@ def generate_variants(
             captured[label] = capture(setting.name, prompts, model=shared, **arguments)
             _note_failures(captured[label], label, report)
     return Generated(target, captured)
+
+
+def _open(opening: Callable[[], Session], require: Callable[[Session], None] | None) -> Session:
+    session = opening()
+    if require is not None:
+        require(session)
+    return session
 
 
 def _note_failures(done: Captured, label: str, report: Report) -> None:

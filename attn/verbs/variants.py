@@ -24,6 +24,7 @@ class Variant:
     Attributes:
         run: the run.
         pairs: what its pairs of traces say, without maps.
+        prompts: of the baseline, those of the pairs.
         example: the first of them, with its maps if it has some.
         members: the two traces of the example.
         same_noise: pairs that began with the same noise, as far as the manifests tell.
@@ -32,6 +33,7 @@ class Variant:
 
     run: Run
     pairs: tuple[Pair, ...]
+    prompts: frozenset[str]
     example: Pair
     members: tuple[Member, Member]
     same_noise: int
@@ -53,6 +55,7 @@ class _Found:
     """What is collected of one variant."""
 
     pairs: list[Pair] = field(default_factory=list)
+    prompts: set[str] = field(default_factory=set)
     example: Pair | None = None
     members: tuple[Member, Member] | None = None
     other_noise: list[str] = field(default_factory=list)
@@ -108,6 +111,7 @@ def _keep(one: _Found, pair: Pair, members: tuple[Member, Member]) -> None:
     if one.example is None:
         one.example, one.members = pair, members
     one.pairs.append(pair.without_maps())
+    one.prompts.add(members[0].prompt)
     one.notes += pair.agreement.notes
     if pair.agreement.noise:
         one.other_noise.append(", ".join(pair.agreement.noise))
@@ -121,7 +125,13 @@ def _finish(run: Run, pairing: Pairing, one: _Found) -> Variant:
     same = len(one.pairs) - len(one.other_noise)
     notes = [*run.notes, *one.notes, *_noise_note(one)]
     return Variant(
-        run, tuple(one.pairs), one.example, one.members, same, tuple(dict.fromkeys(notes))
+        run,
+        tuple(one.pairs),
+        frozenset(one.prompts),
+        one.example,
+        one.members,
+        same,
+        tuple(dict.fromkeys(notes)),
     )
 
 
@@ -137,7 +147,7 @@ def _noise_note(one: _Found) -> Iterator[str]:
 
 
 def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
-    """Refuse words and phrases that no prompt has, before anything is generated.
+    """Refuse prompts without words, and words that no prompt has, before anything is generated.
 
     Raises:
         AnalysisError: names the first.
@@ -148,6 +158,9 @@ def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
 
     if options.branch == "cond":
         words = [find_occurrences(find_words(prompt)) for prompt in prompts]
+        if not any(words):
+            texts = ", ".join(f"'{prompt}'" for prompt in prompts)
+            raise AnalysisError(f"there is no word to compare in {texts}")
         phrases = [phrase_spans(own, options.phrases) for own in words]
         _require_known(
             options,

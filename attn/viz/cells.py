@@ -21,6 +21,9 @@ MOST = 16
 """So many words are drawn, those of most mass; the table has all."""
 SMALL, LARGE = 5.5, 10.0  # points of a number
 DIGIT = 1.9  # digits and their margins across a cell, in heights of a letter
+WIDE = 4
+"""Up to so many cells in a row, three digits have room."""
+TENS = 9.95
 CELL = 8
 """Pixels of a place where there is no picture."""
 BRIGHT = 0.62
@@ -66,12 +69,13 @@ def _draw_word(axes: Axes, parts: Heat, side: Side, scale: ColourScale) -> None:
     _draw_lines(axes, len(parts), "#ffffff80")
     height, width = faded.shape[:2]
     inches = axes.get_window_extent().width / axes.figure.dpi / len(parts)
+    is_narrow = len(parts) > WIDE
     size = min(max(72 * inches / DIGIT / 1.6, SMALL), LARGE)
     for (row, column), part in np.ndenumerate(parts):
         axes.text(
             (column + 0.5) * width / len(parts) - 0.5,
             (row + 0.5) * height / len(parts) - 0.5,
-            f"{part:.1f}" if len(parts) <= 4 else f"{part:.0f}",  # noqa: PLR2004
+            f"{part:.0f}" if is_narrow and part >= TENS else f"{part:.1f}",
             ha="center",
             va="center",
             fontsize=size,

@@ -113,8 +113,9 @@ def _heading(scene: Scene, across: float, hidden: int) -> tuple[str, ...]:
     prompt = textwrap.wrap(
         printable(scene.prompt), int(across / LETTER), max_lines=2, placeholder=" …"
     )
-    more = f" · {hidden} more variants in the tables" if hidden else ""
-    return (*prompt, f"{scene.subtitle}{more}")
+    variants = "variant" if hidden == 1 else "variants"
+    more = f" · {hidden} more {variants} in the tables" if hidden else ""
+    return (*prompt, f"{scene.subtitle_of_pictures}{more}")
 
 
 def _leading(changes: Sequence[Sequence[TermChange]]) -> list[Key]:
@@ -210,7 +211,7 @@ def _draw_change(axes: Axes, one: TermChange, level: float, colour: str) -> bool
     """Draw a point with its interval; returns whether that goes on beyond the axis."""
     low, high = _interval(one)
     goes_on = draw_interval(axes, (low, high), level, colour)
-    face = "white" if low <= 0 <= high else colour
+    face = colour if low > 0 or high < 0 else "white"
     change = float(one.change.change)
     axes.plot([change], [level], "o", color=colour, markersize=5.5, markerfacecolor=face, zorder=3)
     return goes_on

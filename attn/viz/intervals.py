@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 
 PADDING = 0.05
 """Part of an axis that stays free at each end."""
+WIDEST = 3.0
+"""Intervals up to so many times the median length beyond all points are drawn in full."""
 USUAL = 20.0
 """Bars up to so many times the upper quartile of all are drawn in full."""
 
@@ -16,7 +18,7 @@ Limits = tuple[float, float]
 
 
 def limit_intervals(points: Sequence[float], intervals: Sequence[Limits]) -> Limits:
-    """Return an axis that shows 0, every point, and intervals up to a usual length beyond these.
+    """Return an axis that shows 0, every point, and intervals up to a few lengths beyond these.
 
     Args:
         points: finite.
@@ -25,7 +27,7 @@ def limit_intervals(points: Sequence[float], intervals: Sequence[Limits]) -> Lim
     left, right = min([*points, 0.0]), max([*points, 0.0])
     known = np.array([one for one in intervals if not np.isnan(one).any()]).reshape(-1, 2)
     if len(known):
-        usual = float(np.median(known[:, 1] - known[:, 0]))
+        usual = WIDEST * float(np.median(known[:, 1] - known[:, 0]))
         room = usual if np.isfinite(usual) else right - left
         left, right = (
             max(min(left, float(known[:, 0].min())), left - room),

@@ -20,7 +20,9 @@ def draw_pictures(scene: Scene) -> Picture:
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(2 * (width + MARGIN) + GAP, top + TITLE + height + MARGIN)
     letters = int((2 * width + GAP) / LETTER)
-    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle, letters)))
+    write_heading(
+        figure, (short(scene.prompt, letters), short(scene.subtitle_of_pictures, letters))
+    )
     for number, side in enumerate(scene.sides[:2]):
         axes = place(figure, MARGIN + number * (width + GAP), top + TITLE, width, height)
         show_side(axes, side)

@@ -63,6 +63,7 @@ class Scene:
         sides: the baseline, then the variants.
         changes: of mass, the largest first; one list per variant.
         texts: what a PNG says of itself.
+        shown: of which pair pictures and maps are, in words.
     """
 
     prompt: str
@@ -71,6 +72,12 @@ class Scene:
     sides: Sequence[Side]
     changes: Sequence[Sequence[TermChange]]
     texts: dict[str, str]
+    shown: str = ""
+
+    @property
+    def subtitle_of_pictures(self) -> str:
+        """What is compared, and what of it is in sight."""
+        return " · ".join(filter(None, (self.subtitle, self.shown)))
 
 
 def show_side(axes: Axes, side: Side) -> None:

@@ -32,7 +32,7 @@ def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, st
     r = "" if np.isnan(found.correlation) else f" · correlation {found.correlation:.2f}"
     write_heading(figure, (short(title, LETTERS), f"one point per attention layer{r}"))
     axes = place(figure, MARGIN + LEFT, top, WIDTH, HEIGHT)
-    axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0)
+    axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
     for at in np.argsort(-change, kind="stable")[:NAMED]:
         is_right = norms[at] > norms.max() * 0.7
         axes.annotate(

@@ -24,10 +24,38 @@ def plain_interval(changes):
 
 def test_interval():
     """Low and high are those of the definition, cell by cell."""
-    changes = RNG.gamma(2, size=(7, 3))
+    changes = RNG.gamma(2, size=(11, 3))
     low, high, _ = paired_interval(changes)
     for cell in range(3):
         assert (low[cell], high[cell]) == pytest.approx(plain_interval(changes[:, cell]))
+
+
+STUDENT = {4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 16: 2.131, 61: 2.000}
+"""97.5 % quantile by the number of pairs, from a printed table."""
+
+
+@pytest.mark.parametrize("count", STUDENT)
+def test_few_different_changes(count):
+    """Seven changes that differ, however often, are too few to draw from: Student's interval."""
+    changes = np.resize(RNG.gamma(2, size=7), count)
+    low, high, _ = paired_interval(changes[:, np.newaxis])
+    reach = STUDENT[count] * changes.std(ddof=1) / np.sqrt(count)
+    expected = changes.mean() - reach, changes.mean() + reach
+    assert (low[0], high[0]) == pytest.approx(expected, rel=2e-3)
+
+
+def test_near_changes():
+    """Four pairs that agree have a narrow interval, also if two are almost equal."""
+    low, high, _ = paired_interval(np.array([[1.0], [1.000001], [1.04], [1.05]]))
+    assert 0.9 < low[0] < high[0] < 1.2
+
+
+@pytest.mark.parametrize("others", range(1, 12))
+def test_equal_changes(others):
+    """Where most pairs did not change at all, both ends are numbers."""
+    changes = np.zeros((40, 1))
+    changes[:others, 0] = RNG.normal(size=others)
+    assert np.isfinite(paired_interval(changes)[:2]).all()
 
 
 def test_numbers():
@@ -68,7 +96,7 @@ def test_base_of_zero():
 
 
 def test_few_pairs():
-    """Below four pairs there is no interval: too many draws would hold one pair only."""
+    """Below four pairs there is no interval."""
     low, high, effect = paired_interval(RNG.random((3, 2)))
     assert np.isnan([low, high]).all()
     assert np.isfinite(effect).all()
@@ -95,7 +123,7 @@ def test_missing_pairs():
     ],
     ids=["normal", "skewed", "heavy tails"],
 )
-@pytest.mark.parametrize("count", [5, 16])
+@pytest.mark.parametrize("count", [4, 8, 16])
 def test_coverage(draw, count):
     """Where nothing changed but the noise, the interval covers 0 in 90 to 99 of 100 comparisons."""
     changes = draw(np.random.default_rng(7), (count, 1000))

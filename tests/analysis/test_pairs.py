@@ -84,6 +84,9 @@ def test_other_layers():
     assert pair.agreement.notes == (
         "the layers differ (2 and 2, first 1 blocks.1.attn2 of 2 heads and 0 blocks.0.attn of 2 "
         "heads): compared over all layers only, not layer by layer",
+        "the kinds of attention differ (cross and joint): joint attention is shared out among text "
+        "and picture, cross attention among text alone, so mass differs for that reason too; share "
+        "is of text alone in both",
         "the text segments differ (clip and clip, t5): compared as one, called 'text'; a word "
         "read by two encoders has the sum of both",
     )
@@ -163,14 +166,15 @@ def test_other_noise():
 @pytest.mark.parametrize(
     ("hashes", "changes", "differing"),
     [
-        (("a", "a"), {"width": 64}, ()),
+        (("a", "a"), {"seed": 8}, ()),
+        (("a", "a"), {"width": 64}, ("size ?x? and 64x?",)),
         (("a", "b"), {}, ("first input of the denoiser, seed 7",)),
         (("a", "b"), {"scheduler": "other"}, ()),
         (("a", None), {"width": 64}, ("size ?x? and 64x?",)),
     ],
 )
 def test_proof_of_the_same_noise(hashes, changes, differing):
-    """Hashes prove it; where the sampler differs or one is missing, the request has to tell."""
+    """Hashes prove it at one size; where samplers differ or one is missing, the request tells."""
     sides = []
     for one, other in zip(hashes, ({}, changes), strict=True):
         about = replace(manifest(), identity={"noise": [one]} if one else {})

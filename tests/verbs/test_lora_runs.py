@@ -120,6 +120,20 @@ def test_order(files, tmp_path, sweep):
     np.testing.assert_array_equal(*found)
 
 
+def test_two_spellings(files, opened, tmp_path):
+    """One LoRA in the names of kohya and of peft gives the same comparison."""
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=3)  # those of the first file
+    peft = lora_demo.peft(tmp_path / "peft.safetensors", pairs)
+    few = SMALL | {"steps": 1}
+    done = compare(lora=[files[0], peft], prompt="a red cat", out=tmp_path / "x", **few)
+    for table in done.tables.values():
+        of_kohya, of_peft = (table.columns["variant_name"] == name for name in ("a", "peft"))
+        numbers = [column for column in table.columns.values() if column.dtype != object]
+        for column in numbers:
+            np.testing.assert_allclose(column[of_kohya], column[of_peft], rtol=0, atol=1e-5)
+    assert np.abs(done.tables["mass.csv"].columns["change"]).max() > 1e-4
+
+
 def test_demo(files, tmp_path):
     """Without model, prompt and backend the demo of the LoRA's family draws its example."""
     notes = []
@@ -146,6 +160,7 @@ def test_full_folder(files, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"prompt": "..., !!"}, "there is no word to compare in '..., !!'"),
         ({"words": ["dog"]}, "the prompts do not share a word 'dog'. Their words: a, cat."),
         ({"phrases": ["cat a"]}, "the prompts do not share a phrase 'cat a'."),
         ({"resume": True, "out": None}, "resume: say which folder to go on with, with --out DIR"),
@@ -159,7 +174,8 @@ def test_refused_at_once(files, tmp_path, monkeypatch, arguments, message):
 
     monkeypatch.setattr(DiffusersBackend, "open", lambda *_, **__: pytest.fail("opened"))
     with pytest.raises((UsageError, AnalysisError), match=message):
-        compare(lora=files[0], prompt="a cat", **SMALL | {"out": tmp_path / "x"} | arguments)
+        given = SMALL | {"prompt": "a cat", "out": tmp_path / "x"} | arguments
+        compare(lora=files[0], **given)
     assert not (tmp_path / "x").exists()
 
 
@@ -180,6 +196,35 @@ def test_usage(runs, arguments, message):
     """Runs and LoRAs do not go together, nor do runs and what is about generating."""
     with pytest.raises(UsageError, match=message):
         compare(*runs, **arguments)
+
+
+def test_a_variant_that_does_not_fit(files, opened, tmp_path, monkeypatch):
+    """A later variant that does not fit the model costs no generation of the earlier ones."""
+    from attn.backends._diffusers import DiffusersSession
+
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=5)
+    elsewhere = {(part, f"elsewhere.{path}"): pair for (part, path), pair in pairs.items()}
+    other = lora_demo.kohya(tmp_path / "other.safetensors", elsewhere)
+    monkeypatch.setattr(DiffusersSession, "generate", lambda *_: pytest.fail("generated"))
+    with pytest.raises(ModelError, match=r"other\.safetensors does not fit this model"):
+        compare(lora=[files[0], other], backend="sdxl", prompt="cat", out=tmp_path / "x", **SMALL)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_variant_that_fits_in_part(files, opened, tmp_path):
+    """What is left out of one variant is a warning of its own traces, and of no others."""
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=5)
+    more = dict(list(pairs.items())[:1])
+    pairs |= {(part, f"elsewhere.{path}"): pair for (part, path), pair in more.items()}
+    part = lora_demo.kohya(tmp_path / "part.safetensors", pairs)
+    few = SMALL | {"seed": 0, "steps": 1}
+    done = compare(lora=[files[0], part], backend="sdxl", prompt="cat", out=tmp_path / "x", **few)
+    assert [("fit nothing" in warning) for warning in done.warnings] == [True]
+    told = [
+        any("fit nothing" in one for one in attn.open(tmp_path / "x" / name).manifest.warnings)
+        for name in ("base", "a", "part")
+    ]
+    assert told == [False, False, True]
 
 
 def test_no_lora(tmp_path):

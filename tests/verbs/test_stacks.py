@@ -49,6 +49,9 @@ def test_the_demo_has_a_lora_of_its_own(tmp_path, monkeypatch):
     other = str(shipped.LORAS["demo:sd35"])
     assert [(lora.path, lora.scale) for lora in parse_stack("demo:sd35:2")] == [(other, 2)]
     assert {lora.path for lora in parse_stack("demo:sd35+demo+b")} == {other, own, "b"}
+    for stack in ("a.safetensors+demo", "demo+a.safetensors", "demo+a:1", "a:2+demo"):
+        assert own in {lora.path for lora in parse_stack(stack)}
+        assert len(parse_stack(stack)) == 2
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").touch()
     assert parse_stack("demo")[0].path == "demo"

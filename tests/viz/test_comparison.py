@@ -1,5 +1,7 @@
 """Pictures of comparisons."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -109,11 +111,35 @@ def test_summary_colours():
     assert filled[:3] == [True, True, True]
 
 
-def test_summary_of_many_variants():
+def test_summary_without_intervals():
+    """Too few pairs say nothing of 0, so that no point is filled."""
+    plain = scene()
+    few = [TermChange(term, change(0.1, count=2)) for term in terms()]
+    figure = draw_summary(replace(plain, changes=[few])).figure
+    (chart,) = [axes for axes in figure.axes if axes.get_xlabel().startswith("change of mass")]
+    points = [line for line in chart.lines if line.get_marker() == "o"]
+    assert [line.get_markerfacecolor() for line in points] == ["white"] * 4
+
+
+@pytest.mark.parametrize(("count", "text"), [(5, "1 more variant"), (6, "2 more variants")])
+def test_summary_of_many_variants(count, text):
     """More than four variants are not drawn, which is said."""
-    figure = draw_summary(scene(6)).figure
+    figure = draw_summary(scene(count)).figure
     assert len(maps(figure)) == 5
-    assert any("2 more variants in the tables" in text for text in texts(figure))
+    assert any(one.endswith(f" · {text} in the tables") for one in texts(figure))
+
+
+def test_what_is_in_sight():
+    """The seed is named where its pictures are, not in charts, which are of all pairs."""
+    shown = replace(scene(), shown="shown: seed 7")
+    layers = [Layer(0, "denoiser", "a", "cross", 2, (), ())]
+    found = [TermChange(term, change(0.1, (1,))) for term in terms()]
+    of_pictures = [draw_summary(shown), draw_pictures(shown)]
+    of_all = [draw_change_bars(shown), draw_change_map(shown, found, layers)]
+    for picture in of_pictures:
+        assert "toy · 9 pairs · shown: seed 7" in texts(picture.figure)
+    for picture in of_all:
+        assert "toy · 9 pairs" in texts(picture.figure)
 
 
 def test_summary_without_maps():
@@ -194,6 +220,18 @@ def test_cells(count):
         row, column = corner
         expected = ((column + 0.5) * 80 / count - 0.5, (row + 0.5) * 40 / count - 0.5)
         assert place.get_position() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [(10.0, "1.6"), (13.0, "2.0"), (400.0, "39"), (1e6, "100")]
+)
+def test_numbers_of_small_cells(first, expected):
+    """Numbers of 64 cells have a decimal, without which most would be alike, if there is room."""
+    heat = np.full((1, 8, 8), 10.0)
+    heat[0, 0, 0] = first
+    shown = Side("base", RNG.integers(0, 256, (40, 40, 3), np.uint8), heat)
+    axes = draw_cells(shown, ["a"], 8, HEADING).figure.axes[1]
+    assert next(text.get_text() for text in axes.texts if text.get_ha() == "center") == expected
 
 
 def test_dominant():
