@@ -17,7 +17,8 @@ from attn.verbs.arguments import number, text
 
 Spec = str | Path | tuple[str | Path, float]
 """`FILE`, `FILE:SCALE`, `FILE:SCALE,SCALE`, several of these joined by `+`, FILE being a path or
-`demo` or `demo:sd35` for a demo model's own LoRA; a path, which is taken as it is; or a path and a scale."""
+`demo` or `demo:sd35` for a demo model's own LoRA; a path, which is taken as it is; or a path and a
+scale."""
 
 ENDING = ".safetensors"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
