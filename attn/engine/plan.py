@@ -216,8 +216,13 @@ def make_plan(
     for branch in keep.branches:
         if branch not in sequences:
             raise RequestError(
-                f"branch '{branch}' does not run in this generation; it has {', '.join(sequences)}"
-                + (" (guidance is off)" if branch == "uncond" else "")
+                f"branch '{branch}' does not run in this generation, only {', '.join(sequences)}"
+                + (
+                    " (guidance is off): turn it on with --guidance, or"
+                    if branch == "uncond"
+                    else ":"
+                )
+                + " ask for --branch cond"
             )
     blocks = _choose_blocks(layers, keep.blocks)
     having = [layer for layer in layers if layer.gates or set(blocks) & set(block_names(layer))]
