@@ -29,7 +29,7 @@ from attn.viz.page import (
     write_title,
 )
 from attn.viz.picture import Picture, new_figure
-from attn.viz.sides import VARIANTS, Scene, short
+from attn.viz.sides import VARIANTS, Scene, say_shown, short
 
 TITLES = {
     "on": ("On strokes", "change, in % of the map"),
@@ -56,7 +56,8 @@ def draw_change_sketch(scene: Scene, measures: Mapping[str, Changes]) -> Picture
     variants = len(next(iter(shown.values())))
     ordering = shown["inside"] if "inside" in shown else next(iter(shown.values()))
     keys = leading(ordering)
-    names = NAME * max(map(len, name_words(ordering).values()))
+    words = name_words(ordering)
+    names = NAME * max(map(len, words.values()))
     lane = lane_height(ordering)
     row = ROW + lane * variants
     height = max(len(keys) * row, LEAST)
@@ -66,7 +67,8 @@ def draw_change_sketch(scene: Scene, measures: Mapping[str, Changes]) -> Picture
     figure = new_figure(across + 2 * MARGIN, top + TITLE + height + FOOT + MARGIN)
     hidden = len(scene.sides) - 1 - variants
     more = f" · {hidden} more variants in the tables" if hidden > 0 else ""
-    write_heading(figure, (short(scene.prompt, letters), short(f"{scene.subtitle}{more}", letters)))
+    subtitle = f"{scene.subtitle}{say_shown(len(keys), len(words))}{more}"
+    write_heading(figure, (short(scene.prompt, letters), short(subtitle, letters)))
     _write_legend(figure, scene, variants, top)
     for number, (name, changes) in enumerate(shown.items()):
         left = MARGIN + number * (names + PLOT + 2 * GAP) + names

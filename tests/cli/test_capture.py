@@ -200,7 +200,7 @@ USAGE = {
 }
 ERRORS = {
     "--branch uncond --guidance 1": "branch 'uncond' does not run in this generation; it has cond "
-    "(guidance is off)",
+    "(guidance is off): turn it on with --guidance or ask for --branch cond",
     "--budget 50KB": "this capture would write 89.1 KB, more than the budget of 50 KB; keep less "
     "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget",
     "--size 100x64": "size 100x64: width and height must be divisible by 16; the nearest is 96x64",
