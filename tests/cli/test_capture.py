@@ -33,7 +33,9 @@ def run(demo_cache, tmp_path, monkeypatch):
     monkeypatch.setattr("attn.cli._report.LINE_SECONDS", 600.0)  # however slow the machine is
 
     def capture(*arguments, size=SMALL):
-        result = CliRunner().invoke(build(), ["capture", "-b", "sd35", *size, *arguments])
+        pairs = zip(size[::2], size[1::2], strict=True)
+        usual = [word for pair in pairs if pair[0] not in arguments for word in pair]
+        result = CliRunner().invoke(build(), ["capture", "-b", "sd35", *usual, *arguments])
         return result.exit_code, result.stdout, normal(result.stderr)
 
     return capture
