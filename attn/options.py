@@ -63,16 +63,20 @@ def describe_options(options: type[DataclassInstance]) -> list[Option]:
 
 
 def split_pairs(items: Iterable[str]) -> dict[str, str]:
-    """Return the `KEY=VALUE` items of a command line as a mapping; the last of a key counts.
+    """Return the `KEY=VALUE` items of a command line as a mapping.
 
     Raises:
-        UsageError: an item has no `=`.
+        UsageError: an item has no `=`, or a key is there twice.
     """
-    pairs = {}
+    pairs: dict[str, str] = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not (key and equals):
             raise UsageError(f"--set takes KEY=VALUE, got '{item}'.")
+        if key in pairs:
+            raise UsageError(
+                f"option '{key}' is given twice, as '{pairs[key]}' and '{value}'; give it once."
+            )
         pairs[key] = value
     return pairs
 

@@ -130,10 +130,12 @@ def small(line: str) -> list[str]:
     for word in words:
         if word in VALUES and not (writes_text and word == "--steps"):
             next(words)
+        elif word in ("-m", "--model") and "t2i=yes" in given:
+            next(words)
         elif word in ("-m", "--model", "--seed", "--set"):
             arguments += replace(word, next(words))
         elif word == "--lora":  # the demo's own does not fit the demo with random weights
-            arguments += [word, re.sub(r"^demo\b", "style.safetensors", next(words))]
+            arguments += [word, re.sub(r"^demo(:sd35)?\b", "style.safetensors", next(words))]
         else:
             arguments.append(word)
     if command in ("analyze", "compare") and "--no-pictures" not in arguments:

@@ -143,8 +143,16 @@ def test_describe_what_is_no_options(kind):
 
 
 def test_split_pairs():
-    """Only the first `=` separates, and a repeated key means its last value."""
-    assert split_pairs(["a=1", "b=x=y", "a=", "c= 2"]) == {"a": "", "b": "x=y", "c": " 2"}
+    """Only the first `=` separates."""
+    assert split_pairs(["a=", "b=x=y", "c= 2"]) == {"a": "", "b": "x=y", "c": " 2"}
+
+
+def test_a_key_twice():
+    """Of two values for one key none is taken in silence."""
+    with pytest.raises(
+        UsageError, match=r"^option 'a' is given twice, as '1' and ''; give it once"
+    ):
+        split_pairs(["a=1", "b=2", "a="])
 
 
 @pytest.mark.parametrize("item", ["steps", "=3", ""])

@@ -67,6 +67,17 @@ def dominant(pair: Pair) -> tuple[Numbers, Numbers] | None:
     return None if pair.dominant is None else (pair.dominant[0], pair.dominant[1])
 
 
+def drawn(name: str) -> Measure:
+    """Return one of `sketch.COMPARED` of each word's map and one drawing."""
+    place = COMPARED.index(name)
+
+    def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
+        found = _overlap(pair)
+        return None if found is None else (found[0][..., place], found[1][..., place])
+
+    return measure
+
+
 def overall(measure: Measure) -> Measure:
     """Return the mean of a measure over its last axis, the layers."""
 

@@ -18,6 +18,7 @@ scale of its own, the timestep is called noise, and the curve of correlations wa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,9 +28,11 @@ import numpy as np
 from attn.analysis.choice import BLOCK, Choice, Selection, choose
 from attn.analysis.curves import step_axis
 from attn.analysis.needs import Needs
+from attn.analysis.phrases import Phrase, find_phrases
 from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.analysis.result import Result, Table, Text
 from attn.analysis.select import Occurrence, select_words
+from attn.errors import AnalysisError
 from attn.schema import Token
 
 if TYPE_CHECKING:
@@ -44,6 +47,10 @@ NEEDS = Needs(
     stepwise=True,
 )
 NAME = "evolution"
+SECONDS = (0.02, 60.0)
+"""How long a step can be shown: browsers slow down shorter ones, GIFs count 1/100 s in 16 bits."""
+NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)\s*", re.DOTALL)
+"""How the second of several equal words is labelled."""
 LISTED = 10
 """Tokens in the text file; the table has all."""
 SMALL_WORDS = (
@@ -61,7 +68,10 @@ class Options(Choice):
 
     word: str | None = field(
         default=None,
-        metadata={"help": "the word to follow; none is the most active but articles and the like"},
+        metadata={
+            "help": "the word to follow, as circle, red circle or circle (2); none is the most "
+            "active but articles and the like"
+        },
     )
     specials: bool = field(
         default=False, metadata={"help": "list special tokens and padding among the tokens too"}
@@ -70,8 +80,12 @@ class Options(Choice):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.seconds > 0:
-            raise ValueError(f"seconds must be more than 0, got {self.seconds:g}")
+        shortest, longest = SECONDS
+        if not shortest <= self.seconds <= longest:
+            raise ValueError(
+                f"seconds must be {shortest:g} to {longest:g}, which GIFs can hold and browsers "
+                f"show; got {self.seconds:g}"
+            )
 
 
 def run(trace: Trace, options: Options) -> Result:
@@ -111,12 +125,34 @@ def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurren
     Articles and the like give way to others, if there are any.
     """
     if options.word is not None:
-        return select_words(chosen.prompt, (options.word,))[0]
+        return _find_word(chosen.prompt, options)
     labels = {word.label: word for word in chosen.words}
     ranked = [labels[name] for name in tokens.columns["word"] if name in labels]
     small = SMALL_WORDS.split()
     telling = [word for word in ranked if word.text.casefold() not in small]
     return next(iter([*telling, *ranked, *chosen.words]))
+
+
+def _find_word(prompt: Sequence[Occurrence], options: Options) -> Occurrence:
+    """Return `circle`, the phrase `red circle`, or the second of its kind, `circle (2)`.
+
+    Raises:
+        AnalysisError: the prompt does not have it, or not so often.
+    """
+    asked = options.word or ""
+    numbered = NUMBERED.fullmatch(asked)
+    text, number = (numbered[1], int(numbered[2])) if numbered else (asked, 1)
+    found: Sequence[Occurrence]
+    if len(text.split()) > 1:
+        found = find_phrases(prompt, (text,), options.phrase_mode)
+    else:
+        found = select_words(prompt, (text,))
+    if not 1 <= number <= len(found):
+        raise AnalysisError(
+            f"evolution.word: the prompt has '{text}' {len(found)} times; got number {number}, "
+            f"expected 1 to {len(found)}"
+        )
+    return found[number - 1]
 
 
 def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options) -> xr.DataArray:
@@ -125,14 +161,15 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
 
     samples = range(trace.manifest.samples)
     layers = [layer.index for layer in chosen.layers]
+    members = [chosen.prompt[at] for at in word.words] if isinstance(word, Phrase) else [word]
     frames = []
     for step in chosen.steps:
         for sample in samples:
             mean = trace.mean_maps(
                 BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
             )
-            places = token_places(mean, TOGETHER, [word], trace.tokens(chosen.branch))
-            frames.append(sum_tokens(mean.values, places)[..., 0])
+            places = token_places(mean, TOGETHER, members, trace.tokens(chosen.branch))
+            frames.append(sum_tokens(mean.values, places).sum(-1))
     stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
     return xr.DataArray(
         np.moveaxis(stacked, 1, 0),
@@ -291,10 +328,24 @@ def _describe(trace: Trace) -> str:
 
 
 def _summarise(arrays: dict[str, xr.DataArray], tokens: Table, word: str) -> str:
-    """Return the numbers that one reads first, of the first sample."""
-    correlation = arrays["correlation"].isel(sample=0)
-    maps = arrays["maps"].isel(sample=0)
-    lines = [f"word followed: {word}", "", "step  noise    mean      max       r(last)  r(before)"]
+    """Return the numbers that one reads first, sample by sample."""
+    samples = arrays["maps"].sizes["sample"]
+    lines = [f"word followed: {word}"]
+    for sample in range(samples):
+        own = {name: array.isel(sample=sample) for name, array in arrays.items()}
+        lines += ["", *([f"sample {sample}", ""] if samples > 1 else [])]
+        lines += [*_list_steps(own["maps"], own["correlation"]), ""]
+        lines += _list_tokens(tokens, sample)
+        if "balance" in own:
+            lines += ["", "attention to each segment, mean over layers and steps:"]
+            shares = own["balance"].mean(["layer", "step"])
+            lines += [f"  {name}: {float(shares.sel(segment=name)):.1%}" for name in _names(shares)]
+    return "\n".join(lines) + "\n"
+
+
+def _list_steps(maps: xr.DataArray, correlation: xr.DataArray) -> list[str]:
+    """Return a line for every step: how large the map is, and how much like others."""
+    lines = ["step  noise    mean      max       r(last)  r(before)"]
     for place, step in enumerate(maps["step"].values):
         own = maps.values[place]
         last, before = correlation.values[:, place]
@@ -302,21 +353,21 @@ def _summarise(arrays: dict[str, xr.DataArray], tokens: Table, word: str) -> str
             f"{step:>4}  {_percent(float(maps['noise'][place])):>6}  {own.mean():<8.3g}  "
             f"{own.max():<8.3g}  {_number(last):>7}  {_number(before):>9}"
         )
-    lines += [
-        "",
-        "most active tokens (largest part of the text's attention, mean over layers and steps):",
+    return lines
+
+
+def _list_tokens(tokens: Table, sample: int) -> list[str]:
+    """Return a line for each of the most active tokens of a sample."""
+    lines = [
+        "most active tokens (largest part of the text's attention, mean over layers and steps):"
     ]
-    first = [row for row, sample in enumerate(tokens.columns["sample"]) if sample == 0][:LISTED]
     names = ("token", "segment", "word", "share_max", "mass")
-    for row in first:
-        token, segment, own_word, largest, mass = (tokens.columns[name][row] for name in names)
-        told = f" of '{own_word}'" if own_word else ""
+    rows = [row for row, one in enumerate(tokens.columns["sample"]) if one == sample]
+    for row in rows[:LISTED]:
+        token, segment, word, largest, mass = (tokens.columns[name][row] for name in names)
+        told = f" of '{word}'" if word else ""
         lines.append(f"  {token}{told} ({segment}): share_max {largest:.3g}, mass {mass:.3g}")
-    if "balance" in arrays:
-        lines += ["", "attention to each segment, mean over layers and steps:"]
-        shares = arrays["balance"].isel(sample=0).mean(["layer", "step"])
-        lines += [f"  {name}: {float(shares.sel(segment=name)):.1%}" for name in _names(shares)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _names(shares: xr.DataArray) -> Sequence[str]:

@@ -115,7 +115,7 @@ def run(trace: Trace, options: Options) -> Result:
         tables["sketch/words.csv"] = _tabulate(chosen, measure_mean(maps, drawn))
         tables["sketch/steps.csv"] = _tabulate_steps(trace, chosen, values)
         tables["sketch/distance.csv"] = _tabulate_distance(chosen, maps.mean(1), drawn.distance)
-        files["sketch/regions.txt"] = Text(_describe(chosen, maps.mean(1)[0], drawn))
+        files["sketch/regions.txt"] = Text(_describe(chosen, maps.mean(1), drawn))
         arrays["overlap"] = _label(trace, chosen, values, options.value)
     else:
         notes = ("the sketch has no strokes, so nothing can overlap them",)
@@ -271,17 +271,19 @@ def _ravel(values: dict[str, Numbers]) -> dict[str, Numbers]:
 
 
 def _describe(chosen: Selection, maps: Numbers, drawn: Drawn) -> str:
-    """Say of each word where its map is highest, and what strokes are there."""
-    count = max(1, round(HIGHEST * maps[0].size))
+    """Say of each word of every sample where its map is highest, and what strokes are there."""
+    cells = drawn.strokes.size
+    count = max(1, round(HIGHEST * cells))
     lines = [
-        f"Of each word, the {count} of {maps[0].size} cells where its map is highest: what they "
+        f"Of each word, the {count} of {cells} cells where its map is highest: what they "
         "hold of the map, their centre of mass, the part of them in its ninth of the picture, "
         f"and the part that strokes cover, which of all cells is {drawn.strokes.mean():.1%}.",
-        "",
     ]
-    for word, one in zip(chosen.words, maps, strict=True):
-        told = _place(one, count, drawn.strokes) if one.sum() > 0 else "not read by the model"
-        lines.append(f"{word.label}: {told}")
+    for sample, own in enumerate(maps):
+        lines += ["", *([f"sample {sample}"] if len(maps) > 1 else [])]
+        for word, one in zip(chosen.words, own, strict=True):
+            told = _place(one, count, drawn.strokes) if one.sum() > 0 else "not read by the model"
+            lines.append(f"{word.label}: {told}")
     return "\n".join(lines) + "\n"
 
 

@@ -304,6 +304,11 @@ class DiffusersBackend(Backend):
         if isinstance(source, DiffusionPipeline):
             return self._adopt(source, options)
         found = _source.resolve(str(source), self.family.name, self.variants)
+        if _source.is_drawn(found.path):
+            raise ModelError(
+                f"{found.asked}: this is a checkpoint of ScribbleDiffusion, which reads a drawing "
+                f"beside the text; {self.family.name} would leave that out: use --backend scribble"
+            )
         return self.open_source(found, options, device, dtype, offload, weights=weights)
 
     def open_source(

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
 from safetensors import SafetensorError
 from torch import nn
@@ -219,8 +218,7 @@ def _explained(folder: Path) -> Iterator[None]:
         SafetensorError,
     ) as exc:
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        fact = first.partition(". If you want to")[0]  # diffusers goes on to its own arguments
-        raise ModelError(f"cannot load {folder}: {fact}") from exc
+        raise ModelError(f"cannot load {folder}: {first}") from exc
 
 
 def _require_vocabulary(cls: type[Any], folder: Path) -> None:
@@ -252,16 +250,14 @@ def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
     variant = _variant(folder)
     for path in _weight_files(folder, variant):
         read_header(path)  # says what is wrong with a file; the libraries read on
-    # diffusers stops at a wrong shape itself, and says which
-    lenient = {} if issubclass(cls, diffusers.ModelMixin) else {"ignore_mismatched_sizes": True}
     model, info = cls.from_pretrained(
         folder,
         local_files_only=True,
         use_safetensors=True,
         dtype=dtype,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are told with the rest
         **({"variant": variant} if variant else {}),
-        **lenient,
     )
     missing, unexpected, mismatched = (
         tuple(sorted(map(_parameter, info.get(kind) or ())))
@@ -269,7 +265,10 @@ def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
     )
     misfit = Misfit(missing, unexpected, mismatched)
     if misfit:
-        raise ModelError(f"the weights in {folder} do not fit {cls.__name__}: {misfit}")
+        raise ModelError(
+            f"the weights in {folder} do not fit {cls.__name__}: {misfit}; they are of another "
+            f"model than its {CONFIG}, or damaged: save or download the folder again"
+        )
     return model.eval()
 
 

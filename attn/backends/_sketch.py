@@ -65,8 +65,8 @@ def read_sketch(path: str | Path, ground: Ground = "auto", *, edges: bool = Fals
     """Read a drawing; the same file is read once.
 
     Transparent pixels are given the colour, white or black, that the opaque ones differ most from.
-    The ground is the median of the outermost pixels; a stroke is what differs from it by more than
-    half as much as the pixel that differs most.
+    The ground is the (lower) median of the outermost pixels; a stroke is what differs from it by
+    more than half as much as the pixel that differs most.
 
     Args:
         path: a picture in a format that Pillow reads.
@@ -154,7 +154,8 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
     grey = _canny(path, _grey(path)) if edges else _grey(path)
     asked: Ground = "dark" if edges else ground
     border = np.concatenate([grey[[0, -1]].ravel(), grey[:, [0, -1]].ravel()])
-    level = {"auto": float(np.median(border)), "light": 255.0, "dark": 0.0}[asked]
+    median = float(np.quantile(border, 0.5, method="lower"))  # which is the level of a pixel
+    level = {"auto": median, "light": 255.0, "dark": 0.0}[asked]
     ink = np.abs(grey - level)
     spread = float(grey.max() - grey.min())
     if spread < FAINTEST:
@@ -164,6 +165,12 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
             f"expected strokes that differ from their ground by {FAINTEST} grey levels or more"
         )
     strokes = ink > THRESHOLD * ink.max()
+    if strokes.all():
+        raise RequestError(
+            f"the sketch {path} has no {asked} ground: its {grey.shape[1]}x{grey.shape[0]} pixels "
+            f"have grey levels {grey.min():.0f} to {grey.max():.0f}, which are all strokes on it; "
+            "leave --set ground out, or give the other one"
+        )
     darker = float(grey[strokes].mean()) < float(grey[~strokes].mean())
     known: Literal["detected", "told", "edges"] = "detected" if ground == "auto" else "told"
     found: Literal["light", "dark"] = "light" if darker else "dark"

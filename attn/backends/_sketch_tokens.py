@@ -15,14 +15,12 @@ from attn.backends import _recipe, _source
 from attn.backends._family import Family
 from attn.backends._fit import Misfit, misshapen
 from attn.backends._recipe import Recipe
-from attn.backends._source import SAFE, Source
+from attn.backends._source import DRAWN, Source
 from attn.errors import ModelError
 from attn.headers import TensorInfo, read_header
 from attn.schema import Token
 
-UNET, ENCODER, COMBINER = (
-    f"{name}{SAFE}" for name in ("unet", "sketch_encoder", "sketch_text_combiner")
-)
+UNET, ENCODER, COMBINER = DRAWN
 SEGMENT = "sketch"
 STAGES = (64, 128, 256)
 """Channels of the published encoder's convolutions but the last."""
@@ -65,11 +63,6 @@ class SketchEncoder(nn.Module):
         states = self.to_tokens(pooled).unflatten(1, (self.tokens, -1))
         read: Tensor = self.to_cross_attn(states) + self.pos_embeddings
         return read
-
-
-def is_checkpoint(folder: Path) -> bool:
-    """Whether a folder has files that only a checkpoint of ScribbleDiffusion has."""
-    return any((folder / name).is_file() for name in (ENCODER, COMBINER))
 
 
 def collect(found: Source, family: Family, options: Any) -> Recipe:
@@ -125,7 +118,10 @@ def load_encoder(path: Path, width: int, dtype: torch.dtype, *, weights: bool) -
         ),
     )
     if misfit:
-        raise ModelError(f"{path}: the weights do not fit the sketch encoder: {misfit}")
+        raise ModelError(
+            f"{path}: the weights do not fit the sketch encoder: {misfit}; it is damaged, or of "
+            "another training than the UNet: copy the files of one checkpoint again"
+        )
     if weights:
         state = {name: one.to(dtype) for name, one in load_file(path).items()}
         encoder.load_state_dict(state, assign=True)
@@ -160,12 +156,11 @@ def _size(tensors: Mapping[str, TensorInfo], name: str, axis: int, path: Path) -
 
 
 def _require_files(folder: Path) -> None:
-    names = (UNET, ENCODER, COMBINER)
-    missing = [name for name in names if not (folder / name).is_file()]
+    missing = [name for name in DRAWN if not (folder / name).is_file()]
     if missing:
         raise ModelError(
             f"{folder} has no {' and no '.join(missing)}; a checkpoint of ScribbleDiffusion has "
-            f"{', '.join(names[:-1])} and {names[-1]}: copy what is missing into the folder"
+            f"{', '.join(DRAWN[:-1])} and {DRAWN[-1]}: copy what is missing into the folder"
         )
 
 

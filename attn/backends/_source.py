@@ -20,6 +20,8 @@ INDEX = "model_index.json"
 CONFIG = "config.json"
 LANGUAGE = {"d_model", "n_heads", "n_layers"}
 """What config.json of MMaDA and LLaDA says, and that of other models does not."""
+DRAWN = tuple(f"{name}{SAFE}" for name in ("unet", "sketch_encoder", "sketch_text_combiner"))
+"""Files of a checkpoint of ScribbleDiffusion; other models have at most the first."""
 REFUSED = {".ckpt", ".pt", ".pth", ".bin"}
 """Endings of pickled files, which run code when they are opened."""
 
@@ -114,6 +116,11 @@ def is_language_model(folder: Path) -> bool:
         return not is_pipeline(folder) and read_object(folder / CONFIG).keys() >= LANGUAGE
     except ModelError:
         return False
+
+
+def is_drawn(folder: Path) -> bool:
+    """Whether a folder has files that only a checkpoint of ScribbleDiffusion has."""
+    return any((folder / name).is_file() for name in DRAWN[1:])
 
 
 def read_index(folder: Path) -> dict[str, Any]:

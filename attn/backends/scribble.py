@@ -99,6 +99,10 @@ class ScribbleOptions(SDXLOptions):
     uncond_text: Literal["zeros", "empty"] = field(
         default="zeros", metadata={"help": "ScribbleDiffusion: text of the row uncond"}
     )
+    guidance_rescale: float = field(
+        default=0.0,
+        metadata={"help": "ScribbleDiffusion: pull the guided picture's contrast back (0 to 1)"},
+    )
     uncond_sketch: Literal["encoded", "zeros"] = field(
         default="encoded",
         metadata={"help": "ScribbleDiffusion: sketch of the row uncond, encoded from black or 0"},
@@ -107,8 +111,11 @@ class ScribbleOptions(SDXLOptions):
 
 OF_CONTROL = ("controlnet", "conditioning_scale", "guess_mode", "control_start", "control_end")
 """Options of models with a ControlNet."""
-OF_TOKENS = ("base", "lines", "sketch_size", "betas", "uncond_text", "uncond_sketch")
-"""Options of ScribbleDiffusion."""
+OF_TOKENS = (
+    *("base", "lines", "sketch_size", "betas", "uncond_text", "uncond_sketch"),
+    "guidance_rescale",
+)
+"""Options of ScribbleDiffusion; pipelines with a ControlNet have none of them."""
 
 
 class DrawnSession(UNetSession):
@@ -195,8 +202,6 @@ class ControlSession(DrawnSession):
                 "control_start and control_end must be shares of the steps, the start before the "
                 f"end; got {start:g} and {end:g}"
             )
-        if self.options.guidance_rescale:
-            raise RequestError("guidance_rescale: pipelines with a ControlNet cannot do that")
         return super().complete(request)
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
@@ -455,7 +460,7 @@ class ScribbleBackend(Backend):
             )
             return kind().open(source, options, **placing, weights=weights)
         found = _source.resolve(str(source), "scribble", self.variants)
-        if _sketch_tokens.is_checkpoint(found.path):
+        if _source.is_drawn(found.path):
             return TokensBackend().open_source(found, options, **placing, weights=weights)
         kind = self.kinds[_control.base_family(found)]
         return kind().open_source(found, options, **placing, weights=weights)

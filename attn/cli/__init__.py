@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from attn.cli._errors import Commands
+from attn.cli._once import Once
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def build() -> typer.Typer:
     app.callback()(_globals)
     # the order of `attn --help`
     for command in (capture, analyze, compare, gallery, lora, backends):
-        app.command()(command)
+        app.command(cls=Once)(command)
     return app
 
 

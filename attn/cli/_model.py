@@ -42,6 +42,8 @@ def lines(facts: Facts, backend: str | None) -> list[str]:
         *_prediction(facts),
     ]
     where = "CLASS" if facts["kind"] == "folder" else "PREFIX"
+    if any("file" in part for part in facts["parts"]):
+        where = "FILE OR CLASS"
     table = [("PART", where, "TENSORS", "PARAMETERS", "DTYPE"), *map(_row, facts["parts"])]
     table += [(part, _absent(part), "", "", "") for part in facts["missing"]]
     text = [*aligned(rows), "", *(aligned(table) if len(table) > 1 else ["no parts of a model"])]
@@ -96,9 +98,42 @@ def _language(path: Path) -> Facts:
     }
 
 
+def _drawn(path: Path) -> Facts:
+    """Describe a checkpoint of ScribbleDiffusion, with the parts of its base model if it has it."""
+    is_whole = _source.is_pipeline(path)
+    base = _pipeline(path) if is_whole else {"parts": [], "missing": []}
+    files = {name.removesuffix(_source.SAFE): path / name for name in _source.DRAWN}
+    own = [
+        {"part": part, "file": file.name, **_weights(read_header(file).tensors)}
+        for part, file in files.items()
+        if file.is_file()
+    ]
+    advice = "it lacks the Stable Diffusion 1.x that it was made of: --set base=FOLDER names one"
+    return {
+        "path": str(path),
+        "kind": "folder",
+        "title": "a checkpoint of ScribbleDiffusion, which reads a text and a drawing",
+        "family": "scribble",
+        "layout": "ScribbleDiffusion",
+        "parts": [*own, *(part for part in base["parts"] if part["part"] not in files)],
+        "missing": [
+            *(part for part, file in files.items() if not file.is_file()),
+            *(part for part in base["missing"] if part not in files),
+        ],
+        "unused": [],
+        "unknown": [],
+        "advice": None if is_whole else advice,
+    }
+
+
 def _folder(path: Path) -> Facts:
     if _source.is_language_model(path):
         return _language(path)
+    return _drawn(path) if _source.is_drawn(path) else _pipeline(path)
+
+
+def _pipeline(path: Path) -> Facts:
+    """Describe a diffusers folder."""
     index = _source.read_index(path)
     name = str(index["_class_name"])
     listed = {
@@ -143,7 +178,7 @@ def _weights(tensors: Mapping[str, TensorInfo]) -> Facts:
 
 
 def _row(part: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    where = part.get("class") or part["prefix"] or "none"
+    where = next((part[key] for key in ("file", "class", "prefix") if part.get(key)), "none")
     if not part["tensors"]:
         return part["part"], where, "", "", ""
     dtypes = ", ".join(part["dtypes"])

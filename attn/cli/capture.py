@@ -79,7 +79,10 @@ def capture(
     ] = None,
     sketch: Annotated[
         str | None,
-        typer.Option("--sketch", help="Drawing for backends that read one: FILE, or none."),
+        typer.Option(
+            "--sketch",
+            help="Drawing for backends that read one: FILE, or none; compare takes several.",
+        ),
     ] = None,
     keep: Keep = "maps",
     keys: Keys = "content",
@@ -142,7 +145,9 @@ def capture(
             dtype=dtype,
             offload=offload,
             budget=budget,
-            settings=split_pairs(set_ or []) | ({} if sketch is None else {"sketch": sketch}),
+            settings=split_pairs(
+                [*(set_ or []), *([] if sketch is None else [f"sketch={sketch}"])]
+            ),
             dry_run=dry_run,
             resume=resume,
             report=report,

@@ -220,9 +220,10 @@ def make_plan(
     """
     for branch in keep.branches:
         if branch not in sequences:
+            off = " (guidance is off): turn it on with --guidance or" * (branch == "uncond")
             raise RequestError(
-                f"branch '{branch}' does not run in this generation; it has {', '.join(sequences)}"
-                + (" (guidance is off)" if branch == "uncond" else "")
+                f"branch '{branch}' does not run in this generation; it has "
+                f"{', '.join(sequences)}{off or ':'} ask for --branch {next(iter(sequences))}"
             )
     blocks = _choose_blocks(layers, keep.blocks)
     having = [layer for layer in layers if layer.gates or set(blocks) & set(block_names(layer))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from numbers import Real
 from operator import index
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 from attn.engine.plan import Keep
 from attn.errors import UsageError
+from attn.options import parse_options
 from attn.verbs.inputs import as_tuple, parse_bytes, require_characters
 
 T = TypeVar("T")
@@ -23,8 +25,29 @@ NEGATIVE = (
     "multiple views, bad hands, blurry, artist sign, weibo username"
 )
 """What `default` stands for as a negative prompt: that of LoRA Attention Analyzer, word by word."""
+SKETCH = "sketch"
+"""Option of the backends that read a drawing, which `--sketch` fills."""
 SHOWN = 40
 """Longest piece of a value in a message."""
+
+
+def backend_options(kind: type[Any], name: str, settings: Mapping[str, str]) -> Any:
+    """Return the options of a backend.
+
+    Args:
+        kind: its dataclass of options.
+        name: of the backend.
+        settings: text by option name.
+
+    Raises:
+        UsageError: an option is unknown, or a value is not of its type.
+    """
+    if SKETCH in settings and SKETCH not in {one.name for one in fields(kind)}:
+        raise UsageError(
+            f"backend {name} reads no drawing, so --sketch would have no effect; --backend "
+            "scribble does: Stable Diffusion XL or 1.x with a ControlNet, or ScribbleDiffusion"
+        )
+    return parse_options(kind, settings, f"backend {name}")
 
 
 def optional(check: Callable[[str, Any], T], name: str, value: Any) -> T | None:

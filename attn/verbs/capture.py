@@ -13,7 +13,6 @@ from attn.backends import Backend, Session, find, installed
 from attn.backends.guard import blamed, guarded, signed
 from attn.engine.plan import Plan
 from attn.errors import UsageError
-from attn.options import parse_options
 from attn.schema import Request
 from attn.verbs import arguments as check
 from attn.verbs.collection import Entry
@@ -162,7 +161,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         report.warn(remark)
     family = guarded(registered)
     with signed(registered, "Options"):
-        options = parse_options(family.Options, check.pairs(settings or {}), f"backend {name}")
+        options = check.backend_options(family.Options, name, check.pairs(settings or {}))
     model = family.default_model(options) if model is None else model
     width, height = check.optional(check.size, "size", size) or (None, None)
     asked = Request(

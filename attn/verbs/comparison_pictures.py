@@ -19,6 +19,7 @@ from attn.verbs.variants import Variant
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from attn.analysis.change_tables import TermChange
     from attn.analysis.reading import Reading
     from attn.analysis.terms import Term
     from attn.analysis.weights import WeightsAgainstAttention
@@ -52,10 +53,15 @@ def draw_comparison(
     """
     from attn.viz.change_summary import draw_summary
 
-    wanted = set(parts or ("words", "layers", "sinks", "maps"))
+    wanted = set(parts or ("words", "layers", "sinks", "maps", "sketch"))
     files: list[str] = []
     if "words" in wanted:
         files += _write(iter([draw_summary(_scene(base, variants, words))]), folder)
+    if "sketch" in wanted and (measures := _sketch_changes(variants, words)):
+        from attn.viz.change_sketch import draw_change_sketch
+
+        picture = draw_change_sketch(_scene(base, variants, words), measures)
+        files += _write(iter([picture]), folder)
     if "maps" in wanted:
         files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base")
     for number, variant in enumerate(variants):
@@ -134,6 +140,23 @@ def _backends(variants: Sequence[Variant]) -> str:
     members = (variants[0].members[0], *(variant.members[1] for variant in variants))
     names = [open_trace(member.folder).manifest.backend for member in members]
     return " and ".join(dict.fromkeys(names))
+
+
+def _sketch_changes(
+    variants: Sequence[Variant], only: Sequence[str] | None
+) -> dict[str, list[list[TermChange]]]:
+    """Return by measure what each variant changes of words and drawing, if there is one."""
+    from attn.analysis.change_tables import changes, drawn
+    from attn.analysis.sketch import COMPARED
+
+    found = {
+        name: [
+            [one for one in changes(variant.pairs, drawn(name), only) if one.change.n > 0]
+            for variant in variants
+        ]
+        for name in COMPARED
+    }
+    return {name: lists for name, lists in found.items() if any(lists)}
 
 
 def _count(variants: Sequence[Variant]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,20 @@ def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
         return out
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
     return Path("attn-runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
+
+
+def short_names(paths: Mapping[str, str]) -> dict[str, str]:
+    """Return the ends of paths, as short as all of them differ.
+
+    Args:
+        paths: by their keys, which are the names where no ends differ.
+    """
+    parts = {key: Path(path).parts for key, path in paths.items()}
+    for depth in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {key: "/".join(own[-depth:]) for key, own in parts.items()}
+        if len(set(names.values())) == len(paths):
+            return names
+    return {key: key for key in paths}
 
 
 def name_folders(labels: Sequence[str], taken: Iterable[str] = ()) -> list[str]:

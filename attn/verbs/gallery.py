@@ -138,7 +138,7 @@ def _comparison(root: Path, folder: Path) -> str:
         path,
         [folder / SUMMARY] if SUMMARY in files else [],
         (
-            f"{base} against {', '.join(variants)}",
+            f"{', '.join(variants)} against {base}",
             " · comparison",
             f"pairs {', '.join(map(str, variants.values()))}",
         ),

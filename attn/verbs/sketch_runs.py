@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from attn.errors import UsageError
-from attn.options import parse_options
-from attn.verbs.folders import name_folders
+from attn.verbs import arguments as check
+from attn.verbs.folders import name_folders, short_names
 from attn.verbs.report import Report
 from attn.verbs.variant_runs import RESERVED, Generated, choose_setting, generate_variants
 
@@ -28,23 +28,38 @@ def parse_sketches(specs: str | Path | Sequence[str | Path]) -> dict[str, dict[s
     Raises:
         UsageError: there is nothing to compare with, or something twice.
     """
-    listed = [specs] if isinstance(specs, str | Path) else list(specs)
-    found: dict[str, dict[str, str]] = {}
-    for spec in listed:
-        match = None if isinstance(spec, Path) else _SCALES.fullmatch(spec)
-        file = match[1] if match else str(spec)
-        _require_scales(file)
-        for scale in match[2].split(",") if match else [None]:
-            name = file if file == NONE else Path(file).name
-            label = name if scale is None else f"{name}:{scale}"
-            if label in found:
-                raise UsageError(f"sketch: {label} is named twice; rename one of the files")
-            found[label] = {"sketch": file} | ({"conditioning_scale": scale} if scale else {})
-    if len(found) < FEWEST:
+    listed = [specs] if isinstance(specs, str | Path) else specs
+    asked = [pair for spec in listed for pair in _expand(spec)]
+    if len(asked) < FEWEST:
         raise UsageError(
             "sketch: name what to compare with: another --sketch FILE, or --sketch none"
         )
-    return found
+    _require_different(asked)
+    names = short_names({file: file for file, _ in asked})
+    return {
+        names[file] if scale is None else f"{names[file]}:{scale}": {"sketch": file}
+        | ({} if scale is None else {"conditioning_scale": scale})
+        for file, scale in asked
+    }
+
+
+def _expand(spec: str | Path) -> list[tuple[str, str | None]]:
+    """Return a file with each of its scales."""
+    match = None if isinstance(spec, Path) else _SCALES.fullmatch(spec)
+    file = match[1] if match else str(spec)
+    _require_scales(file)
+    return [(file, scale) for scale in (match[2].split(",") if match else [None])]
+
+
+def _require_different(asked: Sequence[tuple[str, str | None]]) -> None:
+    """Refuse what would be the same run twice; the scale of no drawing has no effect."""
+    seen = set()
+    for file, scale in asked:
+        told = file if scale is None or file == NONE else f"{file}:{scale}"
+        run = file if file == NONE else (Path(file).resolve(), scale and float(scale))
+        if run in seen:
+            raise UsageError(f"sketch: {told} is named twice; leave one out")
+        seen.add(run)
 
 
 def _require_scales(file: str) -> None:
@@ -83,12 +98,17 @@ def generate_sketches(
     variants = parse_sketches(sketches)
     given = dict(options)
     setting = choose_setting(given.pop("backend", None) or BACKEND, given)
+    if check.SKETCH in setting.settings:
+        raise UsageError(
+            f"sketch: given as drawings to compare and as a setting "
+            f"({setting.settings[check.SKETCH]}); leave the setting out"
+        )
     runs = []
     for (label, chosen), folder in zip(
         variants.items(), name_folders(list(variants), RESERVED), strict=True
     ):
         own = dict(setting.settings) | chosen
         # what is wrong with a setting is said before a model is loaded
-        parse_options(setting.family.Options, own, f"backend {setting.name}")
+        check.backend_options(setting.family.Options, setting.name, own)
         runs.append((label, folder, {"settings": own}))
     return generate_variants(setting, runs, prompt, out, report, require)

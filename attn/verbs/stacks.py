@@ -14,6 +14,7 @@ from attn.demo.shipped import lora_file
 from attn.errors import UsageError
 from attn.schema import Lora
 from attn.verbs.arguments import number, text
+from attn.verbs.folders import short_names
 
 Spec = str | Path | tuple[str | Path, float]
 """`FILE`, `FILE:SCALE`, `FILE:SCALE,SCALE`, several of these joined by `+`, FILE being a path or
@@ -134,7 +135,8 @@ def _stacked(loras: Iterator[Lora] | Sequence[Lora]) -> tuple[Lora, ...]:
 
 def _labels(stacks: Sequence[tuple[Lora, ...]]) -> list[str]:
     """Return readable names; those of scales only for files that have others than 1."""
-    names = _short_names({lora.path for stack in stacks for lora in stack})
+    paths = sorted({lora.path for stack in stacks for lora in stack})
+    names = short_names({path: path.removesuffix(ENDING) for path in paths})
     scaled = {lora.path for stack in stacks for lora in stack if lora.scale != 1}
     return [
         "+".join(
@@ -143,16 +145,6 @@ def _labels(stacks: Sequence[tuple[Lora, ...]]) -> list[str]:
         )
         for stack in stacks
     ]
-
-
-def _short_names(paths: set[str]) -> dict[str, str]:
-    """Return the ends of paths, as short as all of them differ."""
-    parts = {path: Path(path.removesuffix(ENDING)).parts for path in paths}
-    for depth in range(1, max(map(len, parts.values()), default=0) + 1):
-        names = {path: "/".join(own[-depth:]) for path, own in parts.items()}
-        if len(set(names.values())) == len(paths):
-            return names
-    return {path: path for path in paths}
 
 
 def _shown(scale: float) -> str:

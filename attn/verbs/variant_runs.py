@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.errors import UsageError
-from attn.options import parse_options
 from attn.verbs import arguments as check
 from attn.verbs.capture import Captured, Shared, capture, choose_prompts
 from attn.verbs.folders import choose_folder, made, refuse_contents
-from attn.verbs.pairing import Run, open_run
+from attn.verbs.pairing import COMPARISON, Run, open_run
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -22,8 +21,14 @@ if TYPE_CHECKING:
     from attn.lora import LoraFile
 
 BASE = "base"
-RESERVED = (BASE, "tables", "variants")
-"""Folders that a comparison makes itself."""
+RESERVED = (
+    *(BASE, "tables", "variants", "token_comparisons"),
+    *(f"{BASE}_analysis", "variant_analysis", "lora_analysis"),
+    *(f"{BASE}_image.png", "variant_image.png", "lora_image.png", "image_comparison.png"),
+    *("summary.png", "attention_comparison.png", "layers.png", "sinks.png", "lora_weights.png"),
+    *("sketch_changes.png", COMPARISON),
+)
+"""What a comparison writes itself: a drawing may well be called `summary.png`."""
 SEEDS = tuple(range(16))
 PLACING = ("device", "dtype", "offload")
 """Arguments of `attn.capture` that are about loading the model."""
@@ -87,7 +92,7 @@ def choose_setting(backend: str, arguments: Mapping[str, Any]) -> Setting:
     family = guarded(registered)
     settings = dict(check.pairs(given.pop("settings", None) or {}))
     with signed(registered, "Options"):
-        options = parse_options(family.Options, settings, f"backend {registered.spec.name}")
+        options = check.backend_options(family.Options, registered.spec.name, settings)
     model = given.pop("model", None)
     model = family.default_model(options) if model is None else model
     return Setting(registered.spec.name, family, settings, options, model, given)

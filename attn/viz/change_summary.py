@@ -8,15 +8,25 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.change_tables import TermChange
 from attn.analysis.terms import Key
-from attn.viz.intervals import draw_interval, limit_intervals
+from attn.viz.change_points import (
+    FEW,
+    MOST,
+    NAME,
+    ROW,
+    Changes,
+    draw_points,
+    lane_height,
+    leading,
+    levels,
+    name_words,
+    say_hidden,
+)
 from attn.viz.labels import printable
 from attn.viz.overlay import ColourScale, colour_scale, show_bar
 from attn.viz.page import (
-    FAINT,
     FAMILY,
     GAP,
     INK,
@@ -30,33 +40,19 @@ from attn.viz.page import (
 )
 from attn.viz.picture import Picture, new_figure
 from attn.viz.sides import (
-    RULE,
     VARIANTS,
     Scene,
     Side,
-    name_terms,
     show_map,
     show_side,
     signed,
-    style,
 )
 
-MOST = len(VARIANTS)
-"""So many variants are drawn; the tables have all."""
-WORDS, FEWER = 8, 5
-"""So many words are drawn, those that changed most: with up to `FEW` variants, and with more."""
-FEW = 2
-"""Up to so many variants have their relative changes written beside the plot."""
 ROOM, WIDEST, NARROWEST, TALLEST = 8.2, 2.9, 1.1, 3.0  # inches of the pictures
 NUMBERS, PLOT = 0.72, 3.1  # widths of relative changes and plot
-LETTERS, NAME = 17, 0.083  # of a word at the left of the plot, and the width of one
-ROW, TALLEST_ROW = 0.13, 0.72  # heights of a word
-LANE, NARROW_LANE = 0.21, 0.14  # of each variant of a word: with up to `FEW` variants, and more
+TALLEST_ROW = 0.72  # height of a word
 FOOT = 0.62
 BAR = 0.1
-LINES = "line{}: 95 % interval · filled: leaves 0 out"
-FEW_PAIRS = "too few pairs for intervals"
-GOES_ON = " (arrow: goes on)"
 LARGE = 10.0
 """From this relative change on, it is given as a factor."""
 
@@ -64,14 +60,14 @@ LARGE = 10.0
 def draw_summary(scene: Scene) -> Picture:
     """Draw `summary.png`: pictures above maps at the left, changes with intervals at the right."""
     sides, changes = scene.sides[: 1 + MOST], scene.changes[:MOST]
-    keys = _leading(changes)
+    keys = leading(changes)
     word = _place_of(scene, keys)
     cell = _cell(sides)
     left = len(sides) * (cell[0] + GAP) - GAP
-    names = NAME * max(map(len, _labels(changes).values()), default=1)
+    names = NAME * max(map(len, name_words(changes).values()), default=1)
     across = left + 3 * GAP + names + PLOT + NUMBERS
     pictures = TITLE + cell[1] + (0 if word is None else TITLE + cell[1] + FOOT)
-    lane = LANE if len(changes) <= FEW else NARROW_LANE
+    lane = lane_height(changes)
     row = ROW + lane * len(changes)
     row = min(max(row, (pictures - TITLE - FOOT) / max(len(keys), 1)), max(row, TALLEST_ROW))
     lines = _heading(scene, across, len(scene.sides) - len(sides))
@@ -97,10 +93,6 @@ def _cell(sides: Sequence[Side]) -> tuple[float, float]:
     return width, width * aspect
 
 
-def _labels(changes: Sequence[Sequence[TermChange]]) -> dict[Key, str]:
-    return name_terms([one.term for listed in changes for one in listed], LETTERS)
-
-
 def _place_of(scene: Scene, keys: Sequence[Key]) -> int | None:
     """Return the place of the first of some words that all sides have maps of, if there is one."""
     if any(side.maps is None for side in scene.sides[: 1 + MOST]):
@@ -113,19 +105,7 @@ def _heading(scene: Scene, across: float, hidden: int) -> tuple[str, ...]:
     prompt = textwrap.wrap(
         printable(scene.prompt), int(across / LETTER), max_lines=2, placeholder=" …"
     )
-    variants = "variant" if hidden == 1 else "variants"
-    more = f" · {hidden} more {variants} in the tables" if hidden else ""
-    return (*prompt, f"{scene.subtitle_of_pictures}{more}")
-
-
-def _leading(changes: Sequence[Sequence[TermChange]]) -> list[Key]:
-    """Return the words that changed most in any variant, the largest change first."""
-    largest: dict[Key, float] = {}
-    for one in (one for listed in changes for one in listed):
-        size = abs(float(one.change.change))
-        largest[one.term.key] = max(largest.get(one.term.key, 0.0), size)
-    count = WORDS if len(changes) <= FEW else FEWER
-    return sorted(largest, key=lambda key: -largest[key])[:count]
+    return (*prompt, f"{scene.subtitle_of_pictures}{say_hidden(hidden)}")
 
 
 def _title(axes: Axes, side: Side, number: int) -> None:
@@ -165,56 +145,13 @@ def _draw_bar(figure: Figure, scale: ColourScale, width: float, top: float) -> N
     show_bar(figure, axes, scale, "attention probability of this word")
 
 
-def _draw_changes(
-    axes: Axes, changes: Sequence[Sequence[TermChange]], keys: Sequence[Key], lane: float
-) -> None:
-    """Draw every word's change with its interval, the largest on top.
-
-    A filled point means that the interval leaves 0 out.
-    """
-    shown = [
-        (one, number, keys.index(one.term.key) + (number - (len(changes) - 1) / 2) * lane)
-        for number, listed in enumerate(changes)
-        for one in listed
-        if one.term.key in keys
-    ]
-    values = [float(one.change.change) for one, _, _ in shown]
-    axes.set_xlim(limit_intervals(values, [_interval(one) for one, _, _ in shown]))
-    goes_on = False
-    for one, number, level in shown:
-        goes_on |= _draw_change(axes, one, level, VARIANTS[number])
-        if len(changes) <= FEW:
+def _draw_changes(axes: Axes, changes: Changes, keys: Sequence[Key], lane: float) -> None:
+    """Draw every word's change with its interval, the largest on top."""
+    draw_points(axes, changes, keys, lane, "change of mass, in % of all attention")
+    if len(changes) <= FEW:
+        for one, number, level in levels(changes, keys, lane):
             _write_relative(axes, one, level, VARIANTS[number] if len(changes) > 1 else INK)
-    labels = _labels(changes)
-    axes.axvline(0, color=RULE, linewidth=1)
-    axes.set_ylim(max(len(keys), 1) - 0.5, -0.5)
-    axes.set_yticks(range(len(keys)), [labels[key] for key in keys])
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(100 * value)))
-    style(axes, across=True)
-    has_intervals = any(not np.isnan(one.change.low) for one, _, _ in shown)
-    axes.set_xlabel(
-        "change of mass, in % of all attention\n"
-        + (LINES.format(GOES_ON if goes_on else "") if has_intervals else FEW_PAIRS),
-        fontsize=8.5,
-        color=FAINT,
-        fontfamily=FAMILY,
-    )
     write_title(axes, "Words that changed most", size=10.5)
-
-
-def _interval(one: TermChange) -> tuple[float, float]:
-    return float(one.change.low), float(one.change.high)
-
-
-def _draw_change(axes: Axes, one: TermChange, level: float, colour: str) -> bool:
-    """Draw a point with its interval; returns whether that goes on beyond the axis."""
-    low, high = _interval(one)
-    goes_on = draw_interval(axes, (low, high), level, colour)
-    face = colour if low > 0 or high < 0 else "white"
-    change = float(one.change.change)
-    axes.plot([change], [level], "o", color=colour, markersize=5.5, markerfacecolor=face, zorder=3)
-    return goes_on
 
 
 def _write_relative(axes: Axes, one: TermChange, level: float, colour: str) -> None:

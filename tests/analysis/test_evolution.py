@@ -107,10 +107,53 @@ def test_texts(toy):
     files = run(toy[0], Options(word="cat")).files
     told = files["evolution/prompt_info.txt"].content
     assert told.startswith("prompt: A cat, a bobcat\n")
-    lines = files["evolution/attention_stats.txt"].content.splitlines()
-    assert lines[0] == "word followed: cat"
-    assert lines[3].split()[:2] == ["0", "100.0%"]
-    assert lines[5].split()[-2] == "1.000"
+    told = files["evolution/attention_stats.txt"].content
+    start, *samples = told.split("sample ")
+    assert start == "word followed: cat\n\n"
+    assert [lines[0] for lines in samples] == ["0", "1"]
+    for sample, lines in enumerate(text.splitlines() for text in samples):
+        rows = [line.split() for line in lines[3:6]]
+        assert rows[0][:2] == ["0", "100.0%"]
+        own = frames(toy, "cat", sample)
+        assert [float(row[3]) for row in rows] == pytest.approx(own.max((1, 2)), rel=1e-2)
+        assert rows[2][-2] == "1.000"
+        assert sum("share_max" in line for line in lines) == 6
+
+
+def test_phrase(toy):
+    """Words in a row are followed together: their maps are added up."""
+    found = run(toy[0], Options(word="a  BOBCAT")).arrays["maps"]
+    assert found.attrs["word"] == "a BOBCAT"
+    _, about, files = toy
+    for sample in (0, 1):
+        maps = [
+            [
+                plain_maps(about, files, CLIP_WORDS[word], sample, steps=(step,))
+                for step in (0, 1, 2)
+            ]
+            for word in (("a", 2), ("bobcat", 1))
+        ]
+        np.testing.assert_allclose(found[sample], np.sum(maps, 0), rtol=1e-5)
+
+
+def test_occurrence(toy):
+    """One of several equal words is named by its number, as it is labelled everywhere."""
+    found = run(toy[0], Options(word="a (2)")).arrays["maps"]
+    assert found.attrs["word"] == "a (2)"
+    _, about, files = toy
+    own = plain_maps(about, files, CLIP_WORDS["a", 2], 1, steps=(2,))
+    np.testing.assert_allclose(found[1, 2], own, rtol=1e-5)
+    for number in (0, 3):
+        message = rf"the prompt has 'a' 2 times; got number {number}, expected 1 to 2"
+        with pytest.raises(AnalysisError, match=message):
+            run(toy[0], Options(word=f"a ({number})"))
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e-9, 61, float("nan")])
+def test_seconds_that_no_film_has(seconds):
+    """A time that GIFs cannot hold, or browsers do not show, is refused."""
+    with pytest.raises(ValueError, match=r"^seconds must be 0\.02 to 60, .*; got "):
+        Options(seconds=seconds)
 
 
 def test_unknown_word(toy):

@@ -150,11 +150,20 @@ def test_distance_table(drawn):
 
 def test_regions(drawn):
     """Words are placed by the tenth of the cells where their maps are highest."""
-    text, _, *lines = run(drawn(), Options()).files["sketch/regions.txt"].content.splitlines()
+    told = run(drawn(), Options()).files["sketch/regions.txt"].content
+    head, *samples = told.split("\n\n")
+    assert [own.splitlines()[0] for own in samples] == ["sample 0", "sample 1"]
+    assert samples[0].splitlines()[1:] != samples[1].splitlines()[1:]
+    for sample, own in enumerate(samples):
+        _require_places(head, own.splitlines()[1:], sample)
+
+
+def _require_places(text, lines, sample):
+    """Hold what is said of one sample against its maps."""
     assert text.startswith("Of each word, the 6 of 60 cells where its map is highest: ")
     assert text.endswith(f"which of all cells is {cells(strokes()).mean():.1%}.")
     about = manifest()
-    maps = plain_maps(about, tensors(about), CLIP_WORDS["cat", 1], 0)
+    maps = plain_maps(about, tensors(about), CLIP_WORDS["cat", 1], sample)
     order = np.argsort(-maps.ravel(), kind="stable")[:6]
     mass = maps.ravel()[order]
     down, across = (

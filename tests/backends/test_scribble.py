@@ -221,6 +221,10 @@ def test_outline(demo_cache):
             r"lines, sketch_size: only for models with sketch tokens \(ScribbleDiffusion\); "
             "demo:sd15 has none",
         ),
+        (
+            {"guidance_rescale": 0.7},
+            r"guidance_rescale: only for models with sketch tokens \(ScribbleDiffusion\); ",
+        ),
     ],
 )
 def test_bad_settings(opened, options, message):
@@ -235,6 +239,7 @@ def test_options_of_the_model(opened):
     kept = opened().complete(replace(REQUEST, options=everything)).options
     assert everything.keys() - kept.keys() == {
         "base", "lines", "sketch_size", "betas", "uncond_text", "uncond_sketch",
+        "guidance_rescale",
     }  # fmt: skip
 
 

@@ -113,6 +113,20 @@ def test_empty(tmp_path, case):
         read_sketch(sketches.save(tmp_path, image=image))
 
 
+def test_two_pixels(tmp_path):
+    """The least drawing that there is has one stroke, found without a warning."""
+    pixels = np.array([[0, 255]], np.uint8)
+    found = read_sketch(sketches.save(tmp_path, image=Image.fromarray(pixels)))
+    assert (found.strokes.tolist(), found.ground) == ([[False, True]], "dark")
+
+
+def test_nothing_but_strokes(tmp_path):
+    """A drawing without a pixel of the ground that was said is refused, not measured in parts."""
+    image = sketches.ring(ground=90, stroke=10)
+    with pytest.raises(RequestError, match=r"has no light ground: .* grey levels 10 to 90"):
+        read_sketch(sketches.save(tmp_path, image=image), "light")
+
+
 def test_too_long(tmp_path):
     """A drawing of which padding leaves a hair is refused with what to do; stretching works."""
     long = sketches.save(tmp_path, image=sketches.ring((20000, 10), width=1))

@@ -1,5 +1,6 @@
 """ScribbleDiffusion checkpoints: 77 tokens of text and 77 of the drawing in one sequence."""
 
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -204,6 +205,16 @@ def test_missing_file(checkpoint, drawing, name):
     message = rf"has no {name}\.safetensors; a checkpoint of ScribbleDiffusion has unet\."
     with pytest.raises(ModelError, match=message):
         opening(folder, base=str(base), config=str(base), sketch=drawing)
+
+
+@pytest.mark.parametrize("backend", ["sd15", "sdxl", "gated"])
+def test_other_backends_refuse_it(checkpoint, backend):
+    """A backend that would leave the sketch tokens out says which one reads them."""
+    family = load(find(backend))
+    for folder in checkpoint:  # the three files alone, and with their base model
+        message = rf"^{re.escape(str(folder))}: this is a checkpoint of ScribbleDiffusion, .*: use "
+        with pytest.raises(ModelError, match=rf"{message}--backend scribble$"):
+            family.open(str(folder), family.Options(), device="cpu")
 
 
 def test_options_of_the_model(session):

@@ -269,6 +269,29 @@ vae   not here
     assert run("backends", "toy", "-m", ".") == (0, expected, "")
 
 
+def test_scribble_diffusion_in_a_folder(folder):
+    """A checkpoint of ScribbleDiffusion is known by its files, with or without its base model."""
+    (folder / "unet.safetensors").write_bytes(checkpoint({"conv_in.weight": (3, 7)}, "F32"))
+    (folder / "sketch_encoder.safetensors").write_bytes(checkpoint({"to_tokens.0.bias": (5,)}))
+    expected = """\
+model    .
+this is  a checkpoint of ScribbleDiffusion, which reads a text and a drawing
+backend  scribble
+layout   ScribbleDiffusion
+
+PART                  FILE OR CLASS               TENSORS  PARAMETERS  DTYPE
+unet                  unet.safetensors            1        21          F32
+sketch_encoder        sketch_encoder.safetensors  1        5           F16
+sketch_text_combiner  not here
+"""
+    advice = "it lacks the Stable Diffusion 1.x that it was made of: --set base=FOLDER names one"
+    assert run("backends", "-m", ".") == (0, f"{expected}\nNote: {advice}.\n", "")
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DModel"]}
+    index |= {"vae": ["diffusers", "AutoencoderKL"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert run("backends", "-m", ".") == (0, f"{expected}vae                   not here\n", "")
+
+
 def test_language_model_in_a_folder(folder):
     """A folder of MMaDA or LLaDA is known by its configuration, its shards counted together."""
     config = {"d_model": 48, "n_heads": 3, "n_layers": 5, "architectures": ["LLaDAModelLM"]}

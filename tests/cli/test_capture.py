@@ -33,7 +33,9 @@ def run(demo_cache, tmp_path, monkeypatch):
     monkeypatch.setattr("attn.cli._report.LINE_SECONDS", 600.0)  # however slow the machine is
 
     def capture(*arguments, size=SMALL):
-        result = CliRunner().invoke(build(), ["capture", "-b", "sd35", *size, *arguments])
+        pairs = zip(size[::2], size[1::2], strict=True)
+        usual = [word for pair in pairs if pair[0] not in arguments for word in pair]
+        result = CliRunner().invoke(build(), ["capture", "-b", "sd35", *usual, *arguments])
         return result.exit_code, result.stdout, normal(result.stderr)
 
     return capture
@@ -200,7 +202,7 @@ USAGE = {
 }
 ERRORS = {
     "--branch uncond --guidance 1": "branch 'uncond' does not run in this generation; it has cond "
-    "(guidance is off)",
+    "(guidance is off): turn it on with --guidance or ask for --branch cond",
     "--budget 50KB": "this capture would write 89.1 KB, more than the budget of 50 KB; keep less "
     "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget",
     "--size 100x64": "size 100x64: width and height must be divisible by 16; the nearest is 96x64",

@@ -87,6 +87,29 @@ def test_bad_sketch(run):
     assert not list(sketches_folder().glob("out"))
 
 
+ELSEWHERE = (
+    "Error: backend {} reads no drawing, so --sketch would have no effect; --backend scribble "
+    "does: Stable Diffusion XL or 1.x with a ControlNet, or ScribbleDiffusion\n"
+)
+
+
+@pytest.mark.parametrize("backend", ["sdxl", "sd15", "mmada"])
+def test_sketch_for_another_backend(run, backend):
+    """A backend that reads no drawing says which one does."""
+    assert run("capture", "-b", backend, "--sketch", "ring.png", "-o", "out") == (
+        *(2, "", ELSEWHERE.format(backend)),
+    )
+
+
+def test_two_sketches(run):
+    """Of two drawings none is left out in silence, however they are given."""
+    code, stdout, stderr = run(
+        "capture", "-b", "scribble", "--sketch", "ring.png", "--set", "sketch=none"
+    )
+    expected = "Error: option 'sketch' is given twice, as 'none' and 'ring.png'; give it once.\n"
+    assert (code, stdout, stderr) == (2, "", expected)
+
+
 def sketches_folder():
     """Return the folder that the command ran in."""
     from pathlib import Path

@@ -107,7 +107,8 @@ def test_layers_are_chosen(patterns, expected):
         ({"blocks": ("text.image",)}, r"no layer has a block 'text\.image'"),
         (
             {"branches": ("skip",)},
-            "branch 'skip' does not run in this generation; it has cond, uncond",
+            "branch 'skip' does not run in this generation; it has cond, uncond: ask for --branch "
+            "cond",
         ),
     ],
 )

@@ -6,7 +6,9 @@ import pytest
 
 from attn.errors import UsageError
 from attn.verbs.compare import compare
+from attn.verbs.folders import name_folders
 from attn.verbs.sketch_runs import parse_sketches
+from attn.verbs.variant_runs import RESERVED
 from tests import sketches
 
 
@@ -24,14 +26,41 @@ def test_parse():
     ("specs", "message"),
     [
         ("A.png", "name what to compare with: another --sketch FILE, or --sketch none"),
-        (["A.png", "b/A.png"], "A.png is named twice"),
-        (["A.png:1,1"], "A.png:1 is named twice"),
+        (["A.png", "b/../A.png"], "b/../A.png is named twice; leave one out"),
+        (["A.png:1,1.0"], "A.png:1.0 is named twice; leave one out"),
+        (["none:0,1"], "none is named twice; leave one out"),
     ],
 )
 def test_refused(specs, message):
     """One drawing is no comparison, and two runs need two names."""
     with pytest.raises(UsageError, match=message):
         parse_sketches(specs)
+
+
+def test_files_of_one_name():
+    """Drawings of the same name in several folders are told apart by their folders."""
+    found = parse_sketches(["A.png", "b/A.png:0,1", "b/B.png"])
+    assert list(found) == ["A.png", "b/A.png:0", "b/A.png:1", "b/B.png"]
+    assert found["b/A.png:1"] == {"sketch": "b/A.png", "conditioning_scale": "1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "sdxl"}, "backend sdxl reads no drawing, .*; --backend scribble does"),
+        ({"settings": {"sketch": "B.png"}}, r"and as a setting \(B.png\); leave the setting out"),
+    ],
+)
+def test_settings_that_clash(options, message, tmp_path):
+    """A backend without drawings, or a drawing of its own for all runs, is refused at once."""
+    with pytest.raises(UsageError, match=message):
+        compare(sketch=["A.png", "none"], out=tmp_path / "out", **options)
+
+
+def test_drawings_called_like_results():
+    """A folder of traces never takes the name of a file that the comparison writes."""
+    names = ["summary.png", "sketch_changes.png", "none"]
+    assert name_folders(names, RESERVED) == ["summary.png-2", "sketch_changes.png-2", "none"]
 
 
 @pytest.mark.slow
@@ -45,8 +74,9 @@ def test_compare(demo_cache, tmp_path):
         model="demo:sd15",
         steps=2,
         size=(96, 64),
-        pictures=False,
+        only=("words", "sketch"),
     )
+    assert {"sketch_changes.png", "summary.png"} < set(done.files)
     assert (done.base, dict(done.variants)) == ("ring.png", {"none": 2})
     index = json.loads((tmp_path / "out/comparison.json").read_text())
     assert index["files"]

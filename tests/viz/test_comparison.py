@@ -14,6 +14,7 @@ from attn.viz.cells import draw_cells
 from attn.viz.change_bars import draw_change_bars, draw_distribution
 from attn.viz.change_heads import draw_change_heads
 from attn.viz.change_map import draw_change_map
+from attn.viz.change_sketch import draw_change_sketch
 from attn.viz.change_summary import draw_summary
 from attn.viz.dominant import draw_dominant
 from attn.viz.side_by_side import draw_pictures, draw_word
@@ -119,6 +120,42 @@ def test_summary_without_intervals():
     (chart,) = [axes for axes in figure.axes if axes.get_xlabel().startswith("change of mass")]
     points = [line for line in chart.lines if line.get_marker() == "o"]
     assert [line.get_markerfacecolor() for line in points] == ["white"] * 4
+
+
+def test_change_sketch():
+    """Every measure has a plot of the same words, those of most change inside, by variant."""
+    shown = scene(6)
+    small = [[TermChange(term, change(0.001)) for term in terms()] for _ in range(6)]
+    measures = {"on": small, "inside": shown.changes, "iou": small}
+    figure = draw_change_sketch(shown, measures).figure
+    found = texts(figure)
+    titles = ["On strokes", "Inside closed strokes", "Overlap with strokes (IoU)"]
+    assert [text for text in found if "strokes" in text] == titles
+    for axes in figure.axes:
+        assert next(label.get_text() for label in axes.get_yticklabels()) == "U+732B"
+        points = [line for line in axes.lines if line.get_marker() == "o"]
+        assert len(points) == 4 * 4
+        assert {line.get_color() for line in points} == set(VARIANTS)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"style {number} against base" for number in range(4)
+    ]
+    assert any("2 more variants in the tables" in text for text in found)
+
+
+def test_change_sketch_of_open_strokes():
+    """Where nothing is surrounded, the words are those of most change on strokes."""
+    shown = scene()
+    on = [
+        [TermChange(term, change(size)) for term, size in zip(terms(), (0, 0.2, 0, 0), strict=True)]
+    ]
+    figure = draw_change_sketch(shown, {"on": on, "near": shown.changes}).figure
+    (first, second) = figure.axes
+    labels = [label.get_text() for label in first.get_yticklabels()]
+    assert labels == [label.get_text() for label in second.get_yticklabels()]
+    assert labels[0] == "Donaudampfschiff…"
+    (point,) = [line for line in first.lines if line.get_marker() == "o"][1:2]
+    assert point.get_xdata()[0] == pytest.approx(float(on[0][1].change.change))
 
 
 @pytest.mark.parametrize(("count", "text"), [(5, "1 more variant"), (6, "2 more variants")])
