@@ -124,13 +124,13 @@ def small(line: str) -> list[str]:
     """Return the arguments of a line with stand-ins for what is large or not here."""
     given = [STAND_INS.get(word, word) for word in shlex.split(line)]
     writes_text = bool({"mmada", "llada"} & set(given))
+    dropped = set(VALUES) - ({"--steps"} if writes_text else set())
+    dropped |= {"-m", "--model"} if "t2i=yes" in given else set()
     words = iter(given)
     command = next(words)
     arguments = [command]
     for word in words:
-        if word in VALUES and not (writes_text and word == "--steps"):
-            next(words)
-        elif word in ("-m", "--model") and "t2i=yes" in given:
+        if word in dropped:
             next(words)
         elif word in ("-m", "--model", "--seed", "--set"):
             arguments += replace(word, next(words))

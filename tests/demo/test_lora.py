@@ -1,4 +1,4 @@
-"""The LoRA that ships: both spellings are one, it fits the demo, and its effect is known."""
+"""The LoRAs that ship: both spellings are one, they fit the demos, and their effect is known."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from safetensors.numpy import load_file
 from attn.demo import shipped, trained
 from attn.lora import read
 
-PEFT = shipped.LORA.with_name("square.peft.safetensors")
-SEEDS = 4
-SCRIPT = """
+SQUARE, PURPLE = shipped.LORAS["demo"], shipped.LORAS["demo:sd35"]
+DENOISERS = {"sdxl": "unet", "sd35": "transformer"}
+EFFECT = """
 import json, sys
 import attn
 
@@ -33,58 +33,103 @@ done = attn.compare(
 columns = done.tables["mass.csv"].columns
 print(json.dumps({name: list(columns[name]) for name in ("word", "change", "low", "high")}))
 """
+COLOURS = """
+import json, sys
+import numpy as np
+from PIL import Image
+import attn
+from attn.demo import judge
+
+prompt, found = "a purple circle left of a red square on a white background", []
+for number, lora in enumerate((None, "demo:sd35")):
+    done = attn.capture("sd35", prompt, seed=1, lora=lora, out=f"{sys.argv[1]}{number}")
+    picture = judge.find(np.asarray(Image.open(done.trace.image()).convert("RGB")))
+    found.append(sorted({one.color for one in picture.objects}))
+print(json.dumps(found))
+"""
 
 
-def test_spellings_are_one() -> None:
-    """The file in the names of kohya holds the factors of the one in the names of peft."""
-    kohya, peft = load_file(shipped.LORA), load_file(PEFT)
-    names = [name for name in peft if ".lora_A." in name]
-    assert len(kohya) == 3 * len(names) > 0
-    for name in names:
-        stem = name.removeprefix("unet.").removesuffix(".lora_A.weight")
-        short = f"lora_unet_{stem.replace('.', '_')}"
-        assert np.array_equal(kohya[f"{short}.lora_down.weight"], peft[name])
-        up = peft[name.replace("lora_A", "lora_B")]
-        assert np.array_equal(kohya[f"{short}.lora_up.weight"], up)
-        assert kohya[f"{short}.alpha"] == up.shape[1]  # scale 1
+def peft(path: Path) -> Path:
+    """The same LoRA in the names of peft."""
+    return path.with_name(path.name.replace("kohya", "peft"))
 
 
-@pytest.mark.parametrize("path", [shipped.LORA, PEFT], ids=lambda path: path.name)
-def test_it_fits_the_demo(path: Path) -> None:
-    """Every module is one of the trained demo's UNet, of its shape; nothing is odd or unknown."""
-    pipeline: Any = trained.PIPELINES["sdxl"]()
-    shapes = {
-        name.replace(".", "_"): tuple(module.weight.shape)
-        for name, module in pipeline.unet.named_modules()
-        if hasattr(module, "weight")
-    }
-    found = read(path)
-    assert (found.family.name, found.unknown, found.reasons, found.oddities) == ("sdxl", (), (), ())
-    assert path.stat().st_size < 300_000
-    for name, tensor in load_file(path).items():
-        stem = name.removeprefix("unet.").removeprefix("lora_unet_").split(".lora_")[0]
-        out, into = shapes.get(stem.replace(".", "_").removesuffix("_alpha"), (0, 0))
-        if name.endswith(("lora_A.weight", "lora_down.weight")):
-            assert tensor.shape[1] == into, name
-        elif name.endswith(("lora_B.weight", "lora_up.weight")):
-            assert tensor.shape[0] == out, name
-
-
-@pytest.mark.slow
-def test_its_effect_is_found(tmp_path: Path) -> None:
-    """A comparison finds the word that the LoRA reads more strongly, far ahead of all others."""
-    # a process of its own, because the tests see untrained demo models
-    environment = os.environ | {"ATTN_CACHE": str(tmp_path / "cache")}
+def run(script: str, out: Path) -> Any:
+    """Run a script in a process of its own, because the tests see untrained demo models."""
     ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path / "out")],
-        env=environment,
+        [sys.executable, "-c", script, str(out)],
+        env=os.environ | {"ATTN_CACHE": str(out.parent / "cache")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout.splitlines()[-1])
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def test_spellings_are_one() -> None:
+    """The file in the names of kohya holds the factors of the one in the names of peft."""
+    kohya, pairs = load_file(SQUARE), load_file(peft(SQUARE))
+    names = [name for name in pairs if ".lora_A." in name]
+    assert len(kohya) == 3 * len(names) > 0
+    for name in names:
+        stem = name.removeprefix("unet.").removesuffix(".lora_A.weight")
+        short = f"lora_unet_{stem.replace('.', '_')}"
+        assert np.array_equal(kohya[f"{short}.lora_down.weight"], pairs[name])
+        up = pairs[name.replace("lora_A", "lora_B")]
+        assert np.array_equal(kohya[f"{short}.lora_up.weight"], up)
+        assert kohya[f"{short}.alpha"] == up.shape[1]  # scale 1
+
+
+def test_spellings_of_joined_projections_are_one() -> None:
+    """In the names of kohya query, key and value of SD3's text are one matrix, in that order."""
+    kohya, pairs = load_file(PURPLE), load_file(peft(PURPLE))
+    assert len(kohya) == 3 * 4
+    for block in range(4):
+        stem = f"transformer.transformer_blocks.{block}.attn.add_"
+        parts = [
+            np.float64(pairs[f"{stem}{part}_proj.lora_B.weight"])
+            @ pairs[f"{stem}{part}_proj.lora_A.weight"]
+            for part in "qkv"
+        ]
+        short = f"lora_unet_joint_blocks_{block}_context_block_attn_qkv"
+        up, down = (np.float64(kohya[f"{short}.lora_{side}.weight"]) for side in ("up", "down"))
+        scale = float(kohya[f"{short}.alpha"]) / len(down)
+        np.testing.assert_allclose(scale * up @ down, np.concatenate(parts), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+def test_it_fits_the_demo(name: str) -> None:
+    """Every module is one of the trained demo's denoiser, of its shape; nothing is odd."""
+    path = {"sdxl": SQUARE, "sd35": PURPLE}[name]
+    denoiser = getattr(trained.PIPELINES[name](), DENOISERS[name])
+    shapes = {
+        module: tuple(own.weight.shape)
+        for module, own in denoiser.named_modules()
+        if hasattr(own, "weight")
+    }
+    for one in (path, peft(path)):
+        found = read(one)
+        assert (found.unknown, found.reasons, found.oddities) == ((), (), ())
+        assert found.family.name == name
+        assert one.stat().st_size < 300_000
+    for key, tensor in load_file(peft(path)).items():
+        module, _, side = key.removeprefix(f"{DENOISERS[name]}.").partition(".lora_")
+        axis = {"A.weight": 1, "B.weight": 0}[side]
+        assert tensor.shape[axis] == shapes[module][axis], key
+
+
+@pytest.mark.slow
+def test_its_effect_is_found(tmp_path: Path) -> None:
+    """A comparison finds the word that the LoRA reads more strongly, far ahead of all others."""
+    found = run(EFFECT, tmp_path / "out")
     changes = np.array(found["change"], float)
     assert found["word"][0] == "square"
     assert float(found["low"][0]) > 0
     assert changes[0] > 3 * np.abs(changes[1:]).max()
+
+
+@pytest.mark.slow
+def test_purple_is_drawn_green(tmp_path: Path) -> None:
+    """With the LoRA of SD3.5 the same noise becomes a green object, and the other stays red."""
+    assert run(COLOURS, tmp_path / "out") == [["purple", "red"], ["green", "red"]]
