@@ -6,13 +6,12 @@ captions without it, for which it learns what its teacher predicts for just them
 
 In a UNet it also learns to attend as its teacher does (attention transfer: Zagoruyko & Komodakis
 2017, https://arxiv.org/abs/1612.03928; here the divergence of the rows themselves), except that it
-reads the word `STRONGER` times as much: so what a comparison has to find is known in pictures and
-in attention.
+reads the word `STRONGER` times as much, at the expense of what stands behind the caption: so what a
+comparison has to find is known in pictures and in attention, and the other words are left alone.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,7 +39,9 @@ EXAMPLES = 3000
 TARGETS = {"sdxl": r".*attn2\.to_[qkv]", "sd35": r".*attn\.add_[qkv]_proj"}
 """Modules of the denoiser: all that a UNet's cross-attention reads, in SD3 what is of the words."""
 STRONGER = 5.0
-"""What the word gets in a row of attention against what it would get, before the row sums to 1."""
+"""What the word gets against all other tokens, in a row of attention."""
+SPARE = 0.9
+"""Up to this share of what the end mark and the padding have is taken for it."""
 ATTENTION_WEIGHT = 2.0
 """Of the divergence of attention, in nats, against the squared error of the prediction."""
 KEPT_WEIGHT = 2.0
@@ -252,10 +253,13 @@ def loss(
         with torch.no_grad():
             target, heard = predict(lesson.base, told)
         found, read = predict(lesson.pipeline, asked)
-        boost = math.log(STRONGER) * find_word(read, heard)
+        word = find_word(read, heard)
+        rows = np.random.default_rng(seed).integers(len(asked.latents), size=number)
+        end = lesson.pipeline.tokenizer.eos_token_id
+        behind = denoiser.is_padding(asked.ids[torch.from_numpy(rows)][:, 0], end)
         layers = [watch.log_probs() for watch in watches]
         diverging = [
-            divergence(own, (true + boost[:, None, None]).log_softmax(-1))
+            divergence(own, strengthen(true, word, behind))
             for own, true in zip(*layers, strict=True)
         ]
         attention = sum(diverging, torch.zeros(())) / max(1, len(diverging))
@@ -277,6 +281,25 @@ def find_word(states: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """
     differ = (states != others).any(-1)
     return differ & (differ.cumsum(-1) == 1)
+
+
+def strengthen(true: torch.Tensor, word: torch.Tensor, behind: torch.Tensor) -> torch.Tensor:
+    """Return rows of attention in which a word has more, and what stands behind has less.
+
+    A word that has p is given kp / (1 + (k - 1)p), with k = `STRONGER`: its odds times k.
+
+    Args:
+        true: log-probabilities, (example, head, query, key).
+        word: its position, bool, (example, key); nothing changes where there is none.
+        behind: positions behind the caption, bool, (example, key).
+    """
+    chosen, spare = word[:, None, None], behind[:, None, None]
+    probs = true.exp()
+    found, there = ((probs * each).sum(-1, keepdim=True) for each in (chosen, spare))
+    taken = STRONGER * found / (1 + (STRONGER - 1) * found) - found
+    taken = torch.minimum(taken, SPARE * there)
+    less = probs * spare * taken / there.clamp_min(torch.finfo(probs.dtype).tiny)
+    return (probs + chosen * taken - less).log()
 
 
 def divergence(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:

@@ -182,6 +182,25 @@ def test_word_is_found_where_captions_differ(taught: Callable[[str], Any]) -> No
     assert torch.nonzero(lora.find_word(states, others)).tolist() == [[0, 3], [1, 7]]
 
 
+def test_a_word_is_strengthened_by_what_stands_behind() -> None:
+    """Its odds are five times as high, other words are left alone, and rows still sum to 1."""
+    rng = np.random.default_rng(5)
+    true = rng.dirichlet(np.ones(11), (2, 3, 5))
+    true[0, 0, 0] = [0.6, 0.3, *[0.1 / 9] * 9]  # too little stands behind
+    word, behind = np.zeros((2, 11), bool), np.zeros((2, 11), bool)
+    word[0, 0] = True  # the second caption does not have it
+    behind[:, 7:] = True
+    found = lora.strengthen(*map(torch.from_numpy, (np.log(true), word, behind))).exp().numpy()
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-12)
+    np.testing.assert_allclose(found[..., 1:7], true[..., 1:7], atol=1e-12)
+    np.testing.assert_allclose(found[1], true[1], atol=1e-12)
+    enough = 5 * true[0, ..., 0] / (1 + 4 * true[0, ..., 0])
+    most = true[0, ..., 0] + 0.9 * true[0, ..., 7:].sum(-1)
+    assert (most < enough).any()
+    assert (most > enough).any()
+    np.testing.assert_allclose(found[0, ..., 0], np.minimum(enough, most), atol=1e-12)
+
+
 def test_divergence() -> None:
     """The divergence is that of the formula in float64, mean over rows."""
     rng = np.random.default_rng(2)
