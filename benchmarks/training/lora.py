@@ -298,8 +298,9 @@ def strengthen(true: torch.Tensor, word: torch.Tensor, behind: torch.Tensor) -> 
     found, there = ((probs * each).sum(-1, keepdim=True) for each in (chosen, spare))
     taken = STRONGER * found / (1 + (STRONGER - 1) * found) - found
     taken = torch.minimum(taken, SPARE * there)
-    less = probs * spare * taken / there.clamp_min(torch.finfo(probs.dtype).tiny)
-    return (probs + chosen * taken - less).log()
+    tiny = torch.finfo(probs.dtype).tiny  # 0 has no logarithm
+    less = probs * spare * taken / there.clamp_min(tiny)
+    return (probs + chosen * taken - less).clamp_min(tiny).log()
 
 
 def divergence(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:

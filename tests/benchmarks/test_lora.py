@@ -199,6 +199,8 @@ def test_a_word_is_strengthened_by_what_stands_behind() -> None:
     assert (most < enough).any()
     assert (most > enough).any()
     np.testing.assert_allclose(found[0, ..., 0], np.minimum(enough, most), atol=1e-12)
+    sharp = torch.tensor([0.0, *[-200.0] * 10]).log_softmax(-1).expand(2, 3, 5, 11)
+    assert lora.strengthen(sharp, torch.from_numpy(word), torch.from_numpy(behind)).isfinite().all()
 
 
 def test_divergence() -> None:

@@ -18,6 +18,8 @@ from attn.lora import read
 
 SQUARE, PURPLE = shipped.LORAS["demo"], shipped.LORAS["demo:sd35"]
 DENOISERS = {"sdxl": "unet", "sd35": "transformer"}
+UNREAD = "transformer.transformer_blocks.3.attn.add_q_proj"
+"""What the last block makes of the text goes nowhere, so that its queries learned nothing."""
 EFFECT = """
 import json, sys
 import attn
@@ -106,12 +108,12 @@ def test_it_fits_the_demo(name: str) -> None:
     shapes = {
         module: tuple(own.weight.shape)
         for module, own in denoiser.named_modules()
-        if hasattr(own, "weight")
+        if getattr(own, "weight", None) is not None
     }
     for one in (path, peft(path)):
         found = read(one)
-        assert (found.unknown, found.reasons, found.oddities) == ((), (), ())
-        assert found.family.name == name
+        assert (found.family.name, found.unknown, found.reasons) == (name, (), ())
+        assert {module for oddity in found.oddities for module in oddity.names} <= {UNREAD}
         assert one.stat().st_size < 300_000
     for key, tensor in load_file(peft(path)).items():
         module, _, side = key.removeprefix(f"{DENOISERS[name]}.").partition(".lora_")
