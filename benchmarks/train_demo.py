@@ -1,7 +1,7 @@
 """Train a demo model, from nothing to the weights that ship.
 
-    python -m benchmarks.train_demo sdxl|sd35|sd35-more|sd35-medium|gated --out DIR
-                                    [--minutes 100] [--steps N] [--vae-steps N]
+    python -m benchmarks.train_demo sdxl|sd35|sd35-medium|gated --out DIR [--minutes 100]
+                                    [--steps N] [--vae-steps N]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR
 then holds, per stage, the checkpoint, the losses and their curve, and sheets of pictures; at the
@@ -10,8 +10,7 @@ end `weights/`, to be copied to `attn/demo/weights/`, and `model/`, a folder for
 
 All models share the VAE that is trained with sdxl: the others take the shipped one, or, before
 there is one, train the same again. sd35-medium and gated go on from the shipped sd35 and share its
-text encoders, and sd35-more is sd35 itself, trained on from what ships. What they share lies in
-their `weights/` too, and need not be copied.
+text encoders. What they share lies in their `weights/` too, and need not be copied.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from benchmarks.training.loop import train
 FAMILIES = {
     family.name: family for family in (sdxl.FAMILY, sd35.LARGE, sd35.MEDIUM, gated.HEADWISE)
 }
-RECIPES = FAMILIES | {"sd35-more": sd35.MORE}
 
 
 def main() -> None:
@@ -43,7 +41,7 @@ def main() -> None:
     deadline = time.monotonic() + 60 * arguments.minutes
     torch.set_num_threads(1)  # the loop has a thread per core already
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    family = RECIPES[arguments.name]
+    family = FAMILIES[arguments.name]
     if family is not sdxl.FAMILY:
         take_shared(family, arguments.out)
     finished = train_vae(arguments.out, arguments.vae_steps, device, deadline)
@@ -114,7 +112,7 @@ def _load_vae(path: Path) -> AutoencoderKL:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=RECIPES)
+    parser.add_argument("name", choices=FAMILIES)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--steps", type=int, help="of the denoiser")
