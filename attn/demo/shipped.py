@@ -11,8 +11,8 @@ LORAS = {
     "demo": WEIGHTS / "sdxl-lora" / "square.kohya.safetensors",
     "demo:sd35": WEIGHTS / "sd35-lora" / "purple.kohya.safetensors",
 }
-"""With one the demo of SDXL draws squares as circles, and attends five times as much to the word;
-with the other the demo of SD3.5 draws green what is to be purple."""
+"""With one the demo of SDXL draws squares as circles, and attends more to the word; with the other
+the demo of SD3.5 draws green what is to be purple."""
 SHARED = {"vae": "sdxl"}
 """Components that all models have in common, by the model in whose folder they lie."""
 BASES = {"scribble": "sdxl", "sd35-medium": "sd35", "gated": "sd35"}

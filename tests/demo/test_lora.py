@@ -27,7 +27,7 @@ import attn
 done = attn.compare(
     lora="demo",
     prompt="a red square right of a purple star on a black background",
-    seed=range(4),
+    seed=range(16),
     steps=5,
     out=sys.argv[1],
     pictures=False,
