@@ -328,8 +328,9 @@ class DiffusersBackend(Backend):
         info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
         session = self.session(pipe, info, options, device)
         session.warnings.extend(recipe.warnings)
-        own = demo.guidance(self.family.name) if found.asked == "demo" else None
-        session.default_guidance = own or session.default_guidance
+        if found.asked.partition(":")[0] == "demo":
+            own = demo.guidance(found.asked.replace("demo", self.family.name, 1))
+            session.default_guidance = own or session.default_guidance
         return self._ready(session, recipe)
 
     def _recipe(self, found: Source, options: Any) -> Recipe:

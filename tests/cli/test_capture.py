@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import attn
+from attn import demo
 from attn.backends.sd35 import SD35Session
 from attn.cli import build
 from attn.cli._report import ShownReport
@@ -23,7 +24,8 @@ from tests import lora_demo
 ROOT = Path(attn.__file__).parents[1]
 SMALL = ("--steps", "2", "--size", "96x64")
 DEMO = "model: the built-in demo (tiny and untrained: real attention, random weights)\n"
-EXAMPLE = "prompt: a red cat sitting on a wooden chair in a garden\n"
+TRAINED = f"model: the built-in demo ({demo.TRAINED})\n"  # in a process of its own
+EXAMPLE = "prompt: a red circle left of a blue square on a white background\n"
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def normal(text):
 
 def test_success(run):
     """Notes and progress go to stderr, plain without a terminal; the result to stdout."""
-    stderr = f"{DEMO}{EXAMPLE}step 1/2 · … · 48.4 KB\nstep 2/2 · N s/step · 96.8 KB\n"
+    stderr = f"{DEMO}{EXAMPLE}step 1/2 · … · 48.9 KB\nstep 2/2 · N s/step · 97.8 KB\n"
     assert run("-o", "out") == (0, "1 trace in out\n", stderr)
     assert attn.open("out").manifest.status == "complete"
 
@@ -101,7 +103,7 @@ def test_dry_run(run):
 2 traces of 2 steps, 1 sample, branch cond and uncond
 keep maps, keys content, blocks image.text
 5 layers:
-{layers}one trace: 189 KB; in all 377 KB
+{layers}one trace: 191 KB; in all 381 KB
 """
     assert run("--dry-run", "--seed", "0-1", "--branch", "both") == (0, stdout, DEMO + EXAMPLE)
     assert list(Path().iterdir()) == []
@@ -144,7 +146,7 @@ def test_json_of_a_dry_run(run):
     """Also of what was only planned."""
     _, stdout, _ = run("-o", "out", "--json", "--dry-run")
     answer = json.loads(stdout)
-    assert (answer["status"], answer["predicted_bytes"]) == ("planned", 96_824)
+    assert (answer["status"], answer["predicted_bytes"]) == ("planned", 97_784)
     assert [one["status"] for one in answer["traces"]] == ["pending"]
 
 
@@ -337,7 +339,7 @@ def test_interrupted_process(demo_cache, tmp_path):
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
-    assert shown == [DEMO, EXAMPLE, "step 1/900 · … · 48.4 KB\n"]
+    assert shown == [TRAINED, EXAMPLE, "step 1/900 · … · 44.5 KB\n"]
     assert stderr == "interrupted; what was finished stays usable\n"
     trace = attn.open(tmp_path / "out")
     assert trace.manifest.status == "partial"
@@ -351,9 +353,10 @@ def test_exact_command(demo_cache, tmp_path):
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0
     (folder,) = (tmp_path / "attn-runs").iterdir()
-    assert re.fullmatch(r"\d{8}-\d{6}-sd35-a-red-cat-sitting-on-a-wooden-chair-in-a", folder.name)
+    assert re.fullmatch(r"\d{8}-\d{6}-sd35-a-red-circle-left-of-a-blue-square-on-a", folder.name)
     assert stdout == f"1 trace in attn-runs/{folder.name}\n"
     assert re.fullmatch(
-        re.escape(f"{DEMO}{EXAMPLE}") + r"(step \d+/28 · \S+( s/step)? · \S+ [KM]B\n){2,}", stderr
+        re.escape(f"{TRAINED}{EXAMPLE}") + r"(step \d+/28 · \S+( s/step)? · \S+ [KM]B\n){2,}",
+        stderr,
     )
     assert len(attn.open(folder).steps) == 28

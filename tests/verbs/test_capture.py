@@ -201,10 +201,10 @@ def test_example_prompt(demo_cache, tmp_path):
     """The demo model needs no prompt; which one it took is told."""
     report = Told()
     done = capture("sd35", out=tmp_path / "run", report=report, **SMALL)
-    assert done.entries[0].prompt == demo.EXAMPLE_PROMPT
+    assert done.entries[0].prompt == demo.EXAMPLE_CAPTION
     assert report.notes == [
         "model: the built-in demo (tiny and untrained: real attention, random weights)",
-        f"prompt: {demo.EXAMPLE_PROMPT}",
+        f"prompt: {demo.EXAMPLE_CAPTION}",
     ]
 
 
