@@ -221,6 +221,15 @@ def test_the_example_prompt_suits_the_model() -> None:
     assert prompts == [demo.EXAMPLE_CAPTION, demo.EXAMPLE_PROMPT, demo.EXAMPLE_PROMPT]
 
 
+@pytest.mark.usefixtures("shelf")
+@pytest.mark.parametrize("source", ["demo", "demo:medium"])
+def test_demos_of_sd35_draw_with_little_guidance(source: str) -> None:
+    """A variant of the demo has its own default, as the demo has."""
+    backend = load(find("sd35"))
+    session: Any = backend.open(source, backend.Options())
+    assert session.default_guidance == 3.0
+
+
 @pytest.mark.parametrize("component", ["transformer", "vae"])
 def test_other_weights_have_another_folder(component: str, tmp_path: Path) -> None:
     """After an update nobody keeps the old model, also where only the shared VAE is new."""
