@@ -328,9 +328,7 @@ class DiffusersBackend(Backend):
         info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
         session = self.session(pipe, info, options, device)
         session.warnings.extend(recipe.warnings)
-        if found.asked.partition(":")[0] == "demo":
-            own = demo.guidance(found.asked.replace("demo", self.family.name, 1))
-            session.default_guidance = own or session.default_guidance
+        guide_demo(session, found.asked, self.family.name)
         return self._ready(session, recipe)
 
     def _recipe(self, found: Source, options: Any) -> Recipe:
@@ -365,6 +363,19 @@ class DiffusersBackend(Backend):
     def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
         """Let the family finish a session; a pipeline that was loaded already has no recipe."""
         return session
+
+
+def guide_demo(session: DiffusersSession, asked: str, family: str) -> None:
+    """Let a trained demo model draw with its own guidance by default.
+
+    Args:
+        session: of any model.
+        asked: what the user typed for it.
+        family: by whose name demo models are known.
+    """
+    if asked.partition(":")[0] == "demo":
+        own = demo.guidance(asked.replace("demo", family, 1))
+        session.default_guidance = own or session.default_guidance
 
 
 def _wrong_family(name: str, backend: DiffusersBackend) -> str:

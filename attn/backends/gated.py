@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from attn import demo
 from attn.backends import _gates, _source
-from attn.backends._diffusers import DiffusersSession
+from attn.backends._diffusers import DiffusersSession, guide_demo
 from attn.backends._family import Family
 from attn.backends._recipe import Recipe
 from attn.backends.sd35 import SD35Backend, SD35Options, SD35Session
@@ -104,11 +104,13 @@ class GatedBackend(SD35Backend):
         folder = _source.resolve(source, self.family.name, self.variants).path
         own = {name: str(folder / file) for name, file in demo.SPLIT_FILES.items()}
         given = {name: path for name, path in own.items() if getattr(options, name) is None}
-        session = super().open(
+        session: Any = super().open(
             folder / demo.SPLIT_MODEL, replace(options, **given), *args, **keywords
         )
+        guide_demo(session, source, self.family.name)
         session.info = replace(session.info, source=source)
-        return session
+        opened: Session = session
+        return opened
 
     def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
         super()._ready(session, recipe)

@@ -22,6 +22,7 @@ from torch import nn
 
 from attn import demo
 from attn.backends import _control, _schedule, _sketch, _sketch_tokens, _source
+from attn.backends._diffusers import guide_demo
 from attn.backends._recipe import Recipe
 from attn.backends._residuals import Residuals
 from attn.backends._sketch import Strokes
@@ -404,9 +405,7 @@ class TokensBackend(SD15Backend):
         )
         if options.betas != "own":
             session.train_betas(options.betas)
-        if found.asked.startswith("demo:"):
-            own = demo.guidance(found.asked.replace("demo", "scribble", 1))
-            session.default_guidance = own or session.default_guidance
+        guide_demo(session, found.asked, "scribble")
         opened: Session = session
         return opened
 

@@ -221,11 +221,16 @@ def test_the_example_prompt_suits_the_model() -> None:
     assert prompts == [demo.EXAMPLE_CAPTION, demo.EXAMPLE_PROMPT, demo.EXAMPLE_PROMPT]
 
 
-@pytest.mark.usefixtures("shelf")
-@pytest.mark.parametrize("source", ["demo", "demo:medium"])
-def test_demos_of_sd35_draw_with_little_guidance(source: str) -> None:
-    """A variant of the demo has its own default, as the demo has."""
-    backend = load(find("sd35"))
+@pytest.mark.parametrize(
+    ("name", "source"), [("sd35", "demo"), ("sd35", "demo:medium"), ("gated", "demo")]
+)
+def test_demos_of_sd35_draw_with_little_guidance(
+    name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every variant that ships has the default with which it draws best."""
+    monkeypatch.setattr(shipped, "WEIGHTS", Path(shipped.__file__).with_name("weights"))
+    monkeypatch.setenv("ATTN_CACHE", str(tmp_path))
+    backend = load(find(name))
     session: Any = backend.open(source, backend.Options())
     assert session.default_guidance == 3.0
 
