@@ -23,7 +23,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 COMING = sorted((ROOT / "docs" / "coming-from").glob("*.md"))
 RUN_ELSEWHERE = {"capture", "lora", "mmada", "models", "python", "trace"}
 """Pages whose Python is run by `test_docs` and `lora/test_manual`."""
-LONG = {"demo": 2}
+LONG = {"demo": 3}
 """Shell blocks, by page, that begin with the comment `# takes …`, and are not run."""
 ANALYZE = (ROOT / "docs" / "analyze.md").read_text(encoding="utf-8")
 SYSTEMS = {
