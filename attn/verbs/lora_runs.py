@@ -25,6 +25,7 @@ from attn.verbs.variant_runs import (
 if TYPE_CHECKING:
     from attn.backends import Session
     from attn.lora import LoraFile
+    from attn.lora.base import Base
     from attn.schema import Lora
 
 
@@ -58,10 +59,11 @@ def generate(
     setting = choose_setting(given.pop("backend", None) or infer_backend(variants), given)
     # what is wrong with a file is said before a model is loaded
     stacks = [setting.family.complete_loras(variant.loras) for variant in variants]
-    fitting = partial(_require_fit, stacks)
+    bases: list[Base] = []
+    fitting = partial(_require_fit, stacks, bases)
     done = generate_variants(setting, _plan(variants), prompt, out, report, require, fitting)
     is_plan = bool(setting.given.get("dry_run"))
-    return replace(done, files={} if is_plan else _read_files(variants, setting.model))
+    return replace(done, files={} if is_plan else _read_files(variants, setting.model, bases[-1]))
 
 
 def infer_backend(variants: Sequence[Variant]) -> str:
@@ -83,19 +85,23 @@ def infer_backend(variants: Sequence[Variant]) -> str:
     return name
 
 
-def _require_fit(stacks: Sequence[tuple[Lora, ...]], session: Session) -> None:
+def _require_fit(stacks: Sequence[tuple[Lora, ...]], bases: list[Base], session: Session) -> None:
     """Raise before anything is generated if LoRAs do not fit the model.
 
-    What fits in part is left to the captures, which warn of it in their traces.
+    What fits in part is left to the captures, which warn of it in their traces. Where the model's
+    weights are is added to `bases`, which can be kept when the model is gone.
 
     Raises:
         ModelError: names the first that does not fit.
     """
+    from attn.backends._lora import describe_towers
+
     known = tuple(session.warnings)
     for stack in stacks:
         with suppress(RequestError):  # of defaults that are not those of the captures
             session.complete(Request(prompt="", loras=stack))
     session.warnings[:] = known
+    bases.append(describe_towers(session.towers()))
 
 
 def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -109,18 +115,26 @@ def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(BASE, BASE, {"lora": []}), *zip(labels, folders, stacks, strict=True)]
 
 
-def _read_files(variants: Sequence[Variant], model: object) -> dict[str, LoraFile]:
-    """Read what single LoRAs change, held against the model where that is a file or folder."""
+def _read_files(variants: Sequence[Variant], model: object, loaded: Base) -> dict[str, LoraFile]:
+    """Read what single LoRAs changed, held against the model where that is a file or folder.
+
+    Args:
+        variants: those of several LoRAs are left out.
+        model: what was opened.
+        loaded: where the weights of the loaded model are.
+    """
     from attn.lora import read
+    from attn.lora.fit import applied
     from attn.verbs.lora import find_model
 
     files = {}
     for variant in variants:
         if len(variant.loras) == 1:
-            path = Path(variant.loras[0].path)
+            (lora,) = variant.loras
+            path = Path(lora.path)
             try:
                 base = find_model(str(model), path) if isinstance(model, str | Path) else None
             except ModelError:  # it is made of separate parts
                 base = None
-            files[variant.label] = read(path, base)
+            files[variant.label] = applied(read(path, base), loaded, lora.scale)
     return files

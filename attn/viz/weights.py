@@ -53,6 +53,6 @@ def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, st
     style(axes, across=True)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     about = {"fontsize": 9, "color": FAINT, "fontfamily": FAMILY}
-    axes.set_xlabel("‖ΔW‖ of the layer's modules", about)
-    axes.set_ylabel("mean change of a word's mass, in % of all attention", about)
+    axes.set_xlabel("scale · ‖ΔW‖ of the layer's modules", about)
+    axes.set_ylabel("mean absolute change of a word's mass, in % of all attention", about)
     return Picture("lora_weights.png", figure, texts)

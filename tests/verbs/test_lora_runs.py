@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import attn
 from attn.errors import AnalysisError, ModelError, TraceError, UsageError
@@ -13,6 +14,7 @@ from attn.verbs.folders import name_folders
 from attn.verbs.lora_runs import infer_backend
 from attn.verbs.stacks import parse_variants
 from tests import lora_demo
+from tests.lora_files import write
 from tests.toy_traces import read_csv
 
 SMALL = {"steps": 2, "size": (96, 64), "seed": range(4), "pictures": False}
@@ -66,6 +68,34 @@ def test_weights(sweep, files):
     assert len(rows) == len(attn.open(sweep.path / "base/0000").layers)
     assert any(float(row["norm"]) > 0 and float(row["relative"]) > 0 for row in rows)
     assert all(float(row["change"]) > 0 for row in rows)
+
+
+def test_weights_left_out(sweep, files, opened, tmp_path):
+    """Modules that do not fit, or come twice, are in no norm; at scale 0 every norm is 0."""
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=3)
+    (stem, whole), *_ = (
+        (path, one) for (_, path), one in pairs.items() if path.endswith("attn2.to_q")
+    )
+    layer = stem.removesuffix(".to_q")
+    tensors = load_file(files[0])
+    tensors[f"unet.{stem}.lora_down.weight"], tensors[f"unet.{stem}.lora_up.weight"] = whole
+    tensors[f"unet.{layer}.to_v.lora_down.weight"] = np.ones((3, 997), np.float32)
+    tensors[f"unet.{layer}.to_v.lora_up.weight"] = np.ones((991, 3), np.float32)
+    bad = write(tmp_path / "bad.safetensors", tensors)
+    few = SMALL | {"seed": 0, "steps": 1}
+    done = compare(lora=[bad, f"{files[0]}:0,-0.5"], prompt="cat", out=tmp_path / "x", **few)
+    table = done.tables["lora_weights.csv"].columns
+    norms = {
+        name: table["norm"][table["variant_name"] == name] for name in set(table["variant_name"])
+    }
+    of_one = sweep.tables["lora_weights.csv"].columns
+    is_one = of_one["variant_name"] == "a:1"
+    np.testing.assert_array_equal(norms["bad"], of_one["norm"][is_one])
+    np.testing.assert_array_equal(
+        table["modules"][table["variant_name"] == "bad"], of_one["modules"][is_one]
+    )
+    np.testing.assert_array_equal(norms["a:0"], 0)
+    np.testing.assert_array_equal(norms["a:-0.5"], norms["bad"] / 2)
 
 
 def test_one_model(files, tmp_path, monkeypatch):
