@@ -1,5 +1,6 @@
 """`attn.compare`."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -176,6 +177,44 @@ def test_nothing_of_others_is_replaced(runs, tmp_path):
     with pytest.raises(AnalysisError, match="is in the way, and no result of this command"):
         compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
     assert (tmp_path / "tables/mass.csv").read_text() == "mine"
+
+
+def contents(folder):
+    """Return every file below a folder with its bytes."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("clash", ["summary.png", "token_comparisons"])
+def test_clash_keeps_the_earlier_results(runs, tmp_path, clash):
+    """A clash is found before anything is touched; when it is gone, the results are replaced."""
+    compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    (tmp_path / clash).write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(AnalysisError, match=f"{clash} is in the way"):
+        compare(runs / "base", runs / "style", out=tmp_path)
+    assert contents(tmp_path) == before
+    (tmp_path / clash).unlink()
+    done = compare(runs / "base", runs / "other", out=tmp_path, only=["maps"])
+    assert contents(tmp_path).keys() == set(done.files)
+
+
+@pytest.mark.parametrize("name", ["mass.csv", "comparison.json"])
+def test_failed_write_keeps_the_earlier_results(runs, tmp_path, monkeypatch, name):
+    """If the disk fails while results are swapped, the earlier ones come back whole."""
+    compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    before, rename = contents(tmp_path), Path.rename
+
+    def fail(path, goal):
+        if path.name == name and "new" in path.parts:
+            raise OSError(errno.ENOSPC, "full")
+        return rename(path, goal)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        with pytest.raises(TraceError, match="no space left"):
+            compare(runs / "base", runs / "other", out=tmp_path, only=["words"], pictures=False)
+    assert contents(tmp_path) == before
 
 
 def test_failure_keeps_the_earlier_results(runs, tmp_path):
