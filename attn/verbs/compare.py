@@ -238,6 +238,9 @@ def compare_runs(
     variants = compare_traces(runs, options)
     for note in (*runs[0].notes, *(_say(one, note) for one in variants for note in one.notes)):
         report.warn(note)
+    if parts is None or "maps" in parts:
+        for note in (_say(one, lack) for one in variants for lack in one.lacks):
+            report.warn(note)
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables |= _weight_tables(weights)
@@ -311,10 +314,8 @@ def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, 
 
 
 def _why(variants: Sequence[Variant]) -> str:
-    notes = dict.fromkeys(note for variant in variants for note in variant.notes)
-    return "; ".join(notes) or (
-        "the traces keep no maps (capture with --keep means or maps), or have no drawing"
-    )
+    notes = (note for variant in variants for note in (*variant.lacks, *variant.notes))
+    return "; ".join(dict.fromkeys(notes)) or "the traces have no drawing"
 
 
 def _describe(base: Run, variants: Sequence[Variant], options: Options) -> dict[str, Any]:

@@ -25,7 +25,9 @@ class Variant:
         run: the run.
         pairs: what its pairs of traces say, without maps.
         prompts: of the baseline, those of the pairs.
-        example: the first of them, with its maps if it has some.
+        example: the one that is drawn, with its maps if it has some: the first with asked words,
+            with maps, and of a trace of the baseline that every variant has a partner of, as far
+            as there is one.
         members: the two traces of the example.
         same_noise: pairs that began with the same noise, as far as the manifests tell.
         notes: what was not, or only partly, comparable.
@@ -45,6 +47,18 @@ class Variant:
         return self.run.label
 
     @property
+    def lacks(self) -> tuple[str, ...]:
+        """In which pairs maps were not compared, and why."""
+        found = tuple(dict.fromkeys(pair.lack for pair in self.pairs if pair.lack))
+        there = sum(not pair.lack for pair in self.pairs)
+        if not found:
+            return ()
+        reasons = "; ".join(found[:SHOWN])
+        if not there:
+            return (f"maps are not compared: {reasons}",)
+        return (f"maps are compared in {there} of {len(self.pairs)} pairs; in others {reasons}",)
+
+    @property
     def count(self) -> int:
         """Number of pairs of pictures."""
         return sum(len(pair.base.mass) for pair in self.pairs)
@@ -58,6 +72,7 @@ class _Found:
     prompts: set[str] = field(default_factory=set)
     example: Pair | None = None
     members: tuple[Member, Member] | None = None
+    merits: tuple[bool, ...] = ()
     other_noise: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     errors: list[AttnError] = field(default_factory=list)
@@ -95,6 +110,7 @@ def _compare_member(
 
     known: Readings = {}
     opened: list[Trace] = []
+    made: list[tuple[_Found, Pair, Member]] = []
     for pairing, one in zip(pairings, found, strict=True):
         for partner in pairing.partners(member):
             try:
@@ -104,14 +120,28 @@ def _compare_member(
                 one.errors.append(error)
                 one.notes.append(f"{member.folder} and {partner.folder} are left out: {error}")
             else:
-                _keep(one, pair, (member, partner))
+                _keep(one, pair, member)
+                made.append((one, pair, partner))
+    has_words = all(_has_words(pair, options.words) for _, pair, _ in made)
+    has_maps = all(pair.alike is not None for _, pair, _ in made)
+    merits = (has_words, has_maps, len(made) == len(found))
+    for one, pair, partner in made:
+        if one.example is None or merits > one.merits:
+            one.example, one.members, one.merits = pair, (member, partner), merits
 
 
-def _keep(one: _Found, pair: Pair, members: tuple[Member, Member]) -> None:
-    if one.example is None:
-        one.example, one.members = pair, members
+def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
+    """Whether a pair has one of the asked words, or any where none is asked for."""
+    wanted = None if words is None else {word.casefold() for word in words}
+    return any(
+        term.kind == "word" and (wanted is None or term.text.casefold() in wanted)
+        for term in pair.terms
+    )
+
+
+def _keep(one: _Found, pair: Pair, base: Member) -> None:
     one.pairs.append(pair.without_maps())
-    one.prompts.add(members[0].prompt)
+    one.prompts.add(base.prompt)
     one.notes += pair.agreement.notes
     if pair.agreement.noise:
         one.other_noise.append(", ".join(pair.agreement.noise))
