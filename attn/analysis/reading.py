@@ -123,7 +123,8 @@ class _MapSums:
             if not all(view.grid and view.columns == views[0].columns for view in views):
                 self.lack = "maps of the same tokens in all layers"
             elif not views[0].is_stepwise and chosen.steps is not None:
-                self.lack = "maps of single steps, of which only the mean was kept; capture with --keep maps"
+                lacking = "maps of single steps, of which only the mean was kept"
+                self.lack = f"{lacking}; capture with --keep maps"
             else:
                 self._views = views
 

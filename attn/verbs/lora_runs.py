@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from attn.verbs.variant_runs import (
     BASE,
     RESERVED,
     Generated,
+    Required,
     choose_setting,
     generate_variants,
 )
@@ -35,7 +36,7 @@ def generate(
     out: str | Path | None,
     options: Mapping[str, Any],
     report: Report,
-    require: Callable[[Sequence[str]], None],
+    require: Required,
 ) -> Generated:
     """Generate the baseline and every variant, with one model in memory.
 
@@ -46,7 +47,7 @@ def generate(
         options: further arguments of `attn.capture`. `backend` is that of the LoRAs if missing,
             `seed` 0 to 15, `keep` `means`.
         report: told notes, warnings and progress.
-        require: raises, before the model is loaded, if these prompts are not to be generated.
+        require: what keeps anything from being generated.
 
     Raises:
         UsageError: an argument is wrong in itself, or nothing says which family to use.

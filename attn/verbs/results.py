@@ -15,7 +15,11 @@ from typing import Any
 
 from attn.disk import reported
 from attn.errors import AnalysisError
+from attn.store import MANIFEST
+from attn.verbs.collection import INDEX as COLLECTION
 
+FOLDER = "analysis"
+"""Where the results of a trace or of a collection are, in its folder."""
 INDEX = "analysis.json"
 SCHEMA = 1
 """Version of `analysis.json`."""
@@ -97,6 +101,21 @@ def merged(folder: Path, index: str) -> Iterator[Path]:
             [(target / name, old / name) for name in listed]
             + [(built / name, target / name) for name in files],
         )
+
+
+def refuse_analysis(folder: Path) -> None:
+    """Refuse to put anything where `attn analyze` replaces a folder as a whole.
+
+    Raises:
+        AnalysisError: the folder is one of its results, is in one, or will be one.
+    """
+    for place in (folder.resolve(), *folder.resolve().parents):
+        is_of_trace = any((place.parent / name).is_file() for name in (MANIFEST, COLLECTION))
+        if (place / INDEX).is_file() or (place.name == FOLDER and is_of_trace):
+            raise AnalysisError(
+                f"{place} is what `attn analyze` replaces as a whole; choose another folder with "
+                "--out"
+            )
 
 
 def _listed(folder: Path, index: str) -> list[Path]:

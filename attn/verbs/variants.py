@@ -11,6 +11,7 @@ from attn.verbs.pairing import Member, Pairing, Run, pair_up
 
 if TYPE_CHECKING:
     from attn.analysis.pairs import Options, Pair, Readings
+    from attn.engine.plan import Plan
     from attn.trace import Trace
 
 SHOWN = 3
@@ -176,8 +177,13 @@ def _noise_note(one: _Found) -> Iterator[str]:
         )
 
 
-def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
+def require_in_prompts(prompts: Sequence[str], options: Options, negative: str) -> None:
     """Refuse prompts without words, and words that no prompt has, before anything is generated.
+
+    Args:
+        prompts: what is generated.
+        options: what to compare.
+        negative: the negative prompt, which the branch `uncond` reads instead.
 
     Raises:
         AnalysisError: names the first.
@@ -186,19 +192,61 @@ def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
     from attn.analysis.terms import phrase_spans
     from attn.schema import find_words
 
-    if options.branch == "cond":
-        words = [find_occurrences(find_words(prompt)) for prompt in prompts]
-        if not any(words):
-            texts = ", ".join(f"'{prompt}'" for prompt in prompts)
-            raise AnalysisError(f"there is no word to compare in {texts}")
-        phrases = [phrase_spans(own, options.phrases) for own in words]
-        _require_known(
-            options,
-            {
-                "word": [word.text for own in words for word in own],
-                "phrase": [text for own in phrases for text, _ in own],
-            },
+    read = prompts if options.branch == "cond" else [negative]
+    words = [find_occurrences(find_words(text)) for text in read]
+    if not any(words) and options.branch != "cond":
+        raise AnalysisError("the negative prompt has no words; give one with --negative")
+    if not any(words):
+        texts = ", ".join(f"'{prompt}'" for prompt in prompts)
+        raise AnalysisError(f"there is no word to compare in {texts}")
+    phrases = [phrase_spans(own, options.phrases) for own in words]
+    _require_known(
+        options,
+        {
+            "word": [word.text for own in words for word in own],
+            "phrase": [text for own in phrases for text, _ in own],
+        },
+    )
+
+
+def require_in_plan(
+    plan: Plan, options: Options, parts: Sequence[str] | None, *, has_drawing: bool
+) -> None:
+    """Refuse what cannot be compared of traces as they are planned, before anything is generated.
+
+    Args:
+        plan: of a trace.
+        options: what to compare.
+        parts: what was asked for; None is all that can be made.
+        has_drawing: whether the model is given one.
+
+    Raises:
+        AnalysisError: says what is missing, and what to capture with.
+    """
+    from attn.analysis.choice import BLOCK
+    from attn.analysis.select import select_layers, select_steps
+    from attn.schema import Step
+
+    if options.branch not in plan.branches:
+        kept = ", ".join(plan.branches)
+        raise AnalysisError(
+            f"compare.branch: '{options.branch}' is not captured, only {kept}: add --branch both"
         )
+    layers = [one.layer for one in plan.layers if BLOCK in {block.name for block in one.blocks}]
+    if not layers:
+        raise AnalysisError(f"the traces will have no {BLOCK}: add --blocks {BLOCK}")
+    select_layers(layers, options.layers)
+    select_steps([Step(index, None, None) for index in range(plan.steps)], options.steps)
+    asked = set(parts or ())
+    level = plan.kept.level
+    if asked & {"maps", "sketch"} and (level == "mass" or BLOCK not in plan.kept.blocks):
+        raise AnalysisError(
+            f"the traces will have no maps of {BLOCK}: leave out --keep and --blocks"
+        )
+    if asked & {"maps", "sketch"} and level == "means" and options.steps:
+        raise AnalysisError("the traces will have no maps of single steps: add --keep maps")
+    if "sketch" in asked and not has_drawing:
+        raise AnalysisError("the model is given no drawing to compare with: leave out sketch")
 
 
 def _require_named(variants: Sequence[Variant], options: Options) -> None:

@@ -269,6 +269,33 @@ def test_failed_write_keeps_the_earlier_results(runs, tmp_path, monkeypatch, nam
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("out", ["base/analysis", "base/0000/analysis/x", "results", "results/x"])
+def test_where_analyses_go(tmp_path, out):
+    """Nothing is written where the next `attn analyze` would delete it."""
+    for name in ("base", "style"):
+        write_collection(tmp_path / name, range(1), picture=(16, 24))
+    attn.analyze(tmp_path / "base/0000", out=tmp_path / "results", pictures=False)
+    before = contents(tmp_path)
+    with pytest.raises(AnalysisError, match="is what `attn analyze` replaces as a whole"):
+        compare(tmp_path / "base", tmp_path / "style", out=tmp_path / out, pictures=False)
+    assert contents(tmp_path) == before
+
+
+def test_one_text(runs, tmp_path):
+    """One word, phrase or part may be given without a list around it."""
+    one = compare(
+        runs / "base/0000",
+        runs / "style/0000",
+        out=tmp_path,
+        words="cat",
+        phrases="a bobcat",
+        only="words",
+        pictures=False,
+    )
+    assert one.tables.keys() == {"mass.csv", "share.csv"}
+    assert set(one.tables["mass.csv"].columns["word"]) == {"cat", "a bobcat"}
+
+
 def test_failure_keeps_the_earlier_results(runs, tmp_path):
     """If a comparison fails, what an earlier one wrote is still there."""
     done = compare(runs / "base", runs / "style", out=tmp_path, pictures=False)

@@ -1,6 +1,7 @@
 """`attn.compare` with LoRAs: generate, then compare."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -137,6 +138,49 @@ def test_what_is_kept(files, tmp_path):
     assert all(layer.path.endswith("attn2") for layer in manifest.layers)
     assert (manifest.kept.entropy, manifest.kept.keys, manifest.kept.mass) == (True, "all", "full")
     assert set(done.tables["mass.csv"].columns["word"]) == {"a", "dog"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"branch": "uncond"}, "the negative prompt has no words; give one with --negative"),
+        (
+            {"negative": "a dog", "settings": {"compare.branch": "uncond"}},
+            "'uncond' is not captured, only cond",
+        ),
+        ({"settings": {"compare.layers": "99"}}, "no captured layer matches '99'"),
+        ({"settings": {"compare.steps": "9"}}, "no captured step matches '9'; there are 0 to 1"),
+        ({"only": ["sketch"]}, "the model is given no drawing to compare with"),
+        ({"only": ["maps"], "keep": "mass"}, "the traces will have no maps of image.text"),
+        ({"only": ["maps"], "settings": {"compare.steps": "1"}}, "no maps of single steps"),
+        ({"blocks": "image.image"}, "the traces will have no image.text"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_refused_before_generating(files, tmp_path, arguments, message, dry_run):
+    """What cannot be compared is refused before a picture is made, and nothing is left."""
+    with pytest.raises(AnalysisError, match=message):
+        compare(
+            lora=files[0], prompt="cat", out=tmp_path / "x", dry_run=dry_run, **SMALL, **arguments
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_late_failure(files, tmp_path, monkeypatch):
+    """If the comparison fails after all was generated, the message says how to use the traces."""
+    from attn.verbs import compare as verb
+
+    def fail(*given, **named):
+        raise AnalysisError("no")
+
+    monkeypatch.setattr(verb, "compare_runs", fail)
+    few = SMALL | {"seed": 0, "steps": 1}
+    out = tmp_path / "x"
+    hint = re.escape(f"no (the traces can be used: attn compare {out / 'base'} {out / 'a'})")
+    with pytest.raises(AnalysisError, match=hint):
+        compare(lora=files[0], prompt="cat", out=out, **few)
+    monkeypatch.undo()
+    assert compare(out / "base", out / "a", out=tmp_path / "y", pictures=False).variants == {"a": 1}
 
 
 def test_order(files, tmp_path, sweep):
