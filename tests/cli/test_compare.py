@@ -158,6 +158,7 @@ def test_negative_without_words(tmp_path):
     assert run(*arguments, "-o", "out") == (
         1,
         "",
+        "model: the built-in demo (tiny and untrained: real attention, random weights)\n"
         "Error: the negative prompt has no words; give one with --negative\n",
     )
     assert not (tmp_path / "out").exists()
