@@ -210,8 +210,8 @@ def has_steps(pairs: Sequence[Pair]) -> bool:
 
 
 def has_maps(pairs: Sequence[Pair]) -> bool:
-    """Whether all traces have maps."""
-    return all(pair.alike is not None for pair in pairs)
+    """Whether the traces of some pair have maps; the others are left out."""
+    return any(pair.alike is not None for pair in pairs)
 
 
 def join(parts: Sequence[Columns]) -> Columns:

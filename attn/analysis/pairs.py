@@ -81,6 +81,14 @@ class Pair:
         """The terms, as the base has them."""
         return self.base.terms
 
+    @property
+    def lack(self) -> str:
+        """What is missing where maps were not compared, and of which trace; else nothing."""
+        lacks = {"the baseline": self.base.lack, "the variant": self.variant.lack}
+        if lacks["the baseline"] == lacks["the variant"]:
+            return f"both lack {self.base.lack}" if self.base.lack else ""
+        return " and ".join(f"{side} lacks {lack}" for side, lack in lacks.items() if lack)
+
     def without_maps(self) -> Pair:
         """Return what is small."""
         return replace(

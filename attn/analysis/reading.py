@@ -59,6 +59,7 @@ class Reading:
         share: (sample, term, layer): mean over steps; 0 to 1.
         share_steps: (sample, term, step): mean over layers.
         maps: (sample, term, row, column) on the finest grid, or None; NaN for sinks. Probability.
+        lack: what is missing where there are no maps, and what would bring it.
     """
 
     terms: tuple[Term, ...]
@@ -67,6 +68,7 @@ class Reading:
     share: Numbers
     share_steps: Numbers
     maps: Numbers | None
+    lack: str = ""
 
 
 def read(trace: Trace, chosen: Selection) -> Reading:
@@ -102,6 +104,7 @@ def read(trace: Trace, chosen: Selection) -> Reading:
         np.moveaxis(mean_present(share, 0), 0, 2),
         np.moveaxis(mean_present(share, 1), 0, 2),
         maps.of_terms(),
+        maps.lack,
     )
 
 
@@ -114,11 +117,16 @@ class _MapSums:
         self._views: list[View] = []
         self._sums: dict[Grid, Numbers] = {}
         self._count = 0
-        if chosen.maps and find_lack(WANTS, trace.manifest) is None:
+        self.lack = str(find_lack(WANTS, trace.manifest) or "")
+        if chosen.maps and not self.lack:
             views = [trace.view("map", at, BLOCK, lay_out=True) for at in chosen.layers]
-            is_same = all(view.grid and view.columns == views[0].columns for view in views)
-            is_there = views[0].is_stepwise or chosen.steps is None
-            self._views = views if is_same and is_there else []
+            if not all(view.grid and view.columns == views[0].columns for view in views):
+                self.lack = "maps of the same tokens in all layers"
+            elif not views[0].is_stepwise and chosen.steps is not None:
+                lacking = "maps of single steps, of which only the mean was kept"
+                self.lack = f"{lacking}; capture with --keep maps"
+            else:
+                self._views = views
 
     def add(self, step: int) -> None:
         """Add the maps of one step, where there are such."""
@@ -136,6 +144,7 @@ class _MapSums:
         if not self._views[0].is_stepwise:
             self._add(())
         if not self._count:
+            self.lack = "maps without gaps"
             return None
         finest = max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
         moved = (np.moveaxis(maps, -1, 1) for maps in self._sums.values())

@@ -2,8 +2,9 @@
 
 Definitions, for one attention layer:
 
-- norm      ‖ΔW‖ of the layer: root of the sum of squares over its modules (query, key, value, out
-            and added ones) that the LoRA changes; 0 if it changes none of them. See docs/lora.md.
+- norm      |scale| · ‖ΔW‖ of the layer: root of the sum of squares over its modules (query, key,
+            value, out and added ones) that the LoRA changes; 0 if it changes none of them. See
+            docs/lora.md.
 - relative  the same divided by ‖W‖ of these modules; empty without the base model's weights.
 - change    mean over words of |change of the word's mass in this layer|; probability.
 """
@@ -47,7 +48,8 @@ def against_weights(
     """Hold the weights that a LoRA changes against the attention that changed with it.
 
     Args:
-        lora: the file, read with its base model if that is spelled differently than the trace.
+        lora: what acted: see `attn.lora.fit.applied`; of a file as it was read, modules that do
+            not fit would count too, and the scale would be 1.
         pairs: of the variant with this LoRA.
         words: only these; None is all.
 

@@ -100,7 +100,7 @@ class Adapters:
         return {tower: part for tower, part in zip(TOWERS, parts, strict=True) if part is not None}
 
     def _fit(self, file: LoraFile) -> Fit:
-        return fit(file, _describe(self._towers()))
+        return fit(file, describe_towers(self._towers()))
 
     def _refuse_changed(self) -> None:
         """Refuse pipelines that their owner changed so that LoRAs would mix or miss.
@@ -143,8 +143,8 @@ class Adapters:
         }
 
 
-def _describe(towers: Mapping[str, nn.Module]) -> Base:
-    """Return where the weights are that peft can change."""
+def describe_towers(towers: Mapping[str, nn.Module]) -> Base:
+    """Return where the weights are that peft can change; their shapes only."""
     return describe_base(
         Path(),
         {

@@ -188,7 +188,7 @@ class Backend(ABC):
         """
         raise ModelError(
             "this backend takes no LoRAs: leave lora out, or choose a backend that does "
-            "(sdxl, sd15, sd35, gated)"
+            "(sdxl, sd15, sd35, gated, scribble)"
         )
 
     @abstractmethod

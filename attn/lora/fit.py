@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attn.errors import ModelError
 from attn.lora.base import Base
@@ -69,6 +69,26 @@ def require_fit(file: LoraFile, found: Fit) -> str | None:
             "trained for (`attn lora FILE --model MODEL` compares them)"
         )
     return f"{file.path}: {found.summary()}; they are left out" if found.unfit else None
+
+
+def applied(file: LoraFile, base: Base, scale: float) -> LoraFile:
+    """Return a LoRA as it acts on a model: the modules that are put in, with their scaled norms.
+
+    Args:
+        file: the LoRA.
+        base: the model; modules of towers that it does not have are left out too.
+        scale: what the change is multiplied by.
+    """
+    modules = tuple(
+        replace(
+            module,
+            base_path=place.path,
+            scale=scale * module.scale,
+            norm=None if module.norm is None else abs(scale) * module.norm,
+        )
+        for module, place in fit(file, base).placed
+    )
+    return replace(file, modules=modules)
 
 
 def _spots(module: Module, place: Place) -> set[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 
 from attn.lora.families import claimed
-from attn.lora.file import LoraFile, Module, Oddity, counted, is_known
+from attn.lora.file import LoraFile, Module, Oddity, counted, is_known, joint_norm
 from attn.lora.kinds import KINDS
 from attn.lora.names import DENOISER, underscored
 
@@ -23,21 +23,35 @@ def find_oddities(lora: LoraFile) -> tuple[Oddity, ...]:
     return tuple(oddity for check in _CHECKS for oddity in check(lora))
 
 
-def reasons_against_loading(modules: Sequence[Module]) -> tuple[str, ...]:
-    """Return why no backend can load changes like these; empty if one can.
+def obstacles(modules: Sequence[Module]) -> dict[str, tuple[str, ...]]:
+    """Return why no backend can load changes like these, each with its modules.
 
     Source: the loaders of diffusers 0.42, which take two factors per module and nothing else: they
     raise on LyCORIS' other kinds, and drop DoRA's magnitudes.
     """
-    titles = counted(KINDS[module.kind].title for module in modules if module.kind != "lora")
-    reasons = [f"{_are(number)} {title}" for title, number in titles.items()]
-    if cores := sum(module.has_core for module in modules if module.kind == "lora"):
-        reasons.append(f"{_are(cores)} LoRA with a core between the factors (lora_mid)")
-    if dora := sum(module.is_dora for module in modules):
-        reasons.append(f"{_are(dora)} DoRA, whose magnitudes would be dropped")
-    if broken := sum(module.problem is not None for module in modules):
-        reasons.append(f"{_are(broken)} damaged")
-    return tuple(reasons)
+    found: dict[str, list[str]] = {}
+    for module in modules:
+        for reason in _obstacles(module):
+            found.setdefault(reason, []).append(module.name)
+    reasons = {f"{_are(len(names))} {reason}": tuple(names) for reason, names in found.items()}
+    if not reasons and not joint_norm(module.norm for module in modules):
+        reasons["nothing is changed: all modules are zero, as before training"] = ()
+    return reasons
+
+
+def _obstacles(module: Module) -> Iterator[str]:
+    if module.kind != "lora":
+        yield KINDS[module.kind].title
+    elif module.has_core:
+        yield "LoRA with a core between the factors (lora_mid)"
+    if module.is_dora:
+        yield "DoRA, whose magnitudes would be dropped"
+    if module.problem is not None:
+        yield "damaged"
+    if "bias" in module.roles:
+        yield "LoRA with a trained bias, which would be dropped"
+    if _is_not_finite(module):
+        yield "broken by NaN or infinity"
 
 
 def _are(number: int) -> str:
@@ -85,13 +99,14 @@ def _mixed_naming(lora: LoraFile) -> Iterator[Oddity]:
 
 
 def _not_finite(lora: LoraFile) -> Iterator[Oddity]:
-    names = _names(lora, lambda m: not math.isfinite(m.scale) or _is_broken(m.norm))
+    names = _names(lora, _is_not_finite)
     if names:
         yield Oddity("not_finite", f"{_plural(len(names), 'module')} with NaN or infinity", names)
 
 
-def _is_broken(norm: float | None) -> bool:
-    return norm is not None and not math.isfinite(norm)
+def _is_not_finite(module: Module) -> bool:
+    is_known_norm = module.norm is not None
+    return not math.isfinite(module.scale) or (is_known_norm and not is_known(module.norm))
 
 
 def _zero_alpha(lora: LoraFile) -> Iterator[Oddity]:

@@ -19,7 +19,7 @@ from attn.lora.families import Family, Target, recognise
 from attn.lora.file import BaseModel, LoraFile, Module
 from attn.lora.kinds import KINDS, Form, Misshapen, Weight, kind_of
 from attn.lora.names import TOWERS, Change, changes, underscored
-from attn.lora.oddities import find_oddities, reasons_against_loading
+from attn.lora.oddities import find_oddities, obstacles
 from attn.lora.places import block_of, target_of
 from attn.lora.tensors import Stored, hashes, is_readable
 
@@ -60,7 +60,7 @@ def read(path: str | Path, model: str | Path | None = None) -> LoraFile:
         unknown=(*rest, *_without_kind(found)),
         repeated=tuple(name for change in found for name in change.repeated),
         oddities=(),
-        reasons=reasons_against_loading(modules),
+        reasons=tuple(obstacles(modules)),
         base=None if base is None else BaseModel(base.path, missing),
     )
     return replace(lora, oddities=find_oddities(lora))

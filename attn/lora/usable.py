@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attn.errors import ModelError
 from attn.lora.file import LoraFile
+from attn.lora.oddities import obstacles
 from attn.lora.reader import read
 from attn.schema import Lora
 
@@ -75,17 +76,10 @@ def _flaws(file: LoraFile, family: str) -> Iterator[str]:
             f"this LoRA is for {of.title} ('{of.name}'){because}; the model is of the family "
             f"'{family}': choose the backend of the LoRA's family, or another LoRA"
         )
-    if file.reasons:
-        odd = [one.name for one in file.modules if one.kind != "lora" or one.is_dora or one.problem]
-        odd += [one.name for one in file.modules if one.kind == "lora" and one.has_core]
-        yield f"this LoRA cannot be applied: {', '.join(file.reasons)}: {listed(odd)}"
-    if biased := [module.name for module in file.modules if "bias" in module.roles]:
-        yield f"this LoRA cannot be applied: it changes biases, of {listed(biased)}"
-    for oddity in file.oddities:
-        if oddity.kind == "not_finite":
-            yield f"this LoRA is broken: {oddity.message}: {listed(oddity.names)}"
-    if not file.norm:
-        yield "this LoRA changes nothing: all its modules are zero, as before training"
+    if found := obstacles(file.modules):
+        names = list(dict.fromkeys(name for own in found.values() for name in own))
+        told = f": {listed(names)}" if names else ""
+        yield f"this LoRA cannot be applied: {', '.join(found)}{told}"
 
 
 def listed(names: Sequence[str]) -> str:

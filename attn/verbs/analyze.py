@@ -13,16 +13,16 @@ from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.store import MANIFEST
 from attn.verbs.collection import Entry, is_collection, read_index
+from attn.verbs.inputs import as_tuple
 from attn.verbs.joined import Findings, Joined
 from attn.verbs.pictures import draw_result
 from attn.verbs.report import Report
-from attn.verbs.results import INDEX, replaced, write_index
+from attn.verbs.results import FOLDER, INDEX, replaced, write_index
 from attn.viz.sizes import DPI, PictureSize
 
 if TYPE_CHECKING:
     from attn.trace import Trace
 
-FOLDER = "analysis"
 
 Options = Mapping[str, Any]
 """Options of every analysis, by its name."""
@@ -87,10 +87,10 @@ class Analyzed:
 def analyze(  # noqa: PLR0913 - one argument per option of the command
     path: str | Path,
     *,
-    words: Iterable[str] | None = None,
-    phrases: Iterable[str] | None = None,
+    words: str | Iterable[str] | None = None,
+    phrases: str | Iterable[str] | None = None,
     topk: int | None = None,
-    only: Iterable[str] | None = None,
+    only: str | Iterable[str] | None = None,
     pooling: str | None = None,
     settings: Mapping[str, str] | None = None,
     pictures: bool = True,
@@ -105,7 +105,7 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
 
     Args:
         path: folder of a trace or of a collection.
-        words: words of the prompt to look at; None is all.
+        words: one word of the prompt to look at, or several; None is all.
         phrases: words in a row to look at together.
         topk: draw only this many words, those of most mass.
         only: names of analyses; None is every one that can run, but those that run on request.
@@ -126,11 +126,13 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
         TraceError: there is no trace, or the results cannot be written.
     """
     folder, report = Path(path), report or Report()
-    names = None if only is None else tuple(only)
+    names = None if only is None else as_tuple(only)
     if names == ():
         raise UsageError("only: nothing is named; leave the option out for all analyses")
     asked = {"words": words, "phrases": phrases}
-    given: dict[str, Any] = {key: tuple(value) for key, value in asked.items() if value is not None}
+    given: dict[str, Any] = {
+        key: as_tuple(value) for key, value in asked.items() if value is not None
+    }
     if topk is not None:
         given["topk"] = topk
     settings = ({} if pooling is None else {"words.pooling": pooling}) | dict(settings or {})

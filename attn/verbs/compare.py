@@ -9,17 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.errors import AnalysisError, UsageError, did_you_mean
+from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
+from attn.verbs import arguments as check
+from attn.verbs.arguments import SKETCH
 from attn.verbs.folders import choose_folder
+from attn.verbs.inputs import as_tuple
 from attn.verbs.lora_runs import generate
 from attn.verbs.pairing import COMPARISON, Run, open_runs
 from attn.verbs.report import Report
-from attn.verbs.results import merged
+from attn.verbs.results import merged, refuse_analysis
 from attn.verbs.sketch_runs import generate_sketches
 from attn.verbs.stacks import Spec
-from attn.verbs.variant_runs import Generated
-from attn.verbs.variants import Variant, compare_traces, require_in_prompts
+from attn.verbs.variant_runs import Generated, Required
+from attn.verbs.variants import Variant, compare_traces, require_in_plan, require_in_prompts
 
 if TYPE_CHECKING:
     from attn.analysis.pairs import Options
@@ -73,10 +76,10 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     sketch: str | Path | Sequence[str | Path] | None = None,
     prompt: str | Sequence[str] | None = None,
     out: str | Path | None = None,
-    words: Iterable[str] | None = None,
-    phrases: Iterable[str] | None = None,
+    words: str | Iterable[str] | None = None,
+    phrases: str | Iterable[str] | None = None,
     pooling: str | None = None,
-    only: Iterable[str] | None = None,
+    only: str | Iterable[str] | None = None,
     settings: Mapping[str, str] | None = None,
     pictures: bool = True,
     report: Report | None = None,
@@ -95,7 +98,7 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         out: folder of the results; None is a new one below `attn-runs`. Results of an earlier
             comparison in it are replaced. With `lora` it must be empty or missing, and the traces
             go to `base` and one folder per variant in it.
-        words: words to compare; None is all that the prompts share.
+        words: one word or several to compare; None is all that the prompts share.
         phrases: words in a row to compare as one, such as `red cat`.
         pooling: how one map is made of many: `mean` (None) or `daam`.
         only: names in `attn.analysis.change_tables.PARTS`; None is all that can be made.
@@ -120,7 +123,14 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     parts = parse_parts(only)
     if [bool(runs), lora is not None, sketch is not None].count(True) > 1:
         raise UsageError("give runs, --lora or --sketch, not several of them")
-    require = partial(require_in_prompts, options=options)
+    has_drawing = sketch is not None or SKETCH in rest
+    negative = check.negative("negative", capture.get("negative") or "")
+    if out is not None:
+        refuse_analysis(Path(out))
+    require = Required(
+        partial(require_in_prompts, options=options, negative=negative),
+        partial(require_in_plan, options=options, parts=parts, has_drawing=has_drawing),
+    )
     generating = (prompt, out, {**capture, "settings": rest}, report, require)
     made: Generated | None = None
     if lora is not None:
@@ -139,9 +149,15 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         found = open_runs([Path(path) for path in runs])
         place = None if out is None else Path(out)
         target = choose_folder(place, "compare", found[0].members[0].prompt)
-    return compare_runs(
-        found, options, parts, target, pictures=pictures, report=report, files=files
-    )
+    try:
+        return compare_runs(
+            found, options, parts, target, pictures=pictures, report=report, files=files
+        )
+    except AttnError as error:
+        if made is None:
+            raise
+        runs_of = " ".join(str(run.path) for run in found)
+        raise type(error)(f"{error} (the traces can be used: attn compare {runs_of})") from error
 
 
 def _planned(made: Generated, report: Report) -> Compared:
@@ -167,8 +183,8 @@ def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> No
 
 
 def parse(
-    words: Iterable[str] | None,
-    phrases: Iterable[str] | None,
+    words: str | Iterable[str] | None,
+    phrases: str | Iterable[str] | None,
     pooling: str | None,
     settings: Mapping[str, str],
 ) -> Options:
@@ -183,7 +199,7 @@ def parse(
     given |= {} if pooling is None else {"pooling": pooling}
     options = parse_options(Options, given, "attn compare")
     asked = {"words": words, "phrases": phrases}
-    chosen: dict[str, Any] = {key: tuple(one) for key, one in asked.items() if one is not None}
+    chosen: dict[str, Any] = {key: as_tuple(one) for key, one in asked.items() if one is not None}
     try:
         return replace(options, **chosen)
     except ValueError as error:  # checked by the dataclass itself
@@ -200,7 +216,7 @@ def parse_parts(only: Iterable[str] | None) -> tuple[str, ...] | None:
 
     if only is None:
         return None
-    asked = tuple(dict.fromkeys(only))
+    asked = tuple(dict.fromkeys(as_tuple(only)))
     if not asked:
         raise UsageError("only: nothing is named; leave the option out for all parts")
     for name in asked:
@@ -238,6 +254,9 @@ def compare_runs(
     variants = compare_traces(runs, options)
     for note in (*runs[0].notes, *(_say(one, note) for one in variants for note in one.notes)):
         report.warn(note)
+    if parts is None or "maps" in parts:
+        for note in (_say(one, lack) for one in variants for lack in one.lacks):
+            report.warn(note)
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables |= _weight_tables(weights)
@@ -311,10 +330,8 @@ def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, 
 
 
 def _why(variants: Sequence[Variant]) -> str:
-    notes = dict.fromkeys(note for variant in variants for note in variant.notes)
-    return "; ".join(notes) or (
-        "the traces keep no maps (capture with --keep means or maps), or have no drawing"
-    )
+    notes = (note for variant in variants for note in (*variant.lacks, *variant.notes))
+    return "; ".join(dict.fromkeys(notes)) or "the traces have no drawing"
 
 
 def _describe(base: Run, variants: Sequence[Variant], options: Options) -> dict[str, Any]:

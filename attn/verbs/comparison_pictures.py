@@ -91,7 +91,7 @@ class _Shown:
         example = self.variant.example
         return example.variant if self.place else example.base
 
-    def side(self, words: Sequence[Term]) -> Side:
+    def side(self, words: Sequence[Term], note: str = "") -> Side:
         """Return its picture, and the maps of some words."""
         from attn.viz.sides import Side
 
@@ -100,7 +100,8 @@ class _Shown:
         places = [keys.index(word.key) for word in words]
         maps = self.reading.maps
         picture = read_picture(open_trace(self.member.folder), 0)
-        return Side(self.label, picture, maps[0, places] if maps is not None and places else None)
+        chosen = maps[0, places] if maps is not None and places else None
+        return Side(self.label, picture, chosen, note)
 
 
 def _name(variant: _Shown) -> str:
@@ -109,7 +110,7 @@ def _name(variant: _Shown) -> str:
 
 
 def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -> Scene:
-    """Return what is shown of some variants and the baseline: the first pair of each."""
+    """Return what is shown of some variants and the baseline: the example of each."""
     from attn.analysis.change_tables import by_size, changes, mass, overall
     from attn.viz.sides import Scene
 
@@ -117,22 +118,39 @@ def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -
     shown = [_Shown(base.label, variants[0], 0)]
     shown += [_Shown(variant.label, variant, 1) for variant in variants]
     manifest = open_trace(shown[0].member.folder).manifest
+    prompts = list(dict.fromkeys(one.member.prompt for one in shown))
+    seeds = list(dict.fromkeys(one.member.seed for one in shown))
+    is_one_seed = len(seeds) == 1
     return Scene(
-        manifest.request.prompt,
-        f"{_backends(variants)} · {_count(variants)}",
+        _listed(prompts),
+        f"{_backends(variants)} · {_count(variants, has_noise=is_one_seed)}",
         words,
-        [one.side(words) for one in shown],
+        [one.side(words, _note(one.member, prompts, seeds)) for one in shown],
         [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
         {
             "prompt": manifest.request.prompt,
-            "seed": str(shown[0].member.seed),
+            "seed": ", ".join(map(str, seeds)),
             "backend": manifest.backend,
             "base": base.label,
             "variants": ", ".join(variant.label for variant in variants),
             "pairs": ", ".join(str(variant.count) for variant in variants),
         },
-        f"shown: seed {shown[0].member.seed}",
+        f"shown: seed {seeds[0]}" if is_one_seed else "shown: not from the same noise",
     )
+
+
+def _listed(prompts: Sequence[str]) -> str:
+    """Return one prompt, or several with their numbers."""
+    if len(prompts) == 1:
+        return prompts[0]
+    return " · ".join(f"{number}: {prompt}" for number, prompt in enumerate(prompts, 1))
+
+
+def _note(member: Member, prompts: Sequence[str], seeds: Sequence[int]) -> str:
+    """Say which prompt and seed a side has, where not all have the same."""
+    prompt = f"prompt {prompts.index(member.prompt) + 1}" if len(prompts) > 1 else ""
+    seed = f"seed {member.seed}" if len(seeds) > 1 else ""
+    return ", ".join(filter(None, (prompt, seed)))
 
 
 def _backends(variants: Sequence[Variant]) -> str:
@@ -159,12 +177,14 @@ def _sketch_changes(
     return {name: lists for name, lists in found.items() if any(lists)}
 
 
-def _count(variants: Sequence[Variant]) -> str:
-    """Say how many pairs there are, and whether they began alike."""
+def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
+    """Say how many pairs there are, and with `has_noise` whether they began alike."""
     counts = sorted({variant.count for variant in variants})
     noun = "pair" if counts == [1] else "pairs"
     prompts = {prompt for variant in variants for prompt in variant.prompts}
     of = f" of {len(prompts)} prompts" if len(prompts) > 1 else ""
+    if not has_noise:
+        return f"{'/'.join(map(str, counts))} {noun}{of}"
     pairs = sum(len(variant.pairs) for variant in variants)
     same = sum(variant.same_noise for variant in variants)
     noise = "from the same noise" if same == pairs else f"{same} of {pairs} from the same noise"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,6 @@ def require_characters(where: str, text: str) -> str:
     return text
 
 
-def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:
+def as_tuple(value: str | Iterable[str] | None) -> tuple[str, ...]:
     """Return one string as a tuple of one, None as none."""
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from attn.verbs.variant_runs import (
     BASE,
     RESERVED,
     Generated,
+    Required,
     choose_setting,
     generate_variants,
 )
@@ -25,6 +26,7 @@ from attn.verbs.variant_runs import (
 if TYPE_CHECKING:
     from attn.backends import Session
     from attn.lora import LoraFile
+    from attn.lora.base import Base
     from attn.schema import Lora
 
 
@@ -34,7 +36,7 @@ def generate(
     out: str | Path | None,
     options: Mapping[str, Any],
     report: Report,
-    require: Callable[[Sequence[str]], None],
+    require: Required,
 ) -> Generated:
     """Generate the baseline and every variant, with one model in memory.
 
@@ -45,7 +47,7 @@ def generate(
         options: further arguments of `attn.capture`. `backend` is that of the LoRAs if missing,
             `seed` 0 to 15, `keep` `means`.
         report: told notes, warnings and progress.
-        require: raises, before the model is loaded, if these prompts are not to be generated.
+        require: what keeps anything from being generated.
 
     Raises:
         UsageError: an argument is wrong in itself, or nothing says which family to use.
@@ -58,10 +60,11 @@ def generate(
     setting = choose_setting(given.pop("backend", None) or infer_backend(variants), given)
     # what is wrong with a file is said before a model is loaded
     stacks = [setting.family.complete_loras(variant.loras) for variant in variants]
-    fitting = partial(_require_fit, stacks)
+    bases: list[Base] = []
+    fitting = partial(_require_fit, stacks, bases)
     done = generate_variants(setting, _plan(variants), prompt, out, report, require, fitting)
     is_plan = bool(setting.given.get("dry_run"))
-    return replace(done, files={} if is_plan else _read_files(variants, setting.model))
+    return replace(done, files={} if is_plan else _read_files(variants, setting.model, bases[-1]))
 
 
 def infer_backend(variants: Sequence[Variant]) -> str:
@@ -83,19 +86,23 @@ def infer_backend(variants: Sequence[Variant]) -> str:
     return name
 
 
-def _require_fit(stacks: Sequence[tuple[Lora, ...]], session: Session) -> None:
+def _require_fit(stacks: Sequence[tuple[Lora, ...]], bases: list[Base], session: Session) -> None:
     """Raise before anything is generated if LoRAs do not fit the model.
 
-    What fits in part is left to the captures, which warn of it in their traces.
+    What fits in part is left to the captures, which warn of it in their traces. Where the model's
+    weights are is added to `bases`, which can be kept when the model is gone.
 
     Raises:
         ModelError: names the first that does not fit.
     """
+    from attn.backends._lora import describe_towers
+
     known = tuple(session.warnings)
     for stack in stacks:
         with suppress(RequestError):  # of defaults that are not those of the captures
             session.complete(Request(prompt="", loras=stack))
     session.warnings[:] = known
+    bases.append(describe_towers(session.towers()))
 
 
 def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -109,18 +116,26 @@ def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(BASE, BASE, {"lora": []}), *zip(labels, folders, stacks, strict=True)]
 
 
-def _read_files(variants: Sequence[Variant], model: object) -> dict[str, LoraFile]:
-    """Read what single LoRAs change, held against the model where that is a file or folder."""
+def _read_files(variants: Sequence[Variant], model: object, loaded: Base) -> dict[str, LoraFile]:
+    """Read what single LoRAs changed, held against the model where that is a file or folder.
+
+    Args:
+        variants: those of several LoRAs are left out.
+        model: what was opened.
+        loaded: where the weights of the loaded model are.
+    """
     from attn.lora import read
+    from attn.lora.fit import applied
     from attn.verbs.lora import find_model
 
     files = {}
     for variant in variants:
         if len(variant.loras) == 1:
-            path = Path(variant.loras[0].path)
+            (lora,) = variant.loras
+            path = Path(lora.path)
             try:
                 base = find_model(str(model), path) if isinstance(model, str | Path) else None
             except ModelError:  # it is made of separate parts
                 base = None
-            files[variant.label] = read(path, base)
+            files[variant.label] = applied(read(path, base), loaded, lora.scale)
     return files

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -15,7 +15,11 @@ from typing import Any
 
 from attn.disk import reported
 from attn.errors import AnalysisError
+from attn.store import MANIFEST
+from attn.verbs.collection import INDEX as COLLECTION
 
+FOLDER = "analysis"
+"""Where the results of a trace or of a collection are, in its folder."""
 INDEX = "analysis.json"
 SCHEMA = 1
 """Version of `analysis.json`."""
@@ -85,35 +89,84 @@ def merged(folder: Path, index: str) -> Iterator[Path]:
         target.mkdir(parents=True, exist_ok=True)
         scratch = TemporaryDirectory(dir=target, prefix=".new-")
     with scratch as place, reported(folder, hint=hint):
-        yield Path(place)
-        _remove_listed(folder, index)
-        files = [path for path in Path(place).rglob("*") if path.is_file()]
-        for path in sorted(files, key=lambda path: path.name == index):  # the index comes last
-            moved = target / path.relative_to(place)
-            if moved.exists():
-                raise AnalysisError(
-                    f"{moved} is in the way, and no result of this command; choose another folder "
-                    "with --out"
-                )
-            moved.parent.mkdir(parents=True, exist_ok=True)
-            path.rename(moved)
+        built, old = Path(place, "new"), Path(place, "old")
+        built.mkdir()
+        yield built
+        files = [path.relative_to(built) for path in built.rglob("*") if path.is_file()]
+        files.sort(key=lambda path: path.name == index)  # the index comes last
+        listed = _listed(target, index)
+        _refuse_clashes(target, files, listed)
+        _move(
+            target,
+            [(target / name, old / name) for name in listed]
+            + [(built / name, target / name) for name in files],
+        )
 
 
-def _remove_listed(folder: Path, index: str) -> None:
-    """Remove the files that an earlier call wrote, and the folders that then are empty."""
+def refuse_analysis(folder: Path) -> None:
+    """Refuse to put anything where `attn analyze` replaces a folder as a whole.
+
+    Raises:
+        AnalysisError: the folder is one of its results, is in one, or will be one.
+    """
+    for place in (folder.resolve(), *folder.resolve().parents):
+        is_of_trace = any((place.parent / name).is_file() for name in (MANIFEST, COLLECTION))
+        if (place / INDEX).is_file() or (place.name == FOLDER and is_of_trace):
+            raise AnalysisError(
+                f"{place} is what `attn analyze` replaces as a whole; choose another folder with "
+                "--out"
+            )
+
+
+def _listed(folder: Path, index: str) -> list[Path]:
+    """Return the files that an earlier call wrote, and that are still there."""
     try:
         listed = json.loads((folder / index).read_text(encoding="utf-8"))["files"]
+        names = dict.fromkeys(Path(str(name)) for name in [*listed, index])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return
-    for name in [index, *listed]:
-        path = folder / str(name)
-        if ".." not in path.parts and path.is_file():
-            path.unlink()
-    for name in {str(Path(str(name)).parent) for name in listed}:
-        for place in (folder / name, *(folder / name).parents):
-            if place == folder or not place.is_dir() or any(place.iterdir()):
+        return []
+    return [
+        name
+        for name in names
+        if not name.is_absolute() and ".." not in name.parts and (folder / name).is_file()
+    ]
+
+
+def _refuse_clashes(folder: Path, files: Iterable[Path], listed: Sequence[Path]) -> None:
+    """Refuse to write where something is that an earlier call did not write."""
+    for name in files:
+        spots = [folder / name] if name not in listed else []
+        spots += [folder / part for part in name.parents if not (folder / part).is_dir()]
+        for spot in spots:
+            if os.path.lexists(spot):
+                raise AnalysisError(
+                    f"{spot} is in the way, and no result of this command; choose another folder "
+                    "with --out, or move it away"
+                )
+
+
+def _move(folder: Path, moves: Sequence[tuple[Path, Path]]) -> None:
+    """Move files, all or none, and remove the folders inside `folder` that are empty then."""
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, goal in moves:
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            source.rename(goal)
+            done.append((source, goal))
+    except BaseException:  # also Ctrl-C
+        for source, goal in reversed(done):
+            goal.rename(source)
+        raise
+    finally:
+        _remove_empty(folder, {path.parent for pair in moves for path in pair})
+
+
+def _remove_empty(folder: Path, places: Iterable[Path]) -> None:
+    for place in places:
+        for inner in (place, *place.parents):
+            if folder not in inner.parents or not inner.is_dir() or any(inner.iterdir()):
                 break
-            place.rmdir()
+            inner.rmdir()
 
 
 def write_index(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from attn.errors import UsageError
 from attn.verbs import arguments as check
 from attn.verbs.folders import name_folders, short_names
 from attn.verbs.report import Report
-from attn.verbs.variant_runs import RESERVED, Generated, choose_setting, generate_variants
+from attn.verbs.variant_runs import RESERVED, Generated, Required, choose_setting, generate_variants
 
 BACKEND = "scribble"
 NONE = "none"
@@ -78,7 +78,7 @@ def generate_sketches(
     out: str | Path | None,
     options: Mapping[str, Any],
     report: Report,
-    require: Callable[[Sequence[str]], None],
+    require: Required,
 ) -> Generated:
     """Generate with every drawing, with one model in memory.
 
@@ -89,7 +89,7 @@ def generate_sketches(
         options: further arguments of `attn.capture`; `backend` is `scribble` if missing, `seed`
             0 to 15, `keep` `means`.
         report: told notes, warnings and progress.
-        require: raises, before the model is loaded, if these prompts are not to be generated.
+        require: what keeps anything from being generated.
 
     Raises:
         UsageError: an argument is wrong in itself.

@@ -18,6 +18,7 @@ from attn.verbs.report import Report
 
 if TYPE_CHECKING:
     from attn.backends import Backend, Session
+    from attn.engine.plan import Plan
     from attn.lora import LoraFile
 
 BASE = "base"
@@ -51,6 +52,19 @@ class Generated:
     def runs(self) -> tuple[Run, ...]:
         """Look at what was generated, the baseline first."""
         return tuple(open_run(done.path, label) for label, done in self.captured.items())
+
+
+@dataclass(frozen=True)
+class Required:
+    """What raises if traces are not to be generated.
+
+    Attributes:
+        of_prompts: told the prompts before the model is loaded.
+        of_plan: told what will be kept of the baseline, before anything is generated.
+    """
+
+    of_prompts: Callable[[Sequence[str]], None]
+    of_plan: Callable[[Plan], None]
 
 
 @dataclass(frozen=True)
@@ -104,7 +118,7 @@ def generate_variants(
     prompt: str | Sequence[str] | None,
     out: str | Path | None,
     report: Report,
-    require: Callable[[Sequence[str]], None],
+    require: Required,
     require_of_model: Callable[[Session], None] | None = None,
 ) -> Generated:
     """Generate every variant.
@@ -116,7 +130,7 @@ def generate_variants(
         prompt: one or several; None takes the example of the built-in demo model.
         out: folder; the traces go to one folder per variant in it.
         report: told notes, warnings and progress.
-        require: raises, before the model is loaded, if these prompts are not to be generated.
+        require: what keeps anything from being generated.
         require_of_model: raises, before anything is generated, if a variant does not fit the model.
 
     Raises:
@@ -126,7 +140,7 @@ def generate_variants(
     given = {"settings": setting.settings, **setting.given}
     asked = check.optional(check.texts, "prompt", prompt)
     prompts = choose_prompts(asked, setting.model, setting.family, report)
-    require(prompts)
+    require.of_prompts(prompts)
     place = None if out is None else Path(out)
     target = choose_folder(place, f"{setting.name}-compare", prompts[0])
     if not check.switch("resume", given.get("resume", False)):
@@ -137,9 +151,15 @@ def generate_variants(
     placing = {key: given[key] for key in PLACING if key in given}
     opening = partial(setting.family.open, setting.model, setting.options)
     opening = partial(opening, **placing, weights=not dry_run)
-    shared = Shared(partial(_open, opening, require_of_model))
+    warnings: list[str] = []
+    shared = Shared(partial(_open, opening, require_of_model, warnings))
     captured = {}
     with nullcontext() if dry_run else made(target):
+        planning = {**given, **variants[0][2], "dry_run": True, "resume": False}
+        planning["seed"] = check.seeds(given["seed"])[0]
+        plan = capture(setting.name, prompts, model=shared, **planning).plans[0]
+        shared.session.warnings[:] = warnings  # the captures tell them
+        require.of_plan(plan)
         if not dry_run:
             report.begin(target)
         for label, folder, own in variants:
@@ -150,10 +170,16 @@ def generate_variants(
     return Generated(target, captured)
 
 
-def _open(opening: Callable[[], Session], require: Callable[[Session], None] | None) -> Session:
+def _open(
+    opening: Callable[[], Session],
+    require: Callable[[Session], None] | None,
+    warnings: list[str],
+) -> Session:
+    """Open a session; its warnings are also added to a list."""
     session = opening()
     if require is not None:
         require(session)
+    warnings += session.warnings
     return session
 
 

@@ -11,6 +11,7 @@ from attn.verbs.pairing import Member, Pairing, Run, pair_up
 
 if TYPE_CHECKING:
     from attn.analysis.pairs import Options, Pair, Readings
+    from attn.engine.plan import Plan
     from attn.trace import Trace
 
 SHOWN = 3
@@ -25,7 +26,9 @@ class Variant:
         run: the run.
         pairs: what its pairs of traces say, without maps.
         prompts: of the baseline, those of the pairs.
-        example: the first of them, with its maps if it has some.
+        example: the one that is drawn, with its maps if it has some: the first with asked words,
+            with maps, and of a trace of the baseline that every variant has a partner of, as far
+            as there is one.
         members: the two traces of the example.
         same_noise: pairs that began with the same noise, as far as the manifests tell.
         notes: what was not, or only partly, comparable.
@@ -45,6 +48,18 @@ class Variant:
         return self.run.label
 
     @property
+    def lacks(self) -> tuple[str, ...]:
+        """In which pairs maps were not compared, and why."""
+        found = tuple(dict.fromkeys(pair.lack for pair in self.pairs if pair.lack))
+        there = sum(not pair.lack for pair in self.pairs)
+        if not found:
+            return ()
+        reasons = "; ".join(found[:SHOWN])
+        if not there:
+            return (f"maps are not compared: {reasons}",)
+        return (f"maps are compared in {there} of {len(self.pairs)} pairs; in others {reasons}",)
+
+    @property
     def count(self) -> int:
         """Number of pairs of pictures."""
         return sum(len(pair.base.mass) for pair in self.pairs)
@@ -58,6 +73,7 @@ class _Found:
     prompts: set[str] = field(default_factory=set)
     example: Pair | None = None
     members: tuple[Member, Member] | None = None
+    merits: tuple[bool, ...] = ()
     other_noise: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     errors: list[AttnError] = field(default_factory=list)
@@ -95,6 +111,7 @@ def _compare_member(
 
     known: Readings = {}
     opened: list[Trace] = []
+    made: list[tuple[_Found, Pair, Member]] = []
     for pairing, one in zip(pairings, found, strict=True):
         for partner in pairing.partners(member):
             try:
@@ -104,14 +121,28 @@ def _compare_member(
                 one.errors.append(error)
                 one.notes.append(f"{member.folder} and {partner.folder} are left out: {error}")
             else:
-                _keep(one, pair, (member, partner))
+                _keep(one, pair, member)
+                made.append((one, pair, partner))
+    has_words = all(_has_words(pair, options.words) for _, pair, _ in made)
+    has_maps = all(pair.alike is not None for _, pair, _ in made)
+    merits = (has_words, has_maps, len(made) == len(found))
+    for one, pair, partner in made:
+        if one.example is None or merits > one.merits:
+            one.example, one.members, one.merits = pair, (member, partner), merits
 
 
-def _keep(one: _Found, pair: Pair, members: tuple[Member, Member]) -> None:
-    if one.example is None:
-        one.example, one.members = pair, members
+def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
+    """Whether a pair has one of the asked words, or any where none is asked for."""
+    wanted = None if words is None else {word.casefold() for word in words}
+    return any(
+        term.kind == "word" and (wanted is None or term.text.casefold() in wanted)
+        for term in pair.terms
+    )
+
+
+def _keep(one: _Found, pair: Pair, base: Member) -> None:
     one.pairs.append(pair.without_maps())
-    one.prompts.add(members[0].prompt)
+    one.prompts.add(base.prompt)
     one.notes += pair.agreement.notes
     if pair.agreement.noise:
         one.other_noise.append(", ".join(pair.agreement.noise))
@@ -146,8 +177,13 @@ def _noise_note(one: _Found) -> Iterator[str]:
         )
 
 
-def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
+def require_in_prompts(prompts: Sequence[str], options: Options, negative: str) -> None:
     """Refuse prompts without words, and words that no prompt has, before anything is generated.
+
+    Args:
+        prompts: what is generated.
+        options: what to compare.
+        negative: the negative prompt, which the branch `uncond` reads instead.
 
     Raises:
         AnalysisError: names the first.
@@ -156,19 +192,61 @@ def require_in_prompts(prompts: Sequence[str], options: Options) -> None:
     from attn.analysis.terms import phrase_spans
     from attn.schema import find_words
 
-    if options.branch == "cond":
-        words = [find_occurrences(find_words(prompt)) for prompt in prompts]
-        if not any(words):
-            texts = ", ".join(f"'{prompt}'" for prompt in prompts)
-            raise AnalysisError(f"there is no word to compare in {texts}")
-        phrases = [phrase_spans(own, options.phrases) for own in words]
-        _require_known(
-            options,
-            {
-                "word": [word.text for own in words for word in own],
-                "phrase": [text for own in phrases for text, _ in own],
-            },
+    read = prompts if options.branch == "cond" else [negative]
+    words = [find_occurrences(find_words(text)) for text in read]
+    if not any(words) and options.branch != "cond":
+        raise AnalysisError("the negative prompt has no words; give one with --negative")
+    if not any(words):
+        texts = ", ".join(f"'{prompt}'" for prompt in prompts)
+        raise AnalysisError(f"there is no word to compare in {texts}")
+    phrases = [phrase_spans(own, options.phrases) for own in words]
+    _require_known(
+        options,
+        {
+            "word": [word.text for own in words for word in own],
+            "phrase": [text for own in phrases for text, _ in own],
+        },
+    )
+
+
+def require_in_plan(
+    plan: Plan, options: Options, parts: Sequence[str] | None, *, has_drawing: bool
+) -> None:
+    """Refuse what cannot be compared of traces as they are planned, before anything is generated.
+
+    Args:
+        plan: of a trace.
+        options: what to compare.
+        parts: what was asked for; None is all that can be made.
+        has_drawing: whether the model is given one.
+
+    Raises:
+        AnalysisError: says what is missing, and what to capture with.
+    """
+    from attn.analysis.choice import BLOCK
+    from attn.analysis.select import select_layers, select_steps
+    from attn.schema import Step
+
+    if options.branch not in plan.branches:
+        kept = ", ".join(plan.branches)
+        raise AnalysisError(
+            f"compare.branch: '{options.branch}' is not captured, only {kept}: add --branch both"
         )
+    layers = [one.layer for one in plan.layers if BLOCK in {block.name for block in one.blocks}]
+    if not layers:
+        raise AnalysisError(f"the traces will have no {BLOCK}: add --blocks {BLOCK}")
+    select_layers(layers, options.layers)
+    select_steps([Step(index, None, None) for index in range(plan.steps)], options.steps)
+    asked = set(parts or ())
+    level = plan.kept.level
+    if asked & {"maps", "sketch"} and (level == "mass" or BLOCK not in plan.kept.blocks):
+        raise AnalysisError(
+            f"the traces will have no maps of {BLOCK}: leave out --keep and --blocks"
+        )
+    if asked & {"maps", "sketch"} and level == "means" and options.steps:
+        raise AnalysisError("the traces will have no maps of single steps: add --keep maps")
+    if "sketch" in asked and not has_drawing:
+        raise AnalysisError("the model is given no drawing to compare with: leave out sketch")
 
 
 def _require_named(variants: Sequence[Variant], options: Options) -> None:

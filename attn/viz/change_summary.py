@@ -110,7 +110,7 @@ def _heading(scene: Scene, across: float, hidden: int) -> tuple[str, ...]:
 
 def _title(axes: Axes, side: Side, number: int) -> None:
     """Write a name above a picture; below is a line in the colour of the variant."""
-    write_title(axes, side.label, "baseline" if number == 0 else "", size=10.5)
+    write_title(axes, side.label, side.remark("" if number else "baseline"), size=10.5)
     if number:
         colour = VARIANTS[number - 1]
         line = axes.plot(

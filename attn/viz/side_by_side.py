@@ -26,7 +26,7 @@ def draw_pictures(scene: Scene) -> Picture:
     for number, side in enumerate(scene.sides[:2]):
         axes = place(figure, MARGIN + number * (width + GAP), top + TITLE, width, height)
         show_side(axes, side)
-        write_title(axes, side.label, "variant" if number else "baseline", size=12)
+        write_title(axes, side.label, side.remark("variant" if number else "baseline"), size=12)
     return Picture("image_comparison.png", figure, scene.texts)
 
 
@@ -40,7 +40,7 @@ def draw_word(scene: Scene, word: int, path: str) -> Picture:
         left = MARGIN + number * (width + GAP)
         axes = place(figure, left, MARGIN + TITLE, width, height)
         show_side(axes, side)
-        write_title(axes, side.label, "variant" if number else "baseline", size=11)
+        write_title(axes, side.label, side.remark("variant" if number else "baseline"), size=11)
         axes = place(figure, left, MARGIN + 2 * TITLE + height + GAP, width, height)
         show_map(axes, side, word, scale)
         mean = float(maps[number].mean())

@@ -38,11 +38,17 @@ class Side:
         label: what it is called.
         picture: what it painted, or None.
         maps: (word, row, column), or None; the words are the same for all sides.
+        note: what sets it apart from the other sides, such as its seed.
     """
 
     label: str
     picture: Pixels | None
     maps: Heat | None
+    note: str = ""
+
+    def remark(self, role: str) -> str:
+        """Return what stands beside its name: whether it is the baseline, and its note."""
+        return " · ".join(filter(None, (role, self.note)))
 
     @property
     def aspect(self) -> float:
@@ -57,7 +63,7 @@ class Scene:
     """A baseline, its variants and what changed.
 
     Attributes:
-        prompt: of the baseline.
+        prompt: of the baseline; of all sides if they differ.
         subtitle: what is compared, in words.
         words: of one segment, those that the maps are of.
         sides: the baseline, then the variants.

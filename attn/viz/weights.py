@@ -33,7 +33,8 @@ def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, st
     write_heading(figure, (short(title, LETTERS), f"one point per attention layer{r}"))
     axes = place(figure, MARGIN + LEFT, top, WIDTH, HEIGHT)
     axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
-    for at in np.argsort(-change, kind="stable")[:NAMED]:
+    changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
+    for at in changed[:NAMED]:
         is_right = norms[at] > norms.max() * 0.7
         axes.annotate(
             str(columns["layer"][at]),
@@ -53,6 +54,6 @@ def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, st
     style(axes, across=True)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     about = {"fontsize": 9, "color": FAINT, "fontfamily": FAMILY}
-    axes.set_xlabel("‖ΔW‖ of the layer's modules", about)
-    axes.set_ylabel("mean change of a word's mass, in % of all attention", about)
+    axes.set_xlabel("|scale| · ‖ΔW‖ of the layer's modules", about)
+    axes.set_ylabel("mean absolute change of a word's mass, in % of all attention", about)
     return Picture("lora_weights.png", figure, texts)

@@ -150,3 +150,15 @@ def test_dry_run(opened):
 def test_errors(arguments, code, message):
     """What is wrong is one message on stderr; usage is exit 2, the rest 1."""
     assert run(*arguments) == (code, "", f"Error: {message}\n")
+
+
+def test_negative_without_words(tmp_path):
+    """The branch of an empty negative prompt is refused before anything is made."""
+    arguments = ("--sketch", "a.png", "--sketch", "none", "-p", "a cat", "--branch", "uncond")
+    assert run(*arguments, "-o", "out") == (
+        1,
+        "",
+        "model: the built-in demo (tiny and untrained: real attention, random weights)\n"
+        "Error: the negative prompt has no words; give one with --negative\n",
+    )
+    assert not (tmp_path / "out").exists()

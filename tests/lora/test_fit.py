@@ -8,7 +8,7 @@ import pytest
 from attn import lora
 from attn.errors import ModelError
 from attn.lora.base import describe_base
-from attn.lora.fit import fit, require_fit
+from attn.lora.fit import applied, fit, require_fit
 from tests.lora_files import normal, write
 
 WIDTH, RANK = 7, 3
@@ -71,3 +71,13 @@ def test_half_may_be_unknown(read):
     file = read(good, x=1, y=1, z=1, zz=1)
     with pytest.raises(ModelError, match="4 of its 6 tensors fit nothing: x, y, z and 1 more"):
         require_fit(file, fit(file, BASE))
+
+
+def test_applied(read):
+    """What acts on a model is what fits it, each weight once, at the scale that was asked for."""
+    stems = {f"{JOINT}attn_proj": WIDTH, f"unet.{STREAM}.to_out.0": WIDTH, "lora_unet_no": WIDTH}
+    file = read(stems | {f"unet.{STREAM}.to_k": WIDTH + 1})
+    (module,) = applied(file, BASE, -0.5).modules
+    (before,) = (one for one in file.modules if one.name == module.name)
+    assert (module.base_path, module.norm) == (f"{STREAM}.to_out.0", 0.5 * before.norm)
+    assert before.norm > 0

@@ -1,11 +1,13 @@
 """Which LoRA files are taken, which are refused by what they hold, and how often they are read."""
 
 import os
+import re
 
 import numpy as np
 import pytest
 
 from attn.errors import ModelError
+from attn.lora import read
 from attn.lora import usable as module
 from attn.lora.usable import completed, usable
 from attn.schema import Lora
@@ -88,15 +90,15 @@ BAD = {
             f"unet.{ATTENTION.format(2, 'to_k')}.lora_B.weight": lora_files.normal(rng, 13, 5),
             f"unet.{ATTENTION.format(2, 'to_k')}.lora_B.bias": lora_files.normal(rng, 13),
         },
-        "this LoRA cannot be applied: it changes biases, of unet.down_blocks.1",
+        "cannot be applied: 1 module is LoRA with a trained bias, which would be dropped: unet.d",
     ),
     "nan": (
         lambda rng: spoilt(sdxl(rng), "up", np.full((13, 5), np.nan, np.float32)),
-        "this LoRA is broken: 1 module with NaN or infinity: lora_unet_down_blocks_1_attentions_0_",
+        "cannot be applied: 1 module is broken by NaN or infinity: lora_unet_down_blocks_1_",
     ),
     "zero": (
         lambda rng: spoilt(sdxl(rng), "up", np.zeros((13, 5), np.float32)),
-        "this LoRA changes nothing: all its modules are zero, as before training",
+        "this LoRA cannot be applied: nothing is changed: all modules are zero, as before training",
     ),
     "sd15": (
         lambda rng: {
@@ -121,6 +123,16 @@ def test_refused(name, rng, tmp_path):
     with pytest.raises(ModelError, match=message) as caught:
         usable(Lora(str(path)), "sdxl")
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name not in ("sd15", "flux", "a model")])
+def test_loadable_is_usable(name, rng, tmp_path):
+    """What `--lora` refuses whatever the model, `attn lora` calls not loadable, for one reason."""
+    path = write(tmp_path / "a.safetensors", BAD[name][0](rng))
+    file = read(path)
+    assert not file.loadable
+    with pytest.raises(ModelError, match=re.escape(f"cannot be applied: {file.reasons[0]}")):
+        usable(Lora(str(path)), "sdxl")
 
 
 def test_cut_short(rng, tmp_path):

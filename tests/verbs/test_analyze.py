@@ -126,6 +126,15 @@ def test_words(trace):
         assert [row["word"] for row in csv.DictReader(stream)] == ["cat"]
 
 
+def test_one_text(trace):
+    """One word, phrase or analysis may be given without a list around it."""
+    several = analyze(trace, words=["cat"], phrases=["a bobcat"], only=["words"], pictures=False)
+    before = {file: file.read_bytes() for file in several.files if file.suffix == ".csv"}
+    one = analyze(trace, words="cat", phrases="a bobcat", only="words", pictures=False)
+    assert one.files == several.files
+    assert {file: file.read_bytes() for file in before} == before
+
+
 def test_results_are_replaced(trace):
     """A second analysis leaves nothing of the first."""
     analyze(trace)

@@ -1,8 +1,10 @@
 """`attn.compare`."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree as remove
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from PIL import Image
 
 import attn
 from attn.errors import AnalysisError, TraceError, UsageError
-from attn.schema import Lora
+from attn.schema import Lora, find_words
+from attn.verbs.collection import Entry, write_index
 from attn.verbs.compare import compare
 from tests.toy_traces import manifest, read_csv, write_collection, write_trace
 
@@ -99,6 +102,56 @@ def test_pictures(drawn, runs):
         assert image.info["seed"] == "0"
 
 
+def scenes(monkeypatch):
+    """Return the list into which the scenes of summaries go."""
+    from attn.viz import change_summary
+
+    found, draw = [], change_summary.draw_summary
+    monkeypatch.setattr(
+        change_summary, "draw_summary", lambda scene: found.append(scene) or draw(scene)
+    )
+    return found
+
+
+def test_one_pair_is_shown(runs, tmp_path, monkeypatch):
+    """Pictures and maps of all variants are of one trace of the baseline, if all have its seed."""
+    found = scenes(monkeypatch)
+    late = write_collection(tmp_path / "late", [3, 4], seed=300, picture=(16, 24))
+    few = {"out": tmp_path / "out", "only": ["words"]}
+    compare(runs / "base", runs / "style", late, **few)
+    (scene,) = found
+    assert scene.subtitle_of_pictures == "toy · 2/5 pairs, from the same noise · shown: seed 3"
+    assert [side.note for side in scene.sides] == ["", "", ""]
+    compare(runs / "base/0003", runs / "style/0003", out=tmp_path / "one", only=["words"])
+    np.testing.assert_array_equal(scene.sides[0].maps, found[1].sides[0].maps)
+    np.testing.assert_array_equal(scene.sides[1].maps, found[1].sides[1].maps)
+
+
+def test_other_seeds_are_named(runs, tmp_path, monkeypatch):
+    """Where no pair is common, each picture has its own seed, and same noise is not claimed."""
+    found = scenes(monkeypatch)
+    early = write_collection(tmp_path / "early", [0, 1], seed=200)
+    late = write_collection(tmp_path / "late", [3, 4], seed=300)
+    done = compare(runs / "base", early, late, out=tmp_path / "out", only=["words"])
+    (scene,) = found
+    assert scene.subtitle_of_pictures == "toy · 2 pairs · shown: not from the same noise"
+    assert [side.note for side in scene.sides] == ["seed 0", "seed 0", "seed 3"]
+    with Image.open(done.path / "summary.png") as image:
+        assert image.info["seed"] == "0, 3"
+
+
+def test_other_prompts_are_named(tmp_path, monkeypatch):
+    """Where the pictures are of several prompts, all are in the heading, with numbers."""
+    found = scenes(monkeypatch)
+    write_collection(tmp_path / "a", [3])
+    write_collection(tmp_path / "b", [3], prompt="A dog, a bobcat", seed=5)
+    compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", only=["words"])
+    (scene,) = found
+    assert scene.prompt == "1: A cat, a bobcat · 2: A dog, a bobcat"
+    assert [side.note for side in scene.sides] == ["prompt 1", "prompt 2"]
+    assert scene.shown == "shown: seed 3"
+
+
 def test_names_of_a_lora(tmp_path):
     """Only what was made with a LoRA is called after it, as in LoRA Attention Analyzer."""
     about = manifest(samples=1)
@@ -178,6 +231,71 @@ def test_nothing_of_others_is_replaced(runs, tmp_path):
     assert (tmp_path / "tables/mass.csv").read_text() == "mine"
 
 
+def contents(folder):
+    """Return every file below a folder with its bytes."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("clash", ["summary.png", "token_comparisons"])
+def test_clash_keeps_the_earlier_results(runs, tmp_path, clash):
+    """A clash is found before anything is touched; when it is gone, the results are replaced."""
+    compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    (tmp_path / clash).write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(AnalysisError, match=f"{clash} is in the way"):
+        compare(runs / "base", runs / "style", out=tmp_path)
+    assert contents(tmp_path) == before
+    (tmp_path / clash).unlink()
+    done = compare(runs / "base", runs / "other", out=tmp_path, only=["maps"])
+    assert contents(tmp_path).keys() == set(done.files)
+
+
+@pytest.mark.parametrize("name", ["mass.csv", "comparison.json"])
+def test_failed_write_keeps_the_earlier_results(runs, tmp_path, monkeypatch, name):
+    """If the disk fails while results are swapped, the earlier ones come back whole."""
+    compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    before, rename = contents(tmp_path), Path.rename
+
+    def fail(path, goal):
+        if path.name == name and "new" in path.parts:
+            raise OSError(errno.ENOSPC, "full")
+        return rename(path, goal)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        with pytest.raises(TraceError, match="no space left"):
+            compare(runs / "base", runs / "other", out=tmp_path, only=["words"], pictures=False)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("out", ["base/analysis", "base/0000/analysis/x", "results", "results/x"])
+def test_where_analyses_go(tmp_path, out):
+    """Nothing is written where the next `attn analyze` would delete it."""
+    for name in ("base", "style"):
+        write_collection(tmp_path / name, range(1), picture=(16, 24))
+    attn.analyze(tmp_path / "base/0000", out=tmp_path / "results", pictures=False)
+    before = contents(tmp_path)
+    with pytest.raises(AnalysisError, match="is what `attn analyze` replaces as a whole"):
+        compare(tmp_path / "base", tmp_path / "style", out=tmp_path / out, pictures=False)
+    assert contents(tmp_path) == before
+
+
+def test_one_text(runs, tmp_path):
+    """One word, phrase or part may be given without a list around it."""
+    one = compare(
+        runs / "base/0000",
+        runs / "style/0000",
+        out=tmp_path,
+        words="cat",
+        phrases="a bobcat",
+        only="words",
+        pictures=False,
+    )
+    assert one.tables.keys() == {"mass.csv", "share.csv"}
+    assert set(one.tables["mass.csv"].columns["word"]) == {"cat", "a bobcat"}
+
+
 def test_failure_keeps_the_earlier_results(runs, tmp_path):
     """If a comparison fails, what an earlier one wrote is still there."""
     done = compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
@@ -210,6 +328,75 @@ def test_without_maps(tmp_path):
     assert not [file for file in done.files if "_analysis" in file or "token_" in file]
     with pytest.raises(AnalysisError, match="there is no part 'maps' of this comparison"):
         compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", only=["maps"])
+
+
+LACK = "maps of image.text, which were not kept; capture with --keep maps"
+
+
+def test_some_without_maps(runs, tmp_path):
+    """If one trace of several has no maps, those of the others are compared, and it is said."""
+    folder = write_collection(tmp_path / "v", range(5), seed=100)
+    about = manifest(samples=1, level="mass")
+    remove(folder / "0001")
+    write_trace(folder / "0001", replace(about, request=replace(about.request, seed=1)))
+    done = compare(runs / "base", folder, out=tmp_path / "out", pictures=False)
+    warning = f"v: maps are compared in 4 of 5 pairs; in others the variant lacks {LACK}"
+    assert done.warnings == (warning,)
+    maps = {key: done.tables[f"{key}.csv"].columns for key in ("maps", "dominant", "changed")}
+    assert {name: set(columns["n"]) for name, columns in maps.items()} == {
+        name: {4} for name in maps
+    }
+    remove(folder / "0001")
+    rest = compare(runs / "base", folder, out=tmp_path / "out", pictures=False)
+    np.testing.assert_array_equal(maps["maps"]["value"], rest.tables["maps.csv"].columns["value"])
+
+
+def test_why_maps_are_missing(tmp_path):
+    """Wherever maps are left out, the warning names the trace, what it lacks and what helps."""
+    for level in ("mass", "means", "maps"):
+        write_trace(tmp_path / level, manifest(samples=1, level=level))
+    write_trace(tmp_path / "cut", manifest(samples=1, level="means"), partial=True, done=2)
+    step = "maps of single steps, of which only the mean was kept; capture with --keep maps"
+    cut = "the means of image.text, which are written at the end; capture with --resume"
+    expected = {
+        ("maps", "mass", ""): f"the variant lacks {LACK}",
+        ("mass", "mass", ""): f"both lack {LACK}",
+        ("means", "maps", "0-1"): f"the baseline lacks {step}",
+        ("means", "cut", ""): f"the baseline lacks {step} and the variant lacks {cut}",
+    }
+    for (base, variant, steps), reason in expected.items():
+        done = compare(
+            tmp_path / base,
+            tmp_path / variant,
+            out=tmp_path / "out",
+            settings={"compare.steps": steps} if steps else {},
+            pictures=False,
+        )
+        assert f"maps are not compared: {reason}" in done.warnings[-1]
+        assert "maps.csv" not in done.tables
+        only = compare(tmp_path / base, tmp_path / variant, out=tmp_path / "w", only=["words"])
+        assert not [warning for warning in only.warnings if "maps" in warning]
+
+
+def test_first_prompt_with_the_words(tmp_path):
+    """What is drawn is of the first prompt that has the asked words."""
+    about = manifest(samples=1)
+    prompts = ("A dog, a bobcat", "A cat, a bobcat")
+    for name, seed in (("a", 0), ("b", 9)):
+        for place, prompt in enumerate(prompts):
+            request = replace(about.request, prompt=prompt)
+            one = replace(about, request=request, words=find_words(prompt))
+            write_trace(tmp_path / name / f"{place:04d}", one, seed=seed + place)
+        entries = [
+            Entry(f"{place:04d}", "complete", prompt, 7) for place, prompt in enumerate(prompts)
+        ]
+        write_index(tmp_path / name, entries)
+    done = compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", words=["cat"])
+    assert [file for file in done.files if file.startswith("token_")] == [
+        "token_comparisons/001-cat.png"
+    ]
+    with Image.open(done.path / "summary.png") as image:
+        assert image.info["prompt"] == "A cat, a bobcat"
 
 
 def test_other_noise(tmp_path):

@@ -1,9 +1,11 @@
 """`attn.compare` with LoRAs: generate, then compare."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import attn
 from attn.errors import AnalysisError, ModelError, TraceError, UsageError
@@ -13,6 +15,7 @@ from attn.verbs.folders import name_folders
 from attn.verbs.lora_runs import infer_backend
 from attn.verbs.stacks import parse_variants
 from tests import lora_demo
+from tests.lora_files import write
 from tests.toy_traces import read_csv
 
 SMALL = {"steps": 2, "size": (96, 64), "seed": range(4), "pictures": False}
@@ -68,6 +71,34 @@ def test_weights(sweep, files):
     assert all(float(row["change"]) > 0 for row in rows)
 
 
+def test_weights_left_out(sweep, files, opened, tmp_path):
+    """Modules that do not fit, or come twice, are in no norm; at scale 0 every norm is 0."""
+    pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=3)
+    (stem, whole), *_ = (
+        (path, one) for (_, path), one in pairs.items() if path.endswith("attn2.to_q")
+    )
+    layer = stem.removesuffix(".to_q")
+    tensors = load_file(files[0])
+    tensors[f"unet.{stem}.lora_down.weight"], tensors[f"unet.{stem}.lora_up.weight"] = whole
+    tensors[f"unet.{layer}.to_v.lora_down.weight"] = np.ones((3, 997), np.float32)
+    tensors[f"unet.{layer}.to_v.lora_up.weight"] = np.ones((991, 3), np.float32)
+    bad = write(tmp_path / "bad.safetensors", tensors)
+    few = SMALL | {"seed": 0, "steps": 1}
+    done = compare(lora=[bad, f"{files[0]}:0,-0.5"], prompt="cat", out=tmp_path / "x", **few)
+    table = done.tables["lora_weights.csv"].columns
+    norms = {
+        name: table["norm"][table["variant_name"] == name] for name in set(table["variant_name"])
+    }
+    of_one = sweep.tables["lora_weights.csv"].columns
+    is_one = of_one["variant_name"] == "a:1"
+    np.testing.assert_array_equal(norms["bad"], of_one["norm"][is_one])
+    np.testing.assert_array_equal(
+        table["modules"][table["variant_name"] == "bad"], of_one["modules"][is_one]
+    )
+    np.testing.assert_array_equal(norms["a:0"], 0)
+    np.testing.assert_array_equal(norms["a:-0.5"], norms["bad"] / 2)
+
+
 def test_one_model(files, tmp_path, monkeypatch):
     """However many variants there are, the model is opened once."""
     from attn.backends._diffusers import DiffusersBackend
@@ -107,6 +138,49 @@ def test_what_is_kept(files, tmp_path):
     assert all(layer.path.endswith("attn2") for layer in manifest.layers)
     assert (manifest.kept.entropy, manifest.kept.keys, manifest.kept.mass) == (True, "all", "full")
     assert set(done.tables["mass.csv"].columns["word"]) == {"a", "dog"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"branch": "uncond"}, "the negative prompt has no words; give one with --negative"),
+        (
+            {"negative": "a dog", "settings": {"compare.branch": "uncond"}},
+            "'uncond' is not captured, only cond",
+        ),
+        ({"settings": {"compare.layers": "99"}}, "no captured layer matches '99'"),
+        ({"settings": {"compare.steps": "9"}}, "no captured step matches '9'; there are 0 to 1"),
+        ({"only": ["sketch"]}, "the model is given no drawing to compare with"),
+        ({"only": ["maps"], "keep": "mass"}, "the traces will have no maps of image.text"),
+        ({"only": ["maps"], "settings": {"compare.steps": "1"}}, "no maps of single steps"),
+        ({"blocks": "image.image"}, "the traces will have no image.text"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_refused_before_generating(files, tmp_path, arguments, message, dry_run):
+    """What cannot be compared is refused before a picture is made, and nothing is left."""
+    with pytest.raises(AnalysisError, match=message):
+        compare(
+            lora=files[0], prompt="cat", out=tmp_path / "x", dry_run=dry_run, **SMALL, **arguments
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_late_failure(files, tmp_path, monkeypatch):
+    """If the comparison fails after all was generated, the message says how to use the traces."""
+    from attn.verbs import compare as verb
+
+    def fail(*given, **named):
+        raise AnalysisError("no")
+
+    monkeypatch.setattr(verb, "compare_runs", fail)
+    few = SMALL | {"seed": 0, "steps": 1}
+    out = tmp_path / "x"
+    hint = re.escape(f"no (the traces can be used: attn compare {out / 'base'} {out / 'a'})")
+    with pytest.raises(AnalysisError, match=hint):
+        compare(lora=files[0], prompt="cat", out=out, **few)
+    monkeypatch.undo()
+    assert compare(out / "base", out / "a", out=tmp_path / "y", pictures=False).variants == {"a": 1}
 
 
 def test_order(files, tmp_path, sweep):

@@ -23,3 +23,12 @@ def test_points():
     )
     assert [text.get_text() for text in axes.texts] == ["9", "8", "7", "6", "5"]
     assert figure.texts[1].get_text() == "one point per attention layer · correlation 1.00"
+    assert axes.get_xlabel() == "|scale| · ‖ΔW‖ of the layer's modules"
+    assert axes.get_ylabel() == "mean absolute change of a word's mass, in % of all attention"
+
+
+def test_nothing_changed():
+    """At scale 0 all points are in the corner, where no numbers lie over each other."""
+    nothing = {"layer": np.arange(3), "norm": np.zeros(3), "change": np.zeros(3)}
+    figure = draw_weights(WeightsAgainstAttention(Table(nothing), np.nan, ()), "a:0", {}).figure
+    assert list(figure.axes[0].texts) == []
