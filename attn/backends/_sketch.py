@@ -94,6 +94,10 @@ def read_sketch(path: str | Path, ground: Ground = "auto", *, edges: bool = Fals
         UsageError: no such file, no picture, no numbers in it, or several in one.
         RequestError: there is no stroke in it.
     """
+    if not str(path):
+        raise UsageError(
+            "sketch: no file is named; give one, or none for the model without a drawing"
+        )
     file = Path(path).expanduser()
     try:
         data = file.read_bytes()
