@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from attn.schema import Column, Token
 
 Role = Literal["bos", "word", "punctuation", "eos", "padding", "sketch", "image"]
 
-SKETCH = "sketch"
+SKETCH: Final = "sketch"
 """The segment, and the role, of tokens that were made of a drawing."""
 
 
