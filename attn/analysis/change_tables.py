@@ -106,7 +106,7 @@ def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> lis
 
 
 def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
-    """Compare the special tokens that open the segments."""
+    """Compare the special tokens that open the segments, and those of a drawing together."""
     return [one for one in _all_changes(pairs, measure) if one.term.kind == "sink"]
 
 
@@ -151,7 +151,7 @@ def step_tables(pairs: Sequence[Pair], words: Words) -> Tables:
 
 
 def sink_tables(pairs: Sequence[Pair], words: Words) -> Tables:
-    """Return the mass of the special tokens that open segments, in all, by layer and by head."""
+    """Return the mass of openings and of drawings, in all, by layer and by head."""
     found = sink_changes(pairs, overall(mass))
     if not found:
         return {}

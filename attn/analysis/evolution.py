@@ -21,6 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from attn.analysis.result import Result, Table, Text
 from attn.analysis.select import Occurrence, select_words
 from attn.errors import AnalysisError
 from attn.schema import Token
+from attn.store import MANIFEST
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -312,6 +314,7 @@ def _describe(trace: Trace) -> str:
     manifest = trace.manifest
     request = manifest.request
     facts: dict[str, object] = {
+        "date": _date(trace),
         "prompt": request.prompt,
         "negative": request.negative,
         "seed": request.seed,
@@ -325,6 +328,14 @@ def _describe(trace: Trace) -> str:
     }
     told = ((name, value) for name, value in facts.items() if value not in (None, ""))
     return "".join(f"{name}: {value}\n" for name, value in told)
+
+
+def _date(trace: Trace) -> str:
+    """Return when the trace was finished, as the gallery does; nothing in memory."""
+    if trace.folder is None:
+        return ""
+    written = (trace.folder / MANIFEST).stat().st_mtime
+    return datetime.fromtimestamp(written, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _summarise(arrays: dict[str, xr.DataArray], tokens: Table, word: str) -> str:

@@ -64,11 +64,15 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Plan:
-    """What runs on a trace; what is left out, and what of a running one, by its name."""
+    """What runs on a trace; what is left out, and what of a running one, by its name.
+
+    `offered` could run, but does only if it is asked for.
+    """
 
     runnable: tuple[Analysis, ...]
     skipped: dict[str, Lack]
     reduced: dict[str, Lack]
+    offered: tuple[str, ...] = ()
 
 
 ANALYSES: tuple[Analysis, ...] = (
@@ -235,9 +239,12 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
     """
     if not trace.steps:
         raise AnalysisError(f"{trace.folder} has no finished step: capture it again")
+    offered: tuple[str, ...] = ()
     if only is None:
-        asked = tuple(
-            one for one in ANALYSES if concerns(one.needs, trace.manifest) and not one.on_request
+        about = [one for one in ANALYSES if concerns(one.needs, trace.manifest)]
+        asked = tuple(one for one in about if not one.on_request)
+        offered = tuple(
+            one.name for one in about if one.on_request and not find_lack(one.needs, trace.manifest)
         )
     else:
         asked = tuple(find(name) for name in dict.fromkeys(only))
@@ -248,4 +255,5 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
         reasons = "; ".join(f"'{name}' needs {lack}" for name, lack in skipped.items())
         raise AnalysisError(f"cannot analyse {trace.folder}: {reasons}")
     wants = {analysis.name: find_lack(analysis.wants, trace.manifest) for analysis in runnable}
-    return Plan(runnable, skipped, {name: lack for name, lack in wants.items() if lack})
+    reduced = {name: lack for name, lack in wants.items() if lack}
+    return Plan(runnable, skipped, reduced, offered)

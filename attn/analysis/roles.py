@@ -1,14 +1,17 @@
-"""What the keys of a text segment are: its beginning, words, punctuation, end and padding."""
+"""What the keys of a text segment are: its beginning, words, punctuation, end, padding, drawing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from attn.schema import Column, Token
 
-Role = Literal["bos", "word", "punctuation", "eos", "padding", "image"]
+Role = Literal["bos", "word", "punctuation", "eos", "padding", "sketch", "image"]
+
+SKETCH: Final = "sketch"
+"""The segment, and the role, of tokens that were made of a drawing."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Key:
         segment: where it is.
         position: as in `schema.Column`.
         role: `bos` is a special token that others follow, `eos` any other that is no padding;
-            `punctuation` belongs to no word; `image` is a key of the picture.
+            `punctuation` belongs to no word; `sketch` was made of a drawing;
+            `image` is a key of the picture.
         token: its text; empty for a key of the picture.
         id: of the token, -1 for a key of the picture.
     """
@@ -59,6 +63,8 @@ def _find_role(token: Token, read: list[Token]) -> Role:
     """Return the role of a token; `read` is its segment without padding."""
     if token.padding:
         return "padding"
+    if token.segment == SKETCH:
+        return SKETCH
     if token.special:
         return "bos" if token == read[0] and len(read) > 1 else "eos"
     return "punctuation" if token.word is None else "word"

@@ -1,4 +1,4 @@
-"""What is looked at in a text segment: words, phrases and the sink, each a set of tokens."""
+"""What is looked at in a text segment: words, phrases, the sink, each a set of tokens."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Literal
 import numpy as np
 
 from attn.analysis.pool import Numbers
+from attn.analysis.roles import SKETCH
 from attn.analysis.select import Occurrence, find_occurrences
 from attn.schema import Column, Manifest, Token, find_words
 
 TEXT = "text"
 """Stands for all text segments together, where two models do not have the same ones."""
+
+EVERY = "all tokens"
+"""Stands for all tokens of a drawing."""
 
 Kind = Literal["word", "phrase", "sink"]
 Key = tuple[str, Kind, str, int]
@@ -25,8 +29,9 @@ class Term:
 
     Attributes:
         segment: where its tokens are; `text` is all text segments.
-        kind: a word of the prompt, several in a row, or the special token that opens the segment.
-        text: as it is written in the prompt; of a sink its token.
+        kind: a word of the prompt, several in a row, or the special token that opens the segment
+            (of a drawing, all of its tokens, since none of them opens it).
+        text: as it is written in the prompt; of a sink its token, or `all tokens`.
         number: place among the equal ones, from 1.
         is_repeated: whether there are equal ones.
         tokens: segment and position of each of its tokens; empty if the segment cut it off.
@@ -115,7 +120,10 @@ def _tokens(tokens: Sequence[Token], words: set[int]) -> tuple[tuple[str, int], 
 
 
 def _sink(tokens: Sequence[Token]) -> list[Term]:
-    """Return the special token that opens a segment, if one does."""
+    """Return the special token that opens a segment, if one does, or all those of a drawing."""
+    if tokens[0].segment == SKETCH:
+        places = tuple((token.segment, token.position) for token in tokens)
+        return [Term(SKETCH, "sink", EVERY, 1, False, places)]
     first = min(tokens, key=lambda token: token.position)
     if not first.special or first.padding:
         return []

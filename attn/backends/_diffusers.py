@@ -25,6 +25,7 @@ from attn.backends._devices import (
     dtype_name,
 )
 from attn.backends._family import Family, given_parts
+from attn.backends._finite import finite_pictures
 from attn.backends._inventory import PIPELINES
 from attn.backends._quiet import quiet
 from attn.backends._recipe import Recipe
@@ -134,6 +135,7 @@ class DiffusersSession(Session):
         }
         with (
             quiet(),
+            finite_pictures(self.pipe.vae),
             self._adapters.active(first.loras),
             self._scheduled(first),
             self._announced(requests, on_call) as noise,

@@ -20,12 +20,26 @@ from attn.schema import SKETCH_GROUND
 Ground = Literal["auto", "light", "dark"]
 Fit = Literal["pad", "stretch"]
 Strokes = npt.NDArray[np.bool_]
-Grey = npt.NDArray[np.float64]
+Colours = npt.NDArray[np.float32]
+"""Levels 0 to 255: row, column, channel; grey pictures have one."""
+Grey = npt.NDArray[np.float32]
 
 FAINTEST = 16
 """Grey levels, of 255, that strokes must at least differ from their ground."""
 THRESHOLD = 0.5
-"""Share of the strongest stroke's difference from the ground above which a pixel is a stroke."""
+"""Share of a stroke's difference from the ground above which a pixel belongs to it."""
+CLEAR = 2 * FAINTEST
+"""Levels of difference from the ground that nobody overlooks beside stronger strokes."""
+SHADOW = 4 * FAINTEST
+"""Levels that noise and shadows of a photographed paper seldom reach."""
+BIN = 8
+"""Levels that are counted together where faint strokes are looked for."""
+DEPTH = 4
+"""So many times as frequent as a level between it and the ground the level of strokes is."""
+FEW = 0.02
+"""Part of the strokes that is not worth a word."""
+LUMA = np.array([19595, 38470, 7471], np.float32) / 2**16
+"""Parts of red, green and blue in brightness (ITU-R BT.601), as Pillow rounds them."""
 MUCH = 0.5
 """Share of the picture beyond which strokes are probably the ground."""
 THINNEST = 8
@@ -46,6 +60,7 @@ class Sketch:
         strokes: (row, column) of the drawing's own size; True where a stroke is.
         ground: `light` if the strokes are darker than what they are drawn on, else `dark`.
         known: how that was known: by looking, from the user, or because edges were looked for.
+        lost: part of all that clearly differs from the ground that is no stroke, 0 to 1.
     """
 
     path: Path
@@ -53,6 +68,7 @@ class Sketch:
     strokes: Strokes
     ground: Literal["light", "dark"]
     known: Literal["detected", "told", "edges"]
+    lost: float = 0.0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -65,8 +81,9 @@ def read_sketch(path: str | Path, ground: Ground = "auto", *, edges: bool = Fals
     """Read a drawing; the same file is read once.
 
     Transparent pixels are given the colour, white or black, that the opaque ones differ most from.
-    The ground is the (lower) median of the outermost pixels; a stroke is what differs from it by
-    more than half as much as the pixel that differs most.
+    The ground is the (lower) median of the outermost pixels in every channel. What counts is the
+    channel in which a pixel differs most from it: a stroke differs by more than half as much as the
+    pixel that differs most, or by more than the levels between the ground and fainter strokes.
 
     Args:
         path: a picture in a format that Pillow reads.
@@ -74,9 +91,13 @@ def read_sketch(path: str | Path, ground: Ground = "auto", *, edges: bool = Fals
         edges: the picture is a photo, of which Canny's edges are the strokes.
 
     Raises:
-        UsageError: no such file, no picture, or several in one.
+        UsageError: no such file, no picture, no numbers in it, or several in one.
         RequestError: there is no stroke in it.
     """
+    if not str(path):
+        raise UsageError(
+            "sketch: no file is named; give one, or none for the model without a drawing"
+        )
     file = Path(path).expanduser()
     try:
         data = file.read_bytes()
@@ -135,6 +156,11 @@ def describe(sketch: Sketch) -> str:
     text = f"sketch: {tone} strokes on {sketch.ground} ground, {share:.1%} of the picture ({how})"
     if share > MUCH:
         text += "; more strokes than ground: are they the wrong way round?"
+    if sketch.lost > FEW:
+        text += (
+            f"; {sketch.lost:.1%} of what differs from the ground is left out, because it is faint "
+            "beside the strokes: draw it stronger if it belongs to them"
+        )
     return text
 
 
@@ -151,20 +177,20 @@ def as_picture(strokes: Strokes, *, dark: bool = False) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
-    grey = _canny(path, _grey(path)) if edges else _grey(path)
+    colours = _colours(path)
+    if edges:
+        colours = _canny(path, _brightness(colours))[..., None]
     asked: Ground = "dark" if edges else ground
-    border = np.concatenate([grey[[0, -1]].ravel(), grey[:, [0, -1]].ravel()])
-    median = float(np.quantile(border, 0.5, method="lower"))  # which is the level of a pixel
-    level = {"auto": median, "light": 255.0, "dark": 0.0}[asked]
-    ink = np.abs(grey - level)
-    spread = float(grey.max() - grey.min())
+    ink = _ink(colours, asked)
+    grey = _brightness(colours)
+    spread = float(np.ptp(colours, axis=(0, 1)).max())
     if spread < FAINTEST:
-        shades = f"differ by at most {spread:.0f} of 255 grey levels" if spread else "are alike"
+        shades = f"differ by at most {spread:.0f} of 255 levels" if spread else "are alike"
         raise RequestError(
             f"the sketch {path} is empty: its {grey.shape[1]}x{grey.shape[0]} pixels {shades}; "
-            f"expected strokes that differ from their ground by {FAINTEST} grey levels or more"
+            f"expected strokes that differ from their ground by {FAINTEST} levels or more"
         )
-    strokes = ink > THRESHOLD * ink.max()
+    strokes, lost = _strokes(ink)
     if strokes.all():
         raise RequestError(
             f"the sketch {path} has no {asked} ground: its {grey.shape[1]}x{grey.shape[0]} pixels "
@@ -174,17 +200,62 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
     darker = float(grey[strokes].mean()) < float(grey[~strokes].mean())
     known: Literal["detected", "told", "edges"] = "detected" if ground == "auto" else "told"
     found: Literal["light", "dark"] = "light" if darker else "dark"
-    return Sketch(path, sha256, strokes, found, "edges" if edges else known)
+    return Sketch(path, sha256, strokes, found, "edges" if edges else known, lost)
 
 
-def _grey(path: Path) -> Grey:
-    """Return a picture's grey levels, 0 to 255, upright and without transparency."""
+def _ink(colours: Colours, ground: Ground) -> Grey:
+    """Return how much each pixel differs from the ground, in the channel where that is most."""
+    border = np.concatenate([colours[[0, -1]], colours[:, [0, -1]].swapaxes(0, 1)], axis=1)
+    # the lower median is the level of a pixel
+    median = np.quantile(border.reshape(-1, colours.shape[-1]), 0.5, axis=0, method="lower")
+    level = {"auto": median, "light": np.float32(255), "dark": np.float32(0)}[ground]
+    return np.asarray(np.abs(colours - level).max(-1))
+
+
+def _strokes(ink: Grey) -> tuple[Strokes, float]:
+    """Return the strokes, and what part of all that is no shadow is none of them.
+
+    Levels between ground and stroke are frequent at the edges of smooth strokes, so what touches
+    strong strokes is no sign of faint ones.
+    """
+    half = THRESHOLD * float(ink.max())
+    strong = ink > half
+    apart = ~_widened(strong)
+    counts = np.histogram(ink[apart], np.arange(0, half + BIN, BIN))[0]
+    least = FEW * strong.sum()
+    for level in range(CLEAR // BIN, len(counts)):
+        between = counts[level // 2 : level]
+        if counts[level] > max(DEPTH * between.min(), least):
+            half = BIN * (level // 2 + int(between.argmin()) + 0.5)
+            break
+    strokes = ink > half
+    lost = int((apart & (ink > SHADOW) & ~strokes).sum())
+    return strokes, lost / (lost + int(strokes.sum()))
+
+
+def _widened(strokes: Strokes) -> Strokes:
+    """Return the pixels that are strokes or touch one."""
+    wide = strokes.copy()
+    wide[1:] |= strokes[:-1]
+    wide[:-1] |= strokes[1:]
+    tall = wide.copy()
+    wide[:, 1:] |= tall[:, :-1]
+    wide[:, :-1] |= tall[:, 1:]
+    return wide
+
+
+def _brightness(colours: Colours) -> Grey:
+    return np.asarray(colours @ LUMA if colours.shape[-1] > 1 else colours[..., 0])
+
+
+def _colours(path: Path) -> Colours:
+    """Return a picture's levels, upright and without transparency."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 _refuse_frames(path, getattr(image, "n_frames", 1))
-                return _levels(ImageOps.exif_transpose(image))
+                return _levels(path, ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise UsageError(f"the sketch {path} is too large to be a drawing: {exc}") from exc
     except UnidentifiedImageError as exc:
@@ -205,19 +276,30 @@ def _refuse_frames(path: Path, frames: int) -> None:
         )
 
 
-def _levels(image: Image.Image) -> Grey:
+def _levels(path: Path, image: Image.Image) -> Colours:
     if image.mode[0] in "IF":  # 16 bits and more, which Pillow would cut off at 255
         deep = np.asarray(image, np.float64)
-        return np.asarray(255 * (deep - deep.min()) / (np.ptp(deep) or 1))
+        _refuse_no_numbers(path, deep)
+        stretched = 255 * (deep - deep.min()) / (np.ptp(deep) or 1)
+        return np.asarray(stretched[..., None], np.float32)
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB").convert("L"), np.float64)
-    layered = image.convert("RGBA")
-    grey = np.asarray(layered.convert("RGB").convert("L"), np.float64)
-    opacity = np.asarray(layered.getchannel("A"), np.float64) / 255
+        return np.asarray(image.convert("RGB"), np.float32)
+    layered = np.asarray(image.convert("RGBA"), np.float32)
+    colours, opacity = layered[..., :3], layered[..., 3:] / 255
     if not opacity.any():
-        return np.zeros_like(grey)
-    below = 255.0 if np.average(grey, weights=opacity) < 128 else 0.0  # noqa: PLR2004 - mid-grey
-    return np.asarray(opacity * grey + (1 - opacity) * below)
+        return np.zeros_like(colours)
+    grey = np.average(_brightness(colours), weights=opacity[..., 0])
+    below = 255.0 if grey < 128 else 0.0  # noqa: PLR2004 - mid-grey
+    return np.asarray(opacity * colours + (1 - opacity) * below)
+
+
+def _refuse_no_numbers(path: Path, levels: npt.NDArray[np.float64]) -> None:
+    wrong = int((~np.isfinite(levels)).sum())
+    if wrong:
+        raise UsageError(
+            f"the sketch {path} is no picture that can be read: {wrong} of its {levels.size} "
+            "pixels are NaN or infinite; save it as a PNG"
+        )
 
 
 def _canny(path: Path, grey: Grey) -> Grey:

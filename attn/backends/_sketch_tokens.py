@@ -22,6 +22,8 @@ from attn.schema import Token
 
 UNET, ENCODER, COMBINER = DRAWN
 SEGMENT = "sketch"
+CONFIG = "config.json"
+CONCATENATION = "concat"
 STAGES = (64, 128, 256)
 """Channels of the published encoder's convolutions but the last."""
 
@@ -165,7 +167,7 @@ def _require_files(folder: Path) -> None:
 
 
 def _refuse_combiner(folder: Path) -> None:
-    """Refuse a combiner with weights: only plain concatenation, which has none, is known."""
+    """Refuse any combiner but plain concatenation, which has no weights, but not alone."""
     path = folder / COMBINER
     if read_header(path).tensors:
         names = ", ".join(list(read_header(path).tensors)[:3])
@@ -173,3 +175,28 @@ def _refuse_combiner(folder: Path) -> None:
             f"{path} has weights ({names} …): it combines text and sketch otherwise than by "
             "putting one after the other, which is all that is known here"
         )
+    config = folder / CONFIG
+    method = _combination(_source.read_object(config)) if config.is_file() else None
+    if method is not None and not str(method).startswith(CONCATENATION):
+        raise ModelError(
+            f"{config}: text and sketch are combined by {method!r}; expected {CONCATENATION!r}, "
+            "one after the other, which is all that is known here: the UNet was trained to read "
+            "something else"
+        )
+
+
+def _combination(config: Mapping[str, Any]) -> Any:
+    """Return how a checkpoint's configuration says that text and sketch are combined, if it does.
+
+    Published configurations have the combiner under `architecture`.
+    """
+    inside = config.get("architecture")
+    places = (inside, config) if isinstance(inside, Mapping) else (config,)
+    for one in places:
+        combiner = one.get("sketch_text_combiner")
+        if not isinstance(combiner, Mapping):
+            continue
+        for name in ("combination_method", "method"):
+            if name in combiner:
+                return combiner[name]
+    return None

@@ -6,6 +6,7 @@ Import it where torch may be imported, that is, in what `BackendSpec.load` impor
 from __future__ import annotations
 
 from attn.backends._devices import align, choose_device, choose_dtype, count_parameters, dtype_name
+from attn.backends._finite import finite_pictures
 from attn.backends._load import load_network, load_tokenizer
 from attn.backends._quiet import quiet
 from attn.backends._source import Source, fingerprint, read_index, resolve
@@ -20,6 +21,7 @@ __all__ = [
     "decode",
     "dtype_name",
     "fingerprint",
+    "finite_pictures",
     "load_network",
     "load_tokenizer",
     "quiet",

@@ -39,6 +39,7 @@ class TraceResults:
         skipped: by the name of an analysis that did not run: why, and what would enable it.
         error: why the trace failed.
         remarks: what the reader of the results should know.
+        offered: names of analyses that could run, but do only if they are asked for.
     """
 
     trace: Path
@@ -47,6 +48,7 @@ class TraceResults:
     skipped: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
     remarks: tuple[str, ...] = ()
+    offered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,15 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     job = _Job(names, _parse(given, settings), pictures, PictureSize(dpi, figsize), report)
     target = Path(out) if out else None
     if is_collection(folder):
-        return _analyze_collection(folder, target, job)
-    done, _ = _analyze_trace(folder, target, job)
-    for remark in done.remarks:
-        report.warn(f"{folder}: {remark}")
-    return Analyzed(folder, (done,), tuple(report.warnings))
+        analyzed = _analyze_collection(folder, target, job)
+    else:
+        done, _ = _analyze_trace(folder, target, job)
+        for remark in done.remarks:
+            report.warn(f"{folder}: {remark}")
+        analyzed = Analyzed(folder, (done,), tuple(report.warnings))
+    for name in dict.fromkeys(name for one in analyzed.traces for name in one.offered):
+        report.note(f"'{name}' is skipped unless asked for: attn analyze {folder} --only {name}")
+    return analyzed
 
 
 @dataclass(frozen=True)
@@ -238,7 +244,8 @@ def _analyze_trace(folder: Path, out: Path | None, job: _Job) -> tuple[TraceResu
     files = [file for facts in ran for file in facts["files"]]
     skipped = {name: str(lack) for name, lack in chosen.skipped.items()}
     remarks = tuple(dict.fromkeys([*_remarks(trace, chosen), *notes]))
-    return TraceResults(folder, target, (*files, INDEX), skipped, remarks=remarks), findings
+    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, chosen.offered)
+    return done, findings
 
 
 def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:

@@ -65,13 +65,15 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
         own = maps.isel(sample=sample)
         picture = generated if generated is None else shrink(generated, SIDE, subject.dpi)
         texts = _texts(own) | {"sample": str(sample)}
-        yield Picture(f"{START}_grid{end}.png", draw_grid(own, picture, subject), texts)
+        told = f" · sample {sample}" if samples > 1 else ""
+        yield Picture(f"{START}_grid{end}.png", draw_grid(own, picture, subject, told), texts)
         frames = in_shared_colours(draw_frames(own, picture, subject))
         each = round(1000 * float(own.attrs["seconds"]))
         durations = [*[each] * (own.sizes["step"] - 1), LAST * each]
         yield Film(f"{START}{end}.gif", frames, durations, texts)
         curves = result.arrays["correlation"].isel(sample=sample)
-        heading = (f"Map of “{own.attrs['word']}” against other steps", "Pearson's r of its cells")
+        title = f"Map of “{own.attrs['word']}” against other steps"
+        heading = (title, f"Pearson's r of its cells{told}")
         yield Picture(
             f"evolution/correlation{end}.png",
             draw_curves(curves.rename(against="series"), heading),
@@ -80,20 +82,23 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
         if "balance" in result.arrays:
             balance = result.arrays["balance"].isel(sample=sample)
             yield Picture(
-                f"evolution/{_balance_name(balance)}{end}.png", draw_balance(balance), texts
+                f"evolution/{_balance_name(balance)}{end}.png", draw_balance(balance, told), texts
             )
 
 
-def draw_grid(maps: xr.DataArray, picture: Pixels | None, subject: Subject) -> Figure:
+def draw_grid(
+    maps: xr.DataArray, picture: Pixels | None, subject: Subject, told: str = ""
+) -> Figure:
     """Draw every step on one page and one scale.
 
     Args:
         maps: step, row, column.
         picture: the generated picture, or None.
         subject: for the heading.
+        told: what else the heading says, such as the sample's number.
     """
     aspect = _aspect(maps, picture)
-    heading = (subject.prompt, _subtitle(maps, subject))
+    heading = (subject.prompt, _subtitle(maps, subject) + told)
     sheet = arrange(maps.sizes["step"], aspect, heading, narrowest=SIDE, footer=FOOTER)
     figure = new_figure(*sheet.size)
     write_heading(figure, sheet.heading)
@@ -124,8 +129,13 @@ def draw_frames(maps: xr.DataArray, picture: Pixels | None, subject: Subject) ->
         yield figure
 
 
-def draw_balance(balance: xr.DataArray) -> Figure:
-    """Draw what each segment gets: over the steps, mean over layers, and for every layer."""
+def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
+    """Draw what each segment gets: over the steps, mean over layers, and for every layer.
+
+    Args:
+        balance: segment, layer, step.
+        told: what else the heading says, such as the sample's number.
+    """
     steps = balance.mean("layer", keep_attrs=True)
     names = [str(name) for name in balance["segment"].values]
     width, height = CURVES
@@ -133,7 +143,10 @@ def draw_balance(balance: xr.DataArray) -> Figure:
     top = MARGIN + 2 * LINE + GAP + TITLE
     below = top + height + BELOW + TITLE + GAP
     figure = new_figure(width + 2 * MARGIN + LEFT, below + height + BELOW + rows * LINE + MARGIN)
-    heading = ("Text and sketch" if "sketch" in names else "Segments", "part of the attention")
+    heading = (
+        "Text and sketch" if "sketch" in names else "Segments",
+        f"part of the attention{told}",
+    )
     write_heading(figure, heading)
     over = place(figure, MARGIN + LEFT, top, width, height)
     _plot(over, steps, "segment", 1.0)

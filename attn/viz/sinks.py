@@ -61,6 +61,7 @@ ROLES = {
     "punctuation": "#86b6d9",
     "eos": "#e8a838",
     "padding": "#b8bcc4",
+    "sketch": "#8a63a6",
     "image": "#5b9a72",
 }
 
@@ -173,9 +174,9 @@ def _show_bar(figure: Figure, scale: ColourScale, unit: str, width: float) -> No
 
 
 def _look(name: str, names: Sequence[str]) -> tuple[str, str]:
-    """Return colour and hatching of a role: the first text segment is plain."""
+    """Return colour and hatching of a role: plain in the first text segment, or without text."""
     segment, _, role = name.rpartition(" ")
-    is_plain = role == "image" or segment == names[0].rpartition(" ")[0]
+    is_plain = role in ("image", "sketch") or segment == names[0].rpartition(" ")[0]
     return ROLES[role], "" if is_plain else "////"
 
 

@@ -1,5 +1,6 @@
 """One word over the steps: maps, correlations and balance against the raw numbers in float64."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from attn.analysis.evolution import Options, run
 from attn.errors import AnalysisError
+from attn.trace import open_trace
 from tests.toy_traces import (
     CLIP_WORDS,
     JOINT,
@@ -15,6 +17,7 @@ from tests.toy_traces import (
     plain_maps,
     read_csv,
     tensors,
+    write_trace,
 )
 
 
@@ -118,6 +121,14 @@ def test_texts(toy):
         assert [float(row[3]) for row in rows] == pytest.approx(own.max((1, 2)), rel=1e-2)
         assert rows[2][-2] == "1.000"
         assert sum("share_max" in line for line in lines) == 6
+
+
+def test_date(tmp_path):
+    """What was asked for begins with the date on which the trace was finished, by its file."""
+    trace = open_trace(write_trace(tmp_path / "run"))
+    os.utime(tmp_path / "run" / "trace.json", (1e9, 1e9))
+    told = run(trace, Options(word="cat")).files["evolution/prompt_info.txt"].content
+    assert told.startswith("date: 2001-09-09 01:46 UTC\nprompt: A cat, a bobcat\n")
 
 
 def test_phrase(toy):

@@ -80,6 +80,14 @@ def test_on_request():
     assert names(registry.plan(make_trace(about), ["stepavg"])) == ["stepavg"]
 
 
+def test_offered():
+    """What could run if it were asked for is known, once nobody chose."""
+    about = replace(manifest(), kept=replace(manifest().kept, keys="all"))
+    assert registry.plan(make_trace()).offered == ("evolution",)
+    assert registry.plan(make_trace(about)).offered == ("evolution", "stepavg")
+    assert registry.plan(make_trace(about), ["words"]).offered == ()
+
+
 def test_without_words():
     """A prompt without words, such as an empty one, still has sinks."""
     plan = registry.plan(make_trace(replace(manifest(), words=())))

@@ -6,10 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 
+from attn.analysis.roles import read_keys
 from attn.analysis.sink_tables import Rules, find_sinks
 from attn.analysis.sinks import Options, run
+from attn.analysis.terms import find_terms
 from attn.errors import AnalysisError
-from attn.schema import part, positions
+from attn.schema import Column, Token, part, positions
 from tests.toy_probs import IMAGE_SINK, NOISE, SINK, block, make_full, share_of
 from tests.toy_traces import CROSS, make_trace, manifest, read_csv
 
@@ -205,6 +207,23 @@ def test_roles_without_image_keys(tmp_path):
     rows = full["rows"] == "image"
     np.testing.assert_allclose(small["mass"], full["mass"][rows], atol=1e-6)
     assert small["keys"].tolist() == full["keys"][rows].tolist()
+
+
+def test_roles_of_a_drawing():
+    """Tokens of a drawing are what they are; none of them begins or ends a text."""
+    told = {"id": -1, "special": True, "padding": False, "start": 0, "stop": 0, "word": None}
+    tokens = [Token(11 + place, "sketch", text=f"<sketch {place}>", **told) for place in range(3)]
+    about = manifest(CROSS)
+    read = (*about.tokens["cond"], *tokens)
+    columns = [Column(token.segment, token.position) for token in read]
+    roles = [key.role for key in read_keys(columns, read)]
+    assert (roles[0], roles[-3:]) == ("bos", ["sketch"] * 3)
+    terms = find_terms(replace(about, tokens={"cond": read}), "cond")
+    sinks = {term.text: term.tokens for term in terms if term.kind == "sink"}
+    assert sinks == {
+        "<s>": (("clip", 0),),
+        "all tokens": (("sketch", 11), ("sketch", 12), ("sketch", 13)),
+    }
 
 
 def test_cross_attention():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from attn.backends._sketch import Sketch, as_picture, describe, place_strokes, read_sketch
 from attn.errors import RequestError, UsageError
@@ -90,7 +90,7 @@ EMPTY = {
     "empty": (Image.new("L", (31, 17), 255), "its 31x17 pixels are alike"),
     "white on white": (
         sketches.ring(ground=255, stroke=250),
-        "its 97x71 pixels differ by at most 5 of 255 grey levels",
+        "its 97x71 pixels differ by at most 5 of 255 levels",
     ),
     "transparent": (Image.new("RGBA", (31, 17), (0, 0, 0, 0)), "its 31x17 pixels are alike"),
     "one pixel": (Image.new("L", (1, 1), 0), "its 1x1 pixels are alike"),
@@ -118,6 +118,89 @@ def test_two_pixels(tmp_path):
     pixels = np.array([[0, 255]], np.uint8)
     found = read_sketch(sketches.save(tmp_path, image=Image.fromarray(pixels)))
     assert (found.strokes.tolist(), found.ground) == ([[False, True]], "dark")
+
+
+def rings(colours, ground="white", scale=1):
+    """Draw a ring of each colour; return the picture, smooth if scaled, and where each ring is."""
+    size = (211, 97)
+    image, places = Image.new("RGB", (scale * size[0], scale * size[1]), ground), []
+    for number, colour in enumerate(colours):
+        box = [scale * side for side in (7 + 67 * number, 23, 61 + 67 * number, 71)]
+        mask = Image.new("L", image.size, 0)
+        for drawn, ink in ((image, colour), (mask, 255)):
+            ImageDraw.Draw(drawn).ellipse(box, outline=ink, width=3 * scale)
+        places.append(np.asarray(mask.resize(size, Image.Resampling.BOX)) > 128)
+    return image.resize(size, Image.Resampling.BOX), places
+
+
+GREY = (150, 150, 150)
+SEVERAL = {
+    "colours": (["red", "black", (255, 140, 0)], "white"),
+    "pencils": ([(200, 200, 200), "black", GREY], "white"),
+    "faint": (["black", (205, 205, 205), (215, 215, 215)], "white"),
+    "on black": (["white", (90, 90, 90), "blue"], "black"),
+    "equal brightness": ([(98, 0, 0)], "blue"),
+}
+
+
+@pytest.mark.parametrize("scale", [1, 4], ids=["hard", "smooth"])
+@pytest.mark.parametrize("case", SEVERAL)
+def test_several_strokes(tmp_path, case, scale):
+    """Strokes that are easily seen are kept beside stronger ones, in any colour."""
+    colours, ground = SEVERAL[case]
+    image, places = rings(colours, ground, scale)
+    found = read_sketch(sketches.save(tmp_path, image=image))
+    assert min(found.strokes[place].mean() for place in places) > (0.99 if scale == 1 else 0.8)
+    assert (found.strokes & ~np.any(places, 0)).mean() < (1e-9 if scale == 1 else 0.02)
+    assert "left out" not in describe(found)
+
+
+def test_one_dot(tmp_path):
+    """A single darker pixel does not make a whole drawing faint."""
+    image, (place,) = rings([GREY])
+    image.putpixel((209, 3), (0, 0, 0))
+    found = read_sketch(sketches.save(tmp_path, image=image))
+    assert found.strokes.sum() == place.sum() + 1
+
+
+PAPERS = {
+    "noise": (np.zeros(211), 12),
+    "shadow": (np.linspace(0, 60, 211), 3),
+}
+
+
+@pytest.mark.parametrize("case", PAPERS)
+def test_paper(tmp_path, case):
+    """Noise and shadows of a scanned paper are no strokes, and not worth a word."""
+    shade, noise = PAPERS[case]
+    image, (place,) = rings(["black"])
+    grey = np.asarray(image.convert("L"), float) * 0.9 + 15 - shade
+    grey += np.random.default_rng(7).normal(0, noise, grey.shape)
+    scan = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    found = read_sketch(sketches.save(tmp_path, image=scan))
+    assert (found.strokes == place).all()
+    assert "left out" not in describe(found)
+
+
+def test_strokes_of_every_strength(tmp_path):
+    """Where strokes fade into the ground, how much is left out is said."""
+    pixels = np.full((71, 97), 255, np.uint8)
+    pixels[30:33] = np.linspace(0, 255, 97)
+    found = read_sketch(sketches.save(tmp_path, image=Image.fromarray(pixels)))
+    strengths = 255.0 - pixels[31]
+    kept, clear = (strengths > 255 / 2).sum(), (strengths > 64).sum()
+    lost = (clear - kept - 1) / (clear - 1)  # the first that is too faint touches a stroke
+    assert found.strokes.sum() == 3 * kept
+    assert f"; {lost:.1%} of what differs from the ground is left out" in describe(found)
+
+
+def test_no_numbers(tmp_path):
+    """Pixels that are not numbers, which scientific TIFFs have, are refused and counted."""
+    levels = np.zeros((17, 31), np.float32)
+    levels[3, 5:8] = (np.nan, np.inf, 1)
+    path = sketches.save(tmp_path, image=Image.fromarray(levels), ending=".tif")
+    with pytest.raises(UsageError, match="2 of its 527 pixels are NaN or infinite; save it as a"):
+        read_sketch(path)
 
 
 def test_nothing_but_strokes(tmp_path):

@@ -1,5 +1,6 @@
 """ScribbleDiffusion checkpoints: 77 tokens of text and 77 of the drawing in one sequence."""
 
+import json
 import re
 import shutil
 from dataclasses import asdict, replace
@@ -195,6 +196,26 @@ def test_broken_checkpoints(checkpoint, drawing):
     layouts.write({"mix.weight": torch.zeros(3)}, folder / "sketch_text_combiner.safetensors")
     with pytest.raises(ModelError, match=r"has weights \(mix.weight"):
         opening(folder, **options)
+
+
+COMBINERS = [
+    {"architecture": {"sketch_text_combiner": {"combination_method": "add"}}},
+    {"sketch_text_combiner": {"method": "add"}},
+]
+
+
+@pytest.mark.parametrize("config", COMBINERS)
+def test_other_combination(checkpoint, drawing, config):
+    """A checkpoint that says it combines text and sketch otherwise is refused, not misread."""
+    folder, base = checkpoint
+    options = {"base": str(base), "config": str(base), "sketch": drawing}
+    path = folder / "config.json"
+    path.write_text(json.dumps(config))
+    told = re.escape(f"{path}: text and sketch are combined by 'add'; expected 'concat'")
+    with pytest.raises(ModelError, match=f"^{told}"):
+        opening(folder, **options)
+    path.write_text(json.dumps(config).replace("add", "concat"))
+    assert opening(folder, **options).encoder.tokens == 77
 
 
 @pytest.mark.parametrize("name", ["unet", "sketch_encoder", "sketch_text_combiner"])

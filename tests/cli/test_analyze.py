@@ -37,6 +37,9 @@ def run(*arguments):
     return result.exit_code, result.stdout, result.stderr
 
 
+OFFERED = "'evolution' is skipped unless asked for: attn analyze {} --only evolution\n"
+
+
 def test_files():
     """The command says where the results are; of many pictures it gives the folder."""
     expected = """\
@@ -56,7 +59,7 @@ run/analysis
   sinks/  3 pictures
   analysis.json
 """
-    assert run("run") == (0, expected, "")
+    assert run("run") == (0, expected, OFFERED.format("run"))
 
 
 def test_options():
@@ -95,7 +98,7 @@ def test_phrases():
 def test_json():
     """With --json stdout is one object."""
     code, stdout, stderr = run("run", "--no-pictures", "--json")
-    assert (code, stderr) == (0, "")
+    assert (code, stderr) == (0, OFFERED.format("run"))
     files = [line.strip() for line in TABLES.splitlines()]
     assert json.loads(stdout) == {
         "command": "analyze",
@@ -185,7 +188,7 @@ analysis
   summary.png
   analysis.json
 """
-    warning = "Warning: b: its capture failed: no memory\n"
+    warning = "Warning: b: its capture failed: no memory\n" + OFFERED.format(".")
     assert run(".", "--no-pictures") == (0, expected, warning)
 
 

@@ -87,6 +87,13 @@ def test_bad_sketch(run):
     assert not list(sketches_folder().glob("out"))
 
 
+def test_no_name(run):
+    """An empty name of a drawing, as of a variable that is not set, is not taken for a folder."""
+    code, _, stderr = run("capture", "-b", "scribble", *SMALL, "--sketch", "", "-o", "out")
+    told = "sketch: no file is named; give one, or none for the model without a drawing"
+    assert (code, told in stderr) == (2, True)
+
+
 ELSEWHERE = (
     "Error: backend {} reads no drawing, so --sketch would have no effect; --backend scribble "
     "does: Stable Diffusion XL or 1.x with a ControlNet, or ScribbleDiffusion\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
@@ -16,7 +17,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 import attn
 from attn import demo
 from attn.backends.sd35 import SD35Session
-from attn.errors import AttnError, CaptureError, RequestError, TraceError, UsageError
+from attn.errors import AttnError, CaptureError, ModelError, RequestError, TraceError, UsageError
 from attn.schema import Request
 from attn.verbs.capture import capture
 from attn.verbs.report import Report
@@ -242,7 +243,35 @@ def test_nothing_stays_on_the_model(opened, run):
     before = num_hooks(pipe.transformer), pipe.scheduler
     run(scheduler="flowmatchheun")
     assert (num_hooks(pipe.transformer), pipe.scheduler) == before
+    assert num_hooks(pipe.vae) == 0
     assert _get_current_dispatch_mode_stack() == []
+
+
+LAST_LAYERS = [
+    ("sdxl", "vae.decoder.conv_out", "33.3% of the VAE's pixels", "VAE"),
+    ("sd15", "unet.conv_out", "100.0% of the latents that the VAE decodes", "denoiser"),
+    ("sd35", "transformer.proj_out", "100.0% of the latents that the VAE decodes", "denoiser"),
+]
+
+
+@pytest.mark.parametrize("case", LAST_LAYERS)
+def test_picture_of_no_numbers(opened, run, tmp_path, monkeypatch, case):
+    """Weights that are not numbers, which no attention shows, end in an error, not in black."""
+    backend, layer, found, whose = case
+    pipe = opened(backend).pipe
+    part, _, path = layer.partition(".")
+    bias = getattr(pipe, part).get_submodule(path).bias
+    broken = bias.data.clone()
+    broken[0 if whose == "VAE" else slice(None)] = torch.nan
+    monkeypatch.setattr(bias, "data", broken)
+    with pytest.raises(ModelError) as error:
+        run(backend=backend, steps=1)
+    assert str(error.value) == (
+        f"the picture is not numbers: {found} are NaN or infinite, computed in float32; the "
+        f"weights of the {whose} are broken, or --dtype is too narrow: try --dtype float32"
+    )
+    assert num_hooks(pipe.vae) == 0
+    assert attn.open(tmp_path / "run").manifest.status == "partial"
 
 
 def test_given_pipeline_keeps_its_own_sampler(run, tmp_path):

@@ -114,6 +114,19 @@ def test_roles(trace):
     assert names[-1] == "image"
 
 
+def test_role_of_a_drawing():
+    """A drawing's bar has a colour of its own, and is plain like those of the first segment."""
+    roles = ["clip bos", "clip word", "sketch"]
+    values = xr.DataArray(
+        [[0.2], [0.3], [0.5]],
+        {"role": roles, "layer": [3]},
+        attrs={"unit": "attention probability", "branch": "cond"},
+    )
+    bars = [one[0] for one in sinks.draw_roles(values, ABOUT).axes[0].containers]
+    assert len({bar.get_facecolor() for bar in bars}) == 3
+    assert [bar.get_hatch() for bar in bars] == ["", "", ""]
+
+
 @pytest.mark.parametrize(("topk", "told"), [(2, "2 more words"), (3, "1 more word"), (4, "")])
 def test_words_that_are_not_drawn(trace, topk, told):
     """A page of curves says how many words it leaves out."""

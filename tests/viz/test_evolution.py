@@ -1,5 +1,7 @@
 """The frames of a word: all steps, one scale, one size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,6 +28,23 @@ def test_files(pictures):
     names = ["attention_evolution", "attention_evolution_grid", "correlation", "segments"]
     expected = [f"{name}-sample-{sample}" for name in names for sample in (0, 1)]
     assert sorted(path.stem for path in pictures.iterdir()) == sorted(expected)
+
+
+def test_samples_are_told_apart():
+    """Pages of several samples say which one they are about; that of a single one does not."""
+    for samples in (1, 2):
+        trace = make_trace(manifest(JOINT, samples=samples))
+        about = replace(ABOUT, pictures=ABOUT.pictures[:samples])
+        drawn = [
+            one for one in draw(run(trace, Options(word="cat")), about) if hasattr(one, "figure")
+        ]
+        said = [" ".join(text.get_text() for text in one.figure.texts) for one in drawn]
+        told = [" · sample 0", " · sample 1"][:samples]
+        assert len(said) == 3 * samples
+        for number, text in enumerate(said):
+            assert [one in text for one in told] == [
+                samples > 1 and number // 3 == sample for sample in range(samples)
+            ]
 
 
 def test_gif(pictures):

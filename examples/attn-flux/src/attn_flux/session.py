@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from attn.backends import ModelInfo, OnCall, Output, Session, image_seed
-from attn.backends.shared import decode, quiet
+from attn.backends.shared import decode, finite_pictures, quiet
 from attn.errors import CaptureError, RequestError
 from attn.schema import Call, Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
@@ -123,7 +123,7 @@ class FluxSession(Session):
             for request in requests
             for image in range(first.images)
         ]
-        with quiet(), self._announced(requests, on_call):
+        with quiet(), finite_pictures(self.pipe.vae), self._announced(requests, on_call):
             pictures = self.pipe(
                 prompt=[request.prompt for request in requests],
                 negative_prompt=[request.negative for request in requests] if guided else None,
