@@ -118,7 +118,7 @@ def test_layers(made, tmp_path):
     """Layers without gates cannot be chosen."""
     rows = on_disk(made[0], "gates.csv", tmp_path, layers=("2",))
     assert {row["layer"] for row in rows} == {"2"}
-    with pytest.raises(AnalysisError, match="no captured layer matches '1'"):
+    with pytest.raises(AnalysisError, match=r"no layer with gates matches '1', which is .*; the captured ones with gates are"):
         run(made[0], Options(layers=("1",)))
 
 

@@ -275,7 +275,7 @@ def test_overflow_is_an_error():
             query = states(rows, HEADS, QUERIES, 7)
             return nn.functional.scaled_dot_product_attention(query, key, key)
 
-    with pytest.raises(CaptureError, match=r"layer 1 is not a number in step 0 \(F32\).*--dtype"):
+    with pytest.raises(CaptureError, match=r"layer 1 is not a number in step 0 \(F32\).*weights are broken"):
         run(Model(Attend(), Broken()), [call()])
 
 
