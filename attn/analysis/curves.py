@@ -86,9 +86,7 @@ def run(trace: Trace, options: Options) -> Result:
     return Result(tables, arrays, notes=notes, files=files, digests=_digest(trace, found))
 
 
-def _note(
-    trace: Trace, measured: SegmentWords, chosen: Selection, options: Options
-) -> list[str]:
+def _note(trace: Trace, measured: SegmentWords, chosen: Selection, options: Options) -> list[str]:
     """Say which words and phrases a segment does not hold whole, as `words` does."""
     joined = measured.join(chosen.phrases, options.weights)
     return note_missing(trace, measured.take(chosen.words)) + note_left_out(joined)

@@ -89,8 +89,8 @@ def run(trace: Trace, options: Options) -> Result:
     Returns:
         `sinks/first_token_metrics.csv`, `sinks/sinks.csv`, `sinks/roles.csv` and
         `sinks/tokens.json`; to draw, of the first guidance row and as means over samples: `heads`
-        (layer, head), `steps` (layer, step), `roles` (role, layer). Without the first table, `heads`
-        and `steps` if the layers have no text keys, which a note says.
+        (layer, head), `steps` (layer, step), `roles` (role, layer). Where no layer has text keys, a
+        note says so and the first table, `heads` and `steps` are left out.
 
     Raises:
         AnalysisError: the token is out of range, or a layer or step is not there.

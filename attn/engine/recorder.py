@@ -385,6 +385,5 @@ def _not_a_number(plan: Plan, name: str, step: Step) -> str:
         else "the model itself overflows, so its picture is broken too; try --dtype float32 or "
         "bfloat16"
     )
-    return (
-        f"the attention of layer {path} is not a number in step {step.index} ({plan.dtype}): {cause}"
-    )
+    where = f"layer {path} is not a number in step {step.index} ({plan.dtype})"
+    return f"the attention of {where}: {cause}"

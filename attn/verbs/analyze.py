@@ -258,8 +258,8 @@ def _gather_errors(done: Sequence[TraceResults]) -> str:
 def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
     """Yield every kind of remark once, with the trace, or how many traces, it is about.
 
-    Remarks are of one kind if they are equal up to a colon, behind which the details are; of details
-    that differ the first are shown.
+    Remarks are of one kind if they are equal up to a colon, behind which the details are; of
+    details that differ the first are shown.
     """
     about: dict[str, dict[Path, str]] = {}
     for one in done:

@@ -7,6 +7,7 @@ import pytest
 
 from attn.analysis.gates import Options, run
 from attn.analysis.registry import plan
+from attn.analysis.select import select_layers
 from attn.errors import AnalysisError
 from attn.schema import Gate
 from attn.store import shard_file
@@ -118,8 +119,11 @@ def test_layers(made, tmp_path):
     """Layers without gates cannot be chosen."""
     rows = on_disk(made[0], "gates.csv", tmp_path, layers=("2",))
     assert {row["layer"] for row in rows} == {"2"}
-    with pytest.raises(AnalysisError, match=r"no layer with gates matches '1', which is .*; the captured ones with gates are"):
+    with pytest.raises(AnalysisError, match="no captured layer matches '1'"):
         run(made[0], Options(layers=("1",)))
+    first, last = made[0].layers
+    with pytest.raises(AnalysisError, match="no layer with gates matches '0', which is blocks"):
+        select_layers([last], ("0",), captured=(first, last), having="gates")
 
 
 def test_only_of_gated_models(made):

@@ -283,7 +283,9 @@ def test_layers_without_text_keys():
         ["roles"],
         ["3 roles by layer"],
     )
-    assert [one.path for one in draw(result, Subject("a cat", 7, "toy", (None, None)))] == ["sinks/roles.png"]
+    assert [one.path for one in draw(result, Subject("a cat", 7, "toy", (None, None)))] == [
+        "sinks/roles.png"
+    ]
     with pytest.raises(AnalysisError, match="no layer with text keys matches '3', which is attn2"):
         curves.run(trace, curves.Options(layers=("3",)))
 

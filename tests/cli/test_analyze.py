@@ -219,8 +219,8 @@ analysis
         (
             ["run", "--phrases", "a dog|a cat"],
             1,
-            "'words': the prompt has no phrase 'a dog': of its words the prompt has a, but not dog. "
-            "The prompt's words: a cat a bobcat",
+            "'words': the prompt has no phrase 'a dog': of its words the prompt has a, but not "
+            "dog. The prompt's words: a cat a bobcat",
         ),
         (
             ["run", "--phrases", " | "],

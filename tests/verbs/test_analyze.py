@@ -232,7 +232,7 @@ def test_phrases(trace):
 
 
 def test_bag_of_phrases(trace):
-    """Words that are not in a row fail in the analysis that is named; the advice there helps all."""
+    """Words that are not in a row fail in the analysis that is named; its advice helps all."""
     asked = {"phrases": ["bobcat cat"], "pictures": False}
     with pytest.raises(AnalysisError, match=r"'curves': .*; --set phrase_mode=bag takes"):
         analyze(trace, settings={"words.phrase_mode": "bag"}, **asked)
