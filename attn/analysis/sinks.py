@@ -46,6 +46,8 @@ from attn.analysis.sink_tables import (
 from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from attn.trace import Trace
 
 NEEDS = Needs(segments=("image", "text"), measures=(f"mass.{BLOCK}", f"share.{BLOCK}"))
@@ -112,11 +114,13 @@ def run(trace: Trace, options: Options) -> Result:
             if incoming.rows == "image" and BLOCK in layer.blocks:
                 followed.append(_follow(trace, incoming, keys, options.token, steps))
     known = [step for step in trace.steps if step.index in steps]
-    tables = {"sinks/sinks.csv": join(sinks), "sinks/roles.csv": join(roles)}
-    arrays = {"roles": label_roles(tables["sinks/roles.csv"])}
+    tables: dict[str, Table] = {}
+    arrays: dict[str, xr.DataArray] = {}
     if followed:
         tables["sinks/first_token_metrics.csv"] = tabulate_token(followed, known)
-        arrays |= label_token(followed, known, options.value)
+        arrays = label_token(followed, known, options.value)
+    tables |= {"sinks/sinks.csv": join(sinks), "sinks/roles.csv": join(roles)}
+    arrays["roles"] = label_roles(tables["sinks/roles.csv"])
     notes = () if followed else ("the chosen layers have no text keys, so no token is followed",)
     files = {"sinks/tokens.json": _list_tokens(trace)}
     return Result(tables, arrays, notes=notes, files=files, digests=summarise(arrays))

@@ -390,17 +390,12 @@ def test_remarks_of_a_collection(tmp_path):
 
 def test_remarks_that_differ(tmp_path):
     """Prompts that lose different words are one remark, with the words of the first."""
-    for number, lost in enumerate(("cat", "bobcat")):
-        about = manifest([joint_layer(0, (3, 5), 2)], samples=1)
-        tokens = tuple(
-            replace(token, word=None)
-            if token.segment == "t5" and token.text.endswith(lost[-3:]) and number == 0
-            else token
-            for token in about.tokens["cond"]
-        )
-        write_trace(tmp_path / f"000{number}", replace(about, tokens={"cond": tokens}))
+    about = manifest([joint_layer(0, (3, 5), 2)], samples=1)
+    shorter = tuple(token for token in about.tokens["cond"] if token.text != "▁cat")
+    write_trace(tmp_path / "0000", replace(about, tokens={"cond": shorter}))
+    write_trace(tmp_path / "0001", about)
     write_index(tmp_path, [Entry(f"000{number}", "complete", PROMPT, number) for number in (0, 1)])
-    assert analyze(tmp_path, pictures=False).warnings == (
+    assert analyze(tmp_path, only=["words", "curves"], pictures=False).warnings == (
         f"{tmp_path / '0000'} and 1 more: the prompt did not fit into segment 't5': "
         "no token of cat, bobcat (this of 0000; others differ)",
     )
@@ -429,7 +424,7 @@ def test_collection_without_any(collection):
         analyze(collection, words=["dog"])
     assert str(failed.value) == (
         f"no trace of {collection} could be analysed: 'words': the prompt has no word 'dog'. Its "
-        "words: A, cat, bobcat. (2 traces); its capture failed: out of memory (0001); "
+        "words: a, cat, bobcat. (2 traces); its capture failed: out of memory (0001); "
         "it is not captured yet; `attn capture` with --resume goes on (0003)"
     )
 
