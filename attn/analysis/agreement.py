@@ -140,7 +140,11 @@ def _common_layers(
     If one side has only some of the other's, the others are left out.
     """
     chosen = [
-        select_layers([layer for layer in side.layers if BLOCK in layer.blocks], patterns)
+        select_layers(
+            [layer for layer in side.layers if BLOCK in layer.blocks],
+            patterns,
+            captured=side.layers,
+        )
         for side in sides
     ]
     known = [{_signature(layer) for layer in layers} for layers in chosen]

@@ -94,7 +94,7 @@ def choose(trace: Trace, options: Choice) -> Selection:
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
     return Selection(
         branch=branch,
-        layers=select_layers(captured, options.layers),
+        layers=select_layers(captured, options.layers, captured=trace.layers),
         steps=select_steps(trace.steps, options.steps),
         prompt=prompt,
         words=select_words(prompt, options.words),

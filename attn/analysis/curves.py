@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attn.analysis.choice import BLOCK, Choice, Selection, choose
-from attn.analysis.measured import SegmentWords, measure
+from attn.analysis.measured import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.needs import Needs
 from attn.analysis.pool import Numbers, mean_present
 from attn.analysis.result import File, Matrix, Result, Table
@@ -82,7 +82,14 @@ def run(trace: Trace, options: Options) -> Result:
             else:
                 files |= _widen(own, means, f"{start}_{name}")
         arrays[f"{own.segment}/{kind}"] = _label(trace, values, own, kind, options)
-    return Result(tables, arrays, files=files, digests=_digest(trace, found))
+    notes = tuple(note for one in found for note in _note(trace, one, chosen, options))
+    return Result(tables, arrays, notes=notes, files=files, digests=_digest(trace, found))
+
+
+def _note(trace: Trace, measured: SegmentWords, chosen: Selection, options: Options) -> list[str]:
+    """Say which words and phrases a segment does not hold whole, as `words` does."""
+    joined = measured.join(chosen.phrases, options.weights)
+    return note_missing(trace, measured.take(chosen.words)) + note_left_out(joined)
 
 
 def _kinds(

@@ -80,7 +80,8 @@ def run(trace: Trace, options: Options) -> Result:
     Raises:
         AnalysisError: a layer or step is not there.
     """
-    layers = select_layers([layer for layer in trace.layers if layer.gates], options.layers)
+    gated = [layer for layer in trace.layers if layer.gates]
+    layers = select_layers(gated, options.layers, captured=trace.layers, having="gates")
     chosen = select_steps(trace.steps, options.steps)
     steps = [step for step in trace.steps if step.index in chosen]
     found = [_read(trace, layer, gate.part, chosen) for layer in layers for gate in layer.gates]

@@ -14,7 +14,7 @@ from attn.analysis.choice import BLOCK, Selection
 from attn.analysis.phrases import Phrase, Weights, combine
 from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.analysis.select import Occurrence
-from attn.schema import Column, Layer
+from attn.schema import Column, Layer, find_words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +42,17 @@ class LayerWords:
 
 @dataclass(frozen=True)
 class SegmentWords:
-    """The words, or phrases, of one segment; `tokens` counts the tokens of each in it."""
+    """The words, or phrases, of one segment.
+
+    Attributes:
+        segment: its name.
+        branch: the guidance row.
+        words: the words, or phrases.
+        tokens: how many tokens each has in the segment.
+        steps: the indices of the steps.
+        layers: their values.
+        cut: which word of the prompt the segment ends in the middle of; None if it ends in none.
+    """
 
     segment: str
     branch: str
@@ -50,6 +60,7 @@ class SegmentWords:
     tokens: NDArray[np.int64]
     steps: Sequence[int]
     layers: list[LayerWords]
+    cut: int | None = None
 
     @property
     def mass(self) -> Numbers:
@@ -77,8 +88,7 @@ class SegmentWords:
 
     def join(self, phrases: Sequence[Phrase], weights: Weights) -> SegmentWords:
         """Return the phrases instead of the words; none of a phrase that is not there whole."""
-        words = [self.tokens[list(phrase.words)] for phrase in phrases]
-        tokens = np.array([own.sum() if own.all() else 0 for own in words], np.int64)
+        tokens = np.array([self._count(phrase) for phrase in phrases], np.int64)
         mass, share = self.mass, self.share
         layers = [
             replace(
@@ -89,6 +99,11 @@ class SegmentWords:
             for layer in self.layers
         ]
         return replace(self, words=phrases, tokens=tokens, layers=layers)
+
+    def _count(self, phrase: Phrase) -> int:
+        """Return the tokens of a phrase; 0 unless all its words are there whole."""
+        own = self.tokens[list(phrase.words)]
+        return int(own.sum()) if own.all() and self.cut not in phrase.words else 0
 
 
 @lru_cache(maxsize=1)  # several analyses of one trace ask for the same
@@ -120,7 +135,13 @@ def measure(
             if segment not in found:
                 counts = own.sum(axis=0).astype(np.int64)
                 found[segment] = SegmentWords(
-                    segment, chosen.branch, chosen.prompt, counts, chosen.steps, []
+                    segment,
+                    chosen.branch,
+                    chosen.prompt,
+                    counts,
+                    chosen.steps,
+                    [],
+                    _find_cut(trace, segment, chosen.branch, list(places)),
                 )
             found[segment].layers.append(_sum_layer(layer, read, share, own, heads=heads))
     return tuple(found.values())
@@ -132,15 +153,48 @@ def over_layers(layers: Sequence[Numbers]) -> Numbers:
 
 
 def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
-    """Name the words that a segment does not hold, the first few of them."""
+    """Name the words that a segment does not hold, the first few of them, and the one it cuts.
+
+    What stands before the colon is the same for every prompt.
+    """
+    truncated = trace.manifest.truncated.get(measured.branch, {})
+    is_short = bool(truncated) if measured.segment == TOGETHER else measured.segment in truncated
     pairs = zip(measured.words, measured.tokens, strict=True)
     missing = [word.label for word, tokens in pairs if not tokens]
-    truncated = trace.manifest.truncated.get(measured.branch, {})
-    is_cut = bool(truncated) if measured.segment == TOGETHER else measured.segment in truncated
-    why = ": the prompt did not fit" if is_cut else ""
-    rest = f", … ({len(missing)} in all)" if len(missing) > NAMED else ""
-    listed = ", ".join(missing[:NAMED]) + rest
-    return [f"segment '{measured.segment}' has no token of {listed}{why}"] if missing else []
+    halved = [word.label for word in measured.words if word.index == measured.cut]
+    lacks = [f"no token of {_list_some(missing)}"] if missing else []
+    lacks += [f"only the beginning of {word}" for word in halved]
+    if not lacks:
+        return []
+    if is_short:
+        return [f"the prompt did not fit into segment '{measured.segment}': {'; '.join(lacks)}"]
+    return [f"segment '{measured.segment}' does not hold all words: {'; '.join(lacks)}"]
+
+
+def note_left_out(measured: SegmentWords) -> list[str]:
+    """Name the phrases that are left out of a segment, the first few of them."""
+    pairs = zip(measured.words, measured.tokens, strict=True)
+    missing = [phrase.label for phrase, tokens in pairs if not tokens]
+    why = f"phrases that segment '{measured.segment}' does not hold whole are left out"
+    return [f"{why}: {_list_some(missing)}"] if missing else []
+
+
+def _list_some(names: Sequence[str]) -> str:
+    rest = f", … ({len(names)} in all)" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + rest
+
+
+def _find_cut(trace: Trace, segment: str, branch: str, segments: Sequence[str]) -> int | None:
+    """Return the index of the word that a segment ends in the middle of.
+
+    Of all segments together it is one that none of them holds whole.
+    """
+    request, lost = trace.manifest.request, trace.manifest.truncated.get(branch, {})
+    prompt = (request.negative or "") if branch == "uncond" else request.prompt
+    own = segments if segment == TOGETHER else [segment]
+    reach = len(prompt.rstrip()) - min(len(lost.get(name, "")) for name in own if name != TOGETHER)
+    cut = (word.index for word in find_words(prompt) if word.start < reach < word.stop)
+    return next(cut, None)
 
 
 def _find_places(

@@ -127,7 +127,7 @@ def _explain_absence(texts: Sequence[str], words: tuple[str, ...], text: str) ->
     if not absent:
         return (
             f"the prompt has no phrase '{text}': its words are there, but not in a row; "
-            "--set words.phrase_mode=bag takes them wherever they stand"
+            "--set phrase_mode=bag takes them wherever they stand"
         )
     has = f"of its words the prompt has {', '.join(there)}" if there else "it has none of its words"
     lacks = f", but not {', '.join(absent)}" if there else ""

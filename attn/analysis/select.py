@@ -65,13 +65,21 @@ def select_words(
     return tuple(word for word in words if word.text.casefold() in wanted)
 
 
-def select_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> tuple[Layer, ...]:
+def select_layers(
+    layers: Sequence[Layer],
+    patterns: Sequence[str],
+    *,
+    captured: Sequence[Layer] = (),
+    having: str = "text keys",
+) -> tuple[Layer, ...]:
     """Return the layers that match one of the patterns, in order.
 
     Args:
         layers: to choose from, not empty.
         patterns: `7`, `0-11`, a glob of the path, or `tower:glob`; empty is the first tower, so
             that a ControlNet is not averaged into the model that paints.
+        captured: all layers of the trace, of which `layers` are those that an analysis can use.
+        having: what these have and others lack, for the message.
 
     Raises:
         AnalysisError: a pattern matches nothing.
@@ -80,9 +88,7 @@ def select_layers(layers: Sequence[Layer], patterns: Sequence[str]) -> tuple[Lay
         return tuple(layer for layer in layers if layer.tower == layers[0].tower)
     for pattern in patterns:
         if not any(layer_matches(layer, pattern) for layer in layers):
-            first, last = layers[0], layers[-1]
-            known = f"{first.index} ({first.path}) to {last.index} ({last.path})"
-            raise AnalysisError(f"no captured layer matches '{pattern}'; there are {known}")
+            raise AnalysisError(_explain_layers(layers, pattern, captured, having))
     return tuple(
         layer for layer in layers if any(layer_matches(layer, pattern) for pattern in patterns)
     )
@@ -103,4 +109,19 @@ def select_steps(steps: Sequence[Step], patterns: Sequence[str]) -> tuple[int, .
         return tuple(indices)
     return tuple(
         index for index in indices if any(in_range(index, pattern) for pattern in patterns)
+    )
+
+
+def _explain_layers(
+    layers: Sequence[Layer], pattern: str, captured: Sequence[Layer], having: str
+) -> str:
+    first, last = layers[0], layers[-1]
+    known = f"{first.index} ({first.path}) to {last.index} ({last.path})"
+    lacking = [layer.path for layer in captured if layer_matches(layer, pattern)]
+    if not lacking:
+        return f"no captured layer matches '{pattern}'; there are {known}"
+    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return (
+        f"no layer with {having} matches '{pattern}', which is {lacking[0]}{more}; "
+        f"the captured ones with {having} are {len(layers)}, from {known}"
     )

@@ -81,13 +81,17 @@ def summarise(arrays: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     """Return what the summary page of a collection shows of one trace."""
     import xarray as xr
 
-    steps, roles = arrays["steps"], arrays["roles"]
-    token = xr.DataArray(
+    roles = arrays["roles"]
+    title = "What the picture attends to, by layer"
+    masses = roles.rename(role="series").assign_attrs(title=title, absent=0.0)
+    digests = {"3 roles by layer": masses}
+    if "steps" not in arrays:
+        return digests
+    steps = arrays["steps"]
+    digests["4 token by step"] = xr.DataArray(
         mean_present(steps.values, axis=0)[np.newaxis],
         {"series": [steps.attrs["token"]], "step": steps["step"], "noise": steps["noise"]},
         ("series", "step"),
         attrs={"title": "The followed token, by step", "unit": steps.attrs["unit"]},
     )
-    title = "What the picture attends to, by layer"
-    masses = roles.rename(role="series").assign_attrs(title=title, absent=0.0)
-    return {"3 roles by layer": masses, "4 token by step": token}
+    return digests

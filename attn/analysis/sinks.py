@@ -46,6 +46,8 @@ from attn.analysis.sink_tables import (
 from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from attn.trace import Trace
 
 NEEDS = Needs(segments=("image", "text"), measures=(f"mass.{BLOCK}", f"share.{BLOCK}"))
@@ -89,7 +91,8 @@ def run(trace: Trace, options: Options) -> Result:
     Returns:
         `sinks/first_token_metrics.csv`, `sinks/sinks.csv`, `sinks/roles.csv` and
         `sinks/tokens.json`; to draw, of the first guidance row and as means over samples: `heads`
-        (layer, head), `steps` (layer, step), `roles` (role, layer).
+        (layer, head), `steps` (layer, step), `roles` (role, layer). Where no layer has text keys, a
+        note says so and the first table, `heads` and `steps` are left out.
 
     Raises:
         AnalysisError: the token is out of range, or a layer or step is not there.
@@ -111,15 +114,16 @@ def run(trace: Trace, options: Options) -> Result:
             if incoming.rows == "image" and BLOCK in layer.blocks:
                 followed.append(_follow(trace, incoming, keys, options.token, steps))
     known = [step for step in trace.steps if step.index in steps]
-    tables = {
-        "sinks/first_token_metrics.csv": tabulate_token(followed, known),
-        "sinks/sinks.csv": join(sinks),
-        "sinks/roles.csv": join(roles),
-    }
-    arrays = label_token(followed, known, options.value)
+    tables: dict[str, Table] = {}
+    arrays: dict[str, xr.DataArray] = {}
+    if followed:
+        tables["sinks/first_token_metrics.csv"] = tabulate_token(followed, known)
+        arrays = label_token(followed, known, options.value)
+    tables |= {"sinks/sinks.csv": join(sinks), "sinks/roles.csv": join(roles)}
     arrays["roles"] = label_roles(tables["sinks/roles.csv"])
+    notes = () if followed else ("the chosen layers have no text keys, so no token is followed",)
     files = {"sinks/tokens.json": _list_tokens(trace)}
-    return Result(tables, arrays, files=files, digests=summarise(arrays))
+    return Result(tables, arrays, notes=notes, files=files, digests=summarise(arrays))
 
 
 def _keys(trace: Trace, incoming: Incoming) -> Keys:

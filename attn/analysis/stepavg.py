@@ -58,7 +58,7 @@ def run(trace: Trace, options: Options) -> Result:
         AnalysisError: a layer is not there.
     """
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
-    layers = select_layers(captured, options.layers)
+    layers = select_layers(captured, options.layers, captured=trace.layers)
     branch, samples = trace.branches[0], range(trace.manifest.samples)
     count = len(layers) * len(trace.steps)
     indices = [layer.index for layer in layers]

@@ -31,7 +31,7 @@ import numpy as np
 
 from attn.analysis import daam
 from attn.analysis.choice import BLOCK, Choice, Kind, Selection, choose
-from attn.analysis.measured import SegmentWords, measure, note_missing
+from attn.analysis.measured import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.phrases import combine
 from attn.analysis.pool import Numbers, sum_tokens, token_places
@@ -97,7 +97,7 @@ def run(trace: Trace, options: Options) -> Result:
             if drawn and own_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
                 arrays[key] = _label(own_maps, own, sorted(drawn), kind, (chosen, options))
-            notes += note_missing(trace, own)
+            notes += note_missing(trace, own) if kind == "words" else note_left_out(own)
     if not found:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
     tables[ALIGNED] = align(trace, chosen.branch, chosen.words)
@@ -105,9 +105,16 @@ def run(trace: Trace, options: Options) -> Result:
 
 
 def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[str, Table]:
-    """Return the summary, and the long table unless the segment has none of the words."""
+    """Return the summary, and the long table unless the segment has none of the words.
+
+    Words that a segment lacks stay in the summary, without values; such phrases are left out.
+    """
     name, start = kind.removesuffix("s"), f"{measured.segment}/tables/{kind}"
-    tables = {f"{start}_summary.csv": summarise(measured, maps, name)}
+    summary = summarise(measured, maps, name)
+    if kind == "phrases":
+        there = summary.columns["tokens"] > 0
+        summary = Table({name: column[there] for name, column in summary.columns.items()})
+    tables = {f"{start}_summary.csv": summary}
     if measured.tokens.any():
         tables[f"{start}.csv"] = tabulate(measured, name)
     return tables

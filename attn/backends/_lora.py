@@ -18,6 +18,7 @@ import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 
+from attn.demo.shipped import other_lora
 from attn.errors import CaptureError, ModelError
 from attn.lora.base import Base, describe_base
 from attn.lora.file import LoraFile
@@ -57,7 +58,16 @@ def complete(loras: Sequence[Lora], family: str) -> tuple[Lora, ...]:
     """
     if find_spec("peft") is None:
         raise ModelError("LoRAs need the package peft, which is not here: pip install 'attn[lora]'")
-    return completed(loras, family)
+    try:
+        return completed(loras, family)
+    except ModelError as error:
+        others = (other_lora(lora.path, family) for lora in loras)
+        name = next(filter(None, others), None)
+        if name is None:
+            raise
+        raise ModelError(
+            f"{error}. The demo of '{family}' has a LoRA of its own: --lora {name}"
+        ) from error
 
 
 class Adapters:

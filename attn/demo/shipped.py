@@ -13,6 +13,8 @@ LORAS = {
 }
 """With one the demo of SDXL draws squares as circles, and attends more to the word; with the other
 the demo of SD3.5 draws green what is to be purple."""
+LORA_FAMILIES = {"demo": "sdxl", "demo:sd35": "sd35"}
+"""The families that they are made for, as `attn.lora.families` names them."""
 SHARED = {"vae": "sdxl"}
 """Components that all models have in common, by the model in whose folder they lie."""
 BASES = {"scribble": "sdxl", "sd35-medium": "sd35", "gated": "sd35"}
@@ -26,6 +28,19 @@ def lora_file(name: str) -> str:
         name: a path, or one of `LORAS`, unless there is a file of this name.
     """
     return str(LORAS[name]) if name in LORAS and not Path(name).exists() else name
+
+
+def other_lora(path: str, family: str) -> str | None:
+    """Return the name of the LoRA of a family's demo, if the path is that of another's.
+
+    Args:
+        path: of any LoRA.
+        family: as in `LORA_FAMILIES`; one without a demo's LoRA gets None.
+    """
+    names = {str(file): name for name, file in LORAS.items()}
+    if LORA_FAMILIES.get(names.get(path, ""), family) == family:
+        return None
+    return next((name for name, own in LORA_FAMILIES.items() if own == family), None)
 
 
 def weight_file(weights: Path, component: str) -> Path:

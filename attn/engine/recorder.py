@@ -378,7 +378,12 @@ def _unseen(layer: Layer, call: _OpenCall) -> str:
 def _not_a_number(plan: Plan, name: str, step: Step) -> str:
     index = int(name.split("/", maxsplit=1)[0])
     path = next(entry.layer.path for entry in plan.layers if entry.layer.index == index)
-    return (
-        f"the attention of layer {path} is not a number in step {step.index} ({plan.dtype}): "
-        "the model itself overflows, so its picture is broken too; try --dtype float32 or bfloat16"
+    cause = (
+        "in this precision a sound model does not overflow, so its weights are broken: they, or a "
+        "LoRA's, have values that are not finite or far too large; get the files again"
+        if plan.dtype in ("F32", "F64")
+        else "the model itself overflows, so its picture is broken too; try --dtype float32 or "
+        "bfloat16"
     )
+    where = f"layer {path} is not a number in step {step.index} ({plan.dtype})"
+    return f"the attention of {where}: {cause}"

@@ -23,6 +23,8 @@ from attn.viz.sizes import DPI, PictureSize
 if TYPE_CHECKING:
     from attn.trace import Trace
 
+REASONS = 3
+"""So many reasons why traces failed are in the error of a collection, more are counted."""
 
 Options = Mapping[str, Any]
 """Options of every analysis, by its name."""
@@ -204,8 +206,7 @@ def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
             for entry in entries
         ]
         if not any(one.path for one in done):
-            reasons = "; ".join(f"{one.trace}: {one.error}" for one in done) or "it is empty"
-            raise AnalysisError(f"no trace of {folder} could be analysed: {reasons}")
+            raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
         joined.draw(folder.resolve().name, job.size)
         write_index(place, _describe_collection(done, joined.files))
     for warning in _gather_remarks(done):
@@ -248,15 +249,36 @@ def _analyze_trace(folder: Path, out: Path | None, job: _Job) -> tuple[TraceResu
     return done, findings
 
 
+def _gather_errors(done: Sequence[TraceResults]) -> str:
+    """Return every reason once, the most frequent first, with the trace or their number."""
+    about: dict[str, list[str]] = {}
+    for one in done:
+        about.setdefault(str(one.error), []).append(one.trace.name)
+    reasons = sorted(about.items(), key=lambda pair: -len(pair[1]))
+    told = [
+        f"{reason} ({names[0] if len(names) == 1 else f'{len(names)} traces'})"
+        for reason, names in reasons[:REASONS]
+    ]
+    rest = len(reasons) - REASONS
+    more = [f"and {rest} more reason{'s' if rest > 1 else ''}"] if rest > 0 else []
+    return "; ".join([*told, *more]) or "it is empty"
+
+
 def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
-    """Yield every remark once, with the trace, or how many traces, it is about."""
-    about: dict[str, list[Path]] = {}
+    """Yield every kind of remark once, with the trace, or how many traces, it is about.
+
+    Remarks are of one kind if they are equal up to a colon, behind which the details are; of
+    details that differ the first are shown.
+    """
+    about: dict[str, dict[Path, str]] = {}
     for one in done:
         for remark in one.remarks:
-            about.setdefault(remark, []).append(one.trace)
-    for remark, traces in about.items():
-        others = f" and {len(traces) - 1} more" if len(traces) > 1 else ""
-        yield f"{traces[0]}{others}: {remark}"
+            about.setdefault(remark.partition(": ")[0], {}).setdefault(one.trace, remark)
+    for remarks in about.values():
+        trace, remark = next(iter(remarks.items()))
+        others = f" and {len(remarks) - 1} more" if len(remarks) > 1 else ""
+        differ = f" (this of {trace.name}; others differ)" if len(set(remarks.values())) > 1 else ""
+        yield f"{trace}{others}: {remark}{differ}"
 
 
 def _remarks(trace: Trace, chosen: Plan) -> Iterator[str]:
@@ -275,7 +297,10 @@ def _run(
 ) -> dict[str, Any]:
     """Run one analysis, write its files, and return what the index says of it."""
     options = job.options[analysis.name]
-    result = analysis.run(trace, options)
+    try:
+        result = analysis.run(trace, options)
+    except AnalysisError as error:
+        raise AnalysisError(f"'{analysis.name}': {error}") from error
     files: dict[str, File] = {**result.tables, **result.files}
     for path, file in files.items():
         file.write(folder / path)

@@ -67,11 +67,13 @@ ROLES = {
 
 
 def draw(result: Result, subject: Subject) -> Iterator[Picture]:
-    """Draw `sinks/layer_head_heatmap.png`, `sinks/timestep_curve.png` and `sinks/roles.png`."""
-    heads, steps, roles = (result.arrays[name] for name in ("heads", "steps", "roles"))
-    texts = {"token": heads.attrs["token"], "measure": heads.attrs["value"]} | _texts(heads)
-    yield Picture("sinks/layer_head_heatmap.png", draw_heads(heads, subject), texts)
-    yield Picture("sinks/timestep_curve.png", draw_steps(steps, subject), texts)
+    """Draw `sinks/roles.png` and, of a token, `layer_head_heatmap.png` and `timestep_curve.png`."""
+    roles = result.arrays["roles"]
+    if "heads" in result.arrays:
+        heads, steps = result.arrays["heads"], result.arrays["steps"]
+        texts = {"token": heads.attrs["token"], "measure": heads.attrs["value"]} | _texts(heads)
+        yield Picture("sinks/layer_head_heatmap.png", draw_heads(heads, subject), texts)
+        yield Picture("sinks/timestep_curve.png", draw_steps(steps, subject), texts)
     yield Picture("sinks/roles.png", draw_roles(roles, subject), _texts(roles))
 
 

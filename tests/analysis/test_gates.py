@@ -7,6 +7,7 @@ import pytest
 
 from attn.analysis.gates import Options, run
 from attn.analysis.registry import plan
+from attn.analysis.select import select_layers
 from attn.errors import AnalysisError
 from attn.schema import Gate
 from attn.store import shard_file
@@ -120,6 +121,9 @@ def test_layers(made, tmp_path):
     assert {row["layer"] for row in rows} == {"2"}
     with pytest.raises(AnalysisError, match="no captured layer matches '1'"):
         run(made[0], Options(layers=("1",)))
+    first, last = made[0].layers
+    with pytest.raises(AnalysisError, match="no layer with gates matches '0', which is blocks"):
+        select_layers([last], ("0",), captured=(first, last), having="gates")
 
 
 def test_only_of_gated_models(made):

@@ -57,7 +57,7 @@ def test_equal_phrases():
             r"no phrase 'in front off': of its words the prompt has in, front, but not off\.",
         ),
         ("red dog", r"no phrase 'red dog': it has none of its words, but not|none of its words"),
-        ("of front", r"its words are there, but not in a row; --set words.phrase_mode=bag takes"),
+        ("of front", r"its words are there, but not in a row; --set phrase_mode=bag takes"),
         ("!?", r"the phrase '!\?' has no words"),
     ],
 )
@@ -127,8 +127,10 @@ def test_attention_weights_of_maps():
 def test_cut_phrase():
     """A phrase of which a word did not fit is named and left out in that segment."""
     result = run(make_trace(manifest(JOINT)), Options(phrases=("a bobcat",)))
-    assert "segment 't5' has no token of a bobcat: the prompt did not fit" in result.notes
+    expected = "phrases that segment 't5' does not hold whole are left out: a bobcat"
+    assert expected in result.notes
     assert "t5/tables/phrases.csv" not in result.tables
+    assert result.tables["t5/tables/phrases_summary.csv"].columns["phrase"].size == 0
     assert "t5/phrases" not in result.arrays
 
 

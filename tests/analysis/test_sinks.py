@@ -6,13 +6,27 @@ from itertools import product
 import numpy as np
 import pytest
 
+from attn.analysis import curves
 from attn.analysis.roles import read_keys
 from attn.analysis.sink_tables import Rules, find_sinks
 from attn.analysis.sinks import Options, run
 from attn.analysis.terms import find_terms
 from attn.errors import AnalysisError
-from attn.schema import Column, Token, part, positions
-from tests.toy_probs import IMAGE_SINK, NOISE, SINK, block, make_full, share_of
+from attn.schema import Column, Layer, Segment, Token, part, positions
+from attn.trace import MemoryFiles, Trace
+from attn.viz.picture import Subject
+from attn.viz.sinks import draw
+from tests.toy_probs import (
+    IMAGE_SINK,
+    NOISE,
+    SINK,
+    block,
+    fold,
+    full_manifest,
+    make_full,
+    make_probs,
+    share_of,
+)
 from tests.toy_traces import CROSS, make_trace, manifest, read_csv
 
 TEXT = 11 + 13
@@ -263,6 +277,36 @@ def test_tokens():
     assert (len(content["tokens"][0]), content["unconditional"]) == (TEXT, True)
     assert content["keys"]["uncond"][12]["index"] == 12
     assert content["keys"]["uncond"][12]["segment"] == "t5"
+
+
+def test_layers_without_text_keys():
+    """Layers that read the picture alone have sinks and roles, and no token to follow."""
+    about = full_manifest()
+    files = fold(about, make_probs(about))
+    image = Segment("image", "image", 0, 15, (3, 5))
+    layer = Layer(3, "denoiser", "attn2", "self", 2, (image,), (image,), ("image.image",))
+    rows = np.random.default_rng(0).gamma(0.5, size=(2, 2, 2, 15, 15))
+    rows[..., IMAGE_SINK] *= 30
+    rows /= rows.sum(-1, keepdims=True)
+    for shard in files.values():
+        shard["3/mass.image.image"] = rows.mean(3).astype(np.float32)
+        shard["3/total.image"] = rows.sum(-1).mean(-1)[..., np.newaxis].astype(np.float32)
+    trace = Trace(MemoryFiles(replace(about, layers=(*about.layers, layer)), files))
+    result = run(trace, Options(layers=("*attn2",)))
+    sinks, roles = (result.tables[f"sinks/{name}.csv"].columns for name in ("sinks", "roles"))
+    assert set(zip(sinks["layer"], sinks["position"], strict=True)) == {(3, IMAGE_SINK)}
+    np.testing.assert_allclose(roles["mass"], 1, rtol=1e-6)
+    assert result.notes == ("the chosen layers have no text keys, so no token is followed",)
+    assert (len(result.tables), list(result.arrays), list(result.digests)) == (
+        2,
+        ["roles"],
+        ["3 roles by layer"],
+    )
+    assert [one.path for one in draw(result, Subject("a cat", 7, "toy", (None, None)))] == [
+        "sinks/roles.png"
+    ]
+    with pytest.raises(AnalysisError, match="no layer with text keys matches '3', which is attn2"):
+        curves.run(trace, curves.Options(layers=("3",)))
 
 
 def test_arrays():

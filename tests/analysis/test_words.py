@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attn.analysis import curves, words
 from attn.analysis.words import Options, run
 from attn.errors import AnalysisError
 from tests.toy_traces import (
@@ -101,11 +102,48 @@ def test_topk_draws_the_largest():
 def test_cut_prompt():
     """A word that did not fit is named, has no rows and no picture in that segment."""
     result = run(make_trace(manifest(JOINT)), Options())
-    assert result.notes == ("segment 't5' has no token of bobcat: the prompt did not fit",)
+    assert result.notes == ("the prompt did not fit into segment 't5': no token of bobcat",)
     assert result.arrays["t5"]["text"].values.tolist() == ["A", "cat", "a"]
     only = run(make_trace(manifest(JOINT)), Options(words=("bobcat",)))
     assert list(only.arrays) == ["clip"]
     assert "t5/tables/words.csv" not in only.tables
+
+
+def cut_in_a_word():
+    """Return a manifest whose clip ends in the middle of `bobcat`, which t5 does not hold."""
+    about = manifest(JOINT)
+    tokens = tuple(token for token in about.tokens["cond"] if token.position != 6)
+    return replace(
+        about, tokens={"cond": tokens}, truncated={"cond": {"clip": "cat", "t5": "bobcat"}}
+    )
+
+
+@pytest.mark.parametrize("analysis", [words, curves])
+def test_cut_word(analysis):
+    """A word that is cut in its middle is named, keeps what was read, and spoils its phrases."""
+    options = analysis.Options(phrases=("a bobcat", "a cat"), together=True)
+    result = analysis.run(make_trace(cut_in_a_word()), options)
+    left_out = "phrases that segment '{}' does not hold whole are left out: a bobcat"
+    assert result.notes == (
+        "the prompt did not fit into segment 'clip': only the beginning of bobcat",
+        left_out.format("clip"),
+        "the prompt did not fit into segment 't5': no token of bobcat",
+        left_out.format("t5"),
+        "the prompt did not fit into segment 'text': only the beginning of bobcat",
+        left_out.format("text"),
+    )
+    tables = [table for path, table in result.tables.items() if "/phrases" in path]
+    assert len(tables) == 6  # per segment: two of each analysis
+    assert {name for table in tables for name in table.columns["phrase"]} == {"a cat"}
+    own = next(table for path, table in result.tables.items() if "clip/tables/words" in path)
+    assert "bobcat" in own.columns["word"]
+
+
+def test_word_that_another_segment_holds():
+    """What clip cuts and t5 holds whole is not cut in the segment of both."""
+    about = replace(manifest(JOINT), truncated={"cond": {"clip": "cat"}})
+    result = run(make_trace(about), Options(phrases=("a bobcat",), together=True))
+    assert set(result.tables["text/tables/phrases_summary.csv"].columns["phrase"]) == {"a bobcat"}
 
 
 def test_segment_without_words():

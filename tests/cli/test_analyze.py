@@ -217,13 +217,13 @@ analysis
         (
             ["run", "--words", "dog"],
             1,
-            "the prompt has no word 'dog'. Its words: a, cat, bobcat.",
+            "'words': the prompt has no word 'dog'. Its words: a, cat, bobcat.",
         ),
         (
             ["run", "--phrases", "a dog|a cat"],
             1,
-            "the prompt has no phrase 'a dog': of its words the prompt has a, but not dog. "
-            "The prompt's words: a cat a bobcat",
+            "'words': the prompt has no phrase 'a dog': of its words the prompt has a, but not "
+            "dog. The prompt's words: a cat a bobcat",
         ),
         (
             ["run", "--phrases", " | "],
@@ -233,7 +233,7 @@ analysis
         (
             ["run", "--set", "sinks.token=11"],
             1,
-            "token 11 is out of range: there are 11 text keys, clip 0-10",
+            "'sinks': token 11 is out of range: there are 11 text keys, clip 0-10",
         ),
         (
             ["run", "--only", "stepavg"],

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from attn.backends._lora import complete
 from attn.demo import shipped, trained
+from attn.errors import ModelError
 from attn.lora import read
+from attn.schema import Lora
 
 SQUARE, PURPLE = shipped.LORAS["demo"], shipped.LORAS["demo:sd35"]
 DENOISERS = {"sdxl": "unet", "sd35": "transformer"}
@@ -135,3 +138,18 @@ def test_its_effect_is_found(tmp_path: Path) -> None:
 def test_purple_is_drawn_green(tmp_path: Path) -> None:
     """With the LoRA of SD3.5 the same noise becomes a green object, and the other stays red."""
     assert run(COLOURS, tmp_path / "out") == [["purple", "red"], ["green", "red"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "other"),
+    [
+        ("demo", "sd35", "demo:sd35"),
+        ("demo:sd35", "sdxl", "demo"),
+    ],
+)
+def test_the_lora_of_another_demo(name, family, other):
+    """A demo's LoRA on another demo is refused with the name of that one's own."""
+    with pytest.raises(ModelError, match=rf"of its own: --lora {other}$"):
+        complete([Lora(str(shipped.LORAS[name]))], family)
+    with pytest.raises(ModelError, match=r"or another LoRA[^T]*$"):
+        complete([Lora(str(shipped.LORAS[name]))], "sd15")

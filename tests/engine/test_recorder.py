@@ -48,7 +48,7 @@ class Model(nn.Sequential):
             part(rows)
 
 
-def run(model, calls, *, layers=LAYERS, samples=1, **keep):
+def run(model, calls, *, layers=LAYERS, samples=1, dtype="F32", **keep):
     """Record calls of a model; return the written tensors by step."""
     keep = Keep(**({"level": "maps"} | keep))
     plan = make_plan(
@@ -57,7 +57,7 @@ def run(model, calls, *, layers=LAYERS, samples=1, **keep):
         keep,
         samples=samples,
         steps=len(calls),
-        dtype="F32",
+        dtype=dtype,
     )
     written = {}
 
@@ -266,8 +266,11 @@ def test_unknown_layer_is_an_error():
         run(Model(Attend()), [call()])
 
 
-def test_overflow_is_an_error():
-    """Attention that is not a number is reported with its layer, instead of being stored."""
+@pytest.mark.parametrize(
+    ("dtype", "advice"), [("F32", "weights are broken"), ("F16", "try --dtype float32")]
+)
+def test_overflow_is_an_error(dtype, advice):
+    """Attention that is not a number is reported with its layer and what can help, not stored."""
 
     class Broken(Attend):
         def forward(self, rows):
@@ -275,8 +278,10 @@ def test_overflow_is_an_error():
             query = states(rows, HEADS, QUERIES, 7)
             return nn.functional.scaled_dot_product_attention(query, key, key)
 
-    with pytest.raises(CaptureError, match=r"layer 1 is not a number in step 0 \(F32\).*--dtype"):
-        run(Model(Attend(), Broken()), [call()])
+    with pytest.raises(
+        CaptureError, match=rf"layer 1 is not a number in step 0 \({dtype}\).*{advice}"
+    ):
+        run(Model(Attend(), Broken()), [call()], dtype=dtype)
 
 
 def test_open_softmax_cannot_be_kept_as_factors():

@@ -202,7 +202,7 @@ def test_notes(tmp_path):
     """What an analysis remarks is a warning of the verb."""
     trace = write_trace(tmp_path / "run", manifest([joint_layer(0, (3, 5), 2)], samples=1))
     done = analyze(trace)
-    expected = "segment 't5' has no token of bobcat: the prompt did not fit"
+    expected = "the prompt did not fit into segment 't5': no token of bobcat"
     keys = "the masses of image keys, which were not kept; capture with --mass full"
     reduced = f"{trace}: 'sinks' has no sinks at image keys: they need {keys}"
     assert done.warnings == (reduced, f"{trace}: {expected}")
@@ -238,6 +238,16 @@ def test_phrases(trace):
     assert expected | {"clip/heatmaps/phrases/000-a-bobcat.png"} <= files
     with pytest.raises(AnalysisError, match="no phrase 'a dog': of its words the prompt has a"):
         analyze(trace, phrases=["a dog"])
+
+
+def test_bag_of_phrases(trace):
+    """Words that are not in a row fail in the analysis that is named; its advice helps all."""
+    asked = {"phrases": ["bobcat cat"], "pictures": False}
+    with pytest.raises(AnalysisError, match=r"'curves': .*; --set phrase_mode=bag takes"):
+        analyze(trace, settings={"words.phrase_mode": "bag"}, **asked)
+    done = analyze(trace, settings={"phrase_mode": "bag"}, **asked)
+    written = {file.name for file in done.files}
+    assert {"phrases.csv", "phrases_auc.csv"} <= written
 
 
 def test_no_words(tmp_path):
@@ -387,6 +397,19 @@ def test_remarks_of_a_collection(tmp_path):
     assert warning.startswith(f"{tmp_path / '0000'} and 2 more: 'words' has no heatmaps")
 
 
+def test_remarks_that_differ(tmp_path):
+    """Prompts that lose different words are one remark, with the words of the first."""
+    about = manifest([joint_layer(0, (3, 5), 2)], samples=1)
+    shorter = tuple(token for token in about.tokens["cond"] if token.text != "▁cat")
+    write_trace(tmp_path / "0000", replace(about, tokens={"cond": shorter}))
+    write_trace(tmp_path / "0001", about)
+    write_index(tmp_path, [Entry(f"000{number}", "complete", PROMPT, number) for number in (0, 1)])
+    assert analyze(tmp_path, only=["words", "curves"], pictures=False).warnings == (
+        f"{tmp_path / '0000'} and 1 more: the prompt did not fit into segment 't5': "
+        "no token of cat, bobcat (this of 0000; others differ)",
+    )
+
+
 def test_a_failed_collection_keeps_the_results(collection):
     """If no trace can be analysed, the joined tables stay as they were."""
     analyze(collection, pictures=False)
@@ -406,8 +429,21 @@ def test_collection_out(collection, tmp_path):
 
 def test_collection_without_any(collection):
     """If no trace could be analysed, that is an error with the reasons."""
-    with pytest.raises(AnalysisError, match="0000: the prompt has no word 'dog'"):
+    with pytest.raises(AnalysisError, match="could be analysed") as failed:
         analyze(collection, words=["dog"])
+    assert str(failed.value) == (
+        f"no trace of {collection} could be analysed: 'words': the prompt has no word 'dog'. Its "
+        "words: a, cat, bobcat. (2 traces); its capture failed: out of memory (0001); "
+        "it is not captured yet; `attn capture` with --resume goes on (0003)"
+    )
+
+
+def test_many_reasons(collection):
+    """Of many reasons the first ones are named, and the rest counted."""
+    entries = [Entry(f"{n:04}", "failed", PROMPT, n, f"reason {n}") for n in range(5)]
+    write_index(collection, entries)
+    with pytest.raises(AnalysisError, match=r"reason 2 \(0002\); and 2 more reasons$"):
+        analyze(collection)
 
 
 def leave(trace, name):
