@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 
 from attn.disk import is_there, remove_parts, reported
@@ -22,11 +23,13 @@ PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
 def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
-    """Return where the result goes: as asked, or under date, family and prompt."""
+    """Return where the result goes: as asked, or under date, family and prompt, in a new folder."""
     if out is not None:
         return out
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
-    return Path("attn-runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))  # two in one second
+    return next(path for path in map(Path("attn-runs").joinpath, names) if not path.exists())
 
 
 def short_names(paths: Mapping[str, str]) -> dict[str, str]:
