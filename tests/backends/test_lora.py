@@ -114,7 +114,7 @@ def test_the_prediction_is_that_of_merged_weights(backend, model, tmp_path):
         twin = lora_demo.merged(session.model).float()
     other = open_session(backend, model)
     setattr(other.pipe, session.denoiser, twin)
-    torch.testing.assert_close(found, outputs(other), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, outputs(other), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", ["sdxl", "sd35"])
