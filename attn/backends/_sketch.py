@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
 
 from attn.errors import RequestError, UsageError
 from attn.schema import SKETCH_GROUND
@@ -220,7 +220,8 @@ def _strokes(ink: Grey) -> tuple[Strokes, float]:
     """
     half = THRESHOLD * float(ink.max())
     strong = ink > half
-    apart = ~_widened(strong)
+    near = Image.fromarray(strong.astype(np.uint8)).filter(ImageFilter.MaxFilter(3))
+    apart = np.asarray(near) == 0
     counts = np.histogram(ink[apart], np.arange(0, half + BIN, BIN))[0]
     least = FEW * strong.sum()
     for level in range(CLEAR // BIN, len(counts)):
@@ -231,17 +232,6 @@ def _strokes(ink: Grey) -> tuple[Strokes, float]:
     strokes = ink > half
     lost = int((apart & (ink > SHADOW) & ~strokes).sum())
     return strokes, lost / (lost + int(strokes.sum()))
-
-
-def _widened(strokes: Strokes) -> Strokes:
-    """Return the pixels that are strokes or touch one."""
-    wide = strokes.copy()
-    wide[1:] |= strokes[:-1]
-    wide[:-1] |= strokes[1:]
-    tall = wide.copy()
-    wide[:, 1:] |= tall[:, :-1]
-    wide[:, :-1] |= tall[:, 1:]
-    return wide
 
 
 def _brightness(colours: Colours) -> Grey:
