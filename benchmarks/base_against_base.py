@@ -3,7 +3,7 @@
     python -m benchmarks.base_against_base [--runs 96] [--pairs 16] [--comparisons 200]
                                            [--steps N] [--out base-against-base]
 
-Generates traces of the example prompt with the trained `sdxl` demo, each from noise of its own, and
+Generates traces of one prompt with the trained `sdxl` demo, each from noise of its own, and
 keeps them in OUT, so that the same command goes on where it was. A comparison draws twice as many
 of them as it has pairs, at random and without repeating one, and compares one half with the other
 exactly as `attn compare` does: reading both folders, pairing them, making every table.
@@ -34,6 +34,7 @@ from attn.verbs.pairing import Member, Run, open_run
 from attn.verbs.variants import compare_traces
 
 LABELS = ("word", "occurrence", "segment", "layer", "head", "step")
+PROMPT = "a red circle left of a blue square on a white background"
 WORDS = "mass.csv"
 Row = tuple[str, ...]
 
@@ -56,7 +57,9 @@ def main() -> None:
 
 def generate(folder: Path, runs: int, steps: int | None) -> tuple[Member, ...]:
     """Return the traces of a pool, of which those that are missing are generated."""
-    attn.capture("sdxl", seed=range(runs), keep="means", steps=steps, out=folder, resume=True)
+    attn.capture(
+        "sdxl", PROMPT, seed=range(runs), keep="means", steps=steps, out=folder, resume=True
+    )
     return open_run(folder, "pool").members
 
 

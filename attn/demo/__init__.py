@@ -33,8 +33,8 @@ __all__ = [
 
 EXAMPLE_PROMPT: str = "a red cat sitting on a wooden chair in a garden"
 """For models with random weights."""
-EXAMPLE_CAPTION = "a red circle left of a blue square on a white background"
-"""For models that know the shapes world and nothing else."""
+EXAMPLE_CAPTION = "a red square left of a purple triangle on a white background"
+"""For models that know the shapes world and nothing else. Both of their LoRAs change it."""
 EXAMPLE_QUESTION: str = "What is the capital of France?"
 """For models that write text."""
 TRAINED = "trained on pictures of one or two coloured shapes, 128x128: it knows no other words"

@@ -25,7 +25,7 @@ ROOT = Path(attn.__file__).parents[1]
 SMALL = ("--steps", "2", "--size", "96x64")
 DEMO = "model: the built-in demo (tiny and untrained: real attention, random weights)\n"
 TRAINED = f"model: the built-in demo ({demo.TRAINED})\n"  # in a process of its own
-EXAMPLE = "prompt: a red circle left of a blue square on a white background\n"
+EXAMPLE = "prompt: a red square left of a purple triangle on a white background\n"
 
 
 @pytest.fixture

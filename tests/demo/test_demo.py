@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from transformers.utils import logging as transformers_logging
 
 from attn import demo
-from attn.demo import scenes
+from attn.demo import scenes, shipped
 from attn.demo.tokenizers import WORDS, clip_tokenizer, t5_tokenizer
 from attn.errors import ModelError
 
@@ -173,8 +173,10 @@ def test_the_words_of_the_example_prompt_are_known(prompt: str) -> None:
 
 
 def test_the_example_caption_is_one_of_the_shapes_world() -> None:
-    """What the first picture shows can be judged like any other."""
+    """What the first picture shows can be judged like any other, and both LoRAs change it."""
     assert scenes.caption(scenes.read(demo.EXAMPLE_CAPTION)) == demo.EXAMPLE_CAPTION
+    words = {path.name.partition(".")[0] for path in shipped.LORAS.values()}
+    assert words <= set(demo.EXAMPLE_CAPTION.split())
 
 
 def test_clip_special_tokens_have_the_places_of_the_real_ones() -> None:
