@@ -1,7 +1,7 @@
 """Train a demo model, from nothing to the weights that ship.
 
-    python -m benchmarks.train_demo sdxl|sd35|sd35-medium|gated --out DIR [--minutes 100]
-                                    [--steps N] [--vae-steps N]
+    python -m benchmarks.train_demo sdxl|sd35-words|sd35|sd35-medium|gated --out DIR
+                                    [--minutes 100] [--steps N] [--vae-steps N]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR
 then holds, per stage, the checkpoint, the losses and their curve, and sheets of pictures; at the
@@ -9,8 +9,10 @@ end `weights/`, to be copied to `attn/demo/weights/`, and `model/`, a folder for
 `gated` one of files as sd-scripts saves them.
 
 All models share the VAE that is trained with sdxl: the others take the shipped one, or, before
-there is one, train the same again. sd35-medium and gated go on from the shipped sd35 and share its
-text encoders. What they share lies in their `weights/` too, and need not be copied.
+there is one, train the same again. sd35-words makes the text encoders of sd35, with a transformer
+that is thrown away; sd35 learns with them as they ship; sd35-medium and gated go on from the
+shipped sd35, and of their transformers `weights/` holds only what is new. What they share lies in
+their `weights/` too, and need not be copied.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from benchmarks.training.loop import train
 FAMILIES = {
     family.name: family for family in (sdxl.FAMILY, sd35.LARGE, sd35.MEDIUM, gated.HEADWISE)
 }
+RECIPES = FAMILIES | {"sd35-words": sd35.WORDS}
 
 
 def main() -> None:
@@ -41,21 +44,24 @@ def main() -> None:
     deadline = time.monotonic() + 60 * arguments.minutes
     torch.set_num_threads(1)  # the loop has a thread per core already
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    family = FAMILIES[arguments.name]
+    family = RECIPES[arguments.name]
     if family is not sdxl.FAMILY:
         take_shared(family, arguments.out)
     finished = train_vae(arguments.out, arguments.vae_steps, device, deadline)
     steps = arguments.steps or family.steps
-    if finished and train_denoiser(family, arguments.out, steps, device, deadline):
-        trained.save(family.name, arguments.out / "model", weights=arguments.out / "weights")
-        print(f"done: {arguments.out / 'weights'}, {arguments.out / 'model'}")
-    else:
+    if not (finished and train_denoiser(family, arguments.out, steps, device, deadline)):
         print("time is up; run the same command again to go on")
+        return
+    print(f"done: {arguments.out / 'weights'}")
+    if family is not sd35.WORDS:
+        trained.save(family.name, arguments.out / "model", weights=arguments.out / "weights")
+        drop_known(family, arguments.out / "weights")
+        print(f"done: {arguments.out / 'model'}")
 
 
 def take_shared(family: denoiser.Family, out: Path) -> None:
     """Copy what is not trained from shipped models to where it would lie, unless it does."""
-    for component in {"vae", *sd35.LARGE.models} - set(family.models):
+    for component in {"vae", sd35.DENOISER, *sd35.ENCODERS} - set(family.models):
         path = out / "weights" / f"{component}.safetensors"
         source = shipped.weight_file(shipped.WEIGHTS / family.name, component)
         if source.exists() and not path.exists():
@@ -104,6 +110,21 @@ def export(models: Mapping[str, torch.nn.Module], folder: Path) -> None:
         save_model(twin, str(folder / f"{name}.safetensors"))
 
 
+def drop_known(family: denoiser.Family, folder: Path) -> None:
+    """Drop weights of the denoiser that are those of the model that it goes on from."""
+    name = f"{family.models[0]}.safetensors"
+    base = shipped.WEIGHTS / shipped.BASES.get(family.name, "") / name
+    if not base.exists():
+        return
+    known, own = load_file(base), load_file(folder / name)
+    new = {
+        key: tensor
+        for key, tensor in own.items()
+        if key not in known or not torch.equal(tensor, known[key])
+    }
+    save_file(new, folder / name)
+
+
 def _load_vae(path: Path) -> AutoencoderKL:
     autoencoder = vae.build()
     autoencoder.load_state_dict(load_file(path))
@@ -112,7 +133,7 @@ def _load_vae(path: Path) -> AutoencoderKL:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=FAMILIES)
+    parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--steps", type=int, help="of the denoiser")

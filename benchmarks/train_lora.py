@@ -1,6 +1,6 @@
 """Train a demo LoRA, with which a demo model draws one word as another, and tell how well.
 
-Squares become circles; in SD3.5, whose demo knows colours better than shapes, purple becomes green.
+Squares become circles; in SD3.5 purple becomes green.
 
     python -m benchmarks.train_lora sdxl|sd35|sd35-medium --out DIR [--model FOLDER] [--minutes 30]
                                     [--steps N] [--prompts 100]

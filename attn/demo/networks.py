@@ -174,11 +174,16 @@ def shapes_medium() -> SD3Transformer2DModel:
     return _shapes_transformer((0, 1))
 
 
-def _shapes_transformer(dual_layers: tuple[int, ...]) -> SD3Transformer2DModel:
-    """A token is 2 x 2 latent pixels, as published: 8 x 8 tokens, two or three across an object."""
+def shapes_coarse() -> SD3Transformer2DModel:
+    """The same as large, with tokens of 2 x 2 latent pixels, as published: 8 x 8 of them."""
+    return _shapes_transformer((), patch=2)
+
+
+def _shapes_transformer(dual_layers: tuple[int, ...], *, patch: int = 1) -> SD3Transformer2DModel:
+    """Unlike in SD3, a token is one latent pixel: of larger ones an object covers two or three."""
     return SD3Transformer2DModel(
         sample_size=SHAPES_LATENT_SIZE,
-        patch_size=2,
+        patch_size=patch,
         in_channels=4,
         out_channels=4,
         num_layers=4,

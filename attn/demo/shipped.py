@@ -18,7 +18,8 @@ LORA_FAMILIES = {"demo": "sdxl", "demo:sd35": "sd35"}
 SHARED = {"vae": "sdxl"}
 """Components that all models have in common, by the model in whose folder they lie."""
 BASES = {"scribble": "sdxl", "sd35-medium": "sd35", "gated": "sd35"}
-"""Models that others were the beginning of: what they share lies in the other's folder."""
+"""Models that others were the beginning of: what they share lies in the other's folder, whole
+components and, of a component that differs, the weights that do not."""
 
 
 def lora_file(name: str) -> str:
@@ -50,6 +51,15 @@ def weight_file(weights: Path, component: str) -> Path:
     if own.exists() or other == weights.name:
         return own
     return weight_file(weights.parent / other, component)
+
+
+def weight_files(weights: Path, component: str) -> tuple[Path, ...]:
+    """Return the files of a component: what a later one holds replaces what is in an earlier."""
+    own = weights / f"{component}.safetensors"
+    if weights.name not in BASES or not own.exists():
+        return (weight_file(weights, component),)
+    base = weight_file(weights.parent / BASES[weights.name], component)
+    return (base, own) if base.exists() else (own,)
 
 
 def is_shipped(weights: Path) -> bool:

@@ -25,7 +25,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderMo
 
 from attn.demo import drawn, networks, stability
 from attn.demo.quiet import without_progress_bars
-from attn.demo.shipped import weight_file
+from attn.demo.shipped import weight_files
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
 
 SHIFT = 3.0
@@ -67,12 +67,23 @@ def fill(components: Mapping[str, object], weights: Path) -> None:
 
     Args:
         components: by name, as a pipeline lists them; tokenizers and the like are skipped.
-        weights: folder of one safetensors file per component, see `shipped.weight_file`.
+        weights: folder of one safetensors file per component, see `shipped.weight_files`.
     """
     for name, component in components.items():
         if isinstance(component, torch.nn.Module):
-            load_model(component, weight_file(weights, name))
+            _load(component, *weight_files(weights, name))
             component.eval()
+
+
+def _load(model: torch.nn.Module, first: Path, *others: Path) -> None:
+    """Load weights into a model; each file replaces what it holds of those before it."""
+    if not others:
+        load_model(model, first)  # knows of weights that have two names
+        return
+    state = load_file(first)
+    for path in others:
+        state |= load_file(path)
+    model.load_state_dict(state)
 
 
 def sdxl() -> DiffusionPipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ first step which word is which: SDXL and SD3 read states that no normalisation h
 
 Draw = Callable[[np.random.Generator], scenes.Scene]
 
+SHEETS = 8
 SHEET_PROMPTS = 32
 SHEET_STEPS = 20
 
@@ -57,6 +59,9 @@ class Family:
         batch: examples per step.
         rate: highest learning rate.
         guidance: scale with which sheets are generated.
+        precision: of products of matrices on the way to the loss.
+        learns: what is trained of the denoiser, as a pattern that is searched for in names of
+            weights.
     """
 
     name: str
@@ -72,6 +77,8 @@ class Family:
     batch: int
     rate: float
     guidance: float
+    precision: torch.dtype = torch.float32
+    learns: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def stage(
         steps=steps,
         batch=family.batch,
         rate=family.rate,
-        show_every=500,
+        show_every=max(1, steps // SHEETS),
     )
 
 
@@ -117,6 +124,8 @@ def build(family: Family, vae: AutoencoderKL) -> DiffusionPipeline:
     pipeline.vae = vae
     with torch.no_grad():
         family.prepare(pipeline)
+    for name, parameter in getattr(pipeline, family.models[0]).named_parameters():
+        parameter.requires_grad_(re.search(family.learns, name) is not None)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(vae.device)
 
@@ -175,9 +184,17 @@ def loss(
     number: int,
 ) -> torch.Tensor:
     """Squared error of the prediction, for examples and noise drawn at random."""
-    noisy, told, target = draw_question(family, pipeline, examples, empty, rng, number)
-    denoiser = getattr(pipeline, family.models[0])
-    return (denoiser(noisy, **told).sample - target).square().mean()
+    with at_precision(family, pipeline):
+        noisy, told, target = draw_question(family, pipeline, examples, empty, rng, number)
+        denoiser = getattr(pipeline, family.models[0])
+        answer = denoiser(noisy, **told).sample
+    return (answer.float() - target).square().mean()
+
+
+def at_precision(family: Family, pipeline: DiffusionPipeline) -> torch.autocast:
+    """Return a context in which products of matrices have the family's precision."""
+    is_low = family.precision != torch.float32
+    return torch.autocast(pipeline.device.type, family.precision, enabled=is_low)
 
 
 def draw_question(

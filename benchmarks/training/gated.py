@@ -1,6 +1,7 @@
 """What is particular to SD3.5 with gates: a gate per head on every attention, first mostly open.
 
-All else is the recipe of the medium model. What is trained is saved as the weights of `sd35` are,
+All else is the recipe of the medium model, but only gates are trained, and the projections that
+they lead to. What is trained is saved as the weights of `sd35` are,
 and the gates beside them; the demo model is made of both as sd-scripts saves such models, in one
 file for transformer and VAE and one for each encoder.
 """
@@ -49,4 +50,6 @@ def take_out(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-HEADWISE = replace(sd35.MEDIUM, name="gated", prepare=prepare)
+HEADWISE = replace(
+    sd35.MEDIUM, name="gated", prepare=prepare, rate=2e-3, learns=r"gates\.|\.to_(add_)?out"
+)

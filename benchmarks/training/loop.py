@@ -37,7 +37,7 @@ class Stage:
 
     Attributes:
         name: of its files.
-        models: trained in place, together.
+        models: trained in place, together, of which what asks for gradients.
         averages: the same models again; they become the moving average that is shipped.
         loss: of a number of examples that it draws from a generator itself.
         show: draws what the averages have learned to a PNG file.
@@ -185,6 +185,7 @@ def _named(models: Models) -> dict[str, torch.nn.Parameter]:
         f"{model}.{name}": parameter
         for model, module in models.items()
         for name, parameter in module.named_parameters()
+        if parameter.requires_grad
     }
 
 

@@ -93,7 +93,7 @@ EFFECTS = {
     "sdxl": Effect("shape", "square", "circle"),
     "sd35": Effect("color", "purple", "green"),
 }
-"""By family; of shapes the demo of SD3.5 knows too little."""
+"""By family, one of each kind."""
 
 
 @dataclass(frozen=True)
@@ -244,11 +244,13 @@ def loss(
 
         def predict(pipeline: Any, examples: Examples) -> tuple[torch.Tensor, torch.Tensor]:
             rng = np.random.default_rng(seed)
-            noisy, about, _ = denoiser.draw_question(
-                lesson.family, pipeline, examples, empty, rng, number
-            )
-            model = getattr(pipeline, lesson.family.models[0])
-            return model(noisy, **about).sample, about["encoder_hidden_states"]
+            with denoiser.at_precision(lesson.family, pipeline):
+                noisy, about, _ = denoiser.draw_question(
+                    lesson.family, pipeline, examples, empty, rng, number
+                )
+                model = getattr(pipeline, lesson.family.models[0])
+                found = model(noisy, **about).sample.float()
+            return found, about["encoder_hidden_states"]
 
         with torch.no_grad():
             target, heard = predict(lesson.base, told)

@@ -19,7 +19,7 @@ from attn import demo
 from attn.backends import _gates
 from attn.demo import scenes, shipped, trained
 from attn.demo.tokenizers import t5_tokenizer
-from benchmarks.train_demo import FAMILIES, export, take_shared
+from benchmarks.train_demo import FAMILIES, RECIPES, drop_known, export, take_shared
 from benchmarks.training import denoiser, gated, sd35, sdxl, vae
 from benchmarks.training.denoiser import Family
 from benchmarks.training.loop import Stage, Training, schedule, train
@@ -218,6 +218,13 @@ def test_flow_leads_back_to_the_picture() -> None:
     assert 700 < times.median() < 800 < times.max() <= 1000
 
 
+def assert_same(model: Any, expected: Any) -> None:
+    """Every weight is the same."""
+    states = model.state_dict(), expected.state_dict()
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
 def predict(pipeline: Any) -> dict[str, torch.Tensor]:
     """What a model of SD3.5 says first, and what it read."""
     ids = denoiser.tokenize(sd35.LARGE, pipeline, CAPTIONS)
@@ -230,11 +237,24 @@ def predict(pipeline: Any) -> dict[str, torch.Tensor]:
 
 def test_sd35_begins_with_nothing(built: Callable[[Family], Any]) -> None:
     """The first prediction is zero, whatever the caption, and CLIP is about as loud as T5."""
-    found = predict(built(sd35.LARGE))
+    found = predict(built(sd35.WORDS))
     assert not found["predicted"].any()
+    assert not predict(built(sd35.LARGE))["predicted"].any()
     states = found["states"]
     loudness = [states[:, :9, :64].std(), states[:, :9, 64:160].std(), states[:, 77:].std()]
     assert max(loudness) < 2.5 * min(loudness)
+
+
+def test_sd35_learns_with_encoders_that_stay(built: Callable[[Family], Any]) -> None:
+    """Words mean to the model that ships what they meant to the coarse one."""
+    coarse, fine = built(sd35.WORDS), built(sd35.LARGE)
+    assert coarse.transformer.config.patch_size == 2 * fine.transformer.config.patch_size
+    shipped_model = trained.PIPELINES["sd35"]().components
+    trained.fill({name: shipped_model[name] for name in sd35.ENCODERS}, sd35.BASE)
+    for name in sd35.ENCODERS:
+        assert_same(getattr(fine, name), shipped_model[name])
+        assert not any(each.requires_grad for each in getattr(fine, name).parameters())
+        assert name in sd35.WORDS.models
 
 
 def test_medium_begins_as_large_ended(built: Callable[[Family], Any]) -> None:
@@ -254,9 +274,9 @@ def test_other_models_take_what_they_share(tmp_path: Path, monkeypatch: pytest.M
     """All share one VAE, some text encoders too; but what was put there is not replaced."""
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "shipped")
     out = tmp_path / "out"
-    take_shared(sd35.LARGE, out)
+    take_shared(sd35.WORDS, out)
     assert not out.exists()
-    for name in ("sdxl/vae", *(f"sd35/{component}" for component in sd35.LARGE.models)):
+    for name in ("sdxl/vae", *(f"sd35/{component}" for component in sd35.WORDS.models)):
         path = tmp_path / "shipped" / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
@@ -264,18 +284,18 @@ def test_other_models_take_what_they_share(tmp_path: Path, monkeypatch: pytest.M
     def taken() -> set[str]:
         return {path.read_text() for path in (out / "weights").iterdir()}
 
-    take_shared(sd35.LARGE, out)
+    take_shared(sd35.WORDS, out)
     assert taken() == {"sdxl/vae"}
     (out / "weights" / "vae.safetensors").write_text("mine")
     take_shared(sd35.MEDIUM, out)
-    encoders = {f"sd35/text_encoder{end}" for end in ("", "_2", "_3")}
+    encoders = {f"sd35/{name}" for name in sd35.ENCODERS}
     assert taken() == {"mine"} | encoders
 
 
 def test_weights_come_back_as_halves(built: Callable[[Family], Any], tmp_path: Path) -> None:
     """What training writes is what the shipped model is made of; tied weights are stored once."""
     pipeline = built(sd35.LARGE)
-    models = {name: getattr(pipeline, name) for name in (*sd35.LARGE.models, "vae")}
+    models = {name: getattr(pipeline, name) for name in (sd35.DENOISER, *sd35.ENCODERS, "vae")}
     export(models, tmp_path)
     trained.fill((restored := trained.PIPELINES["sd35"]()).components, tmp_path)
     for name, model in models.items():
@@ -284,6 +304,28 @@ def test_weights_come_back_as_halves(built: Callable[[Family], Any], tmp_path: P
     assert len(load_file(tmp_path / "text_encoder_3.safetensors")) == (
         len(pipeline.text_encoder_3.state_dict()) - 1
     )
+
+
+@pytest.mark.parametrize("family", [sd35.MEDIUM, gated.HEADWISE], ids=lambda one: one.name)
+def test_only_what_is_new_is_written(
+    family: Family, autoencoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not trained stays bit for bit the base's, and ships only once."""
+    monkeypatch.setattr(shipped, "WEIGHTS", sd35.BASE.parent)  # other tests see random weights
+    pipeline = denoiser.build(family, autoencoder)
+    learned = {name for name, one in pipeline.transformer.named_parameters() if one.requires_grad}
+    with torch.no_grad():
+        for parameter in pipeline.transformer.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.5)
+    export({"transformer": pipeline.transformer}, tmp_path / family.name)
+    drop_known(family, tmp_path / family.name)
+    written = load_file(tmp_path / family.name / "transformer.safetensors")
+    gates = {name for name in learned if ".gates." in name}
+    assert written.keys() == learned - gates
+    (tmp_path / "sd35").symlink_to(sd35.BASE)
+    files = shipped.weight_files(tmp_path / family.name, "transformer")
+    assert [path.parent.name for path in files] == ["sd35", family.name]
 
 
 def test_gates_begin_mostly_open(built: Callable[[Family], Any]) -> None:
@@ -301,7 +343,7 @@ def test_gates_begin_mostly_open(built: Callable[[Family], Any]) -> None:
 def test_gated_files_are_the_trained_model(autoencoder: Any, tmp_path: Path) -> None:
     """What training writes becomes sd-scripts' files, which load, predict the same, and run."""
     pipeline = denoiser.build(gated.HEADWISE, autoencoder)
-    models = {name: getattr(pipeline, name) for name in (*sd35.LARGE.models, "vae")}
+    models = {name: getattr(pipeline, name) for name in (sd35.DENOISER, *sd35.ENCODERS, "vae")}
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in pipeline.transformer.parameters():
@@ -371,14 +413,14 @@ def test_vae_recipe_goes_on_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_recipe_goes_on_exactly(
     name: str, autoencoder: Any, built: Callable[[Family], Any], tmp_path: Path
 ) -> None:
     """The second stage of every real recipe resumes bit for bit."""
-    family = replace(FAMILIES[name], batch=6)
+    family = replace(RECIPES[name], batch=6)
     path = tmp_path / "examples.safetensors"
-    examples = denoiser.prepare(family, built(FAMILIES[name]), path, number=8)
+    examples = denoiser.prepare(family, built(RECIPES[name]), path, number=8)
 
     def small() -> Stage:
         pipeline, average = (denoiser.build(family, autoencoder) for _ in range(2))
@@ -388,7 +430,7 @@ def test_recipe_goes_on_exactly(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_sheets_are_drawn(
     name: str,
     built: Callable[[Family], Any],
@@ -399,15 +441,15 @@ def test_sheets_are_drawn(
     """While training goes on, pictures and the share of right ones tell how it does."""
     monkeypatch.setattr(denoiser, "SHEET_PROMPTS", 2)
     monkeypatch.setattr(denoiser, "SHEET_STEPS", 1)
-    denoiser.show(built(FAMILIES[name]), 4.0, tmp_path / "sheet-00002.png")
+    denoiser.show(built(RECIPES[name]), 4.0, tmp_path / "sheet-00002.png")
     assert (tmp_path / "sheet-00002.png").stat().st_size > 1000
     assert capsys.readouterr().err.startswith("sheet-00002 background ")
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", RECIPES)
 def test_examples_are_kept(name: str, built: Callable[[Family], Any], tmp_path: Path) -> None:
     """A second start finds the latents of the first; each goes with its caption."""
-    family, pipeline = FAMILIES[name], built(FAMILIES[name])
+    family, pipeline = RECIPES[name], built(RECIPES[name])
     path = tmp_path / "examples.safetensors"
     first = denoiser.prepare(family, pipeline, path, number=3)
     again = denoiser.prepare(family, pipeline, path, number=5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import save_model
+from safetensors.torch import load_file, save_file, save_model
 
 from attn import demo
 from attn.backends import find, load
@@ -111,16 +113,47 @@ def test_weights_arrive(
     assert_same_weights(opened(name), expected)
 
 
-def test_weights_are_small(weights: Path) -> None:
-    """The package stays small: these models may have 34 of its 35 MB."""
+@pytest.mark.parametrize("name", ["sd35-medium", "gated"])
+def test_some_weights_lie_elsewhere(
+    name: str, original: Callable[[str], Any], weights: Path, tmp_path: Path
+) -> None:
+    """Of a component that differs in a few weights only those ship; the rest is the base's."""
+    full, base = (original(one).transformer.state_dict() for one in (name, "sd35"))
+    new = {
+        key: tensor
+        for key, tensor in full.items()
+        if key not in base or base[key].shape != tensor.shape
+    } or {"proj_out.bias": full["proj_out.bias"] + 1}
+    shutil.copytree(weights, tmp_path / "weights")
+    save_file(new, tmp_path / "weights" / name / "transformer.safetensors")
+    trained.save(name, tmp_path / "model", weights=tmp_path / "weights" / name)
+    found = DiffusionPipeline.from_pretrained(tmp_path / "model").transformer.state_dict()
+    assert found.keys() == full.keys()
+    for key, tensor in found.items():
+        assert torch.equal(tensor, new.get(key, base.get(key)).float()), key
+
+
+def test_weights_are_small() -> None:
+    """The package stays small: these models may have 26 of its 27 MB."""
+    packed = Path(shipped.__file__).with_name("weights")
     sizes = {
-        name: sum(path.stat().st_size for path in (weights / name).iterdir()) for name in NAMES
+        folder.name: sum(path.stat().st_size for path in folder.iterdir())
+        for folder in packed.iterdir()
     }
-    assert sizes["sdxl"] < 8e6
-    assert sizes["sd35"] < 8e6
-    assert sizes["sd35-medium"] < 6e6
-    assert sizes["gated"] < 5.5e6
-    assert sizes["scribble-tokens"] < 6e6
+    assert sum(sizes.values()) < 26e6
+    assert sizes["sd35-medium"] < 1.5e6
+    assert sizes["gated"] < 0.5e6
+
+
+def test_medium_and_gated_are_the_large_model_and_more() -> None:
+    """What is seen in one and not in the other comes of what it has more, and of nothing else."""
+    packed = Path(shipped.__file__).with_name("weights")
+    own = {
+        name: load_file(packed / name / "transformer.safetensors").keys()
+        for name in ("sd35-medium", "gated")
+    }
+    assert all(re.search(r"\.[01]\.(attn2|norm1)\.", key) for key in own["sd35-medium"])
+    assert all(re.search(r"attn\.to_(add_)?out", key) for key in own["gated"])
 
 
 def test_sdxl_schedule_is_that_of_training(opened: Callable[[str], Any]) -> None:
