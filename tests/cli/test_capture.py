@@ -339,7 +339,7 @@ def test_interrupted_process(demo_cache, tmp_path):
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
-    assert shown == [TRAINED, EXAMPLE, "step 1/900 · … · 44.5 KB\n"]
+    assert shown == [TRAINED, EXAMPLE, "step 1/900 · … · 59.5 KB\n"]
     assert stderr == "interrupted; what was finished stays usable\n"
     trace = attn.open(tmp_path / "out")
     assert trace.manifest.status == "partial"
@@ -353,7 +353,7 @@ def test_exact_command(demo_cache, tmp_path):
     stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0
     (folder,) = (tmp_path / "attn-runs").iterdir()
-    assert re.fullmatch(r"\d{8}-\d{6}-sd35-a-red-circle-left-of-a-blue-square-on-a", folder.name)
+    assert re.fullmatch(r"\d{8}-\d{6}-sd35-a-red-square-left-of-a-purple-triangle-o", folder.name)
     assert stdout == f"1 trace in attn-runs/{folder.name}\n"
     assert re.fullmatch(
         re.escape(f"{TRAINED}{EXAMPLE}") + r"(step \d+/28 · \S+( s/step)? · \S+ [KM]B\n){2,}",
