@@ -73,8 +73,11 @@ def paint_all(
     name = MODELS[arguments.name]
     backend = name.partition(":")[0]
     family = load(find(backend))
-    source = arguments.model or name.replace(backend, "demo")
-    model = Shared(lambda: family.open(source, family.Options()))
+    source, parts = arguments.model or name.replace(backend, "demo"), {}
+    if arguments.model and name in demo.GATED:
+        source = arguments.model / demo.SPLIT_MODEL
+        parts = {part: str(arguments.model / file) for part, file in demo.SPLIT_FILES.items()}
+    model = Shared(lambda: family.open(source, family.Options(**parts)))
     for seed, content in enumerate(contents):
         with TemporaryDirectory() as folder:
             captured = attn.capture(

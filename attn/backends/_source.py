@@ -137,14 +137,13 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     if not path.is_file():
         files = sorted(folder.glob(f"*{SAFE}"))
-        raise ModelError(
-            f"{folder} is not a diffusers folder: it has no {INDEX}; give "
-            + (
-                f"the file itself: {files[0]}"
-                if files
-                else "the folder that the model was saved to"
-            )
-        )
+        hint = "the folder that the model was saved to"
+        if len(files) == 1:
+            hint = f"the file itself: {files[0]}"
+        elif files:
+            names = ", ".join(file.name for file in files)
+            hint = f"the file of the denoiser itself, one of {names}"
+        raise ModelError(f"{folder} is not a diffusers folder: it has no {INDEX}; give {hint}")
     index = read_object(path)
     if not isinstance(index.get("_class_name"), str):
         raise ModelError(f"{path} does not say which pipeline it is (no _class_name)")

@@ -190,4 +190,4 @@ MEDIUM = replace(
     rate=5e-4,
     learns=r"\.[01]\.(attn2|norm1)\.",
 )
-"""It differs from the large model by its second attention and what modulates it."""
+"""It differs from the large model by its second attention and the modulation of those blocks."""

@@ -178,6 +178,9 @@ def test_no_index(tmp_path):
     )
     (tmp_path / "model.safetensors").touch()
     assert refusal(tmp_path).endswith("; give the file itself: FOLDER/model.safetensors")
+    (tmp_path / "clip_g.safetensors").touch()
+    hint = "; give the file of the denoiser itself, one of clip_g.safetensors, model.safetensors"
+    assert refusal(tmp_path).endswith(hint)
 
 
 @pytest.mark.parametrize(
