@@ -74,7 +74,7 @@ def paint_all(
     backend = name.partition(":")[0]
     family = load(find(backend))
     source, parts = arguments.model or name.replace(backend, "demo"), {}
-    if arguments.model and name in demo.GATED:
+    if arguments.model and (arguments.model / demo.SPLIT_MODEL).exists():
         source = arguments.model / demo.SPLIT_MODEL
         parts = {part: str(arguments.model / file) for part, file in demo.SPLIT_FILES.items()}
     model = Shared(lambda: family.open(source, family.Options(**parts)))
