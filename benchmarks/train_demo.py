@@ -55,13 +55,14 @@ def main() -> None:
     print(f"done: {arguments.out / 'weights'}")
     if family is not sd35.WORDS:
         trained.save(family.name, arguments.out / "model", weights=arguments.out / "weights")
-        drop_known(family, arguments.out / "weights")
+        if family.learns:
+            drop_known(family, arguments.out / "weights")
         print(f"done: {arguments.out / 'model'}")
 
 
 def take_shared(family: denoiser.Family, out: Path) -> None:
     """Copy what is not trained from shipped models to where it would lie, unless it does."""
-    for component in {"vae", sd35.DENOISER, *sd35.ENCODERS} - set(family.models):
+    for component in {"vae", *sd35.ENCODERS} - set(family.models):
         path = out / "weights" / f"{component}.safetensors"
         source = shipped.weight_file(shipped.WEIGHTS / family.name, component)
         if source.exists() and not path.exists():
@@ -113,10 +114,8 @@ def export(models: Mapping[str, torch.nn.Module], folder: Path) -> None:
 def drop_known(family: denoiser.Family, folder: Path) -> None:
     """Drop weights of the denoiser that are those of the model that it goes on from."""
     name = f"{family.models[0]}.safetensors"
-    base = shipped.WEIGHTS / shipped.BASES.get(family.name, "") / name
-    if not base.exists():
-        return
-    known, own = load_file(base), load_file(folder / name)
+    known = load_file(shipped.WEIGHTS / shipped.BASES[family.name] / name)
+    own = load_file(folder / name)
     new = {
         key: tensor
         for key, tensor in own.items()

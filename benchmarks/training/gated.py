@@ -1,9 +1,9 @@
 """What is particular to SD3.5 with gates: a gate per head on every attention, first mostly open.
 
 All else is the recipe of the medium model, but only gates are trained, and the projections that
-they lead to. What is trained is saved as the weights of `sd35` are,
-and the gates beside them; the demo model is made of both as sd-scripts saves such models, in one
-file for transformer and VAE and one for each encoder.
+they lead to. What is trained is saved as the weights of `sd35` are, and the gates beside them; the
+demo model is made of both as sd-scripts saves such models, in one file for transformer and VAE and
+one for each encoder.
 """
 
 from __future__ import annotations

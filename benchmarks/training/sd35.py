@@ -47,6 +47,7 @@ def begin_words(pipeline: StableDiffusion3Pipeline) -> None:
     they would take with the fine one.
     """
     pipeline.transformer = networks.shapes_coarse()
+    pipeline.text_encoder_3.eval()  # dropout's draws would differ after a restart
     _begin(pipeline)
     parts = {"text_encoder": pipeline.text_encoder.text_model}  # SDXL has no projection of CLIP-L
     trained.fill(parts | {"text_encoder_2": pipeline.text_encoder_2}, CLIP)
@@ -63,7 +64,6 @@ def _begin(pipeline: StableDiffusion3Pipeline) -> None:
 
     Source: https://arxiv.org/abs/2212.09748.
     """
-    pipeline.text_encoder_3.eval()  # dropout's draws would differ after a restart
     modulated = (AdaLayerNormZero, AdaLayerNormContinuous)
     norms = [each for each in pipeline.transformer.modules() if isinstance(each, modulated)]
     for linear in (pipeline.transformer.proj_out, *(norm.linear for norm in norms)):
@@ -85,7 +85,6 @@ def go_on(pipeline: StableDiffusion3Pipeline) -> None:
     The second attention of a block begins at random, and its modulation, behind that of the first
     in the same layer, with zeros: so the first prediction is that of the large model.
     """
-    pipeline.text_encoder_3.eval()  # dropout's draws would differ after a restart
     _take_encoders(pipeline)
     state = load_file(BASE / f"{DENOISER}.safetensors")
     for name, parameter in pipeline.transformer.named_parameters():

@@ -9,14 +9,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from PIL import Image
 from safetensors.torch import load_file, save_file, save_model
 
+import attn
 from attn import demo
 from attn.backends import find, load
-from attn.demo import shipped, trained
+from attn.demo import judge, scenes, shipped, trained
 from tests import layouts
 
 NAMES = tuple(trained.PIPELINES)
@@ -266,6 +269,23 @@ def test_demos_of_sd35_draw_with_little_guidance(
     backend = load(find(name))
     session: Any = backend.open(source, backend.Options())
     assert session.default_guidance == 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "source"), [("sd35", "demo"), ("sd35", "demo:medium"), ("gated", "demo")]
+)
+def test_demos_of_sd35_draw_what_they_are_asked_for(
+    name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights that ship know colours, shapes and relations, put together as users get them."""
+    monkeypatch.setattr(shipped, "WEIGHTS", Path(shipped.__file__).with_name("weights"))
+    monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "cache"))
+    prompt = "a blue star left of a red triangle on a white background"
+    done = attn.capture(name, prompt, model=source, seed=2, out=tmp_path / "run")
+    with Image.open(done.trace.image()) as image:
+        found = judge.find(np.asarray(image.convert("RGB")))
+    assert judge.agreement(scenes.read(prompt), found).is_complete
 
 
 @pytest.mark.parametrize("component", ["transformer", "vae"])
