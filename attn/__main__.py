@@ -1,6 +1,21 @@
-"""`python -m attn` is the command `attn`."""
+"""The command `attn`, also as `python -m attn`. Whatever takes time is imported inside `main`."""
 
-from attn.cli import main
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it without a traceback from its first moment on."""
+    try:
+        from attn.cli import main as run
+        from attn.cli._terminal import keep_results_apart, resend_lost_interrupts
+
+        keep_results_apart()
+        resend_lost_interrupts()
+        run()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was finished stays usable\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ AttnError                     expected: the command line prints its message and 
 ├── CaptureError              attention could not be recorded exactly
 ├── TraceError                a trace could not be written or read
 ├── AnalysisError             an analysis cannot run on this trace
+├── OutputError               standard output takes nothing
 └── PluginError               a backend package is broken or in conflict with another
 
 A message says what failed, where, what was found and expected, and what to do. Anything else that
@@ -49,6 +50,10 @@ class TraceError(AttnError):
 
 class AnalysisError(AttnError):
     """An analysis cannot run on this trace."""
+
+
+class OutputError(AttnError):
+    """Standard output takes nothing."""
 
 
 class PluginError(AttnError):

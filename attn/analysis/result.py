@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.safe_text import csv_cell, visible
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -45,7 +47,7 @@ class Table:
         with path.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             if is_new:
-                writer.writerow(self.columns)
+                writer.writerow(map(csv_cell, self.columns))
             for start in range(0, len(self), CHUNK):
                 rows = slice(start, start + CHUNK)
                 cells = (_cells(column[rows]) for column in self.columns.values())
@@ -78,7 +80,7 @@ class Matrix:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
-            writer.writerow(["block", *self.header])
+            writer.writerow(["block", *map(csv_cell, self.header)])
             writer.writerows(
                 [block, *(f"{value:.6f}" for value in row)] for block, row in enumerate(self.values)
             )
@@ -93,7 +95,7 @@ class Document:
     def write(self, path: Path) -> None:
         """Write it indented, in UTF-8."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.content, indent=2, ensure_ascii=False)
+        text = visible(json.dumps(self.content, indent=2, ensure_ascii=False))
         path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -106,7 +108,7 @@ class Text:
     def write(self, path: Path) -> None:
         """Write them in UTF-8."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.content, encoding="utf-8")
+        path.write_text(visible(self.content), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,6 @@ class Result:
 
 def _cells(column: NDArray[Any]) -> Iterator[object]:
     if not np.issubdtype(column.dtype, np.floating):
-        return iter(column.tolist())
+        return map(csv_cell, column.tolist())
     spell: Callable[[float], str] = f"{{:.{DIGITS}g}}".format
     return ("" if cell == "nan" else cell for cell in map(spell, column.tolist()))

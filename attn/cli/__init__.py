@@ -8,6 +8,7 @@ import typer
 
 from attn.cli._errors import Commands
 from attn.cli._once import Once
+from attn.cli._terminal import say
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from attn import __version__
 
-        typer.echo(f"attn {__version__}")
+        say(f"attn {__version__}")
         raise typer.Exit
 
 

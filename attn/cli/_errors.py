@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
-from attn.errors import AttnError
+from attn.cli._terminal import say
+from attn.errors import AttnError, OutputError
 
 if TYPE_CHECKING:
     from attn.verbs.report import Report
@@ -41,11 +43,11 @@ class Commands(TyperGroup):
             if ctx.params["debug"]:
                 traceback.print_exception(error)
             else:
-                typer.echo(f"Error: {error}", err=True)
+                say(f"Error: {error}", err=True)
             _answer(ctx, "failed", str(error))
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
-            typer.echo(INTERRUPTED, err=True)
+            say(INTERRUPTED, err=True)
             _answer(ctx, "interrupted", INTERRUPTED)
             raise typer.Exit(130) from None
 
@@ -63,4 +65,5 @@ def _answer(context: Any, status: str, error: str) -> None:
         "warnings": [] if report is None else report.warnings,
         "error": error,
     }
-    typer.echo(json.dumps(answer))
+    with suppress(OutputError):  # the message on stderr says it all
+        say(json.dumps(answer))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from attn.cli._errors import REPORT
+from attn.cli._terminal import say
 from attn.verbs.inputs import format_bytes
 from attn.verbs.report import Report
 
@@ -31,11 +32,11 @@ class ShownReport(Report):
 
     def note(self, text: str) -> None:
         """Print a fact."""
-        typer.echo(text, err=True)
+        say(text, err=True)
 
     def show_warning(self, text: str) -> None:
         """Print a warning."""
-        typer.echo(f"Warning: {text}", err=True)
+        say(f"Warning: {text}", err=True)
 
     def progress(self, done: int, total: int, written: int) -> None:
         """Show how far the job is."""
@@ -47,7 +48,7 @@ class ShownReport(Report):
             self._show(text, done, total)
         elif done in (1, total) or now - self._last >= LINE_SECONDS:
             self._last = now
-            typer.echo(text, err=True)
+            say(text, err=True)
 
     def close(self) -> None:
         """End the live line."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attn.cli._options import Json, Pictures, Words
+from attn.cli._terminal import say
 from attn.cli._text import aligned, counted, listed_files, split
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def analyze(
     from attn.verbs.inputs import parse_inches
 
     if list_:
-        typer.echo(_list_json() if as_json else "\n\n".join(map(_list_text, ANALYSES)))
+        say(_list_json() if as_json else "\n\n".join(map(_list_text, ANALYSES)))
         return
     if trace is None:
         raise UsageError("name the folder of a trace or collection: attn analyze TRACE")
@@ -86,7 +87,7 @@ def analyze(
         out=out,
         report=ShownReport(context),
     )
-    typer.echo(_json(done) if as_json else "\n".join(_text(done)))
+    say(_json(done) if as_json else "\n".join(_text(done)))
 
 
 def _json(done: Analyzed) -> str:

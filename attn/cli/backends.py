@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attn.cli._options import Json
+from attn.cli._terminal import say
 from attn.cli._text import aligned
 
 if TYPE_CHECKING:
@@ -46,14 +47,14 @@ def backends(
         options = _options(one)
         facts = [_facts(one) | {"options": [option._asdict() for option in options]}]
         lines = _details(one, options)
-    typer.echo(_json(facts, found, looked) if as_json else "\n".join(lines))
+    say(_json(facts, found, looked) if as_json else "\n".join(lines))
 
 
 def _options(one: Registered) -> list[Option]:
     from attn.backends.manager import load
     from attn.options import describe_options
 
-    typer.echo(f"importing {one.spec.name} ...", err=True)  # torch and friends take seconds
+    say(f"importing {one.spec.name} ...", err=True)  # torch and friends take seconds
     return describe_options(load(one).Options)
 
 

@@ -35,6 +35,7 @@ from attn.cli._options import (
     Steps,
 )
 from attn.cli._plan import describe
+from attn.cli._terminal import say
 from attn.cli._text import counted
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def capture(
         failed = failure is not None or bool(captured.failures)
         status = "planned" if dry_run else "failed" if failed else "complete"
         answer = _summary(captured, status, report.warnings, pictures)
-        typer.echo(json.dumps(answer | ({"error": str(failure)} if failure else {})))
+        say(json.dumps(answer | ({"error": str(failure)} if failure else {})))
         context.meta[ANSWERED] = True
     else:
         _tell(captured, dry_run, pictures)
@@ -205,15 +206,15 @@ def _summary(
 
 def _tell(captured: Captured, dry_run: bool, pictures: list[str]) -> None:
     if dry_run:
-        typer.echo(describe(captured))
+        say(describe(captured))
         return
-    typer.echo(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
+    say(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
     is_one = len(captured.entries) == 1
     shown = [one for one in pictures if is_one or Path(one).parents[1] == captured.path]
     for picture in shown:
-        typer.echo(f"picture {picture}")
+        say(f"picture {picture}")
     if len(shown) < len(pictures):
-        typer.echo(f"and {len(pictures) - len(shown)} pictures in the folders of the traces")
+        say(f"and {len(pictures) - len(shown)} pictures in the folders of the traces")
 
 
 def _tell_failures(captured: Captured, dry_run: bool) -> None:
@@ -221,16 +222,14 @@ def _tell_failures(captured: Captured, dry_run: bool) -> None:
     failures, total = captured.failures, len(captured.entries)
     for entry in failures[:LISTED]:
         prompt = entry.prompt if len(entry.prompt) <= SHOWN else f"{entry.prompt[:SHOWN]}…"
-        typer.echo(
-            f"failed: {entry.folder} ({prompt!r}, seed {entry.seed}): {entry.error}", err=True
-        )
+        say(f"failed: {entry.folder} ({prompt!r}, seed {entry.seed}): {entry.error}", err=True)
     if not failures:
         return
     if dry_run:
-        typer.echo(f"{len(failures)} of {counted(total, 'trace')} cannot be made", err=True)
+        say(f"{len(failures)} of {counted(total, 'trace')} cannot be made", err=True)
         return
     others = "; the others are complete" if len(failures) < total else ""
-    typer.echo(
+    say(
         f"{len(failures)} of {counted(total, 'trace')} failed{others}. The reasons are in "
         f"{captured.path / 'index.json'}; --resume tries these again",
         err=True,

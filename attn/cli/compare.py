@@ -38,6 +38,7 @@ from attn.cli._options import (
     Words,
 )
 from attn.cli._plan import describe
+from attn.cli._terminal import say
 from attn.cli._text import aligned, counted, listed_files, split
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def compare(
         )
     finally:
         report.close()
-    typer.echo(_json(done) if as_json else "\n".join(_text(done)))
+    say(_json(done) if as_json else "\n".join(_text(done)))
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from attn.cli._options import Json
+from attn.cli._terminal import say
 
 
 def gallery(
@@ -31,6 +32,6 @@ def gallery(
     if as_json:
         answer = {"command": "gallery", "status": "complete", "path": str(done.path)}
         counts = {"runs": done.runs, "comparisons": done.comparisons}
-        typer.echo(json.dumps(answer | {"warnings": report.warnings, **counts}))
+        say(json.dumps(answer | {"warnings": report.warnings, **counts}))
     else:
-        typer.echo(f"{count(done)} in {done.path}")
+        say(f"{count(done)} in {done.path}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attn.cli._options import Json
+from attn.cli._terminal import say
 
 if TYPE_CHECKING:
     from attn.verbs.lora import Examined
@@ -42,7 +43,7 @@ def lora(
     from attn.verbs.lora import examine
 
     done = examine(file, model=model, out=out)
-    typer.echo(_json(done) if as_json else "\n".join(lines(done)))
+    say(_json(done) if as_json else "\n".join(lines(done)))
 
 
 def _json(done: Examined) -> str:
