@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
 
 from attn.backends.answers import check_declared, require_type
+from attn.backends.contained import contained
 from attn.backends.plugins import (
     BUILTIN,
     OWN,
@@ -87,11 +86,11 @@ def load(registered: Registered) -> Backend:
     """
     load = registered.spec.load
     try:
-        with redirect_stdout(sys.stderr):
+        with contained(f"backend '{registered.spec.name}'", is_limited=False):
             backend = load()
         require_type(backend, Backend, "return an instance of attn.backends.Backend")
         check_declared(backend)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         if registered.distribution == OWN:
             raise
         where = f"see where with attn backends {registered.spec.name} --debug"

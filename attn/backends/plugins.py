@@ -7,12 +7,11 @@ own, and what goes wrong becomes a `Failure` that `attn backends` shows.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint
+from itertools import islice
 from re import fullmatch
 from time import perf_counter
 from traceback import format_exception_only
@@ -21,6 +20,7 @@ import pluggy
 
 import attn
 from attn.backends.answers import AnswerError, got
+from attn.backends.contained import contained
 from attn.backends.hookspecs import GROUP, Hooks
 from attn.backends.types import BackendSpec
 from attn.errors import AttnError, did_you_mean
@@ -29,6 +29,8 @@ DISABLE = "ATTN_DISABLE_PLUGINS"
 ALL = ("1", "true", "all")
 NONE = ("", "0", "false", "none")
 OWN = "attn"
+MOST = 1000
+"""Backends of one plugin: a generator may yield them without end."""
 NAMELESS = "a package without a name"
 BUILTIN = EntryPoint(name=OWN, value="attn.backends.builtin", group=GROUP)
 
@@ -95,8 +97,9 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
         return _switched_off(entry.name, distribution)
     stage = "import"
     try:
-        # what a plugin prints must not end up in the output of --json
-        with redirect_stdout(sys.stderr):
+        with contained(
+            f"plugin '{entry.name}' of {distribution}; {DISABLE}={distribution} skips it"
+        ):
             began = perf_counter()
             module = _imported(entry)
             stage = "register"
@@ -105,7 +108,7 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
             specs = _specs(hooks)
             seconds = perf_counter() - began
     # Code of strangers raises anything; the other backends must stay usable.
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
         module = entry.value.partition(":")[0]
         fix = advice(error, module, f'run python -c "import {module}; {module}.attn_backends()"')
         return Failure(entry.name, distribution, stage, one_line(error), repair(distribution, fix))
@@ -266,7 +269,9 @@ def _specs(hooks: pluggy.HookRelay) -> list[BackendSpec]:
     fix = "return a list of BackendSpec"
     if not isinstance(answer, Iterable) or isinstance(answer, str | Mapping):
         raise AnswerError(f"got {got(answer)}, expected a list of BackendSpec", fix)
-    specs = list(answer)
+    specs = list(islice(answer, MOST + 1))
+    if len(specs) > MOST:
+        raise AnswerError(f"got more than {MOST}, expected a list of BackendSpec", fix)
     if not specs:
         raise AnswerError("got none, expected at least one BackendSpec", fix)
     for spec in specs:

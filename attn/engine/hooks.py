@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from torch import nn
@@ -43,6 +44,7 @@ class Hooks(Generic[Key]):
         self._done = done
         self._wanted = wanted
         self._running: list[Key] = []
+        self._thread = get_ident()  # in which the watched modules run
         self._handles: list[RemovableHandle] = []
         self._mode = KernelMode(lambda attention: self._see(self._running[-1], attention))
 
@@ -72,7 +74,13 @@ class Hooks(Generic[Key]):
         def before(module: nn.Module, args: Any) -> None:
             if not self._wanted():
                 return
+            if self._running and self._thread != get_ident():
+                raise CaptureError(
+                    "two threads run the watched model at once, so its attention cannot be told "
+                    "apart; let one wait for the other, or give each a copy of the model"
+                )
             self._running.append(key)
+            self._thread = get_ident()
             if len(self._running) == 1:
                 self._mode.__enter__()
 
@@ -80,7 +88,8 @@ class Hooks(Generic[Key]):
 
     def _after(self, key: Key) -> Callable[[nn.Module, Any, Any], None]:
         def after(module: nn.Module, args: Any, output: Any) -> None:
-            if not self._running or self._running[-1] != key:
+            is_running = self._running and self._thread == get_ident()
+            if not is_running or self._running[-1] != key:
                 return
             self._running.pop()
             if not self._running:

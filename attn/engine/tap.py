@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from threading import get_ident
+from typing import Any, Literal
+from weakref import WeakMethod
 
 import numpy as np
 import torch
@@ -54,11 +56,13 @@ def tap(
         see: also told (path, attention) at every kernel call, during the forward.
 
     Returns:
-        A context manager; after the block its `trace` is ready.
+        A context manager for one block, after which its `trace` is ready. A forward that raises is
+        no step, and leaves a trace of status `partial`.
 
     Raises:
         UsageError: a glob matches no module.
-        CaptureError: the model cannot be observed exactly, or nothing was seen in the block.
+        CaptureError: the model cannot be observed exactly, nothing was seen in the block, or
+            several threads call the model at once.
     """
     return Tap(model, layers, keep, see)
 
@@ -73,6 +77,7 @@ class Tap:
         keep: Level,
         see: Callable[[str, Attention], None] | None,
     ) -> None:
+        self._handles: list[RemovableHandle] = []
         if keep not in ("mass", "maps", "heads", "factors"):
             raise UsageError(
                 f"keep: expected one of mass, maps, heads, factors; got '{keep}' (the steps of "
@@ -81,14 +86,17 @@ class Tap:
         self._model = model
         self._keep = Keep(level=keep, keys="all", blocks=(BLOCK,))
         self._callback = see
-        self._hooks = Hooks(_choose(model, layers), self._see)
-        self._handle: RemovableHandle | None = None
+        # weak, so that a tap that is forgotten inside its block does not go on recording
+        self._hooks = Hooks(_choose(model, layers), _weak(self._see))
         self._scratch = Scratch()
         self._plans: dict[str, LayerPlan] = {}
-        self._step = -1
         self._batch = 1
         self._samples = 0
-        self._files: dict[str, dict[str, np.ndarray]] = {}
+        self._thread: int | None = None  # of the forward that is running
+        self._tensors: dict[str, np.ndarray] = {}  # of the forward that is running
+        self._steps: list[dict[str, np.ndarray]] = []
+        self._status: Literal["ready", "recording", "complete", "partial"] = "ready"
+        self._failed = False
         self._trace: Trace | None = None
 
     @property
@@ -96,23 +104,32 @@ class Tap:
         """What was recorded.
 
         Raises:
-            CaptureError: the block has not ended yet.
+            CaptureError: the block has not ended yet, or no forward in it ended.
         """
         if self._trace is None:
-            raise CaptureError("the trace is ready after the `with` block")
+            raise CaptureError(
+                "the trace is ready after the `with` block"
+                if self._status in ("ready", "recording")
+                else "there is no trace: no forward of the tapped model ended without an error"
+            )
         return self._trace
 
     def __enter__(self) -> Tap:
+        if self._status != "ready":
+            raise UsageError("a tap records one `with` block; call attn.tap again for another")
         refuse_unobservable(self._model, type(self._model).__name__)
-        self._handle = self._model.register_forward_pre_hook(self._next_step, with_kwargs=True)
+        self._status = "recording"
+        self._handles = [
+            self._model.register_forward_pre_hook(_weak(self._begin), with_kwargs=True),
+            self._model.register_forward_hook(_weak(self._end), always_call=True),
+        ]
         self._hooks.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._hooks.__exit__(kind, *error)
-        if self._handle is not None:
-            self._handle.remove()
-        if self._files:
+        self._detach()
+        self._status = "partial" if self._failed or kind is not None else "complete"
+        if any(self._steps):
             self._trace = Trace(MemoryFiles(self._manifest(), self._filled()))
         elif kind is None:
             raise CaptureError(
@@ -121,45 +138,61 @@ class Tap:
                 "or softmax"
             )
 
-    def _next_step(self, module: nn.Module, args: tuple[Any, ...], keywords: Any) -> None:
-        self._step += 1
+    def __del__(self) -> None:
+        if self._handles:
+            self._detach()
+
+    def _detach(self) -> None:
+        self._hooks.__exit__()
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], keywords: Any) -> None:
+        if self._thread not in (None, get_ident()):
+            raise CaptureError(
+                f"two threads call the tapped {type(self._model).__name__} at once, so its "
+                "attention cannot be told apart; let one wait for the other, or tap a copy in each"
+            )
+        self._thread, self._tensors = get_ident(), {}
         inputs = (*args, *keywords.values())
         self._batch = next((one.shape[0] for one in inputs if _has_batch(one)), 1)
 
+    def _end(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Keep the step of a forward that ended; torch hands over None for one that raised."""
+        if self._thread == get_ident():
+            self._thread = None
+            if output is not None:
+                self._steps.append(self._tensors)
+        self._failed |= output is None
+
     def _see(self, path: str, attention: Attention) -> None:
-        if self._step < 0:
-            raise CaptureError(
-                f"{path or 'a part of the model'} ran outside of a forward of the tapped model, so "
-                "it belongs to no step; call the tapped model, or tap what is called"
-            )
+        if self._thread is None:
+            raise CaptureError(_outside(path))
         attention = with_heads(attention, self._batch)
         if self._callback is not None:
             self._callback(path, attention)
         plan = self._plans.get(path) or self._declare(path, attention)
         self._require_same_shape(plan.layer, attention)
         rows = [measure(plan, attention, row, self._scratch) for row in range(attention.shape[0])]
-        tensors = self._files.setdefault(shard_file(Step(self._step, None, None)), {})
         for name in rows[0]:
-            if name in tensors:
+            if name in self._tensors:
                 raise CaptureError(
                     f"{path} ran two attention kernels in one forward; tap its parts instead"
                 )
-            tensors[name] = np.stack([to_numpy(row[name].clone()) for row in rows])[None]
+            self._tensors[name] = np.stack([to_numpy(row[name].clone()) for row in rows])[None]
 
     def _filled(self) -> dict[str, dict[str, np.ndarray]]:
         """Return the shards of all steps, NaN for the layers that did not run in a step."""
-        some = {name: one for tensors in self._files.values() for name, one in tensors.items()}
+        some = {name: one for tensors in self._steps for name, one in tensors.items()}
         filled = {}
-        for step in range(self._step + 1):
-            file = shard_file(Step(step, None, None))
-            tensors = self._files.get(file, {})
+        for step, tensors in enumerate(self._steps):
             ran = {name.partition("/")[0] for name in tensors}
             gaps = {  # a layer that ran without a mask was masked by 0
                 name: np.full_like(one, 0 if name.partition("/")[0] in ran else np.nan)
                 for name, one in some.items()
                 if name not in tensors
             }
-            filled[file] = tensors | gaps
+            filled[shard_file(Step(step, None, None))] = tensors | gaps
         return filled
 
     def _declare(self, path: str, attention: Attention) -> LayerPlan:
@@ -193,7 +226,7 @@ class Tap:
 
     def _manifest(self) -> Manifest:
         layers = tuple(plan.layer for plan in self._plans.values())
-        some = next(iter(next(iter(self._files.values())).values()))
+        some = next(iter(next(filter(None, self._steps)).values()))
         kept = Kept(
             level=self._keep.level,
             keys="all",
@@ -204,13 +237,13 @@ class Tap:
             columns=(),
         )
         return Manifest(
-            status="complete",
+            status="partial" if self._status == "partial" else "complete",
             backend="tap",
             model={"source": type(self._model).__name__},
             request=Request(prompt=""),
             branches=("cond",),
             samples=some.shape[1],
-            steps=tuple(Step(index, None, None) for index in range(self._step + 1)),
+            steps=tuple(Step(index, None, None) for index in range(len(self._steps))),
             layers=layers,
             segments={"cond": ()},
             tokens={"cond": ()},
@@ -222,6 +255,32 @@ class Tap:
             environment={},
             cost={},
         )
+
+
+def _weak(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that calls a method as long as its object lives."""
+    reference = WeakMethod(method)
+
+    def call(*args: Any) -> None:
+        living = reference()
+        if living is not None:
+            living(*args)
+
+    return call
+
+
+def _outside(path: str) -> str:
+    """Say why attention that ran outside of a forward belongs to no step."""
+    part = path or "a part of the model"
+    if torch._C._current_graph_task_id() != -1:
+        return (
+            f"{part} ran in a backward pass, which computes it again (gradient checkpointing), so "
+            "it belongs to no step; switch that off, or call backward after the block"
+        )
+    return (
+        f"{part} ran outside of a forward of the tapped model, so it belongs to no step; call the "
+        "tapped model, or tap what is called"
+    )
 
 
 def _has_batch(value: Any) -> bool:

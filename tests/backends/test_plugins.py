@@ -1,13 +1,18 @@
 """One plugin, well-behaved or hostile."""
 
+import signal
+
 import pytest
 
-from attn.backends import manager
+from attn.backends import contained, manager
 
 UNUSABLE = {
     "raises": ("1 / 0", "import", "ZeroDivisionError: division by zero"),
     "lacks": ("import attn_x", "import", "ModuleNotFoundError: No module named 'attn_x'"),
     "exits": ("raise SystemExit(3)", "import", "SystemExit: 3"),
+    "interrupts": ("raise KeyboardInterrupt", "import", "KeyboardInterrupt"),
+    "leaves": ("raise GeneratorExit", "import", "GeneratorExit"),
+    "ends": ("import os\nos._exit(3)", "import", "SystemExit: os._exit(3)"),
     "unparsable": ("def", "import", "SyntaxError: invalid syntax"),
     "misspelt": (
         "@hookimpl\ndef attn_backend(): pass",
@@ -28,6 +33,7 @@ WRONG_ANSWERS = {
     "'one'": "got 'one', expected a list of BackendSpec",
     "{'name': 'one'}": "got {'name': 'one'}, expected a list of BackendSpec",
     "['one']": "got an item 'one', expected BackendSpec",
+    "__import__('itertools').repeat(BackendSpec('one', 'One', load))": "got more than 1000",
     "[]": "got none, expected at least one BackendSpec",
     "iter(())": "got none, expected at least one BackendSpec",
     "[BackendSpec('A toy', 'A toy', load)]": "got the name 'A toy', expected lower-case letters",
@@ -189,9 +195,32 @@ def test_generator_that_raises_late(install):
 
 def test_interrupt_while_loading(install):
     """Ctrl-C during a plugin's import stops the command instead of disabling the plugin."""
-    install("attn-slow", "raise KeyboardInterrupt")
+    install("attn-slow", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n[0] * 9")
     with pytest.raises(KeyboardInterrupt):
         manager.installed()
+
+
+@pytest.mark.parametrize("code", ["__import__('time').sleep(9)", "while True: pass"])
+def test_endless_import(install, offer, monkeypatch, capsys, code):
+    """A plugin that never ends is named while it is waited for, and then left out."""
+    monkeypatch.setattr(contained, "PATIENCE", 0.05)
+    monkeypatch.setattr(contained, "LIMIT", 0.1)
+    install("attn-bad", code)
+    offer("attn-toy")
+    assert "toy" in names()
+    (failure,) = manager.installed().failures
+    assert failure.cause == "attn.backends.contained.Endless: it did not end within 0.1 seconds"
+    assert capsys.readouterr().err == (
+        "still waiting for plugin 'bad' of attn-bad; ATTN_DISABLE_PLUGINS=attn-bad skips it ...\n"
+    )
+
+
+def test_alarm_of_a_plugin(install):
+    """An alarm that a plugin sets at its import does not end the command later."""
+    install("attn-bad", "import signal\nsignal.alarm(1)")
+    before = signal.getsignal(signal.SIGALRM)
+    manager.installed()
+    assert (signal.alarm(0), signal.getsignal(signal.SIGALRM)) == (0, before)
 
 
 def test_printing_plugin(offer, capsys):

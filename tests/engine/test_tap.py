@@ -1,6 +1,8 @@
 """`attn.tap` on models that no backend knows."""
 
 import copy
+import gc
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from peft import LoraConfig
 from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils.checkpoint import checkpoint
 
 import attn
 from attn.errors import CaptureError, UsageError
@@ -339,3 +342,94 @@ def test_trace_waits_for_the_end(model):
     """Asking too early is an error that says so."""
     with pytest.raises(CaptureError, match="ready after the `with` block"):
         _ = attn.tap(model).trace
+
+
+@torch.no_grad()
+def test_forward_that_raises_is_no_step(model, x):
+    """What was recorded before an error stays, as a partial trace without the broken forward."""
+    calls = []
+
+    def fail(path, attention):
+        calls.append(path)
+        if len(calls) > 3:  # in the second forward, after its first attention
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"), attn.tap(model, see=fail) as tapped:
+        model(x)
+        model(x)
+    trace = tapped.trace
+    assert (trace.manifest.status, len(trace.steps)) == ("partial", 1)
+    assert not any(np.isnan(trace.mass(layer=layer, block="all.all")).any() for layer in "02")
+
+
+def test_no_forward_that_ended(model, x):
+    """Without a whole forward there is no trace, and the message says why."""
+
+    def fail(path, attention):
+        raise ValueError
+
+    with pytest.raises(ValueError), attn.tap(model, see=fail) as tapped:
+        model(x)
+    with pytest.raises(CaptureError, match=r"^there is no trace: no forward of the"):
+        _ = tapped.trace
+
+
+@torch.no_grad()
+def test_two_threads_at_once(model, x):
+    """A second thread is refused while a forward runs; the first one's step stays whole."""
+    errors = []
+
+    def call_elsewhere(path, attention):
+        def call():
+            try:
+                model(x)
+            except CaptureError as error:
+                errors.append(str(error))
+
+        other = Thread(target=call)
+        other.start()
+        other.join()
+
+    with attn.tap(model, see=call_elsewhere) as tapped:
+        model(x)
+    assert len(errors) == 2
+    assert errors[0].startswith("two threads call the tapped Sequential at once")
+    assert len(tapped.trace.steps) == 1
+    assert not np.isnan(tapped.trace.mass(layer="2", block="all.all")).any()
+
+
+def test_one_block_each(model, x):
+    """A tap that is entered again would count steps twice: refused, and the first goes on."""
+    with torch.no_grad(), attn.tap(model) as tapped:
+        with pytest.raises(UsageError, match="a tap records one `with` block"), tapped:
+            pass
+        model(x)
+    assert len(tapped.trace.steps) == 1
+
+
+@torch.no_grad()
+def test_forgotten_tap_lets_go(model, x):
+    """A tap that nobody holds any more does not go on recording."""
+    tapped = attn.tap(model).__enter__()
+    del tapped
+    gc.collect()
+    hooks = [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
+    assert sum(hooks) == 0
+
+
+def test_gradient_checkpointing_is_named(model, x):
+    """Attention that a backward pass computes again is told from a second kernel."""
+    model = Checkpointed(model)
+    with pytest.raises(CaptureError, match="ran in a backward pass, which"), attn.tap(model):
+        model(x).sum().backward()
+
+
+class Checkpointed(nn.Module):
+    """Runs a model under gradient checkpointing."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return checkpoint(self.inner, x, use_reentrant=False)
