@@ -319,12 +319,21 @@ def raise_absent(source: Source, name: str, layer: Layer, block: str | None) -> 
     own = dict.fromkeys(name.split("/")[1] for name in held if name.startswith(f"{layer.index}/"))
     asked = f"{name}.{block}" if block else name
     has = f"of this layer it has {listed(own)}" if own else f"it has layers {listed(kept.layers)}"
-    remedy = f"; capture with {_REMEDY[name]}" if name in _REMEDY else ""
     state = f"'{kept.level}', {source.manifest.status}"
     raise TraceError(
         f"{where} has no {asked} of layer {layer.index} ({layer.path}): its level is "
-        f"{state}; {has}{remedy}"
+        f"{state}; {has}{_remedy(name, block, own)}"
     )
+
+
+def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
+    """Say how to get a measure of a block, from what is held of the same layer."""
+    blocks = [tensor.partition(".")[2] for tensor in held if tensor.startswith(f"{name}.")]
+    if "all.all" in blocks:
+        return f"; its rows are part of {name}.all.all"
+    if blocks:
+        return f"; capture with --blocks {','.join([*blocks, block or ''])}"
+    return f"; capture with {_REMEDY[name]}" if name in _REMEDY else ""
 
 
 def place(what: str, asked: object, known: Sequence[object]) -> int:

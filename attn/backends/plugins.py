@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.metadata import Distribution, EntryPoint
 from itertools import islice
 from re import fullmatch
+from threading import enumerate as enumerate_threads
 from time import perf_counter
 from traceback import format_exception_only
 
@@ -44,6 +45,7 @@ class Registered:
     distribution: str
     version: str
     seconds: float = 0.0  # that the import and the hook of its plugin took
+    threads: int = 0  # that they left running, and that Python waits for at its end
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,19 +102,21 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
         with contained(
             f"plugin '{entry.name}' of {distribution}; {DISABLE}={distribution} skips it"
         ):
-            began = perf_counter()
+            began, threads = perf_counter(), set(enumerate_threads())
             module = _imported(entry)
             stage = "register"
             hooks = _register(module, entry)
             stage = "attn_backends"
             specs = _specs(hooks)
             seconds = perf_counter() - began
+            left = [one for one in enumerate_threads() if not (one.daemon or one in threads)]
     # Code of strangers raises anything; the other backends must stay usable.
     except Exception as error:  # noqa: BLE001
         module = entry.value.partition(":")[0]
         fix = advice(error, module, f'run python -c "import {module}; {module}.attn_backends()"')
         return Failure(entry.name, distribution, stage, one_line(error), repair(distribution, fix))
-    return [Registered(spec, entry.name, distribution, version, seconds) for spec in specs]
+    facts = (entry.name, distribution, version, seconds, len(left))
+    return [Registered(spec, *facts) for spec in specs]
 
 
 def origin(entry: EntryPoint) -> tuple[str, str]:

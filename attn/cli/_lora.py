@@ -38,9 +38,8 @@ def lines(done: Examined) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Return text from a file on one line, without characters that steer a terminal."""
-    line = " ".join(text.split())
-    return "".join(letter if letter.isprintable() else "�" for letter in line)
+    """Return text from a file on one line; what steers a terminal is spelled out on printing."""
+    return " ".join(text.split())
 
 
 def _summary(found: Facts) -> list[tuple[str, str]]:

@@ -100,9 +100,14 @@ def _list(found: Installed) -> list[str]:
 def _slow(found: Installed) -> list[str]:
     """Say which plugins slow every command down."""
     times = {_source(one): one.seconds for one in found.specs if one.seconds > SLOW}
+    threads = dict.fromkeys(_source(one) for one in found.specs if one.threads)
     return [
         f"{source}: {seconds:.1f} s; its author should move imports and work into BackendSpec.load"
         for source, seconds in times.items()
+    ] + [
+        f"{source}: leaves a thread running, which every command waits for at its end; its author "
+        "should start it in BackendSpec.load, as a daemon"
+        for source in threads
     ]
 
 

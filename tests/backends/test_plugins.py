@@ -1,6 +1,8 @@
 """One plugin, well-behaved or hostile."""
 
+import builtins
 import signal
+import threading
 
 import pytest
 
@@ -213,6 +215,22 @@ def test_endless_import(install, offer, monkeypatch, capsys, code):
     assert capsys.readouterr().err == (
         "still waiting for plugin 'bad' of attn-bad; ATTN_DISABLE_PLUGINS=attn-bad skips it ...\n"
     )
+
+
+def test_threads_of_a_plugin(offer):
+    """Threads that an import leaves running, and Python will wait for, are counted."""
+    stop = threading.Event()
+    builtins.stop = stop
+    offer(
+        "attn-toy",
+        "__import__('threading').Thread(target=__import__('builtins').stop.wait).start() "
+        "or [BackendSpec('toy', 'A toy', load)]",
+    )
+    try:
+        assert manager.find("toy").threads == 1
+    finally:
+        stop.set()
+        del builtins.stop
 
 
 def test_alarm_of_a_plugin(install):

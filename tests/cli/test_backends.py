@@ -79,6 +79,16 @@ plain             Without options  attn-toy 1.2
     assert run("backends") == (0, expected, "")
 
 
+def test_plugins_with_threads(monkeypatch):
+    """A plugin that leaves a thread running is named, since every command waits for it."""
+    threaded = Installed((replace(TOY, threads=1),), ())
+    monkeypatch.setattr("attn.backends.manager.installed", lambda: threaded)
+    assert run("backends")[1].splitlines()[-1] == (
+        "  attn-toy 1.2: leaves a thread running, which every command waits for at its end; its "
+        "author should start it in BackendSpec.load, as a daemon"
+    )
+
+
 def test_list_of_slow_plugins(monkeypatch):
     """A plugin whose import takes long is named, once, however many backends it has."""
     slow = [replace(one, seconds=0.83) for one in (PLAIN, TOY)]

@@ -77,7 +77,7 @@ BLOCK                       MODULES  ‖ΔW‖   SHARE
 down_blocks.1.attentions.0  2        {unet}  {shares[3]}  {"█" * 24}
 
 what the trainer wrote:
-  title              cat�[31m
+  title              cat\\u001b[31m
   network arguments  conv_dim=4
 """
     assert run("lora", file) == (0, expected, "")
