@@ -227,14 +227,60 @@ class Call:
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA file that a generation is made with, and what its change is multiplied by.
+    """A LoRA that a generation is made with, and what its change is multiplied by.
 
-    `sha256` is that of the file; None means that it was not read yet.
+    Attributes:
+        path: the file, or a folder as peft or diffusers saves it.
+        scale: of every part of the model but those in `parts`.
+        sha256: of the file; None means that it was not read yet.
+        parts: scales by part: `denoiser`, `text_encoder`, `text_encoder_2`, `text_encoder_3`.
+        adapter: the one of that name, of a file with several.
+        config_sha256: of peft's configuration beside the file; None where there is none.
     """
 
     path: str
     scale: float = 1.0
     sha256: str | None = None
+    parts: tuple[tuple[str, float], ...] = ()
+    adapter: str | None = None
+    config_sha256: str | None = None
+
+    @property
+    def strength(self) -> str:
+        """Its scales as people type them: `0.8`, or `unet=0.8,te=0.4`."""
+        scales = {LORA_PARTS[part]: scale for part, scale in sorted(self.parts)}
+        encoders = [scales.get(name) for name in LORA_PARTS.values() if name != "unet"]
+        if None not in encoders and len(set(encoders)) == 1:
+            scales = {name: scales[name] for name in scales if name == "unet"} | {"te": encoders[0]}
+        if not (scales or self.adapter):
+            return shortest(self.scale)
+        whole = {} if self.scale == 1 else {"scale": self.scale}
+        texts = [f"{name}={shortest(scale)}" for name, scale in (whole | scales).items()]
+        return ",".join((*texts, *([f"adapter={self.adapter}"] if self.adapter else [])))
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """All that its change is multiplied by somewhere."""
+        return (self.scale, *(scale for _, scale in self.parts))
+
+    def scale_of(self, part: str) -> float:
+        """Return what the change of one part of the model is multiplied by."""
+        return dict(self.parts).get(part, self.scale)
+
+
+LORA_PARTS = {
+    "denoiser": "unet",
+    "text_encoder": "te1",
+    "text_encoder_2": "te2",
+    "text_encoder_3": "te3",
+}
+"""The parts of a model that a LoRA changes, with the names for typing."""
+
+
+def shortest(number: float) -> str:
+    """Return a number in the fewest digits that tell it from others."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 @dataclass(frozen=True)

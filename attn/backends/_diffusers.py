@@ -50,7 +50,7 @@ class DiffusersSession(Session):
     default_guidance: float
     multiple: ClassVar[int]
     """Width and height must be divisible by this."""
-    lora_family: ClassVar[str]
+    lora_families: ClassVar[tuple[str, ...]]
     """Which LoRAs fit, as `attn.lora` names their family."""
 
     def __init__(self, pipe: Any, info: ModelInfo, options: Any, device: str) -> None:
@@ -60,7 +60,7 @@ class DiffusersSession(Session):
         self.warnings: list[str] = []
         self._device = device
         self._scheduler = pipe.scheduler
-        self._adapters = _lora.Adapters(pipe, self.denoiser, self.lora_family)
+        self._adapters = _lora.Adapters(pipe, self.denoiser, self.lora_families)
         self._gave_way = ""
 
     @property
@@ -290,7 +290,7 @@ class DiffusersBackend(Backend):
 
     def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
         """Check LoRA files for the family; see `Backend.complete_loras`."""
-        return _lora.complete(loras, self.session.lora_family)
+        return _lora.complete(loras, self.session.lora_families)
 
     def open(
         self,

@@ -1,14 +1,17 @@
 """LoRAs in a loaded pipeline: put in for one batch, and taken out again without a trace.
 
-The change is computed by peft's layers, beside the weights that it belongs to: query and key come
-out changed, paths of modules stay as they are, and so does every weight. Which tensor belongs to
-which module is decided by `attn.lora`, so that what `attn lora` says of a file is what happens.
+A change of two factors is computed by peft's layers, beside the weights that it belongs to; any
+other (DoRA, LoHa, LoKr, biases, …) is added to a copy of the weight. Query and key come out changed,
+paths of modules stay as they are, and so does every weight of the model. Which tensor belongs to
+which module, and by which formula, is decided by `attn.lora`, so that what `attn lora` says of a
+file is what happens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,11 +24,14 @@ from torch import Tensor, nn
 from attn.demo.shipped import other_lora
 from attn.errors import CaptureError, ModelError
 from attn.lora.base import Base, describe_base
-from attn.lora.file import LoraFile
-from attn.lora.fit import Fit, fit, require_fit
+from attn.lora.deltas import Strength, bias_delta, is_written_out, weight_delta
+from attn.lora.file import LoraFile, Module
+from attn.lora.fit import fit, require_fit
 from attn.lora.layouts import Place
-from attn.lora.names import TOWERS, changes
-from attn.lora.tensors import Stored
+from attn.lora.names import TOWERS
+from attn.lora.oddities import TOLD
+from attn.lora.reader import tensors_of
+from attn.lora.tensors import Stored, Values
 from attn.lora.usable import completed, usable
 from attn.schema import Lora
 
@@ -34,6 +40,18 @@ KEPT = 4
 
 Layers = Mapping[str, Mapping[str, nn.Module]]
 """Peft's layers that are put in, by tower and path."""
+
+
+class Written(NamedTuple):
+    """The change of one module, written out in float64; None where nothing changes.
+
+    Attributes:
+        weight: (rows, columns).
+        bias: (rows,).
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
 
 
 class Factors(NamedTuple):
@@ -50,8 +68,15 @@ class Factors(NamedTuple):
     scale: float
 
 
-def complete(loras: Sequence[Lora], family: str) -> tuple[Lora, ...]:
+Change = Factors | Written
+
+
+def complete(loras: Sequence[Lora], families: Sequence[str]) -> tuple[Lora, ...]:
     """Return LoRAs completed and in order, after all that can be checked without a model.
+
+    Args:
+        loras: in any order.
+        families: that the model may be of, the usual one first.
 
     Raises:
         ModelError: peft is not installed, or a file cannot be used: see `attn.lora.usable`.
@@ -59,24 +84,24 @@ def complete(loras: Sequence[Lora], family: str) -> tuple[Lora, ...]:
     if find_spec("peft") is None:
         raise ModelError("LoRAs need the package peft, which is not here: pip install 'attn[lora]'")
     try:
-        return completed(loras, family)
+        return completed(loras, families)
     except ModelError as error:
-        others = (other_lora(lora.path, family) for lora in loras)
+        others = (other_lora(lora.path, families[0]) for lora in loras)
         name = next(filter(None, others), None)
         if name is None:
             raise
         raise ModelError(
-            f"{error}. The demo of '{family}' has a LoRA of its own: --lora {name}"
+            f"{error}. The demo of '{families[0]}' has a LoRA of its own: --lora {name}"
         ) from error
 
 
 class Adapters:
     """The LoRAs of a session."""
 
-    def __init__(self, pipe: Any, denoiser: str, family: str) -> None:
+    def __init__(self, pipe: Any, denoiser: str, families: Sequence[str]) -> None:
         self._pipe = pipe
         self._denoiser = denoiser
-        self._family = family
+        self._families = tuple(families)
         self.complete = lru_cache(self._complete)
         self._layers = lru_cache(KEPT)(self._make_layers)
 
@@ -88,7 +113,9 @@ class Adapters:
         """
         towers = self._towers()
         with ExitStack() as stack:
-            for tower, layers in self._layers(tuple(one for one in loras if one.scale)).items():
+            for tower, layers in self._layers(
+                tuple(one for one in loras if any(one.scales))
+            ).items():
                 stack.enter_context(_put_in(towers[tower], layers))
             yield
 
@@ -100,17 +127,20 @@ class Adapters:
             CaptureError: the pipeline cannot be changed.
         """
         self._refuse_changed()
-        known = complete(loras, self._family)
-        fits = ((file, self._fit(file)) for file in (usable(one, self._family) for one in known))
-        warnings = (require_fit(file, found) for file, found in fits)
-        return known, tuple(filter(None, warnings))
+        known = complete(loras, self._families)
+        warnings: list[str] = []
+        base = describe_towers(self._towers())
+        for lora in known:
+            file = usable(lora, self._families)
+            misfit = require_fit(file, base, self._families)
+            warnings += [misfit] if misfit else []
+            warnings += [f"{file.path}: {odd.message}" for odd in file.oddities if odd.kind in TOLD]
+            warnings += _idle_parts(lora, file)
+        return known, tuple(warnings)
 
     def _towers(self) -> dict[str, nn.Module]:
         parts = [getattr(self._pipe, name, None) for name in (self._denoiser, *TOWERS[1:])]
         return {tower: part for tower, part in zip(TOWERS, parts, strict=True) if part is not None}
-
-    def _fit(self, file: LoraFile) -> Fit:
-        return fit(file, describe_towers(self._towers()))
 
     def _refuse_changed(self) -> None:
         """Refuse pipelines that their owner changed so that LoRAs would mix or miss.
@@ -132,18 +162,20 @@ class Adapters:
                     )
 
     def _make_layers(self, loras: tuple[Lora, ...]) -> Layers:
-        found: dict[str, dict[str, list[Factors]]] = {}
-        for lora in loras:
-            file = usable(lora, self._family)
-            tensors = {change.name: change.tensors for change in changes(file.header.tensors)[0]}
-            for module, place in self._fit(file).placed:
-                parts = {
-                    role: Stored(file.path, info) for role, info in tensors[module.name].items()
-                }
-                tower = found.setdefault(module.tower, {})
-                for path, factors in _factors(parts, place, module.scale * lora.scale):
-                    tower.setdefault(path, []).append(factors)
         towers = self._towers()
+        base = describe_towers(towers)
+        found: dict[str, dict[str, list[Change]]] = {}
+        for lora in loras:
+            file = usable(lora, self._families)
+            tensors = tensors_of(file, lora.adapter)
+            for module, place in fit(file, base).placed:
+                asked = lora.scale_of(module.tower)
+                if not asked:
+                    continue
+                model = towers[module.tower]
+                tower = found.setdefault(module.tower, {})
+                for path, change in _changes(module, tensors[module.name], place, asked, model):
+                    tower.setdefault(path, []).append(change)
         return {
             tower: {
                 path: _layer(towers[tower].get_submodule(path), all_of_it)
@@ -151,6 +183,16 @@ class Adapters:
             }
             for tower, by_path in found.items()
         }
+
+
+def _idle_parts(lora: Lora, file: LoraFile) -> Iterator[str]:
+    """Yield warnings of scales by part for parts that a LoRA does not change."""
+    changed = {module.tower for module in file.modules}
+    parts = [part for part, _ in lora.parts]
+    encoders = [part for part in parts if part != TOWERS[0]]
+    for names in (encoders, [part for part in parts if part == TOWERS[0]]):
+        if names and changed.isdisjoint(names):
+            yield f"{file.path} changes no {' and no '.join(names)}: their scale has no effect"
 
 
 def describe_towers(towers: Mapping[str, nn.Module]) -> Base:
@@ -168,20 +210,50 @@ def describe_towers(towers: Mapping[str, nn.Module]) -> Base:
     )
 
 
-def _factors(
-    parts: Mapping[str, Stored], place: Place, scale: float
-) -> Iterator[tuple[str, Factors]]:
-    """Yield the factors for each weight; query, key and value may be one module in the file."""
-    down, up = (torch.from_numpy(parts[role].read()) for role in ("down", "up"))
-    if place.is_swapped:
-        up = torch.cat(up.chunk(2)[::-1])
+def _changes(
+    module: Module, parts: Mapping[str, Stored], place: Place, asked: float, model: nn.Module
+) -> Iterator[tuple[str, Change]]:
+    """Yield the change of each weight; query, key and value may be one module in the file."""
+    strength = Strength(module.scale, asked)
     rows = [stored.info.shape[0] for stored in place.weight]
-    for path, own in zip(place.paths, up.flatten(1).split(rows), strict=True):
-        yield path, Factors(down, own, scale)
+    if not is_written_out(module.kind, parts):
+        down, up = (torch.from_numpy(parts[role].read()) for role in ("down", "up"))
+        pieces = _in_order(up.flatten(1), place).split(rows)
+        for path, piece in zip(place.paths, pieces, strict=True):
+            yield path, Factors(down, piece, module.scale * asked)
+        weight = None
+    else:
+        base = _base_weight(model, place)
+        weight = weight_delta(module.kind, parts, strength, base.numpy())
+    bias = bias_delta(parts, strength)
+    if weight is None and bias is None:
+        return
+    weights, biases = (_pieces(values, place, rows) for values in (weight, bias))
+    for path, own_weight, own_bias in zip(place.paths, weights, biases, strict=True):
+        yield path, Written(own_weight, own_bias)
 
 
-def _layer(module: Any, stack: Sequence[Factors]) -> nn.Module:
-    """Return a layer that adds changes to what a module computes, in the order of the stack.
+def _base_weight(model: nn.Module, place: Place) -> Tensor:
+    """Return the weight that is changed, as the file of the LoRA has its rows; float64."""
+    own = (cast("Tensor", model.get_submodule(path).weight) for path in place.paths)
+    joined = torch.cat([weight.detach().double().cpu().flatten(1) for weight in own])
+    return _in_order(joined, place)
+
+
+def _in_order(rows: Tensor, place: Place) -> Tensor:
+    """Exchange the halves of rows where the other layout has them so; done twice it is undone."""
+    return torch.cat(rows.chunk(2)[::-1]) if place.is_swapped else rows
+
+
+def _pieces(values: Values | None, place: Place, rows: list[int]) -> Sequence[Tensor | None]:
+    """Return the part of each weight, in the model's order of rows."""
+    if values is None:
+        return [None] * len(rows)
+    return _in_order(torch.from_numpy(values), place).split(rows)
+
+
+def _layer(module: Any, stack: Sequence[Change]) -> nn.Module:
+    """Return a layer that computes what a module does with changes, in the order of the stack.
 
     Args:
         module: linear, or a convolution of two dimensions; it stays as it is.
@@ -190,15 +262,39 @@ def _layer(module: Any, stack: Sequence[Factors]) -> nn.Module:
     Raises:
         CaptureError: the module's weight is elsewhere.
     """
-    from peft import LoraConfig
-    from peft.tuners.lora import Conv2d, Linear
-
-    weight = module.weight
-    if weight.is_meta:
+    if module.weight.is_meta:
         raise CaptureError(
             "LoRAs cannot be put into a model that is offloaded layer by layer; call "
             "pipe.remove_all_hooks(), or use --offload model"
         )
+    written = [change for change in stack if isinstance(change, Written)]
+    factors = [change for change in stack if isinstance(change, Factors)]
+    changed = _with_written(module, written) if written else module
+    return _beside(changed, factors) if factors else changed
+
+
+def _with_written(module: Any, stack: Sequence[Written]) -> Any:
+    """Return a copy of a module with other numbers; what does not change is shared with it."""
+    twin = copy(module)
+    twin._parameters = dict(module._parameters)
+    weights = [change.weight for change in stack if change.weight is not None]
+    biases = [change.bias for change in stack if change.bias is not None]
+    own = module.weight.detach()
+    if weights:
+        total = torch.stack(weights).sum(0).to(own.device).reshape(own.shape)
+        twin.weight = _frozen(own.double() + total, own)
+    if biases:
+        before = 0 if module.bias is None else module.bias.detach().double()
+        twin.bias = _frozen(before + torch.stack(biases).sum(0).to(own.device), own)
+    return twin
+
+
+def _beside(module: Any, stack: Sequence[Factors]) -> nn.Module:
+    """Return peft's layer around a module, which adds products of factors to what it computes."""
+    from peft import LoraConfig
+    from peft.tuners.lora import Conv2d, Linear
+
+    weight = module.weight
     config = LoraConfig(init_lora_weights=False, inference_mode=True)
     names = [str(place) for place in range(len(stack))]
     ranks = [len(factors.down) for factors in stack]

@@ -54,7 +54,7 @@ class SD35Session(DiffusersSession):
     input_name = "hidden_states"
     default_steps = 28
     default_guidance = 4.5
-    lora_family = "sd35"
+    lora_families = ("sd35",)
 
     @property
     def multiple(self) -> int:  # type: ignore[override]

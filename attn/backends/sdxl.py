@@ -147,14 +147,14 @@ class SDXLSession(UNetSession):
     """A loaded SDXL pipeline."""
 
     default_guidance = 5.0
-    lora_family = "sdxl"
+    lora_families = ("sdxl",)
 
 
 class SD15Session(UNetSession):
     """A loaded SD1.x pipeline."""
 
     default_guidance = 7.5
-    lora_family = "sd15"
+    lora_families = ("sd15", "sd2")
 
     def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         encoder = self.pipe.text_encoder

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attn.errors import ModelError
 from attn.headers import TensorInfo, read_header
+from attn.lora.families import Family, Target, recognise
 from attn.lora.kinds import rows_of
 from attn.lora.layouts import OTHER_ROWS, Place, with_other_layouts
 from attn.lora.names import DENOISER, TOWERS, underscored
@@ -68,6 +69,18 @@ class Base:
         if other is not None and _matrix(shape) == _matrix(_shape(other)):
             return other
         return f"the weight has another shape (weight {list(there)}, change {list(shape)})"
+
+
+def family_of(base: Base) -> Family:
+    """Return the family of a model, as its own weights tell."""
+    return recognise(
+        (
+            Target(path, tower, path, _shape(place))
+            for tower, places in base.towers.items()
+            for path, place in places.items()
+        ),
+        {},
+    )
 
 
 def norm_of(place: Place) -> float:

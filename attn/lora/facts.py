@@ -44,6 +44,7 @@ def _file(lora: LoraFile) -> dict[str, Any]:
         "bytes": lora.size,
         "sha256": lora.sha256,
         "weights_sha256": lora.weights_sha256,
+        "config_sha256": lora.config_sha256,
         "parameters": sum(info.elements for info in lora.header.tensors.values()),
         "dtypes": counted(info.dtype for info in lora.header.tensors.values()),
     }
@@ -60,6 +61,8 @@ def _tensors(lora: LoraFile) -> dict[str, Any]:
         "pairs": sum({"down", "up"} <= set(module.roles) for module in lora.modules),
         "alphas": sum("alpha" in module.roles for module in lora.modules),
         "unknown": len(lora.unknown),
+        "unread": sum(len(module.unread) for module in lora.modules),
+        "embeddings": len(lora.embeddings),
         "first": [
             {
                 "name": name,
@@ -80,6 +83,7 @@ def _format(lora: LoraFile) -> dict[str, Any]:
         "ranks": counted(str(m.rank) for m in lora.modules if m.rank is not None),
         "alphas": counted(_number(m.alpha) for m in lora.modules if m.alpha is not None),
         "scales": counted(_number(m.scale) for m in lora.modules if m.rank is not None),
+        "adapters": list(lora.adapters),
         "loadable": lora.loadable,
         "reasons": list(lora.reasons),
     }

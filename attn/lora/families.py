@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attn.lora.names import DENOISER, underscored
@@ -22,11 +22,18 @@ class Family:
         name: `sd15`, `sd2`, `sdxl`, `sd35` or `flux`; None where it cannot be told.
         title: its name for people.
         evidence: what says so, most telling first.
+        is_certain: whether widths or names of modules say so that no other family has; else
+            only a model can tell.
     """
 
     name: str | None
     title: str
     evidence: tuple[str, ...] = ()
+    is_certain: bool = False
+
+
+BACKENDS = {"sd15": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd35": "sd35"}
+"""The backend that opens models of a family, by the family's name."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def recognise(targets: Iterable[Target], metadata: Mapping[str, Any]) -> Family:
     if found is None or found.name is None:
         return said or _guess(denoiser, found) or UNKNOWN
     if said and said.name == found.name:
-        return Family(found.name, found.title, found.evidence + said.evidence)
+        return replace(found, evidence=found.evidence + said.evidence)
     return found
 
 
@@ -103,7 +110,9 @@ def _sd3(denoiser: Denoiser, naming: str) -> Family:
     if second:
         evidence.append("blocks have a second attention, as in 3.5 medium")
     title = {"large": "3.5 large", "medium": "3.5 medium" if second else "3 or 3.5 medium"}
-    return Family("sd35", f"Stable Diffusion {title.get(size or '', '3.x')}", tuple(evidence))
+    return Family(
+        "sd35", f"Stable Diffusion {title.get(size or '', '3.x')}", tuple(evidence), is_certain=True
+    )
 
 
 def _flux(denoiser: Denoiser) -> Family:
@@ -112,7 +121,7 @@ def _flux(denoiser: Denoiser) -> Family:
     evidence = (f"blocks of two streams up to {double}, of one up to {single}",)
     if double >= _FLUX_DOUBLE or single >= _FLUX_SINGLE:
         return Family(None, "unknown, with blocks as in Flux but more of them", evidence)
-    return Family("flux", "Flux", evidence)
+    return Family("flux", "Flux", evidence, is_certain=True)
 
 
 def _width(denoiser: Denoiser) -> int | None:
@@ -165,7 +174,8 @@ def _unet(denoiser: Denoiser, towers: set[str]) -> Family | None:
         signs += ("two text encoders",)
     if width in _CROSS:
         name, title = _CROSS[width]
-        return Family(name, title, reads + (signs if name == "sdxl" else ()))
+        signs = signs if name == "sdxl" else ()
+        return Family(name, title, reads + signs, is_certain=True)
     if signs:
         return Family(_SDXL.name, _SDXL.title, signs + reads)
     return Family(None, _SOME_UNET, reads)

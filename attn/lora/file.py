@@ -35,6 +35,8 @@ class Module:
         shape: of the change; None where only the base weight has one.
         dtypes: of its tensors, as the format names them.
         roles: what its tensors are: `down`, `up`, `alpha`, ….
+        unread: names of tensors of this module that the formula of its kind does not read.
+        adapter: peft's name of the adapter, where it stands in the tensors' names.
         norm: Frobenius norm of the change; None where it cannot be told, NaN where it is not
             finite.
         base_path: dotted path in the base model; None if none was given or the module is not there.
@@ -58,6 +60,8 @@ class Module:
     dtypes: tuple[str, ...]
     roles: tuple[str, ...]
     norm: float | None
+    unread: tuple[str, ...] = ()
+    adapter: str | None = None
     base_path: str | None = None
     base_norm: float | None = None
     problem: str | None = None
@@ -107,14 +111,17 @@ class LoraFile:
         size: of the file, bytes.
         sha256: of the file.
         weights_sha256: of what follows the header; trainers write it as `sshs_model_hash`.
+        config_sha256: of peft's configuration beside the file; None where there is none.
         modules: what it changes, in the order of the network, denoiser first; within a block
             by path.
+        adapters: names that peft gave to adapters in this file, "" for one without; mostly none.
         family: the base models that it was made for.
         metadata: what trainers wrote, JSON in texts decoded.
         unknown: names of tensors that no LoRA has.
+        embeddings: names of tensors that stand for words of the prompt, which are not read.
         repeated: names of tensors whose place in their module was taken.
         oddities: what its maker or user should know.
-        reasons: why no backend can load it; empty if one can.
+        obstacles: why no backend can load it, each with names; empty if one can.
         base: the model that changes were compared with, if one was given.
     """
 
@@ -122,19 +129,27 @@ class LoraFile:
     size: int
     sha256: str
     weights_sha256: str
+    config_sha256: str | None
     modules: tuple[Module, ...]
+    adapters: tuple[str, ...]
     family: Family
     metadata: Mapping[str, Any]
     unknown: tuple[str, ...]
+    embeddings: tuple[str, ...]
     repeated: tuple[str, ...]
     oddities: tuple[Oddity, ...]
-    reasons: tuple[str, ...]
+    obstacles: Mapping[str, tuple[str, ...]]
     base: BaseModel | None = None
 
     @property
     def path(self) -> Path:
         """The file."""
         return self.header.path
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why no backend can load it; empty if one can."""
+        return tuple(self.obstacles)
 
     @property
     def loadable(self) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from attn.errors import ModelError
-from attn.lora.base import Base
+from attn.lora.base import Base, family_of
 from attn.lora.file import LoraFile, Module
 from attn.lora.layouts import Place
-from attn.lora.usable import listed
+from attn.lora.usable import listed, other_family
+from attn.schema import Lora
 
 
 @dataclass(frozen=True)
@@ -54,41 +56,57 @@ def fit(file: LoraFile, base: Base) -> Fit:
             taken |= _spots(module, place)
             placed.append((module, place))
     names = (*misfits, *file.unknown, *file.repeated)
-    return Fit(tuple(placed), names, unfit, len(file.header.tensors))
+    total = len(file.header.tensors) - len(file.embeddings)
+    return Fit(tuple(placed), names, unfit, total)
 
 
-def require_fit(file: LoraFile, found: Fit) -> str | None:
+def require_fit(file: LoraFile, base: Base, families: Sequence[str]) -> str | None:
     """Refuse a LoRA of which most does not fit; return a warning if some does not.
 
+    Args:
+        file: the LoRA.
+        base: the model.
+        families: that the model may be of.
+
     Raises:
-        ModelError: more than half of its tensors fit nothing in the model.
+        ModelError: more than half of its tensors fit nothing in the model, or some do not and it
+            is of another family.
     """
+    found = fit(file, base)
+    if not found.unfit:
+        return None
+    of_model = family_of(base).name
+    expected = (of_model,) if of_model else families
+    if file.family.name not in (None, *expected):
+        raise ModelError(
+            f"{file.path}: {other_family(file.family, expected[0])} ({found.summary()})"
+        )
     if 2 * found.unfit > found.total:
         raise ModelError(
             f"{file.path} does not fit this model: {found.summary()}. Choose the model that it was "
             "trained for (`attn lora FILE --model MODEL` compares them)"
         )
-    return f"{file.path}: {found.summary()}; they are left out" if found.unfit else None
+    return f"{file.path}: {found.summary()}; they are left out"
 
 
-def applied(file: LoraFile, base: Base, scale: float) -> LoraFile:
+def applied(file: LoraFile, base: Base, lora: Lora) -> LoraFile:
     """Return a LoRA as it acts on a model: the modules that are put in, with their scaled norms.
 
     Args:
         file: the LoRA.
         base: the model; modules of towers that it does not have are left out too.
-        scale: what the change is multiplied by.
+        lora: what its changes are multiplied by.
     """
-    modules = tuple(
-        replace(
-            module,
-            base_path=place.path,
-            scale=scale * module.scale,
-            norm=None if module.norm is None else abs(scale) * module.norm,
-        )
+    modules = (
+        _scaled(replace(module, base_path=place.path), lora.scale_of(module.tower))
         for module, place in fit(file, base).placed
     )
-    return replace(file, modules=modules)
+    return replace(file, modules=tuple(modules))
+
+
+def _scaled(module: Module, scale: float) -> Module:
+    norm = None if module.norm is None else abs(scale) * module.norm
+    return replace(module, scale=scale * module.scale, norm=norm)
 
 
 def _spots(module: Module, place: Place) -> set[tuple[str, str]]:

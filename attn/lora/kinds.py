@@ -17,6 +17,9 @@ from attn.headers import TensorInfo
 from attn.lora.norms import blocks_norm, hadamard_norm, product_norm, tucker_norm, unfold
 from attn.lora.tensors import Stored, Values
 
+MAGNITUDES = ("magnitude", "dora_scale")
+"""Of DoRA: peft's, one for each row of the weight; LyCORIS', for each row or each column."""
+
 Infos = Mapping[str, TensorInfo]
 Parts = Mapping[str, Stored]
 Shape = tuple[int, ...]
@@ -42,11 +45,13 @@ class Kind:
 
     Attributes:
         title: as it is known.
+        roles: every tensor that its formula reads; a module with another cannot be applied.
         form: checks the shapes; raises `Misshapen`.
         norm: of the unscaled change; None where it cannot be told without the base weight.
     """
 
     title: str
+    roles: frozenset[str]
     form: Callable[[Infos], Form]
     norm: Callable[[Parts, Weight | None], float | None]
 
@@ -75,6 +80,25 @@ _MARKS = {
 }
 
 
+def require_beside(infos: Infos, form: Form) -> None:
+    """Check what stands beside factors: one number for each row of the change.
+
+    LyCORIS' magnitudes may be those of input channels, of which each may have several columns.
+
+    Raises:
+        Misshapen: names the tensor.
+    """
+    if form.shape is None:
+        return
+    rows, columns = form.shape[0], math.prod(form.shape[1:])
+    for role in (role for role in (*MAGNITUDES, "bias", "diff_b") if role in infos):
+        size = infos[role].elements
+        is_of_columns = role == "dora_scale" and infos[role].shape[:1] != (rows,)
+        if columns % size if is_of_columns else size != rows:
+            shape = list(infos[role].shape)
+            raise Misshapen(f"its {role} has shape {shape}; expected {rows} numbers")
+
+
 def rows_of(weight: Weight) -> Iterable[Values]:
     """Yield a weight of the base model as a matrix, some rows at a time."""
     return chain.from_iterable(stored.rows() for stored in weight)
@@ -83,7 +107,7 @@ def rows_of(weight: Weight) -> Iterable[Values]:
 def _require(infos: Infos, roles: Iterable[str]) -> None:
     missing = [role for role in roles if role not in infos]
     if missing:
-        there = " and ".join(sorted(infos.keys() - {"alpha", "dora_scale"}))
+        there = " and ".join(sorted(infos.keys() - {"alpha", *MAGNITUDES}))
         raise Misshapen(f"has {there} without {' and '.join(missing)}")
 
 
@@ -117,7 +141,7 @@ def _lora_form(infos: Infos) -> Form:
 
 
 def _lora_norm(parts: Parts, base: Weight | None) -> float:
-    down, up = _flat(parts["down"].read()), _flat(parts["up"].read())
+    down, up = flat(parts["down"].read()), flat(parts["up"].read())
     if "mid" in parts:
         return tucker_norm(up, _core(parts["mid"].read()), down)
     return product_norm(up, down)
@@ -132,9 +156,12 @@ def _loha_form(infos: Infos) -> Form:
 
 
 def _loha_norm(parts: Parts, base: Weight | None) -> float:
-    return hadamard_norm(
-        _factors(parts, "hada_w1", "hada_t1"), _factors(parts, "hada_w2", "hada_t2")
-    )
+    return hadamard_norm(*loha_factors(parts))
+
+
+def loha_factors(parts: Parts) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
+    """Return the factors of both matrices whose product, place by place, is the change."""
+    return _factors(parts, "hada_w1", "hada_t1"), _factors(parts, "hada_w2", "hada_t2")
 
 
 def _lokr_form(infos: Infos) -> Form:
@@ -164,6 +191,15 @@ def _kronecker_norm(parts: Parts, number: int) -> float:
     return product_norm(*_factors(parts, name, f"lokr_t{number}"))
 
 
+def kronecker_factor(parts: Parts, number: int) -> Values:
+    """Return one factor of a Kronecker product as a matrix."""
+    name = f"lokr_w{number}"
+    if name in parts:
+        return flat(parts[name].read())
+    left, right = _factors(parts, name, f"lokr_t{number}")
+    return left @ right
+
+
 def _factor_form(infos: Infos, name: str, core: str) -> Form:
     """Return the form of a · b, or with a core of aᵀ · core · b."""
     left, right = f"{name}_a", f"{name}_b"
@@ -179,7 +215,7 @@ def _factor_form(infos: Infos, name: str, core: str) -> Form:
 
 
 def _factors(parts: Parts, name: str, core: str) -> tuple[Values, Values]:
-    left, right = _flat(parts[f"{name}_a"].read()), _flat(parts[f"{name}_b"].read())
+    left, right = flat(parts[f"{name}_a"].read()), flat(parts[f"{name}_b"].read())
     return unfold(left, _core(parts[core].read()), right) if core in parts else (left, right)
 
 
@@ -249,7 +285,7 @@ def _glora_norm(parts: Parts, base: Weight | None) -> float | None:
     if base is None or "bm" in parts:
         return None
     order = _glora_order({role: stored.info for role, stored in parts.items() if role != "alpha"})
-    first, second, left, right = (_flat(parts[role].read()) for role in order)
+    first, second, left, right = (flat(parts[role].read()) for role in order)
     if right.shape[1] != base[0].columns or len(first) != base[0].columns:
         return None
     seen = np.concatenate([block @ first for block in rows_of(base)])
@@ -265,7 +301,8 @@ def _rotation_norm(parts: Parts, base: Weight | None) -> None:
     """Return nothing: how far a rotation moves a weight is not computed."""
 
 
-def _flat(values: Values) -> Values:
+def flat(values: Values) -> Values:
+    """Return a tensor as a matrix: its first axis, and all others in one."""
     return values.reshape(len(values), -1)
 
 
@@ -273,14 +310,37 @@ def _core(values: Values) -> Values:
     return values.reshape(*values.shape[:2], -1)
 
 
+def _factor_roles(kind: str) -> tuple[str, ...]:
+    sides = [f"{kind}_w{number}_{side}" for number in "12" for side in "ab"]
+    return (*sides, f"{kind}_t1", f"{kind}_t2")
+
+
+def _kind(
+    title: str,
+    roles: Iterable[str],
+    form: Callable[[Infos], Form],
+    norm: Callable[[Parts, Weight | None], float | None],
+) -> Kind:
+    return Kind(title, frozenset((*roles, "alpha")), form, norm)
+
+
+_BESIDE = (*MAGNITUDES, "diff_b")  # a change of the bias may stand beside any factors
+_ROTATION = ("oft_blocks", "oft_diag", "rescale")
 KINDS = {
-    "lora": Kind("LoRA", _lora_form, _lora_norm),
-    "loha": Kind("LoHa", _loha_form, _loha_norm),
-    "lokr": Kind("LoKr", _lokr_form, _lokr_norm),
-    "ia3": Kind("(IA)³", _ia3_form, _ia3_norm),
-    "glora": Kind("GLoRA", _glora_form, _glora_norm),
-    "full": Kind("full difference", _full_form, _stored_norm("diff")),
-    "norm": Kind("difference of a norm layer", _norm_form, _stored_norm("w_norm")),
-    "oft": Kind("OFT", _rotation_form, _rotation_norm),
-    "boft": Kind("BOFT", _rotation_form, _rotation_norm),
+    "lora": _kind("LoRA", ("down", "up", "mid", "bias", *_BESIDE), _lora_form, _lora_norm),
+    "loha": _kind("LoHa", (*_factor_roles("hada"), *_BESIDE), _loha_form, _loha_norm),
+    "lokr": _kind(
+        "LoKr",
+        (*_factor_roles("lokr"), "lokr_w1", "lokr_w2", *_BESIDE),
+        _lokr_form,
+        _lokr_norm,
+    ),
+    "ia3": _kind("(IA)³", ("weight", "on_input"), _ia3_form, _ia3_norm),
+    "glora": _kind("GLoRA", ("a1", "a2", "b1", "b2", "bm"), _glora_form, _glora_norm),
+    "full": _kind("full difference", ("diff", "diff_b"), _full_form, _stored_norm("diff")),
+    "norm": _kind(
+        "difference of a norm layer", ("w_norm", "b_norm"), _norm_form, _stored_norm("w_norm")
+    ),
+    "oft": _kind("OFT", _ROTATION, _rotation_form, _rotation_norm),
+    "boft": _kind("BOFT", _ROTATION, _rotation_form, _rotation_norm),
 }

@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -118,72 +117,3 @@ def _short(text: str) -> str:
 
 def _is_true(value: object) -> bool:
     return str(value).strip().lower() == "true"
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """What peft's own configuration says of one tower.
-
-    Attributes:
-        alpha: of all modules but those in `alphas`.
-        alphas: by the end of a module's path.
-        is_rank_stabilised: whether the scale is alpha / sqrt(rank).
-    """
-
-    alpha: float
-    alphas: Mapping[str, float] = field(default_factory=dict)
-    is_rank_stabilised: bool = False
-
-    def alpha_of(self, path: str) -> float:
-        """Return the alpha of the module with this path."""
-        for ending, alpha in self.alphas.items():
-            if path == ending or path.endswith(f".{ending}"):
-                return alpha
-        return self.alpha
-
-
-_PREFIXES = {
-    "denoiser": ("unet.", "transformer."),
-    "text_encoder": ("text_encoder.",),
-    "text_encoder_2": ("text_encoder_2.",),
-    "text_encoder_3": ("text_encoder_3.",),
-}
-
-
-def adapters(decoded: Mapping[str, Any]) -> dict[str, Adapter]:
-    """Return the configurations that diffusers writes beside peft's tensors, by tower.
-
-    Source: `lora_adapter_metadata`, a JSON object with the fields of peft's LoraConfig, each
-    behind the name of its component; a file of one component has them without it.
-    """
-    config = decoded.get("lora_adapter_metadata")
-    if not isinstance(config, dict):
-        return {}
-    found: dict[str, Adapter] = {}
-    for tower, prefixes in _PREFIXES.items():
-        for prefix in (*prefixes, ""):
-            adapter = _adapter(config, prefix)
-            if adapter is not None:
-                found.setdefault(tower, adapter)
-    return found
-
-
-def _adapter(config: Mapping[str, Any], prefix: str) -> Adapter | None:
-    alpha: Any = config.get(f"{prefix}lora_alpha")
-    if not _is_number(alpha):
-        return None
-    pattern = config.get(f"{prefix}alpha_pattern")
-    alphas = {
-        key.removeprefix("^").removesuffix("$").replace("\\.", "."): float(value)
-        for key, value in (pattern.items() if isinstance(pattern, dict) else ())
-        if _is_number(value)
-    }
-    return Adapter(float(alpha), alphas, config.get(f"{prefix}use_rslora") is True)
-
-
-_LARGEST = 1e30  # of an alpha; JSON's integers may be too large for a float
-
-
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and abs(value) < _LARGEST

@@ -8,8 +8,8 @@ Four spellings are in use. kohya joins a prefix and the module's path by undersc
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from attn.headers import TensorInfo
 
@@ -27,18 +27,22 @@ class Change:
         spelling: `kohya`, `peft`, `diffusers` or `dotted`.
         tower: one of `TOWERS`.
         path: the module inside its tower; kohya's has underscores where the model has dots.
+        adapter: peft's name of the adapter, where it stands in the tensors' names.
         tensors: by role: `down`, `up`, `mid`, `alpha`, `hada_w1_a`, ….
         names: of these tensors in the file, by role.
         repeated: names of tensors whose role was taken already.
+        strays: names of tensors of this module that are no role.
     """
 
     name: str
     spelling: str
     tower: str
     path: str
+    adapter: str | None = None
     tensors: dict[str, TensorInfo] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     repeated: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
 
 
 def changes(tensors: Mapping[str, TensorInfo]) -> tuple[list[Change], list[str]]:
@@ -47,7 +51,7 @@ def changes(tensors: Mapping[str, TensorInfo]) -> tuple[list[Change], list[str]]
     Returns:
         The modules in the order of their first tensors, and the names that no LoRA has.
     """
-    found: dict[str, Change] = {}
+    found: _Found = {}
     rest = []
     for name, info in tensors.items():
         ending = _ending(name)
@@ -58,7 +62,25 @@ def changes(tensors: Mapping[str, TensorInfo]) -> tuple[list[Change], list[str]]
     vectors = [name for name in rest if _is_vector(name, found)]
     for name in vectors:
         _add(found, _Ending(name.removesuffix(".weight"), "weight", "dotted"), name, tensors[name])
-    return list(found.values()), [name for name in rest if name not in set(vectors)]
+    merged = _with_adapters(found.values())
+    owners = {change.name: change for change in merged}
+    unowned = []
+    for name in rest:
+        owner = _owner(name, owners)
+        if owner is None:
+            unowned.append(name)
+        elif name not in vectors:
+            owner.strays.append(name)
+    return merged, unowned
+
+
+_EMBEDDING = re.compile(r"bundle_emb\.([^.]+)\.")
+
+
+def embedding_word(name: str) -> str | None:
+    """Return the word that an embedding inside of a LoRA file is for; None for another tensor."""
+    match = _EMBEDDING.match(name)
+    return match[1] if match else None
 
 
 def underscored(path: str) -> str:
@@ -73,9 +95,14 @@ class _Ending:
     stem: str
     role: str
     style: str
+    adapter: str | None = None
 
 
-_ADAPTER = r"(?:\.[\w-]+)?"  # peft may write the adapter's name between lora_A and weight
+_Found = dict[tuple[str, str | None], Change]
+"""Changes by what their tensors' names have in common, and the adapter's name."""
+
+_ADAPTER = r"(?:\.(?P<adapter>(?!weight\Z)[\w-]+))?"
+"""Peft may write the adapter's name between lora_A and weight."""
 _PATTERNS: tuple[tuple[str, str, str], ...] = (
     (r"\.lora_down\.weight", "down", "dotted"),
     (r"\.lora_up\.weight", "up", "dotted"),
@@ -84,7 +111,7 @@ _PATTERNS: tuple[tuple[str, str, str], ...] = (
     (rf"\.lora_A(?:{_ADAPTER}\.weight)?", "down", "peft"),
     (rf"\.lora_B(?:{_ADAPTER}\.weight)?", "up", "peft"),
     (rf"\.lora_B{_ADAPTER}\.bias", "bias", "peft"),
-    (rf"\.lora_magnitude_vector{_ADAPTER}(?:\.weight)?", "dora_scale", "peft"),
+    (rf"\.lora_magnitude_vector{_ADAPTER}(?:\.weight)?", "magnitude", "peft"),
     (r"(?:[._]lora|\.lora_linear_layer)\.down\.weight", "down", "diffusers"),
     (r"(?:[._]lora|\.lora_linear_layer)\.up\.weight", "up", "diffusers"),
     (r"(?<=_lora\d)\.down\.weight", "down", "diffusers"),  # XLabs: two streams, lora1 and lora2
@@ -112,14 +139,15 @@ def _ending(name: str) -> _Ending | None:
     for pattern, role, style in _COMPILED:
         match = pattern.search(name)
         if match and match.start():
-            return _Ending(name[: match.start()], role, style)
+            return _Ending(name[: match.start()], role, style, match.groupdict().get("adapter"))
     return None
 
 
-def _add(found: dict[str, Change], ending: _Ending, name: str, info: TensorInfo) -> None:
-    change = found.get(ending.stem)
+def _add(found: _Found, ending: _Ending, name: str, info: TensorInfo) -> None:
+    key = ending.stem, ending.adapter
+    change = found.get(key)
     if change is None or (change.spelling == "dotted" and ending.style != "dotted"):
-        found[ending.stem] = change = _described(ending, change)
+        found[key] = change = _described(ending, change)
     if ending.role in change.tensors:
         change.repeated.append(name)
     else:
@@ -129,13 +157,14 @@ def _add(found: dict[str, Change], ending: _Ending, name: str, info: TensorInfo)
 def _described(ending: _Ending, before: Change | None) -> Change:
     """Say what a name means; `before` is what endings of no certain spelling have shown."""
     stem = ending.stem
-    old = (before.tensors, before.names, before.repeated) if before else ()
+    old = (before.tensors, before.names, before.repeated) if before else ({}, {}, [])
+    named = (ending.adapter, *old)
     for prefix, tower in _UNDERSCORED.items():
         if stem.startswith(prefix):
-            return Change(stem, "kohya", tower, stem.removeprefix(prefix), *old)
+            return Change(stem, "kohya", tower, stem.removeprefix(prefix), *named)
     tower, path = _dotted(stem.removeprefix(_WRAPPED))
     path = _modern(tower, path) if ending.style == "diffusers" else path
-    return Change(stem, ending.style, tower, path, *old)
+    return Change(stem, ending.style, tower, path, *named)
 
 
 _WRAPPED = "base_model.model."  # peft's own classes around the model
@@ -181,7 +210,48 @@ def _modern(tower: str, path: str) -> str:
     return re.sub(r"\.to_(q|k|v|out)\Z", r".\1_proj", path)
 
 
-def _is_vector(name: str, found: Mapping[str, Change]) -> bool:
+def of_adapter(changes: Sequence[Change], adapter: str) -> list[Change]:
+    """Return the changes of one adapter, with what of its modules bears no adapter's name."""
+    own = {change.name: change for change in changes if change.adapter == adapter}
+    plain = (change for change in changes if change.adapter is None and change.name in own)
+    beside = (one for one in plain if own[one.name].tensors.keys().isdisjoint(one.tensors))
+    return _with_adapters((*own.values(), *beside))
+
+
+def _with_adapters(found: Iterable[Change]) -> list[Change]:
+    """Give tensors without an adapter's name, such as alpha, to the one adapter of their module."""
+    of: dict[str, list[Change]] = {}
+    for change in found:
+        of.setdefault(change.name, []).append(change)
+    return [change for changes in of.values() for change in _joined(changes)]
+
+
+def _joined(changes: list[Change]) -> list[Change]:
+    named = [change for change in changes if change.adapter is not None]
+    plain = next((change for change in changes if change.adapter is None), None)
+    if plain is None or len(named) != 1 or plain.tensors.keys() & named[0].tensors.keys():
+        return changes
+    (change,) = named
+    return [
+        replace(
+            change,
+            tensors={**change.tensors, **plain.tensors},
+            names={**change.names, **plain.names},
+            repeated=[*change.repeated, *plain.repeated],
+            strays=[*change.strays, *plain.strays],
+        )
+    ]
+
+
+def _owner(name: str, owners: Mapping[str, Change]) -> Change | None:
+    """Return the module that a tensor of no known role belongs to: its name begins the tensor's."""
+    stem = name.rpartition(".")[0]
+    while stem and stem not in owners:
+        stem = stem.rpartition(".")[0]
+    return owners.get(stem)
+
+
+def _is_vector(name: str, found: _Found) -> bool:
     """Whether this is the vector of an (IA)³ module, whose name says nothing by itself."""
-    change = found.get(name.removesuffix(".weight"))
+    change = found.get((name.removesuffix(".weight"), None))
     return name.endswith(".weight") and change is not None and "on_input" in change.tensors

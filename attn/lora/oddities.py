@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
+from attn.lora.adapters import CONFIG, Adapter
+from attn.lora.deltas import DELTAS
 from attn.lora.families import claimed
-from attn.lora.file import LoraFile, Module, Oddity, counted, is_known, joint_norm
-from attn.lora.kinds import KINDS
-from attn.lora.names import DENOISER, underscored
+from attn.lora.file import LoraFile, Module, Oddity, counted, is_known
+from attn.lora.kinds import KINDS, MAGNITUDES
+from attn.lora.names import DENOISER, embedding_word, underscored
 
 LARGE = 20.0
 """A change is large if its root mean square is this many times the median of its tower."""
@@ -18,38 +21,59 @@ FEWEST = 5
 """Modules that a median is taken of at least."""
 
 
+TOLD = ("assumed_alpha", "embeddings")
+"""Kinds of oddities that whoever draws with the file is warned of."""
+
+
 def find_oddities(lora: LoraFile) -> tuple[Oddity, ...]:
     """Return everything that is odd, what breaks the file first."""
     return tuple(oddity for check in _CHECKS for oddity in check(lora))
 
 
-def obstacles(modules: Sequence[Module]) -> dict[str, tuple[str, ...]]:
-    """Return why no backend can load changes like these, each with its modules.
+def obstacles(lora: LoraFile, adapters: Mapping[str, Adapter]) -> dict[str, tuple[str, ...]]:
+    """Return why no backend can load a file, each with its modules or tensors.
 
-    Source: the loaders of diffusers 0.42, which take two factors per module and nothing else: they
-    raise on LyCORIS' other kinds, and drop DoRA's magnitudes.
+    Args:
+        lora: the file.
+        adapters: peft's configurations by tower.
     """
     found: dict[str, list[str]] = {}
-    for module in modules:
-        for reason in _obstacles(module):
+    for module in lora.modules:
+        for reason in _obstacles(module, adapters.get(module.tower)):
             found.setdefault(reason, []).append(module.name)
     reasons = {f"{_are(len(names))} {reason}": tuple(names) for reason, names in found.items()}
-    if not reasons and not joint_norm(module.norm for module in modules):
+    if names := tuple(name for name in lora.unknown if _STRENGTH.search(name)):
+        number = _plural(len(names), "tensor")
+        reasons[f"{number} may be a strength, under a name that is not read"] = names
+    if len(lora.adapters) > 1:
+        reasons[f"{_adapters_told(lora)}: choose one, as in FILE:adapter={lora.adapters[-1]}"] = ()
+    if not reasons and not any(map(_changes_something, lora.modules)):
         reasons["nothing is changed: all modules are zero, as before training"] = ()
     return reasons
 
 
-def _obstacles(module: Module) -> Iterator[str]:
-    if module.kind != "lora":
-        yield KINDS[module.kind].title
-    elif module.has_core:
-        yield "LoRA with a core between the factors (lora_mid)"
-    if module.is_dora:
-        yield "DoRA, whose magnitudes would be dropped"
+_STRENGTH = re.compile(r"(?:alpha|scale|scaling)(?:\.[\w-]+)?\Z", re.IGNORECASE)
+
+
+def _changes_something(module: Module) -> bool:
+    """Whether a module changes its weight, or has what no norm is computed of."""
+    is_beside = not {*MAGNITUDES, "bias", "diff_b"}.isdisjoint(module.roles)
+    return bool(is_known(module.norm) and module.norm) or is_beside
+
+
+def _obstacles(module: Module, adapter: Adapter | None) -> Iterator[str]:
+    title = KINDS[module.kind].title
+    if module.kind not in DELTAS:
+        yield f"{title}, which is not applied yet"
+    if module.unread:
+        ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in module.unread))
+        yield f"{title} with tensors that its formula does not read ({ends})"
+    if module.is_dora and "bias" in module.roles:
+        yield "DoRA with a bias of its second factor, which peft does not have"
+    if adapter is not None and adapter.obstacle and module.spelling == "peft":
+        yield f"configured with {adapter.obstacle}"
     if module.problem is not None:
         yield "damaged"
-    if "bias" in module.roles:
-        yield "LoRA with a trained bias, which would be dropped"
     if _is_not_finite(module):
         yield "broken by NaN or infinity"
 
@@ -75,10 +99,77 @@ def _unknown(lora: LoraFile) -> Iterator[Oddity]:
         yield Oddity("unknown_tensors", f"{number} that no LoRA has", tuple(lora.unknown))
 
 
+def _unread(lora: LoraFile) -> Iterator[Oddity]:
+    names = tuple(name for module in lora.modules for name in module.unread)
+    if names:
+        number = _plural(len(names), "tensor")
+        yield Oddity("unread_tensors", f"{number} that no formula of the module reads", names)
+
+
+def _biases(lora: LoraFile) -> Iterator[Oddity]:
+    names = _names(lora, lambda m: not {"bias", "diff_b", "b_norm"}.isdisjoint(m.roles))
+    if names:
+        message = f"{_plural(len(names), 'module')} with a change of the bias, which no norm counts"
+        yield Oddity("biases", message, names)
+
+
+def _embeddings(lora: LoraFile) -> Iterator[Oddity]:
+    words = dict.fromkeys(filter(None, map(embedding_word, lora.embeddings)))
+    for word in words:
+        names = tuple(name for name in lora.embeddings if embedding_word(name) == word)
+        number = _plural(len(names), "tensor")
+        message = (
+            f"{number} of an embedding for the word '{word}', which is not read: in a prompt "
+            f"'{word}' is an ordinary word"
+        )
+        yield Oddity("embeddings", message, names)
+
+
+def _adapters(lora: LoraFile) -> Iterator[Oddity]:
+    if len(lora.adapters) > 1:
+        yield Oddity("adapters", _adapters_told(lora), lora.adapters)
+
+
+def _adapters_told(lora: LoraFile) -> str:
+    names = [name or "one without a name" for name in lora.adapters]
+    return f"the file holds {len(names)} adapters ({', '.join(names)})"
+
+
+def _without_alpha(lora: LoraFile) -> Iterator[Oddity]:
+    """Tell of factors without alpha where something says that there was another than the rank."""
+    bare = [m for m in lora.modules if m.rank is not None and "alpha" not in m.roles]
+    bare = [module for module in bare if module.alpha is None]
+    names = tuple(module.name for module in bare)
+    said = _number(lora.metadata.get("ss_network_alpha"))
+    others = [module for module in bare if said not in (None, float(module.rank or 0))]
+    if others:
+        message = (
+            f"{_plural(len(others), 'module')} without alpha, which means the rank, though "
+            f"ss_network_alpha says {said:g}: if that was not multiplied in, "
+            f"the right scale is {said / (others[0].rank or 1):g}"
+        )
+        yield Oddity("assumed_alpha", message, tuple(module.name for module in others))
+    elif bare and any(module.name.startswith("base_model.model.") for module in bare):
+        message = (
+            f"{_plural(len(bare), 'module')} without alpha, which means the rank: peft keeps it in "
+            f"{CONFIG}, which is not beside the file"
+        )
+        yield Oddity("assumed_alpha", message, names)
+
+
+def _number(text: object) -> float | None:
+    try:
+        number = float(str(text))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _duplicated(lora: LoraFile) -> Iterator[Oddity]:
-    seen: dict[tuple[str, str], list[str]] = {}
+    seen: dict[tuple[str | None, ...], list[str]] = {}
     for module in lora.modules:
-        seen.setdefault((module.tower, underscored(module.path)), []).append(module.name)
+        key = module.tower, underscored(module.path), module.adapter
+        seen.setdefault(key, []).append(module.name)
     names = [name for same in seen.values() if len(same) > 1 for name in same]
     names += lora.repeated
     if names:
@@ -220,7 +311,11 @@ def _names(lora: LoraFile, is_odd: Callable[[Module], bool]) -> tuple[str, ...]:
 _CHECKS: tuple[Callable[[LoraFile], Iterable[Oddity]], ...] = (
     _damaged,
     _not_finite,
+    _unread,
     _unknown,
+    _adapters,
+    _without_alpha,
+    _embeddings,
     _duplicated,
     _mixed_naming,
     _zero_alpha,
@@ -230,6 +325,7 @@ _CHECKS: tuple[Callable[[LoraFile], Iterable[Oddity]], ...] = (
     _other_family,
     _changed,
     _unmeasured,
+    _biases,
     _dora,
     _mixed_ranks,
 )

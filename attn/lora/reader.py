@@ -14,13 +14,15 @@ import numpy as np
 from attn.errors import ModelError
 from attn.headers import Header, read_header
 from attn.lora import metadata as meta
+from attn.lora.adapters import Adapter, config_beside, written_beside, written_inside
 from attn.lora.base import Base, norm_of, open_base
 from attn.lora.families import Family, Target, recognise
 from attn.lora.file import BaseModel, LoraFile, Module
-from attn.lora.kinds import KINDS, Form, Misshapen, Weight, kind_of
-from attn.lora.names import TOWERS, Change, changes, underscored
+from attn.lora.kinds import KINDS, MAGNITUDES, Form, Misshapen, Weight, kind_of, require_beside
+from attn.lora.names import TOWERS, Change, changes, embedding_word, of_adapter, underscored
 from attn.lora.oddities import find_oddities, obstacles
 from attn.lora.places import block_of, target_of
+from attn.lora.source import weights_file
 from attn.lora.tensors import Stored, hashes, is_readable
 
 LARGEST_RANK = 2**13
@@ -28,42 +30,89 @@ LARGEST_CHANGE = 2**31  # elements: more than any layer has
 DIGITS = 6  # of the largest number of a block
 
 
-def read(path: str | Path, model: str | Path | None = None) -> LoraFile:
+def read(path: str | Path, model: str | Path | None = None, adapter: str | None = None) -> LoraFile:
     """Read a LoRA file and measure what it changes; no torch, one module in memory at a time.
 
     Args:
-        path: a .safetensors file in kohya's, peft's, diffusers' or LyCORIS' naming.
+        path: a .safetensors file in kohya's, peft's, diffusers' or LyCORIS' naming, or a folder as
+            peft or diffusers saves it. Peft's `adapter_config.json` beside the file is read too.
         model: diffusers folder or single .safetensors file, to compare with the weights that are
             changed; None compares with nothing.
+        adapter: which one to read, of a file with several; None reads all.
 
     Raises:
-        ModelError: a file cannot be read, is damaged, or holds no LoRA.
+        ModelError: a file cannot be read, is damaged, holds no LoRA, or no such adapter.
     """
-    header = read_header(path)
-    found, rest = changes(header.tensors)
+    header = read_header(weights_file(Path(path)))
+    every, rest = changes(header.tensors)
+    found = _of_adapter(every, adapter, header)
     drafts = [draft for change in found if (draft := _draft(change, header.path))]
     if not drafts:
         raise ModelError(_no_lora(header))
     decoded = meta.decode(header.metadata)
     family = recognise([draft.target for draft in drafts], decoded)
     base = None if model is None else open_base(Path(model))
-    modules, missing = _measure(drafts, family, meta.adapters(decoded), base)
+    config = config_beside(header.path)
+    adapters = written_inside(decoded) or (written_beside(config) if config else {})
+    modules, missing = _measure(drafts, family, adapters, base)
     whole, weights = hashes(header.path, min(info.start for info in header.tensors.values()))
+    unknown = (*rest, *_without_kind(found))
     lora = LoraFile(
         header=header,
         size=max(info.stop for info in header.tensors.values()),
         sha256=whole,
         weights_sha256=weights,
+        config_sha256=hashes(config, 0)[0] if config else None,
         modules=modules,
+        adapters=_adapter_names(found),
         family=family,
         metadata=decoded,
-        unknown=(*rest, *_without_kind(found)),
+        unknown=tuple(name for name in unknown if embedding_word(name) is None),
+        embeddings=tuple(name for name in unknown if embedding_word(name) is not None),
         repeated=tuple(name for change in found for name in change.repeated),
         oddities=(),
-        reasons=tuple(obstacles(modules)),
+        obstacles={},
         base=None if base is None else BaseModel(base.path, missing),
     )
+    lora = replace(lora, obstacles=obstacles(lora, adapters))
     return replace(lora, oddities=find_oddities(lora))
+
+
+def _of_adapter(found: Sequence[Change], adapter: str | None, header: Header) -> list[Change]:
+    """Return the changes of one adapter; of several without a choice all, told apart by name.
+
+    Raises:
+        ModelError: there is no such adapter.
+    """
+    names = _adapter_names(found)
+    if adapter and adapter in names:
+        return of_adapter(found, adapter)
+    if adapter is not None:
+        there = ", ".join(filter(None, names)) or "none with a name"
+        raise ModelError(f"{header.path} has no adapter '{adapter}'; its adapters: {there}")
+    if len(names) > 1:
+        return [replace(one, name=f"{one.name} [{one.adapter or ''}]") for one in found]
+    return list(found)
+
+
+def _adapter_names(found: Sequence[Change]) -> tuple[str, ...]:
+    """Return the names of the adapters in a file, "" for one without; of a usual file nothing."""
+    names = {change.adapter or "" for change in found if kind_of(change.tensors)}
+    return tuple(sorted(names)) if names != {""} else ()
+
+
+def tensors_of(file: LoraFile, adapter: str | None) -> dict[str, dict[str, Stored]]:
+    """Return the tensors of each module, by its name and their roles.
+
+    Args:
+        file: as it was read.
+        adapter: the one that was read.
+    """
+    every, _ = changes(file.header.tensors)
+    return {
+        change.name: {role: Stored(file.path, info) for role, info in change.tensors.items()}
+        for change in _of_adapter(every, adapter, file.header)
+    }
 
 
 def is_lora(header: Header) -> bool:
@@ -112,6 +161,7 @@ def _draft(change: Change, path: Path) -> _Draft | None:
     form, problem = Form(), None
     try:
         form = KINDS[kind].form(change.tensors)
+        require_beside(change.tensors, form)
         _check(change, form)
     except Misshapen as fact:
         problem = str(fact)
@@ -139,7 +189,7 @@ def _check(change: Change, form: Form) -> None:
 def _measure(
     drafts: Sequence[_Draft],
     family: Family,
-    adapters: Mapping[str, meta.Adapter],
+    adapters: Mapping[str, Adapter],
     base: Base | None,
 ) -> tuple[tuple[Module, ...], dict[str, str]]:
     """Measure every module; also return which are not in the base model, and why."""
@@ -165,11 +215,12 @@ def _place(module: Module) -> tuple[Any, ...]:
     return TOWERS.index(module.tower), module.block, path, module.name
 
 
-def _described(draft: _Draft, family: Family, adapter: meta.Adapter | None) -> Module:
+def _described(draft: _Draft, family: Family, adapter: Adapter | None) -> Module:
     change, form = draft.change, draft.form
     alpha = _alpha(draft, adapter)
     return Module(
         name=change.name,
+        adapter=change.adapter,
         spelling=change.spelling,
         tower=change.tower,
         path=change.path,
@@ -178,7 +229,7 @@ def _described(draft: _Draft, family: Family, adapter: meta.Adapter | None) -> M
         if draft.kind == "norm"
         else target_of(change.path, is_joint=family.name in {"sd35", "flux"}),
         kind=draft.kind,
-        is_dora="dora_scale" in change.tensors,
+        is_dora=not change.tensors.keys().isdisjoint(MAGNITUDES),
         has_core=bool(change.tensors.keys() & {"mid", "hada_t1", "lokr_t2", "lokr_t1", "bm"}),
         rank=form.rank,
         alpha=alpha,
@@ -186,19 +237,26 @@ def _described(draft: _Draft, family: Family, adapter: meta.Adapter | None) -> M
         shape=form.shape,
         dtypes=tuple(dict.fromkeys(info.dtype for info in change.tensors.values())),
         roles=tuple(change.tensors),
+        unread=(*_unread(draft), *change.strays),
         norm=None,
         problem=draft.problem,
     )
 
 
-def _alpha(draft: _Draft, adapter: meta.Adapter | None) -> float | None:
+def _unread(draft: _Draft) -> list[str]:
+    """Return the names of tensors that the formula of a module's kind does not read."""
+    names, roles = draft.change.names, KINDS[draft.kind].roles
+    return [names[role] for role in draft.change.tensors if role not in roles]
+
+
+def _alpha(draft: _Draft, adapter: Adapter | None) -> float | None:
     if draft.problem is None and "alpha" in draft.change.tensors:
         return float(draft.parts["alpha"].read().reshape(-1)[0])
     is_peft = draft.change.spelling == "peft" and draft.form.rank is not None
     return adapter.alpha_of(draft.change.path) if adapter and is_peft else None
 
 
-def _scale(alpha: float | None, rank: int | None, adapter: meta.Adapter | None) -> float:
+def _scale(alpha: float | None, rank: int | None, adapter: Adapter | None) -> float:
     """Return what the factors' product is multiplied by; without factors there is no scale."""
     if alpha is None or rank is None:
         return 1.0

@@ -8,9 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from attn.errors import ModelError
+from attn.lora.adapters import CONFIG
+from attn.lora.families import BACKENDS, Family
 from attn.lora.file import LoraFile
-from attn.lora.oddities import obstacles
 from attn.lora.reader import read
+from attn.lora.source import weights_file
 from attn.schema import Lora
 
 NAMED = 3
@@ -19,47 +21,62 @@ REMEMBERED = 8
 """Files whose contents are kept, so that many requests with the same LoRA read it once."""
 
 
-def completed(loras: Sequence[Lora], family: str) -> tuple[Lora, ...]:
-    """Return LoRAs with their SHA-256, in an order that does not depend on that of the arguments.
+def completed(loras: Sequence[Lora], families: Sequence[str]) -> tuple[Lora, ...]:
+    """Return LoRAs with their digests, in an order that does not depend on that of the arguments.
 
     Args:
         loras: in any order.
-        family: of the model, as `attn.lora.families` names it.
+        families: that the model may be of, as `attn.lora.families` names them.
 
     Raises:
         ModelError: see `usable`.
     """
-    known = [replace(one, sha256=usable(one, family).sha256) for one in loras]
-    return tuple(sorted(known, key=lambda one: (one.sha256 or "", one.scale, one.path)))
+    known = [_with_digests(lora, usable(lora, families)) for lora in loras]
+    return tuple(sorted(known, key=lambda one: (one.sha256 or "", one.scale, one.parts, one.path)))
 
 
-def usable(lora: Lora, family: str) -> LoraFile:
-    """Read a LoRA file that a model of this family can be changed by.
+def _with_digests(lora: Lora, file: LoraFile) -> Lora:
+    return replace(lora, sha256=file.sha256, config_sha256=file.config_sha256)
+
+
+def usable(lora: Lora, families: Sequence[str]) -> LoraFile:
+    """Read a LoRA file that a model of one of these families may be changed by.
 
     Raises:
-        ModelError: it cannot be read, holds no LoRA, was replaced since its SHA-256 was taken, is
+        ModelError: it cannot be read, holds no LoRA, was replaced since its digests were taken, is
             of another family, of a kind that is not applied, damaged, not finite, or all zeros.
     """
     path = Path(lora.path).expanduser()
-    file = _read(path, _stamp(path))
-    if lora.sha256 not in (None, file.sha256):
+    file = _read(path, lora.adapter, _stamp(path))
+    if lora.sha256 is not None and lora != _with_digests(lora, file):
+        was, now = (lora.sha256, lora.config_sha256), (file.sha256, file.config_sha256)
+        what, old, new = (
+            (path, was[0], now[0]) if was[0] != now[0] else (f"{CONFIG} of {path}", was[1], now[1])
+        )
         raise ModelError(
-            f"{path} was replaced: its SHA-256 was {lora.sha256} and is {file.sha256} now; "
+            f"{what} was replaced: its SHA-256 was {old} and is {new} now; "
             "give the same file again, or begin another run"
         )
-    flaw = next(_flaws(file, family), None)
+    flaw = next(_flaws(file, families), None)
     if flaw is not None:
         raise ModelError(f"{path}: {flaw} (`attn lora FILE` lists its modules)")
     return file
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _read(path: Path, stamp: tuple[int, ...]) -> LoraFile:
-    return read(path)
+def _read(path: Path, adapter: str | None, stamp: tuple[int, ...]) -> LoraFile:
+    return read(path, adapter=adapter)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file does; nothing if it is not there, which `read` will tell."""
+    """Return what changes when a file or what is beside it does."""
+    file = weights_file(path)
+    stamps = (_stamp_of(one) for one in (file, file.parent / CONFIG))
+    return tuple(number for stamp in stamps for number in (len(stamp), *stamp))
+
+
+def _stamp_of(path: Path) -> tuple[int, ...]:
+    """Return numbers of a file, none if it is not there, which `read` will tell."""
     try:
         info = path.stat()
     except OSError:
@@ -67,19 +84,26 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
 
 
-def _flaws(file: LoraFile, family: str) -> Iterator[str]:
+def _flaws(file: LoraFile, families: Sequence[str]) -> Iterator[str]:
     """Yield why a file cannot be used, the most fundamental first."""
-    of = file.family
-    if of.name not in (None, family):
-        because = f", since {of.evidence[0]}" if of.evidence else ""
-        yield (
-            f"this LoRA is for {of.title} ('{of.name}'){because}; the model is of the family "
-            f"'{family}': choose the backend of the LoRA's family, or another LoRA"
-        )
-    if found := obstacles(file.modules):
-        names = list(dict.fromkeys(name for own in found.values() for name in own))
+    if file.family.is_certain and file.family.name not in (None, *families):
+        yield other_family(file.family, families[0])
+    if file.obstacles:
+        names = list(dict.fromkeys(name for own in file.obstacles.values() for name in own))
         told = f": {listed(names)}" if names else ""
-        yield f"this LoRA cannot be applied: {', '.join(found)}{told}"
+        yield f"this LoRA cannot be applied: {', '.join(file.obstacles)}{told}"
+
+
+def other_family(family: Family, of_model: str) -> str:
+    """Say that a LoRA is of another family than a model, and what to do."""
+    because = f", since {family.evidence[0]}" if family.evidence else ""
+    backend = BACKENDS.get(family.name or "")
+    way = f"a model of its family (--backend {backend})" if backend else "another LoRA"
+    lacking = "" if backend else ", for which there is no backend here"
+    return (
+        f"this LoRA is for {family.title} ('{family.name}'){lacking}{because}; the model is of the "
+        f"family '{of_model}': choose {way}"
+    )
 
 
 def listed(names: Sequence[str]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from attn.schema import Kept, Manifest
+import msgspec
+
+from attn.schema import Kept, Lora, Manifest
 from attn.verbs.collection import Run
 from attn.verbs.jobs import Item, describe_run
 
@@ -91,7 +93,12 @@ def _known(identity: Iterable[str]) -> list[str]:
 
 def lora_facts(loras: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return LoRAs, by the fields of `schema.Lora`, as what they are, wherever they lie."""
-    return [f"{(one['sha256'] or one['path'])[:HASH]} at {one['scale']:g}" for one in loras]
+    return [_lora_fact(msgspec.convert(dict(one), Lora)) for one in loras]
+
+
+def _lora_fact(lora: Lora) -> str:
+    config = f" configured by {lora.config_sha256[:HASH]}" if lora.config_sha256 else ""
+    return f"{(lora.sha256 or lora.path)[:HASH]}{config} at {lora.strength}"
 
 
 def _own(prompt: str, seed: int, kept: Kept) -> Facts:

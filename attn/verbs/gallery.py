@@ -192,7 +192,7 @@ def _settings(manifest: Manifest) -> str:
         "size": f"{request.width}x{request.height}" if request.width else None,
         "scheduler": request.scheduler,
         "negative": request.negative,
-        "LoRAs": ", ".join(f"{Path(one.path).name} at {one.scale:g}" for one in request.loras),
+        "LoRAs": ", ".join(f"{Path(one.path).name} at {one.strength}" for one in request.loras),
         **request.options,
     }
     told = ((name, value) for name, value in facts.items() if value not in (None, "", ()))

@@ -90,8 +90,9 @@ def _refuse_models(path: Path) -> None:
     """
     from attn import lora
     from attn.backends._probe import probe
+    from attn.lora.source import weights_file
 
-    header = read_header(path)
+    header = read_header(weights_file(path))
     if not lora.is_lora(header):
         title = probe(header).title
         raise ModelError(
@@ -122,11 +123,13 @@ def find_model(source: str, path: Path) -> Path:
 
 def _demo(source: str, path: Path) -> Path:
     from attn import demo, lora
+    from attn.lora.families import BACKENDS
 
     family = lora.read(path).family
-    if family.name is None:
+    backend = BACKENDS.get(family.name or "")
+    if backend is None:
         raise ModelError(f"the family of {path} is {family.title}: name the model, not '{source}'")
-    return demo.checkpoint(family.name + source.removeprefix("demo"))
+    return demo.checkpoint(backend + source.removeprefix("demo"))
 
 
 def _cached(name: str) -> Path | None:

@@ -75,11 +75,11 @@ def infer_backend(variants: Sequence[Variant]) -> str:
         ModelError: a file is no LoRA.
     """
     from attn.lora import read
+    from attn.lora.families import BACKENDS
 
     paths = dict.fromkeys(lora.path for variant in variants for lora in variant.loras)
     families = {path: read(Path(path)).family for path in paths}
-    names = {family.name for family in families.values()}
-    (name, *others) = names
+    (name, *others) = {BACKENDS.get(family.name or "") for family in families.values()}
     if others or name is None:
         told = "; ".join(f"{path} is for {one.title}" for path, one in families.items())
         raise UsageError(f"the LoRAs do not tell which backend to use: {told}; name it with -b")
@@ -112,7 +112,7 @@ def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
         folder if variant.label == BASE else variant.label
         for variant, folder in zip(variants, folders, strict=True)
     ]
-    stacks = [{"lora": [(one.path, one.scale) for one in variant.loras]} for variant in variants]
+    stacks = [{"lora": list(variant.loras)} for variant in variants]
     return [(BASE, BASE, {"lora": []}), *zip(labels, folders, stacks, strict=True)]
 
 
@@ -137,5 +137,5 @@ def _read_files(variants: Sequence[Variant], model: object, loaded: Base) -> dic
                 base = find_model(str(model), path) if isinstance(model, str | Path) else None
             except ModelError:  # it is made of separate parts
                 base = None
-            files[variant.label] = applied(read(path, base), loaded, lora.scale)
+            files[variant.label] = applied(read(path, base, lora.adapter), loaded, lora)
     return files

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn.lora.metadata import LONGEST, adapters, decode, frequent_tags, highlights
+from attn.lora.adapters import written_inside
+from attn.lora.metadata import LONGEST, decode, frequent_tags, highlights
 
 TAGS = {"10_cat": {"red cat": 5, "solo": 9}, "5_dog": {"dog ": 3, "solo": 1, "odd": "many"}}
 
@@ -45,7 +46,7 @@ names = st.sampled_from(
 def test_any_json(decoded):
     """Fields of other types than trainers write are passed over."""
     highlights(decoded)
-    adapters(decoded)
+    written_inside(decoded)
 
 
 def test_deep_nesting():
@@ -109,7 +110,7 @@ CONFIG = {
 
 def test_adapters():
     """Alpha is read per component from peft's configuration, exceptions by the path's end."""
-    found = adapters({"lora_adapter_metadata": CONFIG})
+    found = written_inside({"lora_adapter_metadata": CONFIG})
     assert set(found) == {"denoiser", "text_encoder"}
     unet = found["denoiser"]
     paths = ("mid_block.attentions.0.proj_in", "x.attn1.to_q", "xto_q", "x.attn1.to_k")
@@ -119,5 +120,5 @@ def test_adapters():
 
 def test_an_adapter_of_one_component():
     """A file of one component has peft's fields without its name."""
-    found = adapters({"lora_adapter_metadata": {"lora_alpha": 4, "r": 2}})
+    found = written_inside({"lora_adapter_metadata": {"lora_alpha": 4, "r": 2}})
     assert found["denoiser"].alpha_of("anything") == 4

@@ -3,7 +3,7 @@
 import pytest
 
 from attn.headers import TensorInfo
-from attn.lora.names import DENOISER, changes
+from attn.lora.names import DENOISER, changes, of_adapter
 from attn.lora.places import block_of, target_of
 
 INFO = TensorInfo("F16", (3, 5), 0, 30)
@@ -30,7 +30,7 @@ SPELLED = {
     "transformer.transformer_blocks.3.attn.to_k.lora_B.bias": (
         "peft", DENOISER, "transformer_blocks.3.attn.to_k", "bias"),
     "text_encoder_2.text_model.encoder.layers.0.mlp.fc1.lora_magnitude_vector": (
-        "peft", "text_encoder_2", "text_model.encoder.layers.0.mlp.fc1", "dora_scale"),
+        "peft", "text_encoder_2", "text_model.encoder.layers.0.mlp.fc1", "magnitude"),
     "unet.mid_block.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.up.weight": (
         "diffusers", DENOISER, "mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0", "up"),
     "text_encoder.text_model.encoder.layers.0.self_attn.to_q_lora.down.weight": (
@@ -89,10 +89,33 @@ def test_alpha_before_the_factors():
 
 def test_two_names_of_one_tensor():
     """A second tensor for the same place is kept apart, not silently lost."""
-    (change,), _ = changes(
-        dict.fromkeys(["x.lora_A.weight", "x.lora_A.default.weight", "x.lora_B.weight"], INFO)
-    )
-    assert change.repeated == ["x.lora_A.default.weight"]
+    (change,), _ = changes(dict.fromkeys(["x.lora_A.weight", "x.lora_A", "x.lora_B.weight"], INFO))
+    assert change.repeated == ["x.lora_A"]
+
+
+ADAPTERS = [f"x.lora_{side}.{name}.weight" for name in ("style", "eyes") for side in "AB"]
+
+
+def test_adapters_by_name():
+    """Two adapters of one module are two changes; what bears no name goes to the one chosen."""
+    found, rest = changes(dict.fromkeys([*ADAPTERS, "x.alpha"], INFO))
+    assert [change.adapter for change in found] == ["style", "eyes", None]
+    (chosen,) = of_adapter(found, "eyes")
+    assert (rest, list(chosen.names.values())) == ([], [*ADAPTERS[2:], "x.alpha"])
+
+
+def test_one_adapter_with_a_name():
+    """The name of a lone adapter changes nothing: alpha, magnitude and factors are one module."""
+    names = [*ADAPTERS[:2], "x.lora_magnitude_vector.style.weight", "x.alpha"]
+    (change,), _ = changes(dict.fromkeys(names, INFO))
+    assert set(change.tensors) == {"down", "up", "magnitude", "alpha"}
+
+
+def test_strays():
+    """A tensor below a module that is no role of it is kept with the module, to be refused."""
+    names = ["x.y.lora_A.weight", "x.y.lora_B.weight", "x.y.lora_C.weight", "x.y.bias", "x.z.bias"]
+    (change,), rest = changes(dict.fromkeys(names, INFO))
+    assert (change.strays, rest) == (["x.y.lora_C.weight", "x.y.bias"], ["x.z.bias"])
 
 
 def test_the_vector_of_ia3():

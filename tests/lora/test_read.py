@@ -88,23 +88,89 @@ def test_rank_stabilised(save, rng):
 
 @pytest.mark.parametrize("case", [*MEASURED, *RELATIVE])
 def test_what_can_be_loaded(case, save, rng):
-    """Two plain factors per module can be loaded; every other kind is refused by name."""
+    """What has a formula that is applied can be loaded; every other kind is refused by name."""
     kind, make = (MEASURED | RELATIVE)[case]
     read = save(make(rng).named(TO_Q))
-    if case in {"lora", "locon"}:
+    if kind in {"lora", "loha", "lokr", "full"}:
         assert (read.loadable, read.reasons) == (True, ())
     else:
-        word = {"lora": "core", "full": "full difference", "norm": "norm layer", "ia3": "(IA)³"}
-        assert not read.loadable
-        assert word.get(kind, kind).casefold() in read.reasons[0].casefold()
+        word = {"norm": "difference of a norm layer", "ia3": "(IA)³"}
+        assert f"1 module is {word.get(kind, kind)}, which is not applied yet".casefold() == (
+            read.reasons[0].casefold()
+        )
 
 
 def test_dora(save, rng):
-    """A trained magnitude is named: diffusers would drop it, and the norm leaves it out."""
+    """A trained magnitude is named, since the norm leaves it out."""
     read = save(pair(rng).named(TO_Q) | {f"{TO_Q}.dora_scale": normal(rng, 1, 11)})
     assert read.modules[0].is_dora
-    assert not read.loadable
+    assert read.loadable
     assert "dora" in kinds(read)
+
+
+def factors(rng, stem="unet.out"):
+    """Return two factors in peft's names, without alpha."""
+    tensors = pair(rng, "lora_A", "lora_B").tensors
+    return {f"{stem}.{end}": array for end, array in tensors.items() if end != "alpha"}
+
+
+@pytest.mark.parametrize(
+    "ending",
+    ["lora_C.weight", "w_norm", "diff", "on_input", "bias", "lora_A.bias", "base_layer.weight"],
+)
+def test_what_no_formula_reads(ending, save, rng):
+    """A tensor beside two factors that their formula does not read makes a file unloadable."""
+    read = save(factors(rng) | {f"unet.out.{ending}": np.ones(13, np.float32)})
+    assert read.reasons == (
+        f"1 module is LoRA with tensors that its formula does not read ({ending.rpartition('.')[2]})",
+    )
+    assert read.modules[0].unread == (f"unet.out.{ending}",)
+    assert "unread_tensors" in kinds(read)
+
+
+@pytest.mark.parametrize("name", ["unet.in.alpha", "network_alpha", "lora_unet_out.scale"])
+def test_a_strength_under_another_name(name, save, rng):
+    """What may be a strength, but of no module that is there, is refused and not dropped."""
+    read = save(factors(rng) | {name: np.float32(2)})
+    reason = "1 tensor may be a strength, under a name that is not read"
+    assert read.obstacles == {reason: (name,)}
+
+
+def test_two_adapters(save, rng):
+    """Two adapters in a file are both named; one that is chosen is read alone."""
+    both = factors(rng, "unet.out") | factors(rng, "unet.in")
+    named = {name.replace(".weight", ".style.weight"): array for name, array in both.items()}
+    for name, array in factors(rng, "unet.in").items():
+        named[name.replace(".weight", ".eyes.weight")] = array
+    read = save(named)
+    told = "the file holds 2 adapters (eyes, style)"
+    assert read.reasons == (f"{told}: choose one, as in FILE:adapter=style",)
+    assert [odd.message for odd in read.oddities] == [told]
+    chosen = lora.read(read.path, adapter="eyes")
+    assert ([one.name for one in chosen.modules], chosen.reasons) == (["unet.in"], ())
+    with pytest.raises(ModelError, match=r"no adapter 'hat'; its adapters: eyes, style"):
+        lora.read(read.path, adapter="hat")
+
+
+def test_embeddings(save, rng):
+    """Embeddings inside of the file are named with their word, and count as nothing unknown."""
+    tensors = {f"bundle_emb.mytoy.{end}": np.ones((2, 7), np.float32) for end in ("clip_l", "a")}
+    read = save(factors(rng) | tensors)
+    (odd,) = read.oddities
+    assert (odd.kind, read.unknown, read.embeddings) == ("embeddings", (), tuple(sorted(tensors)))
+    assert odd.message == (
+        "2 tensors of an embedding for the word 'mytoy', which is not read: in a prompt 'mytoy' is "
+        "an ordinary word"
+    )
+
+
+@pytest.mark.parametrize(("alpha", "is_told"), [("2", True), (f"{RANK}", False), ("None", False)])
+def test_alpha_in_the_metadata_alone(alpha, is_told, save, rng):
+    """Where the trainer's alpha is in no tensor, the scale stays 1 and that is said."""
+    read = save(factors(rng), ss_network_alpha=alpha)
+    assert [module.scale for module in read.modules] == [1.0]
+    assert [odd.kind for odd in read.oddities] == ["assumed_alpha"] * is_told
+    assert all("the right scale is 0.4" in odd.message for odd in read.oddities)
 
 
 def test_a_clean_file_has_no_oddities(save, rng):

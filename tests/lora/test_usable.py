@@ -33,26 +33,26 @@ def test_completed(rng, tmp_path):
     """LoRAs come back with the hashes of their files, in one order whatever the argument's."""
     paths = [write(tmp_path / f"{name}.safetensors", sdxl(rng)) for name in "abc"]
     loras = [Lora(str(path), scale) for path in paths for scale in (2.0, 0.5)]
-    found = completed(loras, "sdxl")
-    assert found == completed(loras[::-1], "sdxl")
+    found = completed(loras, ["sdxl"])
+    assert found == completed(loras[::-1], ["sdxl"])
     assert {(one.path, one.scale) for one in found} == {(one.path, one.scale) for one in loras}
-    assert [one.sha256 for one in found] == sorted(usable(one, "sdxl").sha256 for one in loras)
+    assert [one.sha256 for one in found] == sorted(usable(one, ["sdxl"]).sha256 for one in loras)
 
 
 def test_read_once(rng, tmp_path, monkeypatch):
     """A file is read once for many requests, and again when it has changed."""
     path, count = tmp_path / "a.safetensors", []
     read = module.read
-    monkeypatch.setattr(module, "read", lambda path: count.append(path) or read(path))
+    monkeypatch.setattr(module, "read", lambda path, **own: count.append(path) or read(path, **own))
     write(path, sdxl(rng))
     for _ in range(3):
-        usable(Lora(str(path)), "sdxl")
+        usable(Lora(str(path)), ["sdxl"])
     assert len(count) == 1
-    was = completed([Lora(str(path))], "sdxl")
+    was = completed([Lora(str(path))], ["sdxl"])
     write(path, sdxl(rng))
     os.utime(path, ns=(0, 0))
     with pytest.raises(ModelError, match="was replaced: its SHA-256 was"):
-        completed(was, "sdxl")
+        completed(was, ["sdxl"])
     assert len(count) == 2
 
 
@@ -62,21 +62,18 @@ def spoilt(tensors, role, values):
 
 
 BAD = {
-    "loha": (
-        lambda rng: lora_files.loha(rng).named(KOHYA.format(1, "to_q")),
-        r"this LoRA cannot be applied: 1 module is LoHa: lora_unet_down_blocks_1_attentions_0_",
+    "norm": (
+        lambda rng: lora_files.norm_layer(rng).named("lora_unet_down_blocks_1_norm1"),
+        "this LoRA cannot be applied: 1 module is difference of a norm layer, which is not applied "
+        "yet: lora_unet_down_blocks_1_norm1",
     ),
-    "lokr": (
-        lambda rng: sdxl(rng) | lora_files.lokr(rng).named(KOHYA.format(1, "to_q")),
-        "this LoRA cannot be applied: 1 module is LoKr: lora_unet_down_blocks_1_attentions_0_tran",
+    "oft": (
+        lambda rng: sdxl(rng) | lora_files.oft(rng).named(KOHYA.format(1, "to_q")),
+        "this LoRA cannot be applied: 1 module is OFT, which is not applied yet: lora_unet_down_",
     ),
-    "core": (
-        lambda rng: lora_files.tucker(rng).named("lora_unet_down_blocks_1_resnets_0_conv1"),
-        r"1 module is LoRA with a core between the factors \(lora_mid\): lora_unet_down_blocks",
-    ),
-    "dora": (
-        lambda rng: sdxl(rng) | {f"{SDXL}.dora_scale": np.ones((13, 1), np.float32)},
-        "1 module is DoRA, whose magnitudes would be dropped: lora_unet_",
+    "unread": (
+        lambda rng: sdxl(rng) | {f"{SDXL}.rescale": np.ones((13, 1), np.float32)},
+        r"1 module is LoRA with tensors that its formula does not read \(rescale\): lora_unet_",
     ),
     "half": (
         lambda rng: (
@@ -85,12 +82,17 @@ BAD = {
         "1 module is damaged: lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_v",
     ),
     "bias": (
+        lambda rng: sdxl(rng) | {f"{SDXL}.diff_b": lora_files.normal(rng, 12)},
+        "cannot be applied: 1 module is damaged: lora_unet_down_blocks_1_attentions_0_transformer",
+    ),
+    "dora": (
         lambda rng: {
             f"unet.{ATTENTION.format(2, 'to_k')}.lora_A.weight": lora_files.normal(rng, 5, 2048),
             f"unet.{ATTENTION.format(2, 'to_k')}.lora_B.weight": lora_files.normal(rng, 13, 5),
             f"unet.{ATTENTION.format(2, 'to_k')}.lora_B.bias": lora_files.normal(rng, 13),
+            f"unet.{ATTENTION.format(2, 'to_k')}.lora_magnitude_vector": lora_files.normal(rng, 13),
         },
-        "cannot be applied: 1 module is LoRA with a trained bias, which would be dropped: unet.d",
+        "1 module is DoRA with a bias of its second factor, which peft does not have: unet.down_",
     ),
     "nan": (
         lambda rng: spoilt(sdxl(rng), "up", np.full((13, 5), np.nan, np.float32)),
@@ -109,7 +111,8 @@ BAD = {
     ),
     "flux": (
         lambda rng: lora_files.pair(rng).named("transformer.single_transformer_blocks.3.proj_out"),
-        r"this LoRA is for Flux \('flux'\), since blocks of two streams.*is of the family 'sdxl'",
+        r"this LoRA is for Flux \('flux'\), for which there is no backend here, since blocks of two "
+        "streams.*is of the family 'sdxl': choose another LoRA",
     ),
     "a model": (lambda rng: {"unet.conv_in.weight": np.ones((3, 2), "f4")}, "holds no LoRA"),
 }
@@ -121,7 +124,7 @@ def test_refused(name, rng, tmp_path):
     make, message = BAD[name]
     path = write(tmp_path / "a.safetensors", make(rng))
     with pytest.raises(ModelError, match=message) as caught:
-        usable(Lora(str(path)), "sdxl")
+        usable(Lora(str(path)), ["sdxl"])
     assert str(caught.value).startswith(str(path))
 
 
@@ -132,7 +135,7 @@ def test_loadable_is_usable(name, rng, tmp_path):
     file = read(path)
     assert not file.loadable
     with pytest.raises(ModelError, match=re.escape(f"cannot be applied: {file.reasons[0]}")):
-        usable(Lora(str(path)), "sdxl")
+        usable(Lora(str(path)), ["sdxl"])
 
 
 def test_cut_short(rng, tmp_path):
@@ -140,12 +143,12 @@ def test_cut_short(rng, tmp_path):
     path = write(tmp_path / "a.safetensors", sdxl(rng))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ModelError, match=r"a.safetensors: .*download or copy it again"):
-        usable(Lora(str(path)), "sdxl")
+        usable(Lora(str(path)), ["sdxl"])
     with pytest.raises(ModelError, match=r"cannot read .*b.safetensors: No such file"):
-        usable(Lora(str(tmp_path / "b.safetensors")), "sdxl")
+        usable(Lora(str(tmp_path / "b.safetensors")), ["sdxl"])
 
 
 def test_a_family_that_cannot_be_told(rng, tmp_path):
     """Whether a LoRA of unknown family fits is left to the model."""
     path = write(tmp_path / "a.safetensors", lora_files.pair(rng).named(KOHYA.format(1, "to_q")))
-    assert usable(Lora(str(path)), "sd15").family.name is None
+    assert usable(Lora(str(path)), ["sd15"]).family.name is None

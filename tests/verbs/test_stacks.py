@@ -124,11 +124,75 @@ def test_labels_tell_files_and_scales_apart():
     ]
 
 
-@pytest.mark.parametrize("specs", [["a", "./a"], ["a:1,1"], ["a:1+b", "b:1+a"]])
+@pytest.mark.parametrize("specs", [["a", "./a"], ["a:1,1.0"], ["a:1+b", "b:1+a"]])
 def test_a_variant_twice(specs):
     """The same LoRAs under another spelling would be compared with themselves."""
     with pytest.raises(UsageError, match="is given twice; leave one out"):
         parse_variants(specs)
+
+
+PARTS = {
+    "a:unet=0.8,te=0.4": ("unet=0.8,te=0.4", {"denoiser": 0.8, "text_encoder_2": 0.4}),
+    "a:transformer=2": ("unet=2", {"denoiser": 2, "text_encoder": 1}),
+    "a:te=0.5,te2=-1": ("te1=0.5,te2=-1,te3=0.5", {"text_encoder_2": -1, "text_encoder_3": 0.5}),
+    "a:scale=0.5,text_encoder=0": ("scale=0.5,te1=0", {"denoiser": 0.5, "text_encoder": 0}),
+    "a:adapter=style": ("adapter=style", {"denoiser": 1}),
+    "a:scale=3,adapter=style": ("scale=3,adapter=style", {"denoiser": 3, "text_encoder": 3}),
+}
+
+
+@pytest.mark.parametrize("spec", PARTS)
+def test_strength_by_part(spec):
+    """Each part has its own scale, the narrower name counts, and others have that for all."""
+    ((lora,),) = (parse_stack(spec),)
+    strength, scales = PARTS[spec]
+    assert (lora.path, lora.strength) == ("a", strength)
+    assert {part: lora.scale_of(part) for part in scales} == scales
+    assert parse_stack(lora) == (lora,)
+    assert parse_variants(spec)[0].label == f"a:{strength}"
+
+
+def test_strength_by_part_in_python():
+    """A path with scales by name is what the text says, in stacks of texts too."""
+    (lora,) = parse_stack(("a", {"unet": 0.8, "te": 0.4, "adapter": "style"}))
+    assert parse_stack("a:unet=0.8,te=0.4,adapter=style") == (lora,)
+    stack = parse_stack("b.safetensors+a:unet=0.8,te=0.4,adapter=style+c:adapter=d")
+    assert stack == (lora, Lora("b.safetensors"), Lora("c", adapter="d"))
+
+
+@pytest.mark.parametrize(
+    ("strength", "message"),
+    [
+        ("unte=1", "no part is called 'unte'; the parts are unet, te, te1, te2, te3, beside scale"),
+        ("unet=", "expected a number for unet; got ''"),
+        ("unet=0,8", "expected PART=SCALE,PART=SCALE; got '8' in 'unet=0,8' (decimals"),
+        ("te=one", "expected a number for te; got 'one'"),
+        ("te=1,te=2", "te is given twice in 'te=1,te=2'"),
+        ("te=1e999", "a scale must be finite; got inf"),
+    ],
+)
+def test_parts_that_are_none(strength, message):
+    """A name or number that was typed wrong is refused, not taken for a part of a path."""
+    with pytest.raises(UsageError) as caught:
+        parse_stack(f"a:{strength}")
+    assert str(caught.value).startswith(f"lora: {message}")
+
+
+@pytest.mark.parametrize("typed", ["0,8", "1,5", "0,05", "1,0"])
+def test_a_decimal_comma(typed):
+    """Two whole numbers may be one with a comma: which is meant is asked for, but for 0,1."""
+    whole, rest = typed.split(",")
+    message = f"lora: '{typed}' is the scale {whole}.{rest} or the two scales {whole} and {rest}"
+    with pytest.raises(UsageError, match=re.escape(message)):
+        parse_variants(f"a:{typed}")
+    assert len(parse_variants(f"a:{whole}.0,{rest}")) == 2
+
+
+def test_folders(tmp_path, monkeypatch):
+    """A folder that is there ends a piece of a stack, as a file does, and names the variant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "style").mkdir()
+    assert parse_stack("style+b") == (Lora("b"), Lora("style"))
 
 
 @pytest.mark.parametrize("scale", ["nine", "0,,1", "", "nan"])
@@ -136,6 +200,8 @@ def test_what_is_no_scale(tmp_path, scale):
     """Behind a file that is there, what is no number is a scale that was typed wrong."""
     path = tmp_path / "a.safetensors"
     path.touch()
-    message = f"lora: expected FILE:SCALE or FILE:SCALE,SCALE; got '{scale}' for a scale"
+    message = (
+        f"lora: expected FILE:SCALE, FILE:SCALE,SCALE or FILE:PART=SCALE; got '{scale}' for a scale"
+    )
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_variants(f"{path}:{scale}")

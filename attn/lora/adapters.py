@@ -1,0 +1,171 @@
+"""What peft's configuration says of a LoRA's strength: beside the file, or in its metadata."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from attn.errors import ModelError
+from attn.lora.names import DENOISER, TOWERS
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+"""What peft's `save_pretrained` writes into a folder."""
+LARGEST = 2**22
+"""Longest believable configuration, in bytes."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What peft's own configuration says of one tower.
+
+    Attributes:
+        alpha: of all modules but those in `alphas`.
+        alphas: by a regular expression for a module's path.
+        is_rank_stabilised: whether the scale is alpha / sqrt(rank).
+        obstacle: what it asks for that is not followed, in words; empty if nothing.
+    """
+
+    alpha: float
+    alphas: Mapping[str, float] = field(default_factory=dict)
+    is_rank_stabilised: bool = False
+    obstacle: str = ""
+
+    def alpha_of(self, path: str) -> float:
+        """Return the alpha of the module with this path: that of the first key that matches.
+
+        Source: peft's `get_pattern_key`.
+        """
+        keys = (key for key in self.alphas if re.match(rf"(.*\.)?({key})$", path))
+        return self.alphas.get(next(keys, ""), self.alpha)
+
+
+_PREFIXES = {
+    DENOISER: ("unet.", "transformer."),
+    "text_encoder": ("text_encoder.",),
+    "text_encoder_2": ("text_encoder_2.",),
+    "text_encoder_3": ("text_encoder_3.",),
+}
+
+
+def written_inside(decoded: Mapping[str, Any]) -> dict[str, Adapter]:
+    """Return the configurations that diffusers writes beside peft's tensors, by tower.
+
+    Source: `lora_adapter_metadata`, a JSON object with the fields of peft's LoraConfig, each
+    behind the name of its component; a file of one component has them without it.
+
+    Raises:
+        ModelError: a key of `alpha_pattern` is no regular expression that can be followed.
+    """
+    config = decoded.get("lora_adapter_metadata")
+    if not isinstance(config, dict):
+        return {}
+    found: dict[str, Adapter] = {}
+    for tower, prefixes in _PREFIXES.items():
+        for prefix in (*prefixes, ""):
+            adapter = _adapter(config, prefix)
+            if adapter is not None:
+                found.setdefault(tower, adapter)
+    return found
+
+
+def config_beside(file: Path) -> Path | None:
+    """Return peft's configuration in the folder of a file, if it is that file's.
+
+    It belongs to the file that peft names, or, where that is not there, to the only one.
+    """
+    config = file.parent / CONFIG
+    if not config.is_file():
+        return None
+    others = [path for path in file.parent.glob("*.safetensors") if path.name != file.name]
+    is_weights = file.name == WEIGHTS or not others
+    return config if is_weights else None
+
+
+def written_beside(config: Path) -> dict[str, Adapter]:
+    """Return what a configuration beside a file says, for whichever tower the file changes.
+
+    Raises:
+        ModelError: it cannot be read, or has no alpha.
+    """
+    try:
+        data = config.read_bytes() if config.stat().st_size <= LARGEST else b""
+        decoded = json.loads(data)
+    except OSError as exc:
+        raise ModelError(f"cannot read {config}: {exc.strerror or exc}") from exc
+    except (ValueError, RecursionError) as exc:
+        raise ModelError(f"{config} is no JSON, so the LoRA's strength is unknown") from exc
+    fields = decoded if isinstance(decoded, dict) else {}
+    kind = fields.get("peft_type", "LORA")
+    if kind != "LORA":
+        raise ModelError(f"{config} is of peft's kind {ascii(kind)[:40]}; only LORA is read")
+    adapter = _adapter(fields, "")
+    if adapter is None:
+        raise ModelError(
+            f"{config} has no number for lora_alpha, so the LoRA's strength is unknown; write it "
+            "there, or take the file away from this folder for alpha = rank"
+        )
+    return dict.fromkeys(TOWERS, adapter)
+
+
+def _adapter(config: Mapping[str, Any], prefix: str) -> Adapter | None:
+    alpha: Any = config.get(f"{prefix}lora_alpha")
+    if not _is_number(alpha):
+        return None
+    pattern = config.get(f"{prefix}alpha_pattern")
+    alphas = {
+        _checked(key): float(value)
+        for key, value in (pattern.items() if isinstance(pattern, dict) else ())
+        if _is_number(value)
+    }
+    is_stabilised = config.get(f"{prefix}use_rslora") is True
+    return Adapter(float(alpha), alphas, is_stabilised, _obstacle(config, prefix))
+
+
+_NESTED = re.compile(r"[+*}]\)[+*{]")  # takes time without bound
+_LONGEST = 500  # characters of a pattern
+
+
+def _checked(pattern: str) -> str:
+    """Return a regular expression that can be followed.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    try:
+        re.compile(pattern)
+        is_bounded = len(pattern) <= _LONGEST and not _NESTED.search(pattern)
+    except (re.error, RecursionError, OverflowError):
+        is_bounded = False
+    if not is_bounded:
+        raise ModelError(
+            f"alpha_pattern of peft's configuration has {ascii(pattern)[:60]}, which is no regular "
+            "expression that is followed, so the LoRA's strength is unknown"
+        )
+    return pattern
+
+
+_CHANGING_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Ways to begin training that take something out of the base's weights first."""
+_FOLLOWED_BY_NOTHING = ("layer_replication", "use_qalora", "use_bdlora", "alora_invocation_tokens")
+
+
+def _obstacle(config: Mapping[str, Any], prefix: str) -> str:
+    """Return what a configuration asks for beyond W + scale · up · down, in words."""
+    start = str(config.get(f"{prefix}init_lora_weights"))
+    if start.lower().startswith(_CHANGING_BASE):
+        return f"init_lora_weights {ascii(start)[:40]}, which changes the base's weights first"
+    fields = (name for name in _FOLLOWED_BY_NOTHING if config.get(f"{prefix}{name}"))
+    return next(fields, "")
+
+
+_LARGEST_ALPHA = 1e30  # JSON's integers may be too large for a float
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) < _LARGEST_ALPHA

@@ -1,0 +1,111 @@
+"""Changes of weights written out, for the kinds that models are drawn with.
+
+All arrays are float64 and flat matrices: rows of the weight, columns with the kernel's positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from attn.lora.kinds import MAGNITUDES, Parts, flat, kronecker_factor, loha_factors
+from attn.lora.tensors import Values
+
+
+@dataclass(frozen=True)
+class Strength:
+    """What the numbers of a module are multiplied by.
+
+    Attributes:
+        scale: of the product of its factors; alpha / rank mostly.
+        asked: of all that the module changes.
+    """
+
+    scale: float
+    asked: float
+
+
+def weight_delta(kind: str, parts: Parts, strength: Strength, weight: Values) -> Values | None:
+    """Return what is added to a weight, (rows, columns); None for nothing.
+
+    Args:
+        kind: one of `DELTAS`.
+        parts: tensors of the module by role.
+        strength: of the module.
+        weight: the base's, which only DoRA reads.
+    """
+    plain = DELTAS[kind](parts)
+    if plain is None:
+        return None
+    if "magnitude" in parts:
+        change = strength.asked * strength.scale * plain
+        return _decomposed(weight, change, parts["magnitude"].read().reshape(-1, 1))
+    if "dora_scale" in parts:
+        change = strength.scale * plain
+        return strength.asked * _decomposed(weight, change, parts["dora_scale"].read())
+    return strength.asked * strength.scale * plain
+
+
+def bias_delta(parts: Parts, strength: Strength) -> Values | None:
+    """Return what is added to a bias, (rows,); None for nothing.
+
+    `bias` belongs to the second factor and is scaled with it; `diff_b` is a difference as it is.
+    """
+    scales = {"bias": strength.scale * strength.asked, "diff_b": strength.asked}
+    found = [
+        scale * parts[role].read().reshape(-1) for role, scale in scales.items() if role in parts
+    ]
+    return np.sum(found, 0) if found else None
+
+
+def is_written_out(kind: str, roles: Iterable[str]) -> bool:
+    """Whether a change of a weight is more than two factors beside it."""
+    return kind != "lora" or not {*MAGNITUDES, "mid"}.isdisjoint(roles)
+
+
+def _decomposed(weight: Values, change: Values, magnitude: Values) -> Values:
+    """Return m · V / ‖V‖ − W with V = W + ΔW, by row, or by input channel where m is one of those.
+
+    Source: equation 5 of DoRA (Liu et al. 2024), as peft and LyCORIS compute it.
+    """
+    rows, columns = weight.shape
+    is_by_row = len(magnitude) == rows
+    moved = (weight + change).reshape(rows, columns if is_by_row else magnitude.size, -1)
+    axes = (1, 2) if is_by_row else (0, 2)
+    norms = np.sqrt(np.sum(moved * moved, axes, keepdims=True))
+    sizes = magnitude.reshape(norms.shape)
+    factors = np.divide(sizes, norms, out=np.zeros_like(norms), where=norms != 0)
+    return (factors * moved).reshape(rows, columns) - weight
+
+
+def _lora(parts: Parts) -> Values:
+    down, up = (flat(parts[role].read()) for role in ("down", "up"))
+    if "mid" not in parts:
+        return up @ down
+    mid = parts["mid"].read()
+    core = mid.reshape(*mid.shape[:2], -1)
+    return flat(np.einsum("pi,ijk,jq->pqk", up, core, down, optimize=True))
+
+
+def _loha(parts: Parts) -> Values:
+    (left, right), (other_left, other_right) = loha_factors(parts)
+    return (left @ right) * (other_left @ other_right)
+
+
+def _lokr(parts: Parts) -> Values:
+    return np.kron(kronecker_factor(parts, 1), kronecker_factor(parts, 2))
+
+
+def _full(parts: Parts) -> Values | None:
+    return flat(parts["diff"].read()) if "diff" in parts else None
+
+
+DELTAS: dict[str, Callable[[Parts], Values | None]] = {
+    "lora": _lora,
+    "loha": _loha,
+    "lokr": _lokr,
+    "full": _full,
+}
+"""The unscaled change of each kind that is applied."""
