@@ -1,10 +1,10 @@
 """LoRAs in a loaded pipeline: put in for one batch, and taken out again without a trace.
 
 A change of two factors is computed by peft's layers, beside the weights that it belongs to; any
-other (DoRA, LoHa, LoKr, biases, …) is added to a copy of the weight. Query and key come out changed,
-paths of modules stay as they are, and so does every weight of the model. Which tensor belongs to
-which module, and by which formula, is decided by `attn.lora`, so that what `attn lora` says of a
-file is what happens.
+other (DoRA, LoHa, LoKr, biases, …) is added to a copy of the weight. Query and key come out
+changed, paths of modules stay as they are, and so does every weight of the model. Which tensor
+belongs to which module, and by which formula, is decided by `attn.lora`, so that what `attn lora`
+says of a file is what happens.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def is_written_out(kind: str, roles: Iterable[str]) -> bool:
 
 
 def _decomposed(weight: Values, change: Values, magnitude: Values) -> Values:
-    """Return m · V / ‖V‖ − W with V = W + ΔW, by row, or by input channel where m is one of those.
+    """Return m · V / ‖V‖ - W with V = W + ΔW, by row, or by input channel where m is of those.
 
     Source: equation 5 of DoRA (Liu et al. 2024), as peft and LyCORIS compute it.
     """

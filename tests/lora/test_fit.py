@@ -112,7 +112,7 @@ def unet_lora(tmp_path, width, **others):
 
 
 def test_the_family_is_read_from_the_model(tmp_path):
-    """Of two families that one backend opens, the model says which it is; half fits do not count."""
+    """Of two families that one backend opens, the model says which; half a fit does not count."""
     file = unet_lora(tmp_path, 1024)
     assert require_fit(file, unet(1024), ["sd15", "sd2"]) is None
     with pytest.raises(ModelError, match=r"for Stable Diffusion 2.x.*of the family 'sd15'"):

@@ -121,9 +121,9 @@ def factors(rng, stem="unet.out"):
 def test_what_no_formula_reads(ending, save, rng):
     """A tensor beside two factors that their formula does not read makes a file unloadable."""
     read = save(factors(rng) | {f"unet.out.{ending}": np.ones(13, np.float32)})
-    assert read.reasons == (
-        f"1 module is LoRA with tensors that its formula does not read ({ending.rpartition('.')[2]})",
-    )
+    last = ending.rpartition(".")[2]
+    told = f"1 module is LoRA with tensors that its formula does not read ({last})"
+    assert read.reasons == (told,)
     assert read.modules[0].unread == (f"unet.out.{ending}",)
     assert "unread_tensors" in kinds(read)
 
