@@ -119,6 +119,14 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder, as far as it can be seen."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on the disk."""
     if os.name != "posix":  # elsewhere a folder cannot be opened

@@ -195,15 +195,18 @@ def _idle_parts(lora: Lora, file: LoraFile) -> Iterator[str]:
             yield f"{file.path} changes no {' and no '.join(names)}: their scale has no effect"
 
 
+_CHANGEABLE = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
+
+
 def describe_towers(towers: Mapping[str, nn.Module]) -> Base:
-    """Return where the weights are that peft can change; their shapes only."""
+    """Return where the weights are that a LoRA can change; their shapes only."""
     return describe_base(
         Path(),
         {
             tower: {
                 path: tuple(module.weight.shape)
                 for path, module in model.named_modules()
-                if isinstance(module, (nn.Linear, nn.Conv2d))
+                if isinstance(module, _CHANGEABLE) and module.weight is not None
             }
             for tower, model in towers.items()
         },
@@ -236,8 +239,8 @@ def _changes(
 def _base_weight(model: nn.Module, place: Place) -> Tensor:
     """Return the weight that is changed, as the file of the LoRA has its rows; float64."""
     own = (cast("Tensor", model.get_submodule(path).weight) for path in place.paths)
-    joined = torch.cat([weight.detach().double().cpu().flatten(1) for weight in own])
-    return _in_order(joined, place)
+    rows = [weight.detach().double().cpu().reshape(len(weight), -1) for weight in own]
+    return _in_order(torch.cat(rows), place)
 
 
 def _in_order(rows: Tensor, place: Place) -> Tensor:

@@ -58,6 +58,8 @@ def _summary(found: Facts) -> list[tuple[str, str]]:
         ("sha256", file["sha256"]),
         ("of weights", file["weights_sha256"] + _remark(found)),
     ]
+    if file["config_sha256"]:
+        rows.append(("of adapter_config.json", file["config_sha256"]))
     model = found["model"]
     return rows if model is None else [*rows, ("compared", plain(model["path"]))]
 

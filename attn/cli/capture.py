@@ -75,7 +75,9 @@ def capture(
     lora: Annotated[
         list[str] | None,
         typer.Option(
-            "--lora", help="FILE or FILE:SCALE; demo is the demo's own; repeat to add several up."
+            "--lora",
+            help="FILE, FILE:SCALE or by part FILE:unet=0.8,te=0.4; FILE may be a folder of peft "
+            "or diffusers; demo is the demo's own; repeat to add several up.",
         ),
     ] = None,
     sketch: Annotated[

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 def lora(
     file: Annotated[
-        Path, typer.Argument(help="A LoRA as .safetensors file; demo, demo:sd35: the demos' own.")
+        Path,
+        typer.Argument(
+            help="A LoRA as .safetensors file, or as a folder of peft or diffusers; demo, "
+            "demo:sd35: the demos' own."
+        ),
     ],
     *,
     model: Annotated[
@@ -34,6 +38,9 @@ def lora(
         Path | None,
         typer.Option("--out", "-o", help="Folder for lora.json, two tables and a chart."),
     ] = None,
+    adapter: Annotated[
+        str | None, typer.Option("--adapter", help="The one to read, of a file with several.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Examine a LoRA file: what it changes and by how much; no model is loaded."""
@@ -42,7 +49,7 @@ def lora(
     from attn.cli._lora import lines
     from attn.verbs.lora import examine
 
-    done = examine(file, model=model, out=out)
+    done = examine(file, model=model, adapter=adapter, out=out)
     say(_json(done) if as_json else "\n".join(lines(done)))
 
 

@@ -27,12 +27,14 @@ class Adapter:
         alpha: of all modules but those in `alphas`.
         alphas: by a regular expression for a module's path.
         is_rank_stabilised: whether the scale is alpha / sqrt(rank).
+        is_dora: whether magnitudes are trained.
         obstacle: what it asks for that is not followed, in words; empty if nothing.
     """
 
     alpha: float
     alphas: Mapping[str, float] = field(default_factory=dict)
     is_rank_stabilised: bool = False
+    is_dora: bool = False
     obstacle: str = ""
 
     def alpha_of(self, path: str) -> float:
@@ -122,8 +124,8 @@ def _adapter(config: Mapping[str, Any], prefix: str) -> Adapter | None:
         for key, value in (pattern.items() if isinstance(pattern, dict) else ())
         if _is_number(value)
     }
-    is_stabilised = config.get(f"{prefix}use_rslora") is True
-    return Adapter(float(alpha), alphas, is_stabilised, _obstacle(config, prefix))
+    is_stabilised, is_dora = (config.get(f"{prefix}use_{it}") is True for it in ("rslora", "dora"))
+    return Adapter(float(alpha), alphas, is_stabilised, is_dora, _obstacle(config, prefix))
 
 
 _NESTED = re.compile(r"[+*}]\)[+*{]")  # takes time without bound

@@ -51,9 +51,10 @@ def weight_delta(kind: str, parts: Parts, strength: Strength, weight: Values) ->
 def bias_delta(parts: Parts, strength: Strength) -> Values | None:
     """Return what is added to a bias, (rows,); None for nothing.
 
-    `bias` belongs to the second factor and is scaled with it; `diff_b` is a difference as it is.
+    `bias` belongs to the second factor and is scaled with it; the others are differences.
     """
-    scales = {"bias": strength.scale * strength.asked, "diff_b": strength.asked}
+    scales = {"bias": strength.scale * strength.asked}
+    scales |= dict.fromkeys(("diff_b", "b_norm"), strength.asked)
     found = [
         scale * parts[role].read().reshape(-1) for role, scale in scales.items() if role in parts
     ]
@@ -98,14 +99,16 @@ def _lokr(parts: Parts) -> Values:
     return np.kron(kronecker_factor(parts, 1), kronecker_factor(parts, 2))
 
 
-def _full(parts: Parts) -> Values | None:
-    return flat(parts["diff"].read()) if "diff" in parts else None
+def _stored(role: str) -> Callable[[Parts], Values | None]:
+    """Return a function for differences that are stored as they are; of a bias alone it is None."""
+    return lambda parts: flat(parts[role].read()) if role in parts else None
 
 
 DELTAS: dict[str, Callable[[Parts], Values | None]] = {
     "lora": _lora,
     "loha": _loha,
     "lokr": _lokr,
-    "full": _full,
+    "full": _stored("diff"),
+    "norm": _stored("w_norm"),
 }
 """The unscaled change of each kind that is applied."""

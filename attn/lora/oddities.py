@@ -42,7 +42,8 @@ def obstacles(lora: LoraFile, adapters: Mapping[str, Adapter]) -> dict[str, tupl
         for reason in _obstacles(module, adapters.get(module.tower)):
             found.setdefault(reason, []).append(module.name)
     reasons = {f"{_are(len(names))} {reason}": tuple(names) for reason, names in found.items()}
-    if names := tuple(name for name in lora.unknown if _STRENGTH.search(name)):
+    is_bare = any(m.rank is not None and "alpha" not in m.roles for m in lora.modules)
+    if is_bare and (names := tuple(name for name in lora.unknown if _STRENGTH.search(name))):
         number = _plural(len(names), "tensor")
         reasons[f"{number} may be a strength, under a name that is not read"] = names
     if len(lora.adapters) > 1:
@@ -70,8 +71,11 @@ def _obstacles(module: Module, adapter: Adapter | None) -> Iterator[str]:
         yield f"{title} with tensors that its formula does not read ({ends})"
     if module.is_dora and "bias" in module.roles:
         yield "DoRA with a bias of its second factor, which peft does not have"
-    if adapter is not None and adapter.obstacle and module.spelling == "peft":
-        yield f"configured with {adapter.obstacle}"
+    if adapter is not None and module.spelling == "peft":
+        if adapter.obstacle:
+            yield f"configured with {adapter.obstacle}"
+        if adapter.is_dora and not module.is_dora:
+            yield "configured with use_dora, but without magnitudes"
     if module.problem is not None:
         yield "damaged"
     if _is_not_finite(module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attn.disk import is_folder
 from attn.errors import ModelError
 from attn.lora.adapters import WEIGHTS
 
@@ -17,7 +18,7 @@ def weights_file(path: Path) -> Path:
     Raises:
         ModelError: a folder without such a file, or with several.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         return path
     there = sorted(one.name for one in path.glob("*.safetensors"))
     names = [name for name in NAMES if name in there] or there

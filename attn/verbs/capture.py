@@ -126,7 +126,8 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         guidance: scale; 1 turns guidance off.
         size: (width, height) in pixels.
         scheduler: name of the sampler.
-        lora: one LoRA or several that are added up, each a path, `"FILE:SCALE"` or (path, scale).
+        lora: one LoRA or several that are added up, each a path, `"FILE:SCALE"`, or
+            (path, scale), where scale may be one by part: `{"unet": 0.8, "te": 0.4}`.
         seed: one or several; every prompt runs with every seed, each a trace.
         images: pictures (samples) of each trace.
         batch: how many traces are generated at once.

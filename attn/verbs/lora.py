@@ -45,15 +45,18 @@ def examine(
     path: str | Path,
     *,
     model: str | Path | None = None,
+    adapter: str | None = None,
     out: str | Path | None = None,
     report: Report | None = None,
 ) -> Examined:
     """Examine a LoRA file: `attn lora`. Neither torch nor a model is loaded.
 
     Args:
-        path: the .safetensors file, or `demo` or `demo:sd35` for a demo model's own LoRA.
+        path: the .safetensors file, a folder as peft or diffusers saves it, or `demo` or
+            `demo:sd35` for a demo model's own LoRA.
         model: to compare with its weights: diffusers folder, single file, `demo` or
             `demo:VARIANT`, or a hub id that is on this machine already.
+        adapter: which one to read, of a file with several; None reads all.
         out: folder for `lora.json`, two tables and a chart; None writes nothing. Results of an
             earlier call are replaced as a whole.
         report: told warnings about the results.
@@ -69,7 +72,8 @@ def examine(
     if out is not None:
         _refuse_foreign(Path(out))  # before time is spent
     _refuse_models(path)
-    found = lora.read(path, None if model is None else find_model(str(model), path))
+    base = None if model is None else find_model(str(model), path)
+    found = lora.read(path, base, adapter)
     files = () if out is None else _write(found, Path(out), report)
     warnings = (*(oddity.message for oddity in found.oddities), *report.warnings)
     return Examined(found, None if out is None else Path(out), files, warnings)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.demo.shipped import lora_file
+from attn.disk import is_folder, is_there
 from attn.errors import UsageError, did_you_mean
 from attn.schema import LORA_PARTS, Lora
 from attn.verbs.arguments import number, text
@@ -116,24 +117,28 @@ def _pieces(spec: str) -> Iterator[str]:
     for piece in spec.split("+"):
         begun.append(piece)
         whole = "+".join(begun)
-        is_file = whole.lower().endswith(ENDING) or lora_file(whole) != whole
-        is_folder = bool(whole.strip()) and Path(whole).is_dir()
-        if is_file or is_folder or _SCALED.fullmatch(whole) or _NAMED.fullmatch(whole):
+        if _is_file(whole) or _SCALED.fullmatch(whole) or _NAMED.fullmatch(whole):
             yield whole
             begun = []
     if begun:
         yield "+".join(begun)
 
 
+def _is_file(whole: str) -> bool:
+    """Whether a text is all of a file's name, a folder that is there, or a demo's LoRA."""
+    is_named = whole.lower().endswith(ENDING) or lora_file(whole) != whole
+    return is_named or (bool(whole.strip()) and is_folder(Path(whole)))
+
+
 def _scales(piece: str) -> list[Lora]:
     """Return a file with each of its scales; the last colon counts only before a strength."""
     named = _NAMED.fullmatch(piece)
-    if named and not Path(piece).exists():
+    if named and not is_there(Path(piece)):
         return [_by_part(_path(named[1]), _read_parts(named[2]))]
     scaled = _SCALED.fullmatch(piece)
     path, scales = scaled.groups() if scaled else (piece, "1")
     file, _, rest = path.rpartition(":")
-    if Path(file).is_file() and not Path(path).exists():
+    if file and is_there(Path(file)) and not is_there(Path(path)):
         raise UsageError(
             f"lora: expected FILE:SCALE, FILE:SCALE,SCALE or FILE:PART=SCALE; got '{rest}' for a "
             "scale"

@@ -161,6 +161,23 @@ def test_biases(path, ending, tmp_path):
     np.testing.assert_allclose(found, STRENGTH / 2 * product, atol=1e-6)
 
 
+def test_a_norm_layer(tmp_path):
+    """Scale and shift of a norm layer are changed by their differences."""
+    session, rng = shared_session("sdxl"), np.random.default_rng(71)
+    path = "down_blocks.1.resnets.0.norm2"
+    module = session.model.get_submodule(path)
+    tensors = {f"{name}_norm": normal(rng, len(module.weight)) for name in "wb"}
+    named = {f"lora_unet_{path.replace('.', '_')}.{end}": one for end, one in tensors.items()}
+    with put_in(session, tmp_path, named, scale=STRENGTH):
+        changed = session.model.get_submodule(path)
+    for end, before, after in (
+        ("w_norm", module.weight, changed.weight),
+        ("b_norm", module.bias, changed.bias),
+    ):
+        found = (after.double() - before.double()).detach()
+        np.testing.assert_allclose(found, STRENGTH * tensors[end], atol=1e-6)
+
+
 def test_a_bias_where_there_is_none(tmp_path):
     """A module without a bias has one while a LoRA with a bias is in it."""
     session, rng = shared_session("sdxl"), np.random.default_rng(47)
@@ -234,3 +251,40 @@ def test_two_adapters_of_a_file(tmp_path):
         found = (changed - module.weight.double()).detach()
         expected = sum(lora.scale * products[lora.adapter] for lora in stack)
         np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+CONFIGS = {
+    "dora": {"use_dora": True},
+    "bias": {"lora_bias": True, "target_modules": ["to_out.0"]},
+    "patterns": {
+        "use_rslora": True,
+        "rank_pattern": {".*attn2.*": 2},
+        "alpha_pattern": {r".*\.attn2\.(to_q|to_k)": 7, "to_k": 3},
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_peft_saves_is_what_peft_merges(name, tmp_path):
+    """A folder of peft changes weights and biases as peft itself does."""
+    from copy import deepcopy
+
+    from peft import LoraConfig, get_peft_model
+
+    session = shared_session("sdxl")
+    config = {"target_modules": ["to_q", "to_k"], "r": 3, "lora_alpha": 2} | CONFIGS[name]
+    torch.manual_seed(67)
+    twin = get_peft_model(deepcopy(session.model), LoraConfig(**config, init_lora_weights=False))
+    for path, parameter in twin.named_parameters():
+        if "magnitude" in path:
+            parameter.data *= 1.5
+    twin.save_pretrained(tmp_path)
+    expected = twin.double().merge_and_unload().state_dict()
+    request = session.complete(Request("a cat", loras=(Lora(str(tmp_path)),)))
+    with session._adapters.active(request.loras):
+        found = lora_demo.merged(session.model).state_dict()
+    own = session.model.state_dict()
+    assert any((expected[path] - own[path]).abs().max() > 0.01 for path in own)
+    for path, weight in expected.items():
+        torch.testing.assert_close(found[path], weight, rtol=0, atol=3e-6)

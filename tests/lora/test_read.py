@@ -91,10 +91,10 @@ def test_what_can_be_loaded(case, save, rng):
     """What has a formula that is applied can be loaded; every other kind is refused by name."""
     kind, make = (MEASURED | RELATIVE)[case]
     read = save(make(rng).named(TO_Q))
-    if kind in {"lora", "loha", "lokr", "full"}:
+    if kind in {"lora", "loha", "lokr", "full", "norm"}:
         assert (read.loadable, read.reasons) == (True, ())
     else:
-        word = {"norm": "difference of a norm layer", "ia3": "(IA)³"}
+        word = {"ia3": "(IA)³"}
         assert f"1 module is {word.get(kind, kind)}, which is not applied yet".casefold() == (
             read.reasons[0].casefold()
         )

@@ -62,10 +62,9 @@ def spoilt(tensors, role, values):
 
 
 BAD = {
-    "norm": (
-        lambda rng: lora_files.norm_layer(rng).named("lora_unet_down_blocks_1_norm1"),
-        "this LoRA cannot be applied: 1 module is difference of a norm layer, which is not applied "
-        "yet: lora_unet_down_blocks_1_norm1",
+    "ia3": (
+        lambda rng: lora_files.ia3(rng).named(KOHYA.format(1, "to_q")),
+        r"this LoRA cannot be applied: 1 module is \(IA\)³, which is not applied yet: lora_unet_",
     ),
     "oft": (
         lambda rng: sdxl(rng) | lora_files.oft(rng).named(KOHYA.format(1, "to_q")),
