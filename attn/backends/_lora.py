@@ -112,10 +112,9 @@ class Adapters:
         Nothing is put in for a scale of 0, so that the picture is the base's, bit for bit.
         """
         towers = self._towers()
+        acting = tuple(lora for lora in loras if any(lora.scales))
         with ExitStack() as stack:
-            for tower, layers in self._layers(
-                tuple(one for one in loras if any(one.scales))
-            ).items():
+            for tower, layers in self._layers(acting).items():
                 stack.enter_context(_put_in(towers[tower], layers))
             yield
 
@@ -219,7 +218,8 @@ def _changes(
     """Yield the change of each weight; query, key and value may be one module in the file."""
     strength = Strength(module.scale, asked)
     rows = [stored.info.shape[0] for stored in place.weight]
-    if not is_written_out(module.kind, parts):
+    is_matrix = len(place.weight[0].info.shape) > 1  # not a norm's vector
+    if is_matrix and not is_written_out(module.kind, parts):
         down, up = (torch.from_numpy(parts[role].read()) for role in ("down", "up"))
         pieces = _in_order(up.flatten(1), place).split(rows)
         for path, piece in zip(place.paths, pieces, strict=True):
@@ -238,9 +238,28 @@ def _changes(
 
 def _base_weight(model: nn.Module, place: Place) -> Tensor:
     """Return the weight that is changed, as the file of the LoRA has its rows; float64."""
-    own = (cast("Tensor", model.get_submodule(path).weight) for path in place.paths)
-    rows = [weight.detach().double().cpu().reshape(len(weight), -1) for weight in own]
+    own = [cast("Tensor", model.get_submodule(path).weight) for path in place.paths]
+    rows = [_exact(weight).reshape(len(weight), -1) for weight in own]
     return _in_order(torch.cat(rows), place)
+
+
+def _exact(parameter: Tensor) -> Tensor:
+    """Return a parameter's numbers in float64, in main memory."""
+    _require_here(parameter)
+    return parameter.detach().cpu().double()
+
+
+def _require_here(parameter: Tensor) -> None:
+    """Refuse a parameter whose numbers come when its layer runs.
+
+    Raises:
+        CaptureError: with the call that undoes it.
+    """
+    if parameter.is_meta:
+        raise CaptureError(
+            "LoRAs cannot be put into a model that is offloaded layer by layer; call "
+            "pipe.remove_all_hooks(), or use --offload model"
+        )
 
 
 def _in_order(rows: Tensor, place: Place) -> Tensor:
@@ -259,17 +278,13 @@ def _layer(module: Any, stack: Sequence[Change]) -> nn.Module:
     """Return a layer that computes what a module does with changes, in the order of the stack.
 
     Args:
-        module: linear, or a convolution of two dimensions; it stays as it is.
+        module: linear, a convolution of two dimensions, or a norm; it stays as it is.
         stack: at least one change.
 
     Raises:
         CaptureError: the module's weight is elsewhere.
     """
-    if module.weight.is_meta:
-        raise CaptureError(
-            "LoRAs cannot be put into a model that is offloaded layer by layer; call "
-            "pipe.remove_all_hooks(), or use --offload model"
-        )
+    _require_here(module.weight)
     written = [change for change in stack if isinstance(change, Written)]
     factors = [change for change in stack if isinstance(change, Factors)]
     changed = _with_written(module, written) if written else module
@@ -284,11 +299,11 @@ def _with_written(module: Any, stack: Sequence[Written]) -> Any:
     biases = [change.bias for change in stack if change.bias is not None]
     own = module.weight.detach()
     if weights:
-        total = torch.stack(weights).sum(0).to(own.device).reshape(own.shape)
-        twin.weight = _frozen(own.double() + total, own)
+        total = torch.stack(weights).sum(0).reshape(own.shape)
+        twin.weight = _frozen(_exact(own) + total, own)
     if biases:
-        before = 0 if module.bias is None else module.bias.detach().double()
-        twin.bias = _frozen(before + torch.stack(biases).sum(0).to(own.device), own)
+        before = 0 if module.bias is None else _exact(module.bias)
+        twin.bias = _frozen(before + torch.stack(biases).sum(0), own)
     return twin
 
 

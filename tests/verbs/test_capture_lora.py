@@ -115,6 +115,46 @@ def test_resume_knows_a_file_by_its_bytes(run, tmp_path, files):
         assert f"(was → now): lora: {hashes[0]} at 0.5 → {said}. Nothing" in str(caught.value)
 
 
+def test_strength_by_part(run, tmp_path, files):
+    """Scales by part are in the manifest, act on their part alone, and belong to the run."""
+    own = {"steps": 1, "keep": "mass"}
+    asked = f"{files.a}:unet=0,te=0.5"
+    found = run(out=tmp_path / "1", lora=asked, **own)
+    (known,) = found.trace.manifest.request.loras
+    encoders = {"text_encoder": 0.5, "text_encoder_2": 0.5, "text_encoder_3": 0.5}
+    assert (known.scale, dict(known.parts)) == (1.0, {"denoiser": 0.0, **encoders})
+    others = (None, f"{files.a}:unet=0,te=0", files.a)
+    base, zero, whole = (
+        run(out=tmp_path / f"{at}", lora=lora, **own) for at, lora in enumerate(others, 2)
+    )
+    assert shards(base) == shards(zero)
+    assert shards(found) not in (shards(base), shards(whole))
+    with pytest.raises(
+        AttnError, match=r"[0-9a-f]{12} at unet=0,te=0.5 → [0-9a-f]{12} at unet=0,te"
+    ):
+        run(out=tmp_path / "1", lora=f"{files.a}:unet=0,te=0.6", resume=True, **own)
+    assert run(out=tmp_path / "1", lora=asked, resume=True, **own).trace.manifest.status
+
+
+def test_the_folder_of_peft(run, tmp_path, opened):
+    """A folder of peft is drawn with; its configuration is recorded, and another is another run."""
+    path = "transformer_blocks.0.attn.to_q"
+    rows, columns = opened("sd35", "demo").pipe.transformer.get_submodule(path).weight.shape
+    folder, config = tmp_path / "style", '{"peft_type": "LORA", "lora_alpha": 4}'
+    folder.mkdir()
+    ends = {"lora_A": (2, columns), "lora_B": (rows, 2)}
+    tensors = {f"base_model.model.{path}.{end}.weight": np.ones(ends[end], "f4") for end in ends}
+    write(folder / "adapter_model.safetensors", tensors)
+    (folder / "adapter_config.json").write_text(config)
+    (known,) = run(lora=folder, steps=1).trace.manifest.request.loras
+    assert (known.path, known.config_sha256) == (str(folder), read(folder).config_sha256)
+    (folder / "adapter_config.json").write_text(config.replace("4", "5"))
+    with pytest.raises(
+        AttnError, match=r"configured by [0-9a-f]{12} at 1 → [0-9a-f]{12} configured"
+    ):
+        run(lora=folder, steps=1, resume=True)
+
+
 def test_resume_of_one_trace(run, tmp_path, files):
     """A single trace, which has no index, is compared by its own manifest."""
     run(steps=1)
