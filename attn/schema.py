@@ -249,9 +249,9 @@ class Lora:
     def strength(self) -> str:
         """Its scales as people type them: `0.8`, or `unet=0.8,te=0.4`."""
         scales = {LORA_PARTS[part]: scale for part, scale in sorted(self.parts)}
-        encoders = [scales.get(name) for name in LORA_PARTS.values() if name != "unet"]
-        if None not in encoders and len(set(encoders)) == 1:
-            scales = {name: scales[name] for name in scales if name == "unet"} | {"te": encoders[0]}
+        encoders = [name for name in LORA_PARTS.values() if name != "unet"]
+        if scales.keys() >= set(encoders) and len({scales[name] for name in encoders}) == 1:
+            (scales["te"],) = {scales.pop(name) for name in encoders}
         if not (scales or self.adapter):
             return shortest(self.scale)
         whole = {} if self.scale == 1 else {"scale": self.scale}
