@@ -165,14 +165,52 @@ def test_oddities(tmp_path):
     assert stdout[stdout.index("odd:\n") :] == (
         f"odd:\n  {STEMS[1]} has down without up\n  1 tensor that no LoRA has (surprise)\n"
     )
-    assert (
-        "loadable    no\n              1 module is LoKr\n              1 module is damaged\n"
-        in stdout
-    )
+    assert "loadable    no\n              1 module is damaged\n" in stdout
     assert json.loads(run("lora", path, "--json")[1])["warnings"] == [
         f"{STEMS[1]} has down without up",
         "1 tensor that no LoRA has",
     ]
+
+
+def test_two_adapters(tmp_path):
+    """Of a file with two adapters both are named, and --adapter reads one of them."""
+    rng = np.random.default_rng(53)
+    ends = {"lora_A": (RANK, 11), "lora_B": (13, RANK)}
+    tensors = {
+        f"unet.x.{end}.{name}.weight": normal(rng, *ends[end])
+        for end in ends
+        for name in ("eyes", "style")
+    }
+    path = write(tmp_path / "two.safetensors", tensors)
+    told = "the file holds 2 adapters (eyes, style)"
+    answer = json.loads(run("lora", path, "--json")[1])
+    assert answer["format"]["reasons"] == [f"{told}: choose one, as in FILE:adapter=style"]
+    assert (answer["warnings"], len(answer["modules"])) == ([told], 2)
+    answer = json.loads(run("lora", path, "--adapter", "eyes", "--json")[1])
+    assert (answer["format"]["loadable"], [one["name"] for one in answer["modules"]]) == (
+        True,
+        ["unet.x"],
+    )
+    assert run("lora", path, "--adapter", "hat") == (
+        1,
+        "",
+        f"Error: {path} has no adapter 'hat'; its adapters: eyes, style\n",
+    )
+
+
+def test_the_folder_of_peft(tmp_path):
+    """A folder is read with its configuration, whose digest the report has."""
+    rng = np.random.default_rng(59)
+    ends = {"lora_A": (RANK, 11), "lora_B": (13, RANK)}
+    stem = "base_model.model.x"
+    tensors = {f"{stem}.{end}.weight": normal(rng, *ends[end]) for end in ends}
+    write(tmp_path / "adapter_model.safetensors", tensors)
+    config = b'{"lora_alpha": 2}'
+    (tmp_path / "adapter_config.json").write_bytes(config)
+    code, stdout, _ = run("lora", tmp_path)
+    assert code == 0
+    assert "\nscale                   0.4\n" in stdout
+    assert f"\nof adapter_config.json  {sha256(config).hexdigest()}\n" in stdout
 
 
 def test_without_a_chart(tmp_path):
