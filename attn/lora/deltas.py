@@ -78,7 +78,8 @@ def _decomposed(weight: Values, change: Values, magnitude: Values) -> Values:
     norms = np.sqrt(np.sum(moved * moved, axes, keepdims=True))
     sizes = magnitude.reshape(norms.shape)
     factors = np.divide(sizes, norms, out=np.zeros_like(norms), where=norms != 0)
-    return (factors * moved).reshape(rows, columns) - weight
+    decomposed: Values = (factors * moved).reshape(rows, columns)
+    return decomposed - weight
 
 
 def _lora(parts: Parts) -> Values:
@@ -96,7 +97,8 @@ def _loha(parts: Parts) -> Values:
 
 
 def _lokr(parts: Parts) -> Values:
-    return np.kron(kronecker_factor(parts, 1), kronecker_factor(parts, 2))
+    product = np.kron(kronecker_factor(parts, 1), kronecker_factor(parts, 2))
+    return product.astype(np.float64, copy=False)
 
 
 def _stored(role: str) -> Callable[[Parts], Values | None]:

@@ -141,24 +141,20 @@ def _adapters_told(lora: LoraFile) -> str:
 
 def _without_alpha(lora: LoraFile) -> Iterator[Oddity]:
     """Tell of factors without alpha where something says that there was another than the rank."""
-    bare = [m for m in lora.modules if m.rank is not None and "alpha" not in m.roles]
-    bare = [module for module in bare if module.alpha is None]
-    names = tuple(module.name for module in bare)
+    bare = [m for m in lora.modules if m.rank is not None and m.alpha is None]
     said = _number(lora.metadata.get("ss_network_alpha"))
-    others = [module for module in bare if said not in (None, float(module.rank or 0))]
+    others = [] if said is None else [module for module in bare if module.rank != said]
+    if said is not None and others:
+        why = (
+            f"though ss_network_alpha says {said:g}: if that was not multiplied in, the right "
+            f"scale is {said / (others[0].rank or 1):g}"
+        )
+    elif any(module.name.startswith("base_model.model.") for module in bare):
+        others, why = bare, f"peft keeps it in {CONFIG}, which is not beside the file"
     if others:
-        message = (
-            f"{_plural(len(others), 'module')} without alpha, which means the rank, though "
-            f"ss_network_alpha says {said:g}: if that was not multiplied in, "
-            f"the right scale is {said / (others[0].rank or 1):g}"
-        )
+        number = _plural(len(others), "module")
+        message = f"{number} without alpha, which means the rank; {why}"
         yield Oddity("assumed_alpha", message, tuple(module.name for module in others))
-    elif bare and any(module.name.startswith("base_model.model.") for module in bare):
-        message = (
-            f"{_plural(len(bare), 'module')} without alpha, which means the rank: peft keeps it in "
-            f"{CONFIG}, which is not beside the file"
-        )
-        yield Oddity("assumed_alpha", message, names)
 
 
 def _number(text: object) -> float | None:
