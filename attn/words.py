@@ -122,6 +122,12 @@ def split_words(words: Seq[Word], spans: Iterable[tuple[int, int]]) -> tuple[Wor
     return tuple(Word(index, *piece) for index, piece in enumerate(pieces))
 
 
+def is_invisible(character: str) -> bool:
+    """Whether a character has no look of its own: a format character, a variation selector."""
+    name = unicodedata.name(character, "")
+    return unicodedata.category(character) == "Cf" or name.startswith("VARIATION SELECTOR")
+
+
 def _simplify(character: str) -> str:
     """Return `MARK` or `FORMAT` for what `\\w` does not match but belongs to a word."""
     if character in JOINERS or unicodedata.category(character).startswith("M"):
@@ -139,14 +145,9 @@ def _clusters(text: str) -> Iterator[tuple[int, str]]:
 
 def _fold(cluster: str) -> str:
     """Return a letter in NFD, in which it is the same in whatever text it stands."""
-    shown = (one for one in cluster if not _is_invisible(one))
+    shown = (one for one in cluster if not is_invisible(one))
     folded = unicodedata.normalize("NFD", "".join(shown)).casefold()
     return unicodedata.normalize("NFD", folded)
-
-
-def _is_invisible(character: str) -> bool:
-    name = unicodedata.name(character, "")
-    return unicodedata.category(character) == "Cf" or name.startswith("VARIATION SELECTOR")
 
 
 def _fold_words(words: Seq[Word]) -> tuple[str, dict[int, int]]:

@@ -166,11 +166,14 @@ def _shared_terms(
 
 
 def _crossed_notes(prompts: Sequence[Prompt]) -> Iterator[str]:
-    for segment, index in sorted({place for prompt in prompts for place in prompt.crossed}):
-        word = next(one.words[index] for one in prompts if (segment, index) in one.crossed)
+    crossed: dict[str, dict[str, None]] = {}
+    for prompt in prompts:
+        for segment, index in sorted(prompt.crossed):
+            crossed.setdefault(segment, {})[prompt.words[index].text] = None
+    for segment, words in crossed.items():
         yield (
-            f"segment '{segment}' reads '{word.text}' together with what is beside it, so it is "
-            "not compared there"
+            f"segment '{segment}' reads words together with what is beside them, so they are not "
+            f"compared there: {', '.join(words)}"
         )
 
 
