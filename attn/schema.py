@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
-from attn.words import Word as Word
-from attn.words import find_words as find_words
-from attn.words import word_at as word_at
+from attn import words
 
 if TYPE_CHECKING:
     import numpy as np
 
+Word = words.Word
+find_words = words.find_words
+word_at = words.word_at
 SCHEMA = 1
 """Version of `trace.json` that this code writes, and the newest that it reads."""
 

@@ -129,7 +129,7 @@ def is_invisible(character: str) -> bool:
 
 
 def _simplify(character: str) -> str:
-    """Return `MARK` or `FORMAT` for what `\\w` does not match but belongs to a word."""
+    """Return `MARK` or `FORMAT` for what belongs to a word but is no letter; else the same."""
     if character in JOINERS or unicodedata.category(character).startswith("M"):
         return MARK
     is_format = unicodedata.category(character) == "Cf" and character != ZERO_WIDTH_SPACE

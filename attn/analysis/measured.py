@@ -193,9 +193,7 @@ def _list_some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + rest
 
 
-def _find_cut(
-    trace: Trace, segment: str, chosen: Selection, segments: Sequence[str]
-) -> int | None:
+def _find_cut(trace: Trace, segment: str, chosen: Selection, segments: Sequence[str]) -> int | None:
     """Return the index of the word that a segment ends in the middle of.
 
     Of all segments together it is one that none of them holds whole.

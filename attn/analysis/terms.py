@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from attn.analysis.pool import Numbers
-from attn.analysis.roles import SKETCH
 from attn.analysis.phrases import locate
+from attn.analysis.pool import Numbers
 from attn.analysis.prompts import Prompt
+from attn.analysis.roles import SKETCH
 from attn.schema import Column, Token
 from attn.words import fold
 

@@ -16,7 +16,6 @@ from attn.analysis.select import Occurrence
 from attn.schema import Token
 
 
-
 def tabulate(measured: SegmentWords, name: str = "word") -> Table:
     """Lay out every number as rows, ordered by word, layer, head, step, sample.
 
@@ -63,7 +62,7 @@ def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") 
 
 
 def align(chosen: Selection) -> Table:
-    """Return one row per selected word and text segment: which tokens of which encoder are this word.
+    """Return one row per selected word and text segment: which of its tokens are this word.
 
     Words and tokens are matched by their character offsets in the prompt. Positions are those of
     the guidance row's sequence, tokens are as the tokenizer writes them, both parted by spaces.

@@ -231,9 +231,7 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
     if "variant_name" in columns:
         rows = [row for row in rows if columns["variant_name"][row] == name]
     lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
-    repeated = {
-        fold(str(columns["word"][row])) for row in rows if columns["occurrence"][row] > 1
-    }
+    repeated = {fold(str(columns["word"][row])) for row in rows if columns["occurrence"][row] > 1}
     for row in rows[:SHOWN]:
         change, low, high = (float(columns[key][row]) for key in ("change", "low", "high"))
         word, number = columns["word"][row], columns["occurrence"][row]

@@ -123,15 +123,16 @@ def _typed_out(request: Request, sequences: Mapping[str, Sequence]) -> Iterator[
     for branch, sequence in sequences.items():
         is_negative = branch == "uncond"
         prompt = (request.negative or "") if is_negative else request.prompt
-        for segment in dict.fromkeys(token.segment for token in sequence.tokens):
+        for segment, name in dict.fromkeys(
+            (token.segment, token.text) for token in sequence.tokens if not token.is_content
+        ):
             own = [token for token in sequence.tokens if token.segment == segment]
             kept = len(prompt.rstrip()) - len(sequence.truncated.get(segment, ""))
-            for name in dict.fromkeys(token.text for token in own if not token.is_content):
-                if find_words(name) and _is_spelled(name, prompt[:kept], own):
-                    yield (
-                        f"the {'negative ' if is_negative else ''}prompt has '{name}', which "
-                        f"'{segment}' reads as its special token of that name: it belongs to no word"
-                    )
+            if find_words(name) and _is_spelled(name, prompt[:kept], own):
+                yield (
+                    f"the {'negative ' if is_negative else ''}prompt has '{name}', which the "
+                    f"model's '{segment}' text reads as that special token: it belongs to no word"
+                )
 
 
 def _is_spelled(name: str, prompt: str, tokens: Seq[Token]) -> bool:

@@ -136,8 +136,7 @@ def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
     """Whether a pair has one of the asked words, or any where none is asked for."""
     wanted = None if words is None else {fold(word) for word in words}
     return any(
-        term.kind == "word" and (wanted is None or fold(term.text) in wanted)
-        for term in pair.terms
+        term.kind == "word" and (wanted is None or fold(term.text) in wanted) for term in pair.terms
     )
 
 

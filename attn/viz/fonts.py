@@ -28,7 +28,7 @@ STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "condensed", "m
 
 
 def families(text: str) -> list[str]:
-    """Return the names of the fonts that a text is drawn with: for each letter the first with it."""
+    """Return the names of the fonts that a text is drawn with, for each letter the first."""
     others = (_font_with(character) for character in text)
     return list(dict.fromkeys([FAMILY, *(_register(path) for path in others if path)]))
 
@@ -54,7 +54,7 @@ def note_missing(texts: Iterable[str]) -> tuple[str, ...]:
     if not letters:
         return ()
     packages = " and ".join(sorted({_package(one) for one in letters}))
-    return (f"pictures have {BOX} for letters that no font here has; install {packages}",)
+    return (f"pictures have {BOX} for letters that no font here has: install {packages}",)
 
 
 def _box(character: str) -> str:

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from attn.viz.fonts import FAMILY as FAMILY
-from attn.viz.fonts import families
+from attn.viz import fonts
 from attn.viz.labels import printable
 
 INK, FAINT = "#1a1a1a", "#6b6b6b"
+FAMILY = fonts.FAMILY
 
 MARGIN, GAP, TITLE = 0.3, 0.16, 0.3
 LINE = 0.21  # of one line of the heading
@@ -152,7 +152,7 @@ def _above(axes: Axes, text: str, size: float, colour: str, *, right: bool = Fal
         ha="right" if right else "left",
         va="baseline",
         fontsize=size,
-        fontfamily=families(text),  # its width is measured before `render` sees it
+        fontfamily=fonts.families(text),  # its width is measured before `render` sees it
         color=colour,
         parse_math=False,
     )

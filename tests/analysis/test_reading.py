@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from attn.analysis.reading import Selection, read
 from attn.analysis.prompts import read_prompt
+from attn.analysis.reading import Selection, read
 from attn.analysis.terms import find_terms
 from tests.toy_traces import (
     CLIP_WORDS,
@@ -133,7 +133,9 @@ def test_segments():
     assert ("clip", "word", "cat", 1) in apart
     assert ("t5", "word", "cat", 1) in apart
     assert ("t5", "word", "bobcat", 1) not in apart  # cut off
-    (both,) = [term for term in find_terms(read_prompt(about, "cond"), together=True) if term.text == "cat"]
+    (both,) = [
+        term for term in find_terms(read_prompt(about, "cond"), together=True) if term.text == "cat"
+    ]
     assert both.tokens == (("clip", 2), ("t5", 12))
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from attn.analysis import curves
+from attn.analysis.prompts import read_prompt
 from attn.analysis.roles import read_keys
 from attn.analysis.sink_tables import Rules, find_sinks
 from attn.analysis.sinks import Options, run
-from attn.analysis.prompts import read_prompt
 from attn.analysis.terms import find_terms
 from attn.errors import AnalysisError
 from attn.schema import Column, Layer, Segment, Token, part, positions
