@@ -59,7 +59,7 @@ def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
         shards=(),
         environment=environment(),
         cost={},
-        warnings=(*job.opening, *said(session), *cut, *_typed_out(request, sequences), *remarks),
+        warnings=(*job.opening, *said(session), *cut, *typed_out(request, sequences), *remarks),
     )
 
 
@@ -118,7 +118,7 @@ def _cut_warning(branch: str, segment: str, text: str) -> str:
     return f"the {which} is longer than the model's '{segment}' text; not read: \"{shown}\""
 
 
-def _typed_out(request: Request, sequences: Mapping[str, Sequence]) -> Iterator[str]:
+def typed_out(request: Request, sequences: Mapping[str, Sequence]) -> Iterator[str]:
     """Name the special tokens that a prompt spells out: models do not read them as text."""
     for branch, sequence in sequences.items():
         is_negative = branch == "uncond"

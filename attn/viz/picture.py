@@ -146,11 +146,8 @@ def in_shared_colours(figures: Iterable[Figure]) -> list[Image.Image]:
 
 
 def render(figure: Figure) -> Image.Image:
-    """Return a figure in red, green and blue; it is empty afterwards.
-
-    Every text is drawn with fonts that have its letters, and the page says if there are none.
-    """
-    _choose_fonts(figure)
+    """Return a figure in red, green and blue; it is empty afterwards."""
+    choose_fonts(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
@@ -159,13 +156,16 @@ def render(figure: Figure) -> Image.Image:
     return image
 
 
-def _choose_fonts(figure: Figure) -> None:
+def choose_fonts(figure: Figure) -> None:
+    """Give every text of a figure the fonts that have its letters, and say if there are none."""
     for axes in figure.axes:
         axes.get_xticklabels(), axes.get_yticklabels()  # which are made when they are asked for
     texts = [one for one in figure.findobj(Text) if isinstance(one, Text)]
     for text in texts:
         text.set_text(boxed(text.get_text()))
-        text.set_fontfamily(families(text.get_text()))
+        names = families(text.get_text())
+        if names != [FAMILY]:
+            text.set_fontfamily(names)
     if any(BOX in text.get_text() for text in texts):
         width, height = figure.get_size_inches()
         about = {"fontsize": NOTE_SIZE, "fontfamily": FAMILY, "color": FAINT}

@@ -18,6 +18,7 @@ from attn.viz.change_sketch import draw_change_sketch
 from attn.viz.change_summary import draw_summary
 from attn.viz.dominant import draw_dominant
 from attn.viz.labels import printable
+from attn.viz.picture import choose_fonts
 from attn.viz.side_by_side import draw_pictures, draw_word
 from attn.viz.sides import BASE, VARIANTS, Scene, Side, name_terms, signed
 
@@ -59,6 +60,7 @@ def scene(variants=1, words=WORDS, **options):
 
 def texts(figure):
     """Return every text on a figure."""
+    choose_fonts(figure)
     figure.canvas.draw()
     found = [text.get_text() for text in figure.texts]
     for axes in figure.axes:

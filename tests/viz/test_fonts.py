@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from attn.viz import film, fonts
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families, font_runs, note_missing
 from attn.viz.page import write_heading, write_title
-from attn.viz.picture import new_figure, render
+from attn.viz.picture import choose_fonts, new_figure
 
 STIX = Path(matplotlib.get_data_path(), "fonts", "ttf", "STIXGeneral.ttf")
 RARE = "\u1d81"  # ᶁ, of these two fonts in STIX only
@@ -28,10 +28,10 @@ def use_fonts(monkeypatch):
     fonts._font_with.cache_clear()
 
 
-def drawn(figure, monkeypatch):
+def drawn(figure):
     """Draw a figure and return its texts with the names of their fonts."""
-    monkeypatch.setattr(figure, "clear", lambda: None)
-    render(figure)
+    choose_fonts(figure)
+    figure.canvas.draw()
     return {text.get_text(): text.get_fontfamily() for text in figure.findobj(Text)}
 
 
@@ -47,19 +47,19 @@ def page(text):
     return figure
 
 
-def test_a_font_of_the_system(use_fonts, monkeypatch):
+def test_a_font_of_the_system(use_fonts):
     """A letter that the usual font lacks is drawn with the font that has it, wherever it stands."""
     use_fonts(STIX)
-    shown = drawn(page(f"d{RARE}"), monkeypatch)
+    shown = drawn(page(f"d{RARE}"))
     assert shown[f"d{RARE}"] == [FAMILY, "STIXGeneral"]
     assert shown["facts"] == [FAMILY]
     assert NOTE not in shown
 
 
-def test_no_font(use_fonts, monkeypatch):
+def test_no_font(use_fonts):
     """Without a font the picture has a box, and says what to install; nothing warns."""
     use_fonts()
-    shown = drawn(page("a 猫"), monkeypatch)
+    shown = drawn(page("a 猫"))
     assert {f"a {BOX}", NOTE} <= shown.keys()
     assert not any("U+" in text or "猫" in text for text in shown)
 
