@@ -12,6 +12,7 @@ from attn.analysis.phrases import locate
 from attn.analysis.pool import Numbers
 from attn.analysis.prompts import Prompt
 from attn.analysis.roles import SKETCH
+from attn.analysis.select import Occurrence
 from attn.schema import Column, Token
 from attn.words import fold
 
@@ -69,13 +70,15 @@ def find_terms(
             out.
         together: put all text segments into one, called `text`.
     """
-    words = [(word, "word", {word.index}) for word in prompt.words]
-    runs = [(run, "phrase", set(run.words)) for run in locate(prompt.words, phrases)]
+    chosen: list[tuple[Occurrence, Kind, set[int]]] = [
+        *((word, "word", {word.index}) for word in prompt.words),
+        *((run, "phrase", set(run.words)) for run in locate(prompt.words, phrases)),
+    ]
     segments = list(dict.fromkeys(token.segment for token in prompt.tokens))
     found: list[Term] = []
     for name in [TEXT] if together else segments:
         own = [token for token in prompt.tokens if name in (TEXT, token.segment)]
-        for one, kind, members in (*words, *runs):
+        for one, kind, members in chosen:
             places = _tokens(own, members, prompt.crossed)
             found.append(Term(name, kind, one.text, one.number, one.is_repeated, places))
         found += [] if together else _sink(own)

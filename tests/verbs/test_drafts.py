@@ -28,7 +28,7 @@ def read(segment, prompt, length=13):
     [("clip", "<|endoftext|>"), ("t5", "</s>"), ("t5", "<pad>"), ("prompt", MASK)],
 )
 def test_special_tokens_that_are_typed_out(segment, name):
-    """A model does not read such text as text, so that its words would be missing without a word."""
+    """A model does not read such text as text, so that its words are missing."""
     prompt = f"a {name} red cat"
     (warning,) = typed_out(Request(prompt), {"cond": read(segment, prompt)})
     assert warning == (
@@ -50,5 +50,5 @@ def test_special_tokens_that_are_typed_out(segment, name):
     ],
 )
 def test_what_is_read_as_text(segment, prompt):
-    """Names of special tokens that another model has, and what is not read at all, are no matter."""
+    """Names of special tokens of another model, and what is not read at all, are no matter."""
     assert not list(typed_out(Request(prompt), {"cond": read(segment, prompt)}))
