@@ -40,8 +40,10 @@ def read_prompt(manifest: Manifest, branch: str, names: Sequence[str] = ()) -> P
         AnalysisError: every segment reads one of the names with tokens that cross its ends.
     """
     negative = manifest.request.negative or ""
-    words = find_words(negative) if branch == "uncond" else manifest.words
-    tokens = manifest.tokens.get(branch, ())
+    words, tokens = manifest.words, manifest.tokens.get(branch, ())
+    if branch == "uncond":
+        words = find_words(negative)
+        tokens = tuple(_relabel(token, words) for token in tokens)
     pieces = divide(words, names)
     if len(pieces) == len(words):
         return Prompt(pieces, tokens)
@@ -54,6 +56,15 @@ def divide(words: Sequence[Word], names: Sequence[str]) -> tuple[Occurrence, ...
     """Return words, in pieces where one of the names begins or ends within a word."""
     spans = [span for name in names for span in find_spans(words, name)]
     return find_occurrences(split_words(words, spans))
+
+
+def _relabel(token: Token, words: Sequence[Word]) -> Token:
+    """Give a token of a negative prompt its word: traces hold no words of it, only their indices.
+
+    What wrote the trace may have found other words.
+    """
+    is_placed = token.is_content and token.start < token.stop
+    return replace(token, word=word_at(words, token.start, token.stop)) if is_placed else token
 
 
 def _divide_tokens(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from itertools import groupby
+from unicodedata import east_asian_width
 
-from attn.viz.fonts import boxed
+from attn.viz.fonts import BOX, boxed
 
 TOKEN_LENGTH = 20
 """Letters of a token at the edge of a picture: the longest task tokens of LLaDA fit."""
@@ -17,6 +18,16 @@ STEM_LENGTH = 40  # characters: at most 160 bytes, below every file system's lim
 def printable(text: str) -> str:
     """Return the text on one line, in NFC, with a box for each letter that no font has."""
     return boxed(" ".join(unicodedata.normalize("NFC", text).split()))
+
+
+def letter_count(text: str) -> int:
+    """Return how many letters of usual width are as wide as a text: East Asian ones count twice."""
+    return sum(2 if one == BOX or east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def room(text: str, letters: int) -> int:
+    """Return how many characters of a text are as wide as so many letters of usual width."""
+    return max(1, letters * len(text) // max(1, letter_count(text)))
 
 
 def shown_token(text: str) -> str:

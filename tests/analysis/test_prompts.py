@@ -151,3 +151,12 @@ def test_the_negative_prompt():
     """A guidance row reads its own text."""
     about = manifest(branches=("cond", "uncond"))
     assert [word.text for word in read_prompt(about, "uncond").words] == ["blurry", "cat"]
+
+
+def test_the_words_of_an_old_negative_prompt():
+    """Traces name a negative prompt's words by their number only, which once was another."""
+    about = toy("एक लाल")
+    tokens = [replace(token, word=token.position // 2) for token in about.tokens["cond"]]
+    request = replace(about.request, negative="एक लाल")
+    old = replace(about, request=request, tokens={"uncond": tuple(tokens)})
+    assert [one.word for one in read_prompt(old, "uncond").tokens] == [0, 0, None, 1, 1, 1]

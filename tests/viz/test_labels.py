@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn.viz.labels import file_stem, printable, ranges, shown_token
+from attn.viz.labels import file_stem, letter_count, printable, ranges, room, shown_token
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,12 @@ from attn.viz.labels import file_stem, printable, ranges, shown_token
 def test_printable(text, shown):
     """Everything is on one line, in letters that are composed."""
     assert printable(text) == shown
+
+
+def test_room():
+    """East Asian letters are twice as wide, so half as many of them fit into a line."""
+    assert [letter_count(text) for text in ("cat", "猫と", "a猫", "")] == [3, 4, 3, 0]
+    assert [room(text, 10) for text in ("cat" * 9, "猫" * 9, "")] == [10, 5, 1]
 
 
 def test_tokens_at_edges():
