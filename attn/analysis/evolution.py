@@ -155,11 +155,9 @@ def _find_word(prompt: Sequence[Occurrence], options: Options) -> Occurrence:
         AnalysisError: the prompt does not have it, or not so often.
     """
     text, number = _part_number(options.word or "")
-    found: Sequence[Occurrence]
-    if len(text.split()) > 1 or any(len(run.words) > 1 for run in locate(prompt, (text,))):
-        found = find_phrases(prompt, (text,), options.phrase_mode)
-    else:
-        found = select_words(prompt, (text,))
+    is_phrase = len(text.split()) > 1 or any(len(it.words) > 1 for it in locate(prompt, (text,)))
+    mode = options.phrase_mode
+    found = find_phrases(prompt, (text,), mode) if is_phrase else select_words(prompt, (text,))
     if not 1 <= number <= len(found):
         raise AnalysisError(
             f"evolution.word: the prompt has '{text}' {len(found)} times; got number {number}, "
@@ -293,8 +291,7 @@ def _token_means(trace: Trace, chosen: Selection, name: str) -> dict[tuple[str, 
 
 
 def _word(chosen: Selection, token: Token) -> str:
-    labels = {word.index: word.label for word in chosen.prompt}
-    return labels.get(-1 if token.word is None else token.word, "")
+    return "" if token.word is None else chosen.prompt[token.word].label
 
 
 def _places(trace: Trace, chosen: Selection) -> list[int]:
