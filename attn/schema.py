@@ -9,16 +9,20 @@ name of one segment.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
+from attn import words
+
 if TYPE_CHECKING:
     import numpy as np
 
+Word = words.Word
+find_words = words.find_words
+word_at = words.word_at
 SCHEMA = 1
 """Version of `trace.json` that this code writes, and the newest that it reads."""
 
@@ -36,7 +40,6 @@ are light."""
 """The drawing that a model was given: white strokes on black, of the picture's size."""
 
 RANGE = re.compile(r"(\d+)(?:-(\d+))?")
-WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 MEASURES: dict[str, tuple[str, ...]] = {
     "mass": ("head", "key"),
@@ -112,16 +115,6 @@ class Token:
     def is_content(self) -> bool:
         """Whether the token carries text of the prompt."""
         return not (self.special or self.padding)
-
-
-@dataclass(frozen=True)
-class Word:
-    """One occurrence of a word in the prompt, with its character offsets."""
-
-    index: int
-    text: str
-    start: int
-    stop: int
 
 
 @dataclass(frozen=True)
@@ -362,24 +355,6 @@ class Manifest:
     outputs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     schema: int = SCHEMA
-
-
-def find_words(prompt: str) -> tuple[Word, ...]:
-    """Return every word occurrence of a prompt: matches of `WORD`, in order."""
-    return tuple(
-        Word(index, match.group(), match.start(), match.end())
-        for index, match in enumerate(WORD.finditer(prompt))
-    )
-
-
-def word_at(words: Seq[Word], start: int, stop: int) -> int | None:
-    """Return the index of the word that shares most characters with `[start, stop)`, or None."""
-    first = bisect_right(words, start, key=lambda word: word.stop)
-    last = bisect_left(words, stop, key=lambda word: word.start)
-    near = words[first:last]  # words come in order
-    shared = [(min(word.stop, stop) - max(word.start, start), -word.index) for word in near]
-    best = max(shared, default=(0, 0))
-    return -best[1] if best[0] > 0 else None
 
 
 def in_range(index: int, pattern: str) -> bool:

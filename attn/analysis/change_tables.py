@@ -15,6 +15,7 @@ from attn.analysis.pool import Numbers, mean_present
 from attn.analysis.similarity import MEASURES
 from attn.analysis.sketch import COMPARED
 from attn.analysis.terms import Key, Term
+from attn.words import fold
 
 Columns = dict[str, NDArray[Any]]
 Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
@@ -96,12 +97,12 @@ def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> lis
         measure: what to compare.
         words: only these words, and every phrase; None is all.
     """
-    wanted = None if words is None else {word.casefold() for word in words}
+    wanted = None if words is None else {fold(word) for word in words}
     return [
         one
         for one in _all_changes(pairs, measure)
         if one.term.kind == "phrase"
-        or (one.term.kind == "word" and (wanted is None or one.term.text.casefold() in wanted))
+        or (one.term.kind == "word" and (wanted is None or fold(one.term.text) in wanted))
     ]
 
 

@@ -6,15 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from attn.analysis.phrases import Mode, Phrase, Weights, find_phrases
-from attn.analysis.select import (
-    Occurrence,
-    find_occurrences,
-    select_layers,
-    select_steps,
-    select_words,
-)
+from attn.analysis.prompts import read_prompt
+from attn.analysis.select import Occurrence, select_layers, select_steps, select_words
 from attn.errors import AnalysisError
-from attn.schema import Layer, find_words
+from attn.schema import Layer, Token
+from attn.words import find_words
 
 if TYPE_CHECKING:
     from attn.trace import Trace
@@ -61,10 +57,21 @@ class Choice:
                 whole = " for all words" if name == "words" else ""
                 raise ValueError(f"{name}: nothing is named; leave the option out{whole}")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words and phrases that are looked for in the prompt."""
+        phrases = self.phrases or ()
+        if self.phrase_mode == "bag":
+            phrases = tuple(word.text for phrase in phrases for word in find_words(phrase))
+        return (*(self.words or ()), *phrases)
+
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a trace is analysed; `prompt` has all words, `words` the selected ones."""
+    """What of a trace is analysed; `prompt` has all words, `words` the selected ones.
+
+    `tokens` and `crossed` are those of `prompts.Prompt`.
+    """
 
     branch: str
     layers: tuple[Layer, ...]
@@ -72,6 +79,8 @@ class Selection:
     prompt: tuple[Occurrence, ...]
     words: tuple[Occurrence, ...]
     phrases: tuple[Phrase, ...]
+    tokens: tuple[Token, ...]
+    crossed: frozenset[tuple[str, int]]
 
 
 Kind = Literal["words", "phrases"]
@@ -87,16 +96,17 @@ def choose(trace: Trace, options: Choice) -> Selection:
     if branch not in trace.branches:
         known = ", ".join(trace.branches)
         raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
-    negative = trace.manifest.request.negative or ""
-    prompt = find_occurrences(find_words(negative) if branch == "uncond" else trace.words)
-    if not prompt and branch == "uncond":
+    prompt = read_prompt(trace.manifest, branch, options.names)
+    if not prompt.words and branch == "uncond":
         raise AnalysisError("the negative prompt has no words; leave branch out for the prompt's")
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
     return Selection(
         branch=branch,
         layers=select_layers(captured, options.layers, captured=trace.layers),
         steps=select_steps(trace.steps, options.steps),
-        prompt=prompt,
-        words=select_words(prompt, options.words),
-        phrases=find_phrases(prompt, options.phrases or (), options.phrase_mode),
+        prompt=prompt.words,
+        words=select_words(prompt.words, options.words),
+        phrases=find_phrases(prompt.words, options.phrases or (), options.phrase_mode),
+        tokens=prompt.tokens,
+        crossed=prompt.crossed,
     )

@@ -29,13 +29,14 @@ import numpy as np
 from attn.analysis.choice import BLOCK, Choice, Selection, choose
 from attn.analysis.curves import step_axis
 from attn.analysis.needs import Needs
-from attn.analysis.phrases import Phrase, find_phrases
+from attn.analysis.phrases import Phrase, find_phrases, locate
 from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.analysis.result import Result, Table, Text
 from attn.analysis.select import Occurrence, select_words
 from attn.errors import AnalysisError
 from attn.schema import Token
 from attn.store import MANIFEST
+from attn.words import fold
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -89,6 +90,12 @@ class Options(Choice):
                 f"show; got {self.seconds:g}"
             )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words and phrases that are looked for in the prompt."""
+        followed = () if self.word is None else (_part_number(self.word)[0],)
+        return (*super().names, *followed)
+
 
 def run(trace: Trace, options: Options) -> Result:
     """Follow one word of a trace over its steps.
@@ -131,8 +138,14 @@ def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurren
     labels = {word.label: word for word in chosen.words}
     ranked = [labels[name] for name in tokens.columns["word"] if name in labels]
     small = SMALL_WORDS.split()
-    telling = [word for word in ranked if word.text.casefold() not in small]
+    telling = [word for word in ranked if fold(word.text) not in small]
     return next(iter([*telling, *ranked, *chosen.words]))
+
+
+def _part_number(asked: str) -> tuple[str, int]:
+    """Return the text and the number of `circle (2)`; without one it is the first."""
+    numbered = NUMBERED.fullmatch(asked)
+    return (numbered[1], int(numbered[2])) if numbered else (asked, 1)
 
 
 def _find_word(prompt: Sequence[Occurrence], options: Options) -> Occurrence:
@@ -141,14 +154,10 @@ def _find_word(prompt: Sequence[Occurrence], options: Options) -> Occurrence:
     Raises:
         AnalysisError: the prompt does not have it, or not so often.
     """
-    asked = options.word or ""
-    numbered = NUMBERED.fullmatch(asked)
-    text, number = (numbered[1], int(numbered[2])) if numbered else (asked, 1)
-    found: Sequence[Occurrence]
-    if len(text.split()) > 1:
-        found = find_phrases(prompt, (text,), options.phrase_mode)
-    else:
-        found = select_words(prompt, (text,))
+    text, number = _part_number(options.word or "")
+    is_phrase = len(text.split()) > 1 or any(len(it.words) > 1 for it in locate(prompt, (text,)))
+    mode = options.phrase_mode
+    found = find_phrases(prompt, (text,), mode) if is_phrase else select_words(prompt, (text,))
     if not 1 <= number <= len(found):
         raise AnalysisError(
             f"evolution.word: the prompt has '{text}' {len(found)} times; got number {number}, "
@@ -170,7 +179,7 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
             mean = trace.mean_maps(
                 BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
             )
-            places = token_places(mean, TOGETHER, members, trace.tokens(chosen.branch))
+            places = token_places(mean, TOGETHER, members, chosen.tokens)
             frames.append(sum_tokens(mean.values, places).sum(-1))
     stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
     return xr.DataArray(
@@ -237,8 +246,7 @@ def _balance(trace: Trace, chosen: Selection) -> xr.DataArray | None:
 
 def _activity(trace: Trace, chosen: Selection, specials: bool) -> Table:
     """Rank the tokens of all text segments by the largest part that they get anywhere."""
-    tokens = trace.tokens(chosen.branch)
-    kept = [token for token in tokens if token.is_content or specials]
+    kept = [token for token in chosen.tokens if token.is_content or specials]
     largest = _token_means(trace, chosen, "share_max")
     mass = _token_means(trace, chosen, "mass")
     rows = [
@@ -254,7 +262,7 @@ def _activity(trace: Trace, chosen: Selection, specials: bool) -> Table:
             "token": np.array([row[1].text for row in rows], object),
             "segment": np.array([row[1].segment for row in rows], object),
             "position": np.array([row[1].position for row in rows], int),
-            "word": np.array([_word(trace, chosen, row[1]) for row in rows], object),
+            "word": np.array([_word(chosen, row[1]) for row in rows], object),
             "share_max": np.array([row[2] for row in rows], float),
             "mass": np.array(
                 [mass[row[1].segment, row[1].position][row[0]] for row in rows], float
@@ -282,9 +290,8 @@ def _token_means(trace: Trace, chosen: Selection, name: str) -> dict[tuple[str, 
     }
 
 
-def _word(trace: Trace, chosen: Selection, token: Token) -> str:
-    labels = {word.index: word.label for word in chosen.prompt}
-    return labels.get(-1 if token.word is None else token.word, "")
+def _word(chosen: Selection, token: Token) -> str:
+    return "" if token.word is None else chosen.prompt[token.word].label
 
 
 def _places(trace: Trace, chosen: Selection) -> list[int]:

@@ -14,7 +14,7 @@ from attn.analysis.choice import BLOCK, Selection
 from attn.analysis.phrases import Phrase, Weights, combine
 from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.analysis.select import Occurrence
-from attn.schema import Column, Layer, find_words
+from attn.schema import Column, Layer
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,6 +52,7 @@ class SegmentWords:
         steps: the indices of the steps.
         layers: their values.
         cut: which word of the prompt the segment ends in the middle of; None if it ends in none.
+        crossed: the words that a token reads together with what is beside them.
     """
 
     segment: str
@@ -61,6 +62,7 @@ class SegmentWords:
     steps: Sequence[int]
     layers: list[LayerWords]
     cut: int | None = None
+    crossed: frozenset[int] = frozenset()
 
     @property
     def mass(self) -> Numbers:
@@ -141,7 +143,8 @@ def measure(
                     counts,
                     chosen.steps,
                     [],
-                    _find_cut(trace, segment, chosen.branch, list(places)),
+                    _find_cut(trace, segment, chosen, list(places)),
+                    frozenset(index for name, index in chosen.crossed if name == segment),
                 )
             found[segment].layers.append(_sum_layer(layer, read, share, own, heads=heads))
     return tuple(found.values())
@@ -160,15 +163,21 @@ def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
     truncated = trace.manifest.truncated.get(measured.branch, {})
     is_short = bool(truncated) if measured.segment == TOGETHER else measured.segment in truncated
     pairs = zip(measured.words, measured.tokens, strict=True)
-    missing = [word.label for word, tokens in pairs if not tokens]
+    absent = [word for word, tokens in pairs if not tokens]
+    missing = [word.label for word in absent if word.index not in measured.crossed]
+    crossed = [word.label for word in absent if word.index in measured.crossed]
+    joined = f"segment '{measured.segment}' reads words together with what is beside them"
+    remarks = [f"{joined}, so they have no values there: {_list_some(crossed)}"] if crossed else []
     halved = [word.label for word in measured.words if word.index == measured.cut]
     lacks = [f"no token of {_list_some(missing)}"] if missing else []
     lacks += [f"only the beginning of {word}" for word in halved]
     if not lacks:
-        return []
+        return remarks
     if is_short:
-        return [f"the prompt did not fit into segment '{measured.segment}': {'; '.join(lacks)}"]
-    return [f"segment '{measured.segment}' does not hold all words: {'; '.join(lacks)}"]
+        told = f"the prompt did not fit into segment '{measured.segment}'"
+    else:
+        told = f"segment '{measured.segment}' does not hold all words"
+    return [*remarks, f"{told}: {'; '.join(lacks)}"]
 
 
 def note_left_out(measured: SegmentWords) -> list[str]:
@@ -184,16 +193,16 @@ def _list_some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + rest
 
 
-def _find_cut(trace: Trace, segment: str, branch: str, segments: Sequence[str]) -> int | None:
+def _find_cut(trace: Trace, segment: str, chosen: Selection, segments: Sequence[str]) -> int | None:
     """Return the index of the word that a segment ends in the middle of.
 
     Of all segments together it is one that none of them holds whole.
     """
-    request, lost = trace.manifest.request, trace.manifest.truncated.get(branch, {})
-    prompt = (request.negative or "") if branch == "uncond" else request.prompt
+    request, lost = trace.manifest.request, trace.manifest.truncated.get(chosen.branch, {})
+    prompt = (request.negative or "") if chosen.branch == "uncond" else request.prompt
     own = segments if segment == TOGETHER else [segment]
     reach = len(prompt.rstrip()) - min(len(lost.get(name, "")) for name in own if name != TOGETHER)
-    cut = (word.index for word in find_words(prompt) if word.start < reach < word.stop)
+    cut = (word.index for word in chosen.prompt if word.start < reach < word.stop)
     return next(cut, None)
 
 
@@ -201,12 +210,12 @@ def _find_places(
     trace: Trace, mass: xr.DataArray, chosen: Selection, *, together: bool
 ) -> dict[str, Numbers]:
     """Return, by segment with words, which keys of a layer are tokens of which word."""
-    tokens = trace.tokens(chosen.branch)
+    tokens = trace.tokens(chosen.branch)  # also of segments that hold no piece of a word
     worded = {token.segment for token in tokens if token.word is not None}
     segments = [name for name in dict.fromkeys(mass["segment"].values) if name in worded]
     extra = [TOGETHER] if together and len(segments) > 1 else []
     return {
-        segment: token_places(mass, segment, chosen.prompt, tokens)
+        segment: token_places(mass, segment, chosen.prompt, chosen.tokens)
         for segment in (*segments, *extra)
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from attn.analysis import sketch
 from attn.analysis.agreement import Agreement, agree
 from attn.analysis.pool import Numbers
+from attn.analysis.prompts import Prompt, read_prompt
 from attn.analysis.reading import Pooling, Reading, Selection, read, regrid
 from attn.analysis.similarity import compare_maps
 from attn.analysis.terms import Term, find_terms
@@ -111,7 +112,13 @@ def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings)
     """
     manifests = base.manifest, variant.manifest
     agreement = agree(*manifests, options.branch, options.layers, options.steps)
-    terms = _shared_terms(base, variant, options, together=agreement.together)
+    names = (*(options.words or ()), *options.phrases)
+    prompts = tuple(read_prompt(one, options.branch, names) for one in manifests)
+    agreement = replace(agreement, notes=(*agreement.notes, *_crossed_notes(prompts)))
+    terms = _shared_terms(prompts, options.phrases, together=agreement.together)
+    if not any(term.kind == "word" for term in terms[0]):
+        texts = " and ".join(f"'{one.request.prompt}'" for one in manifests)
+        raise AnalysisError(f"the prompts share no word: {texts}")
     if base.manifest.samples != variant.manifest.samples:
         counts = f"{base.manifest.samples} and {variant.manifest.samples}"
         raise AnalysisError(f"the traces have {counts} pictures each: capture as many of both")
@@ -148,23 +155,26 @@ def word_places(terms: Sequence[Term], segment: str) -> list[int]:
 
 
 def _shared_terms(
-    base: Trace, variant: Trace, options: Options, *, together: bool
+    prompts: Sequence[Prompt], phrases: Sequence[str], *, together: bool
 ) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
-    found = [
-        {
-            term.key: term
-            for term in find_terms(
-                trace.manifest, options.branch, options.phrases, together=together
-            )
-        }
-        for trace in (base, variant)
-    ]
-    shared = [key for key in found[0] if key in found[1]]
-    if not any(found[0][key].kind == "word" for key in shared):
-        prompts = " and ".join(f"'{trace.manifest.request.prompt}'" for trace in (base, variant))
-        raise AnalysisError(f"the prompts share no word: {prompts}")
-    first, second = (tuple(side[key] for key in shared) for side in found)
-    return first, second
+    base, variant = (
+        {term.key: term for term in find_terms(prompt, phrases, together=together)}
+        for prompt in prompts
+    )
+    shared = [key for key in base if key in variant]
+    return tuple(base[key] for key in shared), tuple(variant[key] for key in shared)
+
+
+def _crossed_notes(prompts: Sequence[Prompt]) -> Iterator[str]:
+    crossed: dict[str, dict[str, None]] = {}
+    for prompt in prompts:
+        for segment, index in sorted(prompt.crossed):
+            crossed.setdefault(segment, {})[prompt.words[index].text] = None
+    for segment, words in crossed.items():
+        yield (
+            f"segment '{segment}' reads words together with what is beside them, so they are not "
+            f"compared there: {', '.join(words)}"
+        )
 
 
 def _select(side: Side, terms: tuple[Term, ...], options: Options) -> Selection:

@@ -22,7 +22,7 @@ import numpy as np
 from attn.analysis.pool import Numbers
 from attn.analysis.select import Occurrence
 from attn.errors import AnalysisError
-from attn.schema import find_words
+from attn.words import find_spans, fold, word_keys
 
 Mode = Literal["span", "bag"]
 Weights = Literal["sum", "attention", "uniform"]
@@ -43,30 +43,42 @@ def find_phrases(
 ) -> tuple[Phrase, ...]:
     """Return every occurrence of the asked phrases, numbered in the order asked.
 
-    Case, spaces and punctuation between words do not count; occurrences do not overlap.
-
     Args:
-        prompt: all words of the prompt.
+        prompt: all words of the prompt; see `locate`.
         asked: the phrases as typed.
         mode: `span` is words in a row; `bag` every word of the prompt that the phrase has, as one.
 
     Raises:
         AnalysisError: a phrase has no words, or is not in the prompt.
     """
-    texts = [word.text.casefold() for word in prompt]
-    wanted = {
-        tuple(word.text.casefold() for word in find_words(phrase)): " ".join(phrase.split())
-        for phrase in asked
-    }
+    found = locate(prompt, asked, mode)
+    there = {word_keys(phrase.text) for phrase in found}
+    for phrase in asked:
+        if word_keys(phrase) not in there:
+            raise AnalysisError(_explain_absence(prompt, phrase))
+    return found
+
+
+def locate(
+    prompt: Sequence[Occurrence], asked: Sequence[str], mode: Mode = "span"
+) -> tuple[Phrase, ...]:
+    """Return every occurrence of the asked phrases that are in the prompt, in the order asked.
+
+    Case, normal form, and spaces and punctuation between words do not count; occurrences of a
+    phrase do not overlap.
+
+    Args:
+        prompt: all words of the prompt, in pieces where a phrase begins or ends within one.
+        asked: the phrases as typed.
+        mode: `span` is words in a row; `bag` every word of the prompt that the phrase has, as one.
+    """
     found: list[Phrase] = []
-    for words, text in wanted.items():
-        places = _find_bag(texts, words) if mode == "bag" else _find_spans(texts, words)
-        if not places:
-            raise AnalysisError(_explain_absence(texts, words, text))
-        found += [
-            Phrase(len(found) + number, text, number + 1, len(places) > 1, place)
-            for number, place in enumerate(places)
-        ]
+    for phrase in {word_keys(phrase): phrase for phrase in asked}.values():
+        runs = _find_bag(prompt, word_keys(phrase)) if mode == "bag" else _find_runs(prompt, phrase)
+        for number, run in enumerate(runs, start=1):
+            span = prompt[run[0]].start, prompt[run[-1]].stop
+            text = " ".join(phrase.split())
+            found.append(Phrase(len(found), text, *span, number, len(runs) > 1, run))
     return tuple(found)
 
 
@@ -105,25 +117,26 @@ def _weigh(means: Numbers, weights: Weights) -> Numbers:
     )
 
 
-def _find_spans(texts: Sequence[str], words: tuple[str, ...]) -> list[tuple[int, ...]]:
-    spans: list[tuple[int, ...]] = []
-    for start in range(len(texts) - len(words) + 1 if words else 0):
-        is_free = not spans or spans[-1][-1] < start
-        if is_free and tuple(texts[start : start + len(words)]) == words:
-            spans.append(tuple(range(start, start + len(words))))
-    return spans
+def _find_runs(prompt: Sequence[Occurrence], phrase: str) -> list[tuple[int, ...]]:
+    return [
+        tuple(at for at, word in enumerate(prompt) if start <= word.start and word.stop <= stop)
+        for start, stop in find_spans(prompt, phrase)
+    ]
 
 
-def _find_bag(texts: Sequence[str], words: tuple[str, ...]) -> list[tuple[int, ...]]:
+def _find_bag(prompt: Sequence[Occurrence], words: tuple[str, ...]) -> list[tuple[int, ...]]:
+    texts = [fold(word.text) for word in prompt]
     places = tuple(place for place, text in enumerate(texts) if text in words)
     return [places] if places and set(words) <= set(texts) else []
 
 
-def _explain_absence(texts: Sequence[str], words: tuple[str, ...], text: str) -> str:
+def _explain_absence(prompt: Sequence[Occurrence], phrase: str) -> str:
+    texts, text = [fold(word.text) for word in prompt], " ".join(phrase.split())
+    words = dict.fromkeys(word_keys(phrase))
     if not words:
         return f"the phrase '{text}' has no words"
-    there = [word for word in dict.fromkeys(words) if word in texts]
-    absent = [word for word in dict.fromkeys(words) if word not in texts]
+    there = [word for word in words if word in texts]
+    absent = [word for word in words if word not in texts]
     if not absent:
         return (
             f"the prompt has no phrase '{text}': its words are there, but not in a row; "

@@ -8,21 +8,22 @@ from dataclasses import dataclass
 
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Layer, Step, Word, in_range, layer_matches
+from attn.words import find_spans, fold
 
 
 @dataclass(frozen=True)
-class Occurrence:
+class Occurrence(Word):
     """One word of the prompt.
 
     Attributes:
         index: place among all words of the prompt, from 0.
         text: as it is written there.
-        number: place among the equal words, from 1; case does not count.
+        start: its first character in the prompt.
+        stop: the one after its last.
+        number: place among the equal words, from 1; case and normal form do not count.
         is_repeated: whether there are equal words.
     """
 
-    index: int
-    text: str
     number: int
     is_repeated: bool
 
@@ -34,12 +35,13 @@ class Occurrence:
 
 def find_occurrences(words: Sequence[Word]) -> tuple[Occurrence, ...]:
     """Number each word of a prompt among its equals."""
-    keys = [word.text.casefold() for word in words]
+    keys = [fold(word.text) for word in words]
     total, seen = Counter(keys), Counter[str]()
     found = []
     for word, key in zip(words, keys, strict=True):
         seen[key] += 1
-        found.append(Occurrence(word.index, word.text, seen[key], total[key] > 1))
+        place = (word.index, word.text, word.start, word.stop)
+        found.append(Occurrence(*place, seen[key], total[key] > 1))
     return tuple(found)
 
 
@@ -55,14 +57,15 @@ def select_words(
         raise AnalysisError("the prompt has no words")
     if names is None:
         return tuple(words)
-    known = {word.text.casefold(): word.text for word in words}
+    known = {fold(word.text): word.text for word in words}
     for name in names:
-        if name.casefold() not in known:
-            hint = did_you_mean(name.casefold(), known)
+        if fold(name) not in known:
+            is_phrase = bool(find_spans(words, name))
+            hint = " It is a phrase there." if is_phrase else did_you_mean(fold(name), known)
             listed = ", ".join(known.values())
             raise AnalysisError(f"the prompt has no word '{name}'.{hint} Its words: {listed}.")
-    wanted = {name.casefold() for name in names}
-    return tuple(word for word in words if word.text.casefold() in wanted)
+    wanted = {fold(name) for name in names}
+    return tuple(word for word in words if fold(word.text) in wanted)
 
 
 def select_layers(

@@ -177,7 +177,7 @@ def word_maps(trace: Trace, chosen: Selection) -> Numbers:
             mean = trace.mean_maps(
                 BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
             )
-            places = token_places(mean, TOGETHER, chosen.words, trace.tokens(chosen.branch))
+            places = token_places(mean, TOGETHER, chosen.words, chosen.tokens)
             own.append(np.moveaxis(sum_tokens(mean.values, places), -1, 0))
         found.append(np.stack(own))
     return np.stack(found)

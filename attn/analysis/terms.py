@@ -8,10 +8,13 @@ from typing import Literal
 
 import numpy as np
 
+from attn.analysis.phrases import locate
 from attn.analysis.pool import Numbers
+from attn.analysis.prompts import Prompt
 from attn.analysis.roles import SKETCH
-from attn.analysis.select import Occurrence, find_occurrences
-from attn.schema import Column, Manifest, Token, find_words
+from attn.analysis.select import Occurrence
+from attn.schema import Column, Token
+from attn.words import fold
 
 TEXT = "text"
 """Stands for all text segments together, where two models do not have the same ones."""
@@ -31,7 +34,8 @@ class Term:
         segment: where its tokens are; `text` is all text segments.
         kind: a word of the prompt, several in a row, or the special token that opens the segment
             (of a drawing, all of its tokens, since none of them opens it).
-        text: as it is written in the prompt; of a sink its token, or `all tokens`.
+        text: of a word as it is written in the prompt, of a phrase as it was typed; of a sink its
+            token, or `all tokens`.
         number: place among the equal ones, from 1.
         is_repeated: whether there are equal ones.
         tokens: segment and position of each of its tokens; empty if the segment cut it off.
@@ -47,7 +51,7 @@ class Term:
     @property
     def key(self) -> Key:
         """What is the same for the same term of another trace."""
-        return self.segment, self.kind, self.text.casefold(), self.number
+        return self.segment, self.kind, fold(self.text), self.number
 
     @property
     def label(self) -> str:
@@ -56,52 +60,29 @@ class Term:
 
 
 def find_terms(
-    manifest: Manifest, branch: str, phrases: Sequence[str] = (), *, together: bool = False
+    prompt: Prompt, phrases: Sequence[str] = (), *, together: bool = False
 ) -> tuple[Term, ...]:
-    """Return the terms of a trace that have tokens, segment by segment.
+    """Return the terms of a guidance row that have tokens, segment by segment.
 
     Args:
-        manifest: of the trace.
-        branch: guidance row, whose prompt and tokens count.
-        phrases: words in a row, such as `red cat`; case does not count. Those that the prompt does
-            not have are left out.
+        prompt: what the guidance row reads.
+        phrases: words in a row, such as `red cat`. Those that the prompt does not have are left
+            out.
         together: put all text segments into one, called `text`.
     """
-    prompt = prompt_words(manifest, branch)
-    spans = [(word.text, [word]) for word in prompt] + phrase_spans(prompt, phrases)
-    keys = [" ".join(text.casefold().split()) for text, _ in spans]
-    tokens = manifest.tokens[branch]
-    segments = list(dict.fromkeys(token.segment for token in tokens))
+    chosen: list[tuple[Occurrence, Kind, set[int]]] = [
+        *((word, "word", {word.index}) for word in prompt.words),
+        *((run, "phrase", set(run.words)) for run in locate(prompt.words, phrases)),
+    ]
+    segments = list(dict.fromkeys(token.segment for token in prompt.tokens))
     found: list[Term] = []
     for name in [TEXT] if together else segments:
-        own = [token for token in tokens if name in (TEXT, token.segment)]
-        for place, ((text, words), key) in enumerate(zip(spans, keys, strict=True)):
-            places = _tokens(own, {word.index for word in words})
-            kind: Kind = "word" if place < len(prompt) else "phrase"
-            number = keys[: place + 1].count(key)
-            found.append(Term(name, kind, text, number, keys.count(key) > 1, places))
+        own = [token for token in prompt.tokens if name in (TEXT, token.segment)]
+        for one, kind, members in chosen:
+            places = _tokens(own, members, prompt.crossed)
+            found.append(Term(name, kind, one.text, one.number, one.is_repeated, places))
         found += [] if together else _sink(own)
     return tuple(term for term in found if term.tokens)
-
-
-def prompt_words(manifest: Manifest, branch: str) -> tuple[Occurrence, ...]:
-    """Return the words that a guidance row reads."""
-    negative = manifest.request.negative or ""
-    return find_occurrences(find_words(negative) if branch == "uncond" else manifest.words)
-
-
-def phrase_spans(
-    prompt: Sequence[Occurrence], phrases: Sequence[str]
-) -> list[tuple[str, list[Occurrence]]]:
-    """Return where phrases stand, as they are written: every run of words that matches."""
-    found = []
-    for phrase in dict.fromkeys(phrases):
-        wanted = phrase.casefold().split()
-        for start in range(len(prompt) - len(wanted) + 1):
-            run = list(prompt[start : start + len(wanted)])
-            if [word.text.casefold() for word in run] == wanted:
-                found.append((" ".join(word.text for word in run), run))
-    return found
 
 
 def lay_out(columns: Sequence[Column], terms: Sequence[Term]) -> Numbers:
@@ -115,8 +96,13 @@ def lay_out(columns: Sequence[Column], terms: Sequence[Term]) -> Numbers:
     ).reshape(len(columns), len(terms))
 
 
-def _tokens(tokens: Sequence[Token], words: set[int]) -> tuple[tuple[str, int], ...]:
-    return tuple((token.segment, token.position) for token in tokens if token.word in words)
+def _tokens(
+    tokens: Sequence[Token], words: set[int], crossed: frozenset[tuple[str, int]]
+) -> tuple[tuple[str, int], ...]:
+    """Return the tokens of words in the segments that hold each of them apart from others."""
+    places = ((token.segment, token.position) for token in tokens if token.word in words)
+    lacking = {segment for segment, index in crossed if index in words}
+    return tuple(place for place in places if place[0] not in lacking)
 
 
 def _sink(tokens: Sequence[Token]) -> list[Term]:

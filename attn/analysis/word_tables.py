@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis.choice import Selection
 from attn.analysis.measured import LayerWords, SegmentWords
 from attn.analysis.pool import Numbers
 from attn.analysis.result import Table
 from attn.analysis.select import Occurrence
 from attn.schema import Token
-
-if TYPE_CHECKING:
-    from attn.trace import Trace
 
 
 def tabulate(measured: SegmentWords, name: str = "word") -> Table:
@@ -63,19 +61,19 @@ def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") 
     )
 
 
-def align(trace: Trace, branch: str, words: Sequence[Occurrence]) -> Table:
-    """Return one row per word and text segment: which tokens of which encoder are this word.
+def align(chosen: Selection) -> Table:
+    """Return one row per selected word and text segment: which of its tokens are this word.
 
     Words and tokens are matched by their character offsets in the prompt. Positions are those of
     the guidance row's sequence, tokens are as the tokenizer writes them, both parted by spaces.
     """
     owned: dict[tuple[str, int | None], list[Token]] = {}
-    for token in trace.tokens(branch):
+    for token in chosen.tokens:
         owned.setdefault((token.segment, token.word), []).append(token)
-    segments = list(dict.fromkeys(token.segment for token in trace.tokens(branch)))
+    segments = list(dict.fromkeys(token.segment for token in chosen.tokens))
     rows = [
         (word, segment, owned.get((segment, word.index), []))
-        for word in words
+        for word in chosen.words
         for segment in segments
     ]
 

@@ -100,7 +100,7 @@ def run(trace: Trace, options: Options) -> Result:
             notes += note_missing(trace, own) if kind == "words" else note_left_out(own)
     if not found:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
-    tables[ALIGNED] = align(trace, chosen.branch, chosen.words)
+    tables[ALIGNED] = align(chosen)
     return Result(tables, arrays, notes=tuple(notes))
 
 
@@ -146,7 +146,7 @@ def _word_maps(
     trace: Trace, means: Sequence[xr.DataArray], segment: str, chosen: Selection, options: Options
 ) -> Numbers:
     """Return the maps of all words of the prompt, (sample, word, row, column)."""
-    places = token_places(means[0], segment, chosen.prompt, trace.tokens(chosen.branch))
+    places = token_places(means[0], segment, chosen.prompt, chosen.tokens)
     maps = np.stack([sum_tokens(mean.values, places) for mean in means])
     if options.pooling == "daam":
         maps /= np.maximum(places.sum(axis=0), 1)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from attn.backends._llada import CONFIG, Config
+from attn.backends._tokens import special_ids
 from attn.errors import ModelError
 from attn.schema import Token, find_words, word_at
 
@@ -88,12 +89,10 @@ def read_vocabulary(folder: Path, config: Config) -> Vocabulary:
     except (OSError, ValueError, TypeError, KeyError) as exc:
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise ModelError(f"cannot read the tokenizer in {folder}: {first}") from exc
-    added = tokenizer.added_tokens_decoder
-    specials = {number for number, token in added.items() if token.special}
-    specials |= set(tokenizer.all_special_ids)
-    _require_same_vocabulary(tokenizer, frozenset(specials), config, folder)
+    specials = special_ids(tokenizer)
+    _require_same_vocabulary(tokenizer, specials, config, folder)
     mask = _mask(tokenizer, config, folder)
-    return Vocabulary(tokenizer, mask, frozenset(specials | {mask}))
+    return Vocabulary(tokenizer, mask, specials | {mask})
 
 
 def read_template(tokenizer: Any, asked: str | None) -> Template:

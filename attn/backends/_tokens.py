@@ -22,7 +22,8 @@ def decode(
     Returns:
         one token per position, and the end of the prompt that did not fit, or None.
     """
-    words = find_words(prompt)
+    words, specials = find_words(prompt), special_ids(tokenizer)
+    pad = tokenizer.pad_token if not find_words(tokenizer.pad_token or "") else None  # such as !
     read = tokenizer(
         prompt,
         padding="max_length",
@@ -37,13 +38,15 @@ def decode(
     for place, name in enumerate(names):
         first, last = read["offset_mapping"][place]
         padding = not read["attention_mask"][place]
-        special = bool(read["special_tokens_mask"][place])
+        number = read["input_ids"][place]
+        is_typed_out = number in specials and prompt[first:last].strip() == name != pad
+        special = bool(read["special_tokens_mask"][place]) or is_typed_out
         content = not (padding or special)
         tokens.append(
             Token(
                 position=start + place,
                 segment=segment,
-                id=read["input_ids"][place],
+                id=number,
                 text=(prompt[first:last].strip() or name) if content else name,
                 special=special,
                 padding=padding,
@@ -52,15 +55,21 @@ def decode(
                 word=word_at(words, first, last) if content else None,
             )
         )
-    return tuple(tokens), _cut(tokenizer, prompt, tokens, length)
+    reached = max((last for _, last in read["offset_mapping"]), default=0)
+    is_full = not tokens[-1].padding
+    return tuple(tokens), _cut(tokenizer, prompt, reached, length) if is_full else None
 
 
-def _cut(tokenizer: Any, prompt: str, tokens: list[Token], length: int) -> str | None:
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Return the ids of a fast tokenizer's special tokens, whatever they are for."""
+    added = tokenizer.added_tokens_decoder
+    specials = {number for number, token in added.items() if token.special}
+    return frozenset(specials | set(tokenizer.all_special_ids))
+
+
+def _cut(tokenizer: Any, prompt: str, reached: int, length: int) -> str | None:
     """Return the end of the prompt that no token covers because the sequence was full."""
-    if tokens[-1].padding:
-        return None
     whole = tokenizer(prompt, return_offsets_mapping=True, truncation=False, verbose=False)
     if len(whole["input_ids"]) <= length:
         return None
-    reached = max((token.stop for token in tokens), default=0)
     return prompt[reached:].strip()

@@ -40,6 +40,7 @@ from attn.cli._options import (
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli._text import aligned, counted, listed_files, split
+from attn.words import fold
 
 if TYPE_CHECKING:
     from attn.verbs.compare import Compared
@@ -231,15 +232,13 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
     if "variant_name" in columns:
         rows = [row for row in rows if columns["variant_name"][row] == name]
     lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
-    repeated = {
-        str(columns["word"][row]).casefold() for row in rows if columns["occurrence"][row] > 1
-    }
+    repeated = {fold(str(columns["word"][row])) for row in rows if columns["occurrence"][row] > 1}
     for row in rows[:SHOWN]:
         change, low, high = (float(columns[key][row]) for key in ("change", "low", "high"))
         word, number = columns["word"][row], columns["occurrence"][row]
         lines.append(
             (
-                f"{word} ({number})" if word.casefold() in repeated else word,
+                f"{word} ({number})" if fold(word) in repeated else word,
                 str(columns["segment"][row]),
                 f"{columns['base'][row]:.4g}",
                 f"{change:+.3g}",

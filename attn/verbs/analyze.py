@@ -15,7 +15,7 @@ from attn.store import MANIFEST
 from attn.verbs.collection import Entry, is_collection, read_index
 from attn.verbs.inputs import as_tuple
 from attn.verbs.joined import Findings, Joined
-from attn.verbs.pictures import draw_result
+from attn.verbs.pictures import draw_result, note_fonts
 from attn.verbs.report import Report
 from attn.verbs.results import FOLDER, INDEX, replaced, write_index
 from attn.viz.sizes import DPI, PictureSize
@@ -307,12 +307,13 @@ def _run(
     drawn: tuple[str, ...] = ()
     if job.pictures and analysis.draw:
         drawn = draw_result(analysis.draw, result, trace, folder, job.size)
+    notes = [*result.notes, *(note_fonts(trace.manifest) if drawn else ())]
     findings.take(analysis.joins, result)
     return {
         "name": analysis.name,
         "options": asdict(options),
         "files": [*files, *drawn],
-        "notes": list(result.notes),
+        "notes": notes,
     }
 
 

@@ -266,9 +266,12 @@ def compare_runs(
         written = [f"{TABLES}/{name}" for name in tables]
         if pictures:
             from attn.verbs.comparison_pictures import draw_comparison, draw_weights
+            from attn.viz.fonts import note_missing
 
             written += draw_comparison(runs[0], variants, folder, parts, options.words)
             written += draw_weights(variants, weights, folder)
+            for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
+                report.warn(note)
         facts = _describe(runs[0], variants, options) | {"files": written}
         _write_index(folder, facts | {"warnings": report.warnings})
     counts = {variant.label: variant.count for variant in variants}

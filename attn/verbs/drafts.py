@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from attn.backends import ModelInfo, Output
 from attn.errors import ModelError
-from attn.schema import Manifest, Step, Token, find_words
+from attn.schema import Manifest, Request, Sequence, Step, Token, find_words
 from attn.verbs.jobs import Item, Job, describe_model, said
 from attn.verbs.outputs import environment, peak_memory, save_outputs
 
@@ -22,7 +23,7 @@ class Ran:
     """What a batch gives all its traces."""
 
     steps: tuple[Step, ...]
-    kernels: Sequence[Mapping[str, Any]]
+    kernels: Seq[Mapping[str, Any]]
     seconds: float
     warnings: tuple[str, ...]
 
@@ -58,7 +59,7 @@ def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
         shards=(),
         environment=environment(),
         cost={},
-        warnings=(*job.opening, *said(session), *cut, *remarks),
+        warnings=(*job.opening, *said(session), *cut, *typed_out(request, sequences), *remarks),
     )
 
 
@@ -115,3 +116,31 @@ def _cut_warning(branch: str, segment: str, text: str) -> str:
     which = "prompt" if branch == "cond" else "negative prompt"
     shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"
     return f"the {which} is longer than the model's '{segment}' text; not read: \"{shown}\""
+
+
+def typed_out(request: Request, sequences: Mapping[str, Sequence]) -> Iterator[str]:
+    """Name the special tokens that a prompt spells out: models do not read them as text."""
+    for branch, sequence in sequences.items():
+        is_negative = branch == "uncond"
+        prompt = (request.negative or "") if is_negative else request.prompt
+        for segment, name in dict.fromkeys(
+            (token.segment, token.text) for token in sequence.tokens if not token.is_content
+        ):
+            own = [token for token in sequence.tokens if token.segment == segment]
+            kept = len(prompt.rstrip()) - len(sequence.truncated.get(segment, ""))
+            if find_words(name) and _is_spelled(name, prompt[:kept], own):
+                yield (
+                    f"the {'negative ' if is_negative else ''}prompt has '{name}', which the "
+                    f"model's '{segment}' text reads as that special token: it belongs to no word"
+                )
+
+
+def _is_spelled(name: str, prompt: str, tokens: Seq[Token]) -> bool:
+    """Whether a prompt has a name that is not read as text, token by token."""
+    at = prompt.find(name)
+    content = [token for token in tokens if token.is_content]
+    while at >= 0:
+        if not any(token.start < at + len(name) and at < token.stop for token in content):
+            return True
+        at = prompt.find(name, at + 1)
+    return False

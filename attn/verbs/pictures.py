@@ -42,6 +42,14 @@ def draw_result(
     return tuple(files)
 
 
+def note_fonts(manifest: Manifest) -> tuple[str, ...]:
+    """Say which fonts are missing for what a model read, and wrote, if any are."""
+    from attn.viz.fonts import note_missing
+
+    tokens = (token.text for read in manifest.tokens.values() for token in read)
+    return note_missing((manifest.request.prompt, *tokens))
+
+
 def _subject(trace: Trace, dpi: int) -> Subject:
     from attn.viz.picture import Subject
 

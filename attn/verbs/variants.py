@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError, AttnError, did_you_mean
 from attn.verbs.pairing import Member, Pairing, Run, pair_up
+from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
     from attn.analysis.pairs import Options, Pair, Readings
@@ -133,10 +134,9 @@ def _compare_member(
 
 def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
     """Whether a pair has one of the asked words, or any where none is asked for."""
-    wanted = None if words is None else {word.casefold() for word in words}
+    wanted = None if words is None else {fold(word) for word in words}
     return any(
-        term.kind == "word" and (wanted is None or term.text.casefold() in wanted)
-        for term in pair.terms
+        term.kind == "word" and (wanted is None or fold(term.text) in wanted) for term in pair.terms
     )
 
 
@@ -188,23 +188,23 @@ def require_in_prompts(prompts: Sequence[str], options: Options, negative: str) 
     Raises:
         AnalysisError: names the first.
     """
-    from attn.analysis.select import find_occurrences
-    from attn.analysis.terms import phrase_spans
-    from attn.schema import find_words
+    from attn.analysis.phrases import locate
+    from attn.analysis.prompts import divide
 
     read = prompts if options.branch == "cond" else [negative]
-    words = [find_occurrences(find_words(text)) for text in read]
+    names = (*(options.words or ()), *options.phrases)
+    words = [divide(find_words(text), names) for text in read]
     if not any(words) and options.branch != "cond":
         raise AnalysisError("the negative prompt has no words; give one with --negative")
     if not any(words):
         texts = ", ".join(f"'{prompt}'" for prompt in prompts)
         raise AnalysisError(f"there is no word to compare in {texts}")
-    phrases = [phrase_spans(own, options.phrases) for own in words]
+    phrases = [locate(own, options.phrases) for own in words]
     _require_known(
         options,
         {
             "word": [word.text for own in words for word in own],
-            "phrase": [text for own in phrases for text, _ in own],
+            "phrase": [phrase.text for own in phrases for phrase in own],
         },
     )
 
@@ -259,12 +259,12 @@ def _require_named(variants: Sequence[Variant], options: Options) -> None:
 
 
 def _require_known(options: Options, known: Mapping[str, Sequence[str]]) -> None:
-    words = {text.casefold(): text for text in known["word"]}
+    words = {fold(text): text for text in known["word"]}
     for kind, asked in (("word", options.words or ()), ("phrase", options.phrases)):
-        there = {text.casefold() for text in known[kind]}
+        there = {word_keys(text) for text in known[kind]}
         for name in asked:
-            if " ".join(name.casefold().split()) not in there:
-                hint = did_you_mean(name.casefold(), words)
+            if word_keys(name) not in there:
+                hint = did_you_mean(fold(name), words)
                 listed = ", ".join(words.values())
                 raise AnalysisError(
                     f"the prompts do not share a {kind} '{name}'.{hint} Their words: {listed}."

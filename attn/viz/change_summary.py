@@ -24,7 +24,7 @@ from attn.viz.change_points import (
     name_words,
     say_hidden,
 )
-from attn.viz.labels import printable
+from attn.viz.labels import printable, room
 from attn.viz.overlay import ColourScale, colour_scale, show_bar
 from attn.viz.page import (
     FAMILY,
@@ -102,9 +102,9 @@ def _place_of(scene: Scene, keys: Sequence[Key]) -> int | None:
 
 
 def _heading(scene: Scene, across: float, hidden: int) -> tuple[str, ...]:
-    prompt = textwrap.wrap(
-        printable(scene.prompt), int(across / LETTER), max_lines=2, placeholder=" …"
-    )
+    line = printable(scene.prompt)
+    letters = room(line, int(across / LETTER))
+    prompt = textwrap.wrap(line, letters, max_lines=2, placeholder=" …")
     return (*prompt, f"{scene.subtitle_of_pictures}{say_hidden(hidden)}")
 
 

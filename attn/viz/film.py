@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
+from attn.viz.fonts import BOX, FONT, NOTE, font_runs
 from attn.viz.labels import printable
 
 if TYPE_CHECKING:
@@ -81,8 +81,10 @@ def _frame(
     height = cells[-1].upper + LINE + EDGE
     image = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(image)
-    draw.text((EDGE, EDGE), lines[0], INK, _font(LETTERS))
-    draw.text((EDGE, EDGE + LINE), f"{lines[1]} · colour: confidence", FAINT, _font(SMALL))
+    _write(draw, (EDGE, EDGE), lines[0], INK, LETTERS)
+    lacks = any(BOX in text for text in (lines[0], *(cell.text for cell in cells)))
+    told = f"{lines[1]} · colour: confidence{' · ' + NOTE if lacks else ''}"
+    _write(draw, (EDGE, EDGE + LINE), told, FAINT, SMALL)
     for place, cell in enumerate(cells):
         box = (cell.left, cell.upper, cell.left + cell.width, cell.upper + LINE - 2 * GAP)
         sure = float(now[place])
@@ -94,7 +96,7 @@ def _frame(
             draw.rectangle(box, MASKED)
             continue
         ink = PAPER if is_fresh and sure < DARK else INK
-        draw.text((cell.left + PAD, cell.upper), cell.text, ink, _font(LETTERS))
+        _write(draw, (cell.left + PAD, cell.upper), cell.text, ink, LETTERS)
     return image
 
 
@@ -103,7 +105,7 @@ def _lay_out(tokens: Sequence[str]) -> list[Cell]:
     cells, left, upper = [], EDGE, EDGE + 2 * LINE + GAP
     for token in tokens:
         text = _fit(printable(token) or "\u00b7")
-        width = int(_font(LETTERS).getlength(text)) + 2 * PAD
+        width = int(_length(text)) + 2 * PAD
         if left > EDGE and left + width > WIDTH - EDGE:
             left, upper = EDGE, upper + LINE
         cells.append(Cell(left, upper, width, text))
@@ -114,12 +116,25 @@ def _lay_out(tokens: Sequence[str]) -> list[Cell]:
 def _fit(text: str) -> str:
     """Cut a text to one line."""
     room = WIDTH - 2 * EDGE - 2 * PAD
-    while len(text) > 1 and _font(LETTERS).getlength(text) > room:
+    while len(text) > 1 and _length(text) > room:
         text = f"{text[:-2]}…"
     return text
 
 
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, ink: tuple[int, int, int], size: int
+) -> None:
+    """Write a text from its upper left corner, each letter in a font that has it."""
+    left, baseline = float(at[0]), at[1] + _font(FONT, size).getmetrics()[0]
+    for path, run in font_runs(text):
+        draw.text((left, baseline), run, ink, _font(path, size), anchor="ls")
+        left += _font(path, size).getlength(run)
+
+
+def _length(text: str) -> float:
+    return sum(_font(path, LETTERS).getlength(run) for path, run in font_runs(text))
+
+
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    path = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+def _font(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)

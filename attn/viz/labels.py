@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
 from itertools import groupby
-from pathlib import Path
+from unicodedata import east_asian_width
 
-from matplotlib import get_data_path
-from matplotlib.ft2font import FT2Font
-
-FONT = Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-"""The one font of all pictures: it comes with matplotlib, so they look alike on every machine."""
+from attn.viz.fonts import BOX, boxed
 
 TOKEN_LENGTH = 20
 """Letters of a token at the edge of a picture: the longest task tokens of LLaDA fit."""
@@ -21,18 +16,18 @@ STEM_LENGTH = 40  # characters: at most 160 bytes, below every file system's lim
 
 
 def printable(text: str) -> str:
-    """Return the text on one line with characters that the font lacks spelled as code points.
+    """Return the text on one line, in NFC, with a box for each letter that no font has."""
+    return boxed(" ".join(unicodedata.normalize("NFC", text).split()))
 
-    `猫` becomes `U+732B`: longer, but neither an empty box nor a wrong letter. Combining characters
-    are joined with their letter where Unicode has one for both.
-    """
-    line = " ".join(unicodedata.normalize("NFC", text).split())
-    runs = groupby(line, _has_glyph)
-    spelled = [
-        "".join(run) if known else " ".join(f"U+{ord(character):04X}" for character in run)
-        for known, run in runs
-    ]
-    return "".join(spelled)
+
+def letter_count(text: str) -> int:
+    """Return how many letters of usual width are as wide as a text: East Asian ones count twice."""
+    return sum(2 if one == BOX or east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def room(text: str, letters: int) -> int:
+    """Return how many characters of a text are as wide as so many letters of usual width."""
+    return max(1, letters * len(text) // max(1, letter_count(text)))
 
 
 def shown_token(text: str) -> str:
@@ -45,7 +40,8 @@ def file_stem(index: int, word: str) -> str:
     """Return a file name, without its suffix, that is legal and unique on every system.
 
     The index of the word in the prompt leads, so neither case, reserved names nor shortening can
-    make two names collide. Only letters, digits, `_` and `-` are kept of the word.
+    make two names collide. Only letters with their marks, digits, `_` and `-` are
+    kept of the word.
     """
     text = unicodedata.normalize("NFC", word)[:STEM_LENGTH]
     safe = "".join(character if _is_plain(character) else "-" for character in text).strip("-")
@@ -60,13 +56,4 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def _is_plain(character: str) -> bool:
-    return character.isalnum() or character in "_-"
-
-
-@cache
-def _font() -> FT2Font:
-    return FT2Font(str(FONT))
-
-
-def _has_glyph(character: str) -> bool:
-    return _font().get_char_index(ord(character)) != 0
+    return unicodedata.category(character)[0] in "LMN" or character in "_-"

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from attn.viz.labels import letter_count
 from attn.viz.page import FAINT, FAMILY, INK, MARGIN
 from attn.viz.sizes import DPI
 
@@ -173,7 +174,7 @@ def show_legend(
 
 def legend_rows(names: Sequence[str], width: float) -> int:
     """Return over how many rows names are spread on a page of that width between margins."""
-    columns = max(1, int(width / (SAMPLE + LETTER * max(map(len, names)))))
+    columns = max(1, int(width / (SAMPLE + LETTER * max(map(letter_count, names)))))
     return int(np.ceil(len(names) / columns))
 
 

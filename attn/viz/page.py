@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from attn.viz.labels import printable
+from attn.viz import fonts
+from attn.viz.labels import printable, room
 
 INK, FAINT = "#1a1a1a", "#6b6b6b"
-FAMILY = "DejaVu Sans"
+FAMILY = fonts.FAMILY
 
 MARGIN, GAP, TITLE = 0.3, 0.16, 0.3
 LINE = 0.21  # of one line of the heading
@@ -93,7 +94,8 @@ def arrange(
 
     best = min((sheet(columns) for columns in range(1, cells + 1)), key=badness)
     letters = int((best.size[0] - 2 * MARGIN) / LETTER)
-    first = textwrap.wrap(printable(heading[0]), letters, max_lines=3, placeholder=" …")
+    line = printable(heading[0])
+    first = textwrap.wrap(line, room(line, letters), max_lines=3, placeholder=" …")
     lines = (*first, *heading[1:])
     return Sheet(best.columns, best.rows, best.cell, lines, narrowest, footer)
 
@@ -123,7 +125,8 @@ def write_heading(figure: Figure, lines: Sequence[str]) -> None:
 
 def shorten(text: str, width: float) -> str:
     """Return a text for one line of the heading, cut where it is wider than that many inches."""
-    line, letters = printable(text), int(width / LETTER)
+    line = printable(text)
+    letters = room(line, int(width / LETTER))
     return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
 
 
@@ -151,7 +154,7 @@ def _above(axes: Axes, text: str, size: float, colour: str, *, right: bool = Fal
         ha="right" if right else "left",
         va="baseline",
         fontsize=size,
-        fontfamily=FAMILY,
+        fontfamily=fonts.families(text),  # its width is measured before `render` sees it
         color=colour,
         parse_math=False,
     )

@@ -11,14 +11,18 @@ from types import MappingProxyType
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families
+from attn.viz.page import FAINT, MARGIN
 from attn.viz.sizes import DPI, USUAL, PictureSize
 
 COMPRESSION = 3  # of 9: three times as fast as the default, a tenth larger
 SAMPLED = 3
+NOTE_SIZE = 6.5  # points
 
 Pixels = NDArray[np.uint8]
 """A picture: row, column, channel (red, green, blue); 0–255."""
@@ -143,12 +147,29 @@ def in_shared_colours(figures: Iterable[Figure]) -> list[Image.Image]:
 
 def render(figure: Figure) -> Image.Image:
     """Return a figure in red, green and blue; it is empty afterwards."""
+    choose_fonts(figure)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     image = Image.fromarray(pixels).convert("RGB")
     figure.clear()  # what refers to itself would wait for the garbage collector
     return image
+
+
+def choose_fonts(figure: Figure) -> None:
+    """Give every text of a figure the fonts that have its letters, and say if there are none."""
+    for axes in figure.axes:
+        axes.get_xticklabels(), axes.get_yticklabels()  # which are made when they are asked for
+    texts = [one for one in figure.findobj(Text) if isinstance(one, Text)]
+    for text in texts:
+        text.set_text(boxed(text.get_text()))
+        names = families(text.get_text())
+        if names != [FAMILY]:
+            text.set_fontfamily(names)
+    if any(BOX in text.get_text() for text in texts):
+        width, height = figure.get_size_inches()
+        about = {"fontsize": NOTE_SIZE, "fontfamily": FAMILY, "color": FAINT}
+        figure.text(MARGIN / width, MARGIN / 6 / height, NOTE, about)
 
 
 def software() -> str:

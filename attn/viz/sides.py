@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attn.analysis.change_tables import TermChange
 from attn.analysis.terms import Key, Term
-from attn.viz.labels import printable
+from attn.viz.labels import printable, room
 from attn.viz.overlay import ColourScale, fade, show_heat, show_picture
 from attn.viz.page import FAINT, FAMILY, INK
 from attn.viz.picture import Pixels
@@ -109,6 +109,7 @@ def show_map(axes: Axes, side: Side, word: int, scale: ColourScale) -> None:
 def short(text: str, letters: int) -> str:
     """Return a text that fits into so many letters, cut with an ellipsis."""
     line = printable(text)
+    letters = room(line, letters)
     return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
 
 

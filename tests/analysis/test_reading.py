@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from attn.analysis.prompts import read_prompt
 from attn.analysis.reading import Selection, read
 from attn.analysis.terms import find_terms
 from tests.toy_traces import (
@@ -22,7 +23,7 @@ STEPS = (0, 1, 2)
 def read_all(about, files, **options):
     """Read every term of a toy trace."""
     given = {"layers": tuple(layer.index for layer in about.layers), "steps": None} | options
-    terms = find_terms(about, "cond")
+    terms = find_terms(read_prompt(about, "cond"))
     return read(make_trace(about, files), Selection("cond", terms=terms, **given))
 
 
@@ -128,17 +129,19 @@ def test_layer_that_did_not_run():
 def test_segments():
     """A word of two encoders is a term in each, and one term where segments are put together."""
     about = manifest(JOINT)
-    apart = [term.key for term in find_terms(about, "cond")]
+    apart = [term.key for term in find_terms(read_prompt(about, "cond"))]
     assert ("clip", "word", "cat", 1) in apart
     assert ("t5", "word", "cat", 1) in apart
     assert ("t5", "word", "bobcat", 1) not in apart  # cut off
-    (both,) = [term for term in find_terms(about, "cond", together=True) if term.text == "cat"]
+    (both,) = [
+        term for term in find_terms(read_prompt(about, "cond"), together=True) if term.text == "cat"
+    ]
     assert both.tokens == (("clip", 2), ("t5", 12))
 
 
 def test_phrases():
     """A phrase has the tokens of its words in a row, and is found again under its number."""
-    terms = find_terms(manifest(), "cond", ["a bobcat", "no such"])
+    terms = find_terms(read_prompt(manifest(), "cond"), ["a bobcat", "no such"])
     (phrase,) = [term for term in terms if term.kind == "phrase"]
     assert (phrase.text, phrase.number) == ("a bobcat", 1)
     assert phrase.tokens == (("clip", 4), ("clip", 5), ("clip", 6))
@@ -146,5 +149,5 @@ def test_phrases():
 
 def test_other_branch():
     """The negative prompt has its own words."""
-    terms = find_terms(manifest(branches=("cond", "uncond")), "uncond")
+    terms = find_terms(read_prompt(manifest(branches=("cond", "uncond")), "uncond"))
     assert [term.text for term in terms] == ["blurry", "cat", "<s>"]

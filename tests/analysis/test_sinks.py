@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from attn.analysis import curves
+from attn.analysis.prompts import read_prompt
 from attn.analysis.roles import read_keys
 from attn.analysis.sink_tables import Rules, find_sinks
 from attn.analysis.sinks import Options, run
@@ -232,7 +233,7 @@ def test_roles_of_a_drawing():
     columns = [Column(token.segment, token.position) for token in read]
     roles = [key.role for key in read_keys(columns, read)]
     assert (roles[0], roles[-3:]) == ("bos", ["sketch"] * 3)
-    terms = find_terms(replace(about, tokens={"cond": read}), "cond")
+    terms = find_terms(read_prompt(replace(about, tokens={"cond": read}), "cond"))
     sinks = {term.text: term.tokens for term in terms if term.kind == "sink"}
     assert sinks == {
         "<s>": (("clip", 0),),

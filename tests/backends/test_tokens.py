@@ -88,6 +88,17 @@ def test_scripts(name):
     assert [pair for pair in content(name, prompt) if pair[1] == 1] == [("cat", 1)]
 
 
+@pytest.mark.parametrize(("name", "special"), [("L", EOS), ("G", EOS), ("T5", "</s>")])
+def test_special_tokens_that_are_typed_out(name, special):
+    """What a model reads as its special token is none of the prompt's words."""
+    tokens = read(name, f"a {special} red cat!")[0]
+    typed = [token for token in tokens[1:4] if token.text == special]
+    assert [(one.special, one.padding, one.word, one.stop) for one in typed] == [
+        (True, False, None, 0)
+    ]
+    assert content(name, f"a {special} red cat!")[-3:] == [("red", 2), ("cat", 3), ("!", None)]
+
+
 @pytest.mark.parametrize(("name", "specials"), [("L", 2), ("G", 2), ("T5", 1)])
 def test_empty_prompt(name, specials):
     """An empty prompt has special tokens and padding only, and fills its segment."""

@@ -17,6 +17,8 @@ from attn.viz.change_map import draw_change_map
 from attn.viz.change_sketch import draw_change_sketch
 from attn.viz.change_summary import draw_summary
 from attn.viz.dominant import draw_dominant
+from attn.viz.labels import printable
+from attn.viz.picture import choose_fonts
 from attn.viz.side_by_side import draw_pictures, draw_word
 from attn.viz.sides import BASE, VARIANTS, Scene, Side, name_terms, signed
 
@@ -58,6 +60,7 @@ def scene(variants=1, words=WORDS, **options):
 
 def texts(figure):
     """Return every text on a figure."""
+    choose_fonts(figure)
     figure.canvas.draw()
     found = [text.get_text() for text in figure.texts]
     for axes in figure.axes:
@@ -95,7 +98,7 @@ def test_summary(variants):
     assert len(shown) == 1 + variants
     assert len({image.get_clim() for image in shown}) == 1
     found = texts(figure)
-    assert found.count("U+732B") == 1 + variants + 1  # above the maps, and in the chart
+    assert found.count(printable("猫")) == 1 + variants + 1  # above the maps, and in the chart
     assert "Donaudampfschiff…" in found
     assert "$x$" in found
     for number in range(variants):
@@ -132,7 +135,7 @@ def test_change_sketch():
     titles = ["On strokes", "Inside closed strokes", "Overlap with strokes (IoU)"]
     assert [text for text in found if "strokes" in text] == titles
     for axes in figure.axes:
-        assert next(label.get_text() for label in axes.get_yticklabels()) == "U+732B"
+        assert next(label.get_text() for label in axes.get_yticklabels()) == printable("猫")
         points = [line for line in axes.lines if line.get_marker() == "o"]
         assert len(points) == 4 * 4
         assert {line.get_color() for line in points} == set(VARIANTS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn.viz.labels import file_stem, printable, ranges, shown_token
+from attn.viz.labels import file_stem, letter_count, printable, ranges, room, shown_token
 
 
 @pytest.mark.parametrize(
@@ -10,15 +10,19 @@ from attn.viz.labels import file_stem, printable, ranges, shown_token
     [
         ("barn", "barn"),
         ("Кошка ñ", "Кошка ñ"),
-        ("猫と庭", "U+732B U+3068 U+5EAD"),
-        ("a 🦄!", "a U+1F984!"),
         ("two\nlines\tand  more", "two lines and more"),
         ("cafe\u0301", "café"),
     ],
 )
 def test_printable(text, shown):
-    """What the font lacks is spelled as code points; everything is on one line."""
+    """Everything is on one line, in letters that are composed."""
     assert printable(text) == shown
+
+
+def test_room():
+    """East Asian letters are twice as wide, so half as many of them fit into a line."""
+    assert [letter_count(text) for text in ("cat", "猫と", "a猫", "")] == [3, 4, 3, 0]
+    assert [room(text, 10) for text in ("cat" * 9, "猫" * 9, "")] == [10, 5, 1]
 
 
 def test_tokens_at_edges():
@@ -37,11 +41,14 @@ def test_tokens_at_edges():
         ("CON", "007-CON"),
         ("🦄", "007-word"),
         ("猫", "007-猫"),
+        ("बिल्ली", "007-बिल्ली"),
+        ("สี", "007-สี"),
+        ("می\u200cخواهم", "007-می-خواهم"),
         ("x" * 300, "007-" + "x" * 40),
     ],
 )
 def test_file_stem(word, stem):
-    """File names keep letters, digits, `_` and `-`, and are short."""
+    """File names keep letters with their marks, digits, `_` and `-`, and are short."""
     assert file_stem(7, word) == stem
 
 
