@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,19 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from attn.errors import TraceError
+from attn.outside import os_reason
 
 T = TypeVar("T")
 
 AGAIN = "The trace is damaged: capture it again, or copy it again from where it is whole."
-
-_REASONS = {
-    errno.ENOSPC: "no space left on the disk",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "the disk is read-only",
-    errno.ENOENT: "the file or its folder does not exist",
-}
 
 
 @contextmanager
@@ -33,8 +24,7 @@ def reported(path: Path, verb: str = "write", hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        reason = _REASONS.get(exc.errno or 0) or exc.strerror or str(exc)
-        raise TraceError(f"could not {verb} {path}: {reason}. {hint}".rstrip()) from exc
+        raise TraceError(f"could not {verb} {path}: {os_reason(exc)}. {hint}".rstrip()) from exc
 
 
 def write_atomic(path: Path, data: bytes, hint: str = "") -> None:

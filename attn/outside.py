@@ -1,0 +1,131 @@
+"""Files of others: read whole or refused, in bounded memory and time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import msgspec
+
+from attn.errors import AttnError, TraceError
+
+T = TypeVar("T")
+
+LARGEST = 64 * 2**20
+"""Most bytes of a file of JSON or text that is read at all."""
+
+DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are no JSON, no UTF-8, or nested beyond all reason."""
+
+_REASONS = {
+    errno.ENOSPC: "no space left on the disk",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the disk is read-only",
+    errno.ENOENT: "the file or its folder does not exist",
+    errno.ELOOP: "its symbolic links lead in a circle",
+}
+
+
+def os_reason(error: OSError) -> str:
+    """Return why the system refused something, in words."""
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to be read; anything else is refused, and never waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, a pipe, a socket or a device.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        handle = os.open(path, flags)
+    except ValueError as exc:  # a NUL in the name
+        raise OSError(errno.EINVAL, f"its name cannot be one ({exc})", str(path)) from exc
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise OSError(errno.EINVAL, f"this is {what}; expected a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_bytes(
+    path: Path, *, limit: int = LARGEST, error: type[AttnError] = TraceError, hint: str = ""
+) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: the file.
+        limit: most bytes that it may have.
+        error: what to raise.
+        hint: what to do, the end of the message.
+
+    Raises:
+        AttnError: of the kind `error`, caused by the `OSError` if the system refused.
+    """
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = file.read(min(size, limit) + 1)
+    except OSError as exc:
+        raise error(f"cannot read {path}: {os_reason(exc)}. {hint}".rstrip()) from exc
+    if len(data) > limit:
+        got = f"it has {size} bytes, expected at most {limit}"
+        raise error(f"cannot read {path}: {got}. {hint}".rstrip())
+    return data
+
+
+def read_text(
+    path: Path, *, limit: int = LARGEST, error: type[AttnError] = TraceError, hint: str = ""
+) -> str:
+    """Return the text of a regular file in UTF-8, without a byte order mark; see `read_bytes`."""
+    data = read_bytes(path, limit=limit, error=error, hint=hint)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise error(f"cannot read {path}: {decode_reason(exc)}. {hint}".rstrip()) from exc
+
+
+def read_json(
+    path: Path,
+    kind: type[T],
+    *,
+    expected: str = "the JSON that belongs here",
+    limit: int = LARGEST,
+    error: type[AttnError] = TraceError,
+    hint: str = "",
+) -> T:
+    """Return the value in a JSON file; fields and types are those of `kind`.
+
+    Args:
+        path: the file.
+        kind: a type that msgspec decodes; `dict[str, Any]` is any object.
+        expected: what the file should be, in words.
+        limit: most bytes that it may have.
+        error: what to raise.
+        hint: what to do, the end of the message.
+
+    Raises:
+        AttnError: of the kind `error`, caused by an `OSError` or by one of `DAMAGED`.
+    """
+    data = read_bytes(path, limit=limit, error=error, hint=hint)
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except DAMAGED as exc:
+        reason = decode_reason(exc)
+        raise error(f"{path} is not {expected}: {reason}. {hint}".rstrip()) from exc
+
+
+def decode_reason(error: Exception) -> str:
+    """Return what one of `DAMAGED` says, in words."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is no UTF-8 text, as its byte 0x{error.object[error.start]:02x} shows"
+    return str(error)
