@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends._family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE
+from attn.backends._folder import CONFIG
 from attn.backends._inventory import CONFIGS, kin
 from attn.backends._source import read_object
 from attn.errors import ModelError
@@ -51,7 +52,6 @@ JOINTS = {
     ),
 }
 
-CONFIG = "config.json"
 PARTS = {part.component: part.name for part in (UNET, DIT, VAE, CLIP_L, CLIP_G, T5XXL)}
 FAMILIES = {"sd15": "sd15", "sdxl": "sdxl", "sd35": "sd35-large"}
 """The shipped configuration of every family."""
@@ -67,6 +67,7 @@ def require_agreement(models: Mapping[str, Any], family: str) -> None:
     Raises:
         ModelError: names both sides and their widths.
     """
+    _require_numbers(models)
     for joint in JOINTS[kin(family)]:
         if models.keys() >= {joint.part, *joint.givers}:
             _require_width(models, joint)
@@ -76,6 +77,58 @@ def require_agreement(models: Mapping[str, Any], family: str) -> None:
             f"the text encoder CLIP-L is wider than CLIP-G ({widths[0]} and {widths[1]}): "
             "clip_l and clip_g are swapped"
         )
+
+
+READERS = {
+    "tokenizer": ("text_encoder", "max_position_embeddings"),
+    "tokenizer_2": ("text_encoder_2", "max_position_embeddings"),
+    "tokenizer_3": ("text_encoder_3", None),
+}
+"""Who reads what a tokenizer writes, and the field that says how much of it."""
+
+
+def require_tokens(parts: Mapping[str, Any], root: Path) -> None:
+    """Refuse tokenizers whose tokens their text encoder cannot read.
+
+    Args:
+        parts: of the pipeline, by name; weights play no role.
+        root: folder of the model, for messages.
+
+    Raises:
+        ModelError: nothing to pad with, more tokens than vectors, or than positions.
+    """
+    for name, (component, field) in READERS.items():
+        tokenizer, encoder = parts.get(name), parts.get(component)
+        if tokenizer is None or encoder is None:
+            continue
+        place, reader = root / name, PARTS[component]
+        if tokenizer.pad_token_id is None:
+            raise ModelError(f"{place}: pad_token is missing; expected one of its tokens")
+        last, vectors = max(tokenizer.get_vocab().values()), encoder.config.vocab_size
+        if last >= vectors:
+            raise ModelError(
+                f"{place} has a token {last}; {reader} has vectors for {vectors}: it is of another "
+                "model, or damaged"
+            )
+        length, room = tokenizer.model_max_length, getattr(encoder.config, field or "", None)
+        if room is not None and not (isinstance(length, int) and 1 < length <= room):
+            raise ModelError(
+                f"{place}: model_max_length is {length}; {reader} reads at most {room} tokens"
+            )
+
+
+NUMBERS = {"unet": ("sample_size",), "transformer": ("sample_size",), "vae": ("scaling_factor",)}
+"""What drawing needs of a configuration, beyond what building needs."""
+
+
+def _require_numbers(models: Mapping[str, Any]) -> None:
+    for part, fields in NUMBERS.items():
+        for field in fields if part in models else ():
+            value = getattr(models[part].config, field, None)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                raise ModelError(
+                    f"{CONFIG} of {PARTS[part]}: {field} is {value!a}; expected a number above 0"
+                )
 
 
 def require_class(folder: Path, cls: type[Any], component: str) -> None:

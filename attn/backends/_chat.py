@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from attn.backends._llada import CONFIG, Config
+from attn.backends import _tokenizers
+from attn.backends._bounded import bounded, require_harmless
+from attn.backends._explain import explained
+from attn.backends._folder import CONFIG
+from attn.backends._llada import Config
 from attn.backends._tokens import special_ids
 from attn.errors import ModelError
+from attn.outside import read_text
 from attn.schema import Token, find_words, word_at
 
 MASK = "<|mdm_mask|>"
@@ -25,6 +29,9 @@ SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
 """The byte that each letter of a name stands for, in vocabularies of bytes."""
 
+LONGEST_TEMPLATE = 2**20
+"""Bytes; published templates have a few thousand."""
+TEMPLATE_HINT = "; give another one (Jinja) by --set chat_template=FILE"
 Template = str | None
 """A Jinja template, or None for the bare prompt."""
 
@@ -84,11 +91,7 @@ def read_vocabulary(folder: Path, config: Config) -> Vocabulary:
             f"{folder} has no tokenizer.json; put the model's tokenizer there, or name the folder "
             "that holds it with --set tokenizer=DIR"
         )
-    try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError) as exc:
-        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise ModelError(f"cannot read the tokenizer in {folder}: {first}") from exc
+    tokenizer = _tokenizers.read(PreTrainedTokenizerFast, folder)
     specials = special_ids(tokenizer)
     _require_same_vocabulary(tokenizer, specials, config, folder)
     mask = _mask(tokenizer, config, folder)
@@ -104,10 +107,7 @@ def read_template(tokenizer: Any, asked: str | None) -> Template:
     if asked is None:
         return None
     if asked != "model":
-        try:
-            return Path(asked).expanduser().read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ModelError(f"chat_template={asked}: cannot read it: {exc}") from exc
+        return read_text(Path(asked).expanduser(), limit=LONGEST_TEMPLATE, error=ModelError)
     if not isinstance(tokenizer.chat_template, str):
         raise ModelError(
             "the model's tokenizer has no chat template; give a file with one (Jinja) by "
@@ -136,15 +136,16 @@ def read_prompt(
         ModelError: the template fails, or changes the prompt.
     """
     text, begin = _render(vocabulary.tokenizer, prompt, template, lead)
-    read = vocabulary.tokenizer(
-        text,
-        add_special_tokens=template is None,
-        return_offsets_mapping=True,
-        truncation=False,
-        verbose=False,
-    )
+    with explained("the tokenizer cannot read the prompt"):
+        read = vocabulary.tokenizer(
+            text,
+            add_special_tokens=template is None,
+            return_offsets_mapping=True,
+            truncation=False,
+            verbose=False,
+        )
+        names = vocabulary.tokenizer.convert_ids_to_tokens(read["input_ids"])
     words = find_words(prompt)
-    names = vocabulary.tokenizer.convert_ids_to_tokens(read["input_ids"])
     tokens = []
     for position, number in enumerate(read["input_ids"]):
         span = read["offset_mapping"][position]
@@ -187,12 +188,12 @@ def _render(tokenizer: Any, prompt: str, template: Template, lead: str) -> tuple
 
 def _fill(tokenizer: Any, content: str, template: str) -> str:
     message = [{"role": "user", "content": content}]
-    try:
-        filled = tokenizer.apply_chat_template(
-            message, chat_template=template, tokenize=False, add_generation_prompt=True
-        )
-    except (TemplateError, TypeError, ValueError) as exc:
-        raise ModelError(f"the chat template cannot be used: {exc}") from exc
+    with explained("the chat template cannot be used", TEMPLATE_HINT):
+        require_harmless(template)
+        with bounded():
+            filled = tokenizer.apply_chat_template(
+                message, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
     return str(filled)
 
 

@@ -1,4 +1,4 @@
-"""One part of one checkpoint file becomes one model."""
+"""The weights of one part, in one checkpoint file or a folder of its own, become one model."""
 
 from __future__ import annotations
 
@@ -9,14 +9,25 @@ from typing import Any
 
 import diffusers
 import torch
-from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from attn.backends import _convert, _fit, _gates
+from attn.backends._explain import explained, suspects
+from attn.backends._folder import CONFIG, read_settings, weight_files
 from attn.backends._inventory import CONFIGS
+from attn.backends._known import UNUSED
+from attn.backends._unfilled import Unfilled
 from attn.errors import ModelError
-from attn.headers import TensorInfo
+from attn.headers import TensorInfo, read_header
+
+CLASSES = {"CLIPTextModel": "clip_l", "CLIPTextModelWithProjection": "clip_l"} | {
+    "T5EncoderModel": "t5xxl",
+    "AutoencoderKL": "vae",
+}
+"""Parts whose names changed over time, by the class of their model."""
+KERNELS = ("eager", "sdpa")
+"""Attention that needs no other package, nor code from the hub."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +80,40 @@ class Kind:
         return f"{self.cls.__name__} as {self.config} has it"
 
 
-def empty_model(kind: Kind) -> Any:
+def empty_model(kind: Kind, *, tables: bool = False) -> Any:
     """Build a model of its configuration without weights.
+
+    Args:
+        kind: what it is to become.
+        tables: whether a model of diffusers gets its tables of positions, which take seconds;
+            models of transformers always do, for they are in no file.
 
     Raises:
         ModelError: the configuration cannot be read or used.
     """
-    try:
+    settings = read_settings(kind.config / CONFIG)
+    hint = suspects(kind.cls, settings)
+    with explained(f"cannot use the configuration in {kind.config}", hint):
         if kind.is_diffusers:
-            settings = dict(kind.cls.load_config(kind.config, local_files_only=True))
-            with init_empty_weights(include_buffers=True):  # tables of positions take seconds
+            with Unfilled(tables=tables):
                 return kind.cls.from_config(settings)
-        config = kind.cls.config_class.from_pretrained(kind.config, local_files_only=True)
-        with init_empty_weights():  # transformers keeps tables that are in no file
+        config = kind.cls.config_class.from_dict(_own_section(kind, settings))
+        with Unfilled():
             return kind.cls(config)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as exc:
-        raise ModelError(f"cannot use the configuration in {kind.config}: {_line(exc)}") from exc
+
+
+def _own_section(kind: Kind, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a model of transformers, of which others may be around them."""
+    key = getattr(kind.cls.config_class, "base_config_key", "")
+    section = settings.get(key)
+    own = section if isinstance(section, dict) else settings
+    for name, value in own.items():
+        if name.endswith("attn_implementation") and value not in (None, *KERNELS):
+            raise ModelError(
+                f"{kind.config / CONFIG}: {name} is {value!a}; expected one of "
+                f"{', '.join(KERNELS)}, for other attention is code from elsewhere"
+            )
+    return own
 
 
 def fitting_model(piece: Piece, kinds: Sequence[Kind]) -> Any:
@@ -133,22 +162,66 @@ def load_weights(piece: Piece, model: Any, dtype: torch.dtype) -> Any:
     Raises:
         ModelError: the file cannot be read.
     """
-    try:
-        state = _convert.rename(piece.part, dict(_read(piece)), model)
-        _convert.fill(piece.part, state, model)
-        _cast(state, model, dtype)
-    except (OSError, SafetensorError, RuntimeError, ValueError) as exc:
-        raise ModelError(f"cannot read {piece.path}: {_line(exc)}") from exc
+    with explained(f"cannot read {piece.path}"):
+        state = dict(_read(piece.path, {piece.prefix + name: name for name in piece.tensors}))
+        return _filled(piece.part, state, model, dtype)
+
+
+def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
+    """Read the weights of a model that was built without from its folder.
+
+    Args:
+        folder: with the files; which of them are read, `weight_files` says.
+        model: of the folder's configuration.
+        dtype: what the weights are converted to.
+
+    Raises:
+        ModelError: a file is missing, damaged or pickled, or a weight is missing, left over or of
+            another shape.
+    """
+    part = CLASSES.get(type(model).__name__, "network")
+    expected = model.state_dict().keys()
+    shapes: dict[str, tuple[int, ...]] = {}
+    places: dict[Path, dict[str, str]] = {}
+    for file in weight_files(folder):
+        held = read_header(file).tensors
+        names = [name for name in held if name in expected or not UNUSED.match(name)]
+        shapes |= {name: held[name].shape for name in names}
+        places[file] = dict(zip(names, names, strict=True))
+    misfit = _fit.compare(part, shapes, model)
+    if misfit:
+        raise ModelError(
+            f"the weights in {folder} do not fit {type(model).__name__}: {misfit}; they are of "
+            f"another model than its {CONFIG}, or damaged: save or download the folder again"
+        )
+    with explained(f"cannot load {folder}"):
+        state = {key: one for file, names in places.items() for key, one in _read(file, names)}
+        _filled(part, state, model, dtype)
+    empty = [name for name, table in model.named_buffers() if table.is_meta]
+    if empty:
+        raise ModelError(
+            f"{type(model).__name__} computes {', '.join(empty[:3])}, which is in no file: such "
+            "networks cannot be loaded here"
+        )
+    return model
+
+
+def _filled(part: str, state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> Any:
+    """Give a model its weights, which fit."""
+    state = _convert.rename(part, state, model)
+    _convert.fill(part, state, model)
+    _cast(state, model, dtype)
     model.load_state_dict(state, strict=True, assign=True)
     if hasattr(model, "tie_weights"):
         model.tie_weights()
     return model
 
 
-def _read(piece: Piece) -> Iterator[tuple[str, Tensor]]:
-    with safe_open(piece.path, framework="pt") as file:
-        for name in piece.tensors:
-            yield name, file.get_tensor(piece.prefix + name)
+def _read(path: Path, names: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield tensors of a file under new names, by their names in it."""
+    with safe_open(path, framework="pt") as file:
+        for name, new in names.items():
+            yield new, file.get_tensor(name)
 
 
 def _cast(state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> None:
@@ -158,7 +231,8 @@ def _cast(state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> None:
     is_tied = state.pop(twin, None) is not None
     for name in list(state):
         kept = not set(exempt or ()).isdisjoint(name.split("."))
-        state[name] = state[name].to(torch.float32 if kept else dtype)
+        if state[name].is_floating_point():
+            state[name] = state[name].to(torch.float32 if kept else dtype)
     if is_tied:
         state[twin] = state[shared]
 
@@ -170,7 +244,3 @@ def _refuse_quantised(piece: Piece) -> None:
                 f"{piece.path}, part {piece.part}: '{name}' holds {info.dtype}, expected "
                 "floating-point weights; quantised files are not read, use the fp16 or bf16 file"
             )
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -33,7 +33,8 @@ def rename(part: str, tensors: Mapping[str, Tensor], model: Any) -> Tensors:
     """Return the weights of one part under the names of the model's own state.
 
     Args:
-        part: `unet`, `controlnet`, `dit`, `vae`, `clip_l`, `clip_g` or `t5xxl`.
+        part: `unet`, `controlnet`, `dit`, `vae`, `clip_l`, `clip_g`, `t5xxl`, or `network` for any
+            other, whose names are those of the model.
         tensors: by name without prefix, in any layout that is known for the part.
         model: the part as a model, for its configuration and names; weights are not needed.
 
@@ -113,7 +114,16 @@ def _t5(tensors: Tensors, model: Any) -> Tensors:
     return tensors
 
 
+def _plain(tensors: Tensors, model: Any) -> Tensors:
+    """Add the other names of tied weights, of which files hold one."""
+    for name, twin in getattr(model, "all_tied_weights_keys", {}).items():
+        if twin in tensors:
+            tensors.setdefault(name, tensors[twin])
+    return tensors
+
+
 _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
+    "network": _plain,
     "unet": _unet,
     "controlnet": _controlnet,
     "dit": _dit,

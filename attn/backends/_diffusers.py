@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import get_ident
 from typing import Any, ClassVar
 
 import torch
@@ -24,11 +25,13 @@ from attn.backends._devices import (
     count_parameters,
     dtype_name,
 )
+from attn.backends._explain import explained
 from attn.backends._family import Family, given_parts
 from attn.backends._finite import finite_pictures
 from attn.backends._inventory import PIPELINES
 from attn.backends._quiet import quiet
 from attn.backends._recipe import Recipe
+from attn.backends._sharing import LOAD_TWICE, alone
 from attn.backends._source import Source
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.engine.refuse import refuse_unobservable
@@ -134,6 +137,7 @@ class DiffusersSession(Session):
             **self._arguments(requests),
         }
         with (
+            alone(self.pipe),
             quiet(),
             finite_pictures(self.pipe.vae),
             self._adapters.active(first.loras),
@@ -224,9 +228,12 @@ class _Announcer:
         self._branches = tuple(branch for branch in branches if branch != "skip")
         self._calls = -1
         self._steps: list[int] = []
+        self._thread = get_ident()
         self.noise: list[str] = []
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if get_ident() != self._thread:
+            raise CaptureError(f"the {self._tower} is recorded in another thread; {LOAD_TWICE}")
         scheduler = self._session.pipe.scheduler
         skipped = self._session._skipped(keywords)
         if not skipped:
@@ -318,20 +325,21 @@ class DiffusersBackend(Backend):
     ) -> Session:
         """Open a model that was found; see `Backend.open`."""
         device = choose_device(device)
-        recipe = self._recipe(found, options)
-        cls = self._pipeline_class(recipe.roots[0])
         kind = choose_dtype(dtype, device)
-        pipe = _load.load_pipeline(recipe, cls, dtype=kind, weights=weights, extra=self.extra)
-        pipe.set_progress_bar_config(disable=True)
-        if weights:
-            _place(pipe, device, offload)
-        denoiser = getattr(pipe, self.session.denoiser)
-        identity = _source.fingerprint(recipe.files, found.revision) if weights else dict
-        info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
-        session = self.session(pipe, info, options, device)
-        session.warnings.extend(recipe.warnings)
-        guide_demo(session, found.asked, self.family.name)
-        return self._ready(session, recipe)
+        with explained(f"cannot open {found.asked}"):
+            recipe = self._recipe(found, options)
+            cls = self._pipeline_class(recipe.roots[0])
+            pipe = _load.load_pipeline(recipe, cls, dtype=kind, weights=weights, extra=self.extra)
+            pipe.set_progress_bar_config(disable=True)
+            if weights:
+                _place(pipe, device, offload)
+            denoiser = getattr(pipe, self.session.denoiser)
+            identity = _source.fingerprint(recipe.files, found.revision) if weights else dict
+            info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
+            session = self.session(pipe, info, options, device)
+            session.warnings.extend(recipe.warnings)
+            guide_demo(session, found.asked, self.family.name)
+            return self._ready(session, recipe)
 
     def _recipe(self, found: Source, options: Any) -> Recipe:
         """Find everything that a model is made of."""

@@ -15,18 +15,17 @@ from typing import Annotated, Any
 
 import msgspec
 import torch
-from accelerate import init_empty_weights
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from attn.backends._explain import explained
+from attn.backends._folder import CONFIG, read_settings, weight_files
 from attn.backends._misfit import Misfit, misshapen
+from attn.backends._unfilled import Unfilled
 from attn.errors import ModelError
 from attn.headers import read_header
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+from attn.outside import read_json
 
 OUTER = {"wte": "model.embed_tokens", "ln_f": "model.norm", "ff_out": "lm_head"}
 INNER = {
@@ -118,20 +117,19 @@ def read_config(folder: Path) -> Config:
         ModelError: it is missing or unreadable, or describes another architecture.
     """
     path = folder / CONFIG
-    try:
-        config = msgspec.json.decode(path.read_bytes(), type=Config)
-    except FileNotFoundError as exc:
+    if not path.is_file():
         raise ModelError(
             f"{folder} is no checkpoint of MMaDA or LLaDA: it has no {CONFIG}; give the folder "
             "that the model was saved to"
-        ) from exc
-    except OSError as exc:
-        raise ModelError(f"cannot read {path}: {exc.strerror or exc}") from exc
-    except msgspec.DecodeError as exc:
-        raise ModelError(
-            f"{path} does not describe a model of MMaDA or LLaDA: {exc}; expected model_type "
-            "mmada or llada"
-        ) from exc
+        )
+    read_settings(path)
+    config = read_json(
+        path,
+        Config,
+        expected="the configuration of a model of MMaDA or LLaDA",
+        error=ModelError,
+        hint="Expected model_type mmada or llada.",
+    )
     for name, allowed in LLAMA.items():
         got = getattr(config, name)
         if got not in allowed:
@@ -149,12 +147,8 @@ def empty_model(config: Config, folder: Path) -> LlamaForCausalLM:
     Raises:
         ModelError: the sizes in the configuration do not fit together.
     """
-    try:
-        with init_empty_weights():
-            model = LlamaForCausalLM(_llama(config))
-    except (ValueError, TypeError, ZeroDivisionError) as exc:
-        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise ModelError(f"cannot use {folder / CONFIG}: {first}") from exc
+    with explained(f"cannot use {folder / CONFIG}"), Unfilled():
+        model = LlamaForCausalLM(_llama(config))
     model.eval()
     return model
 
@@ -169,43 +163,10 @@ def load_weights(model: LlamaForCausalLM, folder: Path, dtype: torch.dtype) -> N
     misfit = _compare(model, files)
     if misfit:
         raise ModelError(f"the weights in {folder} do not fit its {CONFIG}: {misfit}")
-    try:
+    with explained(f"cannot read the weights in {folder}"):
         state = {name: tensor.to(dtype) for file in files for name, tensor in _read(file)}
-    except (OSError, SafetensorError) as exc:
-        raise ModelError(f"cannot read the weights in {folder}: {exc}") from exc
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold the weights.
-
-    Raises:
-        ModelError: there are none, or the index lists a file that is not there.
-    """
-    index = folder / INDEX
-    if not index.is_file():
-        if (folder / WEIGHTS).is_file():
-            return [folder / WEIGHTS]
-        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
-        why = (
-            f"only {pickled[0]}, which could run any code when opened; convert it to .safetensors "
-            "with a tool that you trust"
-            if pickled
-            else f"neither {WEIGHTS} nor {INDEX}; download or save the model again"
-        )
-        raise ModelError(f"{folder} has no weights that can be read: {why}")
-    try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise ModelError(f"cannot read {index}: {exc}; expected a weight_map") from exc
-    missing = [name for name in names if not _is_beside(folder, name)]
-    if missing:
-        raise ModelError(
-            f"{folder} lacks {len(missing)} of the {len(names)} files that {INDEX} lists: "
-            f"{', '.join(map(str, missing[:3]))}; download them into the folder"
-        )
-    return [folder / name for name in names]
 
 
 def rename(name: str) -> str | None:
@@ -253,11 +214,6 @@ def _llama(config: Config) -> LlamaConfig:
         "attn_implementation": "sdpa",
     }
     return LlamaConfig(**settings)
-
-
-def _is_beside(folder: Path, name: Any) -> bool:
-    """Whether an index names a file that lies in its folder, and nowhere else."""
-    return isinstance(name, str) and Path(name).name == name and (folder / name).is_file()
 
 
 def _compare(model: LlamaForCausalLM, files: list[Path]) -> Misfit:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import torch
-from safetensors import SafetensorError
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 from torch import nn
 
-from attn.backends import _agree, _checkpoint, _source, _tokenizers
+from attn.backends import _agree, _checkpoint, _schedule, _source, _tokenizers
 from attn.backends._checkpoint import Kind, Piece
-from attn.backends._fit import Misfit, misshapen
+from attn.backends._explain import explained
+from attn.backends._folder import CONFIG, refuse_pickled_weights
+from attn.backends._misfit import shown
 from attn.backends._quiet import quiet
-from attn.backends._source import read_object
 from attn.backends._tokenizers import Found
 from attn.errors import ModelError
-from attn.headers import read_header
 
 if TYPE_CHECKING:
     from attn.backends._recipe import Recipe
@@ -32,11 +30,6 @@ SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
 
 ESSENTIAL = {"unet", "controlnet", "transformer", "vae", "scheduler", "tokenizer"}
 """Parts that a pipeline which takes them cannot do without."""
-
-CONFIG = "config.json"
-WEIGHTS = re.compile(
-    r"(?:diffusion_pytorch_)?model(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.safetensors"
-)
 
 
 def load_pipeline(
@@ -58,7 +51,8 @@ def load_pipeline(
     listed = {name: entry for name, entry in recipe.entries.items() if name in taken}
     parts: dict[str, Any] = {name: None for name in SKIPPED if name in taken}
     with quiet():
-        drawn = _draw(recipe, listed)
+        classes = _classes(cls, listed)
+        drawn = _draw(recipe, listed, classes)
         if recipe.lacking is not None:
             raise recipe.lacking
         _agree.require_agreement(drawn, recipe.family)
@@ -67,7 +61,8 @@ def load_pipeline(
                 model = drawn.pop(name)
                 parts[name] = _load_part(name, model, recipe, dtype) if weights else model
             elif name not in SKIPPED:
-                parts[name] = _load_entry(name, entry, recipe)
+                parts[name] = _load_entry(name, entry, recipe, classes.get(name))
+        _agree.require_tokens(parts, recipe.roots[0])
     needed = {name for name, one in taken.items() if one.default is one.empty} - {"self"}
     absent = needed - {*parts} | {name for name in needed & ESSENTIAL if parts.get(name) is None}
     if absent:
@@ -75,7 +70,8 @@ def load_pipeline(
             f"{recipe.roots[0] / _source.INDEX} lists no {', '.join(sorted(absent))}, "
             f"which a {cls.__name__} needs"
         )
-    return cls(**parts | extra)
+    with explained(f"cannot put {recipe.roots[0]} together"):
+        return cls(**parts | extra)
 
 
 def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: bool = True) -> Any:
@@ -93,12 +89,10 @@ def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: b
     """
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder} holds no network: expected {CONFIG} and {_source.SAFE} files")
-    _refuse_pickled(folder)
+    refuse_pickled_weights(folder)
     with quiet():
-        if not weights:
-            return _checkpoint.empty_model(Kind(cls, folder)).eval()
-        with _explained(folder):
-            return _load_model(cls, folder, dtype)
+        model = _checkpoint.empty_model(Kind(cls, folder), tables=weights)
+        return (_checkpoint.load_folder(folder, model, dtype) if weights else model).eval()
 
 
 def load_tokenizer(cls: type[Any], folder: Path) -> Any:
@@ -107,22 +101,49 @@ def load_tokenizer(cls: type[Any], folder: Path) -> Any:
     Raises:
         ModelError: its files are missing or damaged.
     """
-    with quiet(), _explained(folder):
-        _require_vocabulary(cls, folder)
-        return cls.from_pretrained(folder, local_files_only=True)
+    with quiet():
+        return _tokenizers.load(cls, Found(folder))
 
 
-def _draw(recipe: Recipe, listed: Mapping[str, Any]) -> dict[str, Any]:
+def _classes(pipeline: type[Any], listed: Mapping[str, Any]) -> dict[str, type[Any]]:
+    """Return the classes that model_index.json names, each of the kind that the pipeline takes.
+
+    Raises:
+        ModelError: a class is of another kind, of somebody else, or does not exist.
+    """
+    hints = get_type_hints(pipeline.__init__)
+    classes = {}
+    for name, entry in listed.items():
+        match entry:
+            case [str(library), str(class_name)] if name not in SKIPPED:
+                classes[name] = find_class(library, class_name, name)
+                _require_kind(classes[name], hints[name], name)
+            case bool() if bool not in (hints[name], *get_args(hints[name])):
+                raise _no_entry(name, entry)
+    return classes
+
+
+def _require_kind(cls: Any, hint: Any, name: str) -> None:
+    kinds = [kind for kind in (get_args(hint) or [hint]) if isinstance(kind, type)]
+    if KarrasDiffusionSchedulers in kinds:  # the library's list of some of them
+        kinds = [SchedulerMixin]
+    if not any(issubclass(cls, kind) for kind in kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ModelError(
+            f"{_source.INDEX} says that {name} is a {cls.__name__}; this pipeline takes {expected}"
+        )
+
+
+def _draw(
+    recipe: Recipe, listed: Mapping[str, Any], classes: Mapping[str, type[Any]]
+) -> dict[str, Any]:
     """Build every network without weights: all must fit before the first weight is read."""
     drawn = {}
     for name in dict.fromkeys([*recipe.places, *listed]):  # the denoiser, which tells most, first
-        match listed.get(name):
-            case [str(library), str(class_name)] if name not in SKIPPED:
-                cls = find_class(library, class_name, name)
-                if issubclass(cls, nn.Module):
-                    drawn[name] = _draw_part(name, cls, recipe)
-            case entry if name in recipe.places and name in listed:
-                raise _no_entry(name, entry)
+        if name in classes and issubclass(classes[name], nn.Module):
+            drawn[name] = _draw_part(name, classes[name], recipe)
+        elif name in recipe.places and name in listed:
+            raise _no_entry(name, listed[name])
     return drawn
 
 
@@ -138,7 +159,7 @@ def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
     folder = place or recipe.roots[0] / name
     _require_folder(folder, recipe.entries[name])
     _agree.require_class(folder, cls, name)
-    _refuse_pickled(folder)
+    refuse_pickled_weights(folder)
     return _checkpoint.empty_model(Kind(cls, folder)).eval()
 
 
@@ -152,7 +173,7 @@ def _require_folder(folder: Path, entry: list[str]) -> None:
 
 def _no_entry(name: str, entry: Any) -> ModelError:
     return ModelError(
-        f"{_source.INDEX} says of {name}: {json.dumps(entry)}; expected [library, class]"
+        f"{_source.INDEX} says of {name}: {shown(json.dumps(entry))}; expected [library, class]"
     )
 
 
@@ -161,32 +182,26 @@ def _load_part(name: str, model: Any, recipe: Recipe, dtype: torch.dtype) -> Any
     place = recipe.places.get(name)
     if isinstance(place, Piece):
         return _checkpoint.load_weights(place, model, dtype)
-    folder = place or recipe.roots[0] / name
-    with _explained(folder):
-        return _load_model(type(model), folder, dtype)
+    return _checkpoint.load_folder(place or recipe.roots[0] / name, model, dtype)
 
 
-def _load_entry(name: str, entry: Any, recipe: Recipe) -> Any:
+def _load_entry(name: str, entry: Any, recipe: Recipe, cls: type[Any] | None) -> Any:
     """Load what model_index.json says of another argument of the pipeline: a part, or a setting."""
     match entry:
         case [_, None]:
             return None
-        case [str(library), str(class_name)]:
-            cls = find_class(library, class_name, name)
-        case bool() | int() | float():
+        case [str(), str()] if cls is not None:
+            folder = recipe.roots[0] / name
+        case bool():
             return entry
         case _:
             raise _no_entry(name, entry)
-    found = recipe.tokenizers.get(name, Found(recipe.roots[0] / name))
-    folder = found.folder
-    _require_folder(folder, entry)
-    with _explained(folder):
-        if hasattr(cls, "vocab_files_names"):
-            _require_vocabulary(cls, folder)
-            return _tokenizers.load(cls, found)
-        if hasattr(cls, "config_name"):
-            read_object(folder / cls.config_name)  # of a list, the library would ask the hub
-        return cls.from_pretrained(folder, local_files_only=True)
+    if issubclass(cls, SchedulerMixin):
+        _require_folder(folder, entry)
+        return _schedule.read(cls, folder)
+    found = recipe.tokenizers.get(name, Found(folder))
+    _require_folder(found.folder, entry)
+    return _tokenizers.load(cls, found)
 
 
 def find_class(library: str, class_name: str, name: str) -> Any:
@@ -202,92 +217,8 @@ def find_class(library: str, class_name: str, name: str) -> Any:
     """
     if library not in ("diffusers", "transformers"):
         raise ModelError(f"{name} needs code of '{library}.{class_name}', which is not run")
-    cls = getattr(importlib.import_module(library), class_name, None)
-    if cls is None:
+    with explained(f"{name} needs {library}.{class_name}"):  # which may need other packages
+        cls = getattr(importlib.import_module(library), class_name, None)
+    if not isinstance(cls, type):
         raise ModelError(f"{name} needs {library}.{class_name}, which this {library} does not have")
     return cls
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Say what could not be loaded, and the first line of what the library said."""
-    try:
-        yield
-    except (
-        *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError),
-        SafetensorError,
-    ) as exc:
-        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-        raise ModelError(f"cannot load {folder}: {first}") from exc
-
-
-def _require_vocabulary(cls: type[Any], folder: Path) -> None:
-    """Refuse a tokenizer without its files, of which the library would make an empty one."""
-    files: dict[str, str] = dict(getattr(cls, "vocab_files_names", {}))
-    whole = files.pop("tokenizer_file", None)
-    if whole is None or (folder / whole).is_file():
-        return
-    missing = [file for file in files.values() if not (folder / file).is_file()]
-    if missing:
-        others = " and ".join(missing)
-        raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {others}")
-
-
-def _refuse_pickled(folder: Path) -> None:
-    """Say why there is nothing to load; the libraries take that for another problem."""
-    endings = {path.suffix for path in folder.iterdir()}
-    pickled = sorted(endings & _source.REFUSED)
-    if pickled and _source.SAFE not in endings:
-        raise ModelError(
-            f"{folder} has its weights in pickled files only ({', '.join(pickled)}), which could "
-            "run any code when opened; convert them to .safetensors with a tool that you trust"
-        )
-
-
-def _load_model(cls: type[Any], folder: Path, dtype: torch.dtype) -> Any:
-    if not any(folder.glob(f"*{_source.SAFE}")):
-        raise ModelError(f"{folder} has no weights: expected a {_source.SAFE} file")
-    variant = _variant(folder)
-    for path in _weight_files(folder, variant):
-        read_header(path)  # says what is wrong with a file; the libraries read on
-    model, info = cls.from_pretrained(
-        folder,
-        local_files_only=True,
-        use_safetensors=True,
-        dtype=dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are told with the rest
-        **({"variant": variant} if variant else {}),
-    )
-    missing, unexpected, mismatched = (
-        tuple(sorted(map(_parameter, info.get(kind) or ())))
-        for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
-    )
-    misfit = Misfit(missing, unexpected, mismatched)
-    if misfit:
-        raise ModelError(
-            f"the weights in {folder} do not fit {cls.__name__}: {misfit}; they are of another "
-            f"model than its {CONFIG}, or damaged: save or download the folder again"
-        )
-    return model.eval()
-
-
-def _parameter(entry: str | tuple[Any, ...]) -> str:
-    """Return the name of a parameter, and its two shapes where they differ."""
-    return entry if isinstance(entry, str) else misshapen(*entry)
-
-
-def _weight_files(folder: Path, variant: str | None) -> list[Path]:
-    """Return the files of weights of one variant; None is the plain one."""
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if (match := WEIGHTS.fullmatch(path.name)) and match["variant"] == variant
-    ]
-
-
-def _variant(folder: Path) -> str | None:
-    """Return the variant (`fp16`) of weights that exist in no plain form."""
-    files = sorted(path.name for path in folder.iterdir())
-    names = [match["variant"] for name in files if (match := WEIGHTS.fullmatch(name))]
-    return names[0] if names and None not in names else None

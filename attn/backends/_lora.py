@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from accelerate import init_empty_weights
 from torch import Tensor, nn
 
+from attn.backends._unfilled import Unfilled
 from attn.demo.shipped import other_lora
 from attn.errors import CaptureError, ModelError
 from attn.lora.base import Base, describe_base
@@ -318,7 +318,7 @@ def _beside(module: Any, stack: Sequence[Factors]) -> nn.Module:
     ranks = [len(factors.down) for factors in stack]
     make = Conv2d if isinstance(module, nn.Conv2d) else Linear
     layer: Any
-    with init_empty_weights():
+    with Unfilled():
         layer = make(module, names[0], config=config, r=ranks[0], lora_alpha=ranks[0])
         for name, rank in zip(names[1:], ranks[1:], strict=True):
             layer.update_layer(name, rank, lora_alpha=rank, config=config)

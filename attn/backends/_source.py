@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,19 @@ from typing import Any
 
 from attn import demo
 from attn.errors import ModelError
+from attn.outside import open_regular, os_reason, read_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 SAFE = ".safetensors"
 INDEX = "model_index.json"
 CONFIG = "config.json"
+HASHED = {".json", SAFE, ".model", ".jinja"}
+MERGES = "merges.txt"
+"""Files that a model is read from: configurations, weights, vocabularies, templates."""
+MOST_FILES = 10_000
+"""Of a model; a link to everything is none."""
+LARGEST_CONFIG = 2**22
+"""Most bytes of a configuration; published ones have a few thousand."""
 LANGUAGE = {"d_model", "n_heads", "n_layers"}
 """What config.json of MMaDA and LLaDA says, and that of other models does not."""
 DRAWN = tuple(f"{name}{SAFE}" for name in ("unet", "sketch_encoder", "sketch_text_combiner"))
@@ -68,6 +76,8 @@ def resolve(
     if asked and _exists(path):
         refuse_pickled(path)
         return Source(asked, path)
+    if asked:
+        _refuse_local(asked, path)
     if HUB_ID.fullmatch(asked) and path.suffix not in REFUSED | {SAFE}:
         return _from_hub(asked, download or _download_pipeline)
     raise ModelError(
@@ -95,6 +105,18 @@ def refuse_pickled(path: Path) -> None:
         raise ModelError(
             f"{path} is a pickled checkpoint, which could run any code when opened; "
             "convert it to .safetensors with a tool that you trust"
+        )
+
+
+def _refuse_local(asked: str, path: Path) -> None:
+    """Refuse a path to nowhere that could pass for a hub id: its name is nobody's business."""
+    if os.path.lexists(path):
+        raise ModelError(f"no model at '{asked}': this symbolic link leads nowhere, or in a circle")
+    owner = path.parent
+    if HUB_ID.fullmatch(asked) and os.path.lexists(owner):
+        raise ModelError(
+            f"no model at '{asked}': there is a '{owner}' here without '{path.name}' in it; if "
+            f"this is a hub id, give it in a folder without a '{owner}'"
         )
 
 
@@ -156,12 +178,14 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file cannot be read, or holds something else.
     """
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as exc:  # nested beyond all reason
-        raise ModelError(f"cannot read {path}: {exc}") from exc
-    if not isinstance(found, dict):
-        raise ModelError(f"{path} holds a JSON {type(found).__name__}; expected an object")
+    found: dict[str, Any] = read_json(
+        path,
+        dict[str, Any],
+        expected="a JSON object",
+        limit=LARGEST_CONFIG,
+        error=ModelError,
+        hint="Download or save the model again.",
+    )
     return found
 
 
@@ -205,7 +229,8 @@ def fingerprint(files: Mapping[str, Path], revision: str | None) -> Callable[[],
 
     Args:
         files: every file and folder that the model is read from, by a name that does not depend
-            on where it lies; of folders, the .json and .safetensors files count.
+            on where it lies; of folders, what `HASHED` and `MERGES` name counts, also
+            where symbolic links lead.
         revision: of the hub's snapshot; one that is taken as it is has no `files`.
 
     Returns:
@@ -215,27 +240,51 @@ def fingerprint(files: Mapping[str, Path], revision: str | None) -> Callable[[],
     """
     if not files:
         return lambda: {"revision": revision}
+    members: dict[str, Path] = {}
+    for name, path in files.items():
+        members |= _members(name, path) if path.is_dir() else {name: path}
     pool = ThreadPoolExecutor(1, thread_name_prefix="attn-fingerprint")
-    future = pool.submit(_hash, dict(files))
+    future = pool.submit(_hash, members, whole=files.keys() == {""})
     pool.shutdown(wait=False)
     known = {} if revision is None else {"revision": revision}
     return lambda: known | future.result()
 
 
-def _hash(files: Mapping[str, Path]) -> dict[str, Any]:
-    found: dict[str, Path] = {}
-    for name, path in files.items():
-        found |= _members(name, path) if path.is_dir() else {name: path}
+def _hash(members: Mapping[str, Path], *, whole: bool) -> dict[str, Any]:
     hashes = {}
-    for name in sorted(found):
-        with found[name].open("rb") as file:
-            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    for name in sorted(members):
+        try:
+            with open_regular(members[name]) as file:
+                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as exc:
+            raise ModelError(f"cannot read {members[name]}: {os_reason(exc)}") from exc
     lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
-    whole = {"sha256": hashlib.sha256(lines.encode()).hexdigest()}
-    return whole if files.keys() == {""} else whole | {"files": hashes}
+    found = {"sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()}
+    return found if whole else found | {"files": hashes}
 
 
 def _members(name: str, folder: Path) -> dict[str, Path]:
-    paths = [path for path in folder.rglob("*") if path.suffix in (".json", SAFE)]
+    """Return every file of a folder that may be read, by its place in it; links are followed."""
     prefix = f"{name}/" if name else ""
-    return {prefix + path.relative_to(folder).as_posix(): path for path in paths}
+    files = {}
+    try:
+        for number, path in enumerate(_walk(folder, ())):
+            if number > MOST_FILES:
+                raise ModelError(f"{folder} has more than {MOST_FILES} files: this is no model")
+            if path.suffix in HASHED or path.name == MERGES:
+                files[prefix + path.relative_to(folder).as_posix()] = path
+    except OSError as exc:
+        raise ModelError(f"cannot read {folder}: {os_reason(exc)}") from exc
+    return files
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield files, also of folders that symbolic links lead to; a circle is refused."""
+    real = folder.resolve()
+    if real in above:
+        raise ModelError(f"{folder}: its symbolic links lead in a circle")
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _walk(path, (*above, real))
+        elif path.exists():
+            yield path

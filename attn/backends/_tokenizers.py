@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attn.backends._explain import explained
 from attn.backends._inventory import kin
 from attn.errors import ModelError
+from attn.outside import read_bytes, read_json
 
 SECOND_PADDING = "!"
 """CLIP-G reads the vocabulary of CLIP-L, and is padded with this."""
@@ -19,6 +21,9 @@ FILES = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
 )
 """Every file that a tokenizer can be read from."""
+
+ENDINGS = (".json", ".txt", ".model", ".jinja")
+"""Of files that the library may read beside those; each must be a regular file."""
 
 OWN = {
     "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -89,11 +94,51 @@ def has_vocabulary(cls: Any, folder: Path) -> bool:
 
 
 def load(cls: Any, found: Found) -> Any:
-    """Read a tokenizer."""
+    """Read a tokenizer.
+
+    Raises:
+        ModelError: its files are missing, damaged, or no regular files.
+    """
+    _require_vocabulary(cls, found.folder)
     changes: dict[str, Any] = {} if found.padding is None else {"pad_token": found.padding}
     if "merges_file" in cls.vocab_files_names and not _has_length(found.folder):
         changes["model_max_length"] = CLIP_LENGTH
-    return cls.from_pretrained(found.folder, local_files_only=True, **changes)
+    return read(cls, found.folder, **changes)
+
+
+def read(cls: Any, folder: Path, **changes: Any) -> Any:
+    """Read the files of a tokenizer; none of their code is run, and the network is not touched.
+
+    Raises:
+        ModelError: they are damaged, or no regular files.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix in ENDINGS:
+            _require_whole(path)
+    with explained(f"cannot load {folder}"):
+        return cls.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **changes
+        )
+
+
+def _require_whole(path: Path) -> None:
+    """Refuse what the library would wait for, or read without end."""
+    if path.suffix == ".json":
+        read_json(path, dict[str, Any], expected="a JSON object", error=ModelError)
+    elif path.exists() and not path.is_dir():
+        read_bytes(path, error=ModelError)
+
+
+def _require_vocabulary(cls: type[Any], folder: Path) -> None:
+    """Refuse a tokenizer without its files, of which the library would make an empty one."""
+    files: dict[str, str] = dict(getattr(cls, "vocab_files_names", {}))
+    whole = files.pop("tokenizer_file", None)
+    if whole is None or (folder / whole).is_file():
+        return
+    missing = [file for file in files.values() if not (folder / file).is_file()]
+    if missing:
+        others = " and ".join(missing)
+        raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {others}")
 
 
 def missing(family: str, names: Sequence[str], folders: Sequence[Path]) -> ModelError:

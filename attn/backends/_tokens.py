@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from attn.backends._explain import explained
 from attn.schema import Token, find_words, word_at
 
 
@@ -24,16 +25,17 @@ def decode(
     """
     words, specials = find_words(prompt), special_ids(tokenizer)
     pad = tokenizer.pad_token if not find_words(tokenizer.pad_token or "") else None  # such as !
-    read = tokenizer(
-        prompt,
-        padding="max_length",
-        max_length=length,
-        truncation=True,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-        return_overflowing_tokens=False,
-    )
-    names = tokenizer.convert_ids_to_tokens(read["input_ids"])
+    with explained(f"the tokenizer of {segment} cannot read the prompt"):
+        read = tokenizer(
+            prompt,
+            padding="max_length",
+            max_length=length,
+            truncation=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            return_overflowing_tokens=False,
+        )
+        names = tokenizer.convert_ids_to_tokens(read["input_ids"])
     tokens = []
     for place, name in enumerate(names):
         first, last = read["offset_mapping"][place]

@@ -78,11 +78,16 @@ def find(name: str) -> Registered:
     )
 
 
+MISSING = (ImportError, MemoryError, OSError, RuntimeError)
+"""What an import raises where memory or a package is missing."""
+
+
 def load(registered: Registered) -> Backend:
     """Import a backend's family, which may take seconds.
 
     Raises:
-        PluginError: a third party's backend cannot be imported or is incomplete.
+        PluginError: a third party's backend cannot be imported or is incomplete, or what a
+            built-in one needs cannot be imported.
     """
     load = registered.spec.load
     try:
@@ -91,6 +96,11 @@ def load(registered: Registered) -> Backend:
         require_type(backend, Backend, "return an instance of attn.backends.Backend")
         check_declared(backend)
     except Exception as error:
+        if registered.distribution == OWN and isinstance(error, MISSING):
+            raise PluginError(
+                f"backend '{registered.spec.name}' cannot be loaded: {one_line(error)}; is there "
+                "enough memory, and is every package that attn needs here?"
+            ) from error
         if registered.distribution == OWN:
             raise
         where = f"see where with attn backends {registered.spec.name} --debug"

@@ -9,7 +9,13 @@ Importing this module loads no torch; the first `checkpoint` of a model does.
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,10 +91,10 @@ def checkpoint(name: str) -> Path:
         return folder
     try:
         _install(name, folder)
-    except OSError as error:
+    except Exception as error:
         raise ModelError(
-            f"cannot write the demo model {name!r} to {folder}: {error}. "
-            "Set ATTN_CACHE to a folder that you may write to."
+            f"cannot write the demo model {name!r} to {folder}: {error}. Make room, or set "
+            "ATTN_CACHE to a folder that you may write to."
         ) from error
     return folder
 
@@ -179,11 +185,39 @@ def _cache() -> Path:
 def _install(name: str, folder: Path) -> None:
     """Build next to `folder` and move into place at once, so nobody sees a half-built model."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+    with (
+        _swept(folder),
+        TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,
+    ):
         built = Path(scratch, folder.name)
+        built.mkdir()
         build(name, built)
+        _share(built)
         try:
             built.rename(folder)
         except OSError:
             if not folder.is_dir():  # otherwise another process was faster
                 raise
+
+
+@contextmanager
+def _swept(folder: Path) -> Iterator[None]:
+    """Remove what killed builds of a model left beside it, unless somebody builds right now."""
+    handle = os.open(folder.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # somebody builds, or the file system has no locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for left in folder.parent.glob(f".{glob.escape(folder.name)}-????????"):
+                shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _share(folder: Path) -> None:
+    """Let everybody read the files who may read the folder: libraries write some for one user."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    for path in folder.rglob("*"):
+        path.chmod(mode if path.is_dir() else mode & 0o666)

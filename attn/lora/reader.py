@@ -23,7 +23,7 @@ from attn.lora.names import TOWERS, Change, changes, embedding_word, of_adapter,
 from attn.lora.oddities import find_oddities, obstacles
 from attn.lora.places import block_of, target_of
 from attn.lora.source import weights_file
-from attn.lora.tensors import Stored, hashes, is_readable
+from attn.lora.tensors import SizeError, Stored, hashes, is_readable
 
 LARGEST_RANK = 2**13
 LARGEST_CHANGE = 2**31  # elements: more than any layer has
@@ -269,6 +269,6 @@ def _with_norm(module: Module, draft: _Draft, weight: Weight | None) -> Module:
     try:
         with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
             norm = KINDS[module.kind].norm(draft.parts, weight)
-    except Misshapen as fact:
+    except (Misshapen, SizeError) as fact:
         return replace(module, problem=str(fact))
     return replace(module, norm=None if norm is None else abs(module.scale) * norm)

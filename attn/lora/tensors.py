@@ -19,6 +19,12 @@ from attn.headers import TensorInfo
 Values = NDArray[np.float64]
 
 CHUNK = 2**20  # elements at a time: 8 MB
+LARGEST = 2**24  # elements of a tensor that is read at once: 128 MB
+
+
+class SizeError(ModelError):
+    """A tensor that no LoRA has, and that would only fill the memory."""
+
 
 _TYPES: dict[str, Any] = {
     "BOOL": np.uint8, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "U16": np.uint16,
@@ -44,7 +50,14 @@ class Stored:
         return math.prod(self.info.shape[1:])
 
     def read(self) -> Values:
-        """Return the whole tensor."""
+        """Return the whole tensor.
+
+        Raises:
+            SizeError: it has more than `LARGEST` elements.
+        """
+        if self.info.elements > LARGEST:
+            shape = list(self.info.shape)
+            raise SizeError(f"a tensor of shape {shape} is too large to be read at once")
         flat = _read(self, 0, self.info.elements)
         return flat.reshape(self.info.shape)
 

@@ -113,7 +113,8 @@ def test_damaged_configuration(copied, weights, offline):
     folder = copied("sdxl")
     (folder / "scheduler" / "scheduler_config.json").write_text("[]")
     assert refusal("sdxl", folder, weights=weights) == (
-        f"{folder}/scheduler/scheduler_config.json holds a JSON list; expected an object"
+        f"{folder}/scheduler/scheduler_config.json is not a JSON object: Expected `object`, got "
+        "`array`. Download or save the model again."
     )
 
 

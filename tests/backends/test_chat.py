@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from attn.backends import _bounded
 from attn.backends._chat import Vocabulary, read_prompt, read_template, read_vocabulary
 from attn.backends._llada import Config
 from attn.demo import language
@@ -111,6 +112,36 @@ def test_bad_templates(template, message):
         read("a cat", template=template)
 
 
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            "runs for",
+        ),
+        ("{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}", "recursion|runs for"),
+        ("{{ 'x' * 10**11 }}", "it uses mul, which no chat needs"),
+        ("{{ 'x'.ljust(9) }}", "it uses ljust, which no chat needs"),
+        ("{{ range(10000000) }}", "it uses 10000000, which no chat needs"),
+        (
+            "{% set n = namespace(x='x') %}{% for a in range(99) %}{% set n.x = n.x ~ n.x %}"
+            "{% endfor %}",
+            "it makes a text of more than",
+        ),
+        ("{{ ''.__class__.__mro__ }}", "SecurityError"),
+        ("{{ 1 / 0 }}", "ZeroDivisionError"),
+    ],
+)
+def test_templates_that_exhaust(monkeypatch, template, reason):
+    """A template that loops, or fills the memory, is stopped, and so is one that only fails."""
+    monkeypatch.setattr(_bounded, "SECONDS", 0.5)
+    with pytest.raises(
+        ModelError, match=f"the chat template cannot be used: .*({reason})"
+    ) as error:
+        read("a cat", template=template)
+    assert str(error.value).endswith("; give another one (Jinja) by --set chat_template=FILE")
+
+
 def test_no_template(tmp_path):
     """A tokenizer without a chat template is refused with the two ways out."""
     bare = chat_tokenizer(("red",))
@@ -120,7 +151,9 @@ def test_no_template(tmp_path):
     (tmp_path / "chat.jinja").write_text(OWN)
     assert read_template(bare, str(tmp_path / "chat.jinja")) == OWN
     assert read_template(bare, None) is None
-    with pytest.raises(ModelError, match="cannot read it"):
+    with pytest.raises(
+        ModelError, match=r"cannot read .*none.jinja: the file or its folder does not exist"
+    ):
         read_template(bare, str(tmp_path / "none.jinja"))
 
 

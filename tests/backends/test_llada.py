@@ -194,7 +194,7 @@ def test_other_architectures(copied):
     folder = copied("mmada")
     (folder / "config.json").write_text('{"model_type": "gpt2", "n_embd": 64}')
     message = refusal(folder)
-    assert message.startswith("FOLDER/config.json does not describe a model of MMaDA or LLaDA")
+    assert message.startswith("FOLDER/config.json is not the configuration of a model of MMaDA or ")
     (folder / "config.json").unlink()
     assert "it has no config.json; give the folder" in refusal(folder)
 
@@ -215,9 +215,9 @@ def test_no_weights(copied):
     folder = copied("mmada")
     for path in folder.glob("*.safetensors*"):
         path.unlink()
-    assert "neither model.safetensors nor model.safetensors.index.json" in refusal(folder)
+    assert refusal(folder) == "FOLDER has no weights: expected a .safetensors file"
     (folder / "pytorch_model.bin").touch()
-    assert "pytorch_model.bin, which could run any code" in refusal(folder)
+    assert "pickled files only (.bin), which could run any code" in refusal(folder)
 
 
 def test_misfits(copied):

@@ -186,8 +186,8 @@ def test_no_index(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{oops", "cannot read FOLDER/model_index.json: Expecting property name"),
-        ("[]", "FOLDER/model_index.json holds a JSON list; expected an object"),
+        ("{oops", "FOLDER/model_index.json is not a JSON object: JSON is malformed"),
+        ("[]", "FOLDER/model_index.json is not a JSON object: Expected `object`, got `array`."),
         ("{}", "FOLDER/model_index.json does not say which pipeline it is (no _class_name)"),
     ],
 )

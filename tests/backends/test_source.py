@@ -1,6 +1,8 @@
 """Find a model, and say which bytes it was."""
 
 import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,31 @@ def test_nowhere(offline, tmp_path, monkeypatch, asked):
     )
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (
+            "here/sdxl",
+            "there is a 'here' here without 'sdxl' in it; if this is a hub id, give it in",
+        ),
+        ("here/loop", "this symbolic link leads nowhere, or in a circle"),
+        (
+            "loop/sdxl",
+            "there is a 'loop' here without 'sdxl' in it; if this is a hub id, give it in",
+        ),
+        ("nowhere", "this symbolic link leads nowhere, or in a circle"),
+    ],
+)
+def test_local_names_stay_here(offline, tmp_path, monkeypatch, asked, reason):
+    """A path that leads nowhere is no hub id: its name is not told to the network."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "loop").symlink_to("loop")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "nowhere").symlink_to("gone")
+    assert refusal(asked).startswith(f"no model at '{asked}': {reason}")
+
+
 def test_unreachable():
     """A name that no file can have is an error, not a crash."""
     assert refusal("a prompt by mistake " * 20).startswith("cannot look for a prompt by ")
@@ -176,3 +203,46 @@ def test_fingerprint_of_another_name(tmp_path):
         (tmp_path / folder / name).write_bytes(b"{}")
     one, two, three = (fingerprint({"": tmp_path / f}, None)() for f in ("one", "two", "three"))
     assert one == three != two
+
+
+def test_fingerprint_follows_links(tmp_path):
+    """Weights of a linked folder are of the model, under the name that they are read by."""
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "a.safetensors").write_bytes(b"one")
+    for name in ("linked", "copied"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "linked" / "vae").symlink_to(tmp_path / "vae")
+    shutil.copytree(tmp_path / "vae", tmp_path / "copied" / "vae")
+    linked, copied = (fingerprint({"": tmp_path / name}, None)() for name in ("linked", "copied"))
+    assert linked == copied
+    (tmp_path / "vae" / "a.safetensors").write_bytes(b"two")
+    assert fingerprint({"": tmp_path / "linked"}, None)() != copied
+
+
+@pytest.mark.parametrize("name", ["merges.txt", "spiece.model", "chat_template.jinja"])
+def test_fingerprint_of_vocabularies(tmp_path, name):
+    """Whatever a tokenizer is read from counts; what is only read by people does not."""
+    (tmp_path / name).write_text("one")
+    before = fingerprint({"": tmp_path}, None)()
+    (tmp_path / "README.md").write_text("text")
+    assert fingerprint({"": tmp_path}, None)() == before
+    (tmp_path / name).write_text("two")
+    assert fingerprint({"": tmp_path}, None)() != before
+
+
+def test_fingerprint_of_a_circle(tmp_path):
+    """Links that lead in a circle, and a link to everything, are refused when a model is opened."""
+    (tmp_path / "again").symlink_to(tmp_path)
+    with pytest.raises(ModelError, match="again: its symbolic links lead in a circle"):
+        fingerprint({"": tmp_path}, None)
+    (tmp_path / "again").unlink()
+    (tmp_path / "all").symlink_to("/")
+    with pytest.raises(ModelError):
+        fingerprint({"": tmp_path}, None)
+
+
+def test_fingerprint_of_a_pipe(tmp_path):
+    """What is no regular file is an expected error, and is not waited for."""
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ModelError, match="this is no regular file"):
+        fingerprint({"": tmp_path}, None)()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
+from safetensors import SafetensorError
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from transformers.utils import logging as transformers_logging
@@ -96,7 +99,7 @@ def fake_build(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object]) ->
 
     def build(name: str, folder: Path) -> None:
         before()
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "mine").touch()
         names.append(name)
 
@@ -250,8 +253,45 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(
     file = cache / "file"
     file.touch()
     monkeypatch.setenv("ATTN_CACHE", str(file))
-    with pytest.raises(ModelError, match=r"'sd15'.*Set ATTN_CACHE to a folder that you may write"):
+    with pytest.raises(ModelError, match=r"'sd15'.*set ATTN_CACHE to a folder that you may write"):
         demo.checkpoint("sd15")
+
+
+def test_a_full_disk_is_an_expected_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a library raises where it cannot write, the message says what to do."""
+
+    def full() -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    fake_build(monkeypatch, before=full)
+    with pytest.raises(ModelError, match=r"No space left on device .*Make room, or set ATTN_CACHE"):
+        demo.checkpoint("sd15")
+    assert [path.name for path in cache.rglob("*")] == [SHELF]
+
+
+def test_everybody_may_read_the_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of several users works: libraries that write for one user alone do not decide."""
+    monkeypatch.setattr(demo, "build", lambda name, folder: os.close(_private(folder / "mine")))
+    folder = demo.checkpoint("sd15")
+    mask = os.umask(0)
+    os.umask(mask)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "mine")]
+    assert modes == [0o777 & ~mask, 0o666 & ~mask]
+
+
+def _private(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+
+
+def test_what_a_killed_build_left_is_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill while a model is built costs its room until the next use, no longer."""
+    mine = [cache / SHELF / ".sd15-kept", cache / SHELF / ".sdxl-abcd1234"]
+    left = cache / SHELF / ".sd15-abcd1234"
+    for path in (*mine, left):
+        (path / "model").mkdir(parents=True)
+    fake_build(monkeypatch, before=lambda: None)
+    folder = demo.checkpoint("sd15")
+    assert sorted(folder.parent.iterdir()) == sorted([folder, *mine])
 
 
 @pytest.mark.parametrize("call", [demo.checkpoint, lambda name: demo.build(name, Path("unused"))])
