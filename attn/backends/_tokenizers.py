@@ -9,6 +9,7 @@ from typing import Any
 
 from attn.backends._explain import explained
 from attn.backends._inventory import kin
+from attn.disk import is_there
 from attn.errors import ModelError
 from attn.outside import read_bytes, read_json
 
@@ -22,8 +23,8 @@ FILES = (
 )
 """Every file that a tokenizer can be read from."""
 
-ENDINGS = (".json", ".txt", ".model", ".jinja")
-"""Of files that the library may read beside those; each must be a regular file."""
+TEMPLATES = ("*.jinja", "additional_chat_templates/*.jinja")
+"""What else the library reads beside those."""
 
 OWN = {
     "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -112,8 +113,9 @@ def read(cls: Any, folder: Path, **changes: Any) -> Any:
     Raises:
         ModelError: they are damaged, or no regular files.
     """
-    for path in sorted(folder.iterdir()):
-        if path.suffix in ENDINGS:
+    templates = (path for pattern in TEMPLATES for path in folder.glob(pattern))
+    for path in (*(folder / name for name in FILES), *templates):
+        if is_there(path):
             _require_whole(path)
     with explained(f"cannot load {folder}"):
         return cls.from_pretrained(
@@ -125,7 +127,7 @@ def _require_whole(path: Path) -> None:
     """Refuse what the library would wait for, or read without end."""
     if path.suffix == ".json":
         read_json(path, dict[str, Any], expected="a JSON object", error=ModelError)
-    elif path.exists() and not path.is_dir():
+    else:
         read_bytes(path, error=ModelError)
 
 
