@@ -271,7 +271,8 @@ def _pieces(values: Values | None, place: Place, rows: list[int]) -> Sequence[Te
     """Return the part of each weight, in the model's order of rows."""
     if values is None:
         return [None] * len(rows)
-    return _in_order(torch.from_numpy(values), place).split(rows)
+    pieces: Sequence[Tensor] = _in_order(torch.from_numpy(values), place).split(rows)
+    return pieces
 
 
 def _layer(module: Any, stack: Sequence[Change]) -> nn.Module:
