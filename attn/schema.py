@@ -39,6 +39,9 @@ SKETCH_GROUND = "ground"
 are light."""
 """The drawing that a model was given: white strokes on black, of the picture's size."""
 
+UNKNOWN = "<unknown>"
+"""Text of a token of which only the position is known: no tokenizer read it. Its id is -1."""
+
 RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 
 MEASURES: dict[str, tuple[str, ...]] = {
@@ -115,6 +118,11 @@ class Token:
     def is_content(self) -> bool:
         """Whether the token carries text of the prompt."""
         return not (self.special or self.padding)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether only the token's position is known."""
+        return self.special and self.text == UNKNOWN
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from functools import cache
 
+import pytest
+
 from attn.backends import find, load
 from attn.backends.testing import FakeBackend
+from attn.errors import CaptureError
 
 
 def open_session(name, source="demo", dtype="float32", **options):
@@ -14,3 +17,26 @@ def open_session(name, source="demo", dtype="float32", **options):
 
 shared_session = cache(open_session)
 """The same, opened once for each choice: for tests that leave it as it is."""
+
+
+def refuse_misread(session, requests):
+    """Check that a language model which reads another token in its last row is refused for it."""
+    last = session.branches(requests[0])[-1]
+    sequence = session.sequence(requests[-1], last)
+    text, length = sequence.tokens[2], sequence.segments[-1].stop
+
+    def change(module, args, options):
+        rows = options["input_ids"].clone()
+        rows[-1, rows.shape[1] - length + text.position] = 7
+        return args, options | {"input_ids": rows}
+
+    hook = session.model.register_forward_pre_hook(change, with_kwargs=True)
+    try:
+        with pytest.raises(CaptureError) as error:
+            session.generate(requests, None)
+    finally:
+        hook.remove()
+    assert str(error.value) == (
+        f"the language model reads token 7 at position 2, where the prompt has {text.text!r} "
+        f"(token {text.id})"
+    )

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from attn.schema import Column, Token
 
-Role = Literal["bos", "word", "punctuation", "eos", "padding", "sketch", "image"]
+Role = Literal["bos", "word", "punctuation", "eos", "padding", "sketch", "image", "unknown"]
 
 SKETCH: Final = "sketch"
 """The segment, and the role, of tokens that were made of a drawing."""
@@ -23,7 +23,7 @@ class Key:
         position: as in `schema.Column`.
         role: `bos` is a special token that others follow, `eos` any other that is no padding;
             `punctuation` belongs to no word; `sketch` was made of a drawing;
-            `image` is a key of the picture.
+            `image` is a key of the picture; `unknown` is text of which nobody knows the tokens.
         token: its text; empty for a key of the picture.
         id: of the token, -1 for a key of the picture.
     """
@@ -65,6 +65,8 @@ def _find_role(token: Token, read: list[Token]) -> Role:
         return "padding"
     if token.segment == SKETCH:
         return SKETCH
+    if token.is_unknown:
+        return "unknown"
     if token.special:
         return "bos" if token == read[0] and len(read) > 1 else "eos"
     return "punctuation" if token.word is None else "word"

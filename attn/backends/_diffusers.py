@@ -25,18 +25,21 @@ from attn.backends._devices import (
     count_parameters,
     dtype_name,
 )
+from attn.backends._encoders import unknown_tokens
 from attn.backends._explain import explained
 from attn.backends._family import Family, given_parts
 from attn.backends._finite import finite_pictures
 from attn.backends._inventory import PIPELINES
+from attn.backends._prompts import Prompts
 from attn.backends._quiet import quiet
 from attn.backends._recipe import Recipe
 from attn.backends._sharing import LOAD_TWICE, alone
 from attn.backends._source import Source
+from attn.backends._syntax import foreign_syntax
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError, ModelError, RequestError, UsageError
-from attn.schema import Call, Lora, Request
+from attn.schema import Call, Lora, Request, Segment, Token
 
 LARGEST_SIDE = 16384
 """Beyond any model's reach; larger numbers are typing errors that would only fill the memory."""
@@ -55,6 +58,9 @@ class DiffusersSession(Session):
     """Width and height must be divisible by this."""
     lora_families: ClassVar[tuple[str, ...]]
     """Which LoRAs fit, as `attn.lora` names their family."""
+    encoders: ClassVar[Mapping[str, tuple[str, ...]]] = {"clip": ("", "_2")}
+    """By text segment, the endings of the pipeline's `tokenizer…` and `text_encoder…` that fill it;
+    positions are labelled by the first, and those that a pipeline lacks are left out."""
 
     def __init__(self, pipe: Any, info: ModelInfo, options: Any, device: str) -> None:
         self.pipe = pipe
@@ -64,6 +70,7 @@ class DiffusersSession(Session):
         self._device = device
         self._scheduler = pipe.scheduler
         self._adapters = _lora.Adapters(pipe, self.denoiser, self.lora_families)
+        self._prompts = Prompts(pipe, self.encoders)
         self._gave_way = ""
 
     @property
@@ -119,39 +126,30 @@ class DiffusersSession(Session):
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on a batch; see `Session.generate`."""
-        first = requests[0]
-        guided = len(self.branches(first)) > 1
-        arguments = {
-            "prompt": [request.prompt for request in requests],
-            "negative_prompt": [request.negative for request in requests] if guided else None,
-            "num_inference_steps": first.steps,
-            "guidance_scale": first.guidance,
-            "width": first.width,
-            "height": first.height,
-            "num_images_per_prompt": first.images,
-            "generator": [
-                torch.Generator().manual_seed(image_seed(request.seed, image))
-                for request in requests
-                for image in range(first.images)
-            ],
-            **self._arguments(requests),
-        }
+        first, segments = requests[0], self._text_segments(requests[0])
         with (
             alone(self.pipe),
             quiet(),
             finite_pictures(self.pipe.vae),
             self._adapters.active(first.loras),
             self._scheduled(first),
+            self._prompts.checked(self._texts(requests), segments, self.model) as unknown,
             self._announced(requests, on_call) as noise,
         ):
-            pictures = self.pipe(**arguments).images
+            pictures = self.pipe(**self._call(requests)).images
+        for where in sorted(unknown):
+            self._warn(unknown_tokens(*where))
         parts = [slice(at, at + first.images) for at in range(0, len(pictures), first.images)]
-        return [Output(tuple(pictures[part]), noise=tuple(noise[part])) for part in parts]
+        return [
+            Output(tuple(pictures[part]), noise=tuple(noise[part]), unknown=frozenset(unknown))
+            for part in parts
+        ]
 
     def check(self) -> None:
         """Refuse meta-device models; see `Session.check`."""
         if any(parameter.is_meta for parameter in self.model.parameters()):
             raise CaptureError("this session was opened without weights; it can plan, not generate")
+        self._prompts.require("clip")
 
     @property
     def prediction(self) -> str | None:
@@ -167,6 +165,53 @@ class DiffusersSession(Session):
                 f"{type(before).__name__} cannot begin with pure noise (zero-terminal SNR); "
                 f"{type(self._scheduler).__name__} is used unless --scheduler names another"
             )
+
+    def _text(self, request: Request, branch: str) -> str | None:
+        """Return what the text encoders read for a branch; None if zeros take its place."""
+        return request.negative or "" if branch == "uncond" else request.prompt
+
+    def _texts(self, requests: Sequence[Request]) -> dict[str, list[str]]:
+        """Return what is encoded for a batch, by branch, in the order of the pipelines."""
+        branches = self.branches(requests[0])
+        rows = [row for row in branches if row != "skip"]  # which reads what cond reads
+        texts = {
+            row: [text for request in requests if (text := self._text(request, row)) is not None]
+            for row in rows
+        }
+        return {row: own for row, own in texts.items() if own}
+
+    @abstractmethod
+    def _text_segments(self, request: Request) -> tuple[Segment, ...]:
+        """Return the segments that text encoders fill."""
+
+    def _read(self, request: Request, branch: str) -> tuple[tuple[Token, ...], dict[str, str]]:
+        """Return the tokens of a branch's text segments, and what was cut off of each."""
+        reading = self._prompts.read(self._text(request, branch), self._text_segments(request))
+        texts = (text for (text,) in self._texts([request]).values())
+        syntax = (remark for text in texts for remark in foreign_syntax(text))
+        for warning in (*reading.warnings, *syntax):
+            self._warn(warning)
+        return reading.tokens, reading.truncated
+
+    def _call(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return the arguments of the pipeline."""
+        first = requests[0]
+        guided = len(self.branches(first)) > 1
+        return {
+            "prompt": [request.prompt for request in requests],
+            "negative_prompt": [request.negative for request in requests] if guided else None,
+            "num_inference_steps": first.steps,
+            "guidance_scale": first.guidance,
+            "width": first.width,
+            "height": first.height,
+            "num_images_per_prompt": first.images,
+            "generator": [
+                torch.Generator().manual_seed(image_seed(request.seed, image))
+                for request in requests
+                for image in range(first.images)
+            ],
+            **self._arguments(requests),
+        }
 
     @abstractmethod
     def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:

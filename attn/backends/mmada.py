@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from attn import demo
 from attn.backends import _history, _llada, _source, _t2i
 from attn.backends._chat import Template, Vocabulary, read_prompt, read_template, read_vocabulary
 from attn.backends._devices import align, choose_device, choose_dtype, count_parameters, dtype_name
+from attn.backends._encoders import prompts_checked
 from attn.backends._llada import Config
 from attn.backends._quiet import quiet
 from attn.backends._t2i import Codes
@@ -200,7 +202,8 @@ class MMaDASession(Session):
             self._recipe(first),
             self.model.device,
         )
-        writing.run(partial(self._predict, first, on_call))
+        with self._checked(requests, writing):
+            writing.run(partial(self._predict, first, on_call))
         return [
             self._output(writing, range(place * len(images), (place + 1) * len(images)))
             for place in range(len(requests))
@@ -243,6 +246,19 @@ class MMaDASession(Session):
             tokens=tokens,
             steps=ran if ran < writing.recipe.steps else None,
         )
+
+    def _checked(
+        self, requests: Sequence[Request], writing: Writing
+    ) -> AbstractContextManager[None]:
+        """Compare what the model reads first with the tokens that the trace has."""
+        branches = self.branches(requests[0])
+        rows = [
+            self.sequence(request, branch).tokens
+            for branch in branches
+            for request in requests
+            for _ in range(request.images)
+        ]
+        return prompts_checked(self.model, rows, writing.padding * len(branches))
 
     def _prompt(self, request: Request) -> tuple[Token, ...]:
         return self._read(request.prompt)
@@ -336,7 +352,8 @@ class PictureSession(MMaDASession):
             self.model.device,
             self.codes,
         )
-        painting.paint(partial(self._predict_codes, first, on_call))
+        with self._checked(requests, painting):
+            painting.paint(partial(self._predict_codes, first, on_call))
         histories = [
             _t2i.describe(painting, sample, self.vocabulary)
             for sample in range(len(painting.padding))

@@ -245,6 +245,7 @@ class TokensSession(DrawnSession, SD15Session):
 
     encoder: SketchEncoder
     foreign = OF_CONTROL
+    skips_prompt_alone = False
 
     def complete(self, request: Request) -> Request:
         """Also say what is not read; see `Session.complete`."""
@@ -258,7 +259,7 @@ class TokensSession(DrawnSession, SD15Session):
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the segments `clip` and `sketch`."""
         text = super().sequence(request, branch)
-        segments = self._read_segments()
+        segments = self._read_segments(request)
         drawn = _sketch_tokens.sketch_tokens(segments[1].start, segments[1].length)
         return TokenSequence(segments, (*text.tokens, *drawn), text.truncated)
 
@@ -275,8 +276,12 @@ class TokensSession(DrawnSession, SD15Session):
         """Take the noise of the training in place of the base model's."""
         self._scheduler = _schedule.with_betas(self._scheduler, schedule)
 
-    def _read_segments(self) -> tuple[Segment, ...]:
-        (text,) = super()._read_segments()
+    def _text(self, request: Request, branch: str) -> str | None:
+        reads_zeros = asked_of(self.options, request).uncond_text == "zeros"
+        return None if branch == "uncond" and reads_zeros else super()._text(request, branch)
+
+    def _read_segments(self, request: Request) -> tuple[Segment, ...]:
+        (text,) = super()._read_segments(request)
         stop = text.stop + self.encoder.tokens
         return (text, Segment(_sketch_tokens.SEGMENT, "text", text.stop, stop))
 

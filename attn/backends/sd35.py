@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from diffusers import StableDiffusion3Pipeline
 from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
@@ -14,10 +14,9 @@ from attn import demo
 from attn.backends._diffusers import DiffusersBackend, DiffusersSession
 from attn.backends._family import CLIP_G, CLIP_L, DIT, T5XXL, VAE, Family, SourceOptions
 from attn.backends._recipe import Recipe
-from attn.backends._tokens import decode
 from attn.backends.types import Session
 from attn.errors import CaptureError, RequestError
-from attn.schema import Layer, Request, Segment, Token
+from attn.schema import Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
 
@@ -55,6 +54,7 @@ class SD35Session(DiffusersSession):
     default_steps = 28
     default_guidance = 4.5
     lora_families = ("sd35",)
+    encoders: ClassVar = {"clip": ("", "_2"), "t5": ("_3",)}
 
     @property
     def multiple(self) -> int:  # type: ignore[override]
@@ -104,22 +104,8 @@ class SD35Session(DiffusersSession):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return image, `clip` and `t5` with the tokens of the last two."""
-        prompt = request.negative or "" if branch == "uncond" else request.prompt
-        segments = self._segments(request)
-        _, clip, t5 = segments
-        tokens, cut = decode(
-            self.pipe.tokenizer, prompt, segment="clip", start=clip.start, length=clip.length
-        )
-        truncated = {"clip": cut} if cut else {}
-        if not self.reads_t5():
-            tokens += tuple(_empty(position) for position in range(t5.start, t5.stop))
-        else:
-            more, cut = decode(
-                self.pipe.tokenizer_3, prompt, segment="t5", start=t5.start, length=t5.length
-            )
-            tokens += more
-            truncated |= {"t5": cut} if cut else {}
-        return TokenSequence(segments, tokens, truncated)
+        tokens, truncated = self._read(request, branch)
+        return TokenSequence(self._segments(request), tokens, truncated)
 
     def check(self) -> None:
         """Refuse fused projections, which drop this model's query and key norms."""
@@ -145,6 +131,9 @@ class SD35Session(DiffusersSession):
             Segment("clip", "text", pixels, clip),
             Segment("t5", "text", clip, clip + self.options.t5_tokens),
         )
+
+    def _text_segments(self, request: Request) -> tuple[Segment, ...]:
+        return self._segments(request)[1:]
 
     def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         options = self.options
@@ -174,13 +163,6 @@ class SD35Session(DiffusersSession):
             )
         if not 1 <= self.options.t5_tokens <= 512:  # noqa: PLR2004 - the pipeline's own limit
             raise RequestError(f"t5_tokens must be 1 to 512; got {self.options.t5_tokens}")
-
-
-def _empty(position: int) -> Token:
-    """A T5 position of a model without T5: a vector of zeros."""
-    return Token(
-        position, "t5", 0, "<zero>", special=False, padding=True, start=0, stop=0, word=None
-    )
 
 
 class SD35Backend(DiffusersBackend):

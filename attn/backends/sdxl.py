@@ -15,11 +15,15 @@ from attn.backends._diffusers import DiffusersBackend, DiffusersSession
 from attn.backends._family import CLIP_G, CLIP_L, UNET, VAE, Family, SourceOptions
 from attn.backends._recipe import Recipe
 from attn.backends._schedule import PREDICTIONS
-from attn.backends._tokens import decode
 from attn.backends.types import Session
 from attn.errors import ModelError, RequestError
-from attn.schema import Grid, Layer, Request, Segment, Token
+from attn.schema import Grid, Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
+
+SKIPS_PROMPT = (
+    "clip_skip={} is for the prompt alone, as in diffusers: the negative prompt is still read from "
+    "the usual layer, where other programs skip in both, so their pictures differ"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,10 @@ class UNetOptions(SourceOptions):
         },
     )
     clip_skip: int | None = field(
-        default=None, metadata={"help": "leave out this many last layers of the text encoders"}
+        default=None,
+        metadata={
+            "help": "leave out this many last layers of the text encoders, for the prompt alone"
+        },
     )
 
 
@@ -58,6 +65,8 @@ class UNetSession(DiffusersSession):
     input_name = "sample"
     default_steps = 30
     multiple = 8
+    skips_prompt_alone: ClassVar[bool] = True
+    """Whether `clip_skip` leaves the negative prompt as it is, as it does in diffusers."""
 
     def complete(self, request: Request) -> Request:
         """Also check the options; see `Session.complete`."""
@@ -65,15 +74,21 @@ class UNetSession(DiffusersSession):
         rescale, skip = self.options.guidance_rescale, self.options.clip_skip
         if not 0 <= rescale <= 1:
             raise RequestError(f"guidance_rescale must be 0 to 1; got {rescale:g}")
+        if skip is not None:
+            self._check_skip(skip)
+        if skip and self.skips_prompt_alone and "uncond" in self._texts([request]):
+            self._warn(SKIPS_PROMPT.format(skip))
+        return request
+
+    def _check_skip(self, skip: int) -> None:
         parts = [getattr(self.pipe, name, None) for name in ("text_encoder", "text_encoder_2")]
         for encoder in filter(None, parts):
             depth = encoder.config.num_hidden_layers
-            if skip is not None and not 0 <= skip < depth:
+            if not 0 <= skip < depth:
                 raise RequestError(
                     f"clip_skip must be 0 to {depth - 1}, for a text encoder of {depth} layers; "
                     f"got {skip}"
                 )
-        return request
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return self- and cross-attention modules in execution order: down, mid, up."""
@@ -86,32 +101,11 @@ class UNetSession(DiffusersSession):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the one segment `clip`, which both encoders of SDXL share."""
-        prompt = request.prompt if branch == "cond" else request.negative or ""
-        length = self.pipe.tokenizer.model_max_length
-        tokens, cut = decode(self.pipe.tokenizer, prompt, segment="clip", start=0, length=length)
-        self._compare_tokenizers(prompt, tokens)
-        return TokenSequence(
-            (Segment("clip", "text", 0, length),), tokens, {"clip": cut} if cut else {}
-        )
+        tokens, truncated = self._read(request, branch)
+        return TokenSequence(self._text_segments(request), tokens, truncated)
 
-    def _compare_tokenizers(self, prompt: str, tokens: Sequence[Token]) -> None:
-        """Warn where SDXL's second encoder reads other tokens at the same positions ("!!")."""
-        second = getattr(self.pipe, "tokenizer_2", None)
-        if second is None:
-            return
-        others, _ = decode(second, prompt, segment="clip", start=0, length=len(tokens))
-        for one, other in zip(tokens, others, strict=True):
-            if (one.start, one.stop) != (other.start, other.stop) and not (
-                one.padding and other.padding
-            ):
-                warning = (
-                    "the two text encoders split the prompt differently from position "
-                    f"{one.position} on ({one.text!r} and {other.text!r}); "
-                    "positions are labelled by the first"
-                )
-                if warning not in self.warnings:
-                    self.warnings.append(warning)
-                return
+    def _text_segments(self, request: Request) -> tuple[Segment, ...]:
+        return (Segment("clip", "text", 0, self.pipe.tokenizer.model_max_length),)
 
     def _layer(self, index: int, tower: str, path: str, module: Any, request: Request) -> Layer:
         levels = len(self.model.config.block_out_channels)  # a ControlNet has those of its UNet
@@ -125,13 +119,13 @@ class UNetSession(DiffusersSession):
             kind="cross" if is_cross else "self",
             num_heads=module.heads,
             queries=(image,),
-            keys=self._read_segments() if is_cross else (image,),
+            keys=self._read_segments(request) if is_cross else (image,),
             head_dim=module.inner_dim // module.heads,
         )
 
-    def _read_segments(self) -> tuple[Segment, ...]:
+    def _read_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return what cross-attention reads."""
-        return (Segment("clip", "text", 0, self.pipe.tokenizer.model_max_length),)
+        return self._text_segments(request)
 
     def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         return {

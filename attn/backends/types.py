@@ -56,6 +56,8 @@ class Output:
             `sketch.info["ground"] = "light"` says.
         noise: SHA-256 of what the denoiser was given first, for each sample: equal ones prove that
             two generations began alike. A backend that does not know it leaves it out.
+        unknown: each (branch, segment) of text that no text encoder read, because the model was
+            given embeddings: which tokens they are of is unknown, whatever `Session.sequence` says.
     """
 
     images: tuple[Image, ...] = ()
@@ -65,6 +67,7 @@ class Output:
     tokens: tuple[tuple[Token, ...], ...] = ()
     steps: int | None = None
     sketch: Image | None = None
+    unknown: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from attn.backends import ModelInfo, Output
 from attn.errors import ModelError
-from attn.schema import Manifest, Request, Sequence, Step, Token, find_words
+from attn.schema import UNKNOWN, Manifest, Request, Sequence, Step, Token, find_words
 from attn.verbs.jobs import Item, Job, describe_model, said
 from attn.verbs.outputs import environment, peak_memory, save_outputs
 
@@ -71,6 +71,7 @@ def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) 
         model={**begun.model, **identify(job.session.info)},
         steps=ran.steps,
         tokens=_written(begun, output),
+        truncated=_truncated(begun, output),
         outputs=tuple(outputs),
         identity={
             "kernels": list(ran.kernels),
@@ -87,14 +88,34 @@ def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) 
 
 
 def _written(begun: Manifest, output: Output) -> dict[str, tuple[Token, ...]]:
-    """Return the tokens of all branches, with those that were generated if there is one text."""
-    if len(output.tokens) != 1:
-        return begun.tokens
-    new = {token.position: token for token in output.tokens[0]}
+    """Return the tokens of all branches, as far as they are known in the end.
+
+    Those that were generated are there if it is one text.
+    """
+    new = {token.position: token for token in output.tokens[0]} if len(output.tokens) == 1 else {}
     return {
-        branch: tuple(new.get(token.position, token) for token in tokens)
+        branch: tuple(
+            _unknown(token)
+            if (branch, token.segment) in output.unknown
+            else new.get(token.position, token)
+            for token in tokens
+        )
         for branch, tokens in begun.tokens.items()
     }
+
+
+def _unknown(token: Token) -> Token:
+    """Return what takes the place of a token whose text nobody knows."""
+    return Token(token.position, token.segment, -1, UNKNOWN, True, False, 0, 0, None)
+
+
+def _truncated(begun: Manifest, output: Output) -> dict[str, dict[str, str]]:
+    """Return what was cut off, where that is known."""
+    kept = {
+        branch: {name: cut for name, cut in cuts.items() if (branch, name) not in output.unknown}
+        for branch, cuts in begun.truncated.items()
+    }
+    return {branch: cuts for branch, cuts in kept.items() if cuts}
 
 
 def identify(info: ModelInfo) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -261,30 +261,48 @@ def _damage(job: Job, item: Item) -> str:
     if steps not in ((), manifest.steps):
         return f"{folder / MANIFEST} lists other steps than its shards are of"
     begun = msgspec.json.decode(encode_json(draft(job, item)), type=Manifest)
-    was, now = _planned(manifest), _planned(begun)
+    later = _later(manifest)
+    was, now = _planned(manifest, later), _planned(begun, later)
     wrong = [name for name in PLANNED if was[name] != now[name]]
     return f"{folder / MANIFEST} has other {', '.join(wrong)} than this run gives" if wrong else ""
 
 
-def _planned(manifest: Manifest) -> dict[str, Any]:
-    """Return what follows from the request.
-
-    A LoRA is its bytes, wherever the file lies; what the model wrote does not follow.
-    """
-    request = manifest.request
+def _later(manifest: Manifest) -> set[tuple[str, str]]:
+    """Return the (branch, segment) whose tokens a run gave: it wrote them, or did not know them."""
     written = {
         (branch, segment.name)
         for branch, segments in manifest.segments.items()
         for segment in segments
         if segment.is_generated
     }
+    return written | {
+        (branch, token.segment)
+        for branch, tokens in manifest.tokens.items()
+        for token in tokens
+        if token.is_unknown
+    }
+
+
+def _planned(manifest: Manifest, later: Collection[tuple[str, str]]) -> dict[str, Any]:
+    """Return what follows from the request; `later` are segments whose tokens do not.
+
+    A LoRA is its bytes, wherever the file lies.
+    """
+    request = manifest.request
     given = {
-        branch: [token for token in tokens if (branch, token.segment) not in written]
+        branch: [token for token in tokens if (branch, token.segment) not in later]
         for branch, tokens in manifest.tokens.items()
     }
     unplaced = tuple(replace(lora, path="") for lora in request.loras)
+    truncated = {
+        (branch, name): cut
+        for branch, cuts in manifest.truncated.items()
+        for name, cut in cuts.items()
+        if (branch, name) not in later
+    }
     found = {name: getattr(manifest, name) for name in PLANNED}
-    return found | {"request": replace(request, loras=unplaced), "tokens": given}
+    request = replace(request, loras=unplaced)
+    return found | {"request": request, "tokens": given, "truncated": truncated}
 
 
 def _changes(was: Mapping[str, str]) -> list[str]:

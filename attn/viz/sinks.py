@@ -63,6 +63,7 @@ ROLES = {
     "padding": "#b8bcc4",
     "sketch": "#8a63a6",
     "image": "#5b9a72",
+    "unknown": "#8f7f6f",
 }
 
 

@@ -13,7 +13,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.errors import CaptureError, ModelError, RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
-from tests.toy_sessions import open_session, shared_session
+from tests.toy_sessions import open_session, refuse_misread, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 SHORT = {"gen_length": 14, "block_length": 7, "temperature": 0.8}
@@ -188,6 +188,12 @@ def test_same_bits(session, guidance):
     half = len(heard) // 2
     assert half == 4
     assert all(map(torch.equal, heard[:half], heard[half:]))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_model_reads_the_labelled_tokens(session, guidance):
+    """A batch whose rows are others than the trace says is refused where they differ."""
+    refuse_misread(session, [complete(session, one, guidance=guidance) for one in PROMPTS[::-1]])
 
 
 def test_padding_is_never_read(session):

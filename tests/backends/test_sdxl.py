@@ -3,10 +3,11 @@
 from itertools import groupby
 
 import pytest
+import torch
 from transformers import CLIPTokenizer
 
 from attn.backends import find, load
-from attn.backends.sdxl import UNetOptions
+from attn.backends.sdxl import SKIPS_PROMPT, UNetOptions
 from attn.demo.tokenizers import _clip_vocabulary
 from attn.engine.plan import Keep, make_plan
 from attn.errors import RequestError, UsageError
@@ -252,6 +253,45 @@ def test_options_reach_the_pipeline(opened, backend, options):
         for session in (opened(backend), opened(backend, **options))
     ]
     assert pictures[0] != pictures[1]
+
+
+def hidden(pipe, ending, text, skip):
+    """Return what one encoder makes of a text, from the layer that diffusers documents."""
+    tokenizer, encoder = (getattr(pipe, f"{one}{ending}") for one in ("tokenizer", "text_encoder"))
+    ids = tokenizer(text, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    states = encoder(ids, output_hidden_states=True).hidden_states
+    if hasattr(pipe, "tokenizer_2"):
+        return states[-(skip + 2)]
+    return getattr(encoder, "text_model", encoder).final_layer_norm(states[-(skip + 1)])
+
+
+@pytest.mark.parametrize("backend", ["sdxl", "sd15"])
+def test_clip_skip(opened, backend):
+    """The UNet reads the prompt from an earlier layer, the negative one from the usual one."""
+    session, read = opened(backend, clip_skip=1), []
+    request = session.complete(Request("a red cat", negative="a dog", guidance=4.0, **SMALL))
+    hook = session.model.register_forward_pre_hook(
+        lambda module, args, options: read.append(options["encoder_hidden_states"]),
+        with_kwargs=True,
+    )
+    session.generate([request], None)
+    hook.remove()
+    endings = ("", "_2") if backend == "sdxl" else ("",)
+    for row, text, skip in ((0, "a dog", 0), (1, "a red cat", 1)):
+        with torch.no_grad():
+            states = [hidden(session.pipe, ending, text, skip) for ending in endings]
+        torch.testing.assert_close(read[0][row], torch.cat(states, -1)[0])
+
+
+@pytest.mark.parametrize(
+    ("skip", "guidance", "is_said"), [(1, 4.0, True), (0, 4.0, False), (1, 1.0, False)]
+)
+def test_clip_skip_is_for_the_prompt_alone(opened, skip, guidance, is_said):
+    """Where a negative prompt is read without the skip, a warning says so."""
+    session = opened("sd15", clip_skip=skip)
+    session.warnings.clear()
+    session.complete(Request("a cat", guidance=guidance))
+    assert session.warnings == [SKIPS_PROMPT.format(skip)] * is_said
 
 
 @pytest.fixture

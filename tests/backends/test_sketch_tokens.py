@@ -14,20 +14,21 @@ from safetensors.torch import load_file
 from attn import demo
 from attn.backends import find, load
 from attn.backends._sketch_tokens import SketchEncoder, as_drawings, load_encoder
-from attn.backends.scribble import ScribbleOptions
+from attn.backends.scribble import ScribbleOptions, TokensBackend
 from attn.backends.testing import CHECKS
 from attn.backends.testing.observe import watched
 from attn.backends.testing.oracle import as_float64
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
-from attn.schema import Request
-from tests import layouts, sketches
+from attn.schema import Lora, Request
+from tests import layouts, lora_files, sketches
 from tests.toy_sessions import open_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 REQUEST = Request(
     "a red cat on a wooden-chair, watching", steps=2, guidance=5.0, width=104, height=72
 )
+PROJECTION = "encoder.layers.0.self_attn.q_proj"
 
 
 def tiny():
@@ -87,6 +88,37 @@ def test_sequence(session):
     assert not any(token.is_content for token in sequence.tokens[77:])
     cross = [layer for layer in session.layers(REQUEST) if layer.kind == "cross"]
     assert {layer.num_keys for layer in cross} == {154}
+
+
+@pytest.mark.parametrize(("text", "read"), [("zeros", set()), ("empty", {"blurry"})])
+def test_text_of_the_row_uncond(session, text, read):
+    """Zeros have no tokens; the negative prompt has, where it is read."""
+    options = {"uncond_text": text}
+    asked = session.complete(replace(REQUEST, negative="blurry", options=options))
+    tokens = session.sequence(asked, "uncond").tokens[:77]
+    words = {"blurry"[token.start : token.stop] for token in tokens if token.is_content}
+    assert {"".join(sorted(words, key="blurry".index))} - {""} == read
+    assert all(token.text == "<zero>" and token.padding for token in tokens) == (not read)
+    session.generate([asked], None)  # the encoder reads these tokens, or it would be refused
+
+
+def test_lora_of_the_text_encoder(session, tmp_path):
+    """A LoRA that changes the text encoder alone changes the picture."""
+    weight = session.pipe.text_encoder.get_submodule(PROJECTION).weight
+    rng = np.random.default_rng(0)
+    factors = {"down": (3, weight.shape[1]), "up": (weight.shape[0], 3)}
+    stem = f"lora_te_text_model_{PROJECTION.replace('.', '_')}"
+    tensors = {
+        f"{stem}.lora_{end}.weight": rng.standard_normal(shape).astype(np.float32)
+        for end, shape in factors.items()
+    }
+    path = lora_files.write(tmp_path / "lora.safetensors", tensors)
+    loras = TokensBackend().complete_loras([Lora(str(path))])
+    pictures = [
+        np.asarray(session.generate([session.complete(asked)], None)[0].images[0])
+        for asked in (REQUEST, replace(REQUEST, loras=loras))
+    ]
+    assert (pictures[0] != pictures[1]).any()
 
 
 def test_rows_add_up_to_one(drawing, monkeypatch):

@@ -15,6 +15,7 @@ from attn.backends.testing.observe import watched
 from attn.errors import ModelError, RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
+from tests.toy_sessions import refuse_misread
 
 CODES = 23
 TASKS = {
@@ -140,6 +141,13 @@ def test_batch(session):
     alone = [session.generate([request], None)[0] for request in requests]
     for one, other in zip(together, alone, strict=True):
         assert one.histories[0]["steps"][-1]["tokens"] == other.histories[0]["steps"][-1]["tokens"]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_model_reads_the_labelled_tokens(session, guidance):
+    """A batch whose rows are others than the trace says is refused where they differ."""
+    asked = [Request(one, steps=3, guidance=guidance) for one in PROMPTS[::-1]]
+    refuse_misread(session, [session.complete(one) for one in asked])
 
 
 def test_calls(session):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn.backends._tokens import decode
+from attn.backends._tokens import TypedText, decode, token_ids
 from attn.demo.tokenizers import WORDS, clip_tokenizer, t5_tokenizer
 from attn.schema import find_words
 
@@ -198,3 +198,16 @@ def test_ids_are_those_of_the_pipeline(opened, prompt):
         fed = tokenizer(prompt, padding="max_length", max_length=length, truncation=True)
         tokens, _ = decode(tokenizer, prompt, segment="x", start=0, length=length)
         assert [token.id for token in tokens] == fed["input_ids"]
+        assert list(token_ids(tokenizer, prompt, length=length)) == fed["input_ids"]
+
+
+@given(prompt=st.text("ab", max_size=9), old=st.text("ab", max_size=3), new=st.text("bc"))
+def test_typed_text(prompt, old, new):
+    """A replacement is that of `str`; each character knows the part of the prompt it is from."""
+    text = TypedText(prompt).replace(old, new)
+    assert text == prompt.replace(old, new)
+    for character, (start, stop) in zip(text, text.spans, strict=True) if old else ():
+        assert prompt[start:stop] == (
+            old if stop - start > 1 or character == "c" else prompt[start]
+        )
+        assert character in new + prompt[start:stop]

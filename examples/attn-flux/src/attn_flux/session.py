@@ -10,9 +10,16 @@ import torch
 from torch import nn
 
 from attn.backends import ModelInfo, OnCall, Output, Session, image_seed
-from attn.backends.shared import decode, finite_pictures, quiet
+from attn.backends.shared import (
+    Encoder,
+    decode,
+    finite_pictures,
+    labels_checked,
+    quiet,
+    unknown_tokens,
+)
 from attn.errors import CaptureError, RequestError
-from attn.schema import Call, Layer, Request, Segment
+from attn.schema import Call, Layer, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
 
 LONGEST = 512
@@ -108,10 +115,7 @@ class FluxSession(Session):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return T5's tokens, and the picture."""
-        prompt = request.negative or "" if branch == "uncond" else request.prompt
-        tokens, cut = decode(
-            self.pipe.tokenizer_2, prompt, segment="t5", start=0, length=self._text_length()
-        )
+        tokens, cut = self._decode(request, branch)
         return TokenSequence(self._segments(request), tokens, {"t5": cut} if cut else {})
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
@@ -123,7 +127,12 @@ class FluxSession(Session):
             for request in requests
             for image in range(first.images)
         ]
-        with quiet(), finite_pictures(self.pipe.vae), self._announced(requests, on_call):
+        with (
+            quiet(),
+            finite_pictures(self.pipe.vae),
+            labels_checked([self._encoder(requests)], self.model) as unknown,
+            self._announced(requests, on_call),
+        ):
             pictures = self.pipe(
                 prompt=[request.prompt for request in requests],
                 negative_prompt=[request.negative for request in requests] if guided else None,
@@ -136,8 +145,13 @@ class FluxSession(Session):
                 generator=generators,
                 max_sequence_length=self._text_length(),
             ).images
+        for where in unknown:
+            self._warn(unknown_tokens(*where))
         starts = range(0, len(pictures), first.images)
-        return [Output(tuple(pictures[start : start + first.images])) for start in starts]
+        return [
+            Output(tuple(pictures[start : start + first.images]), unknown=frozenset(unknown))
+            for start in starts
+        ]
 
     def check(self) -> None:
         """Refuse a model without weights; see `Session.check`."""
@@ -158,6 +172,29 @@ class FluxSession(Session):
                 "--set true_cfg=4 runs classifier-free guidance"
             )
         return guidance
+
+    def _decode(self, request: Request, branch: str) -> tuple[tuple[Token, ...], str | None]:
+        """Return T5's tokens, with the words of the prompt as it was typed."""
+        return decode(
+            self.pipe.tokenizer_2,
+            request.negative or "" if branch == "uncond" else request.prompt,
+            segment="t5",
+            start=0,
+            length=self._text_length(),
+            convert=self.pipe.maybe_convert_prompt,
+        )
+
+    def _encoder(self, requests: Sequence[Request]) -> Encoder:
+        """Return T5 with the tokens that it is to read."""
+        ids = {
+            branch: [
+                tuple(token.id for token in self._decode(request, branch)[0])
+                for request in requests
+            ]
+            for branch in self.branches(requests[0])
+        }
+        encoder, tokenizer = self.pipe.text_encoder_2, self.pipe.tokenizer_2
+        return Encoder("text_encoder_2", encoder, "t5", tokenizer, ids)
 
     def _text_length(self) -> int:
         longest = LONGEST if self.is_guided else SCHNELL_LONGEST

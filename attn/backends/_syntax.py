@@ -1,0 +1,30 @@
+"""Prompt syntax of other programs, which the models here read as plain text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_WEIGHT = "no weight is read from it, as A1111 and ComfyUI do"
+SYNTAX = (
+    (r"<lora:[^<>:]+(?::[^<>]*)?>", "it adds no LoRA; give its file with --lora FILE:SCALE"),
+    (r"<(?:lyco|hypernet):[^<>]+>", "it adds nothing to the model"),
+    (r"\([^()]*[^\W\d_][^()]*:\s*[+-]?(?:[0-2]?\.\d+|[0-2])\s*\)", _WEIGHT),
+    (r"\(\([^()]+\)\)", _WEIGHT),
+    (
+        r"\([^()]+\)(?:[+-]+|\d*\.\d+)|\w{2,}(?:\+\+|--)(?!\w)",
+        "no weight is read from it, as compel does",
+    ),
+    (r"\[[^\[\]:]*:[^\[\]]*:\s*\d*\.?\d+\s*\]", "it switches nothing between steps"),
+    (r"\bembedding:\S+", "no embedding is loaded for it"),
+    (r"\bBREAK\b", "it begins no new part of the prompt"),
+)
+"""Pattern, and what it does not do here."""
+
+
+def foreign_syntax(prompt: str) -> Iterator[str]:
+    """Say of every kind of foreign syntax in a prompt, by its first match, what it is read as."""
+    for pattern, effect in SYNTAX:
+        match = re.search(pattern, prompt)
+        if match:
+            yield f"{match[0]!r} in the prompt is read as plain text, like any word: {effect}"
