@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from attn import demo
-from attn.backends import _load, _lora, _recipe, _schedule, _source
+from attn.backends import _components, _load, _lora, _recipe, _samplers, _schedule, _source
 from attn.backends._devices import (
     align,
     choose_device,
@@ -25,7 +25,7 @@ from attn.backends._devices import (
     dtype_name,
 )
 from attn.backends._family import Family, given_parts
-from attn.backends._finite import finite_pictures
+from attn.backends._finite import finite_steps
 from attn.backends._inventory import PIPELINES
 from attn.backends._quiet import quiet
 from attn.backends._recipe import Recipe
@@ -57,7 +57,7 @@ class DiffusersSession(Session):
         self.pipe = pipe
         self.info = info
         self.options = options
-        self.warnings: list[str] = []
+        self.warnings = list(_components.remarks(pipe, self.model))
         self._device = device
         self._scheduler = pipe.scheduler
         self._adapters = _lora.Adapters(pipe, self.denoiser, self.lora_families)
@@ -89,11 +89,13 @@ class DiffusersSession(Session):
         guidance = self.default_guidance if request.guidance is None else request.guidance
         if not math.isfinite(guidance):
             raise RequestError(f"guidance must be a number; got {guidance}")
-        if request.negative and guidance <= 1:
+        is_guided = len(self.branches(replace(request, guidance=guidance))) > 1
+        if request.negative and not is_guided:
             self._warn("guidance is off, so the negative prompt is not read")
+        has_zeros = request.negative is None and is_guided and self._zeroes_uncond
         if self._gave_way and request.scheduler is None:
             self._warn(self._gave_way)
-        scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
+        scheduler = _samplers.choose(self._scheduler, request.scheduler or "default")
         _schedule.check_steps(scheduler, steps)
         loras, misfits = self._adapters.complete(request.loras) if request.loras else ((), ())
         for warning in misfits:
@@ -104,8 +106,8 @@ class DiffusersSession(Session):
             height=height,
             steps=steps,
             guidance=guidance,
-            negative=request.negative or "",
-            scheduler=type(scheduler).__name__,
+            negative=None if has_zeros else request.negative or "",
+            scheduler=_samplers.title(self._scheduler, request.scheduler or "default"),
             loras=loras,
         )
 
@@ -117,10 +119,10 @@ class DiffusersSession(Session):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on a batch; see `Session.generate`."""
         first = requests[0]
-        guided = len(self.branches(first)) > 1
+        has_negative = len(self.branches(first)) > 1 and first.negative is not None
         arguments = {
             "prompt": [request.prompt for request in requests],
-            "negative_prompt": [request.negative for request in requests] if guided else None,
+            "negative_prompt": [request.negative for request in requests] if has_negative else None,
             "num_inference_steps": first.steps,
             "guidance_scale": first.guidance,
             "width": first.width,
@@ -135,9 +137,10 @@ class DiffusersSession(Session):
         }
         with (
             quiet(),
-            finite_pictures(self.pipe.vae),
+            _components.left_out(self.pipe),
             self._adapters.active(first.loras),
             self._scheduled(first),
+            finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
             self._announced(requests, on_call) as noise,
         ):
             pictures = self.pipe(**arguments).images
@@ -172,6 +175,11 @@ class DiffusersSession(Session):
     def _skipped(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the paths that one forward of the denoiser leaves out."""
 
+    @property
+    def _zeroes_uncond(self) -> bool:
+        """Whether zeros, not an empty text, stand in `uncond` for a negative prompt of None."""
+        return False
+
     def _warn(self, warning: str) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
@@ -184,7 +192,7 @@ class DiffusersSession(Session):
     def _scheduled(self, request: Request) -> Iterator[None]:
         """Lend the pipeline, which may be the user's own, the scheduler that was asked for."""
         own = self.pipe.scheduler
-        self.pipe.scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
+        self.pipe.scheduler = _samplers.choose(self._scheduler, request.scheduler or "default")
         try:
             yield
         finally:
@@ -326,6 +334,7 @@ class DiffusersBackend(Backend):
         if weights:
             _place(pipe, device, offload)
         denoiser = getattr(pipe, self.session.denoiser)
+        _components.refuse(denoiser)
         identity = _source.fingerprint(recipe.files, found.revision) if weights else dict
         info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
         session = self.session(pipe, info, options, device)
@@ -347,6 +356,7 @@ class DiffusersBackend(Backend):
                 f"this pipeline is loaded already; take away the options {', '.join(loading)}"
             )
         denoiser = getattr(pipe, self.session.denoiser)
+        _components.refuse(denoiser)
         refuse_unobservable(denoiser, self.session.denoiser)
         source = str(pipe.config.get("_name_or_path") or type(pipe).__name__)
         info = ModelInfo(source, dict, dtype_name(denoiser.dtype), count_parameters(denoiser))

@@ -257,7 +257,9 @@ class TokensSession(DrawnSession, SD15Session):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the segments `clip` and `sketch`."""
-        text = super().sequence(request, branch)
+        is_zero = asked_of(self.options, request).uncond_text == "zeros"
+        asked = replace(request, negative=None) if is_zero else request
+        text = super().sequence(asked, branch)
         segments = self._read_segments()
         drawn = _sketch_tokens.sketch_tokens(segments[1].start, segments[1].length)
         return TokenSequence(segments, (*text.tokens, *drawn), text.truncated)

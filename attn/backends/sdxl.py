@@ -75,6 +75,11 @@ class UNetSession(DiffusersSession):
                 )
         return request
 
+    def branches(self, request: Request) -> tuple[str, ...]:
+        """Return `cond` alone also where the UNet reads the guidance as a number (LCM)."""
+        reads_guidance = self.model.config.time_cond_proj_dim is not None
+        return ("cond",) if reads_guidance else super().branches(request)
+
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return self- and cross-attention modules in execution order: down, mid, up."""
         found = [
@@ -85,9 +90,14 @@ class UNetSession(DiffusersSession):
         return tuple(self._layer(index, *where, request) for index, where in enumerate(found))
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
-        """Return the one segment `clip`, which both encoders of SDXL share."""
-        prompt = request.prompt if branch == "cond" else request.negative or ""
+        """Return the one segment `clip`, which both encoders of SDXL share.
+
+        A row that reads zeros has no tokens.
+        """
+        prompt = request.prompt if branch == "cond" else request.negative
         length = self.pipe.tokenizer.model_max_length
+        if prompt is None:
+            return TokenSequence((Segment("clip", "text", 0, length),), (), {})
         tokens, cut = decode(self.pipe.tokenizer, prompt, segment="clip", start=0, length=length)
         self._compare_tokenizers(prompt, tokens)
         return TokenSequence(
@@ -148,6 +158,10 @@ class SDXLSession(UNetSession):
 
     default_guidance = 5.0
     lora_families = ("sdxl",)
+
+    @property
+    def _zeroes_uncond(self) -> bool:
+        return bool(self.pipe.config.force_zeros_for_empty_prompt)
 
 
 class SD15Session(UNetSession):
