@@ -38,7 +38,9 @@ MODELS = {
     "gated": ("gated", "demo"),
 }
 CLASSES = ("euler", "heun", "lms", "ddim", "ddpm", "DPM++ 2M")
-SAMPLERS = tuple(dict.fromkeys([*CLASSES, *(name for name in NAMES if name[0].isupper())]))
+SAMPLERS = tuple(
+    dict.fromkeys([*CLASSES, *(name for name in NAMES if name[0].isupper() and name != "DPM")])
+)
 SPREAD = tuple(name for name in SCHEDULES if name not in ("simple", "uniform"))
 """Of schedules that do the same, one."""
 ENOUGH = 0.8
