@@ -261,11 +261,12 @@ def _require_pure_noise(
     cls: type[Any], name: str, sampler: Sampler, known: Mapping[str, type[Any]]
 ) -> None:
     """Refuse what does not begin where a model with zero-terminal SNR does, or stays there."""
-    if sampler.schedule == "beta":
+    is_sde = sampler.settings.get("algorithm_type") == SDE["algorithm_type"]
+    if sampler.schedule == "beta" or (is_sde and sampler.schedule == "karras"):
         raise RequestError(
-            f"scheduler '{name}': with zero-terminal SNR, which this model was trained to, nearly "
-            "all steps of 'beta' fall into pure noise, and the picture is a blot; "
-            "karras and exponential draw"
+            f"scheduler '{name}': with zero-terminal SNR, which this model was trained to, too many "
+            f"steps of '{sampler.schedule}' fall into pure noise, and the scene is not what was "
+            "asked for; take exponential, or no schedule"
         )
     if takes(cls, ZERO_SNR) and sampler.settings.get(SPACING) != "leading":
         return

@@ -124,7 +124,9 @@ def test_steps_of_karras(steps):
     assert _schedule.call_steps(scheduler) == list(range(steps))
 
 
-@pytest.mark.parametrize("name", ["euler beta", "euler ddim_uniform", "heun"])
+@pytest.mark.parametrize(
+    "name", ["euler beta", "dpmpp_2m_sde_karras", "euler ddim_uniform", "heun"]
+)
 def test_zero_snr(name):
     """A model that was trained to pure noise refuses what does not begin there, or stays in it."""
     own = diffusers.EulerDiscreteScheduler(**BETAS, **ZERO_SNR)
