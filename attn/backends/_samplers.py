@@ -264,9 +264,9 @@ def _require_pure_noise(
     is_sde = sampler.settings.get("algorithm_type") == SDE["algorithm_type"]
     if sampler.schedule == "beta" or (is_sde and sampler.schedule == "karras"):
         raise RequestError(
-            f"scheduler '{name}': with zero-terminal SNR, which this model was trained to, too many "
-            f"steps of '{sampler.schedule}' fall into pure noise, and the scene is not what was "
-            "asked for; take exponential, or no schedule"
+            f"scheduler '{name}': with zero-terminal SNR, which this model was trained to, too "
+            f"many steps of '{sampler.schedule}' fall into pure noise, and the scene is not what "
+            "was asked for; take exponential, or no schedule"
         )
     if takes(cls, ZERO_SNR) and sampler.settings.get(SPACING) != "leading":
         return
