@@ -289,7 +289,7 @@ class Request:
     """One generation that is asked for; None means the model's default.
 
     `images` pictures are made from one prompt and seed; `options` are the family's own; `loras`
-    are added up.
+    are added up. `negative` stays None where the model then reads zeros in place of a text.
     """
 
     prompt: str

@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from attn import demo
-from attn.backends import _load, _lora, _recipe, _schedule, _source
+from attn.backends import _components, _load, _lora, _recipe, _samplers, _schedule, _source
 from attn.backends._devices import (
     align,
     choose_device,
@@ -28,7 +28,7 @@ from attn.backends._devices import (
 from attn.backends._encoders import unknown_tokens
 from attn.backends._explain import explained
 from attn.backends._family import Family, given_parts
-from attn.backends._finite import finite_pictures
+from attn.backends._finite import finite_steps
 from attn.backends._inventory import PIPELINES
 from attn.backends._prompts import Prompts
 from attn.backends._quiet import quiet
@@ -66,7 +66,7 @@ class DiffusersSession(Session):
         self.pipe = pipe
         self.info = info
         self.options = options
-        self.warnings: list[str] = []
+        self.warnings = list(_components.remarks(pipe, self.model))
         self._device = device
         self._scheduler = pipe.scheduler
         self._adapters = _lora.Adapters(pipe, self.denoiser, self.lora_families)
@@ -99,11 +99,13 @@ class DiffusersSession(Session):
         guidance = self.default_guidance if request.guidance is None else request.guidance
         if not math.isfinite(guidance):
             raise RequestError(f"guidance must be a number; got {guidance}")
-        if request.negative and guidance <= 1:
+        is_guided = len(self.branches(replace(request, guidance=guidance))) > 1
+        if request.negative and not is_guided:
             self._warn("guidance is off, so the negative prompt is not read")
+        has_zeros = request.negative is None and is_guided and self._zeroes_uncond
         if self._gave_way and request.scheduler is None:
             self._warn(self._gave_way)
-        scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
+        scheduler = _samplers.choose(self._scheduler, request.scheduler or "default")
         _schedule.check_steps(scheduler, steps)
         loras, misfits = self._adapters.complete(request.loras) if request.loras else ((), ())
         for warning in misfits:
@@ -114,8 +116,8 @@ class DiffusersSession(Session):
             height=height,
             steps=steps,
             guidance=guidance,
-            negative=request.negative or "",
-            scheduler=type(scheduler).__name__,
+            negative=None if has_zeros else request.negative or "",
+            scheduler=_samplers.title(self._scheduler, request.scheduler or "default"),
             loras=loras,
         )
 
@@ -130,10 +132,11 @@ class DiffusersSession(Session):
         with (
             alone(self.pipe),
             quiet(),
-            finite_pictures(self.pipe.vae),
+            _components.left_out(self.pipe),
             self._adapters.active(first.loras),
             self._scheduled(first),
             self._prompts.checked(self._texts(requests), segments, self.model) as unknown,
+            finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
             self._announced(requests, on_call) as noise,
         ):
             pictures = self.pipe(**self._call(requests)).images
@@ -168,7 +171,9 @@ class DiffusersSession(Session):
 
     def _text(self, request: Request, branch: str) -> str | None:
         """Return what the text encoders read for a branch; None if zeros take its place."""
-        return request.negative or "" if branch == "uncond" else request.prompt
+        if branch != "uncond":
+            return request.prompt
+        return None if request.negative is None and self._zeroes_uncond else request.negative or ""
 
     def _texts(self, requests: Sequence[Request]) -> dict[str, list[str]]:
         """Return what is encoded for a batch, by branch, in the order of the pipelines."""
@@ -196,10 +201,10 @@ class DiffusersSession(Session):
     def _call(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the arguments of the pipeline."""
         first = requests[0]
-        guided = len(self.branches(first)) > 1
+        has_negative = len(self.branches(first)) > 1 and first.negative is not None
         return {
             "prompt": [request.prompt for request in requests],
-            "negative_prompt": [request.negative for request in requests] if guided else None,
+            "negative_prompt": [request.negative for request in requests] if has_negative else None,
             "num_inference_steps": first.steps,
             "guidance_scale": first.guidance,
             "width": first.width,
@@ -221,6 +226,11 @@ class DiffusersSession(Session):
     def _skipped(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the paths that one forward of the denoiser leaves out."""
 
+    @property
+    def _zeroes_uncond(self) -> bool:
+        """Whether zeros, not an empty text, stand in `uncond` for a negative prompt of None."""
+        return False
+
     def _warn(self, warning: str) -> None:
         if warning not in self.warnings:
             self.warnings.append(warning)
@@ -233,7 +243,7 @@ class DiffusersSession(Session):
     def _scheduled(self, request: Request) -> Iterator[None]:
         """Lend the pipeline, which may be the user's own, the scheduler that was asked for."""
         own = self.pipe.scheduler
-        self.pipe.scheduler = _schedule.choose(self._scheduler, request.scheduler or "default")
+        self.pipe.scheduler = _samplers.choose(self._scheduler, request.scheduler or "default")
         try:
             yield
         finally:
@@ -379,6 +389,7 @@ class DiffusersBackend(Backend):
             if weights:
                 _place(pipe, device, offload)
             denoiser = getattr(pipe, self.session.denoiser)
+            _components.refuse(denoiser)
             identity = _source.fingerprint(recipe.files, found.revision) if weights else dict
             info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
             session = self.session(pipe, info, options, device)
@@ -400,6 +411,7 @@ class DiffusersBackend(Backend):
                 f"this pipeline is loaded already; take away the options {', '.join(loading)}"
             )
         denoiser = getattr(pipe, self.session.denoiser)
+        _components.refuse(denoiser)
         refuse_unobservable(denoiser, self.session.denoiser)
         source = str(pipe.config.get("_name_or_path") or type(pipe).__name__)
         info = ModelInfo(source, dict, dtype_name(denoiser.dtype), count_parameters(denoiser))

@@ -1,14 +1,21 @@
-"""Refuse pictures that are not numbers, which image files show as black."""
+"""Refuse pictures that are not numbers, which image files show as black, and say who made them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from attn.errors import ModelError
+
+SAMPLER_SETTINGS = (
+    *("prediction_type", "rescale_betas_zero_snr", "timestep_spacing", "beta_schedule"),
+    *("beta_start", "beta_end", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"),
+)
+"""What a sampler computes its numbers with, as far as it has them."""
 
 
 @contextmanager
@@ -21,23 +28,128 @@ def finite_pictures(vae: Any) -> Iterator[None]:
     Raises:
         ModelError: latents or pixels are NaN or infinite; raised from within the pipeline.
     """
-    handle = vae.decoder.register_forward_hook(_refuse)
+    with _hooked(vae.decoder.register_forward_hook(_check_pixels)):
+        yield
+
+
+@contextmanager
+def finite_steps(denoiser: nn.Module, scheduler: Any, vae: Any) -> Iterator[None]:
+    """Watch a whole generation, so that the first place with a number that is none is named.
+
+    Nothing is changed, and nothing stays on the modules.
+
+    Args:
+        denoiser: its first argument, or the first by name, is the latents of the sampler.
+        scheduler: the sampler.
+        vae: see `finite_pictures`.
+
+    Raises:
+        ModelError: what goes into the denoiser, comes out of it, or is decoded is NaN or infinite;
+            raised from within the pipeline.
+    """
+    sampler = _Sampler(scheduler)
+    with (
+        _hooked(denoiser.register_forward_pre_hook(sampler.check_input, with_kwargs=True)),
+        _hooked(denoiser.register_forward_hook(_check_output)),
+        _hooked(vae.decoder.register_forward_pre_hook(sampler.check_result)),
+        finite_pictures(vae),
+    ):
+        yield
+
+
+class _Sampler:
+    """Whose numbers everything is that the denoiser's own were finite before."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+        self._calls = 0
+
+    def check_input(
+        self, denoiser: nn.Module, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> None:
+        named = {**{str(place): one for place, one in enumerate(args)}, **keywords}
+        self._calls += 1
+        latents = next(iter(named), "")
+        for name, value in named.items():
+            for tensor in _tensors(value):
+                if name == latents and self._calls > 1 and not _is_finite(tensor):
+                    self._blame(tensor, f"latents that the denoiser is given in call {self._calls}")
+                who = "ControlNet" if "_block_" in name else "text encoders"
+                require_finite(tensor, f"denoiser's input '{name}'", who)
+
+    def check_result(self, decoder: nn.Module, args: tuple[Any, ...]) -> None:
+        if self._calls and not _is_finite(args[0]):
+            self._blame(args[0], "latents that the VAE decodes")
+
+    def _blame(self, found: Tensor, what: str) -> None:
+        config = self._scheduler.config
+        settings = ", ".join(f"{key}={config[key]}" for key in SAMPLER_SETTINGS if config.get(key))
+        narrow = "" if found.dtype == torch.float32 else ", or --dtype float32"
+        raise ModelError(
+            f"{_broken(found, what)}, although the denoiser's answers were finite: the sampler "
+            f"made them, {type(self._scheduler).__name__} with {settings}; correct that, or choose "
+            f"another with --scheduler{narrow}"
+        )
+
+
+def require_finite(found: Tensor, what: str, who: str, result: str = "picture") -> None:
+    """Refuse numbers that are none.
+
+    Args:
+        found: the numbers.
+        what: they are.
+        who: made them, from what was finite.
+        result: what is being generated.
+
+    Raises:
+        ModelError: some are NaN or infinite.
+    """
+    if not _is_finite(found):
+        raise ModelError(
+            f"{_broken(found, what, result)}; the weights of the {who} are broken, or --dtype is "
+            "too narrow: try --dtype float32"
+        )
+
+
+def _check_output(denoiser: nn.Module, args: Any, output: Any) -> None:
+    for tensor in _tensors(output):
+        require_finite(tensor, "numbers that the denoiser answers", "denoiser")
+
+
+def _check_pixels(decoder: nn.Module, args: tuple[Any, ...], pixels: Tensor) -> None:
+    require_finite(args[0], "latents that the VAE decodes", "denoiser")
+    require_finite(pixels, "VAE's pixels", "VAE")
+
+
+def _broken(found: Tensor, what: str, result: str = "picture") -> str:
+    share = float((~found.isfinite()).float().mean())
+    dtype = str(found.dtype).removeprefix("torch.")
+    return (
+        f"the {result} is not numbers: {share:.1%} of the {what} are NaN or infinite, computed in "
+        f"{dtype}"
+    )
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Return the floating-point tensors among nested values."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point():
+            yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _tensors(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _tensors(one)
+
+
+def _is_finite(found: Tensor) -> bool:
+    return bool(found.isfinite().all())
+
+
+@contextmanager
+def _hooked(handle: Any) -> Iterator[None]:
     try:
         yield
     finally:
         handle.remove()
-
-
-def _refuse(decoder: nn.Module, args: tuple[Any, ...], pixels: Tensor) -> None:
-    _refuse_broken("latents that the VAE decodes", args[0], "denoiser")
-    _refuse_broken("VAE's pixels", pixels, "VAE")
-
-
-def _refuse_broken(what: str, found: Tensor, whose: str) -> None:
-    broken = ~found.isfinite()
-    if broken.any():
-        raise ModelError(
-            f"the picture is not numbers: {float(broken.float().mean()):.1%} of the {what} are NaN "
-            f"or infinite, computed in {str(found.dtype).removeprefix('torch.')}; the weights of "
-            f"the {whose} are broken, or --dtype is too narrow: try --dtype float32"
-        )

@@ -45,17 +45,19 @@ class Prompts:
         self._convert = getattr(pipe, "maybe_convert_prompt", None)
 
     def read(self, text: str | None, segments: Sequence[Segment]) -> Reading:
-        """Return the tokens of text segments; None is no text, but vectors of zeros.
+        """Return the tokens of text segments; None is no text, but zeros, which have none.
 
         Raises:
             RequestError: the pipeline changes the prompt in a way that cannot be followed.
         """
+        if text is None:
+            return Reading((), {}, ())
         tokens: tuple[Token, ...] = ()
         truncated: dict[str, str] = {}
         warnings: list[str] = []
         for segment in segments:
-            endings = self._endings(segment) if text is not None else ()
-            if text is None or not endings:
+            endings = self._endings(segment)
+            if not endings:
                 tokens += zero_tokens(segment)
                 continue
             first, cut = self._decode(endings[0], text, segment)

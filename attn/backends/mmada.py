@@ -19,6 +19,7 @@ from attn.backends import _history, _llada, _source, _t2i
 from attn.backends._chat import Template, Vocabulary, read_prompt, read_template, read_vocabulary
 from attn.backends._devices import align, choose_device, choose_dtype, count_parameters, dtype_name
 from attn.backends._encoders import prompts_checked
+from attn.backends._finite import require_finite
 from attn.backends._llada import Config
 from attn.backends._quiet import quiet
 from attn.backends._t2i import Codes
@@ -467,7 +468,12 @@ def _model(
 
 
 def _guided(logits: Tensor, request: Request, guided: bool) -> Tensor:
-    """Return uncond + guidance · (cond - uncond) of rows [cond; uncond]."""
+    """Return uncond + guidance · (cond - uncond) of rows [cond; uncond].
+
+    Raises:
+        ModelError: a logit is NaN or infinite, of which no token could be drawn.
+    """
+    require_finite(logits, "logits of the next tokens", "language model", "output")
     if not guided:
         return logits
     cond, uncond = logits.chunk(2)

@@ -90,6 +90,11 @@ class UNetSession(DiffusersSession):
                     f"got {skip}"
                 )
 
+    def branches(self, request: Request) -> tuple[str, ...]:
+        """Return `cond` alone also where the UNet reads the guidance as a number (LCM)."""
+        reads_guidance = self.model.config.time_cond_proj_dim is not None
+        return ("cond",) if reads_guidance else super().branches(request)
+
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return self- and cross-attention modules in execution order: down, mid, up."""
         found = [
@@ -100,7 +105,10 @@ class UNetSession(DiffusersSession):
         return tuple(self._layer(index, *where, request) for index, where in enumerate(found))
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
-        """Return the one segment `clip`, which both encoders of SDXL share."""
+        """Return the one segment `clip`, which both encoders of SDXL share.
+
+        A row that reads zeros has no tokens.
+        """
         tokens, truncated = self._read(request, branch)
         return TokenSequence(self._text_segments(request), tokens, truncated)
 
@@ -142,6 +150,10 @@ class SDXLSession(UNetSession):
 
     default_guidance = 5.0
     lora_families = ("sdxl",)
+
+    @property
+    def _zeroes_uncond(self) -> bool:
+        return bool(self.pipe.config.force_zeros_for_empty_prompt)
 
 
 class SD15Session(UNetSession):

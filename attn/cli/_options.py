@@ -23,7 +23,7 @@ Guidance = Annotated[
 ]
 Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
 Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", help="Sampler, such as euler, heun, pndm, ddim.")
+    str | None, typer.Option("--scheduler", help="Sampler, such as euler, ddim, dpm++2m-karras.")
 ]
 Model = Annotated[
     str | None,

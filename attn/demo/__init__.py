@@ -67,7 +67,7 @@ SPLIT_FILES: dict[str, str] = {
 }
 """Of such a model: what is beside it, by the option of the backend that names it."""
 TINY = "tiny:"
-VERSION = 1  # raise it when the saved models change, so that nobody keeps an old copy
+VERSION = 2  # raise it when the saved models change, so that nobody keeps an old copy
 
 
 def checkpoint(name: str) -> Path:

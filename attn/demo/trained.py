@@ -101,7 +101,7 @@ def sdxl() -> DiffusionPipeline:
         tokenizer_2=tokenizer_2,
         unet=networks.shapes_unet(),
         scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="trailing"),
-        add_watermarker=False,
+        **XL_SETTINGS,
     )
     # The pipeline forgets this itself, and a watermark would change the pixels.
     pipeline.register_to_config(add_watermarker=False)
@@ -112,7 +112,7 @@ def scribble() -> DiffusionPipeline:
     """SDXL of the shapes world with a ControlNet that reads outlines, white on black."""
     parts = sdxl().components
     net = networks.controlnet(parts["unet"], is_zero=True)
-    pipeline = StableDiffusionXLControlNetPipeline(**parts, controlnet=net, add_watermarker=False)
+    pipeline = StableDiffusionXLControlNetPipeline(**parts, controlnet=net, **XL_SETTINGS)
     pipeline.register_to_config(add_watermarker=False)
     return pipeline
 
@@ -152,6 +152,10 @@ def sd35(transformer: Callable[[], SD3Transformer2DModel]) -> DiffusionPipeline:
     )
 
 
+XL_SETTINGS = {
+    "add_watermarker": False,
+    "force_zeros_for_empty_prompt": False,  # trained with the encoding of no text for left-out ones
+}
 NOISE: dict[str, float | str | bool] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from threading import get_ident
 from typing import Any, Literal
@@ -97,6 +97,7 @@ class Tap:
         self._steps: list[dict[str, np.ndarray]] = []
         self._status: Literal["ready", "recording", "complete", "partial"] = "ready"
         self._failed = False
+        self._second: dict[str, tuple[int, int]] = {}
         self._trace: Trace | None = None
 
     @property
@@ -172,6 +173,8 @@ class Tap:
         if self._callback is not None:
             self._callback(path, attention)
         plan = self._plans.get(path) or self._declare(path, attention)
+        if self._attends_again(plan.layer, attention):
+            return
         self._require_same_shape(plan.layer, attention)
         rows = [measure(plan, attention, row, self._scratch) for row in range(attention.shape[0])]
         for name in rows[0]:
@@ -216,6 +219,16 @@ class Tap:
         self._plans[path] = plan
         return plan
 
+    def _attends_again(self, layer: Layer, attention: Attention) -> bool:
+        """Whether a module reads other keys after its own in one forward, as with an IP-Adapter."""
+        queries, keys = attention.shape[2:]
+        ran = any(name.startswith(f"{layer.index}/") for name in self._tensors)
+        is_other = queries == layer.num_queries and keys != layer.num_keys
+        if not (ran and is_other and layer.kind == "cross"):
+            return False
+        self._second[layer.path] = (layer.num_keys, keys)
+        return True
+
     def _require_same_shape(self, layer: Layer, attention: Attention) -> None:
         expected = (self._samples, layer.num_heads, layer.num_queries, layer.num_keys)
         if attention.shape != expected:
@@ -254,6 +267,7 @@ class Tap:
             shards=(),
             environment={},
             cost={},
+            warnings=_say_second(self._second),
         )
 
 
@@ -280,6 +294,17 @@ def _outside(path: str) -> str:
     return (
         f"{part} ran outside of a forward of the tapped model, so it belongs to no step; call the "
         "tapped model, or tap what is called"
+    )
+
+
+def _say_second(second: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
+    """Say which modules attended twice in one forward, to so many keys first and last."""
+    if not second:
+        return ()
+    path, (first, last) = next(iter(second.items()))
+    return (
+        f"{len(second)} modules attend twice in one forward, such as {path}: to {first} keys, "
+        f"which is recorded, and then to {last} others (an IP-Adapter's picture?), which is not",
     )
 
 

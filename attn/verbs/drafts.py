@@ -41,6 +41,11 @@ def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
         for branch in truncated
         for name, text in truncated[branch].items()
     )
+    zeros = (
+        f"the row {branch} reads zeros in place of a text, so it has no tokens"
+        for branch, sequence in sequences.items()
+        if not sequence.tokens
+    )
     return Manifest(
         status="partial",
         backend=job.backend,
@@ -59,7 +64,10 @@ def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
         shards=(),
         environment=environment(),
         cost={},
-        warnings=(*job.opening, *said(session), *cut, *typed_out(request, sequences), *remarks),
+        warnings=(
+            *(*job.opening, *said(session), *cut, *zeros),
+            *(*typed_out(request, sequences), *remarks),
+        ),
     )
 
 

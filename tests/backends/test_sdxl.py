@@ -54,7 +54,7 @@ def test_sdxl_defaults(sdxl):
     """What is not asked for is the model's own: its size, steps, guidance and sampler."""
     expected = Request(
         "a cat",
-        negative="",
+        negative=None,
         steps=30,
         guidance=5.0,
         width=1024,

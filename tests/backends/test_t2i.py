@@ -233,3 +233,15 @@ def test_bad_sizes(session, folder):
         opened(folder, image_rows="31", image_columns="11").complete(Request("a cat"))
     with pytest.raises(RequestError, match="steps must be at least 1; got 0"):
         session.complete(Request("a cat", steps=0))
+
+
+@pytest.mark.parametrize("kind", ["text", "picture"])
+def test_logits_that_are_no_numbers(folder, monkeypatch, kind):
+    """Broken weights are named where no token can be drawn, of texts and of pictures."""
+    session = opened(folder, **({} if kind == "picture" else {"t2i": "no"}))
+    head = session.model.lm_head.weight
+    monkeypatch.setattr(head, "data", torch.full_like(head, torch.nan))
+    request = session.complete(Request("a red cat"))
+    expected = "^the output is not numbers: 100.0% of the logits of the next tokens are NaN "
+    with pytest.raises(ModelError, match=expected):
+        session.generate([request], None)

@@ -433,3 +433,31 @@ class Checkpointed(nn.Module):
 
     def forward(self, x):
         return checkpoint(self.inner, x, use_reentrant=False)
+
+
+class TwiceAttention(nn.Module):
+    """Attends to a text and then to a picture, as with an IP-Adapter."""
+
+    def forward(self, x, text, picture):
+        return sum(
+            functional.scaled_dot_product_attention(x, keys, keys) for keys in (text, picture)
+        )
+
+
+def test_module_that_attends_twice():
+    """Of two attentions in one forward the first, to the text, is recorded; the trace says so."""
+    generator = torch.Generator().manual_seed(5)
+    x, text, picture = (
+        torch.randn(BATCH, HEADS, length, DIM, generator=generator) for length in (LENGTH, 13, 4)
+    )
+    with attn.tap(model := TwiceAttention().eval(), "", keep="heads") as tapped:
+        model(x, text, picture)
+        model(x, text, picture)
+    logits = np.einsum("bhqc,bhkc->bhqk", x.double().numpy(), text.double().numpy()) / DIM**0.5
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    maps = tapped.trace.headmaps(layer=0, block="all.all").isel(step=1).squeeze("branch")
+    maps = maps.transpose("sample", "head", "query", "key")
+    np.testing.assert_allclose(maps, expected, atol=6e-4)
+    (warning,) = tapped.trace.manifest.warnings
+    assert warning.startswith("1 modules attend twice in one forward, such as ")
+    assert "to 13 keys, which is recorded, and then to 4 others" in warning

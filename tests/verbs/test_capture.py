@@ -249,8 +249,8 @@ def test_nothing_stays_on_the_model(opened, run):
 
 LAST_LAYERS = [
     ("sdxl", "vae.decoder.conv_out", "33.3% of the VAE's pixels", "VAE"),
-    ("sd15", "unet.conv_out", "100.0% of the latents that the VAE decodes", "denoiser"),
-    ("sd35", "transformer.proj_out", "100.0% of the latents that the VAE decodes", "denoiser"),
+    ("sd15", "unet.conv_out", "100.0% of the numbers that the denoiser answers", "denoiser"),
+    ("sd35", "transformer.proj_out", "100.0% of the numbers that the denoiser answers", "denoiser"),
 ]
 
 
@@ -633,3 +633,25 @@ def test_kept_layers(run):
     assert set(trace.maps(4).dims) > {"row", "column", "key"}
     with pytest.raises(TraceError):
         trace.maps(2)
+
+
+def test_resume_of_an_encoded_empty_text(demo_cache, tmp_path):
+    """A run whose row `uncond` read an empty text is not mixed with one whose row reads zeros."""
+    asked = {"prompt": "a red cat", "steps": 1, "size": (64, 72), "out": tmp_path / "run"}
+    attn.capture("sdxl", **asked, negative="", keep="mass")
+    with pytest.raises(UsageError, match=r"\(was → now\): negative: '' → none\. Nothing was"):
+        attn.capture("sdxl", **asked, keep="mass", resume=True)
+    attn.capture("sdxl", **asked, negative="", keep="mass", resume=True)
+
+
+def test_row_of_zeros(demo_cache, tmp_path):
+    """A kept row that reads zeros has one column for all of it, and the trace says why."""
+    asked = {"prompt": "a red cat", "steps": 1, "size": (64, 72), "branch": "both"}
+    captured = attn.capture("sdxl", **asked, out=tmp_path / "run")
+    assert captured.warnings == (
+        "the row uncond reads zeros in place of a text, so it has no tokens",
+    )
+    assert captured.trace.manifest.request.negative is None
+    assert captured.trace.tokens("uncond") == ()
+    maps = captured.trace.maps(layer=5).sel(branch="uncond").sum("key")
+    np.testing.assert_allclose(maps, 1, atol=2e-3)
