@@ -197,7 +197,7 @@ def _parse(text: bytes) -> dict[str, Any]:
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _DIGITS = 18
 """Longest number that is a size for certain: below 2**63."""
-NO_SIZE = object()
+_NO_SIZE = object()
 """Stands for a number that is none: its place says what was expected there."""
 _CROWDED = f"its header holds more values than any model has; {AGAIN}"
 
@@ -220,11 +220,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _size(text: str) -> object:
-    return int(text) if text.isdigit() and len(text) <= _DIGITS else NO_SIZE
+    return int(text) if text.isdigit() and len(text) <= _DIGITS else _NO_SIZE
 
 
 def _no_size(_: str) -> object:
-    return NO_SIZE
+    return _NO_SIZE
 
 
 def _require_text(names: Iterable[str]) -> None:

@@ -161,7 +161,7 @@ class TraceWriter:
 
 
 class TraceFiles:
-    """The files of one trace, opened by `open_files`.
+    """The files of one trace, opened by `open_files`; another process opens them itself.
 
     Attributes:
         folder: where they lie.
@@ -174,6 +174,9 @@ class TraceFiles:
         self._shards = {shard.file: shard for shard in manifest.shards}
         self._verified: set[str] = set()
         self._open: tuple[str, Any] = ("", None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_files, (self.folder.absolute(),)
 
     def tensors(self, file: str) -> tuple[str, ...]:
         """Return the names of a shard's tensors; reads its header only."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,7 +53,8 @@ class Trace:
 
     Arrays have the axes `branch` and `sample`, and `step` unless only the mean over steps was kept.
     They are lazy: select first (`.sel(step=3)`), then only that is read. What a step did not
-    compute (a layer that it left out) is NaN.
+    compute (a layer that it left out) is NaN. A trace, and its arrays, can be sent to other
+    processes, which read the files themselves.
 
     Attributes:
         manifest: the contents of `trace.json`.
@@ -64,6 +65,9 @@ class Trace:
         self.manifest = source.manifest
         self.folder = source.folder
         self._source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Trace, (self._source,)
 
     def __repr__(self) -> str:
         layers = len(self.manifest.kept.layers)

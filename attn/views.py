@@ -204,22 +204,9 @@ class View:
 
     def lazy(self) -> Any:
         """Wrap the view as an array that xarray reads when its values are asked for."""
-        from xarray.backends import BackendArray
-        from xarray.core import indexing
+        from xarray.core.indexing import LazilyIndexedArray
 
-        view = self
-
-        class Array(BackendArray):
-            shape = tuple(view.sizes.values())
-            dtype = view.dtype
-
-            def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-                if not isinstance(key, indexing.VectorizedIndexer):
-                    return view.read(key.tuple)  # the adapter stumbles over empty slices
-                outer = indexing.IndexingSupport.OUTER
-                return indexing.explicit_indexing_adapter(key, self.shape, outer, view.read)
-
-        return indexing.LazilyIndexedArray(Array())
+        return LazilyIndexedArray(_backend_array(self))
 
     def labelled(self) -> xr.DataArray:
         """Return the view as a lazy array with all its coordinates."""
@@ -280,6 +267,33 @@ class View:
             if not np.array_equal(local, np.arange(piece.shape[axis])):
                 piece = np.take(piece, local, axis=axis)
         return piece
+
+
+def _backend_array(view: View) -> Any:
+    """Return a view in the form that xarray reads.
+
+    Sent to another process, what it reads is opened there again; a copy shares it.
+    """
+    from xarray.backends import BackendArray
+    from xarray.core import indexing
+
+    class Array(BackendArray):
+        shape = tuple(view.sizes.values())
+        dtype = view.dtype
+
+        def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+            if not isinstance(key, indexing.VectorizedIndexer):
+                return view.read(key.tuple)  # the adapter stumbles over empty slices
+            outer = indexing.IndexingSupport.OUTER
+            return indexing.explicit_indexing_adapter(key, self.shape, outer, view.read)
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _backend_array, (view,)
+
+        def __deepcopy__(self, _: object) -> Array:
+            return self
+
+    return Array()
 
 
 def find(
