@@ -21,7 +21,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +34,7 @@ from attn.analysis.result import Result, Table, Text
 from attn.analysis.select import Occurrence, select_words
 from attn.errors import AnalysisError
 from attn.schema import Token
-from attn.store import MANIFEST
+from attn.store import written_at
 from attn.words import fold
 
 if TYPE_CHECKING:
@@ -339,10 +338,7 @@ def _describe(trace: Trace) -> str:
 
 def _date(trace: Trace) -> str:
     """Return when the trace was finished, as the gallery does; nothing in memory."""
-    if trace.folder is None:
-        return ""
-    written = (trace.folder / MANIFEST).stat().st_mtime
-    return datetime.fromtimestamp(written, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return "" if trace.folder is None else f"{written_at(trace.folder):%Y-%m-%d %H:%M} UTC"
 
 
 def _summarise(arrays: dict[str, xr.DataArray], tokens: Table, word: str) -> str:

@@ -55,6 +55,7 @@ def decode(
                 start=first if content else 0,
                 stop=last if content else 0,
                 word=word_at(words, first, last) if content else None,
+                piece=name,
             )
         )
     reached = max((last for _, last in read["offset_mapping"]), default=0)

@@ -279,7 +279,11 @@ def _planned(manifest: Manifest) -> dict[str, Any]:
         if segment.is_generated
     }
     given = {
-        branch: [token for token in tokens if (branch, token.segment) not in written]
+        branch: [
+            replace(token, piece=None)  # follows from the id, and older traces do not say it
+            for token in tokens
+            if (branch, token.segment) not in written
+        ]
         for branch, tokens in manifest.tokens.items()
     }
     unplaced = tuple(replace(lora, path="") for lora in request.loras)
