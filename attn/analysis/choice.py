@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -19,12 +20,42 @@ BLOCK = "image.text"
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Options that the analyses of words share."""
+class Scope:
+    """Options that all analyses of words have."""
 
     words: tuple[str, ...] | None = field(
         default=None, metadata={"help": "only these words; case does not count"}
     )
+    layers: tuple[str, ...] = field(
+        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
+    )
+    steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
+    branch: str | None = field(
+        default=None, metadata={"help": "guidance row; none is the first that was kept"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.words == ():
+            raise ValueError("words: nothing is named; leave the option out for all words")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words and phrases that are looked for in the prompt."""
+        return self.words or ()
+
+    def find_phrases(self, prompt: Sequence[Occurrence]) -> tuple[Phrase, ...]:
+        """Return the phrases that are looked at.
+
+        Raises:
+            AnalysisError: the prompt does not have one.
+        """
+        return ()
+
+
+@dataclass(frozen=True)
+class Choice(Scope):
+    """Options of the analyses that look at phrases, and at each text segment on its own."""
+
     phrases: tuple[str, ...] | None = field(
         default=None, metadata={"help": "words in a row, taken together; also --phrases 'a b|c d'"}
     )
@@ -38,24 +69,24 @@ class Choice:
     topk: int | None = field(
         default=None, metadata={"help": "draw only this many words, those of most mass"}
     )
-    layers: tuple[str, ...] = field(
-        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
-    )
-    steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
-    branch: str | None = field(
-        default=None, metadata={"help": "guidance row; none is the first that was kept"}
-    )
     together: bool = field(
         default=False, metadata={"help": "add the segment text: the tokens of all encoders"}
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.topk is not None and self.topk < 1:
             raise ValueError(f"topk must be at least 1, got {self.topk}")
-        for name in ("words", "phrases"):
-            if getattr(self, name) == ():
-                whole = " for all words" if name == "words" else ""
-                raise ValueError(f"{name}: nothing is named; leave the option out{whole}")
+        if self.phrases == ():
+            raise ValueError("phrases: nothing is named; leave the option out")
+
+    def find_phrases(self, prompt: Sequence[Occurrence]) -> tuple[Phrase, ...]:
+        """Return the phrases that are looked at.
+
+        Raises:
+            AnalysisError: the prompt does not have one.
+        """
+        return find_phrases(prompt, self.phrases or (), self.phrase_mode)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,7 +94,7 @@ class Choice:
         phrases = self.phrases or ()
         if self.phrase_mode == "bag":
             phrases = tuple(word.text for phrase in phrases for word in find_words(phrase))
-        return (*(self.words or ()), *phrases)
+        return (*super().names, *phrases)
 
 
 @dataclass(frozen=True)
@@ -86,7 +117,7 @@ class Selection:
 Kind = Literal["words", "phrases"]
 
 
-def choose(trace: Trace, options: Choice) -> Selection:
+def choose(trace: Trace, options: Scope) -> Selection:
     """Find what the options name.
 
     Raises:
@@ -106,7 +137,7 @@ def choose(trace: Trace, options: Choice) -> Selection:
         steps=select_steps(trace.steps, options.steps),
         prompt=prompt.words,
         words=select_words(prompt.words, options.words),
-        phrases=find_phrases(prompt.words, options.phrases or (), options.phrase_mode),
+        phrases=options.find_phrases(prompt.words),
         tokens=prompt.tokens,
         crossed=prompt.crossed,
     )

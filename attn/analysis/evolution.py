@@ -1,7 +1,7 @@
 """How one word's map forms: a frame per step on one scale, and what it has in common with the end.
 
 Definitions, for one word, with `M_s` its map at step `s` (mean over layers and heads, sum over the
-word's tokens, on the finest grid; probability, 0 to 1):
+word's tokens in all text segments or in one, on the finest grid; probability, 0 to 1):
 
 - correlation  Pearson's r of the cells of `M_s` with those of the last step's map, and with those
                of the step before; -1 to 1, empty where a map is even.
@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attn.analysis.choice import BLOCK, Choice, Selection, choose
+from attn.analysis.choice import BLOCK, Scope, Selection, choose
 from attn.analysis.curves import step_axis
 from attn.analysis.needs import Needs
-from attn.analysis.phrases import Phrase, find_phrases, locate
+from attn.analysis.phrases import Mode, Phrase, find_phrases, locate
 from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.analysis.result import Result, Table, Text
 from attn.analysis.select import Occurrence, select_words
-from attn.errors import AnalysisError
+from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
 from attn.store import written_at
 from attn.words import fold
@@ -65,7 +65,7 @@ SMALL_WORDS = (
 
 
 @dataclass(frozen=True)
-class Options(Choice):
+class Options(Scope):
     """What to follow."""
 
     word: str | None = field(
@@ -74,6 +74,13 @@ class Options(Choice):
             "help": "the word to follow, as circle, red circle or circle (2); none is the most "
             "active but articles and the like"
         },
+    )
+    phrase_mode: Mode = field(
+        default="span", metadata={"help": "bag takes the words of a phrase wherever they stand"}
+    )
+    segment: str | None = field(
+        default=None,
+        metadata={"help": "text segment whose tokens count; none adds those of all segments up"},
     )
     specials: bool = field(
         default=False, metadata={"help": "list special tokens and padding among the tokens too"}
@@ -120,9 +127,7 @@ def run(trace: Trace, options: Options) -> Result:
         tables[f"{NAME}/balance.csv"] = _long(balance, "segment", "mass")
     files = {
         f"{NAME}/prompt_info.txt": Text(_describe(trace)),
-        f"{NAME}/attention_stats.txt": Text(
-            _summarise(arrays, tables[f"{NAME}/tokens.csv"], word.label)
-        ),
+        f"{NAME}/attention_stats.txt": Text(_summarise(arrays, tables[f"{NAME}/tokens.csv"])),
     }
     return Result(tables, arrays, files=files)
 
@@ -135,7 +140,12 @@ def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurren
     if options.word is not None:
         return _find_word(chosen.prompt, options)
     labels = {word.label: word for word in chosen.words}
-    ranked = [labels[name] for name in tokens.columns["word"] if name in labels]
+    rows = zip(tokens.columns["word"], tokens.columns["segment"], strict=True)
+    ranked = [
+        labels[name]
+        for name, segment in rows
+        if name in labels and segment == (options.segment or segment)
+    ]
     small = SMALL_WORDS.split()
     telling = [word for word in ranked if fold(word.text) not in small]
     return next(iter([*telling, *ranked, *chosen.words]))
@@ -172,13 +182,16 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
     samples = range(trace.manifest.samples)
     layers = [layer.index for layer in chosen.layers]
     members = [chosen.prompt[at] for at in word.words] if isinstance(word, Phrase) else [word]
+    read = {segment.name for layer in chosen.layers for segment in layer.keys}
+    tokens = [token for token in chosen.tokens if token.segment in read]
+    segments = _segments(tokens, members, options.segment)
     frames = []
     for step in chosen.steps:
         for sample in samples:
             mean = trace.mean_maps(
                 BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
             )
-            places = token_places(mean, TOGETHER, members, chosen.tokens)
+            places = token_places(mean, options.segment or TOGETHER, members, tokens)
             frames.append(sum_tokens(mean.values, places).sum(-1))
     stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
     return xr.DataArray(
@@ -188,10 +201,39 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
         attrs={
             "word": word.label,
             "branch": chosen.branch,
+            "segments": segments,
             "layers": layers,
             "seconds": options.seconds,
         },
     )
+
+
+def _segments(
+    tokens: Sequence[Token], words: Sequence[Occurrence], segment: str | None
+) -> list[str]:
+    """Return the text segments in which the words have tokens that are followed.
+
+    Raises:
+        AnalysisError: there is no such segment, or it holds not all of the words.
+    """
+    known = list(dict.fromkeys(token.segment for token in tokens))
+    if segment not in (None, *known):
+        hint = did_you_mean(str(segment), known)
+        raise AnalysisError(
+            f"evolution.segment: there is no text segment '{segment}', only "
+            f"{', '.join(known)}.{hint}"
+        )
+    held = {
+        name: {token.word for token in tokens if token.segment == name}
+        for name in (known if segment is None else [segment])
+    }
+    lost = [word.label for word in words if not any(word.index in own for own in held.values())]
+    if lost:
+        raise AnalysisError(
+            f"evolution.word: no token of '{lost[0]}' was read in {' or '.join(held)}, so there is "
+            "nothing to follow; name another word"
+        )
+    return [name for name, own in held.items() if any(word.index in own for word in words)]
 
 
 def _correlate(maps: xr.DataArray) -> xr.DataArray:
@@ -341,10 +383,11 @@ def _date(trace: Trace) -> str:
     return "" if trace.folder is None else f"{written_at(trace.folder):%Y-%m-%d %H:%M} UTC"
 
 
-def _summarise(arrays: dict[str, xr.DataArray], tokens: Table, word: str) -> str:
+def _summarise(arrays: dict[str, xr.DataArray], tokens: Table) -> str:
     """Return the numbers that one reads first, sample by sample."""
     samples = arrays["maps"].sizes["sample"]
-    lines = [f"word followed: {word}"]
+    attrs = arrays["maps"].attrs
+    lines = [f"word followed: {attrs['word']}, its tokens in {' + '.join(attrs['segments'])}"]
     for sample in range(samples):
         own = {name: array.isel(sample=sample) for name, array in arrays.items()}
         lines += ["", *([f"sample {sample}", ""] if samples > 1 else [])]

@@ -112,7 +112,7 @@ def test_texts(toy):
     assert told.startswith("prompt: A cat, a bobcat\n")
     told = files["evolution/attention_stats.txt"].content
     start, *samples = told.split("sample ")
-    assert start == "word followed: cat\n\n"
+    assert start == "word followed: cat, its tokens in clip\n\n"
     assert [lines[0] for lines in samples] == ["0", "1"]
     for sample, lines in enumerate(text.splitlines() for text in samples):
         rows = [line.split() for line in lines[3:6]]
