@@ -27,6 +27,7 @@ import numpy as np
 
 from attn.analysis.choice import BLOCK, Scope, Selection, choose
 from attn.analysis.curves import step_axis
+from attn.analysis.evolution_texts import describe, summarise
 from attn.analysis.needs import Needs
 from attn.analysis.phrases import Mode, Phrase, find_phrases, locate
 from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
@@ -34,7 +35,6 @@ from attn.analysis.result import Result, Table, Text
 from attn.analysis.select import Occurrence, select_words
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
-from attn.store import written_at
 from attn.words import fold
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ SECONDS = (0.02, 60.0)
 """How long a step can be shown: browsers slow down shorter ones, GIFs count 1/100 s in 16 bits."""
 NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)\s*", re.DOTALL)
 """How the second of several equal words is labelled."""
-LISTED = 10
-"""Tokens in the text file; the table has all."""
 SMALL_WORDS = (
     "a above after an and are as at be before behind below beside between but by for from his her "
     "in inside into is it its my near no not of off on onto or our out over so some than that the "
@@ -126,8 +124,8 @@ def run(trace: Trace, options: Options) -> Result:
         arrays["balance"] = balance
         tables[f"{NAME}/balance.csv"] = _long(balance, "segment", "mass")
     files = {
-        f"{NAME}/prompt_info.txt": Text(_describe(trace)),
-        f"{NAME}/attention_stats.txt": Text(_summarise(arrays, tables[f"{NAME}/tokens.csv"])),
+        f"{NAME}/prompt_info.txt": Text(describe(trace)),
+        f"{NAME}/attention_stats.txt": Text(summarise(arrays, tokens)),
     }
     return Result(tables, arrays, files=files)
 
@@ -185,7 +183,7 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
     read = {segment.name for layer in chosen.layers for segment in layer.keys}
     tokens = [token for token in chosen.tokens if token.segment in read]
     segments = _segments(tokens, members, options.segment)
-    frames = []
+    frames, ran = [], set()
     for step in chosen.steps:
         for sample in samples:
             mean = trace.mean_maps(
@@ -193,6 +191,7 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
             )
             places = token_places(mean, options.segment or TOGETHER, members, tokens)
             frames.append(sum_tokens(mean.values, places).sum(-1))
+            ran |= {*mean.attrs["layers"]}
     stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
     return xr.DataArray(
         np.moveaxis(stacked, 1, 0),
@@ -202,7 +201,7 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
             "word": word.label,
             "branch": chosen.branch,
             "segments": segments,
-            "layers": layers,
+            "layers": sorted(ran),
             "seconds": options.seconds,
         },
     )
@@ -355,85 +354,3 @@ def _long(array: xr.DataArray, series: str, value: str) -> Table:
     columns[series] = columns[series].astype(object)
     noise = array["noise"].values[indices[array.dims.index("step")]]
     return Table(columns | {"noise": noise, value: array.values.ravel()})
-
-
-def _describe(trace: Trace) -> str:
-    """Return what was asked for, a line each."""
-    manifest = trace.manifest
-    request = manifest.request
-    facts: dict[str, object] = {
-        "date": _date(trace),
-        "prompt": request.prompt,
-        "negative": request.negative,
-        "seed": request.seed,
-        "steps": request.steps,
-        "guidance": request.guidance,
-        "size": f"{request.width}x{request.height}",
-        "scheduler": request.scheduler,
-        "backend": manifest.backend,
-        "model": manifest.model.get("source"),
-        **{f"option {name}": value for name, value in request.options.items()},
-    }
-    told = ((name, value) for name, value in facts.items() if value not in (None, ""))
-    return "".join(f"{name}: {value}\n" for name, value in told)
-
-
-def _date(trace: Trace) -> str:
-    """Return when the trace was finished, as the gallery does; nothing in memory."""
-    return "" if trace.folder is None else f"{written_at(trace.folder):%Y-%m-%d %H:%M} UTC"
-
-
-def _summarise(arrays: dict[str, xr.DataArray], tokens: Table) -> str:
-    """Return the numbers that one reads first, sample by sample."""
-    samples = arrays["maps"].sizes["sample"]
-    attrs = arrays["maps"].attrs
-    lines = [f"word followed: {attrs['word']}, its tokens in {' + '.join(attrs['segments'])}"]
-    for sample in range(samples):
-        own = {name: array.isel(sample=sample) for name, array in arrays.items()}
-        lines += ["", *([f"sample {sample}", ""] if samples > 1 else [])]
-        lines += [*_list_steps(own["maps"], own["correlation"]), ""]
-        lines += _list_tokens(tokens, sample)
-        if "balance" in own:
-            lines += ["", "attention to each segment, mean over layers and steps:"]
-            shares = own["balance"].mean(["layer", "step"])
-            lines += [f"  {name}: {float(shares.sel(segment=name)):.1%}" for name in _names(shares)]
-    return "\n".join(lines) + "\n"
-
-
-def _list_steps(maps: xr.DataArray, correlation: xr.DataArray) -> list[str]:
-    """Return a line for every step: how large the map is, and how much like others."""
-    lines = ["step  noise    mean      max       r(last)  r(before)"]
-    for place, step in enumerate(maps["step"].values):
-        own = maps.values[place]
-        last, before = correlation.values[:, place]
-        lines.append(
-            f"{step:>4}  {_percent(float(maps['noise'][place])):>6}  {own.mean():<8.3g}  "
-            f"{own.max():<8.3g}  {_number(last):>7}  {_number(before):>9}"
-        )
-    return lines
-
-
-def _list_tokens(tokens: Table, sample: int) -> list[str]:
-    """Return a line for each of the most active tokens of a sample."""
-    lines = [
-        "most active tokens (largest part of the text's attention, mean over layers and steps):"
-    ]
-    names = ("token", "segment", "word", "share_max", "mass")
-    rows = [row for row, one in enumerate(tokens.columns["sample"]) if one == sample]
-    for row in rows[:LISTED]:
-        token, segment, word, largest, mass = (tokens.columns[name][row] for name in names)
-        told = f" of '{word}'" if word else ""
-        lines.append(f"  {token}{told} ({segment}): share_max {largest:.3g}, mass {mass:.3g}")
-    return lines
-
-
-def _names(shares: xr.DataArray) -> Sequence[str]:
-    return [str(name) for name in shares["segment"].values]
-
-
-def _percent(noise: float) -> str:
-    return "-" if np.isnan(noise) else f"{noise:.1%}"
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"
