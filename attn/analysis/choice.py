@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from attn.analysis.phrases import Mode, Phrase, Weights, find_phrases
 from attn.analysis.prompts import read_prompt
 from attn.analysis.select import Occurrence, select_layers, select_steps, select_words
 from attn.errors import AnalysisError
-from attn.schema import Layer, Token
+from attn.schema import Layer, Manifest, Token
 from attn.words import find_words
 
 if TYPE_CHECKING:
@@ -115,6 +115,44 @@ class Selection:
 
 
 Kind = Literal["words", "phrases"]
+
+
+def without_absent(manifest: Manifest, options: Scope) -> tuple[Scope | None, tuple[str, ...]]:
+    """Leave out the words and phrases that the prompt of a trace does not have.
+
+    Args:
+        manifest: of the trace.
+        options: what is looked at.
+
+    Returns:
+        The options, None if no word is left to look at; and what was left out.
+    """
+    absent: list[str] = []
+    left: dict[str, Any] = {}
+    for kind in ("words", "phrases"):
+        asked: tuple[str, ...] = getattr(options, kind, None) or ()
+        nothing = {name: None for name in ("words", "phrases") if hasattr(options, name)}
+        there = tuple(
+            name
+            for name in asked
+            if _is_there(manifest, replace(options, **nothing | {kind: (name,)}))
+        )
+        absent += [name for name in asked if name not in there]
+        left |= {kind: there or None} if asked else {}
+    if options.words and not left["words"]:
+        return None, tuple(absent)
+    return replace(options, **left), tuple(absent)
+
+
+def _is_there(manifest: Manifest, options: Scope) -> bool:
+    """Whether the prompt has all that is looked at."""
+    try:
+        prompt = read_prompt(manifest, options.branch or manifest.branches[0], options.names)
+        select_words(prompt.words, options.words)
+        options.find_phrases(prompt.words)
+    except AnalysisError:
+        return False
+    return True
 
 
 def choose(trace: Trace, options: Scope) -> Selection:

@@ -189,7 +189,10 @@ analysis
   analysis.json
 """
     warning = "Warning: b: its capture failed: no memory\n" + OFFERED.format(".")
-    assert run(".", "--no-pictures") == (0, expected, warning)
+    error = "Error: 1 of 2 traces could not be analysed: b; the others are\n"
+    assert run(".", "--no-pictures") == (1, expected, warning + error)
+    code, stdout, _ = run(".", "--no-pictures", "--json")
+    assert (code, json.loads(stdout)["status"]) == (1, "partial")
 
 
 @pytest.mark.parametrize(
