@@ -149,8 +149,10 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     if topk is not None:
         given["topk"] = topk
     settings = ({} if pooling is None else {"words.pooling": pooling}) | dict(settings or {})
+    options = _parse(given, settings)
+    _refuse_unread(names, given, settings)
     told = report or Report()
-    job = _Job(names, _parse(given, settings), pictures, PictureSize(dpi, figsize), told)
+    job = _Job(names, options, pictures, PictureSize(dpi, figsize), told)
     target = Path(out) if out else None
     if is_collection(folder):
         analyzed = _analyze_collection(folder, target, job)
@@ -194,6 +196,28 @@ def _parse(given: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
         except ValueError as error:  # checked by the dataclass itself
             raise UsageError(str(error)) from error
     return options
+
+
+def _refuse_unread(
+    only: Sequence[str] | None, given: Iterable[str], settings: Iterable[str]
+) -> None:
+    """Refuse options that none of the analyses has that are named.
+
+    Raises:
+        UsageError: names the first.
+    """
+    if only is None:
+        return
+    keys = {name: {one.name for one in fields(find(name).Options)} for name in only}
+    for option in [*given, *settings]:
+        owner, _, key = option.rpartition(".")
+        read = key in set().union(*keys.values()) if not owner else find(owner).name in keys
+        if not read:
+            what = f"--set {option}" if option in settings else f"--{option}"
+            raise UsageError(
+                f"{what} has no effect on {', '.join(keys)}: leave it out, or name in --only an "
+                "analysis that has it"
+            )
 
 
 def _owners(key: str) -> list[str]:

@@ -218,6 +218,18 @@ analysis
             "only: nothing is named; leave the option out for all analyses",
         ),
         (
+            ["run", "--only", "sinks,stepavg", "--words", "cat"],
+            2,
+            "--words has no effect on sinks, stepavg: leave it out, or name in --only an analysis "
+            "that has it",
+        ),
+        (
+            ["run", "--only", "words", "--set", "sinks.epsilon=2"],
+            2,
+            "--set sinks.epsilon has no effect on words: leave it out, or name in --only an "
+            "analysis that has it",
+        ),
+        (
             ["run", "--words", "dog"],
             1,
             "'words': the prompt has no word 'dog'. Its words: a, cat, bobcat.",

@@ -445,11 +445,8 @@ def test_phrases_that_some_prompts_lack(prompts):
         ("0001", "a dog"),
         ("0002", "a dog"),
     ]
-    assert {row["trace"] for row in read_csv(prompts / "analysis/sinks.csv")} == {
-        "0000",
-        "0001",
-        "0002",
-    }
+    traces = {row["trace"] for row in read_csv(prompts / "analysis/roles.csv")}
+    assert traces == {"0000", "0001", "0002"}
     assert done.warnings == (
         f"{prompts / '0000'} and 1 more: words and phrases that the prompt does not have are left "
         "out: a dog (this of 0000; others differ)",
@@ -491,7 +488,7 @@ def test_a_failed_collection_keeps_the_results(collection):
 
 def test_collection_out(collection, tmp_path):
     """In another folder every trace has its own."""
-    analyze(collection, pictures=False, out=tmp_path / "results")
+    analyze(collection, pictures=False, out=tmp_path / "results", report=Report())
     expected = [f"{name}/{file}" for name in ("0000", "0002") for file in TABLES]
     expected += [f"analysis/{file}" for file in JOINED]
     assert tree(tmp_path / "results") == sorted(expected)
@@ -500,11 +497,12 @@ def test_collection_out(collection, tmp_path):
 def test_collection_without_any(collection):
     """If no trace could be analysed, that is an error with the reasons."""
     with pytest.raises(AnalysisError, match="could be analysed") as failed:
-        analyze(collection, words=["dog"])
+        analyze(collection, settings={"layers": "9"})
     assert str(failed.value) == (
-        f"no trace of {collection} could be analysed: 'words': the prompt has no word 'dog'. Its "
-        "words: a, cat, bobcat. (2 traces); its capture failed: out of memory (0001); "
-        "it is not captured yet; `attn capture` with --resume goes on (0003)"
+        f"no trace of {collection} could be analysed: 'words': no captured layer matches '9'; "
+        "there are 1 (blocks.1.attn2) to 3 (blocks.3.attn2) (2 traces); its "
+        "capture failed: out of memory (0001); it is not captured yet; `attn capture` with "
+        "--resume goes on (0003)"
     )
 
 
