@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
+from attn.arrays import lazy_array
 from attn.errors import TraceError, did_you_mean
 from attn.labels import attributes, key_labels, step_labels
 from attn.schema import (
@@ -202,12 +203,6 @@ class View:
             return [(at,) for at in range(len(indices))]
         return [(place("step", step, indices),) for step in steps]
 
-    def lazy(self) -> Any:
-        """Wrap the view as an array that xarray reads when its values are asked for."""
-        from xarray.core.indexing import LazilyIndexedArray
-
-        return LazilyIndexedArray(_backend_array(self))
-
     def labelled(self) -> xr.DataArray:
         """Return the view as a lazy array with all its coordinates."""
         import xarray as xr
@@ -225,7 +220,7 @@ class View:
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
             coords |= key_labels(manifest, self.columns, manifest.branches)
         attrs = attributes(self.name, self.layer, self.block)
-        return xr.DataArray(self.lazy(), coords, tuple(self.sizes), self.name, attrs)
+        return xr.DataArray(lazy_array(self), coords, tuple(self.sizes), self.name, attrs)
 
     def _require_fit(self) -> None:
         """Refuse tensors that the manifest does not describe."""
@@ -267,33 +262,6 @@ class View:
             if not np.array_equal(local, np.arange(piece.shape[axis])):
                 piece = np.take(piece, local, axis=axis)
         return piece
-
-
-def _backend_array(view: View) -> Any:
-    """Return a view in the form that xarray reads.
-
-    Sent to another process, what it reads is opened there again; a copy shares it.
-    """
-    from xarray.backends import BackendArray
-    from xarray.core import indexing
-
-    class Array(BackendArray):
-        shape = tuple(view.sizes.values())
-        dtype = view.dtype
-
-        def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-            if not isinstance(key, indexing.VectorizedIndexer):
-                return view.read(key.tuple)  # the adapter stumbles over empty slices
-            outer = indexing.IndexingSupport.OUTER
-            return indexing.explicit_indexing_adapter(key, self.shape, outer, view.read)
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return _backend_array, (view,)
-
-        def __deepcopy__(self, _: object) -> Array:
-            return self
-
-    return Array()
 
 
 def find(

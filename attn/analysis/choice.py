@@ -131,12 +131,10 @@ def without_absent(manifest: Manifest, options: Scope) -> tuple[Scope | None, tu
     left: dict[str, Any] = {}
     for kind in ("words", "phrases"):
         asked: tuple[str, ...] = getattr(options, kind, None) or ()
-        nothing = {name: None for name in ("words", "phrases") if hasattr(options, name)}
-        there = tuple(
-            name
-            for name in asked
-            if _is_there(manifest, replace(options, **nothing | {kind: (name,)}))
-        )
+        nothing: dict[str, Any] = {"words": None}
+        nothing |= {"phrases": None} if isinstance(options, Choice) else {}
+        alone = {name: replace(options, **{**nothing, kind: (name,)}) for name in asked}
+        there = tuple(name for name, one in alone.items() if _is_there(manifest, one))
         absent += [name for name in asked if name not in there]
         left |= {kind: there or None} if asked else {}
     if options.words and not left["words"]:

@@ -68,6 +68,9 @@ def gated():
     """Return the trace of an image model with everything that analyses look at."""
     layers = [replace(one, gates=(Gate("image", f"{one.path}.gate"),)) for one in JOINT]
     about = manifest(layers, branches=("cond", "uncond"))
+    negative = [token for token in about.tokens["uncond"] if token.segment == "clip"]
+    negative += [replace(token, word=None) for token in about.tokens["uncond"][len(negative) :]]
+    about = replace(about, tokens=about.tokens | {"uncond": tuple(negative)})
     files = tensors(about)
     for step in about.steps:
         for layer in layers:
