@@ -120,7 +120,8 @@ def draw_layer(curves: xr.DataArray, layer: int, subject: Subject) -> Figure:
     _plot(axes, own, time, _top(curves))
     mark_time(axes, time)
     name_time(axes, time)
-    write_title(axes, f"layer {layer}", str(own["path"].item()), size=11)
+    block = f"block {int(own['row'])} · " if curves.attrs["numbered"] == "block" else ""
+    write_title(axes, f"{block}layer {layer}", str(own["path"].item()), size=11)
     _write_legend(figure, names, rows)
     return figure
 
