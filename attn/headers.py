@@ -118,7 +118,7 @@ def _read(path: Path) -> Header:
     if len(text) < length:
         raise _Flaw("the file became shorter while it was read; wait until it is written")
     entries = _parse(text)
-    metadata = _metadata(entries.pop("__metadata__", {}))
+    metadata = _metadata(entries.pop("__metadata__", None))
     tensors = {name: _named_tensor(name, entry) for name, entry in entries.items()}
     return Header(path, _placed(tensors, _PREAMBLE + length, info.st_size), metadata)
 
@@ -182,8 +182,9 @@ def _parse(text: bytes) -> dict[str, Any]:
         entries = json.loads(
             text.decode(),
             object_pairs_hook=_unique,
-            parse_float=_no_number,
-            parse_constant=_no_number,
+            parse_int=_size,
+            parse_float=_no_size,
+            parse_constant=_no_size,
         )
         if isinstance(entries, dict):
             _require_text(entries)
@@ -194,19 +195,20 @@ def _parse(text: bytes) -> dict[str, Any]:
 
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_NO_SIZE = re.compile(rb"[-+.]|\d{19}")  # shorter numbers are below 2**63
+_DIGITS = 18
+"""Longest number that is a size for certain: below 2**63."""
+_NO_SIZE = object()
+"""Stands for a number that is none: its place says what was expected there."""
 _CROWDED = f"its header holds more values than any model has; {AGAIN}"
 
 
 def _require_plain(text: bytes) -> None:
-    """Refuse numbers that are no sizes, and what grows: an empty list takes 30 times its text."""
+    """Refuse what grows: an empty list takes 30 times its text."""
     if text.count(b'"') - text.count(b'\\"') > MOST_VALUES:
         raise _Flaw(_CROWDED)
     outline = _STRING.sub(b"", text)
     if outline.count(b"{") > MOST_TENSORS + 2 or sum(map(outline.count, b"[,:")) > MOST_VALUES:
         raise _Flaw(_CROWDED)
-    if _NO_SIZE.search(outline):
-        raise _damaged("a number in it is negative, fractional or beyond any file")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -217,8 +219,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text[:20]} is no size")
+def _size(text: str) -> object:
+    return int(text) if text.isdigit() and len(text) <= _DIGITS else _NO_SIZE
+
+
+def _no_size(_: str) -> object:
+    return _NO_SIZE
 
 
 def _require_text(names: Iterable[str]) -> None:
@@ -238,8 +244,13 @@ def _damaged(fact: str) -> _Flaw:
 
 
 def _metadata(entry: object) -> dict[str, str]:
-    if not isinstance(entry, dict) or not all(isinstance(text, str) for text in entry.values()):
+    if entry is None:  # the library reads null as nothing, too
+        return {}
+    if not isinstance(entry, dict):
         raise _damaged("__metadata__ must map names to texts")
+    for name, text in entry.items():
+        if not isinstance(text, str):
+            raise _damaged(f"__metadata__ must map names to texts, and {_shown(name)} is none")
     try:
         _require_text(entry)
         _require_text(entry.values())

@@ -75,6 +75,18 @@ def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[float]]]:
     }
 
 
+def block_numbers(layers: Sequence[Layer]) -> dict[int, int] | None:
+    """Return the number of the model's block that each layer is in, by the layer's index.
+
+    It is the only number in the layer's path, as in `transformer_blocks.7.attn`. None where paths
+    have none or several, as those of UNets do, or where two of the layers are in one block.
+    """
+    numbers = [[part for part in layer.path.split(".") if part.isdecimal()] for layer in layers]
+    blocks = {layer.index: int(own[0]) for layer, own in zip(layers, numbers, strict=True) if own}
+    is_clear = all(len(own) == 1 for own in numbers) and len({*blocks.values()}) == len(layers)
+    return blocks if is_clear else None
+
+
 def attributes(name: str, layer: Layer, block: str | None) -> dict[str, Any]:
     """Return what an array says of itself."""
     return {

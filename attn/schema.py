@@ -102,7 +102,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Token:
-    """One tokenizer unit; `start` and `stop` are character offsets into the prompt."""
+    """One tokenizer unit; `start` and `stop` are character offsets into the prompt.
+
+    `text` is what people read, `piece` what the tokenizer calls it, such as `cat</w>` or `▁cat`;
+    None where the backend does not say.
+    """
 
     position: int
     segment: str
@@ -113,6 +117,7 @@ class Token:
     start: int
     stop: int
     word: int | None
+    piece: str | None = None
 
     @property
     def is_content(self) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -161,7 +162,7 @@ class TraceWriter:
 
 
 class TraceFiles:
-    """The files of one trace, opened by `open_files`.
+    """The files of one trace, opened by `open_files`; another process opens them itself.
 
     Attributes:
         folder: where they lie.
@@ -174,6 +175,9 @@ class TraceFiles:
         self._shards = {shard.file: shard for shard in manifest.shards}
         self._verified: set[str] = set()
         self._open: tuple[str, Any] = ("", None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_files, (self.folder.absolute(),)
 
     def tensors(self, file: str) -> tuple[str, ...]:
         """Return the names of a shard's tensors; reads its header only."""
@@ -276,6 +280,12 @@ def read_manifest(folder: Path) -> Manifest:
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as exc:
         raise TraceError(f"{path} is not a valid trace: {exc}. {AGAIN}") from exc
+
+
+def written_at(folder: Path) -> datetime:
+    """Return when the manifest of a trace was written last, in UTC."""
+    with reported(folder / MANIFEST, "read"):
+        return datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
 
 
 def demote(folder: Path, manifest: Manifest) -> None:

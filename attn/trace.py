@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,8 +52,8 @@ class Trace:
     """One captured generation: its manifest, and its tensors as labelled arrays.
 
     Arrays have the axes `branch` and `sample`, and `step` unless only the mean over steps was kept.
-    They are lazy: select first (`.sel(step=3)`), then only that is read. What a step did not
-    compute (a layer that it left out) is NaN.
+    They are lazy: select first (`.sel(step=3)`), then only that is read, also by another process
+    that they are sent to. What a step did not compute (a layer that it left out) is NaN.
 
     Attributes:
         manifest: the contents of `trace.json`.
@@ -64,6 +64,9 @@ class Trace:
         self.manifest = source.manifest
         self.folder = source.folder
         self._source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Trace, (self._source,)
 
     def __repr__(self) -> str:
         layers = len(self.manifest.kept.layers)
@@ -129,8 +132,7 @@ class Trace:
 
         White strokes on black, of the picture's size.
         """
-        is_there = self.folder is not None and SKETCH in self.manifest.outputs
-        return self.folder / SKETCH if self.folder is not None and is_there else None
+        return self.folder / SKETCH if self.folder and SKETCH in self.manifest.outputs else None
 
     def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
         """Return one measure of one layer, lazily.
@@ -242,32 +244,32 @@ class Trace:
             grid: rows and columns of the result; None is the finest grid of the layers.
 
         Returns:
-            (row, column, key), float32. Every step of every layer that ran counts the same.
+            (row, column, key), float32. Every step of every layer that ran counts the same; their
+            indices are the attribute `layers`.
 
         Raises:
             TraceError: there are no such maps, or the layers do not have the same keys.
         """
         import xarray as xr
 
-        views = self._image_views(block, layers)
-        cell = self._cell(branch, sample)
+        views, cell = self._image_views(block, layers), self._cell(branch, sample)
         sums: dict[Grid, np.ndarray] = {}
-        count = 0
+        ran: list[int] = []
         for lead in views[0].leads(steps):
             for view in views:
                 piece = view.read((*lead, *cell, *[slice(None)] * 3))
                 if view.grid and not np.isnan(piece).any():
                     total = sums.setdefault(view.grid, np.zeros(piece.shape))
                     total += piece
-                    count += 1
+                    ran.append(view.layer.index)
         if not sums:
             raise TraceError(f"none of the asked layers ran in the asked steps of {self._where}")
         finest = grid or max(sums, key=lambda sizes: sizes[0] * sizes[1])
         dims = ("row", "column", "key")
         labels = key_labels(self.manifest, views[0].columns, [branch])
         resampled = [resample(xr.DataArray(total, dims=dims), finest) for total in sums.values()]
-        mean = sum(one.values for one in resampled) / count
-        attrs = {"measure": "map", "units": "probability", "block": block}
+        mean = sum(one.values for one in resampled) / len(ran)
+        attrs = {"measure": "map", "units": "probability", "block": block, "layers": sorted({*ran})}
         return xr.DataArray(np.asarray(mean, np.float32), labels, dims, "map", attrs)
 
     def save(self, folder: str | Path) -> Trace:
@@ -284,9 +286,8 @@ class Trace:
         with TraceWriter(target, manifest) as writer:
             for shard in manifest.shards:
                 names = self._source.tensors(shard.file)
-                writer.put(
-                    shard.step, {name: self._source.read(shard.file, name) for name in names}
-                )
+                tensors = {name: self._source.read(shard.file, name) for name in names}
+                writer.put(shard.step, tensors)
             for file in manifest.outputs:
                 self._copy(file, target)
             if manifest.status == "complete":
@@ -349,8 +350,7 @@ class Trace:
         return views
 
     def _copy(self, file: str, target: Path) -> None:
-        source = Path(self._where, file)
-        with reported(source, "read"):
+        with reported(source := Path(self._where, file), "read"):
             data = source.read_bytes()
         write_atomic(target / file, data)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
+from attn.arrays import lazy_array
 from attn.errors import TraceError, did_you_mean
 from attn.labels import attributes, key_labels, step_labels
 from attn.schema import (
@@ -202,25 +203,6 @@ class View:
             return [(at,) for at in range(len(indices))]
         return [(place("step", step, indices),) for step in steps]
 
-    def lazy(self) -> Any:
-        """Wrap the view as an array that xarray reads when its values are asked for."""
-        from xarray.backends import BackendArray
-        from xarray.core import indexing
-
-        view = self
-
-        class Array(BackendArray):
-            shape = tuple(view.sizes.values())
-            dtype = view.dtype
-
-            def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-                if not isinstance(key, indexing.VectorizedIndexer):
-                    return view.read(key.tuple)  # the adapter stumbles over empty slices
-                outer = indexing.IndexingSupport.OUTER
-                return indexing.explicit_indexing_adapter(key, self.shape, outer, view.read)
-
-        return indexing.LazilyIndexedArray(Array())
-
     def labelled(self) -> xr.DataArray:
         """Return the view as a lazy array with all its coordinates."""
         import xarray as xr
@@ -238,7 +220,7 @@ class View:
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
             coords |= key_labels(manifest, self.columns, manifest.branches)
         attrs = attributes(self.name, self.layer, self.block)
-        return xr.DataArray(self.lazy(), coords, tuple(self.sizes), self.name, attrs)
+        return xr.DataArray(lazy_array(self), coords, tuple(self.sizes), self.name, attrs)
 
     def _require_fit(self) -> None:
         """Refuse tensors that the manifest does not describe."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle  # noqa: TID251 - attn does not, but those who send its traces elsewhere do
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -194,6 +197,43 @@ def test_steps_carry_timestep_and_noise(folder: Path) -> None:
         "tower": "denoiser",
         "path": "blocks.0.attn",
     }
+
+
+@pytest.mark.parametrize("name", ["map", "mass", "share", "total", "entropy"])
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_arrays_for_other_processes(folder: Path, name: str, is_stored: bool) -> None:
+    """An array that is sent elsewhere has the same numbers there, and is as lazy as it was."""
+    block = {"total": "image"}.get(name, "image.text")
+    array = (open_trace(folder) if is_stored else memory()).measure(name, 2, block)[1:4:2, 1]
+    sent = pickle.dumps(array)
+
+    held = FILES[shard_file(STEPS[2])]["2/mass.image.text"].tobytes()
+    assert (held in sent) is not is_stored  # the path is sent, not the numbers
+    xr.testing.assert_identical(pickle.loads(sent), array)
+
+
+def test_traces_for_other_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace that was opened by a relative path, and is read here already, is found elsewhere."""
+    monkeypatch.chdir(folder.parent)
+    trace = open_trace(folder.name)
+    trace.maps(2).load()
+    worker = "import pickle, sys; t = pickle.load(sys.stdin.buffer); print(float(t.maps(2).sum()))"
+    command = [sys.executable, "-c", worker]
+    done = subprocess.run(
+        command, input=pickle.dumps(trace), capture_output=True, check=True, cwd="/"
+    )
+
+    assert float(done.stdout) == float(trace.maps(2).sum())
+    assert pickle.loads(pickle.dumps(trace)).manifest == trace.manifest
+
+
+def test_a_copy_reads_the_same_files() -> None:
+    """Copying an array, as xarray does by default, copies none of the numbers behind it."""
+    trace = Trace(source := Recorded(MANIFEST, FILES))
+    array = trace.maps(2).copy(deep=True)[0]
+    assert not source.reads
+    array.load()
+    assert len(source.reads) == 1
 
 
 def test_small_measures_have_all_keys_and_segments() -> None:

@@ -32,10 +32,17 @@ def cell_parts(masses: Numbers) -> Numbers:
     return parts
 
 
-def tabulate_cells(masses: Numbers, words: Sequence[Term]) -> Table:
-    """Lay cells out as rows, word by word, from the upper left."""
+def tabulate_cells(masses: Numbers, words: Sequence[Term], places: Sequence[int]) -> Table:
+    """Lay cells out as rows, word by word, from the upper left.
+
+    Args:
+        masses: (word, row, column).
+        words: of the masses, all of which count.
+        places: of the words that get rows.
+    """
+    dominant = (np.arange(len(words))[:, None, None] == masses.argmax(0))[list(places)]
+    masses, words = masses[list(places)], [words[place] for place in places]
     word, row, column = np.indices(masses.shape).reshape(3, -1)
-    dominant = np.arange(len(words))[:, None, None] == masses.argmax(0)
     return Table(
         {
             "word": np.array([term.text for term in words], object)[word],

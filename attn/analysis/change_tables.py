@@ -97,12 +97,17 @@ def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> lis
         measure: what to compare.
         words: only these words, and every phrase; None is all.
     """
+    found = [one for one in _all_changes(pairs, measure) if one.term.kind != "sink"]
+    return [found[place] for place in named([one.term for one in found], words)]
+
+
+def named(terms: Sequence[Term], words: Words) -> list[int]:
+    """Return where the asked words, and all phrases, are among words and phrases."""
     wanted = None if words is None else {fold(word) for word in words}
     return [
-        one
-        for one in _all_changes(pairs, measure)
-        if one.term.kind == "phrase"
-        or (one.term.kind == "word" and (wanted is None or fold(one.term.text) in wanted))
+        place
+        for place, term in enumerate(terms)
+        if wanted is None or term.kind == "phrase" or fold(term.text) in wanted
     ]
 
 

@@ -29,6 +29,7 @@ from attn.analysis.needs import Needs
 from attn.analysis.pool import Numbers, mean_present
 from attn.analysis.result import File, Matrix, Result, Table
 from attn.analysis.word_tables import numbers, texts
+from attn.labels import block_numbers
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -62,7 +63,8 @@ def run(trace: Trace, options: Options) -> Result:
 
     Returns:
         The tables `<segment>/tables/{words,phrases}_{auc,stepavg}.csv`; the curves to draw,
-        (sample, word, layer, step), by `<segment>/words` and `<segment>/phrases`.
+        (sample, word, layer, step), by `<segment>/words` and `<segment>/phrases`. Their coordinate
+        `row` numbers the layers by `numbered`: `block`, or `layer` where blocks have no numbers.
 
     Raises:
         AnalysisError: a word, phrase, layer, step or branch is not there.
@@ -80,7 +82,7 @@ def run(trace: Trace, options: Options) -> Result:
             if options.csv == "tidy":
                 tables[f"{start}_{name}.csv"] = _tabulate(own, means, kind, name)
             else:
-                files |= _widen(own, means, f"{start}_{name}")
+                files |= _widen(trace, own, means, f"{start}_{name}")
         arrays[f"{own.segment}/{kind}"] = _label(trace, values, own, kind, options)
     notes = tuple(note for one in found for note in _note(trace, one, chosen, options))
     return Result(tables, arrays, notes=notes, files=files, digests=_digest(trace, found))
@@ -142,15 +144,23 @@ def _tabulate(measured: SegmentWords, means: Numbers, kind: str, name: str) -> T
     )
 
 
-def _widen(measured: SegmentWords, means: Numbers, start: str) -> dict[str, File]:
+def _widen(trace: Trace, measured: SegmentWords, means: Numbers, start: str) -> dict[str, File]:
     """Return a wide table per sample."""
     present = np.flatnonzero(measured.tokens)
-    header = tuple(measured.words[int(word)].text for word in present)
+    name, rows = _number(trace, measured)
+    header = (name, *(measured.words[int(word)].text for word in present))
     samples = means.shape[2]
     return {
-        f"{start}{ending(sample, samples)}.csv": Matrix(header, means[present, :, sample].T)
+        f"{start}{ending(sample, samples)}.csv": Matrix(header, rows, means[present, :, sample].T)
         for sample in range(samples)
     }
+
+
+def _number(trace: Trace, measured: SegmentWords) -> tuple[Literal["block", "layer"], list[int]]:
+    """Return by what layers are numbered, blocks where each block has one, and their numbers."""
+    blocks = block_numbers([layer for layer in trace.layers if BLOCK in layer.blocks])
+    layers = [layer.layer for layer in measured.layers]
+    return ("layer", layers) if blocks is None else ("block", [blocks[one] for one in layers])
 
 
 def ending(sample: int, samples: int) -> str:
@@ -167,6 +177,7 @@ def _label(
     places = sorted(measured.ranked()[: options.topk or DRAWN])
     words = [measured.words[place] for place in places]
     unit = {"share": "part of the text's attention", "mass": "attention probability"}
+    numbered, rows = _number(trace, measured)
     return xr.DataArray(
         np.moveaxis(values[places], -1, 0),
         dims=("sample", "word", "layer", "step"),
@@ -174,6 +185,7 @@ def _label(
             "word": [word.index for word in words],
             "label": ("word", [word.label for word in words]),
             "layer": [layer.layer for layer in measured.layers],
+            "row": ("layer", rows),
             "path": ("layer", [trace.layer(layer.layer).path for layer in measured.layers]),
             **step_axis(trace, measured.steps),
         },
@@ -182,6 +194,7 @@ def _label(
             "segment": measured.segment,
             "branch": measured.branch,
             "measure": options.measure,
+            "numbered": numbered,
             "unit": f"{unit[options.measure]}, mean over heads",
             "left_out": int((measured.tokens > 0).sum()) - len(places),
             "files": options.files,

@@ -42,12 +42,14 @@ class TokenMaps:
     Attributes:
         values: (sample, row, column, key).
         columns: what the axis `key` stands for.
+        layers: indices of those that are in it.
         is_exact: whether single heads were there to be clamped; else their mean was, counted as
             often as there are heads.
     """
 
     values: Numbers
     columns: tuple[Column, ...]
+    layers: tuple[int, ...]
     is_exact: bool
 
 
@@ -74,16 +76,19 @@ def pool(
     name = "headmap" if is_exact else "map"
     views = [trace.view(name, layer.index, block, lay_out=True) for layer in chosen]
     grid = max((view.grid or (1, 1) for view in views), key=lambda sizes: sizes[0] * sizes[1])
-    total, pairs = np.zeros(()), 0
+    total = np.zeros(())
+    ran: list[Layer] = []
     for view in views:
         found = _over_steps(view, steps, trace.branches.index(branch))
         if found is not None:
             weight = 1 if is_exact else view.layer.num_heads
             total = total + weight * resize(found, grid).clip(0).sum(1)
-            pairs += view.layer.num_heads
-    if not pairs:
+            ran.append(view.layer)
+    if not ran:
         raise AnalysisError("none of the asked layers ran in the asked steps")
-    return TokenMaps(total / pairs, views[0].columns, is_exact)
+    pairs = sum(layer.num_heads for layer in ran)
+    indices = tuple(layer.index for layer in ran)
+    return TokenMaps(total / pairs, views[0].columns, indices, is_exact)
 
 
 def resize(maps: Numbers, grid: tuple[int, int]) -> Numbers:

@@ -1,7 +1,7 @@
 """How one word's map forms: a frame per step on one scale, and what it has in common with the end.
 
 Definitions, for one word, with `M_s` its map at step `s` (mean over layers and heads, sum over the
-word's tokens, on the finest grid; probability, 0 to 1):
+word's tokens in all text segments or in one, on the finest grid; probability, 0 to 1):
 
 - correlation  Pearson's r of the cells of `M_s` with those of the last step's map, and with those
                of the step before; -1 to 1, empty where a map is even.
@@ -21,21 +21,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attn.analysis.choice import BLOCK, Choice, Selection, choose
+from attn.analysis.choice import BLOCK, Scope, Selection, choose
 from attn.analysis.curves import step_axis
+from attn.analysis.evolution_texts import describe, summarise
 from attn.analysis.needs import Needs
-from attn.analysis.phrases import Phrase, find_phrases, locate
+from attn.analysis.phrases import Mode, Phrase, find_phrases, locate
 from attn.analysis.pool import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.analysis.result import Result, Table, Text
 from attn.analysis.select import Occurrence, select_words
-from attn.errors import AnalysisError
+from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
-from attn.store import MANIFEST
 from attn.words import fold
 
 if TYPE_CHECKING:
@@ -54,8 +53,6 @@ SECONDS = (0.02, 60.0)
 """How long a step can be shown: browsers slow down shorter ones, GIFs count 1/100 s in 16 bits."""
 NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)\s*", re.DOTALL)
 """How the second of several equal words is labelled."""
-LISTED = 10
-"""Tokens in the text file; the table has all."""
 SMALL_WORDS = (
     "a above after an and are as at be before behind below beside between but by for from his her "
     "in inside into is it its my near no not of off on onto or our out over so some than that the "
@@ -66,7 +63,7 @@ SMALL_WORDS = (
 
 
 @dataclass(frozen=True)
-class Options(Choice):
+class Options(Scope):
     """What to follow."""
 
     word: str | None = field(
@@ -75,6 +72,13 @@ class Options(Choice):
             "help": "the word to follow, as circle, red circle or circle (2); none is the most "
             "active but articles and the like"
         },
+    )
+    phrase_mode: Mode = field(
+        default="span", metadata={"help": "bag takes the words of a phrase wherever they stand"}
+    )
+    segment: str | None = field(
+        default=None,
+        metadata={"help": "text segment whose tokens count; none adds those of all segments up"},
     )
     specials: bool = field(
         default=False, metadata={"help": "list special tokens and padding among the tokens too"}
@@ -120,10 +124,8 @@ def run(trace: Trace, options: Options) -> Result:
         arrays["balance"] = balance
         tables[f"{NAME}/balance.csv"] = _long(balance, "segment", "mass")
     files = {
-        f"{NAME}/prompt_info.txt": Text(_describe(trace)),
-        f"{NAME}/attention_stats.txt": Text(
-            _summarise(arrays, tables[f"{NAME}/tokens.csv"], word.label)
-        ),
+        f"{NAME}/prompt_info.txt": Text(describe(trace)),
+        f"{NAME}/attention_stats.txt": Text(summarise(arrays, tokens)),
     }
     return Result(tables, arrays, files=files)
 
@@ -136,7 +138,12 @@ def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurren
     if options.word is not None:
         return _find_word(chosen.prompt, options)
     labels = {word.label: word for word in chosen.words}
-    ranked = [labels[name] for name in tokens.columns["word"] if name in labels]
+    rows = zip(tokens.columns["word"], tokens.columns["segment"], strict=True)
+    ranked = [
+        labels[name]
+        for name, segment in rows
+        if name in labels and segment == (options.segment or segment)
+    ]
     small = SMALL_WORDS.split()
     telling = [word for word in ranked if fold(word.text) not in small]
     return next(iter([*telling, *ranked, *chosen.words]))
@@ -173,14 +180,18 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
     samples = range(trace.manifest.samples)
     layers = [layer.index for layer in chosen.layers]
     members = [chosen.prompt[at] for at in word.words] if isinstance(word, Phrase) else [word]
-    frames = []
+    read = {segment.name for layer in chosen.layers for segment in layer.keys}
+    tokens = [token for token in chosen.tokens if token.segment in read]
+    segments = _segments(tokens, members, options.segment)
+    frames, ran = [], set()
     for step in chosen.steps:
         for sample in samples:
             mean = trace.mean_maps(
                 BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
             )
-            places = token_places(mean, TOGETHER, members, chosen.tokens)
+            places = token_places(mean, options.segment or TOGETHER, members, tokens)
             frames.append(sum_tokens(mean.values, places).sum(-1))
+            ran |= {*mean.attrs["layers"]}
     stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
     return xr.DataArray(
         np.moveaxis(stacked, 1, 0),
@@ -189,10 +200,39 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
         attrs={
             "word": word.label,
             "branch": chosen.branch,
-            "layers": layers,
+            "segments": segments,
+            "layers": sorted(ran),
             "seconds": options.seconds,
         },
     )
+
+
+def _segments(
+    tokens: Sequence[Token], words: Sequence[Occurrence], segment: str | None
+) -> list[str]:
+    """Return the text segments in which the words have tokens that are followed.
+
+    Raises:
+        AnalysisError: there is no such segment, or it holds not all of the words.
+    """
+    known = list(dict.fromkeys(token.segment for token in tokens))
+    if segment not in (None, *known):
+        hint = did_you_mean(str(segment), known)
+        raise AnalysisError(
+            f"evolution.segment: there is no text segment '{segment}', only "
+            f"{', '.join(known)}.{hint}"
+        )
+    held = {
+        name: {token.word for token in tokens if token.segment == name}
+        for name in (known if segment is None else [segment])
+    }
+    lost = [word.label for word in words if not any(word.index in own for own in held.values())]
+    if lost:
+        raise AnalysisError(
+            f"evolution.word: no token of '{lost[0]}' was read in {' or '.join(held)}, so there is "
+            "nothing to follow; name another word"
+        )
+    return [name for name, own in held.items() if any(word.index in own for word in words)]
 
 
 def _correlate(maps: xr.DataArray) -> xr.DataArray:
@@ -314,87 +354,3 @@ def _long(array: xr.DataArray, series: str, value: str) -> Table:
     columns[series] = columns[series].astype(object)
     noise = array["noise"].values[indices[array.dims.index("step")]]
     return Table(columns | {"noise": noise, value: array.values.ravel()})
-
-
-def _describe(trace: Trace) -> str:
-    """Return what was asked for, a line each."""
-    manifest = trace.manifest
-    request = manifest.request
-    facts: dict[str, object] = {
-        "date": _date(trace),
-        "prompt": request.prompt,
-        "negative": request.negative,
-        "seed": request.seed,
-        "steps": request.steps,
-        "guidance": request.guidance,
-        "size": f"{request.width}x{request.height}",
-        "scheduler": request.scheduler,
-        "backend": manifest.backend,
-        "model": manifest.model.get("source"),
-        **{f"option {name}": value for name, value in request.options.items()},
-    }
-    told = ((name, value) for name, value in facts.items() if value not in (None, ""))
-    return "".join(f"{name}: {value}\n" for name, value in told)
-
-
-def _date(trace: Trace) -> str:
-    """Return when the trace was finished, as the gallery does; nothing in memory."""
-    if trace.folder is None:
-        return ""
-    written = (trace.folder / MANIFEST).stat().st_mtime
-    return datetime.fromtimestamp(written, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _summarise(arrays: dict[str, xr.DataArray], tokens: Table, word: str) -> str:
-    """Return the numbers that one reads first, sample by sample."""
-    samples = arrays["maps"].sizes["sample"]
-    lines = [f"word followed: {word}"]
-    for sample in range(samples):
-        own = {name: array.isel(sample=sample) for name, array in arrays.items()}
-        lines += ["", *([f"sample {sample}", ""] if samples > 1 else [])]
-        lines += [*_list_steps(own["maps"], own["correlation"]), ""]
-        lines += _list_tokens(tokens, sample)
-        if "balance" in own:
-            lines += ["", "attention to each segment, mean over layers and steps:"]
-            shares = own["balance"].mean(["layer", "step"])
-            lines += [f"  {name}: {float(shares.sel(segment=name)):.1%}" for name in _names(shares)]
-    return "\n".join(lines) + "\n"
-
-
-def _list_steps(maps: xr.DataArray, correlation: xr.DataArray) -> list[str]:
-    """Return a line for every step: how large the map is, and how much like others."""
-    lines = ["step  noise    mean      max       r(last)  r(before)"]
-    for place, step in enumerate(maps["step"].values):
-        own = maps.values[place]
-        last, before = correlation.values[:, place]
-        lines.append(
-            f"{step:>4}  {_percent(float(maps['noise'][place])):>6}  {own.mean():<8.3g}  "
-            f"{own.max():<8.3g}  {_number(last):>7}  {_number(before):>9}"
-        )
-    return lines
-
-
-def _list_tokens(tokens: Table, sample: int) -> list[str]:
-    """Return a line for each of the most active tokens of a sample."""
-    lines = [
-        "most active tokens (largest part of the text's attention, mean over layers and steps):"
-    ]
-    names = ("token", "segment", "word", "share_max", "mass")
-    rows = [row for row, one in enumerate(tokens.columns["sample"]) if one == sample]
-    for row in rows[:LISTED]:
-        token, segment, word, largest, mass = (tokens.columns[name][row] for name in names)
-        told = f" of '{word}'" if word else ""
-        lines.append(f"  {token}{told} ({segment}): share_max {largest:.3g}, mass {mass:.3g}")
-    return lines
-
-
-def _names(shares: xr.DataArray) -> Sequence[str]:
-    return [str(name) for name in shares["segment"].values]
-
-
-def _percent(noise: float) -> str:
-    return "-" if np.isnan(noise) else f"{noise:.1%}"
-
-
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,16 +63,18 @@ class File(Protocol):
 
 @dataclass(frozen=True)
 class Matrix:
-    """A table in the shape of sd3.5-attention-analysis: a row per layer, a column per word.
+    """A table in the shape of sd3.5-attention-analysis: a row per block, a column per word.
 
     Its header repeats equal words, numbers have six decimals, lines end as on Windows.
 
     Attributes:
-        header: of every column after `block`.
-        values: (layer, word).
+        header: of every column, the first of which numbers the rows.
+        rows: their numbers.
+        values: (row, column).
     """
 
     header: tuple[str, ...]
+    rows: Sequence[int]
     values: NDArray[np.float64]
 
     def write(self, path: Path) -> None:
@@ -80,9 +82,10 @@ class Matrix:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
-            writer.writerow(["block", *map(csv_cell, self.header)])
+            writer.writerow(map(csv_cell, self.header))
             writer.writerows(
-                [block, *(f"{value:.6f}" for value in row)] for block, row in enumerate(self.values)
+                [number, *(f"{value:.6f}" for value in row)]
+                for number, row in zip(self.rows, self.values, strict=True)
             )
 
 

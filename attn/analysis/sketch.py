@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from attn.analysis.choice import BLOCK, Choice, Selection, choose
+from attn.analysis.choice import BLOCK, Scope, Selection, choose
 from attn.analysis.curves import step_axis
 from attn.analysis.needs import Needs
 from attn.analysis.pool import TOGETHER, Numbers, sum_tokens, token_places
@@ -62,7 +62,7 @@ PARTS = (("top", "middle", "bottom"), ("left", "centre", "right"))
 
 
 @dataclass(frozen=True)
-class Options(Choice):
+class Options(Scope):
     """What to look at."""
 
     value: str = field(

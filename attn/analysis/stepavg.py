@@ -11,7 +11,8 @@ Differences: steps are in generation order (there index 0 is the last step), whi
 says under `step_order`; sums are taken in double precision and rounded once (there every addition
 is rounded to half precision, which is off by up to 8 %); coarser grids are resampled by area, not
 bilinearly; the shares lack the 1e-8 in the denominator; `negative_prompt` is what it was, not null;
-`tokens` are those of the first text segment up to its padding, cut like the sequence.
+`tokens` are those of the first text segment as its tokenizer spells them (`cat</w>`), up to the
+padding, cut like the sequence; `timestamp` is when the trace was written.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from attn.analysis.choice import BLOCK
 from attn.analysis.needs import Needs
 from attn.analysis.result import Archive, Document, Result
 from attn.analysis.select import select_layers
-from attn.schema import Layer, Segment
+from attn.schema import Layer, Segment, Token
+from attn.store import written_at
 
 if TYPE_CHECKING:
     from attn.trace import Trace
@@ -36,6 +38,14 @@ NEEDS = Needs(
     segments=("image", "text"),
     measures=(f"map.{BLOCK}", f"share.{BLOCK}", f"share_max.{BLOCK}"),
     all_keys=True,
+)
+
+
+END = "</w>"
+"""What CLIP's tokenizer writes at the end of a word."""
+REBUILT = (
+    "the trace does not say how its tokenizer spells the tokens, so that those of "
+    f"metadata.json end in {END} where a word of the prompt does: capture again for the spelling"
 )
 
 
@@ -76,6 +86,7 @@ def run(trace: Trace, options: Options) -> Result:
     about = _describe(trace, layers, arrays["sum_token_map"].shape)
     return Result(
         {},
+        notes=() if _are_spelled(_first_tokens(trace)) else (REBUILT,),
         files={
             "stepavg/stepavg_token_maps_v1.npz": Archive(kept),
             "stepavg/metadata.json": Document(about),
@@ -94,8 +105,7 @@ def _stack(trace: Trace, layers: tuple[Layer, ...], measure: str) -> NDArray[np.
 def _describe(trace: Trace, layers: tuple[Layer, ...], shape: tuple[int, ...]) -> dict[str, Any]:
     manifest, request = trace.manifest, trace.manifest.request
     samples = manifest.samples
-    tokens = trace.tokens(trace.branches[0])
-    first = [token for token in tokens if token.segment == tokens[0].segment and not token.padding]
+    first = _first_tokens(trace)
     return {
         "prompt": [request.prompt] * samples,
         "negative_prompt": [request.negative or ""] * samples,
@@ -111,13 +121,35 @@ def _describe(trace: Trace, layers: tuple[Layer, ...], shape: tuple[int, ...]) -
         "num_blocks": len(layers),
         "blocks": [layer.path for layer in layers],
         "block_latent_sizes": {layer.path: list(layer.grid or ()) for layer in layers},
-        "tokens": [[token.text for token in first]] * samples,
+        "tokens": [_spell(first)] * samples,
         "T_from_model": shape[3],
         "special_mask": [[token.special for token in first]] * samples,
+        "timestamp": trace.folder and f"{written_at(trace.folder):%Y-%m-%dT%H:%M:%SZ}",
         "step_order": "generation",
         "timesteps": [step.timestep for step in trace.steps],
         "segments": _spans(manifest.segments[trace.branches[0]]),
     }
+
+
+def _first_tokens(trace: Trace) -> list[Token]:
+    """Return the tokens of the first text segment without its padding."""
+    tokens = trace.tokens(trace.branches[0])
+    return [token for token in tokens if token.segment == tokens[0].segment and not token.padding]
+
+
+def _are_spelled(tokens: Sequence[Token]) -> bool:
+    return all(token.piece is not None for token in tokens)
+
+
+def _spell(tokens: Sequence[Token]) -> list[str]:
+    """Return tokens as their tokenizer does; else so that their reader finds the words."""
+    if _are_spelled(tokens):
+        return [token.piece or "" for token in tokens]
+    spelled = []
+    for token, word in zip(tokens, [*(token.word for token in tokens[1:]), None], strict=True):
+        is_open = token.word is not None and token.word == word
+        spelled.append(token.text if token.special or is_open else f"{token.text}{END}")
+    return spelled
 
 
 def _spans(segments: Sequence[Segment]) -> dict[str, list[int]]:

@@ -96,7 +96,9 @@ def run(trace: Trace, options: Options) -> Result:
             drawn = own.ranked()[: options.topk]
             if drawn and own_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
-                arrays[key] = _label(own_maps, own, sorted(drawn), kind, (chosen, options))
+                layers = sorted({layer for mean in means for layer in mean.attrs["layers"]})
+                averaged = (layers, chosen.steps, options)
+                arrays[key] = _label(own_maps, own, sorted(drawn), kind, averaged)
             notes += note_missing(trace, own) if kind == "words" else note_left_out(own)
     if not found:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
@@ -128,8 +130,8 @@ def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> list[xr.Dat
     if options.pooling == "daam":
         pooled = daam.pool(trace, BLOCK, chosen.layers, steps, chosen.branch)
         labels = key_labels(trace.manifest, pooled.columns, [chosen.branch])
-        dims = ("row", "column", "key")
-        return [xr.DataArray(maps, labels, dims) for maps in pooled.values]
+        dims, attrs = ("row", "column", "key"), {"layers": list(pooled.layers)}
+        return [xr.DataArray(maps, labels, dims, attrs=attrs) for maps in pooled.values]
     return [
         trace.mean_maps(
             BLOCK,
@@ -177,17 +179,25 @@ def _label(
     measured: SegmentWords,
     places: list[int],
     kind: Kind,
-    asked: tuple[Selection, Options],
+    averaged: tuple[Sequence[int], Sequence[int], Options],
 ) -> xr.DataArray:
-    """Name the axes of the maps to draw; `attrs` say what they are averaged over."""
+    """Name the axes of the maps to draw; `attrs` say what they are averaged over.
+
+    Args:
+        maps: (sample, word, row, column).
+        measured: the words.
+        places: of those to draw.
+        kind: of words.
+        averaged: the layers and steps that are in the maps, and how.
+    """
     import xarray as xr
 
-    chosen, options = asked
+    layers, steps, options = averaged
     words = [measured.words[place] for place in places]
-    layers, steps = len(chosen.layers), len(chosen.steps)
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"
-    pooling = f"{how} over {_count(layers, 'layer')}, {_count(steps, 'step')} and all heads"
+    many = f"{_count(len(layers), 'layer')}, {_count(len(steps), 'step')}"
+    pooling = f"{how} over {many} and all heads"
     return xr.DataArray(
         maps[:, places],
         dims=("sample", "word", "row", "column"),
@@ -202,8 +212,8 @@ def _label(
             "branch": measured.branch,
             "measure": f"map.{BLOCK}",
             "unit": f"{unit}, {pooling}",
-            "layers": [layer.index for layer in chosen.layers],
-            "steps": list(chosen.steps),
+            "layers": list(layers),
+            "steps": list(steps),
             "scale": options.scale,
         },
     )

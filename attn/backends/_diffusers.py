@@ -403,7 +403,7 @@ class DiffusersBackend(Backend):
 
     def _adopt(self, pipe: Any, options: Any) -> Session:
         if not isinstance(pipe, self.pipelines):
-            raise ModelError(_wrong_family(type(pipe).__name__, self))
+            raise ModelError(_wrong_family(type(pipe).__name__, self) + _way_out(pipe))
         names = [part.name for part in self.family.parts]
         loading = [n for n in (*names, "config", "tokenizers") if getattr(options, n) is not None]
         if loading:
@@ -450,6 +450,18 @@ def _wrong_family(name: str, backend: DiffusersBackend) -> str:
     hint = f"; use --backend {other}" if other else ""
     expected = " or ".join(cls.__name__ for cls in backend.pipelines)
     return f"this is a {name}, not a {expected}{hint}"
+
+
+def _way_out(pipe: Any) -> str:
+    """Say how a loaded pipeline that no backend runs can be recorded."""
+    layers = {"unet": "*.attn2", "transformer": "*.attn"}
+    towers = [name for name in layers if name in getattr(pipe, "components", {})]
+    if type(pipe).__name__ in PIPELINES or not towers:
+        return ""
+    return (
+        "; run it yourself to record it: with attn.tap("
+        f"pipe.{towers[0]}, {layers[towers[0]]!r}) as tapped: pipe(…), then tapped.trace"
+    )
 
 
 def _check_size(width: int, height: int, multiple: int) -> None:

@@ -19,13 +19,19 @@ PLAIN = (OSError, ValueError, RuntimeError, TypeError, ImportError, AttributeErr
 
 
 @contextmanager
-def explained(failure: str, hint: str = "", error: type[AttnError] = ModelError) -> Iterator[None]:
+def explained(
+    failure: str,
+    hint: str = "",
+    error: type[AttnError] = ModelError,
+    unless: Callable[[Exception], bool] = lambda raised: False,
+) -> Iterator[None]:
     """Turn whatever a library raises into an expected error; but for lack of memory.
 
     Args:
         failure: what could not be done, and with which file.
         hint: what to look at or to do, the end of the message.
         error: what to raise.
+        unless: what is left as it is, beside lack of memory.
 
     Raises:
         AttnError: of the kind `error`, with the first line of what the library said.
@@ -35,9 +41,18 @@ def explained(failure: str, hint: str = "", error: type[AttnError] = ModelError)
     except (AttnError, MemoryError):
         raise
     except Exception as exc:
-        if type(exc).__name__ == "OutOfMemoryError":  # torch's, of an accelerator
+        if type(exc).__name__ == "OutOfMemoryError" or unless(exc):  # torch's, of an accelerator
             raise
         raise error(f"{failure}: {first_line(exc)}{hint}") from exc
+
+
+def is_ours(raised: Exception) -> bool:
+    """Whether it was raised in code of this package, and so is a bug that keeps its traceback."""
+    traceback = raised.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module = traceback.tb_frame.f_globals.get("__name__", "") if traceback else ""
+    return str(module).startswith("attn.")
 
 
 def first_line(error: BaseException) -> str:

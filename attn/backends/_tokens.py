@@ -86,7 +86,10 @@ def decode(
         added = bool(read["special_tokens_mask"][place])
         count += not (added or padding)
         typed_out = number in specials and text[piece].strip() == name != pad
-        token = Token(start + place, segment, number, name, added or typed_out, padding, 0, 0, None)
+        token = Token(
+            *(start + place, segment, number, name, added or typed_out, padding, 0, 0, None),
+            piece=name,
+        )
         tokens.append(_placed(token, text, piece, words) if token.is_content else token)
     is_full = not tokens[-1].padding
     return tuple(tokens), _cut(tokenizer, prompt, text, count) if is_full else None

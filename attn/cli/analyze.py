@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attn.cli._errors import ANSWERED
 from attn.cli._options import Json, Pictures, Words
 from attn.cli._terminal import say
 from attn.cli._text import aligned, counted, listed_files, split
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from attn.analysis.needs import Needs
     from attn.analysis.registry import Analysis
     from attn.verbs.analyze import Analyzed
+
+
+LISTED = 10
+"""So many traces that failed are named; the warnings have them all."""
 
 
 def analyze(
@@ -63,7 +68,7 @@ def analyze(
     """Make tables and pictures of what was captured; no model is loaded."""
     from attn.analysis.registry import ANALYSES
     from attn.cli._report import ShownReport
-    from attn.errors import UsageError
+    from attn.errors import AnalysisError, UsageError
     from attn.options import split_pairs
     from attn.verbs.analyze import analyze as run
     from attn.verbs.inputs import parse_inches
@@ -88,6 +93,19 @@ def analyze(
         report=ShownReport(context),
     )
     say(_json(done) if as_json else "\n".join(_text(done)))
+    if done.failures:
+        context.meta[ANSWERED] = True
+        raise AnalysisError(explain(done))
+
+
+def explain(done: Analyzed) -> str:
+    """Say which traces of a collection could not be analysed; why was said of each."""
+    names = [one.trace.name for one in done.failures]
+    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (
+        f"{len(names)} of {counted(len(done.traces), 'trace')} could not be analysed: "
+        f"{', '.join(names[:LISTED])}{rest}; the others are"
+    )
 
 
 def _json(done: Analyzed) -> str:

@@ -175,13 +175,17 @@ def capture(
 
 def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError | None]:
     """Analyse what was captured; a failure must not hide that the capture is there."""
-    from attn.errors import AttnError
+    from attn.cli.analyze import explain
+    from attn.errors import AnalysisError, AttnError
     from attn.verbs.analyze import analyze
 
     try:
-        return [str(file) for file in analyze(captured.path, report=report).pictures], None
+        done = analyze(captured.path, report=report)
     except AttnError as error:
         return [], error
+    is_told = len(done.failures) == len(captured.failures)  # these were not captured
+    failure = None if is_told else AnalysisError(explain(done))
+    return [str(file) for file in done.pictures], failure
 
 
 def _summary(

@@ -7,16 +7,18 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
 from attn.analysis.result import File
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.store import MANIFEST
+from attn.verbs.absence import fit, refuse_absent
 from attn.verbs.collection import Entry, is_collection, read_index
 from attn.verbs.inputs import as_tuple
 from attn.verbs.joined import Findings, Joined
 from attn.verbs.pictures import draw_result, note_fonts
-from attn.verbs.report import Report
+from attn.verbs.report import Report, warn_of_failures
 from attn.verbs.results import FOLDER, INDEX, replaced, write_index
 from attn.viz.sizes import DPI, PictureSize
 
@@ -73,7 +75,12 @@ class Analyzed:
     @property
     def status(self) -> str:
         """`complete`, or `partial` if a trace of the collection failed."""
-        return "partial" if any(one.error for one in self.traces) else "complete"
+        return "partial" if self.failures else "complete"
+
+    @property
+    def failures(self) -> tuple[TraceResults, ...]:
+        """The traces of a collection that could not be analysed."""
+        return tuple(one for one in self.traces if one.error)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -126,10 +133,12 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     Raises:
         UsageError: an analysis or an option is unknown, or pictures have no possible size.
         AnalysisError: nothing can run, or a word, phrase, layer or step is not there. In a
-            collection such a trace is reported, and it is an error only if no trace is left.
+            collection a word or phrase is an error only if no prompt has it, and left out where
+            one does not; other traces that cannot be analysed are `failures`, and an error only
+            if no trace is left.
         TraceError: there is no trace, or the results cannot be written.
     """
-    folder, report = Path(path), report or Report()
+    folder = Path(path)
     names = None if only is None else as_tuple(only)
     if names == ():
         raise UsageError("only: nothing is named; leave the option out for all analyses")
@@ -140,17 +149,23 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     if topk is not None:
         given["topk"] = topk
     settings = ({} if pooling is None else {"words.pooling": pooling}) | dict(settings or {})
-    job = _Job(names, _parse(given, settings), pictures, PictureSize(dpi, figsize), report)
+    options = _parse(given, settings)
+    _refuse_unread(names, given, settings)
+    told = report or Report()
+    job = _Job(names, options, pictures, PictureSize(dpi, figsize), told)
     target = Path(out) if out else None
     if is_collection(folder):
         analyzed = _analyze_collection(folder, target, job)
     else:
         done, _ = _analyze_trace(folder, target, job)
         for remark in done.remarks:
-            report.warn(f"{folder}: {remark}")
-        analyzed = Analyzed(folder, (done,), tuple(report.warnings))
+            told.warn(f"{folder}: {remark}")
+        analyzed = Analyzed(folder, (done,), tuple(told.warnings))
     for name in dict.fromkeys(name for one in analyzed.traces for name in one.offered):
-        report.note(f"'{name}' is skipped unless asked for: attn analyze {folder} --only {name}")
+        told.note(f"'{name}' is skipped unless asked for: attn analyze {folder} --only {name}")
+    if report is None:
+        failed = {one.trace.name: str(one.error) for one in analyzed.failures}
+        warn_of_failures(failed, len(analyzed.traces))
     return analyzed
 
 
@@ -183,6 +198,28 @@ def _parse(given: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
     return options
 
 
+def _refuse_unread(
+    only: Sequence[str] | None, given: Iterable[str], settings: Iterable[str]
+) -> None:
+    """Refuse options that none of the analyses has that are named.
+
+    Raises:
+        UsageError: names the first.
+    """
+    if only is None:
+        return
+    keys = {name: {one.name for one in fields(find(name).Options)} for name in only}
+    for option in [*given, *settings]:
+        owner, _, key = option.rpartition(".")
+        read = key in set().union(*keys.values()) if not owner else find(owner).name in keys
+        if not read:
+            what = f"--set {option}" if option in settings else f"--{option}"
+            raise UsageError(
+                f"{what} has no effect on {', '.join(keys)}: leave it out, or name in --only an "
+                "analysis that has it"
+            )
+
+
 def _owners(key: str) -> list[str]:
     """Return the analyses that have an option of that name."""
     options = {
@@ -198,6 +235,7 @@ def _owners(key: str) -> list[str]:
 def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
     """Analyse a collection; what cannot be analysed is reported and left out."""
     entries = read_index(folder)
+    refuse_absent(folder, entries, job.options)
     target = (out or folder) / FOLDER
     with replaced(target) as place:
         joined = Joined(place)
@@ -223,7 +261,7 @@ def _analyze_entry(
             raise AnalysisError(f"its capture failed: {entry.error}")
         if entry.status == "pending" and not (folder / MANIFEST).exists():
             raise AnalysisError("it is not captured yet; `attn capture` with --resume goes on")
-        done, results = _analyze_trace(folder, out, job)
+        done, results = _analyze_trace(folder, out, job, is_one_of_many=True)
     except AttnError as error:
         job.report.warn(f"{folder}: {error}")
         return TraceResults(folder, error=str(error))
@@ -231,11 +269,17 @@ def _analyze_entry(
     return done
 
 
-def _analyze_trace(folder: Path, out: Path | None, job: _Job) -> tuple[TraceResults, Findings]:
+def _analyze_trace(
+    folder: Path, out: Path | None, job: _Job, *, is_one_of_many: bool = False
+) -> tuple[TraceResults, Findings]:
     from attn.trace import open_trace
 
     trace = open_trace(folder)
     chosen = plan(trace, job.only)
+    absent: tuple[str, ...] = ()
+    if is_one_of_many:
+        options, absent = fit(trace.manifest, job.options)
+        job, chosen = replace(job, options=options), _without(chosen, options)
     target = out or (trace.folder or folder) / FOLDER
     findings = Findings(trace.manifest, [])
     with replaced(target) as place:
@@ -244,7 +288,7 @@ def _analyze_trace(folder: Path, out: Path | None, job: _Job) -> tuple[TraceResu
     notes = [note for facts in ran for note in facts["notes"]]
     files = [file for facts in ran for file in facts["files"]]
     skipped = {name: str(lack) for name, lack in chosen.skipped.items()}
-    remarks = tuple(dict.fromkeys([*_remarks(trace, chosen), *notes]))
+    remarks = tuple(dict.fromkeys([*_remarks(trace, chosen, absent), *notes]))
     done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, chosen.offered)
     return done, findings
 
@@ -281,7 +325,17 @@ def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
         yield f"{trace}{others}: {remark}{differ}"
 
 
-def _remarks(trace: Trace, chosen: Plan) -> Iterator[str]:
+def _without(chosen: Plan, options: Options) -> Plan:
+    """Skip the analyses that have no options: none of the words that they should look at."""
+    lack = Lack("one of the asked words, of which the prompt has none", None)
+    lacking = [one.name for one in chosen.runnable if one.name not in options]
+    runnable = tuple(one for one in chosen.runnable if one.name in options)
+    return replace(chosen, runnable=runnable, skipped=chosen.skipped | dict.fromkeys(lacking, lack))
+
+
+def _remarks(trace: Trace, chosen: Plan, absent: Sequence[str]) -> Iterator[str]:
+    if absent:
+        yield f"words and phrases that the prompt does not have are left out: {', '.join(absent)}"
     if trace.manifest.status == "partial":
         yield f"the capture was interrupted; its first {len(trace.steps)} steps are analysed"
     for name, lack in chosen.skipped.items():

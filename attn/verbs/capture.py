@@ -19,7 +19,7 @@ from attn.verbs.collection import Entry
 from attn.verbs.folders import choose_folder, made, refuse_contents
 from attn.verbs.generation import run_job
 from attn.verbs.jobs import check_space, missing_bytes, plan_job
-from attn.verbs.report import Report
+from attn.verbs.report import Report, warn_of_failures
 from attn.verbs.resume import keep_finished, look, refuse_other_list
 from attn.verbs.stacks import Spec, parse_stack
 
@@ -149,13 +149,14 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         report: told notes, warnings and progress.
 
     Returns:
-        Where the traces are. In a collection, traces that failed are in `failures`.
+        Where the traces are. In a collection, traces that failed are in `failures`; without a
+        `report`, a Python warning names them.
 
     Raises:
         UsageError: an argument is wrong in itself, or `resume` finds another run.
         AttnError: see its subclasses; what was finished stays on disk.
     """
-    report = report or Report()
+    told, report = report, report or Report()
     registered = find(check.text("backend", backend))
     name = registered.spec.name
     for remark in installed().remarks:
@@ -218,7 +219,11 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
             report.begin(target)
             entries = run_job(job, entries)
     plans = tuple(item.plan for item in job.items)
-    return Captured(target, entries, plans, tuple(report.warnings))
+    captured = Captured(target, entries, plans, tuple(report.warnings))
+    if told is None:
+        failed = {entry.folder: str(entry.error) for entry in captured.failures}
+        warn_of_failures(failed, len(entries))
+    return captured
 
 
 def choose_prompts(

@@ -63,14 +63,14 @@ def draw_comparison(
         picture = draw_change_sketch(_scene(base, variants, words), measures)
         files += _write(iter([picture]), folder)
     if "maps" in wanted:
-        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base")
+        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", words)
     for number, variant in enumerate(variants):
         place = _place(variants, number)
         scene = _scene(base, [variant], words)
         files += _write(_of_pair(scene, variant, wanted, words), folder, place)
         if "maps" in wanted:
             shown = _Shown(variant.label, variant, 1)
-            files += _draw_run(shown, folder, f"{place}{_name(shown)}")
+            files += _draw_run(shown, folder, f"{place}{_name(shown)}", words)
     return files
 
 
@@ -121,6 +121,8 @@ def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -
     prompts = list(dict.fromkeys(one.member.prompt for one in shown))
     seeds = list(dict.fromkeys(one.member.seed for one in shown))
     is_one_seed = len(seeds) == 1
+    others = {prompt for variant in variants for prompt in variant.prompts} - {*prompts}
+    which = "this prompt, " if others else ""
     return Scene(
         _listed(prompts),
         f"{_backends(variants)} · {_count(variants, has_noise=is_one_seed)}",
@@ -135,7 +137,8 @@ def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -
             "variants": ", ".join(variant.label for variant in variants),
             "pairs": ", ".join(str(variant.count) for variant in variants),
         },
-        f"shown: seed {seeds[0]}" if is_one_seed else "shown: not from the same noise",
+        f"shown: {which}seed {seeds[0]}" if is_one_seed else "shown: not from the same noise",
+        len(others),
     )
 
 
@@ -233,8 +236,11 @@ def _of_pair(
             yield draw_word(scene, place, f"token_comparisons/{stem}.png")
 
 
-def _draw_run(shown: _Shown, folder: Path, name: str) -> list[str]:
+def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None) -> list[str]:
     """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
+    from attn.analysis.cells import cell_masses, tabulate_cells
+    from attn.analysis.change_tables import named
+
     files = []
     trace = open_trace(shown.member.folder)
     if trace.manifest.outputs:
@@ -243,23 +249,21 @@ def _draw_run(shown: _Shown, folder: Path, name: str) -> list[str]:
         shutil.copyfile(trace.image(0), target)
         files.append(f"{name}_image.png")
     words = _shared_words([shown.variant])
-    side = shown.side(words)
-    if side.maps is None:
+    side, places = shown.side(words), named(words, only)
+    if side.maps is None or not places:
         return files
-    files += _write_cells(side.maps, words, folder, f"{name}_analysis/")
-    return files + _write(_of_run(shown, side, words), folder, f"{name}_analysis/")
+    where, maps = f"{name}_analysis/", np.asarray(side.maps, np.float64)
+    for count in GRIDS:
+        table = tabulate_cells(cell_masses(maps, count), words, places)
+        files.append(f"{where}grid_analysis_{count}x{count}.csv")
+        table.write(folder / files[-1])
+    return files + _write(_of_run(shown, side, words, places), folder, where)
 
 
-def _write_cells(maps: np.ndarray, words: Sequence[Term], folder: Path, place: str) -> list[str]:
-    from attn.analysis.cells import cell_masses, tabulate_cells
-
-    files = [f"{place}grid_analysis_{count}x{count}.csv" for count in GRIDS]
-    for count, file in zip(GRIDS, files, strict=True):
-        tabulate_cells(cell_masses(maps, count), words).write(folder / file)
-    return files
-
-
-def _of_run(shown: _Shown, side: Side, words: Sequence[Term]) -> Iterator[Picture]:
+def _of_run(
+    shown: _Shown, side: Side, words: Sequence[Term], places: Sequence[int]
+) -> Iterator[Picture]:
+    """Draw what one run has by itself: all words count, those at some places are shown."""
     from attn.analysis.pool import mean_present
     from attn.viz.cells import draw_cells
     from attn.viz.change_bars import draw_distribution
@@ -276,32 +280,40 @@ def _of_run(shown: _Shown, side: Side, words: Sequence[Term]) -> Iterator[Pictur
         "backend": manifest.backend,
         "run": shown.label,
     }
-    dominant = draw_dominant(side, labels, (title, about))
+    dominant = draw_dominant(side, labels, places, (title, about))
     yield Picture("pixel_dominant_tokens.png", dominant, texts)
     for count in GRIDS:
-        cells = draw_cells(side, labels, count, (title, f"{about} · parts of a word's attention"))
+        heading = title, f"{about} · parts of a word's attention"
+        cells = draw_cells(side, labels, places, count, heading)
         yield Picture(f"grid_analysis_{count}x{count}.png", cells, texts)
     keys = [term.key for term in shown.reading.terms]
     mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
     masses = [float(mass[keys.index(word.key)]) for word in words]
-    bars = draw_distribution(labels, masses, title, f"{about} · mass: attention probability")
+    heading = title, f"{about} · mass: attention probability"
+    bars = draw_distribution(labels, masses, places, heading)
     yield Picture("token_attention_distribution.png", bars, texts)
-    yield Picture("token_attention_gallery.png", _gallery(side, words, title, about), texts)
+    yield Picture(
+        "token_attention_gallery.png", _gallery(side, labels, places, title, about), texts
+    )
 
 
-def _gallery(side: Side, words: Sequence[Term], title: str, about: str) -> Figure:
-    """Draw every word over the picture, as `attn analyze` does."""
+def _gallery(
+    side: Side, labels: Sequence[str], places: Sequence[int], title: str, about: str
+) -> Figure:
+    """Draw words over the picture, as `attn analyze` does."""
     import xarray as xr
 
     from attn.viz.heatmaps import draw_sheet
+    from attn.viz.sides import say_shown
 
     maps = xr.DataArray(
-        np.asarray(side.maps),
+        np.asarray(side.maps)[places],
         dims=("word", "row", "column"),
-        coords={"label": ("word", [word.label for word in words])},
+        coords={"label": ("word", [labels[place] for place in places])},
         attrs={"unit": "attention probability"},
     )
-    return draw_sheet(maps, side.picture, (title, f"{about} · at the right: mean over the picture"))
+    told = f"at the right: mean over the picture{say_shown(len(places), len(labels))}"
+    return draw_sheet(maps, side.picture, (title, f"{about} · {told}"))
 
 
 def draw_weights(

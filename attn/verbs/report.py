@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
+
+SHOWN = 3
+"""So many traces that failed are named, more are counted."""
 
 
 class Report:
@@ -32,3 +37,18 @@ class Report:
 
     def progress(self, done: int, total: int, written: int) -> None:
         """Take the number of finished steps of the whole job, and the bytes written so far."""
+
+
+def warn_of_failures(failures: Mapping[str, str], total: int) -> None:
+    """Warn the caller of a public function, who has no report that would show it.
+
+    Args:
+        failures: why traces failed, by their names.
+        total: number of all traces.
+    """
+    if not failures:
+        return
+    named = [f"{name} ({reason})" for name, reason in list(failures.items())[:SHOWN]]
+    more = [f"{len(failures) - SHOWN} more"] if len(failures) > SHOWN else []
+    text = f"{len(failures)} of {total} traces failed, see .failures: {'; '.join([*named, *more])}"
+    warnings.warn(text, stacklevel=3)

@@ -290,7 +290,11 @@ def _planned(manifest: Manifest, later: Collection[tuple[str, str]]) -> dict[str
     """
     request = manifest.request
     given = {
-        branch: [token for token in tokens if (branch, token.segment) not in later]
+        branch: [
+            replace(token, piece=None)  # follows from the id, and older traces do not say it
+            for token in tokens
+            if (branch, token.segment) not in later
+        ]
         for branch, tokens in manifest.tokens.items()
     }
     unplaced = tuple(replace(lora, path="") for lora in request.loras)

@@ -12,6 +12,7 @@ from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
     from attn.analysis.pairs import Options, Pair, Readings
+    from attn.analysis.terms import Key
     from attn.engine.plan import Plan
     from attn.trace import Trace
 
@@ -28,8 +29,8 @@ class Variant:
         pairs: what its pairs of traces say, without maps.
         prompts: of the baseline, those of the pairs.
         example: the one that is drawn, with its maps if it has some: the first with asked words,
-            with maps, and of a trace of the baseline that every variant has a partner of, as far
-            as there is one.
+            with maps, of a trace of the baseline that every variant has a partner of, and with the
+            word that changed most, as far as there is one.
         members: the two traces of the example.
         same_noise: pairs that began with the same noise, as far as the manifests tell.
         notes: what was not, or only partly, comparable.
@@ -68,13 +69,15 @@ class Variant:
 
 @dataclass
 class _Found:
-    """What is collected of one variant."""
+    """What is collected of one variant: lists of what there is of each pair.
+
+    `drawn` is the place of the best pair so far, and that pair with its maps.
+    """
 
     pairs: list[Pair] = field(default_factory=list)
-    prompts: set[str] = field(default_factory=set)
-    example: Pair | None = None
-    members: tuple[Member, Member] | None = None
-    merits: tuple[bool, ...] = ()
+    members: list[tuple[Member, Member]] = field(default_factory=list)
+    merits: list[tuple[bool, ...]] = field(default_factory=list)
+    drawn: tuple[int, Pair] | None = None
     other_noise: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     errors: list[AttnError] = field(default_factory=list)
@@ -95,8 +98,9 @@ def compare_traces(runs: Sequence[Run], options: Options) -> tuple[Variant, ...]
     found = [_Found(notes=list(pairing.notes)) for pairing in pairings]
     for member in base.members:
         _compare_member(member, pairings, found, options)
+    word = _most_changed([one.pairs for one in found], options)
     variants = tuple(
-        _finish(run, pairing, one)
+        _finish(run, pairing, one, word, options)
         for run, pairing, one in zip(others, pairings, found, strict=True)
     )
     _require_named(variants, options)
@@ -122,14 +126,14 @@ def _compare_member(
                 one.errors.append(error)
                 one.notes.append(f"{member.folder} and {partner.folder} are left out: {error}")
             else:
-                _keep(one, pair, member)
                 made.append((one, pair, partner))
     has_words = all(_has_words(pair, options.words) for _, pair, _ in made)
     has_maps = all(pair.alike is not None for _, pair, _ in made)
     merits = (has_words, has_maps, len(made) == len(found))
     for one, pair, partner in made:
-        if one.example is None or merits > one.merits:
-            one.example, one.members, one.merits = pair, (member, partner), merits
+        if one.drawn is None or merits > one.merits[one.drawn[0]]:
+            one.drawn = len(one.pairs), pair
+        _keep(one, pair, (member, partner), merits)
 
 
 def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
@@ -140,30 +144,60 @@ def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
     )
 
 
-def _keep(one: _Found, pair: Pair, base: Member) -> None:
+def _most_changed(pairs: Sequence[Sequence[Pair]], options: Options) -> Key | None:
+    """Return the word whose mass changed most in any of the variants, if there is one."""
+    from attn.analysis.change_tables import by_size, changes, mass, overall
+
+    every = [one for own in pairs for one in changes(own, overall(mass), options.words)]
+    return next((one.term.key for one in by_size(every) if one.term.kind == "word"), None)
+
+
+def _keep(
+    one: _Found, pair: Pair, members: tuple[Member, Member], merits: tuple[bool, ...]
+) -> None:
     one.pairs.append(pair.without_maps())
-    one.prompts.add(base.prompt)
+    one.members.append(members)
+    one.merits.append(merits)
     one.notes += pair.agreement.notes
     if pair.agreement.noise:
         one.other_noise.append(", ".join(pair.agreement.noise))
 
 
-def _finish(run: Run, pairing: Pairing, one: _Found) -> Variant:
-    if one.example is None or one.members is None:
+def _finish(run: Run, pairing: Pairing, one: _Found, word: Key | None, options: Options) -> Variant:
+    if not one.pairs:
         if len(pairing.pairs) == 1:
             raise one.errors[0]
         raise AnalysisError(f"no pair of {run.path} can be compared: {one.errors[0]}")
     same = len(one.pairs) - len(one.other_noise)
     notes = [*run.notes, *one.notes, *_noise_note(one)]
+    example, members = _choose_example(one, word, options)
     return Variant(
         run,
         tuple(one.pairs),
-        frozenset(one.prompts),
-        one.example,
-        one.members,
+        frozenset(base.prompt for base, _ in one.members),
+        example,
+        members,
         same,
         tuple(dict.fromkeys(notes)),
     )
+
+
+def _choose_example(
+    one: _Found, word: Key | None, options: Options
+) -> tuple[Pair, tuple[Member, Member]]:
+    """Return the pair to draw, with its maps; it is read again unless these are still there."""
+    from attn.analysis.pairs import compare_pair
+    from attn.trace import open_trace
+
+    def merit(place: int) -> tuple[tuple[bool, ...], bool]:
+        return one.merits[place], any(term.key == word for term in one.pairs[place].terms)
+
+    best = max(range(len(one.pairs)), key=merit)
+    members = one.members[best]
+    if one.drawn and one.drawn[0] == best:
+        return one.drawn[1], members
+    base, variant = (open_trace(member.folder) for member in members)
+    return compare_pair(base, variant, options, {}), members
 
 
 def _noise_note(one: _Found) -> Iterator[str]:

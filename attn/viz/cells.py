@@ -30,17 +30,20 @@ BRIGHT = 0.62
 """From this part of the scale on, numbers are dark."""
 
 
-def draw_cells(side: Side, labels: Sequence[str], count: int, heading: tuple[str, str]) -> Figure:
-    """Draw the picture with its grid, and every word's cells with their numbers.
+def draw_cells(
+    side: Side, labels: Sequence[str], places: Sequence[int], count: int, heading: tuple[str, str]
+) -> Figure:
+    """Draw the picture with its grid, and words' cells with their numbers.
 
     Args:
         side: with maps.
         labels: of the words of the maps.
+        places: of the words that are drawn.
         count: cells in a row and in a column.
         heading: title and subtitle of the page.
     """
     maps = np.asarray(side.maps, np.float64)
-    shown = np.sort(np.argsort(-maps.mean((1, 2)), kind="stable")[:MOST])
+    shown = sorted(sorted(places, key=lambda word: -maps[word].mean())[:MOST])
     parts = cell_parts(cell_masses(maps[shown], count))
     lines = heading[0], heading[1] + say_shown(len(shown), len(maps))
     sheet = arrange(1 + len(shown), side.aspect, lines, narrowest=NARROWEST, footer=FOOT)

@@ -59,7 +59,7 @@ def draw_change_bars(scene: Scene) -> Picture:
     figure = new_figure(width, top + TITLE + chart + FOOT + MARGIN)
     letters = int((width - 2 * MARGIN) / LETTER)
     subtitle = scene.subtitle + say_shown(len(changes), len(scene.changes[0]))
-    write_heading(figure, (short(scene.prompt, letters), short(subtitle, letters)))
+    write_heading(figure, (short(scene.title_of_charts, letters), short(subtitle, letters)))
     left = place(figure, MARGIN + names, top + TITLE, LEFT, chart)
     _draw_masses(left, changes, labels)
     _write_legend(figure, scene, top - TITLE / 2, MARGIN + names)
@@ -69,20 +69,24 @@ def draw_change_bars(scene: Scene) -> Picture:
 
 
 def draw_distribution(
-    labels: Sequence[str], masses: Sequence[float], title: str, subtitle: str
+    labels: Sequence[str],
+    masses: Sequence[float],
+    places: Sequence[int],
+    heading: tuple[str, str],
 ) -> Figure:
     """Draw four views of the masses of words in one run: as they are, shared, ranked, relative.
 
     Args:
         labels: of the words.
         masses: of the words, probability.
-        title: of the page.
-        subtitle: of the page.
+        places: of the words that are drawn; the parts are of all words.
+        heading: title and subtitle of the page.
     """
-    order = np.argsort(-np.asarray(masses), kind="stable")[:MOST]
-    kept = np.sort(order)
+    title, subtitle = heading
+    order = sorted(places, key=lambda word: -masses[word])[:MOST]
+    kept = sorted(order)
     mass, ranked = np.asarray(masses)[kept], np.asarray(masses)[order]
-    total, largest = float(np.sum(masses)) or 1.0, float(np.max(masses, initial=0)) or 1.0
+    total, largest = float(np.sum(masses)) or 1.0, float(np.max(ranked, initial=0)) or 1.0
     plain, sorted_ = ([short(labels[at], LETTERS) for at in places] for places in (kept, order))
     panels: tuple[tuple[str, list[str], Any, Callable[[float], str]], ...] = (
         ("Mass", plain, mass, lambda value: f"{value:.3g}"),

@@ -57,7 +57,7 @@ def draw_change_heads(
     across = 3 * (LEFT + width + GAP)
     figure = new_figure(across + 2 * MARGIN, top + len(changes) * row + FOOT + MARGIN)
     letters = int(across / LETTER)
-    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle, letters)))
+    write_heading(figure, (short(scene.title_of_charts, letters), short(scene.subtitle, letters)))
     tables = [(one.change.base, one.change.variant, one.change.change) for one in changes]
     heat = colour_scale(np.nan_to_num([values[:2] for values in tables]))
     most = float(np.nanmax(np.abs([values[2] for values in tables]))) or 1.0

@@ -65,7 +65,7 @@ def draw_change_map(
     figure = new_figure(names + width + 2 * MARGIN, top + TITLE + height + FOOT + MARGIN)
     letters = int((names + width) / LETTER)
     subtitle = scene.subtitle + say_shown(len(words), len(changes))
-    write_heading(figure, (short(scene.prompt, letters), short(subtitle, letters)))
+    write_heading(figure, (short(scene.title_of_charts, letters), short(subtitle, letters)))
     axes = place(figure, MARGIN + names, top + TITLE, width, height)
     most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     scale = Normalize(-most, most)

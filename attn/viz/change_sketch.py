@@ -68,7 +68,7 @@ def draw_change_sketch(scene: Scene, measures: Mapping[str, Changes]) -> Picture
     figure = new_figure(across + 2 * MARGIN, top + TITLE + height + FOOT + MARGIN)
     hidden = len(scene.sides) - 1 - variants
     subtitle = f"{scene.subtitle}{say_shown(len(keys), len(words))}{say_hidden(hidden)}"
-    write_heading(figure, (short(scene.prompt, letters), short(subtitle, letters)))
+    write_heading(figure, (short(scene.title_of_charts, letters), short(subtitle, letters)))
     _write_legend(figure, scene, variants, top)
     for number, (name, changes) in enumerate(shown.items()):
         left = MARGIN + number * (names + PLOT + 2 * GAP) + names

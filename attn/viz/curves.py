@@ -41,8 +41,9 @@ SINGLE = (6.0, 3.7)  # a layer on a page of its own, in inches
 def draw(result: Result, subject: Subject) -> Iterator[Picture]:
     """Draw all layers on one page and one scale, and each on its own if that was asked for.
 
-    Files: `<segment>/curves/words.png`, and `<segment>/curves/words_mean_block<layer>.png` as
-    sd3.5-attention-analysis names them; or `phrases` for `words`.
+    Files: `<segment>/curves/words.png`, and `<segment>/curves/words_mean_block<block>.png` as
+    sd3.5-attention-analysis names them, `words_mean_layer<layer>.png` where blocks have no numbers;
+    or `phrases` for `words`.
     """
     for curves in result.arrays.values():
         start = f"{curves.attrs['segment']}/curves/{curves.attrs['kind']}"
@@ -51,8 +52,10 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
             one, end = curves.isel(sample=sample), ending(sample, samples)
             texts = _texts(curves) | {"sample": str(sample)}
             yield Picture(f"{start}{end}.png", draw_grid(one, subject), texts)
-            for layer in one["layer"].values if curves.attrs["files"] == "all" else ():
-                path = f"{start}_mean_block{layer}{end}.png"
+            if curves.attrs["files"] != "all":
+                continue
+            for layer, row in zip(one["layer"].values, one["row"].values, strict=True):
+                path = f"{start}_mean_{curves.attrs['numbered']}{row}{end}.png"
                 figure = draw_layer(one, int(layer), subject)
                 yield Picture(path, figure, texts | {"layers": str(layer)})
 
@@ -117,7 +120,8 @@ def draw_layer(curves: xr.DataArray, layer: int, subject: Subject) -> Figure:
     _plot(axes, own, time, _top(curves))
     mark_time(axes, time)
     name_time(axes, time)
-    write_title(axes, f"layer {layer}", str(own["path"].item()), size=11)
+    block = f"block {int(own['row'])} · " if curves.attrs["numbered"] == "block" else ""
+    write_title(axes, f"{block}layer {layer}", str(own["path"].item()), size=11)
     _write_legend(figure, names, rows)
     return figure
 

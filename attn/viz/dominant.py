@@ -33,6 +33,7 @@ WORDS = (
 )  # fmt: skip
 """Colours of words, those with the largest area first."""
 OTHERS = "#d5d8dc"
+"""Colour of the words that have no colour of their own."""
 WIDEST, TALLEST = 4.0, 4.6  # inches of the picture
 CHART, VALUES = 2.4, 0.6
 LETTERS, NAME = 18, 0.085
@@ -41,21 +42,29 @@ FOOT = 0.2
 OPACITY = 0.78
 
 
-def draw_dominant(side: Side, labels: Sequence[str], heading: tuple[str, str]) -> Figure:
+def draw_dominant(
+    side: Side, labels: Sequence[str], places: Sequence[int], heading: tuple[str, str]
+) -> Figure:
     """Draw the picture, the word that is largest at each place, and what area each word has.
 
     Args:
         side: with maps.
-        labels: of the words of the maps.
+        labels: of the words of the maps, all of which count.
+        places: of the words that are named; the others are grey and counted together.
         heading: title and subtitle of the page.
     """
     winners = dominance(np.asarray(side.maps, np.float64)[np.newaxis])[0]
     area = np.bincount(winners.ravel(), minlength=len(labels)) / winners.size
-    order = np.argsort(-area, kind="stable")
-    shown = order[: len(WORDS)].tolist()
+    shown = sorted(places, key=lambda word: -area[word])[: len(WORDS)]
     names = [short(labels[word], LETTERS) for word in shown]
+    areas = [100 * float(area[word]) for word in shown]
+    if hidden := len(labels) - len(shown):
+        names.append(f"{hidden} other word{'s' if hidden > 1 else ''}")
+        areas.append(max(0.0, 100 - sum(areas)))
+    ranks = np.full(len(labels), len(WORDS))
+    ranks[shown] = np.arange(len(shown))
     width = min(WIDEST, TALLEST / side.aspect)
-    height, chart = width * side.aspect, len(shown) * ROW
+    height, chart = width * side.aspect, len(names) * ROW
     top, left = MARGIN + 2 * LINE + GAP + TITLE, NAME * max(map(len, names))
     page = 2 * (width + GAP) + GAP + left + CHART + VALUES
     figure = new_figure(page + 2 * MARGIN, top + max(height, chart + FOOT) + MARGIN)
@@ -64,9 +73,9 @@ def draw_dominant(side: Side, labels: Sequence[str], heading: tuple[str, str]) -
     show_side(axes, side)
     write_title(axes, side.label, size=10.5)
     axes = place(figure, MARGIN + width + GAP, top, width, height)
-    _draw_winners(axes, side, np.argsort(order)[winners])
+    _draw_winners(axes, side, ranks[winners])
     axes = place(figure, MARGIN + 2 * width + 3 * GAP + left, top, CHART, chart)
-    _draw_areas(axes, names, [100 * float(area[word]) for word in shown])
+    _draw_areas(axes, names, areas, [*WORDS[: len(shown)], OTHERS])
     return figure
 
 
@@ -76,7 +85,7 @@ def _draw_winners(axes: Axes, side: Side, ranks: NDArray[np.int64]) -> None:
     if side.picture is not None:
         show_picture(axes, fade(side.picture))
     axes.imshow(
-        np.minimum(ranks, len(WORDS)),
+        ranks,
         cmap=ListedColormap([*WORDS, OTHERS]),
         vmin=-0.5,
         vmax=len(WORDS) + 0.5,
@@ -88,9 +97,11 @@ def _draw_winners(axes: Axes, side: Side, ranks: NDArray[np.int64]) -> None:
     write_title(axes, "largest word", f"{ranks.shape[0]} × {ranks.shape[1]}", size=10.5)
 
 
-def _draw_areas(axes: Axes, names: Sequence[str], areas: Sequence[float]) -> None:
+def _draw_areas(
+    axes: Axes, names: Sequence[str], areas: Sequence[float], colours: Sequence[str]
+) -> None:
     """Draw the area of each word in its colour."""
-    axes.barh(range(len(names)), areas, 0.68, color=WORDS[: len(names)])
+    axes.barh(range(len(names)), areas, 0.68, color=colours[: len(names)])
     for level, value in enumerate(areas):
         axes.annotate(
             f"{value:.1f} %",

@@ -49,7 +49,7 @@ LAST = 4
 CURVES = (7.0, 3.2)
 LEFT, BELOW = 0.35, 0.5
 WIDER = 1.3  # so much more of the small subtitle fits into a line
-UNIT = "attention probability, the same scale in every step"
+UNIT = "attention probability{}, the same scale in every step"
 
 
 def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
@@ -73,7 +73,8 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
         yield Film(f"{START}{end}.gif", frames, durations, texts)
         curves = result.arrays["correlation"].isel(sample=sample)
         title = f"Map of “{own.attrs['word']}” against other steps"
-        heading = (title, f"Pearson's r of its cells{told}")
+        where = " + ".join(own.attrs["segments"])
+        heading = (title, f"Pearson's r of its cells · {where}{told}")
         yield Picture(
             f"evolution/correlation{end}.png",
             draw_curves(curves.rename(against="series"), heading),
@@ -108,7 +109,7 @@ def draw_grid(
         axes = place(figure, *sheet.corner(number), *sheet.cell)
         show_heat(axes, one.values, faded, scale)
         write_title(axes, _noise(one), f"step {int(one['step'])}", size=9.5)
-    _write_bar(figure, scale)
+    _write_bar(figure, scale, _unit(maps))
     return figure
 
 
@@ -125,7 +126,7 @@ def draw_frames(maps: xr.DataArray, picture: Pixels | None, subject: Subject) ->
         show_heat(axes, one.values, faded, scale)
         remark = f"{_noise(one)} · step {int(one['step'])} of {last}"
         write_title(axes, str(maps.attrs["word"]), remark, size=12)
-        _write_bar(figure, scale)
+        _write_bar(figure, scale, _unit(maps))
         yield figure
 
 
@@ -200,10 +201,10 @@ def _legend(figure: Figure, names: list[str], rows: int) -> None:
     show_legend(figure, lines, names, rows)
 
 
-def _write_bar(figure: Figure, scale: ColourScale) -> None:
+def _write_bar(figure: Figure, scale: ColourScale, unit: str) -> None:
     width, height = figure.get_size_inches()
     axes = place(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
-    show_bar(figure, axes, scale, UNIT)
+    show_bar(figure, axes, scale, unit)
 
 
 def _aspect(maps: xr.DataArray, picture: Pixels | None) -> float:
@@ -220,16 +221,25 @@ def _balance_name(balance: xr.DataArray) -> str:
     return "text_vs_sketch_attention" if "sketch" in balance["segment"].values else "segments"
 
 
+def _unit(maps: xr.DataArray) -> str:
+    """Return what the colours stand for, and that tokens of several encoders are added up."""
+    segments = maps.attrs["segments"]
+    return UNIT.format(f" of {' + '.join(segments)}" if len(segments) > 1 else "")
+
+
 def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
-    branch = "" if maps.attrs["branch"] == "cond" else f" · {maps.attrs['branch']}"
-    return f"{subject.backend} · seed {subject.seed}{branch} · “{maps.attrs['word']}” at every step"
+    attrs = maps.attrs
+    branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
+    facts = f"{subject.backend} · seed {subject.seed} · {' + '.join(attrs['segments'])}{branch}"
+    return f"{facts} · “{attrs['word']}” at every step"
 
 
 def _texts(maps: xr.DataArray) -> dict[str, str]:
     return {
         "word": str(maps.attrs["word"]),
         "branch": str(maps.attrs["branch"]),
-        "unit": UNIT,
+        "segment": " + ".join(maps.attrs["segments"]),
+        "unit": _unit(maps),
         "layers": ranges(maps.attrs["layers"]),
         "shown_steps": ranges(int(step) for step in maps["step"].values),
     }

@@ -70,6 +70,7 @@ class Scene:
         changes: of mass, the largest first; one list per variant.
         texts: what a PNG says of itself.
         shown: of which pair pictures and maps are, in words.
+        others: prompts of pairs that only charts are of.
     """
 
     prompt: str
@@ -79,6 +80,13 @@ class Scene:
     changes: Sequence[Sequence[TermChange]]
     texts: dict[str, str]
     shown: str = ""
+    others: int = 0
+
+    @property
+    def title_of_charts(self) -> str:
+        """The prompt, and how many more there are: charts are of all pairs."""
+        more = f" and {self.others} more prompt{'s' if self.others > 1 else ''}"
+        return f"{self.prompt}{more if self.others else ''}"
 
     @property
     def subtitle_of_pictures(self) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from attn.analysis.curves import Options, run
 from attn.store import shard_file
 from attn.trace import MemoryFiles, Trace
+from attn.viz.curves import draw
+from attn.viz.picture import Subject
 from tests.toy_probs import fold, full_manifest, make_full, make_probs, share_of
 from tests.toy_traces import CLIP_WORDS, T5_WORDS, make_trace, manifest, read_csv
 
@@ -69,10 +72,36 @@ def test_wide_tables(tmp_path):
     result.files["clip/tables/words_stepavg.csv"].write(tmp_path / "table.csv")
     lines = (tmp_path / "table.csv").read_bytes().split(b"\r\n")
     assert lines[0] == b"block,A,cat,a,bobcat"
-    for place, layer in enumerate(about.layers):
+    for line, block, layer in zip(lines[1:], (0, 2), about.layers, strict=False):
         means = [plain(about, probs, layer, own, 0).mean() for own in CLIP_WORDS.values()]
-        assert lines[1 + place].decode() == f"{place}," + ",".join(f"{one:.6f}" for one in means)
+        assert line.decode() == f"{block}," + ",".join(f"{one:.6f}" for one in means)
     assert lines[3:] == [b""]
+
+
+@pytest.mark.parametrize(
+    ("paths", "name", "numbers"),
+    [
+        (("transformer_blocks.0.attn", "transformer_blocks.1.attn"), "block", {"0-2": [0, 1]}),
+        (("joint_blocks.4.attn", "joint_blocks.7.attn"), "block", {"0-2": [4, 7], "2": [7]}),
+        (("blocks.4.attn", "blocks.4.attn2"), "layer", {"0-2": [0, 2], "2": [2]}),
+        (("down_blocks.1.attentions.0.attn2", "mid_block.attn2"), "layer", {"0-2": [0, 2]}),
+    ],
+)
+def test_numbers_of_blocks(paths, name, numbers, tmp_path):
+    """Tables and pictures number a layer by its block, whatever else was captured or is shown."""
+    about = full_manifest(samples=1)
+    pairs = zip(about.layers, paths, strict=True)
+    about = replace(about, layers=tuple(replace(layer, path=path) for layer, path in pairs))
+    trace = Trace(MemoryFiles(about, fold(about, make_probs(about))))
+    for layers, expected in numbers.items():
+        result = run(trace, Options(csv="wide", files="all", layers=(layers,)))
+        result.files["clip/tables/words_auc.csv"].write(tmp_path / "table.csv")
+        (header, *rows) = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
+        assert header.split(",")[0] == name
+        assert [int(row.split(",")[0]) for row in rows] == expected
+        files = [one.path for one in draw(result, Subject("A cat", 7, "toy", (None,)))]
+        clip = [file for file in files if file.startswith("clip/curves/words_mean_")]
+        assert clip == [f"clip/curves/words_mean_{name}{number}.png" for number in expected]
 
 
 def test_wide_tables_of_samples():

@@ -49,6 +49,42 @@ def test_maps(toy):
         np.testing.assert_allclose(maps[sample], frames(toy, "cat", sample), rtol=1e-5)
 
 
+def test_encoders():
+    """Tokens of all encoders are added up, which every text says, or those of one are followed."""
+    trace = make_trace(manifest(JOINT))
+    found = {
+        segment: run(trace, Options(word="cat", segment=segment)).arrays["maps"]
+        for segment in (None, "clip", "t5")
+    }
+    assert [maps.attrs["segments"] for maps in found.values()] == [["clip", "t5"], ["clip"], ["t5"]]
+    np.testing.assert_allclose(found[None], found["clip"] + found["t5"], rtol=1e-6)
+    assert found["clip"].std() > 0.1 * found["clip"].mean()
+    bobcat = run(trace, Options(word="bobcat")).arrays["maps"]
+    assert bobcat.attrs["segments"] == ["clip"]  # t5 cut it off
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"word": "bobcat", "segment": "t5"},
+            "evolution.word: no token of 'bobcat' was read in t5, so there is nothing to follow; "
+            "name another word",
+        ),
+        (
+            {"segment": "clop"},
+            "evolution.segment: there is no text segment 'clop', only clip, t5. "
+            "Did you mean 'clip'?",
+        ),
+    ],
+)
+def test_encoders_without_the_word(options, message):
+    """An encoder that is not there, or did not read the word, is refused."""
+    with pytest.raises(AnalysisError) as error:
+        run(make_trace(manifest(JOINT)), Options(**options))
+    assert str(error.value) == message
+
+
 def test_the_word_that_is_followed(toy):
     """Without a word it is the most active that names something, not the article that leads."""
     ranked = run(toy[0], Options()).tables["evolution/tokens.csv"].columns
@@ -112,7 +148,7 @@ def test_texts(toy):
     assert told.startswith("prompt: A cat, a bobcat\n")
     told = files["evolution/attention_stats.txt"].content
     start, *samples = told.split("sample ")
-    assert start == "word followed: cat\n\n"
+    assert start == "word followed: cat, its tokens in clip\n\n"
     assert [lines[0] for lines in samples] == ["0", "1"]
     for sample, lines in enumerate(text.splitlines() for text in samples):
         rows = [line.split() for line in lines[3:6]]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.stepavg import Options, run
+from attn.analysis.stepavg import REBUILT, Options, run
 from attn.schema import Column, Segment
 from tests.toy_traces import JOINT, make_trace, manifest, plain_maps, stored, tensors
 
@@ -44,18 +44,30 @@ def test_arrays(exported):
 
 
 def test_metadata(exported):
-    """The metadata has the fields of the original but its time, and what it lacks."""
+    """The metadata has the fields of the original, and what it lacks."""
     about, _, folder = exported
     data = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
     assert data["canonical_size"] == [6, 10]
     assert data["blocks"] == ["blocks.0.attn", "blocks.2.attn"]
     assert data["block_latent_sizes"]["blocks.0.attn"] == [3, 5]
-    assert data["tokens"][0] == ["<s>", "A", "cat", ",", "a", "bob", "cat"]
+    assert data["tokens"][0] == ["<s>", "A</w>", "cat</w>", ",</w>", "a</w>", "bob", "cat</w>"]
     assert data["special_mask"][0] == [True] + [False] * 6
     assert (data["T_from_model"], data["batch_size"]) == (24, 2)
     assert data["negative_prompt"] == [about.request.negative] * 2
     assert (data["step_order"], data["timesteps"]) == ("generation", [1000.0, 999.0, 998.0])
     assert data["segments"] == {"clip": [0, 11], "t5": [11, 24]}
+    assert data["timestamp"] is None
+
+
+def test_spelling():
+    """Tokens are as their tokenizer spells them; where a trace does not say it, that is said."""
+    about = manifest(JOINT)
+    assert run(make_trace(about), Options()).notes == (REBUILT,)
+    spelled = [replace(one, piece=f"{one.text}</w>") for one in about.tokens["cond"]]
+    about = replace(about, tokens={"cond": tuple(spelled)})
+    result = run(make_trace(about), Options())
+    tokens = result.files["stepavg/metadata.json"].content["tokens"][0]
+    assert (tokens[:2], result.notes) == (["<s></w>", "A</w>"], ())
 
 
 def test_segments_behind_the_picture(exported, tmp_path):

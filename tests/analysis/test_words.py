@@ -223,3 +223,19 @@ def test_words_without_tokens():
     result = run(make_trace(replace(about, tokens={"cond": read})), Options())
     assert result.tables == {}
     assert result.notes == ("no captured layer reads a token of the prompt's words",)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "layers", "told"),
+    [("mean", [1, 3, 5], "mean over 3 layers"), ("daam", [1, 3], "DAAM's mean over 2 layers")],
+)
+def test_layers_in_the_caption(pooling, layers, told):
+    """A caption counts the layers that are in the maps: none that is left out, or never ran."""
+    middle = replace(cross_layer(5, (6, 10), 3), path="mid_block.attentions.0.attn2")
+    about = manifest([*CROSS, middle, cross_layer(7, (6, 10), 3)])
+    files = tensors(about)
+    for shard in files.values():
+        shard["7/map.image.text"][:] = np.nan
+    maps = run(make_trace(about, files), Options(pooling=pooling)).arrays["clip"]
+    assert maps.attrs["layers"] == layers
+    assert maps.attrs["unit"].startswith(f"attention probability, {told}, 3 steps")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -214,6 +214,18 @@ def test_another_family(demo_cache, backend, name):
     assert refusal(folder, backend=backend) == f"FOLDER: {message}"
     with pytest.raises(ModelError, match=f"^{message}$"):
         opening(DiffusionPipeline.from_pretrained(folder, local_files_only=True), backend)
+
+
+def test_loaded_pipelines_of_another_task(demo_cache):
+    """A loaded pipeline that no backend runs is refused with how to record it all the same."""
+    pipe = DiffusionPipeline.from_pretrained(demo.checkpoint("sd15"), local_files_only=True)
+    from_picture = StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
+    with pytest.raises(ModelError) as error:
+        opening(from_picture, "sd15")
+    assert str(error.value) == (
+        "this is a StableDiffusionImg2ImgPipeline, not a StableDiffusionPipeline; run it yourself "
+        "to record it: with attn.tap(pipe.unet, '*.attn2') as tapped: pipe(…), then tapped.trace"
+    )
 
 
 def test_unknown_family(copied):

@@ -189,7 +189,10 @@ analysis
   analysis.json
 """
     warning = "Warning: b: its capture failed: no memory\n" + OFFERED.format(".")
-    assert run(".", "--no-pictures") == (0, expected, warning)
+    error = "Error: 1 of 2 traces could not be analysed: b; the others are\n"
+    assert run(".", "--no-pictures") == (1, expected, warning + error)
+    code, stdout, _ = run(".", "--no-pictures", "--json")
+    assert (code, json.loads(stdout)["status"]) == (1, "partial")
 
 
 @pytest.mark.parametrize(
@@ -213,6 +216,18 @@ analysis
             ["run", "--only", " ,"],
             2,
             "only: nothing is named; leave the option out for all analyses",
+        ),
+        (
+            ["run", "--only", "sinks,stepavg", "--words", "cat"],
+            2,
+            "--words has no effect on sinks, stepavg: leave it out, or name in --only an analysis "
+            "that has it",
+        ),
+        (
+            ["run", "--only", "words", "--set", "sinks.epsilon=2"],
+            2,
+            "--set sinks.epsilon has no effect on words: leave it out, or name in --only an "
+            "analysis that has it",
         ),
         (
             ["run", "--words", "dog"],

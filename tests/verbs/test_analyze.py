@@ -14,8 +14,10 @@ from PIL import Image
 
 from attn.analysis import registry
 from attn.errors import AnalysisError, TraceError, UsageError
+from attn.schema import find_words
 from attn.verbs.analyze import Analyzed, TraceResults, analyze
 from attn.verbs.collection import Entry, write_index
+from attn.verbs.report import Report
 from tests.toy_traces import PROMPT, joint_layer, manifest, read_csv, write_trace
 
 FILES = [
@@ -343,9 +345,18 @@ def collection(tmp_path):
     return folder
 
 
+FAILED = (
+    "2 of 4 traces failed, see .failures: 0001 (its capture failed: out of memory); "
+    "0003 (it is not captured yet; `attn capture` with --resume goes on)"
+)
+
+
 def test_collection(collection):
     """The traces of a collection are analysed one by one; what is missing is reported."""
-    done = analyze(collection, pictures=False)
+    with pytest.warns(UserWarning) as told:
+        done = analyze(collection, pictures=False)
+    assert [str(one.message) for one in told] == [FAILED]
+    assert [one.trace.name for one in done.failures] == ["0001", "0003"]
     assert [one.trace.name for one in done.traces if one.path] == ["0000", "0002"]
     assert [one.error for one in done.traces][1] == "its capture failed: out of memory"
     assert done.traces[3].error == "it is not captured yet; `attn capture` with --resume goes on"
@@ -356,7 +367,7 @@ def test_collection(collection):
 
 def test_collection_tables(collection):
     """The rows of all traces are in one table, with the trace, its prompt and its seed."""
-    done = analyze(collection, pictures=False)
+    done = analyze(collection, pictures=False, report=Report())
     assert tree(collection / "analysis") == JOINED
     assert done.summary.path == collection / "analysis"
     assert set(done.files) > {collection / "analysis" / file for file in JOINED}
@@ -410,9 +421,65 @@ def test_remarks_that_differ(tmp_path):
     )
 
 
+@pytest.fixture
+def prompts(tmp_path):
+    """Return a collection of three traces with different prompts."""
+    about = manifest(samples=1)
+    texts = ("A cat, a bobcat", "A dog, a bobcat", "A dog, a fox")
+    for place, text in enumerate(texts):
+        own = replace(about, words=find_words(text), request=replace(about.request, prompt=text))
+        write_trace(tmp_path / f"{place:04d}", own)
+    entries = [Entry(f"{place:04d}", "complete", text, 0) for place, text in enumerate(texts)]
+    write_index(tmp_path, entries)
+    return tmp_path
+
+
+def test_phrases_that_some_prompts_lack(prompts):
+    """A phrase is left out where a prompt lacks it; all else of that trace is there, and said."""
+    done = analyze(prompts, phrases=["a bobcat", "a dog"], pictures=False)
+    assert (done.status, done.failures) == ("complete", ())
+    rows = read_csv(prompts / "analysis/phrases_summary.csv")
+    assert [(row["trace"], row["phrase"]) for row in rows] == [
+        ("0000", "a bobcat"),
+        ("0001", "a bobcat"),
+        ("0001", "a dog"),
+        ("0002", "a dog"),
+    ]
+    traces = {row["trace"] for row in read_csv(prompts / "analysis/roles.csv")}
+    assert traces == {"0000", "0001", "0002"}
+    assert done.warnings == (
+        f"{prompts / '0000'} and 1 more: words and phrases that the prompt does not have are left "
+        "out: a dog (this of 0000; others differ)",
+    )
+
+
+def test_words_that_some_prompts_lack(prompts):
+    """Where a prompt has none of the words, analyses of words are skipped, others run."""
+    done = analyze(prompts, words=["cat", "fox"], pictures=False)
+    rows = read_csv(prompts / "analysis/words_summary.csv")
+    assert [(row["trace"], row["word"]) for row in rows] == [("0000", "cat"), ("0002", "fox")]
+    assert done.status == "complete"
+    reason = "one of the asked words, of which the prompt has none"
+    assert done.traces[1].skipped == {"words": reason, "curves": reason}
+    assert "sinks/sinks.csv" in done.traces[1].files
+
+
+@pytest.mark.parametrize("asked", [{"words": ["cat", "cot"]}, {"phrases": ["a bobcat", "a cot"]}])
+def test_names_that_no_prompt_has(prompts, asked):
+    """What is in no prompt is an error before anything is written."""
+    name = next(iter(asked.values()))[1]
+    with pytest.raises(AnalysisError) as error:
+        analyze(prompts, pictures=False, **asked)
+    assert str(error.value) == (
+        f"no prompt of {prompts} has '{name}': name what is in one of them; "
+        f"{prompts / 'index.json'} lists them"
+    )
+    assert not list(prompts.rglob("analysis"))
+
+
 def test_a_failed_collection_keeps_the_results(collection):
     """If no trace can be analysed, the joined tables stay as they were."""
-    analyze(collection, pictures=False)
+    analyze(collection, pictures=False, report=Report())
     before = (collection / "analysis/words_summary.csv").read_bytes()
     with pytest.raises(AnalysisError):
         analyze(collection, words=["dog"], pictures=False)
@@ -421,7 +488,7 @@ def test_a_failed_collection_keeps_the_results(collection):
 
 def test_collection_out(collection, tmp_path):
     """In another folder every trace has its own."""
-    analyze(collection, pictures=False, out=tmp_path / "results")
+    analyze(collection, pictures=False, out=tmp_path / "results", report=Report())
     expected = [f"{name}/{file}" for name in ("0000", "0002") for file in TABLES]
     expected += [f"analysis/{file}" for file in JOINED]
     assert tree(tmp_path / "results") == sorted(expected)
@@ -430,11 +497,12 @@ def test_collection_out(collection, tmp_path):
 def test_collection_without_any(collection):
     """If no trace could be analysed, that is an error with the reasons."""
     with pytest.raises(AnalysisError, match="could be analysed") as failed:
-        analyze(collection, words=["dog"])
+        analyze(collection, settings={"layers": "9"})
     assert str(failed.value) == (
-        f"no trace of {collection} could be analysed: 'words': the prompt has no word 'dog'. Its "
-        "words: a, cat, bobcat. (2 traces); its capture failed: out of memory (0001); "
-        "it is not captured yet; `attn capture` with --resume goes on (0003)"
+        f"no trace of {collection} could be analysed: 'words': no captured layer matches '9'; "
+        "there are 1 (blocks.1.attn2) to 3 (blocks.3.attn2) (2 traces); its "
+        "capture failed: out of memory (0001); it is not captured yet; `attn capture` with "
+        "--resume goes on (0003)"
     )
 
 

@@ -230,7 +230,10 @@ def failing(monkeypatch):
 
 def test_a_failing_trace(run, failing, tmp_path):
     """One trace that fails leaves the others complete, and is in the index with its reason."""
-    done = run(["a red cat", "a bad dog", "a tree"], steps=1)
+    with pytest.warns(UserWarning) as told:
+        done = run(["a red cat", "a bad dog", "a tree"], steps=1, report=None)
+    (warning,) = told
+    assert str(warning.message) == "1 of 3 traces failed, see .failures: 0001 (the dog ate it)"
     assert [one.status for one in done.entries] == ["complete", "failed", "complete"]
     assert done.failures == (Entry("0001", "failed", "a bad dog", 0, "the dog ate it"),)
     assert read_index(tmp_path / "run") == done.entries

@@ -378,25 +378,51 @@ def test_why_maps_are_missing(tmp_path):
         assert not [warning for warning in only.warnings if "maps" in warning]
 
 
-def test_first_prompt_with_the_words(tmp_path):
-    """What is drawn is of the first prompt that has the asked words."""
+def write_two_prompts(folder, seed):
+    """Write the collections `a` and `b` of two prompts, with numbers of that seed in `b`."""
     about = manifest(samples=1)
     prompts = ("A dog, a bobcat", "A cat, a bobcat")
-    for name, seed in (("a", 0), ("b", 9)):
+    for name, first in (("a", 0), ("b", seed)):
         for place, prompt in enumerate(prompts):
             request = replace(about.request, prompt=prompt)
             one = replace(about, request=request, words=find_words(prompt))
-            write_trace(tmp_path / name / f"{place:04d}", one, seed=seed + place)
+            write_trace(folder / name / f"{place:04d}", one, seed=first + place)
         entries = [
             Entry(f"{place:04d}", "complete", prompt, 7) for place, prompt in enumerate(prompts)
         ]
-        write_index(tmp_path / name, entries)
+        write_index(folder / name, entries)
+
+
+def test_first_prompt_with_the_words(tmp_path):
+    """What is drawn is of the first prompt that has the asked words, and only these words."""
+    write_two_prompts(tmp_path, 9)
     done = compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", words=["cat"])
     assert [file for file in done.files if file.startswith("token_")] == [
         "token_comparisons/001-cat.png"
     ]
     with Image.open(done.path / "summary.png") as image:
         assert image.info["prompt"] == "A cat, a bobcat"
+    for run in ("base", "variant"):
+        cells = read_csv(done.path / f"{run}_analysis/grid_analysis_4x4.csv")
+        assert {row["word"] for row in cells} == {"cat"}
+
+
+@pytest.mark.parametrize(("seed", "word"), [(9, "dog"), (26, "cat")])
+def test_the_prompt_of_the_word_that_changed_most(tmp_path, monkeypatch, seed, word):
+    """The summary shows a pair whose prompt has the word that changed most, and its map."""
+    found = scenes(monkeypatch)
+    write_two_prompts(tmp_path, seed)
+    done = compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", only=["words"])
+    assert read_csv(done.path / "tables/mass.csv")[0]["word"] == word
+    (scene,) = found
+    assert (scene.prompt, scene.others) == (f"A {word}, a bobcat", 1)
+    assert scene.subtitle_of_pictures.endswith(" · shown: this prompt, seed 7")
+    place = next(at for at, term in enumerate(scene.words) if term.text == word)
+    alone = {"out": tmp_path / "one", "only": ["words"]}
+    folder = "0000" if word == "dog" else "0001"
+    compare(tmp_path / "a" / folder, tmp_path / "b" / folder, **alone)
+    for side, same in zip(scene.sides, found[1].sides, strict=True):
+        np.testing.assert_array_equal(side.maps[place], same.maps[place])
 
 
 def test_other_noise(tmp_path):

@@ -101,6 +101,17 @@ def test_resumed_equals_unbroken(out, whole, stop):
     assert contents(out) == whole
 
 
+def test_traces_that_do_not_spell_their_tokens(out):
+    """What was captured before the spelling of tokens was kept is kept, not made again."""
+    run(out, ["a dog"], stop=None)
+    manifest = json.loads((out / "trace.json").read_text(encoding="utf-8"))
+    assert {token.pop("piece") for token in manifest["tokens"]["cond"]} > {"a", "dog"}
+    (out / "trace.json").write_text(json.dumps(manifest), encoding="utf-8")
+    before = times(out)
+    run(out, ["a dog"])
+    assert times(out) == before
+
+
 def test_broken_again_and_again(out, whole):
     """Also if the resumed run breaks itself, at every one of its steps."""
     for stop in (1, 2, 3, 1, 2, 3):

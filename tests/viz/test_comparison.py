@@ -236,7 +236,7 @@ def test_change_bars():
 
 def test_distribution():
     """Four views of the same numbers: as they are, as parts, ranked, and of the largest."""
-    figure = draw_distribution(["a", "b", "c"], [0.1, 0.4, 0.3], *HEADING)
+    figure = draw_distribution(["a", "b", "c"], [0.1, 0.4, 0.3], [0, 1, 2], HEADING)
     shown = [[bar.get_width() for bar in axes.patches] for axes in figure.axes]
     assert shown[0] == [0.1, 0.4, 0.3]
     assert shown[1] == pytest.approx([12.5, 50, 37.5])
@@ -251,7 +251,7 @@ def test_cells(count):
     heat = np.zeros((2, 8, 16))
     heat[0, 0, -1] = heat[1, -1, 0] = 1
     shown = Side("base", RNG.integers(0, 256, (40, 80, 3), np.uint8), heat)
-    figure = draw_cells(shown, words, count, HEADING)
+    figure = draw_cells(shown, words, [0, 1], count, HEADING)
     for axes, corner in ((figure.axes[1], (0, count - 1)), (figure.axes[2], (count - 1, 0))):
         numbers = [text.get_text() for text in axes.texts if text.get_ha() == "center"]
         assert len(numbers) == count**2
@@ -270,7 +270,7 @@ def test_numbers_of_small_cells(first, expected):
     heat = np.full((1, 8, 8), 10.0)
     heat[0, 0, 0] = first
     shown = Side("base", RNG.integers(0, 256, (40, 40, 3), np.uint8), heat)
-    axes = draw_cells(shown, ["a"], 8, HEADING).figure.axes[1]
+    axes = draw_cells(shown, ["a"], [0], 8, HEADING).figure.axes[1]
     assert next(text.get_text() for text in axes.texts if text.get_ha() == "center") == expected
 
 
@@ -279,10 +279,38 @@ def test_dominant():
     heat = np.zeros((3, 3, 5))
     heat[0, 0], heat[1, 1:] = 1, 1
     shown = Side("base", None, heat)
-    figure = draw_dominant(shown, ["a", "b", "c"], HEADING)
+    figure = draw_dominant(shown, ["a", "b", "c"], [0, 1, 2], HEADING)
     chart = figure.axes[-1]
     assert [bar.get_width() for bar in chart.patches] == pytest.approx([200 / 3, 100 / 3, 0])
     assert [label.get_text() for label in chart.get_yticklabels()] == ["b", "a", "c"]
+
+
+def test_some_words():
+    """All words count in parts and areas, of which some are shown; pages say of how many."""
+    heat = np.zeros((3, 3, 5))
+    heat[0, 0], heat[1, 1], heat[2, 2] = 1, 1, 1
+    shown, labels = Side("base", None, heat), ["a", "b", "c"]
+    bars = draw_distribution(labels, [0.1, 0.4, 0.3], [2, 0], HEADING)
+    parts = [bar.get_width() for bar in bars.axes[1].patches]
+    assert parts == pytest.approx([12.5, 37.5])
+    cells = draw_cells(shown, labels, [2, 0], 4, HEADING)
+    assert [label for label in texts(cells) if label in labels] == ["a", "c"]
+    for figure in (bars, cells):
+        assert figure.texts[1].get_text().endswith(" · 2 of 3 words")
+    dominant = draw_dominant(shown, labels, [2], HEADING)
+    chart, picture = dominant.axes[-1], dominant.axes[1].images[-1].get_array()
+    assert [bar.get_width() for bar in chart.patches] == pytest.approx([100 / 3, 200 / 3])
+    assert [label.get_text() for label in chart.get_yticklabels()] == ["c", "2 other words"]
+    assert [len(np.unique(row)) for row in picture] == [1, 1, 1]
+    assert picture[0, 0] == picture[1, 0] != picture[2, 0] == 0
+
+
+def test_titles_of_several_prompts():
+    """Charts of pairs of several prompts do not bear the name of one alone; pictures do."""
+    shown = replace(scene(), prompt="a cat", others=2)
+    assert "a cat and 2 more prompts" in texts(draw_change_bars(shown).figure)
+    assert "a cat" in texts(draw_summary(shown).figure)
+    assert "a cat" in texts(draw_change_bars(replace(shown, others=0)).figure)
 
 
 def test_change_map():
@@ -336,7 +364,7 @@ def test_words_that_are_left_out():
     figures = {
         "24 of 50": draw_change_bars(many).figure,
         "40 of 50": draw_change_map(many, by_layer, layers).figure,
-        "16 of 50": draw_cells(maps, words, 4, HEADING),
+        "16 of 50": draw_cells(maps, words, range(50), 4, HEADING),
     }
     for remark, figure in figures.items():
         assert any(text.endswith(f" · {remark} words") for text in texts(figure))

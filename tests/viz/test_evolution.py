@@ -47,6 +47,25 @@ def test_samples_are_told_apart():
             ]
 
 
+@pytest.mark.parametrize(
+    ("segment", "told", "unit"),
+    [
+        (None, " · clip + t5 · ", "attention probability of clip + t5, the same scale in"),
+        ("t5", " · t5 · ", "attention probability, the same scale in every step"),
+    ],
+)
+def test_encoders(segment, told, unit):
+    """Pages and frames say of which encoders the tokens are, and that they are added up."""
+    trace = make_trace(manifest(JOINT, samples=1))
+    result = run(trace, Options(word="cat", segment=segment))
+    grid, film, *_ = draw(result, replace(ABOUT, pictures=ABOUT.pictures[:1]))
+    assert told in grid.figure.texts[1].get_text()
+    for picture in (grid, film):
+        assert picture.texts["segment"] == told.strip(" ·")
+        assert picture.texts["unit"].startswith(unit)
+    assert grid.figure.axes[-1].get_xlabel().startswith(unit)
+
+
 def test_gif(pictures):
     """The GIF has a frame per step, not square, with the request in its comment."""
     with Image.open(pictures / "attention_evolution-sample-0.gif") as gif:

@@ -24,7 +24,9 @@ def tokenize(prompt: str) -> tuple[tuple[Token, ...], str | None]:
         first, last = piece.span()
         number = crc32(piece[0].lower().encode()) % (VOCABULARY - len(NAMES)) + len(NAMES)
         word = word_at(words, first, last)
-        tokens.append(Token(position, SEGMENT, number, piece[0], False, False, first, last, word))
+        tokens.append(
+            Token(position, SEGMENT, number, piece[0], False, False, first, last, word, piece[0])
+        )
     tokens.append(_special(len(tokens), EOS))
     tokens += [_special(position, PAD) for position in range(len(tokens), TEXT_LENGTH)]
     return tuple(tokens), prompt[pieces[room].start() :].strip() if len(pieces) > room else None
