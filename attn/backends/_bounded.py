@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 from jinja2 import Environment, nodes
 from jinja2.ext import Extension, loopcontrols
@@ -76,7 +76,7 @@ def _texts(values: Iterable[Any]) -> Iterator[str | list[Any]]:
 class _Generation(Extension):
     """The tag `generation` of transformers, which marks what the model writes."""
 
-    tags: ClassVar[set[str]] = {"generation"}
+    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it without ClassVar
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         """Return what is between the tags; see jinja2."""

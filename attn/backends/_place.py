@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attn.backends._agree import CONFIG, require_scaling
+from attn.backends._agree import require_scaling
 from attn.backends._checkpoint import Piece
 from attn.backends._family import Family, Part
+from attn.backends._folder import CONFIG
 from attn.backends._probe import Checkpoint, Members, kin, members, probe
 from attn.backends._source import SAFE, is_pipeline, read_index
 from attn.errors import ModelError

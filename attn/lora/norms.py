@@ -23,7 +23,7 @@ def product_norm(up: Values, down: Values) -> float:
     """
     if len(down) > min(len(up), down.shape[1]):  # the change is smaller than its factors
         return blocks_norm(up[rows] @ down for rows in _slices(len(up), down.shape[1]))
-    return _root(np.vdot(up.T @ up, down @ down.T))
+    return _root(float(np.vdot(up.T @ up, down @ down.T)))
 
 
 def tucker_norm(up: Values, core: Values, down: Values) -> float:
