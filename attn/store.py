@@ -45,6 +45,9 @@ MANIFEST = "trace.json"
 JOURNAL = "attention/shards.jsonl"
 COLLECTION = "index.json"
 
+SHARD = re.compile(r"(step-\d{4,}|mean)\.safetensors(\.part)?|\.tmp\w{6}")
+"""Names of shards, also of those that were being written; the library calls them `.tmp…`."""
+
 Index = tuple[int | slice, ...]
 """Leading axes of a tensor: integers and slices with a positive step, none of them empty."""
 
@@ -345,8 +348,9 @@ def _clear(folder: Path) -> None:
         if (folder / JOURNAL).exists():
             (folder / JOURNAL).unlink()
             sync_folder(shards)
-        for path in (*shards.glob("*.safetensors*"), *shards.glob(".tmp*")):
-            path.unlink()
+        for path in shards.iterdir():
+            if SHARD.fullmatch(path.name):
+                path.unlink()
     for name in (MANIFEST, "outputs/*"):
         remove_parts(folder / name)
 
