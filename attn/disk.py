@@ -140,7 +140,7 @@ def is_folder(path: Path) -> bool:
     """Whether a path is a folder, as far as it can be seen."""
     try:
         return path.is_dir()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

@@ -254,7 +254,7 @@ def _exchange(one: Path, other: Path) -> bool:
     if rename is None:
         return False
     paths = os.fsencode(one), os.fsencode(other)
-    return rename(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE) == 0
+    return bool(rename(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE) == 0)
 
 
 def _link_others(earlier: Path, built: Path) -> None:

@@ -75,6 +75,11 @@ def shard_file(step: Step | None) -> str:
     return f"attention/step-{step.index:04d}.safetensors" if step else "attention/mean.safetensors"
 
 
+def is_shard(path: Path) -> bool:
+    """Whether a file is a shard by its name, or was to become one."""
+    return SHARD.fullmatch(path.name) is not None
+
+
 class TraceWriter:
     """Writes one trace, a shard at a time, on a thread of its own.
 
@@ -349,7 +354,7 @@ def _clear(folder: Path) -> None:
             (folder / JOURNAL).unlink()
             sync_folder(shards)
         for path in shards.iterdir():
-            if SHARD.fullmatch(path.name):
+            if is_shard(path):
                 path.unlink()
     for name in (MANIFEST, "outputs/*"):
         remove_parts(folder / name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
 from attn.analysis.result import File
-from attn.disk import is_there
+from attn.disk import as_utf8, is_there
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.results import replaced
@@ -315,7 +315,7 @@ def _replaced(folder: Path, job: _Job) -> AbstractContextManager[Path]:
 
 def _write_index(folder: Path, facts: Mapping[str, Any]) -> None:
     text = json.dumps({"schema": SCHEMA, **facts}, indent=1, ensure_ascii=False)
-    (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+    (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
 
 
 def _gather_errors(done: Sequence[TraceResults]) -> str:

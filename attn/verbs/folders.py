@@ -13,7 +13,8 @@ from pathlib import Path
 
 from attn.disk import is_file, is_there, remove_parts, reported, resolved
 from attn.errors import AnalysisError, TraceError
-from attn.results import is_debris, is_marked
+from attn.markers import is_marked
+from attn.results import is_debris
 from attn.results import sweep as sweep_results
 from attn.store import MANIFEST
 from attn.verbs.collection import INDEX

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attn.disk import is_file, is_there
+from attn.disk import is_file, is_there, reported
 from attn.errors import AnalysisError
 from attn.store import MANIFEST, read_manifest
 from attn.verbs.collection import is_collection, read_index
@@ -63,7 +63,8 @@ def open_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
         AnalysisError: a collection has no trace that could be read.
         TraceError: there is neither a trace nor a collection, or it is damaged.
     """
-    labels = label_paths(paths)
+    with reported(paths[0], "find"):  # the working folder may be gone
+        labels = label_paths(paths)
     return tuple(open_run(path, label) for path, label in zip(paths, labels, strict=True))
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -171,7 +170,7 @@ def test_out(trace, tmp_path):
 def test_foreign_folder(trace, tmp_path):
     """A folder with other things in it is never replaced."""
     for out in (trace, tmp_path):
-        with pytest.raises(AnalysisError, match=r"is no folder of results of `attn analyze`, and not empty"):
+        with pytest.raises(AnalysisError, match=r"is no folder of results of `attn analyze`"):
             analyze(trace, out=out)
     (tmp_path / "file").touch()
     with pytest.raises(AnalysisError, match="is a file"):

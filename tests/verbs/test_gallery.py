@@ -45,9 +45,11 @@ def test_comparisons(runs):
         r"<article>(?:(?!</article>).)*comparison.*?</article>", done.path.read_text()
     )
     assert "<h2>one (2) against one</h2>" in article
-    assert re.findall(r'<img src="([^"]+)"', article) == ["compared/summary.png"]
+    assert re.findall(r'<img src="([^"]+)"', article) == ["compared/comparison/summary.png"]
     links = re.findall(r'href="([^"]+)"', article)
-    assert {"compared/image_comparison.png", "compared/variant_image.png"} < set(links)
+    assert {
+        f"compared/comparison/{name}.png" for name in ("image_comparison", "variant_image")
+    } < set(links)
     assert all((runs / link).exists() for link in links)
 
 
@@ -60,7 +62,8 @@ def test_broken_comparison(runs):
     assert (done.runs, done.comparisons) == (3, 0)
     (warning,) = report.warnings
     assert (
-        "compared/comparison.json is not the index of a comparison: KeyError('variants')" in warning
+        "compared/comparison.json is not the index of a comparison: Object missing required field "
+        "`variants`" in warning
     )
 
 
