@@ -167,6 +167,57 @@ def test_out(trace, tmp_path):
     assert not (trace / "analysis").exists()
 
 
+@pytest.mark.parametrize("index", ["{}", '{"schema": 2}', "[", '["schema"]'])
+def test_an_index_of_others(trace, tmp_path, index):
+    """A file that is called like our index makes no folder ours."""
+    (tmp_path / "rp").mkdir()
+    (tmp_path / "rp/thesis.txt").write_text("mine")
+    (tmp_path / "rp/analysis.json").write_text(index)
+    with pytest.raises(AnalysisError, match="rp is no folder of results of `attn analyze`, and"):
+        analyze(trace, out=tmp_path / "rp", pictures=False)
+    assert tree(tmp_path / "rp") == ["analysis.json", "thesis.txt"]
+
+
+def test_hidden_folders_of_others(trace, tmp_path):
+    """Folders with names like those of results stay, beside the trace's results and others."""
+    for name in (".results-mine", "run/.analysis-notes"):
+        for part in ("old", "new", "keep"):
+            (tmp_path / name / part).mkdir(parents=True)
+        (tmp_path / name / "keep/thesis.txt").write_text("mine")
+    for out in (tmp_path / "results", None):
+        analyze(trace, out=out, pictures=False)
+    for name in (".results-mine", "run/.analysis-notes"):
+        assert (tmp_path / name / "keep/thesis.txt").read_text() == "mine"
+        assert {path.name for path in (tmp_path / name).iterdir()} == {"old", "new", "keep"}
+
+
+def test_notes_among_results(trace):
+    """What somebody put into the results is there after the next analysis."""
+    analyze(trace, pictures=False)
+    (trace / "analysis/clip/notes.txt").write_text("mine")
+    analyze(trace, words=["cat"], pictures=False)
+    assert tree(trace / "analysis") == sorted([*TABLES, "clip/notes.txt"])
+
+
+@pytest.mark.parametrize("link", ["0001", "0001/analysis"])
+def test_links_out_of_a_collection(collection, tmp_path, link):
+    """Nothing is written through a link that leads out of the collection, but with --out."""
+    target = tmp_path / "elsewhere"
+    if (collection / link).exists():
+        (collection / link).rename(target)
+    else:
+        target.mkdir()
+    (collection / link).symlink_to(target)
+    before = tree(target)
+    write_index(
+        collection, [Entry("0000", "complete", PROMPT, 0), Entry("0001", "complete", PROMPT, 1)]
+    )
+    done = analyze(collection, only=["words"], pictures=False)
+    assert done.traces[1].error.startswith(f"{collection / link} leads out of ")
+    assert tree(target) == before
+    assert analyze(collection, out=tmp_path / "out", pictures=False).status == "complete"
+
+
 def test_foreign_folder(trace, tmp_path):
     """A folder with other things in it is never replaced."""
     for out in (trace, tmp_path):
