@@ -80,6 +80,11 @@ def is_shard(path: Path) -> bool:
     return SHARD.fullmatch(path.name) is not None
 
 
+def is_shard_file(path: Path) -> bool:
+    """Whether a file is a shard or the list of them by its name."""
+    return is_shard(path) or path.name == Path(JOURNAL).name
+
+
 class TraceWriter:
     """Writes one trace, a shard at a time, on a thread of its own.
 

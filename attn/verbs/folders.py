@@ -24,6 +24,8 @@ ANALYSIS = "analysis"
 ANALYSIS_INDEX = "analysis.json"
 PARTS = ("attention", "outputs", ANALYSIS)
 """Folders in that of a trace."""
+RUNS = Path("attn-runs")
+"""Where new folders are made."""
 PROBE = ".attn-probe"
 LONGEST = 60
 """Longest name of a variant's folder, in characters: at most 240 bytes."""
@@ -31,13 +33,18 @@ PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
 def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
-    """Return where the result goes: as asked, or under date, family and prompt, in a new folder."""
+    """Return where the result goes: as asked, or under date, family and prompt, in a new folder.
+
+    What killed runs left in earlier new folders is removed.
+    """
     if out is not None:
         return out
+    for folder in RUNS.glob("*"):
+        sweep_results(folder)
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
     names = chain([name], (f"{name}-{number}" for number in count(2)))  # two in one second
-    return next(path for path in map(Path("attn-runs").joinpath, names) if not path.exists())
+    return next(path for path in map(RUNS.joinpath, names) if not path.exists())
 
 
 def short_names(paths: Mapping[str, str]) -> dict[str, str]:

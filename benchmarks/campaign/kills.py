@@ -4,7 +4,7 @@ After every kill: the earlier or the new results are whole, finished traces are,
 have there is untouched. Then the same command succeeds, and all is as if it had not been killed.
 
 Everything is imported once, here; a child that is forked begins at once. The parent stays without
-threads: commands run in children only.
+threads: what it runs itself ends them before the next fork.
 """
 
 from __future__ import annotations
@@ -97,8 +97,12 @@ class _Stage:
     def __init__(self, name: str, scene: Scene, folder: Path) -> None:
         self.name, self.scene = name, scene
         self.place, self.saved = folder / "now", folder / "saved"
-        self.place.mkdir(parents=True)
+        for path in (self.place, self.saved):
+            path.mkdir(parents=True)
         self.escaped = 0
+        scene.prepare(self.saved)
+        scene.run(self.saved)  # what this imports need no child import again
+        shutil.rmtree(self.saved)
         assert _wait(self._fork(scene.prepare)) == 0, f"{name}: nothing could be prepared"
         shutil.copytree(self.place, self.saved, symlinks=True)
         self.before = look(self.place)

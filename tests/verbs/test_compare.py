@@ -305,7 +305,7 @@ def test_failure_keeps_the_earlier_results(runs, tmp_path):
     done = compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
     with pytest.raises(AnalysisError):
         compare(runs / "base", runs / "style", out=tmp_path, words=["dog"])
-    assert all((tmp_path / file).is_file() for file in done.files)
+    assert all((done.path / file).is_file() for file in done.files)
 
 
 def test_partial(tmp_path):
