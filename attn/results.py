@@ -64,6 +64,7 @@ def replaced(
     refuse_others(folder, command, index)
     goal = resolved(folder)
     with reported(folder, hint=HINT), scratch(goal) as built:
+        built.mkdir()
         yield built
         write_marker(built, command=command, files=digests(built))
         if _is_unmarked(goal, index):
@@ -78,7 +79,7 @@ def replaced(
 
 @contextmanager
 def scratch(goal: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `goal`, to be renamed to it, or to be gone after the block.
+    """Yield a path near `goal`: a folder made there is renamed to it, or removed at the end.
 
     Raises:
         OSError: the disk is full, permission is missing, ….
@@ -87,9 +88,7 @@ def scratch(goal: Path) -> Iterator[Path]:
     sweep(goal.parent)
     place, lock = _make_scratch(goal)
     try:
-        built = place / NEW
-        built.mkdir()
-        yield built
+        yield place / NEW
     finally:
         with suppress(OSError):  # else the next run does it
             _settle(place)

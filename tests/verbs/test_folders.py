@@ -31,7 +31,7 @@ def test_two_runs_in_one_second(tmp_path, monkeypatch):
 
 
 def test_what_killed_runs_left(tmp_path, monkeypatch):
-    """Temporary folders of ours make no folder full, and are removed from folders that attn chose."""
+    """Temporary folders of ours make no folder full, and are removed from those that attn chose."""
     monkeypatch.chdir(tmp_path)
     left = tmp_path / "attn-runs/20261128-214328-compare-cat/.attn-scratch-abcdefgh"
     (left / "new").mkdir(parents=True)
