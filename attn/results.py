@@ -216,22 +216,16 @@ def _discard(left: Path, goal: Path) -> None:
     mine = ours(left)
     for name in sorted(entries(left), key=MARKER.__eq__):  # the marker comes last
         path, kept = left / name, goal / name
+        if _is_empty_folder(path):  # of others it was linked, and this may be what is left of ours
+            continue
         if name in mine or _is_same(path, kept):
-            _remove(path)
+            path.unlink()
         elif not os.path.lexists(kept):
             kept.parent.mkdir(parents=True, exist_ok=True)
             path.rename(kept)
     for folder, _, _ in os.walk(left, topdown=False):
         with suppress(OSError):  # it is not empty
             Path(folder).rmdir()
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a link or an empty folder."""
-    if path.is_dir() and not path.is_symlink():
-        path.rmdir()
-    else:
-        path.unlink()
 
 
 def _put(built: Path, goal: Path) -> None:
@@ -277,9 +271,14 @@ def _link_others(earlier: Path, built: Path) -> None:
             ) from exc
 
 
+def _is_empty_folder(entry: Path) -> bool:
+    """Whether an entry, which is no folder with something in it, is a folder."""
+    return entry.is_dir() and not entry.is_symlink()
+
+
 def _link(source: Path, copy: Path) -> None:
     """Let a file, a link or an empty folder have another name; a copy where links cannot be."""
-    if source.is_dir() and not source.is_symlink():
+    if _is_empty_folder(source):
         copy.mkdir()
         return
     try:
@@ -298,8 +297,7 @@ def _is_same(one: Path, other: Path) -> bool:
         kinds = {stat.S_IFMT(path.lstat().st_mode) for path in (one, other)}
         if kinds == {stat.S_IFLNK}:
             return one.readlink() == other.readlink()
-        is_copy = kinds == {stat.S_IFREG} and filecmp.cmp(one, other, shallow=False)
-        return is_copy or kinds == {stat.S_IFDIR}  # an empty one
+        return kinds == {stat.S_IFREG} and filecmp.cmp(one, other, shallow=False)
     except OSError:
         return False
 

@@ -220,6 +220,15 @@ def test_killed_after_the_exchange(out, part):
     assert not place.exists()
 
 
+def test_killed_while_discarding(out):
+    """Folders of ours that are empty by then are not taken for those of others."""
+    place = leave(out.parent, whole="older")
+    (place / "whole/b").mkdir()
+    sweep(out.parent)
+    assert not place.exists()
+    assert not (out / "b").exists()
+
+
 @pytest.mark.parametrize("marker", [None, "", "whole"])
 def test_killed_while_building(tmp_path, marker):
     """What was being built is removed, also if the kill came before the folder was marked."""

@@ -204,7 +204,9 @@ def _below(state: State, folder: str) -> State:
 
 
 def _difference(one: State, other: State) -> list[str]:
-    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+    return sorted(
+        name for name in one.keys() | other.keys() if one.get(name, "") != other.get(name, "")
+    )
 
 
 def _wait(child: int) -> int:
