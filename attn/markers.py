@@ -20,6 +20,8 @@ import msgspec
 import attn
 
 MARKER = ".attn.json"
+LARGEST = 2**26
+"""Bytes that a marker may have: those of some 500,000 files."""
 SCHEMA = 1
 """Version of the marker."""
 
@@ -56,7 +58,8 @@ def read_marker(folder: Path) -> Marker | None:
     """Return what a folder says of itself if it is ours."""
     path = folder / MARKER
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
+        about = path.lstat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
             return None
         marker = msgspec.convert(json.loads(path.read_bytes()), Marker)
     except (OSError, ValueError, RecursionError, msgspec.ValidationError):

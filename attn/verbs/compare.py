@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn.disk import is_file
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
 from attn.results import refuse_others, replaced
@@ -126,6 +127,8 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     has_drawing = sketch is not None or SKETCH in rest
     negative = check.negative("negative", capture.get("negative") or "")
     if out is not None:
+        if is_file(Path(out)):
+            raise AnalysisError(f"{out} is a file; choose another with --out")
         refuse_parts(Path(out))
         refuse_others(Path(out) / FOLDER, "compare", COMPARISON)
     require = Required(

@@ -108,15 +108,13 @@ def refuse_contents(folder: Path) -> None:
 
 
 def refuse_parts(folder: Path) -> None:
-    """Refuse a folder for something new that is a file, part of a trace, or in a folder of results.
+    """Refuse a folder for something new that is part of a trace, or in a folder of results.
 
     Raises:
         AnalysisError: says which.
         TraceError: it cannot be found.
     """
     full = resolved(folder, "Choose another folder with --out.")
-    if is_file(full):
-        raise AnalysisError(f"{folder} is a file; choose another with --out")
     for place in (full, *full.parents):
         is_of_trace = any(is_file(place.parent / name) for name in (MANIFEST, INDEX))
         if is_marked(place) or (place.name in PARTS and is_of_trace):
