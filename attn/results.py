@@ -102,7 +102,9 @@ def withdraw(folder: Path, command: str, index: str) -> None:
         TraceError: the disk is full, permission is missing, ….
     """
     goal = resolved(folder)
-    if not is_marked(goal) and not _is_unmarked(goal, index):
+    marker = read_marker(goal)
+    is_ours = marker is not None and marker.command == command
+    if not is_ours and not _is_unmarked(goal, index):
         return
     with replaced(folder, command, index):
         pass
@@ -176,8 +178,7 @@ def _make_scratch(goal: Path) -> tuple[Path, int]:
 
 def _is_scratch(path: Path) -> bool:
     """Whether something could be a temporary folder of ours by its name."""
-    is_name = SCRATCH.fullmatch(path.name) is not None
-    return is_name and path.is_dir() and not path.is_symlink()
+    return SCRATCH.fullmatch(path.name) is not None and _is_folder(path)
 
 
 def _settle_left(place: Path) -> None:
@@ -193,11 +194,11 @@ def _settle(place: Path) -> None:
     if marker is not None:
         goal = place.with_name(marker.goal)
         for left in (place / EARLIER, place / WHOLE):
-            if left.is_dir() and not os.path.lexists(goal):
+            if _is_folder(left) and not os.path.lexists(goal):
                 left.rename(goal)
-            elif left.is_dir():
+            elif _is_folder(left) and _is_folder(goal):
                 _discard(left, goal)
-        if (place / NEW).is_dir():
+        if _is_folder(place / NEW):
             shutil.rmtree(place / NEW)
     if marker is not None or _is_torn(place):
         (place / MARKER).unlink()
@@ -216,11 +217,11 @@ def _discard(left: Path, goal: Path) -> None:
     mine = ours(left)
     for name in sorted(entries(left), key=MARKER.__eq__):  # the marker comes last
         path, kept = left / name, goal / name
-        if _is_empty_folder(path):  # of others it was linked, and this may be what is left of ours
+        if _is_folder(path):  # of others it was linked, and this may be what is left of ours
             continue
         if name in mine or _is_same(path, kept):
             path.unlink()
-        elif not os.path.lexists(kept):
+        elif not os.path.lexists(kept) and kept.resolve().is_relative_to(goal.resolve()):
             kept.parent.mkdir(parents=True, exist_ok=True)
             path.rename(kept)
     for folder, _, _ in os.walk(left, topdown=False):
@@ -271,14 +272,14 @@ def _link_others(earlier: Path, built: Path) -> None:
             ) from exc
 
 
-def _is_empty_folder(entry: Path) -> bool:
-    """Whether an entry, which is no folder with something in it, is a folder."""
-    return entry.is_dir() and not entry.is_symlink()
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder, and no link to one."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _link(source: Path, copy: Path) -> None:
     """Let a file, a link or an empty folder have another name; a copy where links cannot be."""
-    if _is_empty_folder(source):
+    if _is_folder(source):
         copy.mkdir()
         return
     try:

@@ -195,7 +195,7 @@ def leave(folder, goal="out", **parts):
         make(place / part, "a/one.csv", text=text)
         for name in ("notes.txt", "late.txt"):
             write(place / part / name)
-    place.mkdir(exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     write_marker(place, goal=goal)
     return place
 
@@ -254,6 +254,22 @@ def test_what_looks_like_temporary_folders(tmp_path):
     before = look(tmp_path)
     make(tmp_path / "out")
     assert look(tmp_path) == before | {f"out/{INDEX}": "new"}
+
+
+@pytest.mark.parametrize("part", ["new", "whole", "earlier"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_links_in_temporary_folders(tmp_path, part, is_there):
+    """Whatever links are in what looks like ours, nothing is taken or removed where they lead."""
+    write(tmp_path / "victim" / "thesis.txt")
+    place = leave(tmp_path / "in")
+    (place / part).symlink_to("../../victim")
+    if is_there:
+        make(tmp_path / "in" / "out")
+        (tmp_path / "in" / "out" / "a").symlink_to("../../victim")
+        leave(tmp_path / "in", **{({"new", "whole"} - {part}).pop(): "older"})
+    sweep(tmp_path / "in")
+    assert look(tmp_path / "victim") == {"thesis.txt": "mine"}
+    assert not (tmp_path / "in" / "out" / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize("goal", ["../out", "/", "..", "a/b"])
