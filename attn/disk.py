@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
@@ -18,6 +19,10 @@ T = TypeVar("T")
 AGAIN = "The trace is damaged: capture it again, or copy it again from where it is whole."
 
 
+PART = re.compile(r"\.\d+\.part$")
+"""How the name ends under which a file is written."""
+
+
 @contextmanager
 def reported(path: Path, verb: str = "write", hint: str = "") -> Iterator[None]:
     """Turn a failure of the disk into `TraceError`: which file, why, what now."""
@@ -25,6 +30,19 @@ def reported(path: Path, verb: str = "write", hint: str = "") -> Iterator[None]:
         yield
     except OSError as exc:
         raise TraceError(f"could not {verb} {path}: {os_reason(exc)}. {hint}".rstrip()) from exc
+
+
+def resolved(path: Path, hint: str = "") -> Path:
+    """Return the absolute path without symbolic links; it need not exist.
+
+    Raises:
+        TraceError: the links lead in a circle, the name is too long, the working folder is gone.
+    """
+    with reported(path, "find", hint):
+        try:
+            return path.resolve()
+        except (RuntimeError, ValueError) as exc:  # a circle; a null character
+            raise TraceError(f"could not find {path}: {exc}. {hint}".rstrip()) from exc
 
 
 def write_atomic(path: Path, data: bytes, hint: str = "") -> None:
@@ -49,10 +67,11 @@ def write_atomic(path: Path, data: bytes, hint: str = "") -> None:
 
 
 def remove_parts(path: Path) -> None:
-    """Remove what killed calls of `write_atomic` left beside a file."""
+    """Remove what killed calls of `write_atomic` left beside a file; its name may be `*`."""
     with reported(path.parent):
         for part in path.parent.glob(f"{path.name}.*.part"):
-            part.unlink(missing_ok=True)
+            if PART.search(part.name):
+                part.unlink(missing_ok=True)
 
 
 def append_lines(path: Path, values: Iterable[Any], hint: str = "") -> None:
@@ -105,7 +124,15 @@ def is_there(path: Path) -> bool:
     """Whether a path exists, as far as it can be seen."""
     try:
         return path.exists()
-    except OSError:
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file, as far as it can be seen."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
         return False
 
 
@@ -113,7 +140,7 @@ def is_folder(path: Path) -> bool:
     """Whether a path is a folder, as far as it can be seen."""
     try:
         return path.is_dir()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

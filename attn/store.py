@@ -45,6 +45,9 @@ MANIFEST = "trace.json"
 JOURNAL = "attention/shards.jsonl"
 COLLECTION = "index.json"
 
+SHARD = re.compile(r"(step-\d{4,}|mean)\.safetensors(\.part)?|\.tmp\w{6}")
+"""Names of shards, also of those that were being written; the library calls them `.tmp…`."""
+
 Index = tuple[int | slice, ...]
 """Leading axes of a tensor: integers and slices with a positive step, none of them empty."""
 
@@ -70,6 +73,16 @@ class _Head:
 def shard_file(step: Step | None) -> str:
     """Return the file of a step's tensors inside a trace; None stands for the means over steps."""
     return f"attention/step-{step.index:04d}.safetensors" if step else "attention/mean.safetensors"
+
+
+def is_shard(path: Path) -> bool:
+    """Whether a file is a shard by its name, or was to become one."""
+    return SHARD.fullmatch(path.name) is not None
+
+
+def is_shard_file(path: Path) -> bool:
+    """Whether a file is a shard or the list of them by its name."""
+    return is_shard(path) or path.name == Path(JOURNAL).name
 
 
 class TraceWriter:
@@ -345,8 +358,9 @@ def _clear(folder: Path) -> None:
         if (folder / JOURNAL).exists():
             (folder / JOURNAL).unlink()
             sync_folder(shards)
-        for path in (*shards.glob("*.safetensors*"), *shards.glob(".tmp*")):
-            path.unlink()
+        for path in shards.iterdir():
+            if is_shard(path):
+                path.unlink()
     for name in (MANIFEST, "outputs/*"):
         remove_parts(folder / name)
 

@@ -38,6 +38,23 @@ def killing(*arguments):
     return json.loads(done.stdout)
 
 
+def test_a_sample_of_the_campaign():
+    """Of every command that writes: results are whole after a kill, and what others have stays."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.campaign", "kills", "--sample", "18", "--seed", "3"],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["kills"]
+    assert found.pop("escaped") == 0
+    assert found.pop("kills") == 18
+    assert set(found.values()) == {2}
+
+
 @pytest.mark.slow
 def test_killed_at_random(place):
     """After each of 200 kills every trace is right or says that it is not, and resuming ends it."""

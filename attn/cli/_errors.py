@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -24,6 +25,7 @@ ANSWERED = "attn.answered"
 """Mark in a context's `meta`: the command has printed its JSON object already."""
 REPORT = "attn.report"
 """In a context's `meta`: what the command has told so far."""
+GONE = "the working folder does not exist any more; change to another one, or back into it"
 INTERRUPTED = "interrupted; what was finished stays usable"
 
 
@@ -46,10 +48,24 @@ class Commands(TyperGroup):
                 say(f"Error: {error}", err=True)
             _answer(ctx, "failed", str(error))
             raise typer.Exit(error.exit_code) from error
+        except FileNotFoundError as error:
+            if _has_working_folder():
+                raise
+            say(f"Error: {GONE}", err=True)
+            _answer(ctx, "failed", GONE)
+            raise typer.Exit(AttnError.exit_code) from error
         except KeyboardInterrupt:
             say(INTERRUPTED, err=True)
             _answer(ctx, "interrupted", INTERRUPTED)
             raise typer.Exit(130) from None
+
+
+def _has_working_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _answer(context: Any, status: str, error: str) -> None:

@@ -9,21 +9,16 @@ Importing this module loads no torch; the first `checkpoint` of a model does.
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import os
-import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import platformdirs
 
 from attn.demo import shipped
 from attn.errors import ModelError, did_you_mean
+from attn.results import scratch, sweep
 
 __all__ = [
     "EXAMPLE_PROMPT",
@@ -87,10 +82,10 @@ def checkpoint(name: str) -> Path:
     """
     _require_known(name)
     folder = _cache() / _folder_name(name)
-    if folder.is_dir():
-        return folder
     try:
-        _install(name, folder)
+        sweep(folder.parent)
+        if not folder.is_dir():
+            _install(name, folder)
     except Exception as error:
         raise ModelError(
             f"cannot write the demo model {name!r} to {folder}: {error}. Make room, or set "
@@ -184,12 +179,7 @@ def _cache() -> Path:
 
 def _install(name: str, folder: Path) -> None:
     """Build next to `folder` and move into place at once, so nobody sees a half-built model."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        _swept(folder),
-        TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,
-    ):
-        built = Path(scratch, folder.name)
+    with scratch(folder) as built:
         built.mkdir()
         build(name, built)
         _share(built)
@@ -198,22 +188,6 @@ def _install(name: str, folder: Path) -> None:
         except OSError:
             if not folder.is_dir():  # otherwise another process was faster
                 raise
-
-
-@contextmanager
-def _swept(folder: Path) -> Iterator[None]:
-    """Remove what killed builds of a model left beside it, unless somebody builds right now."""
-    handle = os.open(folder.parent, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # somebody builds, or the file system has no locks
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for left in folder.parent.glob(f".{glob.escape(folder.name)}-????????"):
-                shutil.rmtree(left, ignore_errors=True)
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _share(folder: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,21 +12,27 @@ from typing import TYPE_CHECKING, Any
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
 from attn.analysis.result import File
+from attn.disk import as_utf8, is_there
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
+from attn.results import replaced
 from attn.store import MANIFEST
 from attn.verbs.absence import fit, refuse_absent
 from attn.verbs.collection import Entry, is_collection, read_index
+from attn.verbs.folders import ANALYSIS as FOLDER
+from attn.verbs.folders import ANALYSIS_INDEX as INDEX
+from attn.verbs.folders import refuse_outside, refuse_parts
 from attn.verbs.inputs import as_tuple
 from attn.verbs.joined import Findings, Joined
 from attn.verbs.pictures import draw_result, note_fonts
 from attn.verbs.report import Report, warn_of_failures
-from attn.verbs.results import FOLDER, INDEX, replaced, write_index
 from attn.viz.sizes import DPI, PictureSize
 
 if TYPE_CHECKING:
     from attn.trace import Trace
 
+SCHEMA = 1
+"""Version of `analysis.json`."""
 REASONS = 3
 """So many reasons why traces failed are in the error of a collection, more are counted."""
 
@@ -113,6 +121,7 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     """Analyse a trace, or every trace of a collection: `attn analyze`.
 
     Results replace those of an earlier analysis as a whole; if it fails, the earlier ones stay.
+    What others put into their folder stays in any case.
 
     Args:
         path: folder of a trace or of a collection.
@@ -154,6 +163,8 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     told = report or Report()
     job = _Job(names, options, pictures, PictureSize(dpi, figsize), told)
     target = Path(out) if out else None
+    if target is not None:
+        refuse_parts(target.parent)
     if is_collection(folder):
         analyzed = _analyze_collection(folder, target, job)
     else:
@@ -237,16 +248,15 @@ def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
     entries = read_index(folder)
     refuse_absent(folder, entries, job.options)
     target = (out or folder) / FOLDER
-    with replaced(target) as place:
+    if out is None:
+        refuse_outside(target, folder)
+    with _replaced(target, job) as place:
         joined = Joined(place)
-        done = [
-            _analyze_entry(folder / entry.folder, entry, out and out / entry.folder, job, joined)
-            for entry in entries
-        ]
+        done = [_analyze_entry(folder, entry, out, job, joined) for entry in entries]
         if not any(one.path for one in done):
             raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
         joined.draw(folder.resolve().name, job.size)
-        write_index(place, _describe_collection(done, joined.files))
+        _write_index(place, _describe_collection(done, joined.files))
     for warning in _gather_remarks(done):
         job.report.warn(warning)
     summary = Summary(target, (*joined.files, INDEX))
@@ -254,14 +264,18 @@ def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
 
 
 def _analyze_entry(
-    folder: Path, entry: Entry, out: Path | None, job: _Job, joined: Joined
+    collection: Path, entry: Entry, out: Path | None, job: _Job, joined: Joined
 ) -> TraceResults:
+    folder = collection / entry.folder
     try:
         if entry.status == "failed":
             raise AnalysisError(f"its capture failed: {entry.error}")
-        if entry.status == "pending" and not (folder / MANIFEST).exists():
+        if entry.status == "pending" and not is_there(folder / MANIFEST):
             raise AnalysisError("it is not captured yet; `attn capture` with --resume goes on")
-        done, results = _analyze_trace(folder, out, job, is_one_of_many=True)
+        if out is None:
+            refuse_outside(folder, collection)
+        place = out and out / entry.folder
+        done, results = _analyze_trace(folder, place, job, is_one_of_many=True)
     except AttnError as error:
         job.report.warn(f"{folder}: {error}")
         return TraceResults(folder, error=str(error))
@@ -281,16 +295,27 @@ def _analyze_trace(
         options, absent = fit(trace.manifest, job.options)
         job, chosen = replace(job, options=options), _without(chosen, options)
     target = out or (trace.folder or folder) / FOLDER
+    if out is None:
+        refuse_outside(target, folder)
     findings = Findings(trace.manifest, [])
-    with replaced(target) as place:
+    with _replaced(target, job) as place:
         ran = [_run(analysis, trace, job, place, findings) for analysis in chosen.runnable]
-        write_index(place, _describe(trace, chosen, ran))
+        _write_index(place, _describe(trace, chosen, ran))
     notes = [note for facts in ran for note in facts["notes"]]
     files = [file for facts in ran for file in facts["files"]]
     skipped = {name: str(lack) for name, lack in chosen.skipped.items()}
     remarks = tuple(dict.fromkeys([*_remarks(trace, chosen, absent), *notes]))
     done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, chosen.offered)
     return done, findings
+
+
+def _replaced(folder: Path, job: _Job) -> AbstractContextManager[Path]:
+    return replaced(folder, "analyze", INDEX, job.report.warn)
+
+
+def _write_index(folder: Path, facts: Mapping[str, Any]) -> None:
+    text = json.dumps({"schema": SCHEMA, **facts}, indent=1, ensure_ascii=False)
+    (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
 
 
 def _gather_errors(done: Sequence[TraceResults]) -> str:

@@ -18,7 +18,7 @@ from attn.verbs import arguments as check
 from attn.verbs.collection import Entry
 from attn.verbs.folders import choose_folder, made, refuse_contents
 from attn.verbs.generation import run_job
-from attn.verbs.jobs import check_space, missing_bytes, plan_job
+from attn.verbs.jobs import check_space, plan_job
 from attn.verbs.report import Report, warn_of_failures
 from attn.verbs.resume import keep_finished, look, refuse_other_list
 from attn.verbs.stacks import Spec, parse_stack
@@ -214,7 +214,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
             session = family.open(model, options, **placing, weights=not dry_run)
         job = plan_job(name, session, wishes, keeping, target, batch, report)
         entries = job.entries if left is None else keep_finished(job, left)
-        check_space(job, missing_bytes(job, entries), limit, dry_run)
+        check_space(job, entries, limit, dry_run)
         if not dry_run:
             report.begin(target)
             entries = run_job(job, entries)

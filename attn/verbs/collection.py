@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from attn.disk import append_lines, encode_json, read_journal, reported, write_atomic
+from attn.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
 from attn.errors import TraceError
 from attn.schema import SCHEMA
 
@@ -79,7 +79,7 @@ class _Head:
 
 def is_collection(folder: Path) -> bool:
     """Whether a folder has an index of traces."""
-    return (folder / INDEX).is_file()
+    return is_file(folder / INDEX)
 
 
 def write_index(folder: Path, entries: Sequence[Entry], run: Run | None = None) -> None:

@@ -9,16 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn.disk import is_file
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.options import parse_options
+from attn.results import refuse_others, replaced
 from attn.verbs import arguments as check
 from attn.verbs.arguments import SKETCH
-from attn.verbs.folders import choose_folder
+from attn.verbs.folders import choose_folder, refuse_parts
 from attn.verbs.inputs import as_tuple
 from attn.verbs.lora_runs import generate
-from attn.verbs.pairing import COMPARISON, Run, open_runs
+from attn.verbs.pairing import COMPARISON, FOLDER, Run, open_runs
 from attn.verbs.report import Report
-from attn.verbs.results import merged, refuse_analysis
 from attn.verbs.sketch_runs import generate_sketches
 from attn.verbs.stacks import Spec
 from attn.verbs.variant_runs import Generated, Required
@@ -47,7 +48,7 @@ class Compared:
     """What a comparison left.
 
     Attributes:
-        path: folder of the results.
+        path: folder of the results, `comparison` in the one that was asked for.
         base: what the baseline is called.
         variants: number of pairs of pictures by what a variant is called.
         tables: by name, such as `mass.csv`.
@@ -95,9 +96,9 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         sketch: instead of runs, drawings to generate with, the first of which is the baseline:
             `FILE`, `none`, or a sweep over conditioning scales `FILE:0,0.5,1`.
         prompt: with `lora` or `sketch`: one or several; None takes the example of the demo model.
-        out: folder of the results; None is a new one below `attn-runs`. Results of an earlier
-            comparison in it are replaced. With `lora` it must be empty or missing, and the traces
-            go to `base` and one folder per variant in it.
+        out: folder; None is a new one below `attn-runs`. The results go to `comparison` in it,
+            where those of an earlier comparison are replaced. With `lora` it must be empty or
+            missing, and the traces go to `base` and one folder per variant in it.
         words: one word or several to compare; None is all that the prompts share.
         phrases: words in a row to compare as one, such as `red cat`.
         pooling: how one map is made of many: `mean` (None) or `daam`.
@@ -126,7 +127,10 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     has_drawing = sketch is not None or SKETCH in rest
     negative = check.negative("negative", capture.get("negative") or "")
     if out is not None:
-        refuse_analysis(Path(out))
+        if is_file(Path(out)):
+            raise AnalysisError(f"{out} is a file; choose another with --out")
+        refuse_parts(Path(out))
+        refuse_others(Path(out) / FOLDER, "compare", COMPARISON)
     require = Required(
         partial(require_in_prompts, options=options, negative=negative),
         partial(require_in_plan, options=options, parts=parts, has_drawing=has_drawing),
@@ -151,7 +155,7 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         target = choose_folder(place, "compare", found[0].members[0].prompt)
     try:
         return compare_runs(
-            found, options, parts, target, pictures=pictures, report=report, files=files
+            found, options, parts, target / FOLDER, pictures=pictures, report=report, files=files
         )
     except AttnError as error:
         if made is None:
@@ -166,7 +170,7 @@ def _planned(made: Generated, report: Report) -> Compared:
     plans = tuple(made.captured.values())
     pictures = plans[0].plans[0].samples
     counts = {name: pictures * len(made.captured[name].entries) for name in variants}
-    return Compared(made.path, base, counts, {}, (), tuple(report.warnings), plans)
+    return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
 
 
 def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> None:
@@ -260,7 +264,7 @@ def compare_runs(
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables |= _weight_tables(weights)
-    with merged(out, COMPARISON) as folder:
+    with replaced(out, "compare", COMPARISON, report.warn) as folder:
         for name, table in tables.items():
             table.write(folder / TABLES / name)
         written = [f"{TABLES}/{name}" for name in tables]

@@ -11,11 +11,21 @@ from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 
-from attn.disk import is_there, remove_parts, reported
-from attn.errors import TraceError
+from attn.disk import is_file, is_there, remove_parts, reported, resolved
+from attn.errors import AnalysisError, TraceError
+from attn.markers import is_marked
+from attn.results import is_debris
+from attn.results import sweep as sweep_results
 from attn.store import MANIFEST
 from attn.verbs.collection import INDEX
 
+ANALYSIS = "analysis"
+"""Where the results of a trace or of a collection are, in its folder."""
+ANALYSIS_INDEX = "analysis.json"
+PARTS = ("attention", "outputs", ANALYSIS)
+"""Folders in that of a trace."""
+RUNS = Path("attn-runs")
+"""Where new folders are made."""
 PROBE = ".attn-probe"
 LONGEST = 60
 """Longest name of a variant's folder, in characters: at most 240 bytes."""
@@ -23,13 +33,18 @@ PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
 def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
-    """Return where the result goes: as asked, or under date, family and prompt, in a new folder."""
+    """Return where the result goes: as asked, or under date, family and prompt, in a new folder.
+
+    What killed runs left in earlier new folders is removed.
+    """
     if out is not None:
         return out
+    for folder in RUNS.glob("*"):
+        sweep_results(folder)
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
     names = chain([name], (f"{name}-{number}" for number in count(2)))  # two in one second
-    return next(path for path in map(Path("attn-runs").joinpath, names) if not path.exists())
+    return next(path for path in map(RUNS.joinpath, names) if not path.exists())
 
 
 def short_names(paths: Mapping[str, str]) -> dict[str, str]:
@@ -92,6 +107,37 @@ def refuse_contents(folder: Path) -> None:
         raise TraceError(f"{folder} is not empty; choose another folder with --out, or remove it")
 
 
+def refuse_parts(folder: Path) -> None:
+    """Refuse a folder for something new that is part of a trace, or in a folder of results.
+
+    Raises:
+        AnalysisError: says which.
+        TraceError: it cannot be found.
+    """
+    full = resolved(folder, "Choose another folder with --out.")
+    for place in (full, *full.parents):
+        is_of_trace = any(is_file(place.parent / name) for name in (MANIFEST, INDEX))
+        if is_marked(place) or (place.name in PARTS and is_of_trace):
+            raise AnalysisError(
+                f"{place} holds results of attn or a part of a trace, and nothing else goes into "
+                "it; choose another folder with --out"
+            )
+
+
+def refuse_outside(place: Path, folder: Path) -> None:
+    """Refuse to write into part of a folder that is a link which leads out of the folder.
+
+    Raises:
+        TraceError: says where it leads.
+    """
+    full, within = resolved(place), resolved(folder)
+    if not full.is_relative_to(within):
+        raise TraceError(
+            f"{place} leads out of {folder}, to {full}: nothing is written there; choose another "
+            "folder with --out, or name that one"
+        )
+
+
 @contextmanager
 def made(folder: Path) -> Iterator[None]:
     """Make the folder, and take it away again if it is new and nothing was written into it.
@@ -123,6 +169,7 @@ def sweep(folder: Path) -> None:
         (folder / PROBE).unlink(missing_ok=True)
     for name in (INDEX, MANIFEST):
         remove_parts(folder / name)
+    sweep_results(folder)
 
 
 def existing(path: Path) -> Path:
@@ -153,7 +200,7 @@ def _held(folder: Path) -> Iterator[None]:
 def _is_debris(path: Path) -> bool:
     if path.name == "attention":
         return path.is_dir() and not any(path.iterdir())
-    return path.name == PROBE or PART.fullmatch(path.name) is not None
+    return path.name == PROBE or PART.fullmatch(path.name) is not None or is_debris(path)
 
 
 def _not_writable(folder: Path, error: OSError) -> TraceError:

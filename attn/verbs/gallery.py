@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from attn.disk import write_atomic
+import msgspec
+
+from attn.disk import as_utf8, is_file, is_folder, is_there, remove_parts, reported, write_atomic
 from attn.errors import TraceError
+from attn.results import sweep
 from attn.schema import SKETCH, Manifest
 from attn.store import MANIFEST, read_manifest
+from attn.verbs.folders import ANALYSIS
 from attn.verbs.pairing import COMPARISON
 from attn.verbs.report import Report
 
@@ -56,29 +60,42 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
     """
     root, report = Path(folder), report or Report()
     page = root / PAGE
-    if root.is_file():
+    if is_file(root):
         raise TraceError(f"{root} is a file; name a folder of runs")
-    if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace"):
-        raise TraceError(f"{page} was not made by attn gallery: move it, or choose another folder")
-    articles, kinds = [], []
-    for file in sorted(_files(root, DEEPEST), key=_written, reverse=True):
+    _refuse_other_page(page)
+    sweep(root)
+    found = []
+    for file in _files(root, DEEPEST, report.warn):
         describe = _run if file.name == MANIFEST else _comparison
         try:
-            articles.append(describe(root, file.parent))
+            with reported(file, "read"):
+                found.append((_written(file), file.name, describe(root, file.parent)))
         except TraceError as error:
             report.warn(str(error))
-        else:
-            kinds.append(file.name)
-    if not articles:
+    if not found:
         raise TraceError(f"{root} holds no trace; make one with attn capture --out {root}/NAME")
+    found.sort(key=lambda one: -one[0])  # the newest first
+    kinds, articles = [kind for _, kind, _ in found], [text for _, _, text in found]
     made = Gallery(page, kinds.count(MANIFEST), kinds.count(COMPARISON))
     title = escape(f"{root.resolve().name}: {count(made)}")
     text = (
         f"<!doctype html>{MARK}<html lang=en><meta charset=utf-8><title>{title}</title>"
         f"<style>{STYLE}</style><h1>{title}</h1>\n{''.join(articles)}</html>\n"
     )
-    write_atomic(page, text.encode())
+    write_atomic(page, as_utf8(text).encode())
+    remove_parts(page)
     return made
+
+
+def _refuse_other_page(page: Path) -> None:
+    """Refuse to replace what is called like our page and is not."""
+    with reported(page, "read"):
+        if is_there(page) and not (
+            is_file(page) and MARK in page.read_text(encoding="utf-8", errors="replace")
+        ):
+            raise TraceError(
+                f"{page} was not made by attn gallery: move it, or choose another folder"
+            )
 
 
 def count(made: Gallery) -> str:
@@ -89,17 +106,22 @@ def count(made: Gallery) -> str:
     return f"{runs}, {made.comparisons} comparison{'' if made.comparisons == 1 else 's'}"
 
 
-def _files(folder: Path, depth: int) -> Iterator[Path]:
+def _files(folder: Path, depth: int, warn: Callable[[str], None]) -> Iterator[Path]:
     """Yield the indices of comparisons and of traces, not of those inside of traces."""
-    if (folder / MANIFEST).is_file():
+    if is_file(folder / MANIFEST):
         yield folder / MANIFEST
         return
-    if (folder / COMPARISON).is_file():
+    if is_file(folder / COMPARISON):
         yield folder / COMPARISON
-    if depth and folder.is_dir():
-        for child in sorted(folder.iterdir()):
-            if child.is_dir() and not child.name.startswith("."):
-                yield from _files(child, depth - 1)
+    try:
+        with reported(folder, "read"):
+            children = sorted(folder.iterdir()) if depth and folder.is_dir() else []
+    except TraceError as error:
+        warn(str(error))
+        return
+    for child in children:
+        if is_folder(child) and not child.name.startswith("."):
+            yield from _files(child, depth - 1, warn)
 
 
 def _written(file: Path) -> float:
@@ -111,39 +133,70 @@ def _run(root: Path, trace: Path) -> str:
     manifest = read_manifest(trace)
     outputs = [name for name in manifest.outputs if name.endswith(PICTURES)]
     shown = sorted(outputs, key=lambda name: name == SKETCH)  # the sketch last
-    results = trace / "analysis"
+    results = trace / ANALYSIS
     found = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
     status = "" if manifest.status == "complete" else " · interrupted"
     return _article(
         root,
         trace / MANIFEST,
-        [trace / name for name in shown],
+        [_inside(trace / MANIFEST, name) for name in shown],
         (manifest.request.prompt, status, _settings(manifest)),
         {path.relative_to(results).as_posix(): path for path in found},
     )
+
+
+@dataclass(frozen=True)
+class _Base:
+    name: str
+
+
+@dataclass(frozen=True)
+class _Variant:
+    name: str
+    pairs: int
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What the page says of a comparison, of its `comparison.json`."""
+
+    base: _Base
+    variants: tuple[_Variant, ...]
+    files: tuple[str, ...]
 
 
 def _comparison(root: Path, folder: Path) -> str:
     """Return what the page says of one comparison."""
     path = folder / COMPARISON
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        base = str(index["base"]["name"])
-        variants = {str(one["name"]): int(one["pairs"]) for one in index["variants"]}
-        files = [name for name in index["files"] if name.endswith(PICTURES)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TraceError(f"{path} is not the index of a comparison: {error!r}") from error
+        index = msgspec.json.decode(path.read_bytes(), type=_Index)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TraceError(f"{path} is not the index of a comparison: {error}") from error
+    files = {name: _inside(path, name) for name in index.files if name.endswith(PICTURES)}
+    shown = files.pop(SUMMARY, None)
     return _article(
         root,
         path,
-        [folder / SUMMARY] if SUMMARY in files else [],
+        [] if shown is None else [shown],
         (
-            f"{', '.join(variants)} against {base}",
+            f"{', '.join(one.name for one in index.variants)} against {index.base.name}",
             " · comparison",
-            f"pairs {', '.join(map(str, variants.values()))}",
+            f"pairs {', '.join(str(one.pairs) for one in index.variants)}",
         ),
-        {name: folder / name for name in files if name != SUMMARY},
+        files,
     )
+
+
+def _inside(index: Path, name: str) -> Path:
+    """Return the path of a file that an index lists.
+
+    Raises:
+        TraceError: it would be outside of the index's folder.
+    """
+    listed = PurePosixPath(name)
+    if listed.is_absolute() or ".." in listed.parts or "\0" in name:
+        raise TraceError(f"{index} lists {name!r}, which is outside of its folder: left out")
+    return index.parent / listed
 
 
 def _article(
@@ -200,4 +253,4 @@ def _settings(manifest: Manifest) -> str:
 
 
 def _link(root: Path, path: Path) -> str:
-    return quote(path.relative_to(root).as_posix())
+    return quote(os.fsencode(path.relative_to(root)))  # names need not be UTF-8

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING
 from attn.disk import as_utf8, is_there, reported
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.schema import Step
-from attn.store import MANIFEST, TraceWriter, read_manifest
+from attn.store import MANIFEST, TraceWriter, is_shard_file, read_manifest
 from attn.verbs.collection import Entry, note_outcomes, write_index
 from attn.verbs.drafts import Ran, draft, finished
 from attn.verbs.jobs import Item, Job
+from attn.verbs.outputs import is_output
 from attn.verbs.report import Report
 from attn.verbs.resume import make_room
 
@@ -272,9 +272,11 @@ def _remove_stepless(folder: Path, whole: bool) -> None:
     with reported(folder, "tidy up"):
         if not folder.is_dir() or any(folder.glob("attention/*.safetensors")):
             return
-        (folder / MANIFEST).unlink(missing_ok=True)
-        for name in ("attention", "outputs"):
-            if (folder / name).is_dir():
-                shutil.rmtree(folder / name)
-        if whole and not any(folder.iterdir()):
-            folder.rmdir()
+        parts = {"attention": is_shard_file, "outputs": is_output}
+        for name, is_ours in parts.items():
+            for path in filter(is_ours, (folder / name).glob("*")):
+                path.unlink()
+        (folder / MANIFEST).unlink(missing_ok=True)  # last: a killed run can be resumed
+        for place in (*map(folder.joinpath, parts), *([folder] if whole else [])):
+            with suppress(OSError):  # it is not there, or not empty
+                place.rmdir()

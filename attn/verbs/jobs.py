@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
 from attn.errors import RequestError, TraceError
 from attn.schema import Kept, Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
+from attn.store import is_shard
 from attn.verbs.collection import Entry, Run
 from attn.verbs.folders import existing
 from attn.verbs.inputs import format_bytes
@@ -151,13 +154,32 @@ def missing_bytes(job: Job, entries: Sequence[Entry]) -> int:
     return sum(item.plan.bytes for item in job.items if entries[item.place].status == "pending")
 
 
-def check_space(job: Job, needed: int, budget: int, dry_run: bool) -> None:
+def growth(job: Job, entries: Sequence[Entry]) -> int:
+    """Return by how many bytes the run will grow at most.
+
+    What a trace that is made again has of shards is removed before its new ones are written.
+    """
+    pending = (item for item in job.items if entries[item.place].status == "pending")
+    grown = accumulate(item.plan.bytes - _shard_bytes(item.folder) for item in pending)
+    return max(grown, default=0)
+
+
+def _shard_bytes(folder: Path) -> int:
+    """Return the bytes of the shards in a trace."""
+    with suppress(OSError):  # there are none yet
+        shards = (path for path in (folder / "attention").iterdir() if is_shard(path))
+        return sum(path.stat().st_size for path in shards)
+    return 0
+
+
+def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) -> None:
     """Refuse to write more than is allowed or free; a dry run only warns.
 
     Raises:
         RequestError: more than the budget.
         TraceError: more than the disk has free.
     """
+    needed, grown = missing_bytes(job, entries), growth(job, entries)
     free = shutil.disk_usage(existing(job.out)).free
     errors = [
         RequestError(
@@ -168,10 +190,10 @@ def check_space(job: Job, needed: int, budget: int, dry_run: bool) -> None:
         if needed > budget
         else None,
         TraceError(
-            f"this capture would write {format_bytes(needed)}, but only {format_bytes(free)} "
+            f"this capture would write {format_bytes(grown)}, but only {format_bytes(free)} "
             f"are free at {job.out}; free some space, or choose another --out"
         )
-        if needed > free
+        if grown > free
         else None,
     ]
     for error in filter(None, errors):

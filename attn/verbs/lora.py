@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.demo.shipped import lora_file
-from attn.disk import as_utf8, is_there
-from attn.errors import AnalysisError, ModelError
+from attn.disk import as_utf8
+from attn.errors import ModelError
 from attn.headers import read_header
+from attn.results import refuse_others, replaced
+from attn.verbs.folders import refuse_parts
 from attn.verbs.report import Report
-from attn.verbs.results import swapped
 
 if TYPE_CHECKING:
     from attn.lora import LoraFile
 
+COMMAND = "lora"
 INDEX = "lora.json"
 MODULES, BLOCKS, CHART = "modules.csv", "blocks.csv", "norms.png"
 SCHEMA = 1
@@ -58,7 +60,7 @@ def examine(
             `demo:VARIANT`, or a hub id that is on this machine already.
         adapter: which one to read, of a file with several; None reads all.
         out: folder for `lora.json`, two tables and a chart; None writes nothing. Results of an
-            earlier call are replaced as a whole.
+            earlier call are replaced as a whole; what others put there stays.
         report: told warnings about the results.
 
     Raises:
@@ -70,7 +72,8 @@ def examine(
 
     path, report = Path(lora_file(str(path))), report or Report()
     if out is not None:
-        _refuse_foreign(Path(out))  # before time is spent
+        refuse_parts(Path(out).parent)  # before time is spent
+        refuse_others(Path(out), COMMAND, INDEX)
     _refuse_models(path)
     base = None if model is None else find_model(str(model), path)
     found = lora.read(path, base, adapter)
@@ -149,7 +152,7 @@ def _write(found: LoraFile, out: Path, report: Report) -> tuple[str, ...]:
     from attn.lora import describe
     from attn.lora.facts import block_rows, module_row
 
-    with swapped(out) as folder:
+    with replaced(out, COMMAND, INDEX, report.warn) as folder:
         _write_table(folder / MODULES, [module_row(module) for module in found.modules])
         _write_table(folder / BLOCKS, block_rows(found))
         files = [MODULES, BLOCKS]
@@ -181,17 +184,3 @@ def _draw(found: LoraFile, folder: Path) -> bool:
     if picture is not None:
         write(picture, folder)
     return picture is not None
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace what this command did not write, such as the LoRA itself."""
-    if not is_there(folder):
-        return
-    if not folder.is_dir():
-        raise AnalysisError(f"{folder} is a file: choose a folder with --out")
-    names = {path.name for path in folder.iterdir()}
-    if names and (INDEX not in names or names - {INDEX, MODULES, BLOCKS, CHART}):
-        raise AnalysisError(
-            f"{folder} holds other files than results of this command: it is not replaced; "
-            "choose another folder with --out"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import resource
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from attn.backends import Output
 
+OUTPUT = re.compile(r"((image|text|history)(-\d+)?|sketch)\.(png|txt|json)(\.\d+\.part)?")
 PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy", "peft")
 
 
@@ -54,6 +56,11 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, 
     for name, data in files.items():
         write_atomic(folder / name, data)
     return {name: sha256(data).hexdigest() for name, data in files.items()}
+
+
+def is_output(path: Path) -> bool:
+    """Whether a file is what a generation leaves by its name, or was to become that."""
+    return OUTPUT.fullmatch(path.name) is not None
 
 
 def check_output(folder: Path, name: str, manifest: Manifest) -> None:

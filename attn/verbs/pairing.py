@@ -7,10 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from attn.disk import is_file, is_there, reported
 from attn.errors import AnalysisError
 from attn.store import MANIFEST, read_manifest
 from attn.verbs.collection import is_collection, read_index
 
+FOLDER = "comparison"
+"""Where the results of a comparison are, in its folder; once they were in that folder itself."""
 COMPARISON = "comparison.json"
 """What a folder of results has."""
 
@@ -60,7 +63,8 @@ def open_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
         AnalysisError: a collection has no trace that could be read.
         TraceError: there is neither a trace nor a collection, or it is damaged.
     """
-    labels = label_paths(paths)
+    with reported(paths[0], "find"):  # the working folder may be gone
+        labels = label_paths(paths)
     return tuple(open_run(path, label) for path, label in zip(paths, labels, strict=True))
 
 
@@ -123,10 +127,12 @@ def pair_up(base: Run, variant: Run) -> Pairing:
 def open_run(path: Path, label: str) -> Run:
     """Look at a trace or a collection; see `open_runs`."""
     if not is_collection(path):
-        if (path / COMPARISON).is_file() and not (path / MANIFEST).exists():
+        is_compared = any(is_file(place / COMPARISON) for place in (path, path / FOLDER))
+        if is_compared and not is_there(path / MANIFEST):
+            base = (path.parent if path.name == FOLDER else path) / "base"
             raise AnalysisError(
-                f"{path} holds a comparison; name the runs in it, such as {path / 'base'}, or "
-                f"those that its {COMPARISON} lists"
+                f"{path} holds a comparison; name the runs in it, such as {base}, or those that "
+                f"its {COMPARISON} lists"
             )
         request = read_manifest(path).request
         return Run(path, label, (Member(path, request.prompt, request.seed),))

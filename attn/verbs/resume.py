@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from attn.disk import AGAIN, encode_json, read_journal, reported
 from attn.errors import TraceError, UsageError
+from attn.results import withdraw
 from attn.schema import Manifest, Request, Shard
 from attn.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
 from attn.verbs.collection import INDEX, Entry, Run, is_collection, read_collection
@@ -27,11 +27,10 @@ from attn.verbs.facts import (
     run_facts,
     summary,
 )
-from attn.verbs.folders import contents, sweep
+from attn.verbs.folders import ANALYSIS, ANALYSIS_INDEX, PARTS, contents, refuse_outside, sweep
 from attn.verbs.inputs import format_bytes
 from attn.verbs.jobs import Item, Job, folder_names, missing_bytes
 from attn.verbs.outputs import check_output, environment
-from attn.verbs.results import INDEX as RESULTS
 
 DECISIVE = ("torch", "diffusers", "transformers", "device")
 """What a picture's last bits depend on, beside the model."""
@@ -128,30 +127,28 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
     Results of `attn analyze` go with the trace that they were made of. The index comes before
     this, so that it lists nothing that is being taken away.
     """
+    pending = [item for item in job.items if entries[item.place].status == "pending"]
+    for item in pending:
+        for part in ("", *PARTS):
+            refuse_outside(item.folder / part, job.out)
     sweep(job.out)
-    for item in job.items:
-        if entries[item.place].status != "pending" or not item.folder.is_dir():
-            continue
-        results = item.folder / "analysis"
-        with reported(results, "remove"):
-            if (results / RESULTS).is_file():
-                shutil.rmtree(results)
-        _take_back(item)
+    for item in pending:
+        if item.folder.is_dir():
+            withdraw(item.folder / ANALYSIS, "analyze", ANALYSIS_INDEX)
+            _take_back(job, item)
 
 
-def _take_back(item: Item) -> None:
-    """Make a damaged trace partial; one without a readable manifest has none from here on."""
-    path = item.folder / MANIFEST
-    if not path.exists():
+def _take_back(job: Job, item: Item) -> None:
+    """Make a damaged trace partial; one without a readable manifest gets the one it began with."""
+    if not (item.folder / MANIFEST).exists():
         return
     try:
         manifest = read_manifest(item.folder)
     except TraceError:
-        with reported(path, "remove"):
-            path.unlink()
-        return
-    if manifest.status == "complete":
-        demote(item.folder, manifest)
+        demote(item.folder, draft(job, item))
+    else:
+        if manifest.status == "complete":
+            demote(item.folder, manifest)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from attn.errors import UsageError
 from attn.verbs import arguments as check
 from attn.verbs.capture import Captured, Shared, capture, choose_prompts
 from attn.verbs.folders import choose_folder, made, refuse_contents
-from attn.verbs.pairing import COMPARISON, Run, open_run
+from attn.verbs.pairing import FOLDER, Run, open_run
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -22,14 +22,8 @@ if TYPE_CHECKING:
     from attn.lora import LoraFile
 
 BASE = "base"
-RESERVED = (
-    *(BASE, "tables", "variants", "token_comparisons"),
-    *(f"{BASE}_analysis", "variant_analysis", "lora_analysis"),
-    *(f"{BASE}_image.png", "variant_image.png", "lora_image.png", "image_comparison.png"),
-    *("summary.png", "attention_comparison.png", "layers.png", "sinks.png", "lora_weights.png"),
-    *("sketch_changes.png", COMPARISON),
-)
-"""What a comparison writes itself: a drawing may well be called `summary.png`."""
+RESERVED = (BASE, FOLDER)
+"""Folders of a comparison that are no variants."""
 SEEDS = tuple(range(16))
 PLACING = ("device", "dtype", "offload")
 """Arguments of `attn.capture` that are about loading the model."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from attn.disk import as_utf8
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families
 from attn.viz.page import FAINT, MARGIN
 from attn.viz.sizes import DPI, USUAL, PictureSize
@@ -106,6 +107,7 @@ def write(
     the version. A figure is empty afterwards. Films have a size of their own.
     """
     texts = {**about, **picture.texts, "Software": software()}
+    texts = {key: as_utf8(text) for key, text in texts.items()}  # names of folders may be bytes
     path = folder / picture.path
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(picture, Film):

@@ -93,5 +93,5 @@ def test_from_files_to_verdicts(
     assert len(judged) == 5
     assert judged[3].startswith("holds  tables of the two spellings differ by ")
     assert ended.value.code == any(line.startswith("FAILS") for line in judged)
-    assert (tmp_path / "out/0-with/variants/square.kohya").is_dir()
-    assert (tmp_path / "out/0-without/summary.png").is_file()
+    assert (tmp_path / "out/0-with/comparison/variants/square.kohya").is_dir()
+    assert (tmp_path / "out/0-without/comparison/summary.png").is_file()

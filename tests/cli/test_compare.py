@@ -47,7 +47,7 @@ def test_text():
     assert lines[1].split() == ["WORD", "SEGMENT", "BASE", "CHANGE", "95", "%", "INTERVAL"]
     assert lines[2].split()[:2] == ["cat", "clip"]
     assert lines[3:] == [
-        "out",
+        "out/comparison",
         "  tables/mass.csv",
         "  tables/share.csv",
         "  tables/mass_layers.csv",
@@ -73,7 +73,7 @@ one (2) against one, 1 pair of pictures
   cat     clip     0.08759  +0      +0.0%  -
   a (2)   clip     0.08022  +0      +0.0%  -
   bobcat  clip     0.1732   +0      +0.0%  -
-out
+out/comparison
   tables/mass.csv
   tables/share.csv
   comparison.json
@@ -90,7 +90,7 @@ def test_json():
     assert json.loads(stdout) == {
         "command": "compare",
         "status": "complete",
-        "path": "out",
+        "path": "out/comparison",
         "warnings": [],
         "base": "base",
         "variants": [{"name": "style", "pairs": 4}],

@@ -23,6 +23,22 @@ def run(monkeypatch, *arguments, error=None):
     return result.exit_code, result.stdout, result.stderr
 
 
+def test_a_working_folder_that_is_gone(tmp_path, monkeypatch):
+    """In a folder that was deleted a relative name is an error in one line."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for command in (
+        ["compare", "A", "B"],
+        ["analyze", "A", "-o", "x"],
+        ["lora", "demo", "-o", "x"],
+    ):
+        result = CliRunner().invoke(build(), command)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: ")
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
 @pytest.mark.parametrize(("kind", "code"), [(AttnError, 1), (UsageError, 2)])
 def test_expected_error(monkeypatch, kind, code):
     """An expected error is one message on stderr and its own exit code."""

@@ -47,10 +47,10 @@ def test_gated_against_ungated(tmp_path, monkeypatch):
     lines = stdout.splitlines()
     assert lines[0] == "gated against off, 2 pairs of pictures"
     assert lines[-5:] == [
-        *("out", "  tables/sinks.csv", "  tables/sinks_heads.csv", "  sinks.png"),
+        *("out/comparison", "  tables/sinks.csv", "  tables/sinks_heads.csv", "  sinks.png"),
         "  comparison.json",
     ]
-    rows = read_csv(Path("out/tables/sinks_heads.csv"))
+    rows = read_csv(Path("out/comparison/tables/sinks_heads.csv"))
     assert len(rows) == 5 * 3  # layers and heads
     changes = {row["layer"]: float(row["change"]) for row in rows}
     assert all(changes.values())
@@ -58,8 +58,8 @@ def test_gated_against_ungated(tmp_path, monkeypatch):
     code, stdout, stderr = run("compare", "sd35", "gated", "-o", "other", "--only", "sinks")
     assert (code, stderr) == (0, "")
     assert stdout.splitlines()[0] == "gated against sd35, 2 pairs of pictures"
-    other = Path("other/tables/sinks_heads.csv")
-    assert other.read_bytes() == Path("out/tables/sinks_heads.csv").read_bytes()
+    other = Path("other/comparison/tables/sinks_heads.csv")
+    assert other.read_bytes() == Path("out/comparison/tables/sinks_heads.csv").read_bytes()
 
 
 @pytest.mark.parametrize(

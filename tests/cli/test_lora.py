@@ -134,17 +134,23 @@ def test_results_are_replaced(file, tmp_path):
 def test_nothing_foreign_is_replaced(file, tmp_path):
     """A folder with anything else, such as the LoRA itself, is refused and stays as it is."""
     message = (
-        "Error: {} holds other files than results of this command: it is not replaced; choose "
-        "another folder with --out\n"
+        "Error: . is no folder of results of `attn lora`, and not empty: it is not replaced; "
+        "choose another with --out\n"
     )
-    assert run("lora", file, "-o", ".") == (1, "", message.format("."))
+    assert run("lora", file, "-o", ".") == (1, "", message)
+    assert run("lora", file, "-o", file)[2] == (
+        "Error: cat.safetensors is a file: it is not replaced; choose another with --out\n"
+    )
+
+
+def test_notes_beside_results(file, tmp_path):
+    """What somebody put into the folder of the results is there after the next run."""
     run("lora", file, "-o", "found")
     (tmp_path / "found" / "notes.txt").write_text("mine")
-    assert run("lora", file, "-o", "found") == (1, "", message.format("found"))
+    (tmp_path / "found" / "blocks.csv").unlink()
+    assert run("lora", file, "-o", "found")[0] == 0
     assert (tmp_path / "found" / "notes.txt").read_text() == "mine"
-    assert run("lora", file, "-o", file)[2] == (
-        "Error: cat.safetensors is a file: choose a folder with --out\n"
-    )
+    assert (tmp_path / "found" / "blocks.csv").exists()
 
 
 def test_a_folder_that_cannot_be_written(file, tmp_path):

@@ -26,6 +26,7 @@ from attn import demo
 from attn.demo import scenes, shipped
 from attn.demo.tokenizers import WORDS, clip_tokenizer, t5_tokenizer
 from attn.errors import ModelError
+from attn.markers import write_marker
 
 ROOT = Path(demo.__file__).parents[2]
 SHELF = f"demo-{demo.VERSION}-diffusers-0.42"
@@ -246,13 +247,14 @@ def test_a_failed_build_leaves_nothing_behind(cache: Path, monkeypatch: pytest.M
     assert [path.name for path in cache.rglob("*")] == [SHELF]
 
 
+@pytest.mark.parametrize("name", ["file", "x" * 300, "loop"])
 def test_a_cache_that_cannot_be_written_says_what_to_do(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A read-only home directory is no bug of ours: the message names the way out."""
-    file = cache / "file"
-    file.touch()
-    monkeypatch.setenv("ATTN_CACHE", str(file))
+    (cache / "file").touch()
+    (cache / "loop").symlink_to("loop")
+    monkeypatch.setenv("ATTN_CACHE", str(cache / name))
     with pytest.raises(ModelError, match=r"'sd15'.*set ATTN_CACHE to a folder that you may write"):
         demo.checkpoint("sd15")
 
@@ -284,14 +286,15 @@ def _private(path: Path) -> int:
 
 
 def test_what_a_killed_build_left_is_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill while a model is built costs its room until the next use, no longer."""
-    mine = [cache / SHELF / ".sd15-kept", cache / SHELF / ".sdxl-abcd1234"]
-    left = cache / SHELF / ".sd15-abcd1234"
-    for path in (*mine, left):
-        (path / "model").mkdir(parents=True)
+    """The next use of the cache takes it away, also if the model is there; nothing of others."""
     fake_build(monkeypatch, before=lambda: None)
-    folder = demo.checkpoint("sd15")
-    assert sorted(folder.parent.iterdir()) == sorted([folder, *mine])
+    folder = demo.checkpoint("sdxl")
+    left, mine = folder.parent / ".attn-scratch-abcdefgh", folder.parent / ".sdxl-abcd1234"
+    for path in (left, mine):
+        (path / "new" / "unet").mkdir(parents=True)
+    write_marker(left, goal="sdxl")
+    assert demo.checkpoint("sdxl") == folder
+    assert sorted(folder.parent.iterdir()) == sorted([folder, mine])
 
 
 @pytest.mark.parametrize("call", [demo.checkpoint, lambda name: demo.build(name, Path("unused"))])

@@ -1,9 +1,7 @@
 """The verb `analyze`: what it writes, replaces, refuses and reports."""
 
 import csv
-import fcntl
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +12,7 @@ from PIL import Image
 
 from attn.analysis import registry
 from attn.errors import AnalysisError, TraceError, UsageError
+from attn.markers import MARKER
 from attn.schema import find_words
 from attn.verbs.analyze import Analyzed, TraceResults, analyze
 from attn.verbs.collection import Entry, write_index
@@ -61,10 +60,9 @@ def trace(tmp_path):
 
 
 def tree(folder):
-    """Return every file below a folder."""
-    return sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    )
+    """Return every file below a folder, but the markers of what is whose."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def colours(path):
@@ -153,7 +151,7 @@ def test_a_failed_analysis_keeps_the_results(trace, monkeypatch):
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("attn.verbs.analyze.write_index", fail)
+    monkeypatch.setattr("attn.verbs.analyze._write_index", fail)
     with pytest.raises(TraceError, match="no space left"):
         analyze(trace, words=["cat"])
     with pytest.raises(AnalysisError, match="no word 'dog'"):
@@ -169,10 +167,57 @@ def test_out(trace, tmp_path):
     assert not (trace / "analysis").exists()
 
 
+@pytest.mark.parametrize("index", ["{}", '{"schema": 2}', "[", '["schema"]'])
+def test_an_index_of_others(trace, tmp_path, index):
+    """A file that is called like our index makes no folder ours."""
+    (tmp_path / "rp").mkdir()
+    (tmp_path / "rp/thesis.txt").write_text("mine")
+    (tmp_path / "rp/analysis.json").write_text(index)
+    with pytest.raises(AnalysisError, match="rp is no folder of results of `attn analyze`, and"):
+        analyze(trace, out=tmp_path / "rp", pictures=False)
+    assert tree(tmp_path / "rp") == ["analysis.json", "thesis.txt"]
+
+
+def test_hidden_folders_of_others(trace, tmp_path):
+    """Folders with names like those of results stay, beside the trace's results and others."""
+    for name in (".results-mine", "run/.analysis-notes"):
+        for part in ("old", "new", "keep"):
+            (tmp_path / name / part).mkdir(parents=True)
+        (tmp_path / name / "keep/thesis.txt").write_text("mine")
+    for out in (tmp_path / "results", None):
+        analyze(trace, out=out, pictures=False)
+    for name in (".results-mine", "run/.analysis-notes"):
+        assert (tmp_path / name / "keep/thesis.txt").read_text() == "mine"
+        assert {path.name for path in (tmp_path / name).iterdir()} == {"old", "new", "keep"}
+
+
+def test_notes_among_results(trace):
+    """What somebody put into the results is there after the next analysis."""
+    analyze(trace, pictures=False)
+    (trace / "analysis/clip/notes.txt").write_text("mine")
+    analyze(trace, words=["cat"], pictures=False)
+    assert tree(trace / "analysis") == sorted([*TABLES, "clip/notes.txt"])
+
+
+@pytest.mark.parametrize("link", ["0002", "0002/analysis"])
+def test_links_out_of_a_collection(collection, tmp_path, link):
+    """Nothing is written through a link that leads out of the collection, but with --out."""
+    target = tmp_path / "elsewhere"
+    (collection / "0002/analysis").mkdir()
+    (collection / link).rename(target)
+    (collection / link).symlink_to(target)
+    before = tree(target)
+    done = analyze(collection, only=["words"], pictures=False)
+    assert done.traces[2].error.startswith(f"{collection / link} leads out of ")
+    assert tree(target) == before
+    done = analyze(collection, only=["words"], out=tmp_path / "out", pictures=False)
+    assert done.traces[2].error is None
+
+
 def test_foreign_folder(trace, tmp_path):
     """A folder with other things in it is never replaced."""
     for out in (trace, tmp_path):
-        with pytest.raises(AnalysisError, match=r"has no analysis\.json, .* is not replaced"):
+        with pytest.raises(AnalysisError, match=r"is no folder of results of `attn analyze`"):
             analyze(trace, out=out)
     (tmp_path / "file").touch()
     with pytest.raises(AnalysisError, match="is a file"):
@@ -512,40 +557,3 @@ def test_many_reasons(collection):
     write_index(collection, entries)
     with pytest.raises(AnalysisError, match=r"reason 2 \(0002\); and 2 more reasons$"):
         analyze(collection)
-
-
-def leave(trace, name):
-    """Leave what a killed analysis leaves beside the results: `new` or `old` ones."""
-    left = trace / ".analysis-killed" / name
-    left.mkdir(parents=True)
-    (left / "analysis.json").write_text(name)
-    return left.parent
-
-
-@pytest.mark.parametrize("name", ["new", "old"])
-def test_what_a_killed_analysis_left(trace, name):
-    """The next analysis takes away what a killed one left beside the results."""
-    left = leave(trace, name)
-    analyze(trace, pictures=False)
-    assert not left.exists()
-    assert tree(trace / "analysis") == TABLES
-
-
-def test_killed_between_two_renames(trace):
-    """Results that a killed analysis had taken away are back, also if the next analysis fails."""
-    leave(trace, "old")
-    with pytest.raises(AnalysisError, match="no word 'dog'"):
-        analyze(trace, words=["dog"], pictures=False)
-    assert (trace / "analysis/analysis.json").read_text() == "old"
-
-
-def test_an_analysis_that_runs_is_left_alone(trace):
-    """What another process is building is not taken away."""
-    left = leave(trace, "new")
-    handle = os.open(left, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        analyze(trace, pictures=False)
-    finally:
-        os.close(handle)
-    assert left.exists()

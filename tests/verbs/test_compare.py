@@ -1,9 +1,10 @@
 """`attn.compare`."""
 
-import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 from shutil import rmtree as remove
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 import attn
 from attn.errors import AnalysisError, TraceError, UsageError
+from attn.markers import MARKER
 from attn.schema import Lora, find_words
 from attn.verbs.collection import Entry, write_index
 from attn.verbs.compare import compare
@@ -44,7 +46,7 @@ def test_manual(runs, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     exec(code, {})
-    first = read_csv(tmp_path / "compared/tables/mass.csv")[0]
+    first = read_csv(tmp_path / "compared/comparison/tables/mass.csv")[0]
     word, *numbers = capsys.readouterr().out.split()
     assert word == first["word"]
     expected = [float(first[name]) for name in ("change", "low", "high")]
@@ -213,72 +215,74 @@ def test_options(runs, tmp_path):
     assert set(done.tables["mass_layers.csv"].columns["layer"]) == {3}
 
 
+def contents(folder):
+    """Return every file below a folder with its bytes, but the markers of what is whose."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
 def test_replaced(runs, tmp_path):
     """A later comparison replaces the files of the earlier one, and leaves other files alone."""
     compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "comparison/notes.txt").write_text("mine")
     compare(runs / "base", runs / "other", out=tmp_path, only=["words"], pictures=False)
-    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
-    assert files == ["comparison.json", "notes.txt", "tables/mass.csv", "tables/share.csv"]
+    names = ("comparison.json", "notes.txt", "tables/mass.csv", "tables/share.csv")
+    assert contents(tmp_path).keys() == {"notes.txt", *(f"comparison/{name}" for name in names)}
 
 
-def test_nothing_of_others_is_replaced(runs, tmp_path):
-    """A file of the same name that no comparison wrote is in the way, and stays."""
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "tables/mass.csv").write_text("mine")
-    with pytest.raises(AnalysisError, match="is in the way, and no result of this command"):
-        compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
-    assert (tmp_path / "tables/mass.csv").read_text() == "mine"
-
-
-def contents(folder):
-    """Return every file below a folder with its bytes."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-@pytest.mark.parametrize("clash", ["summary.png", "token_comparisons"])
-def test_clash_keeps_the_earlier_results(runs, tmp_path, clash):
-    """A clash is found before anything is touched; when it is gone, the results are replaced."""
-    compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
-    (tmp_path / clash).write_text("mine")
+@pytest.mark.parametrize("listed", ["thesis.txt", "link/thesis.txt", "../victim/thesis.txt"])
+def test_an_index_of_others(runs, tmp_path, listed):
+    """What somebody else's index lists is neither removed nor replaced, through links neither."""
+    out = tmp_path / "out"
+    for folder in (out, tmp_path / "victim"):
+        folder.mkdir()
+        (folder / "thesis.txt").write_text("mine")
+    (out / "link").symlink_to("../victim")
+    (out / "comparison.json").write_text(json.dumps({"schema": 1, "files": [listed]}))
     before = contents(tmp_path)
-    with pytest.raises(AnalysisError, match=f"{clash} is in the way"):
-        compare(runs / "base", runs / "style", out=tmp_path)
-    assert contents(tmp_path) == before
-    (tmp_path / clash).unlink()
-    done = compare(runs / "base", runs / "other", out=tmp_path, only=["maps"])
-    assert contents(tmp_path).keys() == set(done.files)
+    done = compare(runs / "base", runs / "style", out=out, only=["words"], pictures=False)
+    assert done.path == out / "comparison"
+    assert before.items() <= contents(tmp_path).items()
 
 
-@pytest.mark.parametrize("name", ["mass.csv", "comparison.json"])
-def test_failed_write_keeps_the_earlier_results(runs, tmp_path, monkeypatch, name):
-    """If the disk fails while results are swapped, the earlier ones come back whole."""
+def test_clash_keeps_the_earlier_results(runs, tmp_path):
+    """What others have under the name of a result stays; without it, results are replaced."""
     compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
-    before, rename = contents(tmp_path), Path.rename
-
-    def fail(path, goal):
-        if path.name == name and "new" in path.parts:
-            raise OSError(errno.ENOSPC, "full")
-        return rename(path, goal)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", fail)
-        with pytest.raises(TraceError, match="no space left"):
-            compare(runs / "base", runs / "other", out=tmp_path, only=["words"], pictures=False)
+    (tmp_path / "comparison/summary.png").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(AnalysisError, match=r"summary\.png is in the way"):
+        compare(runs / "base", runs / "style", out=tmp_path, only=["words"])
     assert contents(tmp_path) == before
+    (tmp_path / "comparison/summary.png").unlink()
+    done = compare(runs / "base", runs / "other", out=tmp_path, only=["words"])
+    assert contents(done.path).keys() == set(done.files)
 
 
-@pytest.mark.parametrize("out", ["base/analysis", "base/0000/analysis/x", "results", "results/x"])
-def test_where_analyses_go(tmp_path, out):
-    """Nothing is written where the next `attn analyze` would delete it."""
+@pytest.mark.parametrize(
+    "out",
+    ["base/analysis", "base/0000/analysis/x", "base/0000/attention", "results", "results/x", "a"],
+)
+def test_where_no_comparison_goes(tmp_path, out):
+    """Nothing is written into results of other commands, nor into what a trace keeps for itself."""
     for name in ("base", "style"):
         write_collection(tmp_path / name, range(1), picture=(16, 24))
     attn.analyze(tmp_path / "base/0000", out=tmp_path / "results", pictures=False)
+    (tmp_path / "a").touch()
     before = contents(tmp_path)
-    with pytest.raises(AnalysisError, match="is what `attn analyze` replaces as a whole"):
+    with pytest.raises(AnalysisError, match=r"nothing else goes into it|is a file"):
         compare(tmp_path / "base", tmp_path / "style", out=tmp_path / out, pictures=False)
     assert contents(tmp_path) == before
+
+
+def test_names_that_are_not_utf8(runs, tmp_path):
+    """Folders may have names that are no text: pictures, tables and index spell the bytes."""
+    other = tmp_path / os.fsdecode(b"caf\xe9")
+    copytree(runs / "style/0000", other)
+    done = compare(runs / "base/0000", other, other, out=tmp_path / "out", only=["words"])
+    assert "caf\\udce9" in (done.path / "tables/mass.csv").read_text(encoding="utf-8")
+    with Image.open(done.path / "summary.png") as image:
+        assert image.info["variants"].startswith("caf\\udce9")
 
 
 def test_one_text(runs, tmp_path):
@@ -301,7 +305,7 @@ def test_failure_keeps_the_earlier_results(runs, tmp_path):
     done = compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
     with pytest.raises(AnalysisError):
         compare(runs / "base", runs / "style", out=tmp_path, words=["dog"])
-    assert all((tmp_path / file).is_file() for file in done.files)
+    assert all((done.path / file).is_file() for file in done.files)
 
 
 def test_partial(tmp_path):

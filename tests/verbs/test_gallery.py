@@ -1,6 +1,10 @@
 """A page of runs: what is on it, what is left out, and what it does not overwrite."""
 
+import json
+import os
 import re
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +14,7 @@ from attn.errors import TraceError
 from attn.verbs.compare import compare
 from attn.verbs.gallery import build
 from attn.verbs.report import Report
+from tests.nobody import as_nobody
 from tests.toy_traces import write_collection, write_trace
 
 
@@ -45,9 +50,11 @@ def test_comparisons(runs):
         r"<article>(?:(?!</article>).)*comparison.*?</article>", done.path.read_text()
     )
     assert "<h2>one (2) against one</h2>" in article
-    assert re.findall(r'<img src="([^"]+)"', article) == ["compared/summary.png"]
+    assert re.findall(r'<img src="([^"]+)"', article) == ["compared/comparison/summary.png"]
     links = re.findall(r'href="([^"]+)"', article)
-    assert {"compared/image_comparison.png", "compared/variant_image.png"} < set(links)
+    assert {
+        f"compared/comparison/{name}.png" for name in ("image_comparison", "variant_image")
+    } < set(links)
     assert all((runs / link).exists() for link in links)
 
 
@@ -60,8 +67,84 @@ def test_broken_comparison(runs):
     assert (done.runs, done.comparisons) == (3, 0)
     (warning,) = report.warnings
     assert (
-        "compared/comparison.json is not the index of a comparison: KeyError('variants')" in warning
+        "compared/comparison.json is not the index of a comparison: Object missing required field "
+        "`variants`" in warning
     )
+
+
+@pytest.mark.parametrize(
+    "file", ["/etc/x.png", "a/../../../../etc/x.png", "../one/outputs/image.png", 5, "a\0.png"]
+)
+@pytest.mark.parametrize("index", ["comparison.json", "trace.json"])
+def test_files_outside(runs, index, file):
+    """What lists files that are not in its folder is left out, and nothing links to them."""
+    folder = runs / "one" if index == "trace.json" else runs / "compared" / "comparison"
+    if index == "comparison.json":
+        compare(runs / "one", runs / "one", out=runs / "compared", only=["words"], pictures=False)
+    facts = json.loads((folder / index).read_text())
+    facts |= {"files": [file]} if index == "comparison.json" else {"outputs": {file: "0" * 64}}
+    (folder / index).write_text(json.dumps(facts))
+    report = Report()
+    done = build(runs, report=report)
+    assert (done.runs, done.comparisons) == (2 if index == "trace.json" else 3, 0)
+    assert len(report.warnings) == 1
+    assert "x.png" not in done.path.read_text()
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"base": {"name": "\\ud800', "nan"])
+def test_index_that_is_none(runs, text):
+    """Whatever is in a comparison's index, it costs the others nothing."""
+    (runs / "comparison.json").write_text(text)
+    (runs / "other/comparison.json").write_bytes(b'{"base": {"name": "\xff"}}')
+    report = Report()
+    assert build(runs, report=report).runs == 3
+    assert len(report.warnings) == 2
+
+
+def test_names_that_are_not_utf8(runs):
+    """Folders may have names that are no text: links lead there all the same."""
+    name = os.fsdecode(b"caf\xe9")
+    (runs / "one").rename(runs / name)
+    page = build(runs).path.read_text(encoding="utf-8")
+    links = re.findall(r'href="(caf[^"]+)"', page)
+    assert links
+    assert all((runs / os.fsdecode(unquote_to_bytes(link))).exists() for link in links)
+
+
+def test_folders_that_cannot_be_read(runs):
+    """A folder without permission is said, and costs the others nothing."""
+    (runs / "other").chmod(0)
+    runs.chmod(0o777)
+    report = Report()
+    try:
+        with as_nobody(runs):
+            done = build(runs, report=report)
+    finally:
+        (runs / "other").chmod(0o755)
+    assert done.runs == 3
+    assert report.warnings == [f"could not read {runs / 'other'}: permission denied."]
+
+
+def test_what_killed_runs_left(runs):
+    """What a killed gallery, or another command there, left is gone after the next one."""
+    for left in ("index.html.12345.part", ".attn-scratch-abcdefgh"):
+        (runs / left).touch() if "part" in left else (runs / left).mkdir()
+    (runs / "index.html.mine.part").write_text("mine")
+    build(runs)
+    assert {path.name for path in runs.iterdir()} == {
+        *("one", "many", "other", "index.html", "index.html.mine.part"),
+    }
+
+
+def test_comparisons_of_earlier_versions(runs):
+    """A comparison whose results are beside its traces, as they once were, is on the page."""
+    done = compare(runs / "one", runs / "one", out=runs / "compared", only=["words"])
+    for path in done.path.iterdir():
+        path.rename(runs / "compared" / path.name)
+    done.path.rmdir()
+    page = build(runs)
+    assert (page.runs, page.comparisons) == (3, 1)
+    assert 'src="compared/summary.png"' in page.path.read_text()
 
 
 def test_text_is_escaped(tmp_path):
@@ -86,12 +169,15 @@ def test_nothing_there(tmp_path):
         build(tmp_path)
 
 
-def test_page_of_others(runs):
-    """A page that somebody else wrote stays."""
-    (runs / "index.html").write_text("mine")
+@pytest.mark.parametrize("kind", ["file", "folder", "fifo"])
+def test_page_of_others(runs, kind):
+    """A page that somebody else wrote stays, and so does what is no file."""
+    make = {"file": Path.touch, "folder": Path.mkdir, "fifo": os.mkfifo}
+    make[kind](runs / "index.html")
+    before = (runs / "index.html").stat()
     with pytest.raises(TraceError, match="was not made by attn gallery"):
         build(runs)
-    assert (runs / "index.html").read_text() == "mine"
+    assert (runs / "index.html").stat() == before
 
 
 def test_command(runs, monkeypatch):

@@ -40,11 +40,16 @@ def test_leftovers():
     assert notes == ["2 traces have no partner of the same prompt and seed: left out"]
 
 
-def test_folder_of_a_comparison(tmp_path):
-    """Results are no run, but the runs may be in the same folder."""
-    (tmp_path / "comparison.json").write_text("{}")
-    with pytest.raises(AnalysisError, match="holds a comparison; name the runs in it, such as "):
-        open_run(tmp_path, "a")
+@pytest.mark.parametrize(
+    ("index", "run"), [("", ""), ("comparison", ""), ("comparison", "comparison")]
+)
+def test_folder_of_a_comparison(tmp_path, index, run):
+    """Results are no run, but the runs may be beside them; once both were in one folder."""
+    (tmp_path / index).mkdir(exist_ok=True)
+    (tmp_path / index / "comparison.json").write_text("{}")
+    with pytest.raises(AnalysisError, match="holds a comparison; name the runs in it") as error:
+        open_run(tmp_path / run, "a")
+    assert f"such as {tmp_path / 'base'}, or" in str(error.value)
 
 
 def test_other_seeds():

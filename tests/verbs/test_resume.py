@@ -495,6 +495,52 @@ def test_results_of_a_partial_trace(out):
     assert (out / "notes.txt").read_text() == (out / "attention" / "notes.txt").read_text()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("analysis/notes.txt", "attention/step-0000.safetensors.bak", "attention/.tmp-notes"),
+        *("outputs/draft.v2.part", "trace.json.old.part", ".attn-scratch-mine0000/new/notes.txt"),
+    ],
+)
+def test_files_of_others(out, name):
+    """What a person has in a trace stays when that is made again, whatever it is called."""
+    run(out, "a cat", stop=1)
+    analyze(out, pictures=False)
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("mine")
+    run(out, "a cat")
+    assert (out / name).read_text() == "mine"
+    assert not (out / "analysis" / "analysis.json").exists()
+
+
+@pytest.mark.parametrize("link", ["0001", "0001/attention", "0001/analysis"])
+def test_links_out_of_a_run(out, tmp_path, link):
+    """Nothing is written or removed through a link that leads out of the run."""
+    run(out, stop=1)
+    for folder in ("0001/attention", "0001/analysis"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+        (out / folder / "step-0000.safetensors").write_text("mine")
+    (out / link).rename(tmp_path / "elsewhere")
+    (out / link).symlink_to(tmp_path / "elsewhere")
+    before = contents(tmp_path)
+    with pytest.raises(TraceError, match=rf"{link} leads out of .*run, to .*elsewhere: nothing is"):
+        run(out)
+    assert contents(tmp_path / "elsewhere").items() <= contents(tmp_path / "elsewhere").items()
+    assert before.items() <= contents(tmp_path).items()
+
+
+def test_space_that_a_resumed_run_frees(out, monkeypatch):
+    """Shards that are made again need no room beside themselves."""
+    run(out, PROMPTS[:2])
+    before = contents(out)
+    flip(out / "0001" / SHARD)
+    size = (out / "0001" / SHARD).stat().st_size
+    usage = shutil.disk_usage(out)._replace(free=size // 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    run(out, PROMPTS[:2])
+    assert contents(out) == before
+
+
 @pytest.mark.parametrize("folder", [".", "0001"])
 def test_a_failure_leaves_other_files(out, monkeypatch, folder):
     """A trace that fails before its first step takes only its own files away."""

@@ -58,9 +58,10 @@ def test_settings_that_clash(options, message, tmp_path):
 
 
 def test_drawings_called_like_results():
-    """A folder of traces never takes the name of a file that the comparison writes."""
-    names = ["summary.png", "sketch_changes.png", "none"]
-    assert name_folders(names, RESERVED) == ["summary.png-2", "sketch_changes.png-2", "none"]
+    """A folder of traces never takes the name of the results, or of the baseline."""
+    names = ["comparison", "Base", "summary.png", "none"]
+    expected = ["comparison-2", "Base-2", "summary.png", "none"]
+    assert name_folders(names, RESERVED) == expected
 
 
 @pytest.mark.slow
@@ -78,7 +79,7 @@ def test_compare(demo_cache, tmp_path):
     )
     assert {"sketch_changes.png", "summary.png"} < set(done.files)
     assert (done.base, dict(done.variants)) == ("ring.png", {"none": 2})
-    index = json.loads((tmp_path / "out/comparison.json").read_text())
+    index = json.loads((tmp_path / "out/comparison/comparison.json").read_text())
     assert index["files"]
     traces = [tmp_path / "out" / name / "0001/outputs/sketch.png" for name in ("ring.png", "none")]
     assert all(trace.is_file() for trace in traces)
