@@ -207,10 +207,12 @@ def test_links_out_of_a_collection(collection, tmp_path, link):
     (collection / link).rename(target)
     (collection / link).symlink_to(target)
     before = tree(target)
-    done = analyze(collection, only=["words"], pictures=False)
+    done = analyze(collection, only=["words"], pictures=False, report=Report())
     assert done.traces[2].error.startswith(f"{collection / link} leads out of ")
     assert tree(target) == before
-    done = analyze(collection, only=["words"], out=tmp_path / "out", pictures=False)
+    done = analyze(
+        collection, only=["words"], out=tmp_path / "out", pictures=False, report=Report()
+    )
     assert done.traces[2].error is None
 
 
