@@ -38,6 +38,7 @@ from attn.verbs.collection import Entry, note_outcomes, write_index
 from attn.verbs.compare import compare
 from attn.verbs.gallery import build
 from attn.verbs.inputs import read_prompts
+from attn.verbs.report import Report
 from attn.verbs.verify import verify
 from benchmarks.campaign.watching import watched
 from tests.editing import special
@@ -184,7 +185,7 @@ COMMANDS: dict[str, Callable[[Path, Path], object]] = {
         folder / "run/0000", only=["sketch"], out=folder / "new/analysis"
     ),
     "analyze all": lambda folder, _: analyze(
-        folder / "run", pictures=False, only="words", out=folder / "new"
+        folder / "run", pictures=False, only="words", out=folder / "new", report=Report()
     ),
     "compare": lambda folder, _: compare(*[folder / "run"] * 2, pictures=False, out=folder / "new"),
     "gallery": lambda folder, _: build(folder),

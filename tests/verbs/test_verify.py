@@ -70,7 +70,7 @@ READERS = {
     "picture": lambda run: attn.open(run / "0000").image(),
     "drawing": lambda run: attn.open(run / "0000").sketch(),
     "analyze": lambda run: analyze(run / "0000", only="sketch"),
-    "analyze a collection": lambda run: analyze(run, only="words", pictures=False),
+    "analyze a collection": lambda run: analyze(run, only="words", pictures=False, report=Report()),
     "compare": compared,
     "compare collections": lambda run: compare(run, run, out=run.parent / "new", pictures=False),
     "verify": verify,
