@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from attn.verbs.analyze import analyze
     from attn.verbs.capture import capture
     from attn.verbs.compare import compare
+    from attn.verbs.verify import verify
 
     __version__: str
 
@@ -29,6 +30,7 @@ __all__ = [
     "hookimpl",
     "open",
     "tap",
+    "verify",
 ]
 
 _HOMES = {
@@ -40,6 +42,7 @@ _HOMES = {
     "hookimpl": "attn.backends:hookimpl",
     "open": "attn.trace:open_trace",
     "tap": "attn.engine.tap:tap",
+    "verify": "attn.verbs.verify:verify",
 }
 
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from attn.errors import TraceError
-from attn.outside import os_reason
+from attn.errors import DamagedError, TraceError
+from attn.outside import DAMAGED, decode_reason, open_regular, os_reason
 
 T = TypeVar("T")
 
@@ -92,21 +92,23 @@ def read_journal(path: Path, kind: type[T]) -> tuple[T, ...]:
     """Return the values of a journal; a last line that was torn does not count.
 
     Raises:
-        TraceError: it cannot be read, or a line before the last is damaged.
+        TraceError: it cannot be read.
+        DamagedError: a line before the last is damaged.
     """
     with reported(path, "read"):
         try:
-            lines = path.read_bytes().split(b"\n")[:-1]
+            with open_regular(path) as file:
+                lines = file.read().split(b"\n")[:-1]
         except FileNotFoundError:
             return ()
     values: list[T] = []
     for number, line in enumerate(lines, start=1):
         try:
             values.append(msgspec.json.decode(line, type=kind))
-        except msgspec.DecodeError as exc:
+        except DAMAGED as exc:
             if number == len(lines):  # torn when the machine went down
                 break
-            raise TraceError(f"{path}, line {number}: {exc}. {AGAIN}") from exc
+            raise DamagedError(f"{path}, line {number}: {decode_reason(exc)}. {AGAIN}") from exc
     return tuple(values)
 
 

@@ -6,6 +6,7 @@ AttnError                     expected: the command line prints its message and 
 ├── ModelError                a checkpoint could not be found, read or trusted
 ├── CaptureError              attention could not be recorded exactly
 ├── TraceError                a trace could not be written or read
+│   └── DamagedError          what is there is not what was written
 ├── AnalysisError             an analysis cannot run on this trace
 ├── OutputError               standard output takes nothing
 └── PluginError               a backend package is broken or in conflict with another
@@ -46,6 +47,10 @@ class CaptureError(AttnError):
 
 class TraceError(AttnError):
     """A trace could not be written or read."""
+
+
+class DamagedError(TraceError):
+    """A file of a trace or of results is not as it was written."""
 
 
 class AnalysisError(AttnError):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attn.schema import Layer, Manifest, Segment
+from attn.schema import Layer, Manifest, Request, Segment, Token
 
 NAME = re.compile(r"\w[\w-]{0,63}")
 """What a segment may be called: its name becomes a folder of results."""
 
-LONGEST = 2**26
-"""Longest believable sequence, in positions."""
+LONGEST = 2**22
+"""Longest believable sequence, in positions: a picture of 2048 by 2048 tokens."""
+MOST_CHARACTERS = 2**15
+"""Most characters of a prompt; so it has at most half as many words."""
+MOST_WORDS = 2**14
+MOST_TOKENS = 2**17
+"""Most tokens of a branch that are believed."""
+LARGEST_SIZE = 2**20
+"""Most pixels of a side, and most steps, that are believed."""
+LARGEST_SEED = 2**64
 
 
 def problems(manifest: Manifest) -> Iterator[str]:
@@ -28,12 +36,13 @@ def problems(manifest: Manifest) -> Iterator[str]:
         yield "two layers have one index"
     for layer in manifest.layers:
         yield from layer_problems(layer)
-    indices = [step.index for step in manifest.steps]
-    if indices != sorted(set(indices)) or min(indices, default=0) < 0:
-        yield f"steps must count upwards from 0; got {indices[:8]}"
     if _repeats(shard.file for shard in manifest.shards):
         yield "one shard is listed twice"
+    yield from _request_problems(manifest.request)
+    yield from _step_problems(manifest)
+    yield from _kept_problems(manifest)
     yield from _column_problems(manifest)
+    yield from _text_problems(manifest)
 
 
 def layer_problems(layer: Layer) -> Iterator[str]:
@@ -63,18 +72,97 @@ def segment_problems(where: str, segments: Sequence[Segment]) -> Iterator[str]:
         end = segment.stop
 
 
+def _request_problems(request: Request) -> Iterator[str]:
+    sizes = {"width": request.width, "height": request.height, "steps": request.steps}
+    for name, size in (sizes | {"images": request.images}).items():
+        if size is not None and not 1 <= size <= LARGEST_SIZE:
+            yield f"its request has {name} {size}, expected 1 to {LARGEST_SIZE}"
+    if not abs(request.seed) < LARGEST_SEED:
+        yield f"its request has the seed {request.seed}"
+
+
+def _step_problems(manifest: Manifest) -> Iterator[str]:
+    indices = [step.index for step in manifest.steps]
+    if indices != sorted(set(indices)) or min(indices, default=0) < 0:
+        yield f"steps must count upwards from 0; got {indices[:8]}"
+    for step in manifest.steps:
+        if step.noise is not None and not 0 <= step.noise <= 1:
+            yield f"step {step.index} has the noise {step.noise:g}, expected 0 to 1"
+    of_shards = tuple(shard.step for shard in manifest.shards if shard.step is not None)
+    if of_shards not in ((), manifest.steps):
+        yield "it lists other steps than its shards are of"
+
+
+def _kept_problems(manifest: Manifest) -> Iterator[str]:
+    indices = {layer.index for layer in manifest.layers}
+    unknown = [index for index in manifest.kept.layers if index not in indices]
+    if unknown:
+        yield f"layer {unknown[0]} was kept, which does not exist"
+    names = [name for layer in manifest.layers for name in layer.blocks]
+    for name in (name for name in (*manifest.kept.blocks, *names) if name.count(".") != 1):
+        yield f"no block can be called {name[:40]!r}"
+
+
 def _column_problems(manifest: Manifest) -> Iterator[str]:
     spans = {
         segment.name: segment
         for branch in manifest.branches[:1]
         for segment in manifest.segments.get(branch, ())
     }
+    last: dict[str, int] = {}
     for column in manifest.kept.columns:
         span = spans.get(column.segment)
         if span is None:
             yield f"a column belongs to segment {column.segment[:40]!r}, which does not exist"
-        elif column.position is not None and not span.start <= column.position < span.stop:
-            yield f"column {column.position} lies outside segment {span.name!r}"
+            continue
+        position = span.stop if column.position is None else column.position  # the rest is last
+        if column.position is not None and not span.start <= position < span.stop:
+            yield f"column {position} lies outside segment {span.name!r}"
+        if position <= last.get(span.name, -1):
+            yield f"the columns of segment {span.name!r} do not count upwards"
+        last[span.name] = position
+    for layer in manifest.layers:
+        for segment in layer.keys:
+            span = spans.get(segment.name)
+            if segment.kind == "text" and span is not None and span.length != segment.length:
+                yield (
+                    f"segment {span.name!r} has {span.length} positions, but {segment.length} in "
+                    f"layer {layer.index}"
+                )
+
+
+def _text_problems(manifest: Manifest) -> Iterator[str]:
+    prompt = manifest.request.prompt
+    longest = max(map(len, manifest.tokens.values()), default=0)
+    if len(manifest.words) > MOST_WORDS or longest > MOST_TOKENS:
+        yield f"it has {len(manifest.words)} words and {longest} tokens, more than any"
+        return
+    if len(prompt) > MOST_CHARACTERS:
+        yield f"its prompt has {len(prompt)} characters, expected at most {MOST_CHARACTERS}"
+        return
+    end = 0
+    for place, word in enumerate(manifest.words):  # by whatever rule they were found
+        is_in_order = word.index == place and end <= word.start < word.stop
+        if not is_in_order or word.text != prompt[word.start : word.stop]:
+            yield f"its word {place} is not in its prompt: {word.text[:40]!r}"
+        end = word.stop
+    for branch, tokens in manifest.tokens.items():
+        spans = {segment.name: segment for segment in manifest.segments.get(branch, ())}
+        yield from _token_problems(branch, tokens, spans, len(manifest.words))
+
+
+def _token_problems(
+    branch: str, tokens: Sequence[Token], spans: Mapping[str, Segment], words: int
+) -> Iterator[str]:
+    for token in tokens:
+        span = spans.get(token.segment)
+        if span is None or not span.start <= token.position < span.stop:
+            yield f"token {token.position} of {branch!r} lies in no segment {token.segment[:40]!r}"
+        if branch == "cond" and token.word is not None and not 0 <= token.word < words:
+            yield f"token {token.position} belongs to word {token.word}, of {words}"
+    places = [(token.segment, token.position) for token in tokens]
+    if _repeats(places):
+        yield f"two tokens of {branch!r} have one position"
 
 
 def _repeats(values: Iterable[object]) -> bool:

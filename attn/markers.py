@@ -18,10 +18,13 @@ from types import MappingProxyType
 import msgspec
 
 import attn
+from attn.digests import require_digest, require_seal, seal
+from attn.outside import read_bytes
 
 MARKER = ".attn.json"
 LARGEST = 2**26
 """Bytes that a marker may have: those of some 500,000 files."""
+REMEDY = "Run the command that made these results again."
 SCHEMA = 1
 """Version of the marker."""
 
@@ -78,7 +81,7 @@ def write_marker(
     """Mark a folder as ours; see `Marker`."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     marker = Marker(attn.__version__, os.getpid(), started, command, goal, dict(files))
-    (folder / MARKER).write_text(json.dumps(asdict(marker), indent=1) + "\n", encoding="ascii")
+    (folder / MARKER).write_bytes(seal(json.dumps(asdict(marker), indent=1).encode("ascii")))
 
 
 def ours(folder: Path) -> set[str]:
@@ -88,6 +91,20 @@ def ours(folder: Path) -> set[str]:
         return set()
     files = (name for name in entries(folder) if name in marker.files)
     return {MARKER} | {name for name in files if _sha256(folder / name) == marker.files[name]}
+
+
+def require_unchanged(folder: Path, name: str) -> None:
+    """Refuse a file of results that is not as it was written; without a marker nobody knows.
+
+    Raises:
+        TraceError: it cannot be read.
+        DamagedError: it, or the marker, was changed, or is gone.
+    """
+    marker = read_marker(folder)
+    if marker is not None:
+        require_seal(folder / MARKER, read_bytes(folder / MARKER), REMEDY)
+        if name in marker.files:
+            require_digest(folder / name, marker.files[name], REMEDY)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
 import msgspec
@@ -116,11 +116,35 @@ def read_json(
         AttnError: of the kind `error`, caused by an `OSError` or by one of `DAMAGED`.
     """
     data = read_bytes(path, limit=limit, error=error, hint=hint)
+    return decode_json(path, data, kind, expected=expected, error=error, hint=hint)
+
+
+def decode_json(
+    path: Path,
+    data: bytes,
+    kind: type[T],
+    *,
+    expected: str = "the JSON that belongs here",
+    error: type[AttnError] = TraceError,
+    hint: str = "",
+) -> T:
+    """Return the value in the content of a JSON file; see `read_json`."""
     try:
         return msgspec.json.decode(data, type=kind)
     except DAMAGED as exc:
         reason = decode_reason(exc)
         raise error(f"{path} is not {expected}: {reason}. {hint}".rstrip()) from exc
+
+
+def require_inside(path: Path, name: str, error: type[AttnError] = TraceError) -> None:
+    """Refuse a name that a file gives another, if it is not of something in the same folder.
+
+    Raises:
+        AttnError: it is absolute, leads out, is empty, or cannot be a name at all.
+    """
+    inner = PureWindowsPath(name)  # knows both kinds of slash
+    if inner.anchor or ".." in inner.parts or not inner.parts or "\0" in name:
+        raise error(f"{path} names {name!r}, which is outside of its folder: not read")
 
 
 def decode_reason(error: Exception) -> str:

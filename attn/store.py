@@ -7,25 +7,27 @@ Each is on the disk before the next begins, so a killed run lists only shards th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path, PureWindowsPath
+from functools import cached_property
+from hashlib import file_digest
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
-import msgspec
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from attn.digests import read_sealed, require_digest, seal
 from attn.disk import (
     AGAIN,
     append_lines,
@@ -37,9 +39,11 @@ from attn.disk import (
     sync_folder,
     write_atomic,
 )
-from attn.errors import TraceError
+from attn.errors import DamagedError, TraceError
 from attn.manifests import problems
+from attn.outside import require_inside
 from attn.schema import SCHEMA, Manifest, Shard, Step
+from attn.shapes import Shapes
 
 MANIFEST = "trace.json"
 JOURNAL = "attention/shards.jsonl"
@@ -61,13 +65,6 @@ DTYPES = {
     "U64": np.dtype(np.uint64),
 }  # fmt: skip
 """Dtypes by their names in a shard, in the library's order: a shard begins with the last."""
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What is read of a manifest before the rest is believed."""
-
-    schema: int
 
 
 def shard_file(step: Step | None) -> str:
@@ -104,7 +101,7 @@ class TraceWriter:
         self._pending: Future[None] | None = None
         _clear(folder)
         begun = replace(manifest, status="partial", shards=())
-        write_atomic(folder / MANIFEST, encode_json(begun))
+        write_atomic(folder / MANIFEST, seal(encode_json(begun)))
         self._thread = ThreadPoolExecutor(1, "attn-writer")
 
     def put(self, step: Step | None, tensors: Mapping[str, np.ndarray]) -> None:
@@ -136,7 +133,7 @@ class TraceWriter:
         self._settle()
         done = _fold(replace(manifest, status="complete"), tuple(self._shards.values()))
         done = replace(done, steps=done.steps or manifest.steps)
-        write_atomic(self.folder / MANIFEST, encode_json(done), READABLE)
+        write_atomic(self.folder / MANIFEST, seal(encode_json(done)), READABLE)
         self.close()
         return done
 
@@ -215,16 +212,30 @@ class TraceFiles:
             part = shard.get_slice(tensor)[index] if index else shard.get_tensor(tensor)
         return np.asarray(part)
 
+    @cached_property
+    def _shapes(self) -> Shapes:
+        return Shapes(self.manifest)
+
     @contextmanager
     def _opened(self, file: str) -> Iterator[Any]:
         path = self.folder / self._listed(file).file
         try:
             if self._open[0] != file:  # only the last one stays open: analyses go shard by shard
                 with reported(path, "read"):
-                    self._open = (file, safe_open(path, framework="np"))
+                    shard = safe_open(path, framework="np")
+                self._require_fit(path, shard)
+                self._open = (file, shard)
             yield self._open[1]
         except SafetensorError as exc:
-            raise TraceError(f"could not read {path}: {exc}. {AGAIN}") from exc
+            raise DamagedError(f"could not read {path}: {exc}. {AGAIN}") from exc
+
+    def _require_fit(self, path: Path, shard: Any) -> None:
+        """Refuse a shard, before any of it is read, whose tensors are not as the manifest says."""
+        for name in shard.keys():  # noqa: SIM118 - it is no dict
+            stored = shard.get_slice(name)
+            wrong = self._shapes.misfit(name, tuple(stored.get_shape()), stored.get_dtype())
+            if wrong is not None:
+                raise DamagedError(f"{path} is not what {MANIFEST} describes: {wrong}. {AGAIN}")
 
     def _listed(self, file: str) -> Shard:
         if file not in self._shards:
@@ -241,11 +252,7 @@ class TraceFiles:
             self._verify(file)
 
     def _verify(self, file: str) -> None:
-        path, expected = self.folder / file, self._listed(file).sha256
-        with reported(path, "read"), path.open("rb") as stream:
-            got = hashlib.file_digest(stream, "sha256").hexdigest()
-        if got != expected:
-            raise TraceError(f"{path} has SHA-256 {got}, expected {expected}. {AGAIN}")
+        require_digest(self.folder / file, self._listed(file).sha256)
         self._verified.add(file)
 
 
@@ -256,43 +263,49 @@ def open_files(path: Path) -> TraceFiles:
         path: the folder of a trace, or its `trace.json`.
 
     Raises:
-        TraceError: there is no trace, it is damaged, or a newer `attn` wrote it.
+        TraceError: there is no trace, or a newer `attn` wrote it.
+        DamagedError: it is damaged.
     """
     folder = path.parent if path.name == MANIFEST else path
+    manifest = load_manifest(folder)
+    for shard in manifest.shards:
+        _check_size(folder / shard.file, shard.bytes)
+    return TraceFiles(folder, manifest)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Return a trace's manifest, of a partial one with the shards that were finished.
+
+    Raises:
+        TraceError: there is no trace, or a newer `attn` wrote it.
+        DamagedError: it is damaged, or makes no sense.
+    """
     manifest = read_manifest(folder)
     if manifest.status == "partial":
         listed = {shard.file: shard for shard in read_journal(folder / JOURNAL, Shard)}
         manifest = _fold(manifest, tuple(listed.values()))
+    for file in (*(shard.file for shard in manifest.shards), *manifest.outputs):
+        require_inside(folder / MANIFEST, file)
     wrong = next(problems(manifest), None)
     if wrong is not None:
-        raise TraceError(f"{folder / MANIFEST} makes no sense: {wrong}. {AGAIN}")
-    for file in (*(shard.file for shard in manifest.shards), *manifest.outputs):
-        _check_inside(folder / MANIFEST, file)
-    for shard in manifest.shards:
-        _check_size(folder / shard.file, shard.bytes)
-    return TraceFiles(folder, manifest)
+        raise DamagedError(f"{folder / MANIFEST} makes no sense: {wrong}. {AGAIN}")
+    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Return a trace's manifest as it stands in `trace.json`, without a look at the shards.
 
     Raises:
-        TraceError: there is none, a newer `attn` wrote it, or (caused by a `DecodeError`) it is
-            damaged.
+        TraceError: there is none, or a newer `attn` wrote it.
+        DamagedError: it is damaged.
     """
     path = folder / MANIFEST
     if not is_there(path) and is_there(folder / COLLECTION):
         raise TraceError(f"{folder} is a collection of traces: open one of the folders in it")
-    with reported(path, "read", "A trace is a folder with a trace.json in it."):
-        data = path.read_bytes()
-    try:
-        head = msgspec.json.decode(data, type=_Head)
-        if head.schema > SCHEMA:
-            expected = f"this attn reads up to schema {SCHEMA}: update attn"
-            raise TraceError(f"{path} has schema {head.schema}, {expected}")
-        return msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as exc:
-        raise TraceError(f"{path} is not a valid trace: {exc}. {AGAIN}") from exc
+    if not os.path.lexists(path):
+        hint = "A trace is a folder with a trace.json in it."
+        raise TraceError(f"could not read {path}: the file or its folder does not exist. {hint}")
+    return read_sealed(path, Manifest, newest=SCHEMA, expected="a valid trace", hint=AGAIN)
 
 
 def written_at(folder: Path) -> datetime:
@@ -305,7 +318,9 @@ def demote(folder: Path, manifest: Manifest) -> None:
     """Turn a damaged trace into a partial one without steps, so that it can be redone."""
     with reported(folder):
         (folder / JOURNAL).unlink(missing_ok=True)  # its shards may be the damaged ones
-    write_atomic(folder / MANIFEST, encode_json(replace(manifest, status="partial", shards=())))
+    write_atomic(
+        folder / MANIFEST, seal(encode_json(replace(manifest, status="partial", shards=())))
+    )
 
 
 def predict_bytes(tensors: Mapping[str, tuple[tuple[int, ...], str]]) -> int:
@@ -333,19 +348,11 @@ def _fold(manifest: Manifest, shards: tuple[Shard, ...]) -> Manifest:
     return replace(manifest, shards=shards, steps=steps)
 
 
-def _check_inside(manifest: Path, file: str) -> None:
-    path = PureWindowsPath(file)  # knows both kinds of slash
-    if path.anchor or ".." in path.parts:
-        raise TraceError(
-            f"{manifest} names {file!r}, which is outside of the trace's folder: not read"
-        )
-
-
 def _check_size(path: Path, expected: int) -> None:
     with reported(path, "read", AGAIN):
-        got = path.stat().st_size
-    if got != expected:
-        raise TraceError(f"{path} has {got} bytes, expected {expected}. {AGAIN}")
+        got = path.stat()
+    if got.st_size != expected or not stat.S_ISREG(got.st_mode):
+        raise DamagedError(f"{path} has {got.st_size} bytes, expected {expected}. {AGAIN}")
 
 
 def _clear(folder: Path) -> None:
@@ -380,4 +387,4 @@ def _save(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 def _settled_sha256(path: Path) -> str:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_digest(stream, "sha256").hexdigest()

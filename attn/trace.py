@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attn.disk import reported, write_atomic
+from attn.digests import read_output
+from attn.disk import write_atomic
 from attn.errors import TraceError
+from attn.grids import resample
 from attn.labels import attributes, key_labels
 from attn.schema import (
     MEASURES,
@@ -117,6 +119,7 @@ class Trace:
 
         Raises:
             TraceError: the trace has no such picture.
+            DamagedError: the file is another than the one that was written.
         """
         names = [
             name
@@ -125,14 +128,29 @@ class Trace:
         ]
         if self.folder is None or not names:
             raise TraceError(f"{self.folder or 'the trace'} has no picture")
-        return self.folder / names[place("picture", sample, range(len(names)))]
+        name = names[place("picture", sample, range(len(names)))]
+        self.output(name)
+        return self.folder / name
 
     def sketch(self) -> Path | None:
         """Return the file of the drawing that the model was given, or None if it was given none.
 
         White strokes on black, of the picture's size.
         """
-        return self.folder / SKETCH if self.folder and SKETCH in self.manifest.outputs else None
+        if self.folder is None or SKETCH not in self.manifest.outputs:
+            return None
+        self.output(SKETCH)
+        return self.folder / SKETCH
+
+    def output(self, name: str) -> bytes:
+        """Return the content of one of `manifest.outputs`, as it was written.
+
+        Raises:
+            TraceError: there is no such file, or it cannot be read.
+            DamagedError: it is another than the one that was written.
+        """
+        place("output", name, self.manifest.outputs)
+        return read_output(Path(self._where), name, self.manifest)
 
     def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
         """Return one measure of one layer, lazily.
@@ -289,7 +307,7 @@ class Trace:
                 tensors = {name: self._source.read(shard.file, name) for name in names}
                 writer.put(shard.step, tensors)
             for file in manifest.outputs:
-                self._copy(file, target)
+                write_atomic(target / file, self.output(file))
             if manifest.status == "complete":
                 writer.finish(manifest)
         return open_trace(target)
@@ -349,11 +367,6 @@ class Trace:
                 )
         return views
 
-    def _copy(self, file: str, target: Path) -> None:
-        with reported(source := Path(self._where, file), "read"):
-            data = source.read_bytes()
-        write_atomic(target / file, data)
-
 
 def open_trace(path: str | Path) -> Trace:
     """Open a trace for reading; of its tensors nothing is read yet.
@@ -365,36 +378,3 @@ def open_trace(path: str | Path) -> Trace:
         TraceError: there is no trace, it is damaged, or a newer `attn` wrote it.
     """
     return Trace(open_files(Path(path)))
-
-
-def resample(maps: xr.DataArray, grid: Grid) -> xr.DataArray:
-    """Lay maps out on another grid, each new cell the mean of what it covers of the old ones.
-
-    Args:
-        maps: any array with the axes `row` and `column`.
-        grid: rows and columns of the result, coarser or finer, in any ratio.
-
-    Returns:
-        The maps in float32, axes in the same order; their mean over the picture stays the same.
-    """
-    import xarray as xr
-
-    if (maps.sizes["row"], maps.sizes["column"]) == tuple(grid):
-        return maps.astype(np.float32, copy=False)
-    last = maps.transpose(..., "row", "column")
-    rows, columns = (
-        _overlaps(maps.sizes[dim], size) for dim, size in zip(("row", "column"), grid, strict=True)
-    )
-    values = rows @ np.asarray(last.values, np.float32, order="C") @ columns.T
-    kept = last.drop_vars(
-        [name for name, coord in last.coords.items() if {"row", "column"} & {*coord.dims}]
-    )
-    result = xr.DataArray(values, kept.coords, last.dims, maps.name, maps.attrs)
-    return result.transpose(*maps.dims)
-
-
-def _overlaps(old: int, new: int) -> np.ndarray:
-    """Return (new, old) float32: which part of each new cell an old cell covers; rows sum to 1."""
-    starts, olds = np.arange(new)[:, np.newaxis] * old, np.arange(old) * new
-    covered = np.minimum(starts + old, olds + new) - np.maximum(starts, olds)
-    return (covered.clip(0) / old).astype(np.float32)

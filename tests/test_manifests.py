@@ -1,12 +1,12 @@
 """Damaged and hostile manifests."""
 
-import json
 import shutil
 
 import pytest
 
 import attn
 from attn.errors import TraceError
+from tests.editing import edit
 
 
 @pytest.fixture(scope="module")
@@ -22,15 +22,13 @@ def good(opened, tmp_path_factory):
 def damaged(good, tmp_path):
     """Open a copy of the trace after one edit of its manifest."""
 
-    def edit(change):
+    def damage(change):
         folder = tmp_path / "run"
         shutil.copytree(good, folder)
-        manifest = json.loads((folder / "trace.json").read_text())
-        change(manifest)
-        (folder / "trace.json").write_text(json.dumps(manifest))
+        edit(folder / "trace.json", change)
         return attn.open(folder)
 
-    return edit
+    return damage
 
 
 EDITS = {
@@ -48,7 +46,23 @@ EDITS = {
     "count upwards": lambda m: m["steps"].reverse(),
     "listed twice": lambda m: m["shards"].append(m["shards"][0]),
     "lies outside": lambda m: m["kept"]["columns"][0].update(position=-7),
-    "does not exist": lambda m: m["kept"]["columns"][0].update(segment="other"),
+    "'other', which does not exist": lambda m: m["kept"]["columns"][0].update(segment="other"),
+    "layer 99 was kept, which does not exist": lambda m: m["kept"].update(layers=[99]),
+    "no block can be called 'image'": lambda m: m["layers"][0].update(blocks=["image"]),
+    "do not count upwards": lambda m: m["kept"]["columns"].insert(0, m["kept"]["columns"][1]),
+    "noise 1e[+]308": lambda m: m["steps"][0].update(noise=1e308),
+    "width 4611686018427387904": lambda m: m["request"].update(width=2**62),
+    "seed": lambda m: m["request"].update(seed=-(10**30)),
+    "other steps than its shards": lambda m: m["shards"].pop(),
+    "other steps than its shards are": lambda m: m["steps"][1].update(timestep=7.0),
+    "lies in no segment": lambda m: m["tokens"]["cond"][0].update(position=10**6),
+    "belongs to word 77, of 3": lambda m: m["tokens"]["cond"][1].update(word=77),
+    "two tokens of 'cond' have one": lambda m: m["tokens"]["cond"].append(m["tokens"]["cond"][0]),
+    "word 0 is not in its prompt: 'blue'": lambda m: m["words"][0].update(text="blue"),
+    "word 1 is not in its prompt: 'red'": lambda m: m["request"].update(prompt="a blue cat"),
+    "has 60000 words and": lambda m: m.update(words=m["words"] * 20_000),
+    "has 40000 characters": lambda m: m["request"].update(prompt="." * 40_000),
+    "positions, but 76 in layer 0": lambda m: m["layers"][0]["keys"][1].update(stop=100),
 }
 
 
@@ -62,5 +76,5 @@ def test_impossible_manifests_are_refused(damaged, said):
 def test_tensors_that_do_not_fit_are_refused(damaged):
     """A manifest that is not this trace's is refused when its tensors are looked at."""
     trace = damaged(lambda manifest: manifest.update(samples=5))
-    with pytest.raises(TraceError, match="1 on the axis sample, the manifest says 5"):
+    with pytest.raises(TraceError, match=r"map\.image\.text has shape 1x1x24x8, expected 1x5"):
         trace.mass(layer=0)

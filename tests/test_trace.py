@@ -522,7 +522,8 @@ def test_probs_are_recomputed_exactly(
 ) -> None:
     """Factors give the softmax of the model's own query and key, also with grouped queries."""
     tensors = factors(QWEN, key_heads, dtype, None)
-    manifest = replace(with_level("factors"), layers=(QWEN,))
+    layer = replace(QWEN, num_key_heads=key_heads)
+    manifest = replace(with_level("factors", layers=(QWEN.index,)), layers=(layer,))
     trace = memory({shard_file(STEPS[2]): tensors}, manifest).save(tmp_path / "run")
     expected = softmax(tensors, QWEN, (1, 2))
 

@@ -10,7 +10,7 @@ from attn.errors import CaptureError
 from attn.store import open_files
 from attn.verbs.collection import read_index
 
-OWN = ("environment", "cost")
+OWN = ("environment", "cost", "sha256")
 """What a manifest says of the time and place of its making."""
 
 

@@ -5,11 +5,14 @@ word, has one of two tokens, and loses that one in t5; the negative prompt has o
 """
 
 import csv
+import json
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 
 from attn.schema import (
+    SKETCH,
     Column,
     Kept,
     Layer,
@@ -217,7 +220,9 @@ def plain_maps(about, files, positions, sample, *, steps=(0, 1, 2), layers=None,
 def write_collection(folder, seeds, about=None, *, seed=0, prompt=None, picture=(40, 24)):
     """Write a collection of one prompt; a trace's probs depend on its seed plus `seed`."""
     about = about or manifest(samples=1)
-    about = replace(about, request=replace(about.request, prompt=prompt or PROMPT))
+    prompt = prompt or PROMPT
+    request = replace(about.request, prompt=prompt)
+    about = replace(about, request=request, words=find_words(prompt))
     for place, own in enumerate(seeds):
         member = replace(about, request=replace(about.request, seed=own))
         write_trace(folder / f"{place:04d}", member, picture=picture, seed=seed + own)
@@ -261,5 +266,34 @@ def write_trace(folder, about=None, *, picture=(40, 24), partial=False, done=Non
             (folder / name).parent.mkdir(exist_ok=True)
             pixels = np.random.default_rng(sample).integers(0, 256, (*picture, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name)
-        writer.finish(replace(about, outputs=tuple(names)))
+        outputs = {name: sha256((folder / name).read_bytes()).hexdigest() for name in names}
+        identity = {**about.identity, "outputs": outputs}
+        writer.finish(replace(about, outputs=tuple(names), identity=identity))
+    return folder
+
+
+IMAGE, HISTORY, TEXT = "outputs/image.png", "outputs/history.json", "outputs/text.txt"
+
+
+def write_whole(folder, seed):
+    """Write a trace of one picture that has every kind of output, with their digests."""
+    from PIL import Image
+
+    about = manifest(samples=1)
+    about = replace(about, request=replace(about.request, seed=seed))
+    with TraceWriter(folder, about) as writer:
+        for step, files in zip(about.steps, tensors(about, seed).values(), strict=True):
+            writer.put(step, files)
+        (folder / "outputs").mkdir()
+        chance = np.random.default_rng(seed)
+        Image.fromarray(chance.integers(0, 256, (40, 24, 3), np.uint8)).save(folder / IMAGE)
+        strokes = np.zeros((40, 24), np.uint8)
+        strokes[8:30, 5:20] = 255
+        Image.fromarray(strokes).save(folder / SKETCH)
+        residuals = {"blocks": ["a"], "strength": {"cond": [[0.5], [0.25], [0.125]]}}
+        (folder / HISTORY).write_text(json.dumps({"residuals": residuals}))
+        (folder / TEXT).write_text("a cat")
+        names = (IMAGE, SKETCH, HISTORY, TEXT)
+        digests = {name: sha256((folder / name).read_bytes()).hexdigest() for name in names}
+        writer.finish(replace(about, outputs=names, identity={"outputs": digests}))
     return folder

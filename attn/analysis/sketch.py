@@ -24,11 +24,11 @@ the sketch. Places come from maps and strokes alone here.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -39,7 +39,9 @@ from attn.analysis.pool import TOGETHER, Numbers, sum_tokens, token_places
 from attn.analysis.reading import regrid
 from attn.analysis.result import File, Result, Table, Text
 from attn.errors import TraceError
-from attn.schema import SKETCH_GROUND
+from attn.outside import DAMAGED, decode_reason
+from attn.pictures import NoPictureError, decode_picture
+from attn.schema import SKETCH, SKETCH_GROUND
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -132,15 +134,14 @@ def read_strokes(trace: Trace) -> np.ndarray:
     Raises:
         TraceError: there is no such file, or it is no picture.
     """
-    path = trace.sketch()
+    if SKETCH not in trace.manifest.outputs:
+        raise TraceError(f"could not read the sketch of {trace.folder}: the trace has none")
     try:
-        if path is None:
-            raise OSError("the trace has none")
-        with Image.open(path) as image:
-            is_white = np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
-            return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
-    except OSError as exc:
+        image = decode_picture(trace.output(SKETCH))
+    except NoPictureError as exc:
         raise TraceError(f"could not read the sketch of {trace.folder}: {exc}") from exc
+    is_white = np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
+    return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
 
 
 def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
@@ -316,31 +317,53 @@ def _label(trace: Trace, chosen: Selection, values: dict[str, Numbers], asked: s
     )
 
 
+@dataclass(frozen=True)
+class _Residuals:
+    """How strongly a ControlNet acted: by guidance row, then by step and block."""
+
+    blocks: tuple[str, ...]
+    strength: dict[str, tuple[tuple[float, ...], ...]]
+
+
+@dataclass(frozen=True)
+class _History:
+    """What is read of `outputs/history.json`."""
+
+    residuals: _Residuals | None = None
+
+
 def _residuals(trace: Trace, chosen: Selection) -> xr.DataArray | None:
     """Return the strength of a ControlNet's residuals as the trace's histories have it."""
     import xarray as xr
 
-    histories = [_history(trace, name) for name in trace.manifest.outputs if "/history" in name]
-    found = [one["residuals"] for one in histories if "residuals" in one]
-    if not found or chosen.branch not in found[0]["strength"]:
+    names = [name for name in trace.manifest.outputs if "/history" in name]
+    found = [one for one in (_history(trace, name).residuals for name in names) if one is not None]
+    if not found or chosen.branch not in found[0].strength:
         return None
     places = [step.index for step in trace.steps]
-    strength = np.array([one["strength"][chosen.branch] for one in found], np.float64)
-    own = strength[:, [places.index(step) for step in chosen.steps]]
+    shape = (len(found), len(places), len(found[0].blocks))
+    try:
+        strength = np.array([one.strength[chosen.branch] for one in found], np.float64)
+        own = strength.reshape(shape)[:, [places.index(step) for step in chosen.steps]]
+    except (KeyError, ValueError) as exc:
+        raise TraceError(
+            f"the histories of {trace.folder} do not tell {shape[2]} residuals at each of "
+            f"{shape[1]} steps"
+        ) from exc
     return xr.DataArray(
         np.swapaxes(own, 1, 2),
-        {"series": found[0]["blocks"], **step_axis(trace, chosen.steps)},
+        {"series": list(found[0].blocks), **step_axis(trace, chosen.steps)},
         ("sample", "series", "step"),
         attrs={"branch": chosen.branch},
     )
 
 
-def _history(trace: Trace, name: str) -> dict[str, Any]:
-    path = (trace.folder / name) if trace.folder else None
+def _history(trace: Trace, name: str) -> _History:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
-    except (OSError, ValueError) as exc:
-        raise TraceError(f"could not read {path}: {exc}") from exc
+        return msgspec.json.decode(trace.output(name), type=_History)
+    except DAMAGED as exc:
+        reason = decode_reason(exc)
+        raise TraceError(f"could not read {name} of {trace.folder}: {reason}") from exc
 
 
 def _tabulate_residuals(residuals: xr.DataArray) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -12,9 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFilter, ImageOps
 
 from attn.errors import RequestError, UsageError
+from attn.outside import read_bytes
+from attn.pictures import DRAWINGS, MOST_BYTES, NoPictureError, UnknownFormatError, decode_picture
 from attn.schema import SKETCH_GROUND
 
 Ground = Literal["auto", "light", "dark"]
@@ -99,11 +100,7 @@ def read_sketch(path: str | Path, ground: Ground = "auto", *, edges: bool = Fals
             "sketch: no file is named; give one, or none for the model without a drawing"
         )
     file = Path(path).expanduser()
-    try:
-        data = file.read_bytes()
-    except OSError as exc:
-        raise UsageError(f"cannot read the sketch {file}: {exc.strerror or exc}") from exc
-    return _read(file, hashlib.sha256(data).hexdigest(), ground, edges)
+    return _read(file, hashlib.sha256(_content(file)).hexdigest(), ground, edges)
 
 
 def place_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[Strokes, str]:
@@ -238,32 +235,20 @@ def _brightness(colours: Colours) -> Grey:
     return np.asarray(colours @ LUMA if colours.shape[-1] > 1 else colours[..., 0])
 
 
+def _content(path: Path) -> bytes:
+    return read_bytes(path, limit=MOST_BYTES, error=UsageError, hint="Give a picture as --sketch.")
+
+
 def _colours(path: Path) -> Colours:
     """Return a picture's levels, upright and without transparency."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                _refuse_frames(path, getattr(image, "n_frames", 1))
-                return _levels(path, ImageOps.exif_transpose(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
-        raise UsageError(f"the sketch {path} is too large to be a drawing: {exc}") from exc
-    except UnidentifiedImageError as exc:
-        begins = path.read_bytes()[:16]
-        what = f"it begins with {begins!r}" if begins else "the file is empty"
+        return _levels(path, ImageOps.exif_transpose(decode_picture(_content(path), DRAWINGS)))
+    except UnknownFormatError as exc:
         raise UsageError(
-            f"the sketch {path} is no picture that can be read ({what}); give a PNG or JPEG"
+            f"the sketch {path} is no picture that can be read ({exc}); give a PNG or JPEG"
         ) from exc
-    except (OSError, SyntaxError, ValueError) as exc:  # cut off in the middle, …
-        raise UsageError(f"the sketch {path} is no whole picture: {exc}") from exc
-
-
-def _refuse_frames(path: Path, frames: int) -> None:
-    if frames > 1:
-        raise UsageError(
-            f"the sketch {path} has {frames} frames, expected one picture: save the frame that is "
-            "meant as a PNG"
-        )
+    except NoPictureError as exc:
+        raise UsageError(f"the sketch {path} cannot be used: {exc}") from exc
 
 
 def _levels(path: Path, image: Image.Image) -> Colours:

@@ -24,6 +24,7 @@ def build() -> typer.Typer:
     from attn.cli.compare import compare
     from attn.cli.gallery import gallery
     from attn.cli.lora import lora
+    from attn.cli.verify import verify
 
     app = typer.Typer(
         cls=Commands,
@@ -34,7 +35,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, analyze, compare, gallery, lora, backends):
+    for command in (capture, analyze, compare, gallery, verify, lora, backends):
         app.command(cls=Once)(command)
     return app
 

@@ -18,7 +18,7 @@ from attn.options import parse_options
 from attn.results import replaced
 from attn.store import MANIFEST
 from attn.verbs.absence import fit, refuse_absent
-from attn.verbs.collection import Entry, is_collection, read_index
+from attn.verbs.collection import Entry, is_collection, read_index, require_listed
 from attn.verbs.folders import ANALYSIS as FOLDER
 from attn.verbs.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.folders import refuse_outside, refuse_parts
@@ -275,7 +275,7 @@ def _analyze_entry(
         if out is None:
             refuse_outside(folder, collection)
         place = out and out / entry.folder
-        done, results = _analyze_trace(folder, place, job, is_one_of_many=True)
+        done, results = _analyze_trace(folder, place, job, entry)
     except AttnError as error:
         job.report.warn(f"{folder}: {error}")
         return TraceResults(folder, error=str(error))
@@ -284,14 +284,16 @@ def _analyze_entry(
 
 
 def _analyze_trace(
-    folder: Path, out: Path | None, job: _Job, *, is_one_of_many: bool = False
+    folder: Path, out: Path | None, job: _Job, entry: Entry | None = None
 ) -> tuple[TraceResults, Findings]:
     from attn.trace import open_trace
 
     trace = open_trace(folder)
+    if entry is not None:
+        require_listed(folder, trace.manifest, entry.prompt, entry.seed)
     chosen = plan(trace, job.only)
     absent: tuple[str, ...] = ()
-    if is_one_of_many:
+    if entry is not None:
         options, absent = fit(trace.manifest, job.options)
         job, chosen = replace(job, options=options), _without(chosen, options)
     target = out or (trace.folder or folder) / FOLDER

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
+from attn.digests import read_sealed, seal
 from attn.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
-from attn.errors import TraceError
-from attn.schema import SCHEMA
+from attn.errors import DamagedError
+from attn.outside import require_inside
+from attn.schema import SCHEMA, Manifest
 
 INDEX = "index.json"
 JOURNAL = "index.jsonl"
@@ -70,13 +70,6 @@ class _Outcome:
     error: str | None = None
 
 
-@dataclass(frozen=True)
-class _Head:
-    """What is read of an index before the rest is believed."""
-
-    schema: int = SCHEMA
-
-
 def is_collection(folder: Path) -> bool:
     """Whether a folder has an index of traces."""
     return is_file(folder / INDEX)
@@ -84,7 +77,7 @@ def is_collection(folder: Path) -> bool:
 
 def write_index(folder: Path, entries: Sequence[Entry], run: Run | None = None) -> None:
     """Write the index, whole or not at all; what the journal says is in it, so that goes."""
-    write_atomic(folder / INDEX, encode_json(Index(tuple(entries), run)))
+    write_atomic(folder / INDEX, seal(encode_json(Index(tuple(entries), run))))
     with reported(folder / JOURNAL):
         (folder / JOURNAL).unlink(missing_ok=True)
 
@@ -109,25 +102,35 @@ def read_collection(folder: Path) -> Index:
 
     Raises:
         TraceError: the index is unreadable, or from a newer schema.
+        DamagedError: it is no index, or not as it was written.
     """
     path = folder / INDEX
-    try:
-        data = path.read_bytes()
-        schema = msgspec.json.decode(data, type=_Head).schema
-        if schema > SCHEMA:
-            raise TraceError(
-                f"{path} has schema {schema}; this attn reads up to {SCHEMA}: update attn"
-            )
-        index = msgspec.json.decode(data, type=Index)
-    except (OSError, msgspec.DecodeError) as exc:
-        raise TraceError(
-            f"cannot read the collection's index {path}: {exc}; its traces can be opened one by one"
-        ) from exc
+    index = read_sealed(
+        path,
+        Index,
+        newest=SCHEMA,
+        expected="the index of a collection",
+        hint="Its traces can be opened one by one.",
+    )
     for entry in index.traces:
-        if Path(entry.folder).is_absolute() or ".." in Path(entry.folder).parts:
-            raise TraceError(f"{path} names a folder outside the collection: {entry.folder}")
+        require_inside(path, entry.folder)
     outcomes = {one.folder: one for one in read_journal(folder / JOURNAL, _Outcome)}
     return replace(index, traces=tuple(_updated(entry, outcomes) for entry in index.traces))
+
+
+def require_listed(folder: Path, manifest: Manifest, prompt: str, seed: int) -> None:
+    """Refuse a trace that is of another request than the index of its collection says.
+
+    Raises:
+        DamagedError: the prompt or the seed is another.
+    """
+    request = manifest.request
+    if (request.prompt, request.seed) != (prompt, seed):
+        raise DamagedError(
+            f"{folder} is of seed {request.seed} and the prompt '{request.prompt}', but the "
+            f"collection's {INDEX} lists it with seed {seed} and the prompt '{prompt}'; one of "
+            "them was changed"
+        )
 
 
 def _updated(entry: Entry, outcomes: dict[str, _Outcome]) -> Entry:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import quote
 
-import msgspec
-
+from attn.digests import read_output
 from attn.disk import as_utf8, is_file, is_folder, is_there, remove_parts, reported, write_atomic
 from attn.errors import TraceError
+from attn.markers import require_unchanged
+from attn.outside import read_json, require_inside
 from attn.results import sweep
 from attn.schema import SKETCH, Manifest
 from attn.store import MANIFEST, read_manifest
@@ -133,6 +134,9 @@ def _run(root: Path, trace: Path) -> str:
     manifest = read_manifest(trace)
     outputs = [name for name in manifest.outputs if name.endswith(PICTURES)]
     shown = sorted(outputs, key=lambda name: name == SKETCH)  # the sketch last
+    for name in shown:
+        _inside(trace / MANIFEST, name)
+        read_output(trace, name, manifest)
     results = trace / ANALYSIS
     found = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
     status = "" if manifest.status == "complete" else " · interrupted"
@@ -168,10 +172,8 @@ class _Index:
 def _comparison(root: Path, folder: Path) -> str:
     """Return what the page says of one comparison."""
     path = folder / COMPARISON
-    try:
-        index = msgspec.json.decode(path.read_bytes(), type=_Index)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise TraceError(f"{path} is not the index of a comparison: {error}") from error
+    require_unchanged(folder, COMPARISON)
+    index = read_json(path, _Index, expected="the index of a comparison")
     files = {name: _inside(path, name) for name in index.files if name.endswith(PICTURES)}
     shown = files.pop(SUMMARY, None)
     return _article(
@@ -193,10 +195,8 @@ def _inside(index: Path, name: str) -> Path:
     Raises:
         TraceError: it would be outside of the index's folder.
     """
-    listed = PurePosixPath(name)
-    if listed.is_absolute() or ".." in listed.parts or "\0" in name:
-        raise TraceError(f"{index} lists {name!r}, which is outside of its folder: left out")
-    return index.parent / listed
+    require_inside(index, name)
+    return index.parent / name
 
 
 def _article(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from attn.errors import UsageError
+from attn.manifests import MOST_CHARACTERS
+from attn.outside import read_text
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -26,16 +28,14 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     Raises:
         UsageError: unreadable, not such a list, or empty; with the place of the first bad entry.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise UsageError(f"the prompts in {path} are not UTF-8; save the file as that") from exc
-    except OSError as exc:
-        raise UsageError(f"cannot read the prompts in {path}: {exc.strerror or exc}") from exc
+    text = read_text(path, error=UsageError, hint="Give a list of prompts in UTF-8.")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     ending = path.suffix.lower()
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if ending == ".txt":
-        prompts = [line.strip() for _, line in lines]
+        prompts = [
+            require_characters(f"{path}, line {number}", line.strip()) for number, line in lines
+        ]
     elif ending == ".jsonl":
         prompts = [
             _prompt(_parse(line, f"{path}, line {number}"), f"{path}, line {number}")
@@ -153,9 +153,13 @@ def require_characters(where: str, text: str) -> str:
     """Return a text that a file and a tokenizer can take.
 
     Raises:
-        UsageError: a surrogate stands alone in it: JSON can name one, and a byte on the command
-            line that is not UTF-8 becomes one.
+        UsageError: it is longer than any trace's, or a surrogate stands alone in it: JSON can name
+            one, and a byte on the command line that is not UTF-8 becomes one.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise UsageError(
+            f"{where}: a prompt of {len(text)} characters, expected at most {MOST_CHARACTERS}"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as exc:

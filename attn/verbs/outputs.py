@@ -17,8 +17,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.disk import AGAIN, reported, write_atomic
-from attn.errors import TraceError
+from attn.digests import output_digest, read_output
+from attn.disk import AGAIN, write_atomic
+from attn.errors import DamagedError
+from attn.pictures import NoPictureError, decode_picture
 from attn.schema import SKETCH, SKETCH_GROUND, Manifest
 
 if TYPE_CHECKING:
@@ -67,34 +69,23 @@ def check_output(folder: Path, name: str, manifest: Manifest) -> None:
     """Check that an output of a trace is there and as it was written.
 
     Raises:
-        TraceError: it is not.
+        TraceError: it cannot be read.
+        DamagedError: it is not, or gone.
     """
-    path = folder / name
-    with reported(path, "read", AGAIN):
-        data = path.read_bytes()
-    if path.suffix == ".png":
-        _check_picture(path, data, manifest)
-    got, known = sha256(data).hexdigest(), manifest.identity.get("outputs")
-    expected = known.get(name, got) if isinstance(known, dict) else got  # of an older trace
-    if got != expected:
-        raise TraceError(f"{path} has SHA-256 {got}, expected {expected}. {AGAIN}")
+    data = read_output(folder, name, manifest)
+    if name.endswith(".png") and output_digest(manifest, name) is None:
+        _check_picture(folder / name, data, manifest)
 
 
 def _check_picture(path: Path, data: bytes, manifest: Manifest) -> None:
-    """Say what is wrong with a picture in more words than that it is another file."""
-    from PIL import Image
-
+    """Check what a picture of an older trace, which lists no digests, says of itself."""
     try:
-        with Image.open(BytesIO(data)) as picture:
-            picture.verify()
-            text = dict(picture.info)
-    except (OSError, SyntaxError, ValueError):  # whose texts speak of the library
-        raise TraceError(f"{path} is not a whole picture. {AGAIN}") from None
-    if (text.get("prompt"), text.get("seed")) != (
-        manifest.request.prompt,
-        str(manifest.request.seed),
-    ):
-        raise TraceError(f"{path} is the picture of another request. {AGAIN}")
+        text = decode_picture(data).info
+    except NoPictureError as exc:
+        raise DamagedError(f"{path} is not a whole picture: {exc}. {AGAIN}") from exc
+    request = manifest.request
+    if (text.get("prompt"), text.get("seed")) != (request.prompt, str(request.seed)):
+        raise DamagedError(f"{path} is the picture of another request. {AGAIN}")
 
 
 def _numbered(stem: str, ending: str, place: int, group: tuple[object, ...]) -> str:

@@ -6,11 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attn.disk import is_file, is_there, reported
 from attn.errors import AnalysisError
 from attn.store import MANIFEST, read_manifest
-from attn.verbs.collection import is_collection, read_index
+from attn.verbs.collection import is_collection, read_index, require_listed
+
+if TYPE_CHECKING:
+    from attn.trace import Trace
 
 FOLDER = "comparison"
 """Where the results of a comparison are, in its folder; once they were in that folder itself."""
@@ -82,6 +86,20 @@ def label_paths(paths: Sequence[Path]) -> list[str]:
         seen[label] += 1
         numbered.append(f"{label} ({seen[label]})" if seen[label] > 1 else label)
     return numbered
+
+
+def open_member(member: Member) -> Trace:
+    """Open a trace of a run.
+
+    Raises:
+        TraceError: it cannot be read.
+        DamagedError: it is damaged, or of another request than the collection's index lists.
+    """
+    from attn.trace import open_trace
+
+    trace = open_trace(member.folder)
+    require_listed(member.folder, trace.manifest, member.prompt, member.seed)
+    return trace
 
 
 def pair_up(base: Run, variant: Run) -> Pairing:

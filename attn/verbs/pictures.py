@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.errors import TraceError
+from attn.outside import read_bytes
+from attn.pictures import MOST_BYTES, NoPictureError, decode_picture
 from attn.viz.sizes import USUAL, PictureSize
 
 if TYPE_CHECKING:
@@ -86,15 +88,14 @@ def read_picture(trace: Trace, sample: int) -> Pixels | None:
         TraceError: the trace names a picture that cannot be read.
     """
     import numpy as np
-    from PIL import Image
 
     if not any(name.endswith(".png") for name in trace.manifest.outputs):
         return None
-    path = trace.image(sample)
+    hint = "Analyse with --no-pictures, or restore it."
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as exc:
-        reason = "not a picture" if path.is_file() else "it is gone"
-        message = f"could not read {path}: {reason}. Analyse with --no-pictures, or restore it."
-        raise TraceError(message) from exc
+        path = trace.image(sample)
+        return np.asarray(decode_picture(read_bytes(path, limit=MOST_BYTES)).convert("RGB"))
+    except NoPictureError as exc:
+        raise TraceError(f"could not read {path}: {exc}. {hint}") from exc
+    except TraceError as exc:
+        raise TraceError(f"{exc} {hint}") from exc

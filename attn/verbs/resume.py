@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from attn.disk import AGAIN, encode_json, read_journal, reported
-from attn.errors import TraceError, UsageError
+from attn.errors import DamagedError, TraceError, UsageError
 from attn.results import withdraw
 from attn.schema import Manifest, Request, Shard
 from attn.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
@@ -179,9 +179,7 @@ def _compare(job: Job, left: Left) -> _Found:
     for item in job.items:
         try:
             manifest = _read(item.folder)
-        except TraceError as error:
-            if not isinstance(error.__cause__, msgspec.DecodeError):
-                raise
+        except DamagedError as error:
             found.damaged.append(str(error))
             continue
         if manifest is not None:

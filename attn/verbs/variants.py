@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError, AttnError, did_you_mean
-from attn.verbs.pairing import Member, Pairing, Run, pair_up
+from attn.verbs.pairing import Member, Pairing, Run, open_member, pair_up
 from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
@@ -112,7 +112,6 @@ def _compare_member(
 ) -> None:
     """Compare one trace of the baseline with its partner in every variant."""
     from attn.analysis.pairs import compare_pair
-    from attn.trace import open_trace
 
     known: Readings = {}
     opened: list[Trace] = []
@@ -120,8 +119,8 @@ def _compare_member(
     for pairing, one in zip(pairings, found, strict=True):
         for partner in pairing.partners(member):
             try:
-                opened = opened or [open_trace(member.folder)]
-                pair = compare_pair(opened[0], open_trace(partner.folder), options, known)
+                opened = opened or [open_member(member)]
+                pair = compare_pair(opened[0], open_member(partner), options, known)
             except AttnError as error:
                 one.errors.append(error)
                 one.notes.append(f"{member.folder} and {partner.folder} are left out: {error}")
@@ -155,12 +154,31 @@ def _most_changed(pairs: Sequence[Sequence[Pair]], options: Options) -> Key | No
 def _keep(
     one: _Found, pair: Pair, members: tuple[Member, Member], merits: tuple[bool, ...]
 ) -> None:
-    one.pairs.append(pair.without_maps())
+    one.pairs.append(_share(pair.without_maps(), one.pairs[-1:]))
     one.members.append(members)
     one.merits.append(merits)
     one.notes += pair.agreement.notes
     if pair.agreement.noise:
         one.other_noise.append(", ".join(pair.agreement.noise))
+
+
+def _share(pair: Pair, before: Sequence[Pair]) -> Pair:
+    """Let a pair have its descriptions in common with the one before, where they are equal.
+
+    Layers and terms are read from every trace anew, and are larger than the numbers.
+    """
+    for other in before:
+        sides, others = (pair.base, pair.variant), (other.base, other.variant)
+        if [one.terms for one in sides] == [one.terms for one in others]:
+            base, variant = (
+                replace(one, terms=two.terms) for one, two in zip(sides, others, strict=True)
+            )
+            pair = replace(pair, base=base, variant=variant)
+        if pair.layers == other.layers:
+            pair = replace(pair, layers=other.layers)
+        if pair.agreement == other.agreement:
+            pair = replace(pair, agreement=other.agreement)
+    return pair
 
 
 def _finish(run: Run, pairing: Pairing, one: _Found, word: Key | None, options: Options) -> Variant:

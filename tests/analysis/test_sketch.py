@@ -16,6 +16,7 @@ from attn.errors import TraceError
 from attn.schema import SKETCH
 from attn.trace import open_trace
 from tests import sketches
+from tests.editing import edit
 from tests.toy_traces import CLIP_WORDS, manifest, plain_maps, read_csv, tensors, write_trace
 
 SIZE = (40, 24)
@@ -38,9 +39,7 @@ def drawn(tmp_path):
         pixels = strokes() if pixels is None else pixels
         Image.fromarray(np.where(pixels, 255, 0).astype(np.uint8)).save(folder / SKETCH)
         (folder / "outputs/history.json").write_text(json.dumps(history or {}))
-        data = json.loads((folder / "trace.json").read_text())
-        data["outputs"] = list(about.outputs)
-        (folder / "trace.json").write_text(json.dumps(data))
+        edit(folder / "trace.json", lambda data: data.update(outputs=list(about.outputs)))
         return open_trace(folder)
 
     return write

@@ -79,12 +79,18 @@ def animated(folder):
 
 
 BAD = {
-    "missing": (lambda folder: folder / "no.png", "cannot read the sketch .*No such file"),
-    "a folder": (lambda folder: folder, "cannot read the sketch .*Is a directory"),
+    "missing": (
+        lambda folder: folder / "no.png",
+        "the file or its folder does not exist",
+    ),
+    "a folder": (
+        lambda folder: folder,
+        "this is a folder; expected a regular file",
+    ),
     "a text": (text, r"no picture that can be read \(it begins with b'hello, I am a te'\)"),
     "an empty file": (nothing, r"no picture that can be read \(the file is empty\)"),
-    "half a file": (half, "is no whole picture"),
-    "animated": (animated, "has 3 frames, expected one picture"),
+    "half a file": (half, "it is damaged: image file is truncated"),
+    "animated": (animated, "has several frames, expected one picture"),
 }
 EMPTY = {
     "empty": (Image.new("L", (31, 17), 255), "its 31x17 pixels are alike"),

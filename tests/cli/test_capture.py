@@ -193,7 +193,8 @@ USAGE = {
     "--size 3": "size: expected WIDTHxHEIGHT such as 1344x768; got '3'",
     "--seed x": "seeds: expected 0, 0-7 or 1,5,9; got 'x'",
     "-p a --prompts b.txt": "give --prompt or --prompts, not both",
-    "--prompts b.txt": "cannot read the prompts in b.txt: No such file or directory",
+    "--prompts b.txt": "cannot read b.txt: the file or its folder does not exist. Give a list of "
+    "prompts in UTF-8.",
     "--set t5": "--set takes KEY=VALUE, got 't5'.",
     "-m x -p a --set skip=1": "backend sd35 has no option 'skip'. Did you mean 'skip_stop'? "
     "Options: vae, clip_l, config, tokenizers, dit, clip_g, t5xxl, t5_tokens, skip_layers, "

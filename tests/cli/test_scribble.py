@@ -83,7 +83,7 @@ def test_bad_sketch(run):
         "capture", "-b", "scribble", *SMALL, "--sketch", "no.png", "-o", "out"
     )
     assert (code, stdout) == (2, "")
-    assert "cannot read the sketch no.png: No such file or directory" in stderr
+    assert "cannot read no.png: the file or its folder does not exist" in stderr
     assert not list(sketches_folder().glob("out"))
 
 

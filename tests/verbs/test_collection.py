@@ -50,7 +50,9 @@ def test_index(tmp_path):
     write_index(tmp_path, ENTRIES)
     assert is_collection(tmp_path)
     assert read_index(tmp_path) == ENTRIES
-    assert json.loads((tmp_path / "index.json").read_text(encoding="utf-8")) == {
+    written = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))
+    assert len(written.pop("sha256")) == 64
+    assert written == {
         "traces": [
             {
                 "folder": "0000",
@@ -101,30 +103,33 @@ def test_torn_journal(tmp_path):
     assert read_index(tmp_path) == (ENTRIES[0], pending[1])
 
 
+INDEX = '{"schema": 1, "traces": [{"folder": "%s", "status": "pending", "prompt": "", "seed": 0}]}'
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (
             "{",
-            "cannot read the collection's index PATH: Input data was truncated; "
-            "its traces can be opened one by one",
+            "PATH is not the index of a collection: Input data was truncated. "
+            "Its traces can be opened one by one.",
         ),
         (
             "[]",
-            "cannot read the collection's index PATH: Expected `object`, got `array`; "
-            "its traces can be opened one by one",
+            "PATH is not the index of a collection: Expected `object`, got `array`. "
+            "Its traces can be opened one by one.",
         ),
         (
             '{"traces": [], "schema": 2}',
-            "PATH has schema 2; this attn reads up to 1: update attn",
+            "PATH has schema 2, this attn reads up to schema 1: update attn",
         ),
         (
-            '{"traces": [{"folder": "../x", "status": "pending", "prompt": "", "seed": 0}]}',
-            "PATH names a folder outside the collection: ../x",
+            INDEX % "../x",
+            "PATH names '../x', which is outside of its folder: not read",
         ),
         (
-            '{"traces": [{"folder": "/x", "status": "pending", "prompt": "", "seed": 0}]}',
-            "PATH names a folder outside the collection: /x",
+            INDEX % "/x",
+            "PATH names '/x', which is outside of its folder: not read",
         ),
     ],
 )
@@ -139,14 +144,14 @@ def test_bad_index(tmp_path, text, message):
 
 def test_no_index(tmp_path):
     """A folder without an index is an error with the file's name."""
-    with pytest.raises(TraceError, match=r"cannot read the collection's index .*index\.json"):
+    with pytest.raises(TraceError, match=r"cannot read .*index\.json: the file or"):
         read_index(tmp_path)
 
 
 def test_newer_index_with_other_fields(tmp_path):
     """An index of a newer schema is told as such, whatever its entries look like."""
     (tmp_path / "index.json").write_text('{"schema": 2, "runs": []}')
-    with pytest.raises(TraceError, match="has schema 2; this attn reads up to 1: update attn"):
+    with pytest.raises(TraceError, match="has schema 2, this attn reads up to schema 1"):
         read_index(tmp_path)
 
 

@@ -11,6 +11,7 @@ from attn.verbs.inputs import (
     parse_size,
     read_prompts,
 )
+from tests.editing import special
 
 WHAT = "expected a string, or an object with the field 'prompt'; got a JSON"
 NAME = "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
@@ -88,7 +89,8 @@ def test_no_prompts_file(tmp_path):
     """A file that is not there is named."""
     path = tmp_path / "p.txt"
     assert refusal(read_prompts, path) == (
-        f"cannot read the prompts in {path}: No such file or directory"
+        f"cannot read {path}: the file or its folder does not exist. Give a list of prompts in "
+        "UTF-8."
     )
 
 
@@ -96,8 +98,23 @@ def test_prompts_in_another_encoding(tmp_path):
     """A file that is not UTF-8 is refused instead of being misread."""
     path = tmp_path / "p.txt"
     path.write_bytes("Kätzchen".encode("latin-1"))
-    message = refusal(read_prompts, path)
-    assert message == f"the prompts in {path} are not UTF-8; save the file as that"
+    assert refusal(read_prompts, path) == (
+        f"cannot read {path}: it is no UTF-8 text, as its byte 0xe4 shows. Give a list of prompts "
+        "in UTF-8."
+    )
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "circle"])
+def test_prompts_that_are_no_file(tmp_path, kind):
+    """Nothing is waited for, and nothing without an end is read."""
+    path = special(tmp_path / "p.txt", kind)
+    assert refusal(read_prompts, path).startswith(f"cannot read {path}: ")
+
+
+def test_prompts_that_no_trace_can_hold(tmp_path):
+    """A prompt that would make a trace unreadable is refused before anything is generated."""
+    path = write(tmp_path, "p.txt", "a" * 40_000)
+    assert "a prompt of 40000 characters, expected at most 32768" in refusal(read_prompts, path)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from attn.verbs.analyze import analyze
 from attn.verbs.capture import capture
 from attn.verbs.collection import read_collection, read_index, write_index
 from attn.verbs.report import Report
+from tests.editing import edit, unsealed
 from tests.toy_runs import capture_fake, contents, use_fake
 
 PROMPTS = ["a red cat", "a dog", "a bad idea", "trees", "rain"]
@@ -230,7 +231,7 @@ DAMAGES = {
     "half a picture": (
         "outputs/image.png",
         lambda path: os.truncate(path, 99),
-        " is not a whole picture.",
+        " has SHA-256 ",
     ),
     "cut journal": (
         "attention/shards.jsonl",
@@ -240,37 +241,38 @@ DAMAGES = {
     "edited manifest": (
         "trace.json",
         lambda path: path.write_text(
-            path.read_text().replace('"special": true', '"special": false')
+            unsealed(path.read_text()).replace('"special": true', '"special": false')
         ),
         " has other tokens than this run gives",
     ),
     "no steps": (
         "trace.json",
         lambda path: path.write_text(
-            re.sub(r'"steps": \[.*?\]', '"steps": []', path.read_text(), flags=re.DOTALL)
+            re.sub(r'"steps": \[.*?\]', '"steps": []', unsealed(path.read_text()), flags=re.S)
         ),
-        " lists other steps than its shards are of",
+        " makes no sense: it lists other steps than its shards are of",
     ),
     "edited request": (
         "trace.json",
         lambda path: path.write_text(
-            path.read_text().replace('"guidance": 3.0', '"guidance": 4.0')
+            unsealed(path.read_text()).replace('"guidance": 3.0', '"guidance": 4.0')
         ),
         " is of another request than index.json lists: guidance: 4.0 → 3.0",
     ),
     "no outputs": (
         "trace.json",
         lambda path: path.write_text(
-            re.sub(r'"outputs": \[.*?\]', '"outputs": []', path.read_text(), flags=re.DOTALL)
+            re.sub(r'"outputs": \[.*?\]', '"outputs": []', unsealed(path.read_text()), flags=re.S)
         ),
         " lists no outputs",
     ),
     "the picture of another trace": (
         "outputs/image.png",
         lambda path: shutil.copy(path.parents[2] / "0001" / "outputs" / "image.png", path),
-        " is the picture of another request.",
+        " has SHA-256 ",
     ),
     "a painted picture": ("outputs/image.png", paint, " has SHA-256 "),
+    "flipped manifest": ("trace.json", flip, " is not a valid trace: "),
     "no manifest": ("trace.json", lambda path: path.write_text("{"), " is not a valid trace: "),
 }
 
@@ -330,8 +332,8 @@ def test_foreign_folder(out, file):
     assert str(error.value) in {
         f"{out} holds no capture that could be resumed, but notes.txt; choose another folder "
         "with --out",
-        f"cannot read the collection's index {out / 'index.json'}: JSON is malformed: invalid "
-        "character (byte 0); its traces can be opened one by one",
+        f"{out / 'index.json'} is not the index of a collection: JSON is malformed: invalid "
+        "character (byte 0). Its traces can be opened one by one.",
     }
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [(file, "mine")]
 
@@ -421,9 +423,7 @@ def test_another_single_run(out, stop):
 def test_another_family(out):
     """Another family is told before its model is loaded."""
     run(out, PROMPTS[:2])
-    index = json.loads((out / "index.json").read_text())
-    index["run"]["backend"] = "sdxl"
-    (out / "index.json").write_text(json.dumps(index))
+    edit(out / "index.json", lambda index: index["run"].update(backend="sdxl"))
     with pytest.raises(UsageError, match="backend: sdxl → fake"):
         run(out, PROMPTS[:2])
 
@@ -432,9 +432,7 @@ def test_other_columns(out):
     """A tokenizer that splits a prompt in another way is found where the model has no hash."""
     run(out, PROMPTS[:2])
     path = out / "0001" / "trace.json"
-    manifest = json.loads(path.read_text())
-    manifest["kept"]["columns"][0]["position"] += 1
-    path.write_text(json.dumps(manifest))
+    edit(path, lambda manifest: manifest["kept"]["columns"].pop(0))
     with pytest.raises(UsageError, match=r"0001: columns of its maps: \w+ \d"):
         run(out, PROMPTS[:2])
 
@@ -582,11 +580,8 @@ def test_dry_run(out):
 def test_other_surroundings(out):
     """Another torch, or another number of threads, may change the last bits: that is warned of."""
     run(out, stop=3)
-    path = out / "0000" / "trace.json"
-    manifest = json.loads(path.read_text())
-    now = manifest["environment"]["torch"]
-    manifest["environment"]["torch"] = "1.0"
-    path.write_text(json.dumps(manifest))
+    now = attn.open(out / "0000").manifest.environment["torch"]
+    edit(out / "0000" / "trace.json", lambda manifest: manifest["environment"].update(torch="1.0"))
     assert (
         f"finished traces were made with something else (torch 1.0 → {now}), so the others may "
         "differ from an unbroken run in their last bits"

@@ -1,0 +1,45 @@
+"""Maps on grids of other sizes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn.schema import Grid
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def resample(maps: xr.DataArray, grid: Grid) -> xr.DataArray:
+    """Lay maps out on another grid, each new cell the mean of what it covers of the old ones.
+
+    Args:
+        maps: any array with the axes `row` and `column`.
+        grid: rows and columns of the result, coarser or finer, in any ratio.
+
+    Returns:
+        The maps in float32, axes in the same order; their mean over the picture stays the same.
+    """
+    import xarray as xr
+
+    if (maps.sizes["row"], maps.sizes["column"]) == tuple(grid):
+        return maps.astype(np.float32, copy=False)
+    last = maps.transpose(..., "row", "column")
+    rows, columns = (
+        _overlaps(maps.sizes[dim], size) for dim, size in zip(("row", "column"), grid, strict=True)
+    )
+    values = rows @ np.asarray(last.values, np.float32, order="C") @ columns.T
+    kept = last.drop_vars(
+        [name for name, coord in last.coords.items() if {"row", "column"} & {*coord.dims}]
+    )
+    result = xr.DataArray(values, kept.coords, last.dims, maps.name, maps.attrs)
+    return result.transpose(*maps.dims)
+
+
+def _overlaps(old: int, new: int) -> np.ndarray:
+    """Return (new, old) float32: which part of each new cell an old cell covers; rows sum to 1."""
+    starts, olds = np.arange(new)[:, np.newaxis] * old, np.arange(old) * new
+    covered = np.minimum(starts + old, olds + new) - np.maximum(starts, olds)
+    return (covered.clip(0) / old).astype(np.float32)

@@ -1,0 +1,121 @@
+"""What shape every tensor of a trace has, as its manifest says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from attn.schema import GATE_STATISTICS, STEP_MEASURES, Layer, Manifest, Segment, part, without_mass
+
+Shape = tuple[int | None, ...]
+"""Sizes of axes; None is any size."""
+
+FLOATS = ("F16", "BF16", "F32", "F64")
+"""Dtypes of what is measured of a layer, by their names in a shard."""
+
+
+class Shapes:
+    """The shapes that the tensors of one trace can have.
+
+    Nothing is laid out position by position here, so that sizes that are lies cost nothing.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._lead = (len(manifest.branches), manifest.samples)
+        self._layers = {layer.index: layer for layer in manifest.layers}
+        self._columns = Counter(column.segment for column in manifest.kept.columns)
+        segments = manifest.segments[manifest.branches[0]]
+        self._positions = max((segment.stop for segment in segments), default=0)
+        self._known: dict[str, tuple[Shape, ...]] = {}
+
+    def misfit(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
+        """Return what is wrong with a tensor, in words; None also where nobody looks for it."""
+        if name not in self._known:
+            self._known[name] = self._expected(name)
+        expected = self._known[name]
+        if not expected:
+            return None
+        if not any(_agree(shape, one) for one in expected):
+            what = " or ".join(map(_shown, expected))
+            return f"{name} has shape {_shown(shape)}, expected {what}"
+        of_step = STEP_MEASURES.get(name.removeprefix("step/"))
+        dtypes = FLOATS if of_step is None else (of_step,)
+        if dtype not in dtypes:
+            return f"{name} has dtype {dtype}, expected {' or '.join(dtypes)}"
+        return None
+
+    def _expected(self, name: str) -> tuple[Shape, ...]:
+        """Return the shapes that a tensor can have; none if it is no such tensor."""
+        owner, _, tensor = name.partition("/")
+        if owner == "step":
+            return ((*self._lead, self._positions),) if tensor in STEP_MEASURES else ()
+        layer = self._layers.get(int(owner)) if owner.isdecimal() else None
+        if layer is None:
+            return ()
+        measure, _, block = tensor.partition(".")
+        query, _, key = block.partition(".")
+        inner: tuple[Shape, ...]
+        if not block:
+            inner = _factors(layer).get(measure, ())
+        elif not key:
+            inner = _of_queries(layer, measure, query)
+        else:
+            inner = self._of_block(layer, measure, query, key)
+        return tuple((*self._lead, *shape) for shape in inner)
+
+    def _of_block(self, layer: Layer, measure: str, query: str, key: str) -> tuple[Shape, ...]:
+        rows, keys = part(layer.queries, query), part(layer.keys, key)
+        if not rows or not keys:
+            return ()
+        heads, columns = layer.num_heads, sum(map(self._width, keys))
+        shapes: dict[str, Shape] = {
+            "mass": (heads, _length(keys)),
+            "share": (_length(keys),),
+            "share_max": (_length(keys),),
+            "peak": (_length(keys),),
+            "entropy": (heads,),
+            "map": (_length(rows), columns),
+            "headmap": (heads, _length(rows), columns),
+        }
+        return (shapes[measure],) if measure in shapes else ()
+
+    def _width(self, segment: Segment) -> int:
+        """Return how many columns a map has of a segment."""
+        return self._columns[segment.name] if segment.kind == "text" else segment.length
+
+
+def _of_queries(layer: Layer, measure: str, query: str) -> tuple[Shape, ...]:
+    """Return the shapes of what is told of a query part; masses that add up may be left out."""
+    if measure == "gate":
+        is_there = any(gate.part == query for gate in layer.gates)
+        return ((layer.num_heads, len(GATE_STATISTICS)),) if is_there else ()
+    if measure != "total" or not part(layer.queries, query):
+        return ()
+    counts = {len(layer.keys), len(without_mass(layer, query, layer.blocks))}
+    return tuple((layer.num_heads, count) for count in sorted(counts, reverse=True))
+
+
+def _factors(layer: Layer) -> dict[str, tuple[Shape, ...]]:
+    heads, queries, keys = layer.num_heads, layer.num_queries, layer.num_keys
+    masks = ((a, b, c) for a in {1, heads} for b in {1, queries} for c in {1, keys})
+    return {
+        "query": ((heads, queries, layer.head_dim),),
+        "key": ((layer.num_key_heads, keys, layer.head_dim),),
+        "lse": ((heads, queries),),
+        "scale": ((),),
+        "mask": tuple(masks),
+    }
+
+
+def _length(segments: Sequence[Segment]) -> int:
+    return sum(segment.length for segment in segments)
+
+
+def _agree(shape: tuple[int, ...], expected: Shape) -> bool:
+    return len(shape) == len(expected) and all(
+        size in (None, got) for got, size in zip(shape, expected, strict=True)
+    )
+
+
+def _shown(shape: Shape) -> str:
+    return "x".join("any" if size is None else str(size) for size in shape) or "of a single number"

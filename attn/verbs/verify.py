@@ -1,0 +1,168 @@
+"""`attn verify`: whether files are as they were written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from attn.digests import is_sealed, require_digest
+from attn.disk import is_there, read_journal, reported
+from attn.errors import DamagedError, TraceError
+from attn.markers import MARKER, REMEDY, read_marker, require_unchanged
+from attn.outside import read_bytes
+from attn.schema import Manifest, Shard
+from attn.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
+from attn.verbs.collection import INDEX, read_index, require_listed
+from attn.verbs.outputs import check_output
+from attn.verbs.report import Report
+
+DEEPEST = 6
+"""Levels below a folder on which traces and results are looked for."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not as it was written, and why that is so."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class Verified:
+    """What was checked.
+
+    Attributes:
+        paths: what was looked at.
+        traces: number of traces.
+        results: number of folders with results of `attn analyze`, `compare` or `lora`.
+        files: number of files that were held against their digests.
+        damaged: those that are not as they were written.
+        unsealed: files that have no digest, as those of earlier versions of `attn`.
+    """
+
+    paths: tuple[Path, ...]
+    traces: int = 0
+    results: int = 0
+    files: int = 0
+    damaged: list[Damage] = field(default_factory=list)
+    unsealed: list[Path] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """`complete`, or `failed` if a file is damaged."""
+        return "failed" if self.damaged else "complete"
+
+
+def verify(*paths: str | Path, report: Report | None = None) -> Verified:
+    """Check every file of traces, collections and results against its digest: `attn verify`.
+
+    Nothing is written, and everything is looked at, whatever is damaged.
+
+    Args:
+        paths: folders of traces, collections or results, or folders of such.
+        report: told warnings.
+
+    Raises:
+        TraceError: a path is missing, cannot be read, or holds nothing that `attn` wrote.
+    """
+    done, report = Verified(tuple(map(Path, paths))), report or Report()
+    for path in done.paths:
+        before = done.traces + done.results
+        _look(path.parent if path.name == MANIFEST else path, DEEPEST, done)
+        if done.traces + done.results == before and not done.damaged:
+            raise TraceError(f"{path} holds no trace and no results of attn")
+    if done.unsealed:
+        more = f" and {len(done.unsealed) - 1} more" if len(done.unsealed) > 1 else ""
+        report.warn(
+            f"{done.unsealed[0]}{more}: written by an earlier attn, without a digest of its own"
+        )
+    return done
+
+
+def _look(folder: Path, depth: int, done: Verified) -> None:
+    """Check what a folder is, and what is in it."""
+    with reported(folder, "read"):
+        inner = sorted(path for path in folder.iterdir() if path.is_dir())
+    if os.path.lexists(folder / MARKER):
+        _check_results(folder, done)
+        return
+    if os.path.lexists(folder / MANIFEST):
+        _check_trace(folder, done)
+    if os.path.lexists(folder / INDEX):
+        _check_collection(folder, done)
+    for path in inner if depth else ():
+        if not path.is_symlink() and not path.name.startswith("."):  # links may lead in a circle
+            _look(path, depth - 1, done)
+
+
+def _check_trace(folder: Path, done: Verified) -> None:
+    done.traces += 1
+    manifests: list[Manifest] = []
+    if not _check(folder / MANIFEST, lambda: manifests.append(load_manifest(folder)), done):
+        return
+    (manifest,) = manifests
+    if not is_sealed(read_bytes(folder / MANIFEST)):
+        done.unsealed.append(folder / MANIFEST)
+    files = TraceFiles(folder, manifest)
+    for shard in manifest.shards:
+        _check(folder / shard.file, partial(_check_shard, files, shard), done)
+    for name in manifest.outputs:
+        _check(folder / name, partial(check_output, folder, name, manifest), done)
+    if is_there(folder / JOURNAL):
+        _check(folder / JOURNAL, partial(_check_journal, folder, manifest), done)
+
+
+def _check_shard(files: TraceFiles, shard: Shard) -> None:
+    require_digest(files.folder / shard.file, shard.sha256)
+    files.tensors(shard.file)
+
+
+def _check_journal(folder: Path, manifest: Manifest) -> None:
+    if read_journal(folder / JOURNAL, Shard) != manifest.shards:
+        raise DamagedError(f"{folder / JOURNAL} lists other shards than {MANIFEST}")
+
+
+def _check_results(folder: Path, done: Verified) -> None:
+    done.results += 1
+    marker = read_marker(folder)
+    if marker is None:
+        reason = f"{folder / MARKER} cannot be read. {REMEDY}"
+        done.damaged.append(Damage(folder / MARKER, reason))
+        return
+    for name in (MARKER, *marker.files):
+        _check(folder / name, partial(require_unchanged, folder, name), done)
+
+
+def _check_collection(folder: Path, done: Verified) -> None:
+    """Check the index, and that it lists the traces that are there."""
+
+    def check() -> None:
+        for entry in read_index(folder):
+            trace = folder / entry.folder
+            if entry.status != "complete":
+                continue
+            if not is_there(trace / MANIFEST):
+                raise DamagedError(f"{trace} is gone, which {INDEX} lists as complete")
+            try:
+                manifest = load_manifest(trace)
+            except TraceError:  # told of the trace itself
+                continue
+            require_listed(trace, manifest, entry.prompt, entry.seed)
+
+    if _check(folder / INDEX, check, done) and not is_sealed(read_bytes(folder / INDEX)):
+        done.unsealed.append(folder / INDEX)
+
+
+def _check(path: Path, check: Callable[[], object], done: Verified) -> bool:
+    """Run one check and take down what it finds; return whether all is well."""
+    done.files += 1
+    try:
+        check()
+    except TraceError as error:
+        done.damaged.append(Damage(path, str(error)))
+        return False
+    return True

@@ -1,0 +1,267 @@
+"""One changed bit is noticed by whoever uses the file, and by `attn verify`."""
+
+import json
+import random
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+import attn
+from attn.cli import build
+from attn.disk import AGAIN
+from attn.errors import AttnError, DamagedError, TraceError
+from attn.schema import SKETCH
+from attn.store import shard_file
+from attn.verbs.analyze import analyze
+from attn.verbs.collection import Entry, read_index, write_index
+from attn.verbs.compare import compare
+from attn.verbs.report import Report
+from attn.verbs.verify import verify
+from tests.editing import edit, special
+from tests.toy_runs import capture_fake, contents, use_fake
+from tests.toy_traces import HISTORY, IMAGE, PROMPT, TEXT, write_whole
+
+SHARD, MANIFEST, JOURNAL = "attention/step-0001.safetensors", "trace.json", "attention/shards.jsonl"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A collection of two traces, analysed and compared."""
+    folder = tmp_path_factory.mktemp("whole")
+    for name, seed in (("0000", 3), ("0001", 4)):
+        write_whole(folder / "run" / name, seed)
+    write_index(
+        folder / "run", [Entry(f"{place:04d}", "complete", PROMPT, 3 + place) for place in (0, 1)]
+    )
+    analyze(folder / "run", only="words", pictures=False)
+    compare(folder / "run", folder / "run", out=folder / "out", pictures=False, only="words")
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    """A copy of it to be damaged."""
+    return shutil.copytree(whole, tmp_path / "copy")
+
+
+def flip(path, chance):
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+
+
+def opened(run):
+    """Open a trace and look at all of it."""
+    trace = attn.open(run / "0000")
+    trace.maps(1).load()
+    for name in trace.manifest.outputs:
+        trace.output(name)
+
+
+def compared(run):
+    """Compare the traces with themselves, sketches and all."""
+    compare(run / "0000", run / "0000", out=run.parent / "new", only="sketch")
+
+
+READERS = {
+    "open": opened,
+    "picture": lambda run: attn.open(run / "0000").image(),
+    "drawing": lambda run: attn.open(run / "0000").sketch(),
+    "analyze": lambda run: analyze(run / "0000", only="sketch"),
+    "analyze a collection": lambda run: analyze(run, only="words", pictures=False, report=Report()),
+    "compare": compared,
+    "compare collections": lambda run: compare(run, run, out=run.parent / "new", pictures=False),
+    "verify": verify,
+}
+USES = {
+    f"0000/{SHARD}": ("open", "analyze", "analyze a collection", "compare", "verify"),
+    f"0000/{MANIFEST}": ("open", "analyze", "analyze a collection", "compare", "verify"),
+    f"0000/{IMAGE}": ("open", "picture", "analyze", "compare", "verify"),
+    f"0000/{SKETCH}": ("open", "drawing", "analyze", "compare", "verify"),
+    f"0000/{HISTORY}": ("open", "analyze", "verify"),
+    f"0000/{TEXT}": ("open", "verify"),
+    f"0000/{JOURNAL}": ("verify",),
+    "index.json": ("analyze a collection", "compare collections", "verify"),
+    "analysis/.attn.json": ("verify",),
+    "analysis/analysis.json": ("verify",),
+    "0001/analysis/clip/tables/words.csv": ("verify",),
+}
+FLIPS = {"open": 12, "picture": 12, "drawing": 12, "verify": 6}
+CELLS = [(file, reader) for file, readers in USES.items() for reader in readers]
+
+
+@pytest.mark.parametrize(("file", "reader"), CELLS)
+def test_one_changed_bit(copy, file, reader):
+    """Every reader notices it in every file that it uses, and says which file it is."""
+    path, chance = copy / "run" / file, random.Random(file)
+    data = path.read_bytes()
+    for _ in range(FLIPS.get(reader, 1)):
+        flip(path, chance)
+        assert_noticed(reader, copy / "run", path.parent.name if "analyze a" in reader else path)
+        path.write_bytes(data)
+
+
+def told(call):
+    """Return what a call warns of, and its error."""
+    report = Report()
+    try:
+        call(report)
+    except AttnError as error:
+        report.warn(str(error))
+    return report.warnings
+
+
+def assert_noticed(reader, run, named):
+    """Check that a reader fails, warns or lists damage, with the name of the file."""
+    report = Report()
+    try:
+        answer = READERS[reader](run)
+    except AttnError as error:
+        assert str(named) in str(error) or reader.startswith("compare")
+        return
+    said = [*getattr(answer, "warnings", ()), *report.warnings]
+    said += [f"{one.path} {one.reason}" for one in getattr(answer, "damaged", ())]
+    assert any(str(named) in text for text in said)
+
+
+@pytest.fixture(scope="module")
+def captured(tmp_path_factory):
+    """A collection of two traces of the fake family."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_fake(patch.setattr)
+        out = tmp_path_factory.mktemp("captured") / "run"
+        capture_fake(out, ["a red cat", "a dog"])
+        yield out
+
+
+@pytest.mark.parametrize("file", [SHARD, MANIFEST, IMAGE, JOURNAL])
+def test_resuming_repairs(captured, tmp_path, file):
+    """A finished trace with a changed bit is made again, and is then what it was."""
+    out = shutil.copytree(captured, tmp_path / "run")
+    flip(out / "0001" / file, random.Random(file))
+    assert verify(out).damaged
+    capture_fake(out, ["a red cat", "a dog"], resume=True)
+    assert contents(out) == contents(captured)
+    assert verify(out).damaged == []
+
+
+def test_a_whole_collection(whole):
+    """Every file of traces, collections and results is counted, and nothing is written."""
+    before = contents(whole)
+    done = verify(whole / "run", whole / "out")
+    assert (done.status, done.traces, done.results, done.unsealed) == ("complete", 2, 4, [])
+    assert done.files > 2 * len((SHARD, MANIFEST, IMAGE, SKETCH, HISTORY, TEXT, JOURNAL))
+    assert contents(whole) == before
+
+
+def test_pictures_that_were_exchanged(copy):
+    """One prompt's maps over the other's picture would look like a result."""
+    one, other = (copy / "run" / name / IMAGE for name in ("0000", "0001"))
+    shutil.copy(one, other)
+    with pytest.raises(DamagedError, match=f"{other} has SHA-256"):
+        attn.open(copy / "run/0001").image()
+    assert [damage.path for damage in verify(copy).damaged] == [other]
+
+
+def change_prompt(index):
+    """Give the first trace of an index another prompt."""
+    index["traces"][0]["prompt"] = "A dog"
+
+
+def swap_seeds(index):
+    """Exchange the seeds of an index's traces."""
+    for entry, seed in zip(index["traces"], (4, 3), strict=True):
+        entry["seed"] = seed
+
+
+@pytest.mark.parametrize("change", [change_prompt, swap_seeds])
+def test_an_index_of_other_traces(copy, change):
+    """What the index says and the trace denies heads no table and pairs nothing."""
+    edit(copy / "run/index.json", change)
+    run, arguments = copy / "run", {"only": "words", "pictures": False}
+    for call in (
+        lambda report: compare(run, run, out=copy / "new", report=report, **arguments),
+        lambda report: analyze(run, report=report, **arguments),
+    ):
+        assert any("but the collection's index.json lists it" in text for text in told(call))
+    assert verify(copy / "run").damaged[0].path == copy / "run/index.json"
+
+
+def test_traces_without_digests(copy):
+    """A trace of an earlier version opens; verifying holds its pictures against its request."""
+    edit(copy / "run/0000/trace.json", lambda data: data["identity"].clear())
+    report = Report()
+    assert attn.open(copy / "run/0000").image()
+    reasons = [one.reason for one in verify(copy / "run/0000", report=report).damaged]
+    assert reasons == [
+        f"{copy}/run/0000/{name} is the picture of another request. {AGAIN}"
+        for name in (IMAGE, SKETCH)
+    ]
+    assert report.warnings == [
+        f"{copy}/run/0000/trace.json: written by an earlier attn, without a digest of its own"
+    ]
+
+
+def test_a_trace_that_is_gone(copy):
+    """A trace that the index lists as complete is missed."""
+    shutil.rmtree(copy / "run/0001")
+    (damage,) = verify(copy / "run").damaged
+    assert damage.reason == f"{copy}/run/0001 is gone, which index.json lists as complete"
+    assert len(read_index(copy / "run")) == 2
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "circle"])
+@pytest.mark.parametrize("file", [MANIFEST, SHARD, IMAGE, HISTORY, "../index.json"])
+def test_what_is_no_file(copy, file, kind):
+    """Nothing is waited for, and nothing without an end is read."""
+    special(copy / "run/0000" / file, kind)
+    with pytest.raises(AttnError, match=r"expected a regular file|in a circle|expected \d+\. The"):
+        read_index(copy / "run")
+        opened(copy / "run")
+    assert verify(copy / "run").damaged
+
+
+def test_nothing_to_verify(tmp_path):
+    """A folder of something else is an error, not a success."""
+    with pytest.raises(TraceError, match="holds no trace and no results of attn"):
+        verify(tmp_path)
+
+
+def call(*arguments):
+    """Return exit code and stdout of the command."""
+    result = CliRunner().invoke(build(), ["verify", *map(str, arguments)])
+    return result.exit_code, result.stdout
+
+
+def test_command(copy, monkeypatch):
+    """The command says how many files are as written; with damage, which are not, and exits 1."""
+    monkeypatch.chdir(copy)
+    assert call("run/0000") == (0, "14 files of 1 trace and 1 folder of results as written\n")
+    (copy / "run/0000" / TEXT).write_text("a dog")
+    code, stdout = call("run/0000")
+    first, last = stdout.splitlines()
+    assert (code, last) == (1, "1 of 14 files damaged, in 1 trace and 1 folder of results")
+    assert first.startswith(f"damaged: run/0000/{TEXT}: run/0000/{TEXT} has SHA-256 ")
+
+
+def test_json(copy, monkeypatch):
+    """A program gets one object, also of damage."""
+    monkeypatch.chdir(copy)
+    (copy / "run/0000" / shard_file(None)).write_text("not listed, so nobody's")
+    (copy / "run/0000" / IMAGE).unlink()
+    code, stdout = call("run/0000", "--json")
+    answer = json.loads(stdout)
+    (damage,) = answer.pop("damaged")
+    assert (code, damage["path"]) == (1, f"run/0000/{IMAGE}")
+    assert answer == {
+        "command": "verify",
+        "status": "failed",
+        "path": "run/0000",
+        "paths": ["run/0000"],
+        "traces": 1,
+        "results": 1,
+        "files": 14,
+        "warnings": [],
+    }
