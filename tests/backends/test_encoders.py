@@ -305,7 +305,7 @@ def heard(before, after=()):
         ([[N, N]], {("cond", "clip")}),
         ([], BOTH),
     ],
-    ids=str,
+    ids=["by branch", "at once", "one by one", "by prompt", "no uncond", "no cond", "none"],
 )
 def test_what_encoders_may_read(calls, unknown):
     """Texts may come in any batches; a branch that none of them is of is unknown."""
