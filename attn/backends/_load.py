@@ -13,12 +13,13 @@ import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 from torch import nn
 
-from attn.backends import _agree, _checkpoint, _schedule, _source, _tokenizers
+from attn.backends import _agree, _checkpoint, _source, _tokenizers
 from attn.backends._checkpoint import Kind, Piece
 from attn.backends._explain import explained
 from attn.backends._folder import CONFIG, refuse_pickled_weights
 from attn.backends._misfit import shown
 from attn.backends._quiet import quiet
+from attn.backends._scheduler import read_scheduler
 from attn.backends._tokenizers import Found
 from attn.errors import ModelError
 
@@ -198,7 +199,7 @@ def _load_entry(name: str, entry: Any, recipe: Recipe, cls: type[Any] | None) ->
             raise _no_entry(name, entry)
     if issubclass(cls, SchedulerMixin):
         _require_folder(folder, entry)
-        return _schedule.read(cls, folder)
+        return read_scheduler(cls, folder)
     found = recipe.tokenizers.get(name, Found(folder))
     _require_folder(found.folder, entry)
     return _tokenizers.load(cls, found)

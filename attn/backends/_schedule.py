@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import diffusers
 import numpy as np
 
-from attn.backends._explain import explained, suspects
 from attn.backends._samplers import LATENTS, SPACING, ZERO_SNR, derive, takes
-from attn.backends._source import read_object
-from attn.errors import ModelError, RequestError
+from attn.errors import RequestError
 
 BETAS = {"linear": (0.0001, 0.02), "scaled_linear": (0.00085, 0.012)}
 
@@ -19,30 +16,6 @@ PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}
 
 RUNGE_KUTTA_CALLS = 4
 """Forwards of one Runge-Kutta step, with which PNDM can begin."""
-
-
-MOST = 10**6
-"""Beyond any number in a scheduler's configuration: it would only fill the memory."""
-
-
-def read(cls: type[Any], folder: Path) -> Any:
-    """Return the scheduler that a folder describes.
-
-    Raises:
-        ModelError: its configuration cannot be read or used.
-    """
-    path = folder / cls.config_name
-    settings = read_object(path)
-    for name, value in settings.items():
-        if isinstance(value, int) and abs(value) > MOST:
-            raise ModelError(f"{path}: {name} is {value}; expected at most {MOST}")
-    trained = settings.get("num_train_timesteps", 1)
-    if not isinstance(trained, int) or trained < 1:
-        raise ModelError(
-            f"{path}: num_train_timesteps is {trained!a}; expected a number of 1 or more"
-        )
-    with explained(f"cannot use {path}", suspects(cls, settings)):
-        return cls.from_config(settings)
 
 
 def call_steps(scheduler: Any) -> list[int]:
