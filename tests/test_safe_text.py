@@ -60,7 +60,7 @@ def test_written_files(tmp_path):
     """Every kind of file that analyses write goes through the same function."""
     bad, header = "=1+\x1b[2J", "'=1+\\u001b[2J"
     Table({bad: np.array([bad, "cat"], object), "n": np.array([1, -2])}).write(tmp_path / "t.csv")
-    Matrix((bad,), np.array([[0.5]])).write(tmp_path / "m.csv")
+    Matrix(("block", bad), (0,), np.array([[0.5]])).write(tmp_path / "m.csv")
     Text(bad).write(tmp_path / "t.txt")
     Document({"prompt": "\x9b\u202e"}).write(tmp_path / "d.json")
     rows = list(csv.reader((tmp_path / "t.csv").read_text().splitlines()))

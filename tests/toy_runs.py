@@ -10,8 +10,11 @@ from attn.errors import CaptureError
 from attn.store import open_files
 from attn.verbs.collection import read_index
 
-OWN = ("environment", "cost", "sha256")
-"""What a manifest says of the time and place of its making."""
+OWN = {
+    "trace.json": ("environment", "cost", "sha256"),
+    ".attn.json": ("pid", "started", "sha256"),
+}
+"""What files say of the time and place of their making."""
 
 
 class Failing(FakeBackend):
@@ -58,9 +61,10 @@ def contents(folder):
 
 
 def _content(path):
-    if path.name != "trace.json":
+    if path.name not in OWN:
         return path.read_bytes()
-    return {key: value for key, value in json.loads(path.read_text()).items() if key not in OWN}
+    fields = json.loads(path.read_text())
+    return {key: value for key, value in fields.items() if key not in OWN[path.name]}
 
 
 def check_left(folder, whole, *, exact=True):

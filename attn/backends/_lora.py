@@ -83,15 +83,21 @@ def complete(loras: Sequence[Lora], families: Sequence[str]) -> tuple[Lora, ...]
     """
     if find_spec("peft") is None:
         raise ModelError("LoRAs need the package peft, which is not here: pip install 'attn[lora]'")
-    try:
+    with _demo_named(loras, families[0]):
         return completed(loras, families)
+
+
+@contextmanager
+def _demo_named(loras: Sequence[Lora], family: str) -> Iterator[None]:
+    """Name the LoRA of a family's demo, where that of another demo is refused in the block."""
+    try:
+        yield
     except ModelError as error:
-        others = (other_lora(lora.path, families[0]) for lora in loras)
-        name = next(filter(None, others), None)
+        name = next(filter(None, (other_lora(lora.path, family) for lora in loras)), None)
         if name is None:
             raise
         raise ModelError(
-            f"{error}. The demo of '{families[0]}' has a LoRA of its own: --lora {name}"
+            f"{error}. The demo of '{family}' has a LoRA of its own: --lora {name}"
         ) from error
 
 
@@ -131,7 +137,8 @@ class Adapters:
         base = describe_towers(self._towers())
         for lora in known:
             file = usable(lora, self._families)
-            misfit = require_fit(file, base, self._families)
+            with _demo_named([lora], self._families[0]):
+                misfit = require_fit(file, base, self._families)
             warnings += [misfit] if misfit else []
             warnings += [f"{file.path}: {odd.message}" for odd in file.oddities if odd.kind in TOLD]
             warnings += _idle_parts(lora, file)

@@ -6,9 +6,9 @@ import errno
 import json
 import os
 import sys
-from _thread import interrupt_main
 from contextlib import suppress
 from functools import partial
+from signal import SIGINT
 from threading import Timer
 from typing import TYPE_CHECKING, TextIO
 
@@ -98,7 +98,7 @@ def resend_lost_interrupts() -> None:
         if not isinstance(lost.exc_value, KeyboardInterrupt):
             report(lost)
             return
-        timer = Timer(RESEND, interrupt_main)
+        timer = Timer(RESEND, os.kill, (os.getpid(), SIGINT))  # a signal also ends a sleep
         timer.daemon = True
         timer.start()
 

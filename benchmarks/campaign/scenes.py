@@ -25,7 +25,10 @@ from tests.toy_traces import write_collection, write_trace
 
 PROMPTS = ["a red cat", "a dog"]
 MODEL = "tiny:sd15"
-VOLATILE = {MARKER: ("attn", "pid", "started"), MANIFEST: ("environment", "cost")}
+VOLATILE = {
+    MARKER: ("attn", "pid", "started", "sha256"),
+    MANIFEST: ("environment", "cost", "sha256"),
+}
 """What differs in two files of the same contents, by their names."""
 MINE = "mine"
 FOREIGN = json.dumps(

@@ -1,6 +1,5 @@
 """Options of analyses: none is accepted and ignored."""
 
-import json
 from dataclasses import fields, replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from attn.schema import SKETCH, Gate
 from attn.store import shard_file
 from attn.trace import open_trace
 from tests import sketches
+from tests.editing import edit
 from tests.toy_probs import make_full
 from tests.toy_texts import make_text
 from tests.toy_traces import JOINT, make_trace, manifest, tensors, write_trace
@@ -84,10 +84,9 @@ def drawn(folder):
     """Return a trace of a model that was given a drawing."""
     about = manifest(JOINT, branches=("cond", "uncond"))
     write_trace(folder, about)
-    data = json.loads((folder / "trace.json").read_text(encoding="utf-8"))
-    (folder / "trace.json").write_text(json.dumps(data | {"outputs": [SKETCH]}))
     (folder / "outputs").mkdir(exist_ok=True)
     Image.fromarray(255 - np.asarray(sketches.ring((40, 24)))).save(folder / SKETCH)
+    edit(folder / "trace.json", lambda fields: fields.update(outputs=[SKETCH]))
     return open_trace(folder)
 
 

@@ -322,7 +322,8 @@ def test_what_a_backend_prints_is_no_output(offer_bad, tmp_path, capsys, member)
 def test_bugs_in_a_collection_name_the_package(offer_bad, tmp_path):
     """A prompt that fails among others is listed with whose code it was."""
     offer_bad("session.generate = broken")
-    run = attn.capture("bad", "a cat", steps=2, seed=(1, 5), out=tmp_path / "run")
+    with pytest.warns(UserWarning, match=r"^2 of 2 traces failed, see \.failures: 0000 "):
+        run = attn.capture("bad", "a cat", steps=2, seed=(1, 5), out=tmp_path / "run")
     assert re.fullmatch(
         r"ZeroDivisionError in attn_bad\.py:\d+: oops\. It happened in session\.generate\(\), .*"
         r" backend 'bad' is from attn-bad 1\.0; .*",

@@ -173,7 +173,7 @@ def test_warnings(tmp_path):
 
 def test_collection(tmp_path):
     """Of a collection, every trace has a line: how many files, or that it failed."""
-    entries = Entry("run", "complete", PROMPT, 0), Entry("b", "failed", PROMPT, 1, "no memory")
+    entries = Entry("run", "complete", PROMPT, 7), Entry("b", "failed", PROMPT, 1, "no memory")
     write_index(tmp_path, entries)
     expected = f"""\
 run/analysis  {TABLES.count("  ")} files

@@ -26,11 +26,12 @@ _terminal.resend_lost_interrupts()
 class Lost:
     def __del__(self):
         raise KeyboardInterrupt
+began = time.monotonic()
 try:
     Lost()
     time.sleep(9)
 except KeyboardInterrupt:
-    print("interrupted")
+    print("interrupted" if time.monotonic() - began < 5 else "late")
 """
 
 

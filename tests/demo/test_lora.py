@@ -17,7 +17,7 @@ from attn.backends._lora import complete
 from attn.demo import shipped, trained
 from attn.errors import ModelError
 from attn.lora import read
-from attn.schema import Lora
+from attn.schema import Lora, Request
 
 SQUARE, PURPLE = shipped.LORAS["demo"], shipped.LORAS["demo:sd35"]
 DENOISERS = {"sdxl": "unet", "sd35": "transformer"}
@@ -141,15 +141,17 @@ def test_purple_is_drawn_green(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "family", "other"),
-    [
-        ("demo", "sd35", "demo:sd35"),
-        ("demo:sd35", "sdxl", "demo"),
-    ],
+    ("name", "family", "other"), [("demo", "sd35", "demo:sd35"), ("demo:sd35", "sdxl", "demo")]
 )
-def test_the_lora_of_another_demo(name, family, other):
+def test_the_lora_of_another_demo(opened, name, family, other):
     """A demo's LoRA on another demo is refused with the name of that one's own."""
+    request = Request("a square", loras=(Lora(str(shipped.LORAS[name])),))
     with pytest.raises(ModelError, match=rf"of its own: --lora {other}$"):
-        complete([Lora(str(shipped.LORAS[name]))], family)
-    with pytest.raises(ModelError, match=r"or another LoRA[^T]*$"):
-        complete([Lora(str(shipped.LORAS[name]))], "sd15")
+        opened(family).complete(request)
+
+
+def test_no_demo_lora_to_offer():
+    """Where the family's demo has no LoRA, none is offered."""
+    with pytest.raises(ModelError) as refused:
+        complete([Lora(str(PURPLE))], ("sd15",))
+    assert "of its own" not in str(refused.value)

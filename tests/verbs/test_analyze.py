@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from attn.analysis import registry
 from attn.errors import AnalysisError, TraceError, UsageError
 from attn.markers import MARKER
 from attn.schema import find_words
+from attn.store import MANIFEST
 from attn.verbs.analyze import Analyzed, TraceResults, analyze
 from attn.verbs.collection import Entry, write_index
 from attn.verbs.report import Report
+from tests.editing import edit
 from tests.toy_traces import PROMPT, joint_layer, manifest, read_csv, write_trace
 
 FILES = [
@@ -59,6 +62,11 @@ def trace(tmp_path):
     return write_trace(tmp_path / "run")
 
 
+def asked(about, **fields):
+    """Return a manifest with other fields of its request, such as the seed."""
+    return replace(about, request=replace(about.request, **fields))
+
+
 def tree(folder):
     """Return every file below a folder, but the markers of what is whose."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
@@ -97,7 +105,13 @@ def test_index(trace):
 
 def test_the_generated_picture_is_shown(trace):
     """The sheet shows what the trace generated in its own colours; below a map they are faded."""
-    Image.new("RGB", (24, 40), (0, 200, 0)).save(trace / "outputs/image-0.png")
+    path = trace / "outputs/image-0.png"
+    Image.new("RGB", (24, 40), (0, 200, 0)).save(path)
+    digest = sha256(path.read_bytes()).hexdigest()
+    edit(
+        trace / MANIFEST,
+        lambda fields: fields["identity"]["outputs"].update({"outputs/image-0.png": digest}),
+    )
     analyze(trace)
     heatmaps = trace / "analysis/clip/heatmaps"
     assert (0, 200, 0) in colours(heatmaps / "words.png")
@@ -303,7 +317,11 @@ def test_bag_of_phrases(trace):
 
 def test_no_words(tmp_path):
     """Of an empty prompt there are sinks, and it is said why there is no more."""
-    about = replace(manifest(samples=1), words=())
+    about = manifest(samples=1)
+    tokens = {
+        row: tuple(replace(one, word=None) for one in about.tokens[row]) for row in about.tokens
+    }
+    about = replace(about, words=(), tokens=tokens)
     trace = write_trace(tmp_path / "run", about)
     done = analyze(trace)
     expected = "'words' is skipped: it needs words, of which the prompt has none"
@@ -382,8 +400,8 @@ def test_every_drawing_exists():
 def collection(tmp_path):
     """Two traces, one of them with another prompt's error, and one that failed."""
     folder = tmp_path / "runs"
-    write_trace(folder / "0000")
-    write_trace(folder / "0002")
+    for name, seed in (("0000", 0), ("0002", 2)):
+        write_trace(folder / name, asked(manifest(samples=1), seed=seed))
     entries = (
         Entry("0000", "complete", PROMPT, 0),
         Entry("0001", "failed", PROMPT, 1, "out of memory"),
@@ -437,8 +455,10 @@ def test_collection_tables(collection):
 
 def test_collection_of_segments(tmp_path):
     """Tables of several segments are one joined table; what did not fit stands in traces.csv."""
-    write_trace(tmp_path / "0000", manifest([joint_layer(0, (3, 5), 2)], samples=1))
-    write_index(tmp_path, (Entry("0000", "complete", f"{PROMPT} {'x' * 90}", 0),))
+    about = manifest([joint_layer(0, (3, 5), 2)], samples=1)
+    prompt = f"{PROMPT} {'x' * 90}"
+    write_trace(tmp_path / "0000", asked(about, prompt=prompt))
+    write_index(tmp_path, (Entry("0000", "complete", prompt, 7),))
     analyze(tmp_path, pictures=False)
     rows = read_csv(tmp_path / "analysis/words_auc.csv")
     assert [row["segment"] for row in rows] == ["clip"] * 4 + ["t5"] * 3
@@ -449,8 +469,8 @@ def test_collection_of_segments(tmp_path):
 
 def test_remarks_of_a_collection(tmp_path):
     """What is to be said of many traces is said once."""
-    for name in ("0000", "0001", "0002"):
-        write_trace(tmp_path / name, manifest(level="mass", samples=1))
+    for seed, name in enumerate(("0000", "0001", "0002")):
+        write_trace(tmp_path / name, asked(manifest(level="mass", samples=1), seed=seed))
     entries = [Entry(f"000{number}", "complete", PROMPT, number) for number in range(3)]
     write_index(tmp_path, entries)
     (warning,) = analyze(tmp_path, pictures=False).warnings
@@ -461,8 +481,8 @@ def test_remarks_that_differ(tmp_path):
     """Prompts that lose different words are one remark, with the words of the first."""
     about = manifest([joint_layer(0, (3, 5), 2)], samples=1)
     shorter = tuple(token for token in about.tokens["cond"] if token.text != "▁cat")
-    write_trace(tmp_path / "0000", replace(about, tokens={"cond": shorter}))
-    write_trace(tmp_path / "0001", about)
+    write_trace(tmp_path / "0000", asked(replace(about, tokens={"cond": shorter}), seed=0))
+    write_trace(tmp_path / "0001", asked(about, seed=1))
     write_index(tmp_path, [Entry(f"000{number}", "complete", PROMPT, number) for number in (0, 1)])
     assert analyze(tmp_path, only=["words", "curves"], pictures=False).warnings == (
         f"{tmp_path / '0000'} and 1 more: the prompt did not fit into segment 't5': "
@@ -478,7 +498,7 @@ def prompts(tmp_path):
     for place, text in enumerate(texts):
         own = replace(about, words=find_words(text), request=replace(about.request, prompt=text))
         write_trace(tmp_path / f"{place:04d}", own)
-    entries = [Entry(f"{place:04d}", "complete", text, 0) for place, text in enumerate(texts)]
+    entries = [Entry(f"{place:04d}", "complete", text, 7) for place, text in enumerate(texts)]
     write_index(tmp_path, entries)
     return tmp_path
 
