@@ -1,6 +1,27 @@
 """See what a diffusion model attends to: capture, analyse and compare its attention.
 
-The public names are loaded on first use, so `import attn` costs nothing.
+    cli          one file per command: `attn capture`, `attn analyze`, `attn compare`, …
+    verbs        what the commands do, the same for Python: puts the parts together
+    viz          labelled arrays -> figures
+    analysis     a trace -> labelled arrays and tables
+    backends     one family of models each: loading, layout of the sequence, tokens, generation
+    demo         the built-in models of coloured shapes and short questions
+    engine       the tap: sees each attention kernel that runs, and reduces it on the device
+    trace        what was captured, on disk and in memory
+    lora         what is in a LoRA file
+    checkpoints  what is in a file of weights
+    schema       what a trace is: layers, segments, tokens, words, steps
+    words        what a word of a prompt is, and how words and phrases are found
+    options      options declared once, as dataclasses
+    files        reading what others wrote, and writing so that nothing is lost
+    errors       every expected error, in one tree
+
+Imports go downwards only. A prompt becomes a trace in `engine.run.record`; a trace becomes pictures
+in `verbs.analyze`; two traces become a table in `verbs.compare`. A new family of models is a file
+in `backends.families` or a package of its own (plugins.md); a new analysis is an entry of
+`analysis.registry`. docs/architecture.md has the three walks.
+
+The public names stand here and are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -11,11 +32,11 @@ if TYPE_CHECKING:
     from attn.backends import hookimpl
     from attn.engine.tap import tap
     from attn.errors import AttnError
-    from attn.trace import Trace
-    from attn.trace import open_trace as open
-    from attn.verbs.analyze import analyze
-    from attn.verbs.capture import capture
-    from attn.verbs.compare import compare
+    from attn.trace.trace import Trace
+    from attn.trace.trace import open_trace as open
+    from attn.verbs.analyze.analyze import analyze
+    from attn.verbs.capture.capture import capture
+    from attn.verbs.compare.compare import compare
     from attn.verbs.verify import verify
 
     __version__: str
@@ -35,12 +56,12 @@ __all__ = [
 
 _HOMES = {
     "AttnError": "attn.errors:AttnError",
-    "Trace": "attn.trace:Trace",
-    "analyze": "attn.verbs.analyze:analyze",
-    "capture": "attn.verbs.capture:capture",
-    "compare": "attn.verbs.compare:compare",
+    "Trace": "attn.trace.trace:Trace",
+    "analyze": "attn.verbs.analyze.analyze:analyze",
+    "capture": "attn.verbs.capture.capture:capture",
+    "compare": "attn.verbs.compare.compare:compare",
     "hookimpl": "attn.backends:hookimpl",
-    "open": "attn.trace:open_trace",
+    "open": "attn.trace.trace:open_trace",
     "tap": "attn.engine.tap:tap",
     "verify": "attn.verbs.verify:verify",
 }

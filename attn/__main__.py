@@ -6,11 +6,8 @@ import sys
 def main() -> None:
     """Run the command line; Ctrl-C ends it without a traceback from its first moment on."""
     try:
-        from attn.cli import main as run
-        from attn.cli._terminal import keep_results_apart, resend_lost_interrupts
+        from attn.cli import run
 
-        keep_results_apart()
-        resend_lost_interrupts()
         run()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was finished stays usable\n")

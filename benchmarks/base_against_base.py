@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 
 import attn
-from attn.analysis.change_tables import PARTS
-from attn.analysis.pairs import Options
-from attn.verbs.pairing import Member, Run, open_run
-from attn.verbs.variants import compare_traces
+from attn.analysis.compare.change_tables import PARTS
+from attn.analysis.compare.pairs import Options
+from attn.verbs.compare.pairing import Member, Run, open_run
+from attn.verbs.compare.variants import compare_traces
 
 LABELS = ("word", "occurrence", "segment", "layer", "head", "step")
 PROMPT = "a red circle left of a blue square on a white background"

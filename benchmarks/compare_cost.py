@@ -20,10 +20,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from attn.analysis.paired import FEWEST
+from attn.analysis.compare.paired import FEWEST
 from attn.backends.types import Session
-from attn.verbs.capture import capture
-from attn.verbs.compare import compare
+from attn.verbs.capture.capture import capture
+from attn.verbs.compare.compare import compare
 from benchmarks import models
 from benchmarks.cost import ALLOCATOR
 
@@ -32,9 +32,9 @@ PEAK = """
 import re, sys
 from dataclasses import replace
 from pathlib import Path
-from attn.analysis.pairs import Options
-from attn.verbs.compare import compare_runs
-from attn.verbs.pairing import open_runs
+from attn.analysis.compare.pairs import Options
+from attn.verbs.compare.compare import compare_runs
+from attn.verbs.compare.pairing import open_runs
 from attn.verbs.report import Report
 *paths, out = map(Path, sys.argv[1:4])
 runs = [replace(run, members=run.members[: int(sys.argv[4])]) for run in open_runs(paths)]

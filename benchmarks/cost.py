@@ -31,7 +31,7 @@ from PIL import Image
 
 from attn.backends.types import Session
 from attn.schema import Request
-from attn.verbs.capture import capture
+from attn.verbs.capture.capture import capture
 from benchmarks import models
 
 TEXT_KEYS = {"sdxl": 77, "sd3": 77 + 256}

@@ -17,8 +17,9 @@ from unittest import mock
 
 import torch
 
-from attn.backends import _encoders, find, load
-from attn.backends._prompts import Prompts
+from attn.backends import find, load
+from attn.backends.diffusers import encoders
+from attn.backends.diffusers.prompts import Prompts
 from attn.schema import Request
 
 PROMPT = "a photo of a rusty red bicycle leaning on a blue wall, two green dogs"
@@ -63,8 +64,8 @@ def measure(backend: str) -> tuple[float, float]:
     watch = Watch()
     with (
         mock.patch.object(Prompts, "checked", watch.entered(Prompts.checked)),
-        mock.patch.object(_encoders, "_note", watch.timed(_encoders._note)),
-        mock.patch.object(_encoders, "_absent", watch.timed(_encoders._absent)),
+        mock.patch.object(encoders, "_note", watch.timed(encoders._note)),
+        mock.patch.object(encoders, "_absent", watch.timed(encoders._absent)),
     ):
         began = time.process_time()
         session.generate([request], None)

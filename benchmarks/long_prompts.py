@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from attn.demo.tokenizers import WORDS
-from attn.verbs.analyze import analyze
+from attn.verbs.analyze.analyze import analyze
 from attn.verbs.report import Report
 
 SENTENCE = 32
@@ -73,7 +73,7 @@ def measure(options: Sequence[str]) -> None:
 def capture_all(arguments: argparse.Namespace) -> None:
     """Capture every prompt with the demo model."""
     prompts = [write_prompt(number, arguments.words) for number in range(arguments.prompts)]
-    from attn.verbs.capture import capture
+    from attn.verbs.capture.capture import capture
 
     out, steps = arguments.out / "run", arguments.steps
     capture("sd35", prompts, model="demo", out=out, steps=steps, keep="mass", report=Told())

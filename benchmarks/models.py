@@ -18,7 +18,7 @@ def sd3(layers: int = 6) -> Session:
     """SD3.5-shaped: `layers` joint blocks, 24 heads of 64; 512x512 gives 1024 + 333 tokens."""
     from diffusers import SD3Transformer2DModel
 
-    from attn.backends.sd35 import SD35Backend
+    from attn.backends.families.sd35 import SD35Backend
 
     pipe = _pipeline("sd35")
     width = pipe.transformer.config.joint_attention_dim
@@ -45,7 +45,7 @@ def sdxl() -> Session:
     """SDXL-shaped: all 70 cross-attention layers on narrow channels."""
     from diffusers import UNet2DConditionModel
 
-    from attn.backends.sdxl import SDXLBackend
+    from attn.backends.families.sdxl import SDXLBackend
 
     pipe = _pipeline("sdxl")
     config = pipe.unet.config

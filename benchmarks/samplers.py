@@ -21,11 +21,12 @@ from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 
 from attn import demo
 from attn.backends import find, load
-from attn.backends._samplers import NAMES, SCHEDULES
+from attn.backends.diffusers.samplers import NAMES, SCHEDULES
 from attn.backends.types import Session
-from attn.demo import judge, scenes
+from attn.demo import scenes
 from attn.errors import RequestError
 from attn.schema import Request
+from benchmarks.scoring import judge
 
 PUBLISHED = "published"
 MODELS = {

@@ -19,11 +19,11 @@ from PIL import Image
 
 import attn
 from attn.analysis import sketch
-from attn.analysis.choice import choose
-from attn.analysis.truth import bootstrap
+from attn.analysis.words.selection import choose
 from attn.backends import find, load
 from attn.demo import scenes
-from attn.verbs.capture import Shared
+from attn.verbs.capture.capture import Shared
+from benchmarks.scoring.truth import bootstrap
 from benchmarks.training import control
 
 

@@ -22,11 +22,11 @@ import numpy as np
 
 import attn
 from attn import demo
-from attn.analysis import truth
 from attn.analysis.result import Table
-from attn.demo import judge, scenes
-from attn.verbs.capture import Shared
+from attn.demo import scenes
+from attn.verbs.capture.capture import Shared
 from benchmarks.figures import draw_heads
+from benchmarks.scoring import judge, truth
 from benchmarks.training.report import draw_sheet
 
 MODELS = {name.replace(":", "-"): name for name in ("sdxl", "sd35", "sd35:medium", "gated")}

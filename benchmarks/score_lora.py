@@ -32,7 +32,7 @@ import numpy as np
 import attn
 from attn.analysis.result import Table
 from attn.demo import scenes
-from attn.verbs.compare import Compared
+from attn.verbs.compare.compare import Compared
 from benchmarks.score_demo import MODELS
 from benchmarks.train_demo import FAMILIES
 from benchmarks.train_lora import ARCHITECTURES

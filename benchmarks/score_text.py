@@ -22,7 +22,7 @@ import numpy as np
 import attn
 from attn.demo import questions
 from attn.demo.questions import KINDS, Question
-from attn.trace import Trace
+from attn.trace.trace import Trace
 
 SETTINGS = {"gen_length": "16", "block_length": "16", "temperature": "0"}
 BATCH = 16

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.installing import ROOT, Environment, make_environment, pip
+from tests.helpers.installing import ROOT, Environment, make_environment, pip
 
 COMMANDS = (("attn", "--help"), ("attn", "backends"))
 

@@ -25,7 +25,7 @@ from typing import Any
 from attn.backends import find, load
 from attn.demo import language
 from attn.schema import Request
-from attn.verbs.capture import capture
+from attn.verbs.capture.capture import capture
 from benchmarks.cost import ALLOCATOR
 
 SIZES = language.Sizes(width=256, inner=640, heads=8, layers=8)

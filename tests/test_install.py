@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.installing import ROOT, Environment, make_environment, pip
+from tests.helpers.installing import ROOT, Environment, make_environment, pip
 
 pytestmark = pytest.mark.slow
 BAD = ("raises", "lacks", "misspelt", "duplicate", "wrong", "slow", "clashing")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.installing import ROOT, Environment, make_environment, pip
+from tests.helpers.installing import ROOT, Environment, make_environment, pip
 
 PAGE = (ROOT / "plugins.md").read_text(encoding="utf-8")
 TOY = ROOT / "examples" / "attn-toy"

@@ -1,1 +1,14 @@
-"""Analyses: pure functions from a trace to labelled arrays and tables, and their registry."""
+"""Analyses: pure functions from a trace to labelled arrays and tables.
+
+    registry   all analyses by name, with what they need and their options
+    needs      whether a trace holds that, and what to capture with where it does not
+    result     tables, arrays and files that an analysis hands back
+    words/     where words and phrases are looked at, and when
+    texts/     who reads whom in a text that a model writes
+    sinks/     keys that receive much more than others
+    compare/   what differs between runs, with intervals
+    gates, sketch   gates of gated models; words and a drawing
+
+`verbs.analyze` runs what a trace allows and hands each result to the function that `draw` names.
+A new analysis is a function `run`, a dataclass of options and an entry of the registry.
+"""

@@ -21,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs
-from attn.analysis.pool import Numbers, mean_present
 from attn.analysis.result import Result, Table
-from attn.analysis.select import select_layers, select_steps
+from attn.analysis.words.select import select_layers, select_steps
+from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import GATE_STATISTICS, Layer, Step
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from attn.trace import Trace
+    from attn.trace.trace import Trace
 
 NEEDS = Needs(gates=True)
 

@@ -6,29 +6,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attn.analysis import (
-    curves,
-    evolution,
-    gates,
-    sinks,
-    sketch,
-    stepavg,
-    text_blocks,
-    text_flow,
-    text_influence,
-    text_matrices,
-    text_patterns,
-    text_report,
-    text_similarity,
-    text_unmasking,
-    words,
-)
+from attn.analysis import gates, sketch
 from attn.analysis.needs import Lack, Needs, concerns, find_lack
 from attn.analysis.result import Result
+from attn.analysis.sinks import sinks
+from attn.analysis.texts import (
+    blocks,
+    flow,
+    influence,
+    matrices,
+    patterns,
+    report,
+    similarity,
+    unmasking,
+)
+from attn.analysis.words import curves, evolution, stepavg, words
 from attn.errors import AnalysisError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from attn.trace import Trace
+    from attn.trace.trace import Trace
 
 NOTHING = Needs()
 
@@ -82,7 +78,7 @@ ANALYSES: tuple[Analysis, ...] = (
         needs=words.NEEDS,
         Options=words.Options,
         run=words.run,
-        draw="attn.viz.heatmaps:draw",
+        draw="attn.viz.words.heatmaps:draw",
         wants=words.WANTS,
         lost="heatmaps and peaks",
         joins=("words_summary.csv", "phrases_summary.csv"),
@@ -93,7 +89,7 @@ ANALYSES: tuple[Analysis, ...] = (
         needs=curves.NEEDS,
         Options=curves.Options,
         run=curves.run,
-        draw="attn.viz.curves:draw",
+        draw="attn.viz.words.curves:draw",
         joins=("words_auc.csv", "words_stepavg.csv", "phrases_auc.csv", "phrases_stepavg.csv"),
     ),
     Analysis(
@@ -131,7 +127,7 @@ ANALYSES: tuple[Analysis, ...] = (
         needs=evolution.NEEDS,
         Options=evolution.Options,
         run=evolution.run,
-        draw="attn.viz.evolution:draw",
+        draw="attn.viz.words.evolution:draw",
         on_request=True,
     ),
     Analysis(
@@ -145,68 +141,68 @@ ANALYSES: tuple[Analysis, ...] = (
     Analysis(
         name="unmasking",
         summary="when each position of a text was decided, and what it read then",
-        needs=text_unmasking.NEEDS,
-        Options=text_unmasking.Options,
-        run=text_unmasking.run,
-        draw="attn.viz.texts:draw_unmasking",
+        needs=unmasking.NEEDS,
+        Options=unmasking.Options,
+        run=unmasking.run,
+        draw="attn.viz.texts.texts:draw_unmasking",
     ),
     Analysis(
         name="flow",
         summary="what prompt and text read of each other",
-        needs=text_flow.NEEDS,
-        Options=text_flow.Options,
-        run=text_flow.run,
-        draw="attn.viz.texts:draw_flow",
+        needs=flow.NEEDS,
+        Options=flow.Options,
+        run=flow.run,
+        draw="attn.viz.texts.texts:draw_flow",
     ),
     Analysis(
         name="blocks",
         summary="what the prompt and the blocks of a text read of each other while each is written",
-        needs=text_blocks.NEEDS,
-        Options=text_blocks.Options,
-        run=text_blocks.run,
-        draw="attn.viz.texts:draw_blocks",
+        needs=blocks.NEEDS,
+        Options=blocks.Options,
+        run=blocks.run,
+        draw="attn.viz.texts.texts:draw_blocks",
     ),
     Analysis(
         name="patterns",
         summary="entropy, density, focus, distance and causal split of a text's attention",
-        needs=text_patterns.NEEDS,
-        Options=text_patterns.Options,
-        run=text_patterns.run,
-        draw="attn.viz.texts:draw_patterns",
+        needs=patterns.NEEDS,
+        Options=patterns.Options,
+        run=patterns.run,
+        draw="attn.viz.texts.texts:draw_patterns",
     ),
     Analysis(
         name="matrices",
         summary="a text's attention matrices as pictures, and the strongest pairs of tokens",
-        needs=text_matrices.NEEDS,
-        Options=text_matrices.Options,
-        run=text_matrices.run,
-        draw="attn.viz.matrices:draw",
-        wants=text_matrices.WANTS,
+        needs=matrices.NEEDS,
+        Options=matrices.Options,
+        run=matrices.run,
+        draw="attn.viz.texts.matrices:draw",
+        wants=matrices.WANTS,
         lost="pictures of single heads",
     ),
     Analysis(
         name="influence",
         summary="which tokens of prompt and text are read most, and which are sinks",
-        needs=text_influence.NEEDS,
-        Options=text_influence.Options,
-        run=text_influence.run,
-        draw="attn.viz.texts:draw_influence",
+        needs=influence.NEEDS,
+        Options=influence.Options,
+        run=influence.run,
+        draw="attn.viz.texts.texts:draw_influence",
     ),
     Analysis(
         name="similarity",
         summary="how alike the layers of a language model read",
-        needs=text_similarity.NEEDS,
-        Options=text_similarity.Options,
-        run=text_similarity.run,
-        draw="attn.viz.texts:draw_similarity",
+        needs=similarity.NEEDS,
+        Options=similarity.Options,
+        run=similarity.run,
+        draw="attn.viz.texts.texts:draw_similarity",
     ),
     Analysis(
         name="report",
         summary="the JSON reports of MMaDA's attention visualisation, for its readers",
-        needs=text_report.NEEDS,
-        Options=text_report.Options,
-        run=text_report.run,
-        wants=text_report.WANTS,
+        needs=report.NEEDS,
+        Options=report.Options,
+        run=report.run,
+        wants=report.WANTS,
         lost="causal split of single heads",
     ),
 )

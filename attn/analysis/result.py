@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.safe_text import csv_cell, visible
+from attn.files.safe_text import csv_cell, visible
 
 if TYPE_CHECKING:
     import xarray as xr

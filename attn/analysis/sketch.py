@@ -32,21 +32,21 @@ import msgspec
 import numpy as np
 from PIL import Image, ImageDraw
 
-from attn.analysis.choice import BLOCK, Scope, Selection, choose
-from attn.analysis.curves import step_axis
+from attn.analysis.compare.reading import regrid
 from attn.analysis.needs import Needs
-from attn.analysis.pool import TOGETHER, Numbers, sum_tokens, token_places
-from attn.analysis.reading import regrid
 from attn.analysis.result import File, Result, Table, Text
+from attn.analysis.words.curves import step_axis
+from attn.analysis.words.selection import BLOCK, Scope, Selection, choose
+from attn.analysis.words.word_sums import TOGETHER, Numbers, sum_tokens, token_places
 from attn.errors import TraceError
-from attn.outside import DAMAGED, decode_reason
-from attn.pictures import NoPictureError, decode_picture
+from attn.files.outside import DAMAGED, decode_reason
+from attn.files.pictures import NoPictureError, decode_picture
 from attn.schema import SKETCH, SKETCH_GROUND
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from attn.trace import Trace
+    from attn.trace.trace import Trace
 
 NEEDS = Needs(
     segments=("image", "text"), measures=(f"map.{BLOCK}",), words=True, stepwise=True, sketch=True

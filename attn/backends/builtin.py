@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attn.backends._quiet import quiet
 from attn.backends.hookspecs import hookimpl
+from attn.backends.loading.quiet import quiet
 from attn.backends.types import Backend, BackendSpec
 
 
@@ -52,41 +52,41 @@ def attn_backends() -> list[BackendSpec]:
 
 def _sdxl() -> Backend:
     with quiet():
-        from attn.backends.sdxl import SDXLBackend
+        from attn.backends.families.sdxl import SDXLBackend
 
     return SDXLBackend()
 
 
 def _sd15() -> Backend:
     with quiet():
-        from attn.backends.sdxl import SD15Backend
+        from attn.backends.families.sdxl import SD15Backend
 
     return SD15Backend()
 
 
 def _sd35() -> Backend:
     with quiet():
-        from attn.backends.sd35 import SD35Backend
+        from attn.backends.families.sd35 import SD35Backend
 
     return SD35Backend()
 
 
 def _scribble() -> Backend:
     with quiet():
-        from attn.backends.scribble import ScribbleBackend
+        from attn.backends.families.scribble.scribble import ScribbleBackend
 
     return ScribbleBackend()
 
 
 def _gated() -> Backend:
     with quiet():
-        from attn.backends.gated import GatedBackend
+        from attn.backends.families.gated import GatedBackend
 
     return GatedBackend()
 
 
 def _mmada() -> Backend:
     with quiet():
-        from attn.backends.mmada import MMaDABackend
+        from attn.backends.families.mmada.mmada import MMaDABackend
 
     return MMaDABackend()

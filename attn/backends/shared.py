@@ -5,13 +5,19 @@ Import it where torch may be imported, that is, in what `BackendSpec.load` impor
 
 from __future__ import annotations
 
-from attn.backends._devices import align, choose_device, choose_dtype, count_parameters, dtype_name
-from attn.backends._encoders import Encoder, labels_checked, unknown_tokens
-from attn.backends._finite import finite_pictures
-from attn.backends._load import load_network, load_tokenizer
-from attn.backends._quiet import quiet
-from attn.backends._source import Source, fingerprint, read_index, resolve
-from attn.backends._tokens import decode
+from attn.backends.diffusers.encoders import Encoder, labels_checked, unknown_tokens
+from attn.backends.diffusers.finite import finite_pictures
+from attn.backends.diffusers.tokens import decode
+from attn.backends.loading.devices import (
+    align,
+    choose_device,
+    choose_dtype,
+    count_parameters,
+    dtype_name,
+)
+from attn.backends.loading.pipeline import load_network, load_tokenizer
+from attn.backends.loading.quiet import quiet
+from attn.backends.loading.source import Source, fingerprint, read_index, resolve
 
 __all__ = [
     "Encoder",

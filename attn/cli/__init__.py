@@ -1,4 +1,11 @@
-"""The command line. One file per command; importing this package or a command is cheap."""
+"""The command line: one file per command; importing this package or a command is cheap.
+
+capture, analyze, compare, …   one command each: options in, one verb, lines or JSON out
+_errors     the one place that turns errors into exit codes
+_terminal   what is printed: safe for any terminal
+_report     progress and warnings on stderr
+_once, _options, _plan, _text   what commands share
+"""
 
 from __future__ import annotations
 
@@ -8,12 +15,19 @@ import typer
 
 from attn.cli._errors import Commands
 from attn.cli._once import Once
-from attn.cli._terminal import say
+from attn.cli._terminal import keep_results_apart, resend_lost_interrupts, say
 
 
 def main() -> None:
     """Run the command `attn`."""
     build()()
+
+
+def run() -> None:
+    """Run the command `attn` in a process of its own."""
+    keep_results_apart()
+    resend_lost_interrupts()
+    main()
 
 
 def build() -> typer.Typer:

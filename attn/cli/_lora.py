@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from attn.checkpoints.headers import format_size
 from attn.cli._text import aligned
-from attn.headers import format_size
 
 if TYPE_CHECKING:
     from attn.lora import Oddity

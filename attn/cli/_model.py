@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.backends import _source
-from attn.backends._probe import OPTIONAL, PIPELINES, members, parameters, probe
+from attn.backends.loading import source
+from attn.checkpoints.headers import read_header
+from attn.checkpoints.probe import OPTIONAL, PIPELINES, members, parameters, probe
 from attn.cli._text import aligned
-from attn.headers import read_header
 
 if TYPE_CHECKING:
-    from attn.headers import TensorInfo
+    from attn.checkpoints.headers import TensorInfo
 
 Facts = dict[str, Any]
 
@@ -23,7 +23,7 @@ def describe(asked: str) -> Facts:
     Raises:
         ModelError: there is none, or it cannot be read or understood.
     """
-    path = _source.existing(asked, "model")
+    path = source.existing(asked, "model")
     return _folder(path) if path.is_dir() else _file(path)
 
 
@@ -79,7 +79,7 @@ def _file(path: Path) -> Facts:
 
 def _language(path: Path) -> Facts:
     """Describe a folder of MMaDA or LLaDA."""
-    config = _source.read_object(path / _source.CONFIG)
+    config = source.read_object(path / source.CONFIG)
     layers, heads, width = (config[name] for name in ("n_layers", "n_heads", "d_model"))
     weights, named = _tensors(path), config.get("architectures")
     name = str(named[0] if isinstance(named, list) and named else config.get("model_type", "?"))
@@ -100,9 +100,9 @@ def _language(path: Path) -> Facts:
 
 def _drawn(path: Path) -> Facts:
     """Describe a checkpoint of ScribbleDiffusion, with the parts of its base model if it has it."""
-    is_whole = _source.is_pipeline(path)
+    is_whole = source.is_pipeline(path)
     base = _pipeline(path) if is_whole else {"parts": [], "missing": []}
-    files = {name.removesuffix(_source.SAFE): path / name for name in _source.DRAWN}
+    files = {name.removesuffix(source.SAFE): path / name for name in source.DRAWN}
     own = [
         {"part": part, "file": file.name, **_weights(read_header(file).tensors)}
         for part, file in files.items()
@@ -127,14 +127,14 @@ def _drawn(path: Path) -> Facts:
 
 
 def _folder(path: Path) -> Facts:
-    if _source.is_language_model(path):
+    if source.is_language_model(path):
         return _language(path)
-    return _drawn(path) if _source.is_drawn(path) else _pipeline(path)
+    return _drawn(path) if source.is_drawn(path) else _pipeline(path)
 
 
 def _pipeline(path: Path) -> Facts:
     """Describe a diffusers folder."""
-    index = _source.read_index(path)
+    index = source.read_index(path)
     name = str(index["_class_name"])
     listed = {
         part: str(entry[1])

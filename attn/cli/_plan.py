@@ -8,7 +8,7 @@ from attn.cli._text import counted
 
 if TYPE_CHECKING:
     from attn.engine.plan import Plan
-    from attn.verbs.capture import Captured
+    from attn.verbs.capture.capture import Captured
 
 
 def describe(captured: Captured) -> str:

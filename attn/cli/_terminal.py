@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 import typer
 
 from attn.errors import OutputError
-from attn.safe_text import visible
+from attn.files.safe_text import visible
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs

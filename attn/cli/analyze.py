@@ -18,7 +18,7 @@ from attn.cli._text import aligned, counted, listed_files, split
 if TYPE_CHECKING:
     from attn.analysis.needs import Needs
     from attn.analysis.registry import Analysis
-    from attn.verbs.analyze import Analyzed
+    from attn.verbs.analyze.analyze import Analyzed
 
 
 LISTED = 10
@@ -70,7 +70,7 @@ def analyze(
     from attn.cli._report import ShownReport
     from attn.errors import AnalysisError, UsageError
     from attn.options import split_pairs
-    from attn.verbs.analyze import analyze as run
+    from attn.verbs.analyze.analyze import analyze as run
     from attn.verbs.inputs import parse_inches
 
     if list_:

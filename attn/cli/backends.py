@@ -14,7 +14,7 @@ from attn.cli._terminal import say
 from attn.cli._text import aligned
 
 if TYPE_CHECKING:
-    from attn.backends.manager import Installed, Registered
+    from attn.backends.plugins.registry import Installed, Registered
     from attn.options import Option
 
 SLOW = 0.5
@@ -29,7 +29,7 @@ def backends(
     as_json: Json = False,
 ) -> None:
     """List the installed backends, one of them with its options, or what a model's file holds."""
-    from attn.backends.manager import find, installed
+    from attn.backends.plugins.registry import find, installed
 
     found = installed()
     looked = None
@@ -51,7 +51,7 @@ def backends(
 
 
 def _options(one: Registered) -> list[Option]:
-    from attn.backends.manager import load
+    from attn.backends.plugins.registry import load
     from attn.options import describe_options
 
     say(f"importing {one.spec.name} ...", err=True)  # torch and friends take seconds

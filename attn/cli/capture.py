@@ -40,7 +40,7 @@ from attn.cli._text import counted
 
 if TYPE_CHECKING:
     from attn.errors import AttnError
-    from attn.verbs.capture import Captured
+    from attn.verbs.capture.capture import Captured
     from attn.verbs.report import Report
 
 LISTED = 10
@@ -116,7 +116,7 @@ def capture(
     from attn.cli._report import ShownReport
     from attn.errors import UsageError
     from attn.options import split_pairs
-    from attn.verbs.capture import capture as run
+    from attn.verbs.capture.capture import capture as run
     from attn.verbs.inputs import parse_seeds, parse_size, read_prompts
 
     if prompt and prompts:
@@ -177,7 +177,7 @@ def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError |
     """Analyse what was captured; a failure must not hide that the capture is there."""
     from attn.cli.analyze import explain
     from attn.errors import AnalysisError, AttnError
-    from attn.verbs.analyze import analyze
+    from attn.verbs.analyze.analyze import analyze
 
     try:
         done = analyze(captured.path, report=report)

@@ -43,7 +43,7 @@ from attn.cli._text import aligned, counted, listed_files, split
 from attn.words import fold
 
 if TYPE_CHECKING:
-    from attn.verbs.compare import Compared
+    from attn.verbs.compare.compare import Compared
 
 SHOWN = 5
 """So many words are shown, those that changed most; the tables have all."""
@@ -135,7 +135,7 @@ def compare(
     from attn.cli._report import ShownReport
     from attn.errors import UsageError
     from attn.options import split_pairs
-    from attn.verbs.compare import compare as run
+    from attn.verbs.compare.compare import compare as run
     from attn.verbs.inputs import parse_seeds, parse_size, read_prompts
 
     if not (runs or lora or sketch):

@@ -54,7 +54,7 @@ def lora(
 
 
 def _json(done: Examined) -> str:
-    from attn.disk import as_utf8
+    from attn.files.disk import as_utf8
     from attn.verbs.lora import facts
 
     answer = {

@@ -18,7 +18,7 @@ import platformdirs
 
 from attn.demo import shipped
 from attn.errors import ModelError, did_you_mean
-from attn.results import scratch, sweep
+from attn.files.results import scratch, sweep
 
 __all__ = [
     "EXAMPLE_PROMPT",

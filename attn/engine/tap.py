@@ -22,8 +22,8 @@ from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError, UsageError
 from attn.schema import Kept, Layer, Level, Manifest, Request, Segment, Step
 from attn.schema import Sequence as TokenSequence
-from attn.store import shard_file
-from attn.trace import MemoryFiles, Trace
+from attn.trace.store import shard_file
+from attn.trace.trace import MemoryFiles, Trace
 
 BLOCK = "all.all"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
-from attn.headers import TensorInfo, read_header
 from attn.lora.families import Family, Target, recognise
 from attn.lora.kinds import rows_of
 from attn.lora.layouts import OTHER_ROWS, Place, with_other_layouts

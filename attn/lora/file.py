@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attn.headers import Header
+from attn.checkpoints.headers import Header
 from attn.lora.families import Family
 from attn.lora.names import TOWERS
 from attn.lora.places import TARGETS, Block

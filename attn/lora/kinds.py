@@ -13,7 +13,7 @@ from itertools import chain
 
 import numpy as np
 
-from attn.headers import TensorInfo
+from attn.checkpoints.headers import TensorInfo
 from attn.lora.norms import blocks_norm, hadamard_norm, product_norm, tucker_norm, unfold
 from attn.lora.tensors import Stored, Values
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from attn.headers import TensorInfo
+from attn.checkpoints.headers import TensorInfo
 
 DENOISER = "denoiser"
 TOWERS = (DENOISER, "text_encoder", "text_encoder_2", "text_encoder_3")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from attn.checkpoints.headers import Header, read_header
 from attn.errors import ModelError
-from attn.headers import Header, read_header
 from attn.lora import metadata as meta
 from attn.lora.adapters import Adapter, config_beside, written_beside, written_inside
 from attn.lora.base import Base, norm_of, open_base

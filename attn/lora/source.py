@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attn.disk import is_folder
 from attn.errors import ModelError
+from attn.files.disk import is_folder
 from attn.lora.adapters import WEIGHTS
 
 NAMES = (WEIGHTS, "pytorch_lora_weights.safetensors")

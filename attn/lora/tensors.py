@@ -13,8 +13,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.checkpoints.headers import TensorInfo
 from attn.errors import ModelError
-from attn.headers import TensorInfo
 
 Values = NDArray[np.float64]
 

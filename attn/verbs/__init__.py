@@ -1,1 +1,11 @@
-"""The verbs that put the parts together, for Python and the command line alike."""
+"""The verbs, for Python and the command line alike: each puts the parts together.
+
+capture/   generate and record: `attn.capture`
+analyze/   tables and pictures of a trace or collection: `attn.analyze`
+compare/   what differs between runs: `attn.compare`
+lora       what a LoRA file changes
+gallery    a page of all runs in a folder
+verify     every digest of traces and results
+inputs     what people type: prompts, seeds, sizes, bytes
+report     what a verb tells while it works
+"""

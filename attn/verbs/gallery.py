@@ -10,16 +10,24 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from attn.digests import read_output
-from attn.disk import as_utf8, is_file, is_folder, is_there, remove_parts, reported, write_atomic
 from attn.errors import TraceError
-from attn.markers import require_unchanged
-from attn.outside import read_json, require_inside
-from attn.results import sweep
+from attn.files.digests import read_output
+from attn.files.disk import (
+    as_utf8,
+    is_file,
+    is_folder,
+    is_there,
+    remove_parts,
+    reported,
+    write_atomic,
+)
+from attn.files.markers import require_unchanged
+from attn.files.outside import read_json, require_inside
+from attn.files.results import sweep
 from attn.schema import SKETCH, Manifest
-from attn.store import MANIFEST, read_manifest
-from attn.verbs.folders import ANALYSIS
-from attn.verbs.pairing import COMPARISON
+from attn.trace.store import MANIFEST, read_manifest
+from attn.verbs.capture.folders import ANALYSIS
+from attn.verbs.compare.pairing import COMPARISON
 from attn.verbs.report import Report
 
 PAGE = "index.html"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from attn.errors import UsageError
-from attn.manifests import MOST_CHARACTERS
-from attn.outside import read_text
+from attn.files.outside import read_text
+from attn.trace.manifests import MOST_CHARACTERS
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 

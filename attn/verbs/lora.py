@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn.checkpoints.headers import read_header
 from attn.demo.shipped import lora_file
-from attn.disk import as_utf8
 from attn.errors import ModelError
-from attn.headers import read_header
-from attn.results import refuse_others, replaced
-from attn.verbs.folders import refuse_parts
+from attn.files.disk import as_utf8
+from attn.files.results import refuse_others, replaced
+from attn.verbs.capture.folders import refuse_parts
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _refuse_models(path: Path) -> None:
         ModelError: it is a model, an embedding, a ControlNet, ….
     """
     from attn import lora
-    from attn.backends._probe import probe
+    from attn.checkpoints.probe import probe
     from attn.lora.source import weights_file
 
     header = read_header(weights_file(path))
@@ -177,7 +177,7 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _draw(found: LoraFile, folder: Path) -> bool:
-    from attn.viz.lora_norms import draw
+    from attn.viz.compare.lora_norms import draw
     from attn.viz.picture import write
 
     picture = draw(found)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from attn.digests import is_sealed, require_digest
-from attn.disk import is_there, read_journal, reported
 from attn.errors import DamagedError, TraceError
-from attn.markers import MARKER, REMEDY, read_marker, require_unchanged
-from attn.outside import read_bytes
+from attn.files.digests import is_sealed, require_digest
+from attn.files.disk import is_there, read_journal, reported
+from attn.files.markers import MARKER, REMEDY, read_marker, require_unchanged
+from attn.files.outside import read_bytes
 from attn.schema import Manifest, Shard
-from attn.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
-from attn.verbs.collection import INDEX, read_index, require_listed
-from attn.verbs.outputs import check_output
+from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
+from attn.verbs.capture.collection import INDEX, read_index, require_listed
+from attn.verbs.capture.outputs import check_output
 from attn.verbs.report import Report
 
 DEEPEST = 6

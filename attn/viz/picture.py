@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from attn.disk import as_utf8
+from attn.files.disk import as_utf8
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families
 from attn.viz.page import FAINT, MARGIN
 from attn.viz.sizes import DPI, USUAL, PictureSize

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from attn.analysis.pool import mean_present
 from attn.analysis.result import Result
+from attn.analysis.words.word_sums import mean_present
 from attn.viz.labels import ranges
 from attn.viz.lines import (
     COLOURS,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from attn.analysis.curves import ending
 from attn.analysis.result import Result
-from attn.viz.evolution import draw_curves
+from attn.analysis.words.curves import ending
 from attn.viz.picture import Picture, Subject
+from attn.viz.words.evolution import draw_curves
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -24,11 +24,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-import attn.results
+import attn.files.results
 from attn.errors import TraceError
-from attn.store import MANIFEST, open_files
+from attn.trace.store import MANIFEST, open_files
 from benchmarks.campaign.scenes import SCENES, Scene, State, bystander, look
-from tests.toy_runs import use_fake
+from tests.helpers.toy_runs import use_fake
 
 CHANGES = {
     "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate",
@@ -243,7 +243,7 @@ def _on_change(changes: Iterator[object]) -> None:
         if is_write or event in CHANGES:
             next(changes)
 
-    sync, exchange = os.fsync, attn.results._exchange
+    sync, exchange = os.fsync, attn.files.results._exchange
 
     def before_sync(handle: int) -> None:
         next(changes)
@@ -253,5 +253,5 @@ def _on_change(changes: Iterator[object]) -> None:
         next(changes)
         return exchange(one, other)
 
-    os.fsync, attn.results._exchange = before_sync, before_exchange
+    os.fsync, attn.files.results._exchange = before_sync, before_exchange
     sys.addaudithook(audit)

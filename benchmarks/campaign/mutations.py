@@ -29,20 +29,20 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 import attn
-from attn.backends._sketch import read_sketch
-from attn.digests import seal
-from attn.disk import encode_json
+from attn.backends.families.scribble.drawing import read_sketch
 from attn.errors import AttnError
-from attn.verbs.analyze import analyze
-from attn.verbs.collection import Entry, note_outcomes, write_index
-from attn.verbs.compare import compare
+from attn.files.digests import seal
+from attn.files.disk import encode_json
+from attn.verbs.analyze.analyze import analyze
+from attn.verbs.capture.collection import Entry, note_outcomes, write_index
+from attn.verbs.compare.compare import compare
 from attn.verbs.gallery import build
 from attn.verbs.inputs import read_prompts
 from attn.verbs.report import Report
 from attn.verbs.verify import verify
 from benchmarks.campaign.watching import watched
-from tests.editing import special
-from tests.toy_traces import PROMPT, write_whole
+from tests.helpers.editing import special
+from tests.helpers.toy_traces import PROMPT, write_whole
 
 CASES = 5_200
 """Changed files of the whole campaign."""

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from attn import demo
-from attn.markers import MARKER
-from attn.store import MANIFEST
-from attn.verbs.analyze import analyze
-from attn.verbs.compare import compare
+from attn.files.markers import MARKER
+from attn.trace.store import MANIFEST
+from attn.verbs.analyze.analyze import analyze
+from attn.verbs.compare.compare import compare
 from attn.verbs.gallery import build
 from attn.verbs.lora import examine
-from tests import lora_files
-from tests.toy_runs import capture_fake
-from tests.toy_traces import write_collection, write_trace
+from tests.helpers import lora_files
+from tests.helpers.toy_runs import capture_fake
+from tests.helpers.toy_traces import write_collection, write_trace
 
 PROMPTS = ["a red cat", "a dog"]
 MODEL = "tiny:sd15"

@@ -15,7 +15,8 @@ from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from attn.demo import judge, networks, scenes
+from attn.demo import networks, scenes
+from benchmarks.scoring import judge
 from benchmarks.training import denoiser
 from benchmarks.training.loop import Stage
 from benchmarks.training.report import draw_sheet

@@ -13,7 +13,7 @@ from dataclasses import replace
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor, nn
 
-from attn.backends import _gates
+from attn.backends.loading import gates
 from benchmarks.training import sd35
 
 BIAS = 2.0
@@ -25,11 +25,11 @@ There its weight is 0; here it is random: from 0 it had hardly moved after 1,000
 def prepare(pipeline: StableDiffusion3Pipeline) -> None:
     """Begin where `sd35` ended, with gates that let most of everything through."""
     sd35.go_on(pipeline)
-    for stream in _gates.streams(pipeline.transformer):
+    for stream in gates.streams(pipeline.transformer):
         linear = nn.Linear(stream.attention.to_q.in_features, stream.attention.heads)
         nn.init.constant_(linear.bias, BIAS)
-        _gates.put(stream, linear)
-    _gates.apply(_gates.gated(pipeline.transformer))
+        gates.put(stream, linear)
+    gates.apply(gates.gated(pipeline.transformer))
 
 
 def take_out(model: nn.Module) -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ def take_out(model: nn.Module) -> dict[str, Tensor]:
         model: any; nothing is taken out of other models.
     """
     found = {}
-    for stream in list(_gates.streams(model)) if hasattr(model, "transformer_blocks") else ():
+    for stream in list(gates.streams(model)) if hasattr(model, "transformer_blocks") else ():
         if stream.gate is not None:
             linear = stream.gate[0]
             found[f"{stream.stem}.weight"] = linear.weight.detach()

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from attn.backends import _llada
+from attn.backends.families.mmada import llama
 from attn.demo import language, questions
 from attn.demo.questions import KINDS, Question
 from benchmarks.training.loop import Stage
@@ -41,8 +41,8 @@ FRESH_OTHERS = 0.5
 def build(seed: int = 0) -> LlamaForCausalLM:
     """Return a model with small random weights."""
     weights = language.random_weights(seed, language.TRAINED)
-    state = {str(_llada.rename(name)): one * _fresh(name, one) for name, one in weights.items()}
-    model = _llada.empty_model(_config(), Path())
+    state = {str(llama.rename(name)): one * _fresh(name, one) for name, one in weights.items()}
+    model = llama.empty_model(_config(), Path())
     model.load_state_dict(state, assign=True)
     return model
 
@@ -51,7 +51,7 @@ def export(model: LlamaForCausalLM) -> dict[str, Tensor]:
     """Return the weights in float16 under their names in a checkpoint."""
     state = model.state_dict()
     names = language.shapes(language.TRAINED)
-    return {name: state[str(_llada.rename(name))].half().contiguous() for name in names}
+    return {name: state[str(llama.rename(name))].half().contiguous() for name in names}
 
 
 def stage(model: LlamaForCausalLM, average: LlamaForCausalLM, *, steps: int = STEPS) -> Stage:
@@ -165,10 +165,10 @@ def _prompt(reader: PreTrainedTokenizerFast, text: str) -> list[int]:
     return list(reader(filled, add_special_tokens=False)["input_ids"])
 
 
-def _config() -> _llada.Config:
+def _config() -> llama.Config:
     held = {
         name: value
         for name, value in language.config(language.TRAINED).items()
-        if name in _llada.Config.__dataclass_fields__
+        if name in llama.Config.__dataclass_fields__
     }
-    return _llada.Config(**held)
+    return llama.Config(**held)

@@ -18,11 +18,12 @@ import torch
 from diffusers import DDPMScheduler
 
 from attn import demo
-from attn.backends._sketch_tokens import SketchEncoder, as_drawings
+from attn.backends.families.scribble.sketch_tokens import SketchEncoder, as_drawings
 from attn.demo import drawn as checkpoint
-from attn.demo import judge, networks, scenes, trained
+from attn.demo import networks, scenes, trained
 from attn.demo.tokenizers import CLIP_LENGTH
 from benchmarks.score_demo import judge_all, tally
+from benchmarks.scoring import judge
 from benchmarks.training import control, denoiser, sdxl
 from benchmarks.training.control import Examples
 from benchmarks.training.loop import Stage

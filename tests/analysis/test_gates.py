@@ -7,11 +7,11 @@ import pytest
 
 from attn.analysis.gates import Options, run
 from attn.analysis.registry import plan
-from attn.analysis.select import select_layers
+from attn.analysis.words.select import select_layers
 from attn.errors import AnalysisError
 from attn.schema import Gate
-from attn.store import shard_file
-from tests.toy_traces import JOINT, make_trace, manifest, read_csv, tensors
+from attn.trace.store import shard_file
+from tests.helpers.toy_traces import JOINT, make_trace, manifest, read_csv, tensors
 
 COUNT = 37
 """Values of a gate per head."""

@@ -9,13 +9,13 @@ from PIL import Image
 from attn.analysis.registry import ANALYSES, find
 from attn.errors import AnalysisError
 from attn.schema import SKETCH, Gate
-from attn.store import shard_file
-from attn.trace import open_trace
-from tests import sketches
-from tests.editing import edit
-from tests.toy_probs import make_full
-from tests.toy_texts import make_text
-from tests.toy_traces import JOINT, make_trace, manifest, tensors, write_trace
+from attn.trace.store import shard_file
+from attn.trace.trace import open_trace
+from tests.helpers import sketches
+from tests.helpers.editing import edit
+from tests.helpers.toy_probs import make_full
+from tests.helpers.toy_texts import make_text
+from tests.helpers.toy_traces import JOINT, make_trace, manifest, tensors, write_trace
 
 OTHER = {
     "words": ("cat",),

@@ -8,8 +8,8 @@ from attn.analysis import registry
 from attn.analysis.needs import Needs
 from attn.errors import AnalysisError, UsageError
 from attn.options import describe_options
-from tests.toy_probs import make_full
-from tests.toy_traces import JOINT, make_trace, manifest, tensors
+from tests.helpers.toy_probs import make_full
+from tests.helpers.toy_traces import JOINT, make_trace, manifest, tensors
 
 ALL = ["words", "curves", "sinks"]
 """What runs unless it is chosen."""

@@ -9,15 +9,23 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
-from attn.analysis import pairs, registry
-from attn.analysis.change_tables import PARTS
+from attn.analysis import registry
+from attn.analysis.compare import pairs
+from attn.analysis.compare.change_tables import PARTS
 from attn.analysis.sketch import Options, _place, lay_out, read_strokes, run, surrounded
 from attn.errors import TraceError
 from attn.schema import SKETCH
-from attn.trace import open_trace
-from tests import sketches
-from tests.editing import edit
-from tests.toy_traces import CLIP_WORDS, manifest, plain_maps, read_csv, tensors, write_trace
+from attn.trace.trace import open_trace
+from tests.helpers import sketches
+from tests.helpers.editing import edit
+from tests.helpers.toy_traces import (
+    CLIP_WORDS,
+    manifest,
+    plain_maps,
+    read_csv,
+    tensors,
+    write_trace,
+)
 
 SIZE = (40, 24)
 

@@ -8,7 +8,7 @@ from importlib.metadata import distributions
 
 import pytest
 
-from attn.backends import manager
+from attn.backends.plugins import registry
 
 HEAD = """
 from attn import hookimpl
@@ -34,11 +34,11 @@ def install(tmp_path, monkeypatch):
         (info / "entry_points.txt").write_text(f"[attn]\n{name.removeprefix('attn-')} = {module}\n")
 
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(manager, "distributions", lambda: distributions(path=[str(tmp_path)]))
+    monkeypatch.setattr(registry, "distributions", lambda: distributions(path=[str(tmp_path)]))
     monkeypatch.delenv("ATTN_DISABLE_PLUGINS", raising=False)
-    manager.installed.cache_clear()
+    registry.installed.cache_clear()
     yield write
-    manager.installed.cache_clear()
+    registry.installed.cache_clear()
     for name in set(sys.modules) - loaded:
         if name.startswith("attn_"):
             del sys.modules[name]
@@ -49,7 +49,7 @@ def planned(demo_cache, tmp_path_factory):
     """Open a model of a published configuration to plan: `planned("sd35", "sd35-large")`."""
     from attn import demo
     from attn.backends import find, load
-    from attn.backends._probe import CONFIGS
+    from attn.checkpoints.probe import CONFIGS
 
     def session(backend, config):
         folder = tmp_path_factory.mktemp(backend) / "model"
@@ -102,7 +102,7 @@ def toys(demo_cache):
     from diffusers import DiffusionPipeline
 
     from attn import demo
-    from attn.backends._quiet import quiet
+    from attn.backends.loading.quiet import quiet
 
     @cache
     def load_once(name):
@@ -116,8 +116,8 @@ def toys(demo_cache):
 def saved(toys, tmp_path_factory):
     """Save a demo model in a layout, and return (backend, model, settings) that open it."""
     from attn import demo
-    from tests import layouts
-    from tests.opening import COMPONENTS
+    from tests.helpers import layouts
+    from tests.helpers.opening import COMPONENTS
 
     @cache
     def whole(name, prefix):

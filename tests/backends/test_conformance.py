@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor
 
-from attn.backends.sdxl import SDXLBackend
+from attn.backends.families.sdxl import SDXLBackend
 from attn.backends.testing import (
     CHECKS,
     attention_exact,
@@ -18,7 +18,7 @@ from attn.backends.testing import (
 )
 from attn.backends.testing.observe import recorded
 from attn.schema import Request
-from tests.toy_sessions import open_session, shared_session
+from tests.helpers.toy_sessions import open_session, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 REQUEST = Request(

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attn.analysis import truth
-from attn.analysis.localise import Score
-from attn.analysis.truth import Pooling, Row
-from attn.demo import judge, scenes, trained
+from attn.demo import scenes, trained
 from attn.demo.quiet import without_progress_bars
 from benchmarks import score_demo
 from benchmarks.figures import draw_heads
+from benchmarks.scoring import judge, truth
+from benchmarks.scoring.localise import Score
+from benchmarks.scoring.truth import Pooling, Row
 
 CONTENT = scenes.read("a red star left of a blue circle on a white background")
 PERFECT = judge.Agreement(True, True, (True, True), (True, True), True)

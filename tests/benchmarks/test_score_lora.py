@@ -12,7 +12,7 @@ from attn.analysis.result import Table
 from attn.demo import scenes
 from benchmarks import score_lora
 from benchmarks.training import lora
-from tests import lora_demo
+from tests.helpers import lora_demo
 
 FILES = ("square.peft.safetensors", "square.kohya.safetensors")
 

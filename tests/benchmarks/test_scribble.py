@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import attn
-from attn.backends.scribble import TokensSession
+from attn.backends.families.scribble.scribble import TokensSession
 from attn.demo import scenes, shipped, trained
 from benchmarks.train_demo import export
 from benchmarks.training import control, denoiser, scribble, sdxl, vae
 from benchmarks.training.loop import Stage
-from tests import sketches
 from tests.benchmarks.test_training import CAPTIONS, assert_goes_on_exactly
-from tests.opening import opening
+from tests.helpers import sketches
+from tests.helpers.opening import opening
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 
 import attn
 from attn import demo
-from attn.backends import _gates
+from attn.backends.loading import gates as gating
 from attn.demo import scenes, shipped, trained
 from attn.demo.tokenizers import t5_tokenizer
 from benchmarks.train_demo import FAMILIES, RECIPES, drop_known, export, take_shared
 from benchmarks.training import denoiser, gated, sd35, sdxl, vae
 from benchmarks.training.denoiser import Family
 from benchmarks.training.loop import Stage, Training, schedule, train
-from tests.opening import opening
+from tests.helpers.opening import opening
 
 CAPTIONS = [
     "a red star on a gray background",
@@ -331,9 +331,9 @@ def test_only_what_is_new_is_written(
 def test_gates_begin_mostly_open(built: Callable[[Family], Any]) -> None:
     """Every attention begins with a gate per head around 0.88, which depends on its input."""
     model = built(gated.HEADWISE).transformer
-    streams = list(_gates.streams(model))
+    streams = list(gating.streams(model))
     assert {one.kind for one in streams} == {"headwise"}
-    assert {_gates.untouched(one) for one in streams} == {None}
+    assert {gating.untouched(one) for one in streams} == {None}
     states = torch.randn(5, 7, model.inner_dim, generator=torch.Generator().manual_seed(1))
     opened = torch.stack([one.gate[0](states).sigmoid() for one in streams if one.gate])
     assert 0.8 < opened.mean() < 0.9
@@ -367,7 +367,7 @@ def test_gated_files_are_the_trained_model(autoencoder: Any, tmp_path: Path) -> 
         "pooled_projections": torch.randn(2, widths[1], generator=generator),
         "timestep": torch.tensor([3.0, 900.0]),
     }
-    with torch.no_grad(), _gates.applied(_gates.gated(session.model)):
+    with torch.no_grad(), gating.applied(gating.gated(session.model)):
         found = session.model(**given).sample
         wanted = pipeline.transformer(**given).sample
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)

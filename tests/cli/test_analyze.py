@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from attn.cli import build
-from attn.verbs.collection import Entry, write_index
-from tests.toy_traces import PROMPT, manifest, write_trace
+from attn.verbs.capture.collection import Entry, write_index
+from tests.helpers.toy_traces import PROMPT, manifest, write_trace
 
 TABLES = """\
   clip/tables/words_summary.csv

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from attn.backends import Backend, BackendSpec
-from attn.backends.manager import Failure, Installed, Registered
+from attn.backends.plugins.registry import Failure, Installed, Registered
 from attn.cli import build
-from tests.mutations import JOINT, SMALL, checkpoint, mutations
+from tests.helpers.mutations import JOINT, SMALL, checkpoint, mutations
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ PLAIN = Registered(BackendSpec("plain", "Without options", Plain), "toy", "attn-
 def installed(monkeypatch):
     """Put two backends and a broken plugin in place of what is installed here."""
     found = Installed((PLAIN, TOY), (BROKEN,))
-    monkeypatch.setattr("attn.backends.manager.installed", lambda: found)
+    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: found)
 
 
 def run(*arguments):
@@ -71,7 +71,7 @@ not usable:
 
 def test_list_without_failures(monkeypatch):
     """Where every plugin loads, nothing is said of failures."""
-    monkeypatch.setattr("attn.backends.manager.installed", lambda: Installed((PLAIN,), ()))
+    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: Installed((PLAIN,), ()))
     expected = """\
 BACKEND  ALIASES  SUMMARY          FROM
 plain             Without options  attn-toy 1.2
@@ -82,7 +82,7 @@ plain             Without options  attn-toy 1.2
 def test_plugins_with_threads(monkeypatch):
     """A plugin that leaves a thread running is named, since every command waits for it."""
     threaded = Installed((replace(TOY, threads=1),), ())
-    monkeypatch.setattr("attn.backends.manager.installed", lambda: threaded)
+    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: threaded)
     assert run("backends")[1].splitlines()[-1] == (
         "  attn-toy 1.2: leaves a thread running, which every command waits for at its end; its "
         "author should start it in BackendSpec.load, as a daemon"
@@ -92,7 +92,9 @@ def test_plugins_with_threads(monkeypatch):
 def test_list_of_slow_plugins(monkeypatch):
     """A plugin whose import takes long is named, once, however many backends it has."""
     slow = [replace(one, seconds=0.83) for one in (PLAIN, TOY)]
-    monkeypatch.setattr("attn.backends.manager.installed", lambda: Installed(tuple(slow), ()))
+    monkeypatch.setattr(
+        "attn.backends.plugins.registry.installed", lambda: Installed(tuple(slow), ())
+    )
     remark = "attn-toy 1.2: 0.8 s; its author should move imports and work into BackendSpec.load"
     assert run("backends")[1].splitlines()[-3:] == ["", "slow to load:", f"  {remark}"]
     assert json.loads(run("backends", "--json")[1])["warnings"] == [remark]
@@ -101,7 +103,7 @@ def test_list_of_slow_plugins(monkeypatch):
 def test_list_with_remarks(monkeypatch):
     """What is disabled but not there stands at the end, and among the warnings of --json."""
     found = Installed((PLAIN,), (), ("ATTN_DISABLE_PLUGINS: no plugin 'toi' is installed.",))
-    monkeypatch.setattr("attn.backends.manager.installed", lambda: found)
+    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: found)
     assert run("backends")[1].splitlines()[-2:] == ["", *found.remarks]
     assert json.loads(run("backends", "--json")[1])["warnings"] == list(found.remarks)
 
@@ -190,7 +192,9 @@ SDXL = Registered(BackendSpec("sdxl", "XL", Toy, ("sdxl-lora",)), "builtin", "at
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
     """A working folder with two checkpoints, and the backend `sdxl`."""
-    monkeypatch.setattr("attn.backends.manager.installed", lambda: Installed((SDXL, TOY), ()))
+    monkeypatch.setattr(
+        "attn.backends.plugins.registry.installed", lambda: Installed((SDXL, TOY), ())
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "xl.safetensors").write_bytes(checkpoint(SMALL))
     (tmp_path / "sd3.safetensors").write_bytes(checkpoint(JOINT, "BF16"))

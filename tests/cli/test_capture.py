@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 import attn
 from attn import demo
-from attn.backends.sd35 import SD35Session
+from attn.backends.families.sd35 import SD35Session
 from attn.cli import build
 from attn.cli._report import ShownReport
 from attn.errors import CaptureError
-from tests import lora_demo
+from tests.helpers import lora_demo
 
 ROOT = Path(attn.__file__).parents[1]
 SMALL = ("--steps", "2", "--size", "96x64")

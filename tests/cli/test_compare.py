@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from attn.backends import find, load
 from attn.cli import build
-from tests import lora_demo
-from tests.toy_traces import write_collection, write_trace
+from tests.helpers import lora_demo
+from tests.helpers.toy_traces import write_collection, write_trace
 
 PLAN = """\
 3 traces of 2 steps, 1 sample, branch cond

@@ -18,7 +18,7 @@ def run(monkeypatch, *arguments, error=None):
     def installed():
         raise error
 
-    monkeypatch.setattr("attn.backends.manager.installed", installed)
+    monkeypatch.setattr("attn.backends.plugins.registry.installed", installed)
     result = CliRunner().invoke(build(), arguments)
     return result.exit_code, result.stdout, result.stderr
 
@@ -90,7 +90,7 @@ def test_interrupt_as_json(monkeypatch):
 
 def test_bug(monkeypatch):
     """An error that nobody expected is not dressed up as one."""
-    monkeypatch.setattr("attn.backends.manager.installed", lambda: 1 / 0)
+    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         CliRunner().invoke(build(), ["backends"], catch_exceptions=False)
 

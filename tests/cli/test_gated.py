@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from attn.cli import build
-from tests.toy_traces import read_csv
+from tests.helpers.toy_traces import read_csv
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
 CAPTURE = "-p|a red cat|--size|96x64|--steps|2|--seed|0,1|--keep|means|-o"

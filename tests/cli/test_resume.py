@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import attn
 from attn.cli import build
-from tests.toy_runs import contents, use_fake
+from tests.helpers.toy_runs import contents, use_fake
 
 ROOT = Path(attn.__file__).parents[1]
 SMALL = ("--steps", "2", "--size", "16x24", "--device", "cpu", "-o", "out", "--resume")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import attn
 from attn.cli import build
-from tests import sketches
+from tests.helpers import sketches
 
 SMALL = ("--steps", "2", "--size", "96x64", "-m", "demo:sd15")
 

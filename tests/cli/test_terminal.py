@@ -99,8 +99,7 @@ def test_interrupt_before_the_command(monkeypatch, capsys):
     def interrupted():
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("attn.cli.main", interrupted)
-    monkeypatch.setattr("attn.cli._terminal.keep_results_apart", lambda: None)
+    monkeypatch.setattr("attn.cli.run", interrupted)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 130

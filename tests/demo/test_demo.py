@@ -26,7 +26,7 @@ from attn import demo
 from attn.demo import scenes, shipped
 from attn.demo.tokenizers import WORDS, clip_tokenizer, t5_tokenizer
 from attn.errors import ModelError
-from attn.markers import write_marker
+from attn.files.markers import write_marker
 
 ROOT = Path(demo.__file__).parents[2]
 SHELF = f"demo-{demo.VERSION}-diffusers-0.42"

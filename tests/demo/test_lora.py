@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from attn.backends._lora import complete
+from attn.backends.diffusers.adapters import complete
 from attn.demo import shipped, trained
 from attn.errors import ModelError
 from attn.lora import read

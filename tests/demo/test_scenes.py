@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn.demo import judge, scenes
+from attn.demo import scenes
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
+from benchmarks.scoring import judge
 
 SIZES = (31, 64, 128)
 seeds = st.integers(0, 2**32)

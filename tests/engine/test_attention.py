@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from attn.errors import CaptureError
-from tests.toy_attention import (
+from tests.helpers.toy_attention import (
     BATCH,
     CHANNELS,
     DTYPES,

@@ -4,9 +4,9 @@ import pytest
 
 from attn.engine.plan import Keep
 from attn.schema import Kept, Manifest, Request
-from attn.store import TraceWriter
-from tests.toy_attention import record_session
-from tests.toy_sessions import shared_session
+from attn.trace.store import TraceWriter
+from tests.helpers.toy_attention import record_session
+from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 PROMPT = Request("a red cat on a wooden-chair", steps=2, width=88, height=56)

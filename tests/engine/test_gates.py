@@ -13,7 +13,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError
 from attn.schema import Call, Gate, Layer, Segment, Sequence
-from tests.toy_attention import HEADS, KEYS, QUERIES, Attend
+from tests.helpers.toy_attention import HEADS, KEYS, QUERIES, Attend
 
 PIXELS = Segment("image", "image", 0, QUERIES, (1, QUERIES))
 CLIP = Segment("clip", "text", 0, KEYS)

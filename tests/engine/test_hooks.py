@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from attn.engine.hooks import Hooks
 from attn.errors import CaptureError
-from tests.toy_attention import BATCH, HEADS, KEYS, QUERIES, Attend, states, whole
+from tests.helpers.toy_attention import BATCH, HEADS, KEYS, QUERIES, Attend, states, whole
 
 
 class Outer(nn.Module):

@@ -8,7 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from attn.engine import kernels
 from attn.errors import CaptureError
-from tests.toy_attention import (
+from tests.helpers.toy_attention import (
     BATCH,
     DTYPES,
     HEADS,

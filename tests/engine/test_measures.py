@@ -10,7 +10,7 @@ from attn.engine import measures
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, make_plan
 from attn.schema import Layer, Segment, Sequence, Token, block_names
-from tests.toy_attention import attend, exact, given, inputs, states, whole
+from tests.helpers.toy_attention import attend, exact, given, inputs, states, whole
 
 TEXT, T5 = Segment("clip", "text", 0, 3), Segment("t5", "text", 3, 8)
 IMAGE = Segment("image", "image", 8, 13, (1, 5))

@@ -14,7 +14,7 @@ from attn.engine.recorder import Recorder
 from attn.engine.run import record
 from attn.errors import CaptureError
 from attn.schema import Call, Layer, Request, Segment, Sequence, block_names
-from tests.toy_attention import (
+from tests.helpers.toy_attention import (
     HEADS,
     KEYS,
     QUERIES,
@@ -25,7 +25,7 @@ from tests.toy_attention import (
     record_session,
     states,
 )
-from tests.toy_sessions import shared_session
+from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 PIXELS = Segment("image", "image", 0, QUERIES, (1, QUERIES))

@@ -9,8 +9,8 @@ from attn.backends.testing.observe import recorded, same_outputs
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError
 from attn.schema import Request
-from tests.toy_attention import Attend, record_session
-from tests.toy_sessions import open_session
+from tests.helpers.toy_attention import Attend, record_session
+from tests.helpers.toy_sessions import open_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 PROMPT = Request("a red cat", steps=2, width=96, height=64)

@@ -10,7 +10,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError
 from attn.schema import Call, Layer, Segment, Sequence, Token
-from tests.toy_attention import CHANNELS, HEADS, attend, exact, given, states, whole
+from tests.helpers.toy_attention import CHANNELS, HEADS, attend, exact, given, states, whole
 
 LENGTHS = (7, 11)
 PADDING = (4, 0)

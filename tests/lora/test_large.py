@@ -5,7 +5,7 @@ import json
 import pytest
 
 from attn import lora
-from attn.headers import read_header
+from attn.checkpoints.headers import read_header
 from attn.lora.tensors import SizeError, Stored
 
 NAME = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn.headers import TensorInfo
+from attn.checkpoints.headers import TensorInfo
 from attn.lora.names import DENOISER, changes, of_adapter
 from attn.lora.places import block_of, target_of
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from attn import lora
 from attn.lora import norms
-from tests.lora_files import COLUMNS, KERNEL, KOHYA, MEASURED, RELATIVE, ROWS, normal, write
-from tests.lora_files import glora as make_glora
-from tests.lora_files import ia3 as make_ia3
+from tests.helpers.lora_files import COLUMNS, KERNEL, KOHYA, MEASURED, RELATIVE, ROWS, normal, write
+from tests.helpers.lora_files import glora as make_glora
+from tests.helpers.lora_files import ia3 as make_ia3
 
 sizes = st.integers(1, 17)
 seeds = st.integers(0, 2**32 - 1)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from attn.checkpoints.headers import read_header
 from attn.errors import ModelError
-from attn.headers import read_header
 from attn.lora import tensors
 from attn.lora.tensors import Stored
-from tests.lora_files import normal, write
+from tests.helpers.lora_files import normal, write
 
 
 @pytest.fixture

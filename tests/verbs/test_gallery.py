@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from attn.cli import build as application
 from attn.errors import TraceError
-from attn.verbs.compare import compare
+from attn.verbs.compare.compare import compare
 from attn.verbs.gallery import build
 from attn.verbs.report import Report
-from tests.nobody import as_nobody
-from tests.toy_traces import write_collection, write_trace
+from tests.helpers.nobody import as_nobody
+from tests.helpers.toy_traces import write_collection, write_trace
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from attn.verbs.inputs import (
     parse_size,
     read_prompts,
 )
-from tests.editing import special
+from tests.helpers.editing import special
 
 WHAT = "expected a string, or an object with the field 'prompt'; got a JSON"
 NAME = "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"

@@ -9,18 +9,18 @@ from typer.testing import CliRunner
 
 import attn
 from attn.cli import build
-from attn.disk import AGAIN
 from attn.errors import AttnError, DamagedError, TraceError
+from attn.files.disk import AGAIN
 from attn.schema import SKETCH
-from attn.store import shard_file
-from attn.verbs.analyze import analyze
-from attn.verbs.collection import Entry, read_index, write_index
-from attn.verbs.compare import compare
+from attn.trace.store import shard_file
+from attn.verbs.analyze.analyze import analyze
+from attn.verbs.capture.collection import Entry, read_index, write_index
+from attn.verbs.compare.compare import compare
 from attn.verbs.report import Report
 from attn.verbs.verify import verify
-from tests.editing import edit, special
-from tests.toy_runs import capture_fake, contents, use_fake
-from tests.toy_traces import HISTORY, IMAGE, PROMPT, TEXT, write_whole
+from tests.helpers.editing import edit, special
+from tests.helpers.toy_runs import capture_fake, contents, use_fake
+from tests.helpers.toy_traces import HISTORY, IMAGE, PROMPT, TEXT, write_whole
 
 SHARD, MANIFEST, JOURNAL = "attention/step-0001.safetensors", "trace.json", "attention/shards.jsonl"
 

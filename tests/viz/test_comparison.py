@@ -6,21 +6,21 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from attn.analysis.change_tables import TermChange, by_size
-from attn.analysis.paired import paired_change
-from attn.analysis.terms import Term
+from attn.analysis.compare.change_tables import TermChange, by_size
+from attn.analysis.compare.paired import paired_change
+from attn.analysis.compare.terms import Term
 from attn.schema import Layer
-from attn.viz.cells import draw_cells
-from attn.viz.change_bars import draw_change_bars, draw_distribution
-from attn.viz.change_heads import draw_change_heads
-from attn.viz.change_map import draw_change_map
-from attn.viz.change_sketch import draw_change_sketch
-from attn.viz.change_summary import draw_summary
-from attn.viz.dominant import draw_dominant
+from attn.viz.compare.change_bars import draw_change_bars, draw_distribution
+from attn.viz.compare.change_heads import draw_change_heads
+from attn.viz.compare.change_map import draw_change_map
+from attn.viz.compare.change_sketch import draw_change_sketch
+from attn.viz.compare.change_summary import draw_summary
+from attn.viz.compare.comparison_scene import BASE, VARIANTS, Scene, Side, name_terms, signed
+from attn.viz.compare.side_by_side import draw_pictures, draw_word
 from attn.viz.labels import printable
 from attn.viz.picture import choose_fonts
-from attn.viz.side_by_side import draw_pictures, draw_word
-from attn.viz.sides import BASE, VARIANTS, Scene, Side, name_terms, signed
+from attn.viz.words.cells import draw_cells
+from attn.viz.words.dominant import draw_dominant
 
 RNG = np.random.default_rng(0)
 WORDS = ["cat", "Donaudampfschifffahrtsgesellschaft", "猫", "$x$"]

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from attn.viz import film, fonts
+from attn.viz import fonts
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families, font_runs, note_missing
 from attn.viz.page import write_heading, write_title
 from attn.viz.picture import choose_fonts, new_figure
+from attn.viz.texts import film
 
 STIX = Path(matplotlib.get_data_path(), "fonts", "ttf", "STIXGeneral.ttf")
 RARE = "\u1d81"  # ᶁ, of these two fonts in STIX only

@@ -1,0 +1,333 @@
+"""The tables of a comparison, from pairs of traces; what they mean is in docs/compare.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis.compare.paired import Change, paired_change, paired_interval
+from attn.analysis.compare.pairs import Pair
+from attn.analysis.compare.terms import Key, Term
+from attn.analysis.sketch import COMPARED
+from attn.analysis.words.similarity import MEASURES
+from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.words import fold
+
+Columns = dict[str, NDArray[Any]]
+Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
+"""Takes (sample, term, …) of base and variant out of a pair; None if it has no such thing."""
+
+Words = Sequence[str] | None
+"""Only these words; None is all."""
+
+Tables = dict[str, Columns]
+
+ALL = "mean"
+"""In the columns `layer`, `head` and `step`: the mean over all of them."""
+
+
+@dataclass(frozen=True)
+class TermChange:
+    """The change of one term; the arrays of `change` are cells: layers, heads, steps, or one."""
+
+    term: Term
+    change: Change
+
+
+def mass(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Mass by layer, mean over heads and steps."""
+    return pair.base.mass[..., 0], pair.variant.mass[..., 0]
+
+
+def share(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Share by layer, mean over steps."""
+    return pair.base.share, pair.variant.share
+
+
+def heads(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Mass by layer and single head, mean over steps."""
+    return pair.base.mass[..., 1:], pair.variant.mass[..., 1:]
+
+
+def mass_steps(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Mass by step, mean over layers and heads."""
+    return pair.base.mass_steps, pair.variant.mass_steps
+
+
+def share_steps(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Share by step, mean over layers."""
+    return pair.base.share_steps, pair.variant.share_steps
+
+
+def dominant(pair: Pair) -> tuple[Numbers, Numbers] | None:
+    """Part of the places that a word dominates."""
+    return None if pair.dominant is None else (pair.dominant[0], pair.dominant[1])
+
+
+def drawn(name: str) -> Measure:
+    """Return one of `sketch.COMPARED` of each word's map and one drawing."""
+    place = COMPARED.index(name)
+
+    def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
+        found = _overlap(pair)
+        return None if found is None else (found[0][..., place], found[1][..., place])
+
+    return measure
+
+
+def overall(measure: Measure) -> Measure:
+    """Return the mean of a measure over its last axis, the layers."""
+
+    def mean(pair: Pair) -> tuple[Numbers, Numbers] | None:
+        found = measure(pair)
+        return None if found is None else (mean_present(found[0], -1), mean_present(found[1], -1))
+
+    return mean
+
+
+def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> list[TermChange]:
+    """Compare words and phrases over all pairs and samples, in the order of the prompt.
+
+    Args:
+        pairs: of one variant.
+        measure: what to compare.
+        words: only these words, and every phrase; None is all.
+    """
+    found = [one for one in _all_changes(pairs, measure) if one.term.kind != "sink"]
+    return [found[place] for place in named([one.term for one in found], words)]
+
+
+def named(terms: Sequence[Term], words: Words) -> list[int]:
+    """Return where the asked words, and all phrases, are among words and phrases."""
+    wanted = None if words is None else {fold(word) for word in words}
+    return [
+        place
+        for place, term in enumerate(terms)
+        if wanted is None or term.kind == "phrase" or fold(term.text) in wanted
+    ]
+
+
+def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
+    """Compare the special tokens that open the segments, and those of a drawing together."""
+    return [one for one in _all_changes(pairs, measure) if one.term.kind == "sink"]
+
+
+def by_size(found: Iterable[TermChange]) -> list[TermChange]:
+    """Order terms of single numbers by their absolute change, the largest first."""
+    return sorted(found, key=lambda one: -abs(float(one.change.change)))
+
+
+def word_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return mass and share of each word and phrase, the largest change first."""
+    return {
+        f"{name}.csv": _rows(by_size(changes(pairs, overall(measure), words)))
+        for name, measure in (("mass", mass), ("share", share))
+    }
+
+
+def layer_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return mass and share by layer."""
+    if not has_layers(pairs):
+        return {}
+    return {
+        f"{name}_layers.csv": _rows(changes(pairs, measure, words), layer=_layers(pairs))
+        for name, measure in (("mass", mass), ("share", share))
+    }
+
+
+def head_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return mass by layer and single head."""
+    if not has_layers(pairs):
+        return {}
+    return {"mass_heads.csv": _rows(changes(pairs, heads, words), **_layers_and_heads(pairs))}
+
+
+def step_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return mass and share by step."""
+    if not has_steps(pairs):
+        return {}
+    return {
+        f"{name}_steps.csv": _rows(changes(pairs, measure, words), step=pairs[0].steps)
+        for name, measure in (("mass", mass_steps), ("share", share_steps))
+    }
+
+
+def sink_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return the mass of openings and of drawings, in all, by layer and by head."""
+    found = sink_changes(pairs, overall(mass))
+    if not found:
+        return {}
+    if not has_layers(pairs):
+        return {"sinks.csv": _rows(found)}
+    by_layer = _rows(sink_changes(pairs, mass), layer=_layers(pairs))
+    by_head = _rows(sink_changes(pairs, heads), **_layers_and_heads(pairs))
+    return {"sinks.csv": join([_rows(found), by_layer]), "sinks_heads.csv": by_head}
+
+
+def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return how alike maps are, and which words dominate the picture."""
+    if not has_maps(pairs):
+        return {}
+    return {
+        "dominant.csv": _rows(by_size(changes(pairs, dominant, words))),
+        "changed.csv": _changed(pairs),
+        "maps.csv": _alike(pairs, words),
+    }
+
+
+def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return how far maps of words lie on one drawing, with both runs."""
+    parts = []
+    for one in changes(pairs, _overlap, words):
+        measures = np.array(COMPARED, object)[one.change.n > 0]
+        numbers = _numbers(one.change)
+        del numbers["relative_change"]  # these are shares already
+        parts.append(_names(one.term, len(measures)) | {"measure": measures} | numbers)
+    return {"sketch.csv": join(parts)} if parts else {}
+
+
+PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
+    "words": word_tables,
+    "layers": layer_tables,
+    "heads": head_tables,
+    "steps": step_tables,
+    "sinks": sink_tables,
+    "maps": map_tables,
+    "sketch": sketch_tables,
+}
+"""What `attn compare --only` takes; each makes its tables, or none where traces do not agree."""
+
+
+def has_layers(pairs: Sequence[Pair]) -> bool:
+    """Whether all traces have the same layers."""
+    kinds = {tuple((layer.path, layer.num_heads) for layer in pair.layers) for pair in pairs}
+    return len(kinds) == 1 and all(pair.agreement.by_layer for pair in pairs)
+
+
+def has_steps(pairs: Sequence[Pair]) -> bool:
+    """Whether all traces have the same steps."""
+    return len({pair.steps for pair in pairs}) == 1 and all(
+        pair.agreement.by_step for pair in pairs
+    )
+
+
+def has_maps(pairs: Sequence[Pair]) -> bool:
+    """Whether the traces of some pair have maps; the others are left out."""
+    return any(pair.alike is not None for pair in pairs)
+
+
+def join(parts: Sequence[Columns]) -> Columns:
+    """Put tables of the same columns below each other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def with_name(columns: Columns, name: str) -> Columns:
+    """Say in a table which variant it is about."""
+    count = len(next(iter(columns.values())))
+    return columns | {"variant_name": np.full(count, name, object)}
+
+
+def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
+    found: dict[Key, list[tuple[Term, Numbers, Numbers]]] = {}
+    for pair in pairs:
+        values = measure(pair)
+        if values is not None:
+            for place, term in enumerate(pair.terms):
+                sides = values[0][:, place], values[1][:, place]
+                found.setdefault(term.key, []).append((term, *sides))
+    return [_join_pairs(entries) for entries in found.values()]
+
+
+def _join_pairs(entries: Sequence[tuple[Term, Numbers, Numbers]]) -> TermChange:
+    terms, before, after = zip(*entries, strict=True)
+    return TermChange(terms[0], paired_change(np.concatenate(before), np.concatenate(after)))
+
+
+def _rows(found: Sequence[TermChange], **labels: Any) -> Columns:
+    """Lay changes out, one row per term and cell; cells that no pair has are left out.
+
+    Args:
+        found: in the order of the rows, at least one.
+        labels: what stands in the columns `layer`, `head` and `step`, by cell.
+    """
+    return join([_term_rows(one, labels) for one in found])
+
+
+def _term_rows(one: TermChange, labels: Mapping[str, Any]) -> Columns:
+    change = one.change
+    kept = change.n > 0
+    cells: dict[str, Any] = {"layer": ALL, "head": ALL, "step": ALL, **labels}
+    places = {
+        name: np.broadcast_to(np.array(label, object), kept.shape)[kept]
+        for name, label in cells.items()
+    }
+    return _names(one.term, int(kept.sum())) | places | _numbers(change)
+
+
+def _numbers(change: Change) -> Columns:
+    """Return the numbers of cells that some pair has."""
+    kept = change.n > 0
+    numbers = {
+        "base": change.base,
+        "variant": change.variant,
+        "change": change.change,
+        "relative_change": change.relative,
+        "low": change.low,
+        "high": change.high,
+        "effect_size": change.effect_size,
+        "n": change.n,
+    }
+    return {name: np.asarray(column)[kept] for name, column in numbers.items()}
+
+
+def _names(term: Term, count: int) -> Columns:
+    return {
+        "word": np.full(count, term.text, object),
+        "occurrence": np.full(count, term.number),
+        "segment": np.full(count, term.segment, object),
+    }
+
+
+def _alike(pairs: Sequence[Pair], words: Words) -> Columns:
+    """Return one row per term and measure of similarity."""
+    parts = []
+    for one in changes(pairs, _similar, words):
+        rows = _names(one.term, len(MEASURES)) | {"measure": np.array(MEASURES, object)}
+        value = {"value": one.change.variant, "low": one.change.low, "high": one.change.high}
+        parts.append(rows | value | {"n": one.change.n})
+    return join(parts)
+
+
+def _similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
+    return None if pair.alike is None else (np.zeros_like(pair.alike), pair.alike)
+
+
+def _overlap(pair: Pair) -> tuple[Numbers, Numbers] | None:
+    return None if pair.overlap is None else (pair.overlap[0], pair.overlap[1])
+
+
+def _layers(pairs: Sequence[Pair]) -> list[int]:
+    return [layer.index for layer in pairs[0].layers]
+
+
+def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Return what cells of (layer, head) are called."""
+    layer = np.array(_layers(pairs))[:, np.newaxis]
+    return {"layer": layer, "head": range(pairs[0].base.mass.shape[-1] - 1)}
+
+
+def _changed(pairs: Sequence[Pair]) -> Columns:
+    """Return how much of the picture has another dominant word, by segment."""
+    names = list(dict.fromkeys(name for pair in pairs for name in pair.changed))
+    parts = []
+    for name in names:
+        values = np.concatenate([pair.changed[name] for pair in pairs if name in pair.changed])
+        low, high, _ = paired_interval(values)
+        numbers = {"changed": values.mean(), "low": low, "high": high, "n": len(values)}
+        row = {key: np.atleast_1d(number) for key, number in numbers.items()}
+        parts.append({"segment": np.array([name], object)} | row)
+    return join(parts)

@@ -1,0 +1,228 @@
+"""Two traces that belong together, and what differs between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis import sketch
+from attn.analysis.compare.agreement import Agreement, agree
+from attn.analysis.compare.reading import Pooling, Reading, Selection, read, regrid
+from attn.analysis.compare.terms import Term, find_terms
+from attn.analysis.words.prompts import Prompt, read_prompt
+from attn.analysis.words.similarity import compare_maps
+from attn.analysis.words.word_sums import Numbers
+from attn.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from attn.analysis.compare.agreement import Side
+    from attn.schema import Layer
+    from attn.trace.trace import Trace
+
+Readings = dict[Selection, Reading]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compare."""
+
+    words: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "only these words; case does not count"}
+    )
+    phrases: tuple[str, ...] = field(
+        default=(), metadata={"help": "also these words in a row, such as 'red cat'"}
+    )
+    layers: tuple[str, ...] = field(
+        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
+    )
+    steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
+    branch: Literal["cond", "uncond"] = field(default="cond", metadata={"help": "guidance row"})
+    pooling: Pooling = field(
+        default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.words == ():
+            raise ValueError("words: nothing is named; leave the option out for all words")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What two traces say of the terms that they share; the same terms in the same order.
+
+    Attributes:
+        agreement: what could be compared.
+        layers: of the base, those that were compared.
+        steps: indices of the steps that were compared, of the base.
+        base: the one reading.
+        variant: the other, its maps on the base's grid.
+        alike: (sample, term, measure) of `similarity.MEASURES`, or None without maps.
+        dominant: (base and variant, sample, term): see `dominance`.
+        changed: (sample,) by segment: part of the places with another dominant word.
+        overlap: (base and variant, sample, term, measure) of `sketch.COMPARED` with one drawing,
+            or None without maps or strokes.
+    """
+
+    agreement: Agreement
+    layers: tuple[Layer, ...]
+    steps: tuple[int, ...]
+    base: Reading
+    variant: Reading
+    alike: Numbers | None
+    dominant: Numbers | None
+    changed: dict[str, Numbers]
+    overlap: Numbers | None = None
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms, as the base has them."""
+        return self.base.terms
+
+    @property
+    def lack(self) -> str:
+        """What is missing where maps were not compared, and of which trace; else nothing."""
+        lacks = {"the baseline": self.base.lack, "the variant": self.variant.lack}
+        if lacks["the baseline"] == lacks["the variant"]:
+            return f"both lack {self.base.lack}" if self.base.lack else ""
+        return " and ".join(f"{side} lacks {lack}" for side, lack in lacks.items() if lack)
+
+    def without_maps(self) -> Pair:
+        """Return what is small."""
+        return replace(
+            self, base=replace(self.base, maps=None), variant=replace(self.variant, maps=None)
+        )
+
+
+def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings) -> Pair:
+    """Compare two traces.
+
+    Args:
+        base: the one.
+        variant: the other.
+        options: what to compare.
+        known: readings of the base, so that several variants need one pass over it; added to.
+
+    Raises:
+        AnalysisError: they share no word, or there is nothing to compare.
+        TraceError: a shard is damaged.
+    """
+    manifests = base.manifest, variant.manifest
+    agreement = agree(*manifests, options.branch, options.layers, options.steps)
+    names = (*(options.words or ()), *options.phrases)
+    prompts = tuple(read_prompt(one, options.branch, names) for one in manifests)
+    agreement = replace(agreement, notes=(*agreement.notes, *_crossed_notes(prompts)))
+    terms = _shared_terms(prompts, options.phrases, together=agreement.together)
+    if not any(term.kind == "word" for term in terms[0]):
+        texts = " and ".join(f"'{one.request.prompt}'" for one in manifests)
+        raise AnalysisError(f"the prompts share no word: {texts}")
+    if base.manifest.samples != variant.manifest.samples:
+        counts = f"{base.manifest.samples} and {variant.manifest.samples}"
+        raise AnalysisError(f"the traces have {counts} pictures each: capture as many of both")
+    first, second = (
+        _select(side, chosen, options)
+        for side, chosen in zip((agreement.base, agreement.variant), terms, strict=True)
+    )
+    if first not in known:
+        known[first] = read(base, first)
+    before, after = known[first], read(variant, second)
+    steps = agreement.base.steps or tuple(step.index for step in base.steps)
+    layers = tuple(base.layer(index) for index in agreement.base.layers)
+    pair = Pair(agreement, layers, steps, before, after, None, None, {})
+    if before.maps is None or after.maps is None:
+        return pair
+    pair = _with_maps(pair, base)
+    return replace(pair, overlap=_overlap(pair, base, variant))
+
+
+def dominance(maps: Numbers) -> NDArray[np.int64]:
+    """Return (sample, row, column): the place of the word that is largest; the first of equals.
+
+    Args:
+        maps: (sample, word, row, column).
+    """
+    return np.asarray(maps.argmax(1))
+
+
+def word_places(terms: Sequence[Term], segment: str) -> list[int]:
+    """Return where the words of a segment are among all terms."""
+    return [
+        place for place, term in enumerate(terms) if term.segment == segment and term.kind == "word"
+    ]
+
+
+def _shared_terms(
+    prompts: Sequence[Prompt], phrases: Sequence[str], *, together: bool
+) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    base, variant = (
+        {term.key: term for term in find_terms(prompt, phrases, together=together)}
+        for prompt in prompts
+    )
+    shared = [key for key in base if key in variant]
+    return tuple(base[key] for key in shared), tuple(variant[key] for key in shared)
+
+
+def _crossed_notes(prompts: Sequence[Prompt]) -> Iterator[str]:
+    crossed: dict[str, dict[str, None]] = {}
+    for prompt in prompts:
+        for segment, index in sorted(prompt.crossed):
+            crossed.setdefault(segment, {})[prompt.words[index].text] = None
+    for segment, words in crossed.items():
+        yield (
+            f"segment '{segment}' reads words together with what is beside them, so they are not "
+            f"compared there: {', '.join(words)}"
+        )
+
+
+def _select(side: Side, terms: tuple[Term, ...], options: Options) -> Selection:
+    return Selection(options.branch, side.layers, side.steps, terms, options.pooling)
+
+
+def _with_maps(pair: Pair, base: Trace) -> Pair:
+    before, after = pair.base.maps, pair.variant.maps
+    if before is None or after is None:
+        return pair
+    after = regrid(after, before.shape[-2:]) if after.shape != before.shape else after
+    dominant = np.full((2, *before.shape[:2]), np.nan)
+    changed = {}
+    for segment in dict.fromkeys(term.segment for term in pair.terms):
+        places = word_places(pair.terms, segment)
+        if not places:
+            continue
+        winners = [dominance(maps[:, places]) for maps in (before, after)]
+        for side, winner in enumerate(winners):
+            for number, place in enumerate(places):
+                dominant[side, :, place] = (winner == number).mean((1, 2))
+        changed[segment] = (winners[0] != winners[1]).mean((1, 2))
+    return replace(
+        pair,
+        variant=replace(pair.variant, maps=after),
+        alike=compare_maps(before, after, _aspect(base, before)),
+        dominant=dominant,
+        changed=changed,
+    )
+
+
+def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
+    """Hold the maps of both against the strokes of the base, or of the variant if it has none."""
+    drawings = (sketch.read_strokes(trace) for trace in traces if trace.sketch())
+    strokes = next((drawing for drawing in drawings if drawing.any()), None)
+    if strokes is None or pair.base.maps is None or pair.variant.maps is None:
+        return None
+    rows, columns = pair.base.maps.shape[-2:]
+    drawn = sketch.lay_out(strokes, (rows, columns))
+    maps = np.stack([pair.base.maps, pair.variant.maps])
+    measured = [sketch.measure_mean(side[:, np.newaxis], drawn) for side in maps]
+    return np.stack([np.stack([one[name] for name in sketch.COMPARED], -1) for one in measured])
+
+
+def _aspect(trace: Trace, maps: Numbers) -> float:
+    """Return the picture's height divided by its width; that of the grid where no size is known."""
+    request = trace.manifest.request
+    if request.height and request.width:
+        return request.height / request.width
+    rows, columns = maps.shape[-2:]
+    return float(rows / columns)

@@ -1,0 +1,117 @@
+"""What is looked at in a text segment: words, phrases, the sink, each a set of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from attn.analysis.sinks.roles import SKETCH
+from attn.analysis.words.phrases import locate
+from attn.analysis.words.prompts import Prompt
+from attn.analysis.words.select import Occurrence
+from attn.analysis.words.word_sums import Numbers
+from attn.schema import Column, Token
+from attn.words import fold
+
+TEXT = "text"
+"""Stands for all text segments together, where two models do not have the same ones."""
+
+EVERY = "all tokens"
+"""Stands for all tokens of a drawing."""
+
+Kind = Literal["word", "phrase", "sink"]
+Key = tuple[str, Kind, str, int]
+
+
+@dataclass(frozen=True)
+class Term:
+    """Something in one text segment whose attention is measured.
+
+    Attributes:
+        segment: where its tokens are; `text` is all text segments.
+        kind: a word of the prompt, several in a row, or the special token that opens the segment
+            (of a drawing, all of its tokens, since none of them opens it).
+        text: of a word as it is written in the prompt, of a phrase as it was typed; of a sink its
+            token, or `all tokens`.
+        number: place among the equal ones, from 1.
+        is_repeated: whether there are equal ones.
+        tokens: segment and position of each of its tokens; empty if the segment cut it off.
+    """
+
+    segment: str
+    kind: Kind
+    text: str
+    number: int
+    is_repeated: bool
+    tokens: tuple[tuple[str, int], ...]
+
+    @property
+    def key(self) -> Key:
+        """What is the same for the same term of another trace."""
+        return self.segment, self.kind, fold(self.text), self.number
+
+    @property
+    def label(self) -> str:
+        """The term, with its number where it is repeated."""
+        return f"{self.text} ({self.number})" if self.is_repeated else self.text
+
+
+def find_terms(
+    prompt: Prompt, phrases: Sequence[str] = (), *, together: bool = False
+) -> tuple[Term, ...]:
+    """Return the terms of a guidance row that have tokens, segment by segment.
+
+    Args:
+        prompt: what the guidance row reads.
+        phrases: words in a row, such as `red cat`. Those that the prompt does not have are left
+            out.
+        together: put all text segments into one, called `text`.
+    """
+    chosen: list[tuple[Occurrence, Kind, set[int]]] = [
+        *((word, "word", {word.index}) for word in prompt.words),
+        *((run, "phrase", set(run.words)) for run in locate(prompt.words, phrases)),
+    ]
+    segments = list(dict.fromkeys(token.segment for token in prompt.tokens))
+    found: list[Term] = []
+    for name in [TEXT] if together else segments:
+        own = [token for token in prompt.tokens if name in (TEXT, token.segment)]
+        for one, kind, members in chosen:
+            places = _tokens(own, members, prompt.crossed)
+            found.append(Term(name, kind, one.text, one.number, one.is_repeated, places))
+        found += [] if together else _sink(own)
+    return tuple(term for term in found if term.tokens)
+
+
+def lay_out(columns: Sequence[Column], terms: Sequence[Term]) -> Numbers:
+    """Return (key, term): 1 where a key column is a token of the term, else 0."""
+    return np.array(
+        [
+            [(column.segment, column.position) in term.tokens for term in terms]
+            for column in columns
+        ],
+        np.float64,
+    ).reshape(len(columns), len(terms))
+
+
+def _tokens(
+    tokens: Sequence[Token], words: set[int], crossed: frozenset[tuple[str, int]]
+) -> tuple[tuple[str, int], ...]:
+    """Return the tokens of words in the segments that hold each of them apart from others."""
+    places = ((token.segment, token.position) for token in tokens if token.word in words)
+    lacking = {segment for segment, index in crossed if index in words}
+    return tuple(place for place in places if place[0] not in lacking)
+
+
+def _sink(tokens: Sequence[Token]) -> list[Term]:
+    """Return the special token that opens a segment, if one does, or all those of a drawing."""
+    if tokens[0].segment == SKETCH:
+        places = tuple((token.segment, token.position) for token in tokens)
+        return [Term(SKETCH, "sink", EVERY, 1, False, places)]
+    first = min(tokens, key=lambda token: token.position)
+    if not first.special or first.padding:
+        return []
+    place = (first.segment, first.position)
+    return [Term(first.segment, "sink", first.text or "start", 1, False, (place,))]

@@ -1,0 +1,109 @@
+"""What every key of a layer receives, over the rows of the picture or over all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from attn.analysis.words.word_sums import Numbers
+from attn.schema import Column, Layer, part
+
+if TYPE_CHECKING:
+    from attn.trace.trace import Trace
+    from attn.trace.views import View
+
+Rows = Literal["image", "all"]
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """The masses of a layer's keys.
+
+    Attributes:
+        layer: which.
+        rows: the queries that they are means over.
+        mass: (branch, sample, step, head, key), probability; NaN where the layer did not run.
+        total: (branch, sample, step, head), what all keys of the row receive: 1 but for rows that
+            see no key. The keys in `mass` may be a part of them.
+        num_keys: of the whole row.
+        columns: what the keys of `mass` are.
+    """
+
+    layer: Layer
+    rows: Rows
+    mass: Numbers
+    total: Numbers
+    num_keys: int
+    columns: tuple[Column, ...]
+
+    @property
+    def ratio(self) -> Numbers:
+        """Mass in units of what a key gets where all get the same; 0 to `num_keys`."""
+        return self.mass * self.num_keys
+
+    @property
+    def others(self) -> Numbers:
+        """The mean `ratio` of the other keys of the row, those without a mass included."""
+        if self.num_keys == 1:
+            return np.zeros_like(self.mass)
+        rest = self.total[..., np.newaxis] - self.mass
+        return rest * self.num_keys / (self.num_keys - 1)
+
+
+def read_incoming(trace: Trace, layer: Layer, steps: Sequence[int]) -> Iterator[Incoming]:
+    """Yield what was kept of a layer: over the picture's rows, and over all rows where it can be.
+
+    Both kinds of rows are known where the capture kept the masses of text rows (`--mass full`).
+    """
+    has_both = bool(part(layer.queries, "text")) and bool(part(layer.queries, "image"))
+    for rows in ("image", "all") if has_both else ("image",):
+        one = _read(trace, layer, rows, steps)
+        if one is not None:
+            yield one
+
+
+def _read(trace: Trace, layer: Layer, rows: Rows, steps: Sequence[int]) -> Incoming | None:
+    queries = ("image",) if rows == "image" else ("image", "text")
+    keys = [kind for kind in ("text", "image") if _has_all(layer, queries, kind)]
+    is_whole = set(keys) == {segment.kind for segment in layer.keys}
+    if not keys or (rows == "all" and not is_whole):
+        return None
+    sizes = {query: _length(layer, query) for query in queries}
+    masses: list[Numbers] = []
+    columns: list[Column] = []
+    for kind in keys:
+        views = {query: trace.view("mass", layer.index, f"{query}.{kind}") for query in queries}
+        masses.append(_weigh({query: _values(one, steps) for query, one in views.items()}, sizes))
+        columns += views["image"].columns
+    totals = {
+        query: _values(trace.view("total", layer.index, query), steps).sum(-1) for query in queries
+    }
+    return Incoming(
+        layer=layer,
+        rows=rows,
+        mass=np.concatenate(masses, axis=-1),
+        total=_weigh(totals, sizes),
+        num_keys=sum(segment.length for segment in layer.keys),
+        columns=tuple(columns),
+    )
+
+
+def _has_all(layer: Layer, queries: Sequence[str], kind: str) -> bool:
+    return bool(part(layer.keys, kind)) and all(f"{one}.{kind}" in layer.blocks for one in queries)
+
+
+def _length(layer: Layer, query: str) -> int:
+    return sum(segment.length for segment in part(layer.queries, query))
+
+
+def _values(view: View, steps: Sequence[int]) -> Numbers:
+    return view.values(steps).astype(np.float64)
+
+
+def _weigh(values: dict[str, Numbers], sizes: dict[str, int]) -> Numbers:
+    """Return the mean over query parts, each counting as many times as it has rows."""
+    total = sum(sizes.values())
+    return np.asarray(sum(value * sizes[query] for query, value in values.items()) / total)

@@ -1,0 +1,106 @@
+"""Who reads whom: what the rows of the prompt and of the text read of each other.
+
+For the rows R of one segment and the keys K of another, per layer, head and step:
+
+- mass    mean over the rows i in R of Σ_{j in K} probs[i, j], from the float32 measure `total`;
+          probability, 0 to 1, over both K together 1. It does not depend on the lengths.
+- sum     mass · (number of rows): what MMaDA's attention visualisation calls `prompt_to_generated`
+          (rows of the text, keys of the prompt) and `generated_to_prompt` (the other way round).
+- ratio   the former sum divided by the latter, as there without its 1e-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn.analysis.needs import Needs
+from attn.analysis.result import Result, Table
+from attn.analysis.texts.texts import PromptOptions, axes_of, choose, lay_out, read_measure
+from attn.analysis.words.word_sums import Numbers
+
+if TYPE_CHECKING:
+    from attn.trace.trace import Trace
+
+Axes = Mapping[str, Sequence[Any]]
+
+SEGMENTS = ("prompt", "generated")
+BLOCKS = tuple(f"{rows}.all" for rows in SEGMENTS)
+NEEDS = Needs(written=True, measures=tuple(f"mass.{block}" for block in BLOCKS))
+
+
+@dataclass(frozen=True)
+class Options(PromptOptions):
+    """What of a text is looked at."""
+
+    prompt_length: int | None = field(
+        default=None, metadata={"help": "not read: masses are those of the run's own prompt"}
+    )
+    heads: bool = field(default=False, metadata={"help": "add a row per head to flow.csv"})
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Analyse who reads whom.
+
+    Returns:
+        `flow/flow.csv` and `flow/flow_summary.csv`; the array `read`, (sample, layer, step): what
+        the text reads of the prompt.
+
+    Raises:
+        AnalysisError: a layer, step or branch is not there.
+    """
+    import xarray as xr
+
+    choice = choose(trace, replace(options, prompt_length=None), BLOCKS[0])
+    totals = np.stack([read_measure(trace, choice, "total", rows) for rows in SEGMENTS])
+    mean = totals.mean(axis=4, keepdims=True)
+    split = np.concatenate([mean, totals], axis=4) if options.heads else mean
+    lengths = np.array([choice.prompt, choice.length - choice.prompt])
+    axes = axes_of(choice, trace.manifest.samples)
+    read = xr.DataArray(
+        np.moveaxis(mean[1, :, :, :, 0, 0], 2, 0),
+        {"layer": list(axes["layer"]), "step": list(choice.steps)},
+        ("sample", "layer", "step"),
+        attrs={
+            "unit": "attention of the text to the prompt, mean over its positions and all heads"
+        },
+    )
+    tables = {
+        "flow/flow.csv": _tabulate(split, lengths, axes),
+        "flow/flow_summary.csv": _summarise(mean[..., 0, :], lengths, axes),
+    }
+    notes: tuple[str, ...] = ()
+    if options.prompt_length not in (None, choice.prompt):
+        notes = (
+            f"'flow' does not read prompt_length: its masses were folded while capturing, over the "
+            f"{choice.prompt} positions of the run's own prompt",
+        )
+    return Result(tables, {"read": read}, notes)
+
+
+def _tabulate(split: Numbers, lengths: Numbers, axes: Axes) -> Table:
+    """Lay out (rows, layer, step, sample, head, keys)."""
+    heads = ["mean", *map(str, range(split.shape[4] - 1))]
+    named = {"rows": SEGMENTS, **axes, "head": heads, "keys": SEGMENTS}
+    sums = split * lengths.reshape(-1, 1, 1, 1, 1, 1)
+    return lay_out(named, {"mass": split, "sum": sums})
+
+
+def _summarise(mean: Numbers, lengths: Numbers, axes: Axes) -> Table:
+    """Return one line per layer and sample, means over the steps."""
+    over = mean.mean(axis=2)
+    to_generated, to_prompt = over[1, ..., 0], over[0, ..., 1]
+    sums = (to_generated * lengths[1], to_prompt * lengths[0])
+    ratio = np.divide(*sums, out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
+    named = {"layer": axes["layer"], "sample": axes["sample"]}
+    values = {
+        "prompt_to_generated": to_generated,
+        "generated_to_prompt": to_prompt,
+        "prompt_to_generated_sum": sums[0],
+        "generated_to_prompt_sum": sums[1],
+        "ratio": ratio,
+    }
+    return lay_out(named, values)

@@ -1,0 +1,196 @@
+"""Which tokens are read most, and which are sinks.
+
+Definitions, for one layer, head and step, from the float32 measure `mass` of the block `all.all`:
+
+- mass        mean over all rows of the probability that the token receives; over all tokens 1.
+- column_sum  T · mass, the sum over the rows: what MMaDA's attention visualisation calls outgoing
+              influence. 1 where all tokens get the same.
+- sink        column_sum > mean of the other T - 1 column sums + epsilon. With epsilon = 3 the rule
+              of Rulli et al. 2025 (https://arxiv.org/abs/2510.15731) for masked diffusion language
+              models.
+- stay        of every two steps that follow each other and have a sink between them: how many
+              tokens are sinks in both, divided by how many are in either; the mean. 1 where sinks
+              never move, 0 where no sink is one in the next step.
+
+That visualisation's incoming influence is the sum of a whole row, 1 for every token, and left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn.analysis.needs import Needs
+from attn.analysis.result import Result, Table
+from attn.analysis.texts.texts import (
+    BLOCK,
+    Choice,
+    PromptOptions,
+    choose,
+    lay_out,
+    read_measure,
+    stack_rows,
+)
+from attn.analysis.words.word_sums import Numbers
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace.trace import Trace
+
+NEEDS = Needs(written=True, measures=(f"mass.{BLOCK}",))
+
+
+@dataclass(frozen=True)
+class Options(PromptOptions):
+    """What of a text is looked at, and what counts as a sink."""
+
+    max_tokens: int | None = field(
+        default=None, metadata={"help": "only this many tokens in table and picture, the first"}
+    )
+    epsilon: float = field(
+        default=3.0, metadata={"help": "excess of a sink's column sum over the others' mean"}
+    )
+    heads: bool = field(default=False, metadata={"help": "look for sinks in every head"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1; got {self.max_tokens}")
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Analyse which tokens are read.
+
+    Returns:
+        `influence/tokens.csv` (means over steps and heads), `influence/sinks.csv` where there are
+        sinks, and `influence/sink_moves.csv`; the arrays `mass`, (sample, layer, position), and
+        `sinks`, (sample, step, position), the share of layers in which a token is a sink.
+
+    Raises:
+        AnalysisError: a layer, step or branch is not there.
+    """
+    import xarray as xr
+
+    choice, samples = choose(trace, options), trace.manifest.samples
+    mass = read_measure(trace, choice, "mass", BLOCK)
+    over = mass.mean(axis=(1, 3))[..., : options.max_tokens]
+    tables = {"influence/tokens.csv": _tabulate(over, choice, samples)}
+    heads = mass if options.heads else mass.mean(axis=3, keepdims=True)
+    sinks = is_sink(heads * choice.length, options.epsilon)
+    tables["influence/sink_moves.csv"] = _tabulate_moves(sinks, choice, options.heads)
+    notes: tuple[str, ...] = ()
+    if sinks.any():
+        tables["influence/sinks.csv"] = _list_sinks(heads, sinks, choice, options.heads)
+    else:
+        notes = (f"no token is a sink by the rule of epsilon {options.epsilon:g}",)
+    shown = choice.tokens[: options.max_tokens]
+    array = xr.DataArray(
+        np.moveaxis(over, 1, 0),
+        {
+            "layer": [layer.index for layer in choice.layers],
+            "token": ("position", [token.text for token in shown]),
+        },
+        ("sample", "layer", "position"),
+        attrs={"unit": "attention that a token receives, mean over rows, heads and steps"},
+    )
+    array.attrs["prompt"] = choice.prompt
+    return Result(tables, {"mass": array, "sinks": _sinks_by_step(sinks, choice, options)}, notes)
+
+
+def _sinks_by_step(sinks: np.ndarray, choice: Choice, options: Options) -> xr.DataArray:
+    """Return in which share of the layers (and heads) a token is a sink."""
+    import xarray as xr
+
+    share = np.moveaxis(sinks.mean(axis=(0, 3)), 1, 0)[..., : options.max_tokens]
+    return xr.DataArray(
+        share,
+        {
+            "step": list(choice.steps),
+            "token": ("position", [token.text for token in choice.tokens[: options.max_tokens]]),
+        },
+        ("sample", "step", "position"),
+        attrs={"prompt": choice.prompt, "epsilon": options.epsilon},
+    )
+
+
+def is_sink(sums: Numbers, epsilon: float) -> np.ndarray:
+    """Return where a column sum exceeds the mean of the others by more than epsilon.
+
+    Args:
+        sums: (…, key), at least two keys.
+        epsilon: the excess.
+    """
+    others = (sums.sum(-1, keepdims=True) - sums) / (sums.shape[-1] - 1)
+    return np.asarray(sums > others + epsilon)
+
+
+def how_still(sinks: np.ndarray) -> float:
+    """Return `stay`: the mean overlap of the sinks of consecutive steps, NaN without sinks.
+
+    Args:
+        sinks: (step, key), which keys are sinks.
+    """
+    before, after = sinks[:-1], sinks[1:]
+    either = (before | after).sum(1)
+    seen = either > 0
+    if not seen.any():
+        return float("nan")
+    return float(((before & after).sum(1)[seen] / either[seen]).mean())
+
+
+def _tabulate_moves(sinks: np.ndarray, choice: Choice, single: bool) -> Table:
+    """Say of every layer (and head) how many sinks there are, and whether they stay."""
+    rows = []
+    for layer, sample, head in np.ndindex(len(sinks), *sinks.shape[2:4]):
+        one = sinks[layer, :, sample, head]
+        rows.append(
+            {
+                "layer": choice.layers[layer].index,
+                "sample": sample,
+                "head": str(head) if single else "mean",
+                "steps": len(one),
+                "steps_with_sinks": int(one.any(1).sum()),
+                "sinks_per_step": float(one.sum(1).mean()),
+                "positions": int(one.any(0).sum()),
+                "always": int(one.all(0).sum()),
+                "stay": how_still(one),
+            }
+        )
+    return stack_rows(rows)
+
+
+def _tabulate(over: Numbers, choice: Choice, samples: int) -> Table:
+    places = range(over.shape[-1])
+    table = lay_out(
+        {
+            "layer": [layer.index for layer in choice.layers],
+            "sample": range(samples),
+            "position": places,
+        },
+        {"mass": over, "column_sum": over * choice.length},
+    )
+    columns = dict(table.columns)
+    position = columns["position"]
+    texts = np.array([choice.tokens[place].text for place in places], object)
+    segments = np.array([choice.segment(place) for place in places], object)
+    return Table(columns | {"token": texts[position], "segment": segments[position]})
+
+
+def _list_sinks(heads: Numbers, sinks: np.ndarray, choice: Choice, single: bool) -> Table:
+    rows = [
+        {
+            "layer": choice.layers[layer].index,
+            "step": choice.steps[step],
+            "sample": sample,
+            "head": str(head) if single else "mean",
+            "position": position,
+            "token": choice.tokens[position].text,
+            "segment": choice.segment(position),
+            "column_sum": heads[layer, step, sample, head, position] * choice.length,
+        }
+        for layer, step, sample, head, position in np.argwhere(sinks).tolist()
+    ]
+    return stack_rows(rows)

@@ -1,0 +1,167 @@
+"""Whole attention matrices as pictures, and the strongest pairs of tokens in them.
+
+Per layer, on A as in `texts.texts`: the mean over the steps, the first step, the last one,
+and last minus first. With head maps or factors also every head of chosen steps. A pair is one
+cell of the mean: how much of its row a query gives to a key, 0 to 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis.needs import Needs, find_lack
+from attn.analysis.result import Result, Table
+from attn.analysis.texts.texts import (
+    BLOCK,
+    NEEDS_MAPS,
+    Choice,
+    PromptOptions,
+    choose,
+    read_heads,
+    read_maps,
+    read_written,
+    stack_rows,
+)
+from attn.analysis.words.select import select_steps
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace.trace import Trace
+
+NEEDS = NEEDS_MAPS
+WANTS = Needs(measures=(f"headmap.{BLOCK}",))
+KINDS = ("mean", "first", "last", "change")
+READ = ("prompt", "masked", "decided")
+"""What a row of the text reads, by the state of the key; its own position counts as its state."""
+LARGEST = 12.0
+
+
+@dataclass(frozen=True)
+class Options(PromptOptions):
+    """What of a text is looked at, and how large it is drawn."""
+
+    max_tokens: int | None = field(
+        default=None, metadata={"help": "draw only this many tokens, the first"}
+    )
+    topk: int = field(default=20, metadata={"help": "strongest pairs in pairs.csv, per layer"})
+    head_steps: tuple[str, ...] = field(
+        default=(), metadata={"help": "steps whose heads are drawn; empty is the first and last"}
+    )
+    size: float = field(default=4.0, metadata={"help": "inches of one matrix, 1 to 12"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.topk < 1 or (self.max_tokens is not None and self.max_tokens < 1):
+            raise ValueError(
+                f"topk and max_tokens must be at least 1; got {self.topk} and {self.max_tokens}"
+            )
+        if not 1 <= self.size <= LARGEST:
+            raise ValueError(f"size must be 1 to 12 inches; got {self.size:g}")
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Collect the matrices to draw.
+
+    Returns:
+        `matrices/pairs.csv`; the arrays `layers`, (layer, kind, sample, query, key), `read`, what
+        the text's rows read of the keys in each state, (layer, sample, state, step), and with head
+        maps `heads`, (layer, step, sample, head, query, key).
+
+    Raises:
+        AnalysisError: a layer, step or branch is not there.
+    """
+    import xarray as xr
+
+    choice, samples = choose(trace, options), trace.manifest.samples
+    shape = (len(choice.layers), len(KINDS), samples, choice.length, choice.length)
+    found = np.zeros(shape, np.float32)
+    last = len(choice.steps) - 1
+    masked = read_written(trace, choice, "masked").astype(bool)
+    read = np.zeros((shape[0], samples, len(READ), len(choice.steps)))
+    for step, layer, maps in read_maps(trace, choice):
+        read[layer, :, :, step] = _read_states(maps, masked[step], choice.prompt)
+        found[layer, 0] += maps / len(choice.steps)
+        if step == 0:
+            found[layer, 1] = maps
+        if step == last:
+            found[layer, 2] = maps
+    found[:, 3] = found[:, 2] - found[:, 1]
+    arrays = {"layers": _label(found, ("layer", "kind", "sample", "query", "key"), choice, options)}
+    arrays["read"] = xr.DataArray(
+        read,
+        {"layer": arrays["layers"]["layer"], "state": list(READ), "step": list(choice.steps)},
+        ("layer", "sample", "state", "step"),
+    )
+    if find_lack(WANTS, trace.manifest) is None:
+        arrays["heads"] = _read_heads(trace, choice, options)
+    return Result({"matrices/pairs.csv": _strongest(found[:, 0], choice, options.topk)}, arrays)
+
+
+def _read_states(
+    maps: NDArray[np.float64], masked: NDArray[np.bool_], prompt: int
+) -> NDArray[np.float64]:
+    """Return the mean mass of the text's rows on the keys in each state, (sample, state)."""
+    received = maps[:, prompt:].mean(1)
+    is_prompt = np.arange(maps.shape[-1]) < prompt
+    states = (np.broadcast_to(is_prompt, masked.shape), masked & ~is_prompt, ~masked & ~is_prompt)
+    return np.stack([(received * state).sum(-1) for state in states], -1)
+
+
+def _read_heads(trace: Trace, choice: Choice, options: Options) -> xr.DataArray:
+    """Return every head of the chosen steps."""
+    ends = tuple(dict.fromkeys((choice.steps[0], choice.steps[-1])))
+    steps = select_steps(trace.steps, options.head_steps) if options.head_steps else ends
+    heads = np.stack(
+        [
+            [read_heads(trace, choice, layer.index, step).astype(np.float32) for step in steps]
+            for layer in choice.layers
+        ]
+    )
+    dims = ("layer", "step", "sample", "head", "query", "key")
+    return _label(heads, dims, choice, options).assign_coords(step=list(steps))
+
+
+def _label(
+    values: np.ndarray, dims: tuple[str, ...], choice: Choice, options: Options
+) -> xr.DataArray:
+    """Name the axes, and leave the tokens that are not drawn."""
+    import xarray as xr
+
+    most = options.max_tokens
+    texts = np.array([token.text for token in choice.tokens[:most]], object)
+    coords: dict[str, Any] = {
+        "layer": [layer.index for layer in choice.layers],
+        "token": ("key", texts),
+    }
+    if "kind" in dims:
+        coords["kind"] = list(KINDS)
+    shown = values[..., :most, :most]
+    attrs: dict[str, Any] = {"prompt": choice.prompt, "size": options.size}
+    attrs |= {"steps": (choice.steps[0], choice.steps[-1])}
+    return xr.DataArray(shown, coords, dims, attrs=attrs)
+
+
+def _strongest(means: NDArray[np.float32], choice: Choice, most: int) -> Table:
+    """List the largest cells of every layer's mean, largest first."""
+    rows = []
+    for number, sample in np.ndindex(means.shape[:2]):
+        one = means[number, sample]
+        order = np.argsort(-one, axis=None, kind="stable")[:most]
+        for query, key in zip(*np.unravel_index(order, one.shape), strict=True):
+            rows.append(
+                {
+                    "layer": choice.layers[number].index,
+                    "sample": sample,
+                    "query": int(query),
+                    "query_token": choice.tokens[query].text,
+                    "key": int(key),
+                    "key_token": choice.tokens[key].text,
+                    "mass": float(one[query, key]),
+                }
+            )
+    return stack_rows(rows)

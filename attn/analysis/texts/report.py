@@ -1,0 +1,347 @@
+"""The reports of MMaDA's attention visualisation as JSON: its files and names, for its readers.
+
+`attention_analysis_report.json`, `token_analysis.json`, `attention_summary.json` and
+`causal_attention_analysis.json`, on A as in `texts.texts`. All numbers but these are those
+of the analyses `patterns`, `flow` and `influence`:
+
+- matrix_entropy  that visualisation's entropy, of A / T as one distribution: ln T + the mean
+                  entropy of the rows of A, nats. `entropy` is the mean over rows and heads.
+- causal split    of the rows of the text, in percent: keys before the row, itself, keys after it.
+                  `consistency` = 1 / (1 + standard deviation over the steps of what goes to earlier
+                  keys, in percent); `trend` is the sign of the least-squares slope over the steps.
+
+Its `avg_incoming_influence` is the sum of a row, 1 for every token, and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn.analysis.needs import Needs, find_lack
+from attn.analysis.result import Document, File, Result
+from attn.analysis.texts.patterns import causal_split, measure
+from attn.analysis.texts.texts import (
+    BLOCK,
+    Choice,
+    PromptOptions,
+    choose,
+    read_heads,
+    read_maps,
+    read_measure,
+)
+from attn.analysis.words.word_sums import Numbers
+from attn.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from attn.trace.trace import Trace
+
+NEEDS = Needs(
+    written=True,
+    stepwise=True,
+    measures=(f"map.{BLOCK}", f"entropy.{BLOCK}", "mass.generated.all"),
+)
+WANTS = Needs(measures=(f"headmap.{BLOCK}",))
+BUCKETS = ((80.0, "above 80 %"), (50.0, "50 to 80 %"), (40.0, "40 to 50 %"), (20.0, "20 to 40 %"))
+LOWEST = "below 20 %"
+MOST = 2_000_000
+"""Numbers of raw matrices in one report; more would fill the memory of who reads it."""
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options(PromptOptions):
+    """What of a text is looked at, and how much of it is reported."""
+
+    max_tokens: int | None = field(
+        default=None, metadata={"help": "report only this many tokens, the first"}
+    )
+    raw: bool = field(default=False, metadata={"help": "add the matrices themselves to the report"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1; got {self.max_tokens}")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one sample.
+
+    Attributes:
+        shape: by the names in `text_patterns.MEASURES` and `matrix_entropy`, (layer, step).
+        read: mass of the rows of each segment (prompt, text) on the keys of each, (row segment,
+            layer, step, key segment).
+        received: mean mass of every token, (layer, token).
+        heads: causal split of single heads, each (layer, head); empty without head maps.
+    """
+
+    shape: Mapping[str, Numbers]
+    read: Numbers
+    received: Numbers
+    heads: Mapping[str, Numbers]
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Write the reports; of several texts each has a folder of its own.
+
+    Raises:
+        AnalysisError: a layer, step or branch is not there, or the raw matrices are too many.
+    """
+    choice = choose(trace, options)
+    files: dict[str, File] = {}
+    tokens = min(choice.length, options.max_tokens or choice.length)
+    numbers = len(choice.layers) * len(choice.steps) * tokens**2
+    if options.raw and numbers > MOST:
+        raise AnalysisError(
+            f"report: the raw matrices are {numbers:,} numbers, more than {MOST:,}; choose fewer "
+            "with --set report.layers, report.steps or report.max_tokens"
+        )
+    samples = _measure(trace, choice)
+    raw = _read_raw(trace, choice, tokens) if options.raw else None
+    for sample, one in enumerate(samples):
+        folder = "report" if len(samples) == 1 else f"report/sample-{sample}"
+        about = _describe(trace, choice, sample)
+        causal, influence = _causal(one, choice), _influence(one, choice, tokens)
+        report = {
+            "metadata": about,
+            "statistics": _statistics(trace, choice),
+            "attention_patterns": _patterns(one, choice),
+            "token_influence": influence,
+            "causal_attention": causal,
+            "summary": _summarise(one, choice),
+        }
+        if raw is not None:
+            report["raw_data"] = {name: maps[sample] for name, maps in raw.items()}
+        documents = {
+            "attention_analysis_report": report,
+            "token_analysis": influence,
+            "attention_summary": {"metadata": about, "layers": _over_steps(one, choice)},
+            "causal_attention_analysis": {"metadata": about, **causal},
+        }
+        files |= {f"{folder}/{name}.json": Document(facts) for name, facts in documents.items()}
+    return Result({}, files=files)
+
+
+def _measure(trace: Trace, choice: Choice) -> list[Measured]:
+    count, length = trace.manifest.samples, choice.length
+    grid = (count, len(choice.layers), len(choice.steps))
+    shape: dict[str, Numbers] = {}
+    read = np.zeros((2, *grid, 2))
+    for step, layer, maps in read_maps(trace, choice):
+        rows = -(maps * np.log(np.where(maps > 0, maps, 1))).sum(-1).mean(-1)
+        found = {**measure(maps, choice.prompt), "matrix_entropy": np.log(length) + rows}
+        for name, values in found.items():
+            shape.setdefault(name, np.empty(grid))[:, layer, step] = values
+        for place, part in enumerate((maps[:, : choice.prompt], maps[:, choice.prompt :])):
+            on_prompt = part[..., : choice.prompt].sum(-1).mean(-1)
+            read[place, :, layer, step, 0] = on_prompt
+            read[place, :, layer, step, 1] = part[..., choice.prompt :].sum(-1).mean(-1)
+    received = read_measure(trace, choice, "mass", BLOCK).mean(axis=(1, 3))
+    entropy = read_measure(trace, choice, "entropy", BLOCK).mean(axis=3)
+    shape["entropy"] = np.moveaxis(entropy, 2, 0)
+    heads = _split_heads(trace, choice)
+    return [
+        Measured(
+            {name: values[sample] for name, values in shape.items()},
+            read[:, sample],
+            received[:, sample],
+            {name: values[:, sample] for name, values in heads.items()},
+        )
+        for sample in range(count)
+    ]
+
+
+def _split_heads(trace: Trace, choice: Choice) -> dict[str, Numbers]:
+    """Return the causal split of single heads, mean over steps, each (layer, sample, head)."""
+    if find_lack(WANTS, trace.manifest) is not None:
+        return {}
+    found: dict[str, list[Numbers]] = {}
+    for layer in choice.layers:
+        total: dict[str, Numbers] = {}
+        for step in choice.steps:
+            maps = read_heads(trace, choice, layer.index, step)
+            for name, values in causal_split(maps, choice.prompt).items():
+                total[name] = total.get(name, 0) + values / len(choice.steps)
+        for name, values in total.items():
+            found.setdefault(name, []).append(values)
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def _read_raw(trace: Trace, choice: Choice, tokens: int) -> dict[str, list[Facts]]:
+    """Return the matrices by layer, then sample, as lists by step."""
+    found: dict[str, list[Facts]] = {
+        layer.path: [{} for _ in range(trace.manifest.samples)] for layer in choice.layers
+    }
+    for step, layer, maps in read_maps(trace, choice):
+        for sample, one in enumerate(maps[:, :tokens, :tokens]):
+            values = np.round(one, 6).tolist()
+            found[choice.layers[layer].path][sample][f"step_{choice.steps[step]}"] = values
+    return found
+
+
+def _describe(trace: Trace, choice: Choice, sample: int) -> Facts:
+    manifest = trace.manifest
+    return {
+        "attn": manifest.environment.get("attn", ""),
+        "backend": manifest.backend,
+        "model": manifest.model,
+        "prompt": manifest.request.prompt,
+        "seed": manifest.request.seed,
+        "sample": sample,
+        "branch": choice.branch,
+        "options": manifest.request.options,
+        "prompt_length": choice.prompt,
+        "length": choice.length,
+        "steps": list(choice.steps),
+        "layers": [layer.path for layer in choice.layers],
+        "units": "probabilities 0 to 1; entropies in nats; distances in positions",
+    }
+
+
+def _statistics(trace: Trace, choice: Choice) -> Facts:
+    manifest, layers, steps = trace.manifest, len(choice.layers), len(choice.steps)
+    heads = sum(layer.num_heads for layer in choice.layers)
+    written = sum(shard.bytes for shard in manifest.shards)
+    return {
+        "layers": layers,
+        "steps": steps,
+        "matrices": layers * steps,
+        "heads": heads,
+        "positions": choice.length,
+        "prompt_positions": choice.prompt,
+        "generated_positions": choice.length - choice.prompt,
+        "bytes_on_disk": written,
+        "bytes_of_all_heads_in_float32": 4 * heads * steps * choice.length**2,
+        "cost": dict(manifest.cost),
+    }
+
+
+def _spread(values: Numbers) -> Facts:
+    found = {"mean": values.mean(), "std": values.std(), "min": values.min(), "max": values.max()}
+    return {name: float(value) for name, value in found.items()}
+
+
+def _by_layer(choice: Choice) -> Iterator[tuple[int, str]]:
+    return ((place, layer.path) for place, layer in enumerate(choice.layers))
+
+
+def _patterns(one: Measured, choice: Choice) -> Facts:
+    names = ("density", "entropy", "matrix_entropy", "focus", "distance")
+    return {
+        path: {name: _spread(one.shape[name][place]) for name in names}
+        for place, path in _by_layer(choice)
+    }
+
+
+def _over_steps(one: Measured, choice: Choice) -> Facts:
+    found = {}
+    for place, path in _by_layer(choice):
+        read = {
+            "prompt_to_generated": one.read[1, place, :, 0].tolist(),
+            "generated_to_prompt": one.read[0, place, :, 1].tolist(),
+        }
+        shape = {name: values[place].tolist() for name, values in sorted(one.shape.items())}
+        found[path] = {"steps": list(choice.steps), **read, **shape}
+    return found
+
+
+def _influence(one: Measured, choice: Choice, tokens: int) -> Facts:
+    mean = one.received.mean(0)
+    found: dict[str, Facts] = {"prompt": {}, "generated": {}}
+    for place in range(tokens):
+        found[choice.segment(place)][f"token_{place}"] = {
+            "position": place,
+            "token": choice.tokens[place].text,
+            "incoming_mass": float(mean[place]),
+            "avg_outgoing_influence": float(mean[place] * choice.length),
+            "total_steps": len(choice.steps),
+            "total_layers": len(choice.layers),
+        }
+    return {
+        "prompt_tokens": found["prompt"],
+        "generated_tokens": found["generated"],
+        "cross_attention": _cross(one, choice),
+    }
+
+
+def _cross(one: Measured, choice: Choice) -> Facts:
+    """Return what prompt and text read of each other, per row, and summed as upstream."""
+    lengths = (choice.length - choice.prompt, choice.prompt)
+    masses = (one.read[1, :, :, 0].mean(1), one.read[0, :, :, 1].mean(1))
+
+    def describe(to_generated: float, to_prompt: float) -> Facts:
+        sums = (to_generated * lengths[0], to_prompt * lengths[1])
+        return {
+            "prompt_to_generated": to_generated,
+            "generated_to_prompt": to_prompt,
+            "prompt_to_generated_sum": sums[0],
+            "generated_to_prompt_sum": sums[1],
+            "ratio": sums[0] / sums[1] if sums[1] > 0 else None,
+        }
+
+    layers = {
+        path: describe(float(masses[0][place]), float(masses[1][place]))
+        for place, path in _by_layer(choice)
+    }
+    return {**describe(float(masses[0].mean()), float(masses[1].mean())), "layers": layers}
+
+
+def _causal(one: Measured, choice: Choice) -> Facts:
+    layers = {}
+    for place, path in _by_layer(choice):
+        split = {name: 100 * one.shape[name][place] for name in ("earlier", "own", "later")}
+        earlier = split["earlier"]
+        slope = float(np.polyfit(choice.steps, earlier, 1)[0]) if len(earlier) > 1 else 0.0
+        facts: Facts = {f"{name}_percent": float(values.mean()) for name, values in split.items()}
+        facts |= {
+            "bucket": bucket(float(earlier.mean())),
+            "consistency": float(1 / (1 + earlier.std())),
+            "slope_percent_per_step": slope,
+            "trend": {1: "increasing", -1: "decreasing", 0: "flat"}[int(np.sign(slope))],
+        }
+        if one.heads:
+            facts["heads"] = _causal_heads(one, place)
+        layers[path] = facts
+    ranking = sorted(layers, key=lambda path: -layers[path]["earlier_percent"])
+    return {"layers": layers, "ranking": ranking}
+
+
+def _causal_heads(one: Measured, layer: int) -> list[Facts]:
+    """Return the split of every head, what reads most backwards first."""
+    split = {name: 100 * values[layer] for name, values in one.heads.items()}
+    order = np.argsort(-split["earlier"], kind="stable").tolist()
+    return [
+        {
+            "head": head,
+            **{f"{name}_percent": float(values[head]) for name, values in split.items()},
+            "bucket": bucket(float(split["earlier"][head])),
+        }
+        for head in order
+    ]
+
+
+def bucket(percent: float) -> str:
+    """Return the class of a share of earlier keys, as upstream sorts layers."""
+    return next((name for least, name in BUCKETS if percent >= least), LOWEST)
+
+
+def _summarise(one: Measured, choice: Choice) -> Facts:
+    mean = one.received.mean(0)
+    names = [layer.path for layer in choice.layers]
+    focus, earlier = (one.shape[name].mean(1) for name in ("focus", "earlier"))
+    return {
+        "most_read_tokens": [
+            {"position": place, "token": choice.tokens[place].text, "mass": float(mean[place])}
+            for place in np.argsort(-mean, kind="stable")[:10].tolist()
+        ],
+        "most_focused_layer": names[int(focus.argmax())],
+        "most_causal_layer": names[int(earlier.argmax())],
+        "mass_of_the_text_on_the_prompt": float(one.read[1, :, :, 0].mean()),
+        "even": choice.prompt / choice.length,
+        "mean_entropy": float(one.shape["entropy"].mean()),
+    }

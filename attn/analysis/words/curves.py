@@ -1,0 +1,247 @@
+"""Curves: the attention to words and phrases over the steps of the generation, layer by layer.
+
+Definitions, for one word in one text segment and one layer, with `v[s]` its value at step `s`:
+
+- v        `share`: part of the text's attention that goes to the word's tokens, or `mass`; both as
+           the analysis `words` defines them, mean over heads. 0 to 1.
+- stepavg  mean of v over the steps in which the layer ran.
+- auc      area under v over the index of the step, by the trapezoidal rule: Σ v - (v_first +
+           v_last) / 2 where every step ran. Unit: steps; 0 for a single step. So it is about
+           (steps - 1) · stepavg, and says little that stepavg does not.
+
+Time runs forward: step 0 is the first one of the generation.
+
+Source: sd3.5-attention-analysis, whose step 0 is the last one. With `share` the values are its
+"mean attention", without its 1e-8 in the denominator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from attn.analysis.needs import Needs
+from attn.analysis.result import File, Matrix, Result, Table
+from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
+from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
+from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.analysis.words.word_tables import numbers, texts
+from attn.trace.labels import block_numbers
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace.trace import Trace
+
+NEEDS = Needs(segments=("image", "text"), measures=(f"mass.{BLOCK}", f"share.{BLOCK}"), words=True)
+DRAWN = 8
+"""Curves in one picture, unless `topk` says otherwise: more cannot be told apart."""
+
+Measure = Literal["share", "mass"]
+
+
+@dataclass(frozen=True)
+class Options(Choice):
+    """What to look at, and how to write it."""
+
+    measure: Measure = field(
+        default="share", metadata={"help": "part of the text's attention, or probability"}
+    )
+    csv: Literal["tidy", "wide"] = field(
+        default="tidy", metadata={"help": "wide is sd3.5-attention-analysis' shape of the tables"}
+    )
+    files: Literal["grid", "all"] = field(
+        default="grid", metadata={"help": "all adds a picture per layer to the grid of all layers"}
+    )
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Follow the words and phrases of a trace over its steps.
+
+    Returns:
+        The tables `<segment>/tables/{words,phrases}_{auc,stepavg}.csv`; the curves to draw,
+        (sample, word, layer, step), by `<segment>/words` and `<segment>/phrases`. Their coordinate
+        `row` numbers the layers by `numbered`: `block`, or `layer` where blocks have no numbers.
+
+    Raises:
+        AnalysisError: a word, phrase, layer, step or branch is not there.
+    """
+    chosen = choose(trace, options)
+    tables: dict[str, Table] = {}
+    files: dict[str, File] = {}
+    arrays: dict[str, xr.DataArray] = {}
+    found = measure(trace, chosen, heads=False, together=options.together)
+    shown = [pair for measured in found for pair in _kinds(measured, chosen, options)]
+    for kind, own in shown:
+        values = _stack(own, options.measure)
+        start = f"{own.segment}/tables/{kind}"
+        for name, means in (("auc", _areas(values, own.steps)), ("stepavg", _means(values))):
+            if options.csv == "tidy":
+                tables[f"{start}_{name}.csv"] = _tabulate(own, means, kind, name)
+            else:
+                files |= _widen(trace, own, means, f"{start}_{name}")
+        arrays[f"{own.segment}/{kind}"] = _label(trace, values, own, kind, options)
+    notes = tuple(note for one in found for note in _note(trace, one, chosen, options))
+    return Result(tables, arrays, notes=notes, files=files, digests=_digest(trace, found))
+
+
+def _note(trace: Trace, measured: SegmentWords, chosen: Selection, options: Options) -> list[str]:
+    """Say which words and phrases a segment does not hold whole, as `words` does."""
+    joined = measured.join(chosen.phrases, options.weights)
+    return note_missing(trace, measured.take(chosen.words)) + note_left_out(joined)
+
+
+def _kinds(
+    measured: SegmentWords, chosen: Selection, options: Options
+) -> list[tuple[str, SegmentWords]]:
+    """Return the words, and the phrases, that have tokens in the segment."""
+    kinds = {"words": measured.take(chosen.words)}
+    if chosen.phrases:
+        kinds["phrases"] = measured.join(chosen.phrases, options.weights)
+    return [(kind, own) for kind, own in kinds.items() if own.tokens.any()]
+
+
+def _stack(measured: SegmentWords, measure: Measure) -> Numbers:
+    """Return (word, layer, step, sample)."""
+    layers = [layer.share if measure == "share" else layer.mass[:, 0] for layer in measured.layers]
+    return np.stack(layers, axis=1)
+
+
+def _means(values: Numbers) -> Numbers:
+    """Return (word, layer, sample)."""
+    return mean_present(values, axis=2)
+
+
+def _areas(values: Numbers, steps: Sequence[int]) -> Numbers:
+    """Return (word, layer, sample): areas under what there is; a step left out is bridged."""
+    x = np.asarray(steps, float)
+    areas = np.asarray(np.trapezoid(values, x, axis=2))
+    present = ~np.isnan(values)
+    for word, layer, sample in np.argwhere(np.isnan(areas) & present.any(axis=2)):
+        own = present[word, layer, :, sample]
+        areas[word, layer, sample] = np.trapezoid(values[word, layer, own, sample], x[own])
+    return areas
+
+
+def _tabulate(measured: SegmentWords, means: Numbers, kind: str, name: str) -> Table:
+    """Lay out one number per word, layer and sample."""
+    present = np.flatnonzero(measured.tokens)
+    place, layer, sample = np.indices(means[present].shape).reshape(3, -1)
+    word = present[place]
+    return Table(
+        {
+            kind.removesuffix("s"): texts(measured.words)[word],
+            "occurrence": numbers(measured.words)[word],
+            "segment": np.full(word.size, measured.segment, object),
+            "layer": np.array([one.layer for one in measured.layers])[layer],
+            "branch": np.full(word.size, measured.branch, object),
+            "sample": sample,
+            name: means[present].ravel(),
+        }
+    )
+
+
+def _widen(trace: Trace, measured: SegmentWords, means: Numbers, start: str) -> dict[str, File]:
+    """Return a wide table per sample."""
+    present = np.flatnonzero(measured.tokens)
+    name, rows = _number(trace, measured)
+    header = (name, *(measured.words[int(word)].text for word in present))
+    samples = means.shape[2]
+    return {
+        f"{start}{ending(sample, samples)}.csv": Matrix(header, rows, means[present, :, sample].T)
+        for sample in range(samples)
+    }
+
+
+def _number(trace: Trace, measured: SegmentWords) -> tuple[Literal["block", "layer"], list[int]]:
+    """Return by what layers are numbered, blocks where each block has one, and their numbers."""
+    blocks = block_numbers([layer for layer in trace.layers if BLOCK in layer.blocks])
+    layers = [layer.layer for layer in measured.layers]
+    return ("layer", layers) if blocks is None else ("block", [blocks[one] for one in layers])
+
+
+def ending(sample: int, samples: int) -> str:
+    """Return what the name of a file says of its sample: nothing if there is one."""
+    return f"-sample-{sample}" if samples > 1 else ""
+
+
+def _label(
+    trace: Trace, values: Numbers, measured: SegmentWords, kind: str, options: Options
+) -> xr.DataArray:
+    """Name the axes of the curves to draw: the words of most mass, in the prompt's order."""
+    import xarray as xr
+
+    places = sorted(measured.ranked()[: options.topk or DRAWN])
+    words = [measured.words[place] for place in places]
+    unit = {"share": "part of the text's attention", "mass": "attention probability"}
+    numbered, rows = _number(trace, measured)
+    return xr.DataArray(
+        np.moveaxis(values[places], -1, 0),
+        dims=("sample", "word", "layer", "step"),
+        coords={
+            "word": [word.index for word in words],
+            "label": ("word", [word.label for word in words]),
+            "layer": [layer.layer for layer in measured.layers],
+            "row": ("layer", rows),
+            "path": ("layer", [trace.layer(layer.layer).path for layer in measured.layers]),
+            **step_axis(trace, measured.steps),
+        },
+        attrs={
+            "kind": kind,
+            "segment": measured.segment,
+            "branch": measured.branch,
+            "measure": options.measure,
+            "numbered": numbered,
+            "unit": f"{unit[options.measure]}, mean over heads",
+            "left_out": int((measured.tokens > 0).sum()) - len(places),
+            "files": options.files,
+        },
+    )
+
+
+def step_axis(
+    trace: Trace, steps: Sequence[int]
+) -> dict[str, tuple[str, list[int]] | tuple[str, list[float]]]:
+    """Return the coordinates of an axis `step`; noise that the sampler does not say is NaN."""
+    known = {step.index: step.noise for step in trace.steps}
+    noise = [known[step] for step in steps]
+    return {
+        "step": ("step", list(steps)),
+        "noise": ("step", [np.nan if value is None else value for value in noise]),
+    }
+
+
+def _digest(trace: Trace, found: Sequence[SegmentWords]) -> dict[str, xr.DataArray]:
+    """Return the attention to all words together, by step and by layer, mean over samples."""
+    import xarray as xr
+
+    if not found:
+        return {}
+    shares = [_sum(_stack(one, "share")) for one in found]
+    stacked = np.stack([mean_present(one, axis=-1) for one in shares])  # segment, layer, step
+    segments = [one.segment for one in found]
+    layers = [layer.layer for layer in found[0].layers]
+    steps = step_axis(trace, found[0].steps)
+    attrs = {"unit": "part of the text's attention"}
+    return {
+        "1 words by step": xr.DataArray(
+            mean_present(stacked, axis=1),
+            {"series": segments, **steps},
+            ("series", "step"),
+            attrs=attrs | {"title": "All words of the prompt, by step"},
+        ),
+        "2 words by layer": xr.DataArray(
+            mean_present(stacked, axis=2),
+            {"series": segments, "layer": layers},
+            ("series", "layer"),
+            attrs=attrs | {"title": "All words of the prompt, by layer"},
+        ),
+    }
+
+
+def _sum(values: Numbers) -> Numbers:
+    """Return the sum over words that have a value; NaN where none has."""
+    return np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0))

@@ -1,0 +1,356 @@
+"""How one word's map forms: a frame per step on one scale, and what it has in common with the end.
+
+Definitions, for one word, with `M_s` its map at step `s` (mean over layers and heads, sum over the
+word's tokens in all text segments or in one, on the finest grid; probability, 0 to 1):
+
+- correlation  Pearson's r of the cells of `M_s` with those of the last step's map, and with those
+               of the step before; -1 to 1, empty where a map is even.
+- balance      the part of the picture's attention that each key segment gets, from `total.image`:
+               mean over heads and queries, 0 to 1; all segments add up to 1.
+- activity     of a token: the largest part of a place's attention to text that it gets, from
+               `share_max.image.text`, mean over layers and steps, 0 to 1; and its mass.
+
+Noise is what is left of it at a step as the model sees it: σ in flow models, √(1 - ᾱ) in others.
+
+Source: ScribbleDiffusion's pictures of the same names. There every frame has another token and a
+scale of its own, the timestep is called noise, and the curve of correlations was only spoken of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn.analysis.needs import Needs
+from attn.analysis.result import Result, Table, Text
+from attn.analysis.words.curves import step_axis
+from attn.analysis.words.evolution_texts import describe, summarise
+from attn.analysis.words.phrases import Mode, Phrase, find_phrases, locate
+from attn.analysis.words.select import Occurrence, select_words
+from attn.analysis.words.selection import BLOCK, Scope, Selection, choose
+from attn.analysis.words.word_sums import TOGETHER, Numbers, mean_present, sum_tokens, token_places
+from attn.errors import AnalysisError, did_you_mean
+from attn.schema import Token
+from attn.words import fold
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace.trace import Trace
+
+NEEDS = Needs(
+    segments=("image", "text"),
+    measures=(f"map.{BLOCK}", f"mass.{BLOCK}", f"share_max.{BLOCK}"),
+    words=True,
+    stepwise=True,
+)
+NAME = "evolution"
+SECONDS = (0.02, 60.0)
+"""How long a step can be shown: browsers slow down shorter ones, GIFs count 1/100 s in 16 bits."""
+NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)\s*", re.DOTALL)
+"""How the second of several equal words is labelled."""
+SMALL_WORDS = (
+    "a above after an and are as at be before behind below beside between but by for from his her "
+    "in inside into is it its my near no not of off on onto or our out over so some than that the "
+    "their them then these they this those through to under up upon very was were which while who "
+    "with without your"
+)
+"""English words that name nothing; they are followed only if they are asked for."""
+
+
+@dataclass(frozen=True)
+class Options(Scope):
+    """What to follow."""
+
+    word: str | None = field(
+        default=None,
+        metadata={
+            "help": "the word to follow, as circle, red circle or circle (2); none is the most "
+            "active but articles and the like"
+        },
+    )
+    phrase_mode: Mode = field(
+        default="span", metadata={"help": "bag takes the words of a phrase wherever they stand"}
+    )
+    segment: str | None = field(
+        default=None,
+        metadata={"help": "text segment whose tokens count; none adds those of all segments up"},
+    )
+    specials: bool = field(
+        default=False, metadata={"help": "list special tokens and padding among the tokens too"}
+    )
+    seconds: float = field(default=0.4, metadata={"help": "how long the GIF shows each step"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shortest, longest = SECONDS
+        if not shortest <= self.seconds <= longest:
+            raise ValueError(
+                f"seconds must be {shortest:g} to {longest:g}, which GIFs can hold and browsers "
+                f"show; got {self.seconds:g}"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words and phrases that are looked for in the prompt."""
+        followed = () if self.word is None else (_part_number(self.word)[0],)
+        return (*super().names, *followed)
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Follow one word of a trace over its steps.
+
+    Returns:
+        The tables `evolution/{tokens,correlation,balance}.csv`, the texts `prompt_info.txt` and
+        `attention_stats.txt`; arrays `maps` (sample, step, row, column), `correlation` (sample,
+        against, step), `balance` (sample, segment, layer, step).
+
+    Raises:
+        AnalysisError: a word, layer, step or branch is not there.
+    """
+    chosen = choose(trace, options)
+    tokens = _activity(trace, chosen, options.specials)
+    word = _choose_word(chosen, tokens, options)
+    maps = _follow(trace, chosen, word, options)
+    tables = {f"{NAME}/tokens.csv": tokens}
+    arrays = {"maps": maps, "correlation": _correlate(maps)}
+    tables[f"{NAME}/correlation.csv"] = _long(arrays["correlation"], "against", "correlation")
+    balance = _balance(trace, chosen)
+    if balance is not None:
+        arrays["balance"] = balance
+        tables[f"{NAME}/balance.csv"] = _long(balance, "segment", "mass")
+    files = {
+        f"{NAME}/prompt_info.txt": Text(describe(trace)),
+        f"{NAME}/attention_stats.txt": Text(summarise(arrays, tokens)),
+    }
+    return Result(tables, arrays, files=files)
+
+
+def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurrence:
+    """Return the word that was asked for, or the most active of the selected ones.
+
+    Articles and the like give way to others, if there are any.
+    """
+    if options.word is not None:
+        return _find_word(chosen.prompt, options)
+    labels = {word.label: word for word in chosen.words}
+    rows = zip(tokens.columns["word"], tokens.columns["segment"], strict=True)
+    ranked = [
+        labels[name]
+        for name, segment in rows
+        if name in labels and segment == (options.segment or segment)
+    ]
+    small = SMALL_WORDS.split()
+    telling = [word for word in ranked if fold(word.text) not in small]
+    return next(iter([*telling, *ranked, *chosen.words]))
+
+
+def _part_number(asked: str) -> tuple[str, int]:
+    """Return the text and the number of `circle (2)`; without one it is the first."""
+    numbered = NUMBERED.fullmatch(asked)
+    return (numbered[1], int(numbered[2])) if numbered else (asked, 1)
+
+
+def _find_word(prompt: Sequence[Occurrence], options: Options) -> Occurrence:
+    """Return `circle`, the phrase `red circle`, or the second of its kind, `circle (2)`.
+
+    Raises:
+        AnalysisError: the prompt does not have it, or not so often.
+    """
+    text, number = _part_number(options.word or "")
+    is_phrase = len(text.split()) > 1 or any(len(it.words) > 1 for it in locate(prompt, (text,)))
+    mode = options.phrase_mode
+    found = find_phrases(prompt, (text,), mode) if is_phrase else select_words(prompt, (text,))
+    if not 1 <= number <= len(found):
+        raise AnalysisError(
+            f"evolution.word: the prompt has '{text}' {len(found)} times; got number {number}, "
+            f"expected 1 to {len(found)}"
+        )
+    return found[number - 1]
+
+
+def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options) -> xr.DataArray:
+    """Return the word's map at every step."""
+    import xarray as xr
+
+    samples = range(trace.manifest.samples)
+    layers = [layer.index for layer in chosen.layers]
+    members = [chosen.prompt[at] for at in word.words] if isinstance(word, Phrase) else [word]
+    read = {segment.name for layer in chosen.layers for segment in layer.keys}
+    tokens = [token for token in chosen.tokens if token.segment in read]
+    segments = _segments(tokens, members, options.segment)
+    frames, ran = [], set()
+    for step in chosen.steps:
+        for sample in samples:
+            mean = trace.mean_maps(
+                BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
+            )
+            places = token_places(mean, options.segment or TOGETHER, members, tokens)
+            frames.append(sum_tokens(mean.values, places).sum(-1))
+            ran |= {*mean.attrs["layers"]}
+    stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
+    return xr.DataArray(
+        np.moveaxis(stacked, 1, 0),
+        step_axis(trace, chosen.steps),
+        ("sample", "step", "row", "column"),
+        attrs={
+            "word": word.label,
+            "branch": chosen.branch,
+            "segments": segments,
+            "layers": sorted(ran),
+            "seconds": options.seconds,
+        },
+    )
+
+
+def _segments(
+    tokens: Sequence[Token], words: Sequence[Occurrence], segment: str | None
+) -> list[str]:
+    """Return the text segments in which the words have tokens that are followed.
+
+    Raises:
+        AnalysisError: there is no such segment, or it holds not all of the words.
+    """
+    known = list(dict.fromkeys(token.segment for token in tokens))
+    if segment not in (None, *known):
+        hint = did_you_mean(str(segment), known)
+        raise AnalysisError(
+            f"evolution.segment: there is no text segment '{segment}', only "
+            f"{', '.join(known)}.{hint}"
+        )
+    held = {
+        name: {token.word for token in tokens if token.segment == name}
+        for name in (known if segment is None else [segment])
+    }
+    lost = [word.label for word in words if not any(word.index in own for own in held.values())]
+    if lost:
+        raise AnalysisError(
+            f"evolution.word: no token of '{lost[0]}' was read in {' or '.join(held)}, so there is "
+            "nothing to follow; name another word"
+        )
+    return [name for name, own in held.items() if any(word.index in own for word in words)]
+
+
+def _correlate(maps: xr.DataArray) -> xr.DataArray:
+    """Return Pearson's r with the last step and with the step before."""
+    import xarray as xr
+
+    cells = maps.values.reshape(*maps.shape[:2], -1)
+    centred = cells - cells.mean(-1, keepdims=True)
+    norms = np.linalg.norm(centred, axis=-1)
+
+    def pearson(one: Numbers, other: Numbers, scales: Numbers) -> Numbers:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((one * other).sum(-1) / scales)
+
+    last = pearson(centred, centred[:, -1:], norms * norms[:, -1:])
+    before = np.full_like(last, np.nan)
+    before[:, 1:] = pearson(centred[:, 1:], centred[:, :-1], norms[:, 1:] * norms[:, :-1])
+    return xr.DataArray(
+        np.stack([last, before], 1),
+        {"against": ["last step", "step before"], **_time(maps)},
+        ("sample", "against", "step"),
+        attrs={"word": maps.attrs["word"], "branch": maps.attrs["branch"]},
+    )
+
+
+def _balance(trace: Trace, chosen: Selection) -> xr.DataArray | None:
+    """Return what each key segment gets; None where the layers have one and the same."""
+    import xarray as xr
+
+    names = [segment.name for segment in chosen.layers[0].keys]
+    if len(names) < 2 or any([one.name for one in it.keys] != names for it in chosen.layers):  # noqa: PLR2004 - two sides
+        return None
+    totals = []
+    for layer in chosen.layers:
+        view = trace.view("total", layer.index, "image")
+        branch = trace.branches.index(chosen.branch)
+        rows = [view.read((step, branch, *[slice(None)] * 3)) for step in _places(trace, chosen)]
+        totals.append(np.asarray(rows, np.float64).mean(2))  # step, sample, segment
+    return xr.DataArray(
+        np.transpose(np.stack(totals), (2, 3, 0, 1)),
+        {
+            "segment": names,
+            "layer": [layer.index for layer in chosen.layers],
+            "path": ("layer", [layer.path for layer in chosen.layers]),
+            **step_axis(trace, chosen.steps),
+        },
+        ("sample", "segment", "layer", "step"),
+        attrs={"branch": chosen.branch},
+    )
+
+
+def _activity(trace: Trace, chosen: Selection, specials: bool) -> Table:
+    """Rank the tokens of all text segments by the largest part that they get anywhere."""
+    kept = [token for token in chosen.tokens if token.is_content or specials]
+    largest = _token_means(trace, chosen, "share_max")
+    mass = _token_means(trace, chosen, "mass")
+    rows = [
+        (sample, token, largest[token.segment, token.position][sample])
+        for sample in range(trace.manifest.samples)
+        for token in kept
+        if (token.segment, token.position) in largest
+    ]
+    rows.sort(key=lambda row: (row[0], -row[2]))
+    return Table(
+        {
+            "sample": np.array([row[0] for row in rows], int),
+            "token": np.array([row[1].text for row in rows], object),
+            "segment": np.array([row[1].segment for row in rows], object),
+            "position": np.array([row[1].position for row in rows], int),
+            "word": np.array([_word(chosen, row[1]) for row in rows], object),
+            "share_max": np.array([row[2] for row in rows], float),
+            "mass": np.array(
+                [mass[row[1].segment, row[1].position][row[0]] for row in rows], float
+            ),
+        }
+    )
+
+
+def _token_means(trace: Trace, chosen: Selection, name: str) -> dict[tuple[str, int], Numbers]:
+    """Return a measure of every text key, (sample), mean over layers, steps and heads."""
+    branch = trace.branches.index(chosen.branch)
+    values = []
+    for layer in chosen.layers:
+        view = trace.view(name, layer.index, BLOCK)
+        rest = [slice(None)] * (len(view.sizes) - 2)
+        for step in _places(trace, chosen):
+            own = np.asarray(view.read((step, branch, *rest)), np.float64)
+            values.append(own.mean(1) if name == "mass" else own)
+    means = mean_present(np.stack(values), 0)  # sample, key
+    columns = trace.view(name, chosen.layers[0].index, BLOCK).columns
+    return {
+        (column.segment, column.position): means[:, place]
+        for place, column in enumerate(columns)
+        if column.position is not None
+    }
+
+
+def _word(chosen: Selection, token: Token) -> str:
+    return "" if token.word is None else chosen.prompt[token.word].label
+
+
+def _places(trace: Trace, chosen: Selection) -> list[int]:
+    """Return where the chosen steps are on the axis of steps."""
+    indices = [step.index for step in trace.steps]
+    return [indices.index(step) for step in chosen.steps]
+
+
+def _time(array: xr.DataArray) -> dict[str, Any]:
+    return {"step": array["step"].values, "noise": ("step", array["noise"].values)}
+
+
+def _long(array: xr.DataArray, series: str, value: str) -> Table:
+    """Lay an array out as a table: one row per cell, with the noise of its step."""
+    indices = np.indices(array.shape).reshape(array.ndim, -1)
+    columns = {
+        str(dim): array[dim].values[place] if dim in array.coords else place
+        for dim, place in zip(array.dims, indices, strict=True)
+    }
+    columns[series] = columns[series].astype(object)
+    noise = array["noise"].values[indices[array.dims.index("step")]]
+    return Table(columns | {"noise": noise, value: array.values.ravel()})

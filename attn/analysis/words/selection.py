@@ -1,0 +1,179 @@
+"""What of a trace is analysed: layers, steps, guidance row, words and phrases of the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from attn.analysis.words.phrases import Mode, Phrase, Weights, find_phrases
+from attn.analysis.words.prompts import read_prompt
+from attn.analysis.words.select import Occurrence, select_layers, select_steps, select_words
+from attn.errors import AnalysisError
+from attn.schema import Layer, Manifest, Token
+from attn.words import find_words
+
+if TYPE_CHECKING:
+    from attn.trace.trace import Trace
+
+BLOCK = "image.text"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Options that all analyses of words have."""
+
+    words: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "only these words; case does not count"}
+    )
+    layers: tuple[str, ...] = field(
+        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
+    )
+    steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
+    branch: str | None = field(
+        default=None, metadata={"help": "guidance row; none is the first that was kept"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.words == ():
+            raise ValueError("words: nothing is named; leave the option out for all words")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words and phrases that are looked for in the prompt."""
+        return self.words or ()
+
+    def find_phrases(self, prompt: Sequence[Occurrence]) -> tuple[Phrase, ...]:
+        """Return the phrases that are looked at.
+
+        Raises:
+            AnalysisError: the prompt does not have one.
+        """
+        return ()
+
+
+@dataclass(frozen=True)
+class Choice(Scope):
+    """Options of the analyses that look at phrases, and at each text segment on its own."""
+
+    phrases: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "words in a row, taken together; also --phrases 'a b|c d'"}
+    )
+    phrase_mode: Mode = field(
+        default="span", metadata={"help": "bag takes a phrase's words wherever they stand"}
+    )
+    weights: Weights = field(
+        default="sum",
+        metadata={"help": "of a phrase's words: their sum, or their mean weighed so"},
+    )
+    topk: int | None = field(
+        default=None, metadata={"help": "draw only this many words, those of most mass"}
+    )
+    together: bool = field(
+        default=False, metadata={"help": "add the segment text: the tokens of all encoders"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.topk is not None and self.topk < 1:
+            raise ValueError(f"topk must be at least 1, got {self.topk}")
+        if self.phrases == ():
+            raise ValueError("phrases: nothing is named; leave the option out")
+
+    def find_phrases(self, prompt: Sequence[Occurrence]) -> tuple[Phrase, ...]:
+        """Return the phrases that are looked at.
+
+        Raises:
+            AnalysisError: the prompt does not have one.
+        """
+        return find_phrases(prompt, self.phrases or (), self.phrase_mode)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words and phrases that are looked for in the prompt."""
+        phrases = self.phrases or ()
+        if self.phrase_mode == "bag":
+            phrases = tuple(word.text for phrase in phrases for word in find_words(phrase))
+        return (*super().names, *phrases)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a trace is analysed; `prompt` has all words, `words` the selected ones.
+
+    `tokens` and `crossed` are those of `prompts.Prompt`.
+    """
+
+    branch: str
+    layers: tuple[Layer, ...]
+    steps: tuple[int, ...]
+    prompt: tuple[Occurrence, ...]
+    words: tuple[Occurrence, ...]
+    phrases: tuple[Phrase, ...]
+    tokens: tuple[Token, ...]
+    crossed: frozenset[tuple[str, int]]
+
+
+Kind = Literal["words", "phrases"]
+
+
+def without_absent(manifest: Manifest, options: Scope) -> tuple[Scope | None, tuple[str, ...]]:
+    """Leave out the words and phrases that the prompt of a trace does not have.
+
+    Args:
+        manifest: of the trace.
+        options: what is looked at.
+
+    Returns:
+        The options, None if no word is left to look at; and what was left out.
+    """
+    absent: list[str] = []
+    left: dict[str, Any] = {}
+    for kind in ("words", "phrases"):
+        asked: tuple[str, ...] = getattr(options, kind, None) or ()
+        nothing: dict[str, Any] = {"words": None}
+        nothing |= {"phrases": None} if isinstance(options, Choice) else {}
+        alone = {name: replace(options, **{**nothing, kind: (name,)}) for name in asked}
+        there = tuple(name for name, one in alone.items() if _is_there(manifest, one))
+        absent += [name for name in asked if name not in there]
+        left |= {kind: there or None} if asked else {}
+    if options.words and not left["words"]:
+        return None, tuple(absent)
+    return replace(options, **left), tuple(absent)
+
+
+def _is_there(manifest: Manifest, options: Scope) -> bool:
+    """Whether the prompt has all that is looked at."""
+    try:
+        prompt = read_prompt(manifest, options.branch or manifest.branches[0], options.names)
+        select_words(prompt.words, options.words)
+        options.find_phrases(prompt.words)
+    except AnalysisError:
+        return False
+    return True
+
+
+def choose(trace: Trace, options: Scope) -> Selection:
+    """Find what the options name.
+
+    Raises:
+        AnalysisError: a word, phrase, layer, step or branch is not there.
+    """
+    branch = options.branch or trace.branches[0]
+    if branch not in trace.branches:
+        known = ", ".join(trace.branches)
+        raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
+    prompt = read_prompt(trace.manifest, branch, options.names)
+    if not prompt.words and branch == "uncond":
+        raise AnalysisError("the negative prompt has no words; leave branch out for the prompt's")
+    captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
+    return Selection(
+        branch=branch,
+        layers=select_layers(captured, options.layers, captured=trace.layers),
+        steps=select_steps(trace.steps, options.steps),
+        prompt=prompt.words,
+        words=select_words(prompt.words, options.words),
+        phrases=options.find_phrases(prompt.words),
+        tokens=prompt.tokens,
+        crossed=prompt.crossed,
+    )

@@ -1,0 +1,230 @@
+"""What a trace says of the words of its prompt, segment by segment and layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.analysis.words.phrases import Phrase, Weights, combine
+from attn.analysis.words.select import Occurrence
+from attn.analysis.words.selection import BLOCK, Selection
+from attn.analysis.words.word_sums import TOGETHER, Numbers, mean_present, sum_tokens, token_places
+from attn.schema import Column, Layer
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace.trace import Trace
+
+NAMED = 6
+"""So many missing words are named, more are counted."""
+
+
+@dataclass(frozen=True)
+class LayerWords:
+    """The words of one segment in one layer.
+
+    Attributes:
+        layer: its index.
+        mass: (word, head, step, sample); head 0 is the mean over heads, single heads may follow.
+        share: (word, step, sample); a ratio of means over heads, so single heads have none.
+    """
+
+    layer: int
+    mass: Numbers
+    share: Numbers
+
+
+@dataclass(frozen=True)
+class SegmentWords:
+    """The words, or phrases, of one segment.
+
+    Attributes:
+        segment: its name.
+        branch: the guidance row.
+        words: the words, or phrases.
+        tokens: how many tokens each has in the segment.
+        steps: the indices of the steps.
+        layers: their values.
+        cut: which word of the prompt the segment ends in the middle of; None if it ends in none.
+        crossed: the words that a token reads together with what is beside them.
+    """
+
+    segment: str
+    branch: str
+    words: Sequence[Occurrence]
+    tokens: NDArray[np.int64]
+    steps: Sequence[int]
+    layers: list[LayerWords]
+    cut: int | None = None
+    crossed: frozenset[int] = frozenset()
+
+    @property
+    def mass(self) -> Numbers:
+        """Mean over steps in each layer, then over layers: (word, sample)."""
+        return over_layers([layer.mass[:, 0] for layer in self.layers])
+
+    @property
+    def share(self) -> Numbers:
+        """Mean over steps in each layer, then over layers: (word, sample)."""
+        return over_layers([layer.share for layer in self.layers])
+
+    def ranked(self) -> list[int]:
+        """Return the places of the words that have tokens, largest mass over all samples first."""
+        mass, places = self.mass.sum(axis=1), np.flatnonzero(self.tokens)
+        return [int(place) for place in places[np.argsort(-mass[places], kind="stable")]]
+
+    def take(self, words: Sequence[Occurrence]) -> SegmentWords:
+        """Return some of the words; these are all words of the prompt."""
+        places = [word.index for word in words]
+        layers = [
+            replace(layer, mass=layer.mass[places], share=layer.share[places])
+            for layer in self.layers
+        ]
+        return replace(self, words=words, tokens=self.tokens[places], layers=layers)
+
+    def join(self, phrases: Sequence[Phrase], weights: Weights) -> SegmentWords:
+        """Return the phrases instead of the words; none of a phrase that is not there whole."""
+        tokens = np.array([self._count(phrase) for phrase in phrases], np.int64)
+        mass, share = self.mass, self.share
+        layers = [
+            replace(
+                layer,
+                mass=combine(layer.mass, phrases, weights, mass),
+                share=combine(layer.share, phrases, weights, share),
+            )
+            for layer in self.layers
+        ]
+        return replace(self, words=phrases, tokens=tokens, layers=layers)
+
+    def _count(self, phrase: Phrase) -> int:
+        """Return the tokens of a phrase; 0 unless all its words are there whole."""
+        own = self.tokens[list(phrase.words)]
+        return int(own.sum()) if own.all() and self.cut not in phrase.words else 0
+
+
+@lru_cache(maxsize=1)  # several analyses of one trace ask for the same
+def measure(
+    trace: Trace, chosen: Selection, *, heads: bool = False, together: bool = False
+) -> tuple[SegmentWords, ...]:
+    """Read masses and shares, layer by layer, and keep only the sums over tokens.
+
+    Segments without any word of the prompt (an encoder that was left out) are not looked at.
+
+    Args:
+        trace: where to look.
+        chosen: what to look at; all words of the prompt are returned.
+        heads: keep single heads too.
+        together: add the segment `text`, with the tokens of all segments.
+    """
+    found: dict[str, SegmentWords] = {}
+    columns: tuple[Column, ...] = ()
+    places: dict[str, Numbers] = {}
+    row = trace.branches.index(chosen.branch)
+    for layer in chosen.layers:
+        mass = trace.view("mass", layer.index, BLOCK)
+        if mass.columns != columns:  # most models read the same text in all layers
+            columns = mass.columns
+            places = _find_places(trace, mass.labelled(), chosen, together=together)
+        read = mass.values(chosen.steps)[row]
+        share = trace.view("share", layer.index, BLOCK).values(chosen.steps)[row]
+        for segment, own in places.items():
+            if segment not in found:
+                counts = own.sum(axis=0).astype(np.int64)
+                found[segment] = SegmentWords(
+                    segment,
+                    chosen.branch,
+                    chosen.prompt,
+                    counts,
+                    chosen.steps,
+                    [],
+                    _find_cut(trace, segment, chosen, list(places)),
+                    frozenset(index for name, index in chosen.crossed if name == segment),
+                )
+            found[segment].layers.append(_sum_layer(layer, read, share, own, heads=heads))
+    return tuple(found.values())
+
+
+def over_layers(layers: Sequence[Numbers]) -> Numbers:
+    """Return (word, sample) of arrays (word, step, sample); layers count equally."""
+    return mean_present(np.stack([mean_present(layer, axis=1) for layer in layers]), axis=0)
+
+
+def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
+    """Name the words that a segment does not hold, the first few of them, and the one it cuts.
+
+    What stands before the colon is the same for every prompt.
+    """
+    truncated = trace.manifest.truncated.get(measured.branch, {})
+    is_short = bool(truncated) if measured.segment == TOGETHER else measured.segment in truncated
+    pairs = zip(measured.words, measured.tokens, strict=True)
+    absent = [word for word, tokens in pairs if not tokens]
+    missing = [word.label for word in absent if word.index not in measured.crossed]
+    crossed = [word.label for word in absent if word.index in measured.crossed]
+    joined = f"segment '{measured.segment}' reads words together with what is beside them"
+    remarks = [f"{joined}, so they have no values there: {_list_some(crossed)}"] if crossed else []
+    halved = [word.label for word in measured.words if word.index == measured.cut]
+    lacks = [f"no token of {_list_some(missing)}"] if missing else []
+    lacks += [f"only the beginning of {word}" for word in halved]
+    if not lacks:
+        return remarks
+    if is_short:
+        told = f"the prompt did not fit into segment '{measured.segment}'"
+    else:
+        told = f"segment '{measured.segment}' does not hold all words"
+    return [*remarks, f"{told}: {'; '.join(lacks)}"]
+
+
+def note_left_out(measured: SegmentWords) -> list[str]:
+    """Name the phrases that are left out of a segment, the first few of them."""
+    pairs = zip(measured.words, measured.tokens, strict=True)
+    missing = [phrase.label for phrase, tokens in pairs if not tokens]
+    why = f"phrases that segment '{measured.segment}' does not hold whole are left out"
+    return [f"{why}: {_list_some(missing)}"] if missing else []
+
+
+def _list_some(names: Sequence[str]) -> str:
+    rest = f", … ({len(names)} in all)" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + rest
+
+
+def _find_cut(trace: Trace, segment: str, chosen: Selection, segments: Sequence[str]) -> int | None:
+    """Return the index of the word that a segment ends in the middle of.
+
+    Of all segments together it is one that none of them holds whole.
+    """
+    request, lost = trace.manifest.request, trace.manifest.truncated.get(chosen.branch, {})
+    prompt = (request.negative or "") if chosen.branch == "uncond" else request.prompt
+    own = segments if segment == TOGETHER else [segment]
+    reach = len(prompt.rstrip()) - min(len(lost.get(name, "")) for name in own if name != TOGETHER)
+    cut = (word.index for word in chosen.prompt if word.start < reach < word.stop)
+    return next(cut, None)
+
+
+def _find_places(
+    trace: Trace, mass: xr.DataArray, chosen: Selection, *, together: bool
+) -> dict[str, Numbers]:
+    """Return, by segment with words, which keys of a layer are tokens of which word."""
+    tokens = trace.tokens(chosen.branch)  # also of segments that hold no piece of a word
+    worded = {token.segment for token in tokens if token.word is not None}
+    segments = [name for name in dict.fromkeys(mass["segment"].values) if name in worded]
+    extra = [TOGETHER] if together and len(segments) > 1 else []
+    return {
+        segment: token_places(mass, segment, chosen.prompt, chosen.tokens)
+        for segment in (*segments, *extra)
+    }
+
+
+def _sum_layer(
+    layer: Layer, mass: Numbers, share: Numbers, places: Numbers, *, heads: bool
+) -> LayerWords:
+    """Sum (sample, step, head, key) and (sample, step, key) over the tokens of words."""
+    per_head = sum_tokens(mass, places).transpose(3, 2, 1, 0)
+    rows = [per_head.mean(axis=1, keepdims=True), *([per_head] if heads else [])]
+    shares = sum_tokens(share, places).transpose(2, 1, 0)
+    return LayerWords(layer.index, np.concatenate(rows, axis=1), shares)

@@ -1,0 +1,223 @@
+"""Word heatmaps: where each word of the prompt is attended to, and how much.
+
+Definitions, for one word `w` with the tokens `T(w)` in one text segment:
+
+- map    M_w[row, column] = Σ_{t ∈ T(w)} mean over layers, steps and heads of probs[query, t].
+         Probability, 0 to 1: the part of a place's attention that goes to `w`. Every step of
+         every layer counts the same; coarser grids are resampled by area to the finest one.
+- mass   Σ_{t ∈ T(w)} mean over queries of probs[query, t], from the float32 measure `mass`;
+         probability, 0 to 1.
+- share  Σ_{t ∈ T(w)} mean over queries of p[query, t] / Σ_{text keys} p[query, ·], where p is the
+         mean over heads; 0 to 1. Text keys are those of all text segments, specials included.
+
+Of a phrase, the values of its words are combined as `phrases` says.
+
+A word is one occurrence: each `a` of "a cat on a mat" has its own map. Special tokens, padding,
+punctuation and the column that gathers the rest belong to no word.
+
+Source: DAAM (Tang et al. 2023, https://arxiv.org/abs/2210.04885). It sums over steps, takes the
+mean over a word's tokens and merges equal words. Here steps are averaged, so that runs of
+different length compare, and tokens are summed, since probabilities of distinct keys add up.
+`normalise` is what sd3.5-attention-analysis draws, without its 1e-8 in the denominator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from attn.analysis.needs import Needs, find_lack
+from attn.analysis.result import Result, Table
+from attn.analysis.words import daam
+from attn.analysis.words.phrases import combine
+from attn.analysis.words.selection import BLOCK, Choice, Kind, Selection, choose
+from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
+from attn.analysis.words.word_sums import Numbers, sum_tokens, token_places
+from attn.analysis.words.word_tables import align, summarise, tabulate
+from attn.trace.labels import key_labels
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.trace.trace import Trace
+
+NEEDS = Needs(segments=("image", "text"), measures=(f"mass.{BLOCK}", f"share.{BLOCK}"), words=True)
+WANTS = Needs(measures=(f"map.{BLOCK}",))
+ALIGNED = "words/aligned.csv"
+
+
+@dataclass(frozen=True)
+class Options(Choice):
+    """What to look at, and how to show it."""
+
+    normalise: bool = field(
+        default=False, metadata={"help": "divide each place by its sum over the prompt's words"}
+    )
+    heads: bool = field(default=False, metadata={"help": "add a row per head to words.csv"})
+    pooling: Literal["mean", "daam"] = field(
+        default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
+    )
+    scale: Literal["shared", "own"] = field(
+        default="shared", metadata={"help": "own gives each word's picture its own colour scale"}
+    )
+
+
+def run(trace: Trace, options: Options) -> Result:
+    """Analyse the words and phrases of a trace.
+
+    Returns:
+        The tables `<segment>/tables/words.csv` and `words_summary.csv`, the same of phrases, and
+        `words/aligned.csv`; the maps to draw, (sample, word, row, column), where the trace has
+        maps, by `<segment>` and `<segment>/phrases`.
+
+    Raises:
+        AnalysisError: a word, phrase, layer, step or branch is not there.
+    """
+    chosen = choose(trace, options)
+    lack = find_lack(WANTS, trace.manifest)
+    means = [] if lack else _mean_maps(trace, chosen, options)
+    tables: dict[str, Table] = {}
+    arrays: dict[str, xr.DataArray] = {}
+    notes: list[str] = []
+    found = measure(trace, chosen, heads=options.heads, together=options.together)
+    for measured in found:
+        maps = _word_maps(trace, means, measured.segment, chosen, options) if means else None
+        shown: list[tuple[Kind, SegmentWords, Numbers | None]] = [
+            ("words", measured.take(chosen.words), _take(maps, chosen))
+        ]
+        if chosen.phrases:
+            joined = measured.join(chosen.phrases, options.weights)
+            shown.append(("phrases", joined, _join(maps, chosen, options)))
+        for kind, own, own_maps in shown:
+            tables |= _tabulate(kind, own, own_maps)
+            drawn = own.ranked()[: options.topk]
+            if drawn and own_maps is not None:
+                key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
+                layers = sorted({layer for mean in means for layer in mean.attrs["layers"]})
+                averaged = (layers, chosen.steps, options)
+                arrays[key] = _label(own_maps, own, sorted(drawn), kind, averaged)
+            notes += note_missing(trace, own) if kind == "words" else note_left_out(own)
+    if not found:
+        return Result({}, notes=("no captured layer reads a token of the prompt's words",))
+    tables[ALIGNED] = align(chosen)
+    return Result(tables, arrays, notes=tuple(notes))
+
+
+def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[str, Table]:
+    """Return the summary, and the long table unless the segment has none of the words.
+
+    Words that a segment lacks stay in the summary, without values; such phrases are left out.
+    """
+    name, start = kind.removesuffix("s"), f"{measured.segment}/tables/{kind}"
+    summary = summarise(measured, maps, name)
+    if kind == "phrases":
+        there = summary.columns["tokens"] > 0
+        summary = Table({name: column[there] for name, column in summary.columns.items()})
+    tables = {f"{start}_summary.csv": summary}
+    if measured.tokens.any():
+        tables[f"{start}.csv"] = tabulate(measured, name)
+    return tables
+
+
+def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> list[xr.DataArray]:
+    """Return one map per key and sample of many layers, steps and heads: (row, column, key)."""
+    import xarray as xr
+
+    steps = chosen.steps if options.steps else None
+    if options.pooling == "daam":
+        pooled = daam.pool(trace, BLOCK, chosen.layers, steps, chosen.branch)
+        labels = key_labels(trace.manifest, pooled.columns, [chosen.branch])
+        dims, attrs = ("row", "column", "key"), {"layers": list(pooled.layers)}
+        return [xr.DataArray(maps, labels, dims, attrs=attrs) for maps in pooled.values]
+    return [
+        trace.mean_maps(
+            BLOCK,
+            layers=[layer.index for layer in chosen.layers],
+            steps=steps,
+            branch=chosen.branch,
+            sample=sample,
+        )
+        for sample in range(trace.manifest.samples)
+    ]
+
+
+def _word_maps(
+    trace: Trace, means: Sequence[xr.DataArray], segment: str, chosen: Selection, options: Options
+) -> Numbers:
+    """Return the maps of all words of the prompt, (sample, word, row, column)."""
+    places = token_places(means[0], segment, chosen.prompt, chosen.tokens)
+    maps = np.stack([sum_tokens(mean.values, places) for mean in means])
+    if options.pooling == "daam":
+        maps /= np.maximum(places.sum(axis=0), 1)
+    if options.normalise:
+        total = np.nansum(maps, axis=-1, keepdims=True)
+        maps = np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)
+    return np.moveaxis(maps, -1, 1)
+
+
+def _take(maps: Numbers | None, chosen: Selection) -> Numbers | None:
+    """Return the maps of the selected words."""
+    if maps is None:
+        return None
+    return maps[:, [word.index for word in chosen.words]]
+
+
+def _join(maps: Numbers | None, chosen: Selection, options: Options) -> Numbers | None:
+    """Return the maps of the phrases; what weighs is each word's mean over its map."""
+    if maps is None:
+        return None
+    values = np.moveaxis(maps, 0, -1)
+    combined = combine(values, chosen.phrases, options.weights, values.mean(axis=(1, 2)))
+    return np.moveaxis(combined, -1, 0)
+
+
+def _label(
+    maps: Numbers,
+    measured: SegmentWords,
+    places: list[int],
+    kind: Kind,
+    averaged: tuple[Sequence[int], Sequence[int], Options],
+) -> xr.DataArray:
+    """Name the axes of the maps to draw; `attrs` say what they are averaged over.
+
+    Args:
+        maps: (sample, word, row, column).
+        measured: the words.
+        places: of those to draw.
+        kind: of words.
+        averaged: the layers and steps that are in the maps, and how.
+    """
+    import xarray as xr
+
+    layers, steps, options = averaged
+    words = [measured.words[place] for place in places]
+    unit = "part of the words' attention" if options.normalise else "attention probability"
+    how = "mean" if options.pooling == "mean" else "DAAM's mean"
+    many = f"{_count(len(layers), 'layer')}, {_count(len(steps), 'step')}"
+    pooling = f"{how} over {many} and all heads"
+    return xr.DataArray(
+        maps[:, places],
+        dims=("sample", "word", "row", "column"),
+        coords={
+            "word": [word.index for word in words],
+            "text": ("word", [word.text for word in words]),
+            "label": ("word", [word.label for word in words]),
+        },
+        attrs={
+            "kind": kind,
+            "segment": measured.segment,
+            "branch": measured.branch,
+            "measure": f"map.{BLOCK}",
+            "unit": f"{unit}, {pooling}",
+            "layers": list(layers),
+            "steps": list(steps),
+            "scale": options.scale,
+        },
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,172 @@
+"""Decode what a text encoder reads: tokens with offsets and words, and what was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, SupportsIndex
+
+from attn.backends.loading.explain import explained
+from attn.errors import RequestError
+from attn.schema import Segment, Token, Word, find_words, word_at
+
+Span = tuple[int, int]
+Convert = Callable[[str, Any], str]
+"""`maybe_convert_prompt` of a diffusers pipeline: takes a prompt and a tokenizer."""
+
+
+class TypedText(str):
+    """A text whose every character knows which characters of the prompt it stands for.
+
+    `replace` keeps that up: what is put in stands for all that it takes the place of, as the
+    vectors of a textual inversion do for its name. Anything else makes a plain `str` of it.
+    """
+
+    spans: Sequence[Span]
+
+    def __new__(cls, text: str, spans: Sequence[Span] | None = None) -> TypedText:
+        """Begin with a prompt, whose characters stand for themselves."""
+        made = super().__new__(cls, text)
+        made.spans = [(at, at + 1) for at in range(len(text))] if spans is None else spans
+        return made
+
+    def replace(self, old: str, new: str, count: SupportsIndex = -1, /) -> str:
+        """Return the text with `new` for every `old`; see `str.replace`."""
+        if not old:
+            return super().replace(old, new, count)
+        spans: list[Span] = []
+        at = 0
+        for piece in self.split(old, count):
+            spans += self.spans[at : at + len(piece)]
+            at += len(piece)
+            if at < len(self):
+                spans += [_around(self.spans[at : at + len(old)])] * len(new)
+                at += len(old)
+        return TypedText(super().replace(old, new, count), spans)
+
+
+def decode(
+    tokenizer: Any,
+    prompt: str,
+    *,
+    segment: str,
+    start: int,
+    length: int,
+    convert: Convert | None = None,
+) -> tuple[tuple[Token, ...], str | None]:
+    """Tokenize a prompt the way the diffusers pipelines do, padded and cut to `length`.
+
+    Args:
+        tokenizer: a fast tokenizer of transformers.
+        prompt: the text.
+        segment: name of the segment that the tokens fill.
+        start: position of the segment in the sequence.
+        length: number of positions.
+        convert: the pipeline's `maybe_convert_prompt`, if it has one. Offsets are those of the
+            prompt as it was typed: all vectors of a textual inversion belong to its name.
+
+    Returns:
+        one token per position, and the end of the prompt that did not fit, or None.
+
+    Raises:
+        RequestError: `convert` changes the prompt in a way that cannot be followed.
+    """
+    words, specials = find_words(prompt), special_ids(tokenizer)
+    pad = tokenizer.pad_token if not find_words(tokenizer.pad_token or "") else None  # such as !
+    with explained(f"the tokenizer of {segment} cannot read the prompt"):
+        text = _converted(prompt, tokenizer, convert)
+        read = _tokenized(
+            tokenizer, text, length, return_offsets_mapping=True, return_special_tokens_mask=True
+        )
+        names = tokenizer.convert_ids_to_tokens(read["input_ids"])
+    tokens, count = [], 0
+    for place, name in enumerate(names):
+        number, piece = read["input_ids"][place], slice(*read["offset_mapping"][place])
+        padding = not read["attention_mask"][place]
+        added = bool(read["special_tokens_mask"][place])
+        count += not (added or padding)
+        typed_out = number in specials and text[piece].strip() == name != pad
+        token = Token(
+            *(start + place, segment, number, name, added or typed_out, padding, 0, 0, None),
+            piece=name,
+        )
+        tokens.append(_placed(token, text, piece, words) if token.is_content else token)
+    is_full = not tokens[-1].padding
+    return tuple(tokens), _cut(tokenizer, prompt, text, count) if is_full else None
+
+
+def _placed(token: Token, text: TypedText, piece: slice, words: Sequence[Word]) -> Token:
+    """Return a token with the characters and the word that it stands for."""
+    first, last = _typed(text, piece)
+    shown = text[piece].strip() or token.text
+    return replace(token, text=shown, start=first, stop=last, word=word_at(words, first, last))
+
+
+def special_ids(tokenizer: Any) -> frozenset[int]:
+    """Return the ids of a fast tokenizer's special tokens, whatever they are for."""
+    added = tokenizer.added_tokens_decoder
+    specials = {number for number, token in added.items() if token.special}
+    return frozenset(specials | set(tokenizer.all_special_ids))
+
+
+def token_ids(
+    tokenizer: Any, prompt: str, *, length: int, convert: Convert | None = None
+) -> tuple[int, ...]:
+    """Return the ids of the tokens that `decode` returns, in less time."""
+    text = _converted(prompt, tokenizer, convert)
+    return tuple(_tokenized(tokenizer, text, length)["input_ids"])
+
+
+def _tokenized(tokenizer: Any, text: str, length: int, **wanted: bool) -> Any:
+    return tokenizer(str(text), padding="max_length", max_length=length, truncation=True, **wanted)
+
+
+def zero_tokens(segment: Segment) -> tuple[Token, ...]:
+    """Return the tokens of a segment that no encoder fills: every position is a vector of zeros."""
+    return tuple(
+        Token(place, segment.name, 0, "<zero>", False, True, 0, 0, None)
+        for place in range(segment.start, segment.stop)
+    )
+
+
+def _converted(prompt: str, tokenizer: Any, convert: Convert | None) -> TypedText:
+    """Return what is tokenized in the prompt's place."""
+    typed = TypedText(prompt)
+    text = typed if convert is None else convert(typed, tokenizer)
+    if isinstance(text, TypedText):
+        return text
+    if text != prompt:
+        whose = type(getattr(convert, "__self__", convert)).__name__
+        raise RequestError(
+            f"maybe_convert_prompt of {whose} turns the prompt {prompt!r} into {text!r}, and not "
+            "by str.replace alone, so it is unclear which words its tokens belong to; hand over a "
+            "pipeline without this method, and the prompt as it is to be read"
+        )
+    return typed
+
+
+def _typed(text: TypedText, piece: slice) -> Span:
+    """Return the characters of the prompt that a piece of the text stands for."""
+    if piece.start < piece.stop:
+        return _around(text.spans[piece])
+    after = [start for start, _ in text.spans[piece.start :][:1]]
+    at = after[0] if after else max((stop for _, stop in text.spans), default=0)
+    return at, at
+
+
+def _around(spans: Sequence[Span]) -> Span:
+    return min(start for start, _ in spans), max(stop for _, stop in spans)
+
+
+def _cut(tokenizer: Any, prompt: str, text: TypedText, count: int) -> str | None:
+    """Return the end of the prompt from the first token on that was not read; `count` were."""
+    whole = tokenizer(
+        str(text),
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        truncation=False,
+        verbose=False,
+    )
+    pairs = zip(whole["offset_mapping"], whole["special_tokens_mask"], strict=True)
+    unread = [slice(*offsets) for offsets, added in pairs if not added][count:]
+    return prompt[_typed(text, unread[0])[0] :].strip() if unread else None

@@ -1,0 +1,8 @@
+"""Our families of models, one file or folder each; removing one removes the family.
+
+sdxl        Stable Diffusion XL and 1.x
+sd35        Stable Diffusion 3.5 and 3
+gated       SD3.5 with gates on its attention
+scribble/   Stable Diffusion with a drawing
+mmada/      language models that write by unmasking
+"""

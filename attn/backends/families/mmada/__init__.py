@@ -1,0 +1,10 @@
+"""MMaDA and LLaDA: language models that write by unmasking.
+
+mmada           the backend and its session
+llama           the checkpoints as what they are: Llama without a causal mask
+chat            a prompt as a chat model reads it, token by token
+bounded_templates   templates of others in bounded time
+unmask          writing text
+text_to_image   writing image tokens
+history         what each step wrote
+"""

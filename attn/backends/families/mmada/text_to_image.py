@@ -1,0 +1,271 @@
+"""MMaDA's pictures: a text, and behind it a grid of image tokens that are unmasked.
+
+The sequence is `[t2i] [begin] text [end] [soi] image tokens [eoi]`, as the model was taught (Yang
+et al. 2025, https://arxiv.org/abs/2505.15809). The row `uncond` reads `[t2i] [begin] [end] [soi]`
+with padding before it, which nothing reads. The tokens are sampled as in MaskGIT (Chang et al.
+2022, https://arxiv.org/abs/2202.04200); what the tokens look like only the model's VQ decoder
+knows, which is not part of this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attn.backends.families.mmada import history
+from attn.backends.families.mmada.chat import Vocabulary, read_prompt
+from attn.backends.families.mmada.unmask import Recipe, Record, Writing
+from attn.errors import ModelError
+from attn.schema import Grid, Segment, Token
+from attn.schema import Sequence as TokenSequence
+
+STEPS = 18
+"""Of a picture, where none are asked for."""
+SMALLEST = 1e-20
+"""Below this a logarithm is cut off."""
+
+Predict = Callable[["Painting", int], Tensor]
+"""Takes the state and the step; returns the guided logits of all codes, (sample, token, code)."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """How pictures are spelled.
+
+    Attributes:
+        grid: rows and columns of image tokens.
+        first: id of the first code; the others follow.
+        count: number of codes.
+        task: id of the token that asks for a picture.
+        begin: of the token before a text.
+        end: of the token behind a text.
+        opening: of the token before a picture.
+        closing: of the token behind a picture.
+    """
+
+    grid: Grid
+    first: int
+    count: int
+    task: int
+    begin: int
+    end: int
+    opening: int
+    closing: int
+
+    @property
+    def length(self) -> int:
+        """Number of image tokens."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def unread(self) -> tuple[int, ...]:
+        """Ids of the prompt that the row `uncond` reads."""
+        return (self.task, self.begin, self.end, self.opening)
+
+
+def find_codes(
+    vocabulary: Vocabulary, embeddings: int, codebook: int | None, grid: Grid, names: Sequence[str]
+) -> Codes:
+    """Find out how a model spells pictures.
+
+    Args:
+        vocabulary: of the model.
+        embeddings: number of ids that the model has a vector for.
+        codebook: `codebook_size` of its configuration.
+        grid: rows and columns of image tokens.
+        names: tokens, or ids, of task, opening and closing.
+
+    Raises:
+        ModelError: the model writes no pictures, or a token is not there.
+    """
+    tokenizer = vocabulary.tokenizer
+    if codebook is None:
+        raise ModelError(
+            "t2i: config.json has no codebook_size, so this model writes no pictures; leave t2i out"
+        )
+    if len(tokenizer) + codebook > embeddings:
+        raise ModelError(
+            f"t2i: the tokenizer has {len(tokenizer)} tokens and the codebook {codebook}, more "
+            f"than the {embeddings} ids that the model has vectors for; is it the model's?"
+        )
+    if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
+        raise ModelError("t2i: the tokenizer does not say which tokens begin and end a text")
+    options = ("t2i_token", "soi_token", "eoi_token")
+    task, opening, closing = (
+        _find(tokenizer, name, option) for name, option in zip(names, options, strict=True)
+    )
+    ends = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    return Codes(grid, len(tokenizer), codebook, task, *ends, opening, closing)
+
+
+def _find(tokenizer: Any, name: str, option: str) -> int:
+    number = int(name) if name.isdigit() else tokenizer.get_vocab().get(name)
+    if number is None or number >= len(tokenizer):
+        raise ModelError(
+            f"{option}: the tokenizer has no token {name}; give the name or the id of the one that "
+            f"stands for it with --set {option}=…"
+        )
+    return int(number)
+
+
+def lay_out(vocabulary: Vocabulary, codes: Codes, prompt: str, branch: str) -> TokenSequence:
+    """Return the sequence of one branch; image tokens have no text, and so are no `tokens`."""
+    text = [one for one in read_prompt(vocabulary, prompt, None) if one.id != codes.begin]
+    read = [
+        _special(vocabulary, codes.task),
+        _special(vocabulary, codes.begin),
+        *text,
+        _special(vocabulary, codes.end),
+        _special(vocabulary, codes.opening),
+    ]
+    start, stop = len(read), len(read) + codes.length
+    if branch == "uncond":
+        hidden = replace(_special(vocabulary, codes.end), padding=True)
+        unread = [_special(vocabulary, number) for number in codes.unread]
+        read = [hidden] * (start - len(unread)) + unread
+    closing = replace(_special(vocabulary, codes.closing), segment="end")
+    segments = (
+        Segment("prompt", "text", 0, start),
+        Segment("image", "image", start, stop, codes.grid, is_generated=True),
+        Segment("end", "text", stop, stop + 1),
+    )
+    placed = tuple(replace(token, position=place) for place, token in enumerate(read))
+    return TokenSequence(segments, (*placed, replace(closing, position=stop)))
+
+
+def _special(vocabulary: Vocabulary, number: int) -> Token:
+    return Token(0, "prompt", number, vocabulary.text(number), True, False, 0, 0, None)
+
+
+class Painting(Writing):
+    """The state of a batch of pictures; one position more than what is written, `[eoi]`."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        generators: Sequence[torch.Generator],
+        recipe: Recipe,
+        device: torch.device,
+        codes: Codes,
+    ) -> None:
+        super().__init__(prompts, generators, recipe, device)
+        self.codes = codes
+        end = torch.full((len(prompts), 1), codes.closing, device=device)
+        self.ids = torch.cat([self.ids, end], 1)
+        self.masked = torch.cat([self.masked, torch.zeros_like(end, dtype=torch.bool)], 1)
+
+    @property
+    def columns(self) -> slice:
+        """Where the image tokens are."""
+        return slice(self.start, self.start + self.recipe.length)
+
+    def paint(self, predict: Predict) -> None:
+        """Write all image tokens: in step s all but ⌊n · cos(π/2 · (s + 1) / steps)⌋ of the n."""
+        temperature = self.recipe.temperature
+        for step in range(self.recipe.steps):
+            ratio = (step + 1) / self.recipe.steps
+            temperature *= 1 - ratio
+            left = math.floor(self.recipe.length * math.cos(ratio * math.pi / 2))
+            is_last = step == self.recipe.steps - 1
+            self._write(predict(self, step), temperature, None if is_last else left)
+
+    def _write(self, logits: Tensor, temperature: float, left: int | None) -> None:
+        """Draw every masked token; keep all (None), or all but the `left` least sure ones."""
+        before = self.masked.clone()
+        confidence = torch.full(self.ids.shape, torch.nan)
+        for sample, generator in enumerate(self._generators):
+            masked = before[sample, self.columns].cpu()
+            drawn, sure, order = draw(logits[sample].cpu(), masked, temperature, generator)
+            again = torch.zeros_like(masked)
+            unknown = int(masked.sum())
+            if left is not None and unknown:
+                again = order < order.sort().values[max(1, min(unknown - 1, left))]
+            ids = torch.where(again, self.recipe.mask, drawn + self.codes.first)
+            known = self.ids[sample, self.columns].cpu()
+            self.ids[sample, self.columns] = torch.where(masked, ids, known).to(self.ids.device)
+            self.masked[sample, self.columns] = (masked & again).to(self.ids.device)
+            confidence[sample, self.columns] = torch.where(masked, sure, torch.nan)
+        self.records.append(
+            Record(
+                block=0,
+                masked=before.cpu().numpy(),
+                tokens=self.ids.cpu().numpy().astype(np.int32),
+                finalised=(before & ~self.masked).cpu().numpy(),
+                confidence=confidence.numpy(),
+            )
+        )
+
+
+def draw(
+    logits: Tensor, masked: Tensor, temperature: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw a code for every token, and say which to keep first.
+
+    Args:
+        logits: (token, code); computed with in float32.
+        masked: which tokens are still to be written.
+        temperature: of the Gumbel noise on the order.
+        generator: on the CPU, so that every device draws the same.
+
+    Returns:
+        the codes, drawn from softmax(logits); their probabilities p; and the order, ln p +
+        temperature · Gumbel noise, largest first, where what is not masked comes before all else.
+    """
+    probs = logits.float().softmax(-1)
+    codes = torch.multinomial(probs, 1, generator=generator)[:, 0]
+    sure = probs.gather(-1, codes[:, None])[:, 0]
+    uniform = torch.zeros_like(sure).uniform_(0, 1, generator=generator)
+    noise = -_log(-_log(uniform))
+    held = torch.where(masked, sure, torch.finfo(sure.dtype).max)
+    return codes, sure, _log(held) + temperature * noise
+
+
+def _log(values: Tensor) -> Tensor:
+    return values.clamp(min=SMALLEST).log()
+
+
+def rows_of(painting: Painting, *, guided: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what the model reads, rows [cond; uncond], and what hides the padding."""
+    rows, length = painting.ids, painting.ids.shape[1]
+    padding = torch.tensor(painting.padding, device=rows.device)[:, None]
+    hidden = padding
+    if guided:
+        unread = rows.clone()
+        begin = painting.start - len(painting.codes.unread)
+        unread[:, :begin] = painting.codes.end
+        unread[:, begin : painting.start] = torch.tensor(painting.codes.unread, device=rows.device)
+        rows = torch.cat([rows, unread])
+        hidden = torch.cat([padding, torch.full_like(padding, begin)])
+        padding = padding.repeat(2, 1)
+    if not bool(hidden.any()):
+        return rows, {}
+    places = torch.arange(length, device=rows.device)
+    return rows, {
+        "attention_mask": places >= hidden,
+        "position_ids": (places - padding).clamp(min=0),
+    }
+
+
+def outcome(painting: Painting, step: int, *, guided: bool) -> dict[str, np.ndarray]:
+    """Return what a step did; the row `uncond` has its own prompt."""
+    cond = history.measures(painting.records[step])
+    if not guided:
+        return cond
+    tokens = cond["tokens"].copy()
+    tokens[:, : painting.start] = painting.codes.end
+    tokens[:, painting.start - len(painting.codes.unread) : painting.start] = painting.codes.unread
+    uncond = cond | {"tokens": tokens}
+    return {name: np.concatenate([cond[name], uncond[name]]) for name in cond}
+
+
+def describe(painting: Painting, sample: int, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return the history of one picture; the code of an image token is its id - `first_code`."""
+    codes = painting.codes
+    spelled = {"grid": list(codes.grid), "first_code": codes.first, "codebook_size": codes.count}
+    return spelled | history.describe(painting, sample, vocabulary)

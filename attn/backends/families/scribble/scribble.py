@@ -1,0 +1,504 @@
+"""Stable Diffusion with a drawing: through a ControlNet, or as tokens after those of the text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from diffusers import (
+    DiffusionPipeline,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLPipeline,
+)
+from torch import nn
+
+from attn import demo
+from attn.backends.diffusers import schedules
+from attn.backends.diffusers.session import guide_demo
+from attn.backends.families.scribble import controlnet as controlnets
+from attn.backends.families.scribble import drawing as drawings
+from attn.backends.families.scribble import sketch_tokens
+from attn.backends.families.scribble.drawing import Strokes
+from attn.backends.families.scribble.residuals import Residuals
+from attn.backends.families.scribble.sketch_tokens import SketchEncoder
+from attn.backends.families.sdxl import (
+    SD15Backend,
+    SD15Session,
+    SDXLBackend,
+    SDXLOptions,
+    SDXLSession,
+    UNetBackend,
+    UNetSession,
+)
+from attn.backends.loading import source as sources
+from attn.backends.loading.recipe import Recipe
+from attn.backends.loading.source import Source
+from attn.backends.types import Backend, OnCall, Output, Session
+from attn.demo import scenes
+from attn.errors import ModelError, RequestError
+from attn.schema import Lora, Request, Segment
+from attn.schema import Sequence as TokenSequence
+
+AUTO, NONE = "auto", "none"
+TOWER = "controlnet"
+
+
+@dataclass(frozen=True)
+class ScribbleOptions(SDXLOptions):
+    """Options of models that read a drawing."""
+
+    controlnet: str | None = field(
+        default=None, metadata={"help": "ControlNet: file, folder or hub id"}
+    )
+    sketch: str = field(
+        default=AUTO,
+        metadata={
+            "help": "the drawing: a picture file; none is the model without one; auto is the "
+            "prompt's outline, which only the demo models can draw"
+        },
+    )
+    ground: drawings.Ground = field(
+        default="auto", metadata={"help": "what the strokes are drawn on; auto looks"}
+    )
+    fit: drawings.Fit = field(
+        default="pad", metadata={"help": "how a drawing of another shape is laid out"}
+    )
+    edges: Literal["none", "canny"] = field(
+        default="none", metadata={"help": "take the edges of a photo for the strokes"}
+    )
+    conditioning_scale: float = field(
+        default=1.0, metadata={"help": "what the ControlNet's residuals are multiplied by"}
+    )
+    guess_mode: bool = field(
+        default=False,
+        metadata={"help": "the drawing guides the cond row alone, weaker in the fine blocks"},
+    )
+    control_start: float = field(
+        default=0.0, metadata={"help": "share of the steps after which the ControlNet acts"}
+    )
+    control_end: float = field(
+        default=1.0, metadata={"help": "share of the steps after which it acts no more"}
+    )
+    base: str | None = field(
+        default=None,
+        metadata={"help": "ScribbleDiffusion: the SD1.x that its UNet was made of"},
+    )
+    lines: Literal["black", "white"] = field(
+        default="black", metadata={"help": "ScribbleDiffusion: strokes as in its training, or not"}
+    )
+    sketch_size: int = field(
+        default=256, metadata={"help": "ScribbleDiffusion: side of the drawing; 0 as the picture"}
+    )
+    betas: Literal["linear", "scaled_linear", "own"] = field(
+        default="linear",
+        metadata={"help": "ScribbleDiffusion: noise as in its training, or the base model's own"},
+    )
+    uncond_text: Literal["zeros", "empty"] = field(
+        default="zeros", metadata={"help": "ScribbleDiffusion: text of the row uncond"}
+    )
+    guidance_rescale: float = field(
+        default=0.0,
+        metadata={"help": "ScribbleDiffusion: pull the guided picture's contrast back (0 to 1)"},
+    )
+    uncond_sketch: Literal["encoded", "zeros"] = field(
+        default="encoded",
+        metadata={"help": "ScribbleDiffusion: sketch of the row uncond, encoded from black or 0"},
+    )
+
+
+OF_CONTROL = ("controlnet", "conditioning_scale", "guess_mode", "control_start", "control_end")
+"""Options of models with a ControlNet."""
+OF_TOKENS = (
+    *("base", "lines", "sketch_size", "betas", "uncond_text", "uncond_sketch"),
+    "guidance_rescale",
+)
+"""Options of ScribbleDiffusion; pipelines with a ControlNet have none of them."""
+
+
+class DrawnSession(UNetSession):
+    """What sessions that read a drawing share."""
+
+    foreign: ClassVar[tuple[str, ...]]
+    """Options of the other kind of model, which would have no effect."""
+
+    def drawing(self, request: Request) -> tuple[Strokes, str]:
+        """Return the strokes that one request is given, and what the user should know of them.
+
+        Raises:
+            RequestError: there is no drawing, or none that could be used.
+        """
+        options, size = asked_of(self.options, request), (request.width or 0, request.height or 0)
+        if options.sketch == NONE:
+            return np.zeros(size[::-1], np.bool_), ""
+        if options.sketch == AUTO:
+            return self._outline(request), "the sketch is the prompt's outline, drawn by attn"
+        sketch = drawings.read_sketch(
+            options.sketch, options.ground, edges=options.edges == "canny"
+        )
+        strokes, remark = drawings.place_strokes(sketch, *size, options.fit)
+        return strokes, "\n".join(filter(None, (drawings.describe(sketch), remark)))
+
+    def complete(self, request: Request) -> Request:
+        """Also read the drawing; its hash joins the options, those of other models leave them.
+
+        See `Session.complete`.
+        """
+        request = super().complete(request)
+        options = asked_of(self.options, request)
+        self._refuse_foreign(options)
+        own = {name: one for name, one in request.options.items() if name not in self.foreign}
+        request = replace(request, options=own)
+        for remark in filter(None, self.drawing(request)[1].split("\n")):
+            self._warn(remark)
+        if options.sketch in (AUTO, NONE):
+            return request
+        sketch = drawings.read_sketch(
+            options.sketch, options.ground, edges=options.edges == "canny"
+        )
+        return replace(request, options={**request.options, "sketch_sha256": sketch.sha256})
+
+    def _refuse_foreign(self, options: ScribbleOptions) -> None:
+        usual = type(options)()
+        given = [one for one in self.foreign if getattr(options, one) != getattr(usual, one)]
+        if given:
+            kinds = {OF_CONTROL: "a ControlNet", OF_TOKENS: "sketch tokens (ScribbleDiffusion)"}
+            raise RequestError(
+                f"{', '.join(given)}: only for models with {kinds[self.foreign]}; "
+                f"{self.info.source} has none"
+            )
+
+    def _outline(self, request: Request) -> Strokes:
+        if not self.info.source.startswith("demo"):
+            raise RequestError(
+                "no sketch: give one with --sketch FILE, or --sketch none for the model without one"
+            )
+        return _outline(request.prompt, request.seed, request.width or 0, request.height or 0)
+
+
+class ControlSession(DrawnSession):
+    """A loaded pipeline with a ControlNet."""
+
+    foreign = OF_TOKENS
+
+    def towers(self) -> Mapping[str, nn.Module]:
+        """Return the UNet and the ControlNet, which runs before it in every step."""
+        return {"denoiser": self.model, TOWER: self.pipe.controlnet}
+
+    def tower_branches(self, tower: str, request: Request) -> tuple[str, ...]:
+        """Return the guidance rows; in guess mode the ControlNet runs `cond` alone."""
+        if tower == TOWER and self._guesses(request):
+            return ("cond",)
+        return self.branches(request)
+
+    def complete(self, request: Request) -> Request:
+        """Also check the ControlNet's settings; see `Session.complete`."""
+        options = asked_of(self.options, request)
+        if not (math.isfinite(options.conditioning_scale) and options.conditioning_scale >= 0):
+            raise RequestError(
+                f"conditioning_scale must be 0 or more; got {options.conditioning_scale:g}"
+            )
+        start, end = options.control_start, options.control_end
+        if not 0 <= start < end <= 1:
+            raise RequestError(
+                "control_start and control_end must be shares of the steps, the start before the "
+                f"end; got {start:g} and {end:g}"
+            )
+        return super().complete(request)
+
+    def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+        """Run the pipeline, and note how strongly the ControlNet acts; see `Session.generate`."""
+        first = requests[0]
+        with Residuals(self.pipe) as residuals:
+            outputs = super().generate(requests, on_call)
+        rows = self.tower_branches(TOWER, first)[::-1]
+        histories = residuals.history(rows, len(requests) * first.images)
+        return [
+            replace(
+                output,
+                histories=tuple(histories[place * first.images : (place + 1) * first.images]),
+                sketch=drawings.as_picture(self.drawing(request)[0]),
+            )
+            for place, (output, request) in enumerate(zip(outputs, requests, strict=True))
+        ]
+
+    def _guesses(self, request: Request) -> bool:
+        pools = self.pipe.controlnet.config.global_pool_conditions  # which diffusers takes for it
+        return bool(asked_of(self.options, request).guess_mode or pools)
+
+    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        options = asked_of(self.options, requests[0])
+        usual = super()._arguments(requests)
+        usual.pop("guidance_rescale")
+        return usual | {
+            "image": [drawings.as_picture(self.drawing(request)[0]) for request in requests],
+            "controlnet_conditioning_scale": 0.0
+            if options.sketch == NONE
+            else options.conditioning_scale,
+            "guess_mode": options.guess_mode,
+            "control_guidance_start": options.control_start,
+            "control_guidance_end": options.control_end,
+        }
+
+
+class TokensSession(DrawnSession, SD15Session):
+    """A loaded ScribbleDiffusion checkpoint; the drawing is 77 more tokens."""
+
+    encoder: SketchEncoder
+    foreign = OF_CONTROL
+    skips_prompt_alone = False
+
+    def complete(self, request: Request) -> Request:
+        """Also say what is not read; see `Session.complete`."""
+        options = asked_of(self.options, request)
+        if options.sketch_size < 0:
+            raise RequestError(f"sketch_size must be 0 or more; got {options.sketch_size}")
+        if request.negative and options.uncond_text == "zeros":
+            self._warn("the row uncond reads no text (uncond_text=zeros), so no negative prompt")
+        return super().complete(request)
+
+    def sequence(self, request: Request, branch: str) -> TokenSequence:
+        """Return the segments `clip` and `sketch`."""
+        text = super().sequence(request, branch)
+        segments = self._read_segments(request)
+        drawn = sketch_tokens.sketch_tokens(segments[1].start, segments[1].length)
+        return TokenSequence(segments, (*text.tokens, *drawn), text.truncated)
+
+    def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+        """Run the pipeline on text and drawing; see `Session.generate`."""
+        outputs = super().generate(requests, on_call)
+        is_dark = asked_of(self.options, requests[0]).lines == "black"
+        return [
+            replace(output, sketch=drawings.as_picture(self.drawing(request)[0], dark=is_dark))
+            for output, request in zip(outputs, requests, strict=True)
+        ]
+
+    def train_betas(self, schedule: str) -> None:
+        """Take the noise of the training in place of the base model's."""
+        self._scheduler = schedules.with_betas(self._scheduler, schedule)
+
+    def _text(self, request: Request, branch: str) -> str | None:
+        reads_zeros = asked_of(self.options, request).uncond_text == "zeros"
+        return None if branch == "uncond" and reads_zeros else super()._text(request, branch)
+
+    def _read_segments(self, request: Request) -> tuple[Segment, ...]:
+        (text,) = super()._read_segments(request)
+        stop = text.stop + self.encoder.tokens
+        return (text, Segment(sketch_tokens.SEGMENT, "text", text.stop, stop))
+
+    @torch.no_grad()
+    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        options = asked_of(self.options, requests[0])
+        usual = super()._arguments(requests)
+        prompts = [request.prompt for request in requests]
+        text = self._encode_text(prompts, usual["clip_skip"])
+        sketch = self._encode_drawings([self.drawing(request)[0] for request in requests], options)
+        given = {
+            "prompt": None,
+            "negative_prompt": None,
+            "prompt_embeds": torch.cat([text, sketch], 1),
+        }
+        if len(self.branches(requests[0])) > 1:
+            given["negative_prompt_embeds"] = self._unconditional(requests, options, text, sketch)
+        return usual | given
+
+    def _encode_text(self, prompts: list[str], clip_skip: int | None) -> torch.Tensor:
+        device = self.pipe._execution_device
+        states: torch.Tensor = self.pipe.encode_prompt(
+            prompts, device, 1, False, clip_skip=clip_skip
+        )[0]
+        return states
+
+    def _encode_drawings(
+        self, strokes: Sequence[Strokes], options: ScribbleOptions
+    ) -> torch.Tensor:
+        is_dark = options.lines == "black"
+        pictures = [torch.from_numpy(np.asarray(one != is_dark, np.float32)) for one in strokes]
+        return self._encode(sketch_tokens.as_drawings(pictures, options.sketch_size))
+
+    def _encode(self, drawings: torch.Tensor) -> torch.Tensor:
+        device, dtype = self.pipe._execution_device, self.model.dtype
+        states: torch.Tensor = self.encoder.to(device)(drawings.to(device, dtype))
+        return states
+
+    def _unconditional(
+        self,
+        requests: Sequence[Request],
+        options: ScribbleOptions,
+        text: torch.Tensor,
+        sketch: torch.Tensor,
+    ) -> torch.Tensor:
+        """Return what the row uncond reads.
+
+        By default what was read in training where text and drawing were left out: zeros for the
+        text, and the encoding of zeros for the drawing.
+        """
+        no_text = torch.zeros_like(text)
+        if options.uncond_text == "empty":
+            negative = [request.negative or "" for request in requests]
+            no_text = self._encode_text(negative, options.clip_skip)
+        no_sketch = torch.zeros_like(sketch)
+        if options.uncond_sketch == "encoded":
+            side = options.sketch_size or 256
+            no_sketch = self._encode(torch.zeros(len(sketch), 1, side, side))
+        return torch.cat([no_text, no_sketch], 1)
+
+
+class SDXLControlSession(ControlSession, SDXLSession):
+    """A loaded SDXL pipeline with a ControlNet."""
+
+
+class SD15ControlSession(ControlSession, SD15Session):
+    """A loaded SD1.x pipeline with a ControlNet."""
+
+
+class ControlBackend(UNetBackend):
+    """What bases with a ControlNet share."""
+
+    Options = ScribbleOptions
+    plain: ClassVar[type[Any]]
+    """The pipeline without a ControlNet."""
+
+    def _recipe(self, found: Source, options: Any) -> Recipe:
+        return controlnets.with_controlnet(
+            super()._recipe(found, options), found, options.controlnet
+        )
+
+    def _pipeline_class(self, folder: Path) -> type[Any]:
+        name = sources.read_index(folder)["_class_name"]
+        return self.pipelines[0] if name == self.plain.__name__ else super()._pipeline_class(folder)
+
+    def _ready(self, session: Any, recipe: Recipe | None) -> Session:
+        controlnets.require_agreement(session.pipe)
+        return super()._ready(session, recipe)
+
+
+class SDXLControl(ControlBackend):
+    """SDXL with a ControlNet."""
+
+    family = SDXLBackend.family
+    pipelines = (StableDiffusionXLControlNetPipeline,)
+    plain = StableDiffusionXLPipeline
+    session = SDXLControlSession
+    extra: ClassVar = SDXLBackend.extra
+
+
+class SD15Control(ControlBackend):
+    """SD1.x with a ControlNet."""
+
+    family = SD15Backend.family
+    pipelines = (StableDiffusionControlNetPipeline,)
+    plain = StableDiffusionPipeline
+    session = SD15ControlSession
+    extra: ClassVar = SD15Backend.extra
+
+
+class TokensBackend(SD15Backend):
+    """SD1.x that reads a drawing as tokens."""
+
+    Options = ScribbleOptions
+    session = TokensSession
+
+    def open_source(
+        self, found: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
+    ) -> Session:
+        """Also load the sketch encoder; see `DiffusersBackend.open_source`."""
+        session: Any = super().open_source(found, options, device, dtype, offload, weights=weights)
+        unet = session.model
+        session.encoder = sketch_tokens.load_encoder(
+            found.path / sketch_tokens.ENCODER,
+            unet.config.cross_attention_dim,
+            unet.dtype,
+            weights=weights,
+        )
+        if options.betas != "own":
+            session.train_betas(options.betas)
+        guide_demo(session, found.asked, "scribble")
+        opened: Session = session
+        return opened
+
+    def _recipe(self, found: Source, options: Any) -> Recipe:
+        return sketch_tokens.collect(found, self.family, options)
+
+
+class ScribbleBackend(Backend):
+    """Models that read a drawing, whatever their base is."""
+
+    Options = ScribbleOptions
+    example_prompt = demo.example_prompt("scribble")
+    family = SDXLBackend.family
+    """With the parts of all bases."""
+    variants: ClassVar = ("sd15", "tokens")
+    kinds: ClassVar = {"sdxl": SDXLControl, "sd15": SD15Control}
+
+    def note_on_demo(self, model: str) -> str:
+        """Return what the user is told of it; see `Backend`."""
+        return demo.note(sources.demo_name(model, "scribble", self.variants))
+
+    def default_model(self, options: Any) -> str:
+        """Return the denoiser that the options name, else the demo; see `Backend`."""
+        return SDXLControl().default_model(options)
+
+    def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+        """Check LoRA files for the base that the first is made for; see `Backend`."""
+        try:
+            return SDXLControl().complete_loras(loras)
+        except ModelError as error:
+            try:
+                return SD15Control().complete_loras(loras)
+            except ModelError:
+                raise error from None
+
+    def open(
+        self,
+        source: str | Path | object,
+        options: Any,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        offload: str = "none",
+        weights: bool = True,
+    ) -> Session:
+        """Open a model; see `Backend.open`."""
+        placing: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload}
+        if isinstance(source, DiffusionPipeline):
+            kind: type[ControlBackend] = (
+                SD15Control if isinstance(source, SD15Control.pipelines) else SDXLControl
+            )
+            return kind().open(source, options, **placing, weights=weights)
+        found = sources.resolve(str(source), "scribble", self.variants)
+        if sources.is_drawn(found.path):
+            return TokensBackend().open_source(found, options, **placing, weights=weights)
+        kind = self.kinds[controlnets.base_family(found)]
+        return kind().open_source(found, options, **placing, weights=weights)
+
+
+def asked_of(options: ScribbleOptions, request: Request) -> ScribbleOptions:
+    """Return the options with what one request has for itself."""
+    known = {one.name for one in fields(options)} & request.options.keys()
+    return replace(options, **{name: request.options[name] for name in known})
+
+
+@lru_cache(maxsize=64)
+def _outline(prompt: str, seed: int, width: int, height: int) -> Strokes:
+    """Draw the outlines of a scene that fits a caption of the shapes world, in the middle."""
+    try:
+        content = scenes.read(prompt)
+    except KeyError:
+        raise RequestError(
+            f"no sketch for {prompt!r}: attn draws outlines only of captions of the shapes world, "
+            f"such as {demo.example_prompt('scribble')!r}; give a --sketch FILE"
+        ) from None
+    side = min(width, height)
+    strokes = np.zeros((height, width), np.bool_)
+    top, left = (height - side) // 2, (width - side) // 2
+    scene = scenes.arrange(content, np.random.default_rng(seed))
+    strokes[top : top + side, left : left + side] = scenes.outlines(scene, side)
+    return strokes

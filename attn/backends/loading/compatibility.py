@@ -1,0 +1,180 @@
+"""Check that the parts of a model go together, from their configurations alone.
+
+Parts may come from several models, and libraries put together whatever they are given: what does
+not fit then ends in the middle of a generation, or, worse, in a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attn.backends.loading.family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE
+from attn.backends.loading.folder import CONFIG
+from attn.backends.loading.source import read_object
+from attn.checkpoints.inventory import CONFIGS, kin
+from attn.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Where one part hands its states to another.
+
+    Attributes:
+        part: the component that reads.
+        field: of its configuration: the width that it expects.
+        given: field of the configurations of those that write; their widths add up.
+        givers: the components that write; a joint of which one is absent is not looked at.
+    """
+
+    part: str
+    field: str
+    given: str
+    givers: tuple[str, ...]
+
+
+CLIPS = ("text_encoder", "text_encoder_2")
+JOINTS = {
+    "sd15": (
+        Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder",)),
+        Joint("unet", "in_channels", "latent_channels", ("vae",)),
+    ),
+    "sdxl": (
+        Joint("unet", "cross_attention_dim", "hidden_size", CLIPS),
+        Joint("unet", "in_channels", "latent_channels", ("vae",)),
+    ),
+    "sd35": (
+        Joint("transformer", "joint_attention_dim", "d_model", ("text_encoder_3",)),
+        Joint("transformer", "pooled_projection_dim", "projection_dim", CLIPS),
+        Joint("transformer", "in_channels", "latent_channels", ("vae",)),
+    ),
+}
+
+PARTS = {part.component: part.name for part in (UNET, DIT, VAE, CLIP_L, CLIP_G, T5XXL)}
+FAMILIES = {"sd15": "sd15", "sdxl": "sdxl", "sd35": "sd35-large"}
+"""The shipped configuration of every family."""
+
+
+def require_agreement(models: Mapping[str, Any], family: str) -> None:
+    """Refuse parts that do not go together.
+
+    Args:
+        models: by component, with `config`; weights play no role.
+        family: name of the backend.
+
+    Raises:
+        ModelError: names both sides and their widths.
+    """
+    _require_numbers(models)
+    for joint in JOINTS[kin(family)]:
+        if models.keys() >= {joint.part, *joint.givers}:
+            _require_width(models, joint)
+    widths = [models[name].config.hidden_size for name in CLIPS if name in models]
+    if widths != sorted(widths):
+        raise ModelError(
+            f"the text encoder CLIP-L is wider than CLIP-G ({widths[0]} and {widths[1]}): "
+            "clip_l and clip_g are swapped"
+        )
+
+
+READERS = {
+    "tokenizer": ("text_encoder", "max_position_embeddings"),
+    "tokenizer_2": ("text_encoder_2", "max_position_embeddings"),
+    "tokenizer_3": ("text_encoder_3", None),
+}
+"""Who reads what a tokenizer writes, and the field that says how much of it."""
+
+
+def require_tokens(parts: Mapping[str, Any], root: Path) -> None:
+    """Refuse tokenizers whose tokens their text encoder cannot read.
+
+    Args:
+        parts: of the pipeline, by name; weights play no role.
+        root: folder of the model, for messages.
+
+    Raises:
+        ModelError: nothing to pad with, more tokens than vectors, or than positions.
+    """
+    for name, (component, field) in READERS.items():
+        tokenizer, encoder = parts.get(name), parts.get(component)
+        if tokenizer is None or encoder is None:
+            continue
+        place, reader = root / name, PARTS[component]
+        if tokenizer.pad_token_id is None:
+            raise ModelError(f"{place}: pad_token is missing; expected one of its tokens")
+        last, vectors = max(tokenizer.get_vocab().values()), encoder.config.vocab_size
+        if last >= vectors:
+            raise ModelError(
+                f"{place} has a token {last}; {reader} has vectors for {vectors}: it is of another "
+                "model, or damaged"
+            )
+        length, room = tokenizer.model_max_length, getattr(encoder.config, field or "", None)
+        if room is not None and not (isinstance(length, int) and 1 < length <= room):
+            raise ModelError(
+                f"{place}: model_max_length is {length}; {reader} reads at most {room} tokens"
+            )
+
+
+NUMBERS = {"unet": ("sample_size",), "transformer": ("sample_size",), "vae": ("scaling_factor",)}
+"""What drawing needs of a configuration, beyond what building needs."""
+
+
+def _require_numbers(models: Mapping[str, Any]) -> None:
+    for part, fields in NUMBERS.items():
+        for field in fields if part in models else ():
+            value = getattr(models[part].config, field, None)
+            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                raise ModelError(
+                    f"{CONFIG} of {PARTS[part]}: {field} is {value!a}; expected a number above 0"
+                )
+
+
+def require_class(folder: Path, cls: type[Any], component: str) -> None:
+    """Refuse the folder of a part of another kind, as far as its configuration says what it is.
+
+    Raises:
+        ModelError: names both kinds.
+    """
+    config = read_object(folder / CONFIG)
+    expected = getattr(getattr(cls, "config_class", None), "model_type", cls.__name__)
+    found = config.get("_class_name", config.get("model_type", expected))
+    if found != expected and "text_config" not in config:
+        part = PARTS.get(component, component)
+        raise ModelError(f"{folder} holds {found}; {part} must be {expected}")
+
+
+def require_scaling(folder: Path, family: str) -> None:
+    """Refuse the VAE of another family, which scales latents otherwise.
+
+    Raises:
+        ModelError: says of which family it is.
+    """
+    factors = {
+        name: read_object(CONFIGS / config / "vae" / CONFIG)["scaling_factor"]
+        for name, config in FAMILIES.items()
+    }
+    found = read_object(folder / CONFIG).get("scaling_factor")
+    owners = [name for name, factor in factors.items() if factor == found]
+    own = kin(family)
+    if owners and own not in owners:
+        raise ModelError(
+            f"vae={folder}: it scales latents by {found:g}, as {owners[0]} does; {family} expects "
+            f"{factors[own]:g}"
+        )
+
+
+def _require_width(models: Mapping[str, Any], joint: Joint) -> None:
+    expected = getattr(models[joint.part].config, joint.field, None)
+    widths = [getattr(models[name].config, joint.given, None) for name in joint.givers]
+    known = [width for width in widths if isinstance(width, int)]
+    if isinstance(expected, int) and len(known) == len(widths) and sum(known) != expected:
+        reader = PARTS[joint.part]
+        givers = " + ".join(PARTS[name] for name in joint.givers)
+        sizes = " + ".join(map(str, known))
+        raise ModelError(
+            f"the parts do not go together: {reader} has {joint.field} {expected}, but "
+            f"{givers} {'have' if len(known) > 1 else 'has'} {joint.given} {sizes}; one of them "
+            "is of another model"
+        )

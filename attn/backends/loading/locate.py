@@ -1,0 +1,130 @@
+"""Look into the files and folders that parts come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from attn.backends.loading.checkpoint import Piece
+from attn.backends.loading.compatibility import require_scaling
+from attn.backends.loading.family import Family, Part
+from attn.backends.loading.folder import CONFIG
+from attn.backends.loading.source import SAFE, is_pipeline, read_index
+from attn.checkpoints.headers import read_header
+from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe
+from attn.errors import ModelError
+
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class File:
+    """A checkpoint file that was looked into."""
+
+    path: Path
+    checkpoint: Checkpoint
+    members: Members
+
+    def piece(self, part: Part) -> Piece | None:
+        """Return the tensors of one part."""
+        if part.name not in self.members.parts:
+            return None
+        prefix, tensors = self.checkpoint.parts[part.name], self.members.parts[part.name]
+        return Piece(part.name, self.path, prefix, tensors, self.checkpoint.title)
+
+    def require(self, family: Family) -> None:
+        """Refuse what is no model of a family.
+
+        Raises:
+            ModelError: says what it is, and which backend takes it or why none does.
+        """
+        found = self.checkpoint
+        if found.family not in (family.name, kin(family.name)):
+            advice = f"use --backend {found.family}" if found.family else found.advice
+            raise ModelError(f"{self.path}: this is {found.title}; {advice}")
+
+    def left_out(self) -> tuple[str, ...]:
+        """Return a warning if the file holds what belongs to no part."""
+        names = self.members.unknown
+        if not names:
+            return ()
+        first = ", ".join(ascii(name)[1:-1] for name in names[:NAMED])
+        more = f" … ({len(names)} in all)" if len(names) > NAMED else ""
+        return (
+            f"{self.path.name}: what belongs to no part of the model is left out: {first}{more}",
+        )
+
+
+Place = File | Path
+"""A file, or a folder."""
+
+
+def look_into(path: Path) -> Place:
+    """Read the header of a file; leave a folder for later.
+
+    Raises:
+        ModelError: the file is damaged, or no safetensors file.
+    """
+    if path.is_dir():
+        return path
+    header = read_header(path)
+    checkpoint = probe(header)
+    return File(path, checkpoint, members(header, checkpoint))
+
+
+def given_part(place: Place, part: Part, family: Family) -> Piece | Path:
+    """Return where the weights of a part are in what its option names.
+
+    Raises:
+        ModelError: it holds no such part, or one of another family.
+    """
+    if isinstance(place, Path):
+        return _given_folder(place, part, family)
+    piece, found = place.piece(part), place.checkpoint
+    where = f"{part.name}={place.path}: this is {found.title}"
+    if piece is None:
+        raise ModelError(f"{where}; it holds no {part.name} that is known here")
+    if part is family.denoiser:
+        place.require(family)
+    if part.name == "vae" and found.family and kin(found.family) != kin(family.name):
+        raise ModelError(f"{where}; its VAE scales latents otherwise than {family.name} does")
+    return piece
+
+
+def _given_folder(folder: Path, part: Part, family: Family) -> Piece | Path:
+    """Return the one file of a part's folder with its configuration; of several, the folder."""
+    folder = _part_folder(folder, part, family)
+    files = list(folder.glob(f"*{SAFE}"))
+    file = look_into(files[0]) if len(files) == 1 else folder
+    if isinstance(file, Path) or file.piece(part) is None:
+        return folder
+    piece = given_part(file, part, family)
+    return replace(piece, config=folder) if isinstance(piece, Piece) else piece
+
+
+def own_part(place: Place, part: Part) -> Piece | Path | None:
+    """Return where the weights of a part are in a model, or None."""
+    if isinstance(place, File):
+        return place.piece(part)
+    listed = is_listed(read_index(place).get(part.component))
+    return place / part.component if listed else None
+
+
+def is_listed(entry: Any) -> bool:
+    """Whether an entry of model_index.json says that there is something."""
+    return entry is not None and not (isinstance(entry, list) and None in entry)
+
+
+def _part_folder(folder: Path, part: Part, family: Family) -> Path:
+    """Return the folder of one part: the folder itself, or the one in a pipeline's folder."""
+    if is_pipeline(folder):
+        folder = folder / part.component
+    if not (folder / CONFIG).is_file():
+        raise ModelError(
+            f"{part.name}={folder}: expected the folder of a part (with {CONFIG}), or of a "
+            "whole model (with model_index.json) that has this part"
+        )
+    if part.name == "vae":
+        require_scaling(folder, family.name)
+    return folder

@@ -1,0 +1,225 @@
+"""Load a pipeline part by part, and check that every weight arrived."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+import torch
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
+from torch import nn
+
+from attn.backends.loading import checkpoint, compatibility, source, tokenizers
+from attn.backends.loading.checkpoint import Kind, Piece
+from attn.backends.loading.explain import explained
+from attn.backends.loading.folder import CONFIG, refuse_pickled_weights
+from attn.backends.loading.misfit import shown
+from attn.backends.loading.quiet import quiet
+from attn.backends.loading.scheduler import read_scheduler
+from attn.backends.loading.tokenizers import Found
+from attn.errors import ModelError
+
+if TYPE_CHECKING:
+    from attn.backends.loading.recipe import Recipe
+
+SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
+
+ESSENTIAL = {"unet", "controlnet", "transformer", "vae", "scheduler", "tokenizer"}
+"""Parts that a pipeline which takes them cannot do without."""
+
+
+def load_pipeline(
+    recipe: Recipe, cls: type[Any], *, dtype: torch.dtype, weights: bool, extra: dict[str, Any]
+) -> Any:
+    """Build a pipeline without touching the network.
+
+    Args:
+        recipe: what it is made of.
+        cls: the pipeline class.
+        dtype: of every weight.
+        weights: False leaves every network on the meta device.
+        extra: further arguments of the pipeline's constructor.
+
+    Raises:
+        ModelError: a part is missing, unreadable, or its weights do not fit.
+    """
+    taken = inspect.signature(cls.__init__).parameters
+    listed = {name: entry for name, entry in recipe.entries.items() if name in taken}
+    parts: dict[str, Any] = {name: None for name in SKIPPED if name in taken}
+    with quiet():
+        classes = _classes(cls, listed)
+        drawn = _draw(recipe, listed, classes)
+        if recipe.lacking is not None:
+            raise recipe.lacking
+        compatibility.require_agreement(drawn, recipe.family)
+        for name, entry in listed.items():
+            if name in drawn:
+                model = drawn.pop(name)
+                parts[name] = _load_part(name, model, recipe, dtype) if weights else model
+            elif name not in SKIPPED:
+                parts[name] = _load_entry(name, entry, recipe, classes.get(name))
+        compatibility.require_tokens(parts, recipe.roots[0])
+    needed = {name for name, one in taken.items() if one.default is one.empty} - {"self"}
+    absent = needed - {*parts} | {name for name in needed & ESSENTIAL if parts.get(name) is None}
+    if absent:
+        raise ModelError(
+            f"{recipe.roots[0] / source.INDEX} lists no {', '.join(sorted(absent))}, "
+            f"which a {cls.__name__} needs"
+        )
+    with explained(f"cannot put {recipe.roots[0]} together"):
+        return cls(**parts | extra)
+
+
+def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: bool = True) -> Any:
+    """Load one network of diffusers or transformers from its folder, in evaluation mode.
+
+    Args:
+        cls: its class.
+        folder: with config.json and the weights as .safetensors files.
+        dtype: of every weight.
+        weights: False reads the configuration only, and leaves the network on the meta device.
+
+    Raises:
+        ModelError: a file is missing, damaged or pickled, or a weight is missing, left over or of
+            another shape.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {source.SAFE} files")
+    refuse_pickled_weights(folder)
+    with quiet():
+        model = checkpoint.empty_model(Kind(cls, folder), tables=weights)
+        return (checkpoint.load_folder(folder, model, dtype) if weights else model).eval()
+
+
+def load_tokenizer(cls: type[Any], folder: Path) -> Any:
+    """Load a tokenizer of transformers from its folder.
+
+    Raises:
+        ModelError: its files are missing or damaged.
+    """
+    with quiet():
+        return tokenizers.load(cls, Found(folder))
+
+
+def _classes(pipeline: type[Any], listed: Mapping[str, Any]) -> dict[str, type[Any]]:
+    """Return the classes that model_index.json names, each of the kind that the pipeline takes.
+
+    Raises:
+        ModelError: a class is of another kind, of somebody else, or does not exist.
+    """
+    hints = get_type_hints(pipeline.__init__)
+    classes = {}
+    for name, entry in listed.items():
+        match entry:
+            case [str(library), str(class_name)] if name not in SKIPPED:
+                classes[name] = find_class(library, class_name, name)
+                _require_kind(classes[name], hints[name], name)
+            case bool() if bool not in (hints[name], *get_args(hints[name])):
+                raise _no_entry(name, entry)
+    return classes
+
+
+def _require_kind(cls: Any, hint: Any, name: str) -> None:
+    kinds = [kind for kind in (get_args(hint) or [hint]) if isinstance(kind, type)]
+    if KarrasDiffusionSchedulers in kinds:  # the library's list of some of them
+        kinds = [SchedulerMixin]
+    if not any(issubclass(cls, kind) for kind in kinds):
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise ModelError(
+            f"{source.INDEX} says that {name} is a {cls.__name__}; this pipeline takes {expected}"
+        )
+
+
+def _draw(
+    recipe: Recipe, listed: Mapping[str, Any], classes: Mapping[str, type[Any]]
+) -> dict[str, Any]:
+    """Build every network without weights: all must fit before the first weight is read."""
+    drawn = {}
+    for name in dict.fromkeys([*recipe.places, *listed]):  # the denoiser, which tells most, first
+        if name in classes and issubclass(classes[name], nn.Module):
+            drawn[name] = _draw_part(name, classes[name], recipe)
+        elif name in recipe.places and name in listed:
+            raise _no_entry(name, listed[name])
+    return drawn
+
+
+def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
+    place = recipe.places.get(name)
+    if isinstance(place, Piece):
+        folders = [place.config] if place.config else [root / name for root in recipe.roots]
+        folders = [folder for folder in folders if (folder / CONFIG).is_file()]
+        if not folders:
+            raise ModelError(f"{recipe.roots[0]} describes no {name}: expected {name}/{CONFIG}")
+        compatibility.require_class(folders[0], cls, name)
+        return checkpoint.fitting_model(place, [Kind(cls, folder) for folder in folders])
+    folder = place or recipe.roots[0] / name
+    _require_folder(folder, recipe.entries[name])
+    compatibility.require_class(folder, cls, name)
+    refuse_pickled_weights(folder)
+    return checkpoint.empty_model(Kind(cls, folder)).eval()
+
+
+def _require_folder(folder: Path, entry: list[str]) -> None:
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder} is missing: {source.INDEX} lists it as {'.'.join(entry)}; "
+            "download or save the model again"
+        )
+
+
+def _no_entry(name: str, entry: Any) -> ModelError:
+    return ModelError(
+        f"{source.INDEX} says of {name}: {shown(json.dumps(entry))}; expected [library, class]"
+    )
+
+
+def _load_part(name: str, model: Any, recipe: Recipe, dtype: torch.dtype) -> Any:
+    """Read the weights of a network that was drawn."""
+    place = recipe.places.get(name)
+    if isinstance(place, Piece):
+        return checkpoint.load_weights(place, model, dtype)
+    return checkpoint.load_folder(place or recipe.roots[0] / name, model, dtype)
+
+
+def _load_entry(name: str, entry: Any, recipe: Recipe, cls: type[Any] | None) -> Any:
+    """Load what model_index.json says of another argument of the pipeline: a part, or a setting."""
+    match entry:
+        case [_, None]:
+            return None
+        case [str(), str()] if cls is not None:
+            folder = recipe.roots[0] / name
+        case bool():
+            return entry
+        case _:
+            raise _no_entry(name, entry)
+    if issubclass(cls, SchedulerMixin):
+        _require_folder(folder, entry)
+        return read_scheduler(cls, folder)
+    found = recipe.tokenizers.get(name, Found(folder))
+    _require_folder(found.folder, entry)
+    return tokenizers.load(cls, found)
+
+
+def find_class(library: str, class_name: str, name: str) -> Any:
+    """Return a class of diffusers or transformers.
+
+    Args:
+        library: whose class it is.
+        class_name: of the class.
+        name: of what needs it, for messages.
+
+    Raises:
+        ModelError: it is code of somebody else, which is not run, or does not exist.
+    """
+    if library not in ("diffusers", "transformers"):
+        raise ModelError(f"{name} needs code of '{library}.{class_name}', which is not run")
+    with explained(f"{name} needs {library}.{class_name}"):  # which may need other packages
+        cls = getattr(importlib.import_module(library), class_name, None)
+    if not isinstance(cls, type):
+        raise ModelError(f"{name} needs {library}.{class_name}, which this {library} does not have")
+    return cls

@@ -1,0 +1,182 @@
+"""Find tokenizers on this machine; checkpoint files hold none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from attn.backends.loading.explain import explained
+from attn.checkpoints.inventory import kin
+from attn.errors import ModelError
+from attn.files.disk import is_there
+from attn.files.outside import read_bytes, read_json
+
+SECOND_PADDING = "!"
+"""CLIP-G reads the vocabulary of CLIP-L, and is padded with this."""
+CLIP_LENGTH = 77
+
+FILES = (
+    *("tokenizer.json", "vocab.json", "merges.txt", "spiece.model"),
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
+"""Every file that a tokenizer can be read from."""
+
+TEMPLATES = ("*.jinja", "additional_chat_templates/*.jinja")
+"""What else the library reads beside those."""
+
+OWN = {
+    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "sd35": "stabilityai/stable-diffusion-3.5-large",
+}
+"""The repository by family that holds every tokenizer of the family."""
+
+SD3 = (
+    "stabilityai/stable-diffusion-3.5-large",
+    "stabilityai/stable-diffusion-3.5-medium",
+    "stabilityai/stable-diffusion-3.5-large-turbo",
+    "stabilityai/stable-diffusion-3-medium-diffusers",
+)
+SDXL = ("stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/sdxl-turbo")
+SD15 = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5")
+HELD = {
+    "tokenizer": [
+        *((name, "tokenizer") for name in (*SD15, *SDXL, *SD3)),
+        ("openai/clip-vit-large-patch14", ""),
+    ],
+    "tokenizer_2": [(name, "tokenizer_2") for name in (*SDXL, *SD3)],
+    "tokenizer_3": [(name, "tokenizer_3") for name in SD3],
+}
+"""Well-known repositories, and the folder in each, whose cached copies serve."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A tokenizer on this machine.
+
+    Attributes:
+        folder: with its files.
+        padding: token to pad with instead of its own, or None.
+    """
+
+    folder: Path
+    padding: str | None = None
+
+
+def find(name: str, cls: Any, folders: Sequence[Path]) -> Found | None:
+    """Look for a tokenizer: in folders, then in the hub's cache; the network is not touched.
+
+    Args:
+        name: `tokenizer`, `tokenizer_2` or `tokenizer_3`, which is the sub-folder too.
+        cls: its class, which knows the names of its files.
+        folders: where to look first.
+    """
+    places = [folder / name for folder in folders] + _cached(name)
+    for place in places:
+        if has_vocabulary(cls, place):
+            return Found(place)
+    if name != "tokenizer_2":
+        return None
+    first = find("tokenizer", cls, folders)
+    return Found(first.folder, SECOND_PADDING) if first else None
+
+
+def has_vocabulary(cls: Any, folder: Path) -> bool:
+    """Whether a folder holds what a tokenizer needs, in a form that needs no further package."""
+    files: dict[str, str] = dict(getattr(cls, "vocab_files_names", {}))
+    whole = files.pop("tokenizer_file", "tokenizer.json")
+    if (folder / whole).is_file():
+        return True
+    parts = [folder / file for file in files.values()]
+    is_text = all(path.suffix in (".json", ".txt") for path in parts)
+    return bool(parts) and is_text and all(path.is_file() for path in parts)
+
+
+def load(cls: Any, found: Found) -> Any:
+    """Read a tokenizer.
+
+    Raises:
+        ModelError: its files are missing, damaged, or no regular files.
+    """
+    _require_vocabulary(cls, found.folder)
+    changes: dict[str, Any] = {} if found.padding is None else {"pad_token": found.padding}
+    if "merges_file" in cls.vocab_files_names and not _has_length(found.folder):
+        changes["model_max_length"] = CLIP_LENGTH
+    return read(cls, found.folder, **changes)
+
+
+def read(cls: Any, folder: Path, **changes: Any) -> Any:
+    """Read the files of a tokenizer; none of their code is run, and the network is not touched.
+
+    Raises:
+        ModelError: they are damaged, or no regular files.
+    """
+    templates = (path for pattern in TEMPLATES for path in folder.glob(pattern))
+    for path in (*(folder / name for name in FILES), *templates):
+        if is_there(path):
+            _require_whole(path)
+    with explained(f"cannot load {folder}"):
+        return cls.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **changes
+        )
+
+
+def _require_whole(path: Path) -> None:
+    """Refuse what the library would wait for, or read without end."""
+    if path.suffix == ".json":
+        read_json(path, dict[str, Any], expected="a JSON object", error=ModelError)
+    else:
+        read_bytes(path, error=ModelError)
+
+
+def _require_vocabulary(cls: type[Any], folder: Path) -> None:
+    """Refuse a tokenizer without its files, of which the library would make an empty one."""
+    files: dict[str, str] = dict(getattr(cls, "vocab_files_names", {}))
+    whole = files.pop("tokenizer_file", None)
+    if whole is None or (folder / whole).is_file():
+        return
+    missing = [file for file in files.values() if not (folder / file).is_file()]
+    if missing:
+        others = " and ".join(missing)
+        raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {others}")
+
+
+def missing(family: str, names: Sequence[str], folders: Sequence[Path]) -> ModelError:
+    """Return the error that says what to download and where to put it.
+
+    Args:
+        family: of the model.
+        names: the tokenizers that were not found.
+        folders: where they were looked for; they are expected in the last.
+    """
+    own, where = OWN[kin(family)], folders[-1]
+    wanted = " ".join(f"'{name}/*'" for name in names)
+    plural = "s" if len(names) > 1 else ""
+    return ModelError(
+        f"checkpoint files hold no tokenizers; {' and '.join(names)} {'are' if plural else 'is'} "
+        f"neither in {', '.join(map(str, folders))} nor in the hub's cache. Download the "
+        f"folder{plural} {', '.join(names)} of https://huggingface.co/{own} (a few MB: "
+        "tokenizer_config.json, special_tokens_map.json, vocab.json and merges.txt of CLIP, "
+        f"tokenizer.json of T5) into {where}, or point --set tokenizers=DIR at the folder that "
+        f"holds them: hf download {own} --include {wanted} --local-dir {where}"
+    )
+
+
+def _has_length(folder: Path) -> bool:
+    return (folder / "tokenizer_config.json").is_file()
+
+
+def _cached(name: str) -> list[Path]:
+    """Return folders of the hub's cache in which a tokenizer may lie."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = []
+    for repository, folder in HELD[name]:
+        for file in ("tokenizer.json", "vocab.json"):
+            place = f"{folder}/{file}" if folder else file
+            path = try_to_load_from_cache(repository, place)
+            if isinstance(path, str):
+                found.append(Path(path).parent)
+    return found

@@ -1,0 +1,300 @@
+"""One plugin: from its entry point to its backends, or to the reason why it has none.
+
+A stranger's package must not take the command down: it is imported, registered and asked on its
+own, and what goes wrong becomes a `Failure` that `attn backends` shows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import Distribution, EntryPoint
+from itertools import islice
+from re import fullmatch
+from threading import enumerate as enumerate_threads
+from time import perf_counter
+from traceback import format_exception_only
+
+import pluggy
+
+import attn
+from attn.backends.hookspecs import GROUP, Hooks
+from attn.backends.plugins.contained import contained
+from attn.backends.plugins.validation import AnswerError, got
+from attn.backends.types import BackendSpec
+from attn.errors import AttnError, did_you_mean
+
+DISABLE = "ATTN_DISABLE_PLUGINS"
+ALL = ("1", "true", "all")
+NONE = ("", "0", "false", "none")
+OWN = "attn"
+MOST = 1000
+"""Backends of one plugin: a generator may yield them without end."""
+NAMELESS = "a package without a name"
+BUILTIN = EntryPoint(name=OWN, value="attn.backends.builtin", group=GROUP)
+
+
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """A backend that can be used, and the distribution that it comes from."""
+
+    spec: BackendSpec
+    plugin: str
+    distribution: str
+    version: str
+    seconds: float = 0.0  # that the import and the hook of its plugin took
+    threads: int = 0  # that they left running, and that Python waits for at its end
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything that `--backend` takes for it."""
+        return (self.spec.name, *self.spec.aliases)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin, or one backend of it (`names`), that is installed but cannot be used."""
+
+    plugin: str
+    distribution: str
+    stage: str
+    cause: str
+    fix: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"{self.distribution} (plugin '{self.plugin}'): {self.stage}: {self.cause}; {self.fix}"
+        )
+
+
+def declared(found: Iterable[Distribution]) -> tuple[list[EntryPoint], list[Failure]]:
+    """Return the entry points of packages for attn, and whose cannot be read.
+
+    Of a package that is on the path twice the first counts, as Python imports it.
+    """
+    entries: list[EntryPoint] = []
+    failures: list[Failure] = []
+    seen: set[str] = set()
+    for distribution in found:
+        own = _read(distribution)
+        name = _identified(distribution)[0] if own else NAMELESS
+        if _normal(name) in seen:
+            continue
+        if name != NAMELESS:
+            seen.add(_normal(name))
+        if isinstance(own, Failure):
+            failures.append(own)
+        else:
+            entries += own
+    return entries, failures
+
+
+def ask(entry: EntryPoint) -> list[Registered] | Failure:
+    """Return the backends of one plugin, or why there are none."""
+    distribution, version = origin(entry)
+    if entry is not BUILTIN and _is_disabled(_names(entry)):
+        return _switched_off(entry.name, distribution)
+    stage = "import"
+    try:
+        with contained(
+            f"plugin '{entry.name}' of {distribution}; {DISABLE}={distribution} skips it"
+        ):
+            began, threads = perf_counter(), set(enumerate_threads())
+            module = _imported(entry)
+            stage = "register"
+            hooks = _register(module, entry)
+            stage = "attn_backends"
+            specs = _specs(hooks)
+            seconds = perf_counter() - began
+            left = [one for one in enumerate_threads() if not (one.daemon or one in threads)]
+    # Code of strangers raises anything; the other backends must stay usable.
+    except Exception as error:  # noqa: BLE001
+        module = entry.value.partition(":")[0]
+        fix = advice(error, module, f'run python -c "import {module}; {module}.attn_backends()"')
+        return Failure(entry.name, distribution, stage, one_line(error), repair(distribution, fix))
+    facts = (entry.name, distribution, version, seconds, len(left))
+    return [Registered(spec, *facts) for spec in specs]
+
+
+def origin(entry: EntryPoint) -> tuple[str, str]:
+    """Return name and version of the distribution; only the built-in entry point has none."""
+    if entry.dist is None:
+        return OWN, attn.__version__
+    return _identified(entry.dist)
+
+
+def one_line(error: BaseException) -> str:
+    """Put an exception on one line; our own need no type in front."""
+    lines = [str(error)] if isinstance(error, AttnError) else format_exception_only(error)
+    return " ".join("".join(lines).split())
+
+
+def whose(registered: Registered) -> str:
+    """Say which package a backend is from."""
+    return (
+        f"backend '{registered.spec.name}' is from {registered.distribution} {registered.version}"
+    )
+
+
+def advice(error: BaseException, module: str, otherwise: str) -> str:
+    """Return what the author of a module can do about what went wrong in it.
+
+    Args:
+        error: what went wrong.
+        module: name of the module.
+        otherwise: what can be done if the error does not tell.
+    """
+    if isinstance(error, AnswerError):
+        return error.fix
+    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+    if missing and missing.partition(".")[0] != module.partition(".")[0]:
+        return f"add the package of '{missing}' to its dependencies"
+    return otherwise
+
+
+def remedy(distribution: str, fix: str) -> str:
+    """Say what can be done about a broken plugin, by its author and by anybody else."""
+    return f"if it is yours, {fix}, else update or uninstall {distribution}"
+
+
+def repair(distribution: str, fix: str) -> str:
+    """Say the same of a plugin that cannot even be loaded, which others need not look at."""
+    return f"{remedy(distribution, fix)}, or set {DISABLE}={distribution}"
+
+
+def misspelt(entries: Sequence[EntryPoint], failures: Sequence[Failure] = ()) -> tuple[str, ...]:
+    """Return remarks on what the environment disables, but is not installed."""
+    known = {name for entry in entries for name in _names(entry)}
+    known |= {_normal(failure.distribution) for failure in failures}
+    return tuple(
+        f"{DISABLE}: no plugin '{name}' is installed.{did_you_mean(name, known)}"
+        for name in sorted(_disabled() - {*known, *ALL, *NONE})
+    )
+
+
+def _identified(distribution: Distribution) -> tuple[str, str]:
+    """Return name and version; damaged or half-written metadata has neither."""
+    try:
+        name, version = distribution.name, distribution.version
+    except Exception:  # noqa: BLE001 - which error depends on the damage and on Python
+        name = version = ""
+    return name or NAMELESS, version or "unknown"
+
+
+def _read(distribution: Distribution) -> list[EntryPoint] | Failure:
+    """Return the entry points of a package for attn, or say that they cannot be read."""
+    try:
+        return list(distribution.entry_points.select(group=GROUP))
+    # What is in a damaged file raises anything; the other packages must stay usable.
+    except Exception as error:  # noqa: BLE001
+        name, _ = _identified(distribution)
+        if _is_disabled({_normal(name)}):
+            return _switched_off(name, name)
+        cause = f"entry_points.txt in {distribution.locate_file('')}: {one_line(error)}"
+        fix = 'write toy = "attn_toy" under [project.entry-points.attn] and install it again'
+        return Failure(name, name, "metadata", cause, repair(name, fix))
+
+
+def _switched_off(plugin: str, distribution: str) -> Failure:
+    fix = "unset it to use the plugin"
+    return Failure(plugin, distribution, "disabled", f"{DISABLE} is set", fix)
+
+
+def _is_disabled(names: set[str]) -> bool:
+    """Whether the environment switches a plugin off, by any of its names or with all others."""
+    return bool(_disabled() & {*ALL, *names})
+
+
+def _disabled() -> set[str]:
+    return {_normal(name) for name in os.environ.get(DISABLE, "").split(",")} - {""}
+
+
+def _names(entry: EntryPoint) -> set[str]:
+    return set(map(_normal, (entry.name, origin(entry)[0], entry.value.partition(":")[0])))
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(".", "-")
+
+
+def _imported(entry: EntryPoint) -> object:
+    """Return what an entry point names, which need not exist, nor be a name."""
+    written = f"the entry point is {entry.name} = {entry.value!r}"
+    fix = "let it name the module with the hook, and install the package again"
+    if not entry.pattern.match(entry.value):
+        raise AnswerError(f"{written}, expected a module", fix)
+    try:
+        import_module(entry.module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{entry.module}.".startswith(f"{error.name}."):
+            raise
+        raise AnswerError(f"{written}, but there is no module '{error.name}'", fix) from error
+    try:
+        return entry.load()
+    except AttributeError as error:
+        raise AnswerError(f"{written}, but {error}", fix) from error
+
+
+def _register(module: object, entry: EntryPoint) -> pluggy.HookRelay:
+    """Return the hooks of one plugin, alone in its own manager."""
+    plugins = pluggy.PluginManager(GROUP)
+    plugins.add_hookspecs(Hooks)
+    hook = "attn_backends() without arguments, marked with @attn.hookimpl"
+    fix = "write the hook as in plugins.md"
+    found: list[str] = []
+    try:
+        plugins.register(module, entry.name)
+        found = [caller.name for caller in plugins.get_hookcallers(module) or ()]
+        plugins.check_pending()
+    except pluggy.PluginValidationError as error:
+        unknown = next((one for one in found if not hasattr(Hooks, one)), None)
+        if unknown is None:
+            raise AnswerError(f"{error}, expected {hook}", fix) from error
+        meant = did_you_mean(unknown, [one for one in vars(Hooks) if not one.startswith("_")])
+        raise AnswerError(
+            f"got a hook '{unknown}', expected {hook}.{meant}", "rename the function"
+        ) from error
+    if not found and entry.attr:
+        raise AnswerError(
+            f"the entry point is {entry.name} = {entry.value!r}, expected the module with the hook",
+            f'write {entry.name} = "{entry.module}" and install the package again',
+        )
+    if not found:
+        raise AnswerError(f"no hook found, expected {hook}", fix)
+    return plugins.hook
+
+
+def _specs(hooks: pluggy.HookRelay) -> list[BackendSpec]:
+    answers = hooks.attn_backends()
+    answer = answers[0] if answers else None  # pluggy drops None
+    fix = "return a list of BackendSpec"
+    if not isinstance(answer, Iterable) or isinstance(answer, str | Mapping):
+        raise AnswerError(f"got {got(answer)}, expected a list of BackendSpec", fix)
+    specs = list(islice(answer, MOST + 1))
+    if len(specs) > MOST:
+        raise AnswerError(f"got more than {MOST}, expected a list of BackendSpec", fix)
+    if not specs:
+        raise AnswerError("got none, expected at least one BackendSpec", fix)
+    for spec in specs:
+        if flaw := _flaw(spec):
+            raise AnswerError(flaw, "write the BackendSpec as in plugins.md")
+    return specs
+
+
+def _flaw(spec: object) -> str | None:
+    """Return what is wrong with an item that a plugin offers as a spec, if anything."""
+    if not isinstance(spec, BackendSpec):
+        return f"got an item {got(spec)}, expected BackendSpec"
+    if not isinstance(spec.aliases, tuple):
+        return f"aliases of '{spec.name}': got {spec.aliases!r}, expected a tuple"
+    for name in (spec.name, *spec.aliases):
+        if not (isinstance(name, str) and fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)):
+            return f"got the name {name!r}, expected lower-case letters, digits and dashes"
+    if not (isinstance(spec.summary, str) and len(spec.summary.splitlines()) == 1):
+        return f"summary of '{spec.name}': got {spec.summary!r}, expected one line"
+    if not callable(spec.load):
+        return f"load of '{spec.name}': got {spec.load!r}, expected a function"
+    return None

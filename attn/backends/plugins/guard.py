@@ -1,0 +1,274 @@
+"""Backends of other packages at work: what goes wrong in them is said with whose it is.
+
+A stranger's backend and session answer through guards, which check every answer (`answers`); what
+their code raises keeps its traceback, and gets a note that names package, method and line.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn.backends.plugins.entry_points import OWN, Registered, advice, one_line, remedy, whose
+from attn.backends.plugins.registry import load
+from attn.backends.plugins.validation import (
+    AnswerError,
+    as_declared,
+    check_branches,
+    check_call,
+    check_layers,
+    check_order,
+    check_outputs,
+    check_request,
+    check_sequence,
+    check_towers,
+    require_type,
+    returned,
+)
+from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session
+from attn.errors import AttnError, CaptureError, PluginError
+from attn.schema import Call, Layer, Lora, Request
+from attn.schema import Sequence as TokenSequence
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+Outcome = Callable[[], Mapping[str, "np.ndarray"]]
+KIT = "attn.backends.testing.check_backend"
+Signing = Callable[[str], AbstractContextManager[None]]
+"""Makes of a method's name what puts a name to what goes wrong inside."""
+
+
+def guarded(registered: Registered) -> Backend:
+    """Load a backend; one of another package, and its sessions, come guarded.
+
+    Raises:
+        PluginError: see `manager.load`.
+    """
+    backend = load(registered)
+    if registered.distribution == OWN:
+        return backend
+    signing = partial(signed, registered)
+    ask = partial(_ask, signing, Backend, backend)
+
+    class Guarded(Backend):
+        Options = backend.Options
+        example_prompt = backend.example_prompt
+        demo_note = backend.demo_note
+
+        def default_model(self, options: Any) -> str:
+            return str(ask("default_model", options))
+
+        def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+            return tuple(ask("complete_loras", loras))
+
+        def open(self, source: object, options: Any, **placing: Any) -> Session:
+            return GuardedSession(ask("open", source, options, **placing), signing)
+
+    return Guarded()
+
+
+@contextmanager
+def blamed(registered: Registered) -> Iterator[None]:
+    """Say of attention that cannot be recorded in here whose backend ran, unless it is ours."""
+    try:
+        yield
+    except CaptureError as error:
+        if registered.distribution == OWN:
+            raise
+        raise CaptureError(
+            f"{error} ({whose(registered)}; "
+            f"{remedy(registered.distribution, f'find the method to mend with {KIT}')})"
+        ) from error
+
+
+@contextmanager
+def signed(registered: Registered, member: str) -> Iterator[None]:
+    """Say of what goes wrong in here which member of whose backend it is, unless it is ours.
+
+    Raises:
+        PluginError: an answer was not what it must be, or the code ended the process.
+    """
+    is_own = registered.distribution == OWN
+    # what a plugin prints must not end up in the output of --json
+    quiet = nullcontext() if is_own else redirect_stdout(sys.stderr)
+    try:
+        with quiet:
+            yield
+    except (Exception, SystemExit) as error:
+        is_own_word = isinstance(error, AttnError) and not isinstance(error, AnswerError)
+        if is_own or is_own_word:
+            raise
+        if isinstance(error, SystemExit):
+            error = AnswerError(one_line(error), "raise an error of attn.errors")
+        if not isinstance(error, AnswerError):
+            error.add_note(_note(registered, member, error))
+            raise
+        raise PluginError(
+            f"{whose(registered)}: {member}{error.place}: {error.found}; "
+            f"{remedy(registered.distribution, error.fix)}"
+        ) from error
+
+
+class GuardedSession(Session):
+    """Another session, whose answers are checked."""
+
+    def __init__(self, session: Session, signing: Signing) -> None:
+        self._session = session
+        self._signing = signing
+        self._unfilled = ""
+        self.info = replace(self._attribute("info", ModelInfo), identity=self._identity)
+        self.warnings = self._attribute("warnings", list[str])
+
+    def complete(self, request: Request) -> Request:
+        """See `Session.complete`."""
+        self._unfilled = ""
+        completed: Request = self._ask("complete", request, check=check_request)
+        names = ("guidance", "width", "height")
+        self._unfilled = ", ".join(name for name in names if getattr(completed, name) is None)
+        return completed
+
+    def branches(self, request: Request) -> tuple[str, ...]:
+        """See `Session.branches`."""
+        return tuple(self._ask("branches", request, check=check_branches))
+
+    def towers(self) -> Mapping[str, nn.Module]:
+        """See `Session.towers`."""
+        towers: Mapping[str, nn.Module] = self._ask("towers", check=check_towers)
+        return towers
+
+    def layers(self, request: Request) -> tuple[Layer, ...]:
+        """See `Session.layers`."""
+        sequence = self.sequence(request, self.branches(request)[0])
+        check = partial(check_layers, towers=self.towers(), sequence=sequence)
+        return tuple(self._ask("layers", request, check=check))
+
+    def sequence(self, request: Request, branch: str) -> TokenSequence:
+        """See `Session.sequence`."""
+        prompt = request.negative or "" if branch == "uncond" else request.prompt
+        check = partial(check_sequence, branch=branch, prompt=prompt)
+        sequence: TokenSequence = self._ask("sequence", request, branch, check=check)
+        return sequence
+
+    def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+        """See `Session.generate`."""
+        heard = None if on_call is None else self._hearing(requests, on_call)
+        check = partial(check_outputs, requests=requests)
+        return list(self._ask("generate", requests, heard, check=check))
+
+    def check(self) -> None:
+        """See `Session.check`."""
+        self._ask("check")
+
+    def _ask(
+        self, member: str, *arguments: Any, check: Callable[[Any], None] = lambda answer: None
+    ) -> Any:
+        return _ask(self._hinting, Session, self._session, member, *arguments, check=check)
+
+    @contextmanager
+    def _hinting(self, name: str) -> Iterator[None]:
+        """Add what `complete` left out, which may be why something later goes wrong."""
+        with self._signing(name):
+            try:
+                yield
+            except Exception as error:
+                hint = f"complete() left {self._unfilled} None: fill in what the model has"
+                if self._unfilled and isinstance(error, AnswerError):
+                    error.fix = f"{error.fix} ({hint})"
+                elif self._unfilled and not isinstance(error, AttnError):
+                    error.add_note(hint)
+                raise
+
+    def _attribute(self, name: str, kind: Any) -> Any:
+        with self._signing(f"session.{name}"):
+            value = getattr(self._session, name, None)
+            require_type(value, kind, "set it in __init__")
+        return value
+
+    def _identity(self) -> dict[str, Any]:
+        with self._signing("session.info.identity()"):
+            identity = self._session.info.identity()
+            require_type(identity, dict[str, Any], "return the sha256 or the revision of the model")
+        return identity
+
+    def _hearing(self, requests: Sequence[Request], on_call: OnCall) -> OnCall:
+        """Return what takes announcements, each once it is checked."""
+        towers, branches = self.towers(), self.branches(requests[0])
+        samples, steps = len(requests) * requests[0].images, requests[0].steps or 1
+        before = -1
+
+        def hear(call: Call) -> None:
+            nonlocal before
+            with self._hinting("session.generate(), on_call(call)"):
+                require_type(call, Call, "give it a Call with all that plugins.md lists")
+                check_call(call, towers, branches, samples)
+                check_order(call, before, steps)
+            before = call.step
+            if call.outcome is not None:
+                call = replace(call, outcome=partial(self._outcome, call.outcome))
+            on_call(call)
+
+        return hear
+
+    def _outcome(self, outcome: Outcome) -> Mapping[str, np.ndarray]:
+        import numpy as np
+
+        with self._hinting("session.generate(), call.outcome()"):
+            values = outcome()
+            require_type(values, Mapping[str, np.ndarray], "return all of STEP_MEASURES")
+        return values
+
+
+def _ask(
+    signing: Signing,
+    owner: type,
+    target: object,
+    member: str,
+    *arguments: Any,
+    check: Callable[[Any], None] = lambda answer: None,
+    **keywords: Any,
+) -> Any:
+    """Call a member of the plugin interface and check what it returns."""
+    name = f"session.{member}()" if owner is Session else f"{member}()"
+    declared = f"{owner.__name__}.{member}"
+    with signing(name):
+        try:
+            answer = getattr(target, member)(*arguments, **keywords)
+        except TypeError as error:
+            if len(list(traceback.walk_tb(error.__traceback__))) > 1:
+                raise
+            raise AnswerError(
+                one_line(error), f"give it the arguments of attn.backends.{declared}"
+            ) from error
+        except StopIteration as error:  # none may pass through the generators around this
+            raise RuntimeError(one_line(error)).with_traceback(error.__traceback__) from error
+        kind = returned(getattr(owner, member))
+        answer = as_declared(answer, kind)
+        require_type(answer, kind, f"return what plugins.md says of {declared}")
+        check(answer)
+    return answer
+
+
+def _note(registered: Registered, member: str, error: BaseException) -> str:
+    """Say in whose code an error was raised: the package's, or ours that observes it."""
+    package = str(getattr(registered.spec.load, "__module__", "")).partition(".")[0]
+    frames = list(traceback.walk_tb(error.__traceback__))
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in frames]
+    own = [place for place, name in enumerate(names) if name.partition(".")[0] == package]
+    last = own[-1] if own else -1
+    if own and any(name.startswith("attn.engine.") for name in names[last:]):
+        return (
+            f"It happened while attn recorded {member}: {whose(registered)}. Report it to attn, "
+            f"with what {KIT} says."
+        )
+    frame, line = frames[last]
+    where = f"{frame.f_code.co_name}() ({Path(frame.f_code.co_filename).name}:{line})"
+    fix = remedy(registered.distribution, advice(error, package, f"mend it and run {KIT}"))
+    return f"It happened in {member}, {where}: {whose(registered)}; {fix}, or report it there."

@@ -1,0 +1,365 @@
+"""What the answers of a backend must be: of the right type first, then such that they make sense.
+
+A check raises an `AnswerError`. Whoever asked says whose the answer is: `guard` of another
+package's backend, `testing` of one that is being written.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import is_dataclass
+from functools import cache
+from itertools import repeat
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from attn.errors import PluginError, did_you_mean
+from attn.options import describe_options
+from attn.schema import Call, Layer, Request, Segment, Sequence, Token, part
+from attn.trace.manifests import layer_problems, segment_problems
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import nn
+
+    from attn.backends.types import Output
+
+PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+"""Of the modes of pictures, those that PNG holds without loss."""
+SHOWN = 60
+"""Longest piece of a value in a message."""
+
+
+class AnswerError(PluginError):
+    """An answer is not what it must be.
+
+    Attributes:
+        found: what was got, and what was expected.
+        fix: what the author of the backend can do.
+        place: where in the answer, such as `[2].queries[0].stop`.
+    """
+
+    def __init__(self, found: str, fix: str, place: str = "") -> None:
+        super().__init__(f"{place}: {found}" if place else found)
+        self.found, self.fix, self.place = found, fix, place
+
+
+def got(value: object) -> str:
+    """Return a value in a few words."""
+    if inspect.iscoroutine(value):
+        value.close()  # or Python remarks that nobody awaited it
+        return "a coroutine (write def, not async def)"
+    if inspect.isasyncgen(value):
+        return "an asynchronous generator (write def, not async def)"
+    if value is None or isinstance(value, str | int | float | tuple | list | dict):
+        shown = " ".join(repr(value).split())
+        return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+    if isinstance(value, type):
+        return f"the class {_words(value)}"
+    return f"type {_words(type(value))}"
+
+
+def as_declared(value: Any, kind: Any) -> Any:
+    """Return a list where a tuple is declared as one, and the other way round."""
+    origin = get_origin(kind)
+    is_listed = origin in (tuple, list) and isinstance(value, tuple | list)
+    return origin(value) if is_listed and origin is not None else value
+
+
+def require_type(value: Any, kind: Any, fix: str) -> None:
+    """Raise an `AnswerError` unless a value, and all that is in it, is of a type."""
+    for place, found, expected in _misfits(value, kind, ""):
+        raise AnswerError(f"got {got(found)}, expected {_words(expected)}", fix, place)
+
+
+def returned(function: Callable[..., Any]) -> Any:
+    """Return the type that a function of the plugin interface is declared to return."""
+    return _hints(function)["return"]
+
+
+def check_declared(backend: Any) -> None:
+    """Check what a backend declares of itself."""
+    options = getattr(backend, "Options", None)
+    fix = "make it a @dataclass(frozen=True) whose fields have types and defaults"
+    if not (isinstance(options, type) and is_dataclass(options)):
+        raise AnswerError(f"got {got(options)}, expected a dataclass", fix, "Options")
+    try:
+        describe_options(options)
+    except Exception as error:
+        raise AnswerError(f"{type(error).__name__}: {error}", fix, "Options") from error
+    for name in ("example_prompt", "demo_note"):
+        text = getattr(backend, name, None)
+        if not isinstance(text, str):
+            raise AnswerError(f"got {got(text)}, expected a text", "write one into the class", name)
+
+
+def check_request(request: Request) -> None:
+    """Check a completed request."""
+    if request.steps is None or request.steps < 1:
+        raise AnswerError(
+            f"got {request.steps}, expected a number from 1",
+            "return dataclasses.replace(request, …) with the model's default for every None",
+            ".steps",
+        )
+
+
+def check_branches(branches: tuple[str, ...]) -> None:
+    """Check that `cond` is first and no branch is there twice."""
+    if branches[:1] != ("cond",):
+        raise AnswerError(f"it has {branches}", "put 'cond' first")
+    if len(set(branches)) < len(branches):
+        raise AnswerError(f"it has {branches}", "name each guidance row once")
+
+
+def check_towers(towers: Mapping[str, nn.Module]) -> None:
+    """Check that there is something to watch."""
+    if not towers:
+        raise AnswerError(
+            "got {}, expected a module by the name 'denoiser'", "return the model's modules"
+        )
+
+
+def check_sequence(sequence: Sequence, branch: str, prompt: str) -> None:
+    """Check that segments cover the sequence in order, and text segments have their tokens."""
+    where = f"branch {branch}"
+    _check_segments(segment_problems(where, sequence.segments))
+    ends = [0, *(segment.stop for segment in sequence.segments)]
+    for segment, end in zip(sequence.segments, ends, strict=False):
+        if segment.start != end:
+            raise AnswerError(
+                f"{where}: segment '{segment.name}' begins at {segment.start}, expected {end}",
+                "cover every position once",
+            )
+    texts = {segment.name: segment for segment in part(sequence.segments, "text")}
+    for name in [*(token.segment for token in sequence.tokens), *sequence.truncated]:
+        if name not in texts:
+            raise AnswerError(
+                f"{where}: '{name}' of a token or of truncated is no text segment",
+                f"name one of {', '.join(texts) or 'those that it has'}",
+            )
+    for segment in texts.values():
+        own = [token for token in sequence.tokens if token.segment == segment.name]
+        if own or prompt:  # a row without a text may read zeros, which have no tokens
+            _check_tokens(where, segment, own, prompt)
+
+
+def check_layers(
+    layers: tuple[Layer, ...], towers: Mapping[str, nn.Module], sequence: Sequence
+) -> None:
+    """Check that layers are there, once each, and laid out as the sequence is."""
+    if not layers:
+        raise AnswerError(
+            "got (), expected at least one Layer", "declare the model's attention modules"
+        )
+    indices = [layer.index for layer in layers]
+    if indices != list(range(len(layers))):
+        raise AnswerError(f"indices are {indices}", "number them 0, 1, 2, …")
+    modules = {name: dict(tower.named_modules()) for name, tower in towers.items()}
+    seen = set()
+    for layer in layers:
+        _check_module(layer, modules)
+        if (layer.tower, layer.path) in seen:
+            raise AnswerError(f"{layer.path} is there twice", "declare every attention module once")
+        seen.add((layer.tower, layer.path))
+        _check_segments(layer_problems(layer))
+        for segment in (*layer.queries, *layer.keys):
+            _check_layout(layer, segment, sequence)
+
+
+def check_order(call: Call, before: int, steps: int) -> None:
+    """Check that steps are announced 0, 1, …, and how much noise is left.
+
+    Args:
+        call: the announcement.
+        before: step of the call before, -1 if there was none.
+        steps: how many the request has.
+    """
+    due = [step for step in (before, before + 1) if 0 <= step < steps]
+    if call.step not in due:
+        raise AnswerError(
+            f"got {call.step}, expected {' or '.join(map(str, due))}",
+            f"announce steps 0 to {steps - 1} in the order in which they run",
+            ".step",
+        )
+    if call.noise is not None and not 0 <= call.noise <= 1:
+        raise AnswerError(
+            f"got {call.noise}, expected 0 to 1", "give the share of noise that is left", ".noise"
+        )
+
+
+def check_call(
+    call: Call, towers: Mapping[str, nn.Module], branches: tuple[str, ...], samples: int
+) -> None:
+    """Check an announcement against what the session says of itself and of a request."""
+    if call.tower not in towers:
+        raise AnswerError(
+            f"got '{call.tower}', expected one of {', '.join(towers)}",
+            "use the names of towers()",
+            ".tower",
+        )
+    wrong = [row for row in call.rows if row[0] not in branches or not 0 <= row[1] < samples]
+    if wrong or not call.rows:
+        raise AnswerError(
+            f"got {wrong or 'none'}, expected {', '.join(branches)} of samples 0 to {samples - 1}",
+            "say of every row of the batch which (branch, sample) it is",
+            ".rows",
+        )
+    if call.padding and len(call.padding) != len(call.rows):
+        raise AnswerError(
+            f"got {len(call.padding)} numbers for {len(call.rows)} rows", "one each", ".padding"
+        )
+
+
+def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
+    """Check that every request has its pictures or texts."""
+    if len(outputs) != len(requests):
+        raise AnswerError(
+            f"got {len(outputs)} outputs for {len(requests)} requests", "give one for each"
+        )
+    for place, (output, request) in enumerate(zip(outputs, requests, strict=True)):
+        if not (output.images or output.texts or output.histories):
+            raise AnswerError(
+                "got no images, texts or histories",
+                "give one for each of request.images",
+                f"[{place}]",
+            )
+        for name in ("images", "texts", "histories", "tokens", "noise"):
+            count = len(getattr(output, name))
+            if count not in (0, request.images):
+                raise AnswerError(
+                    f"got {count}, expected request.images = {request.images}",
+                    "give one for each",
+                    f"[{place}].{name}",
+                )
+        for index, image in enumerate(output.images):
+            _check_mode(image, f"[{place}].images[{index}]")
+        if output.sketch is not None:
+            _check_mode(output.sketch, f"[{place}].sketch")
+        try:
+            json.dumps(output.histories)
+        except (TypeError, ValueError) as error:
+            raise AnswerError(
+                f"not for JSON: {error}",
+                "give numbers, texts, lists, dicts",
+                f"[{place}].histories",
+            ) from error
+
+
+def _check_mode(image: Image, place: str) -> None:
+    if image.mode not in PNG_MODES:
+        raise AnswerError(
+            f"got a picture of mode {image.mode}, expected one of {', '.join(PNG_MODES)}",
+            'scale its values to 0 to 255 if need be, and return picture.convert("RGB")',
+            place,
+        )
+
+
+def _check_segments(problems: Iterator[str]) -> None:
+    for problem in problems:
+        raise AnswerError(
+            problem,
+            "give heads from 1, segments in order, none empty or over another, each name once "
+            "(letters, digits, _ and -), grids of rows · columns positions",
+        )
+
+
+def _check_tokens(where: str, segment: Segment, tokens: list[Token], prompt: str) -> None:
+    places = [token.position for token in tokens]
+    if places != list(range(segment.start, segment.stop)):
+        shown = f"at {places[:5]}{'…' * (len(places) > 5)}"  # noqa: PLR2004
+        raise AnswerError(
+            f"{where}: segment '{segment.name}' is {segment.start} to {segment.stop - 1}, "
+            f"its tokens are {shown if places else 'missing'}",
+            "give one token per position, padding included, in order",
+        )
+    for token in tokens:
+        if token.is_content and not 0 <= token.start <= token.stop <= len(prompt):
+            raise AnswerError(
+                f"{where}: token {token.text!r} spans {token.start} to {token.stop} of a "
+                f"prompt of {len(prompt)} characters",
+                "give character offsets into the branch's own prompt",
+            )
+
+
+def _check_module(layer: Layer, modules: Mapping[str, Mapping[str, nn.Module]]) -> None:
+    if layer.tower not in modules:
+        raise AnswerError(
+            f"layer {layer.path} is of tower '{layer.tower}', towers() has {', '.join(modules)}",
+            "use the names of towers()",
+        )
+    names = modules[layer.tower]
+    for path in (layer.path, *(gate.path for gate in layer.gates)):
+        if path not in names:
+            raise AnswerError(
+                f"{layer.tower} has no module '{path}'.{did_you_mean(path, names)}",
+                "give paths relative to the tower, as in tower.named_modules()",
+            )
+
+
+def _check_layout(layer: Layer, segment: Segment, sequence: Sequence) -> None:
+    if segment.kind == "image" and segment.grid is None:
+        raise AnswerError(
+            f"{layer.path}: segment '{segment.name}' has {segment.length} positions and grid None",
+            "give (rows, columns) with rows · columns positions",
+        )
+    known = {one.name: one.length for one in part(sequence.segments, "text")}
+    if segment.kind == "text" and known.get(segment.name) != segment.length:
+        raise AnswerError(
+            f"{layer.path}: text segment '{segment.name}' has {segment.length} positions, "
+            f"in sequence() {known.get(segment.name, 'it does not exist')}",
+            "make layers() and sequence() agree",
+        )
+
+
+def _misfits(value: Any, kind: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (place, part, expected type) of what is of another type."""
+    origin: Any = get_origin(kind) or kind
+    inner = get_args(kind)
+    if not _is_a(value, origin, inner):
+        yield place, value, kind
+    elif is_dataclass(type(value)) and isinstance(origin, type):
+        for name, own in _hints(origin).items():
+            yield from _misfits(getattr(value, name), own, f"{place}.{name}")
+    elif origin in (tuple, list) and inner:
+        kinds = inner if origin is tuple and ... not in inner else repeat(inner[0])
+        for index, (item, own) in enumerate(zip(value, kinds, strict=False)):
+            yield from _misfits(item, own, f"{place}[{index}]")
+    elif origin in (dict, Mapping):
+        for key, item in value.items():
+            yield from _misfits(key, inner[0], f"{place}, key {key!r}")
+            yield from _misfits(item, inner[1], f"{place}[{key!r}]")
+
+
+def _is_a(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
+    if origin is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(not list(_misfits(value, one, "")) for one in inner)
+    if origin is Literal:
+        return value in inner
+    if origin is float:
+        return isinstance(value, int | float)
+    is_pair = origin is tuple and inner and ... not in inner
+    return isinstance(value, origin) and not (is_pair and len(value) != len(inner))
+
+
+@cache
+def _hints(of: Any) -> dict[str, Any]:
+    """Return annotations; a session that is open has imported what they name."""
+    import numpy as np
+    from PIL.Image import Image
+    from torch import nn
+
+    return get_type_hints(of, localns={"np": np, "nn": nn, "Image": Image})
+
+
+def _words(kind: Any) -> str:
+    if kind is NoneType:
+        return "None"
+    is_plain = isinstance(kind, type) and get_origin(kind) is None
+    name = f"{kind.__module__}.{kind.__qualname__}" if is_plain else str(kind)
+    return re.sub(r"\b(builtins|attn|collections|torch|typing)\.(?:[a-z]+\.)*", "", name)

@@ -1,0 +1,163 @@
+"""Files that survive: written whole or not at all, on the disk before the next step begins."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+
+import msgspec
+
+from attn.errors import DamagedError, TraceError
+from attn.files.outside import DAMAGED, decode_reason, open_regular, os_reason
+
+T = TypeVar("T")
+
+AGAIN = "The trace is damaged: capture it again, or copy it again from where it is whole."
+
+
+PART = re.compile(r"\.\d+\.part$")
+"""How the name ends under which a file is written."""
+
+
+@contextmanager
+def reported(path: Path, verb: str = "write", hint: str = "") -> Iterator[None]:
+    """Turn a failure of the disk into `TraceError`: which file, why, what now."""
+    try:
+        yield
+    except OSError as exc:
+        raise TraceError(f"could not {verb} {path}: {os_reason(exc)}. {hint}".rstrip()) from exc
+
+
+def resolved(path: Path, hint: str = "") -> Path:
+    """Return the absolute path without symbolic links; it need not exist.
+
+    Raises:
+        TraceError: the links lead in a circle, the name is too long, the working folder is gone.
+    """
+    with reported(path, "find", hint):
+        try:
+            return path.resolve()
+        except (RuntimeError, ValueError) as exc:  # a circle; a null character
+            raise TraceError(f"could not find {path}: {exc}. {hint}".rstrip()) from exc
+
+
+def write_atomic(path: Path, data: bytes, hint: str = "") -> None:
+    """Write a file so that it is there whole or not at all; its folder is made if missing.
+
+    Raises:
+        TraceError: the disk is full, permission is missing, …; an older file is left as it was.
+    """
+    with reported(path, hint=hint):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(path)
+            sync_folder(path.parent)
+        finally:
+            with suppress(OSError):
+                part.unlink()
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed calls of `write_atomic` left beside a file; its name may be `*`."""
+    with reported(path.parent):
+        for part in path.parent.glob(f"{path.name}.*.part"):
+            if PART.search(part.name):
+                part.unlink(missing_ok=True)
+
+
+def append_lines(path: Path, values: Iterable[Any], hint: str = "") -> None:
+    """Add to a journal, one JSON value a line, and wait until it is on the disk.
+
+    Raises:
+        TraceError: the disk is full, permission is missing, …; `read_journal` ignores half a line.
+    """
+    with reported(path, hint=hint):
+        with path.open("ab") as stream:
+            stream.write(b"".join(msgspec.json.encode(value) + b"\n" for value in values))
+            stream.flush()
+            os.fsync(stream.fileno())
+        sync_folder(path.parent)
+
+
+def read_journal(path: Path, kind: type[T]) -> tuple[T, ...]:
+    """Return the values of a journal; a last line that was torn does not count.
+
+    Raises:
+        TraceError: it cannot be read.
+        DamagedError: a line before the last is damaged.
+    """
+    with reported(path, "read"):
+        try:
+            with open_regular(path) as file:
+                lines = file.read().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return ()
+    values: list[T] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values.append(msgspec.json.decode(line, type=kind))
+        except DAMAGED as exc:
+            if number == len(lines):  # torn when the machine went down
+                break
+            raise DamagedError(f"{path}, line {number}: {decode_reason(exc)}. {AGAIN}") from exc
+    return tuple(values)
+
+
+def encode_json(value: Any) -> bytes:
+    """Return JSON for people to read too; a path becomes its text."""
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=_path), indent=1) + b"\n"
+
+
+def as_utf8(text: str) -> str:
+    """Return text that can be encoded: names of files may hold bytes that are no characters."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists, as far as it can be seen."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file, as far as it can be seen."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder, as far as it can be seen."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _path(value: Any) -> str:
+    if not isinstance(value, PurePath):
+        raise NotImplementedError(f"{type(value)} has no JSON form")
+    return as_utf8(str(value))

@@ -1,0 +1,69 @@
+"""The measure `total` of traces that keep it in part, because the rest is sums of masses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from attn.schema import Layer, part, without_mass
+from attn.trace.views import Source, View, find
+
+
+@dataclass(frozen=True)
+class SumView(View):
+    """A `total` of which only segments without masses are stored; the others are sums of masses.
+
+    Attributes:
+        addends: of each key segment the tensor that holds it, and its places on the last axis.
+    """
+
+    addends: tuple[tuple[View, slice], ...] = ()
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Lengths of the axes by name, in order; `step` first where there is one."""
+        own = self.addends[0][0].sizes
+        kept = {dim: own[dim] for dim in ("step", "branch", "sample", "head")}
+        return kept | {"segment": len(self.addends)}
+
+    def _require_fit(self) -> None:
+        super()._require_fit()
+        for view, _ in self.addends:
+            if view.name == "mass":
+                view._require_fit()
+
+    def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
+        every = (slice(None),) * 3
+        sums = [
+            self.source.read(file, view.tensor, (*every, keys)).sum(-1)
+            for view, keys in self.addends
+        ]
+        piece: np.ndarray = np.stack(sums, -1)[np.ix_(*map(np.atleast_1d, chosen))]
+        return piece.reshape([len(one) for one in chosen if one.ndim])
+
+
+def find_total(source: Source, layer: Layer, query: str | None) -> View:
+    """Find the `total` of a query part, or make it of masses where not all of it is stored.
+
+    Raises:
+        TraceError: the trace does not hold it.
+    """
+    shards = tuple(shard for shard in source.manifest.shards if shard.step is not None)
+    bare = without_mass(layer, query or "", layer.blocks)
+    stored = f"{layer.index}/total.{query}"
+    held = bool(shards) and stored in source.tensors(shards[0].file)
+    columns = source.describe(shards[0].file, stored)[0][-1] if held else 0
+    if not shards or len(bare) == len(layer.keys) or columns != len(bare):
+        return find(source, "total", layer, query)
+    total = View(source, shards, stored, "total", layer, query, None)
+    addends = {segment: (total, slice(place, place + 1)) for place, segment in enumerate(bare)}
+    for block in (block for block in layer.blocks if block.split(".")[0] == query):
+        mass, start = find(source, "mass", layer, block), 0
+        for segment in part(layer.keys, block.split(".")[1]):
+            addends.setdefault(segment, (mass, slice(start, start + segment.length)))
+            start += segment.length
+    own = tuple(addends[segment] for segment in layer.keys)
+    return SumView(source, shards, own[0][0].tensor, "total", layer, query, None, own)

@@ -1,0 +1,380 @@
+"""A trace as labelled arrays, and what needs more than one of its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn.errors import TraceError
+from attn.files.digests import read_output
+from attn.files.disk import write_atomic
+from attn.schema import (
+    MEASURES,
+    SKETCH,
+    Grid,
+    Layer,
+    Shard,
+    Step,
+    Token,
+    Word,
+    block_columns,
+    block_names,
+)
+from attn.trace.grids import resample
+from attn.trace.labels import attributes, key_labels
+from attn.trace.step_tokens import read_written
+from attn.trace.store import TraceWriter, open_files
+from attn.trace.totals import find_total
+from attn.trace.views import (
+    MemoryFiles,
+    Source,
+    View,
+    all_columns,
+    find,
+    listed,
+    place,
+    query_grid,
+    recompute,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["MemoryFiles", "Source", "Trace", "open_trace", "resample"]
+
+_FACTORS = ("query", "key", "lse", "scale", "mask")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class Trace:
+    """One captured generation: its manifest, and its tensors as labelled arrays.
+
+    Arrays have the axes `branch` and `sample`, and `step` unless only the mean over steps was kept.
+    They are lazy: select first (`.sel(step=3)`), then only that is read, also by another process
+    that they are sent to. What a step did not compute (a layer that it left out) is NaN.
+
+    Attributes:
+        manifest: the contents of `trace.json`.
+        folder: where the trace lies; None in memory.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.manifest = source.manifest
+        self.folder = source.folder
+        self._source = source
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Trace, (self._source,)
+
+    def __repr__(self) -> str:
+        layers = len(self.manifest.kept.layers)
+        return f"<Trace of {self.manifest.backend}: {len(self.steps)} steps, {layers} layers kept>"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The attention modules in execution order."""
+        return self.manifest.layers
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The captured steps in generation order."""
+        return self.manifest.steps
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of the prompt."""
+        return self.manifest.words
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The guidance rows that were kept."""
+        return self.manifest.branches
+
+    def tokens(self, branch: str = "cond") -> tuple[Token, ...]:
+        """Return the tokens that the model read for one branch."""
+        place("branch", branch, tuple(self.manifest.tokens))
+        return self.manifest.tokens[branch]
+
+    def layer(self, which: int | str) -> Layer:
+        """Return a layer by index, by path, or by `tower:path` where towers share paths.
+
+        Raises:
+            TraceError: there is no such layer, or more than one.
+        """
+        if not isinstance(which, str):
+            return self.layers[place("layer", which, [layer.index for layer in self.layers])]
+        paths = [layer.path for layer in self.layers]
+        full = [f"{layer.tower}:{layer.path}" for layer in self.layers]
+        if paths.count(which) > 1:
+            same = [name for name, path in zip(full, paths, strict=True) if path == which]
+            raise TraceError(f"there is more than one layer '{which}': say {listed(same)}")
+        return self.layers[place("layer", which, full if which in full else paths)]
+
+    def image(self, sample: int = 0) -> Path:
+        """Return the file of a generated picture.
+
+        Raises:
+            TraceError: the trace has no such picture.
+            DamagedError: the file is another than the one that was written.
+        """
+        names = [
+            name
+            for name in self.manifest.outputs
+            if name.lower().endswith(_PICTURES) and name != SKETCH
+        ]
+        if self.folder is None or not names:
+            raise TraceError(f"{self.folder or 'the trace'} has no picture")
+        name = names[place("picture", sample, range(len(names)))]
+        self.output(name)
+        return self.folder / name
+
+    def sketch(self) -> Path | None:
+        """Return the file of the drawing that the model was given, or None if it was given none.
+
+        White strokes on black, of the picture's size.
+        """
+        if self.folder is None or SKETCH not in self.manifest.outputs:
+            return None
+        self.output(SKETCH)
+        return self.folder / SKETCH
+
+    def output(self, name: str) -> bytes:
+        """Return the content of one of `manifest.outputs`, as it was written.
+
+        Raises:
+            TraceError: there is no such file, or it cannot be read.
+            DamagedError: it is another than the one that was written.
+        """
+        place("output", name, self.manifest.outputs)
+        return read_output(Path(self._where), name, self.manifest)
+
+    def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
+        """Return one measure of one layer, lazily.
+
+        Args:
+            name: a name in `schema.MEASURES`.
+            layer: index or path.
+            block: `<query part>.<key part>`; for `total` and `gate` the query part, None for
+                factors.
+
+        Returns:
+            (step, branch, sample, *MEASURES[name]). Axis `step` has `timestep` and `noise`, axis
+            `key` has `position` (-1 for a column of the rest), `segment`, `token` and `word` (-1
+            for none; these two by (branch, key) where guidance rows read different tokens).
+            Probabilities are 0 to 1, entropies in nats.
+
+        Raises:
+            TraceError: the trace does not hold it; the message says what it holds.
+        """
+        return self.view(name, layer, block).labelled()
+
+    def view(
+        self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
+    ) -> View:
+        """Return one measure of one layer to be read piece by piece, without labels."""
+        place("measure", name, tuple(MEASURES))
+        if name == "total":
+            return find_total(self._source, self.layer(layer), block)
+        return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
+
+    def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
+        """Return a block's probs, mean over heads: (…, row, column, key), lazily.
+
+        Where the queries are not one image the axis is `query`.
+        """
+        return self.view("map", layer, block, lay_out=True).labelled()
+
+    def headmaps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
+        """Return a block's probs: (…, head, row, column, key), lazily."""
+        return self.view("headmap", layer, block, lay_out=True).labelled()
+
+    def mass(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
+        """Return the probs that each key receives, mean over queries: (…, head, key), lazily."""
+        return self.measure("mass", layer, block)
+
+    def share(self, layer: int | str) -> xr.DataArray:
+        """Return each text key's part of the text's mass, mean over pixels: (…, key), lazily."""
+        return self.measure("share", layer, "image.text")
+
+    def total(self, layer: int | str, query: str = "image") -> xr.DataArray:
+        """Return the mass that each key segment receives: (…, head, segment), sum 1, lazily."""
+        return self.measure("total", layer, query)
+
+    def entropy(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
+        """Return the entropy of whole rows (all keys), nats, mean over the queries: (…, head)."""
+        return self.measure("entropy", layer, block)
+
+    def gates(self, layer: int | str, part: str = "image") -> xr.DataArray:
+        """Return `schema.GATE_STATISTICS` of the gate on a query part: (…, head, statistic)."""
+        return self.measure("gate", layer, part)
+
+    def written(self, name: str) -> xr.DataArray:
+        """Return a measure of `schema.STEP_MEASURES`: (step, branch, sample, position), at once."""
+        return read_written(self._source, name)
+
+    def probs(
+        self,
+        layer: int | str,
+        step: int,
+        block: str = "all.all",
+        branch: str = "cond",
+        sample: int = 0,
+    ) -> xr.DataArray:
+        """Return every head's probs of one block, exactly: recomputed from factors, or stored.
+
+        Returns:
+            (head, query, key), float32, read at once; over all keys a row sums to 1.
+
+        Raises:
+            TraceError: neither factors nor head maps with all keys were kept.
+        """
+        import xarray as xr
+
+        chosen = self.layer(layer)
+        place("block", block, block_names(chosen))
+        values = self._exact(chosen, block, step, self._cell(branch, sample))
+        labels = key_labels(self.manifest, all_columns(self.manifest, chosen, block), [branch])
+        attrs = attributes("probs", chosen, block)
+        return xr.DataArray(values, labels, ("head", "query", "key"), "probs", attrs)
+
+    def mean_maps(
+        self,
+        block: str = "image.text",
+        *,
+        layers: Iterable[int | str] | None = None,
+        steps: Iterable[int] | None = None,
+        branch: str = "cond",
+        sample: int = 0,
+        grid: Grid | None = None,
+    ) -> xr.DataArray:
+        """Average maps over layers and steps, with one map in memory at a time.
+
+        Args:
+            block: whose queries are one image.
+            layers: indices or paths; None is every layer that has such maps.
+            steps: indices; None is every step.
+            branch: guidance row.
+            sample: picture.
+            grid: rows and columns of the result; None is the finest grid of the layers.
+
+        Returns:
+            (row, column, key), float32. Every step of every layer that ran counts the same; their
+            indices are the attribute `layers`.
+
+        Raises:
+            TraceError: there are no such maps, or the layers do not have the same keys.
+        """
+        import xarray as xr
+
+        views, cell = self._image_views(block, layers), self._cell(branch, sample)
+        sums: dict[Grid, np.ndarray] = {}
+        ran: list[int] = []
+        for lead in views[0].leads(steps):
+            for view in views:
+                piece = view.read((*lead, *cell, *[slice(None)] * 3))
+                if view.grid and not np.isnan(piece).any():
+                    total = sums.setdefault(view.grid, np.zeros(piece.shape))
+                    total += piece
+                    ran.append(view.layer.index)
+        if not sums:
+            raise TraceError(f"none of the asked layers ran in the asked steps of {self._where}")
+        finest = grid or max(sums, key=lambda sizes: sizes[0] * sizes[1])
+        dims = ("row", "column", "key")
+        labels = key_labels(self.manifest, views[0].columns, [branch])
+        resampled = [resample(xr.DataArray(total, dims=dims), finest) for total in sums.values()]
+        mean = sum(one.values for one in resampled) / len(ran)
+        attrs = {"measure": "map", "units": "probability", "block": block, "layers": sorted({*ran})}
+        return xr.DataArray(np.asarray(mean, np.float32), labels, dims, "map", attrs)
+
+    def save(self, folder: str | Path) -> Trace:
+        """Write the trace to a new folder and open it there; a partial trace stays partial.
+
+        Raises:
+            TraceError: the folder holds a trace already, or cannot be written.
+        """
+        target, manifest = Path(folder), self.manifest
+        if self.folder is None:
+            manifest = replace(manifest, outputs=())
+        elif target.resolve() == self.folder.resolve():
+            raise TraceError(f"{target} is where the trace lies already")
+        with TraceWriter(target, manifest) as writer:
+            for shard in manifest.shards:
+                names = self._source.tensors(shard.file)
+                tensors = {name: self._source.read(shard.file, name) for name in names}
+                writer.put(shard.step, tensors)
+            for file in manifest.outputs:
+                write_atomic(target / file, self.output(file))
+            if manifest.status == "complete":
+                writer.finish(manifest)
+        return open_trace(target)
+
+    @property
+    def _where(self) -> str:
+        return str(self.folder or "the trace")
+
+    def _cell(self, branch: str, sample: int) -> tuple[int, int]:
+        samples = range(self.manifest.samples)
+        return place("branch", branch, self.branches), place("sample", sample, samples)
+
+    def _step_shard(self, step: int) -> Shard:
+        shards = {shard.step.index: shard for shard in self.manifest.shards if shard.step}
+        place("step", step, tuple(shards))
+        return shards[step]
+
+    def _exact(self, layer: Layer, block: str, step: int, cell: tuple[int, int]) -> np.ndarray:
+        file = self._step_shard(step).file
+        held = self._source.tensors(file)
+
+        def read(name: str) -> np.ndarray:
+            return self._source.read(file, f"{layer.index}/{name}", cell)
+
+        if f"{layer.index}/lse" in held:
+            factors = {name: read(name) for name in _FACTORS if f"{layer.index}/{name}" in held}
+            return recompute(factors, layer, block)
+        columns = block_columns(layer, block, self.manifest.kept.columns)
+        is_whole = columns == all_columns(self.manifest, layer, block)
+        if is_whole and f"{layer.index}/headmap.{block}" in held:
+            return read(f"headmap.{block}").astype(np.float32)
+        raise TraceError(
+            f"{self._where} was kept with level '{self.manifest.kept.level}', keys "
+            f"'{self.manifest.kept.keys}', so there are no exact probs of {block} in layer "
+            f"{layer.index} ({layer.path}): capture with --keep factors, or with --keep heads "
+            f"--keys all --blocks {block}"
+        )
+
+    def _image_views(self, block: str, layers: Iterable[int | str] | None) -> list[View]:
+        """Return the maps of layers, all with a grid and with the same keys."""
+        if layers is None:
+            kept = [layer for layer in self.layers if layer.index in self.manifest.kept.layers]
+            having = [layer for layer in kept if block in block_names(layer)]
+            chosen = [layer for layer in having if query_grid(layer, block)]
+        else:
+            chosen = [self.layer(layer) for layer in layers]
+        if not chosen:
+            raise TraceError(f"no kept layer of {self._where} has maps {block} on a grid")
+        views = [find(self._source, "map", layer, block, lay_out=True) for layer in chosen]
+        for view in views:
+            if view.grid is None:
+                raise TraceError(f"the queries of {block} in {view.layer.path} have no grid")
+            if view.columns != views[0].columns:
+                raise TraceError(
+                    f"{block} has other keys in layer {view.layer.path} than in "
+                    f"{views[0].layer.path}: average layers with the same keys (layers=…)"
+                )
+        return views
+
+
+def open_trace(path: str | Path) -> Trace:
+    """Open a trace for reading; of its tensors nothing is read yet.
+
+    Args:
+        path: the folder of a trace, or its `trace.json`.
+
+    Raises:
+        TraceError: there is no trace, it is damaged, or a newer `attn` wrote it.
+    """
+    return Trace(open_files(Path(path)))

@@ -1,0 +1,389 @@
+"""Labelled views of a trace's tensors, which read only what is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import numpy as np
+
+from attn.errors import TraceError, did_you_mean
+from attn.schema import (
+    GATE_STATISTICS,
+    MEASURES,
+    Column,
+    Grid,
+    Layer,
+    Manifest,
+    Shard,
+    block_columns,
+    part,
+    positions,
+)
+from attn.trace.arrays import lazy_array
+from attn.trace.labels import attributes, key_labels, step_labels
+from attn.trace.store import Index, shard_file
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+UNIFORM_BELOW = -1e38
+"""A row's log-sum-exp under this means that every key was masked with the dtype's lowest number.
+
+Adding that number rounds every logit away, so such a row is spread evenly over the keys that are
+not hidden by -inf.
+"""
+
+_REMEDY = {
+    "map": "--keep maps (or means)",
+    "headmap": "--keep heads",
+    "entropy": "--entropy",
+    "mass": "--mass full, or this block in --blocks",
+    **dict.fromkeys(("share_max", "peak"), "--keep maps (or means)"),
+    **dict.fromkeys(("query", "key", "lse", "scale"), "--keep factors"),
+}
+
+Selection = tuple[int | slice | np.ndarray, ...]
+"""One selection per axis, each on its own."""
+
+
+class Source(Protocol):
+    """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the trace is."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies; None in memory."""
+
+    def tensors(self, file: str) -> tuple[str, ...]:
+        """Return the names of a shard's tensors."""
+
+    def describe(self, file: str, tensor: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Return shape and dtype of a tensor."""
+
+    def read(self, file: str, tensor: str, index: Index = ()) -> np.ndarray:
+        """Read a tensor or a part of it."""
+
+
+class MemoryFiles:
+    """Shards that were never written.
+
+    Attributes:
+        manifest: what the trace is; its shards are made of `files`.
+        folder: None.
+    """
+
+    folder: Path | None = None
+
+    def __init__(self, manifest: Manifest, files: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Take tensors by name, by the file that would hold them (`store.shard_file`)."""
+        steps = {shard_file(step): step for step in manifest.steps}
+        self.manifest = replace(
+            manifest,
+            shards=tuple(
+                Shard(file, "", sum(tensor.nbytes for tensor in tensors.values()), steps.get(file))
+                for file, tensors in files.items()
+            ),
+        )
+        self._files = files
+
+    def tensors(self, file: str) -> tuple[str, ...]:
+        """Return the names of a shard's tensors."""
+        return tuple(self._files[file])
+
+    def describe(self, file: str, tensor: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Return shape and dtype of a tensor."""
+        return self._files[file][tensor].shape, self._files[file][tensor].dtype
+
+    def read(self, file: str, tensor: str, index: Index = ()) -> np.ndarray:
+        """Return a tensor or a part of it, not a copy."""
+        return np.asarray(self._files[file][tensor][index])
+
+
+@dataclass(frozen=True)
+class View:
+    """One measure of one layer over all steps, read a piece at a time.
+
+    Attributes:
+        source: where the tensors are.
+        shards: one per step, or the one with the means over steps.
+        tensor: its name in the shards.
+        name: the measure; a `map` may be the head mean of a stored `headmap`.
+        layer: the layer.
+        block: the block; for `total` and `gate` the query part, None for factors.
+        grid: rows and columns that the axis `query` is laid out in, or None to leave it.
+    """
+
+    source: Source
+    shards: tuple[Shard, ...]
+    tensor: str
+    name: str
+    layer: Layer
+    block: str | None
+    grid: Grid | None
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Lengths of the axes by name, in order; `step` first where there is one."""
+        shape, _ = self.source.describe(self.shards[0].file, self.tensor)
+        dims = ("branch", "sample", *MEASURES[self.name])
+        if self._is_head_mean:
+            shape = (*shape[:2], *shape[3:])
+        if self.grid:
+            query = dims.index("query")
+            dims = (*dims[:query], "row", "column", *dims[query + 1 :])
+            shape = (*shape[:query], *self.grid, *shape[query + 1 :])
+        steps = {"step": len(self.shards)} if self.is_stepwise else {}
+        return steps | dict(zip(dims, shape, strict=True))
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """Dtype of what is handed out: maps are float32, so that means over them are too."""
+        _, dtype = self.source.describe(self.shards[0].file, self.tensor)
+        return np.dtype(np.float32) if self.name in ("map", "headmap") else dtype
+
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether there is a value per step, not only their mean."""
+        return self.shards[0].step is not None
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """What the axis `key` stands for."""
+        manifest = self.source.manifest
+        if self.name in ("map", "headmap") and self.block:
+            return block_columns(self.layer, self.block, manifest.kept.columns)
+        return all_columns(manifest, self.layer, self.block or "all.all")
+
+    def read(self, selection: Selection) -> np.ndarray:
+        """Read a selection; of every shard no more than what the selection spans."""
+        sizes = self.sizes.values()
+        chosen = [np.arange(size)[one] for size, one in zip(sizes, selection, strict=True)]
+        result = np.empty([len(one) for one in chosen if one.ndim], self.dtype)
+        if not result.size:
+            return result
+        steps = chosen.pop(0) if self.is_stepwise else np.array(0)
+        rows = result if steps.ndim else result[np.newaxis]
+        for place, step in enumerate(np.atleast_1d(steps)):
+            rows[place] = self._piece(self.shards[step].file, chosen)
+        return result
+
+    def values(self, steps: Iterable[int]) -> np.ndarray:
+        """Return (branch, sample, step, …) of some steps, read at once and without labels.
+
+        Raises:
+            TraceError: there is no such step, or the tensors are not what the manifest says.
+        """
+        self._require_fit()
+        places = np.array([place for (place,) in self.leads(steps)], np.int64)
+        others = [slice(None)] * (len(self.sizes) - 1)
+        return np.moveaxis(self.read((places, *others)), 0, 2)
+
+    def leads(self, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
+        """Return what stands before (branch, sample, …) in a selection of each chosen step.
+
+        Raises:
+            TraceError: there is no such step, or only the mean over all steps.
+        """
+        if not self.is_stepwise:
+            if steps is None:
+                return [()]
+            raise TraceError(
+                f"{self.source.folder or 'the trace'} keeps maps as means over all steps only: "
+                "capture with --keep maps"
+            )
+        indices = [shard.step.index for shard in self.shards if shard.step]
+        if steps is None:
+            return [(at,) for at in range(len(indices))]
+        return [(place("step", step, indices),) for step in steps]
+
+    def labelled(self) -> xr.DataArray:
+        """Return the view as a lazy array with all its coordinates."""
+        import xarray as xr
+
+        manifest = self.source.manifest
+        self._require_fit()
+        coords: dict[str, Any] = {"branch": np.array(manifest.branches, object)}
+        coords["sample"] = np.arange(manifest.samples)
+        if self.is_stepwise:
+            coords |= step_labels(self.shards)
+        if "segment" in self.sizes:
+            coords["segment"] = np.array([one.name for one in self.layer.keys], object)
+        if "statistic" in self.sizes:
+            coords["statistic"] = np.array(GATE_STATISTICS, object)
+        if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
+            coords |= key_labels(manifest, self.columns, manifest.branches)
+        attrs = attributes(self.name, self.layer, self.block)
+        return xr.DataArray(lazy_array(self), coords, tuple(self.sizes), self.name, attrs)
+
+    def _require_fit(self) -> None:
+        """Refuse tensors that the manifest does not describe."""
+        manifest = self.source.manifest
+        expected = {"branch": len(manifest.branches), "sample": manifest.samples}
+        expected |= {"head": self.layer.num_heads, "segment": len(self.layer.keys)}
+        expected |= {"statistic": len(GATE_STATISTICS)}
+        if self.name not in ("key", "mask"):
+            expected |= {"key": len(self.columns)}
+        got = self.sizes
+        wrong = [dim for dim in got if dim in expected and got[dim] != expected[dim]]
+        if wrong:
+            raise TraceError(
+                f"{self.source.folder or 'the trace'}: {self.tensor} has {got[wrong[0]]} on the "
+                f"axis {wrong[0]}, the manifest says {expected[wrong[0]]}; one of them is damaged"
+            )
+
+    @property
+    def _is_head_mean(self) -> bool:
+        return self.name == "map" and "/headmap." in self.tensor
+
+    def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
+        """Read one step's part: the span of the selection from the file, then the selection."""
+        spans = [slice(int(one.min()), int(one.max()) + 1) for one in chosen]
+        index = list(spans)
+        if self.grid:
+            row = tuple(self.sizes).index("row") - self.is_stepwise
+            width = self.grid[1]
+            index[row : row + 2] = [slice(spans[row].start * width, spans[row].stop * width)]
+            spans[row + 1] = slice(0, width)
+        if self._is_head_mean:
+            index.insert(2, slice(None))
+        piece = self.source.read(file, self.tensor, tuple(index))
+        if self._is_head_mean:
+            piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
+        piece = piece.reshape([span.stop - span.start for span in spans])
+        for axis in reversed(range(len(spans))):
+            local = chosen[axis] - spans[axis].start
+            if not np.array_equal(local, np.arange(piece.shape[axis])):
+                piece = np.take(piece, local, axis=axis)
+        return piece
+
+
+def find(
+    source: Source, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+) -> View:
+    """Find a measure in the shards; where there is no `map` it is made of `headmap`.
+
+    Args:
+        source: the trace.
+        name: a name in `MEASURES`.
+        layer: of which layer.
+        block: of which block; for `total` and `gate` the query part, None for factors.
+        lay_out: give queries that are one image the axes (row, column).
+
+    Raises:
+        TraceError: the trace does not hold it.
+    """
+    shards = source.manifest.shards
+    steps = tuple(shard for shard in shards if shard.step is not None)
+    means = tuple(shard for shard in shards if shard.step is None)
+    grid = query_grid(layer, block) if lay_out else None
+    for group in filter(None, (steps, means)):
+        held = source.tensors(group[0].file)
+        for stored in ("map", "headmap") if name == "map" else (name,):
+            tensor = f"{layer.index}/{stored}" + (f".{block}" if block else "")
+            if tensor in held:
+                return View(source, group, tensor, name, layer, block, grid)
+    raise_absent(source, name, layer, block)
+
+
+def raise_absent(source: Source, name: str, layer: Layer, block: str | None) -> NoReturn:
+    """Say what a trace holds of a layer instead, and which capture would hold what was asked."""
+    where, kept = source.folder or "the trace", source.manifest.kept
+    if not source.manifest.shards:
+        raise TraceError(f"{where} has no finished step: capture it again")
+    held = [name for shard in source.manifest.shards[-2:] for name in source.tensors(shard.file)]
+    own = dict.fromkeys(name.split("/")[1] for name in held if name.startswith(f"{layer.index}/"))
+    asked = f"{name}.{block}" if block else name
+    has = f"of this layer it has {listed(own)}" if own else f"it has layers {listed(kept.layers)}"
+    state = f"'{kept.level}', {source.manifest.status}"
+    raise TraceError(
+        f"{where} has no {asked} of layer {layer.index} ({layer.path}): its level is "
+        f"{state}; {has}{_remedy(name, block, own)}"
+    )
+
+
+def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
+    """Say how to get a measure of a block, from what is held of the same layer."""
+    blocks = [tensor.partition(".")[2] for tensor in held if tensor.startswith(f"{name}.")]
+    if "all.all" in blocks:
+        return f"; its rows are part of {name}.all.all"
+    if blocks:
+        return f"; capture with --blocks {','.join([*blocks, block or ''])}"
+    return f"; capture with {_REMEDY[name]}" if name in _REMEDY else ""
+
+
+def place(what: str, asked: object, known: Sequence[object]) -> int:
+    """Return where something is among what there is.
+
+    Raises:
+        TraceError: nowhere.
+    """
+    if asked in known:
+        return known.index(asked)
+    hint = did_you_mean(asked, map(str, known)) if isinstance(asked, str) else ""
+    raise TraceError(f"there is no {what} {asked!r}; there is {listed(known)}.{hint}")
+
+
+def listed(items: Iterable[object], most: int = 8) -> str:
+    """Join things for a message, the first few of them."""
+    texts = [str(item) for item in items]
+    rest = f", … ({len(texts)} in all)" if len(texts) > most else ""
+    return (", ".join(texts[:most]) or "nothing") + rest
+
+
+def recompute(factors: Mapping[str, np.ndarray], layer: Layer, block: str) -> np.ndarray:
+    """Compute probs = exp(scale · query · keyᵀ + mask - lse) of a block.
+
+    Args:
+        factors: query (head, position, channel); key likewise, of as many or fewer heads; lse
+            (head, position); scale; maybe mask (head, query, key), axes of size 1 repeat.
+        layer: whose positions the factors have.
+        block: which queries and keys.
+
+    Returns:
+        (head, query, key) float32.
+    """
+    rows, columns = (
+        positions(part(segments, name))
+        for segments, name in zip((layer.queries, layer.keys), block.split("."), strict=True)
+    )
+    query, lse = factors["query"][:, rows].astype(np.float32), factors["lse"][:, rows, np.newaxis]
+    lse = np.where(np.isneginf(lse), 0, lse)  # every key is hidden: a row of zeros
+    key = factors["key"][:, columns].astype(np.float32)
+    heads, num_keys = len(query), factors["key"].shape[1]
+    probs = np.empty((heads, len(rows), len(columns)), np.float32)
+    shape = (heads, factors["query"].shape[1], num_keys)
+    mask = np.broadcast_to(factors.get("mask", np.float32(0)), shape)
+    for head in range(heads):
+        logits = query[head] @ key[head * len(key) // heads].T * np.float32(factors["scale"])
+        with np.errstate(over="ignore"):  # a mask of the lowest number may go below it
+            logits += mask[head][np.ix_(rows, columns)].astype(np.float32)
+            np.exp(logits - lse[head], out=probs[head])
+    shown = (~np.isneginf(mask[:, rows].astype(np.float32))).sum(-1, keepdims=True)
+    np.divide(probs, shown, out=probs, where=lse < UNIFORM_BELOW)
+    return probs
+
+
+def query_grid(layer: Layer, block: str | None) -> Grid | None:
+    """Return the grid of a block's queries if they are one image, else None."""
+    queries = part(layer.queries, (block or "").split(".")[0])
+    return queries[0].grid if len(queries) == 1 else None
+
+
+def all_columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:
+    """Return every key of a block, in the order of the layer's keys.
+
+    Text positions are those of the first kept branch's sequence, others the layer's own.
+    """
+    sequence = {segment.name: segment.start for segment in manifest.segments[manifest.branches[0]]}
+    columns: list[Column] = []
+    for segment in part(layer.keys, block.rpartition(".")[2]):
+        start = sequence.get(segment.name, 0) if segment.kind == "text" else segment.start
+        columns += [Column(segment.name, start + offset) for offset in range(segment.length)]
+    return tuple(columns)

@@ -1,0 +1,111 @@
+"""What the traces of a collection have in common: one table of all their rows, one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn.analysis.result import Result, Table
+from attn.files.disk import as_utf8
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from attn.schema import Manifest
+    from attn.verbs.capture.collection import Entry
+    from attn.viz.sizes import PictureSize
+
+TRACES = "traces.csv"
+SUMMARY = "summary.png"
+LONGEST = 80
+"""Letters of a prompt in a row of a joined table; `traces.csv` has the whole."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is kept of the analyses of one trace: rows to join, and digests."""
+
+    manifest: Manifest
+    tables: list[tuple[str, Table]]
+    digests: dict[str, xr.DataArray] = field(default_factory=dict)
+
+    def take(self, names: Sequence[str], result: Result) -> None:
+        """Keep the tables of these names, and the digests, of one result."""
+        for path, table in result.tables.items():
+            name = path.rpartition("/")[2]
+            if name in names:
+                self.tables.append((name, table))
+        self.digests.update(result.digests)
+
+
+class Joined:
+    """Gathers the results of traces, one after the other, in little memory.
+
+    Rows go to disk at once, into `<table>.csv` with the columns trace, prompt and seed before the
+    table's own; a table that there is of several segments becomes one. Of every trace only what
+    the summary page shows stays in memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files: list[str] = []
+        self._digests: dict[str, list[xr.DataArray]] = {}
+        self._count = 0
+
+    def add(self, entry: Entry, findings: Findings) -> None:
+        """Take the results of one trace."""
+        prompt = _shorten(entry.prompt)
+        labels = {"trace": entry.folder, "prompt": prompt, "seed": entry.seed}
+        for name, table in findings.tables:
+            self._append(table.labelled(**labels), name)
+        for name, digest in findings.digests.items():
+            self._digests.setdefault(name, []).append(digest)
+        self._append(_row(entry, findings.manifest), TRACES)
+        self._count += 1
+
+    def draw(self, name: str, size: PictureSize) -> None:
+        """Write the summary page, if there is anything to show.
+
+        Args:
+            name: of the collection.
+            size: of the page.
+        """
+        if not self._digests:
+            return
+        from attn.viz.picture import write
+        from attn.viz.words.summary import draw_summary
+
+        heading = (name, f"{self._count} traces")
+        picture = draw_summary(self._digests, heading)
+        about = {"collection": name, "traces": str(self._count)}
+        write(picture, self.folder, about, size)
+        self.files.append(SUMMARY)
+
+    def _append(self, table: Table, name: str) -> None:
+        table.append(self.folder / name)
+        if name not in self.files:
+            self.files.append(name)
+
+
+def _shorten(prompt: str) -> str:
+    text = as_utf8(" ".join(prompt.split()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _row(entry: Entry, manifest: Manifest) -> Table:
+    """Return what a trace is, and what of its prompt did not fit."""
+    branch = manifest.branches[0]
+    cut = ", ".join(manifest.truncated.get(branch, {}))
+    facts = {
+        "trace": entry.folder,
+        "seed": entry.seed,
+        "status": manifest.status,
+        "words": len(manifest.words),
+        "truncated": cut,
+        "prompt": as_utf8(entry.prompt),
+    }
+    return Table({name: np.array([value], object) for name, value in facts.items()})

@@ -1,0 +1,11 @@
+"""`attn capture`: from arguments to a collection of traces.
+
+capture        the verb
+arguments      checked before time is spent
+jobs           the plan: every trace with what is kept of it
+generation     batch by batch
+manifest       what a trace says of itself
+run_identity   what makes two runs the same
+outputs        pictures and texts beside the attention
+folders, collection, resume   where it goes; the index; going on after a stop
+"""

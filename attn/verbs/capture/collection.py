@@ -1,0 +1,140 @@
+"""A folder of traces with an index.
+
+`index.json` is written when a capture begins and when it ends, however it ends. In between, every
+trace adds a line to `index.jsonl`, so that thousands of traces cost no more each than a few do; a
+killed capture leaves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from attn.errors import DamagedError
+from attn.files.digests import read_sealed, seal
+from attn.files.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
+from attn.files.outside import require_inside
+from attn.schema import SCHEMA, Manifest
+
+INDEX = "index.json"
+JOURNAL = "index.jsonl"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One trace of a collection; `error` says why it failed."""
+
+    folder: str
+    status: Literal["pending", "complete", "failed"]
+    prompt: str
+    seed: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all traces of a collection share, so that a resumed run can tell that it is the same.
+
+    Attributes:
+        backend: the model family.
+        batch: how many traces are generated at once, which changes their last bits.
+        model: source, dtype and parameters.
+        request: the fields of `schema.Request` but prompt and seed.
+        kept: the fields of `schema.Kept` but the columns, and the branches.
+    """
+
+    backend: str
+    batch: int | None
+    model: dict[str, Any]
+    request: dict[str, Any]
+    kept: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Index:
+    """The contents of `index.json`, prompt-major."""
+
+    traces: tuple[Entry, ...]
+    run: Run | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One line of the journal."""
+
+    folder: str
+    status: Literal["pending", "complete", "failed"]
+    error: str | None = None
+
+
+def is_collection(folder: Path) -> bool:
+    """Whether a folder has an index of traces."""
+    return is_file(folder / INDEX)
+
+
+def write_index(folder: Path, entries: Sequence[Entry], run: Run | None = None) -> None:
+    """Write the index, whole or not at all; what the journal says is in it, so that goes."""
+    write_atomic(folder / INDEX, seal(encode_json(Index(tuple(entries), run))))
+    with reported(folder / JOURNAL):
+        (folder / JOURNAL).unlink(missing_ok=True)
+
+
+def note_outcomes(folder: Path, entries: Iterable[Entry]) -> None:
+    """Add to the journal what became of some traces."""
+    lines = [_Outcome(entry.folder, entry.status, entry.error) for entry in entries]
+    append_lines(folder / JOURNAL, lines)
+
+
+def read_index(folder: Path) -> tuple[Entry, ...]:
+    """Return the entries of a collection.
+
+    Raises:
+        TraceError: the index is unreadable, or from a newer schema.
+    """
+    return read_collection(folder).traces
+
+
+def read_collection(folder: Path) -> Index:
+    """Return the index of a collection, with what the journal adds to it.
+
+    Raises:
+        TraceError: the index is unreadable, or from a newer schema.
+        DamagedError: it is no index, or not as it was written.
+    """
+    path = folder / INDEX
+    index = read_sealed(
+        path,
+        Index,
+        newest=SCHEMA,
+        expected="the index of a collection",
+        hint="Its traces can be opened one by one.",
+    )
+    for entry in index.traces:
+        require_inside(path, entry.folder)
+    outcomes = {one.folder: one for one in read_journal(folder / JOURNAL, _Outcome)}
+    return replace(index, traces=tuple(_updated(entry, outcomes) for entry in index.traces))
+
+
+def require_listed(folder: Path, manifest: Manifest, prompt: str, seed: int) -> None:
+    """Refuse a trace that is of another request than the index of its collection says.
+
+    Raises:
+        DamagedError: the prompt or the seed is another.
+    """
+    request = manifest.request
+    if (request.prompt, request.seed) != (prompt, seed):
+        raise DamagedError(
+            f"{folder} is of seed {request.seed} and the prompt '{request.prompt}', but the "
+            f"collection's {INDEX} lists it with seed {seed} and the prompt '{prompt}'; one of "
+            "them was changed"
+        )
+
+
+def _updated(entry: Entry, outcomes: dict[str, _Outcome]) -> Entry:
+    outcome = outcomes.get(entry.folder)
+    if outcome is None:
+        return entry
+    return replace(entry, status=outcome.status, error=outcome.error)

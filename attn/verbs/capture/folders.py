@@ -1,0 +1,209 @@
+"""The folder of a capture: chosen, made, and held against other captures."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import chain, count
+from pathlib import Path
+
+from attn.errors import AnalysisError, TraceError
+from attn.files.disk import is_file, is_there, remove_parts, reported, resolved
+from attn.files.markers import is_marked
+from attn.files.results import is_debris
+from attn.files.results import sweep as sweep_results
+from attn.trace.store import MANIFEST
+from attn.verbs.capture.collection import INDEX
+
+ANALYSIS = "analysis"
+"""Where the results of a trace or of a collection are, in its folder."""
+ANALYSIS_INDEX = "analysis.json"
+PARTS = ("attention", "outputs", ANALYSIS)
+"""Folders in that of a trace."""
+RUNS = Path("attn-runs")
+"""Where new folders are made."""
+PROBE = ".attn-probe"
+LONGEST = 60
+"""Longest name of a variant's folder, in characters: at most 240 bytes."""
+PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
+
+
+def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
+    """Return where the result goes: as asked, or under date, family and prompt, in a new folder.
+
+    What killed runs left in earlier new folders is removed.
+    """
+    if out is not None:
+        return out
+    for folder in RUNS.glob("*"):
+        sweep_results(folder)
+    slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
+    name = f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))  # two in one second
+    return next(path for path in map(RUNS.joinpath, names) if not path.exists())
+
+
+def short_names(paths: Mapping[str, str]) -> dict[str, str]:
+    """Return the ends of paths, as short as all of them differ.
+
+    Args:
+        paths: by their keys, which are the names where no ends differ.
+    """
+    parts = {key: Path(path).parts for key, path in paths.items()}
+    for depth in range(1, max(map(len, parts.values()), default=0) + 1):
+        names = {key: "/".join(own[-depth:]) for key, own in parts.items()}
+        if len(set(names.values())) == len(paths):
+            return names
+    return {key: key for key in paths}
+
+
+def name_folders(labels: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
+    """Return names of folders for variants: legal everywhere, different, and not taken already."""
+    names: list[str] = []
+    used = {name.casefold() for name in taken}
+    for label in labels:
+        plain = re.sub(r"[^\w.+-]+", "-", label).strip("-.")[:LONGEST] or "variant"
+        name, number = plain, 2
+        while name.casefold() in used:
+            name, number = f"{plain}-{number}", number + 1
+        names.append(name)
+        used.add(name.casefold())
+    return names
+
+
+def contents(folder: Path) -> list[str]:
+    """Return the names in a folder, without what a killed capture leaves before it has begun.
+
+    Raises:
+        TraceError: it is a file, or cannot be read.
+    """
+    try:
+        if not folder.exists():
+            return []
+        if not folder.is_dir():
+            raise TraceError(f"{folder} is a file; choose another folder with --out, or remove it")
+        return sorted(path.name for path in folder.iterdir() if not _is_debris(path))
+    except OSError as exc:
+        raise _not_writable(folder, exc) from exc
+
+
+def refuse_contents(folder: Path) -> None:
+    """Refuse a folder with anything in it.
+
+    Raises:
+        TraceError: with what helps.
+    """
+    found = contents(folder)
+    if INDEX in found or MANIFEST in found:
+        raise TraceError(
+            f"{folder} holds an earlier capture; finish that with --resume, choose another folder "
+            "with --out, or remove it"
+        )
+    if found:
+        raise TraceError(f"{folder} is not empty; choose another folder with --out, or remove it")
+
+
+def refuse_parts(folder: Path) -> None:
+    """Refuse a folder for something new that is part of a trace, or in a folder of results.
+
+    Raises:
+        AnalysisError: says which.
+        TraceError: it cannot be found.
+    """
+    full = resolved(folder, "Choose another folder with --out.")
+    for place in (full, *full.parents):
+        is_of_trace = any(is_file(place.parent / name) for name in (MANIFEST, INDEX))
+        if is_marked(place) or (place.name in PARTS and is_of_trace):
+            raise AnalysisError(
+                f"{place} holds results of attn or a part of a trace, and nothing else goes into "
+                "it; choose another folder with --out"
+            )
+
+
+def refuse_outside(place: Path, folder: Path) -> None:
+    """Refuse to write into part of a folder that is a link which leads out of the folder.
+
+    Raises:
+        TraceError: says where it leads.
+    """
+    full, within = resolved(place), resolved(folder)
+    if not full.is_relative_to(within):
+        raise TraceError(
+            f"{place} leads out of {folder}, to {full}: nothing is written there; choose another "
+            "folder with --out, or name that one"
+        )
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make the folder, and take it away again if it is new and nothing was written into it.
+
+    Made before the model is loaded, so that a place that cannot be written is known at once.
+
+    Raises:
+        TraceError: it cannot be written, or another capture is writing into it.
+    """
+    is_new = not is_there(folder)
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / PROBE).touch()
+            (folder / PROBE).unlink()
+        except OSError as exc:
+            raise _not_writable(folder, exc) from exc
+        with _held(folder):
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it is not empty, or gone
+                folder.rmdir()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed captures left beside their results."""
+    with reported(folder):
+        (folder / PROBE).unlink(missing_ok=True)
+    for name in (INDEX, MANIFEST):
+        remove_parts(folder / name)
+    sweep_results(folder)
+
+
+def existing(path: Path) -> Path:
+    """Return the path, or the nearest of its parents that exists."""
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other captures out; the lock goes with the process, however that ends."""
+    with reported(folder):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise TraceError(
+                f"another capture is writing into {folder}; wait for its end, or choose another "
+                "folder with --out"
+            ) from exc
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_debris(path: Path) -> bool:
+    if path.name == "attention":
+        return path.is_dir() and not any(path.iterdir())
+    return path.name == PROBE or PART.fullmatch(path.name) is not None or is_debris(path)
+
+
+def _not_writable(folder: Path, error: OSError) -> TraceError:
+    return TraceError(
+        f"cannot write into {folder}: {error.strerror or error}; choose another --out"
+    )

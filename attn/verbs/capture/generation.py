@@ -1,0 +1,282 @@
+"""Generate what is pending, batch by batch, and keep the index true while doing so."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn.errors import AttnError, CaptureError, ModelError, TraceError
+from attn.files.disk import as_utf8, is_there, reported
+from attn.schema import Step
+from attn.trace.store import MANIFEST, TraceWriter, is_shard_file, read_manifest
+from attn.verbs.capture.collection import Entry, note_outcomes, write_index
+from attn.verbs.capture.jobs import Item, Job
+from attn.verbs.capture.manifest import Ran, draft, finished
+from attn.verbs.capture.outputs import is_output
+from attn.verbs.capture.resume import make_room
+from attn.verbs.report import Report
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Batch = tuple[Item, ...]
+LONGEST = 300
+"""Most letters of a library's message that an index holds."""
+
+
+@dataclass
+class Progress:
+    """How far the whole job is; a batch that is tried again makes it longer."""
+
+    report: Report
+    total: int
+    done: int = 0
+    written: int = 0
+
+    def step(self, items: Iterable[Item]) -> None:
+        """Count one step, with the bytes that it adds to some traces."""
+        self.done += 1
+        self.written += sum(item.plan.bytes // max(item.plan.steps, 1) for item in items)
+        self.report.progress(self.done, self.total, self.written)
+
+
+def run_job(job: Job, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Generate every trace that is pending.
+
+    Batches are cut as if nothing were finished, because a batch decides the last bits of its
+    members: if one of them is missing, all are generated, and only the missing one is written.
+
+    Returns:
+        What became of every trace that was asked for.
+
+    Raises:
+        TraceError: nothing more can be written; finished traces and the index stay usable.
+        AttnError: the one trace that was asked for failed.
+    """
+    from attn.engine.refuse import refuse_unobservable
+
+    job.session.check()
+    for name, tower in job.session.towers().items():
+        refuse_unobservable(tower, name)
+    book = _Book(job, list(entries))
+    batches = [batch for batch in _cut(job) if book.missing(batch)]
+    progress = Progress(job.report, sum(batch[0].plan.steps for batch in batches))
+    with book:
+        book.write()
+        make_room(job, entries)
+        for batch in batches:
+            book.trying = batch
+            for done in _attempt(job, batch, book.missing(batch), progress):
+                book.note(done)
+    return tuple(book.entries)
+
+
+class _Book:
+    """What became of every trace: in memory, in the journal, and at the end in the index."""
+
+    def __init__(self, job: Job, entries: list[Entry]) -> None:
+        self._job = job
+        self.entries = entries
+        self.trying: Batch = ()
+
+    def missing(self, batch: Batch) -> Batch:
+        """Return the members of a batch that are to be written."""
+        return tuple(item for item in batch if self.entries[item.place].status == "pending")
+
+    def note(self, outcomes: Mapping[int, str | None]) -> None:
+        """Take the errors of traces that were tried, by place; None is for those that are done."""
+        for place, error in outcomes.items():
+            self.entries[place] = replace(
+                self.entries[place],
+                status="complete" if error is None else "failed",
+                error=error,
+            )
+        if self._job.is_collection:
+            note_outcomes(self._job.out, [self.entries[place] for place in outcomes])
+
+    def write(self) -> None:
+        """Write the index."""
+        if self._job.is_collection:
+            write_index(self._job.out, self.entries, self._job.run)
+
+    def __enter__(self) -> None:
+        """Begin; whatever happens from here on, the index is written at the end."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if error is not None:
+            self._look_again()
+        try:
+            self.write()
+        except TraceError as exc:  # the journal still says most of it
+            error = error or exc
+        if isinstance(error, TraceError):
+            raise TraceError(f"{error} {self._rest()}") from error
+
+    def _look_again(self) -> None:
+        """After a failure, say of every trace what its folder says, as far as that can be seen."""
+        broken = {item.place for item in self.trying}
+        for place, entry in enumerate(self.entries):
+            folder = self._job.out / entry.folder
+            if entry.status == "complete" and not is_there(folder / MANIFEST):
+                self.entries[place] = replace(entry, status="pending")
+            elif entry.status == "pending" and place in broken and _is_complete(folder):
+                self.entries[place] = replace(entry, status="complete")
+
+    def _rest(self) -> str:
+        """Say what is usable after a failure to write, and what to do."""
+        if not self._job.is_collection:
+            return "Mend that, then run the same command with --resume."
+        whole = sum(entry.status == "complete" for entry in self.entries)
+        return (
+            f"{whole} of {len(self.entries)} traces in {self._job.out} are complete and stay "
+            "usable; mend that, then run the same command with --resume to make the others."
+        )
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        return read_manifest(folder).status == "complete"
+    except TraceError:  # it was not begun
+        return False
+
+
+def _cut(job: Job) -> list[Batch]:
+    """Cut the job into batches by the places of its traces, whatever the model refuses of them."""
+    batches: dict[int, list[Item]] = {}
+    for item in job.items:
+        batches.setdefault(item.place // job.batch, []).append(item)
+    return [tuple(batch) for batch in batches.values()]
+
+
+def _attempt(
+    job: Job, batch: Batch, missing: Batch, progress: Progress
+) -> Iterator[dict[int, str | None]]:
+    """Generate a batch; if it fails, its missing members one by one.
+
+    Yields:
+        for traces that were tried: their errors by place, None for those that are done.
+    """
+    error = _try(job, batch, missing, progress)
+    if error is None or len(batch) == 1:
+        yield {item.place: error for item in missing}
+        return
+    names = f"{batch[0].folder.name} to {batch[-1].folder.name}"
+    job.report.warn(f"the batch {names} failed ({error}); its traces are made one by one")
+    remark = f"made alone, because its batch of {len(batch)} failed: {error}"
+    progress.total += sum(item.plan.steps for item in missing)
+    for item in missing:
+        yield {item.place: _try(job, (item,), (item,), progress, remark)}
+
+
+def _try(job: Job, batch: Batch, missing: Batch, progress: Progress, *remarks: str) -> str | None:
+    """Generate a batch and return what failed, in words; of a single trace it is raised.
+
+    Whatever a prompt meets, memory that is not enough or an error in a library, has nothing to say
+    of the others. Only where nothing more can be written, or the model is gone, do all end.
+    """
+    before = progress.done
+    try:
+        _generate(job, batch, missing, progress, remarks)
+    except (ModelError, TraceError):
+        raise
+    except Exception as error:
+        progress.total -= batch[0].plan.steps - (progress.done - before)
+        for item in missing:
+            _remove_stepless(item.folder, job.is_collection)
+        if not job.is_collection:
+            if _is_out_of_memory(error):
+                raise CaptureError(
+                    f"the memory is not enough ({_in_words(error)}); try a smaller --size or "
+                    "fewer --images, --dtype bfloat16, or --offload model"
+                ) from error
+            raise
+        return as_utf8(_in_words(error))
+    return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
+
+
+def _in_words(error: Exception) -> str:
+    """Return the message of an expected error; of others also what and where they are."""
+    if isinstance(error, AttnError):
+        return str(error)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = (str(error).strip().splitlines() or [""])[0]
+    where = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
+    said = f"{where}: {message[:LONGEST]}" if message else where
+    return ". ".join([said, *getattr(error, "__notes__", ())])
+
+
+def _generate(
+    job: Job, batch: Batch, missing: Batch, progress: Progress, remarks: tuple[str, ...]
+) -> None:
+    """Generate a batch and write its missing members."""
+    from attn.engine.run import record
+
+    began = time.monotonic()
+    with ExitStack() as stack:
+        drafts = {item.place: draft(job, item, remarks) for item in missing}
+        for item in missing:
+            own = item.folder.name if job.is_collection else ""
+            for warning in drafts[item.place].warnings:
+                is_shared = warning in (*job.opening, *remarks)
+                job.report.warn(warning, "" if is_shared else own)
+        writers = {
+            item.place: stack.enter_context(TraceWriter(item.folder, drafts[item.place]))
+            for item in missing
+        }
+
+        def write(member: int, step: Step | None, tensors: Mapping[str, np.ndarray]) -> None:
+            writer = writers.get(batch[member].place)
+            if writer is not None:
+                writer.put(step, tensors)
+            if step is not None and member == len(batch) - 1:
+                progress.step(missing)
+
+        requests = [item.request for item in batch]
+        outputs, steps, kernels = record(
+            job.session.towers(),
+            [item.plan for item in batch],
+            requests[0].images,
+            lambda call: job.session.generate(requests, call),
+            write,
+        )
+        expected = outputs[0].steps or requests[0].steps
+        if len(steps) != expected:
+            raise CaptureError(
+                f"the sampler ran {len(steps)} steps; expected {expected}: announce each of "
+                "request.steps in generate(), or say in Output.steps how many ran"
+            )
+        warnings = tuple(job.session.warnings)
+        for warning in warnings:
+            job.report.warn(warning)
+        seconds = (time.monotonic() - began) / len(batch)
+        ran = Ran(steps, kernels, seconds, warnings)
+        for item, output in zip(batch, outputs, strict=True):
+            if item.place in writers:
+                writer, begun = writers[item.place], drafts[item.place]
+                writer.finish(finished(job, begun, ran, output, item.folder))
+
+
+def _remove_stepless(folder: Path, whole: bool) -> None:
+    """Take a trace away again that failed before its first step; what is not ours stays."""
+    with reported(folder, "tidy up"):
+        if not folder.is_dir() or any(folder.glob("attention/*.safetensors")):
+            return
+        parts = {"attention": is_shard_file, "outputs": is_output}
+        for name, is_ours in parts.items():
+            for path in filter(is_ours, (folder / name).glob("*")):
+                path.unlink()
+        (folder / MANIFEST).unlink(missing_ok=True)  # last: a killed run can be resumed
+        for place in (*map(folder.joinpath, parts), *([folder] if whole else [])):
+            with suppress(OSError):  # it is not there, or not empty
+                place.rmdir()

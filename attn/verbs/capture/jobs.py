@@ -1,0 +1,272 @@
+"""A capture as it is planned: every trace with what is asked and kept of it, before any forward."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from attn.backends import ModelInfo, Session
+from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
+from attn.errors import RequestError, TraceError
+from attn.files.disk import as_utf8, encode_json
+from attn.schema import Kept, Layer, Request, Segment
+from attn.schema import Sequence as TokenSequence
+from attn.trace.store import is_shard
+from attn.verbs.capture.collection import Entry, Run
+from attn.verbs.capture.folders import existing
+from attn.verbs.inputs import format_bytes
+from attn.verbs.report import Report
+
+STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One trace that can be made; `place` counts all that were asked for."""
+
+    place: int
+    request: Request
+    plan: Plan
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that is known before the first forward.
+
+    Attributes:
+        backend: name of the family.
+        session: the loaded model.
+        out: folder of the trace or the collection.
+        entries: one per trace that was asked for; `failed` is what the model refuses.
+        items: the others.
+        batch: how many traces are generated at once.
+        report: told notes, warnings and progress.
+        opening: what the model warns of whatever the prompt.
+    """
+
+    backend: str
+    session: Session
+    out: Path
+    entries: tuple[Entry, ...]
+    items: tuple[Item, ...]
+    batch: int
+    report: Report
+    opening: tuple[str, ...]
+
+    @property
+    def is_collection(self) -> bool:
+        """Whether several traces were asked for."""
+        return len(self.entries) > 1
+
+    @property
+    def run(self) -> Run:
+        """What all traces share."""
+        item = self.items[0]
+        kept = item.plan.kept, item.plan.branches
+        model = describe_model(self.session.info)
+        return describe_run(self.backend, model, item.request, kept, self.batch)
+
+
+def plan_job(
+    backend: str,
+    session: Session,
+    wishes: Sequence[Request],
+    keep: Keep,
+    out: Path,
+    batch: int,
+    report: Report,
+) -> Job:
+    """Complete every request and decide what is kept of it.
+
+    Raises:
+        RequestError: the model can do none of them; if it can do some, the others are `failed`.
+    """
+    requests: dict[int, Request] = {}
+    refused: dict[int, RequestError] = {}
+    for place, wish in enumerate(wishes):
+        try:
+            requests[place] = session.complete(wish)
+        except RequestError as error:
+            refused[place] = error
+    opening = said(session)
+    for warning in opening:
+        report.warn(warning)
+    plans: dict[int, Plan] = {}
+    planner = _Planner(session, keep)
+    for place, request in requests.items():
+        try:
+            plans[place] = planner.plan(request)
+        except RequestError as error:
+            refused[place] = error
+    if not plans:
+        raise refused[0]
+    names = folder_names(len(wishes))
+    entries = tuple(
+        Entry(name, "failed", wish.prompt, wish.seed, str(refused[place]))
+        if place in refused
+        else Entry(name, "pending", wish.prompt, wish.seed)
+        for place, (name, wish) in enumerate(zip(names, wishes, strict=True))
+    )
+    items = tuple(
+        Item(place, requests[place], plan, out / names[place]) for place, plan in plans.items()
+    )
+    return Job(backend, session, out, entries, items, batch, report, opening)
+
+
+def folder_names(count: int) -> list[str]:
+    """Return where the traces of a run go, relative to its folder."""
+    return [f"{place:04d}" for place in range(count)] if count > 1 else ["."]
+
+
+def describe_model(info: ModelInfo) -> dict[str, Any]:
+    """Return what is known of a model at once."""
+    return {
+        "source": as_utf8(info.source),
+        "dtype": info.dtype,
+        "parameters": info.parameters,
+    }
+
+
+def describe_run(
+    backend: str,
+    model: Mapping[str, Any],
+    request: Request,
+    kept: tuple[Kept, tuple[str, ...]],
+    batch: int | None,
+) -> Run:
+    """Return what a trace shares with the others of its run, as it would be read from a file."""
+    shared = {name: value for name, value in asdict(request).items() if name not in _OWN}
+    level = {name: value for name, value in asdict(kept[0]).items() if name != "columns"}
+    run = Run(backend, batch, dict(model), shared, level | {"branches": kept[1]})
+    return msgspec.json.decode(encode_json(run), type=Run)
+
+
+def missing_bytes(job: Job, entries: Sequence[Entry]) -> int:
+    """Return the bytes of all folders `attention/` that are still to be written."""
+    return sum(item.plan.bytes for item in job.items if entries[item.place].status == "pending")
+
+
+def growth(job: Job, entries: Sequence[Entry]) -> int:
+    """Return by how many bytes the run will grow at most.
+
+    What a trace that is made again has of shards is removed before its new ones are written.
+    """
+    pending = (item for item in job.items if entries[item.place].status == "pending")
+    grown = accumulate(item.plan.bytes - _shard_bytes(item.folder) for item in pending)
+    return max(grown, default=0)
+
+
+def _shard_bytes(folder: Path) -> int:
+    """Return the bytes of the shards in a trace."""
+    with suppress(OSError):  # there are none yet
+        shards = (path for path in (folder / "attention").iterdir() if is_shard(path))
+        return sum(path.stat().st_size for path in shards)
+    return 0
+
+
+def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) -> None:
+    """Refuse to write more than is allowed or free; a dry run only warns.
+
+    Raises:
+        RequestError: more than the budget.
+        TraceError: more than the disk has free.
+    """
+    needed, grown = missing_bytes(job, entries), growth(job, entries)
+    free = shutil.disk_usage(existing(job.out)).free
+    errors = [
+        RequestError(
+            f"this capture would write {format_bytes(needed)}, more than the budget of "
+            f"{format_bytes(budget)}; keep less (--keep means, fewer --layers or --blocks, "
+            "--keys content), or raise --budget"
+        )
+        if needed > budget
+        else None,
+        TraceError(
+            f"this capture would write {format_bytes(grown)}, but only {format_bytes(free)} "
+            f"are free at {job.out}; free some space, or choose another --out"
+        )
+        if grown > free
+        else None,
+    ]
+    for error in filter(None, errors):
+        if not dry_run:
+            raise error
+        job.report.warn(str(error))
+
+
+def said(session: Session) -> tuple[str, ...]:
+    """Take the session's warnings off its list, so that each goes to the trace it is about."""
+    warnings = tuple(session.warnings)
+    session.warnings.clear()
+    return warnings
+
+
+class _Planner:
+    """Plans the traces of a run; what those of other prompts have in common is there once.
+
+    Plans depend on how many words there are, not on which: all traces whose sequences are laid out
+    alike have the same plan.
+    """
+
+    def __init__(self, session: Session, keep: Keep) -> None:
+        self._session, self._keep = session, keep
+        self._layers: dict[tuple[Segment, ...], Sequence[Layer]] = {}
+        self._plans: dict[Hashable, Plan] = {}
+        self._places: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+
+    def plan(self, request: Request) -> Plan:
+        """Plan a trace.
+
+        Raises:
+            RequestError: what is to be kept does not exist.
+        """
+        session = self._session
+        sequences = {
+            branch: session.sequence(request, branch) for branch in session.branches(request)
+        }
+        key = request.images, request.steps, *map(_layout, sequences.values()), *sequences
+        if key not in self._plans:
+            segments = next(iter(sequences.values())).segments
+            if segments not in self._layers:
+                self._layers[segments] = session.layers(request)
+            plan = make_plan(
+                self._layers[segments],
+                sequences,
+                self._keep,
+                samples=request.images,
+                steps=request.steps or 0,
+                dtype=STORED.get(session.info.dtype, "F32"),
+            )
+            self._plans[key] = self._share(plan)
+        return self._plans[key]
+
+    def _share(self, plan: Plan) -> Plan:
+        """Let plans have their long lists of positions in common."""
+
+        def shared(block: BlockPlan) -> BlockPlan:
+            queries, keys, groups = (
+                self._places.setdefault(value, value)
+                for value in (block.queries, block.keys, block.groups)
+            )
+            return replace(block, queries=queries, keys=keys, groups=groups)
+
+        layers = (replace(entry, blocks=tuple(map(shared, entry.blocks))) for entry in plan.layers)
+        return replace(plan, layers=tuple(layers))
+
+
+def _layout(sequence: TokenSequence) -> Hashable:
+    """Return all of a sequence that a plan depends on."""
+    places = tuple((token.segment, token.position, token.is_content) for token in sequence.tokens)
+    return sequence.segments, places
+
+
+_OWN = {"prompt", "seed"}
+"""What a request has for itself."""

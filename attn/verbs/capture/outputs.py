@@ -1,0 +1,149 @@
+"""What a generation leaves beside its attention: pictures, texts, and where it ran."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import resource
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn.errors import DamagedError
+from attn.files.digests import output_digest, read_output
+from attn.files.disk import AGAIN, write_atomic
+from attn.files.pictures import NoPictureError, decode_picture
+from attn.schema import SKETCH, SKETCH_GROUND, Manifest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from attn.backends import Output
+
+OUTPUT = re.compile(r"((image|text|history)(-\d+)?|sketch)\.(png|txt|json)(\.\d+\.part)?")
+PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy", "peft")
+
+
+def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, str]:
+    """Write `outputs/image.png` (or `image-0.png` …), `text.txt`, `history.json`, `sketch.png`.
+
+    Every PNG carries the request as text (`prompt`, `seed`, and all of it as JSON in `attn`).
+
+    Returns:
+        The SHA-256 of each file, by its name relative to the folder.
+    """
+    files = {
+        _numbered("image", ".png", place, output.images): _png(image, manifest)
+        for place, image in enumerate(output.images)
+    }
+    files |= {
+        _numbered("text", ".txt", place, output.texts): text.encode()
+        for place, text in enumerate(output.texts)
+    }
+    files |= {
+        _numbered("history", ".json", place, output.histories): _json(history)
+        for place, history in enumerate(output.histories)
+    }
+    if output.sketch is not None:
+        ground = {name: one for name, one in output.sketch.info.items() if name == SKETCH_GROUND}
+        files[SKETCH] = _png(output.sketch, manifest, ground)
+    for name, data in files.items():
+        write_atomic(folder / name, data)
+    return {name: sha256(data).hexdigest() for name, data in files.items()}
+
+
+def is_output(path: Path) -> bool:
+    """Whether a file is what a generation leaves by its name, or was to become that."""
+    return OUTPUT.fullmatch(path.name) is not None
+
+
+def check_output(folder: Path, name: str, manifest: Manifest) -> None:
+    """Check that an output of a trace is there and as it was written.
+
+    Raises:
+        TraceError: it cannot be read.
+        DamagedError: it is not, or gone.
+    """
+    data = read_output(folder, name, manifest)
+    if name.endswith(".png") and output_digest(manifest, name) is None:
+        _check_picture(folder / name, data, manifest)
+
+
+def _check_picture(path: Path, data: bytes, manifest: Manifest) -> None:
+    """Check what a picture of an older trace, which lists no digests, says of itself."""
+    try:
+        text = decode_picture(data).info
+    except NoPictureError as exc:
+        raise DamagedError(f"{path} is not a whole picture: {exc}. {AGAIN}") from exc
+    request = manifest.request
+    if (text.get("prompt"), text.get("seed")) != (request.prompt, str(request.seed)):
+        raise DamagedError(f"{path} is the picture of another request. {AGAIN}")
+
+
+def _numbered(stem: str, ending: str, place: int, group: tuple[object, ...]) -> str:
+    return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{place}{ending}"
+
+
+def _json(history: Mapping[str, Any]) -> bytes:
+    return json.dumps(history, ensure_ascii=False).encode() + b"\n"
+
+
+def _png(image: Image, manifest: Manifest, texts: Mapping[str, str] | None = None) -> bytes:
+    from PIL.PngImagePlugin import PngInfo
+
+    request = manifest.request
+    info = PngInfo()
+    info.add_text("prompt", request.prompt)
+    info.add_text("seed", str(request.seed))
+    info.add_text(
+        "attn",
+        json.dumps(
+            {"backend": manifest.backend, "model": manifest.model, **asdict(request)}, default=str
+        ),
+    )
+    for name, text in (texts or {}).items():
+        info.add_text(name, text)
+    data = BytesIO()
+    image.save(data, "PNG", pnginfo=info)
+    return data.getvalue()
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and the machine that a trace depends on."""
+    found = {name: _version(name) for name in PACKAGES}
+    return {
+        **{name: number for name, number in found.items() if number},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": _device(),
+    }
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    threads = torch.get_num_threads() if torch is not None else os.cpu_count()
+    return f"cpu, {threads} threads"
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has held so far, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

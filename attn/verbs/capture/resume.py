@@ -1,0 +1,338 @@
+"""Go on where an earlier run stopped: find what it left, and keep what is whole and the same."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from attn.errors import DamagedError, TraceError, UsageError
+from attn.files.disk import AGAIN, encode_json, read_journal, reported
+from attn.files.results import withdraw
+from attn.schema import Manifest, Request, Shard
+from attn.trace.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
+from attn.verbs.capture.collection import INDEX, Entry, Run, is_collection, read_collection
+from attn.verbs.capture.folders import (
+    ANALYSIS,
+    ANALYSIS_INDEX,
+    PARTS,
+    contents,
+    refuse_outside,
+    sweep,
+)
+from attn.verbs.capture.jobs import Item, Job, folder_names, missing_bytes
+from attn.verbs.capture.manifest import draft, identify
+from attn.verbs.capture.outputs import check_output, environment
+from attn.verbs.capture.run_identity import (
+    IDENTITIES,
+    Facts,
+    differences,
+    item_facts,
+    lora_facts,
+    manifest_facts,
+    manifest_run,
+    run_facts,
+    summary,
+)
+from attn.verbs.inputs import format_bytes
+
+DECISIVE = ("torch", "diffusers", "transformers", "device")
+"""What a picture's last bits depend on, beside the model."""
+
+PLANNED = (
+    *("branches", "samples", "layers", "segments", "tokens", "words"),
+    *("truncated", "kept", "request"),
+)
+"""What a manifest says that follows from the request and the model alone."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What an earlier run left: its traces, and what they share as far as it is known."""
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    run: Run | None
+
+
+def look(folder: Path) -> Left | None:
+    """Return what is in a folder, or None if there is nothing.
+
+    Raises:
+        TraceError: something that is no capture, or cannot be read.
+    """
+    found = contents(folder)
+    if not found:
+        return None
+    if is_collection(folder):
+        index = read_collection(folder)
+        return Left(folder, index.traces, index.run)
+    if MANIFEST not in found:
+        raise TraceError(
+            f"{folder} holds no capture that could be resumed, but {found[0]}; choose another "
+            "folder with --out"
+        )
+    manifest = read_manifest(folder)
+    entry = Entry(".", "pending", manifest.request.prompt, manifest.request.seed)
+    return Left(folder, (entry,), manifest_run(manifest))
+
+
+def refuse_other_list(left: Left, backend: str, batch: int, wishes: Sequence[Request]) -> None:
+    """Refuse, before the model is loaded, other prompts, seeds, LoRAs, batches or family.
+
+    Raises:
+        UsageError: names the first differences.
+    """
+    was = run_facts(left.run) if left.run else {}
+    loras = lora_facts(map(asdict, wishes[0].loras))
+    now = {"backend": backend, "batch": batch, "traces": len(wishes), "lora": loras}
+    found = differences(was | {"traces": len(left.entries)}, now)
+    if len(left.entries) == len(wishes):
+        for entry, name, wish in zip(left.entries, folder_names(len(wishes)), wishes, strict=True):
+            asked = {"folder": name, "prompt": wish.prompt, "seed": wish.seed}
+            there = {"folder": entry.folder, "prompt": entry.prompt, "seed": entry.seed}
+            where = "" if name == "." else f"{name}: "
+            found += [f"{where}{one}" for one in differences(there, asked)]
+    _refuse(left, found)
+
+
+def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
+    """Return what is to be done, after everything that is there was compared and checked.
+
+    Nothing is changed. A trace that says `complete` but is damaged is pending, with a warning.
+
+    Raises:
+        UsageError: another run is asked for; names the first differences.
+        TraceError: something could not be read.
+    """
+    found = _compare(job, left)
+    entries = list(job.entries)
+    for item in (item for item in job.items if item.place in found.complete):
+        damage = _damage(job, item)
+        if damage:
+            found.damaged.append(damage)
+        else:
+            entries[item.place] = replace(entries[item.place], status="complete")
+    for damage in found.damaged:
+        fact = damage.removesuffix(AGAIN).rstrip()
+        job.report.warn(f"a finished trace is damaged and will be made again: {fact}")
+    if found.changed:
+        job.report.warn(
+            f"finished traces were made with something else ({'; '.join(found.changed)}), "
+            "so the others may differ from an unbroken run in their last bits"
+        )
+    _tell(job, left, entries)
+    return tuple(entries)
+
+
+def make_room(job: Job, entries: Sequence[Entry]) -> None:
+    """Prepare the folders of what is pending, none of which may go on saying that it is complete.
+
+    Results of `attn analyze` go with the trace that they were made of. The index comes before
+    this, so that it lists nothing that is being taken away.
+    """
+    pending = [item for item in job.items if entries[item.place].status == "pending"]
+    for item in pending:
+        for part in ("", *PARTS):
+            refuse_outside(item.folder / part, job.out)
+    sweep(job.out)
+    for item in pending:
+        if item.folder.is_dir():
+            withdraw(item.folder / ANALYSIS, "analyze", ANALYSIS_INDEX)
+            _take_back(job, item)
+
+
+def _take_back(job: Job, item: Item) -> None:
+    """Make a damaged trace partial; one without a readable manifest gets the one it began with."""
+    if not (item.folder / MANIFEST).exists():
+        return
+    try:
+        manifest = read_manifest(item.folder)
+    except TraceError:
+        demote(item.folder, draft(job, item))
+    else:
+        if manifest.status == "complete":
+            demote(item.folder, manifest)
+
+
+@dataclass
+class _Found:
+    """What the manifests of a run say, which together are too large to keep.
+
+    Attributes:
+        now: facts of the run that is asked for.
+        complete: places of the traces that say so.
+        damaged: what is wrong with others.
+        changed: what else is not as it was when a trace was made.
+        identity: of the model that is asked for, from when a trace knows its own.
+    """
+
+    now: Facts
+    complete: set[int] = field(default_factory=set)
+    damaged: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    identity: dict[str, str] | None = None
+
+
+def _compare(job: Job, left: Left) -> _Found:
+    """Refuse to go on with another run than the one that is there; return what there is."""
+    found = _Found(run_facts(job.run))
+    was = run_facts(left.run) if left.run else {}
+    source = was.pop("model", None)
+    _refuse(left, differences(was, found.now))
+    for item in job.items:
+        try:
+            manifest = _read(item.folder)
+        except DamagedError as error:
+            found.damaged.append(str(error))
+            continue
+        if manifest is not None:
+            _compare_one(job, left, item, manifest, found)
+    if source is not None and not found.identity:  # else compared, whatever the model is called
+        _refuse(left, differences({"model": source}, found.now))
+    return found
+
+
+def _compare_one(job: Job, left: Left, item: Item, manifest: Manifest, found: _Found) -> None:
+    """Compare one trace, and take down what the others need to know of it."""
+    edited = _edited(job, left, item, manifest)
+    if edited:
+        found.damaged += [edited] if manifest.status == "complete" else []
+        return
+    if found.identity is None and set(IDENTITIES) & set(manifest.model):
+        found.identity = identify(job.session.info)
+    other = differences(manifest_facts(manifest), item_facts(found.now, item, found.identity or {}))
+    where = f"{item.folder.name}: " if job.is_collection else ""
+    _refuse(left, [f"{where}{one}" for one in other])
+    if manifest.status == "complete":
+        found.complete.add(item.place)
+        found.changed = found.changed or _changes(manifest.environment)
+
+
+def _edited(job: Job, left: Left, item: Item, manifest: Manifest) -> str:
+    """Return where one trace says otherwise than the index, which is of the run that is asked for.
+
+    So it is this trace that was changed, not another run.
+    """
+    if left.run is None or not job.is_collection:
+        return ""
+    listed = run_facts(left.run) | {"prompt": item.request.prompt, "seed": item.request.seed}
+    listed.pop("model", None)  # it may have been moved
+    wrong = differences(manifest_facts(manifest), listed)
+    path = item.folder / MANIFEST
+    return f"{path} is of another request than {INDEX} lists: {summary(wrong)}" if wrong else ""
+
+
+def _read(folder: Path) -> Manifest | None:
+    with reported(folder, "read"):
+        has_begun = (folder / MANIFEST).exists()
+    return read_manifest(folder) if has_begun else None
+
+
+def _refuse(left: Left, found: Sequence[str]) -> None:
+    if found:
+        raise UsageError(
+            f"{left.folder} holds another run than this one (was → now): {summary(found)}. "
+            "Nothing was changed; ask for the same run, or choose another folder with --out"
+        )
+
+
+def _damage(job: Job, item: Item) -> str:
+    """Return what is wrong with a complete trace, or nothing; all of its files are read."""
+    folder = item.folder
+    try:
+        files = open_files(folder)
+        files.verify()
+        for name in files.manifest.outputs:
+            check_output(folder, name, files.manifest)
+        journal = read_journal(folder / JOURNAL, Shard)
+    except TraceError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise  # not damaged, for all that is known, but out of reach
+        return str(error)
+    manifest = files.manifest
+    if not any(name.startswith("outputs/") for name in manifest.outputs):
+        return f"{folder / MANIFEST} lists no outputs"
+    if journal != manifest.shards:
+        return f"{folder / JOURNAL} lists other shards than {MANIFEST}"
+    steps = tuple(shard.step for shard in manifest.shards if shard.step is not None)
+    if steps not in ((), manifest.steps):
+        return f"{folder / MANIFEST} lists other steps than its shards are of"
+    begun = msgspec.json.decode(encode_json(draft(job, item)), type=Manifest)
+    later = _later(manifest)
+    was, now = _planned(manifest, later), _planned(begun, later)
+    wrong = [name for name in PLANNED if was[name] != now[name]]
+    return f"{folder / MANIFEST} has other {', '.join(wrong)} than this run gives" if wrong else ""
+
+
+def _later(manifest: Manifest) -> set[tuple[str, str]]:
+    """Return the (branch, segment) whose tokens a run gave: it wrote them, or did not know them."""
+    written = {
+        (branch, segment.name)
+        for branch, segments in manifest.segments.items()
+        for segment in segments
+        if segment.is_generated
+    }
+    return written | {
+        (branch, token.segment)
+        for branch, tokens in manifest.tokens.items()
+        for token in tokens
+        if token.is_unknown
+    }
+
+
+def _planned(manifest: Manifest, later: Collection[tuple[str, str]]) -> dict[str, Any]:
+    """Return what follows from the request; `later` are segments whose tokens do not.
+
+    A LoRA is its bytes, wherever the file lies.
+    """
+    request = manifest.request
+    given = {
+        branch: [
+            replace(token, piece=None)  # follows from the id, and older traces do not say it
+            for token in tokens
+            if (branch, token.segment) not in later
+        ]
+        for branch, tokens in manifest.tokens.items()
+    }
+    unplaced = tuple(replace(lora, path="") for lora in request.loras)
+    truncated = {
+        (branch, name): cut
+        for branch, cuts in manifest.truncated.items()
+        for name, cut in cuts.items()
+        if (branch, name) not in later
+    }
+    found = {name: getattr(manifest, name) for name in PLANNED}
+    request = replace(request, loras=unplaced)
+    return found | {"request": request, "tokens": given, "truncated": truncated}
+
+
+def _changes(was: Mapping[str, str]) -> list[str]:
+    """Return what has changed, since a trace was made, of all that decides its last bits."""
+    now = environment()
+    return [
+        f"{name} {was.get(name)} → {now.get(name)}"
+        for name in DECISIVE
+        if was.get(name) != now.get(name)
+    ]
+
+
+def _tell(job: Job, left: Left, entries: Sequence[Entry]) -> None:
+    done = sum(entry.status == "complete" for entry in entries)
+    again = sum(
+        was.status == "failed" and now.status == "pending"
+        for was, now in zip(left.entries, entries, strict=True)
+    )
+    if not any(entry.status == "pending" for entry in entries):
+        what = f"all {done} traces in {job.out} are" if len(entries) > 1 else f"{job.out} is"
+        job.report.note(f"nothing to do: {what} complete")
+        return
+    failed = f", {again} failed and will be tried again" if again else ""
+    job.report.note(
+        f"resuming {job.out}: {done} of {len(entries)} traces are complete{failed}; "
+        f"{format_bytes(missing_bytes(job, entries))} to write"
+    )

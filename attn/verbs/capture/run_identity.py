@@ -1,0 +1,121 @@
+"""What makes two runs the same, as facts with a person's names, so that differences can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from attn.schema import Kept, Lora, Manifest
+from attn.verbs.capture.collection import Run
+from attn.verbs.capture.jobs import Item, describe_run
+
+Facts = dict[str, Any]
+
+LISTED = 3
+"""So many differences are named, more are counted."""
+SHOWN = 60
+"""Longest piece of a value in a message."""
+HASH = 12
+"""Digits of a SHA-256 that stand for a file."""
+IDENTITIES = ("sha256", "revision")
+
+
+def run_facts(run: Run) -> Facts:
+    """Return what a whole run has in common, under the names of its options."""
+    request, kept = dict(run.request), dict(run.kept)
+    loras = lora_facts(request.pop("loras", ()))
+    size = [request.pop("width", None), request.pop("height", None)]
+    options = {f"--set {name}": value for name, value in request.pop("options", {}).items()}
+    facts = {
+        "backend": run.backend,
+        "model": run.model.get("source"),
+        "dtype": run.model.get("dtype"),
+        "parameters": run.model.get("parameters"),
+        **request,
+        "size": size,
+        "lora": loras,
+        **options,
+        "keep": kept.pop("level", None),
+        **kept,
+    }
+    return facts if run.batch is None else facts | {"batch": run.batch}
+
+
+def manifest_run(manifest: Manifest) -> Run:
+    """Return the run that a trace says it belongs to; it does not know the batch."""
+    model = {name: value for name, value in manifest.model.items() if name not in IDENTITIES}
+    kept = manifest.kept, manifest.branches
+    return describe_run(manifest.backend, model, manifest.request, kept, None)
+
+
+def manifest_facts(manifest: Manifest) -> Facts:
+    """Return all facts of a trace that was found."""
+    identity = {f"model {name}": manifest.model[name] for name in _known(manifest.model)}
+    request = manifest.request
+    own = _own(request.prompt, request.seed, manifest.kept)
+    return run_facts(manifest_run(manifest)) | own | identity
+
+
+def item_facts(shared: Facts, item: Item, identity: Mapping[str, str]) -> Facts:
+    """Return all facts of a trace that is asked for, of those that its run shares and its own."""
+    own = _own(item.request.prompt, item.request.seed, item.plan.kept)
+    known = {f"model {name}": identity[name] for name in _known(identity)}
+    return shared | own | known
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return in words where two sets of facts differ; what only one of them knows is no matter.
+
+    A model whose bytes are known on both sides may have another name.
+    """
+    common = [name for name in was if name in now]
+    if any(f"model {name}" in common for name in IDENTITIES):
+        common.remove("model")
+    return [
+        f"{name}: {_shown(was[name])} → {_shown(now[name])}"
+        for name in common
+        if was[name] != now[name]
+    ]
+
+
+def summary(found: Sequence[str]) -> str:
+    """Return the first differences, and how many there are beyond."""
+    more = len(found) - LISTED
+    rest = f"; and {more} more" if more > 0 else ""
+    return "; ".join(found[:LISTED]) + rest
+
+
+def _known(identity: Iterable[str]) -> list[str]:
+    return [name for name in IDENTITIES if name in identity]
+
+
+def lora_facts(loras: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return LoRAs, by the fields of `schema.Lora`, as what they are, wherever they lie."""
+    return [_lora_fact(msgspec.convert(dict(one), Lora)) for one in loras]
+
+
+def _lora_fact(lora: Lora) -> str:
+    config = f" configured by {lora.config_sha256[:HASH]}" if lora.config_sha256 else ""
+    return f"{(lora.sha256 or lora.path)[:HASH]}{config} at {lora.strength}"
+
+
+def _own(prompt: str, seed: int, kept: Kept) -> Facts:
+    columns = [f"{column.segment} {column.position}" for column in kept.columns]
+    return {"prompt": prompt, "seed": seed, "columns of its maps": columns}
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            text = "none"
+        case bool():
+            text = "yes" if value else "no"
+        case list():
+            text = ",".join(map(_shown, value)) or "none"
+        case str():
+            text = value or "''"
+        case _:
+            text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -1,0 +1,9 @@
+"""`attn compare`: what differs between runs, with intervals.
+
+compare                    the verb
+lora_specs                 LoRAs as people type them
+variant_runs               every variant from the same noise, with one model in memory
+lora_runs, sketch_runs     variants by LoRA, by drawing
+pairing, variants          which traces belong together; pair by pair
+pictures                   the figures
+"""

@@ -1,0 +1,243 @@
+"""LoRAs as people type them: a file, scales by part, several added up, a sweep over scales."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from attn.demo.shipped import lora_file
+from attn.errors import UsageError, did_you_mean
+from attn.files.disk import is_folder, is_there
+from attn.schema import LORA_PARTS, Lora
+from attn.verbs.capture.arguments import number, text
+from attn.verbs.capture.folders import short_names
+
+Strength = float | Mapping[str, float | str]
+"""One scale, or scales by part as in `{"unet": 0.8, "te": 0.4}`, with the `adapter` if there are
+several in the file."""
+Spec = str | Path | Lora | tuple[str | Path, Strength]
+"""`FILE`, `FILE:SCALE`, `FILE:SCALE,SCALE`, `FILE:PART=SCALE,…`, several of these joined by `+`,
+FILE being a path or `demo` or `demo:sd35` for a demo model's own LoRA; a path, which is taken as it
+is; a path and its strength; or a LoRA that was read from one of these."""
+
+ENDING = ".safetensors"
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_SCALED = re.compile(rf"(.+):({_NUMBER}(?:,{_NUMBER})*)", re.DOTALL)
+_NAMED = re.compile(r"(.+):(\w+=[^:/\\]*)", re.DOTALL)
+_DECIMAL_COMMA = re.compile(r"(\d+),(\d+)")
+
+_ENCODERS = tuple(part for part in LORA_PARTS if part != "denoiser")
+_PARTS = {
+    **{name: (part,) for part, name in LORA_PARTS.items()},
+    **{part: (part,) for part in LORA_PARTS},
+    "transformer": ("denoiser",),
+    "te": _ENCODERS,
+}
+"""What parts of a model are called in a text, those of diffusers among them."""
+_NAMES = ("unet", "te", "te1", "te2", "te3", "scale", "adapter")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """LoRAs that are added up, in an order that does not depend on that of typing; none is a base.
+
+    `label` names them as shortly as it can beside the other variants, like `style:0.8+eyes`.
+    """
+
+    label: str
+    loras: tuple[Lora, ...]
+
+
+def parse_stack(specs: Spec | Sequence[Spec] | None) -> tuple[Lora, ...]:
+    """Read LoRAs that are all added up.
+
+    Raises:
+        UsageError: not such a list, a file twice, or several scales for one file.
+    """
+    found = [_expand(spec) for spec in _listed(specs)]
+    swept = next((variants for variants in found if len(variants) > 1), None)
+    if swept is not None:
+        raise UsageError(
+            f"lora: one scale for each file; got {len(swept)} for {swept[0][0].path} (a sweep over "
+            "scales is a comparison: attn compare --lora)"
+        )
+    return _stacked(lora for variants in found for stack in variants for lora in stack)
+
+
+def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[Variant, ...]:
+    """Read LoRAs of which each stack and each scale of a sweep is compared.
+
+    Raises:
+        UsageError: not such a list, or a variant twice.
+    """
+    stacks = [_stacked(stack) for spec in _listed(specs) for stack in _expand(spec)]
+    labels = _labels(stacks)
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UsageError(f"lora: '{twice}' is given twice; leave one out")
+    return tuple(map(Variant, labels, stacks))
+
+
+def _listed(specs: Any) -> tuple[Any, ...]:
+    """Return one LoRA or several as several."""
+    match specs:
+        case None:
+            return ()
+        case str() | Path() | Lora() | (str() | Path(), int() | float() | Mapping()):
+            return (specs,)
+        case Sequence():
+            return tuple(specs)
+        case _:
+            raise UsageError(f"lora: expected FILE or FILE:SCALE, or several; got {specs!r}")
+
+
+def _expand(spec: Any) -> list[tuple[Lora, ...]]:
+    """Return the stacks that one text means: with several scales, each combination of them."""
+    match spec:
+        case Lora():
+            return [(spec,)]
+        case Path():
+            return [(Lora(text("lora", str(spec))),)]
+        case (str() | Path() as path, Mapping() as parts):
+            return [(_by_part(text("lora", str(path)), parts),)]
+        case (str() | Path() as path, scale):
+            return [(Lora(text("lora", str(path)), _finite(number("lora", scale))),)]
+    pieces = [_scales(piece) for piece in _pieces(text("lora", spec))]
+    return list(product(*pieces))
+
+
+def _pieces(spec: str) -> Iterator[str]:
+    """Cut a text at each `+` that follows a whole file, folder, demo's LoRA or strength."""
+    begun: list[str] = []
+    for piece in spec.split("+"):
+        begun.append(piece)
+        whole = "+".join(begun)
+        if _is_file(whole) or _SCALED.fullmatch(whole) or _NAMED.fullmatch(whole):
+            yield whole
+            begun = []
+    if begun:
+        yield "+".join(begun)
+
+
+def _is_file(whole: str) -> bool:
+    """Whether a text is all of a file's name, a folder that is there, or a demo's LoRA."""
+    is_named = whole.lower().endswith(ENDING) or lora_file(whole) != whole
+    return is_named or (bool(whole.strip()) and is_folder(Path(whole)))
+
+
+def _scales(piece: str) -> list[Lora]:
+    """Return a file with each of its scales; the last colon counts only before a strength."""
+    named = _NAMED.fullmatch(piece)
+    if named and not is_there(Path(piece)):
+        return [_by_part(_path(named[1]), _read_parts(named[2]))]
+    scaled = _SCALED.fullmatch(piece)
+    path, scales = scaled.groups() if scaled else (piece, "1")
+    file, _, rest = path.rpartition(":")
+    if file and is_there(Path(file)) and not is_there(Path(path)):
+        raise UsageError(
+            f"lora: expected FILE:SCALE, FILE:SCALE,SCALE or FILE:PART=SCALE; got '{rest}' for a "
+            "scale"
+        )
+    _refuse_decimal_comma(scales)
+    return [Lora(_path(path), _finite(float(scale))) for scale in scales.split(",")]
+
+
+def _path(path: str) -> str:
+    if not path.strip():
+        raise UsageError("lora: expected FILE or FILE:SCALE; got nothing for the file")
+    return str(Path(lora_file(path)))
+
+
+def _refuse_decimal_comma(scales: str) -> None:
+    """Refuse `0,8`, which some people write for 0.8; `0,1` is the sweep from nothing to all."""
+    pair = _DECIMAL_COMMA.fullmatch(scales)
+    if pair and scales != "0,1":
+        whole, rest = pair.groups()
+        raise UsageError(
+            f"lora: '{scales}' is the scale {whole}.{rest} or the two scales {whole} and {rest}; "
+            f"write {whole}.{rest}, or {whole}.0,{rest}.0"
+        )
+
+
+def _read_parts(strength: str) -> dict[str, float | str]:
+    """Read `unet=0.8,te=0.4`, each name once."""
+    pieces = strength.split(",")
+    bare = next((piece for piece in pieces if "=" not in piece), None)
+    if bare is not None:
+        raise UsageError(
+            f"lora: expected PART=SCALE,PART=SCALE; got '{bare}' in '{strength}' (decimals have a "
+            "point; give each combination as a --lora of its own)"
+        )
+    pairs = [piece.partition("=")[::2] for piece in pieces]
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"lora: {twice} is given twice in '{strength}'")
+    return {
+        name: value if name == "adapter" or not re.fullmatch(_NUMBER, value) else float(value)
+        for name, value in pairs
+    }
+
+
+def _by_part(path: str, strength: Mapping[str, Any]) -> Lora:
+    """Return a LoRA with scales by part: of two names for a part the narrower one counts."""
+    unknown = next((name for name in strength if name not in {*_PARTS, *_NAMES}), None)
+    if unknown is not None:
+        raise UsageError(
+            f"lora: no part is called {unknown!r}; the parts are {', '.join(_NAMES[:-2])}, beside "
+            f"scale for all others, and adapter.{did_you_mean(str(unknown), (*_PARTS, *_NAMES))}"
+        )
+    scales = {
+        name: _finite(_part_scale(name, value))
+        for name, value in strength.items()
+        if name != "adapter"
+    }
+    widest_first = sorted(scales.keys() & _PARTS.keys(), key=lambda name: -len(_PARTS[name]))
+    parts = {part: scales[name] for name in widest_first for part in _PARTS[name]}
+    adapter = strength.get("adapter")
+    return Lora(
+        path,
+        scales.get("scale", 1.0),
+        parts=tuple(sorted(parts.items())),
+        adapter=None if adapter is None else text("lora", adapter),
+    )
+
+
+def _part_scale(name: str, value: Any) -> float:
+    if isinstance(value, str):
+        raise UsageError(f"lora: expected a number for {name}; got {value!r}")
+    return number("lora", value)
+
+
+def _finite(scale: float) -> float:
+    if not math.isfinite(scale):
+        raise UsageError(f"lora: a scale must be finite; got {scale}")
+    return scale
+
+
+def _stacked(loras: Iterator[Lora] | Sequence[Lora]) -> tuple[Lora, ...]:
+    stack = sorted(loras, key=lambda lora: (lora.path, lora.scale, lora.parts))
+    keys = [(Path(lora.path), lora.adapter) for lora in stack]
+    twice = next((path for path, name in keys if keys.count((path, name)) > 1), None)
+    if twice is not None:
+        raise UsageError(f"lora: {twice} is added to itself; give it once, with the sum as scale")
+    return tuple(stack)
+
+
+def _labels(stacks: Sequence[tuple[Lora, ...]]) -> list[str]:
+    """Return readable names; those of scales only for files that have others than 1."""
+    paths = sorted({lora.path for stack in stacks for lora in stack})
+    names = short_names({path: path.removesuffix(ENDING) for path in paths})
+    scaled = {lora.path for stack in stacks for lora in stack if lora.strength != "1"}
+    return [
+        "+".join(
+            f"{names[lora.path]}:{lora.strength}" if lora.path in scaled else names[lora.path]
+            for lora in stack
+        )
+        for stack in stacks
+    ]

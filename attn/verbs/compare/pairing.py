@@ -1,0 +1,201 @@
+"""Which traces of two runs belong together: those of one prompt and one seed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn.errors import AnalysisError
+from attn.files.disk import is_file, is_there, reported
+from attn.trace.store import MANIFEST, read_manifest
+from attn.verbs.capture.collection import is_collection, read_index, require_listed
+
+if TYPE_CHECKING:
+    from attn.trace.trace import Trace
+
+FOLDER = "comparison"
+"""Where the results of a comparison are, in its folder; once they were in that folder itself."""
+COMPARISON = "comparison.json"
+"""What a folder of results has."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trace of a run."""
+
+    folder: Path
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trace or a collection.
+
+    Attributes:
+        path: its folder.
+        label: what it is called in tables and pictures.
+        members: its traces that were not lost.
+        notes: which were.
+    """
+
+    path: Path
+    label: str
+    members: tuple[Member, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Traces of two runs, pair by pair, and what the reader should know of that."""
+
+    pairs: tuple[tuple[Member, Member], ...]
+    notes: tuple[str, ...]
+
+    def partners(self, base: Member) -> list[Member]:
+        """Return what a trace of the baseline is paired with: one trace or none."""
+        return [variant for one, variant in self.pairs if one == base]
+
+
+def open_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
+    """Look at traces and collections.
+
+    Raises:
+        AnalysisError: a collection has no trace that could be read.
+        TraceError: there is neither a trace nor a collection, or it is damaged.
+    """
+    with reported(paths[0], "find"):  # the working folder may be gone
+        labels = label_paths(paths)
+    return tuple(open_run(path, label) for path, label in zip(paths, labels, strict=True))
+
+
+def label_paths(paths: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of paths that tell them apart; equal paths are numbered."""
+    parts = [path.absolute().parts[1:] or (str(path),) for path in paths]
+    longest = max(map(len, parts))
+    for length in range(1, longest + 1):
+        labels = ["/".join(part[-length:]) for part in parts]
+        if len(set(labels)) == len({*parts}):
+            break
+    seen: dict[str, int] = defaultdict(int)
+    numbered = []
+    for label in labels:
+        seen[label] += 1
+        numbered.append(f"{label} ({seen[label]})" if seen[label] > 1 else label)
+    return numbered
+
+
+def open_member(member: Member) -> Trace:
+    """Open a trace of a run.
+
+    Raises:
+        TraceError: it cannot be read.
+        DamagedError: it is damaged, or of another request than the collection's index lists.
+    """
+    from attn.trace.trace import open_trace
+
+    trace = open_trace(member.folder)
+    require_listed(member.folder, trace.manifest, member.prompt, member.seed)
+    return trace
+
+
+def pair_up(base: Run, variant: Run) -> Pairing:
+    """Pair the traces of two runs by prompt and seed.
+
+    If each run has one prompt, these may differ. Without a common seed the traces of a prompt are
+    paired in the order of their seeds: then they did not begin with the same noise.
+
+    Raises:
+        AnalysisError: nothing belongs together.
+    """
+    first, second = _by_prompt(base), _by_prompt(variant)
+    prompts = [(prompt, prompt) for prompt in first if prompt in second]
+    notes = []
+    if not prompts and len(first) == len(second) == 1:
+        prompts = [(next(iter(first)), next(iter(second)))]
+        notes.append(
+            f"the prompts differ ('{prompts[0][0]}' and '{prompts[0][1]}'): the words that they "
+            "share are compared"
+        )
+    if not prompts:
+        raise AnalysisError(
+            f"{base.path} and {variant.path} have no prompt in common: {_listed(first)}; and "
+            f"{_listed(second)}. Only runs of one prompt each may have different ones"
+        )
+    pairs: list[tuple[Member, Member]] = []
+    for one, other in prompts:
+        found, by_seed = _of_prompt(first[one], second[other])
+        pairs += found
+        if not by_seed:
+            notes.append(
+                f"'{one}' was drawn with other seeds ({_seeds(first[one])} and "
+                f"{_seeds(second[other])}): paired in their order, not from the same noise, so "
+                "that intervals hold the spread of both"
+            )
+    left = len(base.members) + len(variant.members) - 2 * len(pairs)
+    if left:
+        which = "1 trace has" if left == 1 else f"{left} traces have"
+        notes.append(f"{which} no partner of the same prompt and seed: left out")
+    return Pairing(tuple(pairs), tuple(notes))
+
+
+def open_run(path: Path, label: str) -> Run:
+    """Look at a trace or a collection; see `open_runs`."""
+    if not is_collection(path):
+        is_compared = any(is_file(place / COMPARISON) for place in (path, path / FOLDER))
+        if is_compared and not is_there(path / MANIFEST):
+            base = (path.parent if path.name == FOLDER else path) / "base"
+            raise AnalysisError(
+                f"{path} holds a comparison; name the runs in it, such as {base}, or those that "
+                f"its {COMPARISON} lists"
+            )
+        request = read_manifest(path).request
+        return Run(path, label, (Member(path, request.prompt, request.seed),))
+    entries = read_index(path)
+    usable = [one for one in entries if one.status != "failed" and (path / one.folder).is_dir()]
+    members = tuple(Member(path / one.folder, one.prompt, one.seed) for one in usable)
+    if not members:
+        raise AnalysisError(f"{path} has no trace that could be compared")
+    lost = len(entries) - len(members)
+    notes = (f"{lost} of {len(entries)} traces of {path} were not made: left out",) if lost else ()
+    return Run(path, label, members, notes)
+
+
+def _by_prompt(run: Run) -> dict[str, list[Member]]:
+    found: dict[str, list[Member]] = {}
+    for member in run.members:
+        found.setdefault(member.prompt, []).append(member)
+    return found
+
+
+def _of_prompt(
+    first: Sequence[Member], second: Sequence[Member]
+) -> tuple[list[tuple[Member, Member]], bool]:
+    """Return pairs of one seed; if there is none, of all seeds in order, and False."""
+    known = dict(_numbered(second))
+    same = [(member, known[key]) for key, member in _numbered(first) if key in known]
+    if same:
+        return same, True
+    ordered = (sorted(members, key=lambda member: member.seed) for members in (first, second))
+    return list(zip(*ordered, strict=False)), False
+
+
+def _numbered(members: Sequence[Member]) -> Iterator[tuple[tuple[int, int], Member]]:
+    """Yield members with their seed, and how often it came before."""
+    seen: dict[int, int] = defaultdict(int)
+    for member in members:
+        yield (member.seed, seen[member.seed]), member
+        seen[member.seed] += 1
+
+
+def _listed(prompts: Sequence[str] | dict[str, list[Member]]) -> str:
+    texts = [f"'{prompt}'" for prompt in prompts]
+    return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")  # noqa: PLR2004
+
+
+def _seeds(members: Sequence[Member]) -> str:
+    numbers = sorted({member.seed for member in members})
+    return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

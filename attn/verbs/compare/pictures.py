@@ -1,0 +1,348 @@
+"""Draw a comparison: one figure of all, and for every variant the pictures of its first pair."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn.trace.trace import open_trace
+from attn.verbs.analyze.pictures import read_picture
+from attn.verbs.capture.folders import name_folders
+from attn.verbs.compare.pairing import Member, Run
+from attn.verbs.compare.variants import Variant
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from attn.analysis.compare.change_tables import TermChange
+    from attn.analysis.compare.reading import Reading
+    from attn.analysis.compare.terms import Term
+    from attn.analysis.compare.weights import WeightsAgainstAttention
+    from attn.viz.compare.comparison_scene import Scene, Side
+    from attn.viz.picture import Picture
+
+GRIDS = (4, 8)
+"""Cells in a row and in a column of the pictures of cells."""
+
+
+def draw_comparison(
+    base: Run,
+    variants: Sequence[Variant],
+    folder: Path,
+    parts: Sequence[str] | None,
+    words: Sequence[str] | None,
+) -> list[str]:
+    """Write the pictures, one at a time in memory.
+
+    With one variant its files are in `folder`, with several in `variants/<name>/`.
+
+    Args:
+        base: the baseline.
+        variants: what was compared with it.
+        folder: where the files go.
+        parts: what was asked for; None is all.
+        words: only their changes are drawn; None is all.
+
+    Returns:
+        The files, relative to the folder.
+    """
+    from attn.viz.compare.change_summary import draw_summary
+
+    wanted = set(parts or ("words", "layers", "sinks", "maps", "sketch"))
+    files: list[str] = []
+    if "words" in wanted:
+        files += _write(iter([draw_summary(_scene(base, variants, words))]), folder)
+    if "sketch" in wanted and (measures := _sketch_changes(variants, words)):
+        from attn.viz.compare.change_sketch import draw_change_sketch
+
+        picture = draw_change_sketch(_scene(base, variants, words), measures)
+        files += _write(iter([picture]), folder)
+    if "maps" in wanted:
+        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", words)
+    for number, variant in enumerate(variants):
+        place = _place(variants, number)
+        scene = _scene(base, [variant], words)
+        files += _write(_of_pair(scene, variant, wanted, words), folder, place)
+        if "maps" in wanted:
+            shown = _Shown(variant.label, variant, 1)
+            files += _draw_run(shown, folder, f"{place}{_name(shown)}", words)
+    return files
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One trace of the first pair of a variant: 0 is the baseline's, 1 the variant's."""
+
+    label: str
+    variant: Variant
+    place: int
+
+    @property
+    def member(self) -> Member:
+        return self.variant.members[self.place]
+
+    @property
+    def reading(self) -> Reading:
+        example = self.variant.example
+        return example.variant if self.place else example.base
+
+    def side(self, words: Sequence[Term], note: str = "") -> Side:
+        """Return its picture, and the maps of some words."""
+        from attn.viz.compare.comparison_scene import Side
+
+        keys = [term.key for term in self.reading.terms]
+        # words of a variant are those of the base, whose spelling may differ
+        places = [keys.index(word.key) for word in words]
+        maps = self.reading.maps
+        picture = read_picture(open_trace(self.member.folder), 0)
+        chosen = maps[0, places] if maps is not None and places else None
+        return Side(self.label, picture, chosen, note)
+
+
+def _name(variant: _Shown) -> str:
+    """Return how a variant's files begin: with LoRAs as in LoRA Attention Analyzer."""
+    return "lora" if open_trace(variant.member.folder).manifest.request.loras else "variant"
+
+
+def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -> Scene:
+    """Return what is shown of some variants and the baseline: the example of each."""
+    from attn.analysis.compare.change_tables import by_size, changes, mass, overall
+    from attn.viz.compare.comparison_scene import Scene
+
+    words = _shared_words(variants)
+    shown = [_Shown(base.label, variants[0], 0)]
+    shown += [_Shown(variant.label, variant, 1) for variant in variants]
+    manifest = open_trace(shown[0].member.folder).manifest
+    prompts = list(dict.fromkeys(one.member.prompt for one in shown))
+    seeds = list(dict.fromkeys(one.member.seed for one in shown))
+    is_one_seed = len(seeds) == 1
+    others = {prompt for variant in variants for prompt in variant.prompts} - {*prompts}
+    which = "this prompt, " if others else ""
+    return Scene(
+        _listed(prompts),
+        f"{_backends(variants)} · {_count(variants, has_noise=is_one_seed)}",
+        words,
+        [one.side(words, _note(one.member, prompts, seeds)) for one in shown],
+        [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
+        {
+            "prompt": manifest.request.prompt,
+            "seed": ", ".join(map(str, seeds)),
+            "backend": manifest.backend,
+            "base": base.label,
+            "variants": ", ".join(variant.label for variant in variants),
+            "pairs": ", ".join(str(variant.count) for variant in variants),
+        },
+        f"shown: {which}seed {seeds[0]}" if is_one_seed else "shown: not from the same noise",
+        len(others),
+    )
+
+
+def _listed(prompts: Sequence[str]) -> str:
+    """Return one prompt, or several with their numbers."""
+    if len(prompts) == 1:
+        return prompts[0]
+    return " · ".join(f"{number}: {prompt}" for number, prompt in enumerate(prompts, 1))
+
+
+def _note(member: Member, prompts: Sequence[str], seeds: Sequence[int]) -> str:
+    """Say which prompt and seed a side has, where not all have the same."""
+    prompt = f"prompt {prompts.index(member.prompt) + 1}" if len(prompts) > 1 else ""
+    seed = f"seed {member.seed}" if len(seeds) > 1 else ""
+    return ", ".join(filter(None, (prompt, seed)))
+
+
+def _backends(variants: Sequence[Variant]) -> str:
+    """Name the backends of the first pairs, each once, the baseline's first."""
+    members = (variants[0].members[0], *(variant.members[1] for variant in variants))
+    names = [open_trace(member.folder).manifest.backend for member in members]
+    return " and ".join(dict.fromkeys(names))
+
+
+def _sketch_changes(
+    variants: Sequence[Variant], only: Sequence[str] | None
+) -> dict[str, list[list[TermChange]]]:
+    """Return by measure what each variant changes of words and drawing, if there is one."""
+    from attn.analysis.compare.change_tables import changes, drawn
+    from attn.analysis.sketch import COMPARED
+
+    found = {
+        name: [
+            [one for one in changes(variant.pairs, drawn(name), only) if one.change.n > 0]
+            for variant in variants
+        ]
+        for name in COMPARED
+    }
+    return {name: lists for name, lists in found.items() if any(lists)}
+
+
+def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
+    """Say how many pairs there are, and with `has_noise` whether they began alike."""
+    counts = sorted({variant.count for variant in variants})
+    noun = "pair" if counts == [1] else "pairs"
+    prompts = {prompt for variant in variants for prompt in variant.prompts}
+    of = f" of {len(prompts)} prompts" if len(prompts) > 1 else ""
+    if not has_noise:
+        return f"{'/'.join(map(str, counts))} {noun}{of}"
+    pairs = sum(len(variant.pairs) for variant in variants)
+    same = sum(variant.same_noise for variant in variants)
+    noise = "from the same noise" if same == pairs else f"{same} of {pairs} from the same noise"
+    return f"{'/'.join(map(str, counts))} {noun}{of}, {noise}"
+
+
+def _shared_words(variants: Sequence[Variant]) -> list[Term]:
+    """Return the words of the first text segment that the first pairs of all variants share."""
+    terms = variants[0].example.terms
+    segment = next(term.segment for term in terms if term.kind == "word")
+    known = [{term.key for term in variant.example.terms} for variant in variants]
+    return [
+        term
+        for term in terms
+        if (term.kind, term.segment) == ("word", segment)
+        and all(term.key in keys for keys in known)
+    ]
+
+
+def _of_pair(
+    scene: Scene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+) -> Iterator[Picture]:
+    """Draw what base and variant have in one picture."""
+    from attn.analysis.compare.change_tables import changes, has_layers, heads, mass, sink_changes
+    from attn.viz.compare.change_bars import draw_change_bars
+    from attn.viz.compare.change_heads import draw_change_heads
+    from attn.viz.compare.change_map import draw_change_map
+    from attn.viz.compare.side_by_side import draw_pictures, draw_word
+    from attn.viz.labels import file_stem
+
+    if "words" in wanted:
+        yield draw_change_bars(scene)
+    if "layers" in wanted and has_layers(variant.pairs):
+        yield draw_change_map(scene, changes(variant.pairs, mass, only), variant.pairs[0].layers)
+    sinks = sink_changes(variant.pairs, heads) if has_layers(variant.pairs) else []
+    if "sinks" in wanted and sinks:
+        yield draw_change_heads(scene, sinks, variant.pairs[0].layers)
+    if "maps" in wanted and any(side.picture is not None for side in scene.sides):
+        yield draw_pictures(scene)
+    if "maps" in wanted and all(side.maps is not None for side in scene.sides):
+        changed = {one.term.key for one in scene.changes[0]}
+        for place, word in enumerate(scene.words):
+            if word.key not in changed:
+                continue
+            stem = file_stem(place, word.label)
+            yield draw_word(scene, place, f"token_comparisons/{stem}.png")
+
+
+def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None) -> list[str]:
+    """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
+    from attn.analysis.compare.cells import cell_masses, tabulate_cells
+    from attn.analysis.compare.change_tables import named
+
+    files = []
+    trace = open_trace(shown.member.folder)
+    if trace.manifest.outputs:
+        target = folder / f"{name}_image.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(trace.image(0), target)
+        files.append(f"{name}_image.png")
+    words = _shared_words([shown.variant])
+    side, places = shown.side(words), named(words, only)
+    if side.maps is None or not places:
+        return files
+    where, maps = f"{name}_analysis/", np.asarray(side.maps, np.float64)
+    for count in GRIDS:
+        table = tabulate_cells(cell_masses(maps, count), words, places)
+        files.append(f"{where}grid_analysis_{count}x{count}.csv")
+        table.write(folder / files[-1])
+    return files + _write(_of_run(shown, side, words, places), folder, where)
+
+
+def _of_run(
+    shown: _Shown, side: Side, words: Sequence[Term], places: Sequence[int]
+) -> Iterator[Picture]:
+    """Draw what one run has by itself: all words count, those at some places are shown."""
+    from attn.analysis.words.word_sums import mean_present
+    from attn.viz.compare.change_bars import draw_distribution
+    from attn.viz.picture import Picture
+    from attn.viz.words.cells import draw_cells
+    from attn.viz.words.dominant import draw_dominant
+
+    manifest = open_trace(shown.member.folder).manifest
+    title = f"{shown.label}: {manifest.request.prompt}"
+    about = f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}"
+    labels = [word.label for word in words]
+    texts = {
+        "prompt": manifest.request.prompt,
+        "seed": str(shown.member.seed),
+        "backend": manifest.backend,
+        "run": shown.label,
+    }
+    dominant = draw_dominant(side, labels, places, (title, about))
+    yield Picture("pixel_dominant_tokens.png", dominant, texts)
+    for count in GRIDS:
+        heading = title, f"{about} · parts of a word's attention"
+        cells = draw_cells(side, labels, places, count, heading)
+        yield Picture(f"grid_analysis_{count}x{count}.png", cells, texts)
+    keys = [term.key for term in shown.reading.terms]
+    mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
+    masses = [float(mass[keys.index(word.key)]) for word in words]
+    heading = title, f"{about} · mass: attention probability"
+    bars = draw_distribution(labels, masses, places, heading)
+    yield Picture("token_attention_distribution.png", bars, texts)
+    yield Picture(
+        "token_attention_gallery.png", _gallery(side, labels, places, title, about), texts
+    )
+
+
+def _gallery(
+    side: Side, labels: Sequence[str], places: Sequence[int], title: str, about: str
+) -> Figure:
+    """Draw words over the picture, as `attn analyze` does."""
+    import xarray as xr
+
+    from attn.viz.compare.comparison_scene import say_shown
+    from attn.viz.words.heatmaps import draw_sheet
+
+    maps = xr.DataArray(
+        np.asarray(side.maps)[places],
+        dims=("word", "row", "column"),
+        coords={"label": ("word", [labels[place] for place in places])},
+        attrs={"unit": "attention probability"},
+    )
+    told = f"at the right: mean over the picture{say_shown(len(places), len(labels))}"
+    return draw_sheet(maps, side.picture, (title, f"{about} · {told}"))
+
+
+def draw_weights(
+    variants: Sequence[Variant], weights: Mapping[str, WeightsAgainstAttention], folder: Path
+) -> list[str]:
+    """Write `lora_weights.png`, with several variants one for each in its folder."""
+    from attn.viz.compare.weights import draw_weights as draw
+
+    files = []
+    for number, label in enumerate(variant.label for variant in variants):
+        if label in weights:
+            picture = draw(weights[label], label, {"variant": label})
+            files += _write(iter([picture]), folder, _place(variants, number))
+    return files
+
+
+def _write(pictures: Iterator[Picture], folder: Path, place: str = "") -> list[str]:
+    from attn.viz.picture import write
+
+    files = []
+    for picture in pictures:
+        write(picture, folder / place)
+        picture.figure.clear()  # what refers to itself would wait for the garbage collector
+        files.append(f"{place}{picture.path}")
+    return files
+
+
+def _place(variants: Sequence[Variant], number: int) -> str:
+    """Return the folder of a variant, with a slash; the only one has none."""
+    if len(variants) == 1:
+        return ""
+    return f"variants/{name_folders([variant.label for variant in variants])[number]}/"

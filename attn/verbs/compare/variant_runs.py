@@ -1,0 +1,182 @@
+"""Generate the same prompts and seeds once for every variant, with one model in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn.errors import UsageError
+from attn.verbs.capture import arguments as check
+from attn.verbs.capture.capture import Captured, Shared, capture, choose_prompts
+from attn.verbs.capture.folders import choose_folder, made, refuse_contents
+from attn.verbs.compare.pairing import FOLDER, Run, open_run
+from attn.verbs.report import Report
+
+if TYPE_CHECKING:
+    from attn.backends import Backend, Session
+    from attn.engine.plan import Plan
+    from attn.lora import LoraFile
+
+BASE = "base"
+RESERVED = (BASE, FOLDER)
+"""Folders of a comparison that are no variants."""
+SEEDS = tuple(range(16))
+PLACING = ("device", "dtype", "offload")
+"""Arguments of `attn.capture` that are about loading the model."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was generated, or with `dry_run` would be.
+
+    Attributes:
+        path: folder of the comparison.
+        captured: by what each is called, the baseline first.
+        files: the LoRAs of variants that have a single one, by what these are called.
+    """
+
+    path: Path
+    captured: Mapping[str, Captured]
+    files: Mapping[str, LoraFile] = field(default_factory=dict)
+
+    def runs(self) -> tuple[Run, ...]:
+        """Look at what was generated, the baseline first."""
+        return tuple(open_run(done.path, label) for label, done in self.captured.items())
+
+
+@dataclass(frozen=True)
+class Required:
+    """What raises if traces are not to be generated.
+
+    Attributes:
+        of_prompts: told the prompts before the model is loaded.
+        of_plan: told what will be kept of the baseline, before anything is generated.
+    """
+
+    of_prompts: Callable[[Sequence[str]], None]
+    of_plan: Callable[[Plan], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all variants have in common.
+
+    Attributes:
+        name: of the backend.
+        family: the backend.
+        settings: options of the backend as they were given.
+        options: the same, read.
+        model: what is opened.
+        given: further arguments of `attn.capture`.
+    """
+
+    name: str
+    family: Backend
+    settings: Mapping[str, str]
+    options: Any
+    model: object
+    given: Mapping[str, Any]
+
+
+def choose_setting(backend: str, arguments: Mapping[str, Any]) -> Setting:
+    """Read what `attn.compare` was given for `attn.capture`.
+
+    Args:
+        backend: its name.
+        arguments: of `attn.capture`; `seed` is 0 to 15 if missing, `keep` `means`.
+
+    Raises:
+        UsageError: the backend or one of its options is unknown.
+    """
+    from attn.backends import find
+    from attn.backends.plugins.guard import guarded, signed
+
+    given = {"seed": SEEDS, "keep": "means", **arguments}
+    registered = find(check.text("backend", backend))
+    family = guarded(registered)
+    settings = dict(check.pairs(given.pop("settings", None) or {}))
+    with signed(registered, "Options"):
+        options = check.backend_options(family.Options, registered.spec.name, settings)
+    model = given.pop("model", None)
+    model = family.default_model(options) if model is None else model
+    return Setting(registered.spec.name, family, settings, options, model, given)
+
+
+def generate_variants(
+    setting: Setting,
+    variants: Sequence[tuple[str, str, Mapping[str, Any]]],
+    prompt: str | Sequence[str] | None,
+    out: str | Path | None,
+    report: Report,
+    require: Required,
+    require_of_model: Callable[[Session], None] | None = None,
+) -> Generated:
+    """Generate every variant.
+
+    Args:
+        setting: what all have in common.
+        variants: what each is called, its folder, and its own arguments of `attn.capture`; the
+            baseline first.
+        prompt: one or several; None takes the example of the built-in demo model.
+        out: folder; the traces go to one folder per variant in it.
+        report: told notes, warnings and progress.
+        require: what keeps anything from being generated.
+        require_of_model: raises, before anything is generated, if a variant does not fit the model.
+
+    Raises:
+        UsageError: an argument is wrong in itself.
+        AttnError: see `attn.capture`; what was finished stays on disk.
+    """
+    given = {"settings": setting.settings, **setting.given}
+    asked = check.optional(check.texts, "prompt", prompt)
+    prompts = choose_prompts(asked, setting.model, setting.family, report)
+    require.of_prompts(prompts)
+    place = None if out is None else Path(out)
+    target = choose_folder(place, f"{setting.name}-compare", prompts[0])
+    if not check.switch("resume", given.get("resume", False)):
+        refuse_contents(target)
+    elif out is None:
+        raise UsageError("resume: say which folder to go on with, with --out DIR")
+    dry_run = check.switch("dry_run", given.get("dry_run", False))
+    placing = {key: given[key] for key in PLACING if key in given}
+    opening = partial(setting.family.open, setting.model, setting.options)
+    opening = partial(opening, **placing, weights=not dry_run)
+    warnings: list[str] = []
+    shared = Shared(partial(_open, opening, require_of_model, warnings))
+    captured = {}
+    with nullcontext() if dry_run else made(target):
+        planning = {**given, **variants[0][2], "dry_run": True, "resume": False}
+        planning["seed"] = check.seeds(given["seed"])[0]
+        plan = capture(setting.name, prompts, model=shared, **planning).plans[0]
+        shared.session.warnings[:] = warnings  # the captures tell them
+        require.of_plan(plan)
+        if not dry_run:
+            report.begin(target)
+        for label, folder, own in variants:
+            report.note(f"{label}: {target / folder}")
+            arguments = {**given, **own, "out": target / folder, "report": report}
+            captured[label] = capture(setting.name, prompts, model=shared, **arguments)
+            _note_failures(captured[label], label, report)
+    return Generated(target, captured)
+
+
+def _open(
+    opening: Callable[[], Session],
+    require: Callable[[Session], None] | None,
+    warnings: list[str],
+) -> Session:
+    """Open a session; its warnings are also added to a list."""
+    session = opening()
+    if require is not None:
+        require(session)
+    warnings += session.warnings
+    return session
+
+
+def _note_failures(done: Captured, label: str, report: Report) -> None:
+    for entry in done.failures:
+        report.warn(f"{label}: seed {entry.seed} of '{entry.prompt}' failed: {entry.error}")

@@ -1,0 +1,8 @@
+"""Pictures of comparisons: one summary, changes by word, layer and head, weights of LoRAs.
+
+comparison_scene   what all of them are about: the baseline and its variants
+change_summary     the one figure that answers first
+change_*           what changed: points with intervals, bars, maps, heads, drawings
+side_by_side       pictures and words beside each other
+weights, lora_norms   what a LoRA changes in the weights
+"""

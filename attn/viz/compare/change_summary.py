@@ -1,0 +1,165 @@
+"""One figure of a comparison: the pictures, where the word that changed most is, what changed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attn.analysis.compare.change_tables import TermChange
+from attn.analysis.compare.terms import Key
+from attn.viz.compare.change_points import (
+    FEW,
+    MOST,
+    NAME,
+    ROW,
+    Changes,
+    draw_points,
+    lane_height,
+    leading,
+    levels,
+    name_words,
+    say_hidden,
+)
+from attn.viz.compare.comparison_scene import VARIANTS, Scene, Side, show_map, show_side, signed
+from attn.viz.labels import printable, room
+from attn.viz.overlay import ColourScale, colour_scale, show_bar
+from attn.viz.page import (
+    FAMILY,
+    GAP,
+    INK,
+    LETTER,
+    LINE,
+    MARGIN,
+    TITLE,
+    place,
+    write_heading,
+    write_title,
+)
+from attn.viz.picture import Picture, new_figure
+
+ROOM, WIDEST, NARROWEST, TALLEST = 8.2, 2.9, 1.1, 3.0  # inches of the pictures
+NUMBERS, PLOT = 0.72, 3.1  # widths of relative changes and plot
+TALLEST_ROW = 0.72  # height of a word
+FOOT = 0.62
+BAR = 0.1
+LARGE = 10.0
+"""From this relative change on, it is given as a factor."""
+
+
+def draw_summary(scene: Scene) -> Picture:
+    """Draw `summary.png`: pictures above maps at the left, changes with intervals at the right."""
+    sides, changes = scene.sides[: 1 + MOST], scene.changes[:MOST]
+    keys = leading(changes)
+    word = _place_of(scene, keys)
+    cell = _cell(sides)
+    left = len(sides) * (cell[0] + GAP) - GAP
+    names = NAME * max(map(len, name_words(changes).values()), default=1)
+    across = left + 3 * GAP + names + PLOT + NUMBERS
+    pictures = TITLE + cell[1] + (0 if word is None else TITLE + cell[1] + FOOT)
+    lane = lane_height(changes)
+    row = ROW + lane * len(changes)
+    row = min(max(row, (pictures - TITLE - FOOT) / max(len(keys), 1)), max(row, TALLEST_ROW))
+    lines = _heading(scene, across, len(scene.sides) - len(sides))
+    top = MARGIN + LINE * len(lines) + GAP
+    height = max(pictures, TITLE + len(keys) * row + FOOT)
+    figure = new_figure(across + 2 * MARGIN, top + height + MARGIN)
+    write_heading(figure, lines)
+    for number, side in enumerate(sides):
+        axes = place(figure, MARGIN + number * (cell[0] + GAP), top + TITLE, *cell)
+        show_side(axes, side)
+        _title(axes, side, number)
+    if word is not None:
+        _draw_maps(figure, scene, word, cell, top + cell[1] + TITLE)
+    box = (MARGIN + left + 3 * GAP + names, top + TITLE, PLOT, len(keys) * row)
+    _draw_changes(place(figure, *box), changes, keys, lane / row)
+    return Picture("summary.png", figure, scene.texts)
+
+
+def _cell(sides: Sequence[Side]) -> tuple[float, float]:
+    """Return width and height of a picture."""
+    aspect = sides[0].aspect
+    width = max(min(ROOM / len(sides), WIDEST, TALLEST / aspect), NARROWEST)
+    return width, width * aspect
+
+
+def _place_of(scene: Scene, keys: Sequence[Key]) -> int | None:
+    """Return the place of the first of some words that all sides have maps of, if there is one."""
+    if any(side.maps is None for side in scene.sides[: 1 + MOST]):
+        return None
+    places = {word.key: place for place, word in enumerate(scene.words)}
+    return next((places[key] for key in keys if key in places), None)
+
+
+def _heading(scene: Scene, across: float, hidden: int) -> tuple[str, ...]:
+    line = printable(scene.prompt)
+    letters = room(line, int(across / LETTER))
+    prompt = textwrap.wrap(line, letters, max_lines=2, placeholder=" …")
+    return (*prompt, f"{scene.subtitle_of_pictures}{say_hidden(hidden)}")
+
+
+def _title(axes: Axes, side: Side, number: int) -> None:
+    """Write a name above a picture; below is a line in the colour of the variant."""
+    write_title(axes, side.label, side.remark("" if number else "baseline"), size=10.5)
+    if number:
+        colour = VARIANTS[number - 1]
+        line = axes.plot(
+            [0, 1],
+            [0, 0],
+            color=colour,
+            linewidth=3.5,
+            transform=axes.transAxes,
+            solid_capstyle="butt",
+        )
+        line[0].set_clip_on(False)
+
+
+def _draw_maps(
+    figure: Figure, scene: Scene, word: int, cell: tuple[float, float], top: float
+) -> None:
+    """Draw the maps of one word below the pictures, on one scale."""
+    sides = scene.sides[: 1 + MOST]
+    scale = colour_scale(np.stack([side.maps[word] for side in sides if side.maps is not None]))
+    for number, side in enumerate(sides):
+        left = MARGIN + number * (cell[0] + GAP)
+        axes = place(figure, left, top + TITLE, *cell)
+        show_map(axes, side, word, scale)
+        mean = "" if side.maps is None else f"{float(side.maps[word].mean()):.2g}"
+        write_title(axes, scene.words[word].label, mean, size=9.5)
+    _draw_bar(figure, scale, len(sides) * (cell[0] + GAP) - GAP, top + TITLE + cell[1])
+
+
+def _draw_bar(figure: Figure, scale: ColourScale, width: float, top: float) -> None:
+    bar = min(width, 4.0)
+    axes = place(figure, MARGIN + (width - bar) / 2, top + GAP, bar, BAR)
+    show_bar(figure, axes, scale, "attention probability of this word")
+
+
+def _draw_changes(axes: Axes, changes: Changes, keys: Sequence[Key], lane: float) -> None:
+    """Draw every word's change with its interval, the largest on top."""
+    draw_points(axes, changes, keys, lane, "change of mass, in % of all attention")
+    if len(changes) <= FEW:
+        for one, number, level in levels(changes, keys, lane):
+            _write_relative(axes, one, level, VARIANTS[number] if len(changes) > 1 else INK)
+    write_title(axes, "Words that changed most", size=10.5)
+
+
+def _write_relative(axes: Axes, one: TermChange, level: float, colour: str) -> None:
+    """Write a relative change at the right of the plot."""
+    relative = float(one.change.relative)
+    if not np.isfinite(relative):
+        return
+    axes.annotate(
+        f"{signed(100 * relative, 2)} %" if abs(relative) < LARGE else f"×{1 + relative:.3g}",
+        (1, level),
+        (6, 0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color=colour,
+        fontfamily=FAMILY,
+    )

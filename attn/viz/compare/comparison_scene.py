@@ -1,0 +1,159 @@
+"""What the pictures of a comparison are about: the baseline and its variants, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from attn.analysis.compare.change_tables import TermChange
+from attn.analysis.compare.terms import Key, Term
+from attn.viz.labels import printable, room
+from attn.viz.overlay import ColourScale, fade, show_heat, show_picture
+from attn.viz.page import FAINT, FAMILY, INK
+from attn.viz.picture import Pixels
+
+BASE = "#5d6570"
+VARIANTS = ("#c8394f", "#2f6f9f", "#d08a1d", "#5b9a72")
+"""Colours of the baseline and of up to four variants."""
+RULE, GRID = "#9aa0a8", "#e4e6ea"
+RISE, FALL = "#c8394f", "#2f6f9f"
+DIVERGING = "RdBu_r"
+
+TINY = 1e-9
+"""Below this a number is written as 0."""
+
+Heat = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One generation: the baseline or a variant.
+
+    Attributes:
+        label: what it is called.
+        picture: what it painted, or None.
+        maps: (word, row, column), or None; the words are the same for all sides.
+        note: what sets it apart from the other sides, such as its seed.
+    """
+
+    label: str
+    picture: Pixels | None
+    maps: Heat | None
+    note: str = ""
+
+    def remark(self, role: str) -> str:
+        """Return what stands beside its name: whether it is the baseline, and its note."""
+        return " · ".join(filter(None, (role, self.note)))
+
+    @property
+    def aspect(self) -> float:
+        """Height divided by width."""
+        if self.picture is not None:
+            return float(self.picture.shape[0] / self.picture.shape[1])
+        return 1.0 if self.maps is None else float(self.maps.shape[1] / self.maps.shape[2])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A baseline, its variants and what changed.
+
+    Attributes:
+        prompt: of the baseline; of all sides if they differ.
+        subtitle: what is compared, in words.
+        words: of one segment, those that the maps are of.
+        sides: the baseline, then the variants.
+        changes: of mass, the largest first; one list per variant.
+        texts: what a PNG says of itself.
+        shown: of which pair pictures and maps are, in words.
+        others: prompts of pairs that only charts are of.
+    """
+
+    prompt: str
+    subtitle: str
+    words: Sequence[Term]
+    sides: Sequence[Side]
+    changes: Sequence[Sequence[TermChange]]
+    texts: dict[str, str]
+    shown: str = ""
+    others: int = 0
+
+    @property
+    def title_of_charts(self) -> str:
+        """The prompt, and how many more there are: charts are of all pairs."""
+        more = f" and {self.others} more prompt{'s' if self.others > 1 else ''}"
+        return f"{self.prompt}{more if self.others else ''}"
+
+    @property
+    def subtitle_of_pictures(self) -> str:
+        """What is compared, and what of it is in sight."""
+        return " · ".join(filter(None, (self.subtitle, self.shown)))
+
+
+def show_side(axes: Axes, side: Side) -> None:
+    """Show what was painted, or an empty frame that says that there is nothing."""
+    if side.picture is not None:
+        show_picture(axes, side.picture)
+        return
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_facecolor(GRID)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.text(0.5, 0.5, "no picture", transform=axes.transAxes, ha="center", color=FAINT)
+
+
+def show_map(axes: Axes, side: Side, word: int, scale: ColourScale) -> None:
+    """Show where a word is attended to."""
+    if side.maps is not None:
+        faded = None if side.picture is None else fade(side.picture)
+        show_heat(axes, side.maps[word], faded, scale)
+
+
+def short(text: str, letters: int) -> str:
+    """Return a text that fits into so many letters, cut with an ellipsis."""
+    line = printable(text)
+    letters = room(line, letters)
+    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
+
+
+def say_shown(shown: int, total: int) -> str:
+    """Return what to add to a heading if not all words are drawn; the tables have all."""
+    return "" if shown == total else f" · {shown} of {total} words"
+
+
+def name_terms(terms: Sequence[Term], letters: int) -> dict[Key, str]:
+    """Return what terms are called in a picture; with several segments they are named too."""
+    segments = {term.segment for term in terms}
+    endings = {name: f" · {name}" if len(segments) > 1 else "" for name in segments}
+    return {
+        term.key: short(term.label, letters - len(endings[term.segment])) + endings[term.segment]
+        for term in terms
+    }
+
+
+def signed(number: float, digits: int = 3) -> str:
+    """Return a number with its sign and so many digits; nothing has none."""
+    text = f"{number:+.{digits}g}" if abs(number) < 10**digits else f"{number:+.0f}"
+    return "0" if abs(number) < TINY else text
+
+
+def style(axes: Axes, *, across: bool) -> None:
+    """Give a chart its quiet look.
+
+    Args:
+        axes: of the chart.
+        across: whether values run across, so that their grid lines stand upright.
+    """
+    axes.tick_params(labelsize=8.5, length=0, color=RULE, labelcolor=INK)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_fontfamily(FAMILY)
+        label.set_parse_math(False)
+    axes.grid(axis="x" if across else "y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for spine in axes.spines.values():
+        spine.set_visible(False)

@@ -1,0 +1,59 @@
+"""A LoRA's change of weights against the change of attention, layer by layer."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from attn.analysis.compare.weights import WeightsAgainstAttention
+from attn.viz.compare.comparison_scene import GRID, VARIANTS, short, style
+from attn.viz.page import FAINT, FAMILY, GAP, LINE, MARGIN, place, write_heading
+from attn.viz.picture import Picture, new_figure
+
+WIDTH, HEIGHT = 6.4, 4.4  # inches of the plot
+LEFT, FOOT = 0.75, 0.55
+NAMED = 5
+"""So many layers are named: those whose attention changed most."""
+LETTERS = 72
+
+
+def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, str]) -> Picture:
+    """Draw `lora_weights.png`: one point per layer.
+
+    Args:
+        found: the table.
+        title: of the page, such as the LoRA's name.
+        texts: what the PNG says of itself.
+    """
+    columns = found.table.columns
+    norms, change = columns["norm"], 100 * columns["change"]
+    top = MARGIN + 2 * LINE + GAP
+    figure = new_figure(LEFT + WIDTH + 2 * MARGIN, top + HEIGHT + FOOT + MARGIN)
+    r = "" if np.isnan(found.correlation) else f" · correlation {found.correlation:.2f}"
+    write_heading(figure, (short(title, LETTERS), f"one point per attention layer{r}"))
+    axes = place(figure, MARGIN + LEFT, top, WIDTH, HEIGHT)
+    axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
+    changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
+    for at in changed[:NAMED]:
+        is_right = norms[at] > norms.max() * 0.7
+        axes.annotate(
+            str(columns["layer"][at]),
+            (norms[at], change[at]),
+            (-6 if is_right else 6, 3),
+            textcoords="offset points",
+            ha="right" if is_right else "left",
+            fontsize=8.5,
+            color=FAINT,
+            fontfamily=FAMILY,
+        )
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    style(axes, across=True)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    about = {"fontsize": 9, "color": FAINT, "fontfamily": FAMILY}
+    axes.set_xlabel("|scale| · ‖ΔW‖ of the layer's modules", about)
+    axes.set_ylabel("mean absolute change of a word's mass, in % of all attention", about)
+    return Picture("lora_weights.png", figure, texts)

@@ -1,0 +1,168 @@
+"""Pictures of curves: the attention to words over the steps, a small plot for every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from attn.analysis.result import Result
+from attn.analysis.words.curves import ending
+from attn.viz.labels import printable, ranges
+from attn.viz.lines import (
+    Time,
+    dress,
+    legend_rows,
+    mark_time,
+    name_time,
+    read_time,
+    show_legend,
+    style,
+)
+from attn.viz.page import GAP, LINE, MARGIN, arrange, place, shorten, write_heading, write_title
+from attn.viz.picture import Picture, Subject, new_figure
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+ASPECT = 0.62  # height of a plot to its width
+BELOW = 0.42  # for the marks of time
+LEFT = 0.2  # besides the margin, for the scale
+PATH = 26
+"""Letters of a path that fit beside a title in the grid."""
+NARROWEST = 4.6
+SINGLE = (6.0, 3.7)  # a layer on a page of its own, in inches
+
+
+def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+    """Draw all layers on one page and one scale, and each on its own if that was asked for.
+
+    Files: `<segment>/curves/words.png`, and `<segment>/curves/words_mean_block<block>.png` as
+    sd3.5-attention-analysis names them, `words_mean_layer<layer>.png` where blocks have no numbers;
+    or `phrases` for `words`.
+    """
+    for curves in result.arrays.values():
+        start = f"{curves.attrs['segment']}/curves/{curves.attrs['kind']}"
+        samples = curves.sizes["sample"]
+        for sample in range(samples):
+            one, end = curves.isel(sample=sample), ending(sample, samples)
+            texts = _texts(curves) | {"sample": str(sample)}
+            yield Picture(f"{start}{end}.png", draw_grid(one, subject), texts)
+            if curves.attrs["files"] != "all":
+                continue
+            for layer, row in zip(one["layer"].values, one["row"].values, strict=True):
+                path = f"{start}_mean_{curves.attrs['numbered']}{row}{end}.png"
+                figure = draw_layer(one, int(layer), subject)
+                yield Picture(path, figure, texts | {"layers": str(layer)})
+
+
+def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:
+    """Draw a small plot per layer, in numeric order.
+
+    Args:
+        curves: word, layer, step.
+        subject: for the heading.
+    """
+    heading = (subject.prompt, _subtitle(curves, subject))
+    ordered = curves.sortby("layer")
+    names = [printable(str(label)) for label in curves["label"].values]
+    cells = curves.sizes["layer"]
+    sheet = arrange(cells, ASPECT, heading, narrowest=NARROWEST, footer=BELOW)
+    width, height = sheet.size
+    rows = legend_rows(names, width - 2 * MARGIN)
+    height += rows * LINE
+    figure = new_figure(width + LEFT, height)
+    write_heading(figure, sheet.heading)
+    time, highest = read_time(curves), _top(curves)
+    for number, layer in enumerate(ordered["layer"].values):
+        left, upper = sheet.corner(number)
+        axes = place(figure, left + LEFT, upper, *sheet.cell)
+        own = ordered.sel(layer=layer)
+        _plot(axes, own, time, highest)
+        is_lowest = number + sheet.columns >= cells
+        mark_time(axes, time, is_labelled=is_lowest)
+        if number % sheet.columns:
+            axes.tick_params(labelleft=False)
+        elif is_lowest:
+            name_time(axes, time)
+        write_title(axes, f"layer {layer}", _ends(str(own["path"].item())), size=9)
+    _write_legend(figure, names, rows)
+    return figure
+
+
+def _ends(path: str) -> str:
+    """Return the two ends of a long path: blocks and the module tell layers apart."""
+    half = PATH // 2
+    return path if len(path) <= PATH else f"{path[:half]}…{path[-half:]}"
+
+
+def draw_layer(curves: xr.DataArray, layer: int, subject: Subject) -> Figure:
+    """Draw one layer on the scale of all.
+
+    Args:
+        curves: word, layer, step.
+        layer: its index.
+        subject: for the heading.
+    """
+    names = [printable(str(label)) for label in curves["label"].values]
+    width, height = SINGLE
+    rows = legend_rows(names, width)
+    top = MARGIN + 2 * LINE + GAP + 0.3
+    below = BELOW + GAP + rows * LINE
+    figure = new_figure(width + 2 * MARGIN + LEFT, top + height + below + MARGIN)
+    write_heading(figure, (shorten(subject.prompt, width), _subtitle(curves, subject)))
+    axes = place(figure, MARGIN + LEFT, top, width, height)
+    time, own = read_time(curves), curves.sel(layer=layer)
+    _plot(axes, own, time, _top(curves))
+    mark_time(axes, time)
+    name_time(axes, time)
+    block = f"block {int(own['row'])} · " if curves.attrs["numbered"] == "block" else ""
+    write_title(axes, f"{block}layer {layer}", str(own["path"].item()), size=11)
+    _write_legend(figure, names, rows)
+    return figure
+
+
+def _plot(axes: Axes, curves: xr.DataArray, time: Time, highest: float) -> None:
+    for number, curve in enumerate(curves.values):
+        colour, dashes = style(number)
+        axes.plot(time.x, curve, dashes, color=colour, linewidth=1.3, marker=".", markersize=2.5)
+    dress(axes, highest)
+
+
+def _top(curves: xr.DataArray) -> float:
+    values = curves.values
+    return 1.05 * float(np.nanmax(values)) if not np.isnan(values).all() else 1.0
+
+
+def _write_legend(figure: Figure, names: Sequence[str], rows: int) -> None:
+    """Name the lines at the foot of the page."""
+    looks = [style(number) for number in range(len(names))]
+    lines = [Line2D([], [], color=colour, linestyle=dashes) for colour, dashes in looks]
+    show_legend(figure, lines, names, rows)
+
+
+def _subtitle(curves: xr.DataArray, subject: Subject) -> str:
+    attrs = curves.attrs
+    branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
+    count = attrs["left_out"]
+    kind = attrs["kind"].removesuffix("s") if count == 1 else attrs["kind"]
+    rest = f" · {count} more {kind} not shown" if count else ""
+    facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
+    return f"{facts} · {attrs['unit']}{rest}"
+
+
+def _texts(curves: xr.DataArray) -> dict[str, str]:
+    attrs = curves.attrs
+    return {
+        "segment": attrs["segment"],
+        "branch": attrs["branch"],
+        "measure": attrs["measure"],
+        "unit": attrs["unit"],
+        attrs["kind"]: ", ".join(str(label) for label in curves["label"].values),
+        "layers": ranges(int(layer) for layer in curves["layer"].values),
+        "shown_steps": ranges(int(step) for step in curves["step"].values),
+    }

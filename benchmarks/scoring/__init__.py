@@ -1,0 +1,1 @@
+"""Scores where the truth is known, of heatmaps and of pictures; no command reaches them."""

@@ -1,0 +1,294 @@
+"""Changes that are more than two factors, in the demo models: each acts as its formula says."""
+
+import numpy as np
+import pytest
+import torch
+
+from attn.schema import Lora, Request
+from tests.helpers import lora_demo
+from tests.helpers.lora_files import write
+from tests.helpers.toy_sessions import shared_session
+
+pytestmark = pytest.mark.usefixtures("demo_cache")
+RANK, ALPHA, STRENGTH = 3, 2.0, -0.75
+LAYERS = {
+    "sdxl": ("input_blocks.4.0.in_layers.2", "middle_block.1.transformer_blocks.0.attn2.to_k"),
+    "sd35": ("joint_blocks.0.x_block.attn.qkv", "final_layer.adaLN_modulation.1"),
+}
+"""A convolution and a matrix; a matrix of three weights, and one whose halves change places."""
+
+
+def normal(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32) * 0.3
+
+
+def matrix(weight):
+    """Return a weight as a matrix in float64."""
+    return np.asarray(weight, np.float64).reshape(len(weight), -1)
+
+
+def core(rng, weight):
+    """Return LoRA with a core between the factors, and its change."""
+    rows, columns, *kernel = (*weight.shape, 1, 1)[:4]
+    up, down = normal(rng, rows, RANK, 1, 1), normal(rng, RANK + 2, columns, 1, 1)
+    mid = normal(rng, RANK, RANK + 2, *kernel)
+    tensors = {"lora_down.weight": down, "lora_up.weight": up, "lora_mid.weight": mid}
+    change = np.einsum("pi,ijkl,jq->pqkl", matrix(up), mid.astype(float), matrix(down))
+    scale = ALPHA / (RANK + 2)
+    return tensors | {"alpha": np.float32(ALPHA)}, lambda s: s * scale * matrix(change)
+
+
+def loha(rng, weight):
+    """Return LoHa, and its change."""
+    rows, columns = matrix(weight).shape
+    sides = {"a": (rows, RANK), "b": (RANK, columns)}
+    tensors = {f"hada_w{n}_{side}": normal(rng, *sides[side]) for n in "12" for side in "ab"}
+    first, second = (matrix(tensors[f"hada_w{n}_a"]) @ tensors[f"hada_w{n}_b"] for n in "12")
+    tensors["alpha"] = np.float32(ALPHA)
+    return tensors, lambda s: s * ALPHA / RANK * first * second
+
+
+def lokr(rng, weight):
+    """Return LoKr whose second factor is in factors, and its change by the definition of kron."""
+    rows, columns, *kernel = weight.shape
+    outer = normal(rng, 2, 4)
+    a, b = normal(rng, rows // 2, RANK), normal(rng, RANK, columns // 4, *kernel)
+    inner = np.tensordot(a.astype(float), b, 1)
+    change = np.empty(weight.shape)
+    for (i, j), number in np.ndenumerate(outer):
+        block = (slice(i * len(inner), (i + 1) * len(inner)),)
+        block += (slice(j * inner.shape[1], (j + 1) * inner.shape[1]),)
+        change[block] = float(number) * inner
+    tensors = {"lokr_w1": outer, "lokr_w2_a": a, "lokr_w2_b": b.reshape(RANK, -1)}
+    return tensors, lambda s: s * matrix(change)
+
+
+def full(rng, weight):
+    """Return a difference as it is."""
+    diff = normal(rng, *weight.shape)
+    return {"diff": diff}, lambda s: s * matrix(diff)
+
+
+def factors(rng, weight, names=("lora_down.weight", "lora_up.weight")):
+    """Return two factors, and their product."""
+    rows, columns, *kernel = weight.shape
+    down = normal(rng, RANK, columns, *kernel)
+    up = normal(rng, rows, RANK, *(1 for _ in kernel))
+    return dict(zip(names, (down, up), strict=True)), matrix(up) @ matrix(down)
+
+
+def peft_dora(rng, weight):
+    """Return DoRA in peft's names: the strength acts within the norm."""
+    tensors, product = factors(rng, weight, ("lora_A.weight", "lora_B.weight"))
+    sizes = 1 + np.abs(normal(rng, len(weight)))
+    is_kernel = weight.ndim > 2
+    tensors["lora_magnitude_vector"] = sizes.reshape(1, -1, 1, 1) if is_kernel else sizes
+
+    def change(strength):
+        moved = matrix(weight) + strength * product
+        return moved * (sizes / np.linalg.norm(moved, axis=1))[:, None] - matrix(weight)
+
+    return tensors, change
+
+
+def lycoris_dora(rng, weight, *, axis=0):
+    """Return DoRA in LyCORIS' names: the strength multiplies all of the change."""
+    tensors, product = factors(rng, weight)
+    moved = (matrix(weight) + product).reshape(weight.shape)
+    others = tuple(one for one in range(weight.ndim) if one != axis)
+    norms = np.sqrt((moved**2).sum(others, keepdims=True))
+    tensors["dora_scale"] = sizes = 1 + np.abs(normal(rng, *norms.shape))
+    change = matrix(sizes / norms * moved) - matrix(weight)
+    return tensors, lambda s: s * change
+
+
+def dora_of_columns(rng, weight):
+    """Return DoRA with a magnitude for each input channel."""
+    return lycoris_dora(rng, weight, axis=1)
+
+
+KINDS = [core, loha, lokr, full, peft_dora, lycoris_dora, dora_of_columns]
+
+
+def put_in(session, tmp_path, tensors, **strength):
+    """Return a context in which changes are in a session's model, and the warnings."""
+    file = Lora(str(write(tmp_path / "a.safetensors", tensors)), **strength)
+    request = session.complete(Request("a red cat", loras=(file,), width=80, height=48))
+    return session._adapters.active(request.loras)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", LAYERS)
+def test_weights_are_those_of_the_formula(backend, kind, tmp_path):
+    """In every layout weights are those of the formula in float64, and the base's afterwards."""
+    session, rng = shared_session(backend), np.random.default_rng(41)
+    before = {name: one.clone() for name, one in lora_demo.original(session.model).items()}
+    tensors, expected = {}, {}
+    for layer in LAYERS[backend]:
+        own, change = kind(rng, before[f"{layer}.weight"].numpy())
+        tensors |= {f"unet.{layer}.{end}": values for end, values in own.items()}
+        expected[f"{layer}.weight"] = change(STRENGTH)
+    modules = dict(session.model.named_modules())
+    with put_in(session, tmp_path, tensors, scale=STRENGTH):
+        after = lora_demo.original(lora_demo.merged(session.model))
+    assert session.warnings == []
+    assert all(modules[path] is module for path, module in session.model.named_modules())
+    own = lora_demo.original(session.model)
+    for name, weight in after.items():
+        assert torch.equal(own[name], before[name])
+        if name not in expected:
+            assert torch.equal(weight, before[name].double())
+    for name, change in expected.items():
+        found = matrix(after[name]) - matrix(before[name])
+        np.testing.assert_allclose(found, change, atol=3e-6)
+
+
+BIASES = {"lora_B.bias": 0.5, "diff_b": 1.0}
+"""What stands beside two factors of scale 0.5, and what it is multiplied by."""
+
+
+@pytest.mark.parametrize("ending", BIASES)
+@pytest.mark.parametrize("path", ["attn.to_out.0", "ff.net.2"])
+def test_biases(path, ending, tmp_path):
+    """A bias of the second factor is scaled with the factors; a difference is added as it is."""
+    session, rng = shared_session("sd35"), np.random.default_rng(43)
+    stem = f"transformer_blocks.0.{path}"
+    module = session.model.get_submodule(stem)
+    tensors, product = factors(rng, module.weight.detach(), ("lora_A.weight", "lora_B.weight"))
+    tensors |= {ending: normal(rng, len(module.bias)), "alpha": np.float32(RANK / 2)}
+    named = {f"transformer.{stem}.{end}": values for end, values in tensors.items()}
+    with put_in(session, tmp_path, named, scale=STRENGTH):
+        changed = lora_demo.merged(session.model).get_submodule(stem)
+    found = (changed.bias - module.bias.double()).detach().numpy()
+    np.testing.assert_allclose(found, STRENGTH * BIASES[ending] * tensors[ending], atol=1e-6)
+    found = (changed.weight - module.weight.double()).detach().numpy()
+    np.testing.assert_allclose(found, STRENGTH / 2 * product, atol=1e-6)
+
+
+def test_a_norm_layer(tmp_path):
+    """Scale and shift of a norm layer are changed by their differences."""
+    session, rng = shared_session("sdxl"), np.random.default_rng(71)
+    path = "down_blocks.1.resnets.0.norm2"
+    module = session.model.get_submodule(path)
+    tensors = {f"{name}_norm": normal(rng, len(module.weight)) for name in "wb"}
+    named = {f"lora_unet_{path.replace('.', '_')}.{end}": one for end, one in tensors.items()}
+    with put_in(session, tmp_path, named, scale=STRENGTH):
+        changed = session.model.get_submodule(path)
+    for end, before, after in (
+        ("w_norm", module.weight, changed.weight),
+        ("b_norm", module.bias, changed.bias),
+    ):
+        found = (after.double() - before.double()).detach()
+        np.testing.assert_allclose(found, STRENGTH * tensors[end], atol=1e-6)
+
+
+def test_a_bias_where_there_is_none(tmp_path):
+    """A module without a bias has one while a LoRA with a bias is in it."""
+    session, rng = shared_session("sdxl"), np.random.default_rng(47)
+    path = next(p for p, _ in session.model.named_modules() if p.endswith("attn2.to_k"))
+    module = session.model.get_submodule(path)
+    bias = normal(rng, len(module.weight))
+    with put_in(session, tmp_path, {f"unet.{path}.diff_b": bias}):
+        changed = session.model.get_submodule(path)
+        assert torch.equal(changed.bias, torch.from_numpy(bias))
+        assert changed.weight is module.weight
+    assert module.bias is None
+    assert session.model.get_submodule(path) is module
+
+
+@pytest.mark.parametrize("scales", [(0.5, 2.0), (0.0, 1.0), (1.0, 0.0)])
+def test_strength_by_part(scales, tmp_path):
+    """Each part of the model is changed at its own scale, and not at all at 0."""
+    session = shared_session("sdxl")
+    parts = dict(zip(("unet", "text_encoder_2"), scales, strict=True))
+    pairs = lora_demo.changes(session.pipe, *parts)
+    file = lora_demo.kohya(tmp_path / "a.safetensors", pairs)
+    asked = Lora(str(file), parts=(("denoiser", scales[0]), ("text_encoder_2", scales[1])))
+    request = session.complete(Request("a red cat", loras=(asked,), width=80, height=48))
+    with session._adapters.active(request.loras):
+        found = {part: lora_demo.merged(getattr(session.pipe, part)) for part in parts}
+    for (part, path), one in pairs.items():
+        own = getattr(session.pipe, part).get_submodule(path).weight.double()
+        changed = found[part].get_submodule(path).weight - own
+        np.testing.assert_allclose(changed.detach(), parts[part] * one.change, atol=1e-6)
+
+
+def test_a_part_that_is_not_changed(tmp_path):
+    """A scale for a part that the file does not change is warned of."""
+    session = shared_session("sdxl")
+    file = lora_demo.kohya(tmp_path / "a.safetensors", lora_demo.changes(session.pipe, "unet"))
+    parts = tuple((part, 0.5) for part in ("text_encoder", "text_encoder_2"))
+    session.complete(Request("a cat", loras=(Lora(str(file), parts=parts),)))
+    message = f"{file} changes no text_encoder and no text_encoder_2: their scale has no effect"
+    assert session.warnings == [message]
+    session.warnings.clear()
+
+
+def test_an_embedding_is_warned_of(tmp_path):
+    """Who draws with a file that has an embedding is told of its word."""
+    session, rng = shared_session("sdxl"), np.random.default_rng(53)
+    path = next(p for p, _ in session.model.named_modules() if p.endswith("attn2.to_k"))
+    tensors, _ = full(rng, session.model.get_submodule(path).weight.detach())
+    tensors = {f"unet.{path}.diff": tensors["diff"], "bundle_emb.toy.clip_l": normal(rng, 2, 7)}
+    with put_in(session, tmp_path, tensors):
+        (warning,) = session.warnings
+    session.warnings.clear()
+    assert "1 tensor of an embedding for the word 'toy', which is not read" in warning
+
+
+def test_two_adapters_of_a_file(tmp_path):
+    """Of two adapters in a file the one that is chosen acts, and both together if both are."""
+    session, rng = shared_session("sdxl"), np.random.default_rng(59)
+    path = next(p for p, _ in session.model.named_modules() if p.endswith("attn2.to_k"))
+    module = session.model.get_submodule(path)
+    tensors, products = {}, {}
+    for name in ("style", "eyes"):
+        ends = (f"lora_A.{name}.weight", f"lora_B.{name}.weight")
+        own, products[name] = factors(rng, module.weight.detach(), ends)
+        tensors |= {f"unet.{path}.{end}": values for end, values in own.items()}
+    file = str(write(tmp_path / "a.safetensors", tensors))
+    loras = tuple(Lora(file, scale, adapter=name) for name, scale in (("style", 2), ("eyes", 1)))
+    for stack in (loras, loras[:1]):
+        request = session.complete(Request("a cat", loras=stack))
+        with session._adapters.active(request.loras):
+            changed = lora_demo.merged(session.model).get_submodule(path).weight
+        found = (changed - module.weight.double()).detach()
+        expected = sum(lora.scale * products[lora.adapter] for lora in stack)
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+CONFIGS = {
+    "dora": {"use_dora": True},
+    "bias": {"lora_bias": True, "target_modules": ["to_out.0"]},
+    "patterns": {
+        "use_rslora": True,
+        "rank_pattern": {".*attn2.*": 2},
+        "alpha_pattern": {r".*\.attn2\.(to_q|to_k)": 7, "to_k": 3},
+    },
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_peft_saves_is_what_peft_merges(name, tmp_path):
+    """A folder of peft changes weights and biases as peft itself does."""
+    from copy import deepcopy
+
+    from peft import LoraConfig, get_peft_model
+
+    session = shared_session("sdxl")
+    config = {"target_modules": ["to_q", "to_k"], "r": 3, "lora_alpha": 2} | CONFIGS[name]
+    torch.manual_seed(67)
+    twin = get_peft_model(deepcopy(session.model), LoraConfig(**config, init_lora_weights=False))
+    for path, parameter in twin.named_parameters():
+        if "magnitude" in path:
+            parameter.data *= 1.5
+    twin.save_pretrained(tmp_path)
+    expected = twin.double().merge_and_unload().state_dict()
+    request = session.complete(Request("a cat", loras=(Lora(str(tmp_path)),)))
+    with session._adapters.active(request.loras):
+        found = lora_demo.merged(session.model).state_dict()
+    own = session.model.state_dict()
+    assert any((expected[path] - own[path]).abs().max() > 0.01 for path in own)
+    for path, weight in expected.items():
+        torch.testing.assert_close(found[path], weight, rtol=0, atol=3e-6)

@@ -1,0 +1,60 @@
+"""Prompt syntax of other programs is named, and not taken for more than text."""
+
+import pytest
+
+from attn.backends.diffusers.prompt_syntax import foreign_syntax
+from attn.schema import Request
+
+
+@pytest.mark.parametrize(
+    ("prompt", "match", "effect"),
+    [
+        ("a (red:1.3) cat", "(red:1.3)", "no weight"),
+        ("a (rusty old:.8) cat", "(rusty old:.8)", "no weight"),
+        ("a ((red)) cat", "((red))", "no weight"),
+        ("a red++ cat", "red++", "no weight"),
+        ("a (red cat)1.2", "(red cat)1.2", "no weight"),
+        ("cat <lora:style:0.8>", "<lora:style:0.8>", "--lora FILE:SCALE"),
+        ("cat <lyco:style>", "<lyco:style>", "adds nothing"),
+        ("a [cat:dog:0.5]", "[cat:dog:0.5]", "between steps"),
+        ("embedding:easynegative", "embedding:easynegative", "no embedding"),
+        ("a cat BREAK a dog", "BREAK", "no new part"),
+    ],
+)
+def test_syntax(prompt, match, effect):
+    """Each kind is told with what it does not do."""
+    (remark,) = foreign_syntax(prompt)
+    assert remark.startswith(f"{match!r} in the prompt is read as plain text")
+    assert effect in remark
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        *(
+            "a red cat (small), a dog",
+            "at (12:30)",
+            "a [tiny] cat",
+            "a <toy> cat",
+            "C++ on a shirt",
+        ),
+        *("a cat -- a dog", "well-known -- red", "scale 1:2 (a:b)", "break the ice", "(John 3:16)"),
+    ],
+)
+def test_plain_text(prompt):
+    """Brackets and colons that people write are no syntax."""
+    assert list(foreign_syntax(prompt)) == []
+
+
+@pytest.mark.parametrize("backend", ["sd15", "sdxl", "sd35"])
+def test_each_trace_has_its_own_warnings(opened, backend):
+    """The prompt and the negative prompt that is read are looked at, whichever row is asked for."""
+    session = opened(backend)
+    request = session.complete(Request("a (red:1.3) cat", negative="((bad))", guidance=4.0))
+    session.warnings.clear()
+    session.sequence(request, "cond")
+    assert [warning.partition(" ")[0] for warning in session.warnings] == [
+        "'(red:1.3)'",
+        "'((bad))'",
+    ]
+    session.warnings.clear()

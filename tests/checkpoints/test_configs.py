@@ -1,0 +1,124 @@
+"""The shipped configurations: facts about published models, without weights or tokenizers."""
+
+import json
+
+import diffusers
+import pytest
+import transformers
+
+from attn.checkpoints.probe import CONFIGS
+from tests.helpers import full_size
+
+PARAMETERS = {
+    "sd15": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
+    | {"controlnet": 361_279_120},
+    "sdxl": {
+        "unet": 2_567_463_684,
+        "controlnet": 1_251_014_160,
+        "vae": 83_653_863,
+        "text_encoder": 123_060_480,
+        "text_encoder_2": 694_659_840,
+    },
+    "sd35-large": {"transformer": 8_056_627_520},
+    "sd35-medium": {"transformer": 2_243_171_520},
+    "sd3-medium": {"transformer": 2_028_328_000},
+}
+OF_SD3 = {
+    "vae": 83_819_683,
+    "text_encoder": 123_650_304,
+    "text_encoder_2": 694_659_840,
+    "text_encoder_3": 4_762_310_656,
+}
+SD3 = [config for config in PARAMETERS if config.startswith("sd3")]
+
+
+def read(config, path):
+    """Return one JSON file of a configuration."""
+    return json.loads((CONFIGS / config / path).read_text())
+
+
+def number_of_parameters(model):
+    """Count parameters; the twin of T5's table, which the meta device tells apart, once."""
+    twins = ("encoder.embed_tokens.weight",)
+    return sum(one.numel() for name, one in model.named_parameters() if name not in twins)
+
+
+@pytest.mark.parametrize("config", PARAMETERS)
+def test_parameters(config):
+    """Every network has exactly the published number of parameters."""
+    expected = PARAMETERS[config] | (OF_SD3 if config in SD3 else {})
+    counts = {
+        name: number_of_parameters(full_size.network(config, name))
+        for name in full_size.networks(config)
+    }
+    assert counts == expected
+
+
+def test_folders():
+    """There is a folder for each published model, and nothing else, no weights least of all."""
+    assert sorted(path.name for path in CONFIGS.iterdir()) == sorted(PARAMETERS)
+    assert {path.suffix for path in CONFIGS.rglob("*") if path.is_file()} == {".json"}
+
+
+@pytest.mark.parametrize("config", PARAMETERS)
+def test_index(config):
+    """The index lists the folders that are there and tokenizers, all by names of real classes."""
+    index = read(config, "model_index.json")
+    assert hasattr(diffusers, index.pop("_class_name"))
+    listed = {name: entry for name, entry in index.items() if isinstance(entry, list)}
+    absent = {name for name, entry in listed.items() if entry == [None, None]}
+    for name in listed.keys() - absent:
+        library, cls = listed[name]
+        assert hasattr({"diffusers": diffusers, "transformers": transformers}[library], cls)
+    folders = {path.name for path in (CONFIGS / config).iterdir() if path.is_dir()}
+    own = {name for name in listed.keys() - absent if "tokenizer" not in name}
+    assert own == folders - {"controlnet"}  # which is put beside the model
+
+
+@pytest.mark.parametrize(
+    ("config", "scale", "shift"),
+    [
+        ("sd15", 0.18215, None),
+        ("sdxl", 0.13025, None),
+        *((config, 1.5305, 0.0609) for config in SD3),
+    ],
+)
+def test_vae(config, scale, shift):
+    """Latents are scaled and shifted as each family's VAE has it, which its weights do not tell."""
+    vae = full_size.network(config, "vae").config
+    assert (vae.scaling_factor, vae.shift_factor) == (scale, shift)
+    assert vae.latent_channels == (16 if config in SD3 else 4)
+    assert vae.force_upcast is True
+
+
+@pytest.mark.parametrize("config", PARAMETERS)
+def test_scheduler(config):
+    """The scheduler is the published one; its settings also suit those that it is exchanged for."""
+    settings = read(config, "scheduler/scheduler_config.json")
+    cls = getattr(diffusers, settings["_class_name"])
+    scheduler = cls.from_config(settings)
+    assert scheduler.config.num_train_timesteps == 1000
+    if config in SD3:
+        assert (cls.__name__, scheduler.config.shift) == ("FlowMatchEulerDiscreteScheduler", 3.0)
+        return
+    ddim = diffusers.DDIMScheduler.from_config(scheduler.config).config
+    assert (ddim.beta_start, ddim.beta_end) == (0.00085, 0.012)
+    assert (ddim.beta_schedule, ddim.timestep_spacing) == ("scaled_linear", "leading")
+    assert (ddim.clip_sample, ddim.set_alpha_to_one, ddim.steps_offset) == (False, False, 1)
+    assert ddim.prediction_type == "epsilon"
+
+
+@pytest.mark.parametrize("config", PARAMETERS)
+def test_text_encoders(config):
+    """CLIP pools at the end token; CLIP-L has the quick activation, CLIP-G the exact one."""
+    for name in sorted(set(full_size.networks(config)) & {"text_encoder", "text_encoder_2"}):
+        clip = full_size.network(config, name).config
+        assert (clip.bos_token_id, clip.eos_token_id) == (49406, 49407)
+        assert clip.max_position_embeddings == 77
+        wanted = (768, "quick_gelu") if name == "text_encoder" else (1280, "gelu")
+        assert (clip.hidden_size, clip.hidden_act) == wanted
+
+
+def test_empty_prompts():
+    """SDXL reads zeros where there is no negative prompt, as it was published."""
+    assert read("sdxl", "model_index.json")["force_zeros_for_empty_prompt"] is True

@@ -1,0 +1,402 @@
+"""What a checkpoint file is, told by the names and shapes in its header."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from attn.checkpoints.headers import Header, TensorInfo, read_header
+from attn.checkpoints.probe import Checkpoint, members, probe
+from tests.helpers import full_size, layouts
+
+LDM = {
+    "unet": "model.diffusion_model.",
+    "vae": "first_stage_model.",
+    "clip_l": "conditioner.embedders.0.transformer.",
+    "clip_g": "conditioner.embedders.1.model.",
+}
+SAI = {
+    "dit": "model.diffusion_model.",
+    "vae": "first_stage_model.",
+    "clip_l": "text_encoders.clip_l.transformer.",
+    "clip_g": "text_encoders.clip_g.transformer.",
+    "t5xxl": "text_encoders.t5xxl.transformer.",
+}
+OLD = {name: LDM[name] for name in ("unet", "vae")} | {"clip_l": "cond_stage_model.transformer."}
+PUBLISHED = {
+    "sd15": ("sd15", "Stable Diffusion 1.x", "LDM", OLD, layouts.ldm),
+    "sdxl": ("sdxl", "Stable Diffusion XL", "LDM", LDM, layouts.ldm),
+    "sd35-large": ("sd35", "Stable Diffusion 3.5 Large", "SAI", SAI, layouts.sai),
+    "sd35-medium": ("sd35", "Stable Diffusion 3.5 Medium", "SAI", SAI, layouts.sai),
+    "sd3-medium": ("sd35", "Stable Diffusion 3 Medium", "SAI", SAI, layouts.sai),
+}
+SD3 = [config for config in PUBLISHED if config.startswith("sd3")]
+network = cache(full_size.network)
+
+
+@cache
+def pipeline(config):
+    """Return a published model without weights."""
+    return full_size.pipeline(config)
+
+
+@cache
+def state(config, **options):
+    """Return the names and shapes of a published model in one file."""
+    return PUBLISHED[config][4](pipeline(config), **options)
+
+
+def named(*names, **shapes):
+    """Return a header of scalars, but for the shapes that are given."""
+    tensors = {name: TensorInfo("F16", (), 0, 2) for name in names}
+    tensors |= {name: TensorInfo("F16", shape, 0, 2) for name, shape in shapes.items()}
+    return Header(Path("model.safetensors"), tensors, {})
+
+
+def told(*names, **shapes):
+    """Return (title, advice) for a file of these names, which no backend takes."""
+    found = probe(named(*names, **shapes))
+    assert found.family is None
+    return found.title, found.advice
+
+
+@pytest.mark.parametrize("config", PUBLISHED)
+def test_published(config):
+    """Each published model in one file is known by family, layout, parts and configuration."""
+    family, title, layout, parts, _ = PUBLISHED[config]
+    assert probe(full_size.header(state(config))) == Checkpoint(
+        family, title, layout, parts, config
+    )
+
+
+@pytest.mark.parametrize("config", PUBLISHED)
+def test_published_without_prefix(config):
+    """A denoiser without its usual prefix is the same, and owns no name of another part."""
+    family, _, layout, parts, _ = PUBLISHED[config]
+    header = full_size.header(state(config, prefix=False))
+    found = probe(header)
+    denoiser = next(iter(parts))
+    assert (found.family, found.layout, found.config) == (family, layout, config)
+    assert found.parts == parts | {denoiser: ""}
+    own = members(header, found).parts[denoiser]
+    assert not [name for name in own if name.startswith(tuple(filter(None, parts.values())))]
+
+
+@pytest.mark.parametrize("config", PUBLISHED)
+def test_denoiser_alone(config):
+    """A denoiser alone tells its family and configuration; the other parts are missing."""
+    family, title, layout, parts, _ = PUBLISHED[config]
+    part, prefix = next(iter(parts.items()))
+    names = {name: one for name, one in state(config).items() if name.startswith(prefix)}
+    for cut in (0, len(prefix)):
+        found = probe(full_size.header({name[cut:]: one for name, one in names.items()}))
+        assert found == Checkpoint(family, title, layout, {part: prefix[cut:]}, config)
+        assert found.missing == tuple(name for name in parts if name != part)
+
+
+@pytest.mark.parametrize("config", PUBLISHED)
+def test_denoiser_of_diffusers(config):
+    """A denoiser from a diffusers folder is a part in the layout of diffusers."""
+    family, title, *_ = PUBLISHED[config]
+    component, part = ("transformer", "dit") if config in SD3 else ("unet", "unet")
+    found = probe(full_size.header(network(config, component).state_dict()))
+    assert found == Checkpoint(family, title, "diffusers", {part: ""}, config)
+
+
+@pytest.mark.parametrize(
+    ("component", "part", "title"),
+    [
+        ("text_encoder", "clip_l", "CLIP-L, a text encoder"),
+        ("text_encoder_2", "clip_g", "CLIP-G, a text encoder"),
+        ("text_encoder_3", "t5xxl", "T5-XXL, a text encoder"),
+    ],
+)
+def test_encoders_alone(component, part, title):
+    """Encoders alone in a file are told apart, by width and by names."""
+    found = probe(full_size.header(network("sd35-large", component).state_dict()))
+    assert (found.family, found.title, found.layout) == (None, title, "encoder")
+    assert (found.parts, found.missing) == ({part: ""}, ())
+    assert found.advice.startswith("it cannot draw alone; give a model as --model")
+
+
+def test_encoder_of_open_clip():
+    """CLIP-G under OpenCLIP's names is CLIP-G."""
+    found = probe(full_size.header(layouts.open_clip(network("sdxl", "text_encoder_2"))))
+    assert (found.title, found.layout) == ("CLIP-G, a text encoder", "OpenCLIP")
+    assert found.parts == {"clip_g": ""}
+
+
+def test_flattened_clip():
+    """CLIP is known with and without the level `text_model.` that newer libraries left out."""
+    model = network("sd15", "text_encoder")
+    flat = {name.removeprefix("text_model."): one for name, one in model.state_dict().items()}
+    for names in (flat, layouts.clip_l(model)):
+        assert probe(full_size.header(names)).parts == {"clip_l": ""}
+
+
+@pytest.mark.parametrize(
+    ("config", "title"),
+    [
+        ("sdxl", "a VAE of 4 latent channels, as SD1.x and SDXL have"),
+        ("sd35-large", "a VAE of 16 latent channels, as SD3 has"),
+    ],
+)
+def test_vae_alone(config, title):
+    """A VAE alone is a part of several families, in its authors' or in diffusers' names."""
+    vae = network(config, "vae")
+    for layout, names in {"LDM": layouts.vae(vae), "diffusers": vae.state_dict()}.items():
+        found = probe(full_size.header(names))
+        assert (found.family, found.title, found.layout) == (None, title, layout)
+        assert found.parts == {"vae": ""}
+
+
+def test_parts_without_denoiser():
+    """A file of encoders and VAE under their prefixes is listed as such."""
+    names = {
+        name: one for name, one in state("sd35-large").items() if not name.startswith("model.")
+    }
+    found = probe(full_size.header(names))
+    assert found.title == "a file of parts without a denoiser"
+    assert found.parts == {name: prefix for name, prefix in SAI.items() if name != "dit"}
+
+
+TINY = [("sd15", "demo"), ("sdxl", "demo"), ("sd35", "demo"), ("sd35", "demo:medium")]
+
+
+@pytest.mark.parametrize(("backend", "model"), TINY)
+def test_tiny_models(opened, tmp_path, backend, model):
+    """Small models in every layout have the family and parts of large ones, no configuration."""
+    pipe = opened(backend, model).pipe
+    write, parts = (layouts.sai, SAI) if backend == "sd35" else (layouts.ldm, LDM)
+    parts = OLD if backend == "sd15" else parts
+    path = layouts.write(write(pipe), tmp_path / "model.safetensors")
+    found = probe(read_header(path))
+    assert (found.family, found.config, found.parts) == (backend, None, parts)
+    assert found.title.startswith("a model like Stable Diffusion ")
+    for name, file in layouts.parts(pipe, tmp_path / "parts").items():
+        found = probe(read_header(file))
+        assert found.parts[name] == ""
+        assert found.family == (backend if name in ("unet", "dit") else None)
+
+
+def test_tiny_clip_may_be_either(opened, tmp_path):
+    """Which of the two a CLIP of unpublished width is, a file alone does not tell."""
+    files = layouts.parts(opened("sdxl").pipe, tmp_path)
+    for name in ("clip_l", "clip_g"):
+        assert probe(read_header(files[name])).parts == {"clip_l": "", "clip_g": ""}
+
+
+@pytest.mark.parametrize("config", PUBLISHED)
+def test_members(config):
+    """Every tensor of a published file belongs to one part, with its published parameters."""
+    header = full_size.header(state(config))
+    sorted_in = members(header, probe(header))
+    assert sum(map(len, sorted_in.parts.values())) + len(sorted_in.unused) == len(header.tensors)
+    assert sorted_in.unknown == []
+    assert [name.split(".")[-1] for name in sorted_in.unused] == ["position_ids"] * (
+        config == "sd15"
+    )
+    vae = sum(info.elements for info in sorted_in.parts["vae"].values())
+    assert vae == (83_819_683 if config in SD3 else 83_653_863)
+
+
+def test_what_is_left_aside(opened):
+    """Averages of training, tables and markers are no part; other names are not forgotten."""
+    extra = ["model_ema.decay", "model_ema.diffusion_modelinput_blocks00weight", "betas", "v_pred"]
+    header = full_size.header(layouts.ldm(opened("sdxl").pipe))
+    header = Header(header.path, dict(header.tensors) | named(*extra, "surprise").tensors, {})
+    sorted_in = members(header, probe(header))
+    assert (sorted_in.unused, sorted_in.unknown) == (extra, ["surprise"])
+
+
+def with_shapes(config, **changed):
+    """Return a published file, the shapes of some of its tensors changed."""
+    header = full_size.header(state(config))
+    tensors = dict(header.tensors)
+    for ending, shape in changed.items():
+        name = next(name for name in tensors if name.endswith(ending))
+        tensors[name] = tensors[name]._replace(shape=shape)
+    return Header(header.path, tensors, {})
+
+
+ENTRY = "input_blocks.0.0.weight"
+READER = "attn2.to_k.weight"
+
+
+@pytest.mark.parametrize(
+    ("config", "changed", "title"),
+    [
+        ("sdxl", {ENTRY: (320, 9, 3, 3)}, "Stable Diffusion XL for inpainting"),
+        ("sd15", {ENTRY: (320, 9, 3, 3)}, "Stable Diffusion 1.x for inpainting"),
+        ("sd15", {ENTRY: (320, 8, 3, 3)}, "Stable Diffusion 1.x for instructions"),
+        ("sd15", {READER: (320, 1024)}, "Stable Diffusion 2.x"),
+        ("sd15", {"proj_in.weight": (320, 320)}, "Stable Diffusion 2.x"),
+        (
+            "sdxl",
+            {ENTRY: (384, 4, 3, 3), READER: (768, 1280)},
+            "the refiner of Stable Diffusion XL",
+        ),
+    ],
+)
+def test_relatives(config, changed, title):
+    """Relatives of the UNet families, which need something else, are refused by name."""
+    found = probe(with_shapes(config, **changed))
+    assert (found.family, found.title) == (None, title)
+    assert found.advice
+
+
+def test_refiner_by_its_encoder():
+    """The refiner, which has CLIP-G alone, is known whatever its sizes."""
+    names = {
+        name.replace("embedders.1.", "embedders.0."): one
+        for name, one in state("sdxl").items()
+        if not name.startswith("conditioner.embedders.0.")
+    }
+    found = probe(full_size.header(names))
+    assert found.title == "the refiner of Stable Diffusion XL"
+    assert found.advice == "it repaints what the base model drew; give the base model"
+
+
+@pytest.mark.parametrize("rows", [38, 2432])
+@pytest.mark.parametrize("module", ["0.x_block.attn", "37.x_block.attn", "5.context_block.attn"])
+def test_folded_gates(rows, module):
+    """A DiT with gates inside any of its joined projections is not taken for a plain one."""
+    shape = (3 * 2432 + rows, 2432)
+    found = probe(with_shapes("sd35-large", **{f"{module}.qkv.weight": shape}))
+    assert (found.family, found.config, found.advice) == ("gated", "sd35-large", None)
+    assert found.title == "a gated DiT: Stable Diffusion 3.5 Large with gates"
+    assert found.missing == probe(with_shapes("sd35-large")).missing
+
+
+@pytest.mark.parametrize("module", ["0.x_block.attn", "7.x_block.attn2"])
+def test_separate_gates(module):
+    """A DiT with gates beside any of its projections is not taken for a plain one either."""
+    name = f"model.diffusion_model.joint_blocks.{module}.gate_proj.weight"
+    header = full_size.header(state("sd35-medium"))
+    tensors = dict(header.tensors) | named(name).tensors
+    found = probe(Header(header.path, tensors, {}))
+    assert found.title == "a gated DiT: Stable Diffusion 3.5 Medium with gates"
+    assert (found.family, found.config) == ("gated", "sd35-medium")
+
+
+@pytest.mark.parametrize("name", ["scaled_fp8", "clip.scale_weight", "fc1.weight_scale"])
+def test_scaled_fp8(name):
+    """Weights that mean nothing without their scales are refused; plain ones in fp8 are not."""
+    tensors = full_size.shapes(state("sd35-large"), "F8_E4M3")
+    plain, scaled = (
+        probe(Header(Path("x"), tensors | more, {})) for more in ({}, named(name).tensors)
+    )
+    assert (plain.family, plain.advice) == ("sd35", None)
+    assert (scaled.family, scaled.title) == (None, "Stable Diffusion 3.5 Large, in scaled fp8")
+    assert "give the file in float16 or bfloat16" in scaled.advice
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"], "a LoRA or LyCORIS file"),
+        (["transformer.transformer_blocks.0.attn.to_q.lora_A.weight"], "a LoRA or LyCORIS file"),
+        (["unet.down_blocks.0.attn1.processor.to_q_lora.down.weight"], "a LoRA or LyCORIS file"),
+        (["lora_unet_mid_block_attentions_0_proj_in.hada_w1_a"], "a LoRA or LyCORIS file"),
+        (["lycoris_unet_mid_block.lokr_w2_b"], "a LoRA or LyCORIS file"),
+        (["lora_unet_mid_block_resnets_0_conv1.diff"], "a LoRA or LyCORIS file"),
+        (["control_model.input_blocks.0.0.weight"], "a ControlNet"),
+        (["controlnet_cond_embedding.conv_in.weight", "conv_in.weight"], "a ControlNet"),
+        (["controlnet_blocks.0.weight", "pos_embed.pos_embed"], "a ControlNet"),
+        (["lllite_unet_input_blocks_4_1.down.0.weight"], "a ControlNet"),
+        (["ip_adapter.1.to_k_ip.weight"], "an adapter (IP-Adapter, T2I-Adapter or motion module)"),
+        (["emb_params"], "an embedding (textual inversion)"),
+        (["string_to_param.*"], "an embedding (textual inversion)"),
+        (["model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"], "an upscaler"),
+        (["conv_first.weight", "body.0.rdb1.conv1.weight"], "an upscaler"),
+        (["double_blocks.0.img_attn.qkv.weight"], "Flux"),
+        (["model.diffusion_model.double_blocks.18.img_attn.qkv.weight"], "Flux"),
+        (["single_transformer_blocks.0.attn.to_q.weight"], "Flux"),
+        (["cond_seq_linear.weight"], "AuraFlow"),
+        (["blocks.0.cross_attn.kv_linear.weight"], "PixArt or Sana"),
+        (["model.layers.0.self_attn.q_proj.weight"], "a language model"),
+        (["edm_mean", "input_blocks.0.0.weight", "out.2.weight"], "Playground v2.5, which needs "),
+    ],
+)
+def test_other_kinds(names, title):
+    """Other kinds of files are called by their names, with what to give instead."""
+    found, advice = told(*names)
+    assert found.startswith(title)
+    assert len(advice) > 40
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [{"emb_params": (4, 768)}, {"clip_l": (2, 768), "clip_g": (2, 1280)}, {"<cat-toy>": (768,)}],
+)
+def test_embeddings(shapes):
+    """Textual inversion is known in each of its forms."""
+    assert told(**shapes)[0] == "an embedding (textual inversion)"
+
+
+def test_clip_of_sd2():
+    """The encoder of Stable Diffusion 2 is not taken for CLIP-G."""
+    title, advice = told(**{"text_model.embeddings.token_embedding.weight": (49408, 1024)})
+    assert title == "CLIP-H, a text encoder"
+    assert "Stable Diffusion 2.x" in advice
+
+
+def test_unknown():
+    """What is not known is said to be so, with names that may tell the user what it is."""
+    title, advice = told("surprise.weight", "\x1b[2J.bias", "c", "d")
+    assert title == "no known model"
+    assert advice.endswith("known here; they begin with surprise.weight, \\x1b[2J.bias, c")
+    assert told()[0] == "a safetensors file without tensors"
+
+
+@pytest.mark.parametrize(
+    ("markers", "metadata", "expected"),
+    [
+        ([], {}, (None, False)),
+        (["v_pred"], {}, ("v", False)),
+        (["v_pred", "ztsnr"], {}, ("v", True)),
+        ([], {"modelspec.prediction_type": "v"}, ("v", False)),
+        ([], {"modelspec.prediction_type": " Epsilon "}, ("epsilon", False)),
+        ([], {"modelspec.prediction_type": "rectified"}, (None, False)),
+        (["v_pred"], {"modelspec.prediction_type": "epsilon"}, ("v", False)),
+        ([], {"ss_v_parameterization": "True", "ss_zero_terminal_snr": "True"}, ("v", True)),
+        ([], {"ss_v_parameterization": "False"}, (None, False)),
+    ],
+)
+def test_prediction(markers, metadata, expected):
+    """What the UNet predicts is read from marker tensors first, then from metadata."""
+    header = full_size.header(state("sdxl"))
+    found = probe(Header(header.path, dict(header.tensors) | named(*markers).tensors, metadata))
+    assert (found.prediction, found.zero_snr) == expected
+    assert found.config == "sdxl"
+
+
+def test_prediction_is_of_unets_only():
+    """SD3 predicts neither, whatever a file says."""
+    found = probe(full_size.header(state("sd35-large"), **{"modelspec.prediction_type": "v"}))
+    assert found.prediction is None
+
+
+def test_shapes_that_make_no_sense():
+    """Tensors with fewer axes than they must have are no reason to fail."""
+    header = full_size.header(state("sdxl"))
+    scalars = {name: info._replace(shape=()) for name, info in header.tensors.items()}
+    assert probe(Header(header.path, scalars, {})).config is None
+
+
+def test_large_file(tmp_path):
+    """A file that announces 28 GB is probed from its first kilobytes."""
+    tensors = full_size.shapes(state("sd35-large"))
+    path = full_size.write(tensors, tmp_path / "model.safetensors", format="pt")
+    assert path.stat().st_size > 25 * 10**9
+    assert probe(read_header(path)).config == "sd35-large"
+
+
+def test_probing_loads_no_libraries():
+    """Neither torch nor numpy is imported to look into a file."""
+    heavy = "torch", "diffusers", "transformers", "numpy", "safetensors"
+    code = f"import attn.checkpoints.probe, sys; print([n for n in {heavy} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,113 @@
+"""Files that survive: whole or not at all, and journals whose last line may be torn."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from attn.errors import TraceError
+from attn.files.disk import (
+    append_lines,
+    as_utf8,
+    encode_json,
+    is_there,
+    read_journal,
+    remove_parts,
+    write_atomic,
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a journal."""
+
+    name: str
+    number: int = 0
+
+
+LINES = (Line("a", 1), Line("日"), Line("c", 3))
+
+
+def test_an_atomic_write_leaves_the_old_file_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed write must not cost what was there, nor leave its own half behind."""
+    path = tmp_path / "deep" / "file.json"
+    write_atomic(path, b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TraceError, match=rf"could not write {path}: no space left on the disk\.$"):
+        write_atomic(path, b"new")
+    with pytest.raises(TraceError, match=r"no space left on the disk\. Mend it\.$"):
+        write_atomic(path, b"new", "Mend it.")
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_only_halves_of_the_same_file_are_removed(tmp_path: Path) -> None:
+    """What a killed write left goes, and nothing else."""
+    names = ["a.json", "a.json.7.part", "b.json.7.part", "a.json.part"]
+    for name in names:
+        (tmp_path / name).touch()
+    remove_parts(tmp_path / "a.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("a.json", "a.json.part", "b.json.7.part")
+    ]
+    remove_parts(tmp_path / "nowhere" / "a.json")
+
+
+def test_a_journal_comes_back_in_order(tmp_path: Path) -> None:
+    """What was added is there, whether at once or one by one; no journal is an empty one."""
+    path = tmp_path / "journal.jsonl"
+    assert read_journal(path, Line) == ()
+    append_lines(path, LINES[:2])
+    append_lines(path, LINES[2:])
+    assert read_journal(path, Line) == LINES
+
+
+def test_a_torn_last_line_does_not_count(tmp_path: Path) -> None:
+    """A process that was killed while it wrote a line has not written it."""
+    path = tmp_path / "journal.jsonl"
+    append_lines(path, LINES)
+    whole = path.read_bytes()
+    for torn in (whole[:-1], whole[:-9], whole[:-9] + b"\n"):
+        path.write_bytes(torn)
+        assert read_journal(path, Line) == LINES[:2]
+
+
+def test_a_journal_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """Damage before the last line, and what is no file, are errors and not an empty journal."""
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"{}\n" + encode_json({"name": "a"}).replace(b"\n", b"") + b"\n")
+    with pytest.raises(TraceError, match=r"journal\.jsonl, line 1: .*`name`"):
+        read_journal(path, Line)
+    with pytest.raises(TraceError, match="could not read"):
+        read_journal(tmp_path, Line)
+
+
+def test_json_of_paths_and_odd_names() -> None:
+    """Options may hold paths, whose names may hold bytes that are no characters."""
+    assert encode_json({"file": Path("/a/b")}) == b'{\n "file": "/a/b"\n}\n'
+    assert encode_json([Path("\udcff")]) == b'[\n "\\\\udcff"\n]\n'
+    assert as_utf8("a\udcff") == "a\\udcff"
+    with pytest.raises(NotImplementedError, match="has no JSON form"):
+        encode_json(object())
+
+
+def test_what_cannot_be_seen_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question about a path never fails, even where permission was lost."""
+    assert is_there(tmp_path)
+    assert not is_there(tmp_path / "nothing")
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    assert not is_there(tmp_path)

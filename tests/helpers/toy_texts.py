@@ -1,0 +1,154 @@
+"""Small traces of written texts, made by hand: random attention, and a plan of what was decided."""
+
+import numpy as np
+
+from attn.schema import (
+    Column,
+    Kept,
+    Layer,
+    Manifest,
+    Request,
+    Segment,
+    Step,
+    Token,
+    find_words,
+)
+from attn.trace.store import shard_file
+from attn.trace.trace import MemoryFiles, Trace
+
+PROMPT, LENGTH = 5, 11
+HEADS, LAYERS, STEPS, SAMPLES = 3, 2, 4, 2
+ORDER = ((6, 5, 7, 9, 8, 10), (5, 7, 6, 10, 8, 9))
+"""Positions in the order in which they are decided, by sample."""
+COUNTS = (2, 1, 2, 1)
+MASK = 90
+BLOCKS = ("all.all", "prompt.all", "generated.all")
+SEGMENTS = (
+    Segment("prompt", "text", 0, PROMPT),
+    Segment("generated", "text", PROMPT, LENGTH, is_generated=True),
+)
+
+
+def manifest(samples=SAMPLES, level="maps"):
+    """Describe a trace of two layers, 1 and 4."""
+    layers = tuple(
+        Layer(index, "denoiser", f"layers.{index}", "self", HEADS, SEGMENTS, SEGMENTS, BLOCKS)
+        for index in (1, 4)
+    )
+    tokens = tuple(
+        Token(
+            place,
+            "prompt" if place < PROMPT else "generated",
+            token_id(0, place),
+            f"t{place}",
+            False,
+            False,
+            0,
+            0,
+            None,
+        )
+        for place in range(LENGTH)
+    )
+    columns = tuple(Column(token.segment, token.position) for token in tokens)
+    return Manifest(
+        status="complete",
+        backend="toy",
+        model={},
+        request=Request("who?", seed=7, steps=STEPS),
+        branches=("cond",),
+        samples=samples,
+        steps=tuple(Step(index, None, 1 - index / STEPS) for index in range(STEPS)),
+        layers=layers,
+        segments={"cond": SEGMENTS},
+        tokens={"cond": tokens},
+        words=find_words("who?"),
+        truncated={},
+        kept=Kept(level, "all", "text", False, ("all.all",), (1, 4), columns),
+        identity={},
+        shards=(),
+        environment={},
+        cost={},
+    )
+
+
+def token_id(sample, position):
+    """Return the id that is at a position in the end."""
+    return 10 + position + 20 * sample * (position >= PROMPT)
+
+
+def probs(samples=SAMPLES, seed=0):
+    """Return what was attended to: (step, layer, sample, head, query, key) float64."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.gamma(0.4, size=(STEPS, LAYERS, samples, HEADS, LENGTH, LENGTH))
+    drawn[..., 3] *= 40  # a sink
+    return drawn / drawn.sum(-1, keepdims=True)
+
+
+def decided(sample, step):
+    """Return the positions that a step decides."""
+    start = sum(COUNTS[:step])
+    return sorted(ORDER[sample][start : start + COUNTS[step]])
+
+
+def confidence(sample, step, position):
+    """Return a number that tells decisions apart."""
+    return np.float32(0.1 + 0.07 * step + 0.011 * position + 0.003 * sample)
+
+
+def written(samples, step):
+    """Return the step's measures, (branch, sample, position)."""
+    shape = (1, samples, LENGTH)
+    tokens = np.full(shape, MASK, np.int32)
+    masked, finalised = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    sure = np.full(shape, np.nan, np.float32)
+    for sample in range(samples):
+        open_now = {place for later in range(step, STEPS) for place in decided(sample, later)}
+        now = decided(sample, step)
+        for place in range(LENGTH):
+            if place not in open_now or place in now:
+                tokens[0, sample, place] = token_id(sample, place)
+            masked[0, sample, place] = place in open_now
+            finalised[0, sample, place] = place in now
+            if place in open_now:
+                sure[0, sample, place] = confidence(sample, step, place)
+    return {
+        "step/tokens": tokens,
+        "step/masked": masked,
+        "step/finalised": finalised,
+        "step/confidence": sure,
+    }
+
+
+def make_text(samples=SAMPLES, level="maps", seed=0):
+    """Return a trace in memory, and its exact probs."""
+    about, exact = manifest(samples, level), probs(samples, seed)
+    files = {}
+    for step in range(STEPS):
+        shard = files[shard_file(about.steps[step])] = written(samples, step)
+        for place, layer in enumerate(about.layers):
+            shard |= fold(layer.index, exact[step, place], level)
+    return Trace(MemoryFiles(about, files)), exact
+
+
+def fold(index, full, level):
+    """Return the measures of one layer as a capture keeps them, from (sample, head, query, key)."""
+    rows = {"all": slice(None), "prompt": slice(0, PROMPT), "generated": slice(PROMPT, None)}
+    found = {}
+    for name, some in rows.items():
+        part = full[:, :, some]
+        split = [part[..., :PROMPT].sum(-1).mean(-1), part[..., PROMPT:].sum(-1).mean(-1)]
+        found[f"mass.{name}.all"] = part.mean(2)
+        found[f"total.{name}"] = np.stack(split, -1)
+        found[f"entropy.{name}.all"] = -(part * np.log(part)).sum(-1).mean(-1)
+    tensors = {f"{index}/{name}": one[None].astype(np.float32) for name, one in found.items()}
+    if level in ("maps", "factors"):
+        tensors[f"{index}/map.all.all"] = full.mean(1)[None].astype(np.float16)
+    if level == "heads":
+        tensors[f"{index}/headmap.all.all"] = full[None].astype(np.float16)
+    if level == "factors":  # scale · query · keyᵀ = ln probs, with a channel for every key
+        query = np.log(full)[None]
+        tensors[f"{index}/query"] = query.astype(np.float32)
+        tensors[f"{index}/key"] = np.broadcast_to(np.eye(LENGTH, dtype=np.float32), query.shape)
+        tensors[f"{index}/lse"] = np.zeros(query.shape[:-1], np.float32)
+        tensors[f"{index}/scale"] = np.ones((1, len(full)), np.float32)
+    return tensors

@@ -1,0 +1,78 @@
+"""The plan of the house: the walks exist, maps are short, private names stay home."""
+
+import ast
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import attn
+
+ROOT = Path(attn.__file__).parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`(attn[\w.]*):(\w+)`", PAGE)))
+PACKAGES = sorted(
+    module.name for module in pkgutil.walk_packages(attn.__path__, "attn.") if module.ispkg
+)
+LONGEST_MAP, LARGEST_FOLDER = 30, 20
+
+
+def sources():
+    """Yield every module of the package with its dotted name."""
+    for path in sorted((ROOT / "attn").rglob("*.py")):
+        yield ".".join(path.relative_to(ROOT).with_suffix("").parts), path
+
+
+@pytest.mark.parametrize(("module", "name"), NAMED)
+def test_walks_name_what_exists(module, name):
+    """Each function and class that the walks of the page name is where they say."""
+    assert hasattr(importlib.import_module(module), name)
+
+
+def test_walks_are_there():
+    """The page was read: a change of its spelling must not empty the test above."""
+    assert len(NAMED) > 20
+
+
+@pytest.mark.parametrize("name", ["attn", *PACKAGES])
+def test_maps(name):
+    """The docstring of every package is its map, and fits on a screen."""
+    tree = ast.parse((ROOT / name.replace(".", "/") / "__init__.py").read_text(encoding="utf-8"))
+    lines = (ast.get_docstring(tree) or "").splitlines()
+    assert 1 <= len(lines) <= LONGEST_MAP
+
+
+def test_private_names_stay_in_their_package():
+    """A name with a leading underscore, of a module too, is not imported from another package."""
+    crossing = [
+        f"{module}: {node.module}.{alias.name}"
+        for module, path in sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("attn")
+        for alias in node.names
+        if is_private(f"{node.module}.{alias.name}")
+        and home(f"{node.module}.{alias.name}") != module.rpartition(".")[0]
+    ]
+    assert crossing == []
+
+
+def is_private(name):
+    return any(part.startswith("_") and not part.endswith("__") for part in name.split("."))
+
+
+def home(name):
+    """Return the package in which the first private part of a dotted name stands."""
+    parts = name.split(".")
+    first = next(i for i, part in enumerate(parts) if part.startswith("_"))
+    package = ".".join(parts[:first])
+    return package if package in ("attn", *PACKAGES) else package.rpartition(".")[0]
+
+
+def test_folders_are_small():
+    """A folder holds things of one kind, and not many of them."""
+    folders = {}
+    for _, path in sources():
+        folders.setdefault(path.parent, []).append(path)
+    assert [str(one) for one, files in folders.items() if len(files) > LARGEST_FOLDER] == []

@@ -1,0 +1,43 @@
+"""Where results go if nobody says it."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from attn.errors import TraceError
+from attn.files.markers import write_marker
+from attn.verbs.capture import folders
+
+
+def test_two_runs_in_one_second(tmp_path, monkeypatch):
+    """Each run has a folder of its own, however fast the one before it was."""
+
+    class Clock:
+        @staticmethod
+        def now():
+            return datetime(2026, 11, 28, 21, 43, 28)
+
+    monkeypatch.setattr(folders, "datetime", Clock)
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for _ in range(3):
+        found = folders.choose_folder(None, "sdxl", "A turtle, on a beach!")
+        found.mkdir(parents=True)
+        names.append(found.name)
+    first = "20261128-214328-sdxl-a-turtle-on-a-beach"
+    assert names == [first, f"{first}-2", f"{first}-3"]
+    assert folders.choose_folder(Path("mine"), "sdxl", "A turtle") == Path("mine")
+
+
+def test_what_killed_runs_left(tmp_path, monkeypatch):
+    """Temporary folders of ours make no folder full, and are removed from those that attn chose."""
+    monkeypatch.chdir(tmp_path)
+    left = tmp_path / "attn-runs/20261128-214328-compare-cat/.attn-scratch-abcdefgh"
+    (left / "new").mkdir(parents=True)
+    with pytest.raises(TraceError, match="is not empty"):
+        folders.refuse_contents(left.parent)
+    write_marker(left, goal="comparison")
+    folders.refuse_contents(left.parent)
+    folders.choose_folder(None, "compare", "cat")
+    assert list(left.parent.iterdir()) == []

@@ -1,0 +1,34 @@
+"""The chart of weights against attention."""
+
+import numpy as np
+
+from attn.analysis.compare.weights import WeightsAgainstAttention
+from attn.analysis.result import Table
+from attn.viz.compare.weights import draw_weights
+
+
+def test_points():
+    """There is a point per layer, and those that changed most have their number."""
+    table = Table(
+        {
+            "layer": np.arange(7) + 3,
+            "norm": np.arange(7.0),
+            "change": np.arange(7.0) / 100,
+        }
+    )
+    figure = draw_weights(WeightsAgainstAttention(table, 1.0, ()), "a.safetensors", {}).figure
+    (axes,) = figure.axes
+    np.testing.assert_allclose(
+        axes.collections[0].get_offsets(), np.stack([np.arange(7.0), np.arange(7.0)], 1)
+    )
+    assert [text.get_text() for text in axes.texts] == ["9", "8", "7", "6", "5"]
+    assert figure.texts[1].get_text() == "one point per attention layer · correlation 1.00"
+    assert axes.get_xlabel() == "|scale| · ‖ΔW‖ of the layer's modules"
+    assert axes.get_ylabel() == "mean absolute change of a word's mass, in % of all attention"
+
+
+def test_nothing_changed():
+    """At scale 0 all points are in the corner, where no numbers lie over each other."""
+    nothing = {"layer": np.arange(3), "norm": np.zeros(3), "change": np.zeros(3)}
+    figure = draw_weights(WeightsAgainstAttention(Table(nothing), np.nan, ()), "a:0", {}).figure
+    assert list(figure.axes[0].texts) == []

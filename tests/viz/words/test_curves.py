@@ -1,0 +1,187 @@
+"""Pictures of curves, of sinks and of collections: time runs forward, layers are in order."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from attn.analysis.sinks.sinks import Options as SinkOptions
+from attn.analysis.sinks.sinks import run as run_sinks
+from attn.analysis.words.curves import Options, run
+from attn.viz import sinks
+from attn.viz.lines import read_time, spread
+from attn.viz.picture import Subject
+from attn.viz.words import curves
+from attn.viz.words.summary import draw_summary
+from tests.helpers.toy_probs import make_full
+
+ABOUT = Subject("A cat, a bobcat", 7, "toy", (None, None))
+
+
+@pytest.fixture(scope="module")
+def trace():
+    """A trace of two layers and three steps with known noise."""
+    return make_full()[0]
+
+
+def steps(noise):
+    """Return an array with an axis of steps."""
+    numbers = np.arange(len(noise))
+    return xr.DataArray(
+        np.zeros(len(noise)), {"step": numbers, "noise": ("step", noise)}, ("step",)
+    )
+
+
+def titles(figure):
+    """Return what stands above the axes of a figure."""
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def marks(axes):
+    """Return the labels below axes from left to right."""
+    labels = [(label.get_position()[0], label.get_text()) for label in axes.get_xticklabels()]
+    return [text for _, text in sorted(labels)]
+
+
+def test_time():
+    """Noise falls to the right; where it is unknown, or visited twice, steps are even."""
+    assert read_time(steps([1.0, 0.7, 0.2])).x.tolist() == [-1.0, -0.7, -0.2]
+    for noise in ([np.nan] * 3, [1.0, 0.5, 0.5]):
+        time = read_time(steps(noise))
+        assert (time.x.tolist(), time.noise) == ([0.0, 1.0, 2.0], None)
+
+
+def test_spread():
+    """The first and last place are marked, and no two too close to each other."""
+    x = np.array([0.0, 0.1, 0.2, 2.0, 3.9, 4.0])
+    assert spread(x, 4.0, apart=0.5) == [0, 3, 5]
+    assert spread(np.zeros(1), 4.0) == [0]
+
+
+def test_files(trace):
+    """There is a page of all layers, and a page of each if that is asked for."""
+    paths = [one.path for one in curves.draw(run(trace, Options()), ABOUT)]
+    assert paths[:2] == ["clip/curves/words-sample-0.png", "clip/curves/words-sample-1.png"]
+    every = [one.path for one in curves.draw(run(trace, Options(files="all")), ABOUT)]
+    assert every[1:3] == [
+        "clip/curves/words_mean_block0-sample-0.png",
+        "clip/curves/words_mean_block2-sample-0.png",
+    ]
+
+
+def test_grid(trace):
+    """Plots are in the order of the layers, on one scale, over noise with the steps below it."""
+    array = run(trace, Options()).arrays["clip/words"].isel(sample=0)
+    figure = curves.draw_grid(array.isel(layer=[1, 0]), ABOUT)
+    assert [text for text in titles(figure) if text.startswith("layer")] == ["layer 0", "layer 2"]
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert marks(figure.axes[-1]) == ["1\n0", "0.7\n1", "0.2\n2"]
+    (first, *_) = figure.axes[0].lines
+    assert (np.diff(first.get_xdata()) > 0).all()
+    np.testing.assert_array_equal(first.get_ydata(), array.sel(layer=0, word=0))
+
+
+def test_single_layer_has_the_scale_of_all(trace):
+    """Pictures of single layers can be compared."""
+    array = run(trace, Options()).arrays["clip/words"].isel(sample=0)
+    figures = [curves.draw_grid(array, ABOUT), curves.draw_layer(array, 0, ABOUT)]
+    assert len({figure.axes[0].get_ylim() for figure in figures}) == 1
+
+
+def test_layer_head_heatmap(trace):
+    """Layers are to the right in numeric order, heads down; a head that is not there is grey."""
+    heads = run_sinks(trace, SinkOptions()).arrays["heads"]
+    figure = sinks.draw_heads(heads.isel(layer=[1, 0]), ABOUT)
+    axes = figure.axes[0]
+    np.testing.assert_array_equal(axes.images[0].get_array().filled(np.nan), heads.values.T)
+    assert marks(axes) == ["0", "2"]
+    assert figure.axes[1].get_xlabel() == "attention probability"
+
+
+def test_timestep_curve(trace):
+    """The curve runs in generation order and is the mean over layers."""
+    array = run_sinks(trace, SinkOptions()).arrays["steps"]
+    axes = sinks.draw_steps(array, ABOUT).axes[0]
+    assert marks(axes) == ["1\n0", "0.7\n1", "0.2\n2"]
+    np.testing.assert_allclose(axes.lines[-1].get_ydata(), array.mean("layer"))
+
+
+def test_roles(trace):
+    """Bars of all roles reach 1."""
+    figure = sinks.draw_roles(run_sinks(trace, SinkOptions()).arrays["roles"], ABOUT)
+    tops = {round(bar.get_y() + bar.get_height(), 6) for bar in figure.axes[0].containers[-1]}
+    assert tops == {1.0}
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names[0] == "clip bos"
+    assert names[-1] == "image"
+
+
+def test_role_of_a_drawing():
+    """A drawing's bar has a colour of its own, and is plain like those of the first segment."""
+    roles = ["clip bos", "clip word", "sketch"]
+    values = xr.DataArray(
+        [[0.2], [0.3], [0.5]],
+        {"role": roles, "layer": [3]},
+        attrs={"unit": "attention probability", "branch": "cond"},
+    )
+    bars = [one[0] for one in sinks.draw_roles(values, ABOUT).axes[0].containers]
+    assert len({bar.get_facecolor() for bar in bars}) == 3
+    assert [bar.get_hatch() for bar in bars] == ["", "", ""]
+
+
+@pytest.mark.parametrize(("topk", "told"), [(2, "2 more words"), (3, "1 more word"), (4, "")])
+def test_words_that_are_not_drawn(trace, topk, told):
+    """A page of curves says how many words it leaves out."""
+    figure = next(curves.draw(run(trace, Options(topk=topk)), ABOUT)).figure
+    (line,) = [text.get_text() for text in figure.texts if "seed 7" in text.get_text()]
+    assert line.partition("heads")[2] == (f" · {told} not shown" if told else "")
+
+
+def test_summary():
+    """A collection's page has the mean over traces and a band; other steps are left out."""
+    attrs = {"title": "All", "unit": "part"}
+
+    def digest(value, noise=(1.0, 0.5)):
+        labels = {"series": ["clip"], "step": np.arange(len(noise)), "noise": ("step", list(noise))}
+        return xr.DataArray(
+            np.full((1, len(noise)), value), labels, ("series", "step"), attrs=attrs
+        )
+
+    digests = [digest(0.2), digest(0.6), digest(9.0, (1.0, 0.7, 0.1))]
+    picture = draw_summary({"a": digests}, ("runs", "3 traces"))
+    (axes,) = picture.figure.axes
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.4, 0.4])
+    assert "part · n = 2, 1 with other steps left out" in titles(picture.figure)
+    assert picture.path == "summary.png"
+
+
+@pytest.mark.parametrize(
+    ("absent", "means", "remark"),
+    [
+        ({"absent": 0.0}, [0.4, 0.3, 0.1], "part · n = 3"),
+        ({}, [0.4, 0.45, 0.3], "part · n = 1 to 3"),
+    ],
+)
+def test_summary_of_series_that_some_lack(absent, means, remark):
+    """A role that a trace has no key of receives nothing there; other series have fewer traces."""
+    shares = ({"a": 0.6}, {"a": 0.4, "b": 0.6}, {"a": 0.2, "b": 0.3, "c": 0.3})
+    digests = [
+        xr.DataArray(
+            np.outer([*own.values()], [1.0, 1.0]),
+            {"series": [*own], "layer": [0, 3]},
+            ("series", "layer"),
+            attrs={"title": "All", "unit": "part"} | absent,
+        )
+        for own in shares
+    ]
+    picture = draw_summary({"x": digests}, ("runs", "3 traces"))
+    (axes,) = picture.figure.axes
+    for line, mean in zip(axes.lines, means, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), [mean, mean])
+    assert remark in titles(picture.figure)
+
+
+def test_roles_that_a_trace_lacks(trace):
+    """On the page of a collection masses of roles add up to 1, as they do in each trace."""
+    masses = run_sinks(trace, SinkOptions()).digests["3 roles by layer"]
+    assert masses.attrs["absent"] == 0
+    np.testing.assert_allclose(masses.sum("series"), 1)
