@@ -253,7 +253,7 @@ KILLED_AT_EVERY_SYNC = """
     import os, signal, sys
     from pathlib import Path
     sys.path.insert(0, {root!r})
-    from tests.test_store import MANIFEST, STEPS, TraceWriter, tensors
+    from tests.trace.test_store import MANIFEST, STEPS, TraceWriter, tensors
 
     real, folder = os.fsync, Path({folder!r})
     for last in range({count}):
@@ -279,7 +279,7 @@ KILLED_ANY_TIME = """
     from pathlib import Path
     import numpy as np
     sys.path.insert(0, {root!r})
-    from tests.test_store import MANIFEST, TraceWriter, Step
+    from tests.trace.test_store import MANIFEST, TraceWriter, Step
 
     with TraceWriter(Path({folder!r}), MANIFEST) as writer:
         for index in range(10_000):
@@ -290,7 +290,7 @@ KILLED_ANY_TIME = """
 
 def script(text: str, **values: Any) -> list[str]:
     """Return the command that runs a script with values filled in."""
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     return [sys.executable, "-c", textwrap.dedent(text).format(root=root, **values)]
 
 
@@ -315,6 +315,7 @@ def test_a_run_killed_any_time_leaves_a_trace_that_opens(tmp_path: Path, seed: i
     folder = tmp_path / "run"
     with subprocess.Popen(script(KILLED_ANY_TIME, folder=str(folder))) as process:
         while not (folder / "trace.json").exists():
+            assert process.poll() is None
             time.sleep(0.01)
         time.sleep(random.Random(seed).uniform(0, 0.3))
         process.send_signal(signal.SIGKILL)

@@ -6,15 +6,15 @@ from pathlib import Path
 import diffusers
 import numpy as np
 import pytest
-from tests.backends.test_schedule import BETAS, make
 
 from attn.backends.diffusers import samplers, schedules
 from attn.errors import RequestError
 from attn.schema import Request
+from tests.backends.diffusers.test_schedules import BETAS, make
 from tests.helpers.opening import SMALL
 
 DPM = "DPMSolverMultistepScheduler"
-PAGE = Path(__file__).parents[2] / "docs" / "capture.md"
+PAGE = Path(__file__).parents[3] / "docs" / "capture.md"
 NAMED = [
     ("Euler a", "EulerAncestralDiscreteScheduler", {}),
     ("euler_ancestral", "EulerAncestralDiscreteScheduler", {}),

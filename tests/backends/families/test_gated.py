@@ -8,7 +8,6 @@ import pytest
 import torch
 from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file
-from tests.backends.test_single_file import left_by_capture
 
 import attn
 from attn.backends.loading import gates
@@ -19,6 +18,7 @@ from attn.lora.base import open_base
 from attn.lora.names import DENOISER
 from attn.schema import GATE_STATISTICS, Lora, Request
 from attn.verbs.capture.capture import Shared
+from tests.backends.loading.test_single_file import left_by_capture
 from tests.helpers import gated_files, layouts, lora_demo
 from tests.helpers.opening import SMALL, changed, opening, picture, refusal
 
