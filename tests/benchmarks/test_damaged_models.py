@@ -13,7 +13,7 @@ from attn.backends.loading import source
 def test_damaged_models(demo_cache):
     """Models with a damaged file draw, or end in one expected error, soon and in little memory."""
     code = "from benchmarks.campaign import models; print(models.run(8, 0))"
-    root = Path(source.__file__).parents[2]
+    root = Path(source.__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
     )
