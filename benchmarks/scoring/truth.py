@@ -30,11 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.result import Table
-from attn.analysis.words.select import find_occurrences, select_layers, select_words
+from attn.analysis.words.select import select_layers
 from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.word_sums import Numbers, sum_tokens, token_places
 from attn.demo import scenes
 from attn.errors import AnalysisError
+from attn.trace.occurrences import find_occurrences, select_words
 from benchmarks.scoring import judge
 from benchmarks.scoring.localise import (
     Region,

@@ -13,10 +13,10 @@ from attn.analysis import sketch
 from attn.analysis.compare.agreement import Agreement, agree
 from attn.analysis.compare.reading import Pooling, Reading, Selection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
-from attn.analysis.words.prompts import Prompt, read_prompt
 from attn.analysis.words.similarity import compare_maps
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
+from attn.trace.prompts import Prompt, read_prompt
 
 if TYPE_CHECKING:
     from attn.analysis.compare.agreement import Side

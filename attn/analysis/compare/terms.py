@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 
 from attn.analysis.sinks.roles import SKETCH
-from attn.analysis.words.phrases import locate
-from attn.analysis.words.prompts import Prompt
-from attn.analysis.words.select import Occurrence
 from attn.analysis.words.word_sums import Numbers
 from attn.schema import Column, Token
+from attn.trace.occurrences import Occurrence, locate
+from attn.trace.prompts import Prompt
 from attn.words import fold
 
 TEXT = "text"

@@ -29,12 +29,11 @@ from attn.analysis.needs import Needs
 from attn.analysis.result import Result, Table, Text
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.evolution_texts import describe, summarise
-from attn.analysis.words.phrases import Mode, Phrase, find_phrases, locate
-from attn.analysis.words.select import Occurrence, select_words
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose
 from attn.analysis.words.word_sums import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
+from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, locate, select_words
 from attn.words import fold
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from attn.analysis.words.phrases import Mode, Phrase, Weights, find_phrases
-from attn.analysis.words.prompts import read_prompt
-from attn.analysis.words.select import Occurrence, select_layers, select_steps, select_words
+from attn.analysis.words.phrases import Weights
+from attn.analysis.words.select import select_layers, select_steps
 from attn.errors import AnalysisError
 from attn.schema import Layer, Manifest, Token
+from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
+from attn.trace.prompts import read_prompt
 from attn.words import find_words
 
 if TYPE_CHECKING:

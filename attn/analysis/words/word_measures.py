@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.words.phrases import Phrase, Weights, combine
-from attn.analysis.words.select import Occurrence
+from attn.analysis.words.phrases import Weights, combine
 from attn.analysis.words.selection import BLOCK, Selection
 from attn.analysis.words.word_sums import TOGETHER, Numbers, mean_present, sum_tokens, token_places
 from attn.schema import Column, Layer
+from attn.trace.occurrences import Occurrence, Phrase
 
 if TYPE_CHECKING:
     import xarray as xr

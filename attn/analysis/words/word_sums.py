@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.words.select import Occurrence
 from attn.schema import Token
+from attn.trace.occurrences import Occurrence
 
 if TYPE_CHECKING:
     import xarray as xr

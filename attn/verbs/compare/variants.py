@@ -240,8 +240,8 @@ def require_in_prompts(prompts: Sequence[str], options: Options, negative: str) 
     Raises:
         AnalysisError: names the first.
     """
-    from attn.analysis.words.phrases import locate
-    from attn.analysis.words.prompts import divide
+    from attn.trace.occurrences import locate
+    from attn.trace.prompts import divide
 
     read = prompts if options.branch == "cond" else [negative]
     names = (*(options.words or ()), *options.phrases)

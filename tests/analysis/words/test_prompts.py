@@ -8,10 +8,10 @@ import pytest
 from attn.analysis.compare.pairs import Options
 from attn.analysis.compare.terms import find_terms
 from attn.analysis.words import evolution, words
-from attn.analysis.words.prompts import read_prompt
 from attn.analysis.words.selection import Choice, choose
 from attn.errors import AnalysisError
 from attn.schema import Token, find_words, word_at
+from attn.trace.prompts import read_prompt
 from attn.verbs.compare.variants import require_in_prompts
 from tests.helpers.toy_traces import make_trace, manifest, tensors
 

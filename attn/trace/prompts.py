@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from attn.analysis.words.select import Occurrence, find_occurrences
 from attn.errors import AnalysisError
 from attn.schema import Manifest, Token, Word, find_words, word_at
+from attn.trace.occurrences import Occurrence, find_occurrences
 from attn.words import find_spans, split_words
 
 
