@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Column, Layer
+from attn.trace.means import image_views
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -67,14 +68,14 @@ def pool(
 
     Raises:
         AnalysisError: no layer is left.
-        TraceError: there are no maps.
+        TraceError: there are no maps, or the layers are not to be averaged.
     """
     chosen = [layer for layer in layers if not layer.path.startswith(MIDDLE)]
     if not chosen:
         raise AnalysisError("pooling daam leaves the middle block out, and no other layer is asked")
     is_exact = trace.manifest.kept.level == "heads"
     name = "headmap" if is_exact else "map"
-    views = [trace.view(name, layer.index, block, lay_out=True) for layer in chosen]
+    views = image_views(trace, block, chosen, name)
     grid = max((view.grid or (1, 1) for view in views), key=lambda sizes: sizes[0] * sizes[1])
     total = np.zeros(())
     ran: list[Layer] = []

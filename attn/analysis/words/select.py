@@ -37,6 +37,26 @@ def select_layers(
     )
 
 
+def select_tower(
+    layers: Sequence[Layer], patterns: Sequence[str], *, captured: Sequence[Layer] = ()
+) -> tuple[Layer, ...]:
+    """Return what `select_layers` does, for analyses that average over layers.
+
+    Raises:
+        AnalysisError: a pattern matches nothing, or they match layers of several towers.
+    """
+    chosen = select_layers(layers, patterns, captured=captured)
+    towers = list(dict.fromkeys(layer.tower for layer in chosen))
+    if len(towers) > 1:
+        patterns_of = " or ".join(f"layers={tower}:*" for tower in towers)
+        raise AnalysisError(
+            f"the layers {', '.join(patterns)} are in {len(towers)} towers, {', '.join(towers)}, "
+            "which are different networks and have no common mean: ask for one of them, such as "
+            f"{patterns_of}"
+        )
+    return chosen
+
+
 def select_steps(steps: Sequence[Step], patterns: Sequence[str]) -> tuple[int, ...]:
     """Return the indices of the steps in one of the ranges `7` or `0-9`; no range is every step.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from attn.analysis.words.phrases import Weights
-from attn.analysis.words.select import select_layers, select_steps
+from attn.analysis.words.select import select_steps, select_tower
 from attn.errors import AnalysisError
 from attn.schema import Layer, Manifest, Token
 from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
@@ -170,7 +170,7 @@ def choose(trace: Trace, options: Scope) -> Selection:
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
     return Selection(
         branch=branch,
-        layers=select_layers(captured, options.layers, captured=trace.layers),
+        layers=select_tower(captured, options.layers, captured=trace.layers),
         steps=select_steps(trace.steps, options.steps),
         prompt=prompt.words,
         words=select_words(prompt.words, options.words),
