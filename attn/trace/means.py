@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn.errors import TraceError
-from attn.schema import Grid, Layer, block_names
+from attn.schema import Column, Grid, Layer, block_names
 from attn.trace.grids import resample
 from attn.trace.views import listed, place, query_grid
 
@@ -90,10 +91,25 @@ class MapSums:
         return view.read((*lead, self._branch, self._samples, heads, *inner)).mean(1, np.float64)
 
 
+@dataclass(frozen=True)
+class MeanMaps:
+    """One map per key, made of those of many layers and steps.
+
+    Attributes:
+        values: (sample, row, column, key), probability.
+        columns: what the axis `key` stands for.
+        layers: indices of those that are in it, in order.
+    """
+
+    values: NDArray[np.float64]
+    columns: tuple[Column, ...]
+    layers: tuple[int, ...]
+
+
 def average(
     trace: Trace, block: str, layers: Sequence[Layer], steps: Iterable[int] | None, branch: str
-) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the mean maps of all samples, (sample, row, column, key), and the layers in them.
+) -> MeanMaps:
+    """Return the mean maps of all samples over layers and steps.
 
     Args:
         trace: with maps.
@@ -109,7 +125,7 @@ def average(
     sums = MapSums(views, place("branch", branch, trace.branches))
     for lead in views[0].leads(steps):
         sums.add(lead)
-    return sums.mean(), sorted(sums.layers)
+    return MeanMaps(sums.mean(), views[0].columns, tuple(sorted(sums.layers)))
 
 
 def find_layers(

@@ -6,11 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from attn.analysis.sinks.roles import SKETCH
-from attn.analysis.words.word_sums import Numbers
-from attn.schema import Column, Token
+from attn.schema import Token
 from attn.trace.occurrences import Occurrence, locate
 from attn.trace.prompts import Prompt
 from attn.words import fold
@@ -82,17 +79,6 @@ def find_terms(
             found.append(Term(name, kind, one.text, one.number, one.is_repeated, places))
         found += [] if together else _sink(own)
     return tuple(term for term in found if term.tokens)
-
-
-def lay_out(columns: Sequence[Column], terms: Sequence[Term]) -> Numbers:
-    """Return (key, term): 1 where a key column is a token of the term, else 0."""
-    return np.array(
-        [
-            [(column.segment, column.position) in term.tokens for term in terms]
-            for column in columns
-        ],
-        np.float64,
-    ).reshape(len(columns), len(terms))
 
 
 def _tokens(

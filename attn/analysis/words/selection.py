@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from attn.analysis.words.phrases import Weights
 from attn.analysis.words.select import select_steps, select_tower
+from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer, Manifest, Token
+from attn.trace.means import average
 from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
 from attn.trace.prompts import read_prompt
+from attn.trace.word_sums import Place, lay_out, sum_tokens
 from attn.words import find_words
 
 if TYPE_CHECKING:
@@ -178,3 +183,27 @@ def choose(trace: Trace, options: Scope) -> Selection:
         tokens=prompt.tokens,
         crossed=prompt.crossed,
     )
+
+
+def step_maps(
+    trace: Trace, chosen: Selection, groups: Sequence[Collection[Place]]
+) -> tuple[Numbers, tuple[int, ...]]:
+    """Return the maps of groups of tokens at every step, and the layers that are in them.
+
+    Args:
+        trace: with maps of single steps.
+        chosen: what to look at.
+        groups: tokens that are added up.
+
+    Returns:
+        (sample, step, row, column, group), mean over layers and heads; layers by index.
+
+    Raises:
+        TraceError: a step has no maps.
+    """
+    frames, layers = [], set[int]()
+    for step in chosen.steps:
+        mean = average(trace, BLOCK, chosen.layers, [step], chosen.branch)
+        frames.append(sum_tokens(mean.values, lay_out(mean.columns, groups)))
+        layers |= {*mean.layers}
+    return np.stack(frames, axis=1), tuple(sorted(layers))

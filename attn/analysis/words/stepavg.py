@@ -72,10 +72,10 @@ def run(trace: Trace, options: Options) -> Result:
     layers = select_tower(captured, options.layers, captured=trace.layers)
     branch = trace.branches[0]
     count = len(layers) * len(trace.steps)
-    means, _ = average(trace, BLOCK, layers, None, branch)
+    means = average(trace, BLOCK, layers, None, branch)
     dtype = np.float16 if options.half else np.float32
     arrays = {
-        "sum_token_map": means * count,
+        "sum_token_map": means.values * count,
         "per_block_step_token_mean": _stack(trace, layers, "share"),
         "per_block_step_token_max": _stack(trace, layers, "share_max"),
     }
