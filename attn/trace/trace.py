@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ from attn.trace.views import (
     place,
     recompute,
 )
+from attn.trace.word_maps import word_maps
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -283,6 +284,45 @@ class Trace:
         attrs = {"measure": "map", "units": "probability", "block": block}
         attrs |= {"tower": views[0].layer.tower, "layers": sorted(sums.layers)}
         return xr.DataArray(values, labels, ("row", "column", "key"), "map", attrs)
+
+    def word_maps(
+        self,
+        words: Sequence[str] | str | None = None,
+        phrases: Sequence[str] | str = (),
+        *,
+        layers: Iterable[int | str] | None = None,
+        steps: Iterable[int] | None = None,
+        heads: Sequence[int] | None = None,
+        tower: str | None = None,
+        branch: str = "cond",
+    ) -> xr.DataArray:
+        """Return where the picture attends to words: one map per word and phrase.
+
+        A word's map is the sum over its tokens of their maps' mean over steps, layers and heads;
+        it is what `attn analyze` and `attn compare` measure.
+
+        Args:
+            words: as typed, every occurrence of each; None is all words of the prompt, `()` none.
+            phrases: words in a row as typed, such as `red cat`; added behind the words.
+            layers: indices or paths; None is every layer of the tower that has such maps.
+            steps: indices; None is every step.
+            heads: indices; None is every head. Some need a capture with `--keep heads`.
+            tower: the network, such as `denoiser`; needed where the layers are in more than one.
+            branch: guidance row; `uncond` reads the negative prompt.
+
+        Returns:
+            (sample, segment, word, row, column), float32, probability, 0 to 1, on the finest grid
+            of the layers; NaN where a text segment has no token of the word, or not the whole
+            phrase. `word` is the text, with its number where it is repeated (`cat (2)`); beside it
+            are `kind` (`word` or `phrase`) and its first and last character, `start` and `stop`.
+
+        Raises:
+            AnalysisError: the prompt does not have a word or phrase.
+            TraceError: there are no such maps, or the layers are in several towers.
+        """
+        typed = (words,) if isinstance(words, str) else words
+        runs = (phrases,) if isinstance(phrases, str) else phrases
+        return word_maps(self, typed, runs, layers, steps, heads, (tower, branch))
 
     def save(self, folder: str | Path) -> Trace:
         """Write the trace to a new folder and open it there; a partial trace stays partial.

@@ -15,7 +15,7 @@ from attn.errors import AnalysisError
 from attn.schema import Layer, Manifest, Token
 from attn.trace.means import average
 from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
-from attn.trace.prompts import read_prompt
+from attn.trace.prompts import Prompt, read_prompt
 from attn.trace.word_sums import Place, lay_out, sum_tokens
 from attn.words import find_words
 
@@ -105,19 +105,24 @@ class Choice(Scope):
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a trace is analysed; `prompt` has all words, `words` the selected ones.
-
-    `tokens` and `crossed` are those of `prompts.Prompt`.
-    """
+    """What of a trace is analysed; `words` are the selected ones of `text`."""
 
     branch: str
     layers: tuple[Layer, ...]
     steps: tuple[int, ...]
-    prompt: tuple[Occurrence, ...]
+    text: Prompt
     words: tuple[Occurrence, ...]
     phrases: tuple[Phrase, ...]
-    tokens: tuple[Token, ...]
-    crossed: frozenset[tuple[str, int]]
+
+    @property
+    def prompt(self) -> tuple[Occurrence, ...]:
+        """All words of the text."""
+        return self.text.words
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """All tokens, with the indices of these words."""
+        return self.text.tokens
 
 
 Kind = Literal["words", "phrases"]
@@ -177,11 +182,9 @@ def choose(trace: Trace, options: Scope) -> Selection:
         branch=branch,
         layers=select_tower(captured, options.layers, captured=trace.layers),
         steps=select_steps(trace.steps, options.steps),
-        prompt=prompt.words,
+        text=prompt,
         words=select_words(prompt.words, options.words),
         phrases=options.find_phrases(prompt.words),
-        tokens=prompt.tokens,
-        crossed=prompt.crossed,
     )
 
 

@@ -122,7 +122,8 @@ def measure(
         heads: keep single heads too.
         together: add the segment `text`, with the tokens of all segments.
     """
-    names = _list_segments(trace, chosen, together=together)
+    names = [*chosen.text.segments]
+    names += [TOGETHER] if together and len(names) > 1 else []
     places = [word_places(chosen.prompt, chosen.tokens, name) for name in names]
     groups = [own for listed in places for own in listed]
     layers = [layer.index for layer in chosen.layers]
@@ -142,8 +143,8 @@ def measure(
                     counts[words],
                     chosen.steps,
                     [],
-                    _find_cut(trace, segment, chosen, own),
-                    frozenset(index for name, index in chosen.crossed if name == segment),
+                    chosen.text.cut(segment),
+                    frozenset(index for name, index in chosen.text.crossed if name == segment),
                 )
             found[segment].layers.append(_of_words(layer, sums, words))
     return tuple(found.values())
@@ -182,34 +183,18 @@ def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
 def note_left_out(measured: SegmentWords) -> list[str]:
     """Name the phrases that are left out of a segment, the first few of them."""
     pairs = zip(measured.words, measured.tokens, strict=True)
-    missing = [phrase.label for phrase, tokens in pairs if not tokens]
-    why = f"phrases that segment '{measured.segment}' does not hold whole are left out"
-    return [f"{why}: {_list_some(missing)}"] if missing else []
+    return tell_left_out(measured.segment, [one.label for one, tokens in pairs if not tokens])
+
+
+def tell_left_out(segment: str, phrases: Sequence[str]) -> list[str]:
+    """Say that a segment does not hold phrases whole; nothing if there are none."""
+    why = f"phrases that segment '{segment}' does not hold whole are left out"
+    return [f"{why}: {_list_some(phrases)}"] if phrases else []
 
 
 def _list_some(names: Sequence[str]) -> str:
     rest = f", … ({len(names)} in all)" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + rest
-
-
-def _find_cut(trace: Trace, segment: str, chosen: Selection, segments: Sequence[str]) -> int | None:
-    """Return the index of the word that a segment ends in the middle of.
-
-    Of all segments together it is one that none of them holds whole.
-    """
-    request, lost = trace.manifest.request, trace.manifest.truncated.get(chosen.branch, {})
-    prompt = (request.negative or "") if chosen.branch == "uncond" else request.prompt
-    own = segments if segment == TOGETHER else [segment]
-    reach = len(prompt.rstrip()) - min(len(lost.get(name, "")) for name in own if name != TOGETHER)
-    cut = (word.index for word in chosen.prompt if word.start < reach < word.stop)
-    return next(cut, None)
-
-
-def _list_segments(trace: Trace, chosen: Selection, *, together: bool) -> list[str]:
-    """Return the segments with words of the prompt, of all layers; maybe `text` after them."""
-    tokens = trace.tokens(chosen.branch)  # also of segments that hold no piece of a word
-    names = list(dict.fromkeys(token.segment for token in tokens if token.word is not None))
-    return [*names, TOGETHER] if together and len(names) > 1 else names
 
 
 def _segments_of(columns: Sequence[Column], names: Sequence[str]) -> list[str]:
