@@ -185,14 +185,15 @@ def _phrase_notes(
     prompts: Sequence[Prompt], phrases: Sequence[str], together: bool
 ) -> Iterator[str]:
     """Name, by segment, the phrases that one of the two does not hold whole."""
-    lost: dict[str, dict[str, None]] = {}
-    for prompt in prompts:
-        for phrase in locate(prompt.words, phrases):
-            for segment in [TOGETHER] if together else prompt.segments:
-                if not prompt.is_whole(phrase.words, segment):
-                    lost.setdefault(segment, {})[phrase.label] = None
-    for segment, labels in lost.items():
-        yield from tell_left_out(segment, list(labels))
+    segments = [segment for prompt in prompts for segment in prompt.segments]
+    for segment in [TOGETHER] if together else dict.fromkeys(segments):
+        labels = [
+            phrase.label
+            for prompt in prompts
+            for phrase in locate(prompt.words, phrases)
+            if not prompt.is_whole(phrase.words, segment)
+        ]
+        yield from tell_left_out(segment, list(dict.fromkeys(labels)))
 
 
 def _select(side: Side, terms: tuple[Term, ...], options: Options) -> Selection:
