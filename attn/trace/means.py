@@ -88,7 +88,8 @@ class MapSums:
         if self._heads is None:
             return view.read((*lead, self._branch, self._samples, *inner))
         heads = np.array(self._heads, np.int64)
-        return view.read((*lead, self._branch, self._samples, heads, *inner)).mean(1, np.float64)
+        single = view.read((*lead, self._branch, self._samples, heads, *inner))
+        return np.asarray(single.mean(1, np.float64))
 
 
 @dataclass(frozen=True)

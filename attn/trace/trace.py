@@ -281,8 +281,13 @@ class Trace:
             sums.add(lead)
         values = sums.mean(grid)[0].astype(np.float32)
         labels = key_labels(self.manifest, views[0].columns, [branch])
-        attrs = {"measure": "map", "units": "probability", "block": block}
-        attrs |= {"tower": views[0].layer.tower, "layers": sorted(sums.layers)}
+        attrs = {
+            "measure": "map",
+            "units": "probability",
+            "block": block,
+            "tower": views[0].layer.tower,
+            "layers": sorted(sums.layers),
+        }
         return xr.DataArray(values, labels, ("row", "column", "key"), "map", attrs)
 
     def word_maps(

@@ -127,7 +127,7 @@ def _pool(trace: Trace, chosen: Selection, maps: MapSums) -> Numbers | None:
         layers = [view.layer for view in maps.views]
         values = daam.pool(trace, BLOCK, layers, chosen.steps, chosen.branch).values
         means = sum_tokens(values, members) / np.maximum(members.sum(0), 1)
-        return np.moveaxis(means, -1, 1)
+        return np.asarray(np.moveaxis(means, -1, 1))
     if not maps.views[0].is_stepwise:
         maps.add(())
     return np.moveaxis(sum_tokens(maps.mean(), members), -1, 1) if maps.layers else None
