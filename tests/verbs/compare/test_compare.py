@@ -43,7 +43,7 @@ def test_manual(runs, tmp_path, monkeypatch, capsys):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").symlink_to(runs)
-    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "compare.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     exec(code, {})
     first = read_csv(tmp_path / "compared/comparison/tables/mass.csv")[0]
