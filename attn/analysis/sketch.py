@@ -36,12 +36,13 @@ from attn.analysis.compare.reading import regrid
 from attn.analysis.needs import Needs
 from attn.analysis.result import File, Result, Table, Text
 from attn.analysis.words.curves import step_axis
-from attn.analysis.words.selection import BLOCK, Scope, Selection, choose
-from attn.analysis.words.word_sums import TOGETHER, Numbers, sum_tokens, token_places
+from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
+from attn.analysis.words.word_sums import Numbers
 from attn.errors import TraceError
 from attn.files.outside import DAMAGED, decode_reason
 from attn.files.pictures import NoPictureError, decode_picture
 from attn.schema import SKETCH, SKETCH_GROUND
+from attn.trace.word_sums import word_places
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -170,18 +171,9 @@ def measure_mean(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
 
 def word_maps(trace: Trace, chosen: Selection) -> Numbers:
     """Return (sample, step, word, row, column)."""
-    layers = [layer.index for layer in chosen.layers]
-    found = []
-    for sample in range(trace.manifest.samples):
-        own = []
-        for step in chosen.steps:
-            mean = trace.mean_maps(
-                BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
-            )
-            places = token_places(mean, TOGETHER, chosen.words, chosen.tokens)
-            own.append(np.moveaxis(sum_tokens(mean.values, places), -1, 0))
-        found.append(np.stack(own))
-    return np.stack(found)
+    groups = word_places(chosen.words, chosen.tokens)
+    maps, _ = step_maps(trace, chosen, groups)
+    return np.moveaxis(maps, -1, 2)
 
 
 def _measure(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:

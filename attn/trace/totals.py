@@ -29,11 +29,12 @@ class SumView(View):
         kept = {dim: own[dim] for dim in ("step", "branch", "sample", "head")}
         return kept | {"segment": len(self.addends)}
 
-    def _require_fit(self) -> None:
-        super()._require_fit()
+    def require_fit(self) -> None:
+        """Refuse tensors that the manifest does not describe, those that are added up too."""
+        super().require_fit()
         for view, _ in self.addends:
             if view.name == "mass":
-                view._require_fit()
+                view.require_fit()
 
     def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
         every = (slice(None),) * 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from attn.schema import (
 )
 from attn.trace.grids import resample
 from attn.trace.labels import attributes, key_labels
+from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.step_tokens import read_written
 from attn.trace.store import TraceWriter, open_files
 from attn.trace.totals import find_total
@@ -37,9 +38,9 @@ from attn.trace.views import (
     find,
     listed,
     place,
-    query_grid,
     recompute,
 )
+from attn.trace.word_maps import word_maps
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -250,45 +251,83 @@ class Trace:
         branch: str = "cond",
         sample: int = 0,
         grid: Grid | None = None,
+        tower: str | None = None,
     ) -> xr.DataArray:
-        """Average maps over layers and steps, with one map in memory at a time.
+        """Average maps over layers of one tower and steps, with one map in memory at a time.
 
         Args:
             block: whose queries are one image.
-            layers: indices or paths; None is every layer that has such maps.
+            layers: indices or paths; None is every layer of the tower that has such maps.
             steps: indices; None is every step.
             branch: guidance row.
             sample: picture.
             grid: rows and columns of the result; None is the finest grid of the layers.
+            tower: the network, such as `denoiser`; needed where the layers are in more than one.
 
         Returns:
             (row, column, key), float32. Every step of every layer that ran counts the same; their
             indices are the attribute `layers`.
 
         Raises:
-            TraceError: there are no such maps, or the layers do not have the same keys.
+            TraceError: there are no such maps, or the layers are in several towers or do not
+                have the same keys.
         """
         import xarray as xr
 
-        views, cell = self._image_views(block, layers), self._cell(branch, sample)
-        sums: dict[Grid, np.ndarray] = {}
-        ran: list[int] = []
+        views = image_views(self, block, find_layers(self, block, layers, tower))
+        at_branch, at_sample = self._cell(branch, sample)
+        sums = MapSums(views, at_branch, slice(at_sample, at_sample + 1))
         for lead in views[0].leads(steps):
-            for view in views:
-                piece = view.read((*lead, *cell, *[slice(None)] * 3))
-                if view.grid and not np.isnan(piece).any():
-                    total = sums.setdefault(view.grid, np.zeros(piece.shape))
-                    total += piece
-                    ran.append(view.layer.index)
-        if not sums:
-            raise TraceError(f"none of the asked layers ran in the asked steps of {self._where}")
-        finest = grid or max(sums, key=lambda sizes: sizes[0] * sizes[1])
-        dims = ("row", "column", "key")
+            sums.add(lead)
+        values = sums.mean(grid)[0].astype(np.float32)
         labels = key_labels(self.manifest, views[0].columns, [branch])
-        resampled = [resample(xr.DataArray(total, dims=dims), finest) for total in sums.values()]
-        mean = sum(one.values for one in resampled) / len(ran)
-        attrs = {"measure": "map", "units": "probability", "block": block, "layers": sorted({*ran})}
-        return xr.DataArray(np.asarray(mean, np.float32), labels, dims, "map", attrs)
+        attrs = {
+            "measure": "map",
+            "units": "probability",
+            "block": block,
+            "tower": views[0].layer.tower,
+            "layers": sorted(sums.layers),
+        }
+        return xr.DataArray(values, labels, ("row", "column", "key"), "map", attrs)
+
+    def word_maps(
+        self,
+        words: Sequence[str] | str | None = None,
+        phrases: Sequence[str] | str = (),
+        *,
+        layers: Iterable[int | str] | None = None,
+        steps: Iterable[int] | None = None,
+        heads: Sequence[int] | None = None,
+        tower: str | None = None,
+        branch: str = "cond",
+    ) -> xr.DataArray:
+        """Return where the picture attends to words: one map per word and phrase.
+
+        A word's map is the sum over its tokens of their maps' mean over steps, layers and heads;
+        it is what `attn analyze` and `attn compare` measure.
+
+        Args:
+            words: as typed, every occurrence of each; None is all words of the prompt, `()` none.
+            phrases: words in a row as typed, such as `red cat`; added behind the words.
+            layers: indices or paths; None is every layer of the tower that has such maps.
+            steps: indices; None is every step.
+            heads: indices; None is every head. Some need a capture with `--keep heads`.
+            tower: the network, such as `denoiser`; needed where the layers are in more than one.
+            branch: guidance row; `uncond` reads the negative prompt.
+
+        Returns:
+            (sample, segment, word, row, column), float32, probability, 0 to 1, on the finest grid
+            of the layers; NaN where a text segment has no token of the word, or not the whole
+            phrase. `word` is the text, with its number where it is repeated (`cat (2)`); beside it
+            are `kind` (`word` or `phrase`) and its first and last character, `start` and `stop`.
+
+        Raises:
+            AnalysisError: the prompt does not have a word or phrase.
+            TraceError: there are no such maps, or the layers are in several towers.
+        """
+        typed = (words,) if isinstance(words, str) else words
+        runs = (phrases,) if isinstance(phrases, str) else phrases
+        return word_maps(self, typed, runs, layers, steps, heads, (tower, branch))
 
     def save(self, folder: str | Path) -> Trace:
         """Write the trace to a new folder and open it there; a partial trace stays partial.
@@ -345,27 +384,6 @@ class Trace:
             f"{layer.index} ({layer.path}): capture with --keep factors, or with --keep heads "
             f"--keys all --blocks {block}"
         )
-
-    def _image_views(self, block: str, layers: Iterable[int | str] | None) -> list[View]:
-        """Return the maps of layers, all with a grid and with the same keys."""
-        if layers is None:
-            kept = [layer for layer in self.layers if layer.index in self.manifest.kept.layers]
-            having = [layer for layer in kept if block in block_names(layer)]
-            chosen = [layer for layer in having if query_grid(layer, block)]
-        else:
-            chosen = [self.layer(layer) for layer in layers]
-        if not chosen:
-            raise TraceError(f"no kept layer of {self._where} has maps {block} on a grid")
-        views = [find(self._source, "map", layer, block, lay_out=True) for layer in chosen]
-        for view in views:
-            if view.grid is None:
-                raise TraceError(f"the queries of {block} in {view.layer.path} have no grid")
-            if view.columns != views[0].columns:
-                raise TraceError(
-                    f"{block} has other keys in layer {view.layer.path} than in "
-                    f"{views[0].layer.path}: average layers with the same keys (layers=…)"
-                )
-        return views
 
 
 def open_trace(path: str | Path) -> Trace:

@@ -180,7 +180,7 @@ class View:
         Raises:
             TraceError: there is no such step, or the tensors are not what the manifest says.
         """
-        self._require_fit()
+        self.require_fit()
         places = np.array([place for (place,) in self.leads(steps)], np.int64)
         others = [slice(None)] * (len(self.sizes) - 1)
         return np.moveaxis(self.read((places, *others)), 0, 2)
@@ -208,7 +208,7 @@ class View:
         import xarray as xr
 
         manifest = self.source.manifest
-        self._require_fit()
+        self.require_fit()
         coords: dict[str, Any] = {"branch": np.array(manifest.branches, object)}
         coords["sample"] = np.arange(manifest.samples)
         if self.is_stepwise:
@@ -222,7 +222,7 @@ class View:
         attrs = attributes(self.name, self.layer, self.block)
         return xr.DataArray(lazy_array(self), coords, tuple(self.sizes), self.name, attrs)
 
-    def _require_fit(self) -> None:
+    def require_fit(self) -> None:
         """Refuse tensors that the manifest does not describe."""
         manifest = self.source.manifest
         expected = {"branch": len(manifest.branches), "sample": manifest.samples}

@@ -171,7 +171,7 @@ def _open(folder: Path, _: Path) -> None:
         trace.maps(layer).load()
         trace.mass(layer).load()
         trace.total(layer).load()
-    trace.mean_maps()
+    trace.mean_maps(tower=trace.layers[0].tower)
     trace.image()
     trace.sketch()
 

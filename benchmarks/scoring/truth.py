@@ -30,11 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.result import Table
-from attn.analysis.words.select import find_occurrences, select_layers, select_words
+from attn.analysis.words.select import select_layers
 from attn.analysis.words.selection import BLOCK
-from attn.analysis.words.word_sums import Numbers, sum_tokens, token_places
+from attn.analysis.words.word_sums import Numbers
 from attn.demo import scenes
 from attn.errors import AnalysisError
+from attn.schema import Column
+from attn.trace.occurrences import find_occurrences, select_words
+from attn.trace.word_sums import lay_out, sum_tokens, word_places
 from benchmarks.scoring import judge
 from benchmarks.scoring.localise import (
     Region,
@@ -216,9 +219,12 @@ def _word_heats(
     words = [select_words(prompt, [target.word])[0] for target in targets]
     tokens = trace.tokens(trace.branches[0])
     ordered = maps.transpose("row", "column", "key")
+    labels = zip(ordered["segment"].values, ordered["position"].values.tolist(), strict=True)
+    columns = [Column(name, position if position >= 0 else None) for name, position in labels]
     heats = {}
     for segment in dict.fromkeys(token.segment for token in tokens if token.word is not None):
-        sums = sum_tokens(ordered.values, token_places(ordered, segment, words, tokens))
+        members = lay_out(columns, word_places(words, tokens, segment))
+        sums = sum_tokens(ordered.values, members)
         heats[segment] = list(np.moveaxis(sums, -1, 0))
     return heats
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from attn.analysis.words.select import select_layers, select_steps
+from attn.analysis.words.select import select_steps, select_tower
 from attn.analysis.words.selection import BLOCK
 from attn.errors import AnalysisError
 from attn.schema import Layer, Manifest
@@ -140,7 +140,7 @@ def _common_layers(
     If one side has only some of the other's, the others are left out.
     """
     chosen = [
-        select_layers(
+        select_tower(
             [layer for layer in side.layers if BLOCK in layer.blocks],
             patterns,
             captured=side.layers,

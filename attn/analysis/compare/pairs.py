@@ -13,10 +13,13 @@ from attn.analysis import sketch
 from attn.analysis.compare.agreement import Agreement, agree
 from attn.analysis.compare.reading import Pooling, Reading, Selection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
-from attn.analysis.words.prompts import Prompt, read_prompt
 from attn.analysis.words.similarity import compare_maps
+from attn.analysis.words.word_measures import tell_left_out
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
+from attn.trace.occurrences import locate
+from attn.trace.prompts import Prompt, read_prompt
+from attn.trace.word_sums import TOGETHER
 
 if TYPE_CHECKING:
     from attn.analysis.compare.agreement import Side
@@ -114,7 +117,8 @@ def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings)
     agreement = agree(*manifests, options.branch, options.layers, options.steps)
     names = (*(options.words or ()), *options.phrases)
     prompts = tuple(read_prompt(one, options.branch, names) for one in manifests)
-    agreement = replace(agreement, notes=(*agreement.notes, *_crossed_notes(prompts)))
+    notes = (*_crossed_notes(prompts), *_phrase_notes(prompts, options.phrases, agreement.together))
+    agreement = replace(agreement, notes=(*agreement.notes, *notes))
     terms = _shared_terms(prompts, options.phrases, together=agreement.together)
     if not any(term.kind == "word" for term in terms[0]):
         texts = " and ".join(f"'{one.request.prompt}'" for one in manifests)
@@ -175,6 +179,21 @@ def _crossed_notes(prompts: Sequence[Prompt]) -> Iterator[str]:
             f"segment '{segment}' reads words together with what is beside them, so they are not "
             f"compared there: {', '.join(words)}"
         )
+
+
+def _phrase_notes(
+    prompts: Sequence[Prompt], phrases: Sequence[str], together: bool
+) -> Iterator[str]:
+    """Name, by segment, the phrases that one of the two does not hold whole."""
+    segments = [segment for prompt in prompts for segment in prompt.segments]
+    for segment in [TOGETHER] if together else dict.fromkeys(segments):
+        labels = [
+            phrase.label
+            for prompt in prompts
+            for phrase in locate(prompt.words, phrases)
+            if not prompt.is_whole(phrase.words, segment)
+        ]
+        yield from tell_left_out(segment, list(dict.fromkeys(labels)))
 
 
 def _select(side: Side, terms: tuple[Term, ...], options: Options) -> Selection:

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from attn.analysis.compare.terms import Term, lay_out
+from attn.analysis.compare.terms import Term
 from attn.analysis.needs import find_lack
 from attn.analysis.words import daam
 from attn.analysis.words.selection import BLOCK
+from attn.analysis.words.shards import read_sums
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.words import WANTS
-from attn.trace.trace import resample
+from attn.trace.grids import resample
+from attn.trace.means import MapSums
+from attn.trace.word_sums import lay_out, sum_tokens
 
 if TYPE_CHECKING:
-    from attn.schema import Column, Grid
+    from attn.schema import Grid
     from attn.trace.trace import Trace
-    from attn.trace.views import View
 
 Pooling = Literal["mean", "daam"]
 
@@ -79,101 +81,56 @@ def read(trace: Trace, chosen: Selection) -> Reading:
     Raises:
         TraceError: a shard is damaged.
     """
-    masses, shares = (
-        [trace.view(name, layer, BLOCK) for layer in chosen.layers] for name in ("mass", "share")
-    )
-    places = [lay_out(view.columns, chosen.terms) for view in masses]
-    maps = _MapSums(trace, chosen)
-    branch = trace.branches.index(chosen.branch)
-    indices = [step.index for step in trace.steps]
-    steps = [indices.index(step) for step in chosen.steps or indices]
-    heads = max(view.layer.num_heads for view in masses)
-    shape = (len(steps), len(masses), trace.manifest.samples, len(chosen.terms))
-    mass, share = np.full((*shape, 1 + heads), np.nan), np.full(shape, np.nan)
-    for row, step in enumerate(steps):
-        for column, place in enumerate(places):
-            per_head = _piece(masses[column], step, branch) @ place
-            mass[row, column, :, :, 0] = per_head.mean(1)
-            mass[row, column, :, :, 1 : 1 + per_head.shape[1]] = per_head.swapaxes(1, 2)
-            share[row, column] = _piece(shares[column], step, branch) @ place
-        maps.add(step)
+    groups = [term.tokens for term in chosen.terms]
+    maps, lack = _find_maps(trace, chosen)
+    pooled = maps if chosen.pooling == "mean" else None
+    steps = chosen.steps or tuple(step.index for step in trace.steps)
+    sums = read_sums(trace, chosen.layers, steps, chosen.branch, groups, heads=True, maps=pooled)
+    heads = max(layer.mass.shape[2] for layer in sums)
+    shape = (len(sums), len(steps), trace.manifest.samples, len(groups), heads)
+    mass, share = np.full(shape, np.nan), np.stack([layer.share for layer in sums])
+    for row, layer in zip(mass, sums, strict=True):
+        row[..., : layer.mass.shape[2]] = layer.mass.swapaxes(2, 3)
+    word_maps = None if maps is None else _pool(trace, chosen, maps)
     return Reading(
         chosen.terms,
-        np.moveaxis(mean_present(mass, 0), 0, 2),
-        np.moveaxis(mean_present(mass[..., 0], 1), 0, 2),
-        np.moveaxis(mean_present(share, 0), 0, 2),
+        np.moveaxis(mean_present(mass, 1), 0, 2),
+        np.moveaxis(mean_present(mass[..., 0], 0), 0, 2),
         np.moveaxis(mean_present(share, 1), 0, 2),
-        maps.of_terms(),
-        maps.lack,
+        np.moveaxis(mean_present(share, 0), 0, 2),
+        word_maps,
+        "maps without gaps" if maps is not None and word_maps is None else lack,
     )
 
 
-class _MapSums:
-    """Adds up the maps of layers and steps, grid by grid."""
-
-    def __init__(self, trace: Trace, chosen: Selection) -> None:
-        self._trace, self._chosen = trace, chosen
-        self._branch = trace.branches.index(chosen.branch)
-        self._views: list[View] = []
-        self._sums: dict[Grid, Numbers] = {}
-        self._count = 0
-        self.lack = str(find_lack(WANTS, trace.manifest) or "")
-        if chosen.maps and not self.lack:
-            views = [trace.view("map", at, BLOCK, lay_out=True) for at in chosen.layers]
-            if not all(view.grid and view.columns == views[0].columns for view in views):
-                self.lack = "maps of the same tokens in all layers"
-            elif not views[0].is_stepwise and chosen.steps is not None:
-                lacking = "maps of single steps, of which only the mean was kept"
-                self.lack = f"{lacking}; capture with --keep maps"
-            else:
-                self._views = views
-
-    def add(self, step: int) -> None:
-        """Add the maps of one step, where there are such."""
-        if self._views and self._views[0].is_stepwise and self._chosen.pooling == "mean":
-            self._add((step,))
-
-    def of_terms(self) -> Numbers | None:
-        """Return (sample, term, row, column), or None without maps."""
-        if not self._views:
-            return None
-        if self._chosen.pooling == "daam":
-            layers = [view.layer for view in self._views]
-            pooled = daam.pool(self._trace, BLOCK, layers, self._chosen.steps, self._chosen.branch)
-            return self._lay_out(pooled.values, pooled.columns, mean=True)
-        if not self._views[0].is_stepwise:
-            self._add(())
-        if not self._count:
-            self.lack = "maps without gaps"
-            return None
-        finest = max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
-        moved = (np.moveaxis(maps, -1, 1) for maps in self._sums.values())
-        total = np.sum([regrid(maps, finest) for maps in moved], axis=0)
-        mean = np.asarray(np.moveaxis(total / self._count, 1, -1))
-        return self._lay_out(mean, self._views[0].columns)
-
-    def _add(self, lead: tuple[int, ...]) -> None:
-        for view in self._views:
-            piece = view.read((*lead, self._branch, *[slice(None)] * 4))
-            if view.grid and not np.isnan(piece).any():
-                total = self._sums.setdefault(view.grid, np.zeros(piece.shape))
-                total += piece
-                self._count += 1
-
-    def _lay_out(
-        self, maps: Numbers, columns: tuple[Column, ...], *, mean: bool = False
-    ) -> Numbers:
-        """Sum or average keys over the tokens of each term; NaN for terms without columns."""
-        places = lay_out(columns, self._chosen.terms)
-        known = places.any(0)
-        weights = places / np.maximum(places.sum(0), 1) if mean else places
-        return np.moveaxis(np.where(known, maps @ weights, np.nan), -1, 1)
+def _find_maps(trace: Trace, chosen: Selection) -> tuple[MapSums | None, str]:
+    """Return what maps are to be added to, or None and what is missing."""
+    lack = str(find_lack(WANTS, trace.manifest) or "")
+    if lack or not chosen.maps:
+        return None, lack
+    views = [trace.view("map", at, BLOCK, lay_out=True) for at in chosen.layers]
+    if not all(view.grid and view.columns == views[0].columns for view in views):
+        return None, "maps of the same tokens in all layers"
+    if not views[0].is_stepwise and chosen.steps is not None:
+        return (
+            None,
+            "maps of single steps, of which only the mean was kept; capture with --keep maps",
+        )
+    return MapSums(views, trace.branches.index(chosen.branch)), ""
 
 
-def _piece(view: View, step: int, branch: int) -> Numbers:
-    """Return one step of a measure in float64: (sample, …, key)."""
-    rest = [slice(None)] * (len(view.sizes) - 2)
-    return np.asarray(view.read((step, branch, *rest)), np.float64)
+def _pool(trace: Trace, chosen: Selection, maps: MapSums) -> Numbers | None:
+    """Return (sample, term, row, column), or None where no layer ran; NaN for other terms."""
+    columns = maps.views[0].columns
+    members = lay_out(columns, [term.tokens for term in chosen.terms])
+    if chosen.pooling == "daam":
+        layers = [view.layer for view in maps.views]
+        values = daam.pool(trace, BLOCK, layers, chosen.steps, chosen.branch).values
+        means = sum_tokens(values, members) / np.maximum(members.sum(0), 1)
+        return np.asarray(np.moveaxis(means, -1, 1))
+    if not maps.views[0].is_stepwise:
+        maps.add(())
+    return np.moveaxis(sum_tokens(maps.mean(), members), -1, 1) if maps.layers else None
 
 
 def regrid(maps: Numbers, grid: Grid) -> Numbers:

@@ -6,18 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from attn.analysis.sinks.roles import SKETCH
-from attn.analysis.words.phrases import locate
-from attn.analysis.words.prompts import Prompt
-from attn.analysis.words.select import Occurrence
-from attn.analysis.words.word_sums import Numbers
-from attn.schema import Column, Token
+from attn.schema import Token
+from attn.trace.occurrences import Occurrence, locate
+from attn.trace.prompts import Prompt
+from attn.trace.word_sums import TOGETHER
 from attn.words import fold
-
-TEXT = "text"
-"""Stands for all text segments together, where two models do not have the same ones."""
 
 EVERY = "all tokens"
 """Stands for all tokens of a drawing."""
@@ -67,7 +61,7 @@ def find_terms(
     Args:
         prompt: what the guidance row reads.
         phrases: words in a row, such as `red cat`. Those that the prompt does not have are left
-            out.
+            out, in a segment also those that it does not hold whole.
         together: put all text segments into one, called `text`.
     """
     chosen: list[tuple[Occurrence, Kind, set[int]]] = [
@@ -76,33 +70,14 @@ def find_terms(
     ]
     segments = list(dict.fromkeys(token.segment for token in prompt.tokens))
     found: list[Term] = []
-    for name in [TEXT] if together else segments:
-        own = [token for token in prompt.tokens if name in (TEXT, token.segment)]
+    for name in [TOGETHER] if together else segments:
+        own = [token for token in prompt.tokens if name in (TOGETHER, token.segment)]
         for one, kind, members in chosen:
-            places = _tokens(own, members, prompt.crossed)
+            is_there = kind == "word" or prompt.is_whole(members, name)
+            places = prompt.places(members, name) if is_there else ()
             found.append(Term(name, kind, one.text, one.number, one.is_repeated, places))
         found += [] if together else _sink(own)
     return tuple(term for term in found if term.tokens)
-
-
-def lay_out(columns: Sequence[Column], terms: Sequence[Term]) -> Numbers:
-    """Return (key, term): 1 where a key column is a token of the term, else 0."""
-    return np.array(
-        [
-            [(column.segment, column.position) in term.tokens for term in terms]
-            for column in columns
-        ],
-        np.float64,
-    ).reshape(len(columns), len(terms))
-
-
-def _tokens(
-    tokens: Sequence[Token], words: set[int], crossed: frozenset[tuple[str, int]]
-) -> tuple[tuple[str, int], ...]:
-    """Return the tokens of words in the segments that hold each of them apart from others."""
-    places = ((token.segment, token.position) for token in tokens if token.word in words)
-    lacking = {segment for segment, index in crossed if index in words}
-    return tuple(place for place in places if place[0] not in lacking)
 
 
 def _sink(tokens: Sequence[Token]) -> list[Term]:

@@ -15,7 +15,6 @@ and equal words are kept apart. Its grid is square; here rows and columns are wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +22,8 @@ from numpy.typing import NDArray
 
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
-from attn.schema import Column, Layer
+from attn.schema import Layer
+from attn.trace.means import MeanMaps, image_views
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -35,28 +35,13 @@ A = -0.75
 MIDDLE = "mid_block"
 
 
-@dataclass(frozen=True)
-class TokenMaps:
-    """A map per token.
-
-    Attributes:
-        values: (sample, row, column, key).
-        columns: what the axis `key` stands for.
-        layers: indices of those that are in it.
-        is_exact: whether single heads were there to be clamped; else their mean was, counted as
-            often as there are heads.
-    """
-
-    values: Numbers
-    columns: tuple[Column, ...]
-    layers: tuple[int, ...]
-    is_exact: bool
-
-
 def pool(
     trace: Trace, block: str, layers: Sequence[Layer], steps: Sequence[int] | None, branch: str
-) -> TokenMaps:
+) -> MeanMaps:
     """Return DAAM's map of every token; one layer is in memory at a time.
+
+    Where single heads were kept they are clamped; else their mean is, counted as often as there
+    are heads.
 
     Args:
         trace: with head maps, maps, or the means of maps over steps.
@@ -67,14 +52,14 @@ def pool(
 
     Raises:
         AnalysisError: no layer is left.
-        TraceError: there are no maps.
+        TraceError: there are no maps, or the layers are not to be averaged.
     """
     chosen = [layer for layer in layers if not layer.path.startswith(MIDDLE)]
     if not chosen:
         raise AnalysisError("pooling daam leaves the middle block out, and no other layer is asked")
     is_exact = trace.manifest.kept.level == "heads"
     name = "headmap" if is_exact else "map"
-    views = [trace.view(name, layer.index, block, lay_out=True) for layer in chosen]
+    views = image_views(trace, block, chosen, name)
     grid = max((view.grid or (1, 1) for view in views), key=lambda sizes: sizes[0] * sizes[1])
     total = np.zeros(())
     ran: list[Layer] = []
@@ -88,7 +73,7 @@ def pool(
         raise AnalysisError("none of the asked layers ran in the asked steps")
     pairs = sum(layer.num_heads for layer in ran)
     indices = tuple(layer.index for layer in ran)
-    return TokenMaps(total / pairs, views[0].columns, indices, is_exact)
+    return MeanMaps(total / pairs, views[0].columns, indices)
 
 
 def resize(maps: Numbers, grid: tuple[int, int]) -> Numbers:

@@ -29,12 +29,12 @@ from attn.analysis.needs import Needs
 from attn.analysis.result import Result, Table, Text
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.evolution_texts import describe, summarise
-from attn.analysis.words.phrases import Mode, Phrase, find_phrases, locate
-from attn.analysis.words.select import Occurrence, select_words
-from attn.analysis.words.selection import BLOCK, Scope, Selection, choose
-from attn.analysis.words.word_sums import TOGETHER, Numbers, mean_present, sum_tokens, token_places
+from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
+from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
+from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, locate, select_words
+from attn.trace.word_sums import TOGETHER, word_places
 from attn.words import fold
 
 if TYPE_CHECKING:
@@ -177,31 +177,21 @@ def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options)
     """Return the word's map at every step."""
     import xarray as xr
 
-    samples = range(trace.manifest.samples)
-    layers = [layer.index for layer in chosen.layers]
     members = [chosen.prompt[at] for at in word.words] if isinstance(word, Phrase) else [word]
     read = {segment.name for layer in chosen.layers for segment in layer.keys}
     tokens = [token for token in chosen.tokens if token.segment in read]
     segments = _segments(tokens, members, options.segment)
-    frames, ran = [], set()
-    for step in chosen.steps:
-        for sample in samples:
-            mean = trace.mean_maps(
-                BLOCK, layers=layers, steps=[step], branch=chosen.branch, sample=sample
-            )
-            places = token_places(mean, options.segment or TOGETHER, members, tokens)
-            frames.append(sum_tokens(mean.values, places).sum(-1))
-            ran |= {*mean.attrs["layers"]}
-    stacked = np.stack(frames).reshape(len(chosen.steps), len(samples), *frames[0].shape)
+    groups = word_places(members, tokens, options.segment or TOGETHER)
+    maps, ran = step_maps(trace, chosen, groups)
     return xr.DataArray(
-        np.moveaxis(stacked, 1, 0),
+        maps.sum(-1),
         step_axis(trace, chosen.steps),
         ("sample", "step", "row", "column"),
         attrs={
             "word": word.label,
             "branch": chosen.branch,
             "segments": segments,
-            "layers": sorted(ran),
+            "layers": list(ran),
             "seconds": options.seconds,
         },
     )

@@ -1,71 +1,11 @@
-"""Choose layers, steps and words of a trace by what a user typed."""
+"""Choose layers and steps of a trace by what a user typed."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from attn.errors import AnalysisError, did_you_mean
-from attn.schema import Layer, Step, Word, in_range, layer_matches
-from attn.words import find_spans, fold
-
-
-@dataclass(frozen=True)
-class Occurrence(Word):
-    """One word of the prompt.
-
-    Attributes:
-        index: place among all words of the prompt, from 0.
-        text: as it is written there.
-        start: its first character in the prompt.
-        stop: the one after its last.
-        number: place among the equal words, from 1; case and normal form do not count.
-        is_repeated: whether there are equal words.
-    """
-
-    number: int
-    is_repeated: bool
-
-    @property
-    def label(self) -> str:
-        """The word, with its number where it is repeated."""
-        return f"{self.text} ({self.number})" if self.is_repeated else self.text
-
-
-def find_occurrences(words: Sequence[Word]) -> tuple[Occurrence, ...]:
-    """Number each word of a prompt among its equals."""
-    keys = [fold(word.text) for word in words]
-    total, seen = Counter(keys), Counter[str]()
-    found = []
-    for word, key in zip(words, keys, strict=True):
-        seen[key] += 1
-        place = (word.index, word.text, word.start, word.stop)
-        found.append(Occurrence(*place, seen[key], total[key] > 1))
-    return tuple(found)
-
-
-def select_words(
-    words: Sequence[Occurrence], names: Sequence[str] | None
-) -> tuple[Occurrence, ...]:
-    """Return every occurrence of the named words, in the order of the prompt; None is all words.
-
-    Raises:
-        AnalysisError: the prompt has no words, or not one of the names.
-    """
-    if not words:
-        raise AnalysisError("the prompt has no words")
-    if names is None:
-        return tuple(words)
-    known = {fold(word.text): word.text for word in words}
-    for name in names:
-        if fold(name) not in known:
-            is_phrase = bool(find_spans(words, name))
-            hint = " It is a phrase there." if is_phrase else did_you_mean(fold(name), known)
-            listed = ", ".join(known.values())
-            raise AnalysisError(f"the prompt has no word '{name}'.{hint} Its words: {listed}.")
-    wanted = {fold(name) for name in names}
-    return tuple(word for word in words if fold(word.text) in wanted)
+from attn.errors import AnalysisError
+from attn.schema import Layer, Step, in_range, layer_matches
 
 
 def select_layers(
@@ -95,6 +35,26 @@ def select_layers(
     return tuple(
         layer for layer in layers if any(layer_matches(layer, pattern) for pattern in patterns)
     )
+
+
+def select_tower(
+    layers: Sequence[Layer], patterns: Sequence[str], *, captured: Sequence[Layer] = ()
+) -> tuple[Layer, ...]:
+    """Return what `select_layers` does, for analyses that average over layers.
+
+    Raises:
+        AnalysisError: a pattern matches nothing, or they match layers of several towers.
+    """
+    chosen = select_layers(layers, patterns, captured=captured)
+    towers = list(dict.fromkeys(layer.tower for layer in chosen))
+    if len(towers) > 1:
+        patterns_of = " or ".join(f"layers={tower}:*" for tower in towers)
+        raise AnalysisError(
+            f"the layers {', '.join(patterns)} are in {len(towers)} towers, {', '.join(towers)}, "
+            "which are different networks and have no common mean: ask for one of them, such as "
+            f"{patterns_of}"
+        )
+    return chosen
 
 
 def select_steps(steps: Sequence[Step], patterns: Sequence[str]) -> tuple[int, ...]:

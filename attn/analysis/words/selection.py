@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from attn.analysis.words.phrases import Mode, Phrase, Weights, find_phrases
-from attn.analysis.words.prompts import read_prompt
-from attn.analysis.words.select import Occurrence, select_layers, select_steps, select_words
+import numpy as np
+
+from attn.analysis.words.phrases import Weights
+from attn.analysis.words.select import select_steps, select_tower
+from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer, Manifest, Token
+from attn.trace.means import average
+from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
+from attn.trace.prompts import Prompt, read_prompt
+from attn.trace.word_sums import Place, lay_out, sum_tokens
 from attn.words import find_words
 
 if TYPE_CHECKING:
@@ -99,19 +105,24 @@ class Choice(Scope):
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a trace is analysed; `prompt` has all words, `words` the selected ones.
-
-    `tokens` and `crossed` are those of `prompts.Prompt`.
-    """
+    """What of a trace is analysed; `words` are the selected ones of `text`."""
 
     branch: str
     layers: tuple[Layer, ...]
     steps: tuple[int, ...]
-    prompt: tuple[Occurrence, ...]
+    text: Prompt
     words: tuple[Occurrence, ...]
     phrases: tuple[Phrase, ...]
-    tokens: tuple[Token, ...]
-    crossed: frozenset[tuple[str, int]]
+
+    @property
+    def prompt(self) -> tuple[Occurrence, ...]:
+        """All words of the text."""
+        return self.text.words
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """All tokens, with the indices of these words."""
+        return self.text.tokens
 
 
 Kind = Literal["words", "phrases"]
@@ -169,11 +180,33 @@ def choose(trace: Trace, options: Scope) -> Selection:
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
     return Selection(
         branch=branch,
-        layers=select_layers(captured, options.layers, captured=trace.layers),
+        layers=select_tower(captured, options.layers, captured=trace.layers),
         steps=select_steps(trace.steps, options.steps),
-        prompt=prompt.words,
+        text=prompt,
         words=select_words(prompt.words, options.words),
         phrases=options.find_phrases(prompt.words),
-        tokens=prompt.tokens,
-        crossed=prompt.crossed,
     )
+
+
+def step_maps(
+    trace: Trace, chosen: Selection, groups: Sequence[Collection[Place]]
+) -> tuple[Numbers, tuple[int, ...]]:
+    """Return the maps of groups of tokens at every step, and the layers that are in them.
+
+    Args:
+        trace: with maps of single steps.
+        chosen: what to look at.
+        groups: tokens that are added up.
+
+    Returns:
+        (sample, step, row, column, group), mean over layers and heads; layers by index.
+
+    Raises:
+        TraceError: a step has no maps.
+    """
+    frames, layers = [], set[int]()
+    for step in chosen.steps:
+        mean = average(trace, BLOCK, chosen.layers, [step], chosen.branch)
+        frames.append(sum_tokens(mean.values, lay_out(mean.columns, groups)))
+        layers |= {*mean.layers}
+    return np.stack(frames, axis=1), tuple(sorted(layers))

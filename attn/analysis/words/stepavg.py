@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs
 from attn.analysis.result import Archive, Document, Result
-from attn.analysis.words.select import select_layers
+from attn.analysis.words.select import select_tower
 from attn.analysis.words.selection import BLOCK
 from attn.schema import Layer, Segment, Token
+from attn.trace.means import average
 from attn.trace.store import written_at
 
 if TYPE_CHECKING:
@@ -68,16 +69,13 @@ def run(trace: Trace, options: Options) -> Result:
         AnalysisError: a layer is not there.
     """
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
-    layers = select_layers(captured, options.layers, captured=trace.layers)
-    branch, samples = trace.branches[0], range(trace.manifest.samples)
+    layers = select_tower(captured, options.layers, captured=trace.layers)
+    branch = trace.branches[0]
     count = len(layers) * len(trace.steps)
-    indices = [layer.index for layer in layers]
-    means = [
-        trace.mean_maps(BLOCK, layers=indices, branch=branch, sample=sample) for sample in samples
-    ]
+    means = average(trace, BLOCK, layers, None, branch)
     dtype = np.float16 if options.half else np.float32
     arrays = {
-        "sum_token_map": np.stack([mean.values.astype(np.float64) * count for mean in means]),
+        "sum_token_map": means.values * count,
         "per_block_step_token_mean": _stack(trace, layers, "share"),
         "per_block_step_token_max": _stack(trace, layers, "share_max"),
     }

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.words.phrases import Phrase, Weights, combine
-from attn.analysis.words.select import Occurrence
-from attn.analysis.words.selection import BLOCK, Selection
-from attn.analysis.words.word_sums import TOGETHER, Numbers, mean_present, sum_tokens, token_places
-from attn.schema import Column, Layer
+from attn.analysis.words.phrases import Weights, combine
+from attn.analysis.words.selection import Selection
+from attn.analysis.words.shards import LayerSums, read_sums
+from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.schema import Column
+from attn.trace.occurrences import Occurrence, Phrase
+from attn.trace.word_sums import TOGETHER, lay_out, word_places
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from attn.trace.trace import Trace
 
 NAMED = 6
@@ -112,7 +112,7 @@ class SegmentWords:
 def measure(
     trace: Trace, chosen: Selection, *, heads: bool = False, together: bool = False
 ) -> tuple[SegmentWords, ...]:
-    """Read masses and shares, layer by layer, and keep only the sums over tokens.
+    """Read masses and shares, shard by shard, and keep only the sums over tokens.
 
     Segments without any word of the prompt (an encoder that was left out) are not looked at.
 
@@ -122,31 +122,31 @@ def measure(
         heads: keep single heads too.
         together: add the segment `text`, with the tokens of all segments.
     """
+    names = [*chosen.text.segments]
+    names += [TOGETHER] if together and len(names) > 1 else []
+    places = [word_places(chosen.prompt, chosen.tokens, name) for name in names]
+    groups = [own for listed in places for own in listed]
+    layers = [layer.index for layer in chosen.layers]
+    read = read_sums(trace, layers, chosen.steps, chosen.branch, groups, heads=heads)
     found: dict[str, SegmentWords] = {}
-    columns: tuple[Column, ...] = ()
-    places: dict[str, Numbers] = {}
-    row = trace.branches.index(chosen.branch)
-    for layer in chosen.layers:
-        mass = trace.view("mass", layer.index, BLOCK)
-        if mass.columns != columns:  # most models read the same text in all layers
-            columns = mass.columns
-            places = _find_places(trace, mass.labelled(), chosen, together=together)
-        read = mass.values(chosen.steps)[row]
-        share = trace.view("share", layer.index, BLOCK).values(chosen.steps)[row]
-        for segment, own in places.items():
+    for layer, sums in zip(layers, read, strict=True):
+        counts = lay_out(sums.columns, groups).sum(axis=0).astype(np.int64)
+        own = _segments_of(sums.columns, names)
+        for segment in own:
+            start = names.index(segment) * len(chosen.prompt)
+            words = slice(start, start + len(chosen.prompt))
             if segment not in found:
-                counts = own.sum(axis=0).astype(np.int64)
                 found[segment] = SegmentWords(
                     segment,
                     chosen.branch,
                     chosen.prompt,
-                    counts,
+                    counts[words],
                     chosen.steps,
                     [],
-                    _find_cut(trace, segment, chosen, list(places)),
-                    frozenset(index for name, index in chosen.crossed if name == segment),
+                    chosen.text.cut(segment),
+                    frozenset(index for name, index in chosen.text.crossed if name == segment),
                 )
-            found[segment].layers.append(_sum_layer(layer, read, share, own, heads=heads))
+            found[segment].layers.append(_of_words(layer, sums, words))
     return tuple(found.values())
 
 
@@ -183,9 +183,13 @@ def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
 def note_left_out(measured: SegmentWords) -> list[str]:
     """Name the phrases that are left out of a segment, the first few of them."""
     pairs = zip(measured.words, measured.tokens, strict=True)
-    missing = [phrase.label for phrase, tokens in pairs if not tokens]
-    why = f"phrases that segment '{measured.segment}' does not hold whole are left out"
-    return [f"{why}: {_list_some(missing)}"] if missing else []
+    return tell_left_out(measured.segment, [one.label for one, tokens in pairs if not tokens])
+
+
+def tell_left_out(segment: str, phrases: Sequence[str]) -> list[str]:
+    """Say that a segment does not hold phrases whole; nothing if there are none."""
+    why = f"phrases that segment '{segment}' does not hold whole are left out"
+    return [f"{why}: {_list_some(phrases)}"] if phrases else []
 
 
 def _list_some(names: Sequence[str]) -> str:
@@ -193,38 +197,13 @@ def _list_some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + rest
 
 
-def _find_cut(trace: Trace, segment: str, chosen: Selection, segments: Sequence[str]) -> int | None:
-    """Return the index of the word that a segment ends in the middle of.
-
-    Of all segments together it is one that none of them holds whole.
-    """
-    request, lost = trace.manifest.request, trace.manifest.truncated.get(chosen.branch, {})
-    prompt = (request.negative or "") if chosen.branch == "uncond" else request.prompt
-    own = segments if segment == TOGETHER else [segment]
-    reach = len(prompt.rstrip()) - min(len(lost.get(name, "")) for name in own if name != TOGETHER)
-    cut = (word.index for word in chosen.prompt if word.start < reach < word.stop)
-    return next(cut, None)
+def _segments_of(columns: Sequence[Column], names: Sequence[str]) -> list[str]:
+    """Return those of the segments that a layer reads, in its order."""
+    own = [name for name in dict.fromkeys(column.segment for column in columns) if name in names]
+    return [*own, TOGETHER] if TOGETHER in names and len(own) > 1 else own
 
 
-def _find_places(
-    trace: Trace, mass: xr.DataArray, chosen: Selection, *, together: bool
-) -> dict[str, Numbers]:
-    """Return, by segment with words, which keys of a layer are tokens of which word."""
-    tokens = trace.tokens(chosen.branch)  # also of segments that hold no piece of a word
-    worded = {token.segment for token in tokens if token.word is not None}
-    segments = [name for name in dict.fromkeys(mass["segment"].values) if name in worded]
-    extra = [TOGETHER] if together and len(segments) > 1 else []
-    return {
-        segment: token_places(mass, segment, chosen.prompt, chosen.tokens)
-        for segment in (*segments, *extra)
-    }
-
-
-def _sum_layer(
-    layer: Layer, mass: Numbers, share: Numbers, places: Numbers, *, heads: bool
-) -> LayerWords:
-    """Sum (sample, step, head, key) and (sample, step, key) over the tokens of words."""
-    per_head = sum_tokens(mass, places).transpose(3, 2, 1, 0)
-    rows = [per_head.mean(axis=1, keepdims=True), *([per_head] if heads else [])]
-    shares = sum_tokens(share, places).transpose(2, 1, 0)
-    return LayerWords(layer.index, np.concatenate(rows, axis=1), shares)
+def _of_words(layer: int, sums: LayerSums, words: slice) -> LayerWords:
+    """Return some of the groups as words: (word, head, step, sample) and (word, step, sample)."""
+    mass, share = sums.mass[..., words], sums.share[..., words]
+    return LayerWords(layer, mass.transpose(3, 2, 0, 1), share.transpose(2, 0, 1))

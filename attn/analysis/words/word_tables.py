@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.result import Table
-from attn.analysis.words.select import Occurrence
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.word_measures import LayerWords, SegmentWords
 from attn.analysis.words.word_sums import Numbers
 from attn.schema import Token
+from attn.trace.occurrences import Occurrence
 
 
 def tabulate(measured: SegmentWords, name: str = "word") -> Table:

@@ -35,9 +35,10 @@ from attn.analysis.words import daam
 from attn.analysis.words.phrases import combine
 from attn.analysis.words.selection import BLOCK, Choice, Kind, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
-from attn.analysis.words.word_sums import Numbers, sum_tokens, token_places
+from attn.analysis.words.word_sums import Numbers
 from attn.analysis.words.word_tables import align, summarise, tabulate
-from attn.trace.labels import key_labels
+from attn.trace.means import MeanMaps, average
+from attn.trace.word_sums import lay_out, sum_tokens, word_places
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -78,13 +79,13 @@ def run(trace: Trace, options: Options) -> Result:
     """
     chosen = choose(trace, options)
     lack = find_lack(WANTS, trace.manifest)
-    means = [] if lack else _mean_maps(trace, chosen, options)
+    means = None if lack else _mean_maps(trace, chosen, options)
     tables: dict[str, Table] = {}
     arrays: dict[str, xr.DataArray] = {}
     notes: list[str] = []
     found = measure(trace, chosen, heads=options.heads, together=options.together)
     for measured in found:
-        maps = _word_maps(trace, means, measured.segment, chosen, options) if means else None
+        maps = _word_maps(means, measured.segment, chosen, options) if means else None
         shown: list[tuple[Kind, SegmentWords, Numbers | None]] = [
             ("words", measured.take(chosen.words), _take(maps, chosen))
         ]
@@ -94,10 +95,9 @@ def run(trace: Trace, options: Options) -> Result:
         for kind, own, own_maps in shown:
             tables |= _tabulate(kind, own, own_maps)
             drawn = own.ranked()[: options.topk]
-            if drawn and own_maps is not None:
+            if drawn and means is not None and own_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
-                layers = sorted({layer for mean in means for layer in mean.attrs["layers"]})
-                averaged = (layers, chosen.steps, options)
+                averaged = (means.layers, chosen.steps, options)
                 arrays[key] = _label(own_maps, own, sorted(drawn), kind, averaged)
             notes += note_missing(trace, own) if kind == "words" else note_left_out(own)
     if not found:
@@ -122,36 +122,19 @@ def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[
     return tables
 
 
-def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> list[xr.DataArray]:
-    """Return one map per key and sample of many layers, steps and heads: (row, column, key)."""
-    import xarray as xr
-
+def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> MeanMaps:
+    """Return one map per key and sample of many layers, steps and heads."""
     steps = chosen.steps if options.steps else None
-    if options.pooling == "daam":
-        pooled = daam.pool(trace, BLOCK, chosen.layers, steps, chosen.branch)
-        labels = key_labels(trace.manifest, pooled.columns, [chosen.branch])
-        dims, attrs = ("row", "column", "key"), {"layers": list(pooled.layers)}
-        return [xr.DataArray(maps, labels, dims, attrs=attrs) for maps in pooled.values]
-    return [
-        trace.mean_maps(
-            BLOCK,
-            layers=[layer.index for layer in chosen.layers],
-            steps=steps,
-            branch=chosen.branch,
-            sample=sample,
-        )
-        for sample in range(trace.manifest.samples)
-    ]
+    pool = daam.pool if options.pooling == "daam" else average
+    return pool(trace, BLOCK, chosen.layers, steps, chosen.branch)
 
 
-def _word_maps(
-    trace: Trace, means: Sequence[xr.DataArray], segment: str, chosen: Selection, options: Options
-) -> Numbers:
+def _word_maps(means: MeanMaps, segment: str, chosen: Selection, options: Options) -> Numbers:
     """Return the maps of all words of the prompt, (sample, word, row, column)."""
-    places = token_places(means[0], segment, chosen.prompt, chosen.tokens)
-    maps = np.stack([sum_tokens(mean.values, places) for mean in means])
+    members = lay_out(means.columns, word_places(chosen.prompt, chosen.tokens, segment))
+    maps = sum_tokens(means.values, members)
     if options.pooling == "daam":
-        maps /= np.maximum(places.sum(axis=0), 1)
+        maps /= np.maximum(members.sum(axis=0), 1)
     if options.normalise:
         total = np.nansum(maps, axis=-1, keepdims=True)
         maps = np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)

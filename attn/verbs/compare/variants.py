@@ -240,8 +240,8 @@ def require_in_prompts(prompts: Sequence[str], options: Options, negative: str) 
     Raises:
         AnalysisError: names the first.
     """
-    from attn.analysis.words.phrases import locate
-    from attn.analysis.words.prompts import divide
+    from attn.trace.occurrences import locate
+    from attn.trace.prompts import divide
 
     read = prompts if options.branch == "cond" else [negative]
     names = (*(options.words or ()), *options.phrases)
@@ -275,7 +275,7 @@ def require_in_plan(
     Raises:
         AnalysisError: says what is missing, and what to capture with.
     """
-    from attn.analysis.words.select import select_layers, select_steps
+    from attn.analysis.words.select import select_steps, select_tower
     from attn.analysis.words.selection import BLOCK
     from attn.schema import Step
 
@@ -287,7 +287,7 @@ def require_in_plan(
     layers = [one.layer for one in plan.layers if BLOCK in {block.name for block in one.blocks}]
     if not layers:
         raise AnalysisError(f"the traces will have no {BLOCK}: add --blocks {BLOCK}")
-    select_layers(layers, options.layers)
+    select_tower(layers, options.layers)
     select_steps([Step(index, None, None) for index in range(plan.steps)], options.steps)
     asked = set(parts or ())
     level = plan.kept.level

@@ -34,6 +34,15 @@ def test_the_same_trace():
     assert pair.agreement.noise == ()
 
 
+def test_phrases_that_were_cut_off():
+    """A segment that holds only a part of a phrase says nothing of it, and that is told."""
+    pair = compare(trace(manifest(JOINT)), trace(manifest(JOINT), seed=1), phrases=("a bobcat",))
+    phrases = [term for term in pair.terms if term.kind == "phrase"]
+    assert [(term.segment, len(term.tokens)) for term in phrases] == [("clip", 3)]
+    left_out = "phrases that segment 't5' does not hold whole are left out: a bobcat"
+    assert pair.agreement.notes == (left_out,)
+
+
 def test_dominance():
     """A word dominates where its map is the largest, and the parts add up to the picture."""
     pair = compare(trace(), trace(seed=1))

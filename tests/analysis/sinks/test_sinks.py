@@ -11,9 +11,9 @@ from attn.analysis.sinks.roles import read_keys
 from attn.analysis.sinks.sinks import Options, run
 from attn.analysis.sinks.tables import Rules, find_sinks
 from attn.analysis.words import curves
-from attn.analysis.words.prompts import read_prompt
 from attn.errors import AnalysisError
 from attn.schema import Column, Layer, Segment, Token, part, positions
+from attn.trace.prompts import read_prompt
 from attn.trace.trace import MemoryFiles, Trace
 from attn.viz.picture import Subject
 from attn.viz.sinks import draw

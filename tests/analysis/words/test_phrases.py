@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from attn.analysis.words.phrases import combine, find_phrases
-from attn.analysis.words.select import find_occurrences
+from attn.analysis.words.phrases import combine
 from attn.analysis.words.words import Options, run
 from attn.errors import AnalysisError
 from attn.schema import find_words
+from attn.trace.occurrences import find_occurrences, find_phrases
 from tests.helpers.toy_traces import (
     CLIP_WORDS,
     JOINT,

@@ -3,15 +3,17 @@
 from dataclasses import replace
 from unicodedata import normalize
 
+import numpy as np
 import pytest
 
-from attn.analysis.compare.pairs import Options
+from attn.analysis import sketch
+from attn.analysis.compare.pairs import Options, compare_pair
 from attn.analysis.compare.terms import find_terms
 from attn.analysis.words import evolution, words
-from attn.analysis.words.prompts import read_prompt
 from attn.analysis.words.selection import Choice, choose
 from attn.errors import AnalysisError
-from attn.schema import Token, find_words, word_at
+from attn.schema import Column, Segment, Token, find_words, word_at
+from attn.trace.prompts import read_prompt
 from attn.verbs.compare.variants import require_in_prompts
 from tests.helpers.toy_traces import make_trace, manifest, tensors
 
@@ -90,6 +92,60 @@ def test_one_finder(prompt, name, expected):
     require_in_prompts([prompt], Options(phrases=(name,)), "")
     followed = evolution._find_word(choose(trace, options).prompt, options)
     assert prompt[followed.start : followed.stop] == expected[-1]
+
+
+def readable(prompt):
+    """Return a trace whose layers read a prompt character by character."""
+    about = toy(prompt)
+    clip = Segment("clip", "text", 0, 41)
+    layers = tuple(replace(layer, keys=(clip,)) for layer in about.layers)
+    kept = tuple(Column("clip", token.position) for token in about.tokens["cond"])
+    kept = replace(about.kept, columns=(*kept, Column("clip", None)))
+    return make_trace(replace(about, layers=layers, segments={"cond": (clip,)}, kept=kept))
+
+
+def of_analyze(trace, name):
+    """Return label, masses by sample and map of each word, then of each phrase."""
+    result = words.run(trace, words.Options(phrases=(name,)))
+    found = []
+    for kind, key in (("words", "clip"), ("phrases", "clip/phrases")):
+        masses = result.tables[f"clip/tables/{kind}_summary.csv"].columns["mass"].reshape(-1, 2)
+        labels = result.arrays[key]["label"].values
+        found += zip(labels, masses, np.moveaxis(result.arrays[key].values, 1, 0), strict=True)
+    return found
+
+
+def of_compare(trace, name):
+    """Return the same of a comparison of a trace with itself."""
+    reading = compare_pair(trace, trace, Options(phrases=(name,)), {}).variant
+    masses = reading.mass[..., 0].mean(2)
+    return [
+        (term.label, masses[:, at], reading.maps[:, at])
+        for kind in ("word", "phrase")
+        for at, term in enumerate(reading.terms)
+        if term.kind == kind
+    ]
+
+
+@pytest.mark.parametrize(("prompt", "name"), [case[:2] for case in CASES if case[2]])
+def test_one_reader(prompt, name):
+    """Every verb, and Python, reads the same words, masses and maps out of one trace."""
+    trace = readable(prompt)
+    analysed, compared = of_analyze(trace, name), of_compare(trace, name)
+    assert [label for label, *_ in analysed] == [label for label, *_ in compared]
+    for (_, mass, maps), (_, other, others) in zip(analysed, compared, strict=True):
+        np.testing.assert_allclose(mass, other, rtol=1e-12)
+        np.testing.assert_allclose(maps, others, rtol=1e-12)
+    chosen = choose(trace, Choice(phrases=(name,)))
+    drawn = sketch.word_maps(trace, chosen).mean(1)
+    for at in range(len(chosen.words)):
+        np.testing.assert_allclose(drawn[:, at], analysed[at][2], rtol=1e-6)
+    number = len(chosen.phrases)
+    followed = evolution.run(trace, evolution.Options(word=f"{name} ({number})")).arrays["maps"]
+    np.testing.assert_allclose(followed.mean("step"), analysed[-1][2], rtol=1e-6)
+    maps = trace.word_maps(phrases=name).sel(segment="clip")
+    assert maps["word"].values.tolist() == [label for label, *_ in analysed]
+    np.testing.assert_allclose(maps, np.stack([one[2] for one in analysed], 1), rtol=1e-6)
 
 
 def test_words_in_scripts_without_spaces():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from attn.analysis.words.select import Occurrence, find_occurrences
 from attn.errors import AnalysisError
 from attn.schema import Manifest, Token, Word, find_words, word_at
+from attn.trace.occurrences import Occurrence, find_occurrences
+from attn.trace.word_sums import TOGETHER, Place
 from attn.words import find_spans, split_words
 
 
@@ -21,11 +22,48 @@ class Prompt:
         tokens: of all segments, with the indices of these words.
         crossed: segment and index of the pieces that a token reads together with the next one.
             Nothing is known of them there, so they have no tokens.
+        reach: how many characters of the text each segment with words holds.
     """
 
     words: tuple[Occurrence, ...]
     tokens: tuple[Token, ...]
     crossed: frozenset[tuple[str, int]] = frozenset()
+    reach: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The text segments with tokens of the text's words, in order."""
+        return tuple(name for name, _ in self.reach)
+
+    def places(self, members: Collection[int], segment: str = TOGETHER) -> tuple[Place, ...]:
+        """Return the tokens of words, where a segment holds each of these apart from others.
+
+        Args:
+            members: indices of words.
+            segment: one of `segments`, or `TOGETHER` for all.
+        """
+        lacking = {name for name, index in self.crossed if index in members}
+        return tuple(
+            (token.segment, token.position)
+            for token in self.tokens
+            if token.word in members
+            and segment in (token.segment, TOGETHER)
+            and token.segment not in lacking
+        )
+
+    def is_whole(self, members: Collection[int], segment: str = TOGETHER) -> bool:
+        """Whether a segment holds all of the words, and none of them in part."""
+        own = [token for token in self.tokens if segment in (token.segment, TOGETHER)]
+        return {*members} <= {token.word for token in own} and self.cut(segment) not in members
+
+    def cut(self, segment: str = TOGETHER) -> int | None:
+        """Return the index of the word that a segment ends in the middle of, if it does.
+
+        Of all segments together it is one that none of them holds whole.
+        """
+        reaches = [reach for name, reach in self.reach if segment in (name, TOGETHER)]
+        reach = max(reaches, default=0)
+        return next((word.index for word in self.words if word.start < reach < word.stop), None)
 
 
 def read_prompt(manifest: Manifest, branch: str, names: Sequence[str] = ()) -> Prompt:
@@ -44,10 +82,14 @@ def read_prompt(manifest: Manifest, branch: str, names: Sequence[str] = ()) -> P
     if branch == "uncond":
         words = find_words(negative)
         tokens = tuple(_relabel(token, words) for token in tokens)
+    text = negative if branch == "uncond" else manifest.request.prompt
+    lost = manifest.truncated.get(branch, {})
+    worded = dict.fromkeys(token.segment for token in tokens if token.word is not None)
+    reach = tuple((name, len(text.rstrip()) - len(lost.get(name, ""))) for name in worded)
     pieces = divide(words, names)
     if len(pieces) == len(words):
-        return Prompt(pieces, tokens)
-    prompt = _divide_tokens(tokens, words, pieces)
+        return Prompt(pieces, tokens, reach=reach)
+    prompt = replace(_divide_tokens(tokens, words, pieces), reach=reach)
     _require_tokens(prompt, names)
     return prompt
 

@@ -1,0 +1,197 @@
+"""Means of maps over layers and steps: the one place in which maps are added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.errors import TraceError
+from attn.schema import Column, Grid, Layer, block_names
+from attn.trace.grids import resample
+from attn.trace.views import listed, place, query_grid
+
+if TYPE_CHECKING:
+    from attn.trace.trace import Trace
+    from attn.trace.views import View
+
+
+class MapSums:
+    """Adds up maps grid by grid, with the maps of one layer and step in memory at a time.
+
+    Every step of every layer that ran counts the same. What did not run is NaN and does not count.
+
+    Attributes:
+        views: the layers' maps, or head maps.
+        layers: indices of the layers that are in the sums.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[View],
+        branch: int,
+        samples: slice = slice(None),
+        heads: Sequence[int] | None = None,
+    ) -> None:
+        """Begin with nothing.
+
+        Args:
+            views: of layers of one tower with the same keys, see `image_views`.
+            branch: place of the guidance row.
+            samples: which pictures.
+            heads: of `headmap`, whose mean is taken; None where the views are maps.
+        """
+        self.views = views
+        self.layers: set[int] = set()
+        self._branch, self._samples, self._heads = branch, samples, heads
+        self._sums: dict[Grid, NDArray[np.float64]] = {}
+        self._count: NDArray[np.int64] = np.zeros(1, np.int64)
+
+    def add(self, lead: tuple[int, ...]) -> None:
+        """Add what one step has; `lead` is one of `View.leads`."""
+        for view in self.views:
+            maps = self._read(view, lead)
+            ran = ~np.isnan(maps).any((1, 2, 3))
+            if view.grid and ran.any():
+                total = self._sums.setdefault(view.grid, np.zeros(maps.shape))
+                total += np.where(ran[:, None, None, None], maps, 0)
+                self._count = self._count + ran
+                self.layers.add(view.layer.index)
+
+    def mean(self, grid: Grid | None = None) -> NDArray[np.float64]:
+        """Return (sample, row, column, key), probability, 0 to 1; NaN for samples without maps.
+
+        Args:
+            grid: rows and columns; None is the finest grid that was added.
+
+        Raises:
+            TraceError: nothing was added.
+        """
+        import xarray as xr
+
+        if not self._sums:
+            where = self.views[0].source.folder or "the trace"
+            raise TraceError(f"none of the asked layers ran in the asked steps of {where}")
+        finest = grid or max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
+        dims = ("sample", "row", "column", "key")
+        laid = [resample(xr.DataArray(total, dims=dims), finest) for total in self._sums.values()]
+        count = np.where(self._count > 0, self._count, np.nan)
+        total = np.sum([one.values.astype(np.float64) for one in laid], axis=0)
+        return np.asarray(total / count[:, None, None, None])
+
+    def _read(self, view: View, lead: tuple[int, ...]) -> NDArray[np.floating]:
+        """Return (sample, row, column, key)."""
+        inner = (slice(None),) * 3
+        if self._heads is None:
+            return view.read((*lead, self._branch, self._samples, *inner))
+        heads = np.array(self._heads, np.int64)
+        single = view.read((*lead, self._branch, self._samples, heads, *inner))
+        return np.asarray(single.mean(1, np.float64))
+
+
+@dataclass(frozen=True)
+class MeanMaps:
+    """One map per key, made of those of many layers and steps.
+
+    Attributes:
+        values: (sample, row, column, key), probability.
+        columns: what the axis `key` stands for.
+        layers: indices of those that are in it, in order.
+    """
+
+    values: NDArray[np.float64]
+    columns: tuple[Column, ...]
+    layers: tuple[int, ...]
+
+
+def average(
+    trace: Trace, block: str, layers: Sequence[Layer], steps: Iterable[int] | None, branch: str
+) -> MeanMaps:
+    """Return the mean maps of all samples over layers and steps.
+
+    Args:
+        trace: with maps.
+        block: whose queries are one image.
+        layers: of one tower.
+        steps: indices; None is every step.
+        branch: guidance row.
+
+    Raises:
+        TraceError: there are no such maps, or the layers are not to be averaged.
+    """
+    views = image_views(trace, block, layers)
+    sums = MapSums(views, place("branch", branch, trace.branches))
+    for lead in views[0].leads(steps):
+        sums.add(lead)
+    return MeanMaps(sums.mean(), views[0].columns, tuple(sorted(sums.layers)))
+
+
+def find_layers(
+    trace: Trace, block: str, layers: Iterable[int | str] | None, tower: str | None
+) -> list[Layer]:
+    """Return the layers that are meant: by index or path, or all that keep a block on a grid.
+
+    Args:
+        trace: the trace.
+        block: whose queries are one image.
+        layers: indices or paths; None is every kept layer with such maps.
+        tower: only layers of this one; None is any, if all are in one.
+
+    Raises:
+        TraceError: there are none, or they are in several towers.
+    """
+    if tower is not None:
+        place("tower", tower, list(dict.fromkeys(layer.tower for layer in trace.layers)))
+    if layers is None:
+        kept = [layer for layer in trace.layers if layer.index in trace.manifest.kept.layers]
+        having = [layer for layer in kept if block in block_names(layer)]
+        chosen = [layer for layer in having if query_grid(layer, block)]
+        chosen = [layer for layer in chosen if tower in (None, layer.tower)]
+    else:
+        chosen = [trace.layer(_full_name(which, tower)) for which in layers]
+    if not chosen:
+        of_tower = "" if tower is None else f" of the tower '{tower}'"
+        where = trace.folder or "the trace"
+        raise TraceError(f"no kept layer{of_tower} of {where} has maps {block} on a grid")
+    other = next((layer for layer in chosen if tower not in (None, layer.tower)), None)
+    if other is not None:
+        raise TraceError(f"layer {other.index} ({other.path}) is in '{other.tower}', not '{tower}'")
+    return chosen
+
+
+def image_views(trace: Trace, block: str, layers: Sequence[Layer], name: str = "map") -> list[View]:
+    """Return the maps of layers that can be averaged: of one tower, on grids, with the same keys.
+
+    Args:
+        trace: the trace.
+        block: whose queries are one image.
+        layers: not empty.
+        name: `map` or `headmap`.
+
+    Raises:
+        TraceError: there are no such maps, or the layers differ in tower or keys.
+    """
+    towers = list(dict.fromkeys(layer.tower for layer in layers))
+    if len(towers) > 1:
+        raise TraceError(
+            f"the layers are in the towers {listed(towers)}, which are different networks and have "
+            f"no common mean: name one, such as tower='{towers[0]}', or layers of one"
+        )
+    views = [trace.view(name, layer.index, block, lay_out=True) for layer in layers]
+    for view in views:
+        if view.grid is None:
+            raise TraceError(f"the queries of {block} in {view.layer.path} have no grid")
+        if view.columns != views[0].columns:
+            raise TraceError(
+                f"{block} has other keys in layer {view.layer.path} than in "
+                f"{views[0].layer.path}: average layers with the same keys (layers=…)"
+            )
+    return views
+
+
+def _full_name(which: int | str, tower: str | None) -> int | str:
+    is_short = isinstance(which, str) and ":" not in which
+    return f"{tower}:{which}" if tower is not None and is_short else which
