@@ -181,7 +181,7 @@ def test_what_ships_is_the_trained_model(
     for name, model in student.models().items():
         for key, tensor in opened[name].state_dict().items():
             assert torch.equal(tensor, model.state_dict()[key].half().float()), f"{name}: {key}"
-    config = session._scheduler.config
+    config = session.scheduler.config
     trained_with = {name: config[name] for name in trained.TOKENS_NOISE}
     assert trained_with == trained.TOKENS_NOISE
     captured = attn.capture(

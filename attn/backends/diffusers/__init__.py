@@ -1,6 +1,8 @@
-"""The base of every family that is a pipeline of diffusers.
+"""The public base of every family that is a pipeline of diffusers: subclass two classes.
 
-    session              opening, announcing calls, generating
+    session              a loaded pipeline: completing requests, reading prompts, generating
+    backend              opening folders, files, hub ids, demos, pipelines that are loaded
+    calls                announcing forwards: guidance rows in one batch, or in a call each
     adapters             LoRAs, put in for one batch and taken out without a trace
     samplers, schedules  samplers by name; their steps, timesteps, noise
     tokens, prompts      what a text encoder reads, with offsets and words
@@ -10,5 +12,77 @@
     finite               pictures that are not numbers are refused, with the first place
     sharing              one pipeline, one thread
 
-A family subclasses `DiffusersSession` and `DiffusersBackend` and declares its parts.
+A family declares its parts (`Family`, `Part`) on a `DiffusersBackend`, and on a `DiffusersSession`
+its text encoders, the segments they fill, and its layers; the methods of both that a family may
+override have no underscore. plugins.md has one in 60 lines, the families here have the rest.
+
+The names of `__all__` are public, and loaded when they are first used.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attn.backends.diffusers.adapters import Adapters
+    from attn.backends.diffusers.backend import DiffusersBackend
+    from attn.backends.diffusers.calls import Pipeline, Tower, announcing
+    from attn.backends.diffusers.encoders import Encoder, labels_checked, unknown_tokens
+    from attn.backends.diffusers.finite import finite_pictures, finite_steps
+    from attn.backends.diffusers.prompts import Prompts
+    from attn.backends.diffusers.session import DiffusersSession
+    from attn.backends.diffusers.tokens import Convert, TypedText, decode
+    from attn.backends.loading.family import Family, Part, SourceOptions
+    from attn.backends.loading.recipe import Recipe
+    from attn.backends.loading.source import Source
+
+__all__ = [
+    "Adapters",
+    "Convert",
+    "DiffusersBackend",
+    "DiffusersSession",
+    "Encoder",
+    "Family",
+    "Part",
+    "Pipeline",
+    "Prompts",
+    "Recipe",
+    "Source",
+    "SourceOptions",
+    "Tower",
+    "TypedText",
+    "announcing",
+    "decode",
+    "finite_pictures",
+    "finite_steps",
+    "labels_checked",
+    "unknown_tokens",
+]
+
+_HOMES = {
+    "diffusers.adapters": ("Adapters",),
+    "diffusers.backend": ("DiffusersBackend",),
+    "diffusers.calls": ("Pipeline", "Tower", "announcing"),
+    "diffusers.encoders": ("Encoder", "labels_checked", "unknown_tokens"),
+    "diffusers.finite": ("finite_pictures", "finite_steps"),
+    "diffusers.prompts": ("Prompts",),
+    "diffusers.session": ("DiffusersSession",),
+    "diffusers.tokens": ("Convert", "TypedText", "decode"),
+    "loading.family": ("Family", "Part", "SourceOptions"),
+    "loading.recipe": ("Recipe",),
+    "loading.source": ("Source",),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used."""
+    from importlib import import_module
+
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"attn.backends.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

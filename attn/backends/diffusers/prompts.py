@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from attn.backends.diffusers.encoders import Encoder, labels_checked
-from attn.backends.diffusers.tokens import decode, token_ids, zero_tokens
+from attn.backends.diffusers.tokens import Convert, decode, token_ids, zero_tokens
 from attn.errors import ModelError
 from attn.schema import Segment, Token
 
@@ -37,12 +37,15 @@ class Prompts:
         pipe: of diffusers.
         encoders: by text segment, the endings of the attributes `tokenizer…` and `text_encoder…`
             that fill it; positions are labelled by the first. What a pipeline lacks is left out.
+        convert: see `decode`.
     """
 
-    def __init__(self, pipe: Any, encoders: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, pipe: Any, encoders: Mapping[str, Sequence[str]], convert: Convert | None
+    ) -> None:
         self._pipe = pipe
         self._encoders = encoders
-        self._convert = getattr(pipe, "maybe_convert_prompt", None)
+        self._convert = convert
 
     def read(self, text: str | None, segments: Sequence[Segment]) -> Reading:
         """Return the tokens of text segments; None is no text, but zeros, which have none.

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import diffusers
 import numpy as np
 
-from attn.backends.diffusers.samplers import LATENTS, SPACING, ZERO_SNR, derive, takes
+from attn.backends.diffusers.samplers import (
+    FLOW,
+    LATENTS,
+    SPACING,
+    ZERO_SNR,
+    compatible,
+    derive,
+    shorten,
+    takes,
+)
 from attn.errors import RequestError
 
 BETAS = {"linear": (0.0001, 0.02), "scaled_linear": (0.00085, 0.012)}
@@ -98,6 +108,30 @@ def predicted(scheduler: Any) -> str | None:
     """Return `v`, `epsilon`, or None for schedulers of flow models."""
     kinds = {kind: name for name, kind in PREDICTIONS.items()}
     return kinds.get(scheduler.config.get("prediction_type"))
+
+
+def require_sigmas(scheduler: Any, pipeline: str) -> None:
+    """Refuse a scheduler that cannot be given the noise levels of its steps.
+
+    Args:
+        scheduler: that was asked for.
+        pipeline: class of the pipeline that gives them.
+
+    Raises:
+        RequestError: names the schedulers that can.
+    """
+    if _takes_sigmas(type(scheduler)):
+        return
+    able = filter(_takes_sigmas, compatible(scheduler))
+    names = sorted(shorten(cls.__name__).removeprefix(FLOW) for cls in able)
+    raise RequestError(
+        f"scheduler '{type(scheduler).__name__}' spreads its steps itself, but {pipeline} gives it "
+        f"their noise levels; there are {', '.join(names)}"
+    )
+
+
+def _takes_sigmas(cls: type[Any]) -> bool:
+    return "sigmas" in inspect.signature(cls.set_timesteps).parameters
 
 
 def check_steps(scheduler: Any, steps: int) -> None:

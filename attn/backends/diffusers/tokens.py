@@ -19,7 +19,8 @@ class TypedText(str):
     """A text whose every character knows which characters of the prompt it stands for.
 
     `replace` keeps that up: what is put in stands for all that it takes the place of, as the
-    vectors of a textual inversion do for its name. Anything else makes a plain `str` of it.
+    vectors of a textual inversion do for its name. So do `lower` and `strip`. Anything else makes a
+    plain `str` of it.
     """
 
     spans: Sequence[Span]
@@ -43,6 +44,18 @@ class TypedText(str):
                 spans += [_around(self.spans[at : at + len(old)])] * len(new)
                 at += len(old)
         return TypedText(super().replace(old, new, count), spans)
+
+    def lower(self) -> TypedText:
+        """Return the text in small letters, of which a capital may have several."""
+        pairs = zip(self.spans, str(self), strict=True)
+        spans = [span for span, letter in pairs for _ in letter.lower()]
+        return TypedText(super().lower(), spans)
+
+    def strip(self, chars: str | None = None, /) -> TypedText:
+        """Return the text without what its ends have of some characters; see `str.strip`."""
+        start = len(self) - len(self.lstrip(chars))
+        stripped = super().strip(chars)
+        return TypedText(stripped, self.spans[start : start + len(stripped)])
 
 
 def decode(

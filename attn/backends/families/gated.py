@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attn import demo
-from attn.backends.diffusers.session import DiffusersSession, guide_demo
+from attn.backends.diffusers.backend import guide_demo
+from attn.backends.diffusers.session import DiffusersSession
 from attn.backends.families.sd35 import SD35Backend, SD35Options, SD35Session
 from attn.backends.loading import gates as gating
 from attn.backends.loading import source as sources
@@ -78,13 +79,11 @@ class GatedSession(SD35Session):
         return not patterns or any(layer_matches(layer, pattern) for pattern in patterns)
 
     @contextmanager
-    def _announced(
-        self, requests: Sequence[Request], on_call: OnCall | None
-    ) -> Iterator[list[str]]:
+    def announced(self, requests: Sequence[Request], on_call: OnCall | None) -> Iterator[list[str]]:
         """Also gate; LoRAs are in the model by now."""
         acting = {gate.path for layer in self.layers(requests[0]) for gate in layer.gates}
         some = [one for one in gating.gated(self.model) if one.path_of_gate in acting]
-        with gating.applied(some), super()._announced(requests, on_call) as noise:
+        with gating.applied(some), super().announced(requests, on_call) as noise:
             yield noise
 
 
@@ -113,8 +112,9 @@ class GatedBackend(SD35Backend):
         opened: Session = session
         return opened
 
-    def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
-        super()._ready(session, recipe)
+    def finish(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+        """Look at the gates, and tell of them; see `DiffusersBackend.finish`."""
+        super().finish(session, recipe)
         found = list(gating.streams(session.model))
         _require_kind(found, session.options.gate_type)
         session.warnings += _remarks(found, is_on=session.options.gate)

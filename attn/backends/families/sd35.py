@@ -11,7 +11,7 @@ from diffusers import StableDiffusion3Pipeline
 from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
 
 from attn import demo
-from attn.backends.diffusers.session import DiffusersBackend, DiffusersSession
+from attn.backends.diffusers import DiffusersBackend, DiffusersSession
 from attn.backends.loading.family import CLIP_G, CLIP_L, DIT, T5XXL, VAE, Family, SourceOptions
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
@@ -50,7 +50,6 @@ class SD35Session(DiffusersSession):
     """A loaded SD3 or SD3.5 pipeline. The sequence is image, then `clip` (L and G), then `t5`."""
 
     denoiser = "transformer"
-    input_name = "hidden_states"
     default_steps = 28
     default_guidance = 4.5
     lora_families = ("sd35",)
@@ -104,7 +103,7 @@ class SD35Session(DiffusersSession):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return image, `clip` and `t5` with the tokens of the last two."""
-        tokens, truncated = self._read(request, branch)
+        tokens, truncated = self.read_text(request, branch)
         return TokenSequence(self._segments(request), tokens, truncated)
 
     def check(self) -> None:
@@ -132,10 +131,12 @@ class SD35Session(DiffusersSession):
             Segment("t5", "text", clip, clip + self.options.t5_tokens),
         )
 
-    def _text_segments(self, request: Request) -> tuple[Segment, ...]:
+    def text_segments(self, request: Request) -> tuple[Segment, ...]:
+        """Return `clip` and `t5`, which follow the picture."""
         return self._segments(request)[1:]
 
-    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+    def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return what T5 and skip-layer guidance are given."""
         options = self.options
         skip = {
             "skip_guidance_layers": list(options.skip_layers),
@@ -145,7 +146,8 @@ class SD35Session(DiffusersSession):
         }
         return {"max_sequence_length": options.t5_tokens, **(skip if options.skip_layers else {})}
 
-    def _skipped(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
+    def skipped_paths(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the blocks that skip-layer guidance leaves out."""
         return tuple(f"transformer_blocks.{block}" for block in keywords.get("skip_layers") or ())
 
     def _check_skipped(self) -> None:
@@ -175,7 +177,8 @@ class SD35Backend(DiffusersBackend):
     pipelines = (StableDiffusion3Pipeline,)
     session = SD35Session
 
-    def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+    def finish(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+        """Tell of a T5 that is not there; see `DiffusersBackend.finish`."""
         if isinstance(session, SD35Session) and not session.reads_t5():
             session.warnings.append(
                 f"there is no T5 text encoder: its {session.options.t5_tokens} positions are "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -11,14 +11,13 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.models.attention_processor import Attention
 
 from attn import demo
+from attn.backends.diffusers import DiffusersBackend, DiffusersSession
 from attn.backends.diffusers.schedules import PREDICTIONS
-from attn.backends.diffusers.session import DiffusersBackend, DiffusersSession
 from attn.backends.loading.family import CLIP_G, CLIP_L, UNET, VAE, Family, SourceOptions
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
 from attn.errors import ModelError, RequestError
 from attn.schema import Grid, Layer, Request, Segment
-from attn.schema import Sequence as TokenSequence
 
 SKIPS_PROMPT = (
     "clip_skip={} is for the prompt alone, as in diffusers: the negative prompt is still read from "
@@ -76,8 +75,8 @@ class UNetSession(DiffusersSession):
             raise RequestError(f"guidance_rescale must be 0 to 1; got {rescale:g}")
         if skip is not None:
             self._check_skip(skip)
-        if skip and self.skips_prompt_alone and "uncond" in self._texts([request]):
-            self._warn(SKIPS_PROMPT.format(skip))
+        if skip and self.skips_prompt_alone and "uncond" in self.branch_texts([request]):
+            self.warn(SKIPS_PROMPT.format(skip))
         return request
 
     def _check_skip(self, skip: int) -> None:
@@ -104,15 +103,8 @@ class UNetSession(DiffusersSession):
         ]
         return tuple(self._layer(index, *where, request) for index, where in enumerate(found))
 
-    def sequence(self, request: Request, branch: str) -> TokenSequence:
-        """Return the one segment `clip`, which both encoders of SDXL share.
-
-        A row that reads zeros has no tokens.
-        """
-        tokens, truncated = self._read(request, branch)
-        return TokenSequence(self._text_segments(request), tokens, truncated)
-
-    def _text_segments(self, request: Request) -> tuple[Segment, ...]:
+    def text_segments(self, request: Request) -> tuple[Segment, ...]:
+        """Return the one segment `clip`, which both encoders of SDXL share."""
         return (Segment("clip", "text", 0, self.pipe.tokenizer.model_max_length),)
 
     def _layer(self, index: int, tower: str, path: str, module: Any, request: Request) -> Layer:
@@ -133,16 +125,14 @@ class UNetSession(DiffusersSession):
 
     def _read_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return what cross-attention reads."""
-        return self._text_segments(request)
+        return self.text_segments(request)
 
-    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+    def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return the options that the pipeline takes."""
         return {
             "guidance_rescale": self.options.guidance_rescale,
             "clip_skip": self.options.clip_skip,
         }
-
-    def _skipped(self, keywords: Mapping[str, Any]) -> tuple[str, ...]:
-        return ()
 
 
 class SDXLSession(UNetSession):
@@ -152,7 +142,8 @@ class SDXLSession(UNetSession):
     lora_families = ("sdxl",)
 
     @property
-    def _zeroes_uncond(self) -> bool:
+    def zeroes_uncond(self) -> bool:
+        """Whether zeros stand in for a negative prompt of None; see `DiffusersSession`."""
         return bool(self.pipe.config.force_zeros_for_empty_prompt)
 
 
@@ -162,18 +153,20 @@ class SD15Session(UNetSession):
     default_guidance = 7.5
     lora_families = ("sd15", "sd2")
 
-    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+    def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return the options that the pipeline takes; see `UNetSession`."""
         encoder = self.pipe.text_encoder
         if self.options.clip_skip is not None and not hasattr(encoder, "text_model"):
             # diffusers 0.42 looks there for the last norm; transformers 5.6 took that level out
             object.__setattr__(encoder, "text_model", encoder)
-        return super()._arguments(requests)
+        return super().extra_arguments(requests)
 
 
 class UNetBackend(DiffusersBackend):
     """What the UNet families share."""
 
-    def _ready(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+    def finish(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+        """Settle what the UNet predicts; see `DiffusersBackend.finish`."""
         prediction = session.options.prediction
         said = recipe.checkpoint if recipe else None
         if prediction != "auto":

@@ -68,7 +68,7 @@ def require_agreement(models: Mapping[str, Any], family: str) -> None:
         ModelError: names both sides and their widths.
     """
     _require_numbers(models)
-    for joint in JOINTS[kin(family)]:
+    for joint in JOINTS.get(kin(family), ()):
         if models.keys() >= {joint.part, *joint.givers}:
             _require_width(models, joint)
     widths = [models[name].config.hidden_size for name in CLIPS if name in models]
@@ -124,7 +124,9 @@ NUMBERS = {"unet": ("sample_size",), "transformer": ("sample_size",), "vae": ("s
 def _require_numbers(models: Mapping[str, Any]) -> None:
     for part, fields in NUMBERS.items():
         for field in fields if part in models else ():
-            value = getattr(models[part].config, field, None)
+            if field not in models[part].config:
+                continue
+            value = models[part].config[field]
             if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
                 raise ModelError(
                     f"{CONFIG} of {PARTS[part]}: {field} is {value!a}; expected a number above 0"

@@ -38,12 +38,13 @@ class Family:
     Attributes:
         name: of the backend.
         parts: the denoiser first.
-        config: shipped configuration of parts that do not tell their own.
+        config: shipped configuration of parts that do not tell their own; without one, models are
+            diffusers folders, which do.
     """
 
     name: str
     parts: tuple[Part, ...]
-    config: str
+    config: str | None = None
 
     @property
     def denoiser(self) -> Part:
@@ -70,5 +71,5 @@ class SourceOptions:
 
 def given_parts(family: Family, options: Any) -> dict[str, str]:
     """Return the parts that options give, by name."""
-    values = {part.name: getattr(options, part.name) for part in family.parts}
+    values = {part.name: getattr(options, part.name, None) for part in family.parts}
     return {name: value for name, value in values.items() if value is not None}

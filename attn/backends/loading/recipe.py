@@ -118,7 +118,9 @@ def _look(source: Source, family: Family, options: Any) -> _Sources:
     if isinstance(base, File):
         base.require(family)
     return _Sources(
-        base, given, _folder("config", options.config), _folder("tokenizers", options.tokenizers)
+        base,
+        given,
+        *(_folder(name, getattr(options, name, None)) for name in ("config", "tokenizers")),
     )
 
 
@@ -146,7 +148,7 @@ def _places(found: _Sources, family: Family) -> dict[str, Piece | Path]:
 def _require_kind(place: Piece | Path, part: Part, family: Family) -> None:
     """Refuse the folder of another part, whatever else is missing."""
     folder = place if isinstance(place, Path) else place.config
-    if folder is not None:
+    if folder is not None and family.config is not None:
         library, class_name = read_index(CONFIGS / family.config)[part.component]
         require_class(folder, find_class(library, class_name, part.component), part.component)
 
@@ -168,7 +170,13 @@ def _roots(found: _Sources, checkpoint: Checkpoint | None, family: Family) -> tu
     roots = [] if found.folder is None else [found.folder]
     if checkpoint is not None and checkpoint.config is not None:
         roots.append(CONFIGS / checkpoint.config)
-    return tuple(dict.fromkeys([*roots, CONFIGS / family.config]))
+    roots += [CONFIGS / family.config] if family.config is not None else []
+    if not roots:
+        raise ModelError(
+            f"{family.name} opens diffusers folders only, since it brings no configurations for "
+            "other files: give the folder that the model was saved to"
+        )
+    return tuple(dict.fromkeys(roots))
 
 
 def _entries(

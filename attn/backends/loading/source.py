@@ -145,6 +145,19 @@ def is_drawn(folder: Path) -> bool:
     return any((folder / name).is_file() for name in DRAWN[1:])
 
 
+def refuse_drawn(source: Source, family: str) -> None:
+    """Refuse a checkpoint of ScribbleDiffusion where a family would leave its drawing out.
+
+    Raises:
+        ModelError: names the backend that takes it.
+    """
+    if is_drawn(source.path):
+        raise ModelError(
+            f"{source.asked}: this is a checkpoint of ScribbleDiffusion, which reads a drawing "
+            f"beside the text; {family} would leave that out: use --backend scribble"
+        )
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """Return `model_index.json` of a diffusers folder.
 

@@ -1,17 +1,19 @@
 """FLUX.1, on a tiny model in its real format."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from attn_flux import demo
+from safetensors.torch import save_file
 
 import attn
 from attn.backends import Session, find, load
 from attn.backends.testing import CHECKS, Check
 from attn.errors import AttnError
-from attn.schema import Request
+from attn.schema import Lora, Request
 
 REQUEST = Request("a red cat, on a chair", width=64, height=96, steps=3, negative="a dog")
 
@@ -84,6 +86,58 @@ def test_a_saved_model_gives_the_same_trace(tmp_path: Path) -> None:
     assert traces[1].manifest.model["sha256"]
 
 
+def test_loras_change_the_picture_and_leave_nothing(tmp_path: Path, distilled: Session) -> None:
+    """A LoRA acts on both kinds of blocks; at a scale of 0 the picture is the model's own."""
+    paths = ("transformer_blocks.1.attn.to_q", "single_transformer_blocks.2.attn.to_k")
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        f"transformer.{path}.lora_{side}.weight": torch.randn(*shape, generator=generator)
+        for path in paths
+        for side, shape in {"A": (5, 48), "B": (48, 5)}.items()
+    }
+    save_file(tensors, tmp_path / "lora.safetensors")
+    pictures = {}
+    for scale in (None, 0.0, 1.0):
+        loras = () if scale is None else (Lora(str(tmp_path / "lora.safetensors"), scale),)
+        request = distilled.complete(replace(REQUEST, loras=loras))
+        (output,) = distilled.generate([request], None)
+        pictures[scale] = np.asarray(output.images[0])
+    assert np.array_equal(pictures[None], pictures[0.0])
+    assert not np.array_equal(pictures[None], pictures[1.0])
+
+
+def test_loras_of_others_are_refused(tmp_path: Path) -> None:
+    """What was made for another family is refused before a model is loaded, and said why."""
+    name = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+    tensors = {
+        f"{name}.lora_A.weight": torch.ones(3, 768),
+        f"{name}.lora_B.weight": torch.ones(7, 3),
+    }
+    save_file(tensors, tmp_path / "lora.safetensors")
+    with pytest.raises(AttnError, match=r"Stable Diffusion 1.x .* the family 'flux'"):
+        load(find("flux")).complete_loras([Lora(str(tmp_path / "lora.safetensors"))])
+
+
+def test_samplers_and_noise(distilled: Session) -> None:
+    """Steps may be spread otherwise; the same seed begins with the same noise."""
+    plain, spread = (
+        distilled.complete(replace(REQUEST, scheduler=name)) for name in (None, "euler-karras")
+    )
+    assert spread.scheduler == "FlowMatchEulerDiscreteScheduler karras"
+    calls: dict[str, list[float]] = {}
+    noise = {}
+    for request in (plain, spread):
+        timesteps = calls.setdefault(request.scheduler, [])
+        (output,) = distilled.generate(
+            [request], lambda call, told=timesteps: told.append(call.noise)
+        )
+        noise[request.scheduler] = output.noise
+    first, second = calls.values()
+    assert len(first) == len(second) == 3
+    assert first != second
+    assert noise[plain.scheduler] == noise[spread.scheduler]
+
+
 def test_schnell_takes_no_guidance() -> None:
     """A pipeline that is loaded already is taken as it is, schnell with its own defaults."""
     session = opened(demo.pipeline(torch.float32, guided=False), t5_tokens=None)
@@ -101,7 +155,8 @@ def test_unusable(tmp_path: Path, distilled: Session) -> None:
         opened(str(tmp_path))
     with pytest.raises(AttnError, match="size 72x96: width and height must be divisible by 16"):
         distilled.complete(Request("a", width=72, height=96))
-    with pytest.raises(AttnError, match=r"no scheduler 'heun' for FLUX\.1; there is euler"):
+    heun = "'FlowMatchHeunDiscreteScheduler' spreads its steps itself.*; there are euler"
+    with pytest.raises(AttnError, match=heun):
         distilled.complete(Request("a", scheduler="heun"))
     with pytest.raises(ValueError, match="t5_tokens must be 1 to 512; got 513"):
         opened(t5_tokens=513)

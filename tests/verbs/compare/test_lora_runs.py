@@ -101,7 +101,7 @@ def test_weights_left_out(sweep, files, opened, tmp_path):
 
 def test_one_model(files, tmp_path, monkeypatch):
     """However many variants there are, the model is opened once."""
-    from attn.backends.diffusers.session import DiffusersBackend
+    from attn.backends.diffusers.backend import DiffusersBackend
 
     opened, real = [], DiffusersBackend.open
     monkeypatch.setattr(
@@ -244,7 +244,7 @@ def test_full_folder(files, tmp_path):
 )
 def test_refused_at_once(files, tmp_path, monkeypatch, arguments, message):
     """What can be known to be wrong costs no loading of the model, and no generation."""
-    from attn.backends.diffusers.session import DiffusersBackend
+    from attn.backends.diffusers.backend import DiffusersBackend
 
     monkeypatch.setattr(DiffusersBackend, "open", lambda *_, **__: pytest.fail("opened"))
     with pytest.raises((UsageError, AnalysisError), match=message):

@@ -22,7 +22,7 @@ from torch import nn
 
 from attn import demo
 from attn.backends.diffusers import schedules
-from attn.backends.diffusers.session import guide_demo
+from attn.backends.diffusers.backend import guide_demo
 from attn.backends.families.scribble import controlnet as controlnets
 from attn.backends.families.scribble import drawing as drawings
 from attn.backends.families.scribble import sketch_tokens
@@ -157,7 +157,7 @@ class DrawnSession(UNetSession):
         own = {name: one for name, one in request.options.items() if name not in self.foreign}
         request = replace(request, options=own)
         for remark in filter(None, self.drawing(request)[1].split("\n")):
-            self._warn(remark)
+            self.warn(remark)
         if options.sketch in (AUTO, NONE):
             return request
         sketch = drawings.read_sketch(
@@ -233,9 +233,10 @@ class ControlSession(DrawnSession):
         pools = self.pipe.controlnet.config.global_pool_conditions  # which diffusers takes for it
         return bool(asked_of(self.options, request).guess_mode or pools)
 
-    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+    def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return the drawing, and how the ControlNet acts."""
         options = asked_of(self.options, requests[0])
-        usual = super()._arguments(requests)
+        usual = super().extra_arguments(requests)
         usual.pop("guidance_rescale")
         return usual | {
             "image": [drawings.as_picture(self.drawing(request)[0]) for request in requests],
@@ -261,7 +262,7 @@ class TokensSession(DrawnSession, SD15Session):
         if options.sketch_size < 0:
             raise RequestError(f"sketch_size must be 0 or more; got {options.sketch_size}")
         if request.negative and options.uncond_text == "zeros":
-            self._warn("the row uncond reads no text (uncond_text=zeros), so no negative prompt")
+            self.warn("the row uncond reads no text (uncond_text=zeros), so no negative prompt")
         return super().complete(request)
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
@@ -282,11 +283,12 @@ class TokensSession(DrawnSession, SD15Session):
 
     def train_betas(self, schedule: str) -> None:
         """Take the noise of the training in place of the base model's."""
-        self._scheduler = schedules.with_betas(self._scheduler, schedule)
+        self.scheduler = schedules.with_betas(self.scheduler, schedule)
 
-    def _text(self, request: Request, branch: str) -> str | None:
+    def branch_text(self, request: Request, branch: str) -> str | None:
+        """Return no text for `uncond` by default; see `DiffusersSession`."""
         reads_zeros = asked_of(self.options, request).uncond_text == "zeros"
-        return None if branch == "uncond" and reads_zeros else super()._text(request, branch)
+        return None if branch == "uncond" and reads_zeros else super().branch_text(request, branch)
 
     def _read_segments(self, request: Request) -> tuple[Segment, ...]:
         (text,) = super()._read_segments(request)
@@ -294,9 +296,10 @@ class TokensSession(DrawnSession, SD15Session):
         return (text, Segment(sketch_tokens.SEGMENT, "text", text.stop, stop))
 
     @torch.no_grad()
-    def _arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+    def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return embeddings of text and drawing in place of the text."""
         options = asked_of(self.options, requests[0])
-        usual = super()._arguments(requests)
+        usual = super().extra_arguments(requests)
         prompts = [request.prompt for request in requests]
         text = self._encode_text(prompts, usual["clip_skip"])
         sketch = self._encode_drawings([self.drawing(request)[0] for request in requests], options)
@@ -366,18 +369,21 @@ class ControlBackend(UNetBackend):
     plain: ClassVar[type[Any]]
     """The pipeline without a ControlNet."""
 
-    def _recipe(self, found: Source, options: Any) -> Recipe:
+    def recipe(self, source: Source, options: Any) -> Recipe:
+        """Also find the ControlNet; see `DiffusersBackend.recipe`."""
         return controlnets.with_controlnet(
-            super()._recipe(found, options), found, options.controlnet
+            super().recipe(source, options), source, options.controlnet
         )
 
-    def _pipeline_class(self, folder: Path) -> type[Any]:
+    def pipeline_class(self, folder: Path) -> type[Any]:
+        """Take a pipeline without a ControlNet too; see `DiffusersBackend.pipeline_class`."""
         name = sources.read_index(folder)["_class_name"]
-        return self.pipelines[0] if name == self.plain.__name__ else super()._pipeline_class(folder)
+        return self.pipelines[0] if name == self.plain.__name__ else super().pipeline_class(folder)
 
-    def _ready(self, session: Any, recipe: Recipe | None) -> Session:
+    def finish(self, session: Any, recipe: Recipe | None) -> Session:
+        """Refuse a ControlNet that does not fit; see `DiffusersBackend.finish`."""
         controlnets.require_agreement(session.pipe)
-        return super()._ready(session, recipe)
+        return super().finish(session, recipe)
 
 
 class SDXLControl(ControlBackend):
@@ -424,8 +430,9 @@ class TokensBackend(SD15Backend):
         opened: Session = session
         return opened
 
-    def _recipe(self, found: Source, options: Any) -> Recipe:
-        return sketch_tokens.collect(found, self.family, options)
+    def recipe(self, source: Source, options: Any) -> Recipe:
+        """Also find the sketch encoder; see `DiffusersBackend.recipe`."""
+        return sketch_tokens.collect(source, self.family, options)
 
 
 class ScribbleBackend(Backend):

@@ -20,7 +20,6 @@ from transformers import (
     T5Tokenizer,
 )
 
-REVISION = "demo-1"
 CLIP_WIDTH, T5_WIDTH = 24, 40
 HEADS, HEAD_DIM = 3, 16
 WORDS = ("a", "red", "blue", "cat", "dog", "on", "wooden", "chair", "barn", "in", "front", "of")

@@ -197,10 +197,10 @@ def test_kept_drawing(session, lines, ground, level):
 
 def test_betas(drawing, session):
     """The noise is that of the training, unless the base model's own is asked for."""
-    config = session._scheduler.config
+    config = session.scheduler.config
     assert (config.beta_schedule, config.beta_start, config.beta_end) == ("linear", 0.0001, 0.02)
     own = open_session("scribble", tiny(), sketch=drawing, betas="own")
-    assert own._scheduler.config.beta_start == 0.00085
+    assert own.scheduler.config.beta_start == 0.00085
 
 
 def test_three_files_and_a_base(checkpoint, session, drawing):

@@ -1,0 +1,242 @@
+"""Opening a family's models: folders, files, hub ids, demo models, and loaded pipelines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import nn
+
+from attn import demo
+from attn.backends.diffusers import adapters, components
+from attn.backends.diffusers.session import DiffusersSession
+from attn.backends.loading import pipeline
+from attn.backends.loading import recipe as recipes
+from attn.backends.loading import source as sources
+from attn.backends.loading.devices import (
+    align,
+    choose_device,
+    choose_dtype,
+    count_parameters,
+    dtype_name,
+)
+from attn.backends.loading.explain import explained
+from attn.backends.loading.family import Family, given_parts
+from attn.backends.loading.recipe import Recipe
+from attn.backends.loading.source import Source
+from attn.backends.types import Backend, ModelInfo, Session
+from attn.checkpoints.inventory import PIPELINES
+from attn.engine.refuse import refuse_unobservable
+from attn.errors import ModelError, UsageError
+from attn.schema import Lora
+
+
+class DiffusersBackend(Backend):
+    """Opens folders, files, hub ids, demo models and pipelines that are loaded already.
+
+    A family says in class attributes what its models are made of, and overrides the methods whose
+    usual answer does not fit.
+    """
+
+    family: ClassVar[Family]
+    """The parts, the denoiser first; an option of a part's name, if there is one, gives its file
+    or folder."""
+    variants: ClassVar[tuple[str, ...]] = ()
+    """Names of demo models beside `demo`."""
+    pipelines: ClassVar[tuple[type[Any], ...]]
+    """Classes of pipelines that the family's session runs."""
+    session: ClassVar[type[DiffusersSession]]
+    extra: ClassVar[dict[str, Any]] = {}
+    """Further arguments of the pipeline's constructor."""
+
+    def build_demo(self, dtype: torch.dtype, *, weights: bool) -> Any:
+        """Build the pipeline that `demo` stands for, the same at every call.
+
+        Called by a family whose demo is not shipped with `attn`, that is, by all but ours; without
+        `weights` its networks may lie on the meta device.
+
+        Returns:
+            the pipeline; None where the demo is files that are shipped.
+        """
+        return None
+
+    def recipe(self, source: Source, options: Any) -> Recipe:
+        """Find everything that a model is made of; called once, before anything is loaded."""
+        return recipes.collect(source, self.family, options)
+
+    def pipeline_class(self, folder: Path) -> type[Any]:
+        """Return the class that the `model_index.json` of a folder names, one of `pipelines`.
+
+        Raises:
+            ModelError: it names another.
+        """
+        name = sources.read_index(folder)["_class_name"]
+        for cls in self.pipelines:
+            if cls.__name__ == name:
+                return cls
+        raise ModelError(f"{folder}: {_wrong_family(name, self)}")
+
+    def finish(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
+        """Let the family finish a session that was just made, and return it.
+
+        Args:
+            session: with its pipeline loaded.
+            recipe: what that was loaded from; None of a pipeline that was loaded already.
+        """
+        return session
+
+    def note_on_demo(self, model: str) -> str:
+        """Return what the user is told of it; see `Backend`."""
+        name = sources.demo_name(model, self.family.name, self.variants)
+        return demo.note(name) if self.family.name in demo.NAMES else self.demo_note
+
+    def default_model(self, options: Any) -> str:
+        """Return the denoiser that the options name, else the demo; see `Backend`."""
+        given = given_parts(self.family, options)
+        denoiser = self.family.denoiser.name
+        if given and denoiser not in given:
+            raise UsageError(
+                f"{', '.join(given)} of which model? give it with --model, "
+                f"or its denoiser with --set {denoiser}=PATH"
+            )
+        return given.get(denoiser) or super().default_model(options)
+
+    def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+        """Check LoRA files for the family; see `Backend.complete_loras`."""
+        return adapters.complete(loras, self.session.lora_families)
+
+    def open(
+        self,
+        source: str | Path | object,
+        options: Any,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        offload: str = "none",
+        weights: bool = True,
+    ) -> Session:
+        """Open a model; see `Backend.open`."""
+        if isinstance(source, DiffusionPipeline):
+            return self.adopt(source, options)
+        if source == "demo" and self.family.name not in demo.NAMES:
+            return self._open_demo(options, device, dtype, offload, weights=weights)
+        found = sources.resolve(str(source), self.family.name, self.variants)
+        sources.refuse_drawn(found, self.family.name)
+        return self.open_source(found, options, device, dtype, offload, weights=weights)
+
+    def open_source(
+        self, found: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
+    ) -> Session:
+        """Open a model that was found; see `Backend.open`."""
+        device = choose_device(device)
+        kind = choose_dtype(dtype, device)
+        with explained(f"cannot open {found.asked}"):
+            recipe = self.recipe(found, options)
+            cls = self.pipeline_class(recipe.roots[0])
+            pipe = pipeline.load_pipeline(
+                recipe, cls, dtype=kind, weights=weights, extra=self.extra
+            )
+            pipe.set_progress_bar_config(disable=True)
+            if weights:
+                _place(pipe, device, offload)
+            denoiser = getattr(pipe, self.session.denoiser)
+            components.refuse(denoiser)
+            identity = sources.fingerprint(recipe.files, found.revision) if weights else dict
+            info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
+            session = self.session(pipe, info, options, device)
+            session.warnings.extend(recipe.warnings)
+            guide_demo(session, found.asked, self.family.name)
+            return self.finish(session, recipe)
+
+    def adopt(self, pipe: Any, options: Any) -> Session:
+        """Take a pipeline that is loaded already, as it is.
+
+        Raises:
+            ModelError: it is of another family, or options name files to load.
+        """
+        if not isinstance(pipe, self.pipelines):
+            raise ModelError(_wrong_family(type(pipe).__name__, self) + _way_out(pipe))
+        names = [part.name for part in self.family.parts]
+        loading = [
+            name
+            for name in (*names, "config", "tokenizers")
+            if getattr(options, name, None) is not None
+        ]
+        if loading:
+            raise ModelError(
+                f"this pipeline is loaded already; take away the options {', '.join(loading)}"
+            )
+        denoiser = getattr(pipe, self.session.denoiser)
+        components.refuse(denoiser)
+        refuse_unobservable(denoiser, self.session.denoiser)
+        source = str(pipe.config.get("_name_or_path") or type(pipe).__name__)
+        info = ModelInfo(source, dict, dtype_name(denoiser.dtype), count_parameters(denoiser))
+        for part in pipe.components.values():
+            if isinstance(part, nn.Module):
+                part.eval()
+        return self.finish(self.session(pipe, info, options, str(pipe.device)), None)
+
+    def _open_demo(
+        self, options: Any, device: str, dtype: str, offload: str, *, weights: bool
+    ) -> Session:
+        """Open the pipeline that the family builds for a demo."""
+        device = choose_device(device)
+        kind = choose_dtype(dtype, device)
+        pipe = self.build_demo(kind, weights=weights)
+        if pipe is None:
+            raise ModelError(f"{self.family.name} has no demo model; give one with --model")
+        pipe.set_progress_bar_config(disable=True)
+        if weights:
+            _place(pipe, device, offload)
+        denoiser = getattr(pipe, self.session.denoiser)
+        revision = f"demo of {self.family.name}"
+        info = ModelInfo(
+            "demo", lambda: {"revision": revision}, dtype_name(kind), count_parameters(denoiser)
+        )
+        return self.finish(self.session(pipe, info, options, device), None)
+
+
+def guide_demo(session: DiffusersSession, asked: str, family: str) -> None:
+    """Let a trained demo model draw with its own guidance by default.
+
+    Args:
+        session: of any model.
+        asked: what the user typed for it.
+        family: by whose name demo models are known.
+    """
+    guidance = demo.guidance(asked.replace("demo", family, 1))
+    if asked.partition(":")[0] == "demo" and guidance:
+        session.default_guidance = guidance
+
+
+def _wrong_family(name: str, backend: DiffusersBackend) -> str:
+    other = PIPELINES.get(name)
+    hint = f"; use --backend {other}" if other else ""
+    expected = " or ".join(cls.__name__ for cls in backend.pipelines)
+    return f"this is a {name}, not a {expected}{hint}"
+
+
+def _way_out(pipe: Any) -> str:
+    """Say how a loaded pipeline that no backend runs can be recorded."""
+    layers = {"unet": "*.attn2", "transformer": "*.attn"}
+    towers = [name for name in layers if name in getattr(pipe, "components", {})]
+    if type(pipe).__name__ in PIPELINES or not towers:
+        return ""
+    return (
+        "; run it yourself to record it: with attn.tap("
+        f"pipe.{towers[0]}, {layers[towers[0]]!r}) as tapped: pipe(…), then tapped.trace"
+    )
+
+
+def _place(pipe: Any, device: str, offload: str) -> None:
+    if offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+    if device == "cpu":
+        for part in pipe.components.values():
+            if isinstance(part, nn.Module):
+                align(part)
