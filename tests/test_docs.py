@@ -283,10 +283,12 @@ def test_the_readme_is_short() -> None:
 def test_the_plugin_interface_is_documented() -> None:
     """Every hook, method of a session and shared function stands in plugins.md."""
     from attn.backends import shared
+    from attn.backends.diffusers import DiffusersBackend, DiffusersSession
 
     page = (ROOT / "plugins.md").read_text(encoding="utf-8")
     names = [name for name in vars(Hooks) if not name.startswith("_")]
-    names += [*(n for one in (Session, Backend) for n in public(one)), *shared.__all__]
+    bases = (Session, Backend, DiffusersSession, DiffusersBackend)
+    names += [*(n for one in bases for n in public(one)), *shared.__all__]
     assert [name for name in names if f"`{name}" not in page] == []
 
 

@@ -197,6 +197,7 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
     with explained(f"cannot load {folder}"):
         state = {key: one for file, names in places.items() for key, one in _read(file, names)}
         _filled(part, state, model, dtype)
+        _compute_tables(model, folder)
     empty = [name for name, table in model.named_buffers() if table.is_meta]
     if empty:
         raise ModelError(
@@ -204,6 +205,17 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
             "networks cannot be loaded here"
         )
     return model
+
+
+def _compute_tables(model: Any, folder: Path) -> None:
+    """Give a model the tables that are in no file, if it was built without."""
+    empty = [name for name, table in model.named_buffers() if table.is_meta]
+    if not empty:
+        return
+    tables = dict(empty_model(Kind(type(model), folder), tables=True).named_buffers())
+    for name in empty:
+        owner, _, attribute = name.rpartition(".")
+        model.get_submodule(owner).register_buffer(attribute, tables[name], persistent=False)
 
 
 def _filled(part: str, state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 from attn import demo
 from attn.errors import ModelError
-from attn.files.outside import open_regular, os_reason, read_json
+from attn.files.outside import decode_json, open_regular, os_reason, read_bytes
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 SAFE = ".safetensors"
@@ -188,18 +189,32 @@ def read_index(folder: Path) -> dict[str, Any]:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file.
 
+    The libraries write numbers that JSON does not have (`-Infinity`, by which some samplers say
+    that they clip nothing); they are read too.
+
     Raises:
         ModelError: the file cannot be read, or holds something else.
     """
-    found: dict[str, Any] = read_json(
-        path,
-        dict[str, Any],
-        expected="a JSON object",
-        limit=LARGEST_CONFIG,
-        error=ModelError,
-        hint="Download or save the model again.",
-    )
-    return found
+    hint = "Download or save the model again."
+    data = read_bytes(path, limit=LARGEST_CONFIG, error=ModelError, hint=hint)
+    try:
+        return decode_json(
+            path, data, dict[str, Any], expected="a JSON object", error=ModelError, hint=hint
+        )
+    except ModelError:
+        if (settings := _with_infinities(data)) is None:
+            raise
+        return settings
+
+
+def _with_infinities(data: bytes) -> dict[str, Any] | None:
+    if not any(name in data for name in (b"Infinity", b"NaN")):
+        return None
+    try:
+        settings = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return settings if isinstance(settings, dict) else None
 
 
 def demo_name(asked: str, family: str, variants: tuple[str, ...]) -> str:

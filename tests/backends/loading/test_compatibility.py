@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
 from attn import demo
@@ -116,6 +117,20 @@ def test_damaged_configuration(copied, weights, offline):
         f"{folder}/scheduler/scheduler_config.json is not a JSON object: Expected `object`, got "
         "`array`. Download or save the model again."
     )
+
+
+def test_infinity_in_a_configuration(copied):
+    """The number by which samplers say that they clip nothing is read, as diffusers writes it."""
+    folder = copied("sdxl")
+    path = folder / "scheduler" / "scheduler_config.json"
+    DPMSolverMultistepScheduler.from_config(json.loads(path.read_text())).save_config(path.parent)
+    index = folder / "model_index.json"
+    entries = json.loads(index.read_text())
+    entries["scheduler"][1] = "DPMSolverMultistepScheduler"
+    index.write_text(json.dumps(entries))
+    assert "-Infinity" in path.read_text()
+    clipped = opening("sdxl", folder, weights=False).scheduler.config.lambda_min_clipped
+    assert clipped == float("-inf")
 
 
 def test_unknown_prediction(copied):
