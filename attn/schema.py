@@ -293,8 +293,9 @@ def shortest(number: float) -> str:
 class Request:
     """One generation that is asked for; None means the model's default.
 
-    `images` pictures are made from one prompt and seed; `options` are the family's own; `loras`
-    are added up. `negative` stays None where the model then reads zeros in place of a text.
+    `images` pictures are made from one prompt and seed; `loras` are added up. `options` are the
+    family's own: a session reads here those that its backend names in `request_options`, the others
+    are for the record. `negative` stays None where the model then reads zeros in place of a text.
     """
 
     prompt: str

@@ -22,6 +22,10 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 Offload = Literal["none", "model"]
 
 
+class NoLorasError(ModelError):
+    """A backend that takes no LoRAs was given some."""
+
+
 @dataclass(frozen=True)
 class BackendSpec:
     """What a plugin hands out: cheap to make; `load` does the heavy import.
@@ -31,12 +35,15 @@ class BackendSpec:
         summary: one line for `attn backends`.
         load: imports the family's module and returns its backend.
         aliases: other names that `--backend` takes.
+        takes: what its models take beside a text, of `loras` and `drawings`; users of a backend
+            without are told of those that have it.
     """
 
     name: str
     summary: str
     load: Callable[[], Backend]
     aliases: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,10 @@ class Backend(ABC):
     example_prompt: ClassVar[str]
     """The prompt that is used with the built-in demo model when none is given."""
 
+    request_options: ClassVar[tuple[str, ...]] = ()
+    """Names of options that a session reads from `Request.options`, where they may differ from
+    request to request; all others belong to the session, which is opened with them."""
+
     demo_note: ClassVar[str] = "tiny and untrained: real attention, random weights"
     """What the user is told of the built-in demo model."""
 
@@ -189,9 +200,8 @@ class Backend(ABC):
         Raises:
             ModelError: a file cannot be used with this family's models.
         """
-        raise ModelError(
-            "this backend takes no LoRAs: leave lora out, or choose a backend that does "
-            "(sdxl, sd15, sd35, gated, scribble)"
+        raise NoLorasError(
+            "this backend takes no LoRAs: leave lora out, or choose a backend that does"
         )
 
     @abstractmethod

@@ -35,7 +35,7 @@ def read_written(source: Source, name: str) -> xr.DataArray:
     if not shards or tensor not in source.tensors(shards[0].file):
         raise TraceError(
             f"{source.folder or 'the trace'} does not say what was written: only models that write "
-            "text, such as mmada, record it"
+            "text record it"
         )
     values = np.stack([source.read(shard.file, tensor) for shard in shards])
     segments = manifest.segments[manifest.branches[0]]

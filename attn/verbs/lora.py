@@ -55,7 +55,7 @@ def examine(
 
     Args:
         path: the .safetensors file, a folder as peft or diffusers saves it, or `demo` or
-            `demo:sd35` for a demo model's own LoRA.
+            `demo:FAMILY` for a demo model's own LoRA.
         model: to compare with its weights: diffusers folder, single file, `demo` or
             `demo:VARIANT`, or a hub id that is on this machine already.
         adapter: which one to read, of a file with several; None reads all.

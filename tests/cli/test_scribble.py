@@ -96,7 +96,7 @@ def test_no_name(run):
 
 ELSEWHERE = (
     "Error: backend {} reads no drawing, so --sketch would have no effect; --backend scribble "
-    "does: Stable Diffusion XL or 1.x with a ControlNet, or ScribbleDiffusion\n"
+    "does: Stable Diffusion XL or 1.x with a drawing, through a ControlNet\n"
 )
 
 

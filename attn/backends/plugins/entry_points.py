@@ -288,8 +288,9 @@ def _flaw(spec: object) -> str | None:
     """Return what is wrong with an item that a plugin offers as a spec, if anything."""
     if not isinstance(spec, BackendSpec):
         return f"got an item {got(spec)}, expected BackendSpec"
-    if not isinstance(spec.aliases, tuple):
-        return f"aliases of '{spec.name}': got {spec.aliases!r}, expected a tuple"
+    for name in ("aliases", "takes"):
+        if not isinstance(names := getattr(spec, name), tuple):
+            return f"{name} of '{spec.name}': got {names!r}, expected a tuple"
     for name in (spec.name, *spec.aliases):
         if not (isinstance(name, str) and fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)):
             return f"got the name {name!r}, expected lower-case letters, digits and dashes"

@@ -61,6 +61,7 @@ def guarded(registered: Registered) -> Backend:
     class Guarded(Backend):
         Options = backend.Options
         example_prompt = backend.example_prompt
+        request_options = backend.request_options
         demo_note = backend.demo_note
 
         def default_model(self, options: Any) -> str:

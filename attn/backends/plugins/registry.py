@@ -26,7 +26,7 @@ from attn.backends.plugins.validation import check_declared, require_type
 from attn.backends.types import Backend
 from attn.errors import PluginError, UsageError, did_you_mean
 
-__all__ = ["Failure", "Installed", "Registered", "find", "installed", "load"]
+__all__ = ["Failure", "Installed", "Registered", "find", "installed", "load", "takers"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ def find(name: str) -> Registered:
         + (" What these have is not known, because they cannot be used:" if unknown else "")
         + "".join(f"\n  {failure}" for failure in unknown)
     )
+
+
+def takers(what: str) -> tuple[Registered, ...]:
+    """Return the backends whose models take `loras` or `drawings`, those of this package first."""
+    able = (one for one in installed().specs if what in one.spec.takes)
+    return tuple(sorted(able, key=lambda one: one.distribution != OWN))
 
 
 MISSING = (ImportError, MemoryError, OSError, RuntimeError)

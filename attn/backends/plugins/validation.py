@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from itertools import repeat
 from types import NoneType, UnionType
@@ -95,6 +95,14 @@ def check_declared(backend: Any) -> None:
         text = getattr(backend, name, None)
         if not isinstance(text, str):
             raise AnswerError(f"got {got(text)}, expected a text", "write one into the class", name)
+    varying = getattr(backend, "request_options", None)
+    names = {one.name for one in fields(options)}
+    if not isinstance(varying, tuple) or not {*varying} <= names:
+        raise AnswerError(
+            f"got {got(varying)}, expected a tuple of names of options",
+            f"name some of {', '.join(sorted(names)) or 'none'}",
+            "request_options",
+        )
 
 
 def check_request(request: Request) -> None:

@@ -7,12 +7,16 @@ from dataclasses import fields
 from numbers import Real
 from operator import index
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attn.engine.plan import Keep
-from attn.errors import UsageError
+from attn.errors import ModelError, UsageError
 from attn.options import parse_options
 from attn.verbs.inputs import as_tuple, parse_bytes, require_characters
+
+if TYPE_CHECKING:
+    from attn.backends import Backend
+    from attn.schema import Lora
 
 T = TypeVar("T")
 
@@ -43,11 +47,25 @@ def backend_options(kind: type[Any], name: str, settings: Mapping[str, str]) -> 
         UsageError: an option is unknown, or a value is not of its type.
     """
     if SKETCH in settings and SKETCH not in {one.name for one in fields(kind)}:
+        from attn.backends.plugins.registry import takers
+
+        able = (f"--backend {one.spec.name} does: {one.spec.summary}" for one in takers("drawings"))
         raise UsageError(
-            f"backend {name} reads no drawing, so --sketch would have no effect; --backend "
-            "scribble does: Stable Diffusion XL or 1.x with a ControlNet, or ScribbleDiffusion"
+            f"backend {name} reads no drawing, so --sketch would have no effect; {'; '.join(able)}"
         )
     return parse_options(kind, settings, f"backend {name}")
+
+
+def complete_loras(family: Backend, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+    """Return LoRAs as a backend completes them; see `Backend.complete_loras`."""
+    from attn.backends.plugins.registry import takers
+    from attn.backends.types import NoLorasError
+
+    try:
+        return family.complete_loras(loras)
+    except NoLorasError as error:
+        names = ", ".join(one.spec.name for one in takers("loras"))
+        raise ModelError(f"{error} ({names})") from None
 
 
 def optional(check: Callable[[str, Any], T], name: str, value: Any) -> T | None:

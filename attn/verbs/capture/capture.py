@@ -179,7 +179,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     )
     stack = parse_stack(lora)
     if stack:  # what is wrong with a file is said before a model is loaded
-        asked = replace(asked, loras=family.complete_loras(stack))
+        asked = replace(asked, loras=check.complete_loras(family, stack))
     prompts = choose_prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
     keeping = check.wanted(
         keep=keep,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import ModelError, RequestError, UsageError
 from attn.schema import Request
+from attn.verbs.capture import arguments as check
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.lora_specs import Spec, Variant, parse_variants
 from attn.verbs.compare.variant_runs import (
@@ -59,7 +60,7 @@ def generate(
     given = dict(options)
     setting = choose_setting(given.pop("backend", None) or infer_backend(variants), given)
     # what is wrong with a file is said before a model is loaded
-    stacks = [setting.family.complete_loras(variant.loras) for variant in variants]
+    stacks = [check.complete_loras(setting.family, variant.loras) for variant in variants]
     bases: list[Base] = []
     fitting = partial(_require_fit, stacks, bases)
     done = generate_variants(setting, _plan(variants), prompt, out, report, require, fitting)

@@ -22,8 +22,8 @@ Strength = float | Mapping[str, float | str]
 several in the file."""
 Spec = str | Path | Lora | tuple[str | Path, Strength]
 """`FILE`, `FILE:SCALE`, `FILE:SCALE,SCALE`, `FILE:PART=SCALE,…`, several of these joined by `+`,
-FILE being a path or `demo` or `demo:sd35` for a demo model's own LoRA; a path, which is taken as it
-is; a path and its strength; or a LoRA that was read from one of these."""
+FILE being a path or `demo` or `demo:FAMILY` for a demo model's own LoRA; a path, which is taken as
+it is; a path and its strength; or a LoRA that was read from one of these."""
 
 ENDING = ".safetensors"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"

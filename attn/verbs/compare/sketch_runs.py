@@ -19,7 +19,6 @@ from attn.verbs.compare.variant_runs import (
 )
 from attn.verbs.report import Report
 
-BACKEND = "scribble"
 NONE = "none"
 FEWEST = 2
 _SCALES = re.compile(r"(.+):(\d*\.?\d+(?:,\d*\.?\d+)*)", re.DOTALL)
@@ -92,8 +91,8 @@ def generate_sketches(
         sketches: see `parse_sketches`.
         prompt: one or several; None takes the example of the built-in demo model.
         out: folder; the traces go to one folder per drawing in it.
-        options: further arguments of `attn.capture`; `backend` is `scribble` if missing, `seed`
-            0 to 15, `keep` `means`.
+        options: further arguments of `attn.capture`; `backend` is the first that takes drawings
+            if missing, `seed` 0 to 15, `keep` `means`.
         report: told notes, warnings and progress.
         require: what keeps anything from being generated.
 
@@ -101,9 +100,11 @@ def generate_sketches(
         UsageError: an argument is wrong in itself.
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
+    from attn.backends.plugins.registry import takers
+
     variants = parse_sketches(sketches)
     given = dict(options)
-    setting = choose_setting(given.pop("backend", None) or BACKEND, given)
+    setting = choose_setting(given.pop("backend", None) or takers("drawings")[0].spec.name, given)
     if check.SKETCH in setting.settings:
         raise UsageError(
             f"sketch: given as drawings to compare and as a setting "

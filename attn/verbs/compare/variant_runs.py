@@ -143,38 +143,71 @@ def generate_variants(
         raise UsageError("resume: say which folder to go on with, with --out DIR")
     dry_run = check.switch("dry_run", given.get("dry_run", False))
     placing = {key: given[key] for key in PLACING if key in given}
-    opening = partial(setting.family.open, setting.model, setting.options)
-    opening = partial(opening, **placing, weights=not dry_run)
-    warnings: list[str] = []
-    shared = Shared(partial(_open, opening, require_of_model, warnings))
+    opening = partial(setting.family.open, **placing, weights=not dry_run)
+    sessions = _Sessions(setting, opening, require_of_model)
     captured = {}
     with nullcontext() if dry_run else made(target):
         planning = {**given, **variants[0][2], "dry_run": True, "resume": False}
         planning["seed"] = check.seeds(given["seed"])[0]
+        shared = sessions.shared(variants[0][2])
         plan = capture(setting.name, prompts, model=shared, **planning).plans[0]
-        shared.session.warnings[:] = warnings  # the captures tell them
+        shared.session.warnings[:] = sessions.warnings  # the captures tell them
         require.of_plan(plan)
         if not dry_run:
             report.begin(target)
         for label, folder, own in variants:
             report.note(f"{label}: {target / folder}")
             arguments = {**given, **own, "out": target / folder, "report": report}
+            shared = sessions.shared(own)
             captured[label] = capture(setting.name, prompts, model=shared, **arguments)
             _note_failures(captured[label], label, report)
     return Generated(target, captured)
 
 
-def _open(
-    opening: Callable[[], Session],
-    require: Callable[[Session], None] | None,
-    warnings: list[str],
-) -> Session:
-    """Open a session; its warnings are also added to a list."""
-    session = opening()
-    if require is not None:
-        require(session)
-    warnings += session.warnings
-    return session
+class _Sessions:
+    """The session of each variant: the same as before it while the model's options are the same.
+
+    Args:
+        setting: what all variants have in common.
+        opening: `Backend.open` with all arguments but source and options.
+        require: raises if a variant does not fit the model.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        opening: Callable[..., Session],
+        require: Callable[[Session], None] | None,
+    ) -> None:
+        self._setting = setting
+        self._opening = opening
+        self._require = require
+        self._options: Any = None
+        self._shared: Shared | None = None
+        self.warnings: tuple[str, ...] = ()
+
+    def shared(self, arguments: Mapping[str, Any]) -> Shared:
+        """Return the session that a variant's own arguments of `attn.capture` ask for."""
+        options = self._options_of(arguments.get("settings", self._setting.settings))
+        if self._shared is None or options != self._options:
+            self._options = options
+            self._shared = Shared(partial(self._open, options))
+        return self._shared
+
+    def _options_of(self, settings: Mapping[str, str]) -> Any:
+        """Return the options of a session: what differs between its requests is left out."""
+        setting = self._setting
+        varying = setting.family.request_options
+        common = {name: value for name, value in settings.items() if name not in varying}
+        common |= {name: setting.settings[name] for name in varying if name in setting.settings}
+        return check.backend_options(setting.family.Options, setting.name, common)
+
+    def _open(self, options: Any) -> Session:
+        session = self._opening(self._setting.model, options)
+        if self._require is not None:
+            self._require(session)
+        self.warnings = tuple(session.warnings)
+        return session
 
 
 def _note_failures(done: Captured, label: str, report: Report) -> None:

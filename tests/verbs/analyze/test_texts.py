@@ -81,5 +81,5 @@ def test_saved_again(traces, tmp_path):
 def test_pictures_hold_no_writing(demo_cache, tmp_path):
     """Models that draw have no such measures, and the message says which have."""
     drawn = attn.capture("sd15", "a cat", size=(64, 64), steps=1, keep="mass", out=tmp_path / "run")
-    with pytest.raises(TraceError, match="only models that write text, such as mmada"):
+    with pytest.raises(TraceError, match="only models that write text record it"):
         drawn.trace.written("tokens")

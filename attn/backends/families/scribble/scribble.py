@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -121,6 +121,10 @@ OF_TOKENS = (
     "guidance_rescale",
 )
 """Options of ScribbleDiffusion; pipelines with a ControlNet have none of them."""
+
+
+OF_REQUEST = ("sketch", "conditioning_scale")
+"""Options that may differ between the requests of one session."""
 
 
 class DrawnSession(UNetSession):
@@ -439,6 +443,7 @@ class ScribbleBackend(Backend):
     """Models that read a drawing, whatever their base is."""
 
     Options = ScribbleOptions
+    request_options = OF_REQUEST
     example_prompt = demo.example_prompt("scribble")
     family = SDXLBackend.family
     """With the parts of all bases."""
@@ -489,8 +494,8 @@ class ScribbleBackend(Backend):
 
 def asked_of(options: ScribbleOptions, request: Request) -> ScribbleOptions:
     """Return the options with what one request has for itself."""
-    known = {one.name for one in fields(options)} & request.options.keys()
-    return replace(options, **{name: request.options[name] for name in known})
+    own = {name: request.options[name] for name in OF_REQUEST if name in request.options}
+    return replace(options, **own)
 
 
 @lru_cache(maxsize=64)
