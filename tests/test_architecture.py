@@ -81,7 +81,7 @@ def test_folders_are_small():
 FAMILIES = r"\b(?:sdxl|sd15|sd35|scribble|mmada)\b|[\"'`]gated[\"'`]|--backend gated"
 FAMILY_HOMES = ("backends/families/", "backends/builtin.py", "checkpoints/", "lora/", "demo/")
 NAMED_ELSEWHERE = {
-    "backends/loading/compatibility.py": "how wide the parts of our families are where they meet",
+    "backends/loading/compatibility.py": "how the VAEs of our families scale latents",
     "backends/loading/source.py": "which backend opens what another was given",
     "backends/loading/tokenizers.py": "whose tokenizers those in the cache of the hub are",
     "analysis/needs.py": "which backend is given a drawing",

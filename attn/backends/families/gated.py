@@ -14,7 +14,6 @@ from attn.backends.diffusers.session import DiffusersSession
 from attn.backends.families.sd35 import SD35Backend, SD35Options, SD35Session
 from attn.backends.loading import gates as gating
 from attn.backends.loading import source as sources
-from attn.backends.loading.family import Family
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import OnCall, Session
 from attn.errors import ModelError, RequestError
@@ -92,7 +91,7 @@ class GatedBackend(SD35Backend):
 
     Options = GatedOptions
     example_prompt = demo.example_prompt("gated")
-    family = Family("gated", SD35Backend.family.parts, config=SD35Backend.family.config)
+    family = replace(SD35Backend.family, name="gated")
     session = GatedSession
 
     def open(

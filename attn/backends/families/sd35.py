@@ -12,7 +12,16 @@ from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
 
 from attn import demo
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession
-from attn.backends.loading.family import CLIP_G, CLIP_L, DIT, T5XXL, VAE, Family, SourceOptions
+from attn.backends.loading.family import (
+    CLIP_G,
+    CLIP_L,
+    DIT,
+    T5XXL,
+    VAE,
+    Family,
+    Joint,
+    SourceOptions,
+)
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
 from attn.errors import CaptureError, RequestError
@@ -172,7 +181,19 @@ class SD35Backend(DiffusersBackend):
 
     Options = SD35Options
     example_prompt = demo.example_prompt("sd35")
-    family = Family("sd35", (DIT, VAE, CLIP_L, CLIP_G, T5XXL), config="sd35-large")
+    family = Family(
+        "sd35",
+        (DIT, VAE, CLIP_L, CLIP_G, T5XXL),
+        config="sd35-large",
+        joints=(
+            Joint("transformer", "joint_attention_dim", "d_model", ("text_encoder_3",)),
+            Joint(
+                *("transformer", "pooled_projection_dim", "projection_dim"),
+                ("text_encoder", "text_encoder_2"),
+            ),
+            Joint("transformer", "in_channels", "latent_channels", ("vae",)),
+        ),
+    )
     variants = ("medium",)
     pipelines = (StableDiffusion3Pipeline,)
     session = SD35Session

@@ -13,7 +13,7 @@ from diffusers.models.attention_processor import Attention
 from attn import demo
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession
 from attn.backends.diffusers.schedules import PREDICTIONS
-from attn.backends.loading.family import CLIP_G, CLIP_L, UNET, VAE, Family, SourceOptions
+from attn.backends.loading.family import CLIP_G, CLIP_L, UNET, VAE, Family, Joint, SourceOptions
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
 from attn.errors import ModelError, RequestError
@@ -23,6 +23,7 @@ SKIPS_PROMPT = (
     "clip_skip={} is for the prompt alone, as in diffusers: the negative prompt is still read from "
     "the usual layer, where other programs skip in both, so their pictures differ"
 )
+LATENTS = Joint("unet", "in_channels", "latent_channels", ("vae",))
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,15 @@ class SDXLBackend(UNetBackend):
 
     Options = SDXLOptions
     example_prompt = demo.example_prompt("sdxl")
-    family = Family("sdxl", (UNET, VAE, CLIP_L, CLIP_G), config="sdxl")
+    family = Family(
+        "sdxl",
+        (UNET, VAE, CLIP_L, CLIP_G),
+        config="sdxl",
+        joints=(
+            Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder", "text_encoder_2")),
+            LATENTS,
+        ),
+    )
     pipelines = (StableDiffusionXLPipeline,)
     session = SDXLSession
     extra: ClassVar = {"add_watermarker": False}
@@ -208,7 +217,12 @@ class SD15Backend(UNetBackend):
 
     Options = UNetOptions
     example_prompt = demo.example_prompt("sd15")
-    family = Family("sd15", (UNET, VAE, CLIP_L), config="sd15")
+    family = Family(
+        "sd15",
+        (UNET, VAE, CLIP_L),
+        config="sd15",
+        joints=(Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder",)), LATENTS),
+    )
     pipelines = (StableDiffusionPipeline,)
     session = SD15Session
     extra: ClassVar = {"requires_safety_checker": False}

@@ -7,71 +7,36 @@ not fit then ends in the middle of a generation, or, worse, in a picture.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attn.backends.loading.family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE
+from attn.backends.loading.family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE, Family, Joint
 from attn.backends.loading.folder import CONFIG
 from attn.backends.loading.source import read_object
 from attn.checkpoints.inventory import CONFIGS, kin
 from attn.errors import ModelError
-
-
-@dataclass(frozen=True)
-class Joint:
-    """Where one part hands its states to another.
-
-    Attributes:
-        part: the component that reads.
-        field: of its configuration: the width that it expects.
-        given: field of the configurations of those that write; their widths add up.
-        givers: the components that write; a joint of which one is absent is not looked at.
-    """
-
-    part: str
-    field: str
-    given: str
-    givers: tuple[str, ...]
-
-
-CLIPS = ("text_encoder", "text_encoder_2")
-JOINTS = {
-    "sd15": (
-        Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder",)),
-        Joint("unet", "in_channels", "latent_channels", ("vae",)),
-    ),
-    "sdxl": (
-        Joint("unet", "cross_attention_dim", "hidden_size", CLIPS),
-        Joint("unet", "in_channels", "latent_channels", ("vae",)),
-    ),
-    "sd35": (
-        Joint("transformer", "joint_attention_dim", "d_model", ("text_encoder_3",)),
-        Joint("transformer", "pooled_projection_dim", "projection_dim", CLIPS),
-        Joint("transformer", "in_channels", "latent_channels", ("vae",)),
-    ),
-}
 
 PARTS = {part.component: part.name for part in (UNET, DIT, VAE, CLIP_L, CLIP_G, T5XXL)}
 FAMILIES = {"sd15": "sd15", "sdxl": "sdxl", "sd35": "sd35-large"}
 """The shipped configuration of every family."""
 
 
-def require_agreement(models: Mapping[str, Any], family: str) -> None:
+def require_agreement(models: Mapping[str, Any], family: Family) -> None:
     """Refuse parts that do not go together.
 
     Args:
         models: by component, with `config`; weights play no role.
-        family: name of the backend.
+        family: whose they are.
 
     Raises:
         ModelError: names both sides and their widths.
     """
     _require_numbers(models)
-    for joint in JOINTS.get(kin(family), ()):
+    for joint in family.joints:
         if models.keys() >= {joint.part, *joint.givers}:
-            _require_width(models, joint)
-    widths = [models[name].config.hidden_size for name in CLIPS if name in models]
+            _require_width(models, joint, {part.component: part.name for part in family.parts})
+    clips = [part.component for part in (CLIP_L, CLIP_G) if part in family.parts]
+    widths = [models[name].config.hidden_size for name in clips if name in models]
     if widths != sorted(widths):
         raise ModelError(
             f"the text encoder CLIP-L is wider than CLIP-G ({widths[0]} and {widths[1]}): "
@@ -167,13 +132,13 @@ def require_scaling(folder: Path, family: str) -> None:
         )
 
 
-def _require_width(models: Mapping[str, Any], joint: Joint) -> None:
+def _require_width(models: Mapping[str, Any], joint: Joint, names: Mapping[str, str]) -> None:
     expected = getattr(models[joint.part].config, joint.field, None)
     widths = [getattr(models[name].config, joint.given, None) for name in joint.givers]
     known = [width for width in widths if isinstance(width, int)]
     if isinstance(expected, int) and len(known) == len(widths) and sum(known) != expected:
-        reader = PARTS[joint.part]
-        givers = " + ".join(PARTS[name] for name in joint.givers)
+        reader = names[joint.part]
+        givers = " + ".join(names[name] for name in joint.givers)
         sizes = " + ".join(map(str, known))
         raise ModelError(
             f"the parts do not go together: {reader} has {joint.field} {expected}, but "

@@ -32,6 +32,23 @@ T5XXL = Part("t5xxl", "text_encoder_3", "tokenizer_3", optional=True)
 
 
 @dataclass(frozen=True)
+class Joint:
+    """Where one part hands its states to another.
+
+    Attributes:
+        part: the component that reads.
+        field: of its configuration: the width that it expects.
+        given: field of the configurations of those that write; their widths add up.
+        givers: the components that write; a joint of which one is absent is not looked at.
+    """
+
+    part: str
+    field: str
+    given: str
+    givers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Family:
     """The parts of a family's models.
 
@@ -40,11 +57,13 @@ class Family:
         parts: the denoiser first.
         config: shipped configuration of parts that do not tell their own; without one, models are
             diffusers folders, which do.
+        joints: where the parts meet; those of several models are refused if they do not fit.
     """
 
     name: str
     parts: tuple[Part, ...]
     config: str | None = None
+    joints: tuple[Joint, ...] = ()
 
     @property
     def denoiser(self) -> Part:

@@ -25,7 +25,7 @@ class Recipe:
     """What a model is made of.
 
     Attributes:
-        family: name of its backend.
+        family: that it is of.
         roots: diffusers folders with configurations; the first has the pipeline's and the
             scheduler's, those after it describe parts that it does not.
         entries: what the pipeline takes, by name, as model_index.json lists it.
@@ -37,7 +37,7 @@ class Recipe:
         warnings: what the user should know.
     """
 
-    family: str
+    family: Family
     roots: tuple[Path, ...]
     entries: Mapping[str, Any]
     places: Mapping[str, Piece | Path]
@@ -99,9 +99,7 @@ def collect(source: Source, family: Family, options: Any) -> Recipe:
     if not found.is_plain:
         files = _files(found, roots, places, tokenizers)
     warnings = found.base.left_out() if isinstance(found.base, File) else ()
-    return Recipe(
-        family.name, roots, entries, places, tokenizers, lacking, checkpoint, files, warnings
-    )
+    return Recipe(family, roots, entries, places, tokenizers, lacking, checkpoint, files, warnings)
 
 
 def _look(source: Source, family: Family, options: Any) -> _Sources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -123,8 +123,11 @@ OF_TOKENS = (
 """Options of ScribbleDiffusion; pipelines with a ControlNet have none of them."""
 
 
-OF_REQUEST = ("sketch", "conditioning_scale")
-"""Options that may differ between the requests of one session."""
+OF_REQUEST = (
+    *("sketch", "ground", "fit", "edges", "conditioning_scale", "guess_mode"),
+    *("control_start", "control_end", "lines", "sketch_size", "uncond_text", "uncond_sketch"),
+)
+"""Options of drawings and of how they act, which may differ between the requests of a session."""
 
 
 class DrawnSession(UNetSession):
@@ -157,7 +160,7 @@ class DrawnSession(UNetSession):
         """
         request = super().complete(request)
         options = asked_of(self.options, request)
-        self._refuse_foreign(options)
+        self._refuse_foreign(request)
         own = {name: one for name, one in request.options.items() if name not in self.foreign}
         request = replace(request, options=own)
         for remark in filter(None, self.drawing(request)[1].split("\n")):
@@ -169,9 +172,10 @@ class DrawnSession(UNetSession):
         )
         return replace(request, options={**request.options, "sketch_sha256": sketch.sha256})
 
-    def _refuse_foreign(self, options: ScribbleOptions) -> None:
-        usual = type(options)()
-        given = [one for one in self.foreign if getattr(options, one) != getattr(usual, one)]
+    def _refuse_foreign(self, request: Request) -> None:
+        usual = asdict(type(self.options)())
+        options = {**asdict(self.options), **request.options}
+        given = [name for name in self.foreign if options[name] != usual[name]]
         if given:
             kinds = {OF_CONTROL: "a ControlNet", OF_TOKENS: "sketch tokens (ScribbleDiffusion)"}
             raise RequestError(
