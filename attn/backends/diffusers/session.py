@@ -74,6 +74,7 @@ class DiffusersSession(Session):
         self._scheduler = pipe.scheduler
         self._adapters = adapters.Adapters(pipe, self.denoiser, self.lora_families)
         self._prompts = Prompts(pipe, self.encoders)
+        self._prompts.require("clip")
         self._gave_way = ""
 
     @property
@@ -105,13 +106,13 @@ class DiffusersSession(Session):
         is_guided = len(self.branches(replace(request, guidance=guidance))) > 1
         if request.negative and not is_guided:
             self._warn("guidance is off, so the negative prompt is not read")
-        has_zeros = request.negative is None and is_guided and self._zeroes_uncond
+        has_zeros = request.negative is None and is_guided and self._text(request, "uncond") is None
         if self._gave_way and request.scheduler is None:
             self._warn(self._gave_way)
         scheduler = samplers.choose(self._scheduler, request.scheduler or "default")
         schedules.check_steps(scheduler, steps)
         loras, misfits = self._adapters.complete(request.loras) if request.loras else ((), ())
-        for warning in misfits:
+        for warning in (*components.sampler_remarks(scheduler), *misfits):
             self._warn(warning)
         return replace(
             request,
@@ -155,7 +156,6 @@ class DiffusersSession(Session):
         """Refuse meta-device models; see `Session.check`."""
         if any(parameter.is_meta for parameter in self.model.parameters()):
             raise CaptureError("this session was opened without weights; it can plan, not generate")
-        self._prompts.require("clip")
 
     @property
     def prediction(self) -> str | None:
