@@ -118,14 +118,39 @@ def _adapter(config: Mapping[str, Any], prefix: str) -> Adapter | None:
     alpha: Any = config.get(f"{prefix}lora_alpha")
     if not _is_number(alpha):
         return None
-    pattern = config.get(f"{prefix}alpha_pattern")
-    alphas = {
-        _checked(key): float(value)
-        for key, value in (pattern.items() if isinstance(pattern, dict) else ())
-        if _is_number(value)
-    }
-    is_stabilised, is_dora = (config.get(f"{prefix}use_{it}") is True for it in ("rslora", "dora"))
+    alphas = _alphas(config.get(f"{prefix}alpha_pattern") or {})
+    is_stabilised, is_dora = (_switch(config, prefix, f"use_{it}") for it in ("rslora", "dora"))
     return Adapter(float(alpha), alphas, is_stabilised, is_dora, _obstacle(config, prefix))
+
+
+def _alphas(pattern: Any) -> dict[str, float]:
+    """Return the alphas of single modules, by regular expression.
+
+    Raises:
+        ModelError: something in their place is none.
+    """
+    if not isinstance(pattern, dict) or not all(map(_is_number, pattern.values())):
+        raise _unclear("alpha_pattern", pattern, "a number for each pattern")
+    return {_checked(key): float(value) for key, value in pattern.items()}
+
+
+def _switch(config: Mapping[str, Any], prefix: str, name: str) -> bool:
+    """Return a setting that is on or off; off where there is none.
+
+    Raises:
+        ModelError: it is neither.
+    """
+    value = config.get(f"{prefix}{name}")
+    if value not in (None, True, False):
+        raise _unclear(name, value, "true or false")
+    return bool(value)
+
+
+def _unclear(name: str, value: Any, expected: str) -> ModelError:
+    return ModelError(
+        f"{name} of peft's configuration is {ascii(value)[:60]}; expected {expected}, so the "
+        "LoRA's strength is unknown"
+    )
 
 
 _NESTED = re.compile(r"[+*}]\)[+*{]")  # takes time without bound

@@ -195,11 +195,19 @@ _DOTTED = {
 }
 
 
+_BARE = {
+    "text_model.": "text_encoder",
+    "encoder.layers.": "text_encoder",  # CLIP in newer transformers
+    "encoder.block.": "text_encoder_3",  # T5
+}
+"""How paths in text encoders begin, where nothing says which part of a model they are of."""
+
+
 def _dotted(stem: str) -> tuple[str, str]:
     for prefix, tower in _DOTTED.items():
         if stem.startswith(prefix):
             return tower, stem.removeprefix(prefix).removeprefix(_WRAPPED)
-    return ("text_encoder" if stem.startswith("text_model.") else DENOISER), stem
+    return next((tower for path, tower in _BARE.items() if stem.startswith(path)), DENOISER), stem
 
 
 def _modern(tower: str, path: str) -> str:

@@ -149,6 +149,10 @@ def _without_alpha(lora: LoraFile) -> Iterator[Oddity]:
             f"though ss_network_alpha says {said:g}: if that was not multiplied in, the right "
             f"scale is {said / (others[0].rank or 1):g}"
         )
+    elif "lora_adapter_metadata" in lora.metadata:
+        others, why = bare, "the file's lora_adapter_metadata has none that is read for them"
+    elif lora.config_sha256 is not None:
+        others, why = bare, f"{CONFIG} beside the file is read for peft's names alone"
     elif any(module.name.startswith("base_model.model.") for module in bare):
         others, why = bare, f"peft keeps it in {CONFIG}, which is not beside the file"
     if others:

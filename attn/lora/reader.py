@@ -217,7 +217,8 @@ def _place(module: Module) -> tuple[Any, ...]:
 
 def _described(draft: _Draft, family: Family, adapter: Adapter | None) -> Module:
     change, form = draft.change, draft.form
-    alpha = _alpha(draft, adapter)
+    configured = adapter if _is_configured(draft) else None
+    alpha = _alpha(draft, configured)
     return Module(
         name=change.name,
         adapter=change.adapter,
@@ -233,7 +234,7 @@ def _described(draft: _Draft, family: Family, adapter: Adapter | None) -> Module
         has_core=bool(change.tensors.keys() & {"mid", "hada_t1", "lokr_t2", "lokr_t1", "bm"}),
         rank=form.rank,
         alpha=alpha,
-        scale=_scale(alpha, form.rank, adapter),
+        scale=_scale(alpha, form.rank, configured),
         shape=form.shape,
         dtypes=tuple(dict.fromkeys(info.dtype for info in change.tensors.values())),
         roles=tuple(change.tensors),
@@ -249,11 +250,16 @@ def _unread(draft: _Draft) -> list[str]:
     return [names[role] for role in draft.change.tensors if role not in roles]
 
 
+def _is_configured(draft: _Draft) -> bool:
+    """Whether peft's configuration says how strong a module is: not where a tensor does."""
+    is_peft = draft.change.spelling == "peft" and draft.form.rank is not None
+    return is_peft and "alpha" not in draft.change.tensors
+
+
 def _alpha(draft: _Draft, adapter: Adapter | None) -> float | None:
     if draft.problem is None and "alpha" in draft.change.tensors:
         return float(draft.parts["alpha"].read().reshape(-1)[0])
-    is_peft = draft.change.spelling == "peft" and draft.form.rank is not None
-    return adapter.alpha_of(draft.change.path) if adapter and is_peft else None
+    return adapter.alpha_of(draft.change.path) if adapter else None
 
 
 def _scale(alpha: float | None, rank: int | None, adapter: Adapter | None) -> float:

@@ -11,7 +11,7 @@ from attn.errors import ModelError
 from attn.lora.adapters import CONFIG, Adapter
 from attn.lora.usable import completed
 from attn.schema import Lora
-from tests.helpers.lora_files import normal, write
+from tests.helpers.lora_files import normal, pair, write
 
 PATHS = ("down_blocks.0.attn2.to_k", "down_blocks.0.attn1.to_k", "mid_block.attn2.to_q", "xto_q")
 
@@ -84,6 +84,39 @@ def test_a_strength_that_is_nowhere(save):
     )
 
 
+@pytest.mark.parametrize(
+    "inside", ['{"unet.lora_alpha": "6"}', '{"text_encoder.lora_alpha": 6}', '{"lora_alpha": 6']
+)
+def test_a_strength_inside_that_cannot_be_read(inside, save):
+    """Where a file's own configuration says nothing of a module, that its scale is 1 is said."""
+    read = lora.read(save(None, lora_adapter_metadata=inside))
+    assert [module.scale for module in read.modules] == [1.0, 1.0]
+    (message,) = [odd.message for odd in read.oddities if odd.kind == "assumed_alpha"]
+    assert message.endswith("the file's lora_adapter_metadata has none that is read for them")
+
+
+def test_a_strength_of_its_own(tmp_path):
+    """A tensor alpha is divided by the rank, whatever the configuration beside it stabilises."""
+    tensors = pair(np.random.default_rng(71)).named("lora_unet_mid_block_attn1_to_q")
+    write(tmp_path / "a.safetensors", tensors)
+    before = lora.read(tmp_path).modules
+    (tmp_path / CONFIG).write_text(json.dumps(GOOD | {"use_rslora": True}))
+    assert lora.read(tmp_path).modules == before
+    assert before[0].scale == before[0].alpha / before[0].rank != 1
+
+
+def test_a_configuration_beside_other_names(tmp_path):
+    """Peft's configuration acts on peft's names; beside others without alpha that is said."""
+    rng = np.random.default_rng(67)
+    tensors = pair(rng).named("lora_unet_mid_block_attn1_to_q")
+    bare = {name: values for name, values in tensors.items() if not name.endswith(".alpha")}
+    write(tmp_path / "a.safetensors", bare)
+    (tmp_path / CONFIG).write_text(json.dumps(GOOD))
+    read = lora.read(tmp_path)
+    (message,) = [odd.message for odd in read.oddities if odd.kind == "assumed_alpha"]
+    assert message.endswith("adapter_config.json beside the file is read for peft's names alone")
+
+
 def test_whose_configuration_it_is(save):
     """A configuration belongs to peft's file, or else to the only one in the folder."""
     assert lora.read(save(GOOD, "renamed.safetensors")).modules[0].scale == 2
@@ -104,6 +137,9 @@ BAD = {
     "no object": ("[]", "has no number for lora_alpha"),
     "no alpha": ({"peft_type": "LORA"}, "has no number for lora_alpha"),
     "another kind": (GOOD | {"peft_type": "LOHA"}, "is of peft's kind 'LOHA'; only LORA is read"),
+    "alpha as a text": (GOOD | {"alpha_pattern": {"to_k": "8"}}, "expected a number for each"),
+    "no pairs": (GOOD | {"alpha_pattern": [["to_k", 8]]}, "is [['to_k', 8]]; expected a number"),
+    "switch as a text": (GOOD | {"use_rslora": "true"}, "is 'true'; expected true or false"),
     "no pattern": (GOOD | {"alpha_pattern": {"(": 2}}, "'(', which is no regular expression"),
     "endless": (GOOD | {"alpha_pattern": {"(a+)+b": 2}}, "'(a+)+b', which is no regular"),
 }

@@ -101,7 +101,7 @@ def test_dates_that_are_none(text):
 CONFIG = {
     "unet.lora_alpha": 5,
     "unet.r": 3,
-    "unet.alpha_pattern": {"^mid_block\\.attentions\\.0\\.proj_in": 7, "to_q": 1.5, "to_k": None},
+    "unet.alpha_pattern": {"^mid_block\\.attentions\\.0\\.proj_in": 7, "to_q": 1.5},
     "unet.use_rslora": True,
     "text_encoder.lora_alpha": 2.0,
     "text_encoder_2.lora_alpha": True,

@@ -26,9 +26,13 @@ SPELLED = {
     "base_model.model.unet.mid_block.attentions.0.proj_in.lora_A.weight": (
         "peft", DENOISER, "mid_block.attentions.0.proj_in", "down"),
     "base_model.model.encoder.layers.0.mlp.fc1.lora_B.default.weight": (
-        "peft", DENOISER, "encoder.layers.0.mlp.fc1", "up"),
+        "peft", "text_encoder", "encoder.layers.0.mlp.fc1", "up"),
     "transformer.transformer_blocks.3.attn.to_k.lora_B.bias": (
         "peft", DENOISER, "transformer_blocks.3.attn.to_k", "bias"),
+    "base_model.model.text_model.encoder.layers.0.mlp.fc1.lora_A.weight": (
+        "peft", "text_encoder", "text_model.encoder.layers.0.mlp.fc1", "down"),
+    "base_model.model.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight": (
+        "peft", "text_encoder_3", "encoder.block.0.layer.0.SelfAttention.q", "down"),
     "text_encoder_2.text_model.encoder.layers.0.mlp.fc1.lora_magnitude_vector": (
         "peft", "text_encoder_2", "text_model.encoder.layers.0.mlp.fc1", "magnitude"),
     "unet.mid_block.attentions.0.transformer_blocks.0.attn2.processor.to_out_lora.up.weight": (

@@ -47,9 +47,13 @@ def remarks(pipe: Any, denoiser: Any) -> Iterator[str]:
             f"FreeU is on ({told}), which changes pictures and attention; "
             "pipe.disable_freeu() takes it away"
         )
-    if clipping := samplers.clipping(pipe.scheduler):
+
+
+def sampler_remarks(scheduler: Any) -> Iterator[str]:
+    """Say what of a sampler is for pixels rather than latents."""
+    if clipping := samplers.clipping(scheduler):
         yield (
-            f"{type(pipe.scheduler).__name__} confines what it predicts ({clipping}), as for "
+            f"{type(scheduler).__name__} confines what it predicts ({clipping}), as for "
             "pixels; latents are wider, so that pictures may be noise: set it to False in the "
             "scheduler's configuration"
         )

@@ -22,9 +22,13 @@ SYNTAX = (
 """Pattern, and what it does not do here."""
 
 
+LOOKED_AT = 4000
+"""So many characters are looked at: no encoder reads more, and patterns take time for them."""
+
+
 def foreign_syntax(prompt: str) -> Iterator[str]:
     """Say of every kind of foreign syntax in a prompt, by its first match, what it is read as."""
     for pattern, effect in SYNTAX:
-        match = re.search(pattern, prompt)
+        match = re.search(pattern, prompt[:LOOKED_AT])
         if match:
             yield f"{match[0]!r} in the prompt is read as plain text, like any word: {effect}"

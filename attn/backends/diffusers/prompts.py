@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
 
 from attn.backends.diffusers.encoders import Encoder, labels_checked
-from attn.backends.diffusers.tokens import Convert, decode, token_ids, zero_tokens
+from attn.backends.diffusers.tokens import Convert, decode, zero_tokens
 from attn.errors import ModelError
 from attn.schema import Segment, Token
+
+REMEMBERED = 128
+"""So many texts stay decoded: a capture names the tokens of each, and then checks them."""
+
+READERS: Mapping[str, tuple[Any, str]] = {
+    "text_encoder": (nn.Module, "a network that reads the prompt's tokens"),
+    "tokenizer": (Callable, "what makes tokens of the prompt"),
+}
+"""What reads a prompt, by the beginning of the pipeline's attribute: its class, and in words."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Prompts:
         self._pipe = pipe
         self._encoders = encoders
         self._convert = convert
+        self._decoded = lru_cache(REMEMBERED)(self._decode)
 
     def read(self, text: str | None, segments: Sequence[Segment]) -> Reading:
         """Return the tokens of text segments; None is no text, but zeros, which have none.
@@ -63,11 +74,11 @@ class Prompts:
             if not endings:
                 tokens += zero_tokens(segment)
                 continue
-            first, cut = self._decode(endings[0], text, segment)
+            first, cut = self._decoded(endings[0], text, segment)
             tokens += first
             truncated |= {segment.name: cut} if cut else {}
             for ending in endings[1:]:
-                warnings += _split_apart(first, self._decode(ending, text, segment)[0])
+                warnings += _split_apart(first, self._decoded(ending, text, segment)[0])
         return Reading(tokens, truncated, tuple(warnings))
 
     @contextmanager
@@ -103,22 +114,22 @@ class Prompts:
             yield unknown
 
     def require(self, segment: str) -> None:
-        """Refuse a pipeline that has a tokenizer, but not the encoder that reads its tokens.
+        """Refuse a pipeline without the parts that read the prompt for a segment.
 
         Raises:
-            ModelError: names the encoder.
+            ModelError: names the first part that is not there.
         """
         for ending in self._encoders[segment]:
-            tokenizer, encoder = (
-                getattr(self._pipe, f"{part}{ending}", None)
-                for part in ("tokenizer", "text_encoder")
-            )
-            if tokenizer is not None and not isinstance(encoder, nn.Module):
-                found = "none" if encoder is None else f"a {type(encoder).__name__}"
+            for part, (kind, what) in READERS.items():
+                name = f"{part}{ending}"
+                reader = getattr(self._pipe, name, None)
+                if not hasattr(self._pipe, name) or isinstance(reader, kind):
+                    continue
+                got = "none" if reader is None else f"a {type(reader).__name__}"
                 raise ModelError(
-                    f"text_encoder{ending}: expected a network that reads the prompt's tokens, got "
-                    f"{found}; prompts are given as text here, so load the pipeline with its text "
-                    "encoders"
+                    f"{name}: expected {what}, got {got}; prompts are given as text here, so load "
+                    "the pipeline with its tokenizers and text encoders, or call it yourself, with "
+                    "embeddings, and record its attention with attn.tap"
                 )
 
     def _endings(self, segment: Segment) -> tuple[str, ...]:
@@ -134,8 +145,8 @@ class Prompts:
         )
 
     def _ids(self, ending: str, text: str, segment: Segment) -> tuple[int, ...]:
-        tokenizer = getattr(self._pipe, f"tokenizer{ending}")
-        return token_ids(tokenizer, text, length=segment.length, convert=self._convert)
+        tokens, _ = self._decoded(ending, text, segment)
+        return tuple(token.id for token in tokens)
 
     def _decode(
         self, ending: str, text: str, segment: Segment

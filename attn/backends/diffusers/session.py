@@ -70,6 +70,7 @@ class DiffusersSession(Session):
         self._device = device
         self._adapters = adapters.Adapters(pipe, self.denoiser, self.lora_families)
         self._prompts = Prompts(pipe, self.encoders, self.converter)
+        self._prompts.require(next(iter(self.encoders)))
         self._gave_way = ""
 
     @property
@@ -238,7 +239,9 @@ class DiffusersSession(Session):
         is_guided = len(self.branches(replace(request, guidance=guidance))) > 1
         if request.negative and not is_guided:
             self.warn(self.unread_negative)
-        has_zeros = request.negative is None and is_guided and self.zeroes_uncond
+        has_zeros = (
+            request.negative is None and is_guided and self.branch_text(request, "uncond") is None
+        )
         return replace(
             request,
             width=width,
@@ -284,7 +287,6 @@ class DiffusersSession(Session):
         """Refuse meta-device models; see `Session.check`."""
         if any(parameter.is_meta for parameter in self.model.parameters()):
             raise CaptureError("this session was opened without weights; it can plan, not generate")
-        self._prompts.require(next(iter(self.encoders)))
 
     def _forwards(self, branches: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """Return the rows of each forward at one noise level; `skip` is told by its keywords."""
@@ -299,6 +301,8 @@ class DiffusersSession(Session):
         if self.custom_sigmas:
             schedules.require_sigmas(scheduler, type(self.pipe).__name__)
         schedules.check_steps(scheduler, steps)
+        for remark in components.sampler_remarks(scheduler):
+            self.warn(remark)
         return samplers.title(self.scheduler, name or "default")
 
     def _complete_loras(self, request: Request) -> Any:

@@ -88,8 +88,13 @@ def decode(
     pad = tokenizer.pad_token if not find_words(tokenizer.pad_token or "") else None  # such as !
     with explained(f"the tokenizer of {segment} cannot read the prompt"):
         text = _converted(prompt, tokenizer, convert)
-        read = _tokenized(
-            tokenizer, text, length, return_offsets_mapping=True, return_special_tokens_mask=True
+        read = tokenizer(
+            str(text),
+            padding="max_length",
+            max_length=length,
+            truncation=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
         )
         names = tokenizer.convert_ids_to_tokens(read["input_ids"])
     tokens, count = [], 0
@@ -120,18 +125,6 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
     added = tokenizer.added_tokens_decoder
     specials = {number for number, token in added.items() if token.special}
     return frozenset(specials | set(tokenizer.all_special_ids))
-
-
-def token_ids(
-    tokenizer: Any, prompt: str, *, length: int, convert: Convert | None = None
-) -> tuple[int, ...]:
-    """Return the ids of the tokens that `decode` returns, in less time."""
-    text = _converted(prompt, tokenizer, convert)
-    return tuple(_tokenized(tokenizer, text, length)["input_ids"])
-
-
-def _tokenized(tokenizer: Any, text: str, length: int, **wanted: bool) -> Any:
-    return tokenizer(str(text), padding="max_length", max_length=length, truncation=True, **wanted)
 
 
 def zero_tokens(segment: Segment) -> tuple[Token, ...]:

@@ -201,8 +201,9 @@ class SD35Backend(DiffusersBackend):
     def finish(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
         """Tell of a T5 that is not there; see `DiffusersBackend.finish`."""
         if isinstance(session, SD35Session) and not session.reads_t5():
+            way = "--set t5xxl=PATH gives it" if recipe else "load the pipeline with it"
             session.warnings.append(
                 f"there is no T5 text encoder: its {session.options.t5_tokens} positions are "
-                "zero; --set t5xxl=PATH gives it"
+                f"zero; {way}"
             )
         return session

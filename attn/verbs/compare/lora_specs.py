@@ -29,7 +29,7 @@ ENDING = ".safetensors"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _SCALED = re.compile(rf"(.+):({_NUMBER}(?:,{_NUMBER})*)", re.DOTALL)
 _NAMED = re.compile(r"(.+):(\w+=[^:/\\]*)", re.DOTALL)
-_DECIMAL_COMMA = re.compile(r"(\d+),(\d+)")
+_DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)")
 
 _ENCODERS = tuple(part for part in LORA_PARTS if part != "denoiser")
 _PARTS = {
@@ -117,7 +117,8 @@ def _pieces(spec: str) -> Iterator[str]:
     for piece in spec.split("+"):
         begun.append(piece)
         whole = "+".join(begun)
-        if _is_file(whole) or _SCALED.fullmatch(whole) or _NAMED.fullmatch(whole):
+        is_named = _NAMED.fullmatch(whole) and not whole.endswith("=")  # else a sign follows
+        if _is_file(whole) or _SCALED.fullmatch(whole) or is_named:
             yield whole
             begun = []
     if begun:
@@ -134,17 +135,24 @@ def _scales(piece: str) -> list[Lora]:
     """Return a file with each of its scales; the last colon counts only before a strength."""
     named = _NAMED.fullmatch(piece)
     if named and not is_there(Path(piece)):
+        _require_one_strength(named[1], piece)
         return [_by_part(_path(named[1]), _read_parts(named[2]))]
     scaled = _SCALED.fullmatch(piece)
     path, scales = scaled.groups() if scaled else (piece, "1")
-    file, _, rest = path.rpartition(":")
-    if file and is_there(Path(file)) and not is_there(Path(path)):
-        raise UsageError(
-            f"lora: expected FILE:SCALE, FILE:SCALE,SCALE or FILE:PART=SCALE; got '{rest}' for a "
-            "scale"
-        )
+    _require_one_strength(path, piece)
     _refuse_decimal_comma(scales)
     return [Lora(_path(path), _finite(float(scale))) for scale in scales.split(",")]
+
+
+def _require_one_strength(path: str, piece: str) -> None:
+    """Refuse a file with more than one strength: what is before the last colon must be a file."""
+    file = path.rpartition(":")[0]
+    if file and is_there(Path(file)) and not is_there(Path(path)):
+        rest = piece.removeprefix(f"{file}:")
+        raise UsageError(
+            "lora: expected FILE:SCALE, FILE:SCALE,SCALE or FILE:PART=SCALE,PART=SCALE; got "
+            f"'{rest}' for the scale"
+        )
 
 
 def _path(path: str) -> str:

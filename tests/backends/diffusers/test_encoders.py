@@ -21,6 +21,7 @@ from attn.backends.diffusers.encoders import CHANGED, Encoder, labels_checked, u
 from attn.backends.loading.quiet import quiet
 from attn.errors import AttnError, CaptureError
 from attn.schema import Request, find_words
+from tests.helpers.opening import opening
 
 PROMPTS = ["one <toy> on a blue chair", "two green dogs and a <toy>, red"]
 NEGATIVE = "bad <toy> hat"
@@ -260,18 +261,36 @@ def test_unknown_tokens_are_resumed(handed, tmp_path):
     assert made() == made(resume=True)
 
 
-@pytest.mark.parametrize("encoder", [None, Encoder], ids=["none", "foreign"])
-def test_missing_encoder(handed, encoder, tmp_path):
-    """A pipeline that was loaded without its text encoder is refused before it runs."""
-    pipe = handed("sd15")
-    pipe.text_encoder = encoder
+NO_NETWORK = "expected a network that reads the prompt's tokens, got "
+
+
+@pytest.mark.parametrize(
+    ("family", "parts", "message"),
+    [
+        ("sd15", {"text_encoder": None}, f"text_encoder: {NO_NETWORK}none"),
+        ("sd15", {"text_encoder": Encoder}, f"text_encoder: {NO_NETWORK}a type"),
+        ("sd15", {"tokenizer": None}, "tokenizer: expected what makes tokens of the prompt, got"),
+        ("sdxl", {"text_encoder_2": None, "tokenizer_2": None}, f"text_encoder_2: {NO_NETWORK}"),
+        ("sd35", {"text_encoder": None, "tokenizer": None}, f"text_encoder: {NO_NETWORK}none"),
+    ],
+)
+def test_missing_readers(handed, family, parts, message, tmp_path):
+    """A pipeline that was loaded without what reads prompts is refused, with the ways on."""
+    pipe = handed(family)
+    for name, part in parts.items():
+        setattr(pipe, name, part)
     with pytest.raises(AttnError) as error:
-        attn.capture("sd15", "a cat", model=pipe, out=tmp_path / "o", **SMALL)
-    assert str(error.value) == (
-        "text_encoder: expected a network that reads the prompt's tokens, got "
-        f"{'none' if encoder is None else 'a type'}; prompts are given as text here, so load "
-        "the pipeline with its text encoders"
-    )
+        attn.capture(family, "a cat", model=pipe, out=tmp_path / "o", **SMALL)
+    assert str(error.value).startswith(message)
+    assert str(error.value).endswith("with embeddings, and record its attention with attn.tap")
+
+
+def test_a_pipeline_without_t5(handed):
+    """T5 may be left out of a pipeline; the warning names a way that there is for one."""
+    pipe = handed("sd35")
+    pipe.text_encoder_3 = pipe.tokenizer_3 = None
+    (warning,) = opening("sd35", pipe).warnings
+    assert warning.endswith("its 256 positions are zero; load the pipeline with it")
 
 
 A, B, N, X = (1, 5, 2), (1, 6, 2), (1, 2, 2), (1, 9, 2)

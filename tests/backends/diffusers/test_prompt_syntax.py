@@ -1,9 +1,12 @@
 """Prompt syntax of other programs is named, and not taken for more than text."""
 
+from time import process_time
+
 import pytest
 
 from attn.backends.diffusers.prompt_syntax import foreign_syntax
 from attn.schema import Request
+from attn.trace.manifests import MOST_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,14 @@ def test_syntax(prompt, match, effect):
 def test_plain_text(prompt):
     """Brackets and colons that people write are no syntax."""
     assert list(foreign_syntax(prompt)) == []
+
+
+@pytest.mark.parametrize("begun", ["(", "a", "(a)9", "[a:b: ", "(1a"])
+def test_endless_prompts(begun):
+    """The longest prompt that is taken, of what nearly matches, is looked through in no time."""
+    began = process_time()
+    list(foreign_syntax(begun + begun[-1] * MOST_CHARACTERS))
+    assert process_time() - began < 1
 
 
 @pytest.mark.parametrize("backend", ["sd15", "sdxl", "sd35"])

@@ -136,6 +136,7 @@ PARTS = {
     "a:transformer=2": ("unet=2", {"denoiser": 2, "text_encoder": 1}),
     "a:te=0.5,te2=-1": ("te1=0.5,te2=-1,te3=0.5", {"text_encoder_2": -1, "text_encoder_3": 0.5}),
     "a:scale=0.5,text_encoder=0": ("scale=0.5,te1=0", {"denoiser": 0.5, "text_encoder": 0}),
+    "a:unet=+0.8,te=+2": ("unet=0.8,te=2", {"denoiser": 0.8, "text_encoder": 2}),
     "a:adapter=style": ("adapter=style", {"denoiser": 1}),
     "a:scale=3,adapter=style": ("scale=3,adapter=style", {"denoiser": 3, "text_encoder": 3}),
 }
@@ -178,7 +179,7 @@ def test_parts_that_are_none(strength, message):
     assert str(caught.value).startswith(f"lora: {message}")
 
 
-@pytest.mark.parametrize("typed", ["0,8", "1,5", "0,05", "1,0"])
+@pytest.mark.parametrize("typed", ["0,8", "1,5", "0,05", "1,0", "-0,8", "+1,5"])
 def test_a_decimal_comma(typed):
     """Two whole numbers may be one with a comma: which is meant is asked for, but for 0,1."""
     whole, rest = typed.split(",")
@@ -195,13 +196,14 @@ def test_folders(tmp_path, monkeypatch):
     assert parse_stack("style+b") == (Lora("b"), Lora("style"))
 
 
-@pytest.mark.parametrize("scale", ["nine", "0,,1", "", "nan"])
+@pytest.mark.parametrize("scale", ["nine", "0,,1", "", "nan", "0.8:0.4", "unet=0.8:te=0.4"])
 def test_what_is_no_scale(tmp_path, scale):
-    """Behind a file that is there, what is no number is a scale that was typed wrong."""
+    """Behind a file that is there, what is no strength is one that was typed wrong."""
     path = tmp_path / "a.safetensors"
     path.touch()
     message = (
-        f"lora: expected FILE:SCALE, FILE:SCALE,SCALE or FILE:PART=SCALE; got '{scale}' for a scale"
+        "lora: expected FILE:SCALE, FILE:SCALE,SCALE or FILE:PART=SCALE,PART=SCALE; got "
+        f"'{scale}' for the scale"
     )
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_variants(f"{path}:{scale}")

@@ -21,7 +21,7 @@ from diffusers import (
 from torch import nn
 
 from attn import demo
-from attn.backends.diffusers import schedules
+from attn.backends.diffusers import adapters, schedules
 from attn.backends.diffusers.backend import guide_demo
 from attn.backends.families.scribble import controlnet as controlnets
 from attn.backends.families.scribble import drawing as drawings
@@ -43,7 +43,7 @@ from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import Backend, OnCall, Output, Session
 from attn.demo import scenes
-from attn.errors import ModelError, RequestError
+from attn.errors import RequestError
 from attn.schema import Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
@@ -269,7 +269,7 @@ class TokensSession(DrawnSession, SD15Session):
         options = asked_of(self.options, request)
         if options.sketch_size < 0:
             raise RequestError(f"sketch_size must be 0 or more; got {options.sketch_size}")
-        if request.negative and options.uncond_text == "zeros":
+        if request.negative is not None and options.uncond_text == "zeros":
             self.warn("the row uncond reads no text (uncond_text=zeros), so no negative prompt")
         return super().complete(request)
 
@@ -453,6 +453,7 @@ class ScribbleBackend(Backend):
     """With the parts of all bases."""
     variants: ClassVar = ("sd15", "tokens")
     kinds: ClassVar = {"sdxl": SDXLControl, "sd15": SD15Control}
+    lora_families: ClassVar = (*SDXLSession.lora_families, *SD15Session.lora_families)
 
     def note_on_demo(self, model: str) -> str:
         """Return what the user is told of it; see `Backend`."""
@@ -463,14 +464,8 @@ class ScribbleBackend(Backend):
         return SDXLControl().default_model(options)
 
     def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
-        """Check LoRA files for the base that the first is made for; see `Backend`."""
-        try:
-            return SDXLControl().complete_loras(loras)
-        except ModelError as error:
-            try:
-                return SD15Control().complete_loras(loras)
-            except ModelError:
-                raise error from None
+        """Check LoRA files for the bases that there are; see `Backend`."""
+        return adapters.complete(loras, self.lora_families)
 
     def open(
         self,

@@ -12,8 +12,8 @@ from attn.backends.families.scribble.scribble import ScribbleOptions
 from attn.backends.testing import CHECKS, outputs_identical
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
-from attn.schema import Request
-from tests.helpers import layouts, sketches
+from attn.schema import Lora, Request
+from tests.helpers import layouts, lora_files, sketches
 from tests.helpers.toy_sessions import open_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -347,3 +347,14 @@ def test_wrong_index(parts, drawing, tmp_path):
     (folder / "model_index.json").write_text(json.dumps(index))
     with pytest.raises(ModelError, match="this is a StableDiffusion3Pipeline; expected Stable"):
         opening(folder, sketch=drawing)
+
+
+@pytest.mark.parametrize("width", [768, 2048], ids=["sd15", "sdxl"])
+def test_a_damaged_lora_of_either_base(width, tmp_path):
+    """A LoRA of either base is refused for what is wrong with it, not for its family."""
+    stem = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+    factors = {"down": np.full((3, width), np.nan, np.float32), "up": np.ones((7, 3), np.float32)}
+    tensors = {f"{stem}.lora_{end}.weight": values for end, values in factors.items()}
+    path = lora_files.write(tmp_path / "a.safetensors", tensors)
+    with pytest.raises(ModelError, match="1 module is broken by NaN or infinity"):
+        load(find("scribble")).complete_loras([Lora(str(path))])

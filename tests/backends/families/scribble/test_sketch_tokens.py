@@ -90,6 +90,17 @@ def test_sequence(session):
     assert {layer.num_keys for layer in cross} == {154}
 
 
+def test_zeros_are_no_text(session):
+    """Zeros in the row uncond are recorded as no negative prompt, and an empty one is warned of."""
+    assert session.complete(REQUEST).negative is None
+    assert session.complete(replace(REQUEST, options={"uncond_text": "empty"})).negative == ""
+    before = len(session.warnings)
+    session.complete(replace(REQUEST, negative=""))
+    (warning,) = session.warnings[before:]
+    assert warning.startswith("the row uncond reads no text (uncond_text=zeros)")
+    session.warnings.remove(warning)
+
+
 @pytest.mark.parametrize(("text", "read"), [("zeros", set()), ("empty", {"blurry"})])
 def test_text_of_the_row_uncond(session, text, read):
     """Zeros have no tokens; the negative prompt has, where it is read."""
