@@ -110,7 +110,8 @@ class DiffusersSession(Session):
             self._warn(self._gave_way)
         scheduler = samplers.choose(self._scheduler, request.scheduler or "default")
         schedules.check_steps(scheduler, steps)
-        loras, misfits = self._adapters.complete(request.loras) if request.loras else ((), ())
+        asked = adapters.scaled(request.loras, self.options.lora_text_encoder_scale)
+        loras, misfits = self._adapters.complete(asked) if asked else ((), ())
         for warning in misfits:
             self._warn(warning)
         return replace(

@@ -1,9 +1,13 @@
 """Changes that are more than two factors, in the demo models: each acts as its formula says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from attn.backends.diffusers.adapters import scaled
+from attn.errors import RequestError
 from attn.schema import Lora, Request
 from tests.helpers import lora_demo
 from tests.helpers.lora_files import write
@@ -222,6 +226,27 @@ def test_a_part_that_is_not_changed(tmp_path):
     message = f"{file} changes no text_encoder and no text_encoder_2: their scale has no effect"
     assert session.warnings == [message]
     session.warnings.clear()
+
+
+def test_a_scale_for_the_text_encoders_of_all_loras(tmp_path, monkeypatch):
+    """The option gives way to what a LoRA says by part, and leaves the denoiser alone."""
+    session = shared_session("sdxl")
+    pairs = lora_demo.changes(session.pipe, "unet") | lora_demo.changes(
+        session.pipe, "text_encoder_2"
+    )
+    file = str(lora_demo.kohya(tmp_path / "a.safetensors", pairs))
+    asked = (Lora(file, 0.7), Lora(file, parts=(("text_encoder_2", 0.3),)))
+    options = replace(session.options, lora_text_encoder_scale=0.5)
+    monkeypatch.setattr(session, "options", options)
+    first, second = session.complete(Request("a cat", loras=asked)).loras
+    assert [first.scale_of(part) for part in ("denoiser", "text_encoder_2")] == [0.7, 0.5]
+    assert [second.scale_of(part) for part in ("denoiser", "text_encoder_2")] == [1, 0.3]
+
+
+def test_a_text_encoder_scale_that_is_no_number():
+    """What would draw noise is refused."""
+    with pytest.raises(RequestError, match="lora_text_encoder_scale must be a number; got nan"):
+        scaled((Lora("a.safetensors"),), float("nan"))
 
 
 def test_an_embedding_is_warned_of(tmp_path):
