@@ -154,7 +154,9 @@ def without_absent(manifest: Manifest, options: Scope) -> tuple[Scope | None, tu
     nothing = dict.fromkeys(kind for kind in NAMING if hasattr(options, kind))
     for kind in nothing:
         value = getattr(options, kind)
-        asked = {value: value} if isinstance(value, str) else {name: (name,) for name in value or ()}
+        asked = (
+            {value: value} if isinstance(value, str) else {name: (name,) for name in value or ()}
+        )
         alone = {name: replace(options, **nothing | {kind: one}) for name, one in asked.items()}
         there = tuple(name for name, one in alone.items() if _is_there(manifest, one))
         absent += [name for name in asked if name not in there]

@@ -110,10 +110,7 @@ class DiffusersSession(Session):
             self._warn(self._gave_way)
         scheduler = samplers.choose(self._scheduler, request.scheduler or "default")
         schedules.check_steps(scheduler, steps)
-        asked = adapters.scaled(request.loras, self.options.lora_text_encoder_scale)
-        loras, misfits = self._adapters.complete(asked) if asked else ((), ())
-        for warning in misfits:
-            self._warn(warning)
+        loras = self._complete_loras(request.loras) if request.loras else ()
         return replace(
             request,
             width=width,
@@ -124,6 +121,17 @@ class DiffusersSession(Session):
             scheduler=samplers.title(self._scheduler, request.scheduler or "default"),
             loras=loras,
         )
+
+    def _complete_loras(self, loras: tuple[Lora, ...]) -> tuple[Lora, ...]:
+        """Return LoRAs completed, as they were asked for; options of the run are not in them."""
+        completed, _ = self._adapters.complete(loras)
+        _, misfits = self._adapters.complete(self._scaled(completed))
+        for warning in misfits:
+            self._warn(warning)
+        return completed
+
+    def _scaled(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+        return adapters.scaled(loras, self.options.lora_text_encoder_scale)
 
     def branches(self, request: Request) -> tuple[str, ...]:
         """Return `cond`, and `uncond` where guidance is above 1."""
@@ -137,7 +145,7 @@ class DiffusersSession(Session):
             alone(self.pipe),
             quiet(),
             components.left_out(self.pipe),
-            self._adapters.active(first.loras),
+            self._adapters.active(self._scaled(first.loras)),
             self._scheduled(first),
             self._prompts.checked(self._texts(requests), segments, self.model) as unknown,
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),

@@ -68,7 +68,9 @@ class SourceOptions:
     )
     lora_text_encoder_scale: float | None = field(
         default=None,
-        metadata={"help": "scale for text encoders of each LoRA that names none, as FILE:te=… does"},
+        metadata={
+            "help": "scale for text encoders of each LoRA that names none, as FILE:te=… does"
+        },
     )
 
 

@@ -229,18 +229,20 @@ def test_a_part_that_is_not_changed(tmp_path):
 
 
 def test_a_scale_for_the_text_encoders_of_all_loras(tmp_path, monkeypatch):
-    """The option gives way to what a LoRA says by part, and leaves the denoiser alone."""
+    """The option gives way to what a LoRA says by part, and leaves denoiser and request alone."""
     session = shared_session("sdxl")
-    pairs = lora_demo.changes(session.pipe, "unet") | lora_demo.changes(
-        session.pipe, "text_encoder_2"
-    )
-    file = str(lora_demo.kohya(tmp_path / "a.safetensors", pairs))
-    asked = (Lora(file, 0.7), Lora(file, parts=(("text_encoder_2", 0.3),)))
+    file = lora_demo.kohya(tmp_path / "a.safetensors", lora_demo.changes(session.pipe, "unet"))
     options = replace(session.options, lora_text_encoder_scale=0.5)
     monkeypatch.setattr(session, "options", options)
-    first, second = session.complete(Request("a cat", loras=asked)).loras
-    assert [first.scale_of(part) for part in ("denoiser", "text_encoder_2")] == [0.7, 0.5]
-    assert [second.scale_of(part) for part in ("denoiser", "text_encoder_2")] == [1, 0.3]
+    asked = (Lora(str(file), 0.7), Lora(str(file), parts=(("text_encoder", 0.3),)))
+    request = session.complete(Request("a cat", loras=asked))
+    assert [one.parts for one in request.loras] == [one.parts for one in asked]
+    first, second = session._scaled(request.loras)
+    parts = ("denoiser", "text_encoder", "text_encoder_2")
+    assert [first.scale_of(part) for part in parts] == [0.7, 0.5, 0.5]
+    assert [second.scale_of(part) for part in parts] == [1, 0.3, 0.5]
+    assert "their scale has no effect" in session.warnings[0]
+    session.warnings.clear()
 
 
 def test_a_text_encoder_scale_that_is_no_number():
