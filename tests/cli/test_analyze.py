@@ -230,6 +230,12 @@ analysis
             "analysis that has it",
         ),
         (
+            ["run", "--set", "evolution.word=cat"],
+            2,
+            "--set evolution.word has no effect on the analyses that run without --only: leave it "
+            "out, or name in --only an analysis that has it",
+        ),
+        (
             ["run", "--words", "dog"],
             1,
             "'words': the prompt has no word 'dog'. Its words: a, cat, bobcat.",

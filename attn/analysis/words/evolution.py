@@ -100,6 +100,15 @@ class Options(Scope):
         followed = () if self.word is None else (_part_number(self.word)[0],)
         return (*super().names, *followed)
 
+    def require(self, prompt: Sequence[Occurrence]) -> None:
+        """Refuse a prompt that lacks the word to follow.
+
+        Raises:
+            AnalysisError: it does.
+        """
+        if self.word is not None:
+            _find_word(prompt, self)
+
 
 def run(trace: Trace, options: Options) -> Result:
     """Follow one word of a trace over its steps.

@@ -57,6 +57,13 @@ class Scope:
         """
         return ()
 
+    def require(self, prompt: Sequence[Occurrence]) -> None:
+        """Refuse a prompt that lacks the word without which there is nothing to look at.
+
+        Raises:
+            AnalysisError: it does.
+        """
+
 
 @dataclass(frozen=True)
 class Choice(Scope):
@@ -126,6 +133,10 @@ class Selection:
 
 
 Kind = Literal["words", "phrases"]
+NAMING = ("words", "phrases", "word")
+"""Options that name what is looked at."""
+NEEDED = ("words", "word")
+"""Those of them without which nothing is left to look at."""
 
 
 def without_absent(manifest: Manifest, options: Scope) -> tuple[Scope | None, tuple[str, ...]]:
@@ -140,17 +151,18 @@ def without_absent(manifest: Manifest, options: Scope) -> tuple[Scope | None, tu
     """
     absent: list[str] = []
     left: dict[str, Any] = {}
-    for kind in ("words", "phrases"):
-        asked: tuple[str, ...] = getattr(options, kind, None) or ()
-        nothing: dict[str, Any] = {"words": None}
-        nothing |= {"phrases": None} if isinstance(options, Choice) else {}
-        alone = {name: replace(options, **{**nothing, kind: (name,)}) for name in asked}
+    nothing = dict.fromkeys(kind for kind in NAMING if hasattr(options, kind))
+    for kind in nothing:
+        value = getattr(options, kind)
+        asked = (
+            {value: value} if isinstance(value, str) else {name: (name,) for name in value or ()}
+        )
+        alone = {name: replace(options, **nothing | {kind: one}) for name, one in asked.items()}
         there = tuple(name for name, one in alone.items() if _is_there(manifest, one))
         absent += [name for name in asked if name not in there]
-        left |= {kind: there or None} if asked else {}
-    if options.words and not left["words"]:
-        return None, tuple(absent)
-    return replace(options, **left), tuple(absent)
+        left |= {kind: value if isinstance(value, str) else there} if there else {kind: None}
+    is_empty = any(getattr(options, kind) and not left[kind] for kind in NEEDED if kind in left)
+    return None if is_empty else replace(options, **left), tuple(absent)
 
 
 def _is_there(manifest: Manifest, options: Scope) -> bool:
@@ -159,6 +171,7 @@ def _is_there(manifest: Manifest, options: Scope) -> bool:
         prompt = read_prompt(manifest, options.branch or manifest.branches[0], options.names)
         select_words(prompt.words, options.words)
         options.find_phrases(prompt.words)
+        options.require(prompt.words)
     except AnalysisError:
         return False
     return True

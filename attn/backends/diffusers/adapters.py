@@ -9,9 +9,11 @@ says of a file is what happens.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
+from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 
 from attn.backends.loading.unfilled import Unfilled
 from attn.demo.shipped import other_lora
-from attn.errors import CaptureError, ModelError
+from attn.errors import CaptureError, ModelError, RequestError
 from attn.lora.base import Base, describe_base
 from attn.lora.deltas import Strength, bias_delta, is_written_out, weight_delta
 from attn.lora.file import LoraFile, Module
@@ -85,6 +87,20 @@ def complete(loras: Sequence[Lora], families: Sequence[str]) -> tuple[Lora, ...]
         raise ModelError("LoRAs need the package peft, which is not here: pip install 'attn[lora]'")
     with _demo_named(loras, families[0]):
         return completed(loras, families)
+
+
+def scaled(loras: Sequence[Lora], text_scale: float | None) -> tuple[Lora, ...]:
+    """Return LoRAs, with a scale for each text encoder that has none by part.
+
+    Raises:
+        RequestError: the scale is no number.
+    """
+    if text_scale is None:
+        return tuple(loras)
+    if not math.isfinite(text_scale):
+        raise RequestError(f"lora_text_encoder_scale must be a number; got {text_scale}")
+    usual = dict.fromkeys(TOWERS[1:], text_scale)
+    return tuple(replace(one, parts=tuple((usual | dict(one.parts)).items())) for one in loras)
 
 
 @contextmanager

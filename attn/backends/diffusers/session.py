@@ -23,7 +23,7 @@ from attn.backends.diffusers.tokens import Convert
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError
-from attn.schema import Request, Segment, Token
+from attn.schema import Lora, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
 
 LARGEST_SIDE = 16384
@@ -268,7 +268,7 @@ class DiffusersSession(Session):
             alone(self.pipe),
             quiet(),
             components.left_out(self.pipe),
-            self._adapters.active(first.loras),
+            self._adapters.active(self._scaled(first.loras)),
             self._scheduled(first),
             self._prompts.checked(self.branch_texts(requests), segments, self.model) as unknown,
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
@@ -305,13 +305,20 @@ class DiffusersSession(Session):
             self.warn(remark)
         return samplers.title(self.scheduler, name or "default")
 
-    def _complete_loras(self, request: Request) -> Any:
+    def _complete_loras(self, request: Request) -> tuple[Lora, ...]:
+        """Return LoRAs completed, as they were asked for; options of the run are not in them."""
         if not request.loras:
             return ()
-        loras, misfits = self._adapters.complete(request.loras)
+        completed, _ = self._adapters.complete(request.loras)
+        _, misfits = self._adapters.complete(self._scaled(completed))
         for warning in misfits:
             self.warn(warning)
-        return loras
+        return completed
+
+    def _scaled(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
+        """Return LoRAs as they act, with the option that scales their parts."""
+        scale = getattr(self.options, "lora_text_encoder_scale", None)  # a stranger's may lack it
+        return adapters.scaled(loras, scale)
 
     @contextmanager
     def _scheduled(self, request: Request) -> Iterator[None]:

@@ -86,6 +86,12 @@ class SourceOptions:
     tokenizers: str | None = field(
         default=None, metadata={"help": "folder that holds tokenizer/, tokenizer_2/, …"}
     )
+    lora_text_encoder_scale: float | None = field(
+        default=None,
+        metadata={
+            "help": "scale for text encoders of each LoRA that names none, as FILE:te=… does"
+        },
+    )
 
 
 def given_parts(family: Family, options: Any) -> dict[str, str]:

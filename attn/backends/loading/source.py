@@ -29,6 +29,9 @@ LARGEST_CONFIG = 2**22
 """Most bytes of a configuration; published ones have a few thousand."""
 LANGUAGE = {"d_model", "n_heads", "n_layers"}
 """What config.json of MMaDA and LLaDA says, and that of other models does not."""
+LANGUAGE_TYPES = ("llada", "mmada")
+"""Their `model_type`."""
+LONGEST_TYPE = 60  # letters of another one in a message
 DRAWN = tuple(f"{name}{SAFE}" for name in ("unet", "sketch_encoder", "sketch_text_combiner"))
 """Files of a checkpoint of ScribbleDiffusion; other models have at most the first."""
 REFUSED = {".ckpt", ".pt", ".pth", ".bin"}
@@ -141,6 +144,24 @@ def is_language_model(folder: Path) -> bool:
         return False
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Refuse a transformers folder of an architecture that no backend here reads, by its name.
+
+    Raises:
+        ModelError: `config.json` says which architecture it is, and it is another one.
+    """
+    try:
+        kind = read_object(folder / CONFIG).get("model_type")
+    except ModelError:
+        return
+    if isinstance(kind, str) and kind.lower() not in LANGUAGE_TYPES:
+        raise ModelError(
+            f"{folder} holds a model of type {kind[:LONGEST_TYPE]!r}, for which no backend is "
+            "built in; see `attn backends` for those that are installed, or load it yourself to "
+            "record it: with attn.tap(model, '*.self_attn') as tapped: model(…)"
+        )
+
+
 def is_drawn(folder: Path) -> bool:
     """Whether a folder has files that only a checkpoint of ScribbleDiffusion has."""
     return any((folder / name).is_file() for name in DRAWN[1:])
@@ -172,6 +193,7 @@ def read_index(folder: Path) -> dict[str, Any]:
             "pipeline; use --backend mmada"
         )
     if not path.is_file():
+        refuse_foreign(folder)
         files = sorted(folder.glob(f"*{SAFE}"))
         hint = "the folder that the model was saved to"
         if len(files) == 1:

@@ -212,21 +212,24 @@ def _parse(given: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
 def _refuse_unread(
     only: Sequence[str] | None, given: Iterable[str], settings: Iterable[str]
 ) -> None:
-    """Refuse options that none of the analyses has that are named.
+    """Refuse options that none of the analyses has that may run.
 
     Raises:
         UsageError: names the first.
     """
-    if only is None:
-        return
-    keys = {name: {one.name for one in fields(find(name).Options)} for name in only}
+    usual = [analysis.name for analysis in ANALYSES if not analysis.on_request]
+    keys = {
+        name: {one.name for one in fields(find(name).Options)}
+        for name in (usual if only is None else only)
+    }
+    of = "the analyses that run without --only" if only is None else ", ".join(keys)
     for option in [*given, *settings]:
         owner, _, key = option.rpartition(".")
         read = key in set().union(*keys.values()) if not owner else find(owner).name in keys
         if not read:
             what = f"--set {option}" if option in settings else f"--{option}"
             raise UsageError(
-                f"{what} has no effect on {', '.join(keys)}: leave it out, or name in --only an "
+                f"{what} has no effect on {of}: leave it out, or name in --only an "
                 "analysis that has it"
             )
 

@@ -1,9 +1,13 @@
 """Changes that are more than two factors, in the demo models: each acts as its formula says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from attn.backends.diffusers.adapters import scaled
+from attn.errors import RequestError
 from attn.schema import Lora, Request
 from tests.helpers import lora_demo
 from tests.helpers.lora_files import write
@@ -222,6 +226,29 @@ def test_a_part_that_is_not_changed(tmp_path):
     message = f"{file} changes no text_encoder and no text_encoder_2: their scale has no effect"
     assert session.warnings == [message]
     session.warnings.clear()
+
+
+def test_a_scale_for_the_text_encoders_of_all_loras(tmp_path, monkeypatch):
+    """The option gives way to what a LoRA says by part, and leaves denoiser and request alone."""
+    session = shared_session("sdxl")
+    file = lora_demo.kohya(tmp_path / "a.safetensors", lora_demo.changes(session.pipe, "unet"))
+    options = replace(session.options, lora_text_encoder_scale=0.5)
+    monkeypatch.setattr(session, "options", options)
+    asked = (Lora(str(file), 0.7), Lora(str(file), parts=(("text_encoder", 0.3),)))
+    request = session.complete(Request("a cat", loras=asked))
+    assert [one.parts for one in request.loras] == [one.parts for one in asked]
+    first, second = session._scaled(request.loras)
+    parts = ("denoiser", "text_encoder", "text_encoder_2")
+    assert [first.scale_of(part) for part in parts] == [0.7, 0.5, 0.5]
+    assert [second.scale_of(part) for part in parts] == [1, 0.3, 0.5]
+    assert "their scale has no effect" in session.warnings[0]
+    session.warnings.clear()
+
+
+def test_a_text_encoder_scale_that_is_no_number():
+    """What would draw noise is refused."""
+    with pytest.raises(RequestError, match="lora_text_encoder_scale must be a number; got nan"):
+        scaled((Lora("a.safetensors"),), float("nan"))
 
 
 def test_an_embedding_is_warned_of(tmp_path):

@@ -170,6 +170,14 @@ def test_damaged_weights(copied):
     assert refusal(folder).startswith(f"FOLDER/{DENOISER}: this is a text file, ")
 
 
+def test_a_folder_of_another_architecture(tmp_path):
+    """A folder of a language model that no backend reads is named as what it is."""
+    (tmp_path / "config.json").write_text('{"model_type": "Dream"}')
+    assert refusal(tmp_path).startswith(
+        "FOLDER holds a model of type 'Dream', for which no backend"
+    )
+
+
 def test_no_index(tmp_path):
     """A folder without model_index.json is no diffusers folder."""
     assert refusal(tmp_path) == (

@@ -533,10 +533,27 @@ def test_words_that_some_prompts_lack(prompts):
     assert "sinks/sinks.csv" in done.traces[1].files
 
 
-@pytest.mark.parametrize("asked", [{"words": ["cat", "cot"]}, {"phrases": ["a bobcat", "a cot"]}])
+@pytest.mark.parametrize("word", ["cat", "a cat", "fox"])
+def test_a_followed_word_that_some_prompts_lack(prompts, word):
+    """Where a prompt lacks the word to follow, `evolution` is skipped, and that is no failure."""
+    done = analyze(prompts, only="evolution", settings={"evolution.word": word}, pictures=False)
+    assert (done.status, done.failures) == ("complete", ())
+    ran = ["evolution/tokens.csv" in one.files for one in done.traces]
+    assert ran == [word != "fox", False, word == "fox"]
+    assert any(f"does not have are left out: {word}" in one for one in done.warnings)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"words": ["cat", "cot"]},
+        {"phrases": ["a bobcat", "a cot"]},
+        {"only": ["evolution"], "settings": {"evolution.word": "cot"}},
+    ],
+)
 def test_names_that_no_prompt_has(prompts, asked):
     """What is in no prompt is an error before anything is written."""
-    name = next(iter(asked.values()))[1]
+    name = "a cot" if "phrases" in asked else "cot"
     with pytest.raises(AnalysisError) as error:
         analyze(prompts, pictures=False, **asked)
     assert str(error.value) == (

@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from attn.backends.loading.explain import explained
 from attn.backends.loading.folder import CONFIG, read_settings, weight_files
 from attn.backends.loading.misfit import Misfit, misshapen
+from attn.backends.loading.source import refuse_foreign
 from attn.backends.loading.unfilled import Unfilled
 from attn.checkpoints.headers import read_header
 from attn.errors import ModelError
@@ -123,6 +124,7 @@ def read_config(folder: Path) -> Config:
             "that the model was saved to"
         )
     read_settings(path)
+    refuse_foreign(folder)
     config = read_json(
         path,
         Config,

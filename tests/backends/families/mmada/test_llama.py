@@ -193,7 +193,13 @@ def test_a_silent_config_is_no_llama(copied):
 def test_other_architectures(copied):
     """The configuration of another model is said to be one."""
     folder = copied("mmada")
-    (folder / "config.json").write_text('{"model_type": "gpt2", "n_embd": 64}')
+    (folder / "config.json").write_text('{"model_type": "Dream", "hidden_size": 64}')
+    assert refusal(folder) == (
+        "FOLDER holds a model of type 'Dream', for which no backend is built in; see `attn "
+        "backends` for those that are installed, or load it yourself to record it: with "
+        "attn.tap(model, '*.self_attn') as tapped: model(…)"
+    )
+    (folder / "config.json").write_text('{"model_type": "llada", "hidden_size": 64}')
     message = refusal(folder)
     assert message.startswith("FOLDER/config.json is not the configuration of a model of MMaDA or ")
     (folder / "config.json").unlink()
