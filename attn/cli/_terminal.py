@@ -38,7 +38,8 @@ def say(text: str, *, err: bool = False) -> None:
     try:
         if stream is None:
             raise OSError(errno.EBADF, "it is closed")
-        typer.echo(_encodable(visible(text), stream.encoding or "utf-8"), err=err)
+        safe = _encodable(visible(text), stream.encoding or "utf-8")
+        typer.echo(safe, err=err)  # noqa: TID251 - here it is made safe
     except OSError as exc:
         if exc.errno == errno.EPIPE:
             raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attn.cli._options import Json
+from attn.cli._terminal import say
 
 if TYPE_CHECKING:
     from attn.verbs.verify import Verified
@@ -33,11 +34,11 @@ def verify(
     finally:
         report.close()
     if as_json:
-        typer.echo(json.dumps(_answer(done) | {"warnings": report.warnings}))
+        say(json.dumps(_answer(done) | {"warnings": report.warnings}))
     else:
         for damage in done.damaged:
-            typer.echo(f"damaged: {damage.path}: {damage.reason}")
-        typer.echo(_summary(done))
+            say(f"damaged: {damage.path}: {damage.reason}")
+        say(_summary(done))
     if done.damaged:
         raise typer.Exit(1)
 

@@ -18,7 +18,6 @@ import ctypes
 import errno
 import fcntl
 import filecmp
-import json
 import os
 import re
 import shutil
@@ -28,10 +27,12 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
-from attn.errors import AnalysisError
+from attn.errors import AnalysisError, TraceError
 from attn.files.disk import reported, resolved
 from attn.files.markers import MARKER, digests, entries, is_marked, ours, read_marker, write_marker
+from attn.files.outside import read_json
 
 PREFIX = ".attn-scratch-"
 SCRATCH = re.compile(rf"{re.escape(PREFIX)}[a-z0-9_]{{8}}")
@@ -306,10 +307,10 @@ def _is_same(one: Path, other: Path) -> bool:
 def _is_unmarked(folder: Path, index: str) -> bool:
     """Whether a folder holds results of an attn that did not mark them."""
     try:
-        facts = json.loads((folder / index).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        facts = read_json(folder / index, dict[str, Any])
+    except TraceError:
         return False
-    return isinstance(facts, dict) and facts.get("schema") == 1 and not is_marked(folder)
+    return facts.get("schema") == 1 and not is_marked(folder)
 
 
 def _keep(goal: Path) -> Path:

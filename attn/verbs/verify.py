@@ -138,11 +138,14 @@ def _check_results(folder: Path, done: Verified) -> None:
 
 
 def _check_collection(folder: Path, done: Verified) -> None:
-    """Check the index, and that it lists the traces that are there."""
+    """Check the index, that it lists the traces that are there, and those that it links to."""
+    linked: list[Path] = []
 
     def check() -> None:
         for entry in read_index(folder):
             trace = folder / entry.folder
+            if trace.is_symlink() and is_there(trace / MANIFEST):
+                linked.append(trace)
             if entry.status != "complete":
                 continue
             if not is_there(trace / MANIFEST):
@@ -155,6 +158,8 @@ def _check_collection(folder: Path, done: Verified) -> None:
 
     if _check(folder / INDEX, check, done) and not is_sealed(read_bytes(folder / INDEX)):
         done.unsealed.append(folder / INDEX)
+    for trace in linked:
+        _check_trace(trace, done)
 
 
 def _check(path: Path, check: Callable[[], object], done: Verified) -> bool:

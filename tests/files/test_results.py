@@ -12,6 +12,7 @@ import attn.files.results
 from attn.errors import AnalysisError, TraceError
 from attn.files.markers import MARKER, is_marked, read_marker, write_marker
 from attn.files.results import replaced, scratch, sweep, withdraw
+from tests.helpers.editing import special
 
 INDEX = "toy.json"
 SCRATCH = ".attn-scratch-abcdefgh"
@@ -131,6 +132,15 @@ def test_what_is_no_result(tmp_path, name, text):
     with pytest.raises(AnalysisError, match="out is no folder of results of `attn toy`, and not"):
         make(tmp_path / "out")
     assert (tmp_path / "out" / name).read_text() == text
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "circle"])
+def test_an_index_that_is_no_file(tmp_path, kind):
+    """Nothing waits for, or reads without end, what is called like the index of results."""
+    (tmp_path / "out").mkdir()
+    special(tmp_path / "out" / INDEX, kind)
+    with pytest.raises(AnalysisError, match="out is no folder of results of `attn toy`, and not"):
+        make(tmp_path / "out")
 
 
 def test_results_of_another_command(out):

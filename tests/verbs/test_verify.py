@@ -212,6 +212,16 @@ def test_a_trace_that_is_gone(copy):
     assert len(read_index(copy / "run")) == 2
 
 
+def test_a_trace_that_is_linked(copy):
+    """A trace elsewhere that the collection has by a link is checked as well."""
+    (copy / "run/0001").rename(copy / "elsewhere")
+    (copy / "run/0001").symlink_to("../elsewhere")
+    assert verify(copy / "run").traces == 2
+    flip(copy / "elsewhere" / SHARD, random.Random(5))
+    (damage,) = verify(copy / "run").damaged
+    assert damage.path == copy / "run/0001" / SHARD
+
+
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "circle"])
 @pytest.mark.parametrize("file", [MANIFEST, SHARD, IMAGE, HISTORY, "../index.json"])
 def test_what_is_no_file(copy, file, kind):
@@ -244,6 +254,15 @@ def test_command(copy, monkeypatch):
     first, last = stdout.splitlines()
     assert (code, last) == (1, "1 of 14 files damaged, in 1 trace and 1 folder of results")
     assert first.startswith(f"damaged: run/0000/{TEXT}: run/0000/{TEXT} has SHA-256 ")
+
+
+def test_names_that_steer(copy, monkeypatch):
+    """Names in a damaged file are spelled out on a terminal."""
+    monkeypatch.chdir(copy)
+    edit(copy / "run/0000" / MANIFEST, lambda trace: trace["outputs"].append("\x1b]0;x\x07"))
+    code, stdout = call("run/0000")
+    assert (code, "\x1b" in stdout) == (1, False)
+    assert "damaged: run/0000/\\u001b]0;x\\u0007: " in stdout
 
 
 def test_json(copy, monkeypatch):
