@@ -3,6 +3,7 @@
     registry   all analyses by name, with what they need and their options
     needs      whether a trace holds that, and what to capture with where it does not
     result     tables, arrays and files that an analysis hands back
+    digest     curves of many traces, for the summary page of a collection
     words/     where words and phrases are looked at, and when
     texts/     who reads whom in a text that a model writes
     sinks/     keys that receive much more than others

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result, Table
 from attn.analysis.words.select import select_layers, select_steps
@@ -208,18 +209,17 @@ def _label(
     }
 
 
-def _digests(arrays: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+def _digests(arrays: dict[str, xr.DataArray]) -> dict[str, Digest]:
     """Return what the summary page of a collection shows of one trace: gates by layer."""
-    import xarray as xr
-
     found = {}
     for name, steps in arrays.items():
         if name.startswith("steps "):
             part, unit = steps.attrs["part"], steps.attrs["unit"]
-            found[f"5 gates {part}"] = xr.DataArray(
-                mean_present(steps.values, 1)[np.newaxis],
-                {"series": [part], "layer": steps["layer"]},
-                ("series", "layer"),
-                attrs={"title": f"Gates of {part} queries, by layer", "unit": unit},
+            found[f"5 gates {part}"] = Digest(
+                {part: mean_present(steps.values, 1)},
+                "layer",
+                tuple(steps["layer"].values.tolist()),
+                f"Gates of {part} queries, by layer",
+                unit,
             )
     return found

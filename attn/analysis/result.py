@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis.digest import Digest
 from attn.files.safe_text import csv_cell, visible
 
 if TYPE_CHECKING:
@@ -52,6 +53,22 @@ class Table:
                 rows = slice(start, start + CHUNK)
                 cells = (_cells(column[rows]) for column in self.columns.values())
                 writer.writerows(zip(*cells, strict=True))
+
+
+class Deferred(Mapping[str, "xr.DataArray"]):
+    """Labelled arrays that are made when they are looked at: tables need none of them."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], xr.DataArray]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> xr.DataArray:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
 
 
 class File(Protocol):
@@ -135,15 +152,14 @@ class Result:
         arrays: what `Analysis.draw` needs, by names that the two agree on.
         notes: what the reader of the results should know.
         files: what is neither a table nor a picture, by path below `analysis/`.
-        digests: curves for the summary page of a collection, (series, x), by a name that sorts;
-            `absent` among its attributes is the value of a series in traces that lack it.
+        digests: curves for the summary page of a collection, by a name that sorts.
     """
 
     tables: Mapping[str, Table]
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, File] = field(default_factory=dict)
-    digests: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    digests: Mapping[str, Digest] = field(default_factory=dict)
 
 
 def _cells(column: NDArray[Any]) -> Iterator[object]:

@@ -114,13 +114,13 @@ def digests(folder: Path) -> dict[str, str]:
 
 def entries(folder: Path) -> list[str]:
     """Return every file, link and empty folder below a folder; links are not followed."""
-    found = []
+    found: list[str] = []
     for place, folders, files in os.walk(folder, onerror=_fail):
+        below = place[len(str(folder)) :].strip(os.sep).replace(os.sep, "/")
         links = [name for name in folders if Path(place, name).is_symlink()]
-        names = [Path(place, name) for name in (*files, *links)]
-        if not folders and not files and place != str(folder):
-            names = [Path(place)]
-        found += [name.relative_to(folder).as_posix() for name in names]
+        found += [f"{below}/{name}" if below else name for name in (*files, *links)]
+        if below and not folders and not files:
+            found.append(below)
     return sorted(found)
 
 

@@ -55,6 +55,12 @@ SHARD = re.compile(r"(step-\d{4,}|mean)\.safetensors(\.part)?|\.tmp\w{6}")
 Index = tuple[int | slice, ...]
 """Leading axes of a tensor: integers and slices with a positive step, none of them empty."""
 
+Header = dict[str, tuple[tuple[int, ...], np.dtype]]
+"""Shape and dtype by the name of a tensor."""
+
+MOST_OPEN, MOST_OPEN_BYTES = 32, 2**25
+"""Shards that stay open at once, and their bytes together."""
+
 READABLE = "The steps finished before this stay readable as a partial trace."
 
 DTYPES = {
@@ -184,21 +190,23 @@ class TraceFiles:
         self.manifest = manifest
         self._shards = {shard.file: shard for shard in manifest.shards}
         self._verified: set[str] = set()
-        self._open: tuple[str, Any] = ("", None)
+        self._open: dict[str, Any] = {}
+        self._fits: set[str] = set()
+        self._header: tuple[str, Header] = ("", {})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_files, (self.folder.absolute(),)
 
     def tensors(self, file: str) -> tuple[str, ...]:
         """Return the names of a shard's tensors; reads its header only."""
-        with self._opened(file) as shard:
-            return tuple(shard.keys())
+        return tuple(self._described(file))
 
     def describe(self, file: str, tensor: str) -> tuple[tuple[int, ...], np.dtype]:
         """Return shape and dtype of a tensor; reads the shard's header only."""
-        with self._opened(file) as shard:
-            stored = shard.get_slice(tensor)
-            return tuple(stored.get_shape()), DTYPES[stored.get_dtype()]
+        header = self._described(file)
+        if tensor not in header:
+            raise DamagedError(f"{self.folder / file} has no tensor {tensor}. {AGAIN}")
+        return header[tensor]
 
     def read(self, file: str, tensor: str, index: Index = ()) -> np.ndarray:
         """Read a tensor or a part of it; a shard's checksum is verified at its first read.
@@ -216,26 +224,52 @@ class TraceFiles:
     def _shapes(self) -> Shapes:
         return Shapes(self.manifest)
 
+    def _described(self, file: str) -> Header:
+        """Return shapes and dtypes of a shard; those of the last one are remembered."""
+        if self._header[0] != file:
+            with self._opened(file) as shard:
+                slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118
+                header = {
+                    name: (tuple(one.get_shape()), DTYPES[one.get_dtype()])
+                    for name, one in slices.items()
+                }
+            self._header = (file, header)
+        return self._header[1]
+
     @contextmanager
     def _opened(self, file: str) -> Iterator[Any]:
         path = self.folder / self._listed(file).file
         try:
-            if self._open[0] != file:  # only the last one stays open: analyses go shard by shard
+            if file not in self._open:
                 with reported(path, "read"):
                     shard = safe_open(path, framework="np")
-                self._require_fit(path, shard)
-                self._open = (file, shard)
-            yield self._open[1]
+                self._require_fit(file, shard)
+                self._make_room(file)
+                self._open[file] = shard
+            yield self._open[file]
         except SafetensorError as exc:
             raise DamagedError(f"could not read {path}: {exc}. {AGAIN}") from exc
 
-    def _require_fit(self, path: Path, shard: Any) -> None:
+    def _make_room(self, file: str) -> None:
+        """Close the shards that are open, unless they and another one are few and small.
+
+        They are mapped into memory, so that what was read of one counts as long as it is open.
+        """
+        sizes = [self._shards[name].bytes for name in (*self._open, file)]
+        if len(sizes) > MOST_OPEN or sum(sizes) > MOST_OPEN_BYTES:
+            self._open.clear()
+
+    def _require_fit(self, file: str, shard: Any) -> None:
         """Refuse a shard, before any of it is read, whose tensors are not as the manifest says."""
+        if file in self._fits:
+            return
+        path = self.folder / file
         for name in shard.keys():  # noqa: SIM118 - it is no dict
             stored = shard.get_slice(name)
             wrong = self._shapes.misfit(name, tuple(stored.get_shape()), stored.get_dtype())
             if wrong is not None:
                 raise DamagedError(f"{path} is not what {MANIFEST} describes: {wrong}. {AGAIN}")
+        self._fits.add(file)
 
     def _listed(self, file: str) -> Shard:
         if file not in self._shards:

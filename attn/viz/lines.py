@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from attn.viz.labels import letter_count
 from attn.viz.page import FAINT, FAMILY, INK, MARGIN
@@ -56,13 +56,17 @@ class Time:
 
 
 def read_time(array: xr.DataArray) -> Time:
-    """Take the axis of time from the coordinates `step` and `noise` of an array.
-
-    Steps are laid out by their noise only if it falls with every step: a sampler that visits a
-    noise twice would otherwise draw one step over another.
-    """
+    """Take the axis of time from the coordinates `step` and `noise` of an array."""
     steps = tuple(int(step) for step in array["step"].values)
-    noise = np.asarray(array["noise"].values, np.float64)
+    return lay_out_time(steps, array["noise"].values)
+
+
+def lay_out_time(steps: tuple[int, ...], noise: ArrayLike) -> Time:
+    """Lay out steps by their noise only if it falls with every step.
+
+    A sampler that visits a noise twice would otherwise draw one step over another.
+    """
+    noise = np.asarray(noise, np.float64)
     if len(steps) > 1 and (np.diff(noise) < 0).all():
         return Time(-noise, steps, noise)
     return Time(np.asarray(steps, np.float64), steps, None)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.digest import Digest
 from attn.analysis.result import Table
 from attn.analysis.sinks.tables import Token
-from attn.analysis.words.word_sums import mean_present
+from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step
 
 if TYPE_CHECKING:
@@ -22,76 +23,106 @@ UNITS = {
 }
 
 
-def label_token(
-    tokens: Sequence[Token], steps: Sequence[Step], value: str
-) -> dict[str, xr.DataArray]:
-    """Return `heads`, (layer, head), mean over steps, and `steps`, (layer, step), over heads.
+def name_token(tokens: Sequence[Token]) -> str:
+    """Return what the followed token is called."""
+    key = next(iter(tokens[0].keys.values()))
+    return f"{key.token} ({key.segment} {key.role}, position {key.position})"
+
+
+def label_heads(tokens: Sequence[Token], value: str) -> xr.DataArray:
+    """Return (layer, head), mean over steps.
 
     Layers with fewer heads than others have NaN for those that they lack.
     """
     import xarray as xr
 
-    key = next(iter(tokens[0].keys.values()))
-    branch = next(iter(tokens[0].keys))
-    name = f"{key.token} ({key.segment} {key.role}, position {key.position})"
-    attrs = {
-        "value": value,
-        "unit": UNITS[value],
-        "branch": branch,
-        "token": name,
-        "title": name,
-    }
     values = [token.with_mean()[value][0] for token in tokens]  # sample, step, head
-    layers = [token.layer for token in tokens]
     heads = [mean_present(mean_present(one, 0), 0)[1:] for one in values]
-    table = np.full((len(layers), max(map(len, heads))), np.nan)
+    table = np.full((len(tokens), max(map(len, heads))), np.nan)
     for row, own in zip(table, heads, strict=True):
         row[: len(own)] = own
-    curves = np.stack([mean_present(one[:, :, 0], 0) for one in values])
-    coords = {"layer": layers}
-    noise = [np.nan if step.noise is None else step.noise for step in steps]
-    axis = {"step": [step.index for step in steps], "noise": ("step", noise)}
-    return {
-        "heads": xr.DataArray(table, coords, ("layer", "head"), attrs=attrs),
-        "steps": xr.DataArray(curves, coords | axis, ("layer", "step"), attrs=attrs),
+    coords = {"layer": [token.layer for token in tokens]}
+    return xr.DataArray(table, coords, ("layer", "head"), attrs=_attributes(tokens, value))
+
+
+def label_steps(tokens: Sequence[Token], steps: Sequence[Step], value: str) -> xr.DataArray:
+    """Return (layer, step), mean over heads."""
+    import xarray as xr
+
+    coords = {
+        "layer": [token.layer for token in tokens],
+        "step": [step.index for step in steps],
+        "noise": ("step", _noise(steps)),
     }
+    attrs = _attributes(tokens, value)
+    return xr.DataArray(_curves(tokens, value), coords, ("layer", "step"), attrs=attrs)
 
 
 def label_roles(table: Table) -> xr.DataArray:
     """Return what each role receives from the picture's rows: (role, layer)."""
     import xarray as xr
 
-    columns = table.columns
-    branch = columns["branch"][0]
-    chosen = (columns["branch"] == branch) & (columns["rows"] == "image")
-    pairs = zip(columns["segment"], columns["role"], strict=True)
-    names = np.array([one if one == role else f"{one} {role}" for one, role in pairs], object)
-    roles, layers = (list(dict.fromkeys(one[chosen].tolist())) for one in (names, columns["layer"]))
-    values = np.full((len(roles), len(layers)), np.nan)
-    for row, role in enumerate(roles):
-        for place, layer in enumerate(layers):
-            own = columns["mass"][chosen & (names == role) & (columns["layer"] == layer)]
-            if own.size:
-                values[row, place] = float(mean_present(own, 0))
-    attrs = {"unit": UNITS["mass"], "branch": branch}
-    return xr.DataArray(values, {"role": roles, "layer": layers}, ("role", "layer"), attrs=attrs)
+    masses, layers = _masses(table)
+    attrs = {"unit": UNITS["mass"], "branch": table.columns["branch"][0]}
+    coords = {"role": list(masses), "layer": layers}
+    values = np.array(list(masses.values())).reshape(len(masses), len(layers))
+    return xr.DataArray(values, coords, ("role", "layer"), attrs=attrs)
 
 
-def summarise(arrays: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Return what the summary page of a collection shows of one trace."""
-    import xarray as xr
+def summarise(
+    table: Table, tokens: Sequence[Token], steps: Sequence[Step], value: str
+) -> dict[str, Digest]:
+    """Return what the summary page of a collection shows of one trace.
 
-    roles = arrays["roles"]
+    Args:
+        table: of roles.
+        tokens: the followed token in every layer, if it is followed.
+        steps: that were looked at.
+        value: which of the token's values.
+    """
+    masses, layers = _masses(table)
     title = "What the picture attends to, by layer"
-    masses = roles.rename(role="series").assign_attrs(title=title, absent=0.0)
-    digests = {"3 roles by layer": masses}
-    if "steps" not in arrays:
-        return digests
-    steps = arrays["steps"]
-    digests["4 token by step"] = xr.DataArray(
-        mean_present(steps.values, axis=0)[np.newaxis],
-        {"series": [steps.attrs["token"]], "step": steps["step"], "noise": steps["noise"]},
-        ("series", "step"),
-        attrs={"title": "The followed token, by step", "unit": steps.attrs["unit"]},
-    )
+    unit = UNITS["mass"]
+    digests = {"3 roles by layer": Digest(masses, "layer", tuple(layers), title, unit, absent=0.0)}
+    if tokens:
+        digests["4 token by step"] = Digest(
+            {name_token(tokens): mean_present(_curves(tokens, value), axis=0)},
+            "step",
+            tuple(step.index for step in steps),
+            "The followed token, by step",
+            UNITS[value],
+            tuple(_noise(steps)),
+        )
     return digests
+
+
+def _attributes(tokens: Sequence[Token], value: str) -> dict[str, str]:
+    name, branch = name_token(tokens), next(iter(tokens[0].keys))
+    return {"value": value, "unit": UNITS[value], "branch": branch, "token": name, "title": name}
+
+
+def _noise(steps: Sequence[Step]) -> list[float]:
+    return [np.nan if step.noise is None else step.noise for step in steps]
+
+
+def _curves(tokens: Sequence[Token], value: str) -> Numbers:
+    """Return (layer, step) of the followed token, mean over samples and heads."""
+    values = [token.with_mean()[value][0] for token in tokens]  # sample, step, head
+    return np.stack([mean_present(one[:, :, 0], 0) for one in values])
+
+
+def _masses(table: Table) -> tuple[dict[str, Numbers], list[int]]:
+    """Return what each role receives from the picture's rows, (layer,) by role; the layers."""
+    columns = table.columns
+    chosen = (columns["branch"] == columns["branch"][0]) & (columns["rows"] == "image")
+    pairs = zip(columns["segment"][chosen], columns["role"][chosen], strict=True)
+    names = [one if one == role else f"{one} {role}" for one, role in pairs]
+    layers = columns["layer"][chosen].tolist()
+    places = {layer: place for place, layer in enumerate(dict.fromkeys(layers))}
+    groups: dict[tuple[str, int], list[float]] = {}
+    for *key, mass in zip(names, layers, columns["mass"][chosen].tolist(), strict=True):
+        groups.setdefault((key[0], key[1]), []).append(mass)
+    masses = {name: np.full(len(places), np.nan) for name in dict.fromkeys(names)}
+    for (name, layer), values in groups.items():
+        masses[name][places[layer]] = mean_present(np.array(values), 0)
+    return masses, list(places)

@@ -21,15 +21,16 @@ A key is listed if a rule holds for its mean over heads in some step (`heads=yes
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Document, Result, Table
-from attn.analysis.sinks.arrays import label_roles, label_token, summarise
+from attn.analysis.result import Deferred, Document, Result, Table
+from attn.analysis.sinks.arrays import label_heads, label_roles, label_steps, summarise
 from attn.analysis.sinks.key_mass import Incoming, read_incoming
 from attn.analysis.sinks.roles import Key, read_keys
 from attn.analysis.sinks.tables import (
@@ -115,15 +116,18 @@ def run(trace: Trace, options: Options) -> Result:
                 followed.append(_follow(trace, incoming, keys, options.token, steps))
     known = [step for step in trace.steps if step.index in steps]
     tables: dict[str, Table] = {}
-    arrays: dict[str, xr.DataArray] = {}
+    arrays: dict[str, Callable[[], xr.DataArray]] = {}
     if followed:
         tables["sinks/first_token_metrics.csv"] = tabulate_token(followed, known)
-        arrays = label_token(followed, known, options.value)
-    tables |= {"sinks/sinks.csv": join(sinks), "sinks/roles.csv": join(roles)}
-    arrays["roles"] = label_roles(tables["sinks/roles.csv"])
+        arrays["heads"] = partial(label_heads, followed, options.value)
+        arrays["steps"] = partial(label_steps, followed, known, options.value)
+    received = join(roles)
+    tables |= {"sinks/sinks.csv": join(sinks), "sinks/roles.csv": received}
+    arrays["roles"] = partial(label_roles, received)
     notes = () if followed else ("the chosen layers have no text keys, so no token is followed",)
     files = {"sinks/tokens.json": _list_tokens(trace)}
-    return Result(tables, arrays, notes=notes, files=files, digests=summarise(arrays))
+    digests = summarise(received, followed, known, options.value)
+    return Result(tables, Deferred(arrays), notes, files, digests)
 
 
 def _keys(trace: Trace, incoming: Incoming) -> Keys:

@@ -17,14 +17,16 @@ Source: sd3.5-attention-analysis, whose step 0 is the last one. With `share` the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import numpy as np
 
+from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.result import File, Matrix, Result, Table
+from attn.analysis.result import Deferred, File, Matrix, Result, Table
 from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers, mean_present
@@ -41,6 +43,13 @@ DRAWN = 8
 """Curves in one picture, unless `topk` says otherwise: more cannot be told apart."""
 
 Measure = Literal["share", "mass"]
+
+
+class StepAxis(TypedDict):
+    """The coordinates of an axis `step`."""
+
+    step: tuple[str, list[int]]
+    noise: tuple[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ def run(trace: Trace, options: Options) -> Result:
     chosen = choose(trace, options)
     tables: dict[str, Table] = {}
     files: dict[str, File] = {}
-    arrays: dict[str, xr.DataArray] = {}
+    arrays: dict[str, Callable[[], xr.DataArray]] = {}
     found = measure(trace, chosen, heads=False, together=options.together)
     shown = [pair for measured in found for pair in _kinds(measured, chosen, options)]
     for kind, own in shown:
@@ -83,9 +92,9 @@ def run(trace: Trace, options: Options) -> Result:
                 tables[f"{start}_{name}.csv"] = _tabulate(own, means, kind, name)
             else:
                 files |= _widen(trace, own, means, f"{start}_{name}")
-        arrays[f"{own.segment}/{kind}"] = _label(trace, values, own, kind, options)
+        arrays[f"{own.segment}/{kind}"] = partial(_label, trace, values, own, kind, options)
     notes = tuple(note for one in found for note in _note(trace, one, chosen, options))
-    return Result(tables, arrays, notes=notes, files=files, digests=_digest(trace, found))
+    return Result(tables, Deferred(arrays), notes, files, _digest(trace, found))
 
 
 def _note(trace: Trace, measured: SegmentWords, chosen: Selection, options: Options) -> list[str]:
@@ -202,9 +211,7 @@ def _label(
     )
 
 
-def step_axis(
-    trace: Trace, steps: Sequence[int]
-) -> dict[str, tuple[str, list[int]] | tuple[str, list[float]]]:
+def step_axis(trace: Trace, steps: Sequence[int]) -> StepAxis:
     """Return the coordinates of an axis `step`; noise that the sampler does not say is NaN."""
     known = {step.index: step.noise for step in trace.steps}
     noise = [known[step] for step in steps]
@@ -214,31 +221,23 @@ def step_axis(
     }
 
 
-def _digest(trace: Trace, found: Sequence[SegmentWords]) -> dict[str, xr.DataArray]:
+def _digest(trace: Trace, found: Sequence[SegmentWords]) -> dict[str, Digest]:
     """Return the attention to all words together, by step and by layer, mean over samples."""
-    import xarray as xr
-
     if not found:
         return {}
     shares = [_sum(_stack(one, "share")) for one in found]
     stacked = np.stack([mean_present(one, axis=-1) for one in shares])  # segment, layer, step
-    segments = [one.segment for one in found]
-    layers = [layer.layer for layer in found[0].layers]
-    steps = step_axis(trace, found[0].steps)
-    attrs = {"unit": "part of the text's attention"}
+    by_step, by_layer = (
+        {one.segment: row for one, row in zip(found, mean_present(stacked, axis), strict=True)}
+        for axis in (1, 2)
+    )
+    layers = tuple(layer.layer for layer in found[0].layers)
+    axis = step_axis(trace, found[0].steps)
+    steps, noise = tuple(axis["step"][1]), tuple(axis["noise"][1])
+    title, unit = "All words of the prompt, by", "part of the text's attention"
     return {
-        "1 words by step": xr.DataArray(
-            mean_present(stacked, axis=1),
-            {"series": segments, **steps},
-            ("series", "step"),
-            attrs=attrs | {"title": "All words of the prompt, by step"},
-        ),
-        "2 words by layer": xr.DataArray(
-            mean_present(stacked, axis=2),
-            {"series": segments, "layer": layers},
-            ("series", "layer"),
-            attrs=attrs | {"title": "All words of the prompt, by layer"},
-        ),
+        "1 words by step": Digest(by_step, "step", steps, f"{title} step", unit, noise),
+        "2 words by layer": Digest(by_layer, "layer", layers, f"{title} layer", unit),
     }
 
 

@@ -23,14 +23,15 @@ different length compare, and tokens are summed, since probabilities of distinct
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from attn.analysis.needs import Needs, find_lack
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Deferred, Result, Table
 from attn.analysis.words import daam
 from attn.analysis.words.phrases import combine
 from attn.analysis.words.selection import BLOCK, Choice, Kind, Selection, choose
@@ -81,7 +82,7 @@ def run(trace: Trace, options: Options) -> Result:
     lack = find_lack(WANTS, trace.manifest)
     means = None if lack else _mean_maps(trace, chosen, options)
     tables: dict[str, Table] = {}
-    arrays: dict[str, xr.DataArray] = {}
+    arrays: dict[str, Callable[[], xr.DataArray]] = {}
     notes: list[str] = []
     found = measure(trace, chosen, heads=options.heads, together=options.together)
     for measured in found:
@@ -98,12 +99,12 @@ def run(trace: Trace, options: Options) -> Result:
             if drawn and means is not None and own_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
                 averaged = (means.layers, chosen.steps, options)
-                arrays[key] = _label(own_maps, own, sorted(drawn), kind, averaged)
+                arrays[key] = partial(_label, own_maps, own, sorted(drawn), kind, averaged)
             notes += note_missing(trace, own) if kind == "words" else note_left_out(own)
     if not found:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
     tables[ALIGNED] = align(chosen)
-    return Result(tables, arrays, notes=tuple(notes))
+    return Result(tables, Deferred(arrays), notes=tuple(notes))
 
 
 def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[str, Table]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.digest import Digest, Gathered
 from attn.analysis.result import Result, Table
 from attn.files.disk import as_utf8
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from attn.schema import Manifest
     from attn.verbs.capture.collection import Entry
     from attn.viz.sizes import PictureSize
@@ -31,7 +30,7 @@ class Findings:
 
     manifest: Manifest
     tables: list[tuple[str, Table]]
-    digests: dict[str, xr.DataArray] = field(default_factory=dict)
+    digests: dict[str, Digest] = field(default_factory=dict)
 
     def take(self, names: Sequence[str], result: Result) -> None:
         """Keep the tables of these names, and the digests, of one result."""
@@ -53,7 +52,7 @@ class Joined:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: list[str] = []
-        self._digests: dict[str, list[xr.DataArray]] = {}
+        self._digests: dict[str, Gathered] = {}
         self._count = 0
 
     def add(self, entry: Entry, findings: Findings) -> None:
@@ -63,7 +62,7 @@ class Joined:
         for name, table in findings.tables:
             self._append(table.labelled(**labels), name)
         for name, digest in findings.digests.items():
-            self._digests.setdefault(name, []).append(digest)
+            self._digests.setdefault(name, Gathered(digest)).add(digest)
         self._append(_row(entry, findings.manifest), TRACES)
         self._count += 1
 

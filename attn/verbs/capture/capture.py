@@ -16,7 +16,7 @@ from attn.errors import UsageError
 from attn.schema import Request
 from attn.verbs.capture import arguments as check
 from attn.verbs.capture.collection import Entry
-from attn.verbs.capture.folders import choose_folder, made, refuse_contents
+from attn.verbs.capture.folders import choose_folder, made, refuse_contents, refuse_parts
 from attn.verbs.capture.generation import run_job
 from attn.verbs.capture.jobs import check_space, plan_job
 from attn.verbs.capture.resume import keep_finished, look, refuse_other_list
@@ -195,6 +195,8 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     place = check.optional(check.folder, "out", out)
     if check.switch("resume", resume) and place is None:
         raise UsageError("resume: say which folder to go on with, with --out DIR")
+    if place is not None:
+        refuse_parts(place)
     target = choose_folder(place, name, prompts[0])
     if not resume:
         refuse_contents(target)

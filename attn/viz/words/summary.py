@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,13 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from attn.analysis.digest import Gathered
 from attn.viz.labels import printable
-from attn.viz.lines import dress, mark_layers, mark_time, name_axes, name_time, read_time, style
+from attn.viz.lines import dress, lay_out_time, mark_layers, mark_time, name_axes, name_time, style
 from attn.viz.page import FAMILY, GAP, INK, LINE, MARGIN, place, write_heading, write_title
 from attn.viz.picture import Picture, new_figure
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 COLUMNS = 2
 PLOT = (5.4, 2.9)
@@ -28,14 +25,12 @@ SPREAD = (10.0, 90.0)
 """Percentiles over traces between which the band is drawn."""
 
 
-def draw_summary(
-    digests: Mapping[str, Sequence[xr.DataArray]], heading: tuple[str, str]
-) -> Picture:
+def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> Picture:
     """Draw a plot per digest: for every series its mean over traces, and a band of its spread.
 
     Args:
-        digests: by name, in whose order they are drawn, an array (series, x) of every trace;
-            those that differ from the first in x are left out, which the plot says.
+        digests: by name, in whose order they are drawn; how many traces are left out since they
+            differ from the first in x, the plot says.
         heading: what collection this is.
     """
     names = sorted(digests)
@@ -55,43 +50,28 @@ def draw_summary(
     return Picture("summary.png", figure, {"unit": spread})
 
 
-def _draw(figure: Figure, axes: Axes, arrays: Sequence[xr.DataArray]) -> None:
-    first = arrays[0]
-    across = str(first.dims[1])
-    alike = [one for one in arrays if np.array_equal(one[across].values, first[across].values)]
-    time = read_time(first) if across == "step" else None
-    x = np.arange(first.sizes[across], dtype=np.float64) if time is None else time.x
-    series = list(dict.fromkeys(str(name) for one in alike for name in one["series"].values))
+def _draw(figure: Figure, axes: Axes, digest: Gathered) -> None:
+    first, across = digest.first, digest.first.axis
+    time = lay_out_time(first.x, first.noise) if across == "step" else None
+    x = np.arange(len(first.x), dtype=np.float64) if time is None else time.x
     top = 0.0
-    gathered = [_gather(alike, name) for name in series]
+    gathered = [digest.values(name) for name in digest.series]
     for number, values in enumerate(gathered):
         top = max(top, _draw_series(axes, x, values, number))
     dress(axes, 1.05 * top)
     if time is None:
-        mark_layers(axes, [int(one) for one in first[across].values])
+        mark_layers(axes, list(first.x))
         name_axes(axes, across, "")
     else:
         mark_time(axes, time)
         name_time(axes, time)
-    others = len(arrays) - len(alike)
     counts = sorted({len(values) for values in gathered})
     known = str(counts[-1]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    remark = f"{first.attrs['unit']} · n = {known}"
-    remark += f", {others} with other {across}s left out" if others else ""
-    write_title(axes, first.attrs["title"], remark, size=10.5)
-    _name_series(axes, [printable(name) for name in series])
-
-
-def _gather(arrays: Sequence[xr.DataArray], series: str) -> NDArray[np.float64]:
-    """Return (trace, x) of the traces in which the value of a series is known."""
-    rows = [
-        one.sel(series=series).values
-        if series in one["series"].values
-        else np.full(one.shape[1], one.attrs["absent"])
-        for one in arrays
-        if series in one["series"].values or "absent" in one.attrs
-    ]
-    return np.stack(rows)
+    remark = f"{first.unit} · n = {known}"
+    if digest.others:
+        remark += f", {digest.others} with other {across}s left out"
+    write_title(axes, first.title, remark, size=10.5)
+    _name_series(axes, [printable(name) for name in digest.series])
 
 
 def _draw_series(

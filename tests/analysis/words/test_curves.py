@@ -158,12 +158,12 @@ def test_digest():
     """For collections the words of the whole prompt are one curve per segment."""
     trace, about, probs = make_full()
     digest = run(trace, Options(words=("cat",))).digests["1 words by step"]
-    assert digest["series"].values.tolist() == ["clip", "t5"]
+    assert list(digest.series) == ["clip", "t5"]
     positions = functools.reduce(operator.iadd, CLIP_WORDS.values(), [])
     curves = [
         plain(about, probs, layer, positions, sample) for layer in about.layers for sample in (0, 1)
     ]
-    np.testing.assert_allclose(digest.sel(series="clip"), np.mean(curves, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(digest.series["clip"], np.mean(curves, axis=0), rtol=1e-6)
 
 
 def test_without_words():

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from attn.errors import TraceError
+from attn.errors import AnalysisError, TraceError
 from attn.files.markers import write_marker
 from attn.verbs.capture import folders
+from attn.verbs.capture.capture import capture
 
 
 def test_two_runs_in_one_second(tmp_path, monkeypatch):
@@ -41,3 +42,15 @@ def test_what_killed_runs_left(tmp_path, monkeypatch):
     folders.refuse_contents(left.parent)
     folders.choose_folder(None, "compare", "cat")
     assert list(left.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["analysis/new", "attention", "outputs", "results/new"])
+def test_captures_into_results(tmp_path, part):
+    """No capture goes into a part of a trace, or into results, which the next run would replace."""
+    (tmp_path / "trace.json").write_text("{}")
+    (tmp_path / "results").mkdir()
+    write_marker(tmp_path / "results", command="analyze")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(AnalysisError, match="holds results of attn or a part of a trace"):
+        capture("sdxl", model="demo", prompt="a cat", out=tmp_path / part)
+    assert sorted(tmp_path.rglob("*")) == before

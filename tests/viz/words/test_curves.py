@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from attn.analysis.digest import Digest, Gathered
 from attn.analysis.sinks.sinks import Options as SinkOptions
 from attn.analysis.sinks.sinks import run as run_sinks
 from attn.analysis.words.curves import Options, run
@@ -136,18 +137,23 @@ def test_words_that_are_not_drawn(trace, topk, told):
     assert line.partition("heads")[2] == (f" · {told} not shown" if told else "")
 
 
+def gather(digests):
+    """Gather the curves of several traces, as a collection does."""
+    gathered = Gathered(digests[0])
+    for digest in digests:
+        gathered.add(digest)
+    return gathered
+
+
 def test_summary():
     """A collection's page has the mean over traces and a band; other steps are left out."""
-    attrs = {"title": "All", "unit": "part"}
 
     def digest(value, noise=(1.0, 0.5)):
-        labels = {"series": ["clip"], "step": np.arange(len(noise)), "noise": ("step", list(noise))}
-        return xr.DataArray(
-            np.full((1, len(noise)), value), labels, ("series", "step"), attrs=attrs
-        )
+        curves, steps = {"clip": np.full(len(noise), value)}, tuple(range(len(noise)))
+        return Digest(curves, "step", steps, "All", "part", noise)
 
     digests = [digest(0.2), digest(0.6), digest(9.0, (1.0, 0.7, 0.1))]
-    picture = draw_summary({"a": digests}, ("runs", "3 traces"))
+    picture = draw_summary({"a": gather(digests)}, ("runs", "3 traces"))
     (axes,) = picture.figure.axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [0.4, 0.4])
     assert "part · n = 2, 1 with other steps left out" in titles(picture.figure)
@@ -157,23 +163,25 @@ def test_summary():
 @pytest.mark.parametrize(
     ("absent", "means", "remark"),
     [
-        ({"absent": 0.0}, [0.4, 0.3, 0.1], "part · n = 3"),
-        ({}, [0.4, 0.45, 0.3], "part · n = 1 to 3"),
+        (0.0, [0.4, 0.3, 0.1], "part · n = 3"),
+        (None, [0.4, 0.45, 0.3], "part · n = 1 to 3"),
     ],
 )
 def test_summary_of_series_that_some_lack(absent, means, remark):
     """A role that a trace has no key of receives nothing there; other series have fewer traces."""
     shares = ({"a": 0.6}, {"a": 0.4, "b": 0.6}, {"a": 0.2, "b": 0.3, "c": 0.3})
     digests = [
-        xr.DataArray(
-            np.outer([*own.values()], [1.0, 1.0]),
-            {"series": [*own], "layer": [0, 3]},
-            ("series", "layer"),
-            attrs={"title": "All", "unit": "part"} | absent,
+        Digest(
+            {name: np.full(2, share) for name, share in own.items()},
+            "layer",
+            (0, 3),
+            "All",
+            "part",
+            absent=absent,
         )
         for own in shares
     ]
-    picture = draw_summary({"x": digests}, ("runs", "3 traces"))
+    picture = draw_summary({"x": gather(digests)}, ("runs", "3 traces"))
     (axes,) = picture.figure.axes
     for line, mean in zip(axes.lines, means, strict=True):
         np.testing.assert_allclose(line.get_ydata(), [mean, mean])
@@ -183,5 +191,5 @@ def test_summary_of_series_that_some_lack(absent, means, remark):
 def test_roles_that_a_trace_lacks(trace):
     """On the page of a collection masses of roles add up to 1, as they do in each trace."""
     masses = run_sinks(trace, SinkOptions()).digests["3 roles by layer"]
-    assert masses.attrs["absent"] == 0
-    np.testing.assert_allclose(masses.sum("series"), 1)
+    assert masses.absent == 0
+    np.testing.assert_allclose(sum(masses.series.values()), 1)

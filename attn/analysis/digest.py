@@ -1,0 +1,80 @@
+"""What the summary page of a collection shows of its traces: curves, kept as plain numbers."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Curves of one trace.
+
+    Attributes:
+        series: (x,) by name.
+        axis: what x is.
+        x: indices of the steps or layers.
+        title: of the plot.
+        unit: of the values.
+        noise: of every step, NaN where the sampler does not say it; nothing of layers.
+        absent: value of a series in traces that lack it; None if nothing is known of it there.
+    """
+
+    series: Mapping[str, NDArray[np.float64]]
+    axis: Literal["step", "layer"]
+    x: tuple[int, ...]
+    title: str
+    unit: str
+    noise: tuple[float, ...] = ()
+    absent: float | None = None
+
+
+class Gathered:
+    """The curves of many traces: four bytes per number, and nothing else per trace.
+
+    Attributes:
+        first: of the first trace; those that differ from it in x are only counted.
+        alike: number of traces that have its x.
+        others: number of those that do not.
+    """
+
+    def __init__(self, first: Digest) -> None:
+        self.first = first
+        self.alike = self.others = 0
+        self._rows: dict[str, array[float]] = {}
+
+    def add(self, digest: Digest) -> None:
+        """Take the curves of one trace."""
+        if digest.x != self.first.x:
+            self.others += 1
+            return
+        for name in digest.series:
+            if name not in self._rows:
+                self._rows[name] = array("f")
+                self._fill(name, self.alike)
+        for name, rows in self._rows.items():
+            if name in digest.series:
+                rows.frombytes(digest.series[name].astype(np.float32).tobytes())
+            else:
+                self._fill(name, 1)
+        self.alike += 1
+
+    @property
+    def series(self) -> Sequence[str]:
+        """Names of the curves."""
+        return tuple(self._rows)
+
+    def values(self, name: str) -> NDArray[np.float64]:
+        """Return (trace, x) of the traces in which the value of a series is known."""
+        rows = np.frombuffer(self._rows[name], np.float32).reshape(-1, len(self.first.x))
+        return rows.astype(np.float64)
+
+    def _fill(self, name: str, traces: int) -> None:
+        """Note that some traces lack a series."""
+        if self.first.absent is not None:
+            self._rows[name].extend([self.first.absent] * traces * len(self.first.x))
