@@ -8,7 +8,8 @@ from pathlib import Path
 SCRIPT = """
 import numpy as np
 from attn.backends import find, load
-from attn.demo import judge, scenes
+from attn.demo import scenes
+from benchmarks.scoring import judge
 from attn.schema import Request
 
 CAPTION = "a red star right of a blue circle on a white background"
