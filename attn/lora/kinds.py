@@ -14,7 +14,14 @@ from itertools import chain
 import numpy as np
 
 from attn.checkpoints.headers import TensorInfo
-from attn.lora.norms import blocks_norm, hadamard_norm, product_norm, tucker_norm, unfold
+from attn.lora.norms import (
+    blocks_norm,
+    hadamard_norm,
+    product_norm,
+    product_work,
+    tucker_norm,
+    unfold,
+)
 from attn.lora.tensors import Stored, Values
 
 MAGNITUDES = ("magnitude", "dora_scale")
@@ -97,6 +104,36 @@ def require_beside(infos: Infos, form: Form) -> None:
         if columns % size if is_of_columns else size != rows:
             shape = list(infos[role].shape)
             raise Misshapen(f"its {role} has shape {shape}; expected {rows} numbers")
+
+
+def work_of(kind: str, infos: Infos, form: Form) -> int:
+    """Return how many multiplications a norm takes, at most or nearly; 0 for what is only read.
+
+    Args:
+        kind: its name in `KINDS`.
+        infos: the tensors by role.
+        form: what `Kind.form` returned for them.
+    """
+    if form.rank is None or form.shape is None:
+        return 0
+    rows, columns = form.shape[0], math.prod(form.shape[1:])
+    cores = [infos[role] for role in _CORES if role in infos]
+    ranks = [size for core in cores for size in core.shape[:2]]
+    ranks += [infos[role].shape[0] for role in _SECOND_FACTORS if role in infos]
+    rank = max([form.rank, *ranks])
+    if kind in _PRODUCTS:
+        work = _PRODUCTS[kind] * rank * rows * columns
+    else:
+        work = product_work(rows, rank, columns)
+    if cores:
+        work += 2 * rank * (rank * (rows + columns) + sum(core.elements for core in cores))
+    return work
+
+
+_CORES = ("mid", "hada_t1", "hada_t2", "lokr_t1", "lokr_t2")
+_SECOND_FACTORS = ("hada_w1_b", "hada_w2_b", "lokr_w1_b", "lokr_w2_b")
+_PRODUCTS = {"loha": 2, "glora": 3}
+"""Kinds of several products of the size of the change, and how many."""
 
 
 def rows_of(weight: Weight) -> Iterable[Values]:

@@ -21,9 +21,15 @@ def product_norm(up: Values, down: Values) -> float:
         up: (rows, rank).
         down: (rank, columns).
     """
-    if len(down) > min(len(up), down.shape[1]):  # the change is smaller than its factors
-        return blocks_norm(up[rows] @ down for rows in _slices(len(up), down.shape[1]))
+    rows, rank, columns = *up.shape, down.shape[1]
+    if rows * columns < rank * (rows + columns):  # forming the change takes less
+        return blocks_norm(up[part] @ down for part in _slices(rows, columns))
     return _root(float(np.vdot(up.T @ up, down @ down.T)))
+
+
+def product_work(rows: int, rank: int, columns: int) -> int:
+    """Return how many multiplications `product_norm` takes, nearly."""
+    return rank * min(rank * (rows + columns), rows * columns)
 
 
 def tucker_norm(up: Values, core: Values, down: Values) -> float:
@@ -34,8 +40,8 @@ def tucker_norm(up: Values, core: Values, down: Values) -> float:
         core: (i, j, positions of the kernel).
         down: (j, columns).
     """
-    left = np.einsum("ab,bjk->ajk", up.T @ up, core)
-    right = np.einsum("ijk,jl->ilk", core, down @ down.T)
+    left = np.einsum("ab,bjk->ajk", up.T @ up, core, optimize=True)
+    right = np.einsum("ijk,jl->ilk", core, down @ down.T, optimize=True)
     return _root(np.sum(left * right))
 
 
@@ -66,7 +72,7 @@ def unfold(up: Values, core: Values, down: Values) -> tuple[Values, Values]:
         core: (i, j, positions of the kernel).
         down: (j, columns).
     """
-    joined = np.einsum("ijk,jq->iqk", core, down)
+    joined = np.einsum("ijk,jq->iqk", core, down, optimize=True)
     return up.T, joined.reshape(len(joined), -1)
 
 

@@ -18,7 +18,16 @@ from attn.lora.adapters import Adapter, config_beside, written_beside, written_i
 from attn.lora.base import Base, norm_of, open_base
 from attn.lora.families import Family, Target, recognise
 from attn.lora.file import BaseModel, LoraFile, Module
-from attn.lora.kinds import KINDS, MAGNITUDES, Form, Misshapen, Weight, kind_of, require_beside
+from attn.lora.kinds import (
+    KINDS,
+    MAGNITUDES,
+    Form,
+    Misshapen,
+    Weight,
+    kind_of,
+    require_beside,
+    work_of,
+)
 from attn.lora.names import TOWERS, Change, changes, embedding_word, of_adapter, underscored
 from attn.lora.oddities import find_oddities, obstacles
 from attn.lora.places import block_of, target_of
@@ -27,6 +36,10 @@ from attn.lora.tensors import SizeError, Stored, hashes, is_readable
 
 LARGEST_RANK = 2**13
 LARGEST_CHANGE = 2**31  # elements: more than any layer has
+MOST_WORK = 2**34
+"""Multiplications for the norm of a module: seconds; rank 1024 of the widest layers takes less."""
+MOST_WORK_OF_FILE = 2**40
+"""Multiplications for all norms of a file: minutes; rank 256 of the largest models takes less."""
 DIGITS = 6  # of the largest number of a block
 
 
@@ -46,7 +59,7 @@ def read(path: str | Path, model: str | Path | None = None, adapter: str | None 
     header = read_header(weights_file(Path(path)))
     every, rest = changes(header.tensors)
     found = _of_adapter(every, adapter, header)
-    drafts = [draft for change in found if (draft := _draft(change, header.path))]
+    drafts = _bounded([draft for change in found if (draft := _draft(change, header.path))])
     if not drafts:
         raise ModelError(_no_lora(header))
     decoded = meta.decode(header.metadata)
@@ -184,6 +197,24 @@ def _check(change: Change, form: Form) -> None:
         raise Misshapen(f"its alpha has shape {list(alpha.shape)}; expected one number")
     if (form.rank or 0) > LARGEST_RANK or math.prod(form.shape or ()) > LARGEST_CHANGE:
         raise Misshapen(f"its rank {form.rank} or shape {list(form.shape or ())} is too large")
+
+
+def _bounded(drafts: Sequence[_Draft]) -> list[_Draft]:
+    """Refuse the modules whose norms would take too long, each alone or after those before it."""
+    bounded, total = [], 0
+    for draft in drafts:
+        problem, work = draft.problem, 0
+        if problem is None:
+            work = work_of(draft.kind, draft.change.tensors, draft.form)
+        if work > MOST_WORK:
+            limit = f"at most {MOST_WORK:.1e} are made"
+            problem, work = f"has a norm that takes {work:.1e} multiplications; {limit}", 0
+        elif total + work > MOST_WORK_OF_FILE:
+            limit = f"{MOST_WORK_OF_FILE:.1e} multiplications, the most that are made for a file"
+            problem, work = f"has a norm that takes, with those before it, more than {limit}", 0
+        total += work
+        bounded.append(replace(draft, problem=problem))
+    return bounded
 
 
 def _measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -27,9 +28,12 @@ from attn.schema import SKETCH_GROUND
 Ground = Literal["auto", "light", "dark"]
 Fit = Literal["pad", "stretch"]
 Strokes = npt.NDArray[np.bool_]
-Colours = npt.NDArray[np.float32]
-"""Levels 0 to 255: row, column, channel; grey pictures have one."""
+Colours = npt.NDArray[np.uint8 | np.float32]
+"""Levels 0 to 255: row, column, channel; grey pictures have one. Whole levels are uint8."""
 Grey = npt.NDArray[np.float32]
+
+BAND = 2**20
+"""Pixels that are computed with at a time: a whole picture of float32 colours is large."""
 
 FAINTEST = 16
 """Grey levels, of 255, that strokes must at least differ from their ground."""
@@ -172,7 +176,7 @@ def as_picture(strokes: Strokes, *, dark: bool = False) -> Image.Image:
 
     Its `info` says what they are drawn on.
     """
-    pixels = np.where(strokes != dark, 255, 0).astype(np.uint8)
+    pixels = np.where(strokes != dark, np.uint8(255), np.uint8(0))
     picture = Image.fromarray(pixels).convert("RGB")
     picture.info[SKETCH_GROUND] = "light" if dark else "dark"
     return picture
@@ -187,6 +191,7 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
     ink = _ink(colours, asked)
     grey = _brightness(colours)
     spread = float(np.ptp(colours, axis=(0, 1)).max())
+    del colours  # the largest array here, which the strokes no longer need
     if spread < FAINTEST:
         shades = f"differ by at most {spread:.0f} of 255 levels" if spread else "are alike"
         raise RequestError(
@@ -211,8 +216,13 @@ def _ink(colours: Colours, ground: Ground) -> Grey:
     border = np.concatenate([colours[[0, -1]], colours[:, [0, -1]].swapaxes(0, 1)], axis=1)
     # the lower median is the level of a pixel
     median = np.quantile(border.reshape(-1, colours.shape[-1]), 0.5, axis=0, method="lower")
-    level = {"auto": median, "light": np.float32(255), "dark": np.float32(0)}[ground]
-    return np.asarray(np.abs(colours - level).max(-1))
+    level = {"auto": median.astype(np.float32), "light": np.float32(255), "dark": np.float32(0)}[
+        ground
+    ]
+    ink = np.empty(colours.shape[:2], np.float32)
+    for rows in _bands(colours):
+        ink[rows] = np.abs(colours[rows] - level).max(-1)
+    return ink
 
 
 def _strokes(ink: Grey) -> tuple[Strokes, float]:
@@ -238,7 +248,17 @@ def _strokes(ink: Grey) -> tuple[Strokes, float]:
 
 
 def _brightness(colours: Colours) -> Grey:
-    return np.asarray(colours @ LUMA if colours.shape[-1] > 1 else colours[..., 0])
+    grey = np.empty(colours.shape[:2], np.float32)
+    for rows in _bands(colours):
+        grey[rows] = colours[rows] @ LUMA if colours.shape[-1] > 1 else colours[rows, :, 0]
+    return grey
+
+
+def _bands(colours: Colours) -> Iterator[slice]:
+    """Yield the rows of a picture, some at a time."""
+    height, width = colours.shape[:2]
+    step = max(BAND // width, 1)
+    return (slice(start, start + step) for start in range(0, height, step))
 
 
 def _content(path: Path) -> bytes:
@@ -259,19 +279,26 @@ def _colours(path: Path) -> Colours:
 
 def _levels(path: Path, image: Image.Image) -> Colours:
     if image.mode[0] in "IF":  # 16 bits and more, which Pillow would cut off at 255
-        deep = np.asarray(image, np.float64)
+        deep = np.array(image, np.float64)
         _refuse_no_numbers(path, deep)
-        stretched = 255 * (deep - deep.min()) / (np.ptp(deep) or 1)
-        return np.asarray(stretched[..., None], np.float32)
+        spread = np.ptp(deep) or 1
+        deep -= deep.min()
+        deep *= 255
+        deep /= spread
+        return np.asarray(deep[..., None], np.float32)
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"), np.float32)
-    layered = np.asarray(image.convert("RGBA"), np.float32)
-    colours, opacity = layered[..., :3], layered[..., 3:] / 255
-    if not opacity.any():
+        return np.asarray(image.convert("RGB"))
+    layered = np.asarray(image.convert("RGBA"))
+    colours, alpha = layered[..., :3], layered[..., 3:]
+    if not alpha.any():
         return np.zeros_like(colours)
-    grey = np.average(_brightness(colours), weights=opacity[..., 0])
+    grey = np.average(_brightness(colours), weights=alpha[..., 0] / np.float32(255))
     below = 255.0 if grey < 128 else 0.0  # noqa: PLR2004 - mid-grey
-    return np.asarray(opacity * colours + (1 - opacity) * below)
+    levels = np.empty(colours.shape, np.float32)
+    for rows in _bands(colours):
+        opacity = alpha[rows] / np.float32(255)
+        levels[rows] = opacity * colours[rows] + (1 - opacity) * below
+    return levels
 
 
 def _refuse_no_numbers(path: Path, levels: npt.NDArray[np.float64]) -> None:
@@ -283,7 +310,7 @@ def _refuse_no_numbers(path: Path, levels: npt.NDArray[np.float64]) -> None:
         )
 
 
-def _canny(path: Path, grey: Grey) -> Grey:
+def _canny(path: Path, grey: Grey) -> npt.NDArray[np.uint8]:
     if find_spec("cv2") is None:
         raise UsageError(
             f"edges of the photo {path} need OpenCV, which is not here: pip install 'attn[sketch]'"
@@ -293,7 +320,7 @@ def _canny(path: Path, grey: Grey) -> Grey:
     found: Any = cv2.Canny(np.rint(grey).astype(np.uint8), *CANNY)
     if not found.any():
         raise RequestError(f"the photo {path} has no edges: it is too even for Canny {CANNY}")
-    return np.asarray(found, np.float64)
+    return np.asarray(found, np.uint8)
 
 
 def _resized(strokes: Strokes, width: int, height: int) -> Strokes:

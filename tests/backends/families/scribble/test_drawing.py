@@ -1,5 +1,6 @@
 """Drawings are read whatever their form, and laid out so that no stroke vanishes."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -289,3 +290,32 @@ def test_edges_without_opencv(tmp_path, monkeypatch):
     path = sketches.save(tmp_path, image=sketches.ring(ground=200, stroke=30, width=20))
     with pytest.raises(UsageError, match=r"need OpenCV, .*pip install 'attn\[sketch\]'"):
         read_sketch(path, edges=True)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from attn.backends.families.scribble.drawing import read_sketch
+
+def peak():
+    (line,) = [line for line in Path("/proc/self/status").open() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1000
+
+read_sketch(sys.argv[1])
+before = peak()
+read_sketch(sys.argv[2])
+print(peak() - before)
+"""  # getrusage would tell the peak of the process that started this one
+
+
+@pytest.mark.slow
+def test_memory_of_a_large_drawing(tmp_path):
+    """The largest drawing with transparent pixels takes less than 500 MB above a small one."""
+    pixels = np.full((4003, 3989, 4), 255, np.uint8)
+    pixels[101:401, 53:3001, :3] = 0
+    pixels[:53, :, 3] = 97
+    large = sketches.save(tmp_path, "large", Image.fromarray(pixels), compress_level=1)
+    small = sketches.save(tmp_path, image=sketches.transparent(sketches.ring()))
+    command = [sys.executable, "-c", PEAK, str(small), str(large)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert 0 < float(output) < 500
