@@ -7,5 +7,5 @@ generation     batch by batch
 manifest       what a trace says of itself
 run_identity   what makes two runs the same
 outputs        pictures and texts beside the attention
-folders, collection, resume   where it goes; the index; going on after a stop
+folders, collection, remains, resume   where it goes; the index; going on after a stop
 """

@@ -19,7 +19,8 @@ from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.folders import choose_folder, made, refuse_contents, refuse_parts
 from attn.verbs.capture.generation import run_job
 from attn.verbs.capture.jobs import check_space, plan_job
-from attn.verbs.capture.resume import keep_finished, look, refuse_other_list
+from attn.verbs.capture.remains import look
+from attn.verbs.capture.resume import keep_finished, refuse_other_list
 from attn.verbs.compare.lora_specs import Spec, parse_stack
 from attn.verbs.report import Report, warn_of_failures
 
@@ -202,7 +203,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         refuse_contents(target)
     making = nullcontext() if check.switch("dry_run", dry_run) else made(target)
     with making, blamed(registered):
-        left = look(target) if resume else None
+        left = look(target, wishes) if resume else None
         if left is not None:
             refuse_other_list(left, name, batch, wishes)
         placing = {

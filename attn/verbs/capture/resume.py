@@ -1,31 +1,30 @@
-"""Go on where an earlier run stopped: find what it left, and keep what is whole and the same."""
+"""Go on where an earlier run stopped: keep what is whole and the same, and make the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from attn.errors import DamagedError, TraceError, UsageError
-from attn.files.disk import AGAIN, encode_json, read_journal, reported
+from attn.files.disk import AGAIN, encode_json, read_journal
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
 from attn.trace.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
-from attn.verbs.capture.collection import INDEX, Entry, Run, is_collection, read_collection
+from attn.verbs.capture.collection import INDEX, Entry
 from attn.verbs.capture.folders import (
     ANALYSIS,
     ANALYSIS_INDEX,
     PARTS,
-    contents,
     refuse_outside,
     sweep,
 )
 from attn.verbs.capture.jobs import Item, Job, folder_names, missing_bytes
 from attn.verbs.capture.manifest import draft, identify
 from attn.verbs.capture.outputs import check_output, environment
+from attn.verbs.capture.remains import Left, read_begun
 from attn.verbs.capture.run_identity import (
     IDENTITIES,
     Facts,
@@ -33,7 +32,6 @@ from attn.verbs.capture.run_identity import (
     item_facts,
     lora_facts,
     manifest_facts,
-    manifest_run,
     run_facts,
     summary,
 )
@@ -47,37 +45,6 @@ PLANNED = (
     *("truncated", "kept", "request"),
 )
 """What a manifest says that follows from the request and the model alone."""
-
-
-@dataclass(frozen=True)
-class Left:
-    """What an earlier run left: its traces, and what they share as far as it is known."""
-
-    folder: Path
-    entries: tuple[Entry, ...]
-    run: Run | None
-
-
-def look(folder: Path) -> Left | None:
-    """Return what is in a folder, or None if there is nothing.
-
-    Raises:
-        TraceError: something that is no capture, or cannot be read.
-    """
-    found = contents(folder)
-    if not found:
-        return None
-    if is_collection(folder):
-        index = read_collection(folder)
-        return Left(folder, index.traces, index.run)
-    if MANIFEST not in found:
-        raise TraceError(
-            f"{folder} holds no capture that could be resumed, but {found[0]}; choose another "
-            "folder with --out"
-        )
-    manifest = read_manifest(folder)
-    entry = Entry(".", "pending", manifest.request.prompt, manifest.request.seed)
-    return Left(folder, (entry,), manifest_run(manifest))
 
 
 def refuse_other_list(left: Left, backend: str, batch: int, wishes: Sequence[Request]) -> None:
@@ -109,6 +76,12 @@ def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
         TraceError: something could not be read.
     """
     found = _compare(job, left)
+    if left.damage:
+        job.report.warn(
+            f"the index is damaged and will be written anew from the traces beside it: "
+            f"{left.damage} The batch of the earlier run, on which last bits depend, is not known "
+            f"without it: {job.batch} is taken for it"
+        )
     entries = list(job.entries)
     for item in (item for item in job.items if item.place in found.complete):
         damage = _damage(job, item)
@@ -185,7 +158,7 @@ def _compare(job: Job, left: Left) -> _Found:
     _refuse(left, differences(was, found.now))
     for item in job.items:
         try:
-            manifest = _read(item.folder)
+            manifest = read_begun(item.folder)
         except DamagedError as error:
             found.damaged.append(str(error))
             continue
@@ -224,12 +197,6 @@ def _edited(job: Job, left: Left, item: Item, manifest: Manifest) -> str:
     wrong = differences(manifest_facts(manifest), listed)
     path = item.folder / MANIFEST
     return f"{path} is of another request than {INDEX} lists: {summary(wrong)}" if wrong else ""
-
-
-def _read(folder: Path) -> Manifest | None:
-    with reported(folder, "read"):
-        has_begun = (folder / MANIFEST).exists()
-    return read_manifest(folder) if has_begun else None
 
 
 def _refuse(left: Left, found: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shutil
 import sys
 import threading
 from contextlib import suppress
@@ -11,12 +12,17 @@ import pytest
 import torch
 from torch import nn
 
+from attn import demo
 from attn.backends import find, load
 from attn.backends.loading import pipeline as pipeline_module
 from attn.backends.loading.unfilled import Unfilled
 from attn.cli import main
 from attn.errors import CaptureError, ModelError
 from attn.schema import Request
+from attn.verbs.analyze.analyze import analyze
+from attn.verbs.capture.capture import capture
+from attn.verbs.report import Report
+from tests.helpers.toy_runs import contents
 
 SHARED = "diffusion_pytorch_model.safetensors"
 EVIL = "import pathlib\npathlib.Path({!r}).touch()\n\nclass Evil:\n    pass\n"
@@ -220,6 +226,32 @@ def test_opening_in_threads(demo_cache):
     draw()
     assert len({picture.tobytes() for picture in pictures}) == 1
     assert not any(layer.weight.is_meta for layer in [*layers, nn.Linear(2, 3)])
+
+
+def test_captures_in_threads(demo_cache, tmp_path):
+    """Two captures, an analysis and layers, each in its own thread, end as each does alone."""
+    given = {"steps": 1, "size": (64, 96), "guidance": 1.0, "device": "cpu"}
+    layers = []
+
+    def record(name):
+        model = shutil.copytree(demo.checkpoint("sd15"), tmp_path / f"{name} model")
+        capture("sd15", "a red cat", model=model, out=tmp_path / name, report=Report(), **given)
+        return contents(tmp_path / name / "attention")
+
+    def study(name):
+        analyze(tmp_path / "alone", out=tmp_path / name, pictures=False, report=Report())
+        return contents(tmp_path / name)
+
+    def build():
+        layers.extend(nn.Linear(2, 2) for _ in range(2000))
+
+    recorded, studied = record("alone"), study("quiet")
+    ends = together(lambda: record("left"), lambda: record("right"), lambda: study("busy"), build)
+    assert ends == [None] * 4
+    assert contents(tmp_path / "left" / "attention") == recorded
+    assert contents(tmp_path / "right" / "attention") == recorded
+    assert contents(tmp_path / "busy") == studied
+    assert {layer.weight.device.type for layer in [*layers, nn.Linear(2, 2)]} == {"cpu"}
 
 
 def test_a_pipeline_that_draws_already(opened):

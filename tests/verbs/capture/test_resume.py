@@ -23,6 +23,7 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.capture import manifest as manifests
 from attn.verbs.capture.capture import capture
 from attn.verbs.capture.collection import read_collection, read_index, write_index
+from attn.verbs.capture.remains import look
 from attn.verbs.report import Report
 from tests.helpers.editing import edit, unsealed
 from tests.helpers.toy_runs import capture_fake, contents, use_fake
@@ -316,6 +317,92 @@ def test_a_broken_off_repair(out, whole):
     assert contents(out) == whole
 
 
+INDEX_DAMAGES = {
+    "flipped": flip,
+    "empty": lambda path: path.write_text(""),
+    "half": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "journal": lambda path: path.with_suffix(".jsonl").write_text("{\n{\n"),
+}
+
+
+@pytest.mark.parametrize("stop", [None, 3], ids=["finished", "broken"])
+@pytest.mark.parametrize("damage", INDEX_DAMAGES)
+def test_damaged_index(out, whole, damage, stop):
+    """A collection whose index is damaged goes on from its traces, which are left as they are."""
+    run(out, stop=stop)
+    INDEX_DAMAGES[damage](out / "index.json")
+    (out / "notes.txt").write_text("mine")
+    before = times(out / "0000") | times(out / "0001")
+    (warning,) = (one for one in resumed(out).warnings if "the index is damaged" in one)
+    assert str(out / "index.json") in warning
+    assert times(out / "0000") | times(out / "0001") == before
+    assert contents(out) == whole | {"notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"prompts": PROMPTS[:1]}, "traces: 5 → 1"),
+        ({"prompts": PROMPTS[:3]}, "traces: 5 → 3"),
+        ({"prompts": ["a blue cat", *PROMPTS[1:]]}, "0000: prompt: a red cat → a blue cat"),
+        ({"steps": 3}, "0000: steps: 2 → 3"),
+        ({"keep": "heads"}, "0000: keep: maps → heads"),
+    ],
+    ids=["single", "fewer", "prompt", "steps", "keep"],
+)
+def test_damaged_index_of_another_run(out, other, message):
+    """Without its index a collection is still not mixed with another run, nor changed."""
+    run(out)
+    flip(out / "index.json")
+    before = times(out)
+    with pytest.raises(UsageError) as error:
+        run(out, **other)
+    assert str(error.value) == f"{out} holds another run than this one (was → now): {message}{TAIL}"
+    assert times(out) == before
+
+
+def test_damaged_index_of_many(out):
+    """Without an index the traces keep the order of the run, also beyond four digits."""
+    run(out, PROMPTS[:2])
+    (out / "index.json").write_text("{")
+    wishes = [attn.open(out / "0000").manifest.request] * 10007
+    folders = [entry.folder for entry in look(out, wishes).entries]
+    assert folders == [f"{place:04d}" for place in range(10007)]
+
+
+def test_damaged_index_and_trace(out, whole):
+    """Where a trace does not say either what it is, the message tells which folder is to go."""
+    run(out)
+    flip(out / "index.json")
+    flip(out / "0003" / "trace.json")
+    before = times(out)
+    with pytest.raises(TraceError) as error:
+        run(out)
+    assert (
+        f"Put one of the two files back as it was written; or move the folder {out / '0003'} "
+        in (str(error.value))
+    )
+    assert times(out) == before
+    (out / "0003").rename(out.parent / "elsewhere")
+    run(out)
+    assert contents(out) == whole
+
+
+def test_damaged_manifest(out):
+    """A single trace with a damaged manifest is left as it is; the message says what to do."""
+    run(out, "a cat")
+    flip(out / "trace.json")
+    before = times(out)
+    with pytest.raises(TraceError) as error:
+        run(out, "a cat")
+    assert str(error.value).endswith(
+        f" Nothing was changed, since nothing else says for certain what was captured here. Put "
+        f"{out / 'trace.json'} back as it was written, or keep what you need of {out}, remove it, "
+        "and run the same command again; or choose another folder with --out"
+    )
+    assert times(out) == before
+
+
 def test_foreign_manifest(out):
     """A trace.json that cannot be read might be anybody's: a single one is not overwritten."""
     out.mkdir()
@@ -336,7 +423,10 @@ def test_foreign_folder(out, file):
         f"{out} holds no capture that could be resumed, but notes.txt; choose another folder "
         "with --out",
         f"{out / 'index.json'} is not the index of a collection: JSON is malformed: invalid "
-        "character (byte 0). Its traces can be opened one by one.",
+        "character (byte 0). Its traces can be opened one by one. Nothing was changed, since no "
+        f"folder beside it ({out / '0000'}, …) holds a trace that says what was captured here. "
+        "Put the file back as it was written; or rename or remove it, and run the same command "
+        "again, if nothing else is in the folder; or choose another folder with --out",
     }
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [(file, "mine")]
 

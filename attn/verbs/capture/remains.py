@@ -1,0 +1,124 @@
+"""What an earlier run left in a folder, by its index or by its traces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from attn.errors import DamagedError, TraceError
+from attn.files.disk import reported
+from attn.schema import Manifest, Request
+from attn.trace.store import MANIFEST, read_manifest
+from attn.verbs.capture.collection import Entry, Run, is_collection, read_collection
+from attn.verbs.capture.folders import contents
+from attn.verbs.capture.jobs import folder_names
+from attn.verbs.capture.run_identity import manifest_run
+
+NUMBERED = re.compile(r"[0-9]{4,}")
+"""Names of the folders of a collection's traces."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What an earlier run left.
+
+    Attributes:
+        folder: where it is.
+        entries: its traces.
+        run: what they share, as far as it is known.
+        damage: what is wrong with the index, which is written anew.
+    """
+
+    folder: Path
+    entries: tuple[Entry, ...]
+    run: Run | None
+    damage: str = ""
+
+
+def look(folder: Path, wishes: Sequence[Request]) -> Left | None:
+    """Return what is in a folder, or None if there is nothing.
+
+    Where an index is damaged, its traces say what it listed.
+
+    Raises:
+        TraceError: something that is no capture, or cannot be read.
+    """
+    found = contents(folder)
+    if not found:
+        return None
+    if is_collection(folder):
+        try:
+            index = read_collection(folder)
+        except DamagedError as error:
+            return _look_past_index(folder, wishes, error)
+        return Left(folder, index.traces, index.run)
+    if MANIFEST not in found:
+        raise TraceError(
+            f"{folder} holds no capture that could be resumed, but {found[0]}; choose another "
+            "folder with --out"
+        )
+    try:
+        manifest = read_manifest(folder)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error} Nothing was changed, since nothing else says for certain what was captured "
+            f"here. Put {folder / MANIFEST} back as it was written, or keep what you need of "
+            f"{folder}, remove it, and run the same command again; or choose another folder with "
+            "--out"
+        ) from error
+    entry = Entry(".", "pending", manifest.request.prompt, manifest.request.seed)
+    return Left(folder, (entry,), manifest_run(manifest))
+
+
+def _look_past_index(folder: Path, wishes: Sequence[Request], damage: DamagedError) -> Left:
+    """Return what the traces of a collection say without its index; the others are as wished.
+
+    Raises:
+        DamagedError: there is none, or it does not say what it is.
+    """
+    names = [name for name in contents(folder) if NUMBERED.fullmatch(name)]
+    traces = {name: entry for name in names if (entry := _listed(folder, name, damage))}
+    if not traces:
+        raise DamagedError(
+            f"{damage} Nothing was changed, since no folder beside it ({folder / '0000'}, …) holds "
+            "a trace that says what was captured here. Put the file back as it was written; or "
+            "rename or remove it, and run the same command again, if nothing else is in the "
+            "folder; or choose another folder with --out"
+        )
+    pairs = zip(folder_names(len(wishes)), wishes, strict=True)
+    wished = {name: Entry(name, "pending", wish.prompt, wish.seed) for name, wish in pairs}
+    if len(wishes) == 1:
+        wished = {}  # no trace of a collection
+    merged = wished | traces
+    order = sorted(merged, key=lambda name: (len(name), name))  # 9999, 10000
+    return Left(folder, tuple(merged[name] for name in order), None, str(damage))
+
+
+def _listed(folder: Path, name: str, damage: DamagedError) -> Entry | None:
+    """Return what an index would list of a trace, or None if that has not begun."""
+    try:
+        manifest = read_begun(folder / name)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{damage} It could be written anew from the traces beside it, but of those this is "
+            f"damaged too: {error} Nothing was changed. Put one of the two files back as it was "
+            f"written; or move the folder {folder / name} away and run the same command again, "
+            "which makes that trace again; or choose another folder with --out"
+        ) from error
+    if manifest is None:
+        return None
+    return Entry(name, "pending", manifest.request.prompt, manifest.request.seed)
+
+
+def read_begun(folder: Path) -> Manifest | None:
+    """Return the manifest of a trace, or None if that has not begun.
+
+    Raises:
+        TraceError: it cannot be read.
+        DamagedError: it is damaged.
+    """
+    with reported(folder, "read"):
+        has_begun = (folder / MANIFEST).exists()
+    return read_manifest(folder) if has_begun else None
