@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from attn.backends.loading import gates
 from attn.errors import ModelError
 from attn.schema import Request
 from tests.helpers.opening import SMALL, opening
@@ -59,6 +60,15 @@ def test_default_picture(toys, saved, name, way):
     request, picture = drawn(opened_in(way, name, toys, saved))
     assert np.array_equal(picture, plain(toys(name), request))
     assert request.negative is (None if name in ("sdxl", "scribble") else "")
+
+
+def test_default_picture_with_gates(opened):
+    """A gated model draws what the library's call draws while its gates act, bit for bit."""
+    session = opened("gated")
+    request, picture = drawn(session)
+    with gates.applied(gates.gated(session.model)):
+        assert np.array_equal(picture, plain(session.pipe, request))
+    assert not np.array_equal(picture, plain(session.pipe, request))
 
 
 def test_empty_text_is_encoded(opened, toys):
