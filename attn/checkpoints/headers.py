@@ -212,11 +212,11 @@ def _require_plain(text: bytes) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the name {_shown(name)} appears twice")
-    return found
+    return unique
 
 
 def _size(text: str) -> object:
@@ -308,7 +308,7 @@ def _placed(tensors: dict[str, TensorInfo], base: int, size: int) -> dict[str, T
         size: of the file, in bytes.
     """
     placed, end = {}, base
-    for name, info in sorted(tensors.items(), key=lambda one: one[1][2:]):
+    for name, info in sorted(tensors.items(), key=lambda item: item[1][2:]):
         start, stop = base + info.start, base + info.stop
         if start != end:
             what = "overlaps the one before it" if start < end else "leaves a gap before it"
