@@ -652,7 +652,9 @@ def broken(*arguments):
 def test_budget_of_the_rest(out):
     """Only what is still to be written counts against the budget."""
     done = run(out, stop=3)
-    with pytest.raises(RequestError, match=r"would write 18\.3 kB, more than the budget of 18\.0 kB"):
+    with pytest.raises(
+        RequestError, match=r"would write 18\.3 kB, more than the budget of 18\.0 kB"
+    ):
         run(out, budget="18KB")
     done = run(out, budget="19KB")
     assert done.predicted_bytes > 30_000
