@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich import filesize
 
 from attn.backends import ModelInfo, Session
 from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
@@ -21,7 +22,6 @@ from attn.schema import Sequence as TokenSequence
 from attn.trace.store import is_shard
 from attn.verbs.capture.collection import Entry, Run
 from attn.verbs.capture.folders import existing
-from attn.verbs.inputs import format_bytes
 from attn.verbs.report import Report
 
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -183,15 +183,16 @@ def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) 
     free = shutil.disk_usage(existing(job.out)).free
     errors = [
         RequestError(
-            f"this capture would write {format_bytes(needed)}, more than the budget of "
-            f"{format_bytes(budget)}; keep less (--keep means, fewer --layers or --blocks, "
+            f"this capture would write {filesize.decimal(needed)}, more than the budget of "
+            f"{filesize.decimal(budget)}; keep less (--keep means, fewer --layers or --blocks, "
             "--keys content), or raise --budget"
         )
         if needed > budget
         else None,
         TraceError(
-            f"this capture would write {format_bytes(grown)}, but only {format_bytes(free)} "
-            f"are free at {job.out}; free some space, or choose another --out"
+            f"this capture would write {filesize.decimal(grown)}, but only "
+            f"{filesize.decimal(free)} are free at {job.out}; free some space, or choose another "
+            "--out"
         )
         if grown > free
         else None,
