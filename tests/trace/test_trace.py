@@ -33,8 +33,9 @@ from attn.schema import (
     part,
     positions,
 )
-from attn.trace.store import TraceWriter, shard_file
+from attn.trace.store import shard_file
 from attn.trace.trace import MemoryFiles, Trace, open_trace, resample
+from attn.trace.writer import TraceWriter
 
 Files = dict[str, dict[str, np.ndarray]]
 
