@@ -73,18 +73,18 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
         raise TraceError(f"{root} is a file; name a folder of runs")
     _refuse_other_page(page)
     sweep(root)
-    found = []
+    entries = []
     for file in _files(root, DEEPEST, report.warn):
         describe = _run if file.name == MANIFEST else _comparison
         try:
             with reported(file, "read"):
-                found.append((_written(file), file.name, describe(root, file.parent)))
+                entries.append((_written(file), file.name, describe(root, file.parent)))
         except TraceError as error:
             report.warn(str(error))
-    if not found:
+    if not entries:
         raise TraceError(f"{root} holds no trace; make one with attn capture --out {root}/NAME")
-    found.sort(key=lambda one: -one[0])  # the newest first
-    kinds, articles = [kind for _, kind, _ in found], [text for _, _, text in found]
+    entries.sort(key=lambda entry: -entry[0])  # the newest first
+    kinds, articles = [kind for _, kind, _ in entries], [text for _, _, text in entries]
     made = Gallery(page, kinds.count(MANIFEST), kinds.count(COMPARISON))
     title = escape(f"{root.resolve().name}: {count(made)}")
     text = (
@@ -146,14 +146,14 @@ def _run(root: Path, trace: Path) -> str:
         _inside(trace / MANIFEST, name)
         read_output(trace, name, manifest)
     results = trace / ANALYSIS
-    found = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
+    paths = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
     status = "" if manifest.status == "complete" else " · interrupted"
     return _article(
         root,
         trace / MANIFEST,
         [_inside(trace / MANIFEST, name) for name in shown],
         (manifest.request.prompt, status, _settings(manifest)),
-        {path.relative_to(results).as_posix(): path for path in found},
+        {path.relative_to(results).as_posix(): path for path in paths},
     )
 
 
@@ -169,7 +169,7 @@ class _Variant:
 
 
 @dataclass(frozen=True)
-class _Index:
+class _ComparisonIndex:
     """What the page says of a comparison, of its `comparison.json`."""
 
     base: _Base
@@ -181,7 +181,7 @@ def _comparison(root: Path, folder: Path) -> str:
     """Return what the page says of one comparison."""
     path = folder / COMPARISON
     require_unchanged(folder, COMPARISON)
-    index = read_json(path, _Index, expected="the index of a comparison")
+    index = read_json(path, _ComparisonIndex, expected="the index of a comparison")
     files = {name: _inside(path, name) for name in index.files if name.endswith(PICTURES)}
     shown = files.pop(SUMMARY, None)
     return _article(
@@ -189,9 +189,9 @@ def _comparison(root: Path, folder: Path) -> str:
         path,
         [] if shown is None else [shown],
         (
-            f"{', '.join(one.name for one in index.variants)} against {index.base.name}",
+            f"{', '.join(variant.name for variant in index.variants)} against {index.base.name}",
             " · comparison",
-            f"pairs {', '.join(str(one.pairs) for one in index.variants)}",
+            f"pairs {', '.join(str(variant.pairs) for variant in index.variants)}",
         ),
         files,
     )
@@ -225,9 +225,9 @@ def _article(
     """
     heading, kind, settings = map(escape, told)
     images = "".join(
-        f'<a href="{one}"><img src="{one}" alt="{escape(path.name)}"></a>'
+        f'<a href="{link}"><img src="{link}" alt="{escape(path.name)}"></a>'
         for path in shown
-        for one in [_link(root, path)]
+        for link in [_link(root, path)]
     )
     links = " · ".join(
         f'<a href="{_link(root, path)}">{escape(name)}</a>' for name, path in linked.items()
@@ -253,7 +253,7 @@ def _settings(manifest: Manifest) -> str:
         "size": f"{request.width}x{request.height}" if request.width else None,
         "scheduler": request.scheduler,
         "negative": request.negative,
-        "LoRAs": ", ".join(f"{Path(one.path).name} at {one.strength}" for one in request.loras),
+        "LoRAs": ", ".join(f"{Path(lora.path).name} at {lora.strength}" for lora in request.loras),
         **request.options,
     }
     told = ((name, value) for name, value in facts.items() if value not in (None, "", ()))
