@@ -54,7 +54,7 @@ UNKNOWN = Family(None, "unknown")
 
 
 def recognise(targets: Iterable[Target], metadata: Mapping[str, Any]) -> Family:
-    """Say which family a LoRA belongs to, and why.
+    """Recognise the family of a LoRA, with the evidence.
 
     Args:
         targets: every module it changes.
@@ -65,13 +65,13 @@ def recognise(targets: Iterable[Target], metadata: Mapping[str, Any]) -> Family:
         underscored(target.path): target.shape for target in everything if target.tower == DENOISER
     }
     towers = {target.tower for target in everything}
-    found = _joint(denoiser) or _unet(denoiser, towers) or _encoders(everything, towers)
+    family = _joint(denoiser) or _unet(denoiser, towers) or _encoders(everything, towers)
     said = claimed(metadata)
-    if found is None or found.name is None:
-        return said or _guess(denoiser, found) or UNKNOWN
-    if said and said.name == found.name:
-        return replace(found, evidence=found.evidence + said.evidence)
-    return found
+    if family is None or family.name is None:
+        return said or _guess(denoiser, family) or UNKNOWN
+    if said and said.name == family.name:
+        return replace(family, evidence=family.evidence + said.evidence)
+    return family
 
 
 Denoiser = Mapping[str, tuple[int, ...] | None]
@@ -105,8 +105,8 @@ def _sd3(denoiser: Denoiser, naming: str) -> Family:
     second = any(re.search(r"_attn2_", path) for path in denoiser)
     evidence = [naming]
     if width:
-        known = "" if size else ", which no published model has"
-        evidence.append(f"joint attention is {width} wide{known}")
+        remark = "" if size else ", which no published model has"
+        evidence.append(f"joint attention is {width} wide{remark}")
     if second:
         evidence.append("blocks have a second attention, as in 3.5 medium")
     title = {"large": "3.5 large", "medium": "3.5 medium" if second else "3 or 3.5 medium"}
@@ -125,7 +125,7 @@ def _flux(denoiser: Denoiser) -> Family:
 
 
 def _width(denoiser: Denoiser) -> int | None:
-    """Return how many channels the attention of a transformer reads."""
+    """Return the number of channels that the attention of a transformer reads."""
     reading = r"_(?:attn2?_to_[qkv]|attn_add_[qkv]_proj|(?:x|context)_block_attn2?_qkv)\Z"
     for path, shape in denoiser.items():
         if shape and len(shape) > 1 and re.search(reading, path):
@@ -181,20 +181,20 @@ def _unet(denoiser: Denoiser, towers: set[str]) -> Family | None:
     return Family(None, _SOME_UNET, reads)
 
 
-def _guess(denoiser: Denoiser, found: Family | None) -> Family | None:
+def _guess(denoiser: Denoiser, family: Family | None) -> Family | None:
     """Tell small UNets apart by signs that are certain for the published ones only."""
-    if found is None or found.title != _SOME_UNET:
-        return found
+    if family is None or family.title != _SOME_UNET:
+        return family
     if signs := _signs(denoiser, _FIRST):
-        return Family(_SD15.name, _SD15.title, signs + found.evidence)
+        return Family(_SD15.name, _SD15.title, signs + family.evidence)
     if any(path.startswith(("input_blocks_", "output_blocks_")) for path in denoiser):
         naming = "blocks named as sd-scripts names those of SDXL"
-        return Family(_SDXL.name, _SDXL.title, (naming, *found.evidence))
-    return found
+        return Family(_SDXL.name, _SDXL.title, (naming, *family.evidence))
+    return family
 
 
 def _signs(denoiser: Denoiser, patterns: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Return what the paths say by these patterns."""
+    """Return the meanings of those patterns that match a path."""
     return tuple(
         why for pattern, why in patterns if any(re.match(pattern, path) for path in denoiser)
     )
@@ -219,11 +219,13 @@ def _encoders(targets: Sequence[Target], towers: set[str]) -> Family | None:
         return Family("sd35", "Stable Diffusion 3.x", ("it changes a third text encoder",))
     if "text_encoder_2" in towers:
         return Family(None, "unknown, with the text encoders of SDXL and SD3")
-    alone = [one for one in targets if re.match(r"lora_te_.*_self_attn_[qkv]_proj\Z", one.name)]
+    alone = [
+        target for target in targets if re.match(r"lora_te_.*_self_attn_[qkv]_proj\Z", target.name)
+    ]
     for shape in filter(None, (target.shape for target in alone)):
-        if known := _CLIP_WIDTHS.get(shape[-1]):
+        if family := _CLIP_WIDTHS.get(shape[-1]):
             evidence = f"its only text encoder is {shape[-1]} wide"
-            return Family(known.name, known.title, (evidence,))
+            return Family(family.name, family.title, (evidence,))
     return Family(None, "unknown, with a text encoder only")
 
 

@@ -51,18 +51,23 @@ def changes(tensors: Mapping[str, TensorInfo]) -> tuple[list[Change], list[str]]
     Returns:
         The modules in the order of their first tensors, and the names that no LoRA has.
     """
-    found: _Found = {}
+    collected: _Changes = {}
     rest = []
     for name, info in tensors.items():
         ending = _ending(name)
         if ending is None:
             rest.append(name)
         else:
-            _add(found, ending, name, info)
-    vectors = [name for name in rest if _is_vector(name, found)]
+            _add(collected, ending, name, info)
+    vectors = [name for name in rest if _is_vector(name, collected)]
     for name in vectors:
-        _add(found, _Ending(name.removesuffix(".weight"), "weight", "dotted"), name, tensors[name])
-    merged = _with_adapters(found.values())
+        _add(
+            collected,
+            _Ending(name.removesuffix(".weight"), "weight", "dotted"),
+            name,
+            tensors[name],
+        )
+    merged = _with_adapters(collected.values())
     owners = {change.name: change for change in merged}
     unowned = []
     for name in rest:
@@ -98,7 +103,7 @@ class _Ending:
     adapter: str | None = None
 
 
-_Found = dict[tuple[str, str | None], Change]
+_Changes = dict[tuple[str, str | None], Change]
 """Changes by what their tensors' names have in common, and the adapter's name."""
 
 _ADAPTER = r"(?:\.(?P<adapter>(?!weight\Z)[\w-]+))?"
@@ -143,11 +148,11 @@ def _ending(name: str) -> _Ending | None:
     return None
 
 
-def _add(found: _Found, ending: _Ending, name: str, info: TensorInfo) -> None:
+def _add(collected: _Changes, ending: _Ending, name: str, info: TensorInfo) -> None:
     key = ending.stem, ending.adapter
-    change = found.get(key)
+    change = collected.get(key)
     if change is None or (change.spelling == "dotted" and ending.style != "dotted"):
-        found[key] = change = _described(ending, change)
+        collected[key] = change = _described(ending, change)
     if ending.role in change.tensors:
         change.repeated.append(name)
     else:
@@ -155,7 +160,7 @@ def _add(found: _Found, ending: _Ending, name: str, info: TensorInfo) -> None:
 
 
 def _described(ending: _Ending, before: Change | None) -> Change:
-    """Say what a name means; `before` is what endings of no certain spelling have shown."""
+    """Parse a name; `before` holds the spelling shown by earlier ambiguous endings."""
     stem = ending.stem
     old = (before.tensors, before.names, before.repeated) if before else ({}, {}, [])
     named = (ending.adapter, *old)
@@ -220,16 +225,18 @@ def _modern(tower: str, path: str) -> str:
 
 def of_adapter(changes: Sequence[Change], adapter: str) -> list[Change]:
     """Return the changes of one adapter, with what of its modules bears no adapter's name."""
-    own = {change.name: change for change in changes if change.adapter == adapter}
-    plain = (change for change in changes if change.adapter is None and change.name in own)
-    beside = (one for one in plain if own[one.name].tensors.keys().isdisjoint(one.tensors))
-    return _with_adapters((*own.values(), *beside))
+    named = {change.name: change for change in changes if change.adapter == adapter}
+    plain = (change for change in changes if change.adapter is None and change.name in named)
+    beside = (
+        change for change in plain if named[change.name].tensors.keys().isdisjoint(change.tensors)
+    )
+    return _with_adapters((*named.values(), *beside))
 
 
-def _with_adapters(found: Iterable[Change]) -> list[Change]:
+def _with_adapters(collected: Iterable[Change]) -> list[Change]:
     """Give tensors without an adapter's name, such as alpha, to the one adapter of their module."""
     of: dict[str, list[Change]] = {}
-    for change in found:
+    for change in collected:
         of.setdefault(change.name, []).append(change)
     return [change for changes in of.values() for change in _joined(changes)]
 
@@ -259,7 +266,7 @@ def _owner(name: str, owners: Mapping[str, Change]) -> Change | None:
     return owners.get(stem)
 
 
-def _is_vector(name: str, found: _Found) -> bool:
+def _is_vector(name: str, collected: _Changes) -> bool:
     """Whether this is the vector of an (IA)³ module, whose name says nothing by itself."""
-    change = found.get((name.removesuffix(".weight"), None))
+    change = collected.get((name.removesuffix(".weight"), None))
     return name.endswith(".weight") and change is not None and "on_input" in change.tensors

@@ -110,7 +110,7 @@ def _find_maps(trace: Trace, selection: SideSelection) -> tuple[MapSums | None, 
     lack = str(find_lack(WANTS, trace.manifest) or "")
     if lack or not selection.maps:
         return None, lack
-    views = [trace.view("map", at, BLOCK, lay_out=True) for at in selection.layers]
+    views = [trace.pieces("map", at, BLOCK, lay_out=True) for at in selection.layers]
     if not all(view.grid and view.columns == views[0].columns for view in views):
         return None, "maps of the same tokens in all layers"
     if not views[0].is_stepwise and selection.steps is not None:

@@ -270,7 +270,7 @@ def _balance(trace: Trace, selection: Selection) -> xr.DataArray | None:
         return None
     totals = []
     for layer in selection.layers:
-        view = trace.view("total", layer.index, "image")
+        view = trace.pieces("total", layer.index, "image")
         branch = trace.branches.index(selection.branch)
         rows = [
             view.read((step, branch, *[slice(None)] * 3))
@@ -322,13 +322,13 @@ def _token_means(trace: Trace, selection: Selection, name: str) -> dict[tuple[st
     branch = trace.branches.index(selection.branch)
     values = []
     for layer in selection.layers:
-        view = trace.view(name, layer.index, BLOCK)
+        view = trace.pieces(name, layer.index, BLOCK)
         rest = [slice(None)] * (len(view.sizes) - 2)
         for step in _step_indices(trace, selection):
             measured = np.asarray(view.read((step, branch, *rest)), np.float64)
             values.append(measured.mean(1) if name == "mass" else measured)
     means = mean_present(np.stack(values), 0)  # sample, key
-    columns = trace.view(name, selection.layers[0].index, BLOCK).columns
+    columns = trace.pieces(name, selection.layers[0].index, BLOCK).columns
     return {
         (column.segment, column.position): means[:, index]
         for index, column in enumerate(columns)

@@ -29,7 +29,7 @@ from attn.lora.base import Base, describe_base
 from attn.lora.deltas import Strength, bias_delta, is_written_out, weight_delta
 from attn.lora.file import LoraFile, Module
 from attn.lora.fit import fit, require_fit
-from attn.lora.layouts import Place
+from attn.lora.layouts import BaseWeight
 from attn.lora.names import TOWERS
 from attn.lora.oddities import TOLD
 from attn.lora.reader import tensors_of
@@ -236,7 +236,7 @@ def describe_towers(towers: Mapping[str, nn.Module]) -> Base:
 
 
 def _changes(
-    module: Module, parts: Mapping[str, Stored], place: Place, asked: float, model: nn.Module
+    module: Module, parts: Mapping[str, Stored], place: BaseWeight, asked: float, model: nn.Module
 ) -> Iterator[tuple[str, Change]]:
     """Yield the change of each weight; query, key and value may be one module in the file."""
     strength = Strength(module.scale, asked)
@@ -259,7 +259,7 @@ def _changes(
         yield path, Written(own_weight, own_bias)
 
 
-def _base_weight(model: nn.Module, place: Place) -> Tensor:
+def _base_weight(model: nn.Module, place: BaseWeight) -> Tensor:
     """Return the weight that is changed, as the file of the LoRA has its rows; float64."""
     own = [cast("Tensor", model.get_submodule(path).weight) for path in place.paths]
     rows = [_exact(weight).reshape(len(weight), -1) for weight in own]
@@ -285,12 +285,12 @@ def _require_here(parameter: Tensor) -> None:
         )
 
 
-def _in_order(rows: Tensor, place: Place) -> Tensor:
+def _in_order(rows: Tensor, place: BaseWeight) -> Tensor:
     """Exchange the halves of rows where the other layout has them so; done twice it is undone."""
     return torch.cat(rows.chunk(2)[::-1]) if place.is_swapped else rows
 
 
-def _pieces(values: Values | None, place: Place, rows: list[int]) -> Sequence[Tensor | None]:
+def _pieces(values: Values | None, place: BaseWeight, rows: list[int]) -> Sequence[Tensor | None]:
     """Return the part of each weight, in the model's order of rows."""
     if values is None:
         return [None] * len(rows)

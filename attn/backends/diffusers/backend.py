@@ -147,7 +147,7 @@ class DiffusersBackend(Backend):
             identity = sources.fingerprint(recipe.files, found.revision) if weights else dict
             info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
             session = self.session(pipe, info, options, device)
-            session.warnings.extend(recipe.warnings)
+            session.warnings += recipe.warnings
             guide_demo(session, found.asked, self.family.name)
             return self.finish(session, recipe)
 

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from attn.lora.blocks import TARGETS
 from attn.lora.file import Group, LoraFile, blocks, joint_norm, towers
 from attn.lora.names import DENOISER
-from attn.lora.places import TARGETS
 from attn.viz.labels import printable
 from attn.viz.page import (
     FAINT,
