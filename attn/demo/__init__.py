@@ -144,7 +144,7 @@ def guidance(name: str) -> float | None:
 
 
 def note(name: str) -> str:
-    """Return what a user should know of the model of this name."""
+    """Return a remark for the user on the model of this name."""
     if not is_trained(name):
         return UNTRAINED
     return TRAINED_TEXT if name in TEXTS else TRAINED

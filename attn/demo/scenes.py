@@ -129,7 +129,7 @@ def contents() -> list[Content]:
 
 
 def caption(content: Content) -> str:
-    """Say it in words: "a red star left of an orange circle on a white background"."""
+    """Describe it: "a red star left of an orange circle on a white background"."""
     objects = f" {content.relation} ".join(
         f"{_article(kind.color)} {kind.color} {kind.shape}" for kind in content.kinds
     )
@@ -205,7 +205,7 @@ def render(scene: Scene, size: int) -> np.ndarray:
 
 
 def masks(scene: Scene, size: int) -> np.ndarray:
-    """Say which pixels are whose: a pixel belongs to what lies under its centre.
+    """Assign each pixel to the object under its centre.
 
     Returns:
         Bool, (objects + 1, size, size): the objects in order, then the background. Every pixel is

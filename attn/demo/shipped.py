@@ -23,7 +23,7 @@ components and, of a component that differs, the weights that do not."""
 
 
 def lora_file(name: str) -> str:
-    """Return what a LoRA is read from: its path, or that of a demo model's own LoRA.
+    """Return the path of a LoRA, which may be a demo model's.
 
     Args:
         name: a path, or one of `LORAS`, unless there is a file of this name.

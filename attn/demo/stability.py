@@ -215,7 +215,7 @@ def within(prefix: str, state: State) -> State:
 
 
 def within_of(state: State, prefix: str) -> State:
-    """Return what has a prefix, without it."""
+    """Return the entries with a prefix, stripped of it."""
     return {
         name.removeprefix(prefix): one for name, one in state.items() if name.startswith(prefix)
     }

@@ -103,8 +103,10 @@ class Prompts:
                 segment=segment.name,
                 tokenizer=getattr(self._pipe, f"tokenizer{ending}"),
                 ids={
-                    branch: [self._ids(ending, text, segment) for text in dict.fromkeys(own)]
-                    for branch, own in texts.items()
+                    branch: [
+                        self._ids(ending, text, segment) for text in dict.fromkeys(branch_texts)
+                    ]
+                    for branch, branch_texts in texts.items()
                 },
             )
             for segment in segments
@@ -162,13 +164,13 @@ class Prompts:
 
 
 def _split_apart(first: Sequence[Token], second: Sequence[Token]) -> list[str]:
-    """Say where a segment's second encoder reads other tokens at the same positions ("!!")."""
-    for one, other in zip(first, second, strict=True):
-        spans = (one.start, one.stop), (other.start, other.stop)
-        if spans[0] != spans[1] and not (one.padding and other.padding):
+    """Describe positions where a segment's second encoder reads other tokens ("!!")."""
+    for token, other in zip(first, second, strict=True):
+        spans = (token.start, token.stop), (other.start, other.stop)
+        if spans[0] != spans[1] and not (token.padding and other.padding):
             return [
                 "the two text encoders split the prompt differently from position "
-                f"{one.position} on ({one.text!r} and {other.text!r}); "
+                f"{token.position} on ({token.text!r} and {other.text!r}); "
                 "positions are labelled by the first"
             ]
     return []

@@ -113,7 +113,7 @@ class DiffusersSession(Session):
         return ("cond", "uncond") if guided else ("cond",)
 
     def branch_text(self, request: Request, branch: str) -> str | None:
-        """Return what the text encoders read for a branch; None if zeros take its place."""
+        """Return the text that the encoders read for a branch; None if zeros replace it."""
         if branch != "uncond":
             return request.prompt
         return None if request.negative is None and self.zeroes_uncond else request.negative or ""
@@ -171,7 +171,7 @@ class DiffusersSession(Session):
         return reading.tokens, reading.truncated
 
     def branch_texts(self, requests: Sequence[Request]) -> dict[str, list[str]]:
-        """Return what is encoded for a batch, by branch, in the order of the pipelines."""
+        """Return the texts encoded for a batch, by branch, in the order of the pipelines."""
         rows = [row for row in self.branches(requests[0]) if row != SKIP]
         texts = {
             row: [

@@ -142,7 +142,7 @@ def _require_kind(found: Sequence[gating.Stream], asked: str) -> None:
 
 
 def _remarks(found: Sequence[gating.Stream], *, is_on: bool) -> Iterator[str]:
-    """Say what of a model's gates, and of their being on, the user should know."""
+    """Yield remarks for the user on a model's gates and whether they act."""
     having = [one for one in found if one.gate is not None]
     if not having:
         yield "this model has no gates: it runs as sd35 runs it"
@@ -162,7 +162,7 @@ def _remarks(found: Sequence[gating.Stream], *, is_on: bool) -> Iterator[str]:
 
 
 def _zero_remarks(having: Sequence[gating.Stream]) -> Iterator[str]:
-    """Say which gates are as they were initialised: weight zero, so that no input opens them."""
+    """Describe the gates that are as initialised: weight zero, deaf to any input."""
     constant: dict[float, list[str]] = {}
     for stream in having:
         value = gating.untouched(stream)

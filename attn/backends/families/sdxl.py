@@ -125,7 +125,7 @@ class UNetSession(DiffusersSession):
         )
 
     def _read_segments(self, request: Request) -> tuple[Segment, ...]:
-        """Return what cross-attention reads."""
+        """Return the states that cross-attention reads."""
         return self.text_segments(request)
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:

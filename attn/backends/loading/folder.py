@@ -63,7 +63,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def refuse_pickled_weights(folder: Path) -> None:
-    """Say why there is nothing to load, also where no weights are to be loaded yet.
+    """Explain an absence of weights, also when none are to be loaded yet.
 
     Raises:
         ModelError: there are pickled files, and no others.

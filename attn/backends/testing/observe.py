@@ -200,7 +200,7 @@ def undeclared(session: Session, request: Request) -> list[LayerKey]:
 
 
 def _inside(path: str) -> str:
-    """Return what the paths of a module's parts begin with."""
+    """Return the common beginning of the paths of a module's parts."""
     return f"{path}." if path else ""
 
 
@@ -239,7 +239,7 @@ def _failing(member: str) -> Iterator[None]:
     try:
         yield
     except AnswerError as error:
-        raise ConformanceError(f"{member}{error.place}: {error.found}; {error.fix}") from error
+        raise ConformanceError(f"{member}{error.location}: {error.problem}; {error.fix}") from error
 
 
 @contextmanager

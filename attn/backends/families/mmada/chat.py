@@ -57,7 +57,7 @@ class Vocabulary:
         return number
 
     def text(self, number: int) -> str:
-        """Return what a token stands for, spelled so that it can be read.
+        """Return the readable text of a token.
 
         Models have vectors for more ids than there are tokens, and may write those.
         """

@@ -40,7 +40,7 @@ def announce(
 
 
 def outcome(writing: Writing, step: int, *, guided: bool) -> dict[str, np.ndarray]:
-    """Return what a step did as the recorder takes it: `schema.STEP_MEASURES`, (row, position).
+    """Return the measures of a step for the recorder: `STEP_MEASURES`, (row, position).
 
     The rows are the samples, and with guidance once more the samples with their prompts masked.
     """
@@ -108,7 +108,7 @@ def _step(writing: Writing, index: int, sample: int) -> dict[str, Any]:
 
 
 def measures(record: Record) -> dict[str, np.ndarray]:
-    """Return what a step did by the names of `schema.STEP_MEASURES`, (sample, position)."""
+    """Return the measures of a step, named as `schema.STEP_MEASURES`, (sample, position)."""
     return {
         "tokens": record.tokens,
         "masked": record.masked.astype(np.uint8),

@@ -442,7 +442,7 @@ class MMaDABackend(Backend):
         )
         if not found.path.is_dir():
             raise ModelError(
-                f"{found.path} is a file; give the folder with config.json, {found.asked}"
+                f"{found.path} is a file; give the folder with config.json, {found.requested}"
             )
         place = choose_device(device)
         kind = choose_dtype(dtype, place)
@@ -457,7 +457,7 @@ class MMaDABackend(Backend):
         if tokenizer:
             files = {"model": found.path, "tokenizer": tokenizer}
         identity = sources.fingerprint(files, found.revision) if weights else dict
-        info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(model))
+        info = ModelInfo(found.requested, identity, dtype_name(kind), count_parameters(model))
         if not options.t2i:
             return MMaDASession(model, vocabulary, template, options, info)
         names = (options.t2i_token, options.soi_token, options.eoi_token)
@@ -510,7 +510,7 @@ def _download(name: str, *, weights: bool) -> Path:
 
 
 def _padding(writing: Writing, rows: Tensor) -> dict[str, Tensor]:
-    """Return what hides the padding and counts positions without it; nothing if there is none."""
+    """Return arguments that hide the padding from attention; empty without padding."""
     if not any(writing.padding):
         return {}
     padding = torch.tensor(writing.padding, device=rows.device)

@@ -231,7 +231,7 @@ def _log(values: Tensor) -> Tensor:
 
 
 def rows_of(painting: Painting, *, guided: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return what the model reads, rows [cond; uncond], and what hides the padding."""
+    """Return the ids read, rows [cond; uncond], and the arguments that hide the padding."""
     rows, length = painting.ids, painting.ids.shape[1]
     padding = torch.tensor(painting.padding, device=rows.device)[:, None]
     hidden = padding
@@ -253,7 +253,7 @@ def rows_of(painting: Painting, *, guided: bool) -> tuple[Tensor, dict[str, Tens
 
 
 def outcome(painting: Painting, step: int, *, guided: bool) -> dict[str, np.ndarray]:
-    """Return what a step did; the row `uncond` has its own prompt."""
+    """Return the measures of a step; the row `uncond` has a prompt of its own."""
     cond = history.measures(painting.records[step])
     if not guided:
         return cond

@@ -147,7 +147,7 @@ class Writing:
 
 
 def transfer_counts(masked: int, steps: int) -> tuple[int, ...]:
-    """Return how many masks each step of a block replaces: as even as can be, the larger first."""
+    """Return the number of masks each step of a block replaces, even, larger first."""
     each, more = divmod(masked, steps)
     return tuple(each + (step < more) for step in range(steps))
 

@@ -70,8 +70,8 @@ def with_controlnet(recipe: Recipe, found: Source, asked: str | None) -> Recipe:
         if is_listed(recipe.entries.get(COMPONENT)):
             return recipe
         raise ModelError(
-            f"{found.asked} has no ControlNet; give one with --set controlnet=PATH: a folder, a "
-            f"{SAFE} file, or a hub id such as lllyasviel/sd-controlnet-scribble"
+            f"{found.requested} has no ControlNet; give one with --set controlnet=PATH: a folder, "
+            f"a {SAFE} file, or a hub id such as lllyasviel/sd-controlnet-scribble"
         )
     named = source.resolve(
         asked,
@@ -84,7 +84,7 @@ def with_controlnet(recipe: Recipe, found: Source, asked: str | None) -> Recipe:
     return replace(
         recipe,
         entries=dict(recipe.entries) | {COMPONENT: list(ENTRY)},
-        places=dict(recipe.places) | {COMPONENT: place},
+        pieces=dict(recipe.pieces) | {COMPONENT: place},
         files=files,
     )
 

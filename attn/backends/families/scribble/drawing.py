@@ -152,7 +152,7 @@ def place_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[St
 
 
 def describe(sketch: Sketch) -> str:
-    """Say what was found in a drawing."""
+    """Describe a drawing."""
     share = float(sketch.strokes.mean())
     tone = other = "dark" if sketch.ground == "light" else "light"
     how = {
@@ -212,7 +212,7 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
 
 
 def _ink(colours: Colours, ground: Ground) -> Grey:
-    """Return how much each pixel differs from the ground, in the channel where that is most."""
+    """Return the distance of each pixel from the ground, the largest over the channels."""
     border = np.concatenate([colours[[0, -1]], colours[:, [0, -1]].swapaxes(0, 1)], axis=1)
     # the lower median is the level of a pixel
     median = np.quantile(border.reshape(-1, colours.shape[-1]), 0.5, axis=0, method="lower")

@@ -52,7 +52,7 @@ class Residuals:
             handle.remove()
 
     def history(self, branches: Sequence[str], samples: int) -> list[dict[str, Any]]:
-        """Return what JSON can hold, one for each sample.
+        """Return JSON values, one per sample.
 
         Args:
             branches: the guidance rows that the ControlNet ran, in the order of its batch.

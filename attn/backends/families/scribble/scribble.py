@@ -346,7 +346,7 @@ class TokensSession(DrawnSession, SD15Session):
         text: torch.Tensor,
         sketch: torch.Tensor,
     ) -> torch.Tensor:
-        """Return what the row uncond reads.
+        """Return the states that the row uncond reads.
 
         By default what was read in training where text and drawing were left out: zeros for the
         text, and the encoding of zeros for the drawing.
@@ -434,7 +434,7 @@ class TokensBackend(SD15Backend):
         )
         if options.betas != "own":
             session.train_betas(options.betas)
-        guide_demo(session, found.asked, "scribble")
+        guide_demo(session, found.requested, "scribble")
         opened: Session = session
         return opened
 
@@ -456,7 +456,7 @@ class ScribbleBackend(Backend):
     lora_families: ClassVar = (*SDXLSession.lora_families, *SD15Session.lora_families)
 
     def note_on_demo(self, model: str) -> str:
-        """Return what the user is told of it; see `Backend`."""
+        """Return a remark for the user on the demo; see `Backend`."""
         return demo.note(sources.demo_name(model, "scribble", self.variants))
 
     def default_model(self, options: Any) -> str:

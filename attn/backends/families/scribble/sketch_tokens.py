@@ -79,12 +79,12 @@ def collect(found: Source, family: Family, options: Any) -> Recipe:
     _refuse_combiner(folder)
     if options.base is None and not source.is_pipeline(folder):
         raise ModelError(
-            f"{found.asked} has a UNet and a sketch encoder; give the Stable Diffusion 1.x that it "
-            "was made of, for text encoder, VAE and scheduler, with --set base=FOLDER"
+            f"{found.requested} has a UNet and a sketch encoder; give the Stable Diffusion 1.x "
+            "that it was made of, for text encoder, VAE and scheduler, with --set base=FOLDER"
         )
     base = folder if options.base is None else source.resolve(options.base, family.name).path
     unet = options.unet or str(folder / UNET)
-    recipe = recipes.collect(Source(found.asked, base), family, replace(options, unet=unet))
+    recipe = recipes.collect(Source(found.requested, base), family, replace(options, unet=unet))
     files = dict(recipe.files) | {"sketch_encoder": folder / ENCODER}
     # what the UNet predicts, its file does not say, but the base model does
     return replace(recipe, files=files, warnings=(), checkpoint=None)
@@ -187,7 +187,7 @@ def _refuse_combiner(folder: Path) -> None:
 
 
 def _combination(config: Mapping[str, Any]) -> Any:
-    """Return how a checkpoint's configuration says that text and sketch are combined, if it does.
+    """Return the combination of text and sketch in a checkpoint's configuration, if any.
 
     Published configurations have the combiner under `architecture`.
     """
