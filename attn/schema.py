@@ -134,12 +134,14 @@ class Token:
 class Sequence:
     """What the model reads for one branch: segments in order, the tokens of the text segments.
 
-    `truncated` maps a text segment to the part of the prompt that did not fit into it.
+    `truncated` maps a text segment to the part of the prompt that did not fit into it; `warnings`
+    are what else the user should know of how the text is read.
     """
 
     segments: tuple[Segment, ...]
     tokens: tuple[Token, ...]
     truncated: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def segment(self, name: str) -> Segment:
         """Return the segment of that name."""

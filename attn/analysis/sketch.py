@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from PIL import Image, ImageDraw
 
 from attn.analysis.compare.reading import regrid
 from attn.analysis.needs import Needs
@@ -152,16 +151,18 @@ def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
         pixels: True where a stroke is, (row, column).
         grid: rows and columns of cells.
     """
+    from scipy.ndimage import distance_transform_edt
+
     strokes = regrid(pixels.astype(np.float64), grid)
     inside = regrid(surrounded(pixels).astype(np.float64), grid)
-    return Drawn(strokes, inside, _distance(strokes > 0))
+    return Drawn(strokes, inside, np.asarray(distance_transform_edt(strokes == 0)))
 
 
 def surrounded(pixels: np.ndarray) -> np.ndarray:
     """Return what strokes surround: all that the picture's edge cannot be reached from."""
-    framed = Image.fromarray(np.pad(pixels, 1).astype(np.uint8)).copy()  # of its own, to draw on
-    ImageDraw.floodfill(framed, (0, 0), 2)
-    return np.asarray(np.asarray(framed)[1:-1, 1:-1] == 0)
+    from scipy.ndimage import binary_fill_holes
+
+    return np.asarray(binary_fill_holes(pixels) & ~pixels)
 
 
 def measure_mean(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
@@ -202,17 +203,6 @@ def _iou(parts: Numbers, region: np.ndarray) -> Numbers:
     both = truth[order].sum(-1)
     found = both / (2 * count - both)
     return np.where(np.isnan(flat).any(-1), np.nan, found)
-
-
-def _distance(region: np.ndarray) -> Numbers:
-    """Return the distance of every cell to the nearest cell of a region, row by row of cells."""
-    own = np.argwhere(region).astype(np.float64)
-    columns = np.arange(region.shape[1])
-    rows = [
-        np.sqrt(((own[:, :1] - row) ** 2 + (own[:, 1:] - columns) ** 2).min(0))
-        for row in range(region.shape[0])
-    ]
-    return np.asarray(rows)
 
 
 def _tabulate(chosen: Selection, values: dict[str, Numbers]) -> Table:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from attn.checkpoints.headers import format_size
+from rich import filesize
+
 from attn.cli._text import aligned
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _summary(found: Facts) -> list[tuple[str, str]]:
     kinds, spelling = ", ".join(stored["titles"]), " and ".join(stored["spelling"])
     dtypes = " and ".join(file["dtypes"])
     rows = [
-        ("file", f"{plain(file['path'])}, {format_size(file['bytes'])}, {dtypes}"),
+        ("file", f"{plain(file['path'])}, {filesize.decimal(file['bytes'])}, {dtypes}"),
         ("format", f"{kinds}, in the names of {spelling}"),
         *_labelled_lines("made for", [family["title"], *_indented(family["evidence"])]),
         *_labelled_lines("loadable", ["yes"] if stored["loadable"] else _refusal(stored)),

@@ -250,6 +250,6 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
 
 
 def _bytes(done: Compared) -> str:
-    from attn.verbs.inputs import format_bytes
+    from rich import filesize
 
-    return format_bytes(done.predicted_bytes)
+    return filesize.decimal(done.predicted_bytes)

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import filecmp
 import os
 import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
@@ -31,6 +30,7 @@ from typing import Any
 
 from attn.errors import AnalysisError, TraceError
 from attn.files.disk import reported, resolved
+from attn.files.locks import folder_lock
 from attn.files.markers import MARKER, digests, entries, is_marked, ours, read_marker, write_marker
 from attn.files.outside import read_json
 
@@ -87,13 +87,13 @@ def scratch(goal: Path) -> Iterator[Path]:
     """
     goal.parent.mkdir(parents=True, exist_ok=True)
     sweep(goal.parent)
-    place, lock = _make_scratch(goal)
-    try:
-        yield place / NEW
-    finally:
-        with suppress(OSError):  # else the next run does it
-            _settle(place)
-        os.close(lock)
+    with ExitStack() as lock:
+        place = _make_scratch(goal, lock)
+        try:
+            yield place / NEW
+        finally:
+            with suppress(OSError):  # else the next run does it
+                _settle(place)
 
 
 def withdraw(folder: Path, command: str, index: str) -> None:
@@ -160,21 +160,17 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
         )
 
 
-def _make_scratch(goal: Path) -> tuple[Path, int]:
-    """Make a temporary folder, and return it with the handle that holds it locked."""
+def _make_scratch(goal: Path, lock: ExitStack) -> Path:
+    """Make a temporary folder that `lock` holds."""
     while True:
         place = Path(mkdtemp(prefix=PREFIX, dir=goal.parent))
-        lock = -1
         try:
-            lock = os.open(place, os.O_RDONLY)
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.enter_context(folder_lock(place, wait=True))
             write_marker(place, goal=goal.name)
         except FileNotFoundError:  # another run took it for one that was left
-            if lock >= 0:
-                os.close(lock)
+            lock.close()
         else:
-            return place, lock
+            return place
 
 
 def _is_scratch(path: Path) -> bool:
@@ -184,7 +180,7 @@ def _is_scratch(path: Path) -> bool:
 
 def _settle_left(place: Path) -> None:
     """Settle a temporary folder if its run is no more."""
-    with suppress(OSError), _held(place) as is_left:
+    with suppress(OSError), folder_lock(place) as is_left:
         if is_left:
             _settle(place)
 
@@ -319,21 +315,3 @@ def _keep(goal: Path) -> Path:
     kept = next(path for path in map(goal.with_name, names) if not os.path.lexists(path))
     goal.rename(kept)
     return kept
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Hold a folder as long as this process lives; yield whether it could be had.
-
-    It cannot if another run holds it, or if the file system has no locks.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)

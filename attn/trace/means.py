@@ -180,7 +180,7 @@ def image_views(trace: Trace, block: str, layers: Sequence[Layer], name: str = "
             f"the layers are in the towers {listed(towers)}, which are different networks and have "
             f"no common mean: name one, such as tower='{towers[0]}', or layers of one"
         )
-    views = [trace.view(name, layer.index, block, lay_out=True) for layer in layers]
+    views = [trace.pieces(name, layer.index, block, lay_out=True) for layer in layers]
     for view in views:
         if view.grid is None:
             raise TraceError(f"the queries of {block} in {view.layer.path} have no grid")

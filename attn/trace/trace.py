@@ -171,9 +171,9 @@ class Trace:
         Raises:
             TraceError: the trace does not hold it; the message says what it holds.
         """
-        return self.view(name, layer, block).labelled()
+        return self.pieces(name, layer, block).labelled()
 
-    def view(
+    def pieces(
         self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
     ) -> View:
         """Return one measure of one layer to be read piece by piece, without labels."""
@@ -187,11 +187,11 @@ class Trace:
 
         Where the queries are not one image the axis is `query`.
         """
-        return self.view("map", layer, block, lay_out=True).labelled()
+        return self.pieces("map", layer, block, lay_out=True).labelled()
 
     def headmaps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return a block's probs: (…, head, row, column, key), lazily."""
-        return self.view("headmap", layer, block, lay_out=True).labelled()
+        return self.pieces("headmap", layer, block, lay_out=True).labelled()
 
     def mass(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return the probs that each key receives, mean over queries: (…, head, key), lazily."""

@@ -140,15 +140,6 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[unit if unit in _UNITS else unit + "B"])
 
 
-def format_bytes(count: float) -> str:
-    """Return a size for people, three digits and a unit."""
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if count < 999.5 or unit == "TB":  # noqa: PLR2004 - above, it is rounded to 1000
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"  # noqa: PLR2004
-        count /= 1000
-    return ""
-
-
 def require_characters(where: str, text: str) -> str:
     """Return a text that a file and a tokenizer can take.
 

@@ -108,7 +108,7 @@ def _find_maps(trace: Trace, chosen: Selection) -> tuple[MapSums | None, str]:
     lack = str(find_lack(WANTS, trace.manifest) or "")
     if lack or not chosen.maps:
         return None, lack
-    views = [trace.view("map", at, BLOCK, lay_out=True) for at in chosen.layers]
+    views = [trace.pieces("map", at, BLOCK, lay_out=True) for at in chosen.layers]
     if not all(view.grid and view.columns == views[0].columns for view in views):
         return None, "maps of the same tokens in all layers"
     if not views[0].is_stepwise and chosen.steps is not None:

@@ -75,11 +75,12 @@ def _read(trace: Trace, layer: Layer, rows: Rows, steps: Sequence[int]) -> Incom
     masses: list[Numbers] = []
     columns: list[Column] = []
     for kind in keys:
-        views = {query: trace.view("mass", layer.index, f"{query}.{kind}") for query in queries}
+        views = {query: trace.pieces("mass", layer.index, f"{query}.{kind}") for query in queries}
         masses.append(_weigh({query: _values(one, steps) for query, one in views.items()}, sizes))
         columns += views["image"].columns
     totals = {
-        query: _values(trace.view("total", layer.index, query), steps).sum(-1) for query in queries
+        query: _values(trace.pieces("total", layer.index, query), steps).sum(-1)
+        for query in queries
     }
     return Incoming(
         layer=layer,

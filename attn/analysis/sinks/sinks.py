@@ -145,7 +145,7 @@ def _follow(
     text = [key for key in keys[trace.branches[0]] if key.role != "image"]
     if not 0 <= index < len(text):
         raise AnalysisError(_explain_range(text, index))
-    share = trace.view("share", incoming.layer.index, BLOCK).values(steps)
+    share = trace.pieces("share", incoming.layer.index, BLOCK).values(steps)
     return Token(
         layer=incoming.layer.index,
         keys={branch: own[index] for branch, own in keys.items()},

@@ -266,7 +266,7 @@ def _balance(trace: Trace, chosen: Selection) -> xr.DataArray | None:
         return None
     totals = []
     for layer in chosen.layers:
-        view = trace.view("total", layer.index, "image")
+        view = trace.pieces("total", layer.index, "image")
         branch = trace.branches.index(chosen.branch)
         rows = [view.read((step, branch, *[slice(None)] * 3)) for step in _places(trace, chosen)]
         totals.append(np.asarray(rows, np.float64).mean(2))  # step, sample, segment
@@ -315,13 +315,13 @@ def _token_means(trace: Trace, chosen: Selection, name: str) -> dict[tuple[str, 
     branch = trace.branches.index(chosen.branch)
     values = []
     for layer in chosen.layers:
-        view = trace.view(name, layer.index, BLOCK)
+        view = trace.pieces(name, layer.index, BLOCK)
         rest = [slice(None)] * (len(view.sizes) - 2)
         for step in _places(trace, chosen):
             own = np.asarray(view.read((step, branch, *rest)), np.float64)
             values.append(own.mean(1) if name == "mass" else own)
     means = mean_present(np.stack(values), 0)  # sample, key
-    columns = trace.view(name, chosen.layers[0].index, BLOCK).columns
+    columns = trace.pieces(name, chosen.layers[0].index, BLOCK).columns
     return {
         (column.segment, column.position): means[:, place]
         for place, column in enumerate(columns)

@@ -63,7 +63,7 @@ def read_sums(
         TraceError: a shard is damaged.
     """
     masses, shares = (
-        [trace.view(name, layer, BLOCK) for layer in layers] for name in ("mass", "share")
+        [trace.pieces(name, layer, BLOCK) for layer in layers] for name in ("mass", "share")
     )
     for view in (*masses, *shares):
         view.require_fit()

@@ -149,7 +149,7 @@ class DiffusersBackend(Backend):
                 origin.requested, identity, dtype_name(kind), count_parameters(denoiser)
             )
             session = self.session(pipe, info, options, device)
-            session.warnings.extend(recipe.warnings)
+            session.warnings += recipe.warnings
             guide_demo(session, origin.requested, self.family.name)
             return self.finish(session, recipe)
 

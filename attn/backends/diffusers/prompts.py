@@ -32,7 +32,7 @@ class Reading:
     Attributes:
         tokens: one for each position.
         truncated: by segment, the end of the prompt that did not fit.
-        warnings: of encoders that split the prompt differently.
+        warnings: what else the user should know of how the text is read.
     """
 
     tokens: tuple[Token, ...]

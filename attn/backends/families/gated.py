@@ -116,7 +116,7 @@ class GatedBackend(SD35Backend):
         super().finish(session, recipe)
         found = list(gating.streams(session.model))
         _require_kind(found, session.options.gate_type)
-        session.warnings += _remarks(found, is_on=session.options.gate)
+        session.warnings += tuple(_remarks(found, is_on=session.options.gate))
         return session
 
 

@@ -133,7 +133,7 @@ class GuardedSession(Session):
         self._signing = signing
         self._unfilled = ""
         self.info = replace(self._attribute("info", ModelInfo), identity=self._identity)
-        self.warnings = self._attribute("warnings", list[str])
+        self.warnings = self._attribute("warnings", tuple[str, ...])
 
     def complete(self, request: Request) -> Request:
         """See `Session.complete`."""
@@ -142,6 +142,10 @@ class GuardedSession(Session):
         names = ("guidance", "width", "height")
         self._unfilled = ", ".join(name for name in names if getattr(completed, name) is None)
         return completed
+
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """See `Session.remarks`."""
+        return tuple(self._ask("remarks", request, completed))
 
     def branches(self, request: Request) -> tuple[str, ...]:
         """See `Session.branches`."""
@@ -196,7 +200,7 @@ class GuardedSession(Session):
 
     def _attribute(self, name: str, kind: Any) -> Any:
         with self._signing(f"session.{name}"):
-            value = getattr(self._session, name, None)
+            value = as_declared(getattr(self._session, name, None), kind)
             require_type(value, kind, "set it in __init__")
         return value
 

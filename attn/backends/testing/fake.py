@@ -56,7 +56,6 @@ class FakeSession(Session):
         self.model = model
         self.info = info
         self.options = options
-        self.warnings: list[str] = []
         self._dtype = dtype
 
     def complete(self, request: Request) -> Request:

@@ -47,7 +47,10 @@ def begin(session: Session, request: Request, images: int = 1) -> tuple[Session,
     """
     guarded = GuardedSession(session, _failing)
     guarded.check()
-    return guarded, guarded.complete(replace(request, images=images))
+    request = replace(request, images=images)
+    completed = guarded.complete(request)
+    guarded.remarks(request, completed)
+    return guarded, completed
 
 
 def pair(request: Request, seed: int | None = None) -> list[Request]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 
 from attn.errors import AnalysisError, TraceError
 from attn.files.disk import is_file, is_there, remove_parts, reported, resolved
+from attn.files.locks import folder_lock
 from attn.files.markers import is_marked
 from attn.files.results import is_debris
 from attn.files.results import sweep as sweep_results
@@ -155,7 +154,7 @@ def made(folder: Path) -> Iterator[None]:
             (folder / PROBE).unlink()
         except OSError as exc:
             raise _not_writable(folder, exc) from exc
-        with _held(folder):
+        with _alone(folder):
             yield
     finally:
         if is_new:
@@ -178,23 +177,17 @@ def existing(path: Path) -> Path:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Keep other captures out; the lock goes with the process, however that ends."""
-    with reported(folder):
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other captures out, where the file system has locks."""
+    with ExitStack() as stack:
+        with reported(folder):
+            is_held = stack.enter_context(folder_lock(folder))
+        if is_held is False:
             raise TraceError(
                 f"another capture is writing into {folder}; wait for its end, or choose another "
                 "folder with --out"
-            ) from exc
-        except OSError:  # a file system without locks
-            pass
+            )
         yield
-    finally:
-        os.close(handle)
 
 
 def _is_debris(path: Path) -> bool:

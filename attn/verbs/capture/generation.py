@@ -256,11 +256,10 @@ def _generate(
                 f"the sampler ran {len(steps)} steps; expected {expected}: announce each of "
                 "request.steps in generate(), or say in Output.steps how many ran"
             )
-        warnings = tuple(job.session.warnings)
-        for warning in warnings:
+        for warning in dict.fromkeys(text for output in outputs for text in output.warnings):
             job.report.warn(warning)
         seconds = (time.monotonic() - began) / len(batch)
-        ran = Ran(steps, kernels, seconds, warnings)
+        ran = Ran(steps, kernels, seconds)
         for item, output in zip(batch, outputs, strict=True):
             if item.place in writers:
                 writer, begun = writers[item.place], drafts[item.place]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich import filesize
 
 from attn.backends import ModelInfo, Session
 from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
@@ -21,7 +22,6 @@ from attn.schema import Sequence as TokenSequence
 from attn.trace.store import is_shard
 from attn.verbs.capture.collection import Entry, Run
 from attn.verbs.capture.folders import existing
-from attn.verbs.inputs import format_bytes
 from attn.verbs.report import Report
 
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -29,12 +29,21 @@ STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 @dataclass(frozen=True)
 class Item:
-    """One trace that can be made; `place` counts all that were asked for."""
+    """One trace that can be made.
+
+    Attributes:
+        place: of all that were asked for.
+        request: completed.
+        plan: what is kept.
+        folder: of the trace.
+        warnings: of the model, and of the request.
+    """
 
     place: int
     request: Request
     plan: Plan
     folder: Path
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Job:
         items: the others.
         batch: how many traces are generated at once.
         report: told notes, warnings and progress.
-        opening: what the model warns of whatever the prompt.
+        opening: the warnings that all traces share.
     """
 
     backend: str
@@ -96,9 +105,6 @@ def plan_job(
             requests[place] = session.complete(wish)
         except RequestError as error:
             refused[place] = error
-    opening = said(session)
-    for warning in opening:
-        report.warn(warning)
     plans: dict[int, Plan] = {}
     planner = _Planner(session, keep)
     for place, request in requests.items():
@@ -116,9 +122,25 @@ def plan_job(
         for place, (name, wish) in enumerate(zip(names, wishes, strict=True))
     )
     items = tuple(
-        Item(place, requests[place], plan, out / names[place]) for place, plan in plans.items()
+        Item(
+            place,
+            requests[place],
+            plan,
+            out / names[place],
+            (*session.warnings, *session.remarks(wishes[place], requests[place])),
+        )
+        for place, plan in plans.items()
     )
+    opening = _common([item.warnings for item in items])
+    for warning in opening:
+        report.warn(warning)
     return Job(backend, session, out, entries, items, batch, report, opening)
+
+
+def _common(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the warnings that are in all lists, in the order of the first."""
+    shared = set(warnings[0]).intersection(*warnings[1:])
+    return tuple(dict.fromkeys(warning for warning in warnings[0] if warning in shared))
 
 
 def folder_names(count: int) -> list[str]:
@@ -183,15 +205,16 @@ def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) 
     free = shutil.disk_usage(existing(job.out)).free
     errors = [
         RequestError(
-            f"this capture would write {format_bytes(needed)}, more than the budget of "
-            f"{format_bytes(budget)}; keep less (--keep means, fewer --layers or --blocks, "
+            f"this capture would write {filesize.decimal(needed)}, more than the budget of "
+            f"{filesize.decimal(budget)}; keep less (--keep means, fewer --layers or --blocks, "
             "--keys content), or raise --budget"
         )
         if needed > budget
         else None,
         TraceError(
-            f"this capture would write {format_bytes(grown)}, but only {format_bytes(free)} "
-            f"are free at {job.out}; free some space, or choose another --out"
+            f"this capture would write {filesize.decimal(grown)}, but only "
+            f"{filesize.decimal(free)} are free at {job.out}; free some space, or choose another "
+            "--out"
         )
         if grown > free
         else None,
@@ -200,13 +223,6 @@ def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) 
         if not dry_run:
             raise error
         job.report.warn(str(error))
-
-
-def said(session: Session) -> tuple[str, ...]:
-    """Take the session's warnings off its list, so that each goes to the trace it is about."""
-    warnings = tuple(session.warnings)
-    session.warnings.clear()
-    return warnings
 
 
 class _Planner:

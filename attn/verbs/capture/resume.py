@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import msgspec
+from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.disk import AGAIN, encode_json, read_journal
@@ -35,7 +36,6 @@ from attn.verbs.capture.run_identity import (
     run_facts,
     summary,
 )
-from attn.verbs.inputs import format_bytes
 
 DECISIVE = ("torch", "diffusers", "transformers", "device")
 """What a picture's last bits depend on, beside the model."""
@@ -301,5 +301,5 @@ def _tell(job: Job, left: Left, entries: Sequence[Entry]) -> None:
     failed = f", {again} failed and will be tried again" if again else ""
     job.report.note(
         f"resuming {job.out}: {done} of {len(entries)} traces are complete{failed}; "
-        f"{format_bytes(missing_bytes(job, entries))} to write"
+        f"{filesize.decimal(missing_bytes(job, entries))} to write"
     )

@@ -98,11 +98,9 @@ def _require_fit(stacks: Sequence[tuple[Lora, ...]], bases: list[Base], session:
     """
     from attn.backends.diffusers.adapters import describe_towers
 
-    known = tuple(session.warnings)
     for stack in stacks:
         with suppress(RequestError):  # of defaults that are not those of the captures
             session.complete(Request(prompt="", loras=stack))
-    session.warnings[:] = known
     bases.append(describe_towers(session.towers()))
 
 

@@ -151,7 +151,6 @@ def generate_variants(
         planning["seed"] = check.seeds(given["seed"])[0]
         shared = sessions.shared(variants[0][2])
         plan = capture(setting.name, prompts, model=shared, **planning).plans[0]
-        shared.session.warnings[:] = sessions.warnings  # the captures tell them
         require.of_plan(plan)
         if not dry_run:
             report.begin(target)
@@ -184,7 +183,6 @@ class _Sessions:
         self._require = require
         self._options: Any = None
         self._shared: Shared | None = None
-        self.warnings: tuple[str, ...] = ()
 
     def shared(self, arguments: Mapping[str, Any]) -> Shared:
         """Return the session that a variant's own arguments of `attn.capture` ask for."""
@@ -206,7 +204,6 @@ class _Sessions:
         session = self._opening(self._setting.model, options)
         if self._require is not None:
             self._require(session)
-        self.warnings = tuple(session.warnings)
         return session
 
 

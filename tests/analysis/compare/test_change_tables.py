@@ -210,7 +210,7 @@ def test_a_trace_with_itself(files):
 
 def replace_trace(trace):
     """Return the same trace, opened again."""
-    return make_trace(replace(trace.manifest), trace.view("mass", 1, "image.text").source._files)
+    return make_trace(replace(trace.manifest), trace.pieces("mass", 1, "image.text").source._files)
 
 
 def test_names(pairs, tmp_path):

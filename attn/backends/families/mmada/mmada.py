@@ -55,6 +55,8 @@ CACHED = 16
 FILES = ("*.json", "*.jinja")
 """What is downloaded of a hub repository to plan a run: no code, nothing pickled."""
 WEIGHTS = "*.safetensors"
+UNREAD_NEGATIVE = "the negative prompt is not read: the uncond row reads a masked prompt"
+EMPTY_PROMPT = "the prompt is empty: the model is asked nothing"
 """What is downloaded besides to generate."""
 
 
@@ -134,7 +136,6 @@ class MMaDASession(Session):
         self.vocabulary = vocabulary
         self.options = options
         self.info = info
-        self.warnings: list[str] = []
         lead = THINK if options.cot else ""
         self._read = lru_cache(CACHED)(
             partial(read_prompt, vocabulary, template=template, lead=lead)
@@ -152,14 +153,19 @@ class MMaDASession(Session):
             raise RequestError(
                 f"images (texts of one prompt) must be at least 1; got {request.images}"
             )
-        if request.negative:
-            self._warn("the negative prompt is not read: the uncond row reads a masked prompt")
         self._require_room(request)
         return replace(
             request,
             negative="",
             steps=self._steps(request.steps),
             guidance=self._guidance(request.guidance),
+        )
+
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """Tell of a negative prompt, and of an empty one; see `Session.remarks`."""
+        return (
+            *([UNREAD_NEGATIVE] if request.negative else []),
+            *([] if request.prompt.strip() else [EMPTY_PROMPT]),
         )
 
     def branches(self, request: Request) -> tuple[str, ...]:
@@ -321,8 +327,6 @@ class MMaDASession(Session):
         length = self._written_length()
         if not prompt:
             raise RequestError("the prompt is empty; give a text with --prompt")
-        if not request.prompt.strip():
-            self._warn("the prompt is empty: the model is asked nothing")
         if prompt + length > room:
             raise RequestError(
                 f"the prompt has {prompt} tokens, and {length} are to be written: more than the "
@@ -334,10 +338,6 @@ class MMaDASession(Session):
 
     def _written_length(self) -> int:
         return self.options.gen_length
-
-    def _warn(self, warning: str) -> None:
-        if warning not in self.warnings:
-            self.warnings.append(warning)
 
 
 class PictureSession(MMaDASession):

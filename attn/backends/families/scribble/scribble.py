@@ -163,14 +163,18 @@ class DrawnSession(UNetSession):
         self._refuse_foreign(request)
         own = {name: one for name, one in request.options.items() if name not in self.foreign}
         request = replace(request, options=own)
-        for remark in filter(None, self.drawing(request)[1].split("\n")):
-            self.warn(remark)
+        self.drawing(request)  # one that cannot be used is refused
         if options.sketch in (AUTO, NONE):
             return request
         sketch = drawings.read_sketch(
             options.sketch, options.ground, edges=options.edges == "canny"
         )
         return replace(request, options={**request.options, "sketch_sha256": sketch.sha256})
+
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """Tell also of the drawing; see `Session.remarks`."""
+        drawn = self.drawing(completed)[1].split("\n")
+        return (*super().remarks(request, completed), *filter(None, drawn))
 
     def _refuse_foreign(self, request: Request) -> None:
         usual = asdict(type(self.options)())
@@ -265,20 +269,26 @@ class TokensSession(DrawnSession, SD15Session):
     skips_prompt_alone = False
 
     def complete(self, request: Request) -> Request:
-        """Also say what is not read; see `Session.complete`."""
+        """Also check how large the drawing is read; see `Session.complete`."""
         options = asked_of(self.options, request)
         if options.sketch_size < 0:
             raise RequestError(f"sketch_size must be 0 or more; got {options.sketch_size}")
-        if request.negative is not None and options.uncond_text == "zeros":
-            self.warn("the row uncond reads no text (uncond_text=zeros), so no negative prompt")
         return super().complete(request)
+
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """Tell also of a negative prompt that is not read; see `Session.remarks`."""
+        usual = super().remarks(request, completed)
+        if request.negative is None or asked_of(self.options, request).uncond_text != "zeros":
+            return usual
+        unread = "the row uncond reads no text (uncond_text=zeros), so no negative prompt"
+        return (unread, *usual)
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the segments `clip` and `sketch`."""
         text = super().sequence(request, branch)
         segments = self._read_segments(request)
         drawn = sketch_tokens.sketch_tokens(segments[1].start, segments[1].length)
-        return TokenSequence(segments, (*text.tokens, *drawn), text.truncated)
+        return replace(text, segments=segments, tokens=(*text.tokens, *drawn))
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on text and drawing; see `Session.generate`."""
