@@ -26,7 +26,7 @@ READERS: Mapping[str, tuple[Any, str]] = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncoderInput:
     """What the text segments of one branch hold.
 
     Attributes:
@@ -58,14 +58,14 @@ class Prompts:
         self._convert = convert
         self._decoded = lru_cache(REMEMBERED)(self._decode)
 
-    def read(self, text: str | None, segments: Sequence[Segment]) -> Reading:
+    def read(self, text: str | None, segments: Sequence[Segment]) -> EncoderInput:
         """Return the tokens of text segments; None is no text, but zeros, which have none.
 
         Raises:
             RequestError: the pipeline changes the prompt in a way that cannot be followed.
         """
         if text is None:
-            return Reading((), {}, ())
+            return EncoderInput((), {}, ())
         tokens: tuple[Token, ...] = ()
         truncated: dict[str, str] = {}
         warnings: list[str] = []
@@ -79,7 +79,7 @@ class Prompts:
             truncated |= {segment.name: cut} if cut else {}
             for ending in endings[1:]:
                 warnings += _split_apart(first, self._decoded(ending, text, segment)[0])
-        return Reading(tokens, truncated, tuple(warnings))
+        return EncoderInput(tokens, truncated, tuple(warnings))
 
     @contextmanager
     def checked(

@@ -17,7 +17,7 @@ from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
 from attn.backends.diffusers.encoders import unknown_tokens
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.prompt_syntax import foreign_syntax
-from attn.backends.diffusers.prompts import Prompts, Reading
+from attn.backends.diffusers.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.sharing import alone
 from attn.backends.diffusers.tokens import Convert
 from attn.backends.loading.quiet import quiet
@@ -161,7 +161,7 @@ class DiffusersSession(Session):
 
     # What a family uses
 
-    def read_text(self, request: Request, branch: str) -> Reading:
+    def read_text(self, request: Request, branch: str) -> EncoderInput:
         """Return the tokens of a branch's text segments, what was cut off of each, and warnings."""
         reading = self._prompts.read(self.branch_text(request, branch), self.text_segments(request))
         texts = (text for (text,) in self.branch_texts([request]).values())

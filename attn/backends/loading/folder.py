@@ -40,7 +40,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Index:
+class _PipelineIndex:
     weight_map: dict[str, str]
 
 
@@ -84,7 +84,7 @@ def listed_files(folder: Path, index: str) -> list[Path]:
         ModelError: it cannot be read, or lists a file that is not there or of another kind.
     """
     path = folder / index
-    listed = read_json(path, _Index, expected="an index of weights", error=ModelError)
+    listed = read_json(path, _PipelineIndex, expected="an index of weights", error=ModelError)
     names = sorted(set(listed.weight_map.values()))
     foreign = [ascii(name) for name in names if not _is_beside(name)]
     if foreign or not names:

@@ -174,9 +174,9 @@ class FakeBackend(Backend):
         """Make the model; see `Backend.open`."""
         if offload != "none":
             raise ModelError("the fake backend has nothing to offload")
-        place = "cpu" if device == "auto" else device
+        target = "cpu" if device == "auto" else device
         model = (
-            ToyModel(options.weights_seed).eval().to(place if weights else "meta", _DTYPES[dtype])
+            ToyModel(options.weights_seed).eval().to(target if weights else "meta", _DTYPES[dtype])
         )
         parameters = sum(parameter.numel() for parameter in model.denoiser.parameters())
         kind = str(_DTYPES[dtype]).removeprefix("torch.")

@@ -62,7 +62,7 @@ def written_tokens(writing: Writing, sample: int, vocabulary: Vocabulary) -> tup
     numbers = writing.ids[sample, writing.start :].tolist()
     return tuple(
         Token(
-            position=begin + place,
+            position=begin + offset,
             segment="generated",
             id=number,
             text=vocabulary.text(number),
@@ -72,7 +72,7 @@ def written_tokens(writing: Writing, sample: int, vocabulary: Vocabulary) -> tup
             stop=0,
             word=None,
         )
-        for place, number in enumerate(numbers)
+        for offset, number in enumerate(numbers)
     )
 
 
