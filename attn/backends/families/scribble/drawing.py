@@ -202,8 +202,8 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
     if strokes.all():
         raise RequestError(
             f"the sketch {path} has no {expected} ground: its {grey.shape[1]}x{grey.shape[0]} "
-            f"pixels have grey levels {grey.min():.0f} to {grey.max():.0f}, which are all strokes on it; "
-            "leave --set ground out, or give the other one"
+            f"pixels have grey levels {grey.min():.0f} to {grey.max():.0f}, which are all strokes "
+            "on it; leave --set ground out, or give the other one"
         )
     darker = float(grey[strokes].mean()) < float(grey[~strokes].mean())
     origin: Literal["detected", "told", "edges"] = "detected" if ground == "auto" else "told"
