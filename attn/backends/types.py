@@ -131,7 +131,7 @@ class Session(ABC):
         """
 
     def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
-        """Return what the user should know of how a request is run, before it is.
+        """Return remarks for the user on how a request will be run.
 
         Such as what is not read, what takes the place of a default, or which part of a LoRA that
         does not fit is left out.

@@ -196,12 +196,12 @@ def render(scene: Scene, size: int) -> np.ndarray:
     Returns:
         RGB, uint8, (size, size, 3).
     """
-    picture = np.empty((size, size, 3))
-    picture[:] = BACKGROUNDS[scene.content.background]
+    image = np.empty((size, size, 3))
+    image[:] = BACKGROUNDS[scene.content.background]
     for thing in scene.things:
         coverage = np.clip(0.5 - distance(thing, size), 0, 1)[..., None]
-        picture += coverage * (np.array(COLORS[thing.kind.color]) - picture)
-    return np.rint(picture).astype(np.uint8)
+        image += coverage * (np.array(COLORS[thing.kind.color]) - image)
+    return np.rint(image).astype(np.uint8)
 
 
 def masks(scene: Scene, size: int) -> np.ndarray:

@@ -278,12 +278,12 @@ class DiffusersSession(Session):
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
             self.announced(requests, on_call) as noise,
         ):
-            pictures = self.pipe(**self.pipeline_arguments(requests)).images
+            images = self.pipe(**self.pipeline_arguments(requests)).images
         warnings = tuple(unknown_tokens(*where) for where in sorted(unknown))
-        parts = [slice(at, at + first.images) for at in range(0, len(pictures), first.images)]
+        parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
             Output(
-                tuple(pictures[part]),
+                tuple(images[part]),
                 noise=tuple(noise[part]),
                 unknown=frozenset(unknown),
                 warnings=warnings,
@@ -318,7 +318,7 @@ class DiffusersSession(Session):
         return completed
 
     def _misfits(self, loras: tuple[Lora, ...]) -> tuple[str, ...]:
-        """Return what of completed LoRAs does not fit, scaled as they act."""
+        """Describe the parts of completed LoRAs that do not fit, scaled as they act."""
         return self._adapters.complete(self._scaled(loras))[1] if loras else ()
 
     def _scaled(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:

@@ -1,4 +1,4 @@
-"""Backends of other packages at work: what goes wrong in them is said with whose it is.
+"""Backends of other packages at work: errors in their code name the package and the member.
 
 A stranger's backend and session answer through guards, which check every answer (`answers`); what
 their code raises keeps its traceback, and gets a note that names package, method and line.

@@ -171,15 +171,15 @@ def describe(sketch: Sketch) -> str:
     return text
 
 
-def as_picture(strokes: Strokes, *, dark: bool = False) -> Image.Image:
+def as_image(strokes: Strokes, *, dark: bool = False) -> Image.Image:
     """Return strokes as an RGB picture, white on black, or black on white if `dark`.
 
     Its `info` says what they are drawn on.
     """
     pixels = np.where(strokes != dark, np.uint8(255), np.uint8(0))
-    picture = Image.fromarray(pixels).convert("RGB")
-    picture.info[SKETCH_GROUND] = "light" if dark else "dark"
-    return picture
+    image = Image.fromarray(pixels).convert("RGB")
+    image.info[SKETCH_GROUND] = "light" if dark else "dark"
+    return image
 
 
 @lru_cache(maxsize=8)

@@ -241,7 +241,7 @@ class ControlSession(DrawnSession):
             replace(
                 output,
                 histories=tuple(histories[index * first.images : (index + 1) * first.images]),
-                sketch=drawings.as_picture(self.drawing(request)[0]),
+                sketch=drawings.as_image(self.drawing(request)[0]),
             )
             for index, (output, request) in enumerate(zip(outputs, requests, strict=True))
         ]
@@ -256,7 +256,7 @@ class ControlSession(DrawnSession):
         usual = super().extra_arguments(requests)
         usual.pop("guidance_rescale")
         return usual | {
-            "image": [drawings.as_picture(self.drawing(request)[0]) for request in requests],
+            "image": [drawings.as_image(self.drawing(request)[0]) for request in requests],
             "controlnet_conditioning_scale": 0.0
             if options.sketch == NONE
             else options.conditioning_scale,
@@ -303,7 +303,7 @@ class TokensSession(DrawnSession, SD15Session):
         outputs = super().generate(requests, on_call)
         is_dark = effective_options(self.options, requests[0]).lines == "black"
         return [
-            replace(output, sketch=drawings.as_picture(self.drawing(request)[0], dark=is_dark))
+            replace(output, sketch=drawings.as_image(self.drawing(request)[0], dark=is_dark))
             for output, request in zip(outputs, requests, strict=True)
         ]
 

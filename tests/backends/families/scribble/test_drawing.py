@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from attn.backends.families.scribble.drawing import (
     Sketch,
-    as_picture,
+    as_image,
     describe,
     fit_strokes,
     read_sketch,
@@ -268,10 +268,10 @@ def test_no_stroke_vanishes(size, target, data):
 def test_as_picture():
     """Models get white strokes on black, or the other way round where they were trained so."""
     strokes = np.eye(3, 5) > 0
-    assert np.asarray(as_picture(strokes))[..., 1].tolist() == (255 * np.eye(3, 5)).tolist()
-    other = as_picture(strokes, dark=True)
-    assert (np.asarray(other) == 255 - np.asarray(as_picture(strokes))).all()
-    assert (as_picture(strokes).info["ground"], other.info["ground"]) == ("dark", "light")
+    assert np.asarray(as_image(strokes))[..., 1].tolist() == (255 * np.eye(3, 5)).tolist()
+    other = as_image(strokes, dark=True)
+    assert (np.asarray(other) == 255 - np.asarray(as_image(strokes))).all()
+    assert (as_image(strokes).info["ground"], other.info["ground"]) == ("dark", "light")
 
 
 def test_edges(tmp_path):
