@@ -82,6 +82,14 @@ class MapSums:
         total = np.sum([array.values.astype(np.float64) for array in laid], axis=0)
         return np.asarray(total / count[:, None, None, None])
 
+    def means(self) -> MeanMaps:
+        """Return what was added, on the finest grid.
+
+        Raises:
+            TraceError: nothing was added.
+        """
+        return MeanMaps(self.mean(), self.views[0].columns, tuple(sorted(self.layers)))
+
     def _read(self, view: View, lead: tuple[int, ...]) -> NDArray[np.floating]:
         """Return (sample, row, column, key)."""
         inner = (slice(None),) * 3
@@ -126,7 +134,7 @@ def average(
     sums = MapSums(views, index_of("branch", branch, trace.branches))
     for lead in views[0].leads(steps):
         sums.add(lead)
-    return MeanMaps(sums.mean(), views[0].columns, tuple(sorted(sums.layers)))
+    return sums.means()
 
 
 def find_layers(

@@ -19,6 +19,7 @@ from attn.trace.occurrences import Occurrence, Phrase
 from attn.trace.word_sums import TOGETHER, lay_out, word_positions
 
 if TYPE_CHECKING:
+    from attn.trace.means import MapSums
     from attn.trace.trace import Trace
 
 NAMED = 6
@@ -108,9 +109,13 @@ class SegmentWords:
         return int(counts.sum()) if counts.all() and self.cut not in phrase.words else 0
 
 
-@lru_cache(maxsize=1)  # several analyses of one trace ask for the same
 def measure(
-    trace: Trace, selection: Selection, *, heads: bool = False, together: bool = False
+    trace: Trace,
+    selection: Selection,
+    *,
+    heads: bool = False,
+    together: bool = False,
+    maps: MapSums | None = None,
 ) -> tuple[SegmentWords, ...]:
     """Read masses and shares, shard by shard, and keep only the sums over tokens.
 
@@ -121,13 +126,42 @@ def measure(
         selection: what to look at; all words of the prompt are returned.
         heads: keep single heads too.
         together: add the segment `text`, with the tokens of all segments.
+        maps: what the maps of each step are added to, in the same pass.
     """
+    return _reading(trace, selection, heads, together).segments(maps)
+
+
+class _Reading:
+    """The words of a trace, which are read when they are first asked for."""
+
+    def __init__(self, trace: Trace, selection: Selection, heads: bool, together: bool) -> None:
+        self._asked = trace, selection, heads, together
+        self._segments: tuple[SegmentWords, ...] | None = None
+
+    def segments(self, maps: MapSums | None) -> tuple[SegmentWords, ...]:
+        """Return the segments, and add the steps' maps to `maps`."""
+        if self._segments is None:
+            self._segments = _read_segments(*self._asked, maps)
+        elif maps is not None:
+            for lead in maps.views[0].leads(self._asked[1].steps):
+                maps.add(lead)
+        return self._segments
+
+
+_reading = lru_cache(maxsize=1)(_Reading)  # several analyses of one trace ask for the same
+
+
+def _read_segments(
+    trace: Trace, selection: Selection, heads: bool, together: bool, maps: MapSums | None
+) -> tuple[SegmentWords, ...]:
     names = [*selection.text.segments]
     names += [TOGETHER] if together and len(names) > 1 else []
     positions = [word_positions(selection.prompt, selection.tokens, name) for name in names]
     groups = [group for listed in positions for group in listed]
     layers = [layer.index for layer in selection.layers]
-    read = read_sums(trace, layers, selection.steps, selection.branch, groups, heads=heads)
+    read = read_sums(
+        trace, layers, selection.steps, selection.branch, groups, heads=heads, maps=maps
+    )
     by_segment: dict[str, SegmentWords] = {}
     for layer, sums in zip(layers, read, strict=True):
         counts = lay_out(sums.columns, groups).sum(axis=0).astype(np.int64)

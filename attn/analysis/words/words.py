@@ -38,7 +38,7 @@ from attn.analysis.words.selection import BLOCK, Choice, Kind, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers
 from attn.analysis.words.word_tables import align, summarise, tabulate
-from attn.trace.means import MeanMaps, average
+from attn.trace.means import MapSums, MeanMaps, average, image_views
 from attn.trace.word_sums import lay_out, sum_tokens, word_positions
 
 if TYPE_CHECKING:
@@ -79,12 +79,13 @@ def run(trace: Trace, options: WordsOptions) -> Result:
         AnalysisError: a word, phrase, layer, step or branch is not there.
     """
     selection = choose(trace, options)
-    lack = find_lack(WANTS, trace.manifest)
-    means = None if lack else _mean_maps(trace, selection, options)
+    has_maps = find_lack(WANTS, trace.manifest) is None
+    sums = _begin_maps(trace, selection, options) if has_maps else None
     tables: dict[str, Table] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     notes: list[str] = []
-    segments = measure(trace, selection, heads=options.heads, together=options.together)
+    segments = measure(trace, selection, heads=options.heads, together=options.together, maps=sums)
+    means = _mean_maps(trace, selection, options, sums) if has_maps else None
     for measured in segments:
         maps = _word_maps(means, measured.segment, selection, options) if means else None
         shown: list[tuple[Kind, SegmentWords, Numbers | None]] = [
@@ -123,8 +124,21 @@ def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[
     return tables
 
 
-def _mean_maps(trace: Trace, selection: Selection, options: WordsOptions) -> MeanMaps:
+def _begin_maps(trace: Trace, selection: Selection, options: WordsOptions) -> MapSums | None:
+    """Return what the steps' maps are added to, if the mean is made of maps of single steps."""
+    if options.pooling == "daam":
+        return None
+    views = image_views(trace, BLOCK, selection.layers)
+    row = trace.branches.index(selection.branch)
+    return MapSums(views, row) if views[0].is_stepwise else None
+
+
+def _mean_maps(
+    trace: Trace, selection: Selection, options: WordsOptions, sums: MapSums | None
+) -> MeanMaps:
     """Return one map per key and sample of many layers, steps and heads."""
+    if sums is not None:
+        return sums.means()
     steps = selection.steps if options.steps else None
     pool = daam.pool if options.pooling == "daam" else average
     return pool(trace, BLOCK, selection.layers, steps, selection.branch)
