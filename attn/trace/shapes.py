@@ -29,7 +29,7 @@ class Shapes:
         self._known: dict[str, tuple[Shape, ...]] = {}
 
     def misfit(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
-        """Return what is wrong with a tensor, in words; None also where nobody looks for it."""
+        """Describe what is wrong with a tensor; None if nothing is, or nothing is expected."""
         if name not in self._known:
             self._known[name] = self._expected(name)
         expected = self._known[name]
