@@ -109,7 +109,7 @@ def test_what_was_not_painted_has_no_region():
 
 def test_a_wrong_shape_is_still_the_object_of_its_colour():
     """Regions are found by colour: the shape word is scored on what was painted in its place."""
-    kinds = (scenes.Kind("red", "square"), scenes.Kind("blue", "triangle"))
+    kinds = (scenes.ObjectKind("red", "square"), scenes.ObjectKind("blue", "triangle"))
     found = find_targets(CONTENT, paint(replace(CONTENT, kinds=kinds)))
     assert [target.word for target in found][:4] == ["red", "star", "blue", "circle"]
 

@@ -34,9 +34,9 @@ class ConformanceError(AssertionError):
     """A session breaks its contract; the message names the method and the repair."""
 
 
-def fail(method: str, found: str, fix: str) -> NoReturn:
+def fail(method: str, problem: str, fix: str) -> NoReturn:
     """Raise what a check found: where, what, and what to do."""
-    raise ConformanceError(f"session.{method}: {found}; {fix}")
+    raise ConformanceError(f"session.{method}: {problem}; {fix}")
 
 
 def begin(session: Session, request: Request, images: int = 1) -> tuple[Session, Request]:
@@ -132,9 +132,9 @@ def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list
         attention = _unfolded(attention, len(call.rows))
         for row, (_, sample) in enumerate(call.rows[: attention.shape[0]]):
             layer = layers[sample // requests[0].images][key]
-            own = attention.alone(row, call.padding[row] if call.padding else 0)
-            if own.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
-                visit(call, row, layer, own)
+            alone = attention.alone(row, call.padding[row] if call.padding else 0)
+            if alone.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
+                visit(call, row, layer, alone)
 
     modules = layer_modules(session, requests[0])
     with _explained(), AttentionHooks(modules, see, wanted=lambda: bool(calls)):
@@ -185,13 +185,13 @@ def undeclared(session: Session, request: Request) -> list[LayerKey]:
     A softmax that the model computes itself need not be attention, so it does not count.
     """
     declared = [(layer.tower, _inside(layer.path)) for layer in session.layers(request)]
-    found: dict[LayerKey, None] = {}
+    keys: dict[LayerKey, None] = {}
 
     def see(key: LayerKey, attention: Attention) -> None:
         tower, path = key
         is_inside = any(tower == of and _inside(path).startswith(layer) for of, layer in declared)
         if attention.kernel != OPEN and not is_inside:
-            found[key] = None
+            keys[key] = None
 
     modules: dict[int, tuple[LayerKey, nn.Module]] = {}
     for name, tower in session.towers().items():
@@ -199,11 +199,11 @@ def undeclared(session: Session, request: Request) -> list[LayerKey]:
             modules.setdefault(id(module), ((name, path), module))
     with _explained(), AttentionHooks(dict(modules.values()), see):
         session.generate([request], lambda call: None)
-    return list(found)
+    return list(keys)
 
 
 def _inside(path: str) -> str:
-    """Return what the paths of a module's parts begin with."""
+    """Return the common beginning of the paths of a module's parts."""
     return f"{path}." if path else ""
 
 
@@ -242,7 +242,7 @@ def _failing(member: str) -> Iterator[None]:
     try:
         yield
     except AnswerError as error:
-        raise ConformanceError(f"{member}{error.place}: {error.found}; {error.fix}") from error
+        raise ConformanceError(f"{member}{error.location}: {error.problem}; {error.fix}") from error
 
 
 @contextmanager
