@@ -1,18 +1,20 @@
 import { INFERNO, rgb } from "./colours.js";
 
+const FLOOR = 0.5; // of the opacity of a map, where it is zero
+
 /**
  * Paint a map into a canvas, a pixel for a cell; the page makes it larger.
  * @param {HTMLCanvasElement} canvas
  * @param {Float64Array} values (rows · columns)
  * @param {[number, number]} grid
- * @param {{top: number, threshold?: number, alpha?: number}} how  values below threshold · top are left out
+ * @param {{top: number, threshold?: number, alpha?: number, floor?: number}} how  values below threshold · top are left out
  */
-export function paintMap(canvas, values, [rows, columns], { top, threshold = 0, alpha = 1 }) {
+export function paintMap(canvas, values, [rows, columns], { top, threshold = 0, alpha = 1, floor = FLOOR }) {
   paintCells(canvas, rows, columns, (at, pixel) => {
     const level = top > 0 ? Math.max(0, Math.min(1, values[at] / top)) : 0;
     const place = 3 * Math.round(255 * level);
     for (let c = 0; c < 3; c++) pixel[c] = INFERNO[place + c];
-    pixel[3] = level < threshold ? 0 : 255 * alpha;
+    pixel[3] = level < threshold ? 0 : 255 * alpha * (floor + (1 - floor) * level); // where little is, the picture shows
   });
 }
 
@@ -51,7 +53,7 @@ function paintCells(canvas, rows, columns, colour) {
 
 /** @param {HTMLCanvasElement} canvas */
 export function paintScale(canvas) {
-  paintMap(canvas, Float64Array.from({ length: 256 }, (_, at) => at), [1, 256], { top: 255 });
+  paintMap(canvas, Float64Array.from({ length: 256 }, (_, at) => at), [1, 256], { top: 255, floor: 1 });
 }
 
 /** @param {Float64Array} values */
