@@ -10,9 +10,9 @@ from pathlib import Path
 
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
-from attn.lora.families import Family, Target, recognise
+from attn.lora.families import LoraFamily, Target, recognise
 from attn.lora.kinds import rows_of
-from attn.lora.layouts import OTHER_ROWS, Place, with_other_layouts
+from attn.lora.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
 from attn.lora.names import DENOISER, TOWERS, underscored
 from attn.lora.norms import blocks_norm
 from attn.lora.tensors import Stored, is_readable
@@ -45,9 +45,9 @@ class Base:
     """
 
     path: Path
-    towers: dict[str, dict[str, Place]] = field(default_factory=dict)
+    towers: dict[str, dict[str, BaseWeight]] = field(default_factory=dict)
 
-    def find(self, tower: str, path: str, shape: tuple[int, ...] | None) -> Place | str:
+    def find(self, tower: str, path: str, shape: tuple[int, ...] | None) -> BaseWeight | str:
         """Return the weight that a module changes, or why there is none.
 
         Args:
@@ -57,35 +57,35 @@ class Base:
         """
         if tower not in self.towers:
             return f"the model has no {tower}"
-        place = self.towers[tower].get(underscored(path))
-        if place is None:
+        entry = self.towers[tower].get(underscored(path))
+        if entry is None:
             return f"the {tower} has no such module"
-        if not all(is_readable(stored.info) for stored in place.weight):
+        if not all(is_readable(stored.info) for stored in entry.weight):
             return "the weight is of a type that is not read"
-        there = _shape(place)
+        there = _shape(entry)
         if shape is None or _matrix(shape) == _matrix(there):
-            return place
+            return entry
         other = self.towers[tower].get(underscored(path) + OTHER_ROWS)
         if other is not None and _matrix(shape) == _matrix(_shape(other)):
             return other
         return f"the weight has another shape (weight {list(there)}, change {list(shape)})"
 
 
-def family_of(base: Base) -> Family:
+def family_of(base: Base) -> LoraFamily:
     """Return the family of a model, as its own weights tell."""
     return recognise(
         (
-            Target(path, tower, path, _shape(place))
-            for tower, places in base.towers.items()
-            for path, place in places.items()
+            Target(path, tower, path, _shape(entry))
+            for tower, entries in base.towers.items()
+            for path, entry in entries.items()
         ),
         {},
     )
 
 
-def norm_of(place: Place) -> float:
+def norm_of(entry: BaseWeight) -> float:
     """Return the Frobenius norm of a weight."""
-    return blocks_norm(rows_of(place.weight))
+    return blocks_norm(rows_of(entry.weight))
 
 
 def open_base(path: Path) -> Base:
@@ -103,7 +103,7 @@ def open_base(path: Path) -> Base:
             f"{path} holds no denoiser and no text encoder: expected a diffusers folder with "
             ".safetensors files, or a checkpoint in one .safetensors file"
         )
-    return Base(path, {tower: _by_kohya(places) for tower, places in parts.items()})
+    return Base(path, {tower: _by_kohya(entries) for tower, entries in parts.items()})
 
 
 def describe_base(path: Path, towers: Mapping[str, Mapping[str, tuple[int, ...]]]) -> Base:
@@ -122,29 +122,29 @@ def describe_base(path: Path, towers: Mapping[str, Mapping[str, tuple[int, ...]]
     )
 
 
-def _loaded(name: str, shape: tuple[int, ...]) -> Place:
-    return Place((name,), (Stored(Path(name), TensorInfo("F32", shape, 0, 0)),))
+def _loaded(name: str, shape: tuple[int, ...]) -> BaseWeight:
+    return BaseWeight((name,), (Stored(Path(name), TensorInfo("F32", shape, 0, 0)),))
 
 
-def _by_kohya(places: dict[str, Place]) -> dict[str, Place]:
-    found: dict[str, Place] = {}
+def _by_kohya(entries: dict[str, BaseWeight]) -> dict[str, BaseWeight]:
+    by_name: dict[str, BaseWeight] = {}
     twice = set()
-    for path, place in with_other_layouts(places).items():
+    for path, entry in with_other_layouts(entries).items():
         name = underscored(path)
-        if found.setdefault(name, place).weight != place.weight:
+        if by_name.setdefault(name, entry).weight != entry.weight:
             twice.add(name)
-    return {name: place for name, place in found.items() if name not in twice}
+    return {name: entry for name, entry in by_name.items() if name not in twice}
 
 
-def _of_folder(folder: Path) -> Iterator[tuple[str, dict[str, Place]]]:
+def _of_folder(folder: Path) -> Iterator[tuple[str, dict[str, BaseWeight]]]:
     for name, tower in _FOLDERS.items():
-        places: dict[str, Place] = {}
+        entries: dict[str, BaseWeight] = {}
         for file in _weight_files(folder / name):
             header = read_header(file)
             for tensor, info in header.tensors.items():
-                _add(places, tensor, file, info)
-        if places:
-            yield tower, places
+                _add(entries, tensor, file, info)
+        if entries:
+            yield tower, entries
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -155,29 +155,29 @@ def _weight_files(folder: Path) -> list[Path]:
     return variants[min(variants, key=len)] if variants else []
 
 
-def _of_file(file: Path) -> dict[str, dict[str, Place]]:
+def _of_file(file: Path) -> dict[str, dict[str, BaseWeight]]:
     tensors = read_header(file).tensors
     is_bare = any(_BARE.match(name) for name in tensors)
-    parts: dict[str, dict[str, Place]] = {}
+    parts: dict[str, dict[str, BaseWeight]] = {}
     for name, info in tensors.items():
         prefix = "" if is_bare else next(filter(name.startswith, _PREFIXES), None)
         if prefix is not None:
             tower = _PREFIXES.get(prefix, DENOISER)
             _add(parts.setdefault(tower, {}), name.removeprefix(prefix), file, info)
-    return {tower: places for tower, places in parts.items() if places}
+    return {tower: entries for tower, entries in parts.items() if entries}
 
 
-def _add(places: dict[str, Place], name: str, file: Path, info: TensorInfo) -> None:
+def _add(entries: dict[str, BaseWeight], name: str, file: Path, info: TensorInfo) -> None:
     """Keep a weight, without the word `weight`; biases are not compared."""
     is_bare = name == "text_projection"  # OpenCLIP's, turned over, which no norm sees
     if info.shape and (is_bare or name.endswith((".weight", "_weight"))):
         path = name if is_bare else name[: -len(".weight")]
-        places[path] = Place((path,), (Stored(file, info),))
+        entries[path] = BaseWeight((path,), (Stored(file, info),))
 
 
-def _shape(place: Place) -> tuple[int, ...]:
-    first = place.weight[0].info.shape
-    return (sum(stored.info.shape[0] for stored in place.weight), *first[1:])
+def _shape(entry: BaseWeight) -> tuple[int, ...]:
+    first = entry.weight[0].info.shape
+    return (sum(stored.info.shape[0] for stored in entry.weight), *first[1:])
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:

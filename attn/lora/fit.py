@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from attn.errors import ModelError
 from attn.lora.base import Base, family_of
 from attn.lora.file import LoraFile, Module
-from attn.lora.layouts import Place
+from attn.lora.layouts import BaseWeight
 from attn.lora.usable import listed, other_family
 from attn.schema import Lora
 
@@ -24,13 +24,13 @@ class Fit:
         total: number of tensors in the file that were looked for.
     """
 
-    placed: tuple[tuple[Module, Place], ...]
+    placed: tuple[tuple[Module, BaseWeight], ...]
     misfits: tuple[str, ...]
     unfit: int
     total: int
 
     def summary(self) -> str:
-        """Say how much does not fit, and what."""
+        """Count and list the modules that do not fit."""
         return f"{self.unfit} of its {self.total} tensors fit nothing: {listed(self.misfits)}"
 
 
@@ -41,20 +41,20 @@ def fit(file: LoraFile, base: Base) -> Fit:
         file: the LoRA.
         base: the model.
     """
-    placed: list[tuple[Module, Place]] = []
+    placed: list[tuple[Module, BaseWeight]] = []
     misfits: list[str] = []
     taken: set[tuple[str, str]] = set()
     unfit = len(file.unknown) + len(file.repeated)
     for module in file.modules:
-        place = base.find(module.tower, module.path, module.shape)
-        if not isinstance(place, str) and taken & _spots(module, place):
-            place = "another name for what is changed already"
-        if isinstance(place, str):
-            misfits.append(f"{module.name} ({place})")
+        entry = base.find(module.tower, module.path, module.shape)
+        if not isinstance(entry, str) and taken & _spots(module, entry):
+            entry = "another name for what is changed already"
+        if isinstance(entry, str):
+            misfits.append(f"{module.name} ({entry})")
             unfit += len(module.roles)
         else:
-            taken |= _spots(module, place)
-            placed.append((module, place))
+            taken |= _spots(module, entry)
+            placed.append((module, entry))
     names = (*misfits, *file.unknown, *file.repeated)
     total = len(file.header.tensors) - len(file.embeddings)
     return Fit(tuple(placed), names, unfit, total)
@@ -72,21 +72,21 @@ def require_fit(file: LoraFile, base: Base, families: Sequence[str]) -> str | No
         ModelError: more than half of its tensors fit nothing in the model, or some do not and it
             is of another family.
     """
-    found = fit(file, base)
-    if not found.unfit:
+    result = fit(file, base)
+    if not result.unfit:
         return None
     of_model = family_of(base).name
     expected = (of_model,) if of_model else families
     if file.family.name not in (None, *expected):
         raise ModelError(
-            f"{file.path}: {other_family(file.family, expected[0])} ({found.summary()})"
+            f"{file.path}: {other_family(file.family, expected[0])} ({result.summary()})"
         )
-    if 2 * found.unfit > found.total:
+    if 2 * result.unfit > result.total:
         raise ModelError(
-            f"{file.path} does not fit this model: {found.summary()}. Choose the model that it was "
-            "trained for (`attn lora FILE --model MODEL` compares them)"
+            f"{file.path} does not fit this model: {result.summary()}. Choose the model that it "
+            "was trained for (`attn lora FILE --model MODEL` compares them)"
         )
-    return f"{file.path}: {found.summary()}; they are left out"
+    return f"{file.path}: {result.summary()}; they are left out"
 
 
 def applied(file: LoraFile, base: Base, lora: Lora) -> LoraFile:
@@ -98,8 +98,8 @@ def applied(file: LoraFile, base: Base, lora: Lora) -> LoraFile:
         lora: what its changes are multiplied by.
     """
     modules = (
-        _scaled(replace(module, base_path=place.path), lora.scale_of(module.tower))
-        for module, place in fit(file, base).placed
+        _scaled(replace(module, base_path=entry.path), lora.scale_of(module.tower))
+        for module, entry in fit(file, base).placed
     )
     return replace(file, modules=tuple(modules))
 
@@ -109,5 +109,5 @@ def _scaled(module: Module, scale: float) -> Module:
     return replace(module, scale=scale * module.scale, norm=norm)
 
 
-def _spots(module: Module, place: Place) -> set[tuple[str, str]]:
-    return {(module.tower, path) for path in place.paths}
+def _spots(module: Module, entry: BaseWeight) -> set[tuple[str, str]]:
+    return {(module.tower, path) for path in entry.paths}

@@ -15,7 +15,7 @@ from attn.lora.kinds import Weight
 
 
 @dataclass(frozen=True)
-class Place:
+class BaseWeight:
     """A weight of the base model: dotted paths of its parts there, and where they are stored.
 
     `is_swapped` says that the other layout has the two halves of the rows in the other order.
@@ -31,15 +31,15 @@ class Place:
         return " + ".join(self.paths)
 
 
-Places = Mapping[str, Place]
+BaseWeights = Mapping[str, BaseWeight]
 
 
-def with_other_layouts(places: Places) -> dict[str, Place]:
+def with_other_layouts(entries: BaseWeights) -> dict[str, BaseWeight]:
     """Return weights by their own paths and by those that they have in other layouts."""
-    found = dict(_renamed(places, _unet_pairs(places)))
-    found |= _joint(places)
-    found |= _clip(places)
-    return found | dict(places)
+    renamed = dict(_renamed(entries, _unet_pairs(entries)))
+    renamed |= _joint(entries)
+    renamed |= _clip(entries)
+    return renamed | dict(entries)
 
 
 Pair = tuple[str, str]
@@ -66,12 +66,12 @@ _ENDS = [
 ]
 
 
-def _unet_pairs(places: Places) -> list[Pair]:
-    """Return which parts of a UNet correspond, or nothing for another network."""
-    if "down_blocks.0.resnets.0.conv1" in places:
-        return [*_ENDS, *_middle(), *_down_of_diffusers(places), *_up_of_diffusers(places)]
-    if "input_blocks.1.0.in_layers.2" in places:
-        return [*_ENDS, *_middle(), *_down_of_ldm(places), *_up_of_ldm(places)]
+def _unet_pairs(entries: BaseWeights) -> list[Pair]:
+    """Return the corresponding parts of a UNet; empty for another network."""
+    if "down_blocks.0.resnets.0.conv1" in entries:
+        return [*_ENDS, *_middle(), *_down_of_diffusers(entries), *_up_of_diffusers(entries)]
+    if "input_blocks.1.0.in_layers.2" in entries:
+        return [*_ENDS, *_middle(), *_down_of_ldm(entries), *_up_of_ldm(entries)]
     return []
 
 
@@ -86,38 +86,38 @@ def _resnet(ours: str, theirs: str) -> Iterator[Pair]:
         yield f"{ours}.{name}", f"{theirs}.{other}"
 
 
-def _down_of_diffusers(places: Places) -> Iterator[Pair]:
+def _down_of_diffusers(entries: BaseWeights) -> Iterator[Pair]:
     number = count(1)
-    for level in _numbers(places, "down_blocks.{}.resnets.0.conv1"):
+    for level in _numbers(entries, "down_blocks.{}.resnets.0.conv1"):
         block = f"down_blocks.{level}"
-        for layer in _numbers(places, block + ".resnets.{}.conv1"):
+        for layer in _numbers(entries, block + ".resnets.{}.conv1"):
             there = f"input_blocks.{next(number)}"
             yield from _resnet(f"{block}.resnets.{layer}", f"{there}.0")
             yield f"{block}.attentions.{layer}", f"{there}.1"
-        if f"{block}.downsamplers.0.conv" in places:
+        if f"{block}.downsamplers.0.conv" in entries:
             yield f"{block}.downsamplers.0.conv", f"input_blocks.{next(number)}.0.op"
 
 
-def _up_of_diffusers(places: Places) -> Iterator[Pair]:
+def _up_of_diffusers(entries: BaseWeights) -> Iterator[Pair]:
     number = -1
-    for level in _numbers(places, "up_blocks.{}.resnets.0.conv1"):
+    for level in _numbers(entries, "up_blocks.{}.resnets.0.conv1"):
         block = f"up_blocks.{level}"
-        for layer in _numbers(places, block + ".resnets.{}.conv1"):
+        for layer in _numbers(entries, block + ".resnets.{}.conv1"):
             number += 1
             yield from _resnet(f"{block}.resnets.{layer}", f"output_blocks.{number}.0")
             yield f"{block}.attentions.{layer}", f"output_blocks.{number}.1"
-        place = 2 if f"{block}.attentions.0.proj_in" in places else 1
-        yield f"{block}.upsamplers.0.conv", f"output_blocks.{number}.{place}.conv"
+        index = 2 if f"{block}.attentions.0.proj_in" in entries else 1
+        yield f"{block}.upsamplers.0.conv", f"output_blocks.{number}.{index}.conv"
 
 
-def _down_of_ldm(places: Places) -> Iterator[Pair]:
+def _down_of_ldm(entries: BaseWeights) -> Iterator[Pair]:
     level = layer = 0
     for number in count(1):
         there = f"input_blocks.{number}"
-        if f"{there}.0.op" in places:
+        if f"{there}.0.op" in entries:
             yield f"down_blocks.{level}.downsamplers.0.conv", f"{there}.0.op"
             level, layer = level + 1, 0
-        elif f"{there}.0.in_layers.2" in places:
+        elif f"{there}.0.in_layers.2" in entries:
             yield from _resnet(f"down_blocks.{level}.resnets.{layer}", f"{there}.0")
             yield f"down_blocks.{level}.attentions.{layer}", f"{there}.1"
             layer += 1
@@ -125,37 +125,37 @@ def _down_of_ldm(places: Places) -> Iterator[Pair]:
             return
 
 
-def _up_of_ldm(places: Places) -> Iterator[Pair]:
+def _up_of_ldm(entries: BaseWeights) -> Iterator[Pair]:
     level = layer = 0
-    for number in _numbers(places, "output_blocks.{}.0.in_layers.2"):
+    for number in _numbers(entries, "output_blocks.{}.0.in_layers.2"):
         there = f"output_blocks.{number}"
         yield from _resnet(f"up_blocks.{level}.resnets.{layer}", f"{there}.0")
         layer += 1
-        if f"{there}.1.proj_in" in places:
+        if f"{there}.1.proj_in" in entries:
             yield f"up_blocks.{level}.attentions.{layer - 1}", f"{there}.1"
         for sampler in (f"{there}.1.conv", f"{there}.2.conv"):
-            if sampler in places:
+            if sampler in entries:
                 yield f"up_blocks.{level}.upsamplers.0.conv", sampler
                 level, layer = level + 1, 0
 
 
-def _numbers(places: Places, pattern: str) -> Iterator[int]:
+def _numbers(entries: BaseWeights, pattern: str) -> Iterator[int]:
     """Yield 0, 1, 2 … as long as there is a weight of that name."""
     for number in count():
-        if pattern.format(number) not in places:
+        if pattern.format(number) not in entries:
             return
         yield number
 
 
-def _renamed(places: Places, pairs: list[Pair]) -> Iterator[tuple[str, Place]]:
+def _renamed(entries: BaseWeights, pairs: list[Pair]) -> Iterator[tuple[str, BaseWeight]]:
     """Yield every weight of a UNet under its path in the other layout."""
     to = dict(pairs) | {theirs: ours for ours, theirs in pairs}
-    for path, place in places.items():
+    for path, entry in entries.items():
         words = path.split(".")
         for stop in range(len(words), 0, -1):
             beginning = ".".join(words[:stop])
             if beginning in to:
-                yield ".".join((to[beginning], *words[stop:])), place
+                yield ".".join((to[beginning], *words[stop:])), entry
                 break
 
 
@@ -204,88 +204,90 @@ _JOINT_ENDS = {
 }
 
 
-def _joint(places: Places) -> dict[str, Place]:
+def _joint(entries: BaseWeights) -> dict[str, BaseWeight]:
     """Return the weights of a transformer of joint blocks by their paths in the other layout."""
-    if "joint_blocks.0.x_block.attn.qkv" in places:
-        return dict(_joint_of_stability(places))
-    if "transformer_blocks.0.attn.add_k_proj" in places:
-        return dict(_joint_of_diffusers(places))
+    if "joint_blocks.0.x_block.attn.qkv" in entries:
+        return dict(_joint_of_stability(entries))
+    if "transformer_blocks.0.attn.add_k_proj" in entries:
+        return dict(_joint_of_diffusers(entries))
     return {}
 
 
-def _joint_of_stability(places: Places) -> Iterator[tuple[str, Place]]:
-    for path, place in places.items():
+def _joint_of_stability(entries: BaseWeights) -> Iterator[tuple[str, BaseWeight]]:
+    for path, entry in entries.items():
         if path in _JOINT_ENDS:
-            yield _JOINT_ENDS[path], place
+            yield _JOINT_ENDS[path], entry
         match = re.match(r"joint_blocks\.(\d+)\.(.+)\Z", path)
         if match is None:
             continue
         block, inside = f"transformer_blocks.{match[1]}", match[2]
         if inside in _JOINT:
-            yield f"{block}.{_JOINT[inside]}", place
+            yield f"{block}.{_JOINT[inside]}", entry
         if inside.endswith(".qkv"):
             names = _STREAMS.get(inside.removesuffix(".qkv"), ())
-            plain = _without_gates(place)
-            if plain is not place:
+            plain = _without_gates(entry)
+            if plain is not entry:
                 yield path + OTHER_ROWS, plain
             yield from _split(plain, [f"{block}.{name}" for name in names])
 
 
-def _joint_of_diffusers(places: Places) -> Iterator[tuple[str, Place]]:
+def _joint_of_diffusers(entries: BaseWeights) -> Iterator[tuple[str, BaseWeight]]:
     ends = {theirs: ours for ours, theirs in _JOINT_ENDS.items()}
     inner = {theirs: ours for ours, theirs in _JOINT.items()}
-    for path, place in places.items():
-        other = replace(place, is_swapped=_is_swapped(path, place))
+    for path, entry in entries.items():
+        other = replace(entry, is_swapped=_is_swapped(path, entry))
         if path in ends:
             yield ends[path], other
         match = re.match(r"transformer_blocks\.(\d+)\.(.+)\Z", path)
         if match and match[2] in inner:
             yield f"joint_blocks.{match[1]}.{inner[match[2]]}", other
-    for number in _numbers(places, "transformer_blocks.{}.attn.to_q"):
+    for number in _numbers(entries, "transformer_blocks.{}.attn.to_q"):
         for stream, names in _STREAMS.items():
-            parts = [places.get(f"transformer_blocks.{number}.{name}") for name in names]
+            parts = [entries.get(f"transformer_blocks.{number}.{name}") for name in names]
             if not all(parts):
                 continue
             yield f"joint_blocks.{number}.{stream}.qkv", _joined(parts)
-            gate = places.get(f"transformer_blocks.{number}.{_GATES[stream]}")
+            gate = entries.get(f"transformer_blocks.{number}.{_GATES[stream]}")
             if gate is not None:
                 joined = _joined([*parts, gate])
                 yield f"joint_blocks.{number}.{stream}.qkv{OTHER_ROWS}", joined
                 yield f"joint_blocks.{number}.{stream}.gate_proj", gate
 
 
-def _is_swapped(path: str, place: Place) -> bool:
+def _is_swapped(path: str, entry: BaseWeight) -> bool:
     """Whether scale and shift are in the other order, as where a modulation is of nothing else.
 
     Source: `swap_scale_shift` of diffusers' conversion; the last block has one for its text.
     """
-    (stored,) = place.weight
+    (stored,) = entry.weight
     is_last = path.endswith("norm1_context.linear") and stored.info.shape[0] == 2 * stored.columns
     return is_last or path == "norm_out.linear"
 
 
-def _split(place: Place, names: Sequence[str]) -> Iterator[tuple[str, Place]]:
+def _split(entry: BaseWeight, names: Sequence[str]) -> Iterator[tuple[str, BaseWeight]]:
     """Yield query, key and value under their names; nothing where something stands beside them."""
-    (stored,) = place.weight
+    (stored,) = entry.weight
     size = stored.columns
     if stored.info.shape[0] == len(names) * size:
         for index, name in enumerate(names):
             part = stored.slice(index * size, (index + 1) * size)
-            yield name, Place(place.paths, (part,))
+            yield name, BaseWeight(entry.paths, (part,))
 
 
-def _without_gates(place: Place) -> Place:
+def _without_gates(entry: BaseWeight) -> BaseWeight:
     """Return the rows of query, key and value alone; the same place where there are no others."""
-    (stored,) = place.weight
+    (stored,) = entry.weight
     size = 3 * stored.columns
-    return Place(place.paths, (stored.slice(0, size),)) if stored.info.shape[0] > size else place
+    return (
+        BaseWeight(entry.paths, (stored.slice(0, size),)) if stored.info.shape[0] > size else entry
+    )
 
 
-def _joined(parts: list[Place | None]) -> Place:
-    known = [part for part in parts if part]
-    return Place(
-        tuple(path for part in known for path in part.paths),
-        tuple(stored for part in known for stored in part.weight),
+def _joined(parts: list[BaseWeight | None]) -> BaseWeight:
+    present = [part for part in parts if part]
+    return BaseWeight(
+        tuple(path for part in present for path in part.paths),
+        tuple(stored for part in present for stored in part.weight),
     )
 
 
@@ -301,26 +303,26 @@ _OPEN_CLIP = {
 _CLIP = "text_model."  # around everything in older files, around nothing in newer ones
 
 
-def _clip(places: Places) -> dict[str, Place]:
+def _clip(entries: BaseWeights) -> dict[str, BaseWeight]:
     """Return the weights of a CLIP text encoder by their paths in old and new transformers."""
-    known = dict(places) | dict(_clip_of_open_clip(places))
-    old = {path: place for path, place in known.items() if path.startswith(_CLIP)}
+    everything = dict(entries) | dict(_clip_of_open_clip(entries))
+    old = {path: entry for path, entry in everything.items() if path.startswith(_CLIP)}
     new = {
-        path: place
-        for path, place in known.items()
+        path: entry
+        for path, entry in everything.items()
         if path.startswith(("encoder.layers.", "embeddings.", "final_layer_norm"))
     }
-    added = {_CLIP + path: place for path, place in new.items()}
-    return known | added | {path.removeprefix(_CLIP): place for path, place in old.items()}
+    added = {_CLIP + path: entry for path, entry in new.items()}
+    return everything | added | {path.removeprefix(_CLIP): entry for path, entry in old.items()}
 
 
-def _clip_of_open_clip(places: Places) -> Iterator[tuple[str, Place]]:
-    for path, place in places.items():
+def _clip_of_open_clip(entries: BaseWeights) -> Iterator[tuple[str, BaseWeight]]:
+    for path, entry in entries.items():
         match = re.match(r"(?:model\.)?transformer\.resblocks\.(\d+)\.(.+)\Z", path)
         if match is None:
             continue
         layer, inside = f"text_model.encoder.layers.{match[1]}", match[2]
         if inside in _OPEN_CLIP:
-            yield f"{layer}.{_OPEN_CLIP[inside]}", place
+            yield f"{layer}.{_OPEN_CLIP[inside]}", entry
         elif inside == "attn.in_proj":
-            yield from _split(place, [f"{layer}.self_attn.{name}_proj" for name in "qkv"])
+            yield from _split(entry, [f"{layer}.self_attn.{name}_proj" for name in "qkv"])

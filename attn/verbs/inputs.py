@@ -45,7 +45,7 @@ def read_prompts(path: Path) -> tuple[str, ...]:
         values = _parse(text, str(path))
         if not isinstance(values, list):
             raise UsageError(f"{path} is not a list of prompts: it holds a JSON {_kind(values)}")
-        prompts = [_prompt(value, f"{path}, entry {place}") for place, value in enumerate(values)]
+        prompts = [_prompt(value, f"{path}, entry {index}") for index, value in enumerate(values)]
     else:
         raise UsageError(
             f"cannot tell the format of {path}: expected a name that ends in .json, .jsonl or .txt"
@@ -138,15 +138,6 @@ def parse_bytes(text: str) -> int:
     if match is None or unit is None:
         raise UsageError(f"budget: expected a size such as 8GB or 500MB; got '{text}'")
     return int(float(match[1]) * _UNITS[unit if unit in _UNITS else unit + "B"])
-
-
-def format_bytes(count: float) -> str:
-    """Return a size for people, three digits and a unit."""
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if count < 999.5 or unit == "TB":  # noqa: PLR2004 - above, it is rounded to 1000
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.3g} {unit}"  # noqa: PLR2004
-        count /= 1000
-    return ""
 
 
 def require_characters(where: str, text: str) -> str:

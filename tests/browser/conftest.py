@@ -67,7 +67,7 @@ def watched(browser, host, **options):
 
 @pytest.fixture
 def visit(chromium):
-    """Serve traces and open the page of them: `page = visit(folder, dark=True)`."""
+    """Serve traces, and open the page of them in the browser."""
     stack = []
 
     def open_page(*paths, at="", dark=False):

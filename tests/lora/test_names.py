@@ -3,8 +3,8 @@
 import pytest
 
 from attn.checkpoints.headers import TensorInfo
+from attn.lora.blocks import block_of, target_of
 from attn.lora.names import DENOISER, changes, of_adapter
-from attn.lora.places import block_of, target_of
 
 INFO = TensorInfo("F16", (3, 5), 0, 30)
 

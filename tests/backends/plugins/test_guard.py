@@ -54,7 +54,8 @@ WRONG = {
     "session.info = replace(session.info, identity=lambda: None)": (
         "session.info.identity(): got None, expected dict[str, Any]"
     ),
-    "session.warnings = ()": "session.warnings: got (), expected list[str]",
+    "session.warnings = 'slow'": "session.warnings: got 'slow', expected tuple[str, ...]",
+    "session.remarks = lambda *_: [7]": "session.remarks()[0]: got 7, expected str",
     "session.complete = lambda request: None": "session.complete(): got None, expected Request",
     "session.branches = lambda request: 'cond'": "session.branches(): got 'cond', expected tuple",
     "session.branches = lambda request: ()": "session.branches(): it has (); if it is yours, put",

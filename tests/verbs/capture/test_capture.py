@@ -458,14 +458,14 @@ def test_options_are_checked_before_the_model(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("budget", "shown"), [("20KB", "20 KB"), (20_000, "20 KB"), ("1", "1 B"), (0, "0 B")]
+    ("budget", "shown"), [("20KB", "20.0 kB"), (20_000, "20.0 kB"), ("1", "1 byte"), (0, "0 bytes")]
 )
 def test_budget(run, tmp_path, budget, shown):
     """More bytes than the budget are refused before anything runs, with what would help."""
     with pytest.raises(RequestError) as error:
         run(budget=budget)
     assert str(error.value) == (
-        f"this capture would write 89.1 KB, more than the budget of {shown}; keep less "
+        f"this capture would write 89.1 kB, more than the budget of {shown}; keep less "
         "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget"
     )
     assert not (tmp_path / "run").exists()
@@ -482,7 +482,7 @@ def test_full_disk(run, tmp_path, monkeypatch):
     with pytest.raises(TraceError) as error:
         run()
     assert str(error.value) == (
-        f"this capture would write 89.1 KB, but only 5 KB are free at {tmp_path / 'run'}; "
+        f"this capture would write 89.1 kB, but only 5.0 kB are free at {tmp_path / 'run'}; "
         "free some space, or choose another --out"
     )
     assert not (tmp_path / "run").exists()

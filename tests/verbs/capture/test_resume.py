@@ -131,7 +131,7 @@ def test_finished_traces_are_not_touched(out):
     before = times(out / "0000") | times(out / "0001")
     report = resumed(out)
     assert times(out / "0000") | times(out / "0001") == before
-    assert report.notes[-1] == f"resuming {out}: 2 of 5 traces are complete; 18.3 KB to write"
+    assert report.notes[-1] == f"resuming {out}: 2 of 5 traces are complete; 18.3 kB to write"
     assert report.steps[0] == (1, 4)
 
 
@@ -652,7 +652,9 @@ def broken(*arguments):
 def test_budget_of_the_rest(out):
     """Only what is still to be written counts against the budget."""
     done = run(out, stop=3)
-    with pytest.raises(RequestError, match=r"would write 18\.3 KB, more than the budget of 18 KB"):
+    with pytest.raises(
+        RequestError, match=r"would write 18\.3 kB, more than the budget of 18\.0 kB"
+    ):
         run(out, budget="18KB")
     done = run(out, budget="19KB")
     assert done.predicted_bytes > 30_000

@@ -54,9 +54,9 @@ def block_of(path: str) -> Block:
         path: inside its tower, with dots or underscores.
     """
     name = underscored(path)
-    found = _unet_block(name) or _stacked_block(name)
-    if found:
-        return found
+    block = _unet_block(name) or _stacked_block(name)
+    if block:
+        return block
     if _BEFORE.match(name):
         return Block((_INPUT,), "input")
     return Block((_OUTPUT,), "output") if _AFTER.match(name) else Block((_ELSEWHERE,), "elsewhere")
@@ -77,8 +77,8 @@ def _unet_block(name: str) -> Block | None:
         name = f"{side}_blocks.{level}.{kind}.{layer}"
         return Block((stage, level, rank, _KINDS[kind]), name)
     if match := re.match(rf"mid_block_(resnets|attentions)_({_NUMBER})(?=_|\Z)", name):
-        place = 2 * int(match[2]) + _KINDS[match[1]]  # ResNet, transformer, ResNet
-        return Block((_MIDDLE, place), f"mid_block.{match[1]}.{match[2]}")
+        index = 2 * int(match[2]) + _KINDS[match[1]]  # ResNet, transformer, ResNet
+        return Block((_MIDDLE, index), f"mid_block.{match[1]}.{match[2]}")
     return None
 
 
@@ -118,7 +118,7 @@ _PURPOSES: tuple[tuple[str, str], ...] = (
 
 
 def target_of(path: str, *, is_joint: bool) -> str:
-    """Return what a module is for, one of `TARGETS`.
+    """Return the purpose of a module, one of `TARGETS`.
 
     Args:
         path: inside its tower, with dots or underscores.
