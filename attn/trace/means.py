@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
+from attn.shapes import KeyMaps, StoredMaps
 from attn.trace.grids import resample
 from attn.trace.views import index_of, listed, query_grid
 
@@ -61,7 +62,7 @@ class MapSums:
                 self._count = self._count + ran
                 self.layers.add(view.layer.index)
 
-    def mean(self, grid: Grid | None = None) -> NDArray[np.float64]:
+    def mean(self, grid: Grid | None = None) -> KeyMaps:
         """Return (sample, row, column, key), probability, 0 to 1; NaN for samples without maps.
 
         Args:
@@ -90,7 +91,7 @@ class MapSums:
         """
         return MeanMaps(self.mean(), self.views[0].columns, tuple(sorted(self.layers)))
 
-    def _read(self, view: View, lead: tuple[int, ...]) -> NDArray[np.floating]:
+    def _read(self, view: View, lead: tuple[int, ...]) -> StoredMaps:
         """Return (sample, row, column, key)."""
         inner = (slice(None),) * 3
         if self._heads is None:
@@ -110,7 +111,7 @@ class MeanMaps:
         layers: indices of those that are in it, in order.
     """
 
-    values: NDArray[np.float64]
+    values: KeyMaps
     columns: tuple[Column, ...]
     layers: tuple[int, ...]
 

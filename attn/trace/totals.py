@@ -36,7 +36,7 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, selection: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[np.ndarray | np.integer]) -> np.ndarray:
         every = (slice(None),) * 3
         sums = [
             self.source.read(file, view.tensor, (*every, keys)).sum(-1)

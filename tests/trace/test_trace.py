@@ -754,7 +754,7 @@ def test_layers_with_other_keys_are_not_averaged() -> None:
         memory({shard_file(STEPS[0]): whole}).mean_maps("image.image")
 
 
-def test_layers_of_towers_that_share_a_path_are_told_apart() -> None:
+def test_layers_of_towers_that_share_a_path_are_told_apart(unchecked: None) -> None:
     """A ControlNet repeats the paths of its UNet."""
     trace = memory()
     assert trace.layer("controlnet:blocks.1.attn") is CONTROL

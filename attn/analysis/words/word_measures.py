@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from attn.analysis.words.phrases import Weights, combine
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.shards import LayerSums, read_sums
-from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.analysis.words.word_sums import mean_present
 from attn.schema import Column
+from attn.shapes import WordMass, WordMeans, WordShare
 from attn.trace.occurrences import Occurrence, Phrase
 from attn.trace.word_sums import TOGETHER, lay_out, word_positions
 
@@ -37,8 +38,8 @@ class LayerWords:
     """
 
     layer: int
-    mass: Numbers
-    share: Numbers
+    mass: WordMass
+    share: WordShare
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,12 @@ class SegmentWords:
     crossed: frozenset[int] = frozenset()
 
     @property
-    def mass(self) -> Numbers:
+    def mass(self) -> WordMeans:
         """Mean over steps in each layer, then over layers: (word, sample)."""
         return over_layers([layer.mass[:, 0] for layer in self.layers])
 
     @property
-    def share(self) -> Numbers:
+    def share(self) -> WordMeans:
         """Mean over steps in each layer, then over layers: (word, sample)."""
         return over_layers([layer.share for layer in self.layers])
 
@@ -184,7 +185,7 @@ def _read_segments(
     return tuple(by_segment.values())
 
 
-def over_layers(layers: Sequence[Numbers]) -> Numbers:
+def over_layers(layers: Sequence[WordShare]) -> WordMeans:
     """Return (word, sample) of arrays (word, step, sample); layers count equally."""
     return mean_present(np.stack([mean_present(layer, axis=1) for layer in layers]), axis=0)
 
