@@ -40,9 +40,10 @@ def view(
     from attn.verbs.view import DEFAULT, ViewOptions, make_server
 
     options = ViewOptions(port, host, tuple(allow_host or ()), browser)
-    server = make_server(paths or [Path(DEFAULT)], options)
+    shown = paths or [Path(DEFAULT)]
+    server = make_server(shown, options)
     if as_json:
-        answer = {"command": "view", "status": "serving", "path": str((paths or [DEFAULT])[0])}
+        answer = {"command": "view", "status": "serving", "path": str(shown[0])}
         say(json.dumps(answer | {"url": server.url, "pid": os.getpid(), "warnings": []}))
     else:
         say(server.url)

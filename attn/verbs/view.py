@@ -36,7 +36,7 @@ class ViewOptions:
 
 
 @dataclass
-class View:
+class BrowserView:
     """Traces that are looked at in a browser.
 
     Attributes:
@@ -67,7 +67,7 @@ class View:
             self._server = None
 
 
-def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View:
+def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> BrowserView:
     """Look at traces in a browser: `attn view`.
 
     Args:
@@ -94,7 +94,7 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View
             paths.append(Path(folder.name) / f"trace-{number}")
             source.save(paths[-1])
     open_library(paths)
-    return View(tuple(paths), _folder=folder)
+    return BrowserView(tuple(paths), _folder=folder)
 
 
 def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
