@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn.cli._options import Json
+from attn.cli._options import Given, Json, with_options
 from attn.cli._terminal import say
+from attn.verbs.lora_options import LoraOptions
 
 if TYPE_CHECKING:
     from attn.verbs.lora import Examined
 
 
+@with_options(LoraOptions, without=["path"])
 def lora(
+    context: typer.Context,
     file: Annotated[
         Path,
         typer.Argument(
@@ -25,22 +28,7 @@ def lora(
         ),
     ],
     *,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Compare with its weights: diffusers folder, single file, hub id on this "
-            "machine, demo or demo:VARIANT.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder for lora.json, two tables and a chart."),
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", help="The one to read, of a file with several.")
-    ] = None,
+    given: Given,
     as_json: Json = False,
 ) -> None:
     """Examine a LoRA file: what it changes and by how much; no model is loaded."""
@@ -49,7 +37,7 @@ def lora(
     from attn.cli._lora import lines
     from attn.verbs.lora import examine
 
-    done = examine(file, model=model, adapter=adapter, out=out)
+    done = examine(file, **given)
     say(_json(done) if as_json else "\n".join(lines(done)))
 
 

@@ -6,6 +6,8 @@ compare/   what differs between runs: `attn.compare`
 lora       what a LoRA file changes
 gallery    a page of all runs in a folder
 verify     every digest of traces and results
+options    options declared once: command line, signature and checks are made of them
+checks     what a verb is given, each value under its name
 inputs     what people type: prompts, seeds, sizes, bytes
 report     what a verb tells while it works
 """
