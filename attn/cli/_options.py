@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Given = dict[str, Any]
+Typed = dict[str, Any]
 """Options that were typed, by name, as a caller in Python would give them."""
 Command = Callable[..., None]
 
@@ -26,15 +26,15 @@ Command = Callable[..., None]
 def with_options(
     options: type[DataclassInstance], *, without: Collection[str] = ()
 ) -> Callable[[Command], Command]:
-    """Put the options of a verb in the place of a command's parameter `given`.
+    """Put the options of a verb in the place of a command's parameter `typed`.
 
-    The command takes as `Given` what was typed of them; the other values are the verb's defaults.
+    The command takes as `Typed` what was typed of them; the other values are the verb's defaults.
 
     Args:
         options: where they are declared.
         without: names of those that the command has itself.
     """
-    typed = [
+    made = [
         option
         for option in declared(options)
         if option.about.is_typed and option.name not in without
@@ -42,15 +42,15 @@ def with_options(
 
     def decorate(command: Command) -> Command:
         def run(**arguments: Any) -> None:
-            values = {option.name: arguments.pop(option.name) for option in typed}
-            command(**arguments, given=_given(arguments["context"], typed, values))
+            values = {option.name: arguments.pop(option.name) for option in made}
+            command(**arguments, typed=_typed(arguments["context"], made, values))
 
-        own = inspect.signature(command, eval_str=True).parameters.values()
+        declarations = inspect.signature(command, eval_str=True).parameters.values()
         parameters = [
             parameter.replace(kind=Parameter.KEYWORD_ONLY)
-            for declaration in own
+            for declaration in declarations
             for parameter in (
-                map(_parameter, typed) if declaration.name == "given" else [declaration]
+                map(_parameter, made) if declaration.name == "typed" else [declaration]
             )
         ]
         run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
@@ -60,15 +60,15 @@ def with_options(
     return decorate
 
 
-def _given(context: typer.Context, typed: Sequence[Declared], values: Mapping[str, Any]) -> Given:
+def _typed(context: typer.Context, made: Sequence[Declared], values: Mapping[str, Any]) -> Typed:
     """Return the options that are on the command line."""
-    given = {}
-    for option in typed:
+    typed = {}
+    for option in made:
         source = context.get_parameter_source(option.name)
         if source is not None and source.name == "COMMANDLINE":
             value, read = values[option.name], option.about.read
-            given[option.name] = value if read is None else read(value)
-    return given
+            typed[option.name] = value if read is None else read(value)
+    return typed
 
 
 def _parameter(option: Declared) -> Parameter:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attn.cli._errors import ANSWERED
-from attn.cli._options import Given, Json, with_options
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli._text import counted
@@ -30,7 +30,7 @@ SHOWN = 80
 def capture(
     context: typer.Context,
     *,
-    given: Given,
+    typed: Typed,
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Run `attn analyze` on the result.")
     ] = False,
@@ -42,7 +42,7 @@ def capture(
 
     report = ShownReport(context)
     try:
-        options = CaptureOptions(**given, report=report)
+        options = CaptureOptions(**typed, report=report)
         captured = capture_with(options)
     finally:
         report.close()
@@ -105,8 +105,8 @@ def _tell(captured: Captured, dry_run: bool, pictures: list[str]) -> None:
         say(describe(captured))
         return
     say(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
-    is_one = len(captured.entries) == 1
-    shown = [one for one in pictures if is_one or Path(one).parents[1] == captured.path]
+    is_single = len(captured.entries) == 1
+    shown = [path for path in pictures if is_single or Path(path).parents[1] == captured.path]
     for picture in shown:
         say(f"picture {picture}")
     if len(shown) < len(pictures):

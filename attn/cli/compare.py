@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn.cli._options import Given, Json, with_options
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli._text import aligned, counted, listed_files
@@ -32,7 +32,7 @@ def compare(
         typer.Argument(help="Traces or collections; the first is the baseline."),
     ] = None,
     *,
-    given: Given,
+    typed: Typed,
     as_json: Json = False,
 ) -> None:
     """Compare runs, or a model without and with LoRAs: what changed for each word."""
@@ -40,11 +40,11 @@ def compare(
     from attn.errors import UsageError
     from attn.verbs.compare.compare import compare as run
 
-    if not (runs or given.get("lora") or given.get("sketch")):
+    if not (runs or typed.get("lora") or typed.get("sketch")):
         raise UsageError("name what to compare: attn compare A B, or attn compare --lora FILE")
     report = ShownReport(context)
     try:
-        done = run(*(runs or []), **given, report=report)
+        done = run(*(runs or []), **typed, report=report)
     finally:
         report.close()
     say(_json(done) if as_json else "\n".join(_text(done)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn.cli._options import Given, Json, with_options
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._terminal import say
 from attn.verbs.lora_options import LoraOptions
 
@@ -28,7 +28,7 @@ def lora(
         ),
     ],
     *,
-    given: Given,
+    typed: Typed,
     as_json: Json = False,
 ) -> None:
     """Examine a LoRA file: what it changes and by how much; no model is loaded."""
@@ -37,7 +37,7 @@ def lora(
     from attn.cli._lora import lines
     from attn.verbs.lora import examine
 
-    done = examine(file, **given)
+    done = examine(file, **typed)
     say(_json(done) if as_json else "\n".join(lines(done)))
 
 

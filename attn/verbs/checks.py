@@ -70,7 +70,7 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
         return (text(name, value),)
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise wrong(name, "a text or several", value)
-    return tuple(text(f"{name} {place}", one) for place, one in enumerate(value))
+    return tuple(text(f"{name} {index}", item) for index, item in enumerate(value))
 
 
 def pieces(name: str, value: Any) -> tuple[str, ...] | None:
@@ -78,10 +78,11 @@ def pieces(name: str, value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     listed = as_tuple(texts(name, value))
-    found = tuple(piece.strip() for one in listed for piece in one.split(",") if piece.strip())
-    if not found:
+    stripped = (piece.strip() for item in listed for piece in item.split(","))
+    named = tuple(piece for piece in stripped if piece)
+    if not named:
         raise UsageError(f"{name}: nothing is named; leave the option out for the default")
-    return found
+    return named
 
 
 def negative(name: str, value: Any) -> str:
@@ -94,8 +95,8 @@ def seeds(name: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, str | Mapping):
         raise wrong(name, "a whole number or several", value)
     several = isinstance(value, Iterable)
-    numbers = tuple(convert(name, one, int) for one in (value if several else (value,)))
-    out_of_range = [one for one in numbers if not 0 <= one < 2**32]
+    numbers = tuple(convert(name, seed, int) for seed in (value if several else (value,)))
+    out_of_range = [seed for seed in numbers if not 0 <= seed < 2**32]
     if out_of_range or not numbers:
         raise UsageError(
             f"seeds: expected numbers from 0 to 2^32 - 1; got {out_of_range or 'none'}"
@@ -121,7 +122,7 @@ def settings(name: str, value: Any) -> Mapping[str, str]:
         return {}
     if not isinstance(value, Mapping):
         raise wrong(name, "options as {KEY: VALUE}", value)
-    return {text(name, key): text(f"{name}, {key}", one) for key, one in value.items()}
+    return {text(name, key): text(f"{name}, {key}", item) for key, item in value.items()}
 
 
 def folder(name: str, value: Any) -> Path:

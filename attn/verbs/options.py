@@ -127,7 +127,7 @@ def declared(options: type[DataclassInstance]) -> tuple[Declared, ...]:
     """
     hints = get_type_hints(options, include_extras=True)
     fields_by_name = {field.name: field for field in fields(options)}
-    found = []
+    listed = []
     for name in signature(options).parameters:
         kind, *extras = get_args(hints[name])
         about = next((extra for extra in extras if isinstance(extra, About)), None)
@@ -136,8 +136,8 @@ def declared(options: type[DataclassInstance]) -> tuple[Declared, ...]:
         members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
         types = tuple(member for member in members if member is not NoneType)
         default = fields_by_name[name].default
-        found.append(Declared(name, types, len(types) < len(members), default, about))
-    return tuple(found)
+        listed.append(Declared(name, types, len(types) < len(members), default, about))
+    return tuple(listed)
 
 
 def validate(options: DataclassInstance) -> None:
@@ -181,11 +181,15 @@ def describe(verb: Any, options: Any) -> None:
     )
     entry = rf"^ +\w+: see `{options.__name__}`\.$"
     hints = get_type_hints(options)
-    own = signature(verb)
-    runs = [one for one in own.parameters.values() if one.kind is Parameter.VAR_POSITIONAL]
+    written = signature(verb)
+    runs = [
+        parameter
+        for parameter in written.parameters.values()
+        if parameter.kind is Parameter.VAR_POSITIONAL
+    ]
     keywords = [
         parameter.replace(annotation=hints[name])
         for name, parameter in signature(options).parameters.items()
     ]
-    verb.__signature__ = own.replace(parameters=[*runs, *keywords])
+    verb.__signature__ = written.replace(parameters=[*runs, *keywords])
     verb.__doc__ = re.sub(entry, lambda _: listed, cleandoc(verb.__doc__ or ""), flags=re.MULTILINE)

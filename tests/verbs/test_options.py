@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import attn
 from attn.cli import build
-from attn.cli._options import Given, with_options
+from attn.cli._options import Typed, with_options
 from attn.errors import UsageError
 from attn.verbs import checks, inputs
 from attn.verbs.analyze.options import AnalyzeOptions
@@ -56,9 +56,9 @@ def command(*arguments):
 
     @app.command()
     @with_options(Options, without=["path"])
-    def toy(context: typer.Context, path: str, *, given: Given, as_json: bool = False):
+    def toy(context: typer.Context, path: str, *, typed: Typed, as_json: bool = False):
         """Do nothing."""
-        heard.append((path, given))
+        heard.append((path, typed))
 
     result = CliRunner().invoke(app, arguments)
     return heard[0] if heard else result.output

@@ -58,10 +58,10 @@ def analyze(options: AnalyzeOptions) -> Analyzed:
         for remark in done.remarks:
             told.warn(f"{folder}: {remark}")
         analyzed = Analyzed(folder, (done,), tuple(told.warnings))
-    for name in dict.fromkeys(name for one in analyzed.traces for name in one.offered):
+    for name in dict.fromkeys(name for entry in analyzed.traces for name in entry.offered):
         told.note(f"'{name}' is skipped unless asked for: attn analyze {folder} --only {name}")
     if options.report is None:
-        failed = {one.trace.name: str(one.error) for one in analyzed.failures}
+        failed = {failure.trace.name: str(failure.error) for failure in analyzed.failures}
         warn_of_failures(failed, len(analyzed.traces))
     return analyzed
 
@@ -76,14 +76,14 @@ def _job(options: AnalyzeOptions, report: Report) -> Job:
     if names == ():
         raise UsageError("only: nothing is named; leave the option out for all analyses")
     listed = {"words": options.words, "phrases": options.phrases}
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         key: as_tuple(value) for key, value in listed.items() if value is not None
     }
-    given |= {} if options.topk is None else {"topk": options.topk}
+    arguments |= {} if options.topk is None else {"topk": options.topk}
     pooling = {} if options.pooling is None else {"words.pooling": options.pooling}
     settings = pooling | dict(options.settings or {})
-    read = read_settings(given, settings)
-    refuse_unread(names, given, settings)
+    read = read_settings(arguments, settings)
+    refuse_unread(names, arguments, settings)
     size = PictureSize(options.dpi, options.figsize)
     return Job(names, read, options.pictures, size, report)
 
@@ -95,13 +95,13 @@ def _analyze_collection(folder: Path, out: Path | None, job: Job) -> Analyzed:
     target = (out or folder) / FOLDER
     if out is None:
         refuse_outside(target, folder)
-    with replaced_results(target, job) as place:
-        joined = Joined(place)
+    with replaced_results(target, job) as staging:
+        joined = Joined(staging)
         done = [_analyze_entry(folder, entry, out, job, joined) for entry in entries]
-        if not any(one.path for one in done):
+        if not any(entry.path for entry in done):
             raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
         joined.draw(folder.resolve().name, job.size)
-        write_index(place, _describe_collection(done, joined.files))
+        write_index(staging, _describe_collection(done, joined.files))
     for warning in _gather_remarks(done):
         job.report.warn(warning)
     summary = Summary(target, (*joined.files, INDEX))
@@ -119,8 +119,8 @@ def _analyze_entry(
             raise AnalysisError("it is not captured yet; `attn capture` with --resume goes on")
         if out is None:
             refuse_outside(folder, collection)
-        place = out and out / entry.folder
-        done, results = analyze_trace(folder, place, job, entry)
+        target = out and out / entry.folder
+        done, results = analyze_trace(folder, target, job, entry)
     except AttnError as error:
         job.report.warn(f"{folder}: {error}")
         return TraceResults(folder, error=str(error))
@@ -131,8 +131,8 @@ def _analyze_entry(
 def _gather_errors(done: Sequence[TraceResults]) -> str:
     """Return every reason once, the most frequent first, with the trace or their number."""
     about: dict[str, list[str]] = {}
-    for one in done:
-        about.setdefault(str(one.error), []).append(one.trace.name)
+    for entry in done:
+        about.setdefault(str(entry.error), []).append(entry.trace.name)
     reasons = sorted(about.items(), key=lambda pair: -len(pair[1]))
     told = [
         f"{reason} ({names[0] if len(names) == 1 else f'{len(names)} traces'})"
@@ -150,9 +150,9 @@ def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
     details that differ the first are shown.
     """
     about: dict[str, dict[Path, str]] = {}
-    for one in done:
-        for remark in one.remarks:
-            about.setdefault(remark.partition(": ")[0], {}).setdefault(one.trace, remark)
+    for entry in done:
+        for remark in entry.remarks:
+            about.setdefault(remark.partition(": ")[0], {}).setdefault(entry.trace, remark)
     for remarks in about.values():
         trace, remark = next(iter(remarks.items()))
         others = f" and {len(remarks) - 1} more" if len(remarks) > 1 else ""
@@ -165,6 +165,7 @@ def _describe_collection(done: Sequence[TraceResults], files: Sequence[str]) -> 
     from attn import __version__
 
     traces = [
-        {"trace": one.trace.name, "error": one.error, "skipped": dict(one.skipped)} for one in done
+        {"trace": entry.trace.name, "error": entry.error, "skipped": dict(entry.skipped)}
+        for entry in done
     ]
     return {"attn": __version__, "traces": traces, "files": list(files)}

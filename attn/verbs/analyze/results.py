@@ -55,14 +55,14 @@ class Analyzed:
     @property
     def failures(self) -> tuple[TraceResults, ...]:
         """The traces of a collection that could not be analysed."""
-        return tuple(one for one in self.traces if one.error)
+        return tuple(entry for entry in self.traces if entry.error)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that was written."""
-        own = [one.path / file for one in self.traces if one.path for file in one.files]
+        files = [entry.path / file for entry in self.traces if entry.path for file in entry.files]
         joined = [self.summary.path / file for file in self.summary.files] if self.summary else []
-        return (*own, *joined)
+        return (*files, *joined)
 
     @property
     def pictures(self) -> tuple[Path, ...]:

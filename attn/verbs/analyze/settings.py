@@ -14,7 +14,7 @@ Settings = Mapping[str, Any]
 """Options of every analysis, by its name."""
 
 
-def read_settings(given: Mapping[str, Any], settings: Mapping[str, str]) -> Settings:
+def read_settings(arguments: Mapping[str, Any], settings: Mapping[str, str]) -> Settings:
     """Return the options of every analysis; what is given goes to those that have such options."""
     pairs: dict[str, dict[str, str]] = {analysis.name: {} for analysis in ANALYSES}
     for setting in sorted(settings, key=lambda setting: "." in setting):
@@ -23,17 +23,17 @@ def read_settings(given: Mapping[str, Any], settings: Mapping[str, str]) -> Sett
             pairs[owner][key] = settings[setting]
     options = {}
     for analysis in ANALYSES:
-        own = parse_options(analysis.Options, pairs[analysis.name], f"analysis {analysis.name}")
-        mine = {known.name for known in fields(own)} & given.keys()
+        parsed = parse_options(analysis.Options, pairs[analysis.name], f"analysis {analysis.name}")
+        mine = {option.name for option in fields(parsed)} & arguments.keys()
         try:
-            options[analysis.name] = replace(own, **{key: given[key] for key in mine})
+            options[analysis.name] = replace(parsed, **{key: arguments[key] for key in mine})
         except ValueError as error:  # checked by the dataclass itself
             raise UsageError(str(error)) from error
     return options
 
 
 def refuse_unread(
-    only: Sequence[str] | None, given: Iterable[str], settings: Iterable[str]
+    only: Sequence[str] | None, arguments: Iterable[str], settings: Iterable[str]
 ) -> None:
     """Refuse options that none of the analyses has that may run.
 
@@ -42,11 +42,11 @@ def refuse_unread(
     """
     usual = [analysis.name for analysis in ANALYSES if not analysis.on_request]
     keys = {
-        name: {one.name for one in fields(find(name).Options)}
+        name: {option.name for option in fields(find(name).Options)}
         for name in (usual if only is None else only)
     }
     of = "the analyses that run without --only" if only is None else ", ".join(keys)
-    for option in [*given, *settings]:
+    for option in [*arguments, *settings]:
         owner, _, key = option.rpartition(".")
         read = key in set().union(*keys.values()) if not owner else find(owner).name in keys
         if not read:
@@ -60,7 +60,7 @@ def refuse_unread(
 def _owners(key: str) -> list[str]:
     """Return the analyses that have an option of that name."""
     options = {
-        analysis.name: {one.name for one in fields(analysis.Options)} for analysis in ANALYSES
+        analysis.name: {option.name for option in fields(analysis.Options)} for analysis in ANALYSES
     }
     owners = [name for name, keys in options.items() if key in keys]
     if not owners:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
-from attn.analysis.registry import Analysis, Plan, plan
-from attn.analysis.result import File
+from attn.analysis.registry import Analysis, AnalysisPlan, plan
+from attn.analysis.result import WritableFile
 from attn.errors import AnalysisError
 from attn.files.disk import as_utf8
 from attn.files.results import replaced
@@ -65,23 +65,23 @@ def analyze_trace(
     trace = open_trace(folder)
     if entry is not None:
         require_listed(folder, trace.manifest, entry.prompt, entry.seed)
-    chosen = plan(trace, job.only)
+    planned = plan(trace, job.only)
     absent: tuple[str, ...] = ()
     if entry is not None:
         options, absent = fit(trace.manifest, job.options)
-        job, chosen = replace(job, options=options), _without(chosen, options)
+        job, planned = replace(job, options=options), _without(planned, options)
     target = out or (trace.folder or folder) / FOLDER
     if out is None:
         refuse_outside(target, folder)
     findings = Findings(trace.manifest, [])
-    with replaced_results(target, job) as place:
-        ran = [_run(analysis, trace, job, place, findings) for analysis in chosen.runnable]
-        write_index(place, _describe(trace, chosen, ran))
+    with replaced_results(target, job) as staging:
+        ran = [_run(analysis, trace, job, staging, findings) for analysis in planned.runnable]
+        write_index(staging, _describe(trace, planned, ran))
     notes = [note for facts in ran for note in facts["notes"]]
     files = [file for facts in ran for file in facts["files"]]
-    skipped = {name: str(lack) for name, lack in chosen.skipped.items()}
-    remarks = tuple(dict.fromkeys([*_remarks(trace, chosen, absent), *notes]))
-    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, chosen.offered)
+    skipped = {name: str(lack) for name, lack in planned.skipped.items()}
+    remarks = tuple(dict.fromkeys([*_remarks(trace, planned, absent), *notes]))
+    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, planned.offered)
     return done, findings
 
 
@@ -96,24 +96,26 @@ def write_index(folder: Path, facts: Mapping[str, Any]) -> None:
     (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
 
 
-def _without(chosen: Plan, options: Settings) -> Plan:
+def _without(planned: AnalysisPlan, options: Settings) -> AnalysisPlan:
     """Skip the analyses that have no options: none of the words that they should look at."""
     lack = Lack("one of the asked words, of which the prompt has none", None)
-    lacking = [one.name for one in chosen.runnable if one.name not in options]
-    runnable = tuple(one for one in chosen.runnable if one.name in options)
-    return replace(chosen, runnable=runnable, skipped=chosen.skipped | dict.fromkeys(lacking, lack))
+    lacking = [analysis.name for analysis in planned.runnable if analysis.name not in options]
+    runnable = tuple(analysis for analysis in planned.runnable if analysis.name in options)
+    return replace(
+        planned, runnable=runnable, skipped=planned.skipped | dict.fromkeys(lacking, lack)
+    )
 
 
-def _remarks(trace: Trace, chosen: Plan, absent: Sequence[str]) -> Iterator[str]:
+def _remarks(trace: Trace, planned: AnalysisPlan, absent: Sequence[str]) -> Iterator[str]:
     if absent:
         yield f"words and phrases that the prompt does not have are left out: {', '.join(absent)}"
     if trace.manifest.status == "partial":
         yield f"the capture was interrupted; its first {len(trace.steps)} steps are analysed"
-    for name, lack in chosen.skipped.items():
+    for name, lack in planned.skipped.items():
         yield f"'{name}' is skipped: it needs {lack}"
-    for analysis in chosen.runnable:
-        if analysis.name in chosen.reduced:
-            lack = chosen.reduced[analysis.name]
+    for analysis in planned.runnable:
+        if analysis.name in planned.reduced:
+            lack = planned.reduced[analysis.name]
             yield f"'{analysis.name}' has no {analysis.lost}: they need {lack}"
 
 
@@ -126,7 +128,7 @@ def _run(
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
-    files: dict[str, File] = {**result.tables, **result.files}
+    files: dict[str, WritableFile] = {**result.tables, **result.files}
     for path, file in files.items():
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
@@ -142,7 +144,9 @@ def _run(
     }
 
 
-def _describe(trace: Trace, chosen: Plan, ran: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _describe(
+    trace: Trace, planned: AnalysisPlan, ran: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Say what `analysis.json` holds."""
     from attn import __version__
 
@@ -156,6 +160,6 @@ def _describe(trace: Trace, chosen: Plan, ran: Sequence[Mapping[str, Any]]) -> d
             "seed": manifest.request.seed,
         },
         "analyses": ran,
-        "skipped": {name: asdict(lack) for name, lack in chosen.skipped.items()},
-        "reduced": {name: asdict(lack) for name, lack in chosen.reduced.items()},
+        "skipped": {name: asdict(lack) for name, lack in planned.skipped.items()},
+        "reduced": {name: asdict(lack) for name, lack in planned.reduced.items()},
     }

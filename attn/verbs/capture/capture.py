@@ -115,14 +115,16 @@ def capture_with(options: CaptureOptions) -> Captured:
         report.warn(remark)
     family = guarded(registered)
     with signed(registered, "Options"):
-        chosen = backend_options(family.Options, name, options.backend_settings)
-    model = family.default_model(chosen) if options.model is None else options.model
-    request = _request(options, chosen)
+        backend = backend_options(family.Options, name, options.backend_settings)
+    model = family.default_model(backend) if options.model is None else options.model
+    request = _request(options, backend)
     stack = parse_stack(options.lora)
     if stack:  # what is wrong with a file is said before a model is loaded
         request = replace(request, loras=complete_loras(family, stack))
     prompts = choose_prompts(read_prompt(options, options.prompt), model, family, report)
-    wishes = [replace(request, prompt=text, seed=one) for text in prompts for one in options.seeds]
+    wishes = [
+        replace(request, prompt=text, seed=seed) for text in prompts for seed in options.seeds
+    ]
     target = _target(options, name, prompts[0])
     making = nullcontext() if options.dry_run else made(target)
     with making, blamed(registered):
@@ -132,7 +134,7 @@ def capture_with(options: CaptureOptions) -> Captured:
         if isinstance(model, Shared):
             session = model.session
         else:
-            session = open_session(family, model, chosen, options)
+            session = open_session(family, model, backend, options)
         job = plan_job(name, session, wishes, options.wanted, target, options.batch, report)
         entries = job.entries if left is None else keep_finished(job, left)
         check_space(job, entries, options.limit, options.dry_run)
@@ -164,7 +166,7 @@ def open_session(
     )
 
 
-def _request(options: CaptureOptions, chosen: Any) -> Request:
+def _request(options: CaptureOptions, backend: Any) -> Request:
     """Return what is asked of the model, whatever the prompt and the seed."""
     width, height = options.size or (None, None)
     return Request(
@@ -176,7 +178,7 @@ def _request(options: CaptureOptions, chosen: Any) -> Request:
         height=height,
         images=options.images,
         scheduler=options.scheduler,
-        options=asdict(chosen),
+        options=asdict(backend),
     )
 
 
@@ -194,7 +196,7 @@ def _target(options: CaptureOptions, backend: str, prompt: str) -> Path:
 
 
 def choose_prompts(
-    given: tuple[str, ...] | None, model: object, family: Backend, report: Report
+    prompts: tuple[str, ...] | None, model: object, family: Backend, report: Report
 ) -> tuple[str, ...]:
     """Return the prompts, or the example of the built-in demo model; the report is told of both.
 
@@ -204,8 +206,8 @@ def choose_prompts(
     builtin = model if isinstance(model, str) and model.partition(":")[0] == DEMO else None
     if builtin is not None:
         report.note(f"model: the built-in {builtin} ({family.note_on_demo(builtin)})")
-    if given:
-        return given
+    if prompts:
+        return prompts
     if builtin is None:
         raise UsageError("no prompt: give one with --prompt TEXT, or several with --prompts FILE")
     report.note(f"prompt: {family.example_prompt}")

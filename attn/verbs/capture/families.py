@@ -28,10 +28,13 @@ def backend_options(kind: type[Any], name: str, settings: Mapping[str, str]) -> 
     Raises:
         UsageError: an option is unknown, or a value is not of its type.
     """
-    if SKETCH in settings and SKETCH not in {one.name for one in fields(kind)}:
+    if SKETCH in settings and SKETCH not in {field.name for field in fields(kind)}:
         from attn.backends.plugins.registry import takers
 
-        able = (f"--backend {one.spec.name} does: {one.spec.summary}" for one in takers("drawings"))
+        able = (
+            f"--backend {taker.spec.name} does: {taker.spec.summary}"
+            for taker in takers("drawings")
+        )
         raise UsageError(
             f"backend {name} reads no drawing, so --sketch would have no effect; {'; '.join(able)}"
         )
@@ -46,5 +49,5 @@ def complete_loras(family: Backend, loras: Sequence[Lora]) -> tuple[Lora, ...]:
     try:
         return family.complete_loras(loras)
     except NoLorasError as error:
-        names = ", ".join(one.spec.name for one in takers("loras"))
+        names = ", ".join(taker.spec.name for taker in takers("loras"))
         raise ModelError(f"{error} ({names})") from None

@@ -18,7 +18,7 @@ from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
 from attn.verbs.compare.lora_runs import generate
 from attn.verbs.compare.options import CompareOptions, takes_runs
-from attn.verbs.compare.pairing import COMPARISON, FOLDER, Run, open_runs
+from attn.verbs.compare.pairing import COMPARISON, FOLDER, ComparedRun, open_runs
 from attn.verbs.compare.sketch_runs import generate_sketches
 from attn.verbs.compare.variant_runs import Generated, Required
 from attn.verbs.compare.variants import Variant, compare_traces, require_in_plan, require_in_prompts
@@ -26,7 +26,7 @@ from attn.verbs.inputs import as_tuple
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
-    from attn.analysis.compare.pairs import Options
+    from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.weights import WeightsAgainstAttention
     from attn.analysis.result import Table
     from attn.lora import LoraFile
@@ -72,7 +72,7 @@ class Compared:
 
 
 @takes_runs(CompareOptions)
-def compare(*runs: str | Path, **given: Any) -> Compared:
+def compare(*runs: str | Path, **arguments: Any) -> Compared:
     """Compare traces or collections with a baseline, or a model with LoRAs: `attn compare`.
 
     Results go to `comparison` in `out`, where those of an earlier
@@ -82,38 +82,38 @@ def compare(*runs: str | Path, **given: Any) -> Compared:
     Args:
         runs: folders of traces or collections, the first of which is the baseline; traces are
             paired by prompt and seed.
-        given: see `CompareOptions`.
+        arguments: see `CompareOptions`.
 
     Raises:
         UsageError: an argument is wrong in itself.
         AnalysisError: nothing can be compared: no common prompt, word or step.
         TraceError: a trace cannot be read, or the results cannot be written.
     """
-    options = CompareOptions(**given)
+    options = CompareOptions(**arguments)
     report = options.report or Report()
-    own, rest = _split_settings(options)
-    selection = parse(options.words, options.phrases, options.pooling, own)
+    prefixed, rest = _split_settings(options)
+    selection = parse(options.words, options.phrases, options.pooling, prefixed)
     parts = parse_parts(options.only)
     if [bool(runs), options.lora is not None, options.sketch is not None].count(True) > 1:
         raise UsageError("give runs, --lora or --sketch, not several of them")
-    _refuse_place(options.out)
+    _refuse_folder(options.out)
     made: Generated | None = None
     files: Mapping[str, LoraFile] = {}
     if options.lora is not None or options.sketch is not None:
         made = _generate(options, rest, report, _required(options, selection, parts, rest))
         if options.dry_run:
             return _planned(made, report)
-        target, found, files = made.path, made.runs(), made.files
+        target, opened, files = made.path, made.runs(), made.files
     else:
-        _refuse_generating(given, rest)
+        _refuse_generating(arguments, rest)
         if len(runs) < FEWEST:
             raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
-        found = open_runs([Path(path) for path in runs])
-        place = None if options.out is None else Path(options.out)
-        target = choose_folder(place, "compare", found[0].members[0].prompt)
+        opened = open_runs([Path(path) for path in runs])
+        folder = None if options.out is None else Path(options.out)
+        target = choose_folder(folder, "compare", opened[0].members[0].prompt)
     try:
         return compare_runs(
-            *(found, selection, parts, target / FOLDER),
+            *(opened, selection, parts, target / FOLDER),
             pictures=options.pictures,
             report=report,
             files=files,
@@ -121,21 +121,21 @@ def compare(*runs: str | Path, **given: Any) -> Compared:
     except AttnError as error:
         if made is None:
             raise
-        runs_of = " ".join(str(run.path) for run in found)
+        runs_of = " ".join(str(run.path) for run in opened)
         raise type(error)(f"{error} (the traces can be used: attn compare {runs_of})") from error
 
 
 def _split_settings(options: CompareOptions) -> tuple[dict[str, str], dict[str, str]]:
     """Return the settings of the comparison, and those of the backend."""
     settings = dict(options.settings or {})
-    own = {key: value for key, value in settings.items() if key.startswith(PREFIX)}
-    rest = {key: value for key, value in settings.items() if key not in own}
+    prefixed = {key: value for key, value in settings.items() if key.startswith(PREFIX)}
+    rest = {key: value for key, value in settings.items() if key not in prefixed}
     if options.branch == UNCOND:  # there will be no other to compare
-        own = {f"{PREFIX}branch": UNCOND} | own
-    return own, rest
+        prefixed = {f"{PREFIX}branch": UNCOND} | prefixed
+    return prefixed, rest
 
 
-def _refuse_place(out: str | Path | None) -> None:
+def _refuse_folder(out: str | Path | None) -> None:
     """Refuse a folder whose content would be lost or mixed, before time is spent."""
     if out is None:
         return
@@ -147,7 +147,7 @@ def _refuse_place(out: str | Path | None) -> None:
 
 def _required(
     options: CompareOptions,
-    selection: Options,
+    selection: PairOptions,
     parts: Sequence[str] | None,
     settings: Mapping[str, str],
 ) -> Required:
@@ -176,7 +176,7 @@ def _planned(made: Generated, report: Report) -> Compared:
     return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
 
 
-def _refuse_generating(given: Mapping[str, Any], settings: Mapping[str, str]) -> None:
+def _refuse_generating(arguments: Mapping[str, Any], settings: Mapping[str, str]) -> None:
     """Refuse, without LoRAs or drawings to generate with, what is about generating.
 
     Raises:
@@ -185,7 +185,8 @@ def _refuse_generating(given: Mapping[str, Any], settings: Mapping[str, str]) ->
     for key, value in settings.items():
         raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
     generating = {"backend", "prompt", *(field.name for field in fields(GenerationOptions))}
-    for key in (key for key in given if key in generating and given[key] is not None):
+    requested = (key for key, value in arguments.items() if value is not None)
+    for key in (key for key in requested if key in generating):
         hint = f" (--set {PREFIX}{key}=… chooses of what is there)" if key in CHOOSING else ""
         raise UsageError(f"{key} is about generating, which only --lora and --sketch do{hint}")
 
@@ -195,21 +196,23 @@ def parse(
     phrases: str | Iterable[str] | None,
     pooling: str | None,
     settings: Mapping[str, str],
-) -> Options:
+) -> PairOptions:
     """Return the options of a comparison.
 
     Raises:
         UsageError: one is unknown or makes no sense.
     """
-    from attn.analysis.compare.pairs import Options
+    from attn.analysis.compare.pairs import PairOptions
 
-    given = {key.removeprefix(PREFIX): value for key, value in settings.items()}
-    given |= {} if pooling is None else {"pooling": pooling}
-    options = parse_options(Options, given, "attn compare")
-    asked = {"words": words, "phrases": phrases}
-    chosen: dict[str, Any] = {key: as_tuple(one) for key, one in asked.items() if one is not None}
+    values = {key.removeprefix(PREFIX): value for key, value in settings.items()}
+    values |= {} if pooling is None else {"pooling": pooling}
+    options = parse_options(PairOptions, values, "attn compare")
+    requested = {"words": words, "phrases": phrases}
+    selected: dict[str, Any] = {
+        key: as_tuple(value) for key, value in requested.items() if value is not None
+    }
     try:
-        return replace(options, **chosen)
+        return replace(options, **selected)
     except ValueError as error:  # checked by the dataclass itself
         raise UsageError(str(error)) from error
 
@@ -224,19 +227,19 @@ def parse_parts(only: Iterable[str] | None) -> tuple[str, ...] | None:
 
     if only is None:
         return None
-    asked = tuple(dict.fromkeys(as_tuple(only)))
-    if not asked:
+    requested = tuple(dict.fromkeys(as_tuple(only)))
+    if not requested:
         raise UsageError("only: nothing is named; leave the option out for all parts")
-    for name in asked:
+    for name in requested:
         if name not in PARTS:
             hint = did_you_mean(name, PARTS)
             raise UsageError(f"unknown part '{name}'.{hint} There is: {', '.join(PARTS)}.")
-    return asked
+    return requested
 
 
 def compare_runs(
-    runs: Sequence[Run],
-    options: Options,
+    runs: Sequence[ComparedRun],
+    options: PairOptions,
     parts: Sequence[str] | None,
     out: Path,
     *,
@@ -260,10 +263,13 @@ def compare_runs(
         TraceError: a trace cannot be read, or the results cannot be written.
     """
     variants = compare_traces(runs, options)
-    for note in (*runs[0].notes, *(_say(one, note) for one in variants for note in one.notes)):
+    for note in (
+        *runs[0].notes,
+        *(_say(variant, note) for variant in variants for note in variant.notes),
+    ):
         report.warn(note)
     if parts is None or "maps" in parts:
-        for note in (_say(one, lack) for one in variants for lack in one.lacks):
+        for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
             report.warn(note)
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
@@ -293,42 +299,42 @@ def _say(variant: Variant, note: str) -> str:
 
 
 def _make_tables(
-    variants: Sequence[Variant], parts: Sequence[str] | None, options: Options
+    variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
 ) -> dict[str, Table]:
     """Make every table of all variants; with several variants it has their names."""
     from attn.analysis.compare.change_tables import PARTS, join, with_name
     from attn.analysis.result import Table
 
-    found: dict[str, list[Any]] = {}
+    by_name: dict[str, list[Any]] = {}
     for part in parts or PARTS:
-        made = {one.label: PARTS[part](one.pairs, options.words) for one in variants}
+        made = {variant.label: PARTS[part](variant.pairs, options.words) for variant in variants}
         if parts and not any(made.values()):
             raise AnalysisError(f"there is no part '{part}' of this comparison: {_why(variants)}")
         for label, tables in made.items():
             for name, columns in tables.items():
                 shown = with_name(columns, label) if len(variants) > 1 else columns
-                found.setdefault(name, []).append(shown)
-    return {name: Table(join(columns)) for name, columns in found.items()}
+                by_name.setdefault(name, []).append(shown)
+    return {name: Table(join(columns)) for name, columns in by_name.items()}
 
 
 def _weigh(
     variants: Sequence[Variant],
     files: Mapping[str, LoraFile],
-    options: Options,
+    options: PairOptions,
     report: Report,
 ) -> dict[str, WeightsAgainstAttention]:
     """Hold the weights of single LoRAs against attention, where layers agree."""
     from attn.analysis.compare.weights import against_weights
 
-    found = {}
+    weights = {}
     for variant in variants:
         if variant.label in files:
             try:
                 file = files[variant.label]
-                found[variant.label] = against_weights(file, variant.pairs, options.words)
+                weights[variant.label] = against_weights(file, variant.pairs, options.words)
             except AnalysisError as error:
                 report.warn(f"{variant.label}: no table of weights: {error}")
-    return found
+    return weights
 
 
 def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, Table]:
@@ -336,7 +342,7 @@ def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, 
     from attn.analysis.compare.change_tables import join, with_name
     from attn.analysis.result import Table
 
-    parts = [with_name({**one.table.columns}, label) for label, one in weights.items()]
+    parts = [with_name({**weight.table.columns}, label) for label, weight in weights.items()]
     return {"lora_weights.csv": Table(join(parts))} if parts else {}
 
 
@@ -345,7 +351,9 @@ def _why(variants: Sequence[Variant]) -> str:
     return "; ".join(dict.fromkeys(notes)) or "the traces have no drawing"
 
 
-def _describe(base: Run, variants: Sequence[Variant], options: Options) -> dict[str, Any]:
+def _describe(
+    base: ComparedRun, variants: Sequence[Variant], options: PairOptions
+) -> dict[str, Any]:
     """Say what `comparison.json` holds, beside files and warnings."""
     from attn import __version__
 

@@ -13,7 +13,7 @@ from attn.errors import ModelError, RequestError, UsageError
 from attn.schema import Request
 from attn.verbs.capture.families import complete_loras
 from attn.verbs.capture.folders import name_folders
-from attn.verbs.compare.lora_specs import Variant, parse_variants
+from attn.verbs.compare.lora_specs import LoraVariant, parse_variants
 from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.variant_runs import (
     BASE,
@@ -62,7 +62,7 @@ def generate(
     return replace(done, files=_read_files(variants, setting.model, bases[-1]))
 
 
-def infer_backend(variants: Sequence[Variant]) -> str:
+def infer_backend(variants: Sequence[LoraVariant]) -> str:
     """Return the family that all LoRAs are made for, as their keys tell.
 
     Raises:
@@ -76,7 +76,7 @@ def infer_backend(variants: Sequence[Variant]) -> str:
     families = {path: read(Path(path)).family for path in paths}
     (name, *others) = {BACKENDS.get(family.name or "") for family in families.values()}
     if others or name is None:
-        told = "; ".join(f"{path} is for {one.title}" for path, one in families.items())
+        told = "; ".join(f"{path} is for {family.title}" for path, family in families.items())
         raise UsageError(f"the LoRAs do not tell which backend to use: {told}; name it with -b")
     return name
 
@@ -98,7 +98,7 @@ def _require_fit(stacks: Sequence[tuple[Lora, ...]], bases: list[Base], session:
     bases.append(describe_towers(session.towers()))
 
 
-def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
+def _plan(variants: Sequence[LoraVariant]) -> list[tuple[str, str, dict[str, Any]]]:
     """Return label, folder and LoRAs of everything that is generated, the baseline first."""
     folders = name_folders([variant.label for variant in variants], RESERVED)
     labels = [
@@ -109,7 +109,9 @@ def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(BASE, BASE, {"lora": []}), *zip(labels, folders, stacks, strict=True)]
 
 
-def _read_files(variants: Sequence[Variant], model: object, loaded: Base) -> dict[str, LoraFile]:
+def _read_files(
+    variants: Sequence[LoraVariant], model: object, loaded: Base
+) -> dict[str, LoraFile]:
     """Read what single LoRAs changed, held against the model where that is a file or folder.
 
     Args:

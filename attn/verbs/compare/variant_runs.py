@@ -21,7 +21,7 @@ from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.folders import choose_folder, made, refuse_contents
 from attn.verbs.capture.options import CaptureOptions, read_prompt
 from attn.verbs.compare.options import CompareOptions
-from attn.verbs.compare.pairing import FOLDER, Run, open_run
+from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Generated:
     captured: Mapping[str, Captured]
     files: Mapping[str, LoraFile] = field(default_factory=dict)
 
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[ComparedRun, ...]:
         """Look at what was generated, the baseline first."""
         return tuple(open_run(done.path, label) for label, done in self.captured.items())
 
@@ -131,27 +131,27 @@ def generate_variants(
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
     options = setting.capture
-    given = read_prompt(options, options.prompt)
-    prompts = choose_prompts(given, setting.model, setting.family, report)
+    requested = read_prompt(options, options.prompt)
+    prompts = choose_prompts(requested, setting.model, setting.family, report)
     require.of_prompts(prompts)
     options = replace(options, prompt=prompts, prompts=None)
     target = _target(options, out, f"{setting.name}-compare", prompts[0])
     sessions = _Sessions(setting, require_of_model)
     captured = {}
     with nullcontext() if options.dry_run else made(target):
-        own = variants[0][2]
-        first = replace(options, **own, model=sessions.shared(own), seed=options.seeds[0])
+        changes = variants[0][2]
+        first = replace(options, **changes, model=sessions.shared(changes), seed=options.seeds[0])
         require.of_plan(capture_with(replace(first, dry_run=True, resume=False)).plans[0])
         if not options.dry_run:
             report.begin(target)
-        for label, folder, own in variants:
+        for label, folder, changes in variants:
             report.note(f"{label}: {target / folder}")
             where: dict[str, Any] = {
-                "model": sessions.shared(own),
+                "model": sessions.shared(changes),
                 "out": target / folder,
                 "report": report,
             }
-            captured[label] = capture_with(replace(options, **own, **where))
+            captured[label] = capture_with(replace(options, **changes, **where))
             _note_failures(captured[label], label, report)
     return Generated(target, captured)
 
