@@ -24,7 +24,7 @@ Command = Callable[..., None]
 
 
 def with_options(
-    options: type[DataclassInstance], *, without: Collection[str] = ()
+    options: type[DataclassInstance], *, optional: Collection[str] = ()
 ) -> Callable[[Command], Command]:
     """Put the options of a verb in the place of a command's parameter `typed`.
 
@@ -32,13 +32,10 @@ def with_options(
 
     Args:
         options: where they are declared.
-        without: names of those that the command has itself.
+        optional: names of those that must be given, which the command can do without.
     """
-    made = [
-        option
-        for option in declared(options)
-        if option.about.is_typed and option.name not in without
-    ]
+    made = [option for option in declared(options) if option.about.is_typed]
+    parameters = [_parameter(option, option.name not in optional) for option in made]
 
     def decorate(command: Command) -> Command:
         def run(**arguments: Any) -> None:
@@ -46,15 +43,13 @@ def with_options(
             command(**arguments, typed=_typed(arguments["context"], made, values))
 
         declarations = inspect.signature(command, eval_str=True).parameters.values()
-        parameters = [
+        signature = [
             parameter.replace(kind=Parameter.KEYWORD_ONLY)
             for declaration in declarations
-            for parameter in (
-                map(_parameter, made) if declaration.name == "typed" else [declaration]
-            )
+            for parameter in (parameters if declaration.name == "typed" else [declaration])
         ]
         run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
-        vars(run)["__signature__"] = inspect.Signature(parameters)
+        vars(run)["__signature__"] = inspect.Signature(signature)
         return run
 
     return decorate
@@ -71,21 +66,24 @@ def _typed(context: typer.Context, made: Sequence[Declared], values: Mapping[str
     return typed
 
 
-def _parameter(option: Declared) -> Parameter:
-    """Return an option as Typer takes it."""
-    flags = option.about.flags or (f"--{option.name.replace('_', '-')}",)
+def _parameter(option: Declared, required: bool) -> Parameter:
+    """Return an option as Typer takes it; one whose flag is a word stands without a flag."""
     kind, default = _kind(option), option.default
-    if default is MISSING:
+    if default is MISSING and required:
         default = Parameter.empty
+    elif default is None or default is MISSING:
+        kind, default = kind | None, None
     elif isinstance(default, range):
         default = f"{default[0]}-{default[-1]}"
-    elif default is None:
-        kind = kind | None
     elif kind is str:
         default = str(default)
-    least, most = option.about.least, option.about.most
-    bound = f" [x>={least}]" if least is not None and most is None else ""
-    annotation = cast("Any", Annotated)[kind, typer.Option(*flags, help=option.about.help + bound)]
+    about, flags = option.about, option.about.flags or (f"--{option.name.replace('_', '-')}",)
+    bound = f" [x>={about.least}]" if about.least is not None and about.most is None else ""
+    if flags[0].startswith("-"):
+        info = typer.Option(*flags, help=about.help + bound)
+    else:
+        info = typer.Argument(metavar=flags[0], help=about.help)
+    annotation = cast("Any", Annotated)[kind, info]
     return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -96,4 +94,5 @@ def _kind(option: Declared) -> Any:
         return list[str]
     if option.about.check is folder:
         return Path
-    return option.types[0] if option.types in {(bool,), (int,), (float,)} else str
+    is_plain = option.about.read is None and option.types in {(bool,), (int,), (float,)}
+    return option.types[0] if is_plain else str

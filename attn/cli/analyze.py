@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,12 +25,9 @@ LISTED = 10
 """So many traces that failed are named; the warnings have them all."""
 
 
-@with_options(AnalyzeOptions, without=["path"])
+@with_options(AnalyzeOptions, optional=["path"])
 def analyze(
     context: typer.Context,
-    trace: Annotated[
-        Path | None, typer.Argument(help="Folder of a trace, or of a collection.")
-    ] = None,
     *,
     typed: Typed,
     list_: Annotated[
@@ -48,9 +44,9 @@ def analyze(
     if list_:
         say(_list_json() if as_json else "\n\n".join(map(_list_text, ANALYSES)))
         return
-    if trace is None:
+    if "path" not in typed:
         raise UsageError("name the folder of a trace or collection: attn analyze TRACE")
-    done = run(trace, **typed, report=ShownReport(context))
+    done = run(**typed, report=ShownReport(context))
     say(_json(done) if as_json else "\n".join(_text(done)))
     if done.failures:
         context.meta[ANSWERED] = True

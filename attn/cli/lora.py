@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,16 +16,9 @@ if TYPE_CHECKING:
     from attn.verbs.lora import Examined
 
 
-@with_options(LoraOptions, without=["path"])
+@with_options(LoraOptions)
 def lora(
     context: typer.Context,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="A LoRA as .safetensors file, or as a folder of peft or diffusers; demo, "
-            "demo:sd35: the demos' own."
-        ),
-    ],
     *,
     typed: Typed,
     as_json: Json = False,
@@ -37,7 +29,7 @@ def lora(
     from attn.cli._lora import lines
     from attn.verbs.lora import examine
 
-    done = examine(file, **typed)
+    done = examine(**typed)
     say(_json(done) if as_json else "\n".join(lines(done)))
 
 

@@ -19,6 +19,7 @@ class LoraOptions:
         About(
             "A LoRA as .safetensors file, or as a folder of peft or diffusers; demo, demo:sd35: "
             "the demos' own.",
+            ("FILE",),
             check=checks.folder,
         ),
     ]

@@ -43,7 +43,8 @@ class About:
 
     Attributes:
         help: one line for the command line, and for Python unless `python` is there.
-        flags: on the command line, where it is not the name alone.
+        flags: on the command line, where it is not the name alone; a word without dashes is what
+            a help calls an argument that has no flag.
         python: what a caller in Python gives, where that is another thing than text.
         read: makes of the text on the command line what a caller in Python would give.
         check: makes of (name, value) what the verb works with; without it the type decides.

@@ -3,6 +3,7 @@
 import inspect
 from dataclasses import KW_ONLY, FrozenInstanceError, dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Literal, get_overloads, get_type_hints
 
 import pytest
@@ -24,7 +25,7 @@ from attn.verbs.options import About, declared, takes, validate
 
 @dataclass(frozen=True)
 class Options:
-    path: Annotated[str | Path, About("A folder.", check=checks.folder)]
+    path: Annotated[str | Path, About("A folder.", ("DIR",), check=checks.folder)]
     _: KW_ONLY
     rows: Annotated[int | None, About("Rows.", least=1)] = None
     gain: Annotated[float, About("Gain.", least=0, most=2)] = 0.5
@@ -55,10 +56,10 @@ def command(*arguments):
     heard, app = [], typer.Typer(rich_markup_mode=None, add_completion=False)
 
     @app.command()
-    @with_options(Options, without=["path"])
-    def toy(context: typer.Context, path: str, *, typed: Typed, as_json: bool = False):
+    @with_options(Options)
+    def toy(context: typer.Context, *, typed: Typed, as_json: bool = False):
         """Do nothing."""
-        heard.append((path, typed))
+        heard.append(typed)
 
     result = CliRunner().invoke(app, arguments)
     return heard[0] if heard else result.output
@@ -68,14 +69,15 @@ def test_one_line_makes_a_parameter():
     """What is typed goes to the command as Python would give it, and nothing that is not typed."""
     arguments = ["run", "--rows", "3", "-l", "high", "--seed", "2-4", "--dry-run"]
     given = {"rows": 3, "level": "high", "seed": (2, 3, 4), "dry_run": True}
-    assert command(*arguments) == ("run", given)
-    assert command("run") == ("run", {})
+    assert command(*arguments) == {"path": Path("run"), **given}
+    assert command("run") == {"path": Path("run")}
     assert verb("run", **given) == Options("run", **given)
 
 
 def test_one_line_makes_the_help():
     """The command's help has help, default and bound of each option, and no option of Python's."""
     text = " ".join(command("--help").split())
+    assert text.startswith("Usage: toy [OPTIONS] DIR ")
     assert "--rows <int> Rows. [x>=1]" in text
     assert "-l, --level <str> Low or high. [default: low]" in text
     assert "--told" not in text
@@ -142,8 +144,8 @@ def test_nothing_said():
 VERBS = {
     "capture": (attn.capture, CaptureOptions, {"analyze", "json"}),
     "compare": (attn.compare, CompareOptions, {"runs", "json"}),
-    "analyze": (attn.analyze, AnalyzeOptions, {"trace", "list", "json"}),
-    "lora": (examine, LoraOptions, {"file", "json"}),
+    "analyze": (attn.analyze, AnalyzeOptions, {"list", "json"}),
+    "lora": (examine, LoraOptions, {"json"}),
 }
 """Python's function, its options, and what the command has besides."""
 
@@ -155,7 +157,7 @@ def test_commands_take_what_is_declared(name):
     (made,) = (one for one in typer.main.get_group(build()).commands.values() if one.name == name)
     names = {parameter.name.removeprefix("as_").rstrip("_") for parameter in made.params}
     typed = {option.name for option in declared(options) if option.about.is_typed}
-    assert names - {"help"} == own | typed - {"path"}
+    assert names - {"help"} == own | typed
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -173,7 +175,8 @@ def test_functions_take_what_is_declared(name):
 
 def test_what_runs_are_compared_with():
     """The signature for runs that are there has what is not about generating."""
-    with_runs, _ = get_overloads(Comparing.__call__)
+    name = SimpleNamespace(__module__=Comparing.__module__, __qualname__="Comparing.__call__")
+    with_runs, _ = get_overloads(name)
     hints = get_type_hints(ComparisonOptions)
     generating = {"lora", "sketch", "backend", "prompt"}
     parameters = set(inspect.signature(with_runs).parameters) - {"self", "runs"}

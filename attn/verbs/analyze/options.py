@@ -17,7 +17,7 @@ class AnalyzeOptions:
     """What `attn analyze` takes."""
 
     path: Annotated[
-        str | Path, About("Folder of a trace, or of a collection.", check=checks.folder)
+        str | Path, About("Folder of a trace, or of a collection.", ("TRACE",), check=checks.folder)
     ]
     _: KW_ONLY
     words: Words = None
