@@ -77,7 +77,7 @@ def test_one_line_makes_a_parameter():
 def test_one_line_makes_the_help():
     """The command's help has help, default and bound of each option, and no option of Python's."""
     text = " ".join(command("--help").split())
-    assert text.startswith("Usage: toy [OPTIONS] DIR ")
+    assert text.startswith("Usage: toy [OPTIONS] {DIR} ")
     assert "--rows <int> Rows. [x>=1]" in text
     assert "-l, --level <str> Low or high. [default: low]" in text
     assert "--told" not in text

@@ -22,7 +22,7 @@ from attn.verbs.capture.folders import refuse_outside, refuse_parts
 from attn.verbs.inputs import as_tuple
 from attn.verbs.options import takes
 from attn.verbs.report import Report, warn_of_failures
-from attn.viz.sizes import PictureSize
+from attn.viz.sizes import FigureSize
 
 REASONS = 3
 """So many reasons why traces failed are in the error of a collection, more are counted."""
@@ -84,7 +84,7 @@ def _job(options: AnalyzeOptions, report: Report) -> Job:
     settings = pooling | dict(options.settings or {})
     read = read_settings(arguments, settings)
     refuse_unread(names, arguments, settings)
-    size = PictureSize(options.dpi, options.figsize)
+    size = FigureSize(options.dpi, options.figsize)
     return Job(names, read, options.pictures, size, report)
 
 
@@ -161,7 +161,7 @@ def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
 
 
 def _describe_collection(done: Sequence[TraceResults], files: Sequence[str]) -> dict[str, Any]:
-    """Say what `analysis.json` of a collection holds."""
+    """Build the content of a collection's `analysis.json`."""
     from attn import __version__
 
     traces = [

@@ -17,7 +17,7 @@ from attn.files.disk import as_utf8
 from attn.files.results import replaced
 from attn.verbs.analyze.absence import fit
 from attn.verbs.analyze.collection_tables import Findings
-from attn.verbs.analyze.pictures import draw_result, note_fonts
+from attn.verbs.analyze.figures import draw_result, note_fonts
 from attn.verbs.analyze.results import TraceResults
 from attn.verbs.analyze.settings import Settings
 from attn.verbs.capture.collection import Entry, require_listed
@@ -25,7 +25,7 @@ from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside
 from attn.verbs.report import Report
-from attn.viz.sizes import PictureSize
+from attn.viz.sizes import FigureSize
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -40,8 +40,8 @@ class Job:
 
     only: tuple[str, ...] | None
     options: Settings
-    pictures: bool
-    size: PictureSize
+    draws: bool
+    size: FigureSize
     report: Report
 
 
@@ -132,7 +132,7 @@ def _run(
     for path, file in files.items():
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
-    if job.pictures and analysis.draw:
+    if job.draws and analysis.draw:
         drawn = draw_result(analysis.draw, result, trace, folder, job.size)
     notes = [*result.notes, *(note_fonts(trace.manifest) if drawn else ())]
     findings.take(analysis.joins, result)
@@ -147,7 +147,7 @@ def _run(
 def _describe(
     trace: Trace, planned: AnalysisPlan, ran: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Say what `analysis.json` holds."""
+    """Build the content of `analysis.json`."""
     from attn import __version__
 
     manifest = trace.manifest

@@ -16,11 +16,11 @@ from attn.errors import UsageError
 from attn.schema import Request
 from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.families import backend_options, complete_loras
-from attn.verbs.capture.folders import choose_folder, made, refuse_contents, refuse_parts
+from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents, refuse_parts
 from attn.verbs.capture.generation import run_job
 from attn.verbs.capture.jobs import check_space, plan_job
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
-from attn.verbs.capture.remains import look
+from attn.verbs.capture.remains import find_previous
 from attn.verbs.capture.resume import keep_finished, refuse_other_list
 from attn.verbs.compare.lora_specs import parse_stack
 from attn.verbs.options import takes
@@ -126,17 +126,17 @@ def capture_with(options: CaptureOptions) -> Captured:
         replace(request, prompt=text, seed=seed) for text in prompts for seed in options.seeds
     ]
     target = _target(options, name, prompts[0])
-    making = nullcontext() if options.dry_run else made(target)
+    making = nullcontext() if options.dry_run else output_folder(target)
     with making, blamed(registered):
-        left = look(target, wishes) if options.resume else None
-        if left is not None:
-            refuse_other_list(left, name, options.batch, wishes)
+        previous = find_previous(target, wishes) if options.resume else None
+        if previous is not None:
+            refuse_other_list(previous, name, options.batch, wishes)
         if isinstance(model, Shared):
             session = model.session
         else:
             session = open_session(family, model, backend, options)
         job = plan_job(name, session, wishes, options.wanted, target, options.batch, report)
-        entries = job.entries if left is None else keep_finished(job, left)
+        entries = job.entries if previous is None else keep_finished(job, previous)
         check_space(job, entries, options.limit, options.dry_run)
         if not options.dry_run:
             report.begin(target)

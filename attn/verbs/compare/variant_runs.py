@@ -18,7 +18,7 @@ from attn.verbs.capture.capture import (
     open_session,
 )
 from attn.verbs.capture.families import backend_options
-from attn.verbs.capture.folders import choose_folder, made, refuse_contents
+from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents
 from attn.verbs.capture.options import CaptureOptions, read_prompt
 from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
@@ -138,7 +138,7 @@ def generate_variants(
     target = _target(options, out, f"{setting.name}-compare", prompts[0])
     sessions = _Sessions(setting, require_of_model)
     captured = {}
-    with nullcontext() if options.dry_run else made(target):
+    with nullcontext() if options.dry_run else output_folder(target):
         changes = variants[0][2]
         first = replace(options, **changes, model=sessions.shared(changes), seed=options.seeds[0])
         require.of_plan(capture_with(replace(first, dry_run=True, resume=False)).plans[0])
