@@ -93,8 +93,6 @@ NAMED_ELSEWHERE = {
     "backends/loading/tokenizers.py": "whose tokenizers those in the cache of the hub are",
     "analysis/needs.py": "which backend is given a drawing",
     "cli/_model.py": "what a checkpoint is that the table of `checkpoints` does not hold",
-    "verbs/compare/options.py": "how the LoRA of a demo is typed",
-    "verbs/lora_options.py": "how the LoRA of a demo is typed",
 }
 """Files elsewhere that name a family of models, and why."""
 

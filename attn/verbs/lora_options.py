@@ -17,7 +17,7 @@ class LoraOptions:
     path: Annotated[
         str | Path,
         About(
-            "A LoRA as .safetensors file, or as a folder of peft or diffusers; demo, demo:sd35: "
+            "A LoRA as .safetensors file, or as a folder of peft or diffusers; demo or demo:FAMILY: "
             "the demos' own.",
             ("FILE",),
             check=checks.folder,

@@ -75,9 +75,9 @@ class Compared:
 def compare(*runs: str | Path, **arguments: Any) -> Compared:
     """Compare traces or collections with a baseline, or a model with LoRAs: `attn compare`.
 
-    Results go to `comparison` in `out`, where those of an earlier
-    comparison are replaced. With `lora` or `sketch`, `out` must be empty or missing, and the traces
-    go to one folder per variant in it; with `dry_run` nothing is compared.
+    Results go to `comparison` in `out`, where those of an earlier comparison are replaced. With
+    `lora` or `sketch`, `out` must be empty or missing, and the traces go to one folder per variant
+    in it; with `dry_run` nothing is compared.
 
     Args:
         runs: folders of traces or collections, the first of which is the baseline; traces are
