@@ -34,10 +34,12 @@ def backends(
     found = installed()
     looked = None
     if model is not None:
+        from attn.backends.loading.source import existing
+        from attn.checkpoints.describe import describe
         from attn.cli import _model
 
         one = find(name) if name else None
-        looked, facts = _model.describe(model), [_facts(one)] if one else []
+        looked, facts = describe(existing(model, "model")), [_facts(one)] if one else []
         lines = _model.lines(looked, one.spec.name if one else None)
     elif name is None:
         facts = [_facts(one) for one in found.specs]

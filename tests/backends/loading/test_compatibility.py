@@ -56,7 +56,8 @@ def test_swapped_clips(demo_cache, weights):
         ),
         (
             *("sd15", "vae", "tiny:sd35", "vae"),
-            "vae=FOLDER: it scales latents by 1.5305, as sd35 does; sd15 expects 0.18215",
+            "vae=FOLDER: it scales latents by 1.5305, as sd3-medium, sd35-large, sd35-medium "
+            "do; sd15 expects 0.18215",
         ),
     ],
 )

@@ -42,6 +42,7 @@ from attn.backends.loading import source as sources
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import Backend, OnCall, Output, Session
+from attn.checkpoints import folders
 from attn.demo import scenes
 from attn.errors import RequestError
 from attn.schema import Lora, Request, Segment
@@ -407,7 +408,7 @@ class ControlBackend(UNetBackend):
 
     def pipeline_class(self, folder: Path) -> type[Any]:
         """Take a pipeline without a ControlNet too; see `DiffusersBackend.pipeline_class`."""
-        name = sources.read_index(folder)["_class_name"]
+        name = folders.read_index(folder)["_class_name"]
         return self.pipelines[0] if name == self.plain.__name__ else super().pipeline_class(folder)
 
     def finish(self, session: Any, recipe: Recipe | None) -> Session:
@@ -507,7 +508,7 @@ class ScribbleBackend(Backend):
             )
             return kind().open(source, options, **placing, weights=weights)
         origin = sources.resolve(str(source), "scribble", self.variants)
-        if sources.is_drawn(origin.path):
+        if folders.is_drawn(origin.path):
             return TokensBackend().open_source(origin, options, **placing, weights=weights)
         kind = self.kinds[controlnets.base_family(origin)]
         return kind().open_source(origin, options, **placing, weights=weights)
