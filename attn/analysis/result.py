@@ -71,7 +71,7 @@ class Deferred(Mapping[str, "xr.DataArray"]):
         return len(self._makers)
 
 
-class File(Protocol):
+class WritableFile(Protocol):
     """What can be written as one file."""
 
     def write(self, path: Path) -> None:
@@ -158,7 +158,7 @@ class Result:
     tables: Mapping[str, Table]
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, WritableFile] = field(default_factory=dict)
     digests: Mapping[str, Digest] = field(default_factory=dict)
 
 

@@ -160,7 +160,7 @@ def test_default_is_the_map_of_the_analysis_words(level):
     """What is scored is what a user sees."""
     rng = np.random.default_rng(5)
     trace = make(lambda layer, *_: rng.random(layer.grid), level=level)
-    shown = words.run(trace, words.Options(words=("star",))).arrays["clip"][0, 0].values
+    shown = words.run(trace, words.WordsOptions(words=("star",))).arrays["clip"][0, 0].values
     expected = score(shown, coarsen(REGION, shown.shape))
     assert scores(score_trace(trace, [TARGET]), "default") == {(None, None, ""): expected}
 

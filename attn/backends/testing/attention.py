@@ -85,8 +85,8 @@ def _compare_blocks(
         got = as_float64(attention.probs(row, heads, rows, columns))
         _require(layer, f"probs of {block}", got, exact[:, query][:, :, key], allowed)
     sums = as_float64(attention.probs(row, heads, slice(None), slice(None))).sum(-1)
-    if attention.given is not None:
-        allowed = OPEN_SOFTMAX[str(attention.given.dtype).removeprefix("torch.")]
+    if attention.open_probs is not None:
+        allowed = OPEN_SOFTMAX[str(attention.open_probs.dtype).removeprefix("torch.")]
     _require(layer, "sum of a row of probs", sums, np.round(sums).clip(0, 1), 10 * allowed)
 
 

@@ -126,7 +126,7 @@ class FakeSession(Session):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Follow the velocity from noise to data; see `Session.generate`."""
         sampler = _Sampler(self, requests, on_call or _unheard)
-        images = list(map(_render, sampler.run()))
+        images = list(map(_pixels, sampler.run()))
         count = requests[0].images
         return [Output(tuple(images[i * count : (i + 1) * count])) for i in range(len(requests))]
 
@@ -294,7 +294,7 @@ def _image(grid: Grid, start: int = 0) -> Segment:
     return Segment("image", "image", start, start + grid[0] * grid[1], grid)
 
 
-def _render(latents: Tensor) -> Image.Image:
+def _pixels(latents: Tensor) -> Image.Image:
     """Show the three channels as red, green and blue, PATCH pixels per token."""
     pixels = (latents.float().sigmoid() * 255).round().to(torch.uint8)
     pixels = pixels.repeat_interleave(PATCH, 1).repeat_interleave(PATCH, 2)

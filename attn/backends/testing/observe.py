@@ -16,7 +16,7 @@ from attn.backends.plugins.guard import GuardedSession
 from attn.backends.plugins.validation import AnswerError
 from attn.backends.types import Output, Session
 from attn.engine.attention import Attention
-from attn.engine.hooks import Hooks
+from attn.engine.hooks import AttentionHooks
 from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError
@@ -137,7 +137,7 @@ def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list
                 visit(call, row, layer, alone)
 
     modules = layer_modules(session, requests[0])
-    with _explained(), Hooks(modules, see, wanted=lambda: bool(calls)):
+    with _explained(), AttentionHooks(modules, see, wanted=lambda: bool(calls)):
         session.generate(requests, calls.append)
     return calls
 
@@ -197,7 +197,7 @@ def undeclared(session: Session, request: Request) -> list[LayerKey]:
     for name, tower in session.towers().items():
         for path, module in tower.named_modules():
             modules.setdefault(id(module), ((name, path), module))
-    with _explained(), Hooks(dict(modules.values()), see):
+    with _explained(), AttentionHooks(dict(modules.values()), see):
         session.generate([request], lambda call: None)
     return list(keys)
 
@@ -231,10 +231,10 @@ def _noting(log: list[Event], event: Event) -> Callable[..., None]:
 
 def _unfolded(attention: Attention, batch: int) -> Attention:
     """Split (1, batch · head, …), as legacy attention code lays its softmax out."""
-    probs = attention.given
-    if probs is None or len(probs) == batch:
+    open_probs = attention.open_probs
+    if open_probs is None or len(open_probs) == batch:
         return attention
-    return replace(attention, given=probs.reshape(batch, -1, *probs.shape[2:]))
+    return replace(attention, open_probs=open_probs.reshape(batch, -1, *open_probs.shape[2:]))
 
 
 @contextmanager

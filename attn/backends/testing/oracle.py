@@ -22,8 +22,8 @@ def exact_probs(attention: Attention, row: int) -> np.ndarray:
 
     Where the model computed its softmax in the open, that is what is returned.
     """
-    if attention.given is not None:
-        return as_float64(attention.given[row])
+    if attention.open_probs is not None:
+        return as_float64(attention.open_probs[row])
     logits = exact_logits(attention, row)
     mask = np.zeros(logits.shape)
     if attention.mask is not None:
