@@ -61,8 +61,8 @@ def compare(
         typer.Option(
             "--lora",
             help="Instead of runs: generate without and with FILE, FILE:SCALE, by part "
-            "FILE:unet=0.8,te=0.4, a stack A+B, or a sweep FILE:0,0.5,1; demo, demo:sd35: the "
-            "demos' own; each --lora is a variant.",
+            "FILE:unet=0.8,te=0.4, a stack A+B, or a sweep FILE:0,0.5,1; demo or "
+            "demo:VARIANT, a demo's own; each --lora is a variant.",
         ),
     ] = None,
     sketch: Annotated[

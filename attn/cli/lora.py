@@ -20,8 +20,8 @@ def lora(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A LoRA as .safetensors file, or as a folder of peft or diffusers; demo, "
-            "demo:sd35: the demos' own."
+            help="A LoRA as .safetensors file, or as a folder of peft or diffusers; demo "
+            "or demo:VARIANT, a demo's own."
         ),
     ],
     *,

@@ -265,5 +265,8 @@ def test_it_runs_where_there_is_a_sketch(drawn, tmp_path):
     write_trace(tmp_path / "other")
     other = open_trace(tmp_path / "other")
     assert "sketch" not in registry.plan(other).skipped
-    with pytest.raises(Exception, match=r"needs a sketch, .*--backend scribble --sketch FILE"):
+    with pytest.raises(
+        Exception,
+        match=r"needs a sketch, .*capture with a backend that reads drawings and --sketch FILE",
+    ):
         registry.plan(other, ["sketch"])
