@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
+from attn.analysis.tables import stack_tables
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import GATE_STATISTICS, Layer, Step
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -118,7 +120,7 @@ def _read(trace: Trace, layer: Layer, part: str, steps: Sequence[int]) -> Gating
     return Gating(layer, part, np.concatenate([pool(heads, 3)[:, :, :, np.newaxis], heads], 3))
 
 
-def _by_step(branches: Sequence[str], found: Sequence[Gating], steps: Sequence[Step]) -> Table:
+def _by_step(branches: Sequence[str], found: Sequence[Gating], steps: Sequence[Step]) -> DataFrame:
     """Return a row per guidance row, sample, step, layer, part and head."""
     columns = []
     for one in found:
@@ -134,10 +136,10 @@ def _by_step(branches: Sequence[str], found: Sequence[Gating], steps: Sequence[S
                 **_statistics(one.values),
             }
         )
-    return _join(columns, branches)
+    return _join(columns)
 
 
-def _summary(branches: Sequence[str], found: Sequence[Gating]) -> Table:
+def _summary(branches: Sequence[str], found: Sequence[Gating]) -> DataFrame:
     """Return a row per guidance row, sample, layer, part and head: all steps together."""
     columns = []
     for one in found:
@@ -151,7 +153,7 @@ def _summary(branches: Sequence[str], found: Sequence[Gating]) -> Table:
                 **_statistics(values),
             }
         )
-    return _join(columns, branches)
+    return _join(columns)
 
 
 def _describe(one: Gating, head: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -166,13 +168,10 @@ def _statistics(values: Numbers) -> dict[str, Numbers]:
     return {name: flat[:, place] for place, name in enumerate(GATE_STATISTICS)}
 
 
-def _join(columns: Sequence[dict[str, NDArray[Any]]], branches: Sequence[str]) -> Table:
+def _join(columns: Sequence[dict[str, NDArray[Any]]]) -> DataFrame:
     """Put tables one below the other, ordered by guidance row, sample and step."""
-    whole = {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
-    keys = [whole[name] for name in ("step", "sample") if name in whole]
-    places = np.array([branches.index(name) for name in whole["branch"]])
-    order = np.lexsort([*keys, places])
-    return Table({name: column[order] for name, column in whole.items()})
+    by = [name for name in ("branch", "sample", "step") if name in columns[0]]
+    return stack_tables(columns, by)
 
 
 def _known(values: Sequence[float | None]) -> Numbers:

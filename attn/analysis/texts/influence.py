@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     BLOCK,
     Choice,
@@ -37,6 +37,7 @@ from attn.analysis.words.word_sums import Numbers
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -141,7 +142,7 @@ def how_still(sinks: np.ndarray) -> float:
     return float(((before & after).sum(1)[seen] / either[seen]).mean())
 
 
-def _tabulate_moves(sinks: np.ndarray, choice: Choice, single: bool) -> Table:
+def _tabulate_moves(sinks: np.ndarray, choice: Choice, single: bool) -> DataFrame:
     """Say of every layer (and head) how many sinks there are, and whether they stay."""
     rows = []
     for layer, sample, head in np.ndindex(len(sinks), *sinks.shape[2:4]):
@@ -162,7 +163,7 @@ def _tabulate_moves(sinks: np.ndarray, choice: Choice, single: bool) -> Table:
     return stack_rows(rows)
 
 
-def _tabulate(over: Numbers, choice: Choice, samples: int) -> Table:
+def _tabulate(over: Numbers, choice: Choice, samples: int) -> DataFrame:
     places = range(over.shape[-1])
     table = lay_out(
         {
@@ -172,14 +173,13 @@ def _tabulate(over: Numbers, choice: Choice, samples: int) -> Table:
         },
         {"mass": over, "column_sum": over * choice.length},
     )
-    columns = dict(table.columns)
-    position = columns["position"]
-    texts = np.array([choice.tokens[place].text for place in places], object)
-    segments = np.array([choice.segment(place) for place in places], object)
-    return Table(columns | {"token": texts[position], "segment": segments[position]})
+    return table.assign(
+        token=table["position"].map(lambda place: choice.tokens[place].text).astype(object),
+        segment=table["position"].map(choice.segment).astype(object),
+    )
 
 
-def _list_sinks(heads: Numbers, sinks: np.ndarray, choice: Choice, single: bool) -> Table:
+def _list_sinks(heads: Numbers, sinks: np.ndarray, choice: Choice, single: bool) -> DataFrame:
     rows = [
         {
             "layer": choice.layers[layer].index,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
-from attn.analysis.result import File
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import as_utf8, is_there
 from attn.files.results import replaced
@@ -380,13 +379,16 @@ def _run(
     analysis: Analysis, trace: Trace, job: _Job, folder: Path, findings: Findings
 ) -> dict[str, Any]:
     """Run one analysis, write its files, and return what the index says of it."""
+    from attn.analysis.tables import write_table
+
     options = job.options[analysis.name]
     try:
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
-    files: dict[str, File] = {**result.tables, **result.files}
-    for path, file in files.items():
+    for path, table in result.tables.items():
+        write_table(table, folder / path)
+    for path, file in result.files.items():
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
     if job.pictures and analysis.draw:
@@ -396,7 +398,7 @@ def _run(
     return {
         "name": analysis.name,
         "options": asdict(options),
-        "files": [*files, *drawn],
+        "files": [*result.tables, *result.files, *drawn],
         "notes": notes,
     }
 

@@ -25,8 +25,8 @@ def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, st
         title: of the page, such as the LoRA's name.
         texts: what the PNG says of itself.
     """
-    columns = found.table.columns
-    norms, change = columns["norm"], 100 * columns["change"]
+    layers, norms, change = (found.table[name].to_numpy() for name in ("layer", "norm", "change"))
+    change = 100 * change
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(LEFT + WIDTH + 2 * MARGIN, top + HEIGHT + FOOT + MARGIN)
     r = "" if np.isnan(found.correlation) else f" · correlation {found.correlation:.2f}"
@@ -37,7 +37,7 @@ def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, st
     for at in changed[:NAMED]:
         is_right = norms[at] > norms.max() * 0.7
         axes.annotate(
-            str(columns["layer"][at]),
+            str(layers[at]),
             (norms[at], change[at]),
             (-6 if is_right else 6, 3),
             textcoords="offset points",
