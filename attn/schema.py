@@ -415,13 +415,15 @@ def block_columns(layer: Layer, block: str, columns: Seq[Column]) -> tuple[Colum
 
     Text segments contribute their entries of `columns`, other segments every position.
     """
-    chosen: list[Column] = []
+    selected: list[Column] = []
     for segment in part(layer.keys, block.split(".")[1]):
         if segment.kind == "text":
-            chosen += [column for column in columns if column.segment == segment.name]
+            selected += [column for column in columns if column.segment == segment.name]
         else:
-            chosen += [Column(segment.name, index) for index in range(segment.start, segment.stop)]
-    return tuple(chosen)
+            selected += [
+                Column(segment.name, index) for index in range(segment.start, segment.stop)
+            ]
+    return tuple(selected)
 
 
 def query_parts(blocks: Iterable[str]) -> tuple[str, ...]:
@@ -432,5 +434,5 @@ def query_parts(blocks: Iterable[str]) -> tuple[str, ...]:
 def without_mass(layer: Layer, query: str, blocks: Iterable[str]) -> tuple[Segment, ...]:
     """Return the key segments of a layer that no block of a query part has among its keys."""
     halves = (block.split(".") for block in blocks)
-    having = {one for rows, key in halves if rows == query for one in part(layer.keys, key)}
+    having = {segment for rows, key in halves if rows == query for segment in part(layer.keys, key)}
     return tuple(segment for segment in layer.keys if segment not in having)

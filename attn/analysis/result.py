@@ -36,7 +36,7 @@ class Deferred(Mapping[str, "xr.DataArray"]):
         return len(self._makers)
 
 
-class File(Protocol):
+class WritableFile(Protocol):
     """What can be written as one file."""
 
     def write(self, path: Path) -> None:
@@ -123,5 +123,5 @@ class Result:
     tables: Mapping[str, DataFrame]
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, WritableFile] = field(default_factory=dict)
     digests: Mapping[str, Digest] = field(default_factory=dict)

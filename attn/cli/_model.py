@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 
 
-def describe(asked: str) -> Facts:
+def describe(model: str) -> Facts:
     """Return what a file or folder is, as plain data for `--json`.
 
     Raises:
         ModelError: there is none, or it cannot be read or understood.
     """
-    path = source.existing(asked, "model")
+    path = source.existing(model, "model")
     return _folder(path) if path.is_dir() else _file(path)
 
 
@@ -55,25 +55,25 @@ def lines(facts: Facts, backend: str | None) -> list[str]:
 
 def _file(path: Path) -> Facts:
     header = read_header(path)
-    found = probe(header)
-    sorted_in = members(header, found)
+    probed = probe(header)
+    sorted_in = members(header, probed)
     return {
         "path": str(path),
         "kind": "file",
-        "title": found.title,
-        "family": found.family,
-        "layout": found.layout,
-        "config": found.config,
-        "prediction": found.prediction,
-        "zero_snr": found.zero_snr,
+        "title": probed.title,
+        "family": probed.family,
+        "layout": probed.layout,
+        "config": probed.config,
+        "prediction": probed.prediction,
+        "zero_snr": probed.zero_snr,
         "parts": [
-            {"part": part, "prefix": found.parts[part], **_weights(tensors)}
+            {"part": part, "prefix": probed.parts[part], **_weights(tensors)}
             for part, tensors in sorted_in.parts.items()
         ],
-        "missing": list(found.missing),
+        "missing": list(probed.missing),
         "unused": sorted_in.unused,
         "unknown": sorted_in.unknown,
-        "advice": found.advice,
+        "advice": probed.advice,
     }
 
 
@@ -103,7 +103,7 @@ def _drawn(path: Path) -> Facts:
     is_whole = source.is_pipeline(path)
     base = _pipeline(path) if is_whole else {"parts": [], "missing": []}
     files = {name.removesuffix(source.SAFE): path / name for name in source.DRAWN}
-    own = [
+    listed = [
         {"part": part, "file": file.name, **_weights(read_header(file).tensors)}
         for part, file in files.items()
         if file.is_file()
@@ -115,7 +115,7 @@ def _drawn(path: Path) -> Facts:
         "title": "a checkpoint of ScribbleDiffusion, which reads a text and a drawing",
         "family": "scribble",
         "layout": "ScribbleDiffusion",
-        "parts": [*own, *(part for part in base["parts"] if part["part"] not in files)],
+        "parts": [*listed, *(part for part in base["parts"] if part["part"] not in files)],
         "missing": [
             *(part for part, file in files.items() if not file.is_file()),
             *(part for part in base["missing"] if part not in files),
@@ -189,10 +189,14 @@ def _absent(part: str) -> str:
     return "not here; the model runs without" if part in OPTIONAL else "not here"
 
 
-def _backend(family: str | None, asked: str | None) -> str:
+def _backend(family: str | None, requested: str | None) -> str:
     if family is None:
         return "none by itself"
-    return family if asked in (None, family) else f"{family}, not {asked}: use --backend {family}"
+    return (
+        family
+        if requested in (None, family)
+        else f"{family}, not {requested}: use --backend {family}"
+    )
 
 
 def _prediction(facts: Facts) -> list[tuple[str, str]]:

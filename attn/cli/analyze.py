@@ -100,7 +100,7 @@ def analyze(
 
 def explain(done: Analyzed) -> str:
     """Say which traces of a collection could not be analysed; why was said of each."""
-    names = [one.trace.name for one in done.failures]
+    names = [failure.trace.name for failure in done.failures]
     rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return (
         f"{len(names)} of {counted(len(done.traces), 'trace')} could not be analysed: "
@@ -118,12 +118,12 @@ def _json(done: Analyzed) -> str:
         "summary": str(done.summary.path) if done.summary else None,
         "traces": [
             {
-                "trace": str(one.trace),
-                "path": str(one.path) if one.path else None,
-                "skipped": dict(one.skipped),
-                "error": one.error,
+                "trace": str(entry.trace),
+                "path": str(entry.path) if entry.path else None,
+                "skipped": dict(entry.skipped),
+                "error": entry.error,
             }
-            for one in done.traces
+            for entry in done.traces
         ],
     }
     return json.dumps(answer, indent=2, ensure_ascii=False)
@@ -131,14 +131,14 @@ def _json(done: Analyzed) -> str:
 
 def _text(done: Analyzed) -> Iterator[str]:
     """Yield where the results are; of a trace in a collection only how many files."""
-    for one in done.traces:
-        if one.path is None:
-            yield f"{one.trace}  failed"
+    for entry in done.traces:
+        if entry.path is None:
+            yield f"{entry.trace}  failed"
         elif done.summary is not None:
-            yield f"{one.path}  {counted(len(one.files), 'file')}"
+            yield f"{entry.path}  {counted(len(entry.files), 'file')}"
         else:
-            yield str(one.path)
-            yield from (f"  {line}" for line in listed_files(one.files))
+            yield str(entry.path)
+            yield from (f"  {line}" for line in listed_files(entry.files))
     if done.summary is not None:
         yield str(done.summary.path)
         yield from (f"  {line}" for line in listed_files(done.summary.files))

@@ -215,8 +215,8 @@ def _tell(captured: Captured, dry_run: bool, pictures: list[str]) -> None:
         say(describe(captured))
         return
     say(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
-    is_one = len(captured.entries) == 1
-    shown = [one for one in pictures if is_one or Path(one).parents[1] == captured.path]
+    is_single = len(captured.entries) == 1
+    shown = [path for path in pictures if is_single or Path(path).parents[1] == captured.path]
     for picture in shown:
         say(f"picture {picture}")
     if len(shown) < len(pictures):

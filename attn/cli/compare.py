@@ -182,14 +182,14 @@ def compare(
             pictures=pictures,
             out=out,
             report=report,
-            **{name: value for name, value in capture.items() if _is_given(context, name)},
+            **{name: value for name, value in capture.items() if _is_set(context, name)},
         )
     finally:
         report.close()
     say(_json(done) if as_json else "\n".join(_text(done)))
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
+def _is_set(context: typer.Context, name: str) -> bool:
     """Whether an option was typed: the verb has the same defaults, and runs take none of them."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

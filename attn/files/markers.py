@@ -114,14 +114,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 def entries(folder: Path) -> list[str]:
     """Return every file, link and empty folder below a folder; links are not followed."""
-    found: list[str] = []
-    for place, folders, files in os.walk(folder, onerror=_fail):
-        below = place[len(str(folder)) :].strip(os.sep).replace(os.sep, "/")
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        found += [f"{below}/{name}" if below else name for name in (*files, *links)]
+    paths: list[str] = []
+    for parent, folders, files in os.walk(folder, onerror=_fail):
+        below = parent[len(str(folder)) :].strip(os.sep).replace(os.sep, "/")
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        paths += [f"{below}/{name}" if below else name for name in (*files, *links)]
         if below and not folders and not files:
-            found.append(below)
-    return sorted(found)
+            paths.append(below)
+    return sorted(paths)
 
 
 def _fail(error: OSError) -> None:

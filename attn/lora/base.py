@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
-from attn.lora.families import Family, Target, recognise
+from attn.lora.families import LoraFamily, Target, recognise
 from attn.lora.kinds import rows_of
 from attn.lora.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
 from attn.lora.names import DENOISER, TOWERS, underscored
@@ -71,7 +71,7 @@ class Base:
         return f"the weight has another shape (weight {list(there)}, change {list(shape)})"
 
 
-def family_of(base: Base) -> Family:
+def family_of(base: Base) -> LoraFamily:
     """Return the family of a model, as its own weights tell."""
     return recognise(
         (

@@ -35,7 +35,7 @@ class Shapes:
         expected = self._known[name]
         if not expected:
             return None
-        if not any(_agree(shape, one) for one in expected):
+        if not any(_agree(shape, candidate) for candidate in expected):
             what = " or ".join(map(_shown, expected))
             return f"{name} has shape {_shown(shape)}, expected {what}"
         of_step = STEP_MEASURES.get(name.removeprefix("step/"))

@@ -50,7 +50,7 @@ Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
 
 
-class Source(Protocol):
+class TensorSource(Protocol):
     """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
 
     @property
@@ -120,7 +120,7 @@ class View:
         grid: rows and columns that the axis `query` is laid out in, or None to leave it.
     """
 
-    source: Source
+    source: TensorSource
     shards: tuple[Shard, ...]
     tensor: str
     name: str
@@ -164,14 +164,16 @@ class View:
     def read(self, selection: Selection) -> np.ndarray:
         """Read a selection; of every shard no more than what the selection spans."""
         sizes = self.sizes.values()
-        chosen = [np.arange(size)[one] for size, one in zip(sizes, selection, strict=True)]
-        result = np.empty([len(one) for one in chosen if one.ndim], self.dtype)
+        indices = [
+            np.arange(size)[selector] for size, selector in zip(sizes, selection, strict=True)
+        ]
+        result = np.empty([len(axis) for axis in indices if axis.ndim], self.dtype)
         if not result.size:
             return result
-        steps = chosen.pop(0) if self.is_stepwise else np.array(0)
+        steps = indices.pop(0) if self.is_stepwise else np.array(0)
         rows = result if steps.ndim else result[np.newaxis]
-        for place, step in enumerate(np.atleast_1d(steps)):
-            rows[place] = self._piece(self.shards[step].file, chosen)
+        for index, step in enumerate(np.atleast_1d(steps)):
+            rows[index] = self._piece(self.shards[step].file, indices)
         return result
 
     def values(self, steps: Iterable[int]) -> np.ndarray:
@@ -181,9 +183,9 @@ class View:
             TraceError: there is no such step, or the tensors are not what the manifest says.
         """
         self.require_fit()
-        places = np.array([place for (place,) in self.leads(steps)], np.int64)
+        cells = np.array([cell for (cell,) in self.leads(steps)], np.int64)
         others = [slice(None)] * (len(self.sizes) - 1)
-        return np.moveaxis(self.read((places, *others)), 0, 2)
+        return np.moveaxis(self.read((cells, *others)), 0, 2)
 
     def leads(self, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
         """Return what stands before (branch, sample, …) in a selection of each chosen step.
@@ -201,7 +203,7 @@ class View:
         indices = [shard.step.index for shard in self.shards if shard.step]
         if steps is None:
             return [(at,) for at in range(len(indices))]
-        return [(place("step", step, indices),) for step in steps]
+        return [(index_of("step", step, indices),) for step in steps]
 
     def labelled(self) -> xr.DataArray:
         """Return the view as a lazy array with all its coordinates."""
@@ -214,7 +216,7 @@ class View:
         if self.is_stepwise:
             coords |= step_labels(self.shards)
         if "segment" in self.sizes:
-            coords["segment"] = np.array([one.name for one in self.layer.keys], object)
+            coords["segment"] = np.array([segment.name for segment in self.layer.keys], object)
         if "statistic" in self.sizes:
             coords["statistic"] = np.array(GATE_STATISTICS, object)
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
@@ -242,9 +244,9 @@ class View:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[np.ndarray]) -> np.ndarray:
         """Read one step's part: the span of the selection from the file, then the selection."""
-        spans = [slice(int(one.min()), int(one.max()) + 1) for one in chosen]
+        spans = [slice(int(indices.min()), int(indices.max()) + 1) for indices in selection]
         index = list(spans)
         if self.grid:
             row = tuple(self.sizes).index("row") - self.is_stepwise
@@ -258,14 +260,14 @@ class View:
             piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
         piece = piece.reshape([span.stop - span.start for span in spans])
         for axis in reversed(range(len(spans))):
-            local = chosen[axis] - spans[axis].start
+            local = selection[axis] - spans[axis].start
             if not np.array_equal(local, np.arange(piece.shape[axis])):
                 piece = np.take(piece, local, axis=axis)
         return piece
 
 
 def find(
-    source: Source, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
 ) -> View:
     """Find a measure in the shards; where there is no `map` it is made of `headmap`.
 
@@ -292,19 +294,25 @@ def find(
     raise_absent(source, name, layer, block)
 
 
-def raise_absent(source: Source, name: str, layer: Layer, block: str | None) -> NoReturn:
+def raise_absent(source: TensorSource, name: str, layer: Layer, block: str | None) -> NoReturn:
     """Say what a trace holds of a layer instead, and which capture would hold what was asked."""
     where, kept = source.folder or "the trace", source.manifest.kept
     if not source.manifest.shards:
         raise TraceError(f"{where} has no finished step: capture it again")
     held = [name for shard in source.manifest.shards[-2:] for name in source.tensors(shard.file)]
-    own = dict.fromkeys(name.split("/")[1] for name in held if name.startswith(f"{layer.index}/"))
-    asked = f"{name}.{block}" if block else name
-    has = f"of this layer it has {listed(own)}" if own else f"it has layers {listed(kept.layers)}"
+    measures = dict.fromkeys(
+        name.split("/")[1] for name in held if name.startswith(f"{layer.index}/")
+    )
+    requested = f"{name}.{block}" if block else name
+    has = (
+        f"of this layer it has {listed(measures)}"
+        if measures
+        else f"it has layers {listed(kept.layers)}"
+    )
     state = f"'{kept.level}', {source.manifest.status}"
     raise TraceError(
-        f"{where} has no {asked} of layer {layer.index} ({layer.path}): its level is "
-        f"{state}; {has}{_remedy(name, block, own)}"
+        f"{where} has no {requested} of layer {layer.index} ({layer.path}): its level is "
+        f"{state}; {has}{_remedy(name, block, measures)}"
     )
 
 
@@ -318,16 +326,16 @@ def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
     return f"; capture with {_REMEDY[name]}" if name in _REMEDY else ""
 
 
-def place(what: str, asked: object, known: Sequence[object]) -> int:
+def index_of(what: str, value: object, values: Sequence[object]) -> int:
     """Return where something is among what there is.
 
     Raises:
         TraceError: nowhere.
     """
-    if asked in known:
-        return known.index(asked)
-    hint = did_you_mean(asked, map(str, known)) if isinstance(asked, str) else ""
-    raise TraceError(f"there is no {what} {asked!r}; there is {listed(known)}.{hint}")
+    if value in values:
+        return values.index(value)
+    hint = did_you_mean(value, map(str, values)) if isinstance(value, str) else ""
+    raise TraceError(f"there is no {what} {value!r}; there is {listed(values)}.{hint}")
 
 
 def listed(items: Iterable[object], most: int = 8) -> str:

@@ -45,7 +45,7 @@ def read_prompts(path: Path) -> tuple[str, ...]:
         values = _parse(text, str(path))
         if not isinstance(values, list):
             raise UsageError(f"{path} is not a list of prompts: it holds a JSON {_kind(values)}")
-        prompts = [_prompt(value, f"{path}, entry {place}") for place, value in enumerate(values)]
+        prompts = [_prompt(value, f"{path}, entry {index}") for index, value in enumerate(values)]
     else:
         raise UsageError(
             f"cannot tell the format of {path}: expected a name that ends in .json, .jsonl or .txt"

@@ -76,10 +76,10 @@ def examine(
         refuse_others(Path(out), COMMAND, INDEX)
     _refuse_models(path)
     base = None if model is None else find_model(str(model), path)
-    found = lora.read(path, base, adapter)
-    files = () if out is None else _write(found, Path(out), report)
-    warnings = (*(oddity.message for oddity in found.oddities), *report.warnings)
-    return Examined(found, None if out is None else Path(out), files, warnings)
+    file = lora.read(path, base, adapter)
+    files = () if out is None else _write(file, Path(out), report)
+    warnings = (*(oddity.message for oddity in file.oddities), *report.warnings)
+    return Examined(file, None if out is None else Path(out), files, warnings)
 
 
 def facts(done: Examined) -> dict[str, Any]:
@@ -116,16 +116,16 @@ def find_model(source: str, path: Path) -> Path:
     """
     if source == "demo" or source.startswith("demo:"):
         return _demo(source, path)
-    place = Path(source).expanduser()
-    if place.exists():
-        return place
-    found = _cached(source) if source.count("/") == 1 else None
-    if found is None:
+    file = Path(source).expanduser()
+    if file.exists():
+        return file
+    cached = _cached(source) if source.count("/") == 1 else None
+    if cached is None:
         raise ModelError(
             f"no model at {source}: expected a diffusers folder, a .safetensors file, demo, or the "
             "hub id of a model that was downloaded before"
         )
-    return found
+    return cached
 
 
 def _demo(source: str, path: Path) -> Path:
@@ -148,19 +148,19 @@ def _cached(name: str) -> Path | None:
         return None
 
 
-def _write(found: LoraFile, out: Path, report: Report) -> tuple[str, ...]:
+def _write(file: LoraFile, out: Path, report: Report) -> tuple[str, ...]:
     from attn.lora import describe
     from attn.lora.facts import block_rows, module_row
 
     with replaced(out, COMMAND, INDEX, report.warn) as folder:
-        _write_table(folder / MODULES, [module_row(module) for module in found.modules])
-        _write_table(folder / BLOCKS, block_rows(found))
+        _write_table(folder / MODULES, [module_row(module) for module in file.modules])
+        _write_table(folder / BLOCKS, block_rows(file))
         files = [MODULES, BLOCKS]
-        if _draw(found, folder):
+        if _draw(file, folder):
             files.append(CHART)
         else:
             report.warn("there is no chart: the norm of no module is known")
-        answer = {"schema": SCHEMA, "files": files, **describe(found)}
+        answer = {"schema": SCHEMA, "files": files, **describe(file)}
         text = json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
     return (*files, INDEX)
@@ -176,11 +176,11 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_table(make_table(columns), path)
 
 
-def _draw(found: LoraFile, folder: Path) -> bool:
+def _draw(file: LoraFile, folder: Path) -> bool:
     from attn.viz.compare.lora_norms import draw
     from attn.viz.picture import write
 
-    picture = draw(found)
+    picture = draw(file)
     if picture is not None:
         write(picture, folder)
     return picture is not None

@@ -92,11 +92,11 @@ def dress(axes: Axes, highest: float, *, ticks: int = 4) -> None:
 
 def mark_time(axes: Axes, time: Time, *, is_labelled: bool = True) -> None:
     """Mark steps: their noise below the axes, and below that their number."""
-    places = spread(time.x, axes.get_window_extent().width / DPI)
+    ticks = spread(time.x, axes.get_window_extent().width / DPI)
     margin = 0.03 * (time.x[-1] - time.x[0]) or 0.5
     axes.set_xlim(time.x[0] - margin, time.x[-1] + margin)
-    labels = [_name(time, place) if is_labelled else "" for place in places]
-    axes.set_xticks(time.x[places], labels)
+    labels = [_name(time, index) if is_labelled else "" for index in ticks]
+    axes.set_xticks(time.x[ticks], labels)
 
 
 def mark_steps(axes: Axes) -> None:
@@ -128,23 +128,23 @@ def name_time(axes: Axes, time: Time) -> None:
 def mark_layers(axes: Axes, layers: Sequence[int]) -> None:
     """Mark layers by their numbers, in numeric order."""
     inches = axes.get_window_extent().width / DPI
-    places = spread(np.arange(len(layers), dtype=np.float64), inches)
+    ticks = spread(np.arange(len(layers), dtype=np.float64), inches)
     axes.set_xlim(-0.6, len(layers) - 0.4)
-    axes.set_xticks(places, [str(layers[place]) for place in places])
+    axes.set_xticks(ticks, [str(layers[index]) for index in ticks])
 
 
 def spread(x: NDArray[np.float64], inches: float, apart: float = APART) -> list[int]:
     """Return places that are far enough apart to be labelled, the first and last among them."""
     span = float(x[-1] - x[0]) or 1.0
-    chosen = [0]
-    for place in range(1, len(x)):
-        if (x[place] - x[chosen[-1]]) / span * inches >= apart:
-            chosen.append(place)
-    if chosen[-1] != len(x) - 1:
-        if len(chosen) > 1:
-            chosen.pop()
-        chosen.append(len(x) - 1)
-    return chosen
+    selected = [0]
+    for index in range(1, len(x)):
+        if (x[index] - x[selected[-1]]) / span * inches >= apart:
+            selected.append(index)
+    if selected[-1] != len(x) - 1:
+        if len(selected) > 1:
+            selected.pop()
+        selected.append(len(x) - 1)
+    return selected
 
 
 def show_legend(
@@ -188,6 +188,6 @@ def name_axes(axes: Axes, across: str, down: str) -> None:
     axes.set_ylabel(down, fontsize=8.5, color=INK, fontfamily=FAMILY)
 
 
-def _name(time: Time, place: int) -> str:
-    step = str(time.steps[place])
-    return step if time.noise is None else f"{time.noise[place]:.2g}\n{step}"
+def _name(time: Time, index: int) -> str:
+    step = str(time.steps[index])
+    return step if time.noise is None else f"{time.noise[index]:.2g}\n{step}"

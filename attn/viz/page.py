@@ -100,7 +100,7 @@ def arrange(
     return Sheet(best.columns, best.rows, best.cell, lines, narrowest, footer)
 
 
-def place(figure: Figure, left: float, upper: float, width: float, height: float) -> Axes:
+def add_axes(figure: Figure, left: float, upper: float, width: float, height: float) -> Axes:
     """Add axes, in inches from the figure's upper left corner."""
     across, down = figure.get_size_inches()
     box = (left / across, 1 - (upper + height) / down, width / across, height / down)

@@ -47,8 +47,8 @@ class Subject:
     @property
     def texts(self) -> dict[str, str]:
         """What every picture about this generation says of it."""
-        own = {"prompt": self.prompt, "seed": str(self.seed), "backend": self.backend}
-        return own | dict(self.facts)
+        texts = {"prompt": self.prompt, "seed": str(self.seed), "backend": self.backend}
+        return texts | dict(self.facts)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def choose_fonts(figure: Figure) -> None:
     """Give every text of a figure the fonts that have its letters, and say if there are none."""
     for axes in figure.axes:
         axes.get_xticklabels(), axes.get_yticklabels()  # which are made when they are asked for
-    texts = [one for one in figure.findobj(Text) if isinstance(one, Text)]
+    texts = [artist for artist in figure.findobj(Text) if isinstance(artist, Text)]
     for text in texts:
         text.set_text(boxed(text.get_text()))
         names = families(text.get_text())

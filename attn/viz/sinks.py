@@ -38,7 +38,7 @@ from attn.viz.page import (
     LINE,
     MARGIN,
     TITLE,
-    place,
+    add_axes,
     shorten,
     write_heading,
     write_title,
@@ -126,11 +126,11 @@ def draw_roles(values: xr.DataArray, subject: Subject) -> Figure:
     ordered = values.sortby("layer")
     bottom = np.zeros(layers)
     patches = []
-    for name, own in zip(names, np.nan_to_num(ordered.values), strict=True):
+    for name, heights in zip(names, np.nan_to_num(ordered.values), strict=True):
         colour, hatch = _look(name, names)
         axes.bar(
             np.arange(layers),
-            own,
+            heights,
             0.8,
             bottom,
             color=colour,
@@ -139,7 +139,7 @@ def draw_roles(values: xr.DataArray, subject: Subject) -> Figure:
             linewidth=0,
         )
         patches.append(Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0))
-        bottom += own
+        bottom += heights
     dress(axes, 1.0)
     mark_layers(axes, [int(layer) for layer in ordered["layer"].values])
     name_axes(axes, "layer", values.attrs["unit"])
@@ -158,12 +158,12 @@ def _page(
     figure = new_figure(width + 2 * MARGIN + LEFT, top + height + below + MARGIN)
     facts = f"{subject.backend} · seed {subject.seed} · {values.attrs['branch']}"
     write_heading(figure, (shorten(subject.prompt, width + LEFT), facts))
-    return figure, place(figure, MARGIN + LEFT, top, width, height)
+    return figure, add_axes(figure, MARGIN + LEFT, top, width, height)
 
 
 def _show_bar(figure: Figure, scale: ColourScale, unit: str, width: float) -> None:
     down = figure.get_size_inches()[1]
-    bar = place(figure, MARGIN + LEFT, down - MARGIN - 0.48, width, BAR)
+    bar = add_axes(figure, MARGIN + LEFT, down - MARGIN - 0.48, width, BAR)
     drawn = figure.colorbar(
         ScalarMappable(scale, colormaps[HEAT]),
         cax=bar,

@@ -30,11 +30,11 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
         title = titles.get(name) or TITLES[curves.attrs["value"]]
         samples = curves.sizes["sample"]
         for sample in range(samples):
-            one = curves.isel(sample=sample)
-            heading = (title, _subtitle(one, subject))
+            of_sample = curves.isel(sample=sample)
+            heading = (title, _subtitle(of_sample, subject))
             texts = {"branch": str(curves.attrs["branch"]), "measure": name, "sample": str(sample)}
             path = f"sketch/{name}{ending(sample, samples)}.png"
-            yield Picture(path, draw_curves(one, heading), texts)
+            yield Picture(path, draw_curves(of_sample, heading), texts)
 
 
 def _subtitle(curves: xr.DataArray, subject: Subject) -> str:

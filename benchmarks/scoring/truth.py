@@ -38,7 +38,7 @@ from attn.demo import scenes
 from attn.errors import AnalysisError
 from attn.schema import Column
 from attn.trace.occurrences import find_occurrences, select_words
-from attn.trace.word_sums import lay_out, sum_tokens, word_places
+from attn.trace.word_sums import lay_out, sum_tokens, word_positions
 from benchmarks.scoring import judge
 from benchmarks.scoring.localise import (
     Region,
@@ -224,7 +224,7 @@ def _word_heats(
     columns = [Column(name, position if position >= 0 else None) for name, position in labels]
     heats = {}
     for segment in dict.fromkeys(token.segment for token in tokens if token.word is not None):
-        members = lay_out(columns, word_places(words, tokens, segment))
+        members = lay_out(columns, word_positions(words, tokens, segment))
         sums = sum_tokens(ordered.values, members)
         heats[segment] = list(np.moveaxis(sums, -1, 0))
     return heats

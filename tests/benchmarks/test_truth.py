@@ -110,7 +110,7 @@ def test_what_was_not_painted_has_no_region():
 
 def test_a_wrong_shape_is_still_the_object_of_its_colour():
     """Regions are found by colour: the shape word is scored on what was painted in its place."""
-    kinds = (scenes.Kind("red", "square"), scenes.Kind("blue", "triangle"))
+    kinds = (scenes.ObjectKind("red", "square"), scenes.ObjectKind("blue", "triangle"))
     found = find_targets(CONTENT, paint(replace(CONTENT, kinds=kinds)))
     assert [target.word for target in found][:4] == ["red", "star", "blue", "circle"]
 
@@ -161,7 +161,7 @@ def test_default_is_the_map_of_the_analysis_words(level):
     """What is scored is what a user sees."""
     rng = np.random.default_rng(5)
     trace = make(lambda layer, *_: rng.random(layer.grid), level=level)
-    shown = words.run(trace, words.Options(words=("star",))).arrays["clip"][0, 0].values
+    shown = words.run(trace, words.WordsOptions(words=("star",))).arrays["clip"][0, 0].values
     expected = score(shown, coarsen(REGION, shown.shape))
     assert scores(score_trace(trace, [TARGET]), "default") == {(None, None, ""): expected}
 

@@ -36,16 +36,16 @@ def cell_parts(masses: Numbers) -> Numbers:
     return parts
 
 
-def tabulate_cells(masses: Numbers, words: Sequence[Term], places: Sequence[int]) -> DataFrame:
+def tabulate_cells(masses: Numbers, words: Sequence[Term], indices: Sequence[int]) -> DataFrame:
     """Lay cells out as rows, word by word, from the upper left.
 
     Args:
         masses: (word, row, column).
         words: of the masses, all of which count.
-        places: of the words that get rows.
+        indices: of the words that get rows.
     """
-    dominant = (np.arange(len(words))[:, None, None] == masses.argmax(0))[list(places)]
-    masses, words = masses[list(places)], [words[place] for place in places]
+    dominant = (np.arange(len(words))[:, None, None] == masses.argmax(0))[list(indices)]
+    masses, words = masses[list(indices)], [words[index] for index in indices]
     word, row, column = np.indices(masses.shape).reshape(3, -1)
     return make_table(
         {

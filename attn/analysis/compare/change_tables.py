@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.compare.paired import Change, paired_change, paired_interval
+from attn.analysis.compare.paired import PairedChange, paired_change, paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Key, Term
 from attn.analysis.sketch import COMPARED
@@ -39,7 +39,7 @@ class TermChange:
     """The change of one term; the arrays of `change` are cells: layers, heads, steps, or one."""
 
     term: Term
-    change: Change
+    change: PairedChange
 
 
 def mass(pair: Pair) -> tuple[Numbers, Numbers]:
@@ -74,11 +74,11 @@ def dominant(pair: Pair) -> tuple[Numbers, Numbers] | None:
 
 def drawn(name: str) -> Measure:
     """Return one of `sketch.COMPARED` of each word's map and one drawing."""
-    place = COMPARED.index(name)
+    column = COMPARED.index(name)
 
     def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
-        found = _overlap(pair)
-        return None if found is None else (found[0][..., place], found[1][..., place])
+        overlap = _overlap(pair)
+        return None if overlap is None else (overlap[0][..., column], overlap[1][..., column])
 
     return measure
 
@@ -87,8 +87,8 @@ def overall(measure: Measure) -> Measure:
     """Return the mean of a measure over its last axis, the layers."""
 
     def mean(pair: Pair) -> tuple[Numbers, Numbers] | None:
-        found = measure(pair)
-        return None if found is None else (mean_present(found[0], -1), mean_present(found[1], -1))
+        sides = measure(pair)
+        return None if sides is None else (mean_present(sides[0], -1), mean_present(sides[1], -1))
 
     return mean
 
@@ -101,28 +101,28 @@ def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> lis
         measure: what to compare.
         words: only these words, and every phrase; None is all.
     """
-    found = [one for one in _all_changes(pairs, measure) if one.term.kind != "sink"]
-    return [found[place] for place in named([one.term for one in found], words)]
+    entries = [entry for entry in _all_changes(pairs, measure) if entry.term.kind != "sink"]
+    return [entries[index] for index in named([entry.term for entry in entries], words)]
 
 
 def named(terms: Sequence[Term], words: Words) -> list[int]:
     """Return where the asked words, and all phrases, are among words and phrases."""
     wanted = None if words is None else {fold(word) for word in words}
     return [
-        place
-        for place, term in enumerate(terms)
+        index
+        for index, term in enumerate(terms)
         if wanted is None or term.kind == "phrase" or fold(term.text) in wanted
     ]
 
 
 def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
     """Compare the special tokens that open the segments, and those of a drawing together."""
-    return [one for one in _all_changes(pairs, measure) if one.term.kind == "sink"]
+    return [entry for entry in _all_changes(pairs, measure) if entry.term.kind == "sink"]
 
 
-def by_size(found: Iterable[TermChange]) -> list[TermChange]:
+def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
     """Order terms of single numbers by their absolute change, the largest first."""
-    return sorted(found, key=lambda one: -abs(float(one.change.change)))
+    return sorted(entries, key=lambda entry: -abs(float(entry.change.change)))
 
 
 def word_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -162,14 +162,14 @@ def step_tables(pairs: Sequence[Pair], words: Words) -> Tables:
 
 def sink_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return the mass of openings and of drawings, in all, by layer and by head."""
-    found = sink_changes(pairs, overall(mass))
-    if not found:
+    sinks = sink_changes(pairs, overall(mass))
+    if not sinks:
         return {}
     if not has_layers(pairs):
-        return {"sinks.csv": _rows(found)}
+        return {"sinks.csv": _rows(sinks)}
     by_layer = _rows(sink_changes(pairs, mass), layer=_layers(pairs))
     by_head = _rows(sink_changes(pairs, heads), **_layers_and_heads(pairs))
-    return {"sinks.csv": stack_tables([_rows(found), by_layer]), "sinks_heads.csv": by_head}
+    return {"sinks.csv": stack_tables([_rows(sinks), by_layer]), "sinks_heads.csv": by_head}
 
 
 def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -186,11 +186,11 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
 def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how far maps of words lie on one drawing, with both runs."""
     parts = []
-    for one in changes(pairs, _overlap, words):
-        measures = np.array(COMPARED, object)[one.change.n > 0]
-        numbers = _numbers(one.change)
+    for entry in changes(pairs, _overlap, words):
+        measures = np.array(COMPARED, object)[entry.change.n > 0]
+        numbers = _numbers(entry.change)
         del numbers["relative_change"]  # these are shares already
-        parts.append(_names(one.term, len(measures)) | {"measure": measures} | numbers)
+        parts.append(_names(entry.term, len(measures)) | {"measure": measures} | numbers)
     return {"sketch.csv": stack_tables(parts)} if parts else {}
 
 
@@ -230,14 +230,14 @@ def with_name(table: DataFrame, name: str) -> DataFrame:
 
 
 def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
-    found: dict[Key, list[tuple[Term, Numbers, Numbers]]] = {}
+    by_term: dict[Key, list[tuple[Term, Numbers, Numbers]]] = {}
     for pair in pairs:
         values = measure(pair)
         if values is not None:
-            for place, term in enumerate(pair.terms):
-                sides = values[0][:, place], values[1][:, place]
-                found.setdefault(term.key, []).append((term, *sides))
-    return [_join_pairs(entries) for entries in found.values()]
+            for index, term in enumerate(pair.terms):
+                sides = values[0][:, index], values[1][:, index]
+                by_term.setdefault(term.key, []).append((term, *sides))
+    return [_join_pairs(entries) for entries in by_term.values()]
 
 
 def _join_pairs(entries: Sequence[tuple[Term, Numbers, Numbers]]) -> TermChange:
@@ -245,28 +245,28 @@ def _join_pairs(entries: Sequence[tuple[Term, Numbers, Numbers]]) -> TermChange:
     return TermChange(terms[0], paired_change(np.concatenate(before), np.concatenate(after)))
 
 
-def _rows(found: Sequence[TermChange], **labels: Any) -> DataFrame:
+def _rows(entries: Sequence[TermChange], **labels: Any) -> DataFrame:
     """Lay changes out, one row per term and cell; cells that no pair has are left out.
 
     Args:
-        found: in the order of the rows, at least one.
+        entries: in the order of the rows, at least one.
         labels: what stands in the columns `layer`, `head` and `step`, by cell.
     """
-    return stack_tables(_term_rows(one, labels) for one in found)
+    return stack_tables(_term_rows(entry, labels) for entry in entries)
 
 
-def _term_rows(one: TermChange, labels: Mapping[str, Any]) -> Columns:
-    change = one.change
+def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Columns:
+    change = entry.change
     kept = change.n > 0
     cells: dict[str, Any] = {"layer": ALL, "head": ALL, "step": ALL, **labels}
-    places = {
+    columns = {
         name: np.broadcast_to(np.array(label, object), kept.shape)[kept]
         for name, label in cells.items()
     }
-    return _names(one.term, int(kept.sum())) | places | _numbers(change)
+    return _names(entry.term, int(kept.sum())) | columns | _numbers(change)
 
 
-def _numbers(change: Change) -> Columns:
+def _numbers(change: PairedChange) -> Columns:
     """Return the numbers of cells that some pair has."""
     kept = change.n > 0
     numbers = {
@@ -293,10 +293,10 @@ def _names(term: Term, count: int) -> Columns:
 def _alike(pairs: Sequence[Pair], words: Words) -> DataFrame:
     """Return one row per term and measure of similarity."""
     parts = []
-    for one in changes(pairs, _similar, words):
-        rows = _names(one.term, len(MEASURES)) | {"measure": np.array(MEASURES, object)}
-        value = {"value": one.change.variant, "low": one.change.low, "high": one.change.high}
-        parts.append(rows | value | {"n": one.change.n})
+    for entry in changes(pairs, _similar, words):
+        rows = _names(entry.term, len(MEASURES)) | {"measure": np.array(MEASURES, object)}
+        value = {"value": entry.change.variant, "low": entry.change.low, "high": entry.change.high}
+        parts.append(rows | value | {"n": entry.change.n})
     return stack_tables(parts)
 
 

@@ -43,7 +43,7 @@ SAME = 1e-12
 
 
 @dataclass(frozen=True)
-class Change:
+class PairedChange:
     """Changes of many cells at once; every array has their shape.
 
     Attributes:
@@ -72,7 +72,7 @@ class Change:
         )
 
 
-def paired_change(base: Numbers, variant: Numbers) -> Change:
+def paired_change(base: Numbers, variant: Numbers) -> PairedChange:
     """Compare pairs, cell by cell.
 
     Args:
@@ -83,7 +83,7 @@ def paired_change(base: Numbers, variant: Numbers) -> Change:
     before, after = (np.where(missing, np.nan, values) for values in (base, variant))
     changes = after - before
     low, high, effect = paired_interval(changes)
-    return Change(
+    return PairedChange(
         base=mean_present(before, 0),
         variant=mean_present(after, 0),
         change=mean_present(changes, 0),
@@ -103,11 +103,11 @@ def paired_interval(changes: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     flat = changes.reshape(len(changes), -1)
     result = np.full((3, flat.shape[1]), np.nan)
     patterns, which = np.unique(~np.isnan(flat), axis=1, return_inverse=True)
-    for number, known in enumerate(patterns.T):
+    for number, pattern in enumerate(patterns.T):
         cells = np.flatnonzero(which.ravel() == number)
         for start in range(0, cells.size, CHUNK):
-            chosen = cells[start : start + CHUNK]
-            result[:, chosen] = _of_complete(flat[np.ix_(known, chosen)])
+            selected = cells[start : start + CHUNK]
+            result[:, selected] = _of_complete(flat[np.ix_(pattern, selected)])
     low, high, effect = result.reshape(3, *changes.shape[1:])
     return low, high, effect
 

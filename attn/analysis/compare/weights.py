@@ -69,22 +69,25 @@ def against_weights(
             f"{lora.path} changes none of the compared layers ({layers[0].path}, …), or names them "
             "in another layout: read it with its base model"
         )
-    groups = [Group(layer.tower, layer.path, own) for layer, own in zip(layers, owned, strict=True)]
+    groups = [
+        Group(layer.tower, layer.path, modules)
+        for layer, modules in zip(layers, owned, strict=True)
+    ]
     norms = np.array([group.norm or 0.0 for group in groups])
-    found = np.stack([np.abs(one.change.change) for one in changes(pairs, mass, words)])
-    change = mean_present(found, 0)
+    sizes = np.stack([np.abs(entry.change.change) for entry in changes(pairs, mass, words)])
+    change = mean_present(sizes, 0)
     relative = [np.nan if group.relative is None else group.relative for group in groups]
     table = make_table(
         {
             "layer": np.array([layer.index for layer in layers]),
             "path": np.array([layer.path for layer in layers], object),
-            "modules": np.array([len(own) for own in owned]),
+            "modules": np.array([len(modules) for modules in owned]),
             "norm": norms,
             "relative": np.array(relative, np.float64),
             "change": change,
         }
     )
-    taken = {module.name for own in owned for module in own}
+    taken = {module.name for modules in owned for module in modules}
     rest = tuple(module.name for module in lora.modules if module.name not in taken)
     return WeightsAgainstAttention(table, float(correlation(norms, change)), rest)
 

@@ -35,7 +35,7 @@ NEEDS = Needs(written=True, measures=tuple(f"mass.{block}" for block in BLOCKS))
 
 
 @dataclass(frozen=True)
-class Options(PromptOptions):
+class FlowOptions(PromptOptions):
     """What of a text is looked at."""
 
     prompt_length: int | None = field(
@@ -44,7 +44,7 @@ class Options(PromptOptions):
     heads: bool = field(default=False, metadata={"help": "add a row per head to flow.csv"})
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: FlowOptions) -> Result:
     """Analyse who reads whom.
 
     Returns:

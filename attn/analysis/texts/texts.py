@@ -64,7 +64,7 @@ class PromptOptions(TextOptions):
 
 
 @dataclass(frozen=True)
-class Choice:
+class TextSelection:
     """What of a trace is analysed.
 
     Attributes:
@@ -91,7 +91,7 @@ class Choice:
         return "prompt" if position < self.prompt else "generated"
 
 
-def choose(trace: Trace, options: TextOptions, block: str = BLOCK) -> Choice:
+def choose(trace: Trace, options: TextOptions, block: str = BLOCK) -> TextSelection:
     """Return what is to be analysed, of the layers that have a block.
 
     Raises:
@@ -99,21 +99,21 @@ def choose(trace: Trace, options: TextOptions, block: str = BLOCK) -> Choice:
     """
     branch = options.branch or trace.branches[0]
     if branch not in trace.branches:
-        known = ", ".join(trace.branches)
-        raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
+        listed = ", ".join(trace.branches)
+        raise AnalysisError(f"branch '{branch}' was not captured; there is {listed}")
     segments = trace.manifest.segments[branch]
-    own = next(segment.start for segment in segments if segment.is_generated)
-    asked = options.prompt_length if isinstance(options, PromptOptions) else None
-    prompt = own if asked is None else asked
-    tokens = _name(trace, branch, own)
+    default = next(segment.start for segment in segments if segment.is_generated)
+    requested = options.prompt_length if isinstance(options, PromptOptions) else None
+    prompt = default if requested is None else requested
+    tokens = _name(trace, branch, default)
     if prompt >= len(tokens):
         raise AnalysisError(
             f"prompt_length {prompt} leaves nothing of the {len(tokens)} positions; "
-            f"the run's own is {own}"
+            f"the run's own is {default}"
         )
     captured = [layer for layer in trace.layers if block in layer.blocks]
     layers = select_layers(captured, options.layers)[: options.max_layers]
-    return Choice(branch, layers, select_steps(trace.steps, options.steps), prompt, tokens)
+    return TextSelection(branch, layers, select_steps(trace.steps, options.steps), prompt, tokens)
 
 
 def _name(trace: Trace, branch: str, start: int) -> tuple[Token, ...]:
@@ -130,19 +130,19 @@ def _name(trace: Trace, branch: str, start: int) -> tuple[Token, ...]:
     return (*tokens[:start], *named)
 
 
-def read_maps(trace: Trace, choice: Choice) -> Iterator[tuple[int, int, Numbers]]:
+def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, Numbers]]:
     """Yield (place of the step, place of the layer, A of every sample), step by step.
 
     A is (sample, query, key), float64, without what float16 cost the sums of its rows. One of them
     is in memory at a time.
     """
     arrays = [trace.maps(layer.index, BLOCK).sel(branch=choice.branch) for layer in choice.layers]
-    for place, step in enumerate(choice.steps):
+    for index, step in enumerate(choice.steps):
         for number, array in enumerate(arrays):
-            yield place, number, normalise(array.sel(step=step).values)
+            yield index, number, normalise(array.sel(step=step).values)
 
 
-def read_heads(trace: Trace, choice: Choice, layer: int, step: int) -> Numbers:
+def read_heads(trace: Trace, choice: TextSelection, layer: int, step: int) -> Numbers:
     """Return the attention of every head, (sample, head, query, key), float64, rows sum to 1.
 
     It is stored, or recomputed from factors.
@@ -162,18 +162,18 @@ def normalise(maps: np.ndarray) -> Numbers:
     return exact
 
 
-def read_measure(trace: Trace, choice: Choice, name: str, block: str) -> Numbers:
+def read_measure(trace: Trace, choice: TextSelection, name: str, block: str) -> Numbers:
     """Return a measure of every layer, (layer, step, sample, head, …), float64."""
-    found = [
+    values = [
         trace.measure(name, layer.index, block)
         .sel(branch=choice.branch, step=list(choice.steps))
         .values.astype(np.float64)
         for layer in choice.layers
     ]
-    return np.stack(found)
+    return np.stack(values)
 
 
-def read_written(trace: Trace, choice: Choice, name: str) -> np.ndarray:
+def read_written(trace: Trace, choice: TextSelection, name: str) -> np.ndarray:
     """Return what every step wrote (`schema.STEP_MEASURES`), (step, sample, position)."""
     array = trace.written(name).sel(branch=choice.branch, step=list(choice.steps))
     return np.asarray(array.values)
@@ -197,7 +197,7 @@ def stack_rows(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     return make_table({name: [row[name] for row in rows] for name in rows[0]})
 
 
-def axes_of(choice: Choice, samples: int) -> dict[str, Sequence[Any]]:
+def axes_of(choice: TextSelection, samples: int) -> dict[str, Sequence[Any]]:
     """Return the labels of the axes layer, step and sample."""
     return {
         "layer": [layer.index for layer in choice.layers],

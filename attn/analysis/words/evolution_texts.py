@@ -51,13 +51,13 @@ def summarise(arrays: Mapping[str, xr.DataArray], tokens: DataFrame) -> str:
     attrs = arrays["maps"].attrs
     lines = [f"word followed: {attrs['word']}, its tokens in {' + '.join(attrs['segments'])}"]
     for sample in range(samples):
-        own = {name: array.isel(sample=sample) for name, array in arrays.items()}
+        of_sample = {name: array.isel(sample=sample) for name, array in arrays.items()}
         lines += ["", *([f"sample {sample}", ""] if samples > 1 else [])]
-        lines += [*_list_steps(own["maps"], own["correlation"]), ""]
+        lines += [*_list_steps(of_sample["maps"], of_sample["correlation"]), ""]
         lines += _list_tokens(tokens, sample)
-        if "balance" in own:
+        if "balance" in of_sample:
             lines += ["", "attention to each segment, mean over layers and steps:"]
-            shares = own["balance"].mean(["layer", "step"])
+            shares = of_sample["balance"].mean(["layer", "step"])
             lines += [f"  {name}: {float(shares.sel(segment=name)):.1%}" for name in _names(shares)]
     return "\n".join(lines) + "\n"
 
@@ -65,12 +65,12 @@ def summarise(arrays: Mapping[str, xr.DataArray], tokens: DataFrame) -> str:
 def _list_steps(maps: xr.DataArray, correlation: xr.DataArray) -> list[str]:
     """Return a line for every step: how large the map is, and how much like others."""
     lines = ["step  noise    mean      max       r(last)  r(before)"]
-    for place, step in enumerate(maps["step"].values):
-        own = maps.values[place]
-        last, before = correlation.values[:, place]
+    for index, step in enumerate(maps["step"].values):
+        step_map = maps.values[index]
+        last, before = correlation.values[:, index]
         lines.append(
-            f"{step:>4}  {_percent(float(maps['noise'][place])):>6}  {own.mean():<8.3g}  "
-            f"{own.max():<8.3g}  {_number(last):>7}  {_number(before):>9}"
+            f"{step:>4}  {_percent(float(maps['noise'][index])):>6}  {step_map.mean():<8.3g}  "
+            f"{step_map.max():<8.3g}  {_number(last):>7}  {_number(before):>9}"
         )
     return lines
 

@@ -38,13 +38,13 @@ class Joint:
     Attributes:
         part: the component that reads.
         field: of its configuration: the width that it expects.
-        given: field of the configurations of those that write; their widths add up.
+        width: field of the configurations of those that write; their widths add up.
         givers: the components that write; a joint of which one is absent is not looked at.
     """
 
     part: str
     field: str
-    given: str
+    width: str
     givers: tuple[str, ...]
 
 
@@ -94,7 +94,7 @@ class SourceOptions:
     )
 
 
-def given_parts(family: Family, options: Any) -> dict[str, str]:
+def part_overrides(family: Family, options: Any) -> dict[str, str]:
     """Return the parts that options give, by name."""
     values = {part.name: getattr(options, part.name, None) for part in family.parts}
     return {name: value for name, value in values.items() if value is not None}

@@ -43,12 +43,12 @@ class Source:
     """A model on this machine.
 
     Attributes:
-        asked: what the user typed.
+        requested: what the user typed.
         path: the diffusers folder, or the checkpoint file.
         revision: commit of the hub snapshot, or None for local files.
     """
 
-    asked: str
+    requested: str
     path: Path
     revision: str | None = None
 
@@ -73,32 +73,32 @@ def resolve(
     Raises:
         ModelError: there is no such model, or it is in a format that is refused.
     """
-    asked = str(source)
-    if asked == "demo" or asked.startswith("demo:"):
-        return Source(asked, demo.checkpoint(demo_name(asked, family, variants)))
-    path = Path(asked).expanduser()
-    if asked and _exists(path):
+    requested = str(source)
+    if requested == "demo" or requested.startswith("demo:"):
+        return Source(requested, demo.checkpoint(demo_name(requested, family, variants)))
+    path = Path(requested).expanduser()
+    if requested and _exists(path):
         refuse_pickled(path)
-        return Source(asked, path)
-    if asked:
-        _refuse_local(asked, path)
-    if HUB_ID.fullmatch(asked) and path.suffix not in REFUSED | {SAFE}:
-        return _from_hub(asked, download or _download_pipeline)
+        return Source(requested, path)
+    if requested:
+        _refuse_local(requested, path)
+    if HUB_ID.fullmatch(requested) and path.suffix not in REFUSED | {SAFE}:
+        return _from_hub(requested, download or _download_pipeline)
     raise ModelError(
-        f"no model at '{asked}': expected {expected}, a hub id (owner/name), "
+        f"no model at '{requested}': expected {expected}, a hub id (owner/name), "
         f"or {' or '.join(['demo', *(f'demo:{name}' for name in variants)])}"
     )
 
 
-def existing(asked: str, option: str) -> Path:
+def existing(requested: str, option: str) -> Path:
     """Return the file or folder that an option names.
 
     Raises:
         ModelError: there is none, or it is in a format that is refused.
     """
-    path = Path(asked).expanduser()
+    path = Path(requested).expanduser()
     if not _exists(path):
-        raise ModelError(f"{option}={asked}: there is no such file or folder")
+        raise ModelError(f"{option}={requested}: there is no such file or folder")
     refuse_pickled(path)
     return path
 
@@ -112,14 +112,16 @@ def refuse_pickled(path: Path) -> None:
         )
 
 
-def _refuse_local(asked: str, path: Path) -> None:
+def _refuse_local(requested: str, path: Path) -> None:
     """Refuse a path to nowhere that could pass for a hub id: its name is nobody's business."""
     if os.path.lexists(path):
-        raise ModelError(f"no model at '{asked}': this symbolic link leads nowhere, or in a circle")
-    owner = path.parent
-    if HUB_ID.fullmatch(asked) and os.path.lexists(owner):
         raise ModelError(
-            f"no model at '{asked}': there is a '{owner}' here without '{path.name}' in it; if "
+            f"no model at '{requested}': this symbolic link leads nowhere, or in a circle"
+        )
+    owner = path.parent
+    if HUB_ID.fullmatch(requested) and os.path.lexists(owner):
+        raise ModelError(
+            f"no model at '{requested}': there is a '{owner}' here without '{path.name}' in it; if "
             f"this is a hub id, give it in a folder without a '{owner}'"
         )
 
@@ -175,7 +177,7 @@ def refuse_drawn(source: Source, family: str) -> None:
     """
     if is_drawn(source.path):
         raise ModelError(
-            f"{source.asked}: this is a checkpoint of ScribbleDiffusion, which reads a drawing "
+            f"{source.requested}: this is a checkpoint of ScribbleDiffusion, which reads a drawing "
             f"beside the text; {family} would leave that out: use --backend scribble"
         )
 
@@ -239,18 +241,18 @@ def _with_infinities(data: bytes) -> dict[str, Any] | None:
     return settings if isinstance(settings, dict) else None
 
 
-def demo_name(asked: str, family: str, variants: tuple[str, ...]) -> str:
+def demo_name(requested: str, family: str, variants: tuple[str, ...]) -> str:
     """Return the name in `attn.demo` of what `--model` calls `demo` or `demo:VARIANT`.
 
     Raises:
         ModelError: the family has no such variant.
     """
-    variant = asked.partition(":")[2]
+    variant = requested.partition(":")[2]
     if not variant:
         return family
     if variant not in variants:
-        known = ", ".join(["demo", *(f"demo:{name}" for name in variants)])
-        raise ModelError(f"no demo model {asked!r} for {family}; there are {known}")
+        names = ", ".join(["demo", *(f"demo:{name}" for name in variants)])
+        raise ModelError(f"no demo model {requested!r} for {family}; there are {names}")
     return f"{family}:{variant}"
 
 
@@ -296,8 +298,8 @@ def fingerprint(files: Mapping[str, Path], revision: str | None) -> Callable[[],
     pool = ThreadPoolExecutor(1, thread_name_prefix="attn-fingerprint")
     future = pool.submit(_hash, members, whole=files.keys() == {""})
     pool.shutdown(wait=False)
-    known = {} if revision is None else {"revision": revision}
-    return lambda: known | future.result()
+    pinned = {} if revision is None else {"revision": revision}
+    return lambda: pinned | future.result()
 
 
 def _hash(members: Mapping[str, Path], *, whole: bool) -> dict[str, Any]:
@@ -309,8 +311,8 @@ def _hash(members: Mapping[str, Path], *, whole: bool) -> dict[str, Any]:
         except OSError as exc:
             raise ModelError(f"cannot read {members[name]}: {os_reason(exc)}") from exc
     lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
-    found = {"sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()}
-    return found if whole else found | {"files": hashes}
+    total = {"sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()}
+    return total if whole else total | {"files": hashes}
 
 
 def _members(name: str, folder: Path) -> dict[str, Path]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
-from attn.analysis.registry import ANALYSES, Analysis, Plan, find, plan
+from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, find, plan
+from attn.analysis.result import WritableFile
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import as_utf8, is_there
 from attn.files.results import replaced
@@ -87,14 +88,14 @@ class Analyzed:
     @property
     def failures(self) -> tuple[TraceResults, ...]:
         """The traces of a collection that could not be analysed."""
-        return tuple(one for one in self.traces if one.error)
+        return tuple(entry for entry in self.traces if entry.error)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that was written."""
-        own = [one.path / file for one in self.traces if one.path for file in one.files]
+        files = [entry.path / file for entry in self.traces if entry.path for file in entry.files]
         joined = [self.summary.path / file for file in self.summary.files] if self.summary else []
-        return (*own, *joined)
+        return (*files, *joined)
 
     @property
     def pictures(self) -> tuple[Path, ...]:
@@ -150,15 +151,15 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     names = None if only is None else as_tuple(only)
     if names == ():
         raise UsageError("only: nothing is named; leave the option out for all analyses")
-    asked = {"words": words, "phrases": phrases}
-    given: dict[str, Any] = {
-        key: as_tuple(value) for key, value in asked.items() if value is not None
+    requested = {"words": words, "phrases": phrases}
+    arguments: dict[str, Any] = {
+        key: as_tuple(value) for key, value in requested.items() if value is not None
     }
     if topk is not None:
-        given["topk"] = topk
+        arguments["topk"] = topk
     settings = ({} if pooling is None else {"words.pooling": pooling}) | dict(settings or {})
-    options = _parse(given, settings)
-    _refuse_unread(names, given, settings)
+    options = _parse(arguments, settings)
+    _refuse_unread(names, arguments, settings)
     told = report or Report()
     job = _Job(names, options, pictures, PictureSize(dpi, figsize), told)
     target = Path(out) if out else None
@@ -171,10 +172,10 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
         for remark in done.remarks:
             told.warn(f"{folder}: {remark}")
         analyzed = Analyzed(folder, (done,), tuple(told.warnings))
-    for name in dict.fromkeys(name for one in analyzed.traces for name in one.offered):
+    for name in dict.fromkeys(name for entry in analyzed.traces for name in entry.offered):
         told.note(f"'{name}' is skipped unless asked for: attn analyze {folder} --only {name}")
     if report is None:
-        failed = {one.trace.name: str(one.error) for one in analyzed.failures}
+        failed = {failure.trace.name: str(failure.error) for failure in analyzed.failures}
         warn_of_failures(failed, len(analyzed.traces))
     return analyzed
 
@@ -190,7 +191,7 @@ class _Job:
     report: Report
 
 
-def _parse(given: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
+def _parse(arguments: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
     """Return the options of every analysis; what is given goes to those that have such options."""
     pairs: dict[str, dict[str, str]] = {analysis.name: {} for analysis in ANALYSES}
     for setting in sorted(settings, key=lambda setting: "." in setting):
@@ -199,17 +200,17 @@ def _parse(given: Mapping[str, Any], settings: Mapping[str, str]) -> Options:
             pairs[owner][key] = settings[setting]
     options = {}
     for analysis in ANALYSES:
-        own = parse_options(analysis.Options, pairs[analysis.name], f"analysis {analysis.name}")
-        mine = {known.name for known in fields(own)} & given.keys()
+        parsed = parse_options(analysis.Options, pairs[analysis.name], f"analysis {analysis.name}")
+        mine = {option.name for option in fields(parsed)} & arguments.keys()
         try:
-            options[analysis.name] = replace(own, **{key: given[key] for key in mine})
+            options[analysis.name] = replace(parsed, **{key: arguments[key] for key in mine})
         except ValueError as error:  # checked by the dataclass itself
             raise UsageError(str(error)) from error
     return options
 
 
 def _refuse_unread(
-    only: Sequence[str] | None, given: Iterable[str], settings: Iterable[str]
+    only: Sequence[str] | None, arguments: Iterable[str], settings: Iterable[str]
 ) -> None:
     """Refuse options that none of the analyses has that may run.
 
@@ -218,11 +219,11 @@ def _refuse_unread(
     """
     usual = [analysis.name for analysis in ANALYSES if not analysis.on_request]
     keys = {
-        name: {one.name for one in fields(find(name).Options)}
+        name: {option.name for option in fields(find(name).Options)}
         for name in (usual if only is None else only)
     }
     of = "the analyses that run without --only" if only is None else ", ".join(keys)
-    for option in [*given, *settings]:
+    for option in [*arguments, *settings]:
         owner, _, key = option.rpartition(".")
         read = key in set().union(*keys.values()) if not owner else find(owner).name in keys
         if not read:
@@ -236,7 +237,7 @@ def _refuse_unread(
 def _owners(key: str) -> list[str]:
     """Return the analyses that have an option of that name."""
     options = {
-        analysis.name: {one.name for one in fields(analysis.Options)} for analysis in ANALYSES
+        analysis.name: {option.name for option in fields(analysis.Options)} for analysis in ANALYSES
     }
     owners = [name for name, keys in options.items() if key in keys]
     if not owners:
@@ -252,13 +253,13 @@ def _analyze_collection(folder: Path, out: Path | None, job: _Job) -> Analyzed:
     target = (out or folder) / FOLDER
     if out is None:
         refuse_outside(target, folder)
-    with _replaced(target, job) as place:
-        joined = Joined(place)
+    with _replaced(target, job) as staging:
+        joined = Joined(staging)
         done = [_analyze_entry(folder, entry, out, job, joined) for entry in entries]
-        if not any(one.path for one in done):
+        if not any(entry.path for entry in done):
             raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
         joined.draw(folder.resolve().name, job.size)
-        _write_index(place, _describe_collection(done, joined.files))
+        _write_index(staging, _describe_collection(done, joined.files))
     for warning in _gather_remarks(done):
         job.report.warn(warning)
     summary = Summary(target, (*joined.files, INDEX))
@@ -276,8 +277,8 @@ def _analyze_entry(
             raise AnalysisError("it is not captured yet; `attn capture` with --resume goes on")
         if out is None:
             refuse_outside(folder, collection)
-        place = out and out / entry.folder
-        done, results = _analyze_trace(folder, place, job, entry)
+        target = out and out / entry.folder
+        done, results = _analyze_trace(folder, target, job, entry)
     except AttnError as error:
         job.report.warn(f"{folder}: {error}")
         return TraceResults(folder, error=str(error))
@@ -293,23 +294,23 @@ def _analyze_trace(
     trace = open_trace(folder)
     if entry is not None:
         require_listed(folder, trace.manifest, entry.prompt, entry.seed)
-    chosen = plan(trace, job.only)
+    planned = plan(trace, job.only)
     absent: tuple[str, ...] = ()
     if entry is not None:
         options, absent = fit(trace.manifest, job.options)
-        job, chosen = replace(job, options=options), _without(chosen, options)
+        job, planned = replace(job, options=options), _without(planned, options)
     target = out or (trace.folder or folder) / FOLDER
     if out is None:
         refuse_outside(target, folder)
     findings = Findings(trace.manifest, [])
-    with _replaced(target, job) as place:
-        ran = [_run(analysis, trace, job, place, findings) for analysis in chosen.runnable]
-        _write_index(place, _describe(trace, chosen, ran))
+    with _replaced(target, job) as staging:
+        ran = [_run(analysis, trace, job, staging, findings) for analysis in planned.runnable]
+        _write_index(staging, _describe(trace, planned, ran))
     notes = [note for facts in ran for note in facts["notes"]]
     files = [file for facts in ran for file in facts["files"]]
-    skipped = {name: str(lack) for name, lack in chosen.skipped.items()}
-    remarks = tuple(dict.fromkeys([*_remarks(trace, chosen, absent), *notes]))
-    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, chosen.offered)
+    skipped = {name: str(lack) for name, lack in planned.skipped.items()}
+    remarks = tuple(dict.fromkeys([*_remarks(trace, planned, absent), *notes]))
+    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, planned.offered)
     return done, findings
 
 
@@ -325,8 +326,8 @@ def _write_index(folder: Path, facts: Mapping[str, Any]) -> None:
 def _gather_errors(done: Sequence[TraceResults]) -> str:
     """Return every reason once, the most frequent first, with the trace or their number."""
     about: dict[str, list[str]] = {}
-    for one in done:
-        about.setdefault(str(one.error), []).append(one.trace.name)
+    for entry in done:
+        about.setdefault(str(entry.error), []).append(entry.trace.name)
     reasons = sorted(about.items(), key=lambda pair: -len(pair[1]))
     told = [
         f"{reason} ({names[0] if len(names) == 1 else f'{len(names)} traces'})"
@@ -344,9 +345,9 @@ def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
     details that differ the first are shown.
     """
     about: dict[str, dict[Path, str]] = {}
-    for one in done:
-        for remark in one.remarks:
-            about.setdefault(remark.partition(": ")[0], {}).setdefault(one.trace, remark)
+    for entry in done:
+        for remark in entry.remarks:
+            about.setdefault(remark.partition(": ")[0], {}).setdefault(entry.trace, remark)
     for remarks in about.values():
         trace, remark = next(iter(remarks.items()))
         others = f" and {len(remarks) - 1} more" if len(remarks) > 1 else ""
@@ -354,24 +355,26 @@ def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
         yield f"{trace}{others}: {remark}{differ}"
 
 
-def _without(chosen: Plan, options: Options) -> Plan:
+def _without(planned: AnalysisPlan, options: Options) -> AnalysisPlan:
     """Skip the analyses that have no options: none of the words that they should look at."""
     lack = Lack("one of the asked words, of which the prompt has none", None)
-    lacking = [one.name for one in chosen.runnable if one.name not in options]
-    runnable = tuple(one for one in chosen.runnable if one.name in options)
-    return replace(chosen, runnable=runnable, skipped=chosen.skipped | dict.fromkeys(lacking, lack))
+    lacking = [analysis.name for analysis in planned.runnable if analysis.name not in options]
+    runnable = tuple(analysis for analysis in planned.runnable if analysis.name in options)
+    return replace(
+        planned, runnable=runnable, skipped=planned.skipped | dict.fromkeys(lacking, lack)
+    )
 
 
-def _remarks(trace: Trace, chosen: Plan, absent: Sequence[str]) -> Iterator[str]:
+def _remarks(trace: Trace, planned: AnalysisPlan, absent: Sequence[str]) -> Iterator[str]:
     if absent:
         yield f"words and phrases that the prompt does not have are left out: {', '.join(absent)}"
     if trace.manifest.status == "partial":
         yield f"the capture was interrupted; its first {len(trace.steps)} steps are analysed"
-    for name, lack in chosen.skipped.items():
+    for name, lack in planned.skipped.items():
         yield f"'{name}' is skipped: it needs {lack}"
-    for analysis in chosen.runnable:
-        if analysis.name in chosen.reduced:
-            lack = chosen.reduced[analysis.name]
+    for analysis in planned.runnable:
+        if analysis.name in planned.reduced:
+            lack = planned.reduced[analysis.name]
             yield f"'{analysis.name}' has no {analysis.lost}: they need {lack}"
 
 
@@ -379,16 +382,13 @@ def _run(
     analysis: Analysis, trace: Trace, job: _Job, folder: Path, findings: Findings
 ) -> dict[str, Any]:
     """Run one analysis, write its files, and return what the index says of it."""
-    from attn.analysis.tables import write_table
-
     options = job.options[analysis.name]
     try:
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
-    for path, table in result.tables.items():
-        write_table(table, folder / path)
-    for path, file in result.files.items():
+    files: dict[str, WritableFile] = {**result.tables, **result.files}
+    for path, file in files.items():
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
     if job.pictures and analysis.draw:
@@ -403,7 +403,9 @@ def _run(
     }
 
 
-def _describe(trace: Trace, chosen: Plan, ran: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _describe(
+    trace: Trace, planned: AnalysisPlan, ran: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
     """Say what `analysis.json` holds."""
     from attn import __version__
 
@@ -417,8 +419,8 @@ def _describe(trace: Trace, chosen: Plan, ran: Sequence[Mapping[str, Any]]) -> d
             "seed": manifest.request.seed,
         },
         "analyses": ran,
-        "skipped": {name: asdict(lack) for name, lack in chosen.skipped.items()},
-        "reduced": {name: asdict(lack) for name, lack in chosen.reduced.items()},
+        "skipped": {name: asdict(lack) for name, lack in planned.skipped.items()},
+        "reduced": {name: asdict(lack) for name, lack in planned.reduced.items()},
     }
 
 
@@ -427,6 +429,7 @@ def _describe_collection(done: Sequence[TraceResults], files: Sequence[str]) -> 
     from attn import __version__
 
     traces = [
-        {"trace": one.trace.name, "error": one.error, "skipped": dict(one.skipped)} for one in done
+        {"trace": entry.trace.name, "error": entry.error, "skipped": dict(entry.skipped)}
+        for entry in done
     ]
     return {"attn": __version__, "traces": traces, "files": list(files)}

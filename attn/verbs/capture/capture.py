@@ -167,7 +167,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         options = check.backend_options(family.Options, name, check.pairs(settings or {}))
     model = family.default_model(options) if model is None else model
     width, height = check.optional(check.size, "size", size) or (None, None)
-    asked = Request(
+    request = Request(
         prompt="",
         negative=check.optional(check.negative, "negative", negative),
         steps=check.optional(check.whole, "steps", steps),
@@ -180,7 +180,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     )
     stack = parse_stack(lora)
     if stack:  # what is wrong with a file is said before a model is loaded
-        asked = replace(asked, loras=check.complete_loras(family, stack))
+        request = replace(request, loras=check.complete_loras(family, stack))
     prompts = choose_prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
     keeping = check.wanted(
         keep=keep,
@@ -192,13 +192,13 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         entropy=entropy,
     )
     batch, seeds, limit = check.batch_size(batch), check.seeds(seed), check.byte_limit(budget)
-    wishes = [replace(asked, prompt=text, seed=one) for text in prompts for one in seeds]
-    place = check.optional(check.folder, "out", out)
-    if check.switch("resume", resume) and place is None:
+    wishes = [replace(request, prompt=text, seed=seed) for text in prompts for seed in seeds]
+    folder = check.optional(check.folder, "out", out)
+    if check.switch("resume", resume) and folder is None:
         raise UsageError("resume: say which folder to go on with, with --out DIR")
-    if place is not None:
-        refuse_parts(place)
-    target = choose_folder(place, name, prompts[0])
+    if folder is not None:
+        refuse_parts(folder)
+    target = choose_folder(folder, name, prompts[0])
     if not resume:
         refuse_contents(target)
     making = nullcontext() if check.switch("dry_run", dry_run) else made(target)
@@ -230,7 +230,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
 
 
 def choose_prompts(
-    given: tuple[str, ...] | None, model: object, family: Backend, report: Report
+    prompts: tuple[str, ...] | None, model: object, family: Backend, report: Report
 ) -> tuple[str, ...]:
     """Return the prompts, or the example of the built-in demo model; the report is told of both.
 
@@ -240,8 +240,8 @@ def choose_prompts(
     builtin = model if isinstance(model, str) and model.partition(":")[0] == DEMO else None
     if builtin is not None:
         report.note(f"model: the built-in {builtin} ({family.note_on_demo(builtin)})")
-    if given:
-        return given
+    if prompts:
+        return prompts
     if builtin is None:
         raise UsageError("no prompt: give one with --prompt TEXT, or several with --prompts FILE")
     report.note(f"prompt: {family.example_prompt}")

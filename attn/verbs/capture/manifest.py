@@ -158,9 +158,9 @@ def typed_out(request: Request, sequences: Mapping[str, Sequence]) -> Iterator[s
         for segment, name in dict.fromkeys(
             (token.segment, token.text) for token in sequence.tokens if not token.is_content
         ):
-            own = [token for token in sequence.tokens if token.segment == segment]
+            tokens = [token for token in sequence.tokens if token.segment == segment]
             kept = len(prompt.rstrip()) - len(sequence.truncated.get(segment, ""))
-            if find_words(name) and _is_spelled(name, prompt[:kept], own):
+            if find_words(name) and _is_spelled(name, prompt[:kept], tokens):
                 yield (
                     f"the {'negative ' if is_negative else ''}prompt has '{name}', which the "
                     f"model's '{segment}' text reads as that special token: it belongs to no word"

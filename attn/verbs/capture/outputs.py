@@ -41,19 +41,21 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, 
         The SHA-256 of each file, by its name relative to the folder.
     """
     files = {
-        _numbered("image", ".png", place, output.images): _png(image, manifest)
-        for place, image in enumerate(output.images)
+        _numbered("image", ".png", index, output.images): _png(image, manifest)
+        for index, image in enumerate(output.images)
     }
     files |= {
-        _numbered("text", ".txt", place, output.texts): text.encode()
-        for place, text in enumerate(output.texts)
+        _numbered("text", ".txt", index, output.texts): text.encode()
+        for index, text in enumerate(output.texts)
     }
     files |= {
-        _numbered("history", ".json", place, output.histories): _json(history)
-        for place, history in enumerate(output.histories)
+        _numbered("history", ".json", index, output.histories): _json(history)
+        for index, history in enumerate(output.histories)
     }
     if output.sketch is not None:
-        ground = {name: one for name, one in output.sketch.info.items() if name == SKETCH_GROUND}
+        ground = {
+            name: value for name, value in output.sketch.info.items() if name == SKETCH_GROUND
+        }
         files[SKETCH] = _png(output.sketch, manifest, ground)
     for name, data in files.items():
         write_atomic(folder / name, data)
@@ -88,8 +90,8 @@ def _check_picture(path: Path, data: bytes, manifest: Manifest) -> None:
         raise DamagedError(f"{path} is the picture of another request. {AGAIN}")
 
 
-def _numbered(stem: str, ending: str, place: int, group: tuple[object, ...]) -> str:
-    return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{place}{ending}"
+def _numbered(stem: str, ending: str, index: int, group: tuple[object, ...]) -> str:
+    return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{index}{ending}"
 
 
 def _json(history: Mapping[str, Any]) -> bytes:
@@ -118,9 +120,9 @@ def _png(image: Image, manifest: Manifest, texts: Mapping[str, str] | None = Non
 
 def environment() -> dict[str, str]:
     """Return the versions and the machine that a trace depends on."""
-    found = {name: _version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     return {
-        **{name: number for name, number in found.items() if number},
+        **{name: number for name, number in versions.items() if number},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": _device(),

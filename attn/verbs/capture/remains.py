@@ -45,8 +45,8 @@ def look(folder: Path, wishes: Sequence[Request]) -> Left | None:
     Raises:
         TraceError: something that is no capture, or cannot be read.
     """
-    found = contents(folder)
-    if not found:
+    names = contents(folder)
+    if not names:
         return None
     if is_collection(folder):
         try:
@@ -54,9 +54,9 @@ def look(folder: Path, wishes: Sequence[Request]) -> Left | None:
         except DamagedError as error:
             return _look_past_index(folder, wishes, error)
         return Left(folder, index.traces, index.run)
-    if MANIFEST not in found:
+    if MANIFEST not in names:
         raise TraceError(
-            f"{folder} holds no capture that could be resumed, but {found[0]}; choose another "
+            f"{folder} holds no capture that could be resumed, but {names[0]}; choose another "
             "folder with --out"
         )
     try:

@@ -56,14 +56,14 @@ def refuse_other_list(left: Left, backend: str, batch: int, wishes: Sequence[Req
     was = run_facts(left.run) if left.run else {}
     loras = lora_facts(map(asdict, wishes[0].loras))
     now = {"backend": backend, "batch": batch, "traces": len(wishes), "lora": loras}
-    found = differences(was | {"traces": len(left.entries)}, now)
+    changes = differences(was | {"traces": len(left.entries)}, now)
     if len(left.entries) == len(wishes):
         for entry, name, wish in zip(left.entries, folder_names(len(wishes)), wishes, strict=True):
-            asked = {"folder": name, "prompt": wish.prompt, "seed": wish.seed}
+            wanted = {"folder": name, "prompt": wish.prompt, "seed": wish.seed}
             there = {"folder": entry.folder, "prompt": entry.prompt, "seed": entry.seed}
             where = "" if name == "." else f"{name}: "
-            found += [f"{where}{one}" for one in differences(there, asked)]
-    _refuse(left, found)
+            changes += [f"{where}{difference}" for difference in differences(there, wanted)]
+    _refuse(left, changes)
 
 
 def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
@@ -75,7 +75,7 @@ def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
         UsageError: another run is asked for; names the first differences.
         TraceError: something could not be read.
     """
-    found = _compare(job, left)
+    comparison = _compare(job, left)
     if left.damage:
         job.report.warn(
             f"the index is damaged and will be written anew from the traces beside it: "
@@ -83,18 +83,18 @@ def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
             f"without it: {job.batch} is taken for it"
         )
     entries = list(job.entries)
-    for item in (item for item in job.items if item.place in found.complete):
+    for item in (item for item in job.items if item.index in comparison.complete):
         damage = _damage(job, item)
         if damage:
-            found.damaged.append(damage)
+            comparison.damaged.append(damage)
         else:
-            entries[item.place] = replace(entries[item.place], status="complete")
-    for damage in found.damaged:
+            entries[item.index] = replace(entries[item.index], status="complete")
+    for damage in comparison.damaged:
         fact = damage.removesuffix(AGAIN).rstrip()
         job.report.warn(f"a finished trace is damaged and will be made again: {fact}")
-    if found.changed:
+    if comparison.changed:
         job.report.warn(
-            f"finished traces were made with something else ({'; '.join(found.changed)}), "
+            f"finished traces were made with something else ({'; '.join(comparison.changed)}), "
             "so the others may differ from an unbroken run in their last bits"
         )
     _tell(job, left, entries)
@@ -107,7 +107,7 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
     Results of `attn analyze` go with the trace that they were made of. The index comes before
     this, so that it lists nothing that is being taken away.
     """
-    pending = [item for item in job.items if entries[item.place].status == "pending"]
+    pending = [item for item in job.items if entries[item.index].status == "pending"]
     for item in pending:
         for part in ("", *PARTS):
             refuse_outside(item.folder / part, job.out)
@@ -132,7 +132,7 @@ def _take_back(job: Job, item: Item) -> None:
 
 
 @dataclass
-class _Found:
+class _Comparison:
     """What the manifests of a run say, which together are too large to keep.
 
     Attributes:
@@ -150,39 +150,45 @@ class _Found:
     identity: dict[str, str] | None = None
 
 
-def _compare(job: Job, left: Left) -> _Found:
+def _compare(job: Job, left: Left) -> _Comparison:
     """Refuse to go on with another run than the one that is there; return what there is."""
-    found = _Found(run_facts(job.run))
+    comparison = _Comparison(run_facts(job.run))
     was = run_facts(left.run) if left.run else {}
     source = was.pop("model", None)
-    _refuse(left, differences(was, found.now))
+    _refuse(left, differences(was, comparison.now))
     for item in job.items:
         try:
             manifest = read_begun(item.folder)
         except DamagedError as error:
-            found.damaged.append(str(error))
+            comparison.damaged.append(str(error))
             continue
         if manifest is not None:
-            _compare_one(job, left, item, manifest, found)
-    if source is not None and not found.identity:  # else compared, whatever the model is called
-        _refuse(left, differences({"model": source}, found.now))
-    return found
+            _compare_trace(job, left, item, manifest, comparison)
+    if (
+        source is not None and not comparison.identity
+    ):  # else compared, whatever the model is called
+        _refuse(left, differences({"model": source}, comparison.now))
+    return comparison
 
 
-def _compare_one(job: Job, left: Left, item: Item, manifest: Manifest, found: _Found) -> None:
+def _compare_trace(
+    job: Job, left: Left, item: Item, manifest: Manifest, comparison: _Comparison
+) -> None:
     """Compare one trace, and take down what the others need to know of it."""
     edited = _edited(job, left, item, manifest)
     if edited:
-        found.damaged += [edited] if manifest.status == "complete" else []
+        comparison.damaged += [edited] if manifest.status == "complete" else []
         return
-    if found.identity is None and set(IDENTITIES) & set(manifest.model):
-        found.identity = identify(job.session.info)
-    other = differences(manifest_facts(manifest), item_facts(found.now, item, found.identity or {}))
+    if comparison.identity is None and set(IDENTITIES) & set(manifest.model):
+        comparison.identity = identify(job.session.info)
+    other = differences(
+        manifest_facts(manifest), item_facts(comparison.now, item, comparison.identity or {})
+    )
     where = f"{item.folder.name}: " if job.is_collection else ""
-    _refuse(left, [f"{where}{one}" for one in other])
+    _refuse(left, [f"{where}{difference}" for difference in other])
     if manifest.status == "complete":
-        found.complete.add(item.place)
-        found.changed = found.changed or _changes(manifest.environment)
+        comparison.complete.add(item.index)
+        comparison.changed = comparison.changed or _changes(manifest.environment)
 
 
 def _edited(job: Job, left: Left, item: Item, manifest: Manifest) -> str:
@@ -199,10 +205,10 @@ def _edited(job: Job, left: Left, item: Item, manifest: Manifest) -> str:
     return f"{path} is of another request than {INDEX} lists: {summary(wrong)}" if wrong else ""
 
 
-def _refuse(left: Left, found: Sequence[str]) -> None:
-    if found:
+def _refuse(left: Left, changes: Sequence[str]) -> None:
+    if changes:
         raise UsageError(
-            f"{left.folder} holds another run than this one (was → now): {summary(found)}. "
+            f"{left.folder} holds another run than this one (was → now): {summary(changes)}. "
             "Nothing was changed; ask for the same run, or choose another folder with --out"
         )
 
@@ -258,7 +264,7 @@ def _planned(manifest: Manifest, later: Collection[tuple[str, str]]) -> dict[str
     A LoRA is its bytes, wherever the file lies.
     """
     request = manifest.request
-    given = {
+    kept_tokens = {
         branch: [
             replace(token, piece=None)  # follows from the id, and older traces do not say it
             for token in tokens
@@ -273,9 +279,9 @@ def _planned(manifest: Manifest, later: Collection[tuple[str, str]]) -> dict[str
         for name, cut in cuts.items()
         if (branch, name) not in later
     }
-    found = {name: getattr(manifest, name) for name in PLANNED}
+    planned = {name: getattr(manifest, name) for name in PLANNED}
     request = replace(request, loras=unplaced)
-    return found | {"request": request, "tokens": given, "truncated": truncated}
+    return planned | {"request": request, "tokens": kept_tokens, "truncated": truncated}
 
 
 def _changes(was: Mapping[str, str]) -> list[str]:

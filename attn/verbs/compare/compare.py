@@ -18,7 +18,7 @@ from attn.verbs.capture.arguments import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.compare.lora_runs import generate
 from attn.verbs.compare.lora_specs import Spec
-from attn.verbs.compare.pairing import COMPARISON, FOLDER, Run, open_runs
+from attn.verbs.compare.pairing import COMPARISON, FOLDER, ComparedRun, open_runs
 from attn.verbs.compare.sketch_runs import generate_sketches
 from attn.verbs.compare.variant_runs import Generated, Required
 from attn.verbs.compare.variants import Variant, compare_traces, require_in_plan, require_in_prompts
@@ -28,7 +28,7 @@ from attn.verbs.report import Report
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from attn.analysis.compare.pairs import Options
+    from attn.analysis.compare.pairs import CompareOptions
     from attn.analysis.compare.weights import WeightsAgainstAttention
     from attn.lora import LoraFile
     from attn.verbs.capture.capture import Captured
@@ -117,11 +117,11 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
         TraceError: a trace cannot be read, or the results cannot be written.
     """
     report = report or Report()
-    own = {key: value for key, value in (settings or {}).items() if key.startswith(PREFIX)}
-    rest = {key: value for key, value in (settings or {}).items() if key not in own}
+    prefixed = {key: value for key, value in (settings or {}).items() if key.startswith(PREFIX)}
+    rest = {key: value for key, value in (settings or {}).items() if key not in prefixed}
     if capture.get("branch") == UNCOND:  # there will be no other to compare
-        own = {f"{PREFIX}branch": UNCOND} | own
-    options = parse(words, phrases, pooling, own)
+        prefixed = {f"{PREFIX}branch": UNCOND} | prefixed
+    options = parse(words, phrases, pooling, prefixed)
     parts = parse_parts(only)
     if [bool(runs), lora is not None, sketch is not None].count(True) > 1:
         raise UsageError("give runs, --lora or --sketch, not several of them")
@@ -146,22 +146,22 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
     if made is not None:
         if capture.get("dry_run"):
             return _planned(made, report)
-        target, found, files = made.path, made.runs(), made.files
+        target, opened, files = made.path, made.runs(), made.files
     else:
         _refuse_capture({"prompt": prompt, **capture}, rest)
         if len(runs) < FEWEST:
             raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
-        found = open_runs([Path(path) for path in runs])
-        place = None if out is None else Path(out)
-        target = choose_folder(place, "compare", found[0].members[0].prompt)
+        opened = open_runs([Path(path) for path in runs])
+        folder = None if out is None else Path(out)
+        target = choose_folder(folder, "compare", opened[0].members[0].prompt)
     try:
         return compare_runs(
-            found, options, parts, target / FOLDER, pictures=pictures, report=report, files=files
+            opened, options, parts, target / FOLDER, pictures=pictures, report=report, files=files
         )
     except AttnError as error:
         if made is None:
             raise
-        runs_of = " ".join(str(run.path) for run in found)
+        runs_of = " ".join(str(run.path) for run in opened)
         raise type(error)(f"{error} (the traces can be used: attn compare {runs_of})") from error
 
 
@@ -174,7 +174,7 @@ def _planned(made: Generated, report: Report) -> Compared:
     return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
 
 
-def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> None:
+def _refuse_capture(requested: Mapping[str, Any], settings: Mapping[str, str]) -> None:
     """Refuse, without LoRAs to generate with, what is about generating.
 
     Raises:
@@ -182,7 +182,7 @@ def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> No
     """
     for key, value in settings.items():
         raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
-    for key in (key for key, value in asked.items() if value is not None):
+    for key in (key for key, value in requested.items() if value is not None):
         hint = f" (--set {PREFIX}{key}=… chooses of what is there)" if key in CHOOSING else ""
         raise UsageError(f"{key} is about generating, which only --lora and --sketch do{hint}")
 
@@ -192,21 +192,23 @@ def parse(
     phrases: str | Iterable[str] | None,
     pooling: str | None,
     settings: Mapping[str, str],
-) -> Options:
+) -> CompareOptions:
     """Return the options of a comparison.
 
     Raises:
         UsageError: one is unknown or makes no sense.
     """
-    from attn.analysis.compare.pairs import Options
+    from attn.analysis.compare.pairs import CompareOptions
 
-    given = {key.removeprefix(PREFIX): value for key, value in settings.items()}
-    given |= {} if pooling is None else {"pooling": pooling}
-    options = parse_options(Options, given, "attn compare")
-    asked = {"words": words, "phrases": phrases}
-    chosen: dict[str, Any] = {key: as_tuple(one) for key, one in asked.items() if one is not None}
+    values = {key.removeprefix(PREFIX): value for key, value in settings.items()}
+    values |= {} if pooling is None else {"pooling": pooling}
+    options = parse_options(CompareOptions, values, "attn compare")
+    requested = {"words": words, "phrases": phrases}
+    selected: dict[str, Any] = {
+        key: as_tuple(value) for key, value in requested.items() if value is not None
+    }
     try:
-        return replace(options, **chosen)
+        return replace(options, **selected)
     except ValueError as error:  # checked by the dataclass itself
         raise UsageError(str(error)) from error
 
@@ -221,19 +223,19 @@ def parse_parts(only: Iterable[str] | None) -> tuple[str, ...] | None:
 
     if only is None:
         return None
-    asked = tuple(dict.fromkeys(as_tuple(only)))
-    if not asked:
+    requested = tuple(dict.fromkeys(as_tuple(only)))
+    if not requested:
         raise UsageError("only: nothing is named; leave the option out for all parts")
-    for name in asked:
+    for name in requested:
         if name not in PARTS:
             hint = did_you_mean(name, PARTS)
             raise UsageError(f"unknown part '{name}'.{hint} There is: {', '.join(PARTS)}.")
-    return asked
+    return requested
 
 
 def compare_runs(
-    runs: Sequence[Run],
-    options: Options,
+    runs: Sequence[ComparedRun],
+    options: CompareOptions,
     parts: Sequence[str] | None,
     out: Path,
     *,
@@ -257,16 +259,19 @@ def compare_runs(
         TraceError: a trace cannot be read, or the results cannot be written.
     """
     variants = compare_traces(runs, options)
-    for note in (*runs[0].notes, *(_say(one, note) for one in variants for note in one.notes)):
+    for note in (
+        *runs[0].notes,
+        *(_say(variant, note) for variant in variants for note in variant.notes),
+    ):
         report.warn(note)
     if parts is None or "maps" in parts:
-        for note in (_say(one, lack) for one in variants for lack in one.lacks):
+        for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
             report.warn(note)
+    from attn.analysis.tables import write_table
+
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables |= _weight_tables(weights)
-    from attn.analysis.tables import write_table
-
     with replaced(out, "compare", COMPARISON, report.warn) as folder:
         for name, table in tables.items():
             write_table(table, folder / TABLES / name)
@@ -292,42 +297,42 @@ def _say(variant: Variant, note: str) -> str:
 
 
 def _make_tables(
-    variants: Sequence[Variant], parts: Sequence[str] | None, options: Options
+    variants: Sequence[Variant], parts: Sequence[str] | None, options: CompareOptions
 ) -> dict[str, DataFrame]:
     """Make every table of all variants; with several variants it has their names."""
     from attn.analysis.compare.change_tables import PARTS, with_name
     from attn.analysis.tables import stack_tables
 
-    found: dict[str, list[Any]] = {}
+    by_name: dict[str, list[Any]] = {}
     for part in parts or PARTS:
-        made = {one.label: PARTS[part](one.pairs, options.words) for one in variants}
+        made = {variant.label: PARTS[part](variant.pairs, options.words) for variant in variants}
         if parts and not any(made.values()):
             raise AnalysisError(f"there is no part '{part}' of this comparison: {_why(variants)}")
         for label, tables in made.items():
             for name, columns in tables.items():
                 shown = with_name(columns, label) if len(variants) > 1 else columns
-                found.setdefault(name, []).append(shown)
-    return {name: stack_tables(parts) for name, parts in found.items()}
+                by_name.setdefault(name, []).append(shown)
+    return {name: stack_tables(stacked) for name, stacked in by_name.items()}
 
 
 def _weigh(
     variants: Sequence[Variant],
     files: Mapping[str, LoraFile],
-    options: Options,
+    options: CompareOptions,
     report: Report,
 ) -> dict[str, WeightsAgainstAttention]:
     """Hold the weights of single LoRAs against attention, where layers agree."""
     from attn.analysis.compare.weights import against_weights
 
-    found = {}
+    weights = {}
     for variant in variants:
         if variant.label in files:
             try:
                 file = files[variant.label]
-                found[variant.label] = against_weights(file, variant.pairs, options.words)
+                weights[variant.label] = against_weights(file, variant.pairs, options.words)
             except AnalysisError as error:
                 report.warn(f"{variant.label}: no table of weights: {error}")
-    return found
+    return weights
 
 
 def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, DataFrame]:
@@ -335,7 +340,7 @@ def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, 
     from attn.analysis.compare.change_tables import with_name
     from attn.analysis.tables import stack_tables
 
-    parts = [with_name(one.table, label) for label, one in weights.items()]
+    parts = [with_name(weight.table, label) for label, weight in weights.items()]
     return {"lora_weights.csv": stack_tables(parts)} if parts else {}
 
 
@@ -344,7 +349,9 @@ def _why(variants: Sequence[Variant]) -> str:
     return "; ".join(dict.fromkeys(notes)) or "the traces have no drawing"
 
 
-def _describe(base: Run, variants: Sequence[Variant], options: Options) -> dict[str, Any]:
+def _describe(
+    base: ComparedRun, variants: Sequence[Variant], options: CompareOptions
+) -> dict[str, Any]:
     """Say what `comparison.json` holds, beside files and warnings."""
     from attn import __version__
 

@@ -13,7 +13,7 @@ from attn.errors import ModelError, RequestError, UsageError
 from attn.schema import Request
 from attn.verbs.capture import arguments as check
 from attn.verbs.capture.folders import name_folders
-from attn.verbs.compare.lora_specs import Spec, Variant, parse_variants
+from attn.verbs.compare.lora_specs import LoraVariant, Spec, parse_variants
 from attn.verbs.compare.variant_runs import (
     BASE,
     RESERVED,
@@ -57,18 +57,18 @@ def generate(
     variants = parse_variants(lora)
     if not variants:
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
-    given = dict(options)
-    setting = choose_setting(given.pop("backend", None) or infer_backend(variants), given)
+    arguments = dict(options)
+    setting = choose_setting(arguments.pop("backend", None) or infer_backend(variants), arguments)
     # what is wrong with a file is said before a model is loaded
     stacks = [check.complete_loras(setting.family, variant.loras) for variant in variants]
     bases: list[Base] = []
     fitting = partial(_require_fit, stacks, bases)
     done = generate_variants(setting, _plan(variants), prompt, out, report, require, fitting)
-    is_plan = bool(setting.given.get("dry_run"))
+    is_plan = bool(setting.arguments.get("dry_run"))
     return replace(done, files={} if is_plan else _read_files(variants, setting.model, bases[-1]))
 
 
-def infer_backend(variants: Sequence[Variant]) -> str:
+def infer_backend(variants: Sequence[LoraVariant]) -> str:
     """Return the family that all LoRAs are made for, as their keys tell.
 
     Raises:
@@ -82,7 +82,7 @@ def infer_backend(variants: Sequence[Variant]) -> str:
     families = {path: read(Path(path)).family for path in paths}
     (name, *others) = {BACKENDS.get(family.name or "") for family in families.values()}
     if others or name is None:
-        told = "; ".join(f"{path} is for {one.title}" for path, one in families.items())
+        told = "; ".join(f"{path} is for {family.title}" for path, family in families.items())
         raise UsageError(f"the LoRAs do not tell which backend to use: {told}; name it with -b")
     return name
 
@@ -104,7 +104,7 @@ def _require_fit(stacks: Sequence[tuple[Lora, ...]], bases: list[Base], session:
     bases.append(describe_towers(session.towers()))
 
 
-def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
+def _plan(variants: Sequence[LoraVariant]) -> list[tuple[str, str, dict[str, Any]]]:
     """Return label, folder and LoRAs of everything that is generated, the baseline first."""
     folders = name_folders([variant.label for variant in variants], RESERVED)
     labels = [
@@ -115,7 +115,9 @@ def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(BASE, BASE, {"lora": []}), *zip(labels, folders, stacks, strict=True)]
 
 
-def _read_files(variants: Sequence[Variant], model: object, loaded: Base) -> dict[str, LoraFile]:
+def _read_files(
+    variants: Sequence[LoraVariant], model: object, loaded: Base
+) -> dict[str, LoraFile]:
     """Read what single LoRAs changed, held against the model where that is a file or folder.
 
     Args:

@@ -13,17 +13,17 @@ import numpy as np
 from attn.trace.trace import open_trace
 from attn.verbs.analyze.pictures import read_picture
 from attn.verbs.capture.folders import name_folders
-from attn.verbs.compare.pairing import Member, Run
+from attn.verbs.compare.pairing import ComparedRun, Member
 from attn.verbs.compare.variants import Variant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attn.analysis.compare.change_tables import TermChange
-    from attn.analysis.compare.reading import Reading
+    from attn.analysis.compare.reading import SideReading
     from attn.analysis.compare.terms import Term
     from attn.analysis.compare.weights import WeightsAgainstAttention
-    from attn.viz.compare.comparison_scene import Scene, Side
+    from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
     from attn.viz.picture import Picture
 
 GRIDS = (4, 8)
@@ -31,7 +31,7 @@ GRIDS = (4, 8)
 
 
 def draw_comparison(
-    base: Run,
+    base: ComparedRun,
     variants: Sequence[Variant],
     folder: Path,
     parts: Sequence[str] | None,
@@ -65,12 +65,12 @@ def draw_comparison(
     if "maps" in wanted:
         files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", words)
     for number, variant in enumerate(variants):
-        place = _place(variants, number)
+        prefix = _folder_prefix(variants, number)
         scene = _scene(base, [variant], words)
-        files += _write(_of_pair(scene, variant, wanted, words), folder, place)
+        files += _write(_of_pair(scene, variant, wanted, words), folder, prefix)
         if "maps" in wanted:
             shown = _Shown(variant.label, variant, 1)
-            files += _draw_run(shown, folder, f"{place}{_name(shown)}", words)
+            files += _draw_run(shown, folder, f"{prefix}{_name(shown)}", words)
     return files
 
 
@@ -80,28 +80,28 @@ class _Shown:
 
     label: str
     variant: Variant
-    place: int
+    side_index: int
 
     @property
     def member(self) -> Member:
-        return self.variant.members[self.place]
+        return self.variant.members[self.side_index]
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> SideReading:
         example = self.variant.example
-        return example.variant if self.place else example.base
+        return example.variant if self.side_index else example.base
 
-    def side(self, words: Sequence[Term], note: str = "") -> Side:
+    def side(self, words: Sequence[Term], note: str = "") -> SceneSide:
         """Return its picture, and the maps of some words."""
-        from attn.viz.compare.comparison_scene import Side
+        from attn.viz.compare.comparison_scene import SceneSide
 
         keys = [term.key for term in self.reading.terms]
         # words of a variant are those of the base, whose spelling may differ
-        places = [keys.index(word.key) for word in words]
+        indices = [keys.index(word.key) for word in words]
         maps = self.reading.maps
         picture = read_picture(open_trace(self.member.folder), 0)
-        chosen = maps[0, places] if maps is not None and places else None
-        return Side(self.label, picture, chosen, note)
+        selected = maps[0, indices] if maps is not None and indices else None
+        return SceneSide(self.label, picture, selected, note)
 
 
 def _name(variant: _Shown) -> str:
@@ -109,25 +109,27 @@ def _name(variant: _Shown) -> str:
     return "lora" if open_trace(variant.member.folder).manifest.request.loras else "variant"
 
 
-def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -> Scene:
+def _scene(
+    base: ComparedRun, variants: Sequence[Variant], only: Sequence[str] | None
+) -> ComparisonScene:
     """Return what is shown of some variants and the baseline: the example of each."""
     from attn.analysis.compare.change_tables import by_size, changes, mass, overall
-    from attn.viz.compare.comparison_scene import Scene
+    from attn.viz.compare.comparison_scene import ComparisonScene
 
     words = _shared_words(variants)
     shown = [_Shown(base.label, variants[0], 0)]
     shown += [_Shown(variant.label, variant, 1) for variant in variants]
     manifest = open_trace(shown[0].member.folder).manifest
-    prompts = list(dict.fromkeys(one.member.prompt for one in shown))
-    seeds = list(dict.fromkeys(one.member.seed for one in shown))
-    is_one_seed = len(seeds) == 1
+    prompts = list(dict.fromkeys(entry.member.prompt for entry in shown))
+    seeds = list(dict.fromkeys(entry.member.seed for entry in shown))
+    has_single_seed = len(seeds) == 1
     others = {prompt for variant in variants for prompt in variant.prompts} - {*prompts}
     which = "this prompt, " if others else ""
-    return Scene(
+    return ComparisonScene(
         _listed(prompts),
-        f"{_backends(variants)} · {_count(variants, has_noise=is_one_seed)}",
+        f"{_backends(variants)} · {_count(variants, has_noise=has_single_seed)}",
         words,
-        [one.side(words, _note(one.member, prompts, seeds)) for one in shown],
+        [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown],
         [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
         {
             "prompt": manifest.request.prompt,
@@ -137,7 +139,7 @@ def _scene(base: Run, variants: Sequence[Variant], only: Sequence[str] | None) -
             "variants": ", ".join(variant.label for variant in variants),
             "pairs": ", ".join(str(variant.count) for variant in variants),
         },
-        f"shown: {which}seed {seeds[0]}" if is_one_seed else "shown: not from the same noise",
+        f"shown: {which}seed {seeds[0]}" if has_single_seed else "shown: not from the same noise",
         len(others),
     )
 
@@ -170,14 +172,14 @@ def _sketch_changes(
     from attn.analysis.compare.change_tables import changes, drawn
     from attn.analysis.sketch import COMPARED
 
-    found = {
+    by_measure = {
         name: [
-            [one for one in changes(variant.pairs, drawn(name), only) if one.change.n > 0]
+            [entry for entry in changes(variant.pairs, drawn(name), only) if entry.change.n > 0]
             for variant in variants
         ]
         for name in COMPARED
     }
-    return {name: lists for name, lists in found.items() if any(lists)}
+    return {name: lists for name, lists in by_measure.items() if any(lists)}
 
 
 def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
@@ -198,17 +200,17 @@ def _shared_words(variants: Sequence[Variant]) -> list[Term]:
     """Return the words of the first text segment that the first pairs of all variants share."""
     terms = variants[0].example.terms
     segment = next(term.segment for term in terms if term.kind == "word")
-    known = [{term.key for term in variant.example.terms} for variant in variants]
+    key_sets = [{term.key for term in variant.example.terms} for variant in variants]
     return [
         term
         for term in terms
         if (term.kind, term.segment) == ("word", segment)
-        and all(term.key in keys for keys in known)
+        and all(term.key in keys for keys in key_sets)
     ]
 
 
 def _of_pair(
-    scene: Scene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+    scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
 ) -> Iterator[Picture]:
     """Draw what base and variant have in one picture."""
     from attn.analysis.compare.change_tables import changes, has_layers, heads, mass, sink_changes
@@ -228,19 +230,18 @@ def _of_pair(
     if "maps" in wanted and any(side.picture is not None for side in scene.sides):
         yield draw_pictures(scene)
     if "maps" in wanted and all(side.maps is not None for side in scene.sides):
-        changed = {one.term.key for one in scene.changes[0]}
-        for place, word in enumerate(scene.words):
+        changed = {entry.term.key for entry in scene.changes[0]}
+        for index, word in enumerate(scene.words):
             if word.key not in changed:
                 continue
-            stem = file_stem(place, word.label)
-            yield draw_word(scene, place, f"token_comparisons/{stem}.png")
+            stem = file_stem(index, word.label)
+            yield draw_word(scene, index, f"token_comparisons/{stem}.png")
 
 
 def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None) -> list[str]:
     """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
     from attn.analysis.compare.cells import cell_masses, tabulate_cells
     from attn.analysis.compare.change_tables import named
-    from attn.analysis.tables import write_table
 
     files = []
     trace = open_trace(shown.member.folder)
@@ -250,19 +251,19 @@ def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None
         shutil.copyfile(trace.image(0), target)
         files.append(f"{name}_image.png")
     words = _shared_words([shown.variant])
-    side, places = shown.side(words), named(words, only)
-    if side.maps is None or not places:
+    side, indices = shown.side(words), named(words, only)
+    if side.maps is None or not indices:
         return files
     where, maps = f"{name}_analysis/", np.asarray(side.maps, np.float64)
     for count in GRIDS:
-        table = tabulate_cells(cell_masses(maps, count), words, places)
+        table = tabulate_cells(cell_masses(maps, count), words, indices)
         files.append(f"{where}grid_analysis_{count}x{count}.csv")
-        write_table(table, folder / files[-1])
-    return files + _write(_of_run(shown, side, words, places), folder, where)
+        table.write(folder / files[-1])
+    return files + _write(_of_run(shown, side, words, indices), folder, where)
 
 
 def _of_run(
-    shown: _Shown, side: Side, words: Sequence[Term], places: Sequence[int]
+    shown: _Shown, side: SceneSide, words: Sequence[Term], indices: Sequence[int]
 ) -> Iterator[Picture]:
     """Draw what one run has by itself: all words count, those at some places are shown."""
     from attn.analysis.words.word_sums import mean_present
@@ -281,25 +282,25 @@ def _of_run(
         "backend": manifest.backend,
         "run": shown.label,
     }
-    dominant = draw_dominant(side, labels, places, (title, about))
+    dominant = draw_dominant(side, labels, indices, (title, about))
     yield Picture("pixel_dominant_tokens.png", dominant, texts)
     for count in GRIDS:
         heading = title, f"{about} · parts of a word's attention"
-        cells = draw_cells(side, labels, places, count, heading)
+        cells = draw_cells(side, labels, indices, count, heading)
         yield Picture(f"grid_analysis_{count}x{count}.png", cells, texts)
     keys = [term.key for term in shown.reading.terms]
     mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
     masses = [float(mass[keys.index(word.key)]) for word in words]
     heading = title, f"{about} · mass: attention probability"
-    bars = draw_distribution(labels, masses, places, heading)
+    bars = draw_distribution(labels, masses, indices, heading)
     yield Picture("token_attention_distribution.png", bars, texts)
     yield Picture(
-        "token_attention_gallery.png", _gallery(side, labels, places, title, about), texts
+        "token_attention_gallery.png", _gallery(side, labels, indices, title, about), texts
     )
 
 
 def _gallery(
-    side: Side, labels: Sequence[str], places: Sequence[int], title: str, about: str
+    side: SceneSide, labels: Sequence[str], indices: Sequence[int], title: str, about: str
 ) -> Figure:
     """Draw words over the picture, as `attn analyze` does."""
     import xarray as xr
@@ -308,12 +309,12 @@ def _gallery(
     from attn.viz.words.heatmaps import draw_sheet
 
     maps = xr.DataArray(
-        np.asarray(side.maps)[places],
+        np.asarray(side.maps)[indices],
         dims=("word", "row", "column"),
-        coords={"label": ("word", [labels[place] for place in places])},
+        coords={"label": ("word", [labels[index] for index in indices])},
         attrs={"unit": "attention probability"},
     )
-    told = f"at the right: mean over the picture{say_shown(len(places), len(labels))}"
+    told = f"at the right: mean over the picture{say_shown(len(indices), len(labels))}"
     return draw_sheet(maps, side.picture, (title, f"{about} · {told}"))
 
 
@@ -327,22 +328,22 @@ def draw_weights(
     for number, label in enumerate(variant.label for variant in variants):
         if label in weights:
             picture = draw(weights[label], label, {"variant": label})
-            files += _write(iter([picture]), folder, _place(variants, number))
+            files += _write(iter([picture]), folder, _folder_prefix(variants, number))
     return files
 
 
-def _write(pictures: Iterator[Picture], folder: Path, place: str = "") -> list[str]:
+def _write(pictures: Iterator[Picture], folder: Path, prefix: str = "") -> list[str]:
     from attn.viz.picture import write
 
     files = []
     for picture in pictures:
-        write(picture, folder / place)
+        write(picture, folder / prefix)
         picture.figure.clear()  # what refers to itself would wait for the garbage collector
-        files.append(f"{place}{picture.path}")
+        files.append(f"{prefix}{picture.path}")
     return files
 
 
-def _place(variants: Sequence[Variant], number: int) -> str:
+def _folder_prefix(variants: Sequence[Variant], number: int) -> str:
     """Return the folder of a variant, with a slash; the only one has none."""
     if len(variants) == 1:
         return ""

@@ -34,17 +34,17 @@ def parse_sketches(specs: str | Path | Sequence[str | Path]) -> dict[str, dict[s
         UsageError: there is nothing to compare with, or something twice.
     """
     listed = [specs] if isinstance(specs, str | Path) else specs
-    asked = [pair for spec in listed for pair in _expand(spec)]
-    if len(asked) < FEWEST:
+    requested = [pair for spec in listed for pair in _expand(spec)]
+    if len(requested) < FEWEST:
         raise UsageError(
             "sketch: name what to compare with: another --sketch FILE, or --sketch none"
         )
-    _require_different(asked)
-    names = short_names({file: file for file, _ in asked})
+    _require_different(requested)
+    names = short_names({file: file for file, _ in requested})
     return {
         names[file] if scale is None else f"{names[file]}:{scale}": {"sketch": file}
         | ({} if scale is None else {"conditioning_scale": scale})
-        for file, scale in asked
+        for file, scale in requested
     }
 
 
@@ -56,10 +56,10 @@ def _expand(spec: str | Path) -> list[tuple[str, str | None]]:
     return [(file, scale) for scale in (match[2].split(",") if match else [None])]
 
 
-def _require_different(asked: Sequence[tuple[str, str | None]]) -> None:
+def _require_different(requested: Sequence[tuple[str, str | None]]) -> None:
     """Refuse what would be the same run twice; the scale of no drawing has no effect."""
     seen = set()
-    for file, scale in asked:
+    for file, scale in requested:
         told = file if scale is None or file == NONE else f"{file}:{scale}"
         run = file if file == NONE else (Path(file).resolve(), scale and float(scale))
         if run in seen:
@@ -103,19 +103,21 @@ def generate_sketches(
     from attn.backends.plugins.registry import takers
 
     variants = parse_sketches(sketches)
-    given = dict(options)
-    setting = choose_setting(given.pop("backend", None) or takers("drawings")[0].spec.name, given)
+    arguments = dict(options)
+    setting = choose_setting(
+        arguments.pop("backend", None) or takers("drawings")[0].spec.name, arguments
+    )
     if check.SKETCH in setting.settings:
         raise UsageError(
             f"sketch: given as drawings to compare and as a setting "
             f"({setting.settings[check.SKETCH]}); leave the setting out"
         )
     runs = []
-    for (label, chosen), folder in zip(
+    for (label, selected), folder in zip(
         variants.items(), name_folders(list(variants), RESERVED), strict=True
     ):
-        own = dict(setting.settings) | chosen
+        settings = dict(setting.settings) | selected
         # what is wrong with a setting is said before a model is loaded
-        check.backend_options(setting.family.Options, setting.name, own)
-        runs.append((label, folder, {"settings": own}))
+        check.backend_options(setting.family.Options, setting.name, settings)
+        runs.append((label, folder, {"settings": settings}))
     return generate_variants(setting, runs, prompt, out, report, require)

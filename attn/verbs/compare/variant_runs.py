@@ -13,7 +13,7 @@ from attn.errors import UsageError
 from attn.verbs.capture import arguments as check
 from attn.verbs.capture.capture import Captured, Shared, capture, choose_prompts
 from attn.verbs.capture.folders import choose_folder, made, refuse_contents
-from attn.verbs.compare.pairing import FOLDER, Run, open_run
+from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Generated:
     captured: Mapping[str, Captured]
     files: Mapping[str, LoraFile] = field(default_factory=dict)
 
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[ComparedRun, ...]:
         """Look at what was generated, the baseline first."""
         return tuple(open_run(done.path, label) for label, done in self.captured.items())
 
@@ -71,7 +71,7 @@ class Setting:
         settings: options of the backend as they were given.
         options: the same, read.
         model: what is opened.
-        given: further arguments of `attn.capture`.
+        arguments: further arguments of `attn.capture`.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Setting:
     settings: Mapping[str, str]
     options: Any
     model: object
-    given: Mapping[str, Any]
+    arguments: Mapping[str, Any]
 
 
 def choose_setting(backend: str, arguments: Mapping[str, Any]) -> Setting:
@@ -95,15 +95,15 @@ def choose_setting(backend: str, arguments: Mapping[str, Any]) -> Setting:
     from attn.backends import find
     from attn.backends.plugins.guard import guarded, signed
 
-    given = {"seed": SEEDS, "keep": "means", **arguments}
+    values = {"seed": SEEDS, "keep": "means", **arguments}
     registered = find(check.text("backend", backend))
     family = guarded(registered)
-    settings = dict(check.pairs(given.pop("settings", None) or {}))
+    settings = dict(check.pairs(values.pop("settings", None) or {}))
     with signed(registered, "Options"):
         options = check.backend_options(family.Options, registered.spec.name, settings)
-    model = given.pop("model", None)
+    model = values.pop("model", None)
     model = family.default_model(options) if model is None else model
-    return Setting(registered.spec.name, family, settings, options, model, given)
+    return Setting(registered.spec.name, family, settings, options, model, values)
 
 
 def generate_variants(
@@ -131,33 +131,33 @@ def generate_variants(
         UsageError: an argument is wrong in itself.
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
-    given = {"settings": setting.settings, **setting.given}
-    asked = check.optional(check.texts, "prompt", prompt)
-    prompts = choose_prompts(asked, setting.model, setting.family, report)
+    values = {"settings": setting.settings, **setting.arguments}
+    requested = check.optional(check.texts, "prompt", prompt)
+    prompts = choose_prompts(requested, setting.model, setting.family, report)
     require.of_prompts(prompts)
-    place = None if out is None else Path(out)
-    target = choose_folder(place, f"{setting.name}-compare", prompts[0])
-    if not check.switch("resume", given.get("resume", False)):
+    path = None if out is None else Path(out)
+    target = choose_folder(path, f"{setting.name}-compare", prompts[0])
+    if not check.switch("resume", values.get("resume", False)):
         refuse_contents(target)
     elif out is None:
         raise UsageError("resume: say which folder to go on with, with --out DIR")
-    dry_run = check.switch("dry_run", given.get("dry_run", False))
-    placing = {key: given[key] for key in PLACING if key in given}
+    dry_run = check.switch("dry_run", values.get("dry_run", False))
+    placing = {key: values[key] for key in PLACING if key in values}
     opening = partial(setting.family.open, **placing, weights=not dry_run)
     sessions = _Sessions(setting, opening, require_of_model)
     captured = {}
     with nullcontext() if dry_run else made(target):
-        planning = {**given, **variants[0][2], "dry_run": True, "resume": False}
-        planning["seed"] = check.seeds(given["seed"])[0]
+        planning = {**values, **variants[0][2], "dry_run": True, "resume": False}
+        planning["seed"] = check.seeds(values["seed"])[0]
         shared = sessions.shared(variants[0][2])
         plan = capture(setting.name, prompts, model=shared, **planning).plans[0]
         require.of_plan(plan)
         if not dry_run:
             report.begin(target)
-        for label, folder, own in variants:
+        for label, folder, changes in variants:
             report.note(f"{label}: {target / folder}")
-            arguments = {**given, **own, "out": target / folder, "report": report}
-            shared = sessions.shared(own)
+            arguments = {**values, **changes, "out": target / folder, "report": report}
+            shared = sessions.shared(changes)
             captured[label] = capture(setting.name, prompts, model=shared, **arguments)
             _note_failures(captured[label], label, report)
     return Generated(target, captured)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.change_tables import TermChange
 from attn.schema import Layer
-from attn.viz.compare.comparison_scene import DIVERGING, Scene, name_terms, short, signed
+from attn.viz.compare.comparison_scene import DIVERGING, ComparisonScene, name_terms, short, signed
 from attn.viz.lines import mark_layers, name_axes, spread
 from attn.viz.overlay import COLOURS, colour_scale
 from attn.viz.page import (
@@ -25,7 +25,7 @@ from attn.viz.page import (
     LINE,
     MARGIN,
     TITLE,
-    place,
+    add_axes,
     write_heading,
     write_title,
 )
@@ -40,7 +40,7 @@ LETTERS = 30
 
 
 def draw_change_heads(
-    scene: Scene, changes: Sequence[TermChange], layers: Sequence[Layer]
+    scene: ComparisonScene, changes: Sequence[TermChange], layers: Sequence[Layer]
 ) -> Picture:
     """Draw `sinks.png`: for every opening token its mass in every layer and head, and the change.
 
@@ -58,17 +58,17 @@ def draw_change_heads(
     figure = new_figure(across + 2 * MARGIN, top + len(changes) * row + FOOT + MARGIN)
     letters = int(across / LETTER)
     write_heading(figure, (short(scene.title_of_charts, letters), short(scene.subtitle, letters)))
-    tables = [(one.change.base, one.change.variant, one.change.change) for one in changes]
+    tables = [(entry.change.base, entry.change.variant, entry.change.change) for entry in changes]
     heat = colour_scale(np.nan_to_num([values[:2] for values in tables]))
     most = float(np.nanmax(np.abs([values[2] for values in tables]))) or 1.0
     scales = [(COLOURS, heat), (COLOURS, heat), (DIVERGING, Normalize(-most, most))]
-    names = name_terms([one.term for one in changes], LETTERS)
+    names = name_terms([entry.term for entry in changes], LETTERS)
     labels = [side.label for side in scene.sides[:2]]
-    for number, one in enumerate(changes):
-        titles = [(names[one.term.key], label) for label in (*labels, "change")]
+    for number, entry in enumerate(changes):
+        titles = [(names[entry.term.key], label) for label in (*labels, "change")]
         for column, values in enumerate(tables[number]):
             left = MARGIN + LEFT + column * (LEFT + width + GAP)
-            axes = place(figure, left, top + TITLE + number * row, width, height)
+            axes = add_axes(figure, left, top + TITLE + number * row, width, height)
             colours, scale = scales[column]
             axes.imshow(values.T, cmap=colours, norm=scale, aspect="auto", interpolation="nearest")
             _label(axes, layers, spread(np.arange(heads, dtype=np.float64), height, 0.2))
@@ -100,7 +100,7 @@ def _draw_bar(
     """Draw a colour bar at (left, down) of a width."""
     left, down, width = where
     colours, scale = look
-    axes = place(figure, left, down, width, BAR)
+    axes = add_axes(figure, left, down, width, BAR)
     is_change = colours == DIVERGING
     drawn = figure.colorbar(
         ScalarMappable(scale, colours),

@@ -15,7 +15,7 @@ from attn.analysis.compare.change_tables import TermChange
 from attn.schema import Layer
 from attn.viz.compare.comparison_scene import (
     DIVERGING,
-    Scene,
+    ComparisonScene,
     name_terms,
     say_shown,
     short,
@@ -31,7 +31,7 @@ from attn.viz.page import (
     LINE,
     MARGIN,
     TITLE,
-    place,
+    add_axes,
     write_heading,
     write_title,
 )
@@ -49,7 +49,7 @@ TICKS = 36
 
 
 def draw_change_map(
-    scene: Scene, changes: Sequence[TermChange], layers: Sequence[Layer]
+    scene: ComparisonScene, changes: Sequence[TermChange], layers: Sequence[Layer]
 ) -> Picture:
     """Draw `layers.png`: the change of mass of every word in every layer.
 
@@ -60,21 +60,23 @@ def draw_change_map(
         changes: of mass by layer, in the order of the prompt.
         layers: the layers.
     """
-    most_first = sorted(changes, key=lambda one: -np.nanmax(np.abs(one.change.change), initial=0))
-    kept = {one.term.key for one in most_first[:MOST]}
-    words = [one for one in changes if one.term.key in kept]
-    values = np.array([one.change.change for one in words])
-    clear = np.array([(one.change.low > 0) | (one.change.high < 0) for one in words])
+    most_first = sorted(
+        changes, key=lambda entry: -np.nanmax(np.abs(entry.change.change), initial=0)
+    )
+    kept = {entry.term.key for entry in most_first[:MOST]}
+    words = [entry for entry in changes if entry.term.key in kept]
+    values = np.array([entry.change.change for entry in words])
+    clear = np.array([(entry.change.low > 0) | (entry.change.high < 0) for entry in words])
     width = min(max(COLUMN * len(layers), WIDTHS[0]), WIDTHS[1])
     height = max(len(words), 2) * ROW
-    labels = list(name_terms([one.term for one in words], LETTERS).values())
+    labels = list(name_terms([entry.term for entry in words], LETTERS).values())
     names = NAME * max(map(len, labels))
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(names + width + 2 * MARGIN, top + TITLE + height + FOOT + MARGIN)
     letters = int((names + width) / LETTER)
     subtitle = scene.subtitle + say_shown(len(words), len(changes))
     write_heading(figure, (short(scene.title_of_charts, letters), short(subtitle, letters)))
-    axes = place(figure, MARGIN + names, top + TITLE, width, height)
+    axes = add_axes(figure, MARGIN + names, top + TITLE, width, height)
     most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     scale = Normalize(-most, most)
     axes.imshow(values, cmap=DIVERGING, norm=scale, aspect="auto", interpolation="nearest")
@@ -98,7 +100,7 @@ def _label(axes: Axes, labels: Sequence[str], layers: Sequence[Layer]) -> None:
 def _draw_bar(figure: Figure, scale: Normalize, below: tuple[float, float, float]) -> None:
     left, width, top = below
     bar = min(width, 4.6)
-    axes = place(figure, left + (width - bar) / 2, top + 0.62, bar, BAR)
+    axes = add_axes(figure, left + (width - bar) / 2, top + 0.62, bar, BAR)
     drawn = figure.colorbar(
         ScalarMappable(scale, DIVERGING),
         cax=axes,

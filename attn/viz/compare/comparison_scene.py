@@ -31,7 +31,7 @@ Heat = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Side:
+class SceneSide:
     """One generation: the baseline or a variant.
 
     Attributes:
@@ -59,7 +59,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ComparisonScene:
     """A baseline, its variants and what changed.
 
     Attributes:
@@ -76,7 +76,7 @@ class Scene:
     prompt: str
     subtitle: str
     words: Sequence[Term]
-    sides: Sequence[Side]
+    sides: Sequence[SceneSide]
     changes: Sequence[Sequence[TermChange]]
     texts: dict[str, str]
     shown: str = ""
@@ -94,7 +94,7 @@ class Scene:
         return " · ".join(filter(None, (self.subtitle, self.shown)))
 
 
-def show_side(axes: Axes, side: Side) -> None:
+def show_side(axes: Axes, side: SceneSide) -> None:
     """Show what was painted, or an empty frame that says that there is nothing."""
     if side.picture is not None:
         show_picture(axes, side.picture)
@@ -107,7 +107,7 @@ def show_side(axes: Axes, side: Side) -> None:
     axes.text(0.5, 0.5, "no picture", transform=axes.transAxes, ha="center", color=FAINT)
 
 
-def show_map(axes: Axes, side: Side, word: int, scale: ColourScale) -> None:
+def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None:
     """Show where a word is attended to."""
     if side.maps is not None:
         faded = None if side.picture is None else fade(side.picture)

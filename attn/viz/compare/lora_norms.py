@@ -23,7 +23,7 @@ from attn.viz.page import (
     INK,
     LINE,
     MARGIN,
-    place,
+    add_axes,
     write_heading,
     write_title,
 )
@@ -161,9 +161,11 @@ def _rows(lora: LoraFile) -> list[_Row]:
 def _panel(tower: Group, members: Sequence[Group], whole: float | None) -> _Panel:
     share = tower.share(whole)
     part = "" if share in (None, 1.0) else f"{share:.1%}"
-    known = [one for one in members if one.tower == tower.tower and one.norm is not None]
+    measured = [
+        member for member in members if member.tower == tower.tower and member.norm is not None
+    ]
     long = f"‖ΔW‖ {tower.norm or 0:.3g}" + (f" · {part} of all ‖ΔW‖²" if part else "")
-    return _Panel(tower.tower.replace("_", " "), (long, part), tuple(known))
+    return _Panel(tower.tower.replace("_", " "), (long, part), tuple(measured))
 
 
 def _title(lora: LoraFile) -> str:
@@ -205,13 +207,13 @@ def _draw_row(figure: Figure, row: _Row, top: float) -> None:
     left = MARGIN
     for panel in row.panels:
         left, width = left + LEFT, row.bar * panel.bars
-        axes = place(figure, left, top + HEAD, width, row.tall)
+        axes = add_axes(figure, left, top + HEAD, width, row.tall)
         has_values = row.bar >= VALUE
         remark = panel.remarks[width < NARROW]
         _draw_norms(axes, panel, highest, has_values=has_values)
         write_title(axes, panel.title, remark, size=11)
         if row.is_relative:
-            lower = place(figure, left, top + 2 * HEAD + row.tall, width, FLAT)
+            lower = add_axes(figure, left, top + 2 * HEAD + row.tall, width, FLAT)
             _draw_relative(lower, panel, furthest, has_values=has_values)
             write_title(lower, "‖ΔW‖ / ‖W‖", size=9)
             axes = lower
@@ -220,13 +222,13 @@ def _draw_row(figure: Figure, row: _Row, top: float) -> None:
 
 
 def _draw_norms(axes: Axes, panel: _Panel, highest: float, *, has_values: bool) -> None:
-    for place_, block in enumerate(panel.blocks):
+    for position, block in enumerate(panel.blocks):
         bottom = 0.0
         for name, height in _parts(block):
-            axes.bar(place_, height, 0.78, bottom, color=COLOURS[name], linewidth=0)
+            axes.bar(position, height, 0.78, bottom, color=COLOURS[name], linewidth=0)
             bottom += height
         if has_values:
-            _write_value(axes, place_, bottom, f"{bottom:#.3g}")
+            _write_value(axes, position, bottom, f"{bottom:#.3g}")
     _style(axes, len(panel.blocks), panel.bars, highest)
 
 
@@ -240,19 +242,19 @@ def _parts(block: Group) -> Iterator[tuple[str, float]]:
 
 
 def _draw_relative(axes: Axes, panel: _Panel, highest: float, *, has_values: bool) -> None:
-    for place_, block in enumerate(panel.blocks):
+    for position, block in enumerate(panel.blocks):
         if block.relative is not None:
-            axes.bar(place_, block.relative, 0.78, color=PLAIN, linewidth=0)
+            axes.bar(position, block.relative, 0.78, color=PLAIN, linewidth=0)
             if has_values:
-                _write_value(axes, place_, block.relative, f"{100 * block.relative:.3g}%")
+                _write_value(axes, position, block.relative, f"{100 * block.relative:.3g}%")
     _style(axes, len(panel.blocks), panel.bars, highest, ticks=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
 
 
-def _write_value(axes: Axes, place_: int, height: float, text: str) -> None:
+def _write_value(axes: Axes, position: int, height: float, text: str) -> None:
     axes.annotate(
         text,
-        (place_, height),
+        (position, height),
         (0, 2),
         textcoords="offset points",
         ha="center",

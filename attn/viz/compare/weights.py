@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.weights import WeightsAgainstAttention
 from attn.viz.compare.comparison_scene import GRID, VARIANTS, short, style
-from attn.viz.page import FAINT, FAMILY, GAP, LINE, MARGIN, place, write_heading
+from attn.viz.page import FAINT, FAMILY, GAP, LINE, MARGIN, add_axes, write_heading
 from attn.viz.picture import Picture, new_figure
 
 WIDTH, HEIGHT = 6.4, 4.4  # inches of the plot
@@ -17,27 +17,27 @@ NAMED = 5
 LETTERS = 72
 
 
-def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, str]) -> Picture:
+def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, str]) -> Picture:
     """Draw `lora_weights.png`: one point per layer.
 
     Args:
-        found: the table.
+        weights: the table.
         title: of the page, such as the LoRA's name.
         texts: what the PNG says of itself.
     """
-    layers, norms, change = (found.table[name].to_numpy() for name in ("layer", "norm", "change"))
-    change = 100 * change
+    columns = {name: column.to_numpy() for name, column in weights.table.items()}
+    norms, change = columns["norm"], 100 * columns["change"]
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(LEFT + WIDTH + 2 * MARGIN, top + HEIGHT + FOOT + MARGIN)
-    r = "" if np.isnan(found.correlation) else f" · correlation {found.correlation:.2f}"
+    r = "" if np.isnan(weights.correlation) else f" · correlation {weights.correlation:.2f}"
     write_heading(figure, (short(title, LETTERS), f"one point per attention layer{r}"))
-    axes = place(figure, MARGIN + LEFT, top, WIDTH, HEIGHT)
+    axes = add_axes(figure, MARGIN + LEFT, top, WIDTH, HEIGHT)
     axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
     changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
     for at in changed[:NAMED]:
         is_right = norms[at] > norms.max() * 0.7
         axes.annotate(
-            str(layers[at]),
+            str(columns["layer"][at]),
             (norms[at], change[at]),
             (-6 if is_right else 6, 3),
             textcoords="offset points",

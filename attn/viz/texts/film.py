@@ -85,14 +85,14 @@ def _frame(
     lacks = any(BOX in text for text in (lines[0], *(cell.text for cell in cells)))
     told = f"{lines[1]} · colour: confidence{' · ' + NOTE if lacks else ''}"
     _write(draw, (EDGE, EDGE + LINE), told, FAINT, SMALL)
-    for place, cell in enumerate(cells):
+    for index, cell in enumerate(cells):
         box = (cell.left, cell.upper, cell.left + cell.width, cell.upper + LINE - 2 * GAP)
-        sure = float(now[place])
+        sure = float(now[index])
         is_fresh = not np.isnan(sure)
         if is_fresh:
             colour = tuple(round(255 * part) for part in colormaps["viridis"](sure)[:3])
             draw.rectangle(box, colour)
-        elif place not in decided:
+        elif index not in decided:
             draw.rectangle(box, MASKED)
             continue
         ink = PAPER if is_fresh and sure < DARK else INK

@@ -26,7 +26,7 @@ from attn.viz.page import (
     LINE,
     MARGIN,
     TITLE,
-    place,
+    add_axes,
     write_heading,
     write_title,
 )
@@ -102,10 +102,10 @@ def _draw_states(result: Result, subject: Subject) -> Iterator[Picture]:
         what = "what positions read, by their state, mean over layers"
         figure = _sheet(wide, high, BAR_SPACE, subject, what)
         for column, row in enumerate(rows):
-            axes = place(figure, MARGIN + LEFT + column * across, TOP, PANEL[0], high)
+            axes = add_axes(figure, MARGIN + LEFT + column * across, TOP, PANEL[0], high)
             for key, colour in zip(states["keys"].values, STATE_COLOURS, strict=True):
                 cell = {"rows": row, "keys": key}
-                mass, share = (one.isel(sample=sample).sel(cell) for one in (states, even))
+                mass, share = (array.isel(sample=sample).sel(cell) for array in (states, even))
                 axes.plot(states["step"], mass, color=colour, linewidth=2.2)
                 dotted: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":", "fillstyle": "none"}
                 axes.plot(states["step"], share, color=colour, **dotted)
@@ -119,12 +119,12 @@ def _draw_states(result: Result, subject: Subject) -> Iterator[Picture]:
 def _draw_certainty(result: Result, subject: Subject) -> Iterator[Picture]:
     """Draw a point per decision: how sure it was, and what it read of the prompt."""
     confidence, read = result.arrays["confidence"], result.arrays["on_prompt"]
-    for sample, one in enumerate(confidence):
-        steps, places = np.nonzero(~np.isnan(one.values))
+    for sample, array in enumerate(confidence):
+        steps, positions = np.nonzero(~np.isnan(array.values))
         if not len(steps):
             continue
-        sure, prompt = one.values[steps, places], read.values[sample, steps, places]
-        numbers = one["step"].values[steps]
+        sure, prompt = array.values[steps, positions], read.values[sample, steps, positions]
+        numbers = array["step"].values[steps]
         figure, axes = _page(4.5, 3.2, BAR_SPACE + 0.4, subject, "confidence and the prompt")
         scale = Normalize(float(numbers.min()), max(float(numbers.max()), numbers.min() + 1.0))
         axes.scatter(sure, prompt, c=numbers, norm=scale, cmap=LINES, s=16, linewidths=0)
@@ -164,10 +164,10 @@ def draw_patterns(result: Result, subject: Subject) -> Iterator[Picture]:
         for index, name in enumerate(names):
             row, column = divmod(index, COLUMNS)
             left, upper = MARGIN + LEFT + column * step[0], TOP + row * step[1]
-            axes = place(figure, left, upper, *PANEL)
-            one = patterns.sel(measure=name).isel(sample=sample)
-            _lines(axes, one)
-            write_title(axes, name, f"mean {float(one.mean()):.3g}", size=9)
+            axes = add_axes(figure, left, upper, *PANEL)
+            array = patterns.sel(measure=name).isel(sample=sample)
+            _lines(axes, array)
+            write_title(axes, name, f"mean {float(array.mean()):.3g}", size=9)
         _bar(figure, _layers(patterns), LINES, "layer")
         yield _picture("patterns/patterns", sample, figure, subject)
 
@@ -201,15 +201,15 @@ def _strips(mass: xr.DataArray, subject: Subject) -> Figure:
     )
     scale = Normalize(0, float(mass.max()))
     for row in range(strips):
-        one = mass[:, row * each : (row + 1) * each]
-        axes = place(figure, MARGIN + LEFT, TOP + row * down, wide * one.shape[1] / each, high)
+        strip = mass[:, row * each : (row + 1) * each]
+        axes = add_axes(figure, MARGIN + LEFT, TOP + row * down, wide * strip.shape[1] / each, high)
         _plain(axes)
-        axes.imshow(one.values, cmap=HEAT, norm=scale, aspect="auto", interpolation="nearest")
+        axes.imshow(strip.values, cmap=HEAT, norm=scale, aspect="auto", interpolation="nearest")
         begin = mass.attrs["prompt"] - row * each
-        if 0 <= begin <= one.shape[1]:
+        if 0 <= begin <= strip.shape[1]:
             axes.axvline(begin - 0.5, color="white", linewidth=1.2)
-        _label_tokens(axes, one["token"].values.tolist())
-        _label_rows(axes, one["layer"].values.tolist(), "layer")
+        _label_tokens(axes, strip["token"].values.tolist())
+        _label_rows(axes, strip["layer"].values.tolist(), "layer")
         if row == 0:
             write_title(axes, "by layer; the white line is where the text begins", size=10)
     _bar(figure, scale, HEAT, str(mass.attrs["unit"]))
@@ -221,17 +221,17 @@ def draw_blocks(result: Result, subject: Subject) -> Iterator[Picture]:
     blocks = result.arrays["blocks"]
     names = [str(name) for name in blocks["rows"].values]
     side = max(1.6, 0.34 * len(names))
-    for sample, one in enumerate(blocks):
-        columns = min(4, len(one))
-        rows = -(-len(one) // columns)
+    for sample, matrices in enumerate(blocks):
+        columns = min(4, len(matrices))
+        rows = -(-len(matrices) // columns)
         across, down = side + LEFT + GAP, side + TITLE + LABEL_BELOW
         wide = max(4.5, columns * across - GAP)
         what = "who reads whom while each block is written, mean over layers"
         figure = _sheet(wide, rows * down, BAR_SPACE, subject, what)
-        for index, matrix in enumerate(one):
+        for index, matrix in enumerate(matrices):
             row, column = divmod(index, columns)
             left, upper = MARGIN + LEFT + column * across, TOP + row * down
-            axes = place(figure, left, upper, side, side)
+            axes = add_axes(figure, left, upper, side, side)
             _draw_parts(axes, matrix, names, labelled=column == 0)
             write_title(axes, f"block {int(matrix['written'])} is written", size=9)
         _bar(figure, Normalize(0, 1), "Reds", "mass of a row (rows read columns)")
@@ -258,8 +258,8 @@ def draw_similarity(result: Result, subject: Subject) -> Iterator[Picture]:
         figure, axes = _page(side, side, BAR_SPACE + 0.3, subject, "how alike layers are")
         axes.imshow(similarity.values, cmap=HEAT, norm=Normalize(0, 1), interpolation="nearest")
         _label_rows(axes, similarity["layer"].values, "layer")
-        places, labels = _few(similarity["other"].values)
-        axes.set_xticks(places, labels)
+        ticks, labels = _few(similarity["other"].values)
+        axes.set_xticks(ticks, labels)
         write_title(axes, "layer against layer", size=9)
         _bar(figure, Normalize(0, 1), HEAT, "cosine of their maps")
         yield _picture("similarity/similarity", sample, figure, subject)
@@ -277,7 +277,7 @@ def _page(
     wide: float, high: float, below: float, subject: Subject, what: str
 ) -> tuple[Figure, Axes]:
     figure = _sheet(wide, high, below, subject, what)
-    axes = place(figure, MARGIN + LEFT, TOP, wide, high)
+    axes = add_axes(figure, MARGIN + LEFT, TOP, wide, high)
     _plain(axes)
     return figure, axes
 
@@ -285,9 +285,9 @@ def _page(
 def _lines(axes: Axes, array: xr.DataArray) -> None:
     """Draw (layer, step) as lines, early layers dark."""
     scale, colours = _layers(array), colormaps[LINES]
-    for one in array:
-        colour = colours(float(scale(float(one["layer"]))))
-        axes.plot(one["step"].values, one.values, color=colour, linewidth=1.2)
+    for curve in array:
+        colour = colours(float(scale(float(curve["layer"]))))
+        axes.plot(curve["step"].values, curve.values, color=colour, linewidth=1.2)
     _over_steps(axes)
 
 
@@ -324,22 +324,22 @@ def _label_tokens(axes: Axes, tokens: Sequence[str]) -> None:
 
 
 def _label_rows(axes: Axes, labels: Sequence[int], what: str) -> None:
-    places, texts = _few(labels)
-    axes.set_yticks(places, texts)
+    ticks, texts = _few(labels)
+    axes.set_yticks(ticks, texts)
     axes.set_ylabel(what, fontsize=SIZE + 1, color=FAINT)
 
 
 def _few(labels: Sequence[int], most: int = 12) -> tuple[list[int], list[str]]:
     """Return places and texts of at most some labels, evenly spread."""
     every = -(-len(labels) // most)
-    places = list(range(0, len(labels), every))
-    return places, [str(labels[place]) for place in places]
+    indices = list(range(0, len(labels), every))
+    return indices, [str(labels[index]) for index in indices]
 
 
 def _bar(figure: Figure, scale: Normalize, colours: str, label: str) -> None:
     """Draw a colour bar at the foot of a page."""
     width, height = figure.get_size_inches()
-    axes = place(
+    axes = add_axes(
         figure, MARGIN + LEFT, height - MARGIN - 0.45, min(4.0, width - 2 * MARGIN - LEFT), BAR
     )
     ticks = MaxNLocator(6, integer=colours == LINES, min_n_ticks=1)  # layers and steps

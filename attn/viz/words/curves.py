@@ -23,7 +23,7 @@ from attn.viz.lines import (
     show_legend,
     style,
 )
-from attn.viz.page import GAP, LINE, MARGIN, arrange, place, shorten, write_heading, write_title
+from attn.viz.page import GAP, LINE, MARGIN, add_axes, arrange, shorten, write_heading, write_title
 from attn.viz.picture import Picture, Subject, new_figure
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
         start = f"{curves.attrs['segment']}/curves/{curves.attrs['kind']}"
         samples = curves.sizes["sample"]
         for sample in range(samples):
-            one, end = curves.isel(sample=sample), ending(sample, samples)
+            of_sample, end = curves.isel(sample=sample), ending(sample, samples)
             texts = _texts(curves) | {"sample": str(sample)}
-            yield Picture(f"{start}{end}.png", draw_grid(one, subject), texts)
+            yield Picture(f"{start}{end}.png", draw_grid(of_sample, subject), texts)
             if curves.attrs["files"] != "all":
                 continue
-            for layer, row in zip(one["layer"].values, one["row"].values, strict=True):
+            for layer, row in zip(of_sample["layer"].values, of_sample["row"].values, strict=True):
                 path = f"{start}_mean_{curves.attrs['numbered']}{row}{end}.png"
-                figure = draw_layer(one, int(layer), subject)
+                figure = draw_layer(of_sample, int(layer), subject)
                 yield Picture(path, figure, texts | {"layers": str(layer)})
 
 
@@ -80,16 +80,16 @@ def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:
     time, highest = read_time(curves), _top(curves)
     for number, layer in enumerate(ordered["layer"].values):
         left, upper = sheet.corner(number)
-        axes = place(figure, left + LEFT, upper, *sheet.cell)
-        own = ordered.sel(layer=layer)
-        _plot(axes, own, time, highest)
+        axes = add_axes(figure, left + LEFT, upper, *sheet.cell)
+        of_layer = ordered.sel(layer=layer)
+        _plot(axes, of_layer, time, highest)
         is_lowest = number + sheet.columns >= cells
         mark_time(axes, time, is_labelled=is_lowest)
         if number % sheet.columns:
             axes.tick_params(labelleft=False)
         elif is_lowest:
             name_time(axes, time)
-        write_title(axes, f"layer {layer}", _ends(str(own["path"].item())), size=9)
+        write_title(axes, f"layer {layer}", _ends(str(of_layer["path"].item())), size=9)
     _write_legend(figure, names, rows)
     return figure
 
@@ -115,13 +115,13 @@ def draw_layer(curves: xr.DataArray, layer: int, subject: Subject) -> Figure:
     below = BELOW + GAP + rows * LINE
     figure = new_figure(width + 2 * MARGIN + LEFT, top + height + below + MARGIN)
     write_heading(figure, (shorten(subject.prompt, width), _subtitle(curves, subject)))
-    axes = place(figure, MARGIN + LEFT, top, width, height)
-    time, own = read_time(curves), curves.sel(layer=layer)
-    _plot(axes, own, time, _top(curves))
+    axes = add_axes(figure, MARGIN + LEFT, top, width, height)
+    time, of_layer = read_time(curves), curves.sel(layer=layer)
+    _plot(axes, of_layer, time, _top(curves))
     mark_time(axes, time)
     name_time(axes, time)
-    block = f"block {int(own['row'])} · " if curves.attrs["numbered"] == "block" else ""
-    write_title(axes, f"{block}layer {layer}", str(own["path"].item()), size=11)
+    block = f"block {int(of_layer['row'])} · " if curves.attrs["numbered"] == "block" else ""
+    write_title(axes, f"{block}layer {layer}", str(of_layer["path"].item()), size=11)
     _write_legend(figure, names, rows)
     return figure
 

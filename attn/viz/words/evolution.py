@@ -28,8 +28,8 @@ from attn.viz.page import (
     LINE,
     MARGIN,
     TITLE,
+    add_axes,
     arrange,
-    place,
     shorten,
     write_heading,
     write_title,
@@ -62,18 +62,18 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
     samples = maps.sizes["sample"]
     for sample, generated in enumerate(subject.pictures):
         end = ending(sample, samples)
-        own = maps.isel(sample=sample)
+        of_sample = maps.isel(sample=sample)
         picture = generated if generated is None else shrink(generated, SIDE, subject.dpi)
-        texts = _texts(own) | {"sample": str(sample)}
+        texts = _texts(of_sample) | {"sample": str(sample)}
         told = f" · sample {sample}" if samples > 1 else ""
-        yield Picture(f"{START}_grid{end}.png", draw_grid(own, picture, subject, told), texts)
-        frames = in_shared_colours(draw_frames(own, picture, subject))
-        each = round(1000 * float(own.attrs["seconds"]))
-        durations = [*[each] * (own.sizes["step"] - 1), LAST * each]
+        yield Picture(f"{START}_grid{end}.png", draw_grid(of_sample, picture, subject, told), texts)
+        frames = in_shared_colours(draw_frames(of_sample, picture, subject))
+        each = round(1000 * float(of_sample.attrs["seconds"]))
+        durations = [*[each] * (of_sample.sizes["step"] - 1), LAST * each]
         yield Film(f"{START}{end}.gif", frames, durations, texts)
         curves = result.arrays["correlation"].isel(sample=sample)
-        title = f"Map of “{own.attrs['word']}” against other steps"
-        where = " + ".join(own.attrs["segments"])
+        title = f"Map of “{of_sample.attrs['word']}” against other steps"
+        where = " + ".join(of_sample.attrs["segments"])
         heading = (title, f"Pearson's r of its cells · {where}{told}")
         yield Picture(
             f"evolution/correlation{end}.png",
@@ -105,10 +105,10 @@ def draw_grid(
     write_heading(figure, sheet.heading)
     scale = colour_scale(maps.values)
     faded = None if picture is None else fade(picture)
-    for number, one in enumerate(maps):
-        axes = place(figure, *sheet.corner(number), *sheet.cell)
-        show_heat(axes, one.values, faded, scale)
-        write_title(axes, _noise(one), f"step {int(one['step'])}", size=9.5)
+    for number, step_map in enumerate(maps):
+        axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
+        show_heat(axes, step_map.values, faded, scale)
+        write_title(axes, _noise(step_map), f"step {int(step_map['step'])}", size=9.5)
     _write_bar(figure, scale, _unit(maps))
     return figure
 
@@ -120,11 +120,11 @@ def draw_frames(maps: xr.DataArray, picture: Pixels | None, subject: Subject) ->
     scale = colour_scale(maps.values)
     faded = None if picture is None else fade(picture)
     last = int(maps["step"].values[-1])
-    for one in maps:
+    for step_map in maps:
         figure = new_figure(SIDE + 2 * MARGIN, 2 * MARGIN + TITLE + LINE + high + FOOTER)
-        axes = place(figure, MARGIN + (SIDE - wide) / 2, MARGIN + TITLE, wide, high)
-        show_heat(axes, one.values, faded, scale)
-        remark = f"{_noise(one)} · step {int(one['step'])} of {last}"
+        axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, MARGIN + TITLE, wide, high)
+        show_heat(axes, step_map.values, faded, scale)
+        remark = f"{_noise(step_map)} · step {int(step_map['step'])} of {last}"
         write_title(axes, str(maps.attrs["word"]), remark, size=12)
         _write_bar(figure, scale, _unit(maps))
         yield figure
@@ -149,16 +149,18 @@ def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
         f"part of the attention{told}",
     )
     write_heading(figure, heading)
-    over = place(figure, MARGIN + LEFT, top, width, height)
+    over = add_axes(figure, MARGIN + LEFT, top, width, height)
     _plot(over, steps, "segment", 1.0)
     write_title(over, "by step", "mean over layers and heads", size=10)
-    axes = place(figure, MARGIN + LEFT, below, width, height)
+    axes = add_axes(figure, MARGIN + LEFT, below, width, height)
     layers = balance.mean("step")
-    for number, one in enumerate(layers):
+    for number, curve in enumerate(layers):
         colour, dashes = style(number)
-        axes.plot(np.arange(len(one)), one, dashes, color=colour, marker=".", linewidth=1.3)
+        axes.plot(np.arange(len(curve)), curve, dashes, color=colour, marker=".", linewidth=1.3)
     dress(axes, 1.0)
-    axes.set_xticks(np.arange(layers.sizes["layer"]), [str(one) for one in layers["layer"].values])
+    axes.set_xticks(
+        np.arange(layers.sizes["layer"]), [str(value) for value in layers["layer"].values]
+    )
     write_title(axes, "by layer", "mean over steps and heads", size=10)
     _legend(figure, names, rows)
     return figure
@@ -177,7 +179,7 @@ def draw_curves(curves: xr.DataArray, heading: tuple[str, str]) -> Figure:
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(width + 2 * MARGIN + LEFT, top + height + BELOW + rows * LINE + MARGIN)
     write_heading(figure, (shorten(heading[0], width), shorten(heading[1], width * WIDER)))
-    axes = place(figure, MARGIN + LEFT, top, width, height)
+    axes = add_axes(figure, MARGIN + LEFT, top, width, height)
     values = curves.values[~np.isnan(curves.values)]
     _plot(axes, curves, "series", 1.05 * float(values.max(initial=0.0)))
     axes.set_ylim(bottom=min(0.0, 1.05 * float(values.min(initial=0.0))))
@@ -203,7 +205,7 @@ def _legend(figure: Figure, names: list[str], rows: int) -> None:
 
 def _write_bar(figure: Figure, scale: ColourScale, unit: str) -> None:
     width, height = figure.get_size_inches()
-    axes = place(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
+    axes = add_axes(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
     show_bar(figure, axes, scale, unit)
 
 
@@ -212,8 +214,8 @@ def _aspect(maps: xr.DataArray, picture: Pixels | None) -> float:
     return float(height / width)
 
 
-def _noise(one: xr.DataArray) -> str:
-    noise = float(one["noise"])
+def _noise(step_map: xr.DataArray) -> str:
+    noise = float(step_map["noise"])
     return "noise unknown" if np.isnan(noise) else f"noise {noise:.0%}"
 
 

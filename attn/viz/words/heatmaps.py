@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from attn.analysis.result import Result
 from attn.viz.labels import file_stem, ranges
 from attn.viz.overlay import ColourScale, colour_scale, fade, show_bar, show_heat, show_picture
-from attn.viz.page import GAP, MARGIN, TITLE, arrange, place, write_heading, write_title
+from attn.viz.page import GAP, MARGIN, TITLE, add_axes, arrange, write_heading, write_title
 from attn.viz.picture import Picture, Pixels, Subject, new_figure, shrink
 
 if TYPE_CHECKING:
@@ -59,21 +59,23 @@ def draw_word(maps: xr.DataArray, word: int, picture: Pixels | None) -> Figure:
         word: index of the word.
         picture: the generated picture, or None: then the map is over grey.
     """
-    one = maps.sel(word=word)
-    scale = colour_scale(one.values if maps.attrs["scale"] == "own" else maps.values)
-    height, width = _shape(one.values, picture)
+    word_map = maps.sel(word=word)
+    scale = colour_scale(word_map.values if maps.attrs["scale"] == "own" else maps.values)
+    height, width = _shape(word_map.values, picture)
     wide, high = LONG_SIDE * width / max(width, height), LONG_SIDE * height / max(width, height)
     across = max(wide, NARROWEST)
     figure = new_figure(across + 2 * MARGIN, 2 * MARGIN + TITLE + high + FOOTER)
     show_heat(
-        place(figure, MARGIN + (across - wide) / 2, MARGIN + TITLE, wide, high),
-        one.values,
+        add_axes(figure, MARGIN + (across - wide) / 2, MARGIN + TITLE, wide, high),
+        word_map.values,
         picture if picture is None else fade(picture),
         scale,
     )
-    page = place(figure, MARGIN, MARGIN + TITLE, across, high)
+    page = add_axes(figure, MARGIN, MARGIN + TITLE, across, high)
     page.set_axis_off()
-    write_title(page, str(one["label"].item()), f"mean {float(one.mean()):.2g}", size=LARGE)
+    write_title(
+        page, str(word_map["label"].item()), f"mean {float(word_map.mean()):.2g}", size=LARGE
+    )
     _write_footer(figure, scale, str(maps.attrs["unit"]))
     return figure
 
@@ -95,11 +97,13 @@ def draw_sheet(maps: xr.DataArray, picture: Pixels | None, heading: tuple[str, s
     scale, faded = colour_scale(maps.values), None
     if picture is not None:
         faded = fade(picture)
-        show_picture(place(figure, *sheet.corner(0), *sheet.cell), picture)
-    for number, one in enumerate(maps, start=offset):
-        axes = place(figure, *sheet.corner(number), *sheet.cell)
-        show_heat(axes, one.values, faded, scale)
-        write_title(axes, str(one["label"].item()), f"{float(one.mean()):.2g}", size=SMALL)
+        show_picture(add_axes(figure, *sheet.corner(0), *sheet.cell), picture)
+    for number, word_map in enumerate(maps, start=offset):
+        axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
+        show_heat(axes, word_map.values, faded, scale)
+        write_title(
+            axes, str(word_map["label"].item()), f"{float(word_map.mean()):.2g}", size=SMALL
+        )
     _write_footer(figure, scale, str(maps.attrs["unit"]))
     return figure
 
@@ -135,5 +139,5 @@ def _write_footer(figure: Figure, scale: ColourScale, unit: str) -> None:
     """Draw the colour bar in the middle below."""
     width, height = figure.get_size_inches()
     left = (width - NARROWEST) / 2
-    axes = place(figure, left, height - MARGIN - FOOTER + 1.5 * GAP, NARROWEST, BAR)
+    axes = add_axes(figure, left, height - MARGIN - FOOTER + 1.5 * GAP, NARROWEST, BAR)
     show_bar(figure, axes, scale, unit)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attn.analysis.digest import Gathered
 from attn.viz.labels import printable
 from attn.viz.lines import dress, lay_out_time, mark_layers, mark_time, name_axes, name_time, style
-from attn.viz.page import FAMILY, GAP, INK, LINE, MARGIN, place, write_heading, write_title
+from attn.viz.page import FAMILY, GAP, INK, LINE, MARGIN, add_axes, write_heading, write_title
 from attn.viz.picture import Picture, new_figure
 
 COLUMNS = 2
@@ -43,7 +43,7 @@ def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> P
     for number, name in enumerate(names):
         row, column = divmod(number, COLUMNS)
         left = MARGIN + LEFT + column * (PLOT[0] + LEFT + GAP)
-        axes = place(figure, left, top + row * down + HEAD, *PLOT)
+        axes = add_axes(figure, left, top + row * down + HEAD, *PLOT)
         _draw(figure, axes, digests[name])
     low, high = SPREAD
     spread = f"mean, and {low:.0f}th to {high:.0f}th percentile, over traces"
@@ -66,8 +66,8 @@ def _draw(figure: Figure, axes: Axes, digest: Gathered) -> None:
         mark_time(axes, time)
         name_time(axes, time)
     counts = sorted({len(values) for values in gathered})
-    known = str(counts[-1]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    remark = f"{first.unit} · n = {known}"
+    count = str(counts[-1]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    remark = f"{first.unit} · n = {count}"
     if digest.others:
         remark += f", {digest.others} with other {across}s left out"
     write_title(axes, first.title, remark, size=10.5)
@@ -78,14 +78,14 @@ def _draw_series(
     axes: Axes, x: NDArray[np.float64], values: NDArray[np.float64], number: int
 ) -> float:
     """Draw a line and its band, and return how high they reach."""
-    known = values[:, ~np.isnan(values).all(axis=0)]
+    present = values[:, ~np.isnan(values).all(axis=0)]
     x = x[~np.isnan(values).all(axis=0)]
     if not x.size:
         return 0.0
     colour, dashes = style(number)
-    low, high = np.nanpercentile(known, SPREAD, axis=0)
+    low, high = np.nanpercentile(present, SPREAD, axis=0)
     axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
-    axes.plot(x, np.nanmean(known, axis=0), dashes, color=colour, linewidth=1.5, marker=".")
+    axes.plot(x, np.nanmean(present, axis=0), dashes, color=colour, linewidth=1.5, marker=".")
     return float(high.max())
 
 

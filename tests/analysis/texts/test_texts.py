@@ -83,7 +83,7 @@ def test_without_maps(level):
 def test_flow(text, heads):
     """Each mass is the mean over rows of the probability on the segment; sums count the rows."""
     trace, exact = text
-    rows = rows_of(flow.run(trace, flow.Options(heads=heads)), "flow/flow.csv")
+    rows = rows_of(flow.run(trace, flow.FlowOptions(heads=heads)), "flow/flow.csv")
     assert len(rows) == 4 * 2 * STEPS * SAMPLES * (1 + HEADS * heads)
     span = {"prompt": slice(0, PROMPT), "generated": slice(PROMPT, None)}
     for row in rows:
@@ -97,7 +97,7 @@ def test_flow(text, heads):
 def test_flow_summary(text):
     """The two sums are those of MMaDA's visualisation: text on prompt, prompt on text."""
     trace, exact = text
-    for row in rows_of(flow.run(trace, flow.Options()), "flow/flow_summary.csv"):
+    for row in rows_of(flow.run(trace, flow.FlowOptions()), "flow/flow_summary.csv"):
         mean = exact[:, place(row), row["sample"]].mean((0, 1))
         sums = mean[PROMPT:, :PROMPT].sum(), mean[:PROMPT, PROMPT:].sum()
         assert row["prompt_to_generated_sum"] == pytest.approx(sums[0], abs=1e-5)
@@ -107,7 +107,9 @@ def test_flow_summary(text):
 
 def test_flow_knows_its_prompt(text):
     """Masses are of the run's own segments: another length changes nothing, and that is said."""
-    own, other = (flow.run(text[0], flow.Options(prompt_length=length)) for length in (PROMPT, 3))
+    own, other = (
+        flow.run(text[0], flow.FlowOptions(prompt_length=length)) for length in (PROMPT, 3)
+    )
     assert rows_of(other, "flow/flow.csv") == rows_of(own, "flow/flow.csv")
     assert own.notes == ()
     assert other.notes == (
@@ -154,7 +156,7 @@ def test_profile(text):
 def test_influence(text):
     """A token's mass is its column's mean, its column sum the sum, over all rows."""
     trace, exact = text
-    rows = rows_of(influence.run(trace, influence.Options()), "influence/tokens.csv")
+    rows = rows_of(influence.run(trace, influence.InfluenceOptions()), "influence/tokens.csv")
     assert len(rows) == 2 * SAMPLES * LENGTH
     for row in rows:
         mean = exact[:, place(row), row["sample"]].mean((0, 1))
@@ -168,7 +170,7 @@ def test_max_tokens(text):
     """Only so many tokens are listed, and the numbers stay those of the whole matrix."""
     whole, cut = (
         rows_of(
-            influence.run(text[0], influence.Options(max_tokens=most)),
+            influence.run(text[0], influence.InfluenceOptions(max_tokens=most)),
             "influence/tokens.csv",
         )
         for most in (None, 7)
@@ -180,7 +182,7 @@ def test_max_tokens(text):
 def test_sinks(text, heads):
     """A sink's column sum exceeds the mean of the others by more than epsilon."""
     trace, exact = text
-    options = influence.Options(epsilon=2.0, heads=heads)
+    options = influence.InfluenceOptions(epsilon=2.0, heads=heads)
     rows = rows_of(influence.run(trace, options), "influence/sinks.csv")
     found = {(r["layer"], r["step"], r["sample"], r["head"], r["position"]) for r in rows}
     expected = set()
@@ -197,7 +199,7 @@ def test_sinks(text, heads):
 def test_sink_moves(text):
     """Whether sinks stay is how many they have in common from step to step, by plain sets."""
     trace, _ = text
-    options = influence.Options(epsilon=1.0)
+    options = influence.InfluenceOptions(epsilon=1.0)
     result = influence.run(trace, options)
     sinks = rows_of(result, "influence/sinks.csv")
     for row in rows_of(result, "influence/sink_moves.csv"):
@@ -227,7 +229,7 @@ def test_still_and_moving_sinks():
 
 def test_no_sinks(text):
     """Without a sink there is a note, and no empty table."""
-    result = influence.run(text[0], influence.Options(epsilon=50.0))
+    result = influence.run(text[0], influence.InfluenceOptions(epsilon=50.0))
     assert "influence/sinks.csv" not in result.tables
     assert result.notes == ("no token is a sink by the rule of epsilon 50",)
 
@@ -329,7 +331,7 @@ def test_blocks():
 
 def report_of(trace, **options):
     """Return the four documents of the first text, as somebody else would read them."""
-    files = reports.run(trace, reports.Options(**options)).files
+    files = reports.run(trace, reports.TextReportOptions(**options)).files
     assert len(files) == 4 * SAMPLES
     return {
         path.split("/")[-1].removesuffix(".json"): json.loads(
@@ -413,7 +415,7 @@ def test_raw_data(text, monkeypatch):
     assert np.abs(values - exact[2, 1, 0].mean(0)[:3, :3]).max() < 1e-3
     monkeypatch.setattr(reports, "MOST", 900)
     with pytest.raises(AnalysisError, match="the raw matrices are 968 numbers, more than 900"):
-        reports.run(trace, reports.Options(raw=True))
+        reports.run(trace, reports.TextReportOptions(raw=True))
 
 
 @pytest.mark.parametrize(
@@ -512,7 +514,9 @@ def test_pictures(text, name, tmp_path):
 def test_pairs(text):
     """The strongest pairs are the largest cells of the mean over the steps, largest first."""
     trace, exact = text
-    rows = rows_of(text_matrices.run(trace, text_matrices.Options(topk=3)), "matrices/pairs.csv")
+    rows = rows_of(
+        text_matrices.run(trace, text_matrices.MatricesOptions(topk=3)), "matrices/pairs.csv"
+    )
     assert len(rows) == 2 * SAMPLES * 3
     for row in rows:
         mean = exact[:, place(row), row["sample"]].mean((0, 1))
@@ -525,7 +529,7 @@ def test_pairs(text):
 def test_matrices(text):
     """What is drawn is the mean, the first and the last step, and last minus first."""
     trace, exact = text
-    options = text_matrices.Options(max_tokens=7)
+    options = text_matrices.MatricesOptions(max_tokens=7)
     drawn = text_matrices.run(trace, options).arrays["layers"]
     assert dict(drawn.sizes) == {"layer": 2, "kind": 4, "sample": SAMPLES, "query": 7, "key": 7}
     mean = exact.mean(3)[..., :7, :7]
@@ -537,7 +541,7 @@ def test_matrices(text):
 def test_evolution(text):
     """What is drawn over the steps is what the text's rows read of the keys in each state."""
     trace, exact = text
-    read = text_matrices.run(trace, text_matrices.Options()).arrays["read"]
+    read = text_matrices.run(trace, text_matrices.MatricesOptions()).arrays["read"]
     for step, sample in np.ndindex(STEPS, SAMPLES):
         masked = [p for later in range(step, STEPS) for p in decided(sample, later)]
         rest = sorted(set(range(PROMPT, LENGTH)) - set(masked))
@@ -551,7 +555,7 @@ def test_evolution(text):
 def test_bad_sizes(settings):
     """Pictures of no size, or of one that fills the memory, are refused."""
     with pytest.raises(ValueError, match="must be"):
-        text_matrices.Options(**settings)
+        text_matrices.MatricesOptions(**settings)
 
 
 def test_several_texts_have_no_tokens(text):
@@ -562,7 +566,7 @@ def test_several_texts_have_no_tokens(text):
         for token in trace.tokens()
     ]
     trace.manifest = replace(trace.manifest, tokens={"cond": tuple(masks)})
-    rows = rows_of(influence.run(trace, influence.Options()), "influence/tokens.csv")
+    rows = rows_of(influence.run(trace, influence.InfluenceOptions()), "influence/tokens.csv")
     assert [row["token"] for row in rows[:LENGTH]] == [
         *(f"t{place}" for place in range(PROMPT)),
         *(f"[{place}]" for place in range(PROMPT, LENGTH)),
@@ -577,7 +581,7 @@ def test_one_position(text):
     trace.manifest = replace(trace.manifest, tokens=tokens)
     last = trace.manifest.shards[-1].file
     trace._source.read(last, "step/tokens")[..., PROMPT:] = 77
-    rows = rows_of(influence.run(trace, influence.Options()), "influence/tokens.csv")
+    rows = rows_of(influence.run(trace, influence.InfluenceOptions()), "influence/tokens.csv")
     assert [row["token"] for row in rows[PROMPT:LENGTH]] == ["so"] * (LENGTH - PROMPT)
 
 
@@ -585,7 +589,7 @@ def test_one_position(text):
 def test_heads_of_matrices(level):
     """Every head of the first and last step is drawn from head maps, or recomputed from factors."""
     trace, exact = make_text(level=level)
-    heads = text_matrices.run(trace, text_matrices.Options()).arrays["heads"]
+    heads = text_matrices.run(trace, text_matrices.MatricesOptions()).arrays["heads"]
     expected = exact[[0, -1]].swapaxes(0, 1)
     np.testing.assert_allclose(heads.values, expected, atol=2**-11)
     np.testing.assert_allclose(heads.values.sum(-1), 1, atol=1e-6)
@@ -601,7 +605,7 @@ def test_rows_sum_to_one(text):
 def test_flow_of_other_blocks(text):
     """Who reads whom comes from masses alone, whichever maps were asked for."""
     trace, _ = make_text()
-    whole = flow.run(trace, flow.Options())
+    whole = flow.run(trace, flow.FlowOptions())
     layers = tuple(
         replace(layer, blocks=("generated.prompt", *BLOCKS[1:])) for layer in trace.layers
     )
@@ -609,14 +613,14 @@ def test_flow_of_other_blocks(text):
     trace.manifest = replace(trace.manifest, layers=layers, kept=kept)
     plan = registry.plan(trace)
     assert [one.name for one in plan.runnable] == ["flow"]
-    found = flow.run(trace, flow.Options())
+    found = flow.run(trace, flow.FlowOptions())
     assert rows_of(found, "flow/flow.csv") == rows_of(whole, "flow/flow.csv")
 
 
 def test_sheets_name_tokens():
     """Of a sheet of matrices the left ones name their rows, and the lowest their columns."""
     trace, _ = make_text(samples=1, level="heads")
-    result = text_matrices.run(trace, text_matrices.Options())
+    result = text_matrices.run(trace, text_matrices.MatricesOptions())
     heads = result.arrays["heads"]
     result.arrays["heads"] = xr.concat([heads, heads.isel(head=[0])], "head")  # three and one below
     subject = Subject("who?", 7, "toy", (None,))

@@ -79,6 +79,6 @@ class _Generation(Extension):
     tags = {"generation"}  # noqa: RUF012 - jinja2 declares it without ClassVar
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
-        """Return what is between the tags; see jinja2."""
+        """Return the text between the tags; see jinja2."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)

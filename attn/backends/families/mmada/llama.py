@@ -223,15 +223,17 @@ def _compare(model: LlamaForCausalLM, files: list[Path]) -> Misfit:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         del expected["lm_head.weight"]
-    found = {name: info.shape for file in files for name, info in read_header(file).tensors.items()}
-    known = {name: new for name in found if (new := rename(name)) in expected}
+    shapes = {
+        name: info.shape for file in files for name, info in read_header(file).tensors.items()
+    }
+    renamed = {name: new for name in shapes if (new := rename(name)) in expected}
     return Misfit(
-        missing=tuple(sorted(expected.keys() - set(known.values()))),
-        unexpected=tuple(sorted(found.keys() - known.keys())),
+        missing=tuple(sorted(expected.keys() - set(renamed.values()))),
+        unexpected=tuple(sorted(shapes.keys() - renamed.keys())),
         misshapen=tuple(
-            misshapen(name, found[name], expected[new])
-            for name, new in sorted(known.items())
-            if found[name] != expected[new]
+            misshapen(name, shapes[name], expected[new])
+            for name, new in sorted(renamed.items())
+            if shapes[name] != expected[new]
         ),
     )
 

@@ -27,7 +27,7 @@ from attn.backends.families.mmada.chat import (
 )
 from attn.backends.families.mmada.llama import Config
 from attn.backends.families.mmada.text_to_image import Codes
-from attn.backends.families.mmada.unmask import Recipe, Remasking, Writing
+from attn.backends.families.mmada.unmask import Remasking, UnmaskSettings, Writing
 from attn.backends.loading import source as sources
 from attn.backends.loading.devices import (
     align,
@@ -197,9 +197,13 @@ class MMaDASession(Session):
         prompt = self._prompt(request)
         start, length = len(prompt), self.options.gen_length
         if branch == "uncond":
-            prompt = tuple(self._masked(place, "prompt", special=True) for place in range(start))
-        places = range(start, start + length)
-        generated = tuple(self._masked(place, "generated", special=False) for place in places)
+            prompt = tuple(
+                self._masked(position, "prompt", special=True) for position in range(start)
+            )
+        written = range(start, start + length)
+        generated = tuple(
+            self._masked(position, "generated", special=False) for position in written
+        )
         segments = (
             Segment("prompt", "text", 0, start),
             Segment("generated", "text", start, start + length, is_generated=True),
@@ -225,8 +229,8 @@ class MMaDASession(Session):
         with self._checked(requests, writing):
             writing.run(partial(self._predict, first, on_call))
         return [
-            self._output(writing, range(place * len(images), (place + 1) * len(images)))
-            for place in range(len(requests))
+            self._output(writing, range(index * len(images), (index + 1) * len(images)))
+            for index in range(len(requests))
         ]
 
     def _predict(
@@ -262,7 +266,7 @@ class MMaDASession(Session):
         ran = len(writing.records)
         return Output(
             texts=tuple(vocabulary.tokenizer.decode(ids) for ids in written),
-            histories=tuple(history.describe(writing, one, vocabulary) for one in samples),
+            histories=tuple(history.describe(writing, sample, vocabulary) for sample in samples),
             tokens=tokens,
             steps=ran if ran < writing.recipe.steps else None,
         )
@@ -288,9 +292,9 @@ class MMaDASession(Session):
         text = self.vocabulary.text(number)
         return Token(position, segment, number, text, special, False, 0, 0, None)
 
-    def _recipe(self, request: Request) -> Recipe:
+    def _recipe(self, request: Request) -> UnmaskSettings:
         options = self.options
-        return Recipe(
+        return UnmaskSettings(
             length=options.gen_length,
             block=options.block_length,
             steps=request.steps or options.gen_length,
@@ -300,8 +304,8 @@ class MMaDASession(Session):
             stop=self.vocabulary.end if options.stop_at_end else None,
         )
 
-    def _steps(self, asked: int | None) -> int:
-        steps = self.options.gen_length if asked is None else asked
+    def _steps(self, requested: int | None) -> int:
+        steps = self.options.gen_length if requested is None else requested
         blocks = self.options.gen_length // self.options.block_length
         if steps < 1 or steps % blocks:
             raise RequestError(
@@ -310,9 +314,9 @@ class MMaDASession(Session):
             )
         return steps
 
-    def _guidance(self, asked: float | None) -> float:
+    def _guidance(self, requested: float | None) -> float:
         scale = self.options.cfg_scale
-        guidance = 1.0 + (scale or 0.0) if asked is None else asked
+        guidance = 1.0 + (scale or 0.0) if requested is None else requested
         if not math.isfinite(guidance):
             raise RequestError(f"guidance must be a number; got {guidance}")
         if scale is not None and guidance != 1.0 + scale:
@@ -360,7 +364,7 @@ class PictureSession(MMaDASession):
         """Write the image tokens of a batch; see `Session.generate`."""
         first, images = requests[0], range(requests[0].images)
         painting = text_to_image.Painting(
-            [[one.id for one in self._prompt(request)] for request in requests for _ in images],
+            [[token.id for token in self._prompt(request)] for request in requests for _ in images],
             _generators(requests),
             self._recipe(first),
             self.model.device,
@@ -374,8 +378,8 @@ class PictureSession(MMaDASession):
         ]
         count = len(images)
         return [
-            Output(histories=tuple(histories[place * count : (place + 1) * count]))
-            for place in range(len(requests))
+            Output(histories=tuple(histories[index * count : (index + 1) * count]))
+            for index in range(len(requests))
         ]
 
     def _predict_codes(
@@ -396,14 +400,14 @@ class PictureSession(MMaDASession):
         tokens = self.sequence(request, "cond").tokens
         return tuple(token for token in tokens if token.segment == "prompt")
 
-    def _recipe(self, request: Request) -> Recipe:
+    def _recipe(self, request: Request) -> UnmaskSettings:
         length = self.codes.length
         steps = request.steps or text_to_image.STEPS
         mask, temperature = self.vocabulary.mask, self.options.temperature
-        return Recipe(length, length, steps, temperature, "low_confidence", mask)
+        return UnmaskSettings(length, length, steps, temperature, "low_confidence", mask)
 
-    def _steps(self, asked: int | None) -> int:
-        steps = text_to_image.STEPS if asked is None else asked
+    def _steps(self, requested: int | None) -> int:
+        steps = text_to_image.STEPS if requested is None else requested
         if steps < 1:
             raise RequestError(f"steps must be at least 1; got {steps}")
         return steps
@@ -434,30 +438,30 @@ class MMaDABackend(Backend):
             raise ModelError("this model is one network, so there is no part to offload")
         if not isinstance(source, str | Path):
             raise ModelError(f"expected a folder or a hub id, not a {type(source).__name__}")
-        found = sources.resolve(
+        origin = sources.resolve(
             source,
             "mmada",
             expected="a folder with config.json",
             download=partial(_download, weights=weights),
         )
-        if not found.path.is_dir():
+        if not origin.path.is_dir():
             raise ModelError(
-                f"{found.path} is a file; give the folder with config.json, {found.asked}"
+                f"{origin.path} is a file; give the folder with config.json, {origin.requested}"
             )
-        place = choose_device(device)
-        kind = choose_dtype(dtype, place)
-        config = llama.read_config(found.path)
+        target = choose_device(device)
+        kind = choose_dtype(dtype, target)
+        config = llama.read_config(origin.path)
         tokenizer = options.tokenizer and sources.existing(options.tokenizer, "tokenizer")
         with quiet():
-            vocabulary = read_vocabulary(tokenizer or found.path, config)
-            asked = None if options.t2i else options.chat_template
-            template = read_template(vocabulary.tokenizer, asked)
-            model = _model(config, found.path, kind, place, weights=weights)
-        files = {} if found.revision else {"": found.path}
+            vocabulary = read_vocabulary(tokenizer or origin.path, config)
+            template_name = None if options.t2i else options.chat_template
+            template = read_template(vocabulary.tokenizer, template_name)
+            model = _model(config, origin.path, kind, target, weights=weights)
+        files = {} if origin.revision else {"": origin.path}
         if tokenizer:
-            files = {"model": found.path, "tokenizer": tokenizer}
-        identity = sources.fingerprint(files, found.revision) if weights else dict
-        info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(model))
+            files = {"model": origin.path, "tokenizer": tokenizer}
+        identity = sources.fingerprint(files, origin.revision) if weights else dict
+        info = ModelInfo(origin.requested, identity, dtype_name(kind), count_parameters(model))
         if not options.t2i:
             return MMaDASession(model, vocabulary, template, options, info)
         names = (options.t2i_token, options.soi_token, options.eoi_token)
@@ -476,8 +480,8 @@ def _model(
         model.to(device)
         if device == "cpu":
             align(model)
-    found: LlamaForCausalLM = model
-    return found
+    typed: LlamaForCausalLM = model
+    return typed
 
 
 def _guided(logits: Tensor, request: Request, guided: bool) -> Tensor:
@@ -510,10 +514,10 @@ def _download(name: str, *, weights: bool) -> Path:
 
 
 def _padding(writing: Writing, rows: Tensor) -> dict[str, Tensor]:
-    """Return what hides the padding and counts positions without it; nothing if there is none."""
+    """Return arguments that hide the padding from attention; empty without padding."""
     if not any(writing.padding):
         return {}
     padding = torch.tensor(writing.padding, device=rows.device)
     padding = padding.repeat(len(rows) // len(padding))[:, None]
-    places = torch.arange(rows.shape[1], device=rows.device) - padding
-    return {"attention_mask": places >= 0, "position_ids": places.clamp(min=0)}
+    positions = torch.arange(rows.shape[1], device=rows.device) - padding
+    return {"attention_mask": positions >= 0, "position_ids": positions.clamp(min=0)}

@@ -142,7 +142,10 @@ class DrawnSession(UNetSession):
         Raises:
             RequestError: there is no drawing, or none that could be used.
         """
-        options, size = asked_of(self.options, request), (request.width or 0, request.height or 0)
+        options, size = (
+            effective_options(self.options, request),
+            (request.width or 0, request.height or 0),
+        )
         if options.sketch == NONE:
             return np.zeros(size[::-1], np.bool_), ""
         if options.sketch == AUTO:
@@ -150,7 +153,7 @@ class DrawnSession(UNetSession):
         sketch = drawings.read_sketch(
             options.sketch, options.ground, edges=options.edges == "canny"
         )
-        strokes, remark = drawings.place_strokes(sketch, *size, options.fit)
+        strokes, remark = drawings.fit_strokes(sketch, *size, options.fit)
         return strokes, "\n".join(filter(None, (drawings.describe(sketch), remark)))
 
     def complete(self, request: Request) -> Request:
@@ -159,10 +162,12 @@ class DrawnSession(UNetSession):
         See `Session.complete`.
         """
         request = super().complete(request)
-        options = asked_of(self.options, request)
+        options = effective_options(self.options, request)
         self._refuse_foreign(request)
-        own = {name: one for name, one in request.options.items() if name not in self.foreign}
-        request = replace(request, options=own)
+        options_here = {
+            name: value for name, value in request.options.items() if name not in self.foreign
+        }
+        request = replace(request, options=options_here)
         self.drawing(request)  # one that cannot be used is refused
         if options.sketch in (AUTO, NONE):
             return request
@@ -179,11 +184,11 @@ class DrawnSession(UNetSession):
     def _refuse_foreign(self, request: Request) -> None:
         usual = asdict(type(self.options)())
         options = {**asdict(self.options), **request.options}
-        given = [name for name in self.foreign if options[name] != usual[name]]
-        if given:
+        foreign = [name for name in self.foreign if options[name] != usual[name]]
+        if foreign:
             kinds = {OF_CONTROL: "a ControlNet", OF_TOKENS: "sketch tokens (ScribbleDiffusion)"}
             raise RequestError(
-                f"{', '.join(given)}: only for models with {kinds[self.foreign]}; "
+                f"{', '.join(foreign)}: only for models with {kinds[self.foreign]}; "
                 f"{self.info.source} has none"
             )
 
@@ -212,7 +217,7 @@ class ControlSession(DrawnSession):
 
     def complete(self, request: Request) -> Request:
         """Also check the ControlNet's settings; see `Session.complete`."""
-        options = asked_of(self.options, request)
+        options = effective_options(self.options, request)
         if not (math.isfinite(options.conditioning_scale) and options.conditioning_scale >= 0):
             raise RequestError(
                 f"conditioning_scale must be 0 or more; got {options.conditioning_scale:g}"
@@ -235,23 +240,23 @@ class ControlSession(DrawnSession):
         return [
             replace(
                 output,
-                histories=tuple(histories[place * first.images : (place + 1) * first.images]),
-                sketch=drawings.as_picture(self.drawing(request)[0]),
+                histories=tuple(histories[index * first.images : (index + 1) * first.images]),
+                sketch=drawings.as_image(self.drawing(request)[0]),
             )
-            for place, (output, request) in enumerate(zip(outputs, requests, strict=True))
+            for index, (output, request) in enumerate(zip(outputs, requests, strict=True))
         ]
 
     def _guesses(self, request: Request) -> bool:
         pools = self.pipe.controlnet.config.global_pool_conditions  # which diffusers takes for it
-        return bool(asked_of(self.options, request).guess_mode or pools)
+        return bool(effective_options(self.options, request).guess_mode or pools)
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the drawing, and how the ControlNet acts."""
-        options = asked_of(self.options, requests[0])
+        options = effective_options(self.options, requests[0])
         usual = super().extra_arguments(requests)
         usual.pop("guidance_rescale")
         return usual | {
-            "image": [drawings.as_picture(self.drawing(request)[0]) for request in requests],
+            "image": [drawings.as_image(self.drawing(request)[0]) for request in requests],
             "controlnet_conditioning_scale": 0.0
             if options.sketch == NONE
             else options.conditioning_scale,
@@ -270,7 +275,7 @@ class TokensSession(DrawnSession, SD15Session):
 
     def complete(self, request: Request) -> Request:
         """Also check how large the drawing is read; see `Session.complete`."""
-        options = asked_of(self.options, request)
+        options = effective_options(self.options, request)
         if options.sketch_size < 0:
             raise RequestError(f"sketch_size must be 0 or more; got {options.sketch_size}")
         return super().complete(request)
@@ -278,7 +283,10 @@ class TokensSession(DrawnSession, SD15Session):
     def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
         """Tell also of a negative prompt that is not read; see `Session.remarks`."""
         usual = super().remarks(request, completed)
-        if request.negative is None or asked_of(self.options, request).uncond_text != "zeros":
+        if (
+            request.negative is None
+            or effective_options(self.options, request).uncond_text != "zeros"
+        ):
             return usual
         unread = "the row uncond reads no text (uncond_text=zeros), so no negative prompt"
         return (unread, *usual)
@@ -293,9 +301,9 @@ class TokensSession(DrawnSession, SD15Session):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on text and drawing; see `Session.generate`."""
         outputs = super().generate(requests, on_call)
-        is_dark = asked_of(self.options, requests[0]).lines == "black"
+        is_dark = effective_options(self.options, requests[0]).lines == "black"
         return [
-            replace(output, sketch=drawings.as_picture(self.drawing(request)[0], dark=is_dark))
+            replace(output, sketch=drawings.as_image(self.drawing(request)[0], dark=is_dark))
             for output, request in zip(outputs, requests, strict=True)
         ]
 
@@ -305,7 +313,7 @@ class TokensSession(DrawnSession, SD15Session):
 
     def branch_text(self, request: Request, branch: str) -> str | None:
         """Return no text for `uncond` by default; see `DiffusersSession`."""
-        reads_zeros = asked_of(self.options, request).uncond_text == "zeros"
+        reads_zeros = effective_options(self.options, request).uncond_text == "zeros"
         return None if branch == "uncond" and reads_zeros else super().branch_text(request, branch)
 
     def _read_segments(self, request: Request) -> tuple[Segment, ...]:
@@ -316,19 +324,21 @@ class TokensSession(DrawnSession, SD15Session):
     @torch.no_grad()
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return embeddings of text and drawing in place of the text."""
-        options = asked_of(self.options, requests[0])
+        options = effective_options(self.options, requests[0])
         usual = super().extra_arguments(requests)
         prompts = [request.prompt for request in requests]
         text = self._encode_text(prompts, usual["clip_skip"])
         sketch = self._encode_drawings([self.drawing(request)[0] for request in requests], options)
-        given = {
+        arguments = {
             "prompt": None,
             "negative_prompt": None,
             "prompt_embeds": torch.cat([text, sketch], 1),
         }
         if len(self.branches(requests[0])) > 1:
-            given["negative_prompt_embeds"] = self._unconditional(requests, options, text, sketch)
-        return usual | given
+            arguments["negative_prompt_embeds"] = self._unconditional(
+                requests, options, text, sketch
+            )
+        return usual | arguments
 
     def _encode_text(self, prompts: list[str], clip_skip: int | None) -> torch.Tensor:
         device = self.pipe._execution_device
@@ -341,8 +351,10 @@ class TokensSession(DrawnSession, SD15Session):
         self, strokes: Sequence[Strokes], options: ScribbleOptions
     ) -> torch.Tensor:
         is_dark = options.lines == "black"
-        pictures = [torch.from_numpy(np.asarray(one != is_dark, np.float32)) for one in strokes]
-        return self._encode(sketch_tokens.as_drawings(pictures, options.sketch_size))
+        images = [
+            torch.from_numpy(np.asarray(drawing != is_dark, np.float32)) for drawing in strokes
+        ]
+        return self._encode(sketch_tokens.as_drawings(images, options.sketch_size))
 
     def _encode(self, drawings: torch.Tensor) -> torch.Tensor:
         device, dtype = self.pipe._execution_device, self.model.dtype
@@ -356,7 +368,7 @@ class TokensSession(DrawnSession, SD15Session):
         text: torch.Tensor,
         sketch: torch.Tensor,
     ) -> torch.Tensor:
-        """Return what the row uncond reads.
+        """Return the states that the row uncond reads.
 
         By default what was read in training where text and drawing were left out: zeros for the
         text, and the encoding of zeros for the drawing.
@@ -431,20 +443,20 @@ class TokensBackend(SD15Backend):
     session = TokensSession
 
     def open_source(
-        self, found: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
+        self, origin: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
     ) -> Session:
         """Also load the sketch encoder; see `DiffusersBackend.open_source`."""
-        session: Any = super().open_source(found, options, device, dtype, offload, weights=weights)
+        session: Any = super().open_source(origin, options, device, dtype, offload, weights=weights)
         unet = session.model
         session.encoder = sketch_tokens.load_encoder(
-            found.path / sketch_tokens.ENCODER,
+            origin.path / sketch_tokens.ENCODER,
             unet.config.cross_attention_dim,
             unet.dtype,
             weights=weights,
         )
         if options.betas != "own":
             session.train_betas(options.betas)
-        guide_demo(session, found.asked, "scribble")
+        guide_demo(session, origin.requested, "scribble")
         opened: Session = session
         return opened
 
@@ -466,7 +478,7 @@ class ScribbleBackend(Backend):
     lora_families: ClassVar = (*SDXLSession.lora_families, *SD15Session.lora_families)
 
     def note_on_demo(self, model: str) -> str:
-        """Return what the user is told of it; see `Backend`."""
+        """Return a remark for the user on the demo; see `Backend`."""
         return demo.note(sources.demo_name(model, "scribble", self.variants))
 
     def default_model(self, options: Any) -> str:
@@ -494,17 +506,17 @@ class ScribbleBackend(Backend):
                 SD15Control if isinstance(source, SD15Control.pipelines) else SDXLControl
             )
             return kind().open(source, options, **placing, weights=weights)
-        found = sources.resolve(str(source), "scribble", self.variants)
-        if sources.is_drawn(found.path):
-            return TokensBackend().open_source(found, options, **placing, weights=weights)
-        kind = self.kinds[controlnets.base_family(found)]
-        return kind().open_source(found, options, **placing, weights=weights)
+        origin = sources.resolve(str(source), "scribble", self.variants)
+        if sources.is_drawn(origin.path):
+            return TokensBackend().open_source(origin, options, **placing, weights=weights)
+        kind = self.kinds[controlnets.base_family(origin)]
+        return kind().open_source(origin, options, **placing, weights=weights)
 
 
-def asked_of(options: ScribbleOptions, request: Request) -> ScribbleOptions:
+def effective_options(options: ScribbleOptions, request: Request) -> ScribbleOptions:
     """Return the options with what one request has for itself."""
-    own = {name: request.options[name] for name in OF_REQUEST if name in request.options}
-    return replace(options, **own)
+    per_request = {name: request.options[name] for name in OF_REQUEST if name in request.options}
+    return replace(options, **per_request)
 
 
 @lru_cache(maxsize=64)

@@ -24,21 +24,21 @@ def text_placed(session: Session, request: Request) -> None:
     computes its softmax in the open, nor if the picture begins without noise, as masks.
     """
     session, request = begin(session, request)
-    one, other = (
+    first, second = (
         _first_keys(session, replace(request, seed=seed))
         for seed in (request.seed, request.seed + 1)
     )
-    if one is None or other is None:
+    if first is None or second is None:
         return
-    layer, keys = one
-    apart = np.abs(keys - other[1]).max(axis=(0, 2)) / max(np.abs(keys).max(), 1e-9)
+    layer, keys = first
+    apart = np.abs(keys - second[1]).max(axis=(0, 2)) / max(np.abs(keys).max(), 1e-9)
     for segment in part(layer.keys, "text"):
-        found = float(apart[segment.start : segment.stop].max())
-        if not segment.is_generated and found > SAME:
+        distance = float(apart[segment.start : segment.stop].max())
+        if not segment.is_generated and distance > SAME:
             fail(
                 "layers()",
                 f"{layer.path}: the keys of text segment '{segment.name}' follow the seed "
-                f"(by {found:.1e} of the largest)",
+                f"(by {distance:.1e} of the largest)",
                 "lay out text and picture in layers() and sequence() in the order in which the "
                 "model joins them",
             )
