@@ -272,7 +272,7 @@ class Lora:
         return (self.scale, *(scale for _, scale in self.parts))
 
     def scale_of(self, part: str) -> float:
-        """Return what the change of one part of the model is multiplied by."""
+        """Return the factor on the weight change of one part of the model."""
         return dict(self.parts).get(part, self.scale)
 
 

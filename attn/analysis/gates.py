@@ -183,7 +183,7 @@ def _or_nan(values: Sequence[float | None]) -> Numbers:
 def _label(
     gatings: Sequence[Gating], steps: Sequence[Step], branch: str, value: str
 ) -> dict[str, xr.DataArray]:
-    """Return what is drawn of one query part; layers with fewer heads than others have NaN."""
+    """Return the arrays to draw for one query part; heads that a layer lacks are NaN."""
     import xarray as xr
 
     part, column = gatings[0].part, GATE_STATISTICS.index(value)
@@ -211,7 +211,7 @@ def _label(
 
 
 def _digests(arrays: dict[str, xr.DataArray]) -> dict[str, Digest]:
-    """Return what the summary page of a collection shows of one trace: gates by layer."""
+    """Return one trace's contribution to the summary page of a collection: gates by layer."""
     digests = {}
     for name, steps in arrays.items():
         if name.startswith("steps "):

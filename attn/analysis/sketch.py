@@ -39,8 +39,8 @@ from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import TraceError
+from attn.files.images import UndecodableImageError, decode_image
 from attn.files.outside import DAMAGED, decode_reason
-from attn.files.pictures import NoPictureError, decode_picture
 from attn.schema import SKETCH, SKETCH_GROUND
 from attn.trace.word_sums import word_positions
 
@@ -131,7 +131,7 @@ def run(trace: Trace, options: SketchOptions) -> Result:
 
 
 def read_strokes(trace: Trace) -> np.ndarray:
-    """Return where the strokes are, bool (row, column) in pixels.
+    """Return a mask of the strokes, bool (row, column) in pixels.
 
     Raises:
         TraceError: there is no such file, or it is no picture.
@@ -139,8 +139,8 @@ def read_strokes(trace: Trace) -> np.ndarray:
     if SKETCH not in trace.manifest.outputs:
         raise TraceError(f"could not read the sketch of {trace.folder}: the trace has none")
     try:
-        image = decode_picture(trace.output(SKETCH))
-    except NoPictureError as exc:
+        image = decode_image(trace.output(SKETCH))
+    except UndecodableImageError as exc:
         raise TraceError(f"could not read the sketch of {trace.folder}: {exc}") from exc
     is_white = np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
     return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
@@ -161,7 +161,7 @@ def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
 
 
 def surrounded(pixels: np.ndarray) -> np.ndarray:
-    """Return what strokes surround: all that the picture's edge cannot be reached from."""
+    """Return a mask of what the strokes enclose: background out of reach of the edge."""
     from scipy.ndimage import binary_fill_holes
 
     return np.asarray(binary_fill_holes(pixels) & ~pixels)
@@ -220,7 +220,7 @@ def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Number
 
 
 def _tabulate_distance(selection: Selection, maps: Numbers, distance: Numbers) -> DataFrame:
-    """Tell, by distance from the strokes, what each word's mean map and what an even map has."""
+    """Tabulate each word's mean map, and a uniform map, by distance from the strokes."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
     pairs = list(pairwise(BANDS))
@@ -256,7 +256,7 @@ def _ravel(values: dict[str, Numbers]) -> dict[str, Numbers]:
 
 
 def _describe(selection: Selection, maps: Numbers, drawn: Drawn) -> str:
-    """Say of each word of every sample where its map is highest, and what strokes are there."""
+    """Describe, per sample and word, where its map peaks and which strokes lie there."""
     cells = drawn.strokes.size
     count = max(1, round(HIGHEST * cells))
     lines = [

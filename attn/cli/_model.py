@@ -18,7 +18,7 @@ Facts = dict[str, Any]
 
 
 def describe(model: str) -> Facts:
-    """Return what a file or folder is, as plain data for `--json`.
+    """Describe a model file or folder as plain data for `--json`.
 
     Raises:
         ModelError: there is none, or it cannot be read or understood.

@@ -99,7 +99,7 @@ def analyze(
 
 
 def explain(done: Analyzed) -> str:
-    """Say which traces of a collection could not be analysed; why was said of each."""
+    """List the traces of a collection that could not be analysed."""
     names = [failure.trace.name for failure in done.failures]
     rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return (

@@ -98,7 +98,7 @@ def _list(plugins: Installed) -> list[str]:
 
 
 def _slow(plugins: Installed) -> list[str]:
-    """Say which plugins slow every command down."""
+    """Warn of plugins that slow every command down."""
     times = {_source(entry): entry.seconds for entry in plugins.specs if entry.seconds > SLOW}
     threads = dict.fromkeys(_source(entry) for entry in plugins.specs if entry.threads)
     return [

@@ -157,15 +157,15 @@ def capture(
         )
     finally:
         report.close()
-    pictures, failure = _analyze(captured, report) if analyze and not dry_run else ([], None)
+    figures, failure = _analyze(captured, report) if analyze and not dry_run else ([], None)
     if as_json:
         failed = failure is not None or bool(captured.failures)
         status = "planned" if dry_run else "failed" if failed else "complete"
-        answer = _summary(captured, status, report.warnings, pictures)
+        answer = _summary(captured, status, report.warnings, figures)
         say(json.dumps(answer | ({"error": str(failure)} if failure else {})))
         context.meta[ANSWERED] = True
     else:
-        _tell(captured, dry_run, pictures)
+        _tell(captured, dry_run, figures)
     _tell_failures(captured, dry_run)
     if failure is not None:
         raise failure
@@ -189,7 +189,7 @@ def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError |
 
 
 def _summary(
-    captured: Captured, status: str, warnings: list[str], pictures: list[str]
+    captured: Captured, status: str, warnings: list[str], figures: list[str]
 ) -> dict[str, Any]:
     return {
         "command": "capture",
@@ -206,21 +206,21 @@ def _summary(
             }
             for entry in captured.entries
         ],
-        "pictures": pictures,
+        "pictures": figures,
     }
 
 
-def _tell(captured: Captured, dry_run: bool, pictures: list[str]) -> None:
+def _tell(captured: Captured, dry_run: bool, figures: list[str]) -> None:
     if dry_run:
         say(describe(captured))
         return
     say(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
     is_single = len(captured.entries) == 1
-    shown = [path for path in pictures if is_single or Path(path).parents[1] == captured.path]
-    for picture in shown:
-        say(f"picture {picture}")
-    if len(shown) < len(pictures):
-        say(f"and {len(pictures) - len(shown)} pictures in the folders of the traces")
+    shown = [path for path in figures if is_single or Path(path).parents[1] == captured.path]
+    for figure in shown:
+        say(f"picture {figure}")
+    if len(shown) < len(figures):
+        say(f"and {len(figures) - len(shown)} pictures in the folders of the traces")
 
 
 def _tell_failures(captured: Captured, dry_run: bool) -> None:

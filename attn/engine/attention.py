@@ -172,7 +172,7 @@ class Attention:
         return mask[tuple(slice(0, 1) if repeat else slice(None) for repeat in repeats)]
 
     def _row_mask(self, row: int, rest: slice) -> Tensor | None:
-        """Return what a mask hides of the rest of one row, or None if that is nothing."""
+        """Return the mask of one row without its padding, or None if it hides nothing."""
         mask = self.row_mask(row)
         if mask is None:
             return None

@@ -58,7 +58,7 @@ def is_marked(folder: Path) -> bool:
 
 
 def read_marker(folder: Path) -> Marker | None:
-    """Return what a folder says of itself if it is ours."""
+    """Read the marker of a folder that attn made, or None."""
     path = folder / MARKER
     try:
         about = path.lstat()
@@ -85,7 +85,7 @@ def write_marker(
 
 
 def ours(folder: Path) -> set[str]:
-    """Return what attn wrote into a folder of results and nobody changed."""
+    """Return the paths of result files that attn wrote and that are unchanged since."""
     marker = read_marker(folder)
     if marker is None:
         return set()

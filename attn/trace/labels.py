@@ -94,7 +94,7 @@ def block_numbers(layers: Sequence[Layer]) -> dict[int, int] | None:
 
 
 def attributes(name: str, layer: Layer, block: str | None) -> dict[str, Any]:
-    """Return what an array says of itself."""
+    """Return the attributes of an array: its measure, units and origin."""
     return {
         "measure": name,
         "units": _UNITS.get(name, "probability"),

@@ -301,7 +301,7 @@ class Trace:
         tower: str | None = None,
         branch: str = "cond",
     ) -> xr.DataArray:
-        """Return where the picture attends to words: one map per word and phrase.
+        """Return the image's attention to words: one map per word and phrase.
 
         A word's map is the sum over its tokens of their maps' mean over steps, layers and heads;
         it is what `attn analyze` and `attn compare` measure.

@@ -188,7 +188,7 @@ class View:
         return np.moveaxis(self.read((cells, *others)), 0, 2)
 
     def leads(self, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
-        """Return what stands before (branch, sample, …) in a selection of each chosen step.
+        """Return the leading indices, before (branch, sample, …), that select each step.
 
         Raises:
             TraceError: there is no such step, or only the mean over all steps.
@@ -295,7 +295,7 @@ def find(
 
 
 def raise_absent(source: TensorSource, name: str, layer: Layer, block: str | None) -> NoReturn:
-    """Say what a trace holds of a layer instead, and which capture would hold what was asked."""
+    """Raise an error that names what the trace has of a layer, and how to capture the rest."""
     where, kept = source.folder or "the trace", source.manifest.kept
     if not source.manifest.shards:
         raise TraceError(f"{where} has no finished step: capture it again")
@@ -317,7 +317,7 @@ def raise_absent(source: TensorSource, name: str, layer: Layer, block: str | Non
 
 
 def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
-    """Say how to get a measure of a block, from what is held of the same layer."""
+    """Suggest how to get a measure of a block, given what the trace has of the layer."""
     blocks = [tensor.partition(".")[2] for tensor in held if tensor.startswith(f"{name}.")]
     if "all.all" in blocks:
         return f"; its rows are part of {name}.all.all"
@@ -327,7 +327,7 @@ def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
 
 
 def index_of(what: str, value: object, values: Sequence[object]) -> int:
-    """Return where something is among what there is.
+    """Return the index of a value, or raise an error that lists the values.
 
     Raises:
         TraceError: nowhere.

@@ -20,7 +20,7 @@ TOGETHER = "text"
 def word_positions(
     words: Sequence[Word], tokens: Iterable[Token], segment: str = TOGETHER
 ) -> list[list[TokenPosition]]:
-    """Return where the tokens of each word are, in one segment or in all."""
+    """Return the positions of each word's tokens, in one segment or in all."""
     by_word: dict[int | None, list[TokenPosition]] = {}
     for token in tokens:
         if segment in (token.segment, TOGETHER):

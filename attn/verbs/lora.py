@@ -90,7 +90,7 @@ def facts(done: Examined) -> dict[str, Any]:
 
 
 def _refuse_models(path: Path) -> None:
-    """Say what a file is that holds no LoRA, if it is something known.
+    """Refuse files that are a model and no LoRA, by their kind.
 
     Raises:
         ModelError: it is a model, an embedding, a ControlNet, ….
@@ -178,9 +178,9 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _draw(file: LoraFile, folder: Path) -> bool:
     from attn.viz.compare.lora_norms import draw
-    from attn.viz.picture import write
+    from attn.viz.figures import write
 
-    picture = draw(file)
-    if picture is not None:
-        write(picture, folder)
-    return picture is not None
+    figure_file = draw(file)
+    if figure_file is not None:
+        write(figure_file, folder)
+    return figure_file is not None

@@ -109,7 +109,7 @@ def mark_steps(axes: Axes) -> None:
 
 
 def name_time(axes: Axes, time: Time) -> None:
-    """Say left of the marks what they are."""
+    """Write the meaning of the tick labels at their left."""
     names = "step" if time.noise is None else "noise\nstep"
     axes.annotate(
         names,
@@ -183,7 +183,7 @@ def legend_rows(names: Sequence[str], width: float) -> int:
 
 
 def name_axes(axes: Axes, across: str, down: str) -> None:
-    """Say what the two axes are."""
+    """Label the two axes."""
     axes.set_xlabel(across, fontsize=8.5, color=INK, fontfamily=FAMILY)
     axes.set_ylabel(down, fontsize=8.5, color=INK, fontfamily=FAMILY)
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.result import Result
 from attn.analysis.words.word_sums import mean_present
+from attn.viz.figures import FigureFile, Subject, new_figure
 from attn.viz.labels import ranges
 from attn.viz.lines import (
     COLOURS,
@@ -43,7 +44,6 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, Subject, new_figure
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,15 +67,15 @@ ROLES = {
 }
 
 
-def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw `sinks/roles.png` and, of a token, `layer_head_heatmap.png` and `timestep_curve.png`."""
     roles = result.arrays["roles"]
     if "heads" in result.arrays:
         heads, steps = result.arrays["heads"], result.arrays["steps"]
         texts = {"token": heads.attrs["token"], "measure": heads.attrs["value"]} | _texts(heads)
-        yield Picture("sinks/layer_head_heatmap.png", draw_heads(heads, subject), texts)
-        yield Picture("sinks/timestep_curve.png", draw_steps(steps, subject), texts)
-    yield Picture("sinks/roles.png", draw_roles(roles, subject), _texts(roles))
+        yield FigureFile("sinks/layer_head_heatmap.png", draw_heads(heads, subject), texts)
+        yield FigureFile("sinks/timestep_curve.png", draw_steps(steps, subject), texts)
+    yield FigureFile("sinks/roles.png", draw_roles(roles, subject), _texts(roles))
 
 
 def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:

@@ -30,7 +30,7 @@ def cell_masses(maps: Numbers, count: int) -> Numbers:
 
 
 def cell_parts(masses: Numbers) -> Numbers:
-    """Return what part of each word's attention is in each cell."""
+    """Return the share of each word's attention that falls in each cell."""
     total = masses.sum((1, 2), keepdims=True)
     parts: Numbers = np.divide(masses, total, out=np.zeros_like(masses), where=total > 0)
     return parts

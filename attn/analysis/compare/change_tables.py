@@ -106,7 +106,7 @@ def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> lis
 
 
 def named(terms: Sequence[Term], words: Words) -> list[int]:
-    """Return where the asked words, and all phrases, are among words and phrases."""
+    """Return the indices of the requested words and of all phrases among the terms."""
     wanted = None if words is None else {fold(word) for word in words}
     return [
         index
@@ -225,7 +225,7 @@ def has_maps(pairs: Sequence[Pair]) -> bool:
 
 
 def with_name(table: DataFrame, name: str) -> DataFrame:
-    """Say in a table which variant it is about."""
+    """Add a column with the name of the variant."""
     return make_table({**table, "variant_name": np.full(len(table), name, object)})
 
 
@@ -313,7 +313,7 @@ def _layers(pairs: Sequence[Pair]) -> list[int]:
 
 
 def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Return what cells of (layer, head) are called."""
+    """Return the layer and head labels of every cell."""
     layer = np.array(_layers(pairs))[:, np.newaxis]
     return {"layer": layer, "head": range(pairs[0].base.mass.shape[-1] - 1)}
 

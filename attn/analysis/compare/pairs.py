@@ -94,7 +94,7 @@ class Pair:
         return " and ".join(f"{side} lacks {lack}" for side, lack in lacks.items() if lack)
 
     def without_maps(self) -> Pair:
-        """Return what is small."""
+        """Return a copy without the maps, which take most of the memory."""
         return replace(
             self, base=replace(self.base, maps=None), variant=replace(self.variant, maps=None)
         )
@@ -152,7 +152,7 @@ def dominance(maps: Numbers) -> NDArray[np.int64]:
 
 
 def word_indices(terms: Sequence[Term], segment: str) -> list[int]:
-    """Return where the words of a segment are among all terms."""
+    """Return the indices of a segment's words among all terms."""
     return [
         index for index, term in enumerate(terms) if term.segment == segment and term.kind == "word"
     ]

@@ -106,7 +106,7 @@ def read(trace: Trace, selection: SideSelection) -> SideReading:
 
 
 def _find_maps(trace: Trace, selection: SideSelection) -> tuple[MapSums | None, str]:
-    """Return what maps are to be added to, or None and what is missing."""
+    """Return sums to add maps to, or None and the reason why there are no maps."""
     lack = str(find_lack(WANTS, trace.manifest) or "")
     if lack or not selection.maps:
         return None, lack

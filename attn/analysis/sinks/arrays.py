@@ -24,7 +24,7 @@ UNITS = {
 
 
 def name_token(tokens: Sequence[FollowedToken]) -> str:
-    """Return what the followed token is called."""
+    """Return a display name for the followed token."""
     key = next(iter(tokens[0].keys.values()))
     return f"{key.token} ({key.segment} {key.role}, position {key.position})"
 
@@ -59,7 +59,7 @@ def label_steps(tokens: Sequence[FollowedToken], steps: Sequence[Step], value: s
 
 
 def label_roles(table: DataFrame) -> xr.DataArray:
-    """Return what each role receives from the picture's rows: (role, layer)."""
+    """Return the mass that each role receives from image queries: (role, layer)."""
     import xarray as xr
 
     masses, layers = _masses(table)
@@ -72,7 +72,7 @@ def label_roles(table: DataFrame) -> xr.DataArray:
 def summarise(
     table: DataFrame, tokens: Sequence[FollowedToken], steps: Sequence[Step], value: str
 ) -> dict[str, Digest]:
-    """Return what the summary page of a collection shows of one trace.
+    """Return one trace's contribution to the summary page of a collection.
 
     Args:
         table: of roles.
@@ -112,7 +112,7 @@ def _curves(tokens: Sequence[FollowedToken], value: str) -> Numbers:
 
 
 def _masses(table: DataFrame) -> tuple[dict[str, Numbers], list[int]]:
-    """Return what each role receives from the picture's rows, (layer,) by role; the layers."""
+    """Return the mass that each role receives from image queries, (layer,), and the layers."""
     rows = table[(table["branch"] == table["branch"][0]) & (table["rows"] == "image")]
     pairs = zip(rows["segment"], rows["role"], strict=True)
     names = [segment if segment == role else f"{segment} {role}" for segment, role in pairs]

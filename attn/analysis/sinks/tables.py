@@ -72,7 +72,7 @@ class FollowedToken:
 
 
 def find_sinks(mass: Numbers, total: Numbers, num_keys: int, rules: Rules) -> tuple[Flags, Flags]:
-    """Return where a key is a sink by the epsilon rule, and where by the share rule.
+    """Flag the keys that are sinks: by the epsilon rule, and by the share rule.
 
     Args:
         mass: (…, key), of some or all keys of a row.

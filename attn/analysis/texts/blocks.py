@@ -78,7 +78,7 @@ def parts_of(choice: TextSelection, block: int) -> list[tuple[int, int]]:
 
 
 def sum_parts(maps: Numbers, parts: list[tuple[int, int]]) -> Numbers:
-    """Return what the rows of each part read of each part, (sample, rows, keys).
+    """Return the mass that a query of each part gives to each part, (sample, rows, keys).
 
     Args:
         maps: (sample, query, key), rows sum to 1.

@@ -121,7 +121,7 @@ def _sinks_by_step(
 
 
 def is_sink(sums: Numbers, epsilon: float) -> np.ndarray:
-    """Return where a column sum exceeds the mean of the others by more than epsilon.
+    """Flag column sums that exceed the mean of the others by more than epsilon.
 
     Args:
         sums: (…, key), at least two keys.
@@ -146,7 +146,7 @@ def how_still(sinks: np.ndarray) -> float:
 
 
 def _tabulate_moves(sinks: np.ndarray, choice: TextSelection, single: bool) -> DataFrame:
-    """Say of every layer (and head) how many sinks there are, and whether they stay."""
+    """Count the sinks of every layer (and head), and how stable they are over the steps."""
     rows = []
     for layer, sample, head in np.ndindex(len(sinks), *sinks.shape[2:4]):
         is_sink = sinks[layer, :, sample, head]

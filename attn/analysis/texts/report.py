@@ -275,7 +275,7 @@ def _influence(measured: Measured, choice: TextSelection, tokens: int) -> Facts:
 
 
 def _cross(measured: Measured, choice: TextSelection) -> Facts:
-    """Return what prompt and text read of each other, per row, and summed as upstream."""
+    """Return the mass between prompt and text both ways, per row and as upstream sums it."""
     lengths = (choice.length - choice.prompt, choice.prompt)
     masses = (measured.read[1, :, :, 0].mean(1), measured.read[0, :, :, 1].mean(1))
 

@@ -92,7 +92,7 @@ class TextSelection:
 
 
 def choose(trace: Trace, options: TextOptions, block: str = BLOCK) -> TextSelection:
-    """Return what is to be analysed, of the layers that have a block.
+    """Select what to analyse among the layers that have a block.
 
     Raises:
         AnalysisError: a layer, step or branch is not there, or no text is left behind the prompt.
@@ -174,7 +174,7 @@ def read_measure(trace: Trace, choice: TextSelection, name: str, block: str) -> 
 
 
 def read_written(trace: Trace, choice: TextSelection, name: str) -> np.ndarray:
-    """Return what every step wrote (`schema.STEP_MEASURES`), (step, sample, position)."""
+    """Return a measure of the written tokens (`schema.STEP_MEASURES`): (step, sample, position)."""
     array = trace.written(name).sel(branch=choice.branch, step=list(choice.steps))
     return np.asarray(array.values)
 

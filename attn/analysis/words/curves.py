@@ -104,7 +104,7 @@ def run(trace: Trace, options: CurvesOptions) -> Result:
 def _note(
     trace: Trace, measured: SegmentWords, selection: Selection, options: CurvesOptions
 ) -> list[str]:
-    """Say which words and phrases a segment does not hold whole, as `words` does."""
+    """Note the words and phrases that a segment holds only in part, as `words` does."""
     joined = measured.join(selection.phrases, options.weights)
     return note_missing(trace, measured.take(selection.words)) + note_left_out(joined)
 
@@ -183,7 +183,7 @@ def _number(trace: Trace, measured: SegmentWords) -> tuple[Literal["block", "lay
 
 
 def ending(sample: int, samples: int) -> str:
-    """Return what the name of a file says of its sample: nothing if there is one."""
+    """Return the file name's suffix for a sample, empty if there is only one."""
     return f"-sample-{sample}" if samples > 1 else ""
 
 

@@ -264,7 +264,7 @@ def _correlate(maps: xr.DataArray) -> xr.DataArray:
 
 
 def _balance(trace: Trace, selection: Selection) -> xr.DataArray | None:
-    """Return what each key segment gets; None where the layers have one and the same."""
+    """Return the mass of each key segment; None if the layers do not share several segments."""
     import xarray as xr
 
     names, *others = [[segment.name for segment in layer.keys] for layer in selection.layers]
@@ -343,7 +343,7 @@ def _word(selection: Selection, token: Token) -> str:
 
 
 def _step_indices(trace: Trace, selection: Selection) -> list[int]:
-    """Return where the chosen steps are on the axis of steps."""
+    """Return the indices of the selected steps on the step axis."""
     indices = [step.index for step in trace.steps]
     return [indices.index(step) for step in selection.steps]
 

@@ -20,7 +20,7 @@ LISTED = 10
 
 
 def describe(trace: Trace) -> str:
-    """Return what was asked for, a line each."""
+    """Describe the request, one line per setting."""
     manifest = trace.manifest
     request = manifest.request
     facts: dict[str, object] = {

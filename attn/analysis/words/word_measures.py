@@ -187,7 +187,7 @@ def note_left_out(measured: SegmentWords) -> list[str]:
 
 
 def tell_left_out(segment: str, phrases: Sequence[str]) -> list[str]:
-    """Say that a segment does not hold phrases whole; nothing if there are none."""
+    """Note the phrases that a segment holds only in part, if there are any."""
     why = f"phrases that segment '{segment}' does not hold whole are left out"
     return [f"{why}: {_list_some(phrases)}"] if phrases else []
 

@@ -19,14 +19,14 @@ from attn.options import parse_options
 from attn.trace.store import MANIFEST
 from attn.verbs.analyze.absence import fit, refuse_absent
 from attn.verbs.analyze.collection_tables import Findings, Joined
-from attn.verbs.analyze.pictures import draw_result, note_fonts
+from attn.verbs.analyze.figures import draw_result, note_fonts
 from attn.verbs.capture.collection import Entry, is_collection, read_index, require_listed
 from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside, refuse_parts
 from attn.verbs.inputs import as_tuple
 from attn.verbs.report import Report, warn_of_failures
-from attn.viz.sizes import DPI, PictureSize
+from attn.viz.sizes import DPI, FigureSize
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -161,7 +161,7 @@ def analyze(  # noqa: PLR0913 - one argument per option of the command
     options = _parse(arguments, settings)
     _refuse_unread(names, arguments, settings)
     told = report or Report()
-    job = _Job(names, options, pictures, PictureSize(dpi, figsize), told)
+    job = _Job(names, options, pictures, FigureSize(dpi, figsize), told)
     target = Path(out) if out else None
     if target is not None:
         refuse_parts(target.parent)
@@ -186,8 +186,8 @@ class _Job:
 
     only: tuple[str, ...] | None
     options: Options
-    pictures: bool
-    size: PictureSize
+    draws: bool
+    size: FigureSize
     report: Report
 
 
@@ -391,7 +391,7 @@ def _run(
     for path, file in files.items():
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
-    if job.pictures and analysis.draw:
+    if job.draws and analysis.draw:
         drawn = draw_result(analysis.draw, result, trace, folder, job.size)
     notes = [*result.notes, *(note_fonts(trace.manifest) if drawn else ())]
     findings.take(analysis.joins, result)
@@ -406,7 +406,7 @@ def _run(
 def _describe(
     trace: Trace, planned: AnalysisPlan, ran: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Say what `analysis.json` holds."""
+    """Build the content of `analysis.json`."""
     from attn import __version__
 
     manifest = trace.manifest
@@ -425,7 +425,7 @@ def _describe(
 
 
 def _describe_collection(done: Sequence[TraceResults], files: Sequence[str]) -> dict[str, Any]:
-    """Say what `analysis.json` of a collection holds."""
+    """Build the content of a collection's `analysis.json`."""
     from attn import __version__
 
     traces = [

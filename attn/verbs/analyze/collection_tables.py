@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from attn.schema import Manifest
     from attn.verbs.capture.collection import Entry
-    from attn.viz.sizes import PictureSize
+    from attn.viz.sizes import FigureSize
 
 TRACES = "traces.csv"
 SUMMARY = "summary.png"
@@ -69,7 +69,7 @@ class Joined:
         self._append(_row(entry, findings.manifest), TRACES)
         self._count += 1
 
-    def draw(self, name: str, size: PictureSize) -> None:
+    def draw(self, name: str, size: FigureSize) -> None:
         """Write the summary page, if there is anything to show.
 
         Args:
@@ -78,13 +78,13 @@ class Joined:
         """
         if not self._digests:
             return
-        from attn.viz.picture import write
+        from attn.viz.figures import write
         from attn.viz.words.summary import draw_summary
 
         heading = (name, f"{self._count} traces")
-        picture = draw_summary(self._digests, heading)
+        figure_file = draw_summary(self._digests, heading)
         about = {"collection": name, "traces": str(self._count)}
-        write(picture, self.folder, about, size)
+        write(figure_file, self.folder, about, size)
         self.files.append(SUMMARY)
 
     def _append(self, table: DataFrame, name: str) -> None:
@@ -99,7 +99,7 @@ def _shorten(prompt: str) -> str:
 
 
 def _row(entry: Entry, manifest: Manifest) -> DataFrame:
-    """Return what a trace is, and what of its prompt did not fit."""
+    """Return a table row that identifies a trace, and what was cut off its prompt."""
     branch = manifest.branches[0]
     cut = ", ".join(manifest.truncated.get(branch, {}))
     facts = {

@@ -16,10 +16,10 @@ from attn.errors import UsageError
 from attn.schema import Request
 from attn.verbs.capture import arguments as check
 from attn.verbs.capture.collection import Entry
-from attn.verbs.capture.folders import choose_folder, made, refuse_contents, refuse_parts
+from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents, refuse_parts
 from attn.verbs.capture.generation import run_job
 from attn.verbs.capture.jobs import check_space, plan_job
-from attn.verbs.capture.remains import look
+from attn.verbs.capture.remains import find_previous
 from attn.verbs.capture.resume import keep_finished, refuse_other_list
 from attn.verbs.compare.lora_specs import Spec, parse_stack
 from attn.verbs.report import Report, warn_of_failures
@@ -201,11 +201,11 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
     target = choose_folder(folder, name, prompts[0])
     if not resume:
         refuse_contents(target)
-    making = nullcontext() if check.switch("dry_run", dry_run) else made(target)
+    making = nullcontext() if check.switch("dry_run", dry_run) else output_folder(target)
     with making, blamed(registered):
-        left = look(target, wishes) if resume else None
-        if left is not None:
-            refuse_other_list(left, name, batch, wishes)
+        previous = find_previous(target, wishes) if resume else None
+        if previous is not None:
+            refuse_other_list(previous, name, batch, wishes)
         placing = {
             "device": check.text("device", device),
             "dtype": check.one_of("dtype", dtype, check.DTYPES),
@@ -216,7 +216,7 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         else:
             session = family.open(model, options, **placing, weights=not dry_run)
         job = plan_job(name, session, wishes, keeping, target, batch, report)
-        entries = job.entries if left is None else keep_finished(job, left)
+        entries = job.entries if previous is None else keep_finished(job, previous)
         check_space(job, entries, limit, dry_run)
         if not dry_run:
             report.begin(target)

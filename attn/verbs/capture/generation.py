@@ -63,20 +63,20 @@ def run_job(job: Job, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     job.session.check()
     for name, tower in job.session.towers().items():
         refuse_unobservable(tower, name)
-    book = _Book(job, list(entries))
-    batches = [batch for batch in _cut(job) if book.missing(batch)]
+    outcomes = _Outcomes(job, list(entries))
+    batches = [batch for batch in _cut(job) if outcomes.missing(batch)]
     progress = Progress(job.report, sum(batch[0].plan.steps for batch in batches))
-    with book:
-        book.write()
+    with outcomes:
+        outcomes.write()
         make_room(job, entries)
         for batch in batches:
-            book.trying = batch
-            for done in _attempt(job, batch, book.missing(batch), progress):
-                book.note(done)
-    return tuple(book.entries)
+            outcomes.trying = batch
+            for done in _attempt(job, batch, outcomes.missing(batch), progress):
+                outcomes.note(done)
+    return tuple(outcomes.entries)
 
 
-class _Book:
+class _Outcomes:
     """What became of every trace: in memory, in the journal, and at the end in the index."""
 
     def __init__(self, job: Job, entries: list[Entry]) -> None:
@@ -130,7 +130,7 @@ class _Book:
                 self.entries[index] = replace(entry, status="complete")
 
     def _rest(self) -> str:
-        """Say what is usable after a failure to write, and what to do."""
+        """Describe what is usable after a failure to write, and what to do."""
         if not self._job.is_collection:
             return "Mend that, then run the same command with --resume."
         whole = sum(entry.status == "complete" for entry in self.entries)

@@ -28,7 +28,7 @@ class Ran:
 
 
 def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
-    """Say everything that is known of a trace before the first forward."""
+    """Build the manifest of a trace before the first forward."""
     request, plan, session = item.request, item.plan, job.session
     sequences = {branch: session.sequence(request, branch) for branch in plan.branches}
     truncated = {
@@ -116,12 +116,12 @@ def _written(begun: Manifest, output: Output) -> dict[str, tuple[Token, ...]]:
 
 
 def _unknown(token: Token) -> Token:
-    """Return what takes the place of a token whose text nobody knows."""
+    """Return a placeholder for a token whose text is unknown."""
     return Token(token.position, token.segment, -1, UNKNOWN, True, False, 0, 0, None)
 
 
 def _truncated(begun: Manifest, output: Output) -> dict[str, dict[str, str]]:
-    """Return what was cut off, where that is known."""
+    """Return the text that was cut off, by branch and segment, where it is known."""
     kept = {
         branch: {name: cut for name, cut in cuts.items() if (branch, name) not in output.unknown}
         for branch, cuts in begun.truncated.items()

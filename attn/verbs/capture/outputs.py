@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from attn.errors import DamagedError
 from attn.files.digests import output_digest, read_output
 from attn.files.disk import AGAIN, write_atomic
-from attn.files.pictures import NoPictureError, decode_picture
+from attn.files.images import UndecodableImageError, decode_image
 from attn.schema import SKETCH, SKETCH_GROUND, Manifest
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def check_output(folder: Path, name: str, manifest: Manifest) -> None:
     """
     data = read_output(folder, name, manifest)
     if name.endswith(".png") and output_digest(manifest, name) is None:
-        _check_picture(folder / name, data, manifest)
+        _check_image(folder / name, data, manifest)
 
 
-def _check_picture(path: Path, data: bytes, manifest: Manifest) -> None:
+def _check_image(path: Path, data: bytes, manifest: Manifest) -> None:
     """Check what a picture of an older trace, which lists no digests, says of itself."""
     try:
-        text = decode_picture(data).info
-    except NoPictureError as exc:
+        text = decode_image(data).info
+    except UndecodableImageError as exc:
         raise DamagedError(f"{path} is not a whole picture: {exc}. {AGAIN}") from exc
     request = manifest.request
     if (text.get("prompt"), text.get("seed")) != (request.prompt, str(request.seed)):

@@ -21,7 +21,7 @@ NUMBERED = re.compile(r"[0-9]{4,}")
 
 
 @dataclass(frozen=True)
-class Left:
+class PreviousRun:
     """What an earlier run left.
 
     Attributes:
@@ -37,8 +37,8 @@ class Left:
     damage: str = ""
 
 
-def look(folder: Path, wishes: Sequence[Request]) -> Left | None:
-    """Return what is in a folder, or None if there is nothing.
+def find_previous(folder: Path, wishes: Sequence[Request]) -> PreviousRun | None:
+    """Inspect what an earlier run left in a folder; None if it is empty.
 
     Where an index is damaged, its traces say what it listed.
 
@@ -52,8 +52,8 @@ def look(folder: Path, wishes: Sequence[Request]) -> Left | None:
         try:
             index = read_collection(folder)
         except DamagedError as error:
-            return _look_past_index(folder, wishes, error)
-        return Left(folder, index.traces, index.run)
+            return _rebuild_index(folder, wishes, error)
+        return PreviousRun(folder, index.traces, index.run)
     if MANIFEST not in names:
         raise TraceError(
             f"{folder} holds no capture that could be resumed, but {names[0]}; choose another "
@@ -69,11 +69,11 @@ def look(folder: Path, wishes: Sequence[Request]) -> Left | None:
             "--out"
         ) from error
     entry = Entry(".", "pending", manifest.request.prompt, manifest.request.seed)
-    return Left(folder, (entry,), manifest_run(manifest))
+    return PreviousRun(folder, (entry,), manifest_run(manifest))
 
 
-def _look_past_index(folder: Path, wishes: Sequence[Request], damage: DamagedError) -> Left:
-    """Return what the traces of a collection say without its index; the others are as wished.
+def _rebuild_index(folder: Path, wishes: Sequence[Request], damage: DamagedError) -> PreviousRun:
+    """Rebuild a collection's index from its traces; traces that are missing are as requested.
 
     Raises:
         DamagedError: there is none, or it does not say what it is.
@@ -93,11 +93,11 @@ def _look_past_index(folder: Path, wishes: Sequence[Request], damage: DamagedErr
         wished = {}  # no trace of a collection
     merged = wished | traces
     order = sorted(merged, key=lambda name: (len(name), name))  # 9999, 10000
-    return Left(folder, tuple(merged[name] for name in order), None, str(damage))
+    return PreviousRun(folder, tuple(merged[name] for name in order), None, str(damage))
 
 
 def _listed(folder: Path, name: str, damage: DamagedError) -> Entry | None:
-    """Return what an index would list of a trace, or None if that has not begun."""
+    """Return the index entry of a trace, or None if it was not begun."""
     try:
         manifest = read_begun(folder / name)
     except DamagedError as error:

@@ -23,7 +23,7 @@ IDENTITIES = ("sha256", "revision")
 
 
 def run_facts(run: Run) -> Facts:
-    """Return what a whole run has in common, under the names of its options."""
+    """Return the settings that all traces of a run share, by the names of their options."""
     request, kept = dict(run.request), dict(run.kept)
     loras = lora_facts(request.pop("loras", ()))
     size = [request.pop("width", None), request.pop("height", None)]

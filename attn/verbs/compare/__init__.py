@@ -5,5 +5,5 @@ lora_specs                 LoRAs as people type them
 variant_runs               every variant from the same noise, with one model in memory
 lora_runs, sketch_runs     variants by LoRA, by drawing
 pairing, variants          which traces belong together; pair by pair
-pictures                   the figures
+figures                    the figures
 """

@@ -166,11 +166,11 @@ def compare(  # noqa: PLR0913 - one argument per option of the command
 
 
 def _planned(made: Generated, report: Report) -> Compared:
-    """Say what a comparison would be of."""
+    """Describe what a comparison would compare."""
     base, *variants = made.captured
     plans = tuple(made.captured.values())
-    pictures = plans[0].plans[0].samples
-    counts = {name: pictures * len(made.captured[name].entries) for name in variants}
+    images = plans[0].plans[0].samples
+    counts = {name: images * len(made.captured[name].entries) for name in variants}
     return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
 
 
@@ -277,7 +277,7 @@ def compare_runs(
             write_table(table, folder / TABLES / name)
         written = [f"{TABLES}/{name}" for name in tables]
         if pictures:
-            from attn.verbs.compare.pictures import draw_comparison, draw_weights
+            from attn.verbs.compare.figures import draw_comparison, draw_weights
             from attn.viz.fonts import note_missing
 
             written += draw_comparison(runs[0], variants, folder, parts, options.words)
@@ -352,7 +352,7 @@ def _why(variants: Sequence[Variant]) -> str:
 def _describe(
     base: ComparedRun, variants: Sequence[Variant], options: CompareOptions
 ) -> dict[str, Any]:
-    """Say what `comparison.json` holds, beside files and warnings."""
+    """Build the content of `comparison.json`, without files and warnings."""
     from attn import __version__
 
     return {

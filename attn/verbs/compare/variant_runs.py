@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attn.errors import UsageError
 from attn.verbs.capture import arguments as check
 from attn.verbs.capture.capture import Captured, Shared, capture, choose_prompts
-from attn.verbs.capture.folders import choose_folder, made, refuse_contents
+from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 
@@ -146,7 +146,7 @@ def generate_variants(
     opening = partial(setting.family.open, **placing, weights=not dry_run)
     sessions = _Sessions(setting, opening, require_of_model)
     captured = {}
-    with nullcontext() if dry_run else made(target):
+    with nullcontext() if dry_run else output_folder(target):
         planning = {**values, **variants[0][2], "dry_run": True, "resume": False}
         planning["seed"] = check.seeds(values["seed"])[0]
         shared = sessions.shared(variants[0][2])

@@ -25,6 +25,7 @@ from attn.viz.compare.comparison_scene import (
     signed,
     style,
 )
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_beyond
 from attn.viz.page import (
     FAINT,
@@ -39,7 +40,6 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""
@@ -49,7 +49,7 @@ LEFT, RIGHT, VALUES = 4.4, 3.2, 0.9  # widths: of both panels, and of numbers at
 FOOT = 0.55
 
 
-def draw_change_bars(scene: ComparisonScene) -> Picture:
+def draw_change_bars(scene: ComparisonScene) -> FigureFile:
     """Draw `attention_comparison.png`: mass with and without, and its change, word by word."""
     changes = list(scene.changes[0])[:MOST]
     labels = list(name_terms([entry.term for entry in changes], LETTERS).values())
@@ -65,7 +65,7 @@ def draw_change_bars(scene: ComparisonScene) -> Picture:
     _write_legend(figure, scene, top - TITLE / 2, MARGIN + names)
     right = add_axes(figure, MARGIN + names + LEFT + 2 * GAP, top + TITLE, RIGHT, chart)
     _draw_changes(right, changes)
-    return Picture("attention_comparison.png", figure, scene.texts)
+    return FigureFile("attention_comparison.png", figure, scene.texts)
 
 
 def draw_distribution(

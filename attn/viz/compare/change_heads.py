@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from attn.analysis.compare.change_tables import TermChange
 from attn.schema import Layer
 from attn.viz.compare.comparison_scene import DIVERGING, ComparisonScene, name_terms, short, signed
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.lines import mark_layers, name_axes, spread
 from attn.viz.overlay import COLOURS, colour_scale
 from attn.viz.page import (
@@ -29,7 +30,6 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
 
 CELL = (0.3, 0.22)
 WIDTHS = (2.6, 7.0)
@@ -41,7 +41,7 @@ LETTERS = 30
 
 def draw_change_heads(
     scene: ComparisonScene, changes: Sequence[TermChange], layers: Sequence[Layer]
-) -> Picture:
+) -> FigureFile:
     """Draw `sinks.png`: for every opening token its mass in every layer and head, and the change.
 
     Args:
@@ -78,7 +78,7 @@ def draw_change_heads(
     _draw_bar(figure, (MARGIN + LEFT, down, 2 * width), scales[0], "mass: attention probability")
     last = MARGIN + LEFT + 2 * (LEFT + width + GAP)
     _draw_bar(figure, (last, down, width), scales[2], "change of mass")
-    return Picture("sinks.png", figure, scene.texts)
+    return FigureFile("sinks.png", figure, scene.texts)
 
 
 def _label(axes: Axes, layers: Sequence[Layer], heads: Sequence[float]) -> None:

@@ -22,6 +22,7 @@ from attn.viz.compare.comparison_scene import (
     signed,
     style,
 )
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.page import (
     FAINT,
     FAMILY,
@@ -35,7 +36,6 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
 
 WIDTHS = (5.0, 14.0)  # inches of the map
 COLUMN, ROW = 0.3, 0.3
@@ -50,7 +50,7 @@ TICKS = 36
 
 def draw_change_map(
     scene: ComparisonScene, changes: Sequence[TermChange], layers: Sequence[Layer]
-) -> Picture:
+) -> FigureFile:
     """Draw `layers.png`: the change of mass of every word in every layer.
 
     A dot marks cells whose 95 % interval leaves 0 out.
@@ -85,7 +85,7 @@ def draw_change_map(
     _label(axes, labels, layers)
     write_title(axes, scene.sides[1].label, "dot: the 95 % interval leaves 0 out", size=10.5)
     _draw_bar(figure, scale, (MARGIN + names, width, top + TITLE + height))
-    return Picture("layers.png", figure, scene.texts)
+    return FigureFile("layers.png", figure, scene.texts)
 
 
 def _label(axes: Axes, labels: Sequence[str], layers: Sequence[Layer]) -> None:

@@ -53,7 +53,7 @@ def leading(changes: Changes) -> list[Key]:
 
 
 def name_words(changes: Changes) -> dict[Key, str]:
-    """Return what the words are called at the left of a plot."""
+    """Return the labels of the words at the left of a plot."""
     return name_terms([entry.term for listed in changes for entry in listed], LETTERS)
 
 

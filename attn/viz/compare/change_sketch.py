@@ -19,6 +19,7 @@ from attn.viz.compare.change_points import (
     say_hidden,
 )
 from attn.viz.compare.comparison_scene import VARIANTS, ComparisonScene, say_shown, short
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.page import (
     FAMILY,
     GAP,
@@ -30,7 +31,6 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
 
 TITLES = {
     "on": ("On strokes", "change, in % of the map"),
@@ -43,7 +43,7 @@ PLOT, LEAST = 2.7, 0.5  # width of a plot, and height of its rows
 FOOT = 0.62
 
 
-def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) -> Picture:
+def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) -> FigureFile:
     """Draw `sketch_changes.png`: by measure, the change of each word with its interval.
 
     The words are those of most change inside of closed strokes, or if there are none on strokes.
@@ -76,7 +76,7 @@ def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) 
         title, unit = TITLES[name]
         draw_points(axes, changes, keys, lane / row, unit)
         write_title(axes, title, size=10.5)
-    return Picture("sketch_changes.png", figure, scene.texts)
+    return FigureFile("sketch_changes.png", figure, scene.texts)
 
 
 def _write_legend(figure: Figure, scene: ComparisonScene, variants: int, top: float) -> None:

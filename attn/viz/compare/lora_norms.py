@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from attn.lora.blocks import TARGETS
 from attn.lora.file import Group, LoraFile, blocks, joint_norm, towers
 from attn.lora.names import DENOISER
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable
 from attn.viz.page import (
     FAINT,
@@ -27,7 +28,6 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
 from attn.viz.sizes import DPI
 
 WIDTH = 12.0  # inches between the margins
@@ -61,7 +61,7 @@ PLAIN = "#5d6570"  # bars without parts
 RULE, GRID = "#9aa0a8", "#e4e6ea"
 
 
-def draw(lora: LoraFile) -> Picture | None:
+def draw(lora: LoraFile) -> FigureFile | None:
     """Draw the norm of the change of every block, the text encoders in a row of their own.
 
     A bar's height is ‖ΔW‖ of its block; its colours share it in proportion to ‖ΔW‖². With a base
@@ -82,7 +82,7 @@ def draw(lora: LoraFile) -> Picture | None:
         _draw_row(figure, row, top)
         top += row.height
     texts = {"file": printable(lora.path.name), "sha256": lora.sha256, "unit": "Frobenius norm"}
-    return Picture("norms.png", figure, texts)
+    return FigureFile("norms.png", figure, texts)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.weights import WeightsAgainstAttention
 from attn.viz.compare.comparison_scene import GRID, VARIANTS, short, style
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.page import FAINT, FAMILY, GAP, LINE, MARGIN, add_axes, write_heading
-from attn.viz.picture import Picture, new_figure
 
 WIDTH, HEIGHT = 6.4, 4.4  # inches of the plot
 LEFT, FOOT = 0.75, 0.55
@@ -17,7 +17,7 @@ NAMED = 5
 LETTERS = 72
 
 
-def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, str]) -> Picture:
+def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, str]) -> FigureFile:
     """Draw `lora_weights.png`: one point per layer.
 
     Args:
@@ -56,4 +56,4 @@ def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, 
     about = {"fontsize": 9, "color": FAINT, "fontfamily": FAMILY}
     axes.set_xlabel("|scale| · ‖ΔW‖ of the layer's modules", about)
     axes.set_ylabel("mean absolute change of a word's mass, in % of all attention", about)
-    return Picture("lora_weights.png", figure, texts)
+    return FigureFile("lora_weights.png", figure, texts)

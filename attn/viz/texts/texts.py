@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from attn.analysis.result import Result
 from attn.analysis.texts.unmasking import correlate
+from attn.viz.figures import AnimationFile, FigureFile, Subject, new_figure
 from attn.viz.labels import printable, shown_token
 from attn.viz.lines import GRID, RULE, mark_steps, show_legend
 from attn.viz.page import (
@@ -30,8 +31,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Film, Picture, Subject, new_figure
-from attn.viz.texts.film import film
+from attn.viz.texts.animation import animate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,18 +59,18 @@ STATE_COLOURS = ("#b2182b", "#8c929c", "#2166ac")
 TOP = MARGIN + 2 * LINE + GAP + TITLE
 
 
-def draw_unmasking(result: Result, subject: Subject) -> Iterator[Picture | Film]:
+def draw_unmasking(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFile]:
     """Draw when and how surely each mask fell, what was read meanwhile, and the text as a film."""
     yield from _draw_steps(result, subject)
     yield from _draw_states(result, subject)
     yield from _draw_certainty(result, subject)
     for sample, confidence in enumerate(result.arrays["confidence"]):
-        frames, durations = film(confidence, subject.prompt)
+        frames, durations = animate(confidence, subject.prompt)
         name = _named("unmasking/unmasking", ".gif", sample, subject)
-        yield Film(name, frames, durations, {"sample": str(sample)})
+        yield AnimationFile(name, frames, durations, {"sample": str(sample)})
 
 
-def _draw_steps(result: Result, subject: Subject) -> Iterator[Picture]:
+def _draw_steps(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw a row per step and a column per position: masks, and when and how surely they fell."""
     for sample, confidence in enumerate(result.arrays["confidence"]):
         values = confidence.values
@@ -86,10 +86,10 @@ def _draw_steps(result: Result, subject: Subject) -> Iterator[Picture]:
         _label_rows(axes, confidence["step"].values, "step")
         write_title(axes, "grey: masked · colour: decided in this step", size=_letters(wide))
         _bar(figure, Normalize(0, 1), HEAT, "confidence of the token that was decided")
-        yield _picture("unmasking/unmasking", sample, figure, subject)
+        yield _figure_file("unmasking/unmasking", sample, figure, subject)
 
 
-def _draw_states(result: Result, subject: Subject) -> Iterator[Picture]:
+def _draw_states(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw what the rows of each state read of the keys of each, against an even share."""
     states, even = result.arrays["states"], result.arrays["even"]
     rows = states["rows"].values.tolist()
@@ -113,10 +113,10 @@ def _draw_states(result: Result, subject: Subject) -> Iterator[Picture]:
             _over_steps(axes)
             write_title(axes, f"{row} rows", size=10)
         show_legend(figure, lines, names, rows=1)
-        yield _picture("unmasking/states", sample, figure, subject)
+        yield _figure_file("unmasking/states", sample, figure, subject)
 
 
-def _draw_certainty(result: Result, subject: Subject) -> Iterator[Picture]:
+def _draw_certainty(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw a point per decision: how sure it was, and what it read of the prompt."""
     confidence, read = result.arrays["confidence"], result.arrays["on_prompt"]
     for sample, array in enumerate(confidence):
@@ -136,10 +136,10 @@ def _draw_certainty(result: Result, subject: Subject) -> Iterator[Picture]:
         remark = f"r {together:.2f}" if np.isfinite(together) else "r undefined"
         write_title(axes, "a point per decision, mean over layers", remark, size=9)
         _bar(figure, scale, LINES, "step")
-        yield _picture("unmasking/confidence", sample, figure, subject)
+        yield _figure_file("unmasking/confidence", sample, figure, subject)
 
 
-def draw_flow(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_flow(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw what the text reads of the prompt, a line per layer."""
     for sample, read in enumerate(result.arrays["read"]):
         figure, axes = _page(
@@ -149,10 +149,10 @@ def draw_flow(result: Result, subject: Subject) -> Iterator[Picture]:
         axes.set_ylim(0, max(1e-9, 1.05 * float(read.max())))
         write_title(axes, "mass on the prompt, mean over the text's rows", size=9)
         _bar(figure, _layers(read), LINES, "layer")
-        yield _picture("flow/flow", sample, figure, subject)
+        yield _figure_file("flow/flow", sample, figure, subject)
 
 
-def draw_patterns(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_patterns(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw every measure over the steps, a line per layer."""
     patterns = result.arrays["patterns"]
     names = [str(name) for name in patterns["measure"].values]
@@ -169,13 +169,13 @@ def draw_patterns(result: Result, subject: Subject) -> Iterator[Picture]:
             _lines(axes, array)
             write_title(axes, name, f"mean {float(array.mean()):.3g}", size=9)
         _bar(figure, _layers(patterns), LINES, "layer")
-        yield _picture("patterns/patterns", sample, figure, subject)
+        yield _figure_file("patterns/patterns", sample, figure, subject)
 
 
-def draw_influence(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_influence(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw what every token receives in every layer, and where the sinks are in every step."""
     for sample, mass in enumerate(result.arrays["mass"]):
-        yield _picture("influence/influence", sample, _strips(mass, subject), subject)
+        yield _figure_file("influence/influence", sample, _strips(mass, subject), subject)
     for sample, share in enumerate(result.arrays["sinks"]):
         wide, high = max(4.5, CELL * share.shape[1]), min(8.0, max(1.5, CELL * share.shape[0]))
         figure, axes = _page(wide, high, LABELS + BAR_SPACE, subject, "where the sinks are")
@@ -186,7 +186,7 @@ def draw_influence(result: Result, subject: Subject) -> Iterator[Picture]:
         title = f"column sum above the others' mean by more than {share.attrs['epsilon']:g}"
         write_title(axes, title, size=_letters(wide))
         _bar(figure, Normalize(0, 1), "Blues", "share of the layers in which a token is a sink")
-        yield _picture("influence/sinks", sample, figure, subject)
+        yield _figure_file("influence/sinks", sample, figure, subject)
 
 
 def _strips(mass: xr.DataArray, subject: Subject) -> Figure:
@@ -216,7 +216,7 @@ def _strips(mass: xr.DataArray, subject: Subject) -> Figure:
     return figure
 
 
-def draw_blocks(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_blocks(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw, for every block, what the parts of the text read of each other while it is written."""
     blocks = result.arrays["blocks"]
     names = [str(name) for name in blocks["rows"].values]
@@ -235,7 +235,7 @@ def draw_blocks(result: Result, subject: Subject) -> Iterator[Picture]:
             _draw_parts(axes, matrix, names, labelled=column == 0)
             write_title(axes, f"block {int(matrix['written'])} is written", size=9)
         _bar(figure, Normalize(0, 1), "Reds", "mass of a row (rows read columns)")
-        yield _picture("blocks/blocks", sample, figure, subject)
+        yield _figure_file("blocks/blocks", sample, figure, subject)
 
 
 def _draw_parts(axes: Axes, matrix: xr.DataArray, names: Sequence[str], *, labelled: bool) -> None:
@@ -251,7 +251,7 @@ def _draw_parts(axes: Axes, matrix: xr.DataArray, names: Sequence[str], *, label
             axes.text(column, row, text, color=ink, fontsize=6, ha="center", va="center")
 
 
-def draw_similarity(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_similarity(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw the cosine of every two layers."""
     for sample, similarity in enumerate(result.arrays["similarity"]):
         side = max(3.2, 0.2 * similarity.shape[0])
@@ -262,7 +262,7 @@ def draw_similarity(result: Result, subject: Subject) -> Iterator[Picture]:
         axes.set_xticks(ticks, labels)
         write_title(axes, "layer against layer", size=9)
         _bar(figure, Normalize(0, 1), HEAT, "cosine of their maps")
-        yield _picture("similarity/similarity", sample, figure, subject)
+        yield _figure_file("similarity/similarity", sample, figure, subject)
 
 
 def _sheet(wide: float, high: float, below: float, subject: Subject, what: str) -> Figure:
@@ -357,15 +357,15 @@ def _letters(wide: float) -> float:
 
 
 def _named(stem: str, suffix: str, sample: int, subject: Subject) -> str:
-    ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
+    ending = f"-sample-{sample}" if len(subject.images) > 1 else ""
     return f"{stem}{ending}{suffix}"
 
 
-def _picture(stem: str, sample: int, figure: Figure, subject: Subject) -> Picture:
+def _figure_file(stem: str, sample: int, figure: Figure, subject: Subject) -> FigureFile:
     texts: Mapping[str, str] = {
         "prompt": subject.prompt,
         "seed": str(subject.seed),
         "backend": subject.backend,
         "sample": str(sample),
     }
-    return Picture(_named(stem, ".png", sample, subject), figure, texts)
+    return FigureFile(_named(stem, ".png", sample, subject), figure, texts)

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
+from attn.viz.figures import FigureFile, Subject, new_figure
 from attn.viz.labels import printable, ranges
 from attn.viz.lines import (
     Time,
@@ -24,7 +25,6 @@ from attn.viz.lines import (
     style,
 )
 from attn.viz.page import GAP, LINE, MARGIN, add_axes, arrange, shorten, write_heading, write_title
-from attn.viz.picture import Picture, Subject, new_figure
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,7 +38,7 @@ NARROWEST = 4.6
 SINGLE = (6.0, 3.7)  # a layer on a page of its own, in inches
 
 
-def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw all layers on one page and one scale, and each on its own if that was asked for.
 
     Files: `<segment>/curves/words.png`, and `<segment>/curves/words_mean_block<block>.png` as
@@ -51,13 +51,13 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
         for sample in range(samples):
             of_sample, end = curves.isel(sample=sample), ending(sample, samples)
             texts = _texts(curves) | {"sample": str(sample)}
-            yield Picture(f"{start}{end}.png", draw_grid(of_sample, subject), texts)
+            yield FigureFile(f"{start}{end}.png", draw_grid(of_sample, subject), texts)
             if curves.attrs["files"] != "all":
                 continue
             for layer, row in zip(of_sample["layer"].values, of_sample["row"].values, strict=True):
                 path = f"{start}_mean_{curves.attrs['numbered']}{row}{end}.png"
                 figure = draw_layer(of_sample, int(layer), subject)
-                yield Picture(path, figure, texts | {"layers": str(layer)})
+                yield FigureFile(path, figure, texts | {"layers": str(layer)})
 
 
 def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:

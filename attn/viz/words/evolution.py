@@ -12,6 +12,15 @@ from matplotlib.lines import Line2D
 
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
+from attn.viz.figures import (
+    AnimationFile,
+    FigureFile,
+    Pixels,
+    Subject,
+    in_shared_colours,
+    new_figure,
+    shrink,
+)
 from attn.viz.labels import ranges
 from attn.viz.lines import (
     dress,
@@ -34,7 +43,6 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Film, Picture, Pixels, Subject, in_shared_colours, new_figure, shrink
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,7 +60,7 @@ WIDER = 1.3  # so much more of the small subtitle fits into a line
 UNIT = "attention probability{}, the same scale in every step"
 
 
-def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
+def draw(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFile]:
     """Draw `attention_evolution.gif` and `…_grid.png`, `correlation.png`, and the balance.
 
     The balance is `text_vs_sketch_attention.png` where a model reads sketch tokens, else
@@ -60,51 +68,51 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
     """
     maps = result.arrays["maps"]
     samples = maps.sizes["sample"]
-    for sample, generated in enumerate(subject.pictures):
+    for sample, generated in enumerate(subject.images):
         end = ending(sample, samples)
         of_sample = maps.isel(sample=sample)
-        picture = generated if generated is None else shrink(generated, SIDE, subject.dpi)
+        image = generated if generated is None else shrink(generated, SIDE, subject.dpi)
         texts = _texts(of_sample) | {"sample": str(sample)}
         told = f" · sample {sample}" if samples > 1 else ""
-        yield Picture(f"{START}_grid{end}.png", draw_grid(of_sample, picture, subject, told), texts)
-        frames = in_shared_colours(draw_frames(of_sample, picture, subject))
+        yield FigureFile(
+            f"{START}_grid{end}.png", draw_grid(of_sample, image, subject, told), texts
+        )
+        frames = in_shared_colours(draw_frames(of_sample, image, subject))
         each = round(1000 * float(of_sample.attrs["seconds"]))
         durations = [*[each] * (of_sample.sizes["step"] - 1), LAST * each]
-        yield Film(f"{START}{end}.gif", frames, durations, texts)
+        yield AnimationFile(f"{START}{end}.gif", frames, durations, texts)
         curves = result.arrays["correlation"].isel(sample=sample)
         title = f"Map of “{of_sample.attrs['word']}” against other steps"
         where = " + ".join(of_sample.attrs["segments"])
         heading = (title, f"Pearson's r of its cells · {where}{told}")
-        yield Picture(
+        yield FigureFile(
             f"evolution/correlation{end}.png",
             draw_curves(curves.rename(against="series"), heading),
             texts,
         )
         if "balance" in result.arrays:
             balance = result.arrays["balance"].isel(sample=sample)
-            yield Picture(
+            yield FigureFile(
                 f"evolution/{_balance_name(balance)}{end}.png", draw_balance(balance, told), texts
             )
 
 
-def draw_grid(
-    maps: xr.DataArray, picture: Pixels | None, subject: Subject, told: str = ""
-) -> Figure:
+def draw_grid(maps: xr.DataArray, image: Pixels | None, subject: Subject, told: str = "") -> Figure:
     """Draw every step on one page and one scale.
 
     Args:
         maps: step, row, column.
-        picture: the generated picture, or None.
+        image: the generated picture, or None.
         subject: for the heading.
         told: what else the heading says, such as the sample's number.
     """
-    aspect = _aspect(maps, picture)
+    aspect = _aspect(maps, image)
     heading = (subject.prompt, _subtitle(maps, subject) + told)
     sheet = arrange(maps.sizes["step"], aspect, heading, narrowest=SIDE, footer=FOOTER)
     figure = new_figure(*sheet.size)
     write_heading(figure, sheet.heading)
     scale = colour_scale(maps.values)
-    faded = None if picture is None else fade(picture)
+    faded = None if image is None else fade(image)
     for number, step_map in enumerate(maps):
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
         show_heat(axes, step_map.values, faded, scale)
@@ -113,12 +121,12 @@ def draw_grid(
     return figure
 
 
-def draw_frames(maps: xr.DataArray, picture: Pixels | None, subject: Subject) -> Iterator[Figure]:
+def draw_frames(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> Iterator[Figure]:
     """Yield a figure for every step, all alike but for the map, its noise and its mean."""
-    aspect = _aspect(maps, picture)
+    aspect = _aspect(maps, image)
     wide, high = (SIDE, SIDE * aspect) if aspect <= 1 else (SIDE / aspect, SIDE)
     scale = colour_scale(maps.values)
-    faded = None if picture is None else fade(picture)
+    faded = None if image is None else fade(image)
     last = int(maps["step"].values[-1])
     for step_map in maps:
         figure = new_figure(SIDE + 2 * MARGIN, 2 * MARGIN + TITLE + LINE + high + FOOTER)
@@ -209,8 +217,8 @@ def _write_bar(figure: Figure, scale: ColourScale, unit: str) -> None:
     show_bar(figure, axes, scale, unit)
 
 
-def _aspect(maps: xr.DataArray, picture: Pixels | None) -> float:
-    height, width = maps.shape[1:] if picture is None else picture.shape[:2]
+def _aspect(maps: xr.DataArray, image: Pixels | None) -> float:
+    height, width = maps.shape[1:] if image is None else image.shape[:2]
     return float(height / width)
 
 
@@ -224,7 +232,7 @@ def _balance_name(balance: xr.DataArray) -> str:
 
 
 def _unit(maps: xr.DataArray) -> str:
-    """Return what the colours stand for, and that tokens of several encoders are added up."""
+    """Return the label of the colour bar, with a remark if tokens of several encoders are added."""
     segments = maps.attrs["segments"]
     return UNIT.format(f" of {' + '.join(segments)}" if len(segments) > 1 else "")
 

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from attn.analysis.digest import Gathered
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable
 from attn.viz.lines import dress, lay_out_time, mark_layers, mark_time, name_axes, name_time, style
 from attn.viz.page import FAMILY, GAP, INK, LINE, MARGIN, add_axes, write_heading, write_title
-from attn.viz.picture import Picture, new_figure
 
 COLUMNS = 2
 PLOT = (5.4, 2.9)
@@ -25,7 +25,7 @@ SPREAD = (10.0, 90.0)
 """Percentiles over traces between which the band is drawn."""
 
 
-def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> Picture:
+def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> FigureFile:
     """Draw a plot per digest: for every series its mean over traces, and a band of its spread.
 
     Args:
@@ -47,7 +47,7 @@ def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> P
         _draw(figure, axes, digests[name])
     low, high = SPREAD
     spread = f"mean, and {low:.0f}th to {high:.0f}th percentile, over traces"
-    return Picture("summary.png", figure, {"unit": spread})
+    return FigureFile("summary.png", figure, {"unit": spread})
 
 
 def _draw(figure: Figure, axes: Axes, digest: Gathered) -> None:

@@ -16,7 +16,7 @@ from attn.errors import AnalysisError
 from attn.schema import Column, Layer, Segment, Token, part, positions
 from attn.trace.prompts import read_prompt
 from attn.trace.trace import MemoryFiles, Trace
-from attn.viz.picture import Subject
+from attn.viz.figures import Subject
 from attn.viz.sinks import draw
 from tests.helpers.toy_probs import (
     IMAGE_SINK,

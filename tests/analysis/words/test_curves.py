@@ -11,7 +11,7 @@ from attn.analysis.tables import write_table
 from attn.analysis.words.curves import CurvesOptions, run
 from attn.trace.store import shard_file
 from attn.trace.trace import MemoryFiles, Trace
-from attn.viz.picture import Subject
+from attn.viz.figures import Subject
 from attn.viz.words.curves import draw
 from tests.helpers.toy_probs import fold, full_manifest, make_full, make_probs, share_of
 from tests.helpers.toy_traces import CLIP_WORDS, T5_WORDS, make_trace, manifest, read_csv

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.words import curves, words
+from attn.analysis.registry import find
 from attn.analysis.words.words import WordsOptions, run
 from attn.errors import AnalysisError
 from tests.helpers.toy_traces import (
@@ -118,9 +118,10 @@ def cut_in_a_word():
     )
 
 
-@pytest.mark.parametrize("analysis", [words, curves])
-def test_cut_word(analysis):
+@pytest.mark.parametrize("name", ["words", "curves"])
+def test_cut_word(name):
     """A word that is cut in its middle is named, keeps what was read, and spoils its phrases."""
+    analysis = find(name)
     options = analysis.Options(phrases=("a bobcat", "a cat"), together=True)
     result = analysis.run(make_trace(cut_in_a_word()), options)
     left_out = "phrases that segment '{}' does not hold whole are left out: a bobcat"

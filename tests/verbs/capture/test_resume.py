@@ -23,7 +23,7 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.capture import manifest as manifests
 from attn.verbs.capture.capture import capture
 from attn.verbs.capture.collection import read_collection, read_index, write_index
-from attn.verbs.capture.remains import look
+from attn.verbs.capture.remains import find_previous
 from attn.verbs.report import Report
 from tests.helpers.editing import edit, unsealed
 from tests.helpers.toy_runs import capture_fake, contents, use_fake
@@ -366,7 +366,7 @@ def test_damaged_index_of_many(out):
     run(out, PROMPTS[:2])
     (out / "index.json").write_text("{")
     wishes = [attn.open(out / "0000").manifest.request] * 10007
-    folders = [entry.folder for entry in look(out, wishes).entries]
+    folders = [entry.folder for entry in find_previous(out, wishes).entries]
     assert folders == [f"{place:04d}" for place in range(10007)]
 
 

@@ -122,7 +122,7 @@ def test_one_pair_is_shown(runs, tmp_path, monkeypatch):
     few = {"out": tmp_path / "out", "only": ["words"]}
     compare(runs / "base", runs / "style", late, **few)
     (scene,) = found
-    assert scene.subtitle_of_pictures == "toy · 2/5 pairs, from the same noise · shown: seed 3"
+    assert scene.subtitle_of_images == "toy · 2/5 pairs, from the same noise · shown: seed 3"
     assert [side.note for side in scene.sides] == ["", "", ""]
     compare(runs / "base/0003", runs / "style/0003", out=tmp_path / "one", only=["words"])
     np.testing.assert_array_equal(scene.sides[0].maps, found[1].sides[0].maps)
@@ -136,7 +136,7 @@ def test_other_seeds_are_named(runs, tmp_path, monkeypatch):
     late = write_collection(tmp_path / "late", [3, 4], seed=300)
     done = compare(runs / "base", early, late, out=tmp_path / "out", only=["words"])
     (scene,) = found
-    assert scene.subtitle_of_pictures == "toy · 2 pairs · shown: not from the same noise"
+    assert scene.subtitle_of_images == "toy · 2 pairs · shown: not from the same noise"
     assert [side.note for side in scene.sides] == ["seed 0", "seed 0", "seed 3"]
     with Image.open(done.path / "summary.png") as image:
         assert image.info["seed"] == "0, 3"
@@ -420,7 +420,7 @@ def test_the_prompt_of_the_word_that_changed_most(tmp_path, monkeypatch, seed, w
     assert read_csv(done.path / "tables/mass.csv")[0]["word"] == word
     (scene,) = found
     assert (scene.prompt, scene.others) == (f"A {word}, a bobcat", 1)
-    assert scene.subtitle_of_pictures.endswith(" · shown: this prompt, seed 7")
+    assert scene.subtitle_of_images.endswith(" · shown: this prompt, seed 7")
     place = next(at for at, term in enumerate(scene.words) if term.text == word)
     alone = {"out": tmp_path / "one", "only": ["words"]}
     folder = "0000" if word == "dog" else "0001"
