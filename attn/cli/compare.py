@@ -82,8 +82,8 @@ def _text(done: Compared) -> Iterator[str]:
 
 def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
     """Return the words of one variant whose mass changed most, as lines of a table."""
-    columns = done.tables["mass.csv"].columns
-    rows = list(range(len(columns["word"])))
+    columns = done.tables["mass.csv"]
+    rows = list(range(len(columns)))
     if "variant_name" in columns:
         rows = [row for row in rows if columns["variant_name"][row] == name]
     lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]

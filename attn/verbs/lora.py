@@ -160,10 +160,10 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV; None is an empty cell."""
     import numpy as np
 
-    from attn.analysis.result import Table
+    from attn.analysis.tables import make_table, write_table
 
-    names = rows[0].keys()
-    Table({name: np.array([row[name] for row in rows], object) for name in names}).write(path)
+    columns = {name: np.array([row[name] for row in rows], object) for name in rows[0]}
+    write_table(make_table(columns), path)
 
 
 def _draw(file: LoraFile, folder: Path) -> bool:

@@ -17,8 +17,8 @@ class LoraOptions:
     path: Annotated[
         str | Path,
         About(
-            "A LoRA as .safetensors file, or as a folder of peft or diffusers; demo or demo:FAMILY: "
-            "the demos' own.",
+            "A LoRA as .safetensors file, or as a folder of peft or diffusers; demo or "
+            "demo:VARIANT, a demo's own.",
             ("FILE",),
             check=checks.folder,
         ),

@@ -139,7 +139,7 @@ def _run(
     return {
         "name": analysis.name,
         "options": asdict(options),
-        "files": [*files, *drawn],
+        "files": [*result.tables, *result.files, *drawn],
         "notes": notes,
     }
 

@@ -26,9 +26,10 @@ from attn.verbs.inputs import as_tuple
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.weights import WeightsAgainstAttention
-    from attn.analysis.result import Table
     from attn.lora import LoraFile
     from attn.verbs.capture.capture import Captured
 
@@ -60,7 +61,7 @@ class Compared:
     path: Path
     base: str
     variants: Mapping[str, int]
-    tables: Mapping[str, Table]
+    tables: Mapping[str, DataFrame]
     files: tuple[str, ...]
     warnings: tuple[str, ...]
     plans: tuple[Captured, ...] = ()
@@ -271,12 +272,14 @@ def compare_runs(
     if parts is None or "maps" in parts:
         for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
             report.warn(note)
+    from attn.analysis.tables import write_table
+
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables |= _weight_tables(weights)
     with replaced(out, "compare", COMPARISON, report.warn) as folder:
         for name, table in tables.items():
-            table.write(folder / TABLES / name)
+            write_table(table, folder / TABLES / name)
         written = [f"{TABLES}/{name}" for name in tables]
         if pictures:
             from attn.verbs.compare.figures import draw_comparison, draw_weights
@@ -300,10 +303,10 @@ def _say(variant: Variant, note: str) -> str:
 
 def _make_tables(
     variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
-) -> dict[str, Table]:
+) -> dict[str, DataFrame]:
     """Make every table of all variants; with several variants it has their names."""
-    from attn.analysis.compare.change_tables import PARTS, join, with_name
-    from attn.analysis.result import Table
+    from attn.analysis.compare.change_tables import PARTS, with_name
+    from attn.analysis.tables import stack_tables
 
     by_name: dict[str, list[Any]] = {}
     for part in parts or PARTS:
@@ -314,7 +317,7 @@ def _make_tables(
             for name, columns in tables.items():
                 shown = with_name(columns, label) if len(variants) > 1 else columns
                 by_name.setdefault(name, []).append(shown)
-    return {name: Table(join(columns)) for name, columns in by_name.items()}
+    return {name: stack_tables(stacked) for name, stacked in by_name.items()}
 
 
 def _weigh(
@@ -337,13 +340,13 @@ def _weigh(
     return weights
 
 
-def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, Table]:
+def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, DataFrame]:
     """Return `lora_weights.csv`, always with the names of the variants."""
-    from attn.analysis.compare.change_tables import join, with_name
-    from attn.analysis.result import Table
+    from attn.analysis.compare.change_tables import with_name
+    from attn.analysis.tables import stack_tables
 
-    parts = [with_name({**weight.table.columns}, label) for label, weight in weights.items()]
-    return {"lora_weights.csv": Table(join(parts))} if parts else {}
+    parts = [with_name(weight.table, label) for label, weight in weights.items()]
+    return {"lora_weights.csv": stack_tables(parts)} if parts else {}
 
 
 def _why(variants: Sequence[Variant]) -> str:

@@ -28,7 +28,7 @@ from attn.verbs.report import Report
 if TYPE_CHECKING:
     from attn.backends import Session
     from attn.lora import LoraFile
-    from attn.lora.base import Base
+    from attn.lora.base.weights import Base
     from attn.schema import Lora
 
 
@@ -120,7 +120,7 @@ def _read_files(
         loaded: where the weights of the loaded model are.
     """
     from attn.lora import read
-    from attn.lora.fit import applied
+    from attn.lora.base.fit import applied
     from attn.verbs.lora import find_model
 
     files = {}

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.compare.change_tables import PARTS, join, with_name
+from attn.analysis.compare.change_tables import PARTS, with_name
 from attn.analysis.compare.pairs import PairOptions, compare_pair
-from attn.analysis.result import Table
+from attn.analysis.tables import stack_tables, write_table
 from tests.helpers.toy_traces import CLIP_WORDS, CROSS, JOINT, make_trace, manifest, stored, tensors
 
 SEEDS = range(5)
@@ -36,10 +36,7 @@ def pairs(files):
 
 def rows(tables, name, **where):
     """Return the rows of a table, as dictionaries, that have some values."""
-    columns = tables[name]
-    listed = [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    listed = tables[name].to_dict("records")
     return [row for row in listed if all(row[key] == value for key, value in where.items())]
 
 
@@ -218,7 +215,7 @@ def test_names(pairs, tmp_path):
     one, other = (
         with_name(PARTS["words"](pairs, ["cat"])["mass.csv"], name) for name in ("x", "y")
     )
-    Table(join([one, other])).write(tmp_path / "mass.csv")
+    write_table(stack_tables([one, other]), tmp_path / "mass.csv")
     lines = (tmp_path / "mass.csv").read_text().splitlines()
     assert lines[0] == ",".join([*COLUMNS, "variant_name"])
     assert [line.split(",")[-1] for line in lines[1:]] == ["x", "y"]

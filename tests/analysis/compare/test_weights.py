@@ -42,7 +42,7 @@ def test_join(pairs, tmp_path):
     stems = ("lora_unet_blocks_3_attn2_to_q", "lora_unet_blocks_3_attn2_to_k", "lora_unet_conv_in")
     file, norms = save(tmp_path / "a.safetensors", *stems)
     found = against_weights(file, pairs)
-    columns = found.table.columns
+    columns = found.table
     assert columns["layer"].tolist() == [1, 3]
     assert columns["path"].tolist() == ["blocks.1.attn2", "blocks.3.attn2"]
     assert columns["modules"].tolist() == [0, 2]
@@ -53,7 +53,7 @@ def test_join(pairs, tmp_path):
 def test_change(pairs, tmp_path):
     """The change of a layer is the mean over words of the size of their changes."""
     file, _ = save(tmp_path / "a.safetensors", "lora_unet_blocks_1_attn2_to_q")
-    found = against_weights(file, pairs).table.columns["change"]
+    found = against_weights(file, pairs).table["change"]
     words = [place for place, term in enumerate(pairs[0].terms) if term.kind == "word"]
     changes = np.mean([(one.variant.mass - one.base.mass)[0, words, :, 0] for one in pairs], axis=0)
     np.testing.assert_allclose(found, np.abs(changes).mean(0))

@@ -109,7 +109,7 @@ def of_analyze(trace, name):
     result = words.run(trace, words.WordsOptions(phrases=(name,)))
     found = []
     for kind, key in (("words", "clip"), ("phrases", "clip/phrases")):
-        masses = result.tables[f"clip/tables/{kind}_summary.csv"].columns["mass"].reshape(-1, 2)
+        masses = result.tables[f"clip/tables/{kind}_summary.csv"]["mass"].to_numpy().reshape(-1, 2)
         labels = result.arrays[key]["label"].values
         found += zip(labels, masses, np.moveaxis(result.arrays[key].values, 1, 0), strict=True)
     return found
@@ -186,9 +186,9 @@ def test_the_note_on_crossed_words():
     result = words.run(make_trace(about), words.WordsOptions(words=("猫",)))
     assert "segment 't5' reads words together with what is beside them" in result.notes[0]
     assert result.notes[0].endswith("so they have no values there: 猫")
-    rows = result.tables["t5/tables/words_summary.csv"].columns
+    rows = result.tables["t5/tables/words_summary.csv"]
     assert rows["tokens"].tolist() == [0, 0]
-    assert result.tables["clip/tables/words_summary.csv"].columns["tokens"].tolist() == [1, 1]
+    assert result.tables["clip/tables/words_summary.csv"]["tokens"].tolist() == [1, 1]
 
 
 def words_layers():
