@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from attn.files.disk import as_utf8
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families
-from attn.viz.page import FAINT, MARGIN
+from attn.viz.page import FAINT, MARGIN, fit_title
 from attn.viz.sizes import DPI, USUAL, FigureSize
 
 COMPRESSION = 3  # of 9: three times as fast as the default, a tenth larger
@@ -151,6 +151,10 @@ def render(figure: Figure) -> Image.Image:
     """Return a figure in red, green and blue; it is empty afterwards."""
     choose_fonts(figure)
     canvas = FigureCanvasAgg(figure)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # which lays the axes out
+        for axes in figure.axes:
+            fit_title(axes)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     image = Image.fromarray(pixels).convert("RGB")
