@@ -33,7 +33,8 @@ import numpy as np
 
 from attn.analysis.compare.reading import regrid
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table, Text, WritableFile
+from attn.analysis.result import Result, Text, WritableFile
+from attn.analysis.tables import make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
@@ -46,6 +47,7 @@ from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -107,7 +109,7 @@ def run(trace: Trace, options: SketchOptions) -> Result:
     """
     selection = choose(trace, options)
     maps = word_maps(trace, selection)  # sample, step, word, row, column
-    tables: dict[str, Table] = {}
+    tables: dict[str, DataFrame] = {}
     files: dict[str, WritableFile] = {}
     arrays: dict[str, xr.DataArray] = {}
     notes: tuple[str, ...] = ()
@@ -206,19 +208,19 @@ def _iou(parts: StepMaps, region: Strokes) -> Numbers:
     return np.where(np.isnan(flat).any(-1), np.nan, ratio)
 
 
-def _tabulate(selection: Selection, values: dict[str, Numbers]) -> Table:
+def _tabulate(selection: Selection, values: dict[str, Numbers]) -> DataFrame:
     sample, word = np.indices(values["on"].shape).reshape(2, -1)
-    return Table(_words(selection, word) | {"sample": sample} | _ravel(values))
+    return make_table(_words(selection, word) | {"sample": sample} | _ravel(values))
 
 
-def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> Table:
+def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> DataFrame:
     sample, step, word = np.indices(values["on"].shape).reshape(3, -1)
     axis = step_axis(trace, selection.steps)
     time = {name: np.asarray(axis[name][1])[step] for name in ("step", "noise")}
-    return Table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
+    return make_table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
 
 
-def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> Table:
+def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> DataFrame:
     """Tabulate each word's mean map, and a uniform map, by distance from the strokes."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
@@ -229,7 +231,7 @@ def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -
     sample, word, band = np.indices(mass.shape).reshape(3, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(area > 0, mass / area, np.nan)
-    return Table(
+    return make_table(
         _words(selection, word)
         | {
             "sample": sample,
@@ -361,9 +363,9 @@ def _history(trace: Trace, name: str) -> _History:
         raise TraceError(f"could not read {name} of {trace.folder}: {reason}") from exc
 
 
-def _tabulate_residuals(residuals: xr.DataArray) -> Table:
+def _tabulate_residuals(residuals: xr.DataArray) -> DataFrame:
     sample, block, step = np.indices(residuals.shape).reshape(3, -1)
-    return Table(
+    return make_table(
         {
             "block": residuals["series"].values.astype(object)[block],
             "sample": sample,

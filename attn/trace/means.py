@@ -55,7 +55,7 @@ class MapSums:
         """Add what one step has; `lead` is one of `View.leads`."""
         for view in self.views:
             maps = self._read(view, lead)
-            ran = ~np.isnan(maps).any((1, 2, 3))
+            ran = np.asarray(~np.isnan(maps).any((1, 2, 3)))
             if view.grid and ran.any():
                 total = self._sums.setdefault(view.grid, np.zeros(maps.shape))
                 total += np.where(ran[:, None, None, None], maps, 0)

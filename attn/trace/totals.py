@@ -43,7 +43,7 @@ class SumView(View):
             for view, keys in self.addends
         ]
         piece: np.ndarray = np.stack(sums, -1)[np.ix_(*map(np.atleast_1d, selection))]
-        return piece.reshape([len(indices) for indices in selection if indices.ndim])
+        return piece.reshape([indices.size for indices in selection if indices.ndim])
 
 
 def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:

@@ -11,14 +11,18 @@ Definitions, for the map M of a word and a cell of area 1/n²:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attn.analysis.compare.reading import regrid
 from attn.analysis.compare.terms import Term
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.word_sums import Numbers
 from attn.shapes import GridMaps
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def cell_masses(maps: GridMaps, count: int) -> Numbers:
@@ -33,7 +37,7 @@ def cell_parts(masses: Numbers) -> Numbers:
     return parts
 
 
-def tabulate_cells(masses: Numbers, words: Sequence[Term], indices: Sequence[int]) -> Table:
+def tabulate_cells(masses: Numbers, words: Sequence[Term], indices: Sequence[int]) -> DataFrame:
     """Lay cells out as rows, word by word, from the upper left.
 
     Args:
@@ -44,7 +48,7 @@ def tabulate_cells(masses: Numbers, words: Sequence[Term], indices: Sequence[int
     dominant = (np.arange(len(words))[:, None, None] == masses.argmax(0))[list(indices)]
     masses, words = masses[list(indices)], [words[index] for index in indices]
     word, row, column = np.indices(masses.shape).reshape(3, -1)
-    return Table(
+    return make_table(
         {
             "word": np.array([term.text for term in words], object)[word],
             "occurrence": np.array([term.number for term in words])[word],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,13 @@ from attn.analysis.compare.paired import PairedChange, paired_change, paired_int
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Key, Term
 from attn.analysis.sketch import COMPARED
+from attn.analysis.tables import make_table, stack_tables
 from attn.analysis.words.similarity import MEASURES
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.words import fold
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Columns = dict[str, NDArray[Any]]
 Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
@@ -24,7 +28,7 @@ Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
 Words = Sequence[str] | None
 """Only these words; None is all."""
 
-Tables = dict[str, Columns]
+Tables = dict[str, "DataFrame"]
 
 ALL = "mean"
 """In the columns `layer`, `head` and `step`: the mean over all of them."""
@@ -165,7 +169,7 @@ def sink_tables(pairs: Sequence[Pair], words: Words) -> Tables:
         return {"sinks.csv": _rows(sinks)}
     by_layer = _rows(sink_changes(pairs, mass), layer=_layers(pairs))
     by_head = _rows(sink_changes(pairs, heads), **_layers_and_heads(pairs))
-    return {"sinks.csv": join([_rows(sinks), by_layer]), "sinks_heads.csv": by_head}
+    return {"sinks.csv": stack_tables([_rows(sinks), by_layer]), "sinks_heads.csv": by_head}
 
 
 def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -187,7 +191,7 @@ def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
         numbers = _numbers(entry.change)
         del numbers["relative_change"]  # these are shares already
         parts.append(_names(entry.term, len(measures)) | {"measure": measures} | numbers)
-    return {"sketch.csv": join(parts)} if parts else {}
+    return {"sketch.csv": stack_tables(parts)} if parts else {}
 
 
 PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
@@ -220,15 +224,9 @@ def has_maps(pairs: Sequence[Pair]) -> bool:
     return any(pair.alike is not None for pair in pairs)
 
 
-def join(parts: Sequence[Columns]) -> Columns:
-    """Put tables of the same columns below each other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def with_name(columns: Columns, name: str) -> Columns:
+def with_name(table: DataFrame, name: str) -> DataFrame:
     """Add a column with the name of the variant."""
-    count = len(next(iter(columns.values())))
-    return columns | {"variant_name": np.full(count, name, object)}
+    return make_table({**table, "variant_name": np.full(len(table), name, object)})
 
 
 def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
@@ -247,14 +245,14 @@ def _join_pairs(entries: Sequence[tuple[Term, Numbers, Numbers]]) -> TermChange:
     return TermChange(terms[0], paired_change(np.concatenate(before), np.concatenate(after)))
 
 
-def _rows(entries: Sequence[TermChange], **labels: Any) -> Columns:
+def _rows(entries: Sequence[TermChange], **labels: Any) -> DataFrame:
     """Lay changes out, one row per term and cell; cells that no pair has are left out.
 
     Args:
         entries: in the order of the rows, at least one.
         labels: what stands in the columns `layer`, `head` and `step`, by cell.
     """
-    return join([_term_rows(entry, labels) for entry in entries])
+    return stack_tables(_term_rows(entry, labels) for entry in entries)
 
 
 def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Columns:
@@ -292,14 +290,14 @@ def _names(term: Term, count: int) -> Columns:
     }
 
 
-def _alike(pairs: Sequence[Pair], words: Words) -> Columns:
+def _alike(pairs: Sequence[Pair], words: Words) -> DataFrame:
     """Return one row per term and measure of similarity."""
     parts = []
     for entry in changes(pairs, _similar, words):
         rows = _names(entry.term, len(MEASURES)) | {"measure": np.array(MEASURES, object)}
         value = {"value": entry.change.variant, "low": entry.change.low, "high": entry.change.high}
         parts.append(rows | value | {"n": entry.change.n})
-    return join(parts)
+    return stack_tables(parts)
 
 
 def _similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
@@ -320,7 +318,7 @@ def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {"layer": layer, "head": range(pairs[0].base.mass.shape[-1] - 1)}
 
 
-def _changed(pairs: Sequence[Pair]) -> Columns:
+def _changed(pairs: Sequence[Pair]) -> DataFrame:
     """Return how much of the picture has another dominant word, by segment."""
     names = list(dict.fromkeys(name for pair in pairs for name in pair.changed))
     parts = []
@@ -330,4 +328,4 @@ def _changed(pairs: Sequence[Pair]) -> Columns:
         numbers = {"changed": values.mean(), "low": low, "high": high, "n": len(values)}
         row = {key: np.atleast_1d(number) for key, number in numbers.items()}
         parts.append({"segment": np.array([name], object)} | row)
-    return join(parts)
+    return stack_tables(parts)

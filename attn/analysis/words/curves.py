@@ -26,7 +26,8 @@ import numpy as np
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.result import Deferred, Matrix, Result, Table, WritableFile
+from attn.analysis.result import Deferred, Matrix, Result, WritableFile
+from attn.analysis.tables import make_table
 from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers, mean_present
@@ -36,6 +37,7 @@ from attn.trace.labels import block_numbers
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -80,7 +82,7 @@ def run(trace: Trace, options: CurvesOptions) -> Result:
         AnalysisError: a word, phrase, layer, step or branch is not there.
     """
     selection = choose(trace, options)
-    tables: dict[str, Table] = {}
+    tables: dict[str, DataFrame] = {}
     files: dict[str, WritableFile] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     segments = measure(trace, selection, heads=False, together=options.together)
@@ -142,12 +144,12 @@ def _areas(values: WordCurves, steps: Sequence[int]) -> WordLayers:
     return areas
 
 
-def _tabulate(measured: SegmentWords, means: WordLayers, kind: str, name: str) -> Table:
+def _tabulate(measured: SegmentWords, means: WordLayers, kind: str, name: str) -> DataFrame:
     """Lay out one number per word, layer and sample."""
     present = np.flatnonzero(measured.tokens)
     index, layer, sample = np.indices(means[present].shape).reshape(3, -1)
     word = present[index]
-    return Table(
+    return make_table(
         {
             kind.removesuffix("s"): texts(measured.words)[word],
             "occurrence": numbers(measured.words)[word],

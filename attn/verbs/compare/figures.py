@@ -242,6 +242,7 @@ def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None
     """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
     from attn.analysis.compare.cells import cell_masses, tabulate_cells
     from attn.analysis.compare.change_tables import named
+    from attn.analysis.tables import write_table
 
     files = []
     trace = open_trace(shown.member.folder)
@@ -258,7 +259,7 @@ def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None
     for count in GRIDS:
         table = tabulate_cells(cell_masses(maps, count), words, indices)
         files.append(f"{where}grid_analysis_{count}x{count}.csv")
-        table.write(folder / files[-1])
+        write_table(table, folder / files[-1])
     return files + _write(_of_run(shown, side, words, indices), folder, where)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of how a word's map forms: frames as a grid and as a GIF, correlations, balance."""
+"""Figures of how a word's map forms: frames as a grid and as a GIF, correlations, balance."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
+from attn.viz.charts import new_charts, show_names
 from attn.viz.figures import (
     AnimationFile,
     FigureFile,
@@ -24,11 +24,11 @@ from attn.viz.figures import (
 from attn.viz.labels import ranges
 from attn.viz.lines import (
     dress,
-    legend_rows,
+    line_handles,
+    mark_layers,
     mark_time,
     name_time,
     read_time,
-    show_legend,
     style,
 )
 from attn.viz.overlay import colour_scale, fade, show_bar, show_heat
@@ -39,7 +39,6 @@ from attn.viz.page import (
     TITLE,
     add_axes,
     arrange,
-    shorten,
     write_heading,
     write_title,
 )
@@ -54,9 +53,7 @@ SIDE = 4.6  # inches of a frame of the GIF
 FOOTER, BAR = 0.72, 0.13
 LAST = 4
 """So many times as long as the others the GIF's last frame is shown."""
-CURVES = (7.0, 3.2)
-LEFT, BELOW = 0.35, 0.5
-WIDER = 1.3  # so much more of the small subtitle fits into a line
+CURVES = (7.35, 3.9)  # inches of a chart
 UNIT = "attention probability{}, the same scale in every step"
 
 
@@ -147,30 +144,23 @@ def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
     """
     steps = balance.mean("layer", keep_attrs=True)
     names = [str(name) for name in balance["segment"].values]
-    width, height = CURVES
-    rows = legend_rows(names, width)
-    top = MARGIN + 2 * LINE + GAP + TITLE
-    below = top + height + BELOW + TITLE + GAP
-    figure = new_figure(width + 2 * MARGIN + LEFT, below + height + BELOW + rows * LINE + MARGIN)
     heading = (
         "Text and sketch" if "sketch" in names else "Segments",
         f"part of the attention{told}",
     )
-    write_heading(figure, heading)
-    over = add_axes(figure, MARGIN + LEFT, top, width, height)
+    width, height = CURVES
+    size = (width, 2 * height)
+    figure, (over, axes) = new_charts(heading, size, legend=names, nrows=2)
     _plot(over, steps, "segment", 1.0)
     write_title(over, "by step", "mean over layers and heads", size=10)
-    axes = add_axes(figure, MARGIN + LEFT, below, width, height)
     layers = balance.mean("step")
     for number, curve in enumerate(layers):
         colour, dashes = style(number)
         axes.plot(np.arange(len(curve)), curve, dashes, color=colour, marker=".", linewidth=1.3)
     dress(axes, 1.0)
-    axes.set_xticks(
-        np.arange(layers.sizes["layer"]), [str(value) for value in layers["layer"].values]
-    )
+    mark_layers(axes, [int(layer) for layer in layers["layer"].values])
     write_title(axes, "by layer", "mean over steps and heads", size=10)
-    _legend(figure, names, rows)
+    show_names(figure, line_handles(len(names)), names)
     return figure
 
 
@@ -182,16 +172,11 @@ def draw_curves(curves: xr.DataArray, heading: tuple[str, str]) -> Figure:
         heading: title and subtitle.
     """
     names = [str(name) for name in curves["series"].values]
-    width, height = CURVES
-    rows = legend_rows(names, width)
-    top = MARGIN + 2 * LINE + GAP
-    figure = new_figure(width + 2 * MARGIN + LEFT, top + height + BELOW + rows * LINE + MARGIN)
-    write_heading(figure, (shorten(heading[0], width), shorten(heading[1], width * WIDER)))
-    axes = add_axes(figure, MARGIN + LEFT, top, width, height)
+    figure, (axes,) = new_charts(heading, CURVES, legend=names)
     values = curves.values[~np.isnan(curves.values)]
     _plot(axes, curves, "series", 1.05 * float(values.max(initial=0.0)))
     axes.set_ylim(bottom=min(0.0, 1.05 * float(values.min(initial=0.0))))
-    _legend(figure, names, rows)
+    show_names(figure, line_handles(len(names)), names)
     return figure
 
 
@@ -203,12 +188,6 @@ def _plot(axes: Axes, curves: xr.DataArray, series: str, highest: float) -> None
     dress(axes, highest)
     mark_time(axes, time)
     name_time(axes, time)
-
-
-def _legend(figure: Figure, names: list[str], rows: int) -> None:
-    looks = [style(number) for number in range(len(names))]
-    lines = [Line2D([], [], color=colour, linestyle=dashes) for colour, dashes in looks]
-    show_legend(figure, lines, names, rows)
 
 
 def _write_bar(figure: Figure, scale: ColourScale, unit: str) -> None:

@@ -7,13 +7,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from attn.analysis.digest import Gathered
 from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable
-from attn.viz.lines import dress, lay_out_time, mark_layers, mark_time, name_axes, name_time, style
+from attn.viz.lines import (
+    dress,
+    lay_out_time,
+    line_handles,
+    mark_layers,
+    mark_time,
+    name_axes,
+    name_time,
+    style,
+)
 from attn.viz.page import FAMILY, GAP, INK, LINE, MARGIN, add_axes, write_heading, write_title
 
 COLUMNS = 2
@@ -90,9 +98,8 @@ def _draw_series(
 
 
 def _name_series(axes: Axes, names: Sequence[str]) -> None:
-    lines = [Line2D([], [], color=style(n)[0], linestyle=style(n)[1]) for n in range(len(names))]
     axes.legend(
-        lines,
+        line_handles(len(names)),
         list(names),
         loc="upper left",
         bbox_to_anchor=(0, -LEGEND / PLOT[1]),

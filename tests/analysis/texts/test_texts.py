@@ -45,8 +45,7 @@ def text():
 
 def rows_of(result, name):
     """Return the rows of a table as dicts."""
-    columns = result.tables[name].columns
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return result.tables[name].to_dict("records")
 
 
 def place(row):
@@ -469,11 +468,11 @@ def test_choices(text, name):
     """Layers and steps are chosen by what is typed; what is not there is refused."""
     analysis = registry.find(name)
     result = analysis.run(text[0], analysis.Options(layers=("4",), steps=("1-2",)))
-    table = next(iter(result.tables.values())).columns
+    table = next(iter(result.tables.values()))
     assert set(table["layer"].tolist()) == {4}
     assert "step" not in table or set(table["step"].tolist()) == {1, 2}
     first = analysis.run(text[0], analysis.Options(max_layers=1))
-    assert set(next(iter(first.tables.values())).columns["layer"].tolist()) == {1}
+    assert set(next(iter(first.tables.values()))["layer"].tolist()) == {1}
     with pytest.raises(AnalysisError, match="no captured layer matches '9'"):
         analysis.run(text[0], analysis.Options(layers=("9",)))
     with pytest.raises(AnalysisError, match="branch 'uncond' was not captured"):

@@ -63,7 +63,7 @@ def test_tables(drawn):
     rows = read_csv(drawn.path / "tables/mass.csv")
     assert {row["word"] for row in rows} == WORDS
     changes = [float(row["change"]) for row in rows]
-    np.testing.assert_allclose(changes, drawn.tables["mass.csv"].columns["change"], rtol=1e-8)
+    np.testing.assert_allclose(changes, drawn.tables["mass.csv"]["change"], rtol=1e-8)
     assert {row["n"] for row in rows} == {"5"}
 
 
@@ -178,18 +178,18 @@ def test_itself(runs, tmp_path):
     """A run compared with itself differs by exactly 0, in every table."""
     done = compare(runs / "base", runs / "base", out=tmp_path, pictures=False)
     for name, table in done.tables.items():
-        columns = table.columns
+        columns = table
         for key in {"change", "low", "high", "effect_size", "changed"} & {*columns}:
             if name != "maps.csv":
                 assert (columns[key] == 0).all(), name
-    maps = done.tables["maps.csv"].columns
+    maps = done.tables["maps.csv"]
     assert set(maps["value"]) == {0.0, 1.0}
 
 
 def test_several_variants(runs, tmp_path):
     """Several variants share tables, with their names, and have folders of their own."""
     done = compare(runs / "base", runs / "style", runs / "other", out=tmp_path, only=["words"])
-    names = done.tables["mass.csv"].columns["variant_name"]
+    names = done.tables["mass.csv"]["variant_name"]
     assert names.tolist() == ["style"] * 4 + ["other"] * 4
     assert done.variants == {"style": 5, "other": 5}
     assert [file for file in done.files if file.endswith(".png")] == [
@@ -211,8 +211,8 @@ def test_options(runs, tmp_path):
         settings={"compare.layers": "3"},
         pictures=False,
     )
-    assert set(done.tables["mass.csv"].columns["word"]) == {"cat", "a bobcat"}
-    assert set(done.tables["mass_layers.csv"].columns["layer"]) == {3}
+    assert set(done.tables["mass.csv"]["word"]) == {"cat", "a bobcat"}
+    assert set(done.tables["mass_layers.csv"]["layer"]) == {3}
 
 
 def contents(folder):
@@ -297,7 +297,7 @@ def test_one_text(runs, tmp_path):
         pictures=False,
     )
     assert one.tables.keys() == {"mass.csv", "share.csv"}
-    assert set(one.tables["mass.csv"].columns["word"]) == {"cat", "a bobcat"}
+    assert set(one.tables["mass.csv"]["word"]) == {"cat", "a bobcat"}
 
 
 def test_failure_keeps_the_earlier_results(runs, tmp_path):
@@ -317,7 +317,7 @@ def test_partial(tmp_path):
         "cut: the capture of seed 7 was interrupted: its first 2 steps are compared with the same "
         "ones",
     )
-    assert set(done.tables["mass_steps.csv"].columns["step"]) == {0, 1}
+    assert set(done.tables["mass_steps.csv"]["step"]) == {0, 1}
     assert "base_image.png" in done.files
     assert "variant_image.png" not in done.files
 
@@ -346,13 +346,13 @@ def test_some_without_maps(runs, tmp_path):
     done = compare(runs / "base", folder, out=tmp_path / "out", pictures=False)
     warning = f"v: maps are compared in 4 of 5 pairs; in others the variant lacks {LACK}"
     assert done.warnings == (warning,)
-    maps = {key: done.tables[f"{key}.csv"].columns for key in ("maps", "dominant", "changed")}
+    maps = {key: done.tables[f"{key}.csv"] for key in ("maps", "dominant", "changed")}
     assert {name: set(columns["n"]) for name, columns in maps.items()} == {
         name: {4} for name in maps
     }
     remove(folder / "0001")
     rest = compare(runs / "base", folder, out=tmp_path / "out", pictures=False)
-    np.testing.assert_array_equal(maps["maps"]["value"], rest.tables["maps.csv"].columns["value"])
+    np.testing.assert_array_equal(maps["maps"]["value"], rest.tables["maps.csv"]["value"])
 
 
 def test_why_maps_are_missing(tmp_path):
@@ -460,7 +460,7 @@ def test_one_damaged_trace(runs, tmp_path):
         ({"only": ["map"]}, "unknown part 'map'. Did you mean 'maps'"),
         ({"only": []}, "only: nothing is named"),
         ({"words": []}, "words: nothing is named"),
-        ({"pooling": "max"}, "option 'pooling' of attn compare: got 'max', expected mean|daam"),
+        ({"pooling": "max"}, "pooling: expected one of mean, daam; got 'max'"),
         ({"settings": {"layers": "1"}}, "--set takes compare.KEY=VALUE, got 'layers=1'"),
     ],
 )
