@@ -136,7 +136,7 @@ def _groups(
     groups = []
     for segment in dict.fromkeys(column.segment for column in keys):
         for index, label in labels.items():
-            places = [Column(*place) for place in prompt.places({index}, segment)]
+            places = [Column(*place) for place in prompt.positions({index}, segment)]
             if places:
                 groups.append(group("word", segment, label, places) | {"word": index})
         others = [one for one in prompt.tokens if one.segment == segment and one.word is None]

@@ -9,30 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from attn.errors import UsageError
 from attn.trace.trace import Trace
+from attn.verbs.view_options import ViewOptions
 
 if TYPE_CHECKING:
     from attn.explorer.server import Server
 
 DEFAULT = "attn-runs"
-
-
-@dataclass(frozen=True)
-class ViewOptions:
-    """How traces are shown.
-
-    Attributes:
-        port: where the server listens; None is the first free one from 7860.
-        host: address to listen at; any but this machine's needs `allow_host`.
-        allow_host: further names under which a browser may reach the server.
-        browser: whether to open a browser.
-    """
-
-    port: int | None = None
-    host: str = "127.0.0.1"
-    allow_host: tuple[str, ...] = ()
-    browser: bool = True
 
 
 @dataclass
@@ -107,7 +90,5 @@ def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
     from attn.explorer.opened import open_library
     from attn.explorer.server import Server
 
-    if options.port is not None and not 0 <= options.port < 2**16:
-        raise UsageError(f"--port: expected 0 to 65535; got {options.port}")
     library = open_library([Path(path) for path in paths])
-    return Server(library, host=options.host, port=options.port, hosts=options.allow_host)
+    return Server(library, host=options.host, port=options.port, hosts=tuple(options.allow_host))
