@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, find, plan
-from attn.analysis.result import WritableFile
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import as_utf8, is_there
 from attn.files.results import replaced
@@ -382,13 +381,16 @@ def _run(
     analysis: Analysis, trace: Trace, job: _Job, folder: Path, findings: Findings
 ) -> dict[str, Any]:
     """Run one analysis, write its files, and return what the index says of it."""
+    from attn.analysis.tables import write_table
+
     options = job.options[analysis.name]
     try:
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
-    files: dict[str, WritableFile] = {**result.tables, **result.files}
-    for path, file in files.items():
+    for path, table in result.tables.items():
+        write_table(table, folder / path)
+    for path, file in result.files.items():
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
     if job.draws and analysis.draw:

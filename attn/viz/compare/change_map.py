@@ -70,14 +70,8 @@ def draw_change_map(
     write_title(axes, scene.sides[1].label, "dot: the 95 % interval leaves 0 out", size=10.5)
     about = "change of mass, in % of all attention"
     ticks = MaxNLocator(5, symmetric=True)
-    show_scale(
-        figure,
-        [axes],
-        (DIVERGING, scale),
-        about,
-        ticks=ticks,
-        spell=lambda value: signed(100 * value),
-    )
+    look = (DIVERGING, scale)
+    show_scale(figure, [axes], look, about, ticks=ticks, spell=lambda part: signed(100 * part))
     return FigureFile("layers.png", figure, scene.texts)
 
 
