@@ -90,7 +90,7 @@ def show_scale(
         spell: how they are written.
     """
     colours, scale = look
-    width = figure.get_size_inches()[0] - 2 * MARGIN
+    width = (figure.get_size_inches()[0] - 2 * MARGIN) * _part_across(axes)
     with rc_context(STYLE):
         bar = figure.colorbar(
             ScalarMappable(scale, colours),
@@ -105,6 +105,13 @@ def show_scale(
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, color=FAINT, labelcolor=INK)
     bar.set_label(label, parse_math=False)
+
+
+def _part_across(axes: Sequence[Axes]) -> float:
+    """Return how many of the page's columns some axes are in, as a part of all."""
+    cells = [cell for panel in axes if (cell := panel.get_subplotspec()) is not None]
+    columns = {column for cell in cells for column in cell.colspan}
+    return len(columns) / cells[0].get_gridspec().ncols
 
 
 def _wrap(text: str, letters: float) -> list[str]:
