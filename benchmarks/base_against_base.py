@@ -29,7 +29,7 @@ import numpy as np
 
 import attn
 from attn.analysis.compare.change_tables import PARTS
-from attn.analysis.compare.pairs import CompareOptions
+from attn.analysis.compare.pairs import PairOptions
 from attn.verbs.compare.pairing import ComparedRun, Member, open_run
 from attn.verbs.compare.variants import compare_traces
 
@@ -95,7 +95,7 @@ def compare(first: Sequence[Member], second: Sequence[Member]) -> dict[str, Any]
         ComparedRun(half[0].folder, label, tuple(half))
         for label, half in (("one", first), ("other", second))
     ]
-    (variant,) = compare_traces(runs, CompareOptions())
+    (variant,) = compare_traces(runs, PairOptions())
     tables = {}
     for part in PARTS.values():
         tables |= part(variant.pairs, None)

@@ -47,7 +47,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class GatesOptions:
-    """What of the gates is looked at."""
+    """Options of the analysis of gates."""
 
     value: Value = field(default="mean", metadata={"help": "what the pictures show"})
     layers: tuple[str, ...] = field(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
 
 STATIC = Path(__file__).parent / "static"
 FIRST_PORT, PORTS = 7860, 100
-KINDS = {
+PAGE_KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
+}
+TRACE_KINDS = {
     ".json": "application/json",
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -129,27 +131,28 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         return library.item(request.path_params["number"])
 
     def page(request: Request) -> Response:
-        return _file(STATIC / "index.html")
+        return _file(STATIC / "index.html", PAGE_KINDS)
 
     def static(request: Request) -> Response:
-        return _file(names.get(request.path_params["name"]))
+        return _file(names.get(request.path_params["name"]), PAGE_KINDS)
 
     def index(request: Request) -> Response:
         return _json(library.index())
 
     def facts(request: Request) -> Response:
-        found = item(request)
-        return _missing() if found is None else _answer(lambda: facts_of(found))
+        opened = item(request)
+        return _missing() if opened is None else _answer(lambda: facts_of(opened))
 
     def checked(request: Request) -> Response:
-        found = item(request)
-        if found is None:
+        opened = item(request)
+        if opened is None:
             return _missing()
-        return _answer(lambda: msgspec.json.encode(checker.look(found.folder)))
+        return _answer(lambda: msgspec.json.encode(checker.look(opened.folder)))
 
     def file(request: Request) -> Response:
-        found = item(request)
-        return _file(None if found is None else file_of(found, request.path_params["name"]))
+        opened = item(request)
+        path = None if opened is None else file_of(opened, request.path_params["name"])
+        return _file(path, TRACE_KINDS)
 
     routes = [
         Route("/", page),
@@ -162,12 +165,12 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
     return Guard(Starlette(routes=routes), token, hosts)
 
 
-def _file(path: Path | None) -> Response:
+def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
     from starlette.responses import FileResponse
 
     if path is None or not path.is_file():
         return _missing()
-    return FileResponse(path, media_type=KINDS.get(path.suffix, "application/octet-stream"))
+    return FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
 
 
 def _answer(make: Callable[[], bytes]) -> Response:

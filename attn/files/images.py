@@ -1,4 +1,4 @@
-"""Pictures of others: decoded in bounded memory, by Pillow's own decoders only.
+"""Images of others: decoded in bounded memory, by Pillow's own decoders only.
 
 Pillow chooses a decoder by what a file begins with, whatever it is called, and some of them start
 other programs: PostScript is handed to Ghostscript. So the formats are named here.
@@ -22,7 +22,7 @@ DRAWINGS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 class UndecodableImageError(ValueError):
-    """Why a picture is not decoded, without its file; whoever asked adds that."""
+    """Why an image is not decoded, without its file; whoever asked adds that."""
 
 
 class UnknownFormatError(UndecodableImageError):
@@ -30,7 +30,7 @@ class UnknownFormatError(UndecodableImageError):
 
 
 def decode_image(data: bytes, formats: tuple[str, ...] = ("PNG",)) -> Image:
-    """Return a picture that is decoded already, with the texts that it carries in `info`.
+    """Return an image that is decoded already, with the texts that it carries in `info`.
 
     Args:
         data: the content of a file.

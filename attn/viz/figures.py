@@ -26,12 +26,12 @@ SAMPLED = 3
 NOTE_SIZE = 6.5  # points
 
 Pixels = NDArray[np.uint8]
-"""A picture: row, column, channel (red, green, blue); 0–255."""
+"""An image: row, column, channel (red, green, blue); 0–255."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The generation that pictures are about.
+    """The generation that figures are about.
 
     `images` has the generated image of every sample, or None where there is none; `facts` say
     how they were made, by name; `dpi` is the resolution at which they will be drawn.
@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def texts(self) -> dict[str, str]:
-        """What every picture about this generation says of it."""
+        """What every figure about this generation says of it."""
         texts = {"prompt": self.prompt, "seed": str(self.seed), "backend": self.backend}
         return texts | dict(self.facts)
 
@@ -86,7 +86,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def shrink(image: Pixels, inches: float, dpi: int) -> Pixels:
-    """Return a picture with no more pixels than its long side has on the page."""
+    """Return an image with no more pixels than its long side has on the page."""
     height, width = image.shape[:2]
     factor = inches * dpi / max(height, width)
     if factor >= 1:
@@ -101,10 +101,10 @@ def write(
     about: Mapping[str, str] = MappingProxyType({}),
     size: FigureSize = USUAL,
 ) -> None:
-    """Write a picture as PNG, or a film as GIF, below `folder`.
+    """Write a figure as PNG, or an animation as GIF, below `folder`.
 
     Its texts, and those of `about`, become tEXt chunks (iTXt beyond Latin-1) or the comment, with
-    the version. A figure is empty afterwards. Films have a size of their own.
+    the version. A figure is empty afterwards. Animations keep their own size.
     """
     texts = {**about, **figure_file.texts, "Software": software()}
     texts = {key: as_utf8(text) for key, text in texts.items()}  # names of folders may be bytes

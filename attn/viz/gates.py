@@ -1,4 +1,4 @@
-"""Pictures of gates: over heads and layers, and over the generation."""
+"""Figures of gates: over heads and layers, and over the generation."""
 
 from __future__ import annotations
 

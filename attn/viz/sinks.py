@@ -1,4 +1,4 @@
-"""Pictures of sinks: one token over heads and steps, and what every role receives."""
+"""Figures of sinks: one token over heads and steps, and what every role receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a sketch's part in a generation: words against strokes, and what the sketch adds."""
+"""Figures of a sketch's part in a generation: words against strokes, and what the sketch adds."""
 
 from __future__ import annotations
 

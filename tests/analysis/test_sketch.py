@@ -147,7 +147,7 @@ def test_compared(drawn, who_draws):
     drawings = [strokes() & False, strokes() & False]
     drawings[who_draws] = strokes()
     sides = [drawn(one, name=f"run {seed}", seed=seed) for seed, one in enumerate(drawings)]
-    pair = pairs.compare_pair(*sides, pairs.CompareOptions(), {})
+    pair = pairs.compare_pair(*sides, pairs.PairOptions(), {})
     table = PARTS["sketch"]([pair], ["bobcat"])["sketch.csv"]
     assert list(table) == [
         "word", "occurrence", "segment", "measure", "base", "variant", "change", "low", "high",
@@ -166,10 +166,10 @@ def test_compared(drawn, who_draws):
 def test_compared_without_strokes(drawn):
     """Without strokes on either side there is no such table; open strokes surround nothing."""
     blank = [drawn(strokes() & False, name=name) for name in "ab"]
-    pair = pairs.compare_pair(*blank, pairs.CompareOptions(), {})
+    pair = pairs.compare_pair(*blank, pairs.PairOptions(), {})
     assert PARTS["sketch"]([pair], None) == {}
     opened = drawn(strokes() & (np.arange(40) < 12), name="c")
-    pair = pairs.compare_pair(opened, blank[0], pairs.CompareOptions(), {})
+    pair = pairs.compare_pair(opened, blank[0], pairs.PairOptions(), {})
     measures = PARTS["sketch"]([pair], None)["sketch.csv"]["measure"]
     assert set(measures) == {"on", "near", "iou"}
 
@@ -266,5 +266,8 @@ def test_it_runs_where_there_is_a_sketch(drawn, tmp_path):
     write_trace(tmp_path / "other")
     other = open_trace(tmp_path / "other")
     assert "sketch" not in registry.plan(other).skipped
-    with pytest.raises(Exception, match=r"needs a sketch, .*--backend scribble --sketch FILE"):
+    with pytest.raises(
+        Exception,
+        match=r"needs a sketch, .*capture with a backend that reads drawings and --sketch FILE",
+    ):
         registry.plan(other, ["sketch"])

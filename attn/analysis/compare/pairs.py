@@ -30,7 +30,7 @@ Readings = dict[SideSelection, SideReading]
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class PairOptions:
     """What to compare."""
 
     words: tuple[str, ...] | None = field(
@@ -100,7 +100,7 @@ class Pair:
         )
 
 
-def compare_pair(base: Trace, variant: Trace, options: CompareOptions, readings: Readings) -> Pair:
+def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Readings) -> Pair:
     """Compare two traces.
 
     Args:
@@ -196,7 +196,7 @@ def _phrase_notes(
         yield from tell_left_out(segment, list(dict.fromkeys(labels)))
 
 
-def _select(side: Side, terms: tuple[Term, ...], options: CompareOptions) -> SideSelection:
+def _select(side: Side, terms: tuple[Term, ...], options: PairOptions) -> SideSelection:
     return SideSelection(options.branch, side.layers, side.steps, terms, options.pooling)
 
 

@@ -30,7 +30,7 @@ Pooling = Literal["mean", "daam"]
 
 @dataclass(frozen=True)
 class SideSelection:
-    """What of a trace is read.
+    """Selection of what to read of a trace.
 
     Attributes:
         branch: guidance row.

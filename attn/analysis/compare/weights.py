@@ -52,8 +52,8 @@ def against_weights(
     """Hold the weights that a LoRA changes against the attention that changed with it.
 
     Args:
-        lora: what acted: see `attn.lora.fit.applied`; of a file as it was read, modules that do
-            not fit would count too, and the scale would be 1.
+        lora: what acted: see `attn.lora.base.fit.applied`; of a file as it was read, modules that
+            do not fit would count too, and the scale would be 1.
         pairs: of the variant with this LoRA.
         words: only these; None is all.
 

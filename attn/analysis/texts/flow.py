@@ -36,7 +36,7 @@ NEEDS = Needs(written=True, measures=tuple(f"mass.{block}" for block in BLOCKS))
 
 @dataclass(frozen=True)
 class FlowOptions(PromptOptions):
-    """What of a text is looked at."""
+    """Options of the analysis of flow."""
 
     prompt_length: int | None = field(
         default=None, metadata={"help": "not read: masses are those of the run's own prompt"}

@@ -47,7 +47,7 @@ NEEDS = Needs(written=True, measures=(f"mass.{BLOCK}",))
 
 @dataclass(frozen=True)
 class InfluenceOptions(PromptOptions):
-    """What of a text is looked at, and what counts as a sink."""
+    """Options of the analysis of influence, with the threshold of a sink."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "only this many tokens in table and picture, the first"}

@@ -44,7 +44,7 @@ LARGEST = 12.0
 
 @dataclass(frozen=True)
 class MatricesOptions(PromptOptions):
-    """What of a text is looked at, and how large it is drawn."""
+    """Options of the analysis of matrices, with the size of their figures."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "draw only this many tokens, the first"}

@@ -55,7 +55,7 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class TextReportOptions(PromptOptions):
-    """What of a text is looked at, and how much of it is reported."""
+    """Options of the reports, with how much of a text they cover."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "report only this many tokens, the first"}

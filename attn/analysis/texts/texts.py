@@ -31,7 +31,7 @@ NEEDS_MAPS = Needs(written=True, stepwise=True, measures=(f"map.{BLOCK}",))
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What of a text is looked at."""
+    """Options of all analyses of texts."""
 
     layers: tuple[str, ...] = field(
         default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is every layer"}
@@ -51,7 +51,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class PromptOptions(TextOptions):
-    """What of a text is looked at, and where it begins."""
+    """Options of the analyses that need to know where the text begins."""
 
     prompt_length: int | None = field(
         default=None, metadata={"help": "positions taken for the prompt; none is the run's own"}
@@ -65,7 +65,7 @@ class PromptOptions(TextOptions):
 
 @dataclass(frozen=True)
 class TextSelection:
-    """What of a trace is analysed.
+    """Selection of what to analyse of a text.
 
     Attributes:
         branch: the guidance row.

@@ -1,7 +1,8 @@
 """`attn capture`: from arguments to a collection of traces.
 
 capture        the verb
-arguments      checked before time is spent
+options        what it takes, and what everything that generates takes
+families       what a backend says of that before it opens a model
 jobs           the plan: every trace with what is kept of it
 generation     batch by batch
 manifest       what a trace says of itself

@@ -22,7 +22,7 @@ from attn.verbs.capture.folders import (
     refuse_outside,
     sweep,
 )
-from attn.verbs.capture.jobs import Item, Job, folder_names, missing_bytes
+from attn.verbs.capture.jobs import Job, JobItem, folder_names, missing_bytes
 from attn.verbs.capture.manifest import draft, identify
 from attn.verbs.capture.outputs import check_output, environment
 from attn.verbs.capture.remains import PreviousRun, read_begun
@@ -122,7 +122,7 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
             _take_back(job, item)
 
 
-def _take_back(job: Job, item: Item) -> None:
+def _take_back(job: Job, item: JobItem) -> None:
     """Make a damaged trace partial; one without a readable manifest gets the one it began with."""
     if not (item.folder / MANIFEST).exists():
         return
@@ -176,7 +176,7 @@ def _compare(job: Job, previous: PreviousRun) -> _Comparison:
 
 
 def _compare_trace(
-    job: Job, previous: PreviousRun, item: Item, manifest: Manifest, comparison: _Comparison
+    job: Job, previous: PreviousRun, item: JobItem, manifest: Manifest, comparison: _Comparison
 ) -> None:
     """Compare one trace, and take down what the others need to know of it."""
     edited = _edited(job, previous, item, manifest)
@@ -195,7 +195,7 @@ def _compare_trace(
         comparison.changed = comparison.changed or _changes(manifest.environment)
 
 
-def _edited(job: Job, previous: PreviousRun, item: Item, manifest: Manifest) -> str:
+def _edited(job: Job, previous: PreviousRun, item: JobItem, manifest: Manifest) -> str:
     """Describe how a trace differs from the index, which belongs to the requested run.
 
     So it is this trace that was changed, not another run.
@@ -217,7 +217,7 @@ def _refuse(previous: PreviousRun, changes: Sequence[str]) -> None:
         )
 
 
-def _damage(job: Job, item: Item) -> str:
+def _damage(job: Job, item: JobItem) -> str:
     """Describe the damage of a complete trace, if any; all of its files are read."""
     folder = item.folder
     try:

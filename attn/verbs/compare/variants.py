@@ -11,7 +11,7 @@ from attn.verbs.compare.pairing import ComparedRun, Member, Pairing, open_member
 from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
-    from attn.analysis.compare.pairs import CompareOptions, Pair, Readings
+    from attn.analysis.compare.pairs import Pair, PairOptions, Readings
     from attn.analysis.compare.terms import Key
     from attn.engine.plan import Plan
     from attn.trace.trace import Trace
@@ -83,7 +83,7 @@ class _MemberPairs:
     errors: list[AttnError] = field(default_factory=list)
 
 
-def compare_traces(runs: Sequence[ComparedRun], options: CompareOptions) -> tuple[Variant, ...]:
+def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[Variant, ...]:
     """Compare the traces of runs with those of the first run.
 
     Every trace is read once, whatever the number of variants. A pair that cannot be compared is
@@ -111,7 +111,7 @@ def _compare_member(
     member: Member,
     pairings: Sequence[Pairing],
     compared: Sequence[_MemberPairs],
-    options: CompareOptions,
+    options: PairOptions,
 ) -> None:
     """Compare one trace of the baseline with its partner in every variant."""
     from attn.analysis.compare.pairs import compare_pair
@@ -146,7 +146,7 @@ def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
     )
 
 
-def _most_changed(pairs: Sequence[Sequence[Pair]], options: CompareOptions) -> Key | None:
+def _most_changed(pairs: Sequence[Sequence[Pair]], options: PairOptions) -> Key | None:
     """Return the word whose mass changed most in any of the variants, if there is one."""
     from attn.analysis.compare.change_tables import by_size, changes, mass, overall
 
@@ -189,7 +189,7 @@ def _finish(
     pairing: Pairing,
     entry: _MemberPairs,
     word: Key | None,
-    options: CompareOptions,
+    options: PairOptions,
 ) -> Variant:
     if not entry.pairs:
         if len(pairing.pairs) == 1:
@@ -210,7 +210,7 @@ def _finish(
 
 
 def _choose_example(
-    entry: _MemberPairs, word: Key | None, options: CompareOptions
+    entry: _MemberPairs, word: Key | None, options: PairOptions
 ) -> tuple[Pair, tuple[Member, Member]]:
     """Return the pair to draw, with its maps; it is read again unless these are still there."""
     from attn.analysis.compare.pairs import compare_pair
@@ -238,7 +238,7 @@ def _noise_note(entry: _MemberPairs) -> Iterator[str]:
         )
 
 
-def require_in_prompts(prompts: Sequence[str], options: CompareOptions, negative: str) -> None:
+def require_in_prompts(prompts: Sequence[str], options: PairOptions, negative: str) -> None:
     """Refuse prompts without words, and words that no prompt has, before anything is generated.
 
     Args:
@@ -271,7 +271,7 @@ def require_in_prompts(prompts: Sequence[str], options: CompareOptions, negative
 
 
 def require_in_plan(
-    plan: Plan, options: CompareOptions, parts: Sequence[str] | None, *, has_drawing: bool
+    plan: Plan, options: PairOptions, parts: Sequence[str] | None, *, has_drawing: bool
 ) -> None:
     """Refuse what cannot be compared of traces as they are planned, before anything is generated.
 
@@ -312,7 +312,7 @@ def require_in_plan(
         raise AnalysisError("the model is given no drawing to compare with: leave out sketch")
 
 
-def _require_named(variants: Sequence[Variant], options: CompareOptions) -> None:
+def _require_named(variants: Sequence[Variant], options: PairOptions) -> None:
     """Refuse words and phrases that no pair of prompts shares."""
     terms = [term for variant in variants for pair in variant.pairs for term in pair.terms]
     kinds = ("word", "phrase")
@@ -321,7 +321,7 @@ def _require_named(variants: Sequence[Variant], options: CompareOptions) -> None
     )
 
 
-def _require_present(options: CompareOptions, texts: Mapping[str, Sequence[str]]) -> None:
+def _require_present(options: PairOptions, texts: Mapping[str, Sequence[str]]) -> None:
     words = {fold(text): text for text in texts["word"]}
     for kind, requested in (("word", options.words or ()), ("phrase", options.phrases)):
         there = {word_keys(text) for text in texts[kind]}

@@ -48,6 +48,7 @@ COLOURS = {
     "cross_attention": "#c8394f",
     "self_attention": "#2f6f9f",
     "joint_attention": "#7b4b94",
+    "attention": "#4f9d9d",
     "fused": "#b0689f",
     "feed_forward": "#e8a838",
     "projection": "#5b9a72",

@@ -1,4 +1,4 @@
-"""Pictures of written texts: how they were unmasked, who read whom, and how layers differ."""
+"""Figures of written texts: how they were unmasked, who read whom, and how layers differ."""
 
 from __future__ import annotations
 

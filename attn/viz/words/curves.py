@@ -1,4 +1,4 @@
-"""Pictures of curves: the attention to words over the steps, a small plot for every layer."""
+"""Figures of curves: the attention to words over the steps, a small plot for every layer."""
 
 from __future__ import annotations
 

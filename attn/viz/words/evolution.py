@@ -1,4 +1,4 @@
-"""Pictures of how a word's map forms: frames as a grid and as a GIF, correlations, balance."""
+"""Figures of how a word's map forms: frames as a grid and as a GIF, correlations, balance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of word maps: one per word, and a sheet of all of them on one colour scale."""
+"""Figures of word maps: one per word, and a sheet of all of them on one colour scale."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attn.analysis.compare.change_tables import PARTS, with_name
-from attn.analysis.compare.pairs import CompareOptions, compare_pair
+from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.tables import stack_tables, write_table
 from tests.helpers.toy_traces import CLIP_WORDS, CROSS, JOINT, make_trace, manifest, stored, tensors
 
@@ -29,7 +29,7 @@ def pairs(files):
     """Return five pairs."""
     about = manifest(samples=1)
     return [
-        compare_pair(make_trace(about, base), make_trace(about, variant), CompareOptions(), {})
+        compare_pair(make_trace(about, base), make_trace(about, variant), PairOptions(), {})
         for base, variant in files
     ]
 
@@ -175,7 +175,7 @@ def test_other_layers():
     """Without common layers or steps these tables are not there."""
     about = manifest(samples=1), manifest(JOINT, samples=1, steps=2)
     base, variant = (make_trace(one, tensors(one)) for one in about)
-    pairs = [compare_pair(base, variant, CompareOptions(), {})]
+    pairs = [compare_pair(base, variant, PairOptions(), {})]
     made = {name: sorted(part(pairs, None)) for name, part in PARTS.items()}
     assert made == {
         "words": ["mass.csv", "share.csv"],
@@ -194,7 +194,7 @@ def test_a_trace_with_itself(files):
     pairs = []
     for base, _ in files:
         trace = make_trace(about, base)
-        pairs.append(compare_pair(trace, replace_trace(trace), CompareOptions(), {}))
+        pairs.append(compare_pair(trace, replace_trace(trace), PairOptions(), {}))
     tables = [columns for part in PARTS.values() for columns in part(pairs, None).values()]
     for columns in (one for one in tables if "change" in one):
         for name in ("change", "low", "high", "effect_size"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attn import lora
-from attn.analysis.compare.pairs import CompareOptions, compare_pair
+from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.weights import against_weights
 from attn.errors import AnalysisError
 from tests.helpers.lora_files import pair, write
@@ -19,7 +19,7 @@ def pairs():
         compare_pair(
             make_trace(about, tensors(about, seed)),
             make_trace(about, tensors(about, 50 + seed)),
-            CompareOptions(),
+            PairOptions(),
             {},
         )
         for seed in range(3)
@@ -72,4 +72,4 @@ def test_other_layers(tmp_path):
     about = manifest(samples=1), manifest(JOINT, samples=1)
     base, variant = (make_trace(one) for one in about)
     with pytest.raises(AnalysisError, match="the traces have different ones"):
-        against_weights(file, [compare_pair(base, variant, CompareOptions(), {})])
+        against_weights(file, [compare_pair(base, variant, PairOptions(), {})])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attn.analysis import sketch
-from attn.analysis.compare.pairs import CompareOptions, compare_pair
+from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.terms import find_terms
 from attn.analysis.words import evolution, words
 from attn.analysis.words.selection import Choice, choose
@@ -83,13 +83,13 @@ def test_one_finder(prompt, name, expected):
         for look in (
             lambda: analysed(about, name, prompt),
             lambda: evolution._find_word(choose(trace, options).prompt, options),
-            lambda: require_in_prompts([prompt], CompareOptions(phrases=(name,)), ""),
+            lambda: require_in_prompts([prompt], PairOptions(phrases=(name,)), ""),
         ):
             with pytest.raises(AnalysisError, match=r"no phrase|no word|do not share a phrase"):
                 look()
         return
     assert analysed(about, name, prompt) == expected
-    require_in_prompts([prompt], CompareOptions(phrases=(name,)), "")
+    require_in_prompts([prompt], PairOptions(phrases=(name,)), "")
     followed = evolution._find_word(choose(trace, options).prompt, options)
     assert prompt[followed.start : followed.stop] == expected[-1]
 
@@ -117,7 +117,7 @@ def of_analyze(trace, name):
 
 def of_compare(trace, name):
     """Return the same of a comparison of a trace with itself."""
-    reading = compare_pair(trace, trace, CompareOptions(phrases=(name,)), {}).variant
+    reading = compare_pair(trace, trace, PairOptions(phrases=(name,)), {}).variant
     masses = reading.mass[..., 0].mean(2)
     return [
         (term.label, masses[:, at], reading.maps[:, at])

@@ -460,7 +460,7 @@ def test_one_damaged_trace(runs, tmp_path):
         ({"only": ["map"]}, "unknown part 'map'. Did you mean 'maps'"),
         ({"only": []}, "only: nothing is named"),
         ({"words": []}, "words: nothing is named"),
-        ({"pooling": "max"}, "option 'pooling' of attn compare: got 'max', expected mean|daam"),
+        ({"pooling": "max"}, "pooling: expected one of mean, daam; got 'max'"),
         ({"settings": {"layers": "1"}}, "--set takes compare.KEY=VALUE, got 'layers=1'"),
     ],
 )

@@ -14,7 +14,7 @@ from attn.backends.families.mmada.bounded_templates import bounded, require_harm
 from attn.backends.families.mmada.llama import Config
 from attn.backends.loading import tokenizers
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import CONFIG
+from attn.checkpoints.folders import CONFIG
 from attn.errors import ModelError
 from attn.files.outside import read_text
 from attn.schema import Token, find_words, word_at
