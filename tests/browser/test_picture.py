@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.trace.store import TraceWriter
+from attn.trace.writer import TraceWriter
 from attn.trace.trace import open_trace
 from tests.helpers.toy_traces import JOINT, cross_layer, manifest, tensors, write_trace
 
