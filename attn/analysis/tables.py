@@ -17,7 +17,7 @@ NUMBER = "%.9g"
 """Nine significant digits: enough to give every float32 back exactly."""
 
 Columns = Mapping[str, Any]
-"""Arrays or lists of one length by the name of their column, or a table."""
+"""Arrays or lists of one length by the name of their column."""
 
 
 def make_table(columns: Columns | DataFrame) -> DataFrame:
