@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +39,16 @@ class Table:
     def write(self, path: Path) -> None:
         """Write the table as CSV: UTF-8, one header line, numbers with `DIGITS` digits."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        self.append(path)
+        self._spell(path, "w")
 
     def append(self, path: Path) -> None:
         """Add the rows to a file of the same columns; a new one gets the header line."""
-        is_new = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as stream:
+        self._spell(path, "a")
+
+    def _spell(self, path: Path, mode: Literal["w", "a"]) -> None:
+        with path.open(mode, encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
-            if is_new:
+            if not stream.tell():
                 writer.writerow(map(csv_cell, self.columns))
             for start in range(0, len(self), CHUNK):
                 rows = slice(start, start + CHUNK)

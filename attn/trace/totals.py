@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import Layer, part, without_mass
-from attn.trace.views import Source, View, find
+from attn.trace.views import Part, Source, View, find
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, chosen: Sequence[Part]) -> np.ndarray:
         every = (slice(None),) * 3
         sums = [
             self.source.read(file, view.tensor, (*every, keys)).sum(-1)
             for view, keys in self.addends
         ]
-        piece: np.ndarray = np.stack(sums, -1)[np.ix_(*map(np.atleast_1d, chosen))]
-        return piece.reshape([len(one) for one in chosen if one.ndim])
+        piece: np.ndarray = np.stack(sums, -1)[np.ix_(*(np.atleast_1d(one.places) for one in chosen))]
+        return piece.reshape([one.count for one in chosen if one.count is not None])
 
 
 def find_total(source: Source, layer: Layer, query: str | None) -> View:

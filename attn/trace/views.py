@@ -164,11 +164,11 @@ class View:
     def read(self, selection: Selection) -> np.ndarray:
         """Read a selection; of every shard no more than what the selection spans."""
         sizes = self.sizes.values()
-        chosen = [np.arange(size)[one] for size, one in zip(sizes, selection, strict=True)]
-        result = np.empty([len(one) for one in chosen if one.ndim], self.dtype)
+        chosen = [Part.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        result = np.empty([part.count for part in chosen if part.count is not None], self.dtype)
         if not result.size:
             return result
-        steps = chosen.pop(0) if self.is_stepwise else np.array(0)
+        steps = chosen.pop(0).places if self.is_stepwise else np.array(0)
         rows = result if steps.ndim else result[np.newaxis]
         for place, step in enumerate(np.atleast_1d(steps)):
             rows[place] = self._piece(self.shards[step].file, chosen)
@@ -242,9 +242,9 @@ class View:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, chosen: Sequence[Part]) -> np.ndarray:
         """Read one step's part: the span of the selection from the file, then the selection."""
-        spans = [slice(int(one.min()), int(one.max()) + 1) for one in chosen]
+        spans = [part.span for part in chosen]
         index = list(spans)
         if self.grid:
             row = tuple(self.sizes).index("row") - self.is_stepwise
@@ -258,10 +258,47 @@ class View:
             piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
         piece = piece.reshape([span.stop - span.start for span in spans])
         for axis in reversed(range(len(spans))):
-            local = chosen[axis] - spans[axis].start
-            if not np.array_equal(local, np.arange(piece.shape[axis])):
+            local = chosen[axis].within(spans[axis])
+            if local is not None:
                 piece = np.take(piece, local, axis=axis)
         return piece
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is selected of one axis.
+
+    Attributes:
+        places: on the axis; an array without axes selects one place, and removes the axis.
+        span: from the first of them to the last.
+        is_whole: whether the places are all those of the span, in their order.
+    """
+
+    places: np.ndarray
+    span: slice
+    is_whole: bool
+
+    @classmethod
+    def of(cls, selected: int | slice | np.ndarray, size: int) -> Part:
+        """Look at a selection of an axis of some size."""
+        if isinstance(selected, slice) and selected.step in (None, 1):
+            start, stop, _ = selected.indices(size)
+            return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
+        places = np.arange(size)[selected]
+        if not places.size:
+            return cls(places, slice(0, 0), is_whole=True)
+        return cls(places, slice(int(places.min()), int(places.max()) + 1), is_whole=False)
+
+    @property
+    def count(self) -> int | None:
+        """How many places are selected; None if the axis is removed."""
+        return len(self.places) if self.places.ndim else None
+
+    def within(self, span: slice) -> np.ndarray | None:
+        """Return the places in what was read of the axis; None if they are all of it."""
+        if self.is_whole and span == self.span:
+            return None
+        return self.places - span.start
 
 
 def find(

@@ -17,7 +17,7 @@ from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.shards import read_sums
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.words import WANTS
-from attn.trace.grids import resample
+from attn.trace.grids import resample_values
 from attn.trace.means import MapSums
 from attn.trace.word_sums import lay_out, sum_tokens
 
@@ -135,8 +135,4 @@ def _pool(trace: Trace, chosen: Selection, maps: MapSums) -> Numbers | None:
 
 def regrid(maps: Numbers, grid: Grid) -> Numbers:
     """Lay maps (…, row, column) out on another grid, by area."""
-    import xarray as xr
-
-    axes = [f"axis {axis}" for axis in range(maps.ndim - 2)]
-    labelled = xr.DataArray(maps, dims=(*axes, "row", "column"))
-    return np.asarray(resample(labelled, grid).values, np.float64)
+    return resample_values(maps, grid).astype(np.float64)
