@@ -12,6 +12,7 @@ from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
     from attn.analysis.compare.pairs import Options, Pair, Readings
+    from attn.analysis.compare.spool import Pairs
     from attn.analysis.compare.terms import Key
     from attn.engine.plan import Plan
     from attn.trace.trace import Trace
@@ -37,7 +38,7 @@ class Variant:
     """
 
     run: Run
-    pairs: tuple[Pair, ...]
+    pairs: Pairs
     prompts: frozenset[str]
     example: Pair
     members: tuple[Member, Member]
@@ -74,7 +75,7 @@ class _Found:
     `drawn` is the place of the best pair so far, and that pair with its maps.
     """
 
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: Pairs
     members: list[tuple[Member, Member]] = field(default_factory=list)
     merits: list[tuple[bool, ...]] = field(default_factory=list)
     drawn: tuple[int, Pair] | None = None
@@ -93,9 +94,11 @@ def compare_traces(runs: Sequence[Run], options: Options) -> tuple[Variant, ...]
         AttnError: no pair of a variant can be compared.
         AnalysisError: an asked word or phrase is in no pair of prompts.
     """
+    from attn.analysis.compare.spool import Pairs
+
     base, *others = runs
     pairings = [pair_up(base, other) for other in others]
-    found = [_Found(notes=list(pairing.notes)) for pairing in pairings]
+    found = [_Found(Pairs(), notes=list(pairing.notes)) for pairing in pairings]
     for member in base.members:
         _compare_member(member, pairings, found, options)
     word = _most_changed([one.pairs for one in found], options)
@@ -154,31 +157,12 @@ def _most_changed(pairs: Sequence[Sequence[Pair]], options: Options) -> Key | No
 def _keep(
     one: _Found, pair: Pair, members: tuple[Member, Member], merits: tuple[bool, ...]
 ) -> None:
-    one.pairs.append(_share(pair.without_maps(), one.pairs[-1:]))
+    one.pairs.append(pair)
     one.members.append(members)
     one.merits.append(merits)
     one.notes += pair.agreement.notes
     if pair.agreement.noise:
         one.other_noise.append(", ".join(pair.agreement.noise))
-
-
-def _share(pair: Pair, before: Sequence[Pair]) -> Pair:
-    """Let a pair have its descriptions in common with the one before, where they are equal.
-
-    Layers and terms are read from every trace anew, and are larger than the numbers.
-    """
-    for other in before:
-        sides, others = (pair.base, pair.variant), (other.base, other.variant)
-        if [one.terms for one in sides] == [one.terms for one in others]:
-            base, variant = (
-                replace(one, terms=two.terms) for one, two in zip(sides, others, strict=True)
-            )
-            pair = replace(pair, base=base, variant=variant)
-        if pair.layers == other.layers:
-            pair = replace(pair, layers=other.layers)
-        if pair.agreement == other.agreement:
-            pair = replace(pair, agreement=other.agreement)
-    return pair
 
 
 def _finish(run: Run, pairing: Pairing, one: _Found, word: Key | None, options: Options) -> Variant:
@@ -191,7 +175,7 @@ def _finish(run: Run, pairing: Pairing, one: _Found, word: Key | None, options: 
     example, members = _choose_example(one, word, options)
     return Variant(
         run,
-        tuple(one.pairs),
+        one.pairs,
         frozenset(base.prompt for base, _ in one.members),
         example,
         members,
