@@ -30,7 +30,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Diffusers folder, .safetensors file, hub id, demo or demo:VARIANT. [default: demo]",
+        help="Diffusers folder, .safetensors file, hub id (hub:OWNER/NAME to download), demo or "
+        "demo:VARIANT. [default: demo]",
     ),
 ]
 Seed = Annotated[str, typer.Option("--seed", help="0, 0-7 or 1,5,9; each seed is a trace.")]
