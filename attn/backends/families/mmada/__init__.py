@@ -3,7 +3,7 @@
 mmada           the backend and its session
 llama           the checkpoints as what they are: Llama without a causal mask
 chat            a prompt as a chat model reads it, token by token
-bounded_templates   templates of others in bounded time
+templates           templates of others in bounded time and memory: template_process runs them
 unmask          writing text
 text_to_image   writing image tokens
 history         what each step wrote
