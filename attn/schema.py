@@ -134,12 +134,14 @@ class Token:
 class Sequence:
     """What the model reads for one branch: segments in order, the tokens of the text segments.
 
-    `truncated` maps a text segment to the part of the prompt that did not fit into it.
+    `truncated` maps a text segment to the part of the prompt that did not fit into it; `warnings`
+    are what else the user should know of how the text is read.
     """
 
     segments: tuple[Segment, ...]
     tokens: tuple[Token, ...]
     truncated: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def segment(self, name: str) -> Segment:
         """Return the segment of that name."""
@@ -270,7 +272,7 @@ class Lora:
         return (self.scale, *(scale for _, scale in self.parts))
 
     def scale_of(self, part: str) -> float:
-        """Return what the change of one part of the model is multiplied by."""
+        """Return the factor on the weight change of one part of the model."""
         return dict(self.parts).get(part, self.scale)
 
 
@@ -413,13 +415,15 @@ def block_columns(layer: Layer, block: str, columns: Seq[Column]) -> tuple[Colum
 
     Text segments contribute their entries of `columns`, other segments every position.
     """
-    chosen: list[Column] = []
+    selected: list[Column] = []
     for segment in part(layer.keys, block.split(".")[1]):
         if segment.kind == "text":
-            chosen += [column for column in columns if column.segment == segment.name]
+            selected += [column for column in columns if column.segment == segment.name]
         else:
-            chosen += [Column(segment.name, index) for index in range(segment.start, segment.stop)]
-    return tuple(chosen)
+            selected += [
+                Column(segment.name, index) for index in range(segment.start, segment.stop)
+            ]
+    return tuple(selected)
 
 
 def query_parts(blocks: Iterable[str]) -> tuple[str, ...]:
@@ -430,5 +434,5 @@ def query_parts(blocks: Iterable[str]) -> tuple[str, ...]:
 def without_mass(layer: Layer, query: str, blocks: Iterable[str]) -> tuple[Segment, ...]:
     """Return the key segments of a layer that no block of a query part has among its keys."""
     halves = (block.split(".") for block in blocks)
-    having = {one for rows, key in halves if rows == query for one in part(layer.keys, key)}
+    having = {segment for rows, key in halves if rows == query for segment in part(layer.keys, key)}
     return tuple(segment for segment in layer.keys if segment not in having)

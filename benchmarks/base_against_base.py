@@ -29,8 +29,8 @@ import numpy as np
 
 import attn
 from attn.analysis.compare.change_tables import PARTS
-from attn.analysis.compare.pairs import Options
-from attn.verbs.compare.pairing import Member, Run, open_run
+from attn.analysis.compare.pairs import CompareOptions
+from attn.verbs.compare.pairing import ComparedRun, Member, open_run
 from attn.verbs.compare.variants import compare_traces
 
 LABELS = ("word", "occurrence", "segment", "layer", "head", "step")
@@ -92,10 +92,10 @@ def count_all(
 def compare(first: Sequence[Member], second: Sequence[Member]) -> dict[str, Any]:
     """Compare two halves; returns the tables of changes by name."""
     runs = [
-        Run(half[0].folder, label, tuple(half))
+        ComparedRun(half[0].folder, label, tuple(half))
         for label, half in (("one", first), ("other", second))
     ]
-    (variant,) = compare_traces(runs, Options())
+    (variant,) = compare_traces(runs, CompareOptions())
     tables = {}
     for part in PARTS.values():
         tables |= part(variant.pairs, None)

@@ -63,7 +63,7 @@ def measure(
         with Image.open(trace.image()) as image:
             picture = np.asarray(image.convert("RGB"))
         words = tuple(kind.shape for kind in scene.content.kinds)
-        maps = sketch.word_maps(trace, choose(trace, sketch.Options(words=words)))
+        maps = sketch.word_maps(trace, choose(trace, sketch.SketchOptions(words=words)))
     drawn = sketch.lay_out(scenes.outlines(scene, len(picture)), maps.shape[-2:])
     inside = sketch.measure_mean(maps, drawn)["inside"]
     return control.overlap(picture, scene), float(np.nanmean(inside))

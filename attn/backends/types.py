@@ -65,6 +65,7 @@ class Output:
             two generations began alike. A backend that does not know it leaves it out.
         unknown: each (branch, segment) of text that no text encoder read, because the model was
             given embeddings: which tokens they are of is unknown, whatever `Session.sequence` says.
+        warnings: what the user should know of how it was generated.
     """
 
     images: tuple[Image, ...] = ()
@@ -75,6 +76,7 @@ class Output:
     steps: int | None = None
     sketch: Image | None = None
     unknown: frozenset[tuple[str, str]] = frozenset()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,22 +108,39 @@ def image_seed(seed: int, image: int) -> int:
 
 
 class Session(ABC):
-    """A loaded model. All methods but `generate` work without weights."""
+    """A loaded model. All methods but `generate` work without weights.
+
+    What the user should know comes with the answer that it is about: of the model in `warnings`, of
+    a request from `remarks`, of a prompt in `Sequence.warnings`, of a generation in
+    `Output.warnings`.
+    """
 
     info: ModelInfo
-    warnings: list[str]
+    warnings: tuple[str, ...] = ()
+    """What the user should know of the loaded model, whatever is generated with it."""
 
     @abstractmethod
     def complete(self, request: Request) -> Request:
         """Return the request with every None replaced by the model's default.
 
-        LoRAs come completed, as `Backend.complete_loras` returns them. Of a LoRA that fits the
-        model in part, `warnings` tell what is left out.
+        LoRAs come completed, as `Backend.complete_loras` returns them.
 
         Raises:
             RequestError: the model cannot do what is asked (size, scheduler, …).
             ModelError: a LoRA does not fit the model.
         """
+
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """Return remarks for the user on how a request will be run.
+
+        Such as what is not read, what takes the place of a default, or which part of a LoRA that
+        does not fit is left out.
+
+        Args:
+            request: as it came, with None where the default is taken.
+            completed: what `complete` made of it.
+        """
+        return ()
 
     @abstractmethod
     def branches(self, request: Request) -> tuple[str, ...]:
@@ -176,14 +195,14 @@ class Backend(ABC):
     """What the user is told of the built-in demo model."""
 
     def note_on_demo(self, model: str) -> str:
-        """Return what the user is told of a demo model, `demo` or `demo:VARIANT`.
+        """Return a remark for the user on a demo model, `demo` or `demo:VARIANT`.
 
         A family that has variants overrides this.
         """
         return self.demo_note
 
     def default_model(self, options: Any) -> str:
-        """Return what is opened when no model is named: the built-in demo model.
+        """Return the model opened when none is named: the built-in demo model.
 
         A family whose options can name the model's files returns what they name.
         """

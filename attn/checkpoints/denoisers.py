@@ -57,10 +57,10 @@ def _sai(tensors: Tensors, prefix: str) -> Checkpoint:
         is_normed=f"{attention}ln_k.weight" in tensors,
     )
     config, title = _published(sizes)
-    found = Checkpoint("sd35", title, "SAI", {"dit": prefix} | beside(tensors), config)
+    checkpoint = Checkpoint("sd35", title, "SAI", {"dit": prefix} | beside(tensors), config)
     if not _has_gates(tensors, prefix):
-        return found
-    return replace(found, family="gated", title=f"a gated DiT: {title} with gates")
+        return checkpoint
+    return replace(checkpoint, family="gated", title=f"a gated DiT: {title} with gates")
 
 
 def _diffusers_mmdit(tensors: Tensors) -> Checkpoint:
@@ -83,9 +83,9 @@ def _published(sizes: _Sizes) -> tuple[str | None, str]:
 
 def _has_gates(tensors: Tensors, prefix: str) -> bool:
     """Whether any block has gates, in a projection of their own or in rows of `qkv`."""
-    own = [name for name in tensors if name.startswith(f"{prefix}joint_blocks.")]
-    joined = (name for name in own if name.endswith(".qkv.weight"))
-    return any(name.endswith(f".{GATE}.weight") for name in own) or any(
+    prefixed = [name for name in tensors if name.startswith(f"{prefix}joint_blocks.")]
+    joined = (name for name in prefixed if name.endswith(".qkv.weight"))
+    return any(name.endswith(f".{GATE}.weight") for name in prefixed) or any(
         size(tensors, name, 0) > 3 * size(tensors, name, 1) for name in joined
     )
 
@@ -128,8 +128,8 @@ def unet(tensors: Tensors) -> Checkpoint | None:
         if {f"{prefix}input_blocks.0.0.weight", f"{prefix}out.2.weight"} <= tensors.keys():
             names = "input_blocks.0.0.weight", "label_emb.0.0.weight"
             parts = {"unet": prefix} | beside(tensors)
-            found = _variant(_features(tensors, prefix, *names), "LDM", parts)
-            return _refiner(found) if _REFINER_TEXT in tensors else found
+            checkpoint = _variant(_features(tensors, prefix, *names), "LDM", parts)
+            return _refiner(checkpoint) if _REFINER_TEXT in tensors else checkpoint
     if {"conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"} <= tensors.keys():
         names = "conv_in.weight", "add_embedding.linear_1.weight"
         return _variant(_features(tensors, "", *names), "diffusers", {"unet": ""})
@@ -138,38 +138,42 @@ def unet(tensors: Tensors) -> Checkpoint | None:
 
 def _features(tensors: Tensors, prefix: str, entry: str, sizes: str) -> _Features:
     """Read what tells UNets apart; `entry` and `sizes` are names of its first layers."""
-    own = [name for name in tensors if name.startswith(prefix)]
+    prefixed = [name for name in tensors if name.startswith(prefix)]
     if not prefix:
-        own = [name for name in own if not name.startswith(WRAPPERS) and not UNUSED.match(name)]
-    key = next((name for name in own if name.endswith(".attn2.to_k.weight")), "")
-    entrance = next((name for name in own if name.endswith(".proj_in.weight")), "")
+        prefixed = [
+            name for name in prefixed if not name.startswith(WRAPPERS) and not UNUSED.match(name)
+        ]
+    key = next((name for name in prefixed if name.endswith(".attn2.to_k.weight")), "")
+    entrance = next((name for name in prefixed if name.endswith(".proj_in.weight")), "")
     return _Features(
         channels=size(tensors, prefix + entry, 1),
         width=size(tensors, prefix + entry, 0),
         text=size(tensors, key, 1),
         has_sizes=prefix + sizes in tensors,
         is_linear=size(tensors, entrance, 1) > 0 and size(tensors, entrance, 2) == 0,
-        tensors=len(own),
+        tensors=len(prefixed),
     )
 
 
 def _variant(features: _Features, layout: str, parts: dict[str, str]) -> Checkpoint:
     family = "sdxl" if features.has_sizes else "sd15"
     config, title = _UNETS.get(features), _TITLES[family]
-    found = Checkpoint(family, title, layout, parts, config)
+    checkpoint = Checkpoint(family, title, layout, parts, config)
     if (features.width, features.text) == _REFINER:
-        return _refiner(found)
+        return _refiner(checkpoint)
     if features.text == _SD2_TEXT or (features.is_linear and not features.has_sizes):
-        return replace(found, family=None, title="Stable Diffusion 2.x", advice=NO_BACKEND)
+        return replace(checkpoint, family=None, title="Stable Diffusion 2.x", advice=NO_BACKEND)
     if features.channels != _NOISE_CHANNELS:
         kind = _OTHER_INPUTS.get(features.channels, f"{features.channels} input channels")
         advice = "its UNet takes more than noise; give a model that draws from text alone"
-        return replace(found, family=None, title=f"{title} for {kind}", advice=advice)
+        return replace(checkpoint, family=None, title=f"{title} for {kind}", advice=advice)
     if config is None:
         title = f"a model like {title}, of {features.tensors} tensors and width {features.width}"
-    return replace(found, title=title)
+    return replace(checkpoint, title=title)
 
 
-def _refiner(found: Checkpoint) -> Checkpoint:
+def _refiner(checkpoint: Checkpoint) -> Checkpoint:
     advice = "it repaints what the base model drew; give the base model"
-    return replace(found, family=None, title="the refiner of Stable Diffusion XL", advice=advice)
+    return replace(
+        checkpoint, family=None, title="the refiner of Stable Diffusion XL", advice=advice
+    )

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from rich import filesize
+
 from attn.errors import ModelError
 
 LARGEST = 12 * 2**20
@@ -90,14 +92,6 @@ def read_header(path: str | Path) -> Header:
         raise ModelError(f"cannot read {path}: {exc.strerror or exc}") from exc
 
 
-def format_size(size: int) -> str:
-    """Return a number of bytes in words: `6.9 GB`; units are powers of 1000."""
-    amount, units = float(size), ["B", "KB", "MB", "GB", "TB"]
-    while amount >= 999.5 and len(units) > 1:  # noqa: PLR2004 - above, it is rounded to 1000
-        amount, units = amount / 1000, units[1:]
-    return f"{amount:.3g} {units[0]}"
-
-
 class _Flaw(Exception):  # noqa: N818 - a fact about the file; the public call makes it an error
     """What is wrong with a file, without its path."""
 
@@ -135,8 +129,8 @@ def _header_length(head: bytes, size: int) -> int:
         _refuse_format(head, length)
     if _PREAMBLE + length > size:
         raise _Flaw(
-            f"the file is cut short within its header: {format_size(size)} of at least "
-            f"{format_size(_PREAMBLE + length)} are there; {AGAIN}"
+            f"the file is cut short within its header: {filesize.decimal(size)} of at least "
+            f"{filesize.decimal(_PREAMBLE + length)} are there; {AGAIN}"
         )
     return length
 
@@ -212,11 +206,11 @@ def _require_plain(text: bytes) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise ValueError(f"the name {_shown(name)} appears twice")
-    return found
+    return unique
 
 
 def _size(text: str) -> object:
@@ -308,7 +302,7 @@ def _placed(tensors: dict[str, TensorInfo], base: int, size: int) -> dict[str, T
         size: of the file, in bytes.
     """
     placed, end = {}, base
-    for name, info in sorted(tensors.items(), key=lambda one: one[1][2:]):
+    for name, info in sorted(tensors.items(), key=lambda item: item[1][2:]):
         start, stop = base + info.start, base + info.stop
         if start != end:
             what = "overlaps the one before it" if start < end else "leaves a gap before it"
@@ -317,7 +311,7 @@ def _placed(tensors: dict[str, TensorInfo], base: int, size: int) -> dict[str, T
             )
         placed[name], end = TensorInfo(info.dtype, info.shape, start, stop), stop
     if end > size:
-        got, expected = format_size(size), format_size(end)
+        got, expected = filesize.decimal(size), filesize.decimal(end)
         raise _Flaw(f"the file is cut short: {got} of {expected} are there; {AGAIN}")
     if end < size:
         raise _damaged(f"the file has {size} bytes, its tensors end at {end}")

@@ -98,11 +98,11 @@ def kin(family: str) -> str:
     return KIN.get(family, family)
 
 
-def members(header: Header, found: Checkpoint) -> Members:
+def members(header: Header, checkpoint: Checkpoint) -> Members:
     """Sort the tensors of a file by the parts that were found in it; the longest prefix wins."""
-    result = Members({part: {} for part in found.parts}, [], [])
+    result = Members({part: {} for part in checkpoint.parts}, [], [])
     owners: dict[str, list[str]] = {}
-    for part, prefix in found.parts.items():
+    for part, prefix in checkpoint.parts.items():
         owners.setdefault(prefix, []).append(part)
     for name, info in header.tensors.items():
         longest = max(filter(name.startswith, owners), key=len, default=None)
@@ -117,7 +117,7 @@ def members(header: Header, found: Checkpoint) -> Members:
 
 
 def parameters(tensors: Tensors) -> int:
-    """Return how many parameters a part has; tables that are computed and twins do not count."""
+    """Count the parameters of a part, without computed tables and duplicates."""
     aside = {"pos_embed", "pos_embed.pos_embed"}
     if "shared.weight" in tensors:
         aside.add("encoder.embed_tokens.weight")
@@ -131,7 +131,7 @@ def size(tensors: Tensors, name: str, axis: int) -> int:
 
 
 def count(tensors: Tensors, ending: str) -> int:
-    """Return how many names end so."""
+    """Count the names with this ending."""
     return sum(name.endswith(ending) for name in tensors)
 
 

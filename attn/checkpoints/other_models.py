@@ -12,7 +12,7 @@ from typing import NamedTuple
 BASE = "give the model that it was made for as --model"
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """A kind of file: what tells it, its name after "this is", and what to do instead."""
 
     pattern: str
@@ -20,32 +20,32 @@ class Kind(NamedTuple):
     advice: str
 
 
-EMBEDDING = Kind(
+EMBEDDING = FileKind(
     r"^(?:string_to_param\.|emb_params$)",
     "an embedding (textual inversion)",
     f"it holds words for a text encoder, not a model; {BASE}",
 )
 ADDONS = (
-    Kind(
+    FileKind(
         r"\.lora_(?:down|up|mid|A|B)\b|\.lora\.(?:down|up)\.|_lora\.(?:down|up)\.|\.dora_scale$"
         r"|\.(?:hada_[wt]\d(?:_[ab])?|lokr_[wt]\d(?:_[ab])?|oft_blocks|oft_diag|diff(?:_b)?|on_input)$",
         "a LoRA or LyCORIS file",
         f"it holds changes to a model, not a model; {BASE}",
     ),
-    Kind(
+    FileKind(
         r"^(?:control_model|controlnet_\w+|control_layers|input_hint_block|zero_convs"
         r"|lllite_unet_\w+|control_add_embedding)\.|^(?:control|lllite)_\w+_blocks?\.",
         "a ControlNet",
         "it steers a model and cannot draw alone: use --backend scribble, with --model for what "
         "it was made for and --set controlnet= for this",
     ),
-    Kind(
+    FileKind(
         r"^(?:ip_adapter|image_proj|adapter|motion_encoder)\.|\.motion_modules\.",
         "an adapter (IP-Adapter, T2I-Adapter or motion module)",
         f"it changes a model and cannot draw alone; {BASE}",
     ),
     EMBEDDING,
-    Kind(
+    FileKind(
         r"^(?:model\.0\.sub\.0\.|body\.0\.rdb\d|RRDB_trunk\.|conv_first\.|params_ema\."
         r"|layers\.0\.residual_group\.)",
         "an upscaler",
@@ -55,13 +55,13 @@ ADDONS = (
 
 NO_BACKEND = "no backend for it is built in; see `attn backends` for those that are installed"
 
-LANGUAGE = Kind(
+LANGUAGE = FileKind(
     r"^(?:model\.)?transformer\.blocks\.0\.(?:q_proj|attn_norm|ff_proj|up_proj|attn_out|ff_out)\.",
     "weights of a language model in the layout of MMaDA and LLaDA",
     "give the folder that it lies in, with its config.json, to --backend mmada",
 )
 OTHERS = tuple(
-    Kind(pattern, title, NO_BACKEND)
+    FileKind(pattern, title, NO_BACKEND)
     for pattern, title in (
         (r"(?:^|\.)distilled_guidance_layer\.", "Chroma"),
         (r"(?:^|\.)(?:single_stream_modulation|early_stream_modulations)\.", "a later Flux"),

@@ -24,7 +24,7 @@ from attn.checkpoints.inventory import (
     parameters,
     without_denoiser,
 )
-from attn.checkpoints.other_models import ADDONS, EMBEDDING, LANGUAGE, OTHERS, QUANTISED, Kind
+from attn.checkpoints.other_models import ADDONS, EMBEDDING, LANGUAGE, OTHERS, QUANTISED, FileKind
 
 __all__ = [
     "CONFIGS",
@@ -40,19 +40,19 @@ __all__ = [
 
 
 def probe(header: Header) -> Checkpoint:
-    """Say what a file is; whatever it holds, there is an answer."""
+    """Identify a file; unknown contents have an answer too."""
     tensors = header.tensors
     outline = _outline(tensors)
-    found = (
-        _known(ADDONS, outline)
+    checkpoint = (
+        _other_model(ADDONS, outline)
         or _embedding(tensors)
         or mmdit(tensors)
-        or _known((LANGUAGE, *OTHERS), outline)
+        or _other_model((LANGUAGE, *OTHERS), outline)
         or unet(tensors)
         or without_denoiser(tensors)
         or _unknown(tensors)
     )
-    return _quantised(_predicted(found, header), outline)
+    return _quantised(_predicted(checkpoint, header), outline)
 
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -64,7 +64,7 @@ def _outline(tensors: Tensors) -> str:
     return "\n".join(dict.fromkeys(lines))
 
 
-def _known(kinds: tuple[Kind, ...], outline: str) -> Checkpoint | None:
+def _other_model(kinds: tuple[FileKind, ...], outline: str) -> Checkpoint | None:
     for kind in kinds:
         if re.search(kind.pattern, outline, re.MULTILINE):
             return Checkpoint(None, kind.title, "unknown", advice=kind.advice)
@@ -101,26 +101,28 @@ _PREDICTIONS: dict[str, Literal["v", "epsilon"]] = {
 }
 
 
-def _predicted(found: Checkpoint, header: Header) -> Checkpoint:
+def _predicted(checkpoint: Checkpoint, header: Header) -> Checkpoint:
     """Add what the file says of its training; marker tensors win over metadata."""
-    if "unet" not in found.parts:
-        return found
+    if "unet" not in checkpoint.parts:
+        return checkpoint
     said = header.metadata.get("modelspec.prediction_type", "").strip().lower()
     prediction = _PREDICTIONS.get(said)
     if "v_pred" in header.tensors or _is_on(header, "ss_v_parameterization"):
         prediction = "v"
     zero = "ztsnr" in header.tensors or _is_on(header, "ss_zero_terminal_snr")
-    return replace(found, prediction=prediction, zero_snr=zero)
+    return replace(checkpoint, prediction=prediction, zero_snr=zero)
 
 
 def _is_on(header: Header, name: str) -> bool:
     return header.metadata.get(name, "").strip().lower() == "true"
 
 
-def _quantised(found: Checkpoint, outline: str) -> Checkpoint:
+def _quantised(checkpoint: Checkpoint, outline: str) -> Checkpoint:
     """Refuse weights that are numbers times scales beside them."""
     for pattern, how in QUANTISED:
-        if found.parts and re.search(pattern, outline, re.MULTILINE):
+        if checkpoint.parts and re.search(pattern, outline, re.MULTILINE):
             advice = f"its weights are quantised ({how}); give the file in float16 or bfloat16"
-            return replace(found, family=None, title=f"{found.title}, in {how}", advice=advice)
-    return found
+            return replace(
+                checkpoint, family=None, title=f"{checkpoint.title}, in {how}", advice=advice
+            )
+    return checkpoint

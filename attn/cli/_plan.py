@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def describe(captured: Captured) -> str:
-    """Say what would be kept, and its bytes; the plans of one capture differ in words only."""
-    from attn.verbs.inputs import format_bytes
+    """Describe what a capture would keep, and its size in bytes."""
+    from rich import filesize
 
     plan = captured.plans[0]
     lines = [
@@ -21,11 +21,12 @@ def describe(captured: Captured) -> str:
         f"{counted(plan.samples, 'sample')}, branch {' and '.join(plan.branches)}",
         f"keep {plan.kept.level}, keys {plan.kept.keys}, blocks {', '.join(plan.kept.blocks)}",
         *_layer_lines(plan),
-        f"one trace: {format_bytes(plan.bytes)}; in all {format_bytes(captured.predicted_bytes)}",
+        f"one trace: {filesize.decimal(plan.bytes)}; "
+        f"in all {filesize.decimal(captured.predicted_bytes)}",
     ]
     if plan.kept.level == "factors":
         lines.append(
-            f"all probabilities of these layers as float16: {format_bytes(plan.full_bytes)} a "
+            f"all probabilities of these layers as float16: {filesize.decimal(plan.full_bytes)} a "
             "trace; factors pay where there are more than two keys per channel of a head"
         )
     return "\n".join(lines)

@@ -7,10 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 import typer
+from rich import filesize
 
 from attn.cli._errors import REPORT
 from attn.cli._terminal import say
-from attn.verbs.inputs import format_bytes
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ShownReport(Report):
         now = time.monotonic()
         self._began = self._began or now
         pace = f"{(now - self._began) / (done - 1):.2f} s/step" if done > 1 else "…"
-        text = f"step {done}/{total} · {pace} · {format_bytes(written)}"
+        text = f"step {done}/{total} · {pace} · {filesize.decimal(written)}"
         if sys.stderr.isatty():
             self._show(text, done, total)
         elif done in (1, total) or now - self._last >= LINE_SECONDS:

@@ -17,7 +17,7 @@ from attn.errors import CaptureError
 Key = TypeVar("Key")
 
 
-class Hooks(Generic[Key]):
+class AttentionHooks(Generic[Key]):
     """Report the attention kernels that run inside modules, each to the innermost of them.
 
     Args:
@@ -48,7 +48,7 @@ class Hooks(Generic[Key]):
         self._handles: list[RemovableHandle] = []
         self._mode = KernelMode(lambda attention: self._see(self._running[-1], attention))
 
-    def __enter__(self) -> Hooks[Key]:
+    def __enter__(self) -> AttentionHooks[Key]:
         for key, module in self._modules.items():
             self._handles += [
                 module.register_forward_pre_hook(self._before(key)),

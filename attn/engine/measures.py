@@ -217,18 +217,20 @@ def _total(
     The segments are those of `plan.totals`. What one segment gets is 1 minus the others where no
     key is hidden, so nothing need be computed for it.
     """
-    known: dict[str, Tensor] = {}
+    by_segment: dict[str, Tensor] = {}
     for block in plan.blocks:
-        own, key = block.name.split(".")
-        if own != query:
+        rows, key = block.name.split(".")
+        if rows != query:
             continue
         offset = 0
         for segment in part(plan.layer.keys, key):
-            known[segment.name] = masses[block.name][:, offset : offset + segment.length].sum(1)
+            by_segment[segment.name] = masses[block.name][:, offset : offset + segment.length].sum(
+                1
+            )
             offset += segment.length
     missing = list(without_mass(plan.layer, query, masses))
-    if len(missing) == 1 and attention.mask is None and attention.given is None:
-        known[missing[0].name] = 1 - torch.stack(list(known.values())).sum(0)
+    if len(missing) == 1 and attention.mask is None and attention.open_probs is None:
+        by_segment[missing[0].name] = 1 - torch.stack(list(by_segment.values())).sum(0)
         missing = []
     queries = next(block.queries for block in plan.blocks if block.name.split(".")[0] == query)
     for segment in missing:
@@ -236,8 +238,8 @@ def _total(
         keys = tuple(range(segment.start, segment.stop))
         for some, _, _, probs in _chunks(queries, keys, attention, row, scratch):
             mass[some] += probs.sum((1, 2))
-        known[segment.name] = mass / len(queries)
-    return torch.stack([known[segment.name] for segment in plan.totals[query]], 1)
+        by_segment[segment.name] = mass / len(queries)
+    return torch.stack([by_segment[segment.name] for segment in plan.totals[query]], 1)
 
 
 def _factors(attention: Attention, row: int) -> Iterator[tuple[str, Tensor]]:

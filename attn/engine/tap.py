@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
-from attn.engine.hooks import Hooks
+from attn.engine.hooks import AttentionHooks
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, LayerPlan, make_plan
 from attn.engine.recorder import to_numpy, with_heads
@@ -87,7 +87,7 @@ class Tap:
         self._keep = Keep(level=keep, keys="all", blocks=(BLOCK,))
         self._callback = see
         # weak, so that a tap that is forgotten inside its block does not go on recording
-        self._hooks = Hooks(_choose(model, layers), _weak(self._see))
+        self._hooks = AttentionHooks(_choose(model, layers), _weak(self._see))
         self._scratch = Scratch()
         self._plans: dict[str, LayerPlan] = {}
         self._batch = 1

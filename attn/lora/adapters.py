@@ -66,13 +66,13 @@ def written_inside(decoded: Mapping[str, Any]) -> dict[str, Adapter]:
     config = decoded.get("lora_adapter_metadata")
     if not isinstance(config, dict):
         return {}
-    found: dict[str, Adapter] = {}
+    adapters: dict[str, Adapter] = {}
     for tower, prefixes in _PREFIXES.items():
         for prefix in (*prefixes, ""):
             adapter = _adapter(config, prefix)
             if adapter is not None:
-                found.setdefault(tower, adapter)
-    return found
+                adapters.setdefault(tower, adapter)
+    return adapters
 
 
 def config_beside(file: Path) -> Path | None:
@@ -89,7 +89,7 @@ def config_beside(file: Path) -> Path | None:
 
 
 def written_beside(config: Path) -> dict[str, Adapter]:
-    """Return what a configuration beside a file says, for whichever tower the file changes.
+    """Return the settings of a configuration beside a file, for any tower of the file.
 
     Raises:
         ModelError: it cannot be read, or has no alpha.
@@ -182,7 +182,7 @@ _FOLLOWED_BY_NOTHING = ("layer_replication", "use_qalora", "use_bdlora", "alora_
 
 
 def _obstacle(config: Mapping[str, Any], prefix: str) -> str:
-    """Return what a configuration asks for beyond W + scale · up · down, in words."""
+    """Describe the parts of a configuration that go beyond W + scale · up · down."""
     start = str(config.get(f"{prefix}init_lora_weights"))
     if start.lower().startswith(_CHANGING_BASE):
         return f"init_lora_weights {ascii(start)[:40]}, which changes the base's weights first"

@@ -20,15 +20,15 @@ class Strength:
 
     Attributes:
         scale: of the product of its factors; alpha / rank mostly.
-        asked: of all that the module changes.
+        multiplier: of all that the module changes.
     """
 
     scale: float
-    asked: float
+    multiplier: float
 
 
 def weight_delta(kind: str, parts: Parts, strength: Strength, weight: Values) -> Values | None:
-    """Return what is added to a weight, (rows, columns); None for nothing.
+    """Return the change of a weight, (rows, columns); None if there is none.
 
     Args:
         kind: one of `DELTAS`.
@@ -40,25 +40,25 @@ def weight_delta(kind: str, parts: Parts, strength: Strength, weight: Values) ->
     if plain is None:
         return None
     if "magnitude" in parts:
-        change = strength.asked * strength.scale * plain
+        change = strength.multiplier * strength.scale * plain
         return _decomposed(weight, change, parts["magnitude"].read().reshape(-1, 1))
     if "dora_scale" in parts:
         change = strength.scale * plain
-        return strength.asked * _decomposed(weight, change, parts["dora_scale"].read())
-    return strength.asked * strength.scale * plain
+        return strength.multiplier * _decomposed(weight, change, parts["dora_scale"].read())
+    return strength.multiplier * strength.scale * plain
 
 
 def bias_delta(parts: Parts, strength: Strength) -> Values | None:
-    """Return what is added to a bias, (rows,); None for nothing.
+    """Return the change of a bias, (rows,); None if there is none.
 
     `bias` belongs to the second factor and is scaled with it; the others are differences.
     """
-    scales = {"bias": strength.scale * strength.asked}
-    scales |= dict.fromkeys(("diff_b", "b_norm"), strength.asked)
-    found = [
+    scales = {"bias": strength.scale * strength.multiplier}
+    scales |= dict.fromkeys(("diff_b", "b_norm"), strength.multiplier)
+    terms = [
         scale * parts[role].read().reshape(-1) for role, scale in scales.items() if role in parts
     ]
-    return np.sum(found, 0) if found else None
+    return np.sum(terms, 0) if terms else None
 
 
 def is_written_out(kind: str, roles: Iterable[str]) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attn.lora.file import Group, LoraFile, Module, blocks, counted, is_known, targets, towers
+from attn.lora.file import Group, LoraFile, Module, blocks, counted, is_finite, targets, towers
 from attn.lora.kinds import KINDS
 from attn.lora.metadata import highlights
 
@@ -126,7 +126,7 @@ def block_rows(lora: LoraFile) -> list[dict[str, Any]]:
     """Return one row for every block, in the order of the network."""
     return [
         {
-            "place": place,
+            "place": index,
             "tower": group.tower,
             "block": group.name,
             "modules": len(group.modules),
@@ -134,7 +134,7 @@ def block_rows(lora: LoraFile) -> list[dict[str, Any]]:
             "share": group.share(lora.norm),
             "relative": group.relative,
         }
-        for place, group in enumerate(blocks(lora))
+        for index, group in enumerate(blocks(lora))
     ]
 
 
@@ -161,13 +161,13 @@ def module_row(module: Module) -> dict[str, Any]:
 
 
 def _finite(value: float | None) -> float | None:
-    return value if is_known(value) else None
+    return value if is_finite(value) else None
 
 
 def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return rows of the same keys as columns."""
-    found: dict[str, list[Any]] = {}
+    values: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.items():
-            found.setdefault(name, []).append(value)
-    return found
+            values.setdefault(name, []).append(value)
+    return values

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from attn.checkpoints.headers import Header
-from attn.lora.families import Family
+from attn.lora.blocks import TARGETS, Block
+from attn.lora.families import LoraFamily
 from attn.lora.names import TOWERS
-from attn.lora.places import TARGETS, Block
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Module:
         tower: `denoiser`, `text_encoder`, `text_encoder_2` or `text_encoder_3`.
         path: the module inside its tower; kohya's has underscores where the model has dots.
         block: where that is in the network.
-        target: what it is for; one of `attn.lora.places.TARGETS`.
+        target: what it is for; one of `attn.lora.blocks.TARGETS`.
         kind: how the change is stored; one of `attn.lora.kinds.KINDS`.
         is_dora: whether a magnitude is trained too; the norm is that of the change before it.
         has_core: whether a small kernel stands between the factors (CP or Tucker decomposition).
@@ -132,7 +132,7 @@ class LoraFile:
     config_sha256: str | None
     modules: tuple[Module, ...]
     adapters: tuple[str, ...]
-    family: Family
+    family: LoraFamily
     metadata: Mapping[str, Any]
     unknown: tuple[str, ...]
     embeddings: tuple[str, ...]
@@ -186,9 +186,9 @@ class Group:
     @property
     def relative(self) -> float | None:
         """‖ΔW‖ / ‖W‖ over the modules of which both are known."""
-        known = [module for module in self.modules if is_known(module.relative)]
-        below = joint_norm(module.base_norm for module in known)
-        above = joint_norm(module.norm for module in known)
+        measured = [module for module in self.modules if is_finite(module.relative)]
+        below = joint_norm(module.base_norm for module in measured)
+        above = joint_norm(module.norm for module in measured)
         return above / below if above is not None and below else None
 
     def share(self, whole: float | None) -> float | None:
@@ -196,15 +196,15 @@ class Group:
         return None if self.norm is None or not whole else (self.norm / whole) ** 2
 
 
-def is_known(number: float | None) -> bool:
+def is_finite(number: float | None) -> bool:
     """Whether there is a number, and it is finite."""
     return number is not None and math.isfinite(number)
 
 
 def joint_norm(norms: Iterable[float | None]) -> float | None:
     """Return the norm of parts together: sqrt of the sum of squares of what is known."""
-    known = [norm for norm in norms if norm is not None and math.isfinite(norm)]
-    return math.hypot(*known) if known else None
+    finite = [norm for norm in norms if norm is not None and math.isfinite(norm)]
+    return math.hypot(*finite) if finite else None
 
 
 def towers(lora: LoraFile) -> list[Group]:
@@ -215,7 +215,7 @@ def towers(lora: LoraFile) -> list[Group]:
 def targets(lora: LoraFile) -> list[Group]:
     """Return the modules of each tower by what they are for."""
     groups = _grouped(lora, lambda module: module.target)
-    return sorted(groups, key=lambda one: (TOWERS.index(one.tower), TARGETS.index(one.name)))
+    return sorted(groups, key=lambda group: (TOWERS.index(group.tower), TARGETS.index(group.name)))
 
 
 def blocks(lora: LoraFile) -> list[Group]:
@@ -224,12 +224,12 @@ def blocks(lora: LoraFile) -> list[Group]:
 
 
 def _grouped(lora: LoraFile, key: Callable[[Module], str]) -> list[Group]:
-    found: dict[tuple[str, str], list[Module]] = {}
+    groups: dict[tuple[str, str], list[Module]] = {}
     for module in lora.modules:
-        found.setdefault((module.tower, key(module)), []).append(module)
-    return [Group(tower, name, tuple(members)) for (tower, name), members in found.items()]
+        groups.setdefault((module.tower, key(module)), []).append(module)
+    return [Group(tower, name, tuple(members)) for (tower, name), members in groups.items()]
 
 
 def counted(values: Iterable[Any]) -> dict[Any, int]:
-    """Return how often each value occurs, the most frequent first."""
+    """Count each value, the most frequent first."""
     return dict(Counter(values).most_common())

@@ -47,7 +47,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ChangeKind:
     """A kind of change.
 
     Attributes:
@@ -107,7 +107,7 @@ def require_beside(infos: Infos, form: Form) -> None:
 
 
 def work_of(kind: str, infos: Infos, form: Form) -> int:
-    """Return how many multiplications a norm takes, at most or nearly; 0 for what is only read.
+    """Return the multiplications that a norm takes, about or at most; 0 if it is only read.
 
     Args:
         kind: its name in `KINDS`.
@@ -357,8 +357,8 @@ def _kind(
     roles: Iterable[str],
     form: Callable[[Infos], Form],
     norm: Callable[[Parts, Weight | None], float | None],
-) -> Kind:
-    return Kind(title, frozenset((*roles, "alpha")), form, norm)
+) -> ChangeKind:
+    return ChangeKind(title, frozenset((*roles, "alpha")), form, norm)
 
 
 _BESIDE = (*MAGNITUDES, "diff_b")  # a change of the bias may stand beside any factors

@@ -70,19 +70,19 @@ _EMPTY = ("", "None", "null", "0", "0.0", "{}", "[]")
 
 
 def highlights(decoded: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a reader wants to know of the training, as texts by name."""
-    found = {}
+    """Summarise the training metadata for a reader, as texts by label."""
+    summary = {}
     for label, names in _SHOWN.items():
         texts = [_text(name, decoded[name]) for name in names if name in decoded]
         said = [text for text in texts if text not in _EMPTY]
         if said:
-            found[label] = said[0]
+            summary[label] = said[0]
     if _is_true(decoded.get("ss_v_parameterization")):
-        found.setdefault("prediction", "v")
+        summary.setdefault("prediction", "v")
     tags = frequent_tags(decoded)
     if tags:
-        found["frequent words"] = ", ".join(f"{tag} ({count})" for tag, count in tags)
-    return {label: _short(text) for label, text in found.items()}
+        summary["frequent words"] = ", ".join(f"{tag} ({count})" for tag, count in tags)
+    return {label: _short(text) for label, text in summary.items()}
 
 
 def frequent_tags(decoded: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -100,7 +100,7 @@ def _text(name: str, value: Any) -> str:
     if name.endswith("_at") and isinstance(value, str):
         return _date(value)
     if isinstance(value, dict):
-        return ", ".join(f"{key}={one}" for key, one in value.items())
+        return ", ".join(f"{key}={item}" for key, item in value.items())
     return str(value).strip()
 
 

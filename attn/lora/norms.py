@@ -28,7 +28,7 @@ def product_norm(up: Values, down: Values) -> float:
 
 
 def product_work(rows: int, rank: int, columns: int) -> int:
-    """Return how many multiplications `product_norm` takes, nearly."""
+    """Estimate the number of multiplications of `product_norm`."""
     return rank * min(rank * (rows + columns), rows * columns)
 
 

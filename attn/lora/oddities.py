@@ -10,7 +10,7 @@ from statistics import median
 from attn.lora.adapters import CONFIG, Adapter
 from attn.lora.deltas import DELTAS
 from attn.lora.families import claimed
-from attn.lora.file import LoraFile, Module, Oddity, counted, is_known
+from attn.lora.file import LoraFile, Module, Oddity, counted, is_finite
 from attn.lora.kinds import KINDS, MAGNITUDES
 from attn.lora.names import DENOISER, embedding_word, underscored
 
@@ -37,11 +37,11 @@ def obstacles(lora: LoraFile, adapters: Mapping[str, Adapter]) -> dict[str, tupl
         lora: the file.
         adapters: peft's configurations by tower.
     """
-    found: dict[str, list[str]] = {}
+    modules: dict[str, list[str]] = {}
     for module in lora.modules:
         for reason in _obstacles(module, adapters.get(module.tower)):
-            found.setdefault(reason, []).append(module.name)
-    reasons = {f"{_are(len(names))} {reason}": tuple(names) for reason, names in found.items()}
+            modules.setdefault(reason, []).append(module.name)
+    reasons = {f"{_are(len(names))} {reason}": tuple(names) for reason, names in modules.items()}
     is_bare = any(m.rank is not None and "alpha" not in m.roles for m in lora.modules)
     if is_bare and (names := tuple(name for name in lora.unknown if _STRENGTH.search(name))):
         number = _plural(len(names), "tensor")
@@ -59,7 +59,7 @@ _STRENGTH = re.compile(r"(?:alpha|scale|scaling)(?:\.[\w-]+)?\Z", re.IGNORECASE)
 def _changes_something(module: Module) -> bool:
     """Whether a module changes its weight, or has what no norm is computed of."""
     is_beside = not {*MAGNITUDES, "bias", "diff_b"}.isdisjoint(module.roles)
-    return bool(is_known(module.norm) and module.norm) or is_beside
+    return bool(is_finite(module.norm) and module.norm) or is_beside
 
 
 def _obstacles(module: Module, adapter: Adapter | None) -> Iterator[str]:
@@ -200,8 +200,8 @@ def _not_finite(lora: LoraFile) -> Iterator[Oddity]:
 
 
 def _is_not_finite(module: Module) -> bool:
-    is_known_norm = module.norm is not None
-    return not math.isfinite(module.scale) or (is_known_norm and not is_known(module.norm))
+    has_norm = module.norm is not None
+    return not math.isfinite(module.scale) or (has_norm and not is_finite(module.norm))
 
 
 def _zero_alpha(lora: LoraFile) -> Iterator[Oddity]:
@@ -244,7 +244,7 @@ def _limits(modules: Sequence[Module]) -> dict[str, float]:
 
 def _spread(module: Module) -> float | None:
     """Return the root mean square of a change's elements, if it is known and finite."""
-    if module.shape is None or module.norm is None or not is_known(module.norm):
+    if module.shape is None or module.norm is None or not is_finite(module.norm):
         return None
     return module.norm / math.sqrt(max(math.prod(module.shape), 1))
 

@@ -15,8 +15,9 @@ from attn.checkpoints.headers import Header, read_header
 from attn.errors import ModelError
 from attn.lora import metadata as meta
 from attn.lora.adapters import Adapter, config_beside, written_beside, written_inside
-from attn.lora.base import Base, norm_of, open_base
-from attn.lora.families import Family, Target, recognise
+from attn.lora.base.weights import Base, norm_of, open_base
+from attn.lora.blocks import block_of, target_of
+from attn.lora.families import LoraFamily, Target, attends_jointly, recognise
 from attn.lora.file import BaseModel, LoraFile, Module
 from attn.lora.kinds import (
     KINDS,
@@ -28,9 +29,8 @@ from attn.lora.kinds import (
     require_beside,
     work_of,
 )
-from attn.lora.names import TOWERS, Change, changes, embedding_word, of_adapter, underscored
+from attn.lora.names import TOWERS, TensorChange, changes, embedding_word, of_adapter, underscored
 from attn.lora.oddities import find_oddities, obstacles
-from attn.lora.places import block_of, target_of
 from attn.lora.source import weights_file
 from attn.lora.tensors import SizeError, Stored, hashes, is_readable
 
@@ -58,8 +58,8 @@ def read(path: str | Path, model: str | Path | None = None, adapter: str | None 
     """
     header = read_header(weights_file(Path(path)))
     every, rest = changes(header.tensors)
-    found = _of_adapter(every, adapter, header)
-    drafts = _bounded([draft for change in found if (draft := _draft(change, header.path))])
+    selected = _of_adapter(every, adapter, header)
+    drafts = _bounded([draft for change in selected if (draft := _draft(change, header.path))])
     if not drafts:
         raise ModelError(_no_lora(header))
     decoded = meta.decode(header.metadata)
@@ -69,7 +69,7 @@ def read(path: str | Path, model: str | Path | None = None, adapter: str | None 
     adapters = written_inside(decoded) or (written_beside(config) if config else {})
     modules, missing = _measure(drafts, family, adapters, base)
     whole, weights = hashes(header.path, min(info.start for info in header.tensors.values()))
-    unknown = (*rest, *_without_kind(found))
+    unknown = (*rest, *_without_kind(selected))
     lora = LoraFile(
         header=header,
         size=max(info.stop for info in header.tensors.values()),
@@ -77,12 +77,12 @@ def read(path: str | Path, model: str | Path | None = None, adapter: str | None 
         weights_sha256=weights,
         config_sha256=hashes(config, 0)[0] if config else None,
         modules=modules,
-        adapters=_adapter_names(found),
+        adapters=_adapter_names(selected),
         family=family,
         metadata=decoded,
         unknown=tuple(name for name in unknown if embedding_word(name) is None),
         embeddings=tuple(name for name in unknown if embedding_word(name) is not None),
-        repeated=tuple(name for change in found for name in change.repeated),
+        repeated=tuple(name for change in selected for name in change.repeated),
         oddities=(),
         obstacles={},
         base=None if base is None else BaseModel(base.path, missing),
@@ -91,26 +91,30 @@ def read(path: str | Path, model: str | Path | None = None, adapter: str | None 
     return replace(lora, oddities=find_oddities(lora))
 
 
-def _of_adapter(found: Sequence[Change], adapter: str | None, header: Header) -> list[Change]:
+def _of_adapter(
+    collected: Sequence[TensorChange], adapter: str | None, header: Header
+) -> list[TensorChange]:
     """Return the changes of one adapter; of several without a choice all, told apart by name.
 
     Raises:
         ModelError: there is no such adapter.
     """
-    names = _adapter_names(found)
+    names = _adapter_names(collected)
     if adapter and adapter in names:
-        return of_adapter(found, adapter)
+        return of_adapter(collected, adapter)
     if adapter is not None:
         there = ", ".join(filter(None, names)) or "none with a name"
         raise ModelError(f"{header.path} has no adapter '{adapter}'; its adapters: {there}")
     if len(names) > 1:
-        return [replace(one, name=f"{one.name} [{one.adapter or ''}]") for one in found]
-    return list(found)
+        return [
+            replace(change, name=f"{change.name} [{change.adapter or ''}]") for change in collected
+        ]
+    return list(collected)
 
 
-def _adapter_names(found: Sequence[Change]) -> tuple[str, ...]:
+def _adapter_names(collected: Sequence[TensorChange]) -> tuple[str, ...]:
     """Return the names of the adapters in a file, "" for one without; of a usual file nothing."""
-    names = {change.adapter or "" for change in found if kind_of(change.tensors)}
+    names = {change.adapter or "" for change in collected if kind_of(change.tensors)}
     return tuple(sorted(names)) if names != {""} else ()
 
 
@@ -130,8 +134,8 @@ def tensors_of(file: LoraFile, adapter: str | None) -> dict[str, dict[str, Store
 
 def is_lora(header: Header) -> bool:
     """Whether the names in a file are those of a LoRA or of one of its relatives."""
-    found, _ = changes(header.tensors)
-    return any(kind_of(change.tensors) for change in found)
+    collected, _ = changes(header.tensors)
+    return any(kind_of(change.tensors) for change in collected)
 
 
 def _no_lora(header: Header) -> str:
@@ -142,9 +146,9 @@ def _no_lora(header: Header) -> str:
     )
 
 
-def _without_kind(found: Sequence[Change]) -> list[str]:
+def _without_kind(collected: Sequence[TensorChange]) -> list[str]:
     """Return the tensors that stand alone where a LoRA has several, such as a lone alpha."""
-    lone = (change for change in found if kind_of(change.tensors) is None)
+    lone = (change for change in collected if kind_of(change.tensors) is None)
     return [name for change in lone for name in change.names.values()]
 
 
@@ -152,7 +156,7 @@ def _without_kind(found: Sequence[Change]) -> list[str]:
 class _Draft:
     """A module before its numbers are read."""
 
-    change: Change
+    change: TensorChange
     path: Path
     kind: str
     form: Form
@@ -167,7 +171,7 @@ class _Draft:
         return {role: Stored(self.path, info) for role, info in self.change.tensors.items()}
 
 
-def _draft(change: Change, path: Path) -> _Draft | None:
+def _draft(change: TensorChange, path: Path) -> _Draft | None:
     kind = kind_of(change.tensors)
     if kind is None:
         return None
@@ -181,7 +185,7 @@ def _draft(change: Change, path: Path) -> _Draft | None:
     return _Draft(change, path, kind, form, problem)
 
 
-def _check(change: Change, form: Form) -> None:
+def _check(change: TensorChange, form: Form) -> None:
     """Refuse what cannot be read, and sizes that no layer has.
 
     Raises:
@@ -219,7 +223,7 @@ def _bounded(drafts: Sequence[_Draft]) -> list[_Draft]:
 
 def _measure(
     drafts: Sequence[_Draft],
-    family: Family,
+    family: LoraFamily,
     adapters: Mapping[str, Adapter],
     base: Base | None,
 ) -> tuple[tuple[Module, ...], dict[str, str]]:
@@ -229,24 +233,24 @@ def _measure(
         module = _described(draft, family, adapters.get(draft.change.tower))
         weight: Weight | None = None
         if base is not None and draft.problem is None:
-            place = base.find(module.tower, module.path, module.shape)
-            if isinstance(place, str):
-                missing[module.name] = place
+            entry = base.find(module.tower, module.path, module.shape)
+            if isinstance(entry, str):
+                missing[module.name] = entry
             else:
-                weight = place.weight
-                module = replace(module, base_path=place.path, base_norm=norm_of(place))
+                weight = entry.weight
+                module = replace(module, base_path=entry.path, base_norm=norm_of(entry))
         modules.append(_with_norm(module, draft, weight))
-    modules.sort(key=_place)
+    modules.sort(key=_sort_key)
     return tuple(modules), missing
 
 
-def _place(module: Module) -> tuple[Any, ...]:
-    """Return what modules are sorted by: tower, block, path with numbers as such, name."""
+def _sort_key(module: Module) -> tuple[Any, ...]:
+    """Return the sort key of a module: tower, block, path in natural order, name."""
     path = re.sub(r"\d+", lambda number: number[0].zfill(DIGITS), underscored(module.path))
     return TOWERS.index(module.tower), module.block, path, module.name
 
 
-def _described(draft: _Draft, family: Family, adapter: Adapter | None) -> Module:
+def _described(draft: _Draft, family: LoraFamily, adapter: Adapter | None) -> Module:
     change, form = draft.change, draft.form
     configured = adapter if _is_configured(draft) else None
     alpha = _alpha(draft, configured)
@@ -259,7 +263,7 @@ def _described(draft: _Draft, family: Family, adapter: Adapter | None) -> Module
         block=block_of(change.path),
         target="norm"
         if draft.kind == "norm"
-        else target_of(change.path, is_joint=family.name in {"sd35", "flux"}),
+        else target_of(change.path, is_joint=attends_jointly(family)),
         kind=draft.kind,
         is_dora=not change.tensors.keys().isdisjoint(MAGNITUDES),
         has_core=bool(change.tensors.keys() & {"mid", "hada_t1", "lokr_t2", "lokr_t1", "bm"}),
@@ -294,7 +298,7 @@ def _alpha(draft: _Draft, adapter: Adapter | None) -> float | None:
 
 
 def _scale(alpha: float | None, rank: int | None, adapter: Adapter | None) -> float:
-    """Return what the factors' product is multiplied by; without factors there is no scale."""
+    """Return the scale of the factors' product; 1 without factors."""
     if alpha is None or rank is None:
         return 1.0
     return alpha / (math.sqrt(rank) if adapter and adapter.is_rank_stabilised else rank)

@@ -20,7 +20,7 @@ def weights_file(path: Path) -> Path:
     """
     if not is_folder(path):
         return path
-    there = sorted(one.name for one in path.glob("*.safetensors"))
+    there = sorted(file.name for file in path.glob("*.safetensors"))
     names = [name for name in NAMES if name in there] or there
     if len(names) == 1:
         return path / names[0]
@@ -29,6 +29,6 @@ def weights_file(path: Path) -> Path:
             f"{path} holds {len(names)} files that may be the LoRA ({', '.join(names[:4])}); "
             "give one of them"
         )
-    pickled = next((one.name for one in sorted(path.glob("*.bin"))), "")
+    pickled = next((file.name for file in sorted(path.glob("*.bin"))), "")
     told = f"; {pickled} is pickled, which is not read: save it as .safetensors" if pickled else ""
     raise ModelError(f"{path} holds no LoRA: expected {' or '.join(NAMES)} in this folder{told}")

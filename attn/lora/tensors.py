@@ -73,8 +73,8 @@ class Stored:
         """Return some of its rows as a tensor of their own; a row must be whole bytes."""
         info = self.info
         width = (info.stop - info.start) // info.shape[0]
-        place = info.start + start * width, info.start + stop * width
-        return Stored(self.path, TensorInfo(info.dtype, (stop - start, *info.shape[1:]), *place))
+        span = info.start + start * width, info.start + stop * width
+        return Stored(self.path, TensorInfo(info.dtype, (stop - start, *info.shape[1:]), *span))
 
 
 def is_readable(info: TensorInfo) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attn.errors import ModelError
 from attn.lora.adapters import CONFIG
-from attn.lora.families import BACKENDS, Family
+from attn.lora.families import BACKENDS, LoraFamily
 from attn.lora.file import LoraFile
 from attn.lora.reader import read
 from attn.lora.source import weights_file
@@ -31,8 +31,12 @@ def completed(loras: Sequence[Lora], families: Sequence[str]) -> tuple[Lora, ...
     Raises:
         ModelError: see `usable`.
     """
-    known = [_with_digests(lora, usable(lora, families)) for lora in loras]
-    return tuple(sorted(known, key=lambda one: (one.sha256 or "", one.scale, one.parts, one.path)))
+    completed_loras = [_with_digests(lora, usable(lora, families)) for lora in loras]
+    return tuple(
+        sorted(
+            completed_loras, key=lambda lora: (lora.sha256 or "", lora.scale, lora.parts, lora.path)
+        )
+    )
 
 
 def _with_digests(lora: Lora, file: LoraFile) -> Lora:
@@ -69,9 +73,9 @@ def _read(path: Path, adapter: str | None, stamp: tuple[int, ...]) -> LoraFile:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file or what is beside it does."""
+    """Return numbers that change when a file or its configuration changes."""
     file = weights_file(path)
-    stamps = (_stamp_of(one) for one in (file, file.parent / CONFIG))
+    stamps = (_stamp_of(path) for path in (file, file.parent / CONFIG))
     return tuple(number for stamp in stamps for number in (len(stamp), *stamp))
 
 
@@ -89,13 +93,17 @@ def _flaws(file: LoraFile, families: Sequence[str]) -> Iterator[str]:
     if file.family.is_certain and file.family.name not in (None, *families):
         yield other_family(file.family, families[0])
     if file.obstacles:
-        names = list(dict.fromkeys(name for own in file.obstacles.values() for name in own))
+        names = list(
+            dict.fromkeys(
+                name for names_of_reason in file.obstacles.values() for name in names_of_reason
+            )
+        )
         told = f": {listed(names)}" if names else ""
         yield f"this LoRA cannot be applied: {', '.join(file.obstacles)}{told}"
 
 
-def other_family(family: Family, of_model: str) -> str:
-    """Say that a LoRA is of another family than a model, and what to do."""
+def other_family(family: LoraFamily, of_model: str) -> str:
+    """Describe a LoRA of another family than the model's, with the remedy."""
     because = f", since {family.evidence[0]}" if family.evidence else ""
     backend = BACKENDS.get(family.name or "")
     way = f"a model of its family (--backend {backend})" if backend else "another LoRA"

@@ -40,9 +40,7 @@ def resample_values(maps: NDArray[np.floating], grid: Grid) -> NDArray[np.float3
     """Lay maps (…, row, column) out on another grid; see `resample`."""
     if maps.shape[-2:] == tuple(grid):
         return maps.astype(np.float32, copy=False)
-    rows, columns = (
-        _overlaps(old, new) for old, new in zip(maps.shape[-2:], grid, strict=True)
-    )
+    rows, columns = (_overlaps(old, new) for old, new in zip(maps.shape[-2:], grid, strict=True))
     values: NDArray[np.float32] = rows @ np.asarray(maps, np.float32, order="C") @ columns.T
     return values
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
 from attn.trace.grids import resample_values
-from attn.trace.views import listed, place, query_grid
+from attn.trace.views import index_of, listed, query_grid
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -76,7 +76,7 @@ class MapSums:
         finest = grid or max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
         grids = [np.moveaxis(total, 3, 1) for total in self._sums.values()]  # keys before the grid
         laid = [resample_values(maps, finest) for maps in grids]
-        total = np.moveaxis(np.sum(laid, axis=0, dtype=np.float64), 1, 3)
+        total = np.moveaxis(np.stack(laid).sum(0, np.float64), 1, 3)
         count = np.where(self._count > 0, self._count, np.nan)
         return np.asarray(total / count[:, None, None, None])
 
@@ -121,7 +121,7 @@ def average(
         TraceError: there are no such maps, or the layers are not to be averaged.
     """
     views = image_views(trace, block, layers)
-    sums = MapSums(views, place("branch", branch, trace.branches))
+    sums = MapSums(views, index_of("branch", branch, trace.branches))
     for lead in views[0].leads(steps):
         sums.add(lead)
     return MeanMaps(sums.mean(), views[0].columns, tuple(sorted(sums.layers)))
@@ -142,22 +142,22 @@ def find_layers(
         TraceError: there are none, or they are in several towers.
     """
     if tower is not None:
-        place("tower", tower, list(dict.fromkeys(layer.tower for layer in trace.layers)))
+        index_of("tower", tower, list(dict.fromkeys(layer.tower for layer in trace.layers)))
     if layers is None:
         kept = [layer for layer in trace.layers if layer.index in trace.manifest.kept.layers]
         having = [layer for layer in kept if block in block_names(layer)]
-        chosen = [layer for layer in having if query_grid(layer, block)]
-        chosen = [layer for layer in chosen if tower in (None, layer.tower)]
+        selected = [layer for layer in having if query_grid(layer, block)]
+        selected = [layer for layer in selected if tower in (None, layer.tower)]
     else:
-        chosen = [trace.layer(_full_name(which, tower)) for which in layers]
-    if not chosen:
+        selected = [trace.layer(_full_name(which, tower)) for which in layers]
+    if not selected:
         of_tower = "" if tower is None else f" of the tower '{tower}'"
         where = trace.folder or "the trace"
         raise TraceError(f"no kept layer{of_tower} of {where} has maps {block} on a grid")
-    other = next((layer for layer in chosen if tower not in (None, layer.tower)), None)
+    other = next((layer for layer in selected if tower not in (None, layer.tower)), None)
     if other is not None:
         raise TraceError(f"layer {other.index} ({other.path}) is in '{other.tower}', not '{tower}'")
-    return chosen
+    return selected
 
 
 def image_views(trace: Trace, block: str, layers: Sequence[Layer], name: str = "map") -> list[View]:
@@ -178,7 +178,7 @@ def image_views(trace: Trace, block: str, layers: Sequence[Layer], name: str = "
             f"the layers are in the towers {listed(towers)}, which are different networks and have "
             f"no common mean: name one, such as tower='{towers[0]}', or layers of one"
         )
-    views = [trace.view(name, layer.index, block, lay_out=True) for layer in layers]
+    views = [trace.pieces(name, layer.index, block, lay_out=True) for layer in layers]
     for view in views:
         if view.grid is None:
             raise TraceError(f"the queries of {block} in {view.layer.path} have no grid")

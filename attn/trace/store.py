@@ -230,8 +230,8 @@ class TraceFiles:
             with self._opened(file) as shard:
                 slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118
                 header = {
-                    name: (tuple(one.get_shape()), DTYPES[one.get_dtype()])
-                    for name, one in slices.items()
+                    name: (tuple(entry.get_shape()), DTYPES[entry.get_dtype()])
+                    for name, entry in slices.items()
                 }
             self._header = (file, header)
         return self._header[1]

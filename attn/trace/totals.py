@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import Layer, part, without_mass
-from attn.trace.views import Part, Source, View, find
+from attn.trace.views import Part, TensorSource, View, find
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class SumView(View):
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Lengths of the axes by name, in order; `step` first where there is one."""
-        own = self.addends[0][0].sizes
-        kept = {dim: own[dim] for dim in ("step", "branch", "sample", "head")}
+        lengths = self.addends[0][0].sizes
+        kept = {dim: lengths[dim] for dim in ("step", "branch", "sample", "head")}
         return kept | {"segment": len(self.addends)}
 
     def require_fit(self) -> None:
@@ -36,17 +36,18 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, chosen: Sequence[Part]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
         every = (slice(None),) * 3
         sums = [
             self.source.read(file, view.tensor, (*every, keys)).sum(-1)
             for view, keys in self.addends
         ]
-        piece: np.ndarray = np.stack(sums, -1)[np.ix_(*(np.atleast_1d(one.places) for one in chosen))]
-        return piece.reshape([one.count for one in chosen if one.count is not None])
+        indices = np.ix_(*(np.atleast_1d(part.indices) for part in selection))
+        piece: np.ndarray = np.stack(sums, -1)[indices]
+        return piece.reshape([part.count for part in selection if part.count is not None])
 
 
-def find_total(source: Source, layer: Layer, query: str | None) -> View:
+def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:
     """Find the `total` of a query part, or make it of masses where not all of it is stored.
 
     Raises:
@@ -60,11 +61,11 @@ def find_total(source: Source, layer: Layer, query: str | None) -> View:
     if not shards or len(bare) == len(layer.keys) or columns != len(bare):
         return find(source, "total", layer, query)
     total = View(source, shards, stored, "total", layer, query, None)
-    addends = {segment: (total, slice(place, place + 1)) for place, segment in enumerate(bare)}
+    addends = {segment: (total, slice(index, index + 1)) for index, segment in enumerate(bare)}
     for block in (block for block in layer.blocks if block.split(".")[0] == query):
         mass, start = find(source, "mass", layer, block), 0
         for segment in part(layer.keys, block.split(".")[1]):
             addends.setdefault(segment, (mass, slice(start, start + segment.length)))
             start += segment.length
-    own = tuple(addends[segment] for segment in layer.keys)
-    return SumView(source, shards, own[0][0].tensor, "total", layer, query, None, own)
+    parts = tuple(addends[segment] for segment in layer.keys)
+    return SumView(source, shards, parts[0][0].tensor, "total", layer, query, None, parts)

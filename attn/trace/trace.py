@@ -32,12 +32,12 @@ from attn.trace.store import TraceWriter, open_files
 from attn.trace.totals import find_total
 from attn.trace.views import (
     MemoryFiles,
-    Source,
+    TensorSource,
     View,
     all_columns,
     find,
+    index_of,
     listed,
-    place,
     recompute,
 )
 from attn.trace.word_maps import word_maps
@@ -45,7 +45,7 @@ from attn.trace.word_maps import word_maps
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["MemoryFiles", "Source", "Trace", "open_trace", "resample"]
+__all__ = ["MemoryFiles", "TensorSource", "Trace", "open_trace", "resample"]
 
 _FACTORS = ("query", "key", "lse", "scale", "mask")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -63,7 +63,7 @@ class Trace:
         folder: where the trace lies; None in memory.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TensorSource) -> None:
         self.manifest = source.manifest
         self.folder = source.folder
         self._source = source
@@ -97,7 +97,7 @@ class Trace:
 
     def tokens(self, branch: str = "cond") -> tuple[Token, ...]:
         """Return the tokens that the model read for one branch."""
-        place("branch", branch, tuple(self.manifest.tokens))
+        index_of("branch", branch, tuple(self.manifest.tokens))
         return self.manifest.tokens[branch]
 
     def layer(self, which: int | str) -> Layer:
@@ -107,13 +107,13 @@ class Trace:
             TraceError: there is no such layer, or more than one.
         """
         if not isinstance(which, str):
-            return self.layers[place("layer", which, [layer.index for layer in self.layers])]
+            return self.layers[index_of("layer", which, [layer.index for layer in self.layers])]
         paths = [layer.path for layer in self.layers]
         full = [f"{layer.tower}:{layer.path}" for layer in self.layers]
         if paths.count(which) > 1:
             same = [name for name, path in zip(full, paths, strict=True) if path == which]
             raise TraceError(f"there is more than one layer '{which}': say {listed(same)}")
-        return self.layers[place("layer", which, full if which in full else paths)]
+        return self.layers[index_of("layer", which, full if which in full else paths)]
 
     def image(self, sample: int = 0) -> Path:
         """Return the file of a generated picture.
@@ -129,7 +129,7 @@ class Trace:
         ]
         if self.folder is None or not names:
             raise TraceError(f"{self.folder or 'the trace'} has no picture")
-        name = names[place("picture", sample, range(len(names)))]
+        name = names[index_of("picture", sample, range(len(names)))]
         self.output(name)
         return self.folder / name
 
@@ -150,7 +150,7 @@ class Trace:
             TraceError: there is no such file, or it cannot be read.
             DamagedError: it is another than the one that was written.
         """
-        place("output", name, self.manifest.outputs)
+        index_of("output", name, self.manifest.outputs)
         return read_output(Path(self._where), name, self.manifest)
 
     def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
@@ -171,13 +171,13 @@ class Trace:
         Raises:
             TraceError: the trace does not hold it; the message says what it holds.
         """
-        return self.view(name, layer, block).labelled()
+        return self.pieces(name, layer, block).labelled()
 
-    def view(
+    def pieces(
         self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
     ) -> View:
         """Return one measure of one layer to be read piece by piece, without labels."""
-        place("measure", name, tuple(MEASURES))
+        index_of("measure", name, tuple(MEASURES))
         if name == "total":
             return find_total(self._source, self.layer(layer), block)
         return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
@@ -187,11 +187,11 @@ class Trace:
 
         Where the queries are not one image the axis is `query`.
         """
-        return self.view("map", layer, block, lay_out=True).labelled()
+        return self.pieces("map", layer, block, lay_out=True).labelled()
 
     def headmaps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return a block's probs: (…, head, row, column, key), lazily."""
-        return self.view("headmap", layer, block, lay_out=True).labelled()
+        return self.pieces("headmap", layer, block, lay_out=True).labelled()
 
     def mass(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return the probs that each key receives, mean over queries: (…, head, key), lazily."""
@@ -235,11 +235,11 @@ class Trace:
         """
         import xarray as xr
 
-        chosen = self.layer(layer)
-        place("block", block, block_names(chosen))
-        values = self._exact(chosen, block, step, self._cell(branch, sample))
-        labels = key_labels(self.manifest, all_columns(self.manifest, chosen, block), [branch])
-        attrs = attributes("probs", chosen, block)
+        selected = self.layer(layer)
+        index_of("block", block, block_names(selected))
+        values = self._exact(selected, block, step, self._cell(branch, sample))
+        labels = key_labels(self.manifest, all_columns(self.manifest, selected, block), [branch])
+        attrs = attributes("probs", selected, block)
         return xr.DataArray(values, labels, ("head", "query", "key"), "probs", attrs)
 
     def mean_maps(
@@ -301,7 +301,7 @@ class Trace:
         tower: str | None = None,
         branch: str = "cond",
     ) -> xr.DataArray:
-        """Return where the picture attends to words: one map per word and phrase.
+        """Return the image's attention to words: one map per word and phrase.
 
         A word's map is the sum over its tokens of their maps' mean over steps, layers and heads;
         it is what `attn analyze` and `attn compare` measure.
@@ -357,11 +357,11 @@ class Trace:
 
     def _cell(self, branch: str, sample: int) -> tuple[int, int]:
         samples = range(self.manifest.samples)
-        return place("branch", branch, self.branches), place("sample", sample, samples)
+        return index_of("branch", branch, self.branches), index_of("sample", sample, samples)
 
     def _step_shard(self, step: int) -> Shard:
         shards = {shard.step.index: shard for shard in self.manifest.shards if shard.step}
-        place("step", step, tuple(shards))
+        index_of("step", step, tuple(shards))
         return shards[step]
 
     def _exact(self, layer: Layer, block: str, step: int, cell: tuple[int, int]) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.errors import TraceError, did_you_mean
 from attn.schema import (
@@ -50,7 +51,7 @@ Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
 
 
-class Source(Protocol):
+class TensorSource(Protocol):
     """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
 
     @property
@@ -120,7 +121,7 @@ class View:
         grid: rows and columns that the axis `query` is laid out in, or None to leave it.
     """
 
-    source: Source
+    source: TensorSource
     shards: tuple[Shard, ...]
     tensor: str
     name: str
@@ -164,14 +165,14 @@ class View:
     def read(self, selection: Selection) -> np.ndarray:
         """Read a selection; of every shard no more than what the selection spans."""
         sizes = self.sizes.values()
-        chosen = [Part.of(one, size) for one, size in zip(selection, sizes, strict=True)]
-        result = np.empty([part.count for part in chosen if part.count is not None], self.dtype)
+        parts = [Part.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        result = np.empty([part.count for part in parts if part.count is not None], self.dtype)
         if not result.size:
             return result
-        steps = chosen.pop(0).places if self.is_stepwise else np.array(0)
+        steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
         rows = result if steps.ndim else result[np.newaxis]
-        for place, step in enumerate(np.atleast_1d(steps)):
-            rows[place] = self._piece(self.shards[step].file, chosen)
+        for index, step in enumerate(np.atleast_1d(steps)):
+            rows[index] = self._piece(self.shards[step].file, parts)
         return result
 
     def values(self, steps: Iterable[int]) -> np.ndarray:
@@ -181,12 +182,12 @@ class View:
             TraceError: there is no such step, or the tensors are not what the manifest says.
         """
         self.require_fit()
-        places = np.array([place for (place,) in self.leads(steps)], np.int64)
+        cells = np.array([cell for (cell,) in self.leads(steps)], np.int64)
         others = [slice(None)] * (len(self.sizes) - 1)
-        return np.moveaxis(self.read((places, *others)), 0, 2)
+        return np.moveaxis(self.read((cells, *others)), 0, 2)
 
     def leads(self, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
-        """Return what stands before (branch, sample, …) in a selection of each chosen step.
+        """Return the leading indices, before (branch, sample, …), that select each step.
 
         Raises:
             TraceError: there is no such step, or only the mean over all steps.
@@ -201,7 +202,7 @@ class View:
         indices = [shard.step.index for shard in self.shards if shard.step]
         if steps is None:
             return [(at,) for at in range(len(indices))]
-        return [(place("step", step, indices),) for step in steps]
+        return [(index_of("step", step, indices),) for step in steps]
 
     def labelled(self) -> xr.DataArray:
         """Return the view as a lazy array with all its coordinates."""
@@ -214,7 +215,7 @@ class View:
         if self.is_stepwise:
             coords |= step_labels(self.shards)
         if "segment" in self.sizes:
-            coords["segment"] = np.array([one.name for one in self.layer.keys], object)
+            coords["segment"] = np.array([segment.name for segment in self.layer.keys], object)
         if "statistic" in self.sizes:
             coords["statistic"] = np.array(GATE_STATISTICS, object)
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
@@ -242,9 +243,9 @@ class View:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, chosen: Sequence[Part]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
         """Read one step's part: the span of the selection from the file, then the selection."""
-        spans = [part.span for part in chosen]
+        spans = [part.span for part in selection]
         index = list(spans)
         if self.grid:
             row = tuple(self.sizes).index("row") - self.is_stepwise
@@ -258,7 +259,7 @@ class View:
             piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
         piece = piece.reshape([span.stop - span.start for span in spans])
         for axis in reversed(range(len(spans))):
-            local = chosen[axis].within(spans[axis])
+            local = selection[axis].within(spans[axis])
             if local is not None:
                 piece = np.take(piece, local, axis=axis)
         return piece
@@ -269,12 +270,12 @@ class Part:
     """What is selected of one axis.
 
     Attributes:
-        places: on the axis; an array without axes selects one place, and removes the axis.
+        indices: on the axis; an array without axes selects one place, and removes the axis.
         span: from the first of them to the last.
-        is_whole: whether the places are all those of the span, in their order.
+        is_whole: whether the indices are all those of the span, in their order.
     """
 
-    places: np.ndarray
+    indices: NDArray[np.int64]
     span: slice
     is_whole: bool
 
@@ -284,25 +285,25 @@ class Part:
         if isinstance(selected, slice) and selected.step in (None, 1):
             start, stop, _ = selected.indices(size)
             return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
-        places = np.arange(size)[selected]
-        if not places.size:
-            return cls(places, slice(0, 0), is_whole=True)
-        return cls(places, slice(int(places.min()), int(places.max()) + 1), is_whole=False)
+        indices = np.arange(size)[selected]
+        if not indices.size:
+            return cls(indices, slice(0, 0), is_whole=True)
+        return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)
 
     @property
     def count(self) -> int | None:
-        """How many places are selected; None if the axis is removed."""
-        return len(self.places) if self.places.ndim else None
+        """How many indices are selected; None if the axis is removed."""
+        return len(self.indices) if self.indices.ndim else None
 
-    def within(self, span: slice) -> np.ndarray | None:
-        """Return the places in what was read of the axis; None if they are all of it."""
+    def within(self, span: slice) -> NDArray[np.int64] | None:
+        """Return the indices in what was read of the axis; None if they are all of it."""
         if self.is_whole and span == self.span:
             return None
-        return self.places - span.start
+        return self.indices - span.start
 
 
 def find(
-    source: Source, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
 ) -> View:
     """Find a measure in the shards; where there is no `map` it is made of `headmap`.
 
@@ -329,24 +330,30 @@ def find(
     raise_absent(source, name, layer, block)
 
 
-def raise_absent(source: Source, name: str, layer: Layer, block: str | None) -> NoReturn:
-    """Say what a trace holds of a layer instead, and which capture would hold what was asked."""
+def raise_absent(source: TensorSource, name: str, layer: Layer, block: str | None) -> NoReturn:
+    """Raise an error that names what the trace has of a layer, and how to capture the rest."""
     where, kept = source.folder or "the trace", source.manifest.kept
     if not source.manifest.shards:
         raise TraceError(f"{where} has no finished step: capture it again")
     held = [name for shard in source.manifest.shards[-2:] for name in source.tensors(shard.file)]
-    own = dict.fromkeys(name.split("/")[1] for name in held if name.startswith(f"{layer.index}/"))
-    asked = f"{name}.{block}" if block else name
-    has = f"of this layer it has {listed(own)}" if own else f"it has layers {listed(kept.layers)}"
+    measures = dict.fromkeys(
+        name.split("/")[1] for name in held if name.startswith(f"{layer.index}/")
+    )
+    requested = f"{name}.{block}" if block else name
+    has = (
+        f"of this layer it has {listed(measures)}"
+        if measures
+        else f"it has layers {listed(kept.layers)}"
+    )
     state = f"'{kept.level}', {source.manifest.status}"
     raise TraceError(
-        f"{where} has no {asked} of layer {layer.index} ({layer.path}): its level is "
-        f"{state}; {has}{_remedy(name, block, own)}"
+        f"{where} has no {requested} of layer {layer.index} ({layer.path}): its level is "
+        f"{state}; {has}{_remedy(name, block, measures)}"
     )
 
 
 def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
-    """Say how to get a measure of a block, from what is held of the same layer."""
+    """Suggest how to get a measure of a block, given what the trace has of the layer."""
     blocks = [tensor.partition(".")[2] for tensor in held if tensor.startswith(f"{name}.")]
     if "all.all" in blocks:
         return f"; its rows are part of {name}.all.all"
@@ -355,16 +362,16 @@ def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
     return f"; capture with {_REMEDY[name]}" if name in _REMEDY else ""
 
 
-def place(what: str, asked: object, known: Sequence[object]) -> int:
-    """Return where something is among what there is.
+def index_of(what: str, value: object, values: Sequence[object]) -> int:
+    """Return the index of a value, or raise an error that lists the values.
 
     Raises:
         TraceError: nowhere.
     """
-    if asked in known:
-        return known.index(asked)
-    hint = did_you_mean(asked, map(str, known)) if isinstance(asked, str) else ""
-    raise TraceError(f"there is no {what} {asked!r}; there is {listed(known)}.{hint}")
+    if value in values:
+        return values.index(value)
+    hint = did_you_mean(value, map(str, values)) if isinstance(value, str) else ""
+    raise TraceError(f"there is no {what} {value!r}; there is {listed(values)}.{hint}")
 
 
 def listed(items: Iterable[object], most: int = 8) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,13 +37,6 @@ SUMMARY = "summary.png"
 """The picture of a comparison that is shown; the others are linked."""
 MARK = "<!-- made by attn gallery -->"
 
-STYLE = (
-    "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:70em;color:#1a1a1a;padding:0 1em}"
-    "article{border-top:1px solid #ddd;padding:1.2em 0;display:flex;gap:1.5em;flex-wrap:wrap}"
-    "img{height:12em;border:1px solid #eee}h2{font-size:1.05em;margin:0}"
-    "p{margin:.3em 0;color:#666;font-size:.9em}div{flex:1;min-width:20em}"
-)
-
 
 @dataclass(frozen=True)
 class Gallery:
@@ -53,6 +45,37 @@ class Gallery:
     path: Path
     runs: int
     comparisons: int
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file or folder: its address, seen from the page, and what the link says."""
+
+    url: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Article:
+    """What the page says of one run or comparison.
+
+    Attributes:
+        heading: the prompt, or what is compared.
+        kind: what it is, beside its date.
+        settings: how it was made.
+        when: it was written.
+        folder: where it is.
+        images: that are shown.
+        links: further files.
+    """
+
+    heading: str
+    kind: str
+    settings: str
+    when: str
+    folder: Link
+    images: Sequence[Link]
+    links: Sequence[Link]
 
 
 def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> Gallery:
@@ -73,27 +96,39 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
         raise TraceError(f"{root} is a file; name a folder of runs")
     _refuse_other_page(page)
     sweep(root)
-    found = []
+    entries = []
     for file in _files(root, DEEPEST, report.warn):
         describe = _run if file.name == MANIFEST else _comparison
         try:
             with reported(file, "read"):
-                found.append((_written(file), file.name, describe(root, file.parent)))
+                entries.append((_written(file), file.name, describe(root, file.parent)))
         except TraceError as error:
             report.warn(str(error))
-    if not found:
+    if not entries:
         raise TraceError(f"{root} holds no trace; make one with attn capture --out {root}/NAME")
-    found.sort(key=lambda one: -one[0])  # the newest first
-    kinds, articles = [kind for _, kind, _ in found], [text for _, _, text in found]
+    entries.sort(key=lambda entry: -entry[0])  # the newest first
+    kinds, articles = [kind for _, kind, _ in entries], [article for _, _, article in entries]
     made = Gallery(page, kinds.count(MANIFEST), kinds.count(COMPARISON))
-    title = escape(f"{root.resolve().name}: {count(made)}")
-    text = (
-        f"<!doctype html>{MARK}<html lang=en><meta charset=utf-8><title>{title}</title>"
-        f"<style>{STYLE}</style><h1>{title}</h1>\n{''.join(articles)}</html>\n"
-    )
+    text = _render(f"{root.resolve().name}: {count(made)}", articles)
     write_atomic(page, as_utf8(text).encode())
     remove_parts(page)
     return made
+
+
+def _render(title: str, articles: Sequence[Article]) -> str:
+    """Return the page; the template escapes every text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    page = Environment(
+        loader=PackageLoader("attn.verbs"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    ).get_template("gallery.html")
+    return page.render(mark=Markup(MARK), title=title, articles=articles)
 
 
 def _refuse_other_page(page: Path) -> None:
@@ -108,7 +143,7 @@ def _refuse_other_page(page: Path) -> None:
 
 
 def count(made: Gallery) -> str:
-    """Say how many runs and comparisons a page has."""
+    """Count the runs and comparisons of a page in words."""
     runs = f"{made.runs} {'run' if made.runs == 1 else 'runs'}"
     if not made.comparisons:
         return runs
@@ -137,8 +172,8 @@ def _written(file: Path) -> float:
     return file.stat().st_mtime
 
 
-def _run(root: Path, trace: Path) -> str:
-    """Return what the page says of one run."""
+def _run(root: Path, trace: Path) -> Article:
+    """Build the article of one run."""
     manifest = read_manifest(trace)
     outputs = [name for name in manifest.outputs if name.endswith(PICTURES)]
     shown = sorted(outputs, key=lambda name: name == SKETCH)  # the sketch last
@@ -146,14 +181,14 @@ def _run(root: Path, trace: Path) -> str:
         _inside(trace / MANIFEST, name)
         read_output(trace, name, manifest)
     results = trace / ANALYSIS
-    found = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
+    paths = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
     status = "" if manifest.status == "complete" else " · interrupted"
     return _article(
         root,
         trace / MANIFEST,
         [_inside(trace / MANIFEST, name) for name in shown],
         (manifest.request.prompt, status, _settings(manifest)),
-        {path.relative_to(results).as_posix(): path for path in found},
+        {path.relative_to(results).as_posix(): path for path in paths},
     )
 
 
@@ -169,7 +204,7 @@ class _Variant:
 
 
 @dataclass(frozen=True)
-class _Index:
+class _ComparisonIndex:
     """What the page says of a comparison, of its `comparison.json`."""
 
     base: _Base
@@ -177,11 +212,11 @@ class _Index:
     files: tuple[str, ...]
 
 
-def _comparison(root: Path, folder: Path) -> str:
-    """Return what the page says of one comparison."""
+def _comparison(root: Path, folder: Path) -> Article:
+    """Build the article of one comparison."""
     path = folder / COMPARISON
     require_unchanged(folder, COMPARISON)
-    index = read_json(path, _Index, expected="the index of a comparison")
+    index = read_json(path, _ComparisonIndex, expected="the index of a comparison")
     files = {name: _inside(path, name) for name in index.files if name.endswith(PICTURES)}
     shown = files.pop(SUMMARY, None)
     return _article(
@@ -189,9 +224,9 @@ def _comparison(root: Path, folder: Path) -> str:
         path,
         [] if shown is None else [shown],
         (
-            f"{', '.join(one.name for one in index.variants)} against {index.base.name}",
+            f"{', '.join(variant.name for variant in index.variants)} against {index.base.name}",
             " · comparison",
-            f"pairs {', '.join(str(one.pairs) for one in index.variants)}",
+            f"pairs {', '.join(str(variant.pairs) for variant in index.variants)}",
         ),
         files,
     )
@@ -213,8 +248,8 @@ def _article(
     shown: Iterable[Path],
     told: tuple[str, str, str],
     linked: Mapping[str, Path],
-) -> str:
-    """Lay out one run or comparison.
+) -> Article:
+    """Build the article of one run or comparison.
 
     Args:
         root: of all links.
@@ -223,21 +258,16 @@ def _article(
         told: heading, what it is beside its date, and its settings.
         linked: further files, by what their links say.
     """
-    heading, kind, settings = map(escape, told)
-    images = "".join(
-        f'<a href="{one}"><img src="{one}" alt="{escape(path.name)}"></a>'
-        for path in shown
-        for one in [_link(root, path)]
-    )
-    links = " · ".join(
-        f'<a href="{_link(root, path)}">{escape(name)}</a>' for name, path in linked.items()
-    )
+    heading, kind, settings = told
     when = datetime.fromtimestamp(_written(file), UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        f"<article>{images}<div><h2>{heading}</h2>"
-        f'<p>{when}{kind} · <a href="{_link(root, file.parent)}/">'
-        f"{escape(file.parent.relative_to(root).as_posix())}</a></p>"
-        f"<p>{settings}</p><p>{links}</p></div></article>\n"
+    return Article(
+        heading,
+        kind,
+        settings,
+        when,
+        folder=_link(root, file.parent, file.parent.relative_to(root).as_posix()),
+        images=[_link(root, path, path.name) for path in shown],
+        links=[_link(root, path, name) for name, path in linked.items()],
     )
 
 
@@ -253,12 +283,12 @@ def _settings(manifest: Manifest) -> str:
         "size": f"{request.width}x{request.height}" if request.width else None,
         "scheduler": request.scheduler,
         "negative": request.negative,
-        "LoRAs": ", ".join(f"{Path(one.path).name} at {one.strength}" for one in request.loras),
+        "LoRAs": ", ".join(f"{Path(lora.path).name} at {lora.strength}" for lora in request.loras),
         **request.options,
     }
     told = ((name, value) for name, value in facts.items() if value not in (None, "", ()))
     return " · ".join(f"{name} {value}" for name, value in told)
 
 
-def _link(root: Path, path: Path) -> str:
-    return quote(os.fsencode(path.relative_to(root)))  # names need not be UTF-8
+def _link(root: Path, path: Path, text: str) -> Link:
+    return Link(quote(os.fsencode(path.relative_to(root))), text)  # names need not be UTF-8

@@ -13,8 +13,9 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
-from attn.demo.scenes import BACKGROUNDS, COLORS, SHAPES, Content, Kind, Thing, distance
+from attn.demo.scenes import BACKGROUNDS, COLORS, SHAPES, Content, ObjectKind, Thing, distance
 
 Mask = npt.NDArray[np.bool_]
 
@@ -123,7 +124,7 @@ def agreement(content: Content, picture: Picture) -> Agreement:
     )
 
 
-def match(kind: Kind, picture: Picture) -> Found | None:
+def match(kind: ObjectKind, picture: Picture) -> Found | None:
     """Pick the largest object of a kind's colour, whatever its shape; None if there is none."""
     return next((found for found in picture.objects if found.color == kind.color), None)
 
@@ -147,36 +148,15 @@ def _nearest(picture: np.ndarray, names: Sequence[str]) -> npt.NDArray[np.intp]:
 def _cores(mask: Mask) -> list[Mask]:
     """Connected regions of `mask` that are more than an edge, without their own edges."""
     size = len(mask)
-    for _ in range(max(1, round(EDGE * size))):
-        mask = mask & np.logical_and.reduce(_neighbours(mask))
-    return [part for part in _regions(mask) if part.sum() >= SMALLEST_CORE * size**2]
-
-
-def _regions(mask: Mask) -> list[Mask]:
-    """Split a mask into its connected regions."""
-    regions = []
-    left = mask.copy()
-    while left.any():
-        seed = np.zeros_like(mask)
-        seed[np.unravel_index(np.argmax(left), mask.shape)] = True
-        regions.append(_grow(seed, left))
-        left &= ~regions[-1]
-    return regions
+    inner = ndimage.binary_erosion(mask, iterations=max(1, round(EDGE * size)))
+    labels, count = ndimage.label(inner)
+    regions = (labels == number for number in range(1, count + 1))
+    return [region for region in regions if region.sum() >= SMALLEST_CORE * size**2]
 
 
 def _grow(seed: Mask, mask: Mask) -> Mask:
     """All pixels of `mask` that are connected with `seed`, and `seed` itself."""
-    while True:
-        grown = seed | (mask & np.logical_or.reduce(_neighbours(seed)))
-        if np.array_equal(grown, seed):
-            return seed
-        seed = grown
-
-
-def _neighbours(mask: Mask) -> list[Mask]:
-    """The mask moved by one pixel in each of four directions; outside the picture is False."""
-    padded = np.pad(mask, 1)
-    return [padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2]]
+    return np.asarray(ndimage.binary_propagation(seed, mask=seed | mask))
 
 
 def _describe(color: str, mask: Mask) -> Found:
@@ -185,7 +165,7 @@ def _describe(color: str, mask: Mask) -> Found:
     center = (float(columns.mean() + 0.5) / size, float(rows.mean() + 0.5) / size)
     area = len(rows) / size**2
     fits = {
-        shape: _fit(Thing(Kind(color, shape), center, _radius(shape, area)), mask)
+        shape: _fit(Thing(ObjectKind(color, shape), center, _radius(shape, area)), mask)
         for shape in SHAPES
     }
     shape = max(fits, key=lambda name: fits[name])
@@ -207,7 +187,7 @@ def _radius(shape: str, area: float) -> float:
 def _unit_area(shape: str) -> float:
     """Area of the shape with radius 1, counted in pixels."""
     size, radius = 512, 0.3
-    mask = distance(Thing(Kind("", shape), (0.5, 0.5), radius), size) < 0
+    mask = distance(Thing(ObjectKind("", shape), (0.5, 0.5), radius), size) < 0
     return float(mask.mean() / radius**2)
 
 

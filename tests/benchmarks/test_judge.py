@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from attn.demo import scenes
-from attn.demo.scenes import Content, Kind
+from attn.demo.scenes import Content, ObjectKind
 from benchmarks.scoring import judge
 
-STAR, CIRCLE = Kind("red", "star"), Kind("orange", "circle")
+STAR, CIRCLE = ObjectKind("red", "star"), ObjectKind("orange", "circle")
 CONTENT = Content((STAR, CIRCLE), "left of", "white")
 
 
@@ -53,7 +53,7 @@ def test_masks_are_those_of_the_scene() -> None:
 @pytest.mark.parametrize("color", scenes.COLORS)
 def test_soft_edges_are_no_objects(color: str, background: str) -> None:
     """Between orange and white lies a rim of yellow, which is nothing to be found."""
-    content = Content((Kind(color, "star"),), None, background)
+    content = Content((ObjectKind(color, "star"),), None, background)
     found = judge.find(blur(paint(content), 4))
     assert judge.agreement(content, found).is_complete
 
@@ -63,8 +63,11 @@ def test_soft_edges_are_no_objects(color: str, background: str) -> None:
     [
         (replace(CONTENT, background="gray"), {"background"}),
         (replace(CONTENT, relation="right of"), {"relation"}),
-        (replace(CONTENT, kinds=(Kind("red", "square"), CIRCLE)), {"shapes"}),
-        (replace(CONTENT, kinds=(Kind("green", "star"), CIRCLE)), {"colors", "shapes", "relation"}),
+        (replace(CONTENT, kinds=(ObjectKind("red", "square"), CIRCLE)), {"shapes"}),
+        (
+            replace(CONTENT, kinds=(ObjectKind("green", "star"), CIRCLE)),
+            {"colors", "shapes", "relation"},
+        ),
         (replace(CONTENT, kinds=(STAR,), relation=None), {"number"}),
     ],
 )
@@ -80,7 +83,7 @@ def test_what_is_wrong_is_named(asked: Content, wrong: set[str]) -> None:
 
 def test_shapes_are_judged_one_by_one() -> None:
     """With one of two shapes wrong, the other counts as right."""
-    asked = replace(CONTENT, kinds=(STAR, Kind("orange", "square")))
+    asked = replace(CONTENT, kinds=(STAR, ObjectKind("orange", "square")))
     verdict = judge.agreement(asked, judge.find(paint(CONTENT)))
     assert (verdict.colors, verdict.shapes) == ((True, True), (True, False))
 

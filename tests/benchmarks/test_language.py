@@ -25,7 +25,7 @@ def model() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_held_out_is_learned(kind: questions.Kind) -> None:
+def test_nothing_held_out_is_learned(kind: questions.QuestionKind) -> None:
     """A held-out question is never drawn, and no question is in both halves."""
     rng = np.random.default_rng(3)
     drawn = {recipe.draw(rng).text for _ in range(500)}

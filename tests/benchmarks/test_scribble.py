@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import attn
-from attn.backends.families.scribble.scribble import TokensSession
+from attn.backends.families.scribble.tokens import TokensSession
 from attn.demo import scenes, shipped, trained
 from benchmarks.train_demo import export
 from benchmarks.training import control, denoiser, scribble, sdxl, vae
@@ -172,7 +172,7 @@ def test_what_ships_is_the_trained_model(
     monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "cache"))
     sketch = str(sketches.save(tmp_path))
     session: Any = opening("scribble", "demo:tokens", sketch=sketch)
-    assert (session.default_guidance, session.warnings) == (3.0, [])
+    assert (session.default_guidance, session.warnings) == (3.0, ())
     opened = {
         "unet": session.model,
         "text_encoder": session.pipe.text_encoder,

@@ -359,7 +359,7 @@ def test_gated_files_are_the_trained_model(autoencoder: Any, tmp_path: Path) -> 
     assert not list((folder / "config").rglob("*.safetensors"))
     parts = {name: str(folder / file) for name, file in demo.SPLIT_FILES.items()}
     session = opening("gated", folder / demo.SPLIT_MODEL, gate_type="headwise", **parts)
-    assert session.warnings == []
+    assert session.warnings == ()
     widths = session.model.config.joint_attention_dim, session.model.config.pooled_projection_dim
     given = {
         "hidden_states": torch.randn(2, 4, 16, 16, generator=generator),

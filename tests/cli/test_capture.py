@@ -50,7 +50,7 @@ def normal(text):
 
 def test_success(run):
     """Notes and progress go to stderr, plain without a terminal; the result to stdout."""
-    stderr = f"{DEMO}{EXAMPLE}step 1/2 · … · 48.9 KB\nstep 2/2 · N s/step · 97.8 KB\n"
+    stderr = f"{DEMO}{EXAMPLE}step 1/2 · … · 48.9 kB\nstep 2/2 · N s/step · 97.8 kB\n"
     assert run("-o", "out") == (0, "1 trace in out\n", stderr)
     assert attn.open("out").manifest.status == "complete"
 
@@ -59,7 +59,7 @@ def test_collection(run):
     """Several prompts and seeds are counted; the note on the example prompt is gone."""
     code, stdout, stderr = run("-o", "out", "-p", "a cat", "-p", "a dog", "--seed", "3,5")
     assert (code, stdout) == (0, "4 traces in out\n")
-    assert stderr == f"{DEMO}step 1/8 · … · 44.1 KB\nstep 8/8 · N s/step · 353 KB\n"
+    assert stderr == f"{DEMO}step 1/8 · … · 44.1 kB\nstep 8/8 · N s/step · 352.7 kB\n"
 
 
 def test_lora(run, opened):
@@ -103,7 +103,7 @@ def test_dry_run(run):
 2 traces of 2 steps, 1 sample, branch cond and uncond
 keep maps, keys content, blocks image.text
 5 layers:
-{layers}one trace: 191 KB; in all 381 KB
+{layers}one trace: 190.6 kB; in all 381.1 kB
 """
     assert run("--dry-run", "--seed", "0-1", "--branch", "both") == (0, stdout, DEMO + EXAMPLE)
     assert list(Path().iterdir()) == []
@@ -116,8 +116,8 @@ def test_dry_run_of_factors(run):
 keep factors, keys all, blocks all.text
 1 layer:
      2  transformer_blocks.2.attn  joint, 3 heads, grid 4x6, 357 keys
-one trace: 2.35 MB; in all 2.35 MB
-all probabilities of these layers as float16: 4.59 MB a trace; factors pay where there are more \
+one trace: 2.3 MB; in all 2.3 MB
+all probabilities of these layers as float16: 4.6 MB a trace; factors pay where there are more \
 than two keys per channel of a head
 """
     arguments = ("--keep", "factors", "--keys", "all", "--blocks", "all.text", "--layers", "2")
@@ -206,7 +206,7 @@ USAGE = {
 ERRORS = {
     "--branch uncond --guidance 1": "branch 'uncond' does not run in this generation; it has cond "
     "(guidance is off): turn it on with --guidance or ask for --branch cond",
-    "--budget 50KB": "this capture would write 89.1 KB, more than the budget of 50 KB; keep less "
+    "--budget 50KB": "this capture would write 89.1 kB, more than the budget of 50.0 kB; keep less "
     "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget",
     "--size 100x64": "size 100x64: width and height must be divisible by 16; the nearest is 96x64",
     "--set t5_tokens=0": "t5_tokens must be 1 to 512; got 0",
@@ -220,7 +220,7 @@ def test_usage(run, arguments, message):
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("arguments", [("--steps", "0"), ("--bogus",), ("--images", "0")])
+@pytest.mark.parametrize("arguments", [("--steps", "two"), ("--bogus",), ("--images", "2.5")])
 def test_usage_of_typer(run, arguments):
     """What the parser itself refuses exits with 2 as well."""
     code, stdout, stderr = run(*arguments)
@@ -302,10 +302,10 @@ def test_progress_is_rare_without_a_terminal(capsys, monkeypatch):
         now[0] += 2
     report.close()
     assert capsys.readouterr().err == (
-        "step 1/8 · … · 1 KB\n"
-        "step 4/8 · 2.00 s/step · 4 KB\n"
-        "step 7/8 · 2.00 s/step · 7 KB\n"
-        "step 8/8 · 2.00 s/step · 8 KB\n"
+        "step 1/8 · … · 1.0 kB\n"
+        "step 4/8 · 2.00 s/step · 4.0 kB\n"
+        "step 7/8 · 2.00 s/step · 7.0 kB\n"
+        "step 8/8 · 2.00 s/step · 8.0 kB\n"
     )
 
 
@@ -340,7 +340,7 @@ def test_interrupted_process(demo_cache, tmp_path):
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
-    assert shown == [TRAINED, EXAMPLE, "step 1/900 · … · 59.5 KB\n"]
+    assert shown == [TRAINED, EXAMPLE, "step 1/900 · … · 59.5 kB\n"]
     assert stderr == "interrupted; what was finished stays usable\n"
     trace = attn.open(tmp_path / "out")
     assert trace.manifest.status == "partial"
@@ -357,7 +357,7 @@ def test_exact_command(demo_cache, tmp_path):
     assert re.fullmatch(r"\d{8}-\d{6}-sd35-a-red-square-left-of-a-purple-triangle-o", folder.name)
     assert stdout == f"1 trace in attn-runs/{folder.name}\n"
     assert re.fullmatch(
-        re.escape(f"{TRAINED}{EXAMPLE}") + r"(step \d+/28 · \S+( s/step)? · \S+ [KM]B\n){2,}",
+        re.escape(f"{TRAINED}{EXAMPLE}") + r"(step \d+/28 · \S+( s/step)? · \S+ [kM]B\n){2,}",
         stderr,
     )
     assert len(attn.open(folder).steps) == 28

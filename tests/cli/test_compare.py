@@ -18,8 +18,8 @@ keep means, keys content, blocks image.text
      1  down_blocks.1.attentions.0.transformer_blocks.0.attn2  cross, 2 heads, grid 4x6, 77 keys
      3  down_blocks.1.attentions.1.transformer_blocks.0.attn2  cross, 2 heads, grid 4x6, 77 keys
      5  down_blocks.2.attentions.0.transformer_blocks.0.attn2  cross, 3 heads, grid 2x3, 77 keys
-one trace: 15.7 KB; in all 47.2 KB
-3 runs (base, a:0, a:1): 142 KB
+one trace: 15.7 kB; in all 47.2 kB
+3 runs (base, a:0, a:1): 141.7 kB
 """
 
 

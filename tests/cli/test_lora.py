@@ -52,7 +52,7 @@ def test_report(file, changes, tmp_path):
     q, k, te, unet = (f"{x:.4g}" for x in (*norms, both))
     shares = [f"{x**2 / whole**2:.2%}" for x in (*norms, both)]
     expected = f"""\
-file        cat.safetensors, {len(data) / 1000:.3g} KB, F32
+file        cat.safetensors, {len(data) / 1000:.1f} kB, F32
 format      LoRA, in the names of kohya
 made for    unknown, with the blocks of a UNet
               cross-attention reads 11 channels

@@ -19,6 +19,11 @@ shared_session = cache(open_session)
 """The same, opened once for each choice: for tests that leave it as it is."""
 
 
+def remarks(session, request):
+    """Return what the user is told of a request."""
+    return session.remarks(request, session.complete(request))
+
+
 def refuse_misread(session, requests):
     """Check that a language model which reads another token in its last row is refused for it."""
     last = session.branches(requests[0])[-1]

@@ -3,8 +3,8 @@
 import pytest
 
 from attn.checkpoints.headers import TensorInfo
+from attn.lora.blocks import block_of, target_of
 from attn.lora.names import DENOISER, changes, of_adapter
-from attn.lora.places import block_of, target_of
 
 INFO = TensorInfo("F16", (3, 5), 0, 30)
 
@@ -213,3 +213,8 @@ JOINT = {
 def test_purposes(paths, is_joint):
     """What a module is for follows from its name; a second attention differs by family."""
     assert {path: target_of(path, is_joint=is_joint) for path in paths} == paths
+
+
+def test_the_purpose_of_a_second_attention_can_be_open():
+    """Where the family is ambiguous, a second attention is neither called self nor cross."""
+    assert target_of("transformer_blocks.0.attn2.to_q", is_joint=None) == "attention"

@@ -280,7 +280,7 @@ def test_totals_are_sums_of_masses() -> None:
     one = trace.total(3).isel(step=[1, 3]).sel(branch="uncond", segment=["image", "clip"])
     np.testing.assert_allclose(one, want[[1, 3], 1][..., [2, 0]], rtol=1e-6)
     np.testing.assert_allclose(trace.total(3)[2, 0, 1, 1, 1], want[2, 0, 1, 1, 1], rtol=1e-6)
-    values = trace.view("total", 3, "image").values([0, 2])
+    values = trace.pieces("total", 3, "image").values([0, 2])
     np.testing.assert_allclose(values, np.moveaxis(want[[0, 2]], 0, 2), rtol=1e-6)
 
 

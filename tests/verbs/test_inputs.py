@@ -5,7 +5,6 @@ import pytest
 from attn.errors import UsageError
 from attn.verbs.inputs import (
     as_tuple,
-    format_bytes,
     parse_bytes,
     parse_seeds,
     parse_size,
@@ -181,25 +180,6 @@ def test_bad_bytes(text):
     """Anything else is refused with examples."""
     expected = f"budget: expected a size such as 8GB or 500MB; got '{text}'"
     assert refusal(parse_bytes, text) == expected
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 KB"),
-        (48400, "48.4 KB"),
-        (123456, "123 KB"),
-        (999_600, "1 MB"),
-        (5 * 10**6, "5 MB"),
-        (8 * 10**9, "8 GB"),
-        (12345 * 10**12, "12345 TB"),
-    ],
-)
-def test_format_bytes(count, text):
-    """Sizes are shown with three digits and the unit that fits."""
-    assert format_bytes(count) == text
 
 
 @pytest.mark.parametrize(

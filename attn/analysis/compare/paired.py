@@ -20,10 +20,8 @@ and hold the truth no more often.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +45,7 @@ SAME = 1e-12
 
 
 @dataclass(frozen=True)
-class Change:
+class PairedChange:
     """Changes of many cells at once; every array has their shape.
 
     Attributes:
@@ -76,7 +74,7 @@ class Change:
         )
 
 
-def paired_change(base: Numbers, variant: Numbers) -> Change:
+def paired_change(base: Numbers, variant: Numbers) -> PairedChange:
     """Compare pairs, cell by cell.
 
     Args:
@@ -87,7 +85,7 @@ def paired_change(base: Numbers, variant: Numbers) -> Change:
     before, after = (np.where(missing, np.nan, values) for values in (base, variant))
     changes = after - before
     low, high, effect = paired_interval(changes)
-    return Change(
+    return PairedChange(
         base=mean_present(before, 0),
         variant=mean_present(after, 0),
         change=mean_present(changes, 0),
@@ -107,11 +105,11 @@ def paired_interval(changes: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     flat = changes.reshape(len(changes), -1)
     result = np.full((3, flat.shape[1]), np.nan)
     patterns, which = np.unique(~np.isnan(flat), axis=1, return_inverse=True)
-    for number, known in enumerate(patterns.T):
+    for number, pattern in enumerate(patterns.T):
         cells = np.flatnonzero(which.ravel() == number)
         for start in range(0, cells.size, CHUNK):
-            chosen = cells[start : start + CHUNK]
-            result[:, chosen] = _of_complete(flat[np.ix_(known, chosen)])
+            selected = cells[start : start + CHUNK]
+            result[:, selected] = _of_complete(flat[np.ix_(pattern, selected)])
     low, high, effect = result.reshape(3, *changes.shape[1:])
     return low, high, effect
 
@@ -136,28 +134,14 @@ def _of_complete(changes: Numbers) -> Numbers:
 
 def _tails(standard: Numbers) -> Numbers:
     """Return (2, cell): what t* is below, and above, in half of the cases outside `LEVEL`."""
-    reach = _student(len(standard) - 1)
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
+
+    reach = stdtrit(len(standard) - 1, (1 + LEVEL) / 2)  # of Student's t
     tails = np.repeat([[-reach], [reach]], standard.shape[1], axis=1)
     different = 1 + (np.diff(np.sort(standard, 0), axis=0) > ALIKE).sum(0)
     many = different >= DIFFERENT
     tails[:, many] = _quantiles(standard[:, many])
     return tails
-
-
-def _student(freedom: int) -> float:
-    """Return the upper quantile of Student's t, for 3 degrees of freedom or more within 0.2 %.
-
-    Source: Abramowitz and Stegun 1964, 26.7.5.
-    """
-    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return math.fsum(term / freedom**power for power, term in enumerate(terms))
 
 
 def _quantiles(standard: Numbers) -> Numbers:

@@ -1,4 +1,4 @@
-"""Pairs of traces, of any number: their numbers lie in a file, and one pair is in memory at a time."""
+"""Any number of pairs of traces: their arrays are in a file, and one pair is in memory at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import overload
 import numpy as np
 
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.compare.reading import Reading
+from attn.analysis.compare.reading import SideReading
 from attn.analysis.words.word_sums import Numbers
 from attn.files.disk import reported
 
@@ -106,7 +106,7 @@ def _numbers(pair: Pair) -> dict[str, Numbers]:
 def _with_numbers(pair: Pair, numbers: Mapping[str, Numbers]) -> Pair:
     """Return a pair with other arrays of the same names."""
 
-    def side(reading: Reading, name: str) -> Reading:
+    def side(reading: SideReading, name: str) -> SideReading:
         return replace(reading, **{field: numbers[f"{name}.{field}"] for field in _READ})
 
     return replace(
@@ -114,7 +114,9 @@ def _with_numbers(pair: Pair, numbers: Mapping[str, Numbers]) -> Pair:
         base=side(pair.base, "base"),
         variant=side(pair.variant, "variant"),
         changed={name: numbers[f"changed.{name}"] for name in pair.changed},
-        **{name: numbers[name] for name in _COMPARED if name in numbers},
+        alike=numbers.get("alike"),
+        dominant=numbers.get("dominant"),
+        overlap=numbers.get("overlap"),
     )
 
 

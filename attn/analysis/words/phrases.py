@@ -40,9 +40,11 @@ def combine(
     """
     combined = np.empty((len(phrases), *values.shape[1:]))
     for row, phrase in zip(combined, phrases, strict=True):
-        own = list(phrase.words)
-        weight = _weigh(means[own], weights)
-        row[...] = sum(value * one for value, one in zip(values[own], weight, strict=True))
+        indices = list(phrase.words)
+        weight = _weigh(means[indices], weights)
+        row[...] = sum(
+            value * factor for value, factor in zip(values[indices], weight, strict=True)
+        )
     return combined
 
 

@@ -50,8 +50,8 @@ def correlation(base: Numbers, variant: Numbers) -> Numbers:
     above = (first * second).sum(-1)
     # rounding gives a constant map a spread of its own
     varies = [(maps != maps[..., :1]).any(-1) for maps in (base, variant)]
-    known = varies[0] & varies[1] & (below > 0)
-    ratio: Numbers = np.divide(above, below, out=np.full_like(above, np.nan), where=known)
+    is_defined = varies[0] & varies[1] & (below > 0)
+    ratio: Numbers = np.divide(above, below, out=np.full_like(above, np.nan), where=is_defined)
     return ratio
 
 

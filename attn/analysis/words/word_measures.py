@@ -16,7 +16,7 @@ from attn.analysis.words.shards import LayerSums, read_sums
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Column
 from attn.trace.occurrences import Occurrence, Phrase
-from attn.trace.word_sums import TOGETHER, lay_out, word_places
+from attn.trace.word_sums import TOGETHER, lay_out, word_positions
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -76,17 +76,17 @@ class SegmentWords:
 
     def ranked(self) -> list[int]:
         """Return the places of the words that have tokens, largest mass over all samples first."""
-        mass, places = self.mass.sum(axis=1), np.flatnonzero(self.tokens)
-        return [int(place) for place in places[np.argsort(-mass[places], kind="stable")]]
+        mass, indices = self.mass.sum(axis=1), np.flatnonzero(self.tokens)
+        return [int(index) for index in indices[np.argsort(-mass[indices], kind="stable")]]
 
     def take(self, words: Sequence[Occurrence]) -> SegmentWords:
         """Return some of the words; these are all words of the prompt."""
-        places = [word.index for word in words]
+        indices = [word.index for word in words]
         layers = [
-            replace(layer, mass=layer.mass[places], share=layer.share[places])
+            replace(layer, mass=layer.mass[indices], share=layer.share[indices])
             for layer in self.layers
         ]
-        return replace(self, words=words, tokens=self.tokens[places], layers=layers)
+        return replace(self, words=words, tokens=self.tokens[indices], layers=layers)
 
     def join(self, phrases: Sequence[Phrase], weights: Weights) -> SegmentWords:
         """Return the phrases instead of the words; none of a phrase that is not there whole."""
@@ -104,13 +104,13 @@ class SegmentWords:
 
     def _count(self, phrase: Phrase) -> int:
         """Return the tokens of a phrase; 0 unless all its words are there whole."""
-        own = self.tokens[list(phrase.words)]
-        return int(own.sum()) if own.all() and self.cut not in phrase.words else 0
+        counts = self.tokens[list(phrase.words)]
+        return int(counts.sum()) if counts.all() and self.cut not in phrase.words else 0
 
 
 @lru_cache(maxsize=1)  # several analyses of one trace ask for the same
 def measure(
-    trace: Trace, chosen: Selection, *, heads: bool = False, together: bool = False
+    trace: Trace, selection: Selection, *, heads: bool = False, together: bool = False
 ) -> tuple[SegmentWords, ...]:
     """Read masses and shares, shard by shard, and keep only the sums over tokens.
 
@@ -118,36 +118,36 @@ def measure(
 
     Args:
         trace: where to look.
-        chosen: what to look at; all words of the prompt are returned.
+        selection: what to look at; all words of the prompt are returned.
         heads: keep single heads too.
         together: add the segment `text`, with the tokens of all segments.
     """
-    names = [*chosen.text.segments]
+    names = [*selection.text.segments]
     names += [TOGETHER] if together and len(names) > 1 else []
-    places = [word_places(chosen.prompt, chosen.tokens, name) for name in names]
-    groups = [own for listed in places for own in listed]
-    layers = [layer.index for layer in chosen.layers]
-    read = read_sums(trace, layers, chosen.steps, chosen.branch, groups, heads=heads)
-    found: dict[str, SegmentWords] = {}
+    positions = [word_positions(selection.prompt, selection.tokens, name) for name in names]
+    groups = [group for listed in positions for group in listed]
+    layers = [layer.index for layer in selection.layers]
+    read = read_sums(trace, layers, selection.steps, selection.branch, groups, heads=heads)
+    by_segment: dict[str, SegmentWords] = {}
     for layer, sums in zip(layers, read, strict=True):
         counts = lay_out(sums.columns, groups).sum(axis=0).astype(np.int64)
-        own = _segments_of(sums.columns, names)
-        for segment in own:
-            start = names.index(segment) * len(chosen.prompt)
-            words = slice(start, start + len(chosen.prompt))
-            if segment not in found:
-                found[segment] = SegmentWords(
+        present = _segments_of(sums.columns, names)
+        for segment in present:
+            start = names.index(segment) * len(selection.prompt)
+            words = slice(start, start + len(selection.prompt))
+            if segment not in by_segment:
+                by_segment[segment] = SegmentWords(
                     segment,
-                    chosen.branch,
-                    chosen.prompt,
+                    selection.branch,
+                    selection.prompt,
                     counts[words],
-                    chosen.steps,
+                    selection.steps,
                     [],
-                    chosen.text.cut(segment),
-                    frozenset(index for name, index in chosen.text.crossed if name == segment),
+                    selection.text.cut(segment),
+                    frozenset(index for name, index in selection.text.crossed if name == segment),
                 )
-            found[segment].layers.append(_of_words(layer, sums, words))
-    return tuple(found.values())
+            by_segment[segment].layers.append(_of_words(layer, sums, words))
+    return tuple(by_segment.values())
 
 
 def over_layers(layers: Sequence[Numbers]) -> Numbers:
@@ -183,11 +183,11 @@ def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
 def note_left_out(measured: SegmentWords) -> list[str]:
     """Name the phrases that are left out of a segment, the first few of them."""
     pairs = zip(measured.words, measured.tokens, strict=True)
-    return tell_left_out(measured.segment, [one.label for one, tokens in pairs if not tokens])
+    return tell_left_out(measured.segment, [word.label for word, tokens in pairs if not tokens])
 
 
 def tell_left_out(segment: str, phrases: Sequence[str]) -> list[str]:
-    """Say that a segment does not hold phrases whole; nothing if there are none."""
+    """Note the phrases that a segment holds only in part, if there are any."""
     why = f"phrases that segment '{segment}' does not hold whole are left out"
     return [f"{why}: {_list_some(phrases)}"] if phrases else []
 
@@ -199,8 +199,10 @@ def _list_some(names: Sequence[str]) -> str:
 
 def _segments_of(columns: Sequence[Column], names: Sequence[str]) -> list[str]:
     """Return those of the segments that a layer reads, in its order."""
-    own = [name for name in dict.fromkeys(column.segment for column in columns) if name in names]
-    return [*own, TOGETHER] if TOGETHER in names and len(own) > 1 else own
+    present = [
+        name for name in dict.fromkeys(column.segment for column in columns) if name in names
+    ]
+    return [*present, TOGETHER] if TOGETHER in names and len(present) > 1 else present
 
 
 def _of_words(layer: int, sums: LayerSums, words: slice) -> LayerWords:

@@ -17,13 +17,13 @@ from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
 from attn.backends.diffusers.encoders import unknown_tokens
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.prompt_syntax import foreign_syntax
-from attn.backends.diffusers.prompts import Prompts
+from attn.backends.diffusers.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.sharing import alone
 from attn.backends.diffusers.tokens import Convert
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError
-from attn.schema import Lora, Request, Segment, Token
+from attn.schema import Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
 LARGEST_SIDE = 16384
@@ -65,7 +65,7 @@ class DiffusersSession(Session):
         self.pipe = pipe
         self.info = info
         self.options = options
-        self.warnings = list(components.remarks(pipe, self.model))
+        self.warnings = tuple(components.remarks(pipe, self.model))
         self.scheduler = pipe.scheduler
         self._device = device
         self._adapters = adapters.Adapters(pipe, self.denoiser, self.lora_families)
@@ -113,7 +113,7 @@ class DiffusersSession(Session):
         return ("cond", "uncond") if guided else ("cond",)
 
     def branch_text(self, request: Request, branch: str) -> str | None:
-        """Return what the text encoders read for a branch; None if zeros take its place."""
+        """Return the text that the encoders read for a branch; None if zeros replace it."""
         if branch != "uncond":
             return request.prompt
         return None if request.negative is None and self.zeroes_uncond else request.negative or ""
@@ -161,17 +161,15 @@ class DiffusersSession(Session):
 
     # What a family uses
 
-    def read_text(self, request: Request, branch: str) -> tuple[tuple[Token, ...], dict[str, str]]:
-        """Return the tokens of a branch's text segments, and what was cut off of each."""
+    def read_text(self, request: Request, branch: str) -> EncoderInput:
+        """Return the tokens of a branch's text segments, what was cut off of each, and warnings."""
         reading = self._prompts.read(self.branch_text(request, branch), self.text_segments(request))
         texts = (text for (text,) in self.branch_texts([request]).values())
         syntax = (remark for text in texts for remark in foreign_syntax(text))
-        for warning in (*reading.warnings, *syntax):
-            self.warn(warning)
-        return reading.tokens, reading.truncated
+        return replace(reading, warnings=tuple(dict.fromkeys([*reading.warnings, *syntax])))
 
     def branch_texts(self, requests: Sequence[Request]) -> dict[str, list[str]]:
-        """Return what is encoded for a batch, by branch, in the order of the pipelines."""
+        """Return the texts encoded for a batch, by branch, in the order of the pipelines."""
         rows = [row for row in self.branches(requests[0]) if row != SKIP]
         texts = {
             row: [
@@ -200,11 +198,6 @@ class DiffusersSession(Session):
             ],
             **self.extra_arguments(requests),
         }
-
-    def warn(self, warning: str) -> None:
-        """Tell the user something, once."""
-        if warning not in self.warnings:
-            self.warnings.append(warning)
 
     @property
     def prediction(self) -> str | None:
@@ -237,8 +230,6 @@ class DiffusersSession(Session):
         if not math.isfinite(guidance):
             raise RequestError(f"guidance must be a number; got {guidance}")
         is_guided = len(self.branches(replace(request, guidance=guidance))) > 1
-        if request.negative and not is_guided:
-            self.warn(self.unread_negative)
         has_zeros = (
             request.negative is None and is_guided and self.branch_text(request, "uncond") is None
         )
@@ -253,13 +244,26 @@ class DiffusersSession(Session):
             loras=self._complete_loras(request),
         )
 
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """Tell of a negative prompt, a sampler and LoRAs; see `Session.remarks`."""
+        is_unread = completed.negative and len(self.branches(completed)) == 1
+        gives_way = self._gave_way and request.scheduler is None
+        scheduler = samplers.choose(self.scheduler, request.scheduler or "default")
+        return (
+            *([self.unread_negative] if is_unread else []),
+            *([self._gave_way] if gives_way else []),
+            *components.sampler_remarks(scheduler),
+            *self._misfits(completed.loras),
+        )
+
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the text segments alone, as cross-attention reads them; see `Session.sequence`.
 
         A row that reads zeros has no tokens.
         """
-        tokens, truncated = self.read_text(request, branch)
-        return TokenSequence(self.text_segments(request), tokens, truncated)
+        read = self.read_text(request, branch)
+        segments = self.text_segments(request)
+        return TokenSequence(segments, read.tokens, read.truncated, read.warnings)
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on a batch; see `Session.generate`."""
@@ -274,12 +278,16 @@ class DiffusersSession(Session):
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
             self.announced(requests, on_call) as noise,
         ):
-            pictures = self.pipe(**self.pipeline_arguments(requests)).images
-        for where in sorted(unknown):
-            self.warn(unknown_tokens(*where))
-        parts = [slice(at, at + first.images) for at in range(0, len(pictures), first.images)]
+            images = self.pipe(**self.pipeline_arguments(requests)).images
+        warnings = tuple(unknown_tokens(*where) for where in sorted(unknown))
+        parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
-            Output(tuple(pictures[part]), noise=tuple(noise[part]), unknown=frozenset(unknown))
+            Output(
+                tuple(images[part]),
+                noise=tuple(noise[part]),
+                unknown=frozenset(unknown),
+                warnings=warnings,
+            )
             for part in parts
         ]
 
@@ -295,14 +303,10 @@ class DiffusersSession(Session):
 
     def _complete_scheduler(self, name: str | None, steps: int) -> str:
         """Return the title of the scheduler that a name stands for, or the model's own."""
-        if self._gave_way and name is None:
-            self.warn(self._gave_way)
         scheduler = samplers.choose(self.scheduler, name or "default")
         if self.custom_sigmas:
             schedules.require_sigmas(scheduler, type(self.pipe).__name__)
         schedules.check_steps(scheduler, steps)
-        for remark in components.sampler_remarks(scheduler):
-            self.warn(remark)
         return samplers.title(self.scheduler, name or "default")
 
     def _complete_loras(self, request: Request) -> tuple[Lora, ...]:
@@ -310,10 +314,12 @@ class DiffusersSession(Session):
         if not request.loras:
             return ()
         completed, _ = self._adapters.complete(request.loras)
-        _, misfits = self._adapters.complete(self._scaled(completed))
-        for warning in misfits:
-            self.warn(warning)
+        self._misfits(completed)  # scales that the options make impossible are refused
         return completed
+
+    def _misfits(self, loras: tuple[Lora, ...]) -> tuple[str, ...]:
+        """Describe the parts of completed LoRAs that do not fit, scaled as they act."""
+        return self._adapters.complete(self._scaled(loras))[1] if loras else ()
 
     def _scaled(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
         """Return LoRAs as they act, with the option that scales their parts."""

@@ -112,8 +112,8 @@ class SD35Session(DiffusersSession):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return image, `clip` and `t5` with the tokens of the last two."""
-        tokens, truncated = self.read_text(request, branch)
-        return TokenSequence(self._segments(request), tokens, truncated)
+        read = self.read_text(request, branch)
+        return TokenSequence(self._segments(request), read.tokens, read.truncated, read.warnings)
 
     def check(self) -> None:
         """Refuse fused projections, which drop this model's query and key norms."""
@@ -145,7 +145,7 @@ class SD35Session(DiffusersSession):
         return self._segments(request)[1:]
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
-        """Return what T5 and skip-layer guidance are given."""
+        """Return the arguments for T5 and skip-layer guidance."""
         options = self.options
         skip = {
             "skip_guidance_layers": list(options.skip_layers),
@@ -193,6 +193,7 @@ class SD35Backend(DiffusersBackend):
             ),
             Joint("transformer", "in_channels", "latent_channels", ("vae",)),
         ),
+        repository="stabilityai/stable-diffusion-3.5-large",
     )
     variants = ("medium",)
     pipelines = (StableDiffusion3Pipeline,)
@@ -202,8 +203,8 @@ class SD35Backend(DiffusersBackend):
         """Tell of a T5 that is not there; see `DiffusersBackend.finish`."""
         if isinstance(session, SD35Session) and not session.reads_t5():
             way = "--set t5xxl=PATH gives it" if recipe else "load the pipeline with it"
-            session.warnings.append(
+            session.warnings += (
                 f"there is no T5 text encoder: its {session.options.t5_tokens} positions are "
-                f"zero; {way}"
+                f"zero; {way}",
             )
         return session

@@ -76,9 +76,14 @@ class UNetSession(DiffusersSession):
             raise RequestError(f"guidance_rescale must be 0 to 1; got {rescale:g}")
         if skip is not None:
             self._check_skip(skip)
-        if skip and self.skips_prompt_alone and "uncond" in self.branch_texts([request]):
-            self.warn(SKIPS_PROMPT.format(skip))
         return request
+
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """Tell also of a negative prompt that `clip_skip` leaves alone; see `Session.remarks`."""
+        skip, usual = self.options.clip_skip, super().remarks(request, completed)
+        if skip and self.skips_prompt_alone and "uncond" in self.branch_texts([completed]):
+            return (*usual, SKIPS_PROMPT.format(skip))
+        return usual
 
     def _check_skip(self, skip: int) -> None:
         parts = [getattr(self.pipe, name, None) for name in ("text_encoder", "text_encoder_2")]
@@ -97,12 +102,12 @@ class UNetSession(DiffusersSession):
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return self- and cross-attention modules in execution order: down, mid, up."""
-        found = [
+        located = [
             (tower, path, module)
             for tower, model in self.towers().items()
             for path, module in _in_order(model)
         ]
-        return tuple(self._layer(index, *where, request) for index, where in enumerate(found))
+        return tuple(self._layer(index, *where, request) for index, where in enumerate(located))
 
     def text_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return the one segment `clip`, which both encoders of SDXL share."""
@@ -125,7 +130,7 @@ class UNetSession(DiffusersSession):
         )
 
     def _read_segments(self, request: Request) -> tuple[Segment, ...]:
-        """Return what cross-attention reads."""
+        """Return the states that cross-attention reads."""
         return self.text_segments(request)
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
@@ -175,9 +180,9 @@ class UNetBackend(DiffusersBackend):
         elif said is not None and said.prediction is not None:
             session.predict(said.prediction, zero_snr=said.zero_snr)
             if said.prediction == "v" and not said.zero_snr:
-                session.warnings.append(
+                session.warnings += (
                     "the file says v-prediction, and nothing of zero-terminal SNR, so the betas "
-                    "stay as they are; set prediction to v for a model that was trained with it"
+                    "stay as they are; set prediction to v for a model that was trained with it",
                 )
         elif session.prediction is None:
             raise ModelError(
@@ -186,9 +191,9 @@ class UNetBackend(DiffusersBackend):
                 f"{', '.join(PREDICTIONS.values())}: correct it, or set prediction to v or epsilon"
             )
         elif said is not None and session.options.config is None:
-            session.warnings.append(
+            session.warnings += (
                 f"the file does not say what its UNet predicts; {session.prediction} is assumed. "
-                "If the picture is nothing but noise, set prediction to the other of epsilon and v"
+                "If the picture is nothing but noise, set prediction to the other of epsilon and v",
             )
         return session
 
@@ -206,6 +211,7 @@ class SDXLBackend(UNetBackend):
             Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder", "text_encoder_2")),
             LATENTS,
         ),
+        repository="stabilityai/stable-diffusion-xl-base-1.0",
     )
     pipelines = (StableDiffusionXLPipeline,)
     session = SDXLSession
@@ -222,6 +228,7 @@ class SD15Backend(UNetBackend):
         (UNET, VAE, CLIP_L),
         config="sd15",
         joints=(Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder",)), LATENTS),
+        repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
     )
     pipelines = (StableDiffusionPipeline,)
     session = SD15Session
@@ -248,8 +255,8 @@ def _grid(path: str, request: Request, factor: int, levels: int) -> Grid:
     match = _BLOCK.match(path)
     if match is None:
         raise ModelError(f"the UNet has attention outside its blocks: {path}")
-    place = int(match[2] or 0)
-    level = {"down": place, "mid": levels - 1, "up": levels - 1 - place}[match[1]]
+    index = int(match[2] or 0)
+    level = {"down": index, "mid": levels - 1, "up": levels - 1 - index}[match[1]]
     rows, columns = (request.height or 0) // factor, (request.width or 0) // factor
     for _ in range(level):
         rows, columns = -(-rows // 2), -(-columns // 2)

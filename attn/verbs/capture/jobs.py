@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich import filesize
 
 from attn.backends import ModelInfo, Session
 from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
@@ -21,7 +22,6 @@ from attn.schema import Sequence as TokenSequence
 from attn.trace.store import is_shard
 from attn.verbs.capture.collection import Entry, Run
 from attn.verbs.capture.folders import existing
-from attn.verbs.inputs import format_bytes
 from attn.verbs.report import Report
 
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -29,12 +29,21 @@ STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 @dataclass(frozen=True)
 class Item:
-    """One trace that can be made; `place` counts all that were asked for."""
+    """One trace that can be made.
 
-    place: int
+    Attributes:
+        index: of all that were asked for.
+        request: completed.
+        plan: what is kept.
+        folder: of the trace.
+        warnings: of the model, and of the request.
+    """
+
+    index: int
     request: Request
     plan: Plan
     folder: Path
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Job:
         items: the others.
         batch: how many traces are generated at once.
         report: told notes, warnings and progress.
-        opening: what the model warns of whatever the prompt.
+        opening: the warnings that all traces share.
     """
 
     backend: str
@@ -91,43 +100,56 @@ def plan_job(
     """
     requests: dict[int, Request] = {}
     refused: dict[int, RequestError] = {}
-    for place, wish in enumerate(wishes):
+    for index, wish in enumerate(wishes):
         try:
-            requests[place] = session.complete(wish)
+            requests[index] = session.complete(wish)
         except RequestError as error:
-            refused[place] = error
-    opening = said(session)
-    for warning in opening:
-        report.warn(warning)
+            refused[index] = error
     plans: dict[int, Plan] = {}
     planner = _Planner(session, keep)
-    for place, request in requests.items():
+    for index, request in requests.items():
         try:
-            plans[place] = planner.plan(request)
+            plans[index] = planner.plan(request)
         except RequestError as error:
-            refused[place] = error
+            refused[index] = error
     if not plans:
         raise refused[0]
     names = folder_names(len(wishes))
     entries = tuple(
-        Entry(name, "failed", wish.prompt, wish.seed, str(refused[place]))
-        if place in refused
+        Entry(name, "failed", wish.prompt, wish.seed, str(refused[index]))
+        if index in refused
         else Entry(name, "pending", wish.prompt, wish.seed)
-        for place, (name, wish) in enumerate(zip(names, wishes, strict=True))
+        for index, (name, wish) in enumerate(zip(names, wishes, strict=True))
     )
     items = tuple(
-        Item(place, requests[place], plan, out / names[place]) for place, plan in plans.items()
+        Item(
+            index,
+            requests[index],
+            plan,
+            out / names[index],
+            (*session.warnings, *session.remarks(wishes[index], requests[index])),
+        )
+        for index, plan in plans.items()
     )
+    opening = _common([item.warnings for item in items])
+    for warning in opening:
+        report.warn(warning)
     return Job(backend, session, out, entries, items, batch, report, opening)
 
 
+def _common(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the warnings that are in all lists, in the order of the first."""
+    shared = set(warnings[0]).intersection(*warnings[1:])
+    return tuple(dict.fromkeys(warning for warning in warnings[0] if warning in shared))
+
+
 def folder_names(count: int) -> list[str]:
-    """Return where the traces of a run go, relative to its folder."""
-    return [f"{place:04d}" for place in range(count)] if count > 1 else ["."]
+    """Return the folders of a run's traces, relative to the run's folder."""
+    return [f"{index:04d}" for index in range(count)] if count > 1 else ["."]
 
 
 def describe_model(info: ModelInfo) -> dict[str, Any]:
-    """Return what is known of a model at once."""
+    """Return the facts about a model that need no hashing."""
     return {
         "source": as_utf8(info.source),
         "dtype": info.dtype,
@@ -142,8 +164,8 @@ def describe_run(
     kept: tuple[Kept, tuple[str, ...]],
     batch: int | None,
 ) -> Run:
-    """Return what a trace shares with the others of its run, as it would be read from a file."""
-    shared = {name: value for name, value in asdict(request).items() if name not in _OWN}
+    """Describe what the traces of a run share, in the form that files have it."""
+    shared = {name: value for name, value in asdict(request).items() if name not in _PER_TRACE}
     level = {name: value for name, value in asdict(kept[0]).items() if name != "columns"}
     run = Run(backend, batch, dict(model), shared, level | {"branches": kept[1]})
     return msgspec.json.decode(encode_json(run), type=Run)
@@ -151,7 +173,7 @@ def describe_run(
 
 def missing_bytes(job: Job, entries: Sequence[Entry]) -> int:
     """Return the bytes of all folders `attention/` that are still to be written."""
-    return sum(item.plan.bytes for item in job.items if entries[item.place].status == "pending")
+    return sum(item.plan.bytes for item in job.items if entries[item.index].status == "pending")
 
 
 def growth(job: Job, entries: Sequence[Entry]) -> int:
@@ -159,7 +181,7 @@ def growth(job: Job, entries: Sequence[Entry]) -> int:
 
     What a trace that is made again has of shards is removed before its new ones are written.
     """
-    pending = (item for item in job.items if entries[item.place].status == "pending")
+    pending = (item for item in job.items if entries[item.index].status == "pending")
     grown = accumulate(item.plan.bytes - _shard_bytes(item.folder) for item in pending)
     return max(grown, default=0)
 
@@ -183,15 +205,16 @@ def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) 
     free = shutil.disk_usage(existing(job.out)).free
     errors = [
         RequestError(
-            f"this capture would write {format_bytes(needed)}, more than the budget of "
-            f"{format_bytes(budget)}; keep less (--keep means, fewer --layers or --blocks, "
+            f"this capture would write {filesize.decimal(needed)}, more than the budget of "
+            f"{filesize.decimal(budget)}; keep less (--keep means, fewer --layers or --blocks, "
             "--keys content), or raise --budget"
         )
         if needed > budget
         else None,
         TraceError(
-            f"this capture would write {format_bytes(grown)}, but only {format_bytes(free)} "
-            f"are free at {job.out}; free some space, or choose another --out"
+            f"this capture would write {filesize.decimal(grown)}, but only "
+            f"{filesize.decimal(free)} are free at {job.out}; free some space, or choose another "
+            "--out"
         )
         if grown > free
         else None,
@@ -200,13 +223,6 @@ def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) 
         if not dry_run:
             raise error
         job.report.warn(str(error))
-
-
-def said(session: Session) -> tuple[str, ...]:
-    """Take the session's warnings off its list, so that each goes to the trace it is about."""
-    warnings = tuple(session.warnings)
-    session.warnings.clear()
-    return warnings
 
 
 class _Planner:
@@ -264,9 +280,11 @@ class _Planner:
 
 def _layout(sequence: TokenSequence) -> Hashable:
     """Return all of a sequence that a plan depends on."""
-    places = tuple((token.segment, token.position, token.is_content) for token in sequence.tokens)
-    return sequence.segments, places
+    positions = tuple(
+        (token.segment, token.position, token.is_content) for token in sequence.tokens
+    )
+    return sequence.segments, positions
 
 
-_OWN = {"prompt", "seed"}
+_PER_TRACE = {"prompt", "seed"}
 """What a request has for itself."""

@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.change_tables import TermChange
 from attn.schema import Layer
-from attn.viz.compare.comparison_scene import DIVERGING, Scene, name_terms, short, signed
+from attn.viz.compare.comparison_scene import DIVERGING, ComparisonScene, name_terms, short, signed
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.lines import mark_layers, name_axes, spread
 from attn.viz.overlay import COLOURS, colour_scale
 from attn.viz.page import (
@@ -25,11 +26,10 @@ from attn.viz.page import (
     LINE,
     MARGIN,
     TITLE,
-    place,
+    add_axes,
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
 
 CELL = (0.3, 0.22)
 WIDTHS = (2.6, 7.0)
@@ -40,8 +40,8 @@ LETTERS = 30
 
 
 def draw_change_heads(
-    scene: Scene, changes: Sequence[TermChange], layers: Sequence[Layer]
-) -> Picture:
+    scene: ComparisonScene, changes: Sequence[TermChange], layers: Sequence[Layer]
+) -> FigureFile:
     """Draw `sinks.png`: for every opening token its mass in every layer and head, and the change.
 
     Args:
@@ -58,17 +58,17 @@ def draw_change_heads(
     figure = new_figure(across + 2 * MARGIN, top + len(changes) * row + FOOT + MARGIN)
     letters = int(across / LETTER)
     write_heading(figure, (short(scene.title_of_charts, letters), short(scene.subtitle, letters)))
-    tables = [(one.change.base, one.change.variant, one.change.change) for one in changes]
+    tables = [(entry.change.base, entry.change.variant, entry.change.change) for entry in changes]
     heat = colour_scale(np.nan_to_num([values[:2] for values in tables]))
     most = float(np.nanmax(np.abs([values[2] for values in tables]))) or 1.0
     scales = [(COLOURS, heat), (COLOURS, heat), (DIVERGING, Normalize(-most, most))]
-    names = name_terms([one.term for one in changes], LETTERS)
+    names = name_terms([entry.term for entry in changes], LETTERS)
     labels = [side.label for side in scene.sides[:2]]
-    for number, one in enumerate(changes):
-        titles = [(names[one.term.key], label) for label in (*labels, "change")]
+    for number, entry in enumerate(changes):
+        titles = [(names[entry.term.key], label) for label in (*labels, "change")]
         for column, values in enumerate(tables[number]):
             left = MARGIN + LEFT + column * (LEFT + width + GAP)
-            axes = place(figure, left, top + TITLE + number * row, width, height)
+            axes = add_axes(figure, left, top + TITLE + number * row, width, height)
             colours, scale = scales[column]
             axes.imshow(values.T, cmap=colours, norm=scale, aspect="auto", interpolation="nearest")
             _label(axes, layers, spread(np.arange(heads, dtype=np.float64), height, 0.2))
@@ -78,7 +78,7 @@ def draw_change_heads(
     _draw_bar(figure, (MARGIN + LEFT, down, 2 * width), scales[0], "mass: attention probability")
     last = MARGIN + LEFT + 2 * (LEFT + width + GAP)
     _draw_bar(figure, (last, down, width), scales[2], "change of mass")
-    return Picture("sinks.png", figure, scene.texts)
+    return FigureFile("sinks.png", figure, scene.texts)
 
 
 def _label(axes: Axes, layers: Sequence[Layer], heads: Sequence[float]) -> None:
@@ -100,7 +100,7 @@ def _draw_bar(
     """Draw a colour bar at (left, down) of a width."""
     left, down, width = where
     colours, scale = look
-    axes = place(figure, left, down, width, BAR)
+    axes = add_axes(figure, left, down, width, BAR)
     is_change = colours == DIVERGING
     drawn = figure.colorbar(
         ScalarMappable(scale, colours),

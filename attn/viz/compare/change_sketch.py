@@ -18,7 +18,8 @@ from attn.viz.compare.change_points import (
     name_words,
     say_hidden,
 )
-from attn.viz.compare.comparison_scene import VARIANTS, Scene, say_shown, short
+from attn.viz.compare.comparison_scene import VARIANTS, ComparisonScene, say_shown, short
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.page import (
     FAMILY,
     GAP,
@@ -26,11 +27,10 @@ from attn.viz.page import (
     LINE,
     MARGIN,
     TITLE,
-    place,
+    add_axes,
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
 
 TITLES = {
     "on": ("On strokes", "change, in % of the map"),
@@ -43,7 +43,7 @@ PLOT, LEAST = 2.7, 0.5  # width of a plot, and height of its rows
 FOOT = 0.62
 
 
-def draw_change_sketch(scene: Scene, measures: Mapping[str, Changes]) -> Picture:
+def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) -> FigureFile:
     """Draw `sketch_changes.png`: by measure, the change of each word with its interval.
 
     The words are those of most change inside of closed strokes, or if there are none on strokes.
@@ -72,14 +72,14 @@ def draw_change_sketch(scene: Scene, measures: Mapping[str, Changes]) -> Picture
     _write_legend(figure, scene, variants, top)
     for number, (name, changes) in enumerate(shown.items()):
         left = MARGIN + number * (names + PLOT + 2 * GAP) + names
-        axes = place(figure, left, top + TITLE, PLOT, height)
+        axes = add_axes(figure, left, top + TITLE, PLOT, height)
         title, unit = TITLES[name]
         draw_points(axes, changes, keys, lane / row, unit)
         write_title(axes, title, size=10.5)
-    return Picture("sketch_changes.png", figure, scene.texts)
+    return FigureFile("sketch_changes.png", figure, scene.texts)
 
 
-def _write_legend(figure: Figure, scene: Scene, variants: int, top: float) -> None:
+def _write_legend(figure: Figure, scene: ComparisonScene, variants: int, top: float) -> None:
     """Name the colours of the variants, and what they are compared with."""
     width, height = figure.get_size_inches()
     base, *others = [short(side.label, 30) for side in scene.sides[: 1 + variants]]

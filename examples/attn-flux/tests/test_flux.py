@@ -69,7 +69,8 @@ def test_branches(distilled: Session, guided: Session) -> None:
     assert distilled.branches(distilled.complete(REQUEST)) == ("cond",)
     assert guided.branches(guided.complete(REQUEST)) == ("cond", "uncond")
     assert guided.sequence(guided.complete(REQUEST), "uncond").tokens[1].text == "dog"
-    assert any("negative prompt is not read" in one for one in distilled.warnings)
+    told = distilled.remarks(REQUEST, distilled.complete(REQUEST))
+    assert any("negative prompt is not read" in one for one in told)
 
 
 def test_a_saved_model_gives_the_same_trace(tmp_path: Path) -> None:
@@ -141,10 +142,13 @@ def test_samplers_and_noise(distilled: Session) -> None:
 def test_schnell_takes_no_guidance() -> None:
     """A pipeline that is loaded already is taken as it is, schnell with its own defaults."""
     session = opened(demo.pipeline(torch.float32, guided=False), t5_tokens=None)
-    request = session.complete(Request("a cat", width=64, height=96, guidance=3.0))
+    asked = Request("a cat", width=64, height=96, guidance=3.0)
+    request = session.complete(asked)
     assert (request.steps, request.guidance) == (4, 0.0)
     assert session.sequence(request, "cond").segment("t5").length == 256
-    assert session.warnings == ["this model takes no guidance (schnell); --guidance is not used"]
+    assert session.remarks(asked, request) == (
+        "this model takes no guidance (schnell); --guidance is not used",
+    )
 
 
 def test_unusable(tmp_path: Path, distilled: Session) -> None:

@@ -30,7 +30,7 @@ def test_interval():
         assert (low[cell], high[cell]) == pytest.approx(plain_interval(changes[:, cell]))
 
 
-STUDENT = {4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 16: 2.131, 61: 2.000}
+STUDENT = {4: 3.18245, 5: 2.77645, 6: 2.57058, 7: 2.44691, 16: 2.13145, 61: 2.00030}
 """97.5 % quantile by the number of pairs, from a printed table."""
 
 
@@ -41,7 +41,7 @@ def test_few_different_changes(count):
     low, high, _ = paired_interval(changes[:, np.newaxis])
     reach = STUDENT[count] * changes.std(ddof=1) / np.sqrt(count)
     expected = changes.mean() - reach, changes.mean() + reach
-    assert (low[0], high[0]) == pytest.approx(expected, rel=2e-3)
+    assert (low[0], high[0]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_near_changes():

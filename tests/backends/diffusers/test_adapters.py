@@ -1,5 +1,7 @@
 """LoRAs in the demo models: they act as their numbers say, and leave nothing behind."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from attn.errors import CaptureError, ModelError
 from attn.schema import Lora, Request
 from tests.helpers import lora_demo
 from tests.helpers.lora_files import write
-from tests.helpers.toy_sessions import open_session, shared_session
+from tests.helpers.toy_sessions import open_session, remarks, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 MODELS = [("sdxl", "demo"), ("sd15", "demo"), ("sd35", "demo"), ("sd35", "demo:medium")]
@@ -96,7 +98,6 @@ def test_names_of_the_original_layout(backend, model, tmp_path):
     before = lora_demo.original(session.model)
     with active(session, Lora(str(file))):
         after = lora_demo.original(lora_demo.merged(session.model))
-    assert session.warnings == []
     for name, weight in after.items():
         path = name.removesuffix(".weight")
         expected = before[name].double() + (pairs[path].change if path in pairs else 0)
@@ -264,10 +265,8 @@ def test_what_fits_in_part(tmp_path):
     first = next(iter(pairs))
     pairs[first] = lora_demo.pair(np.random.default_rng(1), (7, 5))
     file = lora_demo.kohya(tmp_path / "a.safetensors", pairs)
-    session.warnings.clear()
     assert not torch.equal(outputs(session, Lora(str(file))), outputs(session))
-    (warning,) = session.warnings
-    session.warnings.clear()
+    (warning,) = remarks(session, Request("a cat", loras=(Lora(str(file)),)))
     total = 3 * len(pairs)
     assert warning.startswith(
         f"{file}: 6 of its {total} tensors fit nothing: lora_unet_down_blocks_"
@@ -300,8 +299,8 @@ def test_a_model_without_t5(tmp_path):
     pairs = lora_demo.changes(session.pipe)
     file = lora_demo.kohya(tmp_path / "a.safetensors", pairs)
     session.pipe.text_encoder_3 = None
-    asked(session, Lora(str(file)))
-    assert "(the model has no text_encoder_3)" in session.warnings[-1]
+    (warning,) = remarks(session, Request("a cat", loras=(Lora(str(file)),)))
+    assert "(the model has no text_encoder_3)" in warning
 
 
 def test_planning(tmp_path):
@@ -315,7 +314,7 @@ def test_planning(tmp_path):
     plan = backend.open("demo", backend.Options(), device="cpu", weights=False)
     known = asked(plan, Lora(str(file)))
     assert known.loras[0].sha256 == lora.read(file).sha256
-    assert plan.warnings == []
+    assert plan.remarks(known, known) == ()
 
 
 def test_a_pipeline_with_a_lora_of_its_own(write_both):
@@ -345,3 +344,14 @@ def test_a_file_that_changes(write_both, tmp_path):
     write_both(session, "unet", seed=5)
     with pytest.raises(ModelError, match="was replaced: its SHA-256 was"):
         session.generate([request], None)
+
+
+def test_one_lora_by_two_paths_is_remarked(write_both, tmp_path):
+    """The same weights under another name act twice, which the user is told."""
+    session = shared_session("sdxl", "demo")
+    first, _ = write_both(session, "unet")
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(Path(first.path).read_bytes())
+    (warning,) = remarks(session, Request("a cat", loras=(first, Lora(str(copy), 0.5))))
+    assert sorted(warning.partition(" have ")[0].split(" and ")) == sorted([first.path, str(copy)])
+    assert warning.endswith(" have the same weights: the LoRA acts 2 times")

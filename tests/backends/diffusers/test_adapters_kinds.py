@@ -11,7 +11,7 @@ from attn.errors import RequestError
 from attn.schema import Lora, Request
 from tests.helpers import lora_demo
 from tests.helpers.lora_files import write
-from tests.helpers.toy_sessions import shared_session
+from tests.helpers.toy_sessions import remarks, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 RANK, ALPHA, STRENGTH = 3, 2.0, -0.75
@@ -114,10 +114,15 @@ def dora_of_columns(rng, weight):
 KINDS = [core, loha, lokr, full, peft_dora, lycoris_dora, dora_of_columns]
 
 
-def put_in(session, tmp_path, tensors, **strength):
-    """Return a context in which changes are in a session's model, and the warnings."""
+def drawn_with(tmp_path, tensors, **strength):
+    """Return a request with a file of changes."""
     file = Lora(str(write(tmp_path / "a.safetensors", tensors)), **strength)
-    request = session.complete(Request("a red cat", loras=(file,), width=80, height=48))
+    return Request("a red cat", loras=(file,), width=80, height=48)
+
+
+def put_in(session, tmp_path, tensors, **strength):
+    """Return a context in which changes are in a session's model."""
+    request = session.complete(drawn_with(tmp_path, tensors, **strength))
     return session._adapters.active(request.loras)
 
 
@@ -135,7 +140,7 @@ def test_weights_are_those_of_the_formula(backend, kind, tmp_path):
     modules = dict(session.model.named_modules())
     with put_in(session, tmp_path, tensors, scale=STRENGTH):
         after = lora_demo.original(lora_demo.merged(session.model))
-    assert session.warnings == []
+    assert remarks(session, drawn_with(tmp_path, tensors, scale=STRENGTH)) == ()
     assert all(modules[path] is module for path, module in session.model.named_modules())
     own = lora_demo.original(session.model)
     for name, weight in after.items():
@@ -222,10 +227,9 @@ def test_a_part_that_is_not_changed(tmp_path):
     session = shared_session("sdxl")
     file = lora_demo.kohya(tmp_path / "a.safetensors", lora_demo.changes(session.pipe, "unet"))
     parts = tuple((part, 0.5) for part in ("text_encoder", "text_encoder_2"))
-    session.complete(Request("a cat", loras=(Lora(str(file), parts=parts),)))
     message = f"{file} changes no text_encoder and no text_encoder_2: their scale has no effect"
-    assert session.warnings == [message]
-    session.warnings.clear()
+    asked = Request("a cat", loras=(Lora(str(file), parts=parts),))
+    assert remarks(session, asked) == (message,)
 
 
 def test_a_scale_for_the_text_encoders_of_all_loras(tmp_path, monkeypatch):
@@ -241,8 +245,7 @@ def test_a_scale_for_the_text_encoders_of_all_loras(tmp_path, monkeypatch):
     parts = ("denoiser", "text_encoder", "text_encoder_2")
     assert [first.scale_of(part) for part in parts] == [0.7, 0.5, 0.5]
     assert [second.scale_of(part) for part in parts] == [1, 0.3, 0.5]
-    assert "their scale has no effect" in session.warnings[0]
-    session.warnings.clear()
+    assert "their scale has no effect" in session.remarks(request, request)[0]
 
 
 def test_a_text_encoder_scale_that_is_no_number():
@@ -257,9 +260,7 @@ def test_an_embedding_is_warned_of(tmp_path):
     path = next(p for p, _ in session.model.named_modules() if p.endswith("attn2.to_k"))
     tensors, _ = full(rng, session.model.get_submodule(path).weight.detach())
     tensors = {f"unet.{path}.diff": tensors["diff"], "bundle_emb.toy.clip_l": normal(rng, 2, 7)}
-    with put_in(session, tmp_path, tensors):
-        (warning,) = session.warnings
-    session.warnings.clear()
+    (warning,) = remarks(session, drawn_with(tmp_path, tensors))
     assert "1 tensor of an embedding for the word 'toy', which is not read" in warning
 
 

@@ -10,6 +10,7 @@ from attn.backends.loading import gates
 from attn.errors import ModelError
 from attn.schema import Request
 from tests.helpers.opening import SMALL, opening
+from tests.helpers.toy_sessions import remarks
 
 WAYS = [
     *(("sdxl", way) for way in ("folder", "file", "parts", "handed over")),
@@ -130,9 +131,9 @@ def test_components_that_change_pictures(toys, opened):
     assert found is guard
     assert dict(pipe.config) == before
     assert np.array_equal(picture, drawn(opened("sd15"))[1])
-    assert session.warnings == [
-        "the pipeline's safety_checker is not run: it would change finished pictures"
-    ]
+    assert session.warnings == (
+        "the pipeline's safety_checker is not run: it would change finished pictures",
+    )
 
 
 def test_freeu(toys):
@@ -145,10 +146,10 @@ def test_freeu(toys):
         assert np.array_equal(picture, plain(pipe, request))
     finally:
         pipe.disable_freeu()
-    assert session.warnings == [
+    assert session.warnings == (
         "FreeU is on (s1 0.9, s2 0.2, b1 1.3, b2 1.4), which changes pictures and attention; "
-        "pipe.disable_freeu() takes it away"
-    ]
+        "pipe.disable_freeu() takes it away",
+    )
     assert not np.array_equal(picture, plain(pipe, request))
 
 
@@ -173,10 +174,9 @@ def test_sampler_that_clips(toys, monkeypatch):
     clipping = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=True)
     monkeypatch.setattr(pipe, "scheduler", clipping)
     session = opening("sd15", pipe)
-    session.complete(Request("a red cat", scheduler="euler", **SMALL))
-    assert session.warnings == []  # Euler, which does not clip, takes its place
-    session.complete(Request("a red cat", **SMALL))
-    (warning,) = session.warnings
+    euler = Request("a red cat", scheduler="euler", **SMALL)
+    assert remarks(session, euler) == ()  # Euler, which does not clip, takes its place
+    (warning,) = remarks(session, Request("a red cat", **SMALL))
     assert warning.startswith(
         "DDIMScheduler confines what it predicts (clip_sample), as for pixels"
     )

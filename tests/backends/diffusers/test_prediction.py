@@ -9,6 +9,7 @@ from attn import demo
 from attn.errors import RequestError
 from attn.schema import Request
 from tests.helpers.opening import SMALL, changed, opening, picture
+from tests.helpers.toy_sessions import remarks
 
 V = {
     "prediction_type": "v_prediction",
@@ -50,12 +51,12 @@ def test_v_prediction_of_a_folder(copied, saved):
     path = folder / "scheduler" / "scheduler_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | V))
     session = opening("sdxl", folder)
-    assert (sampling(session), session.warnings) == (V, [])
+    assert (sampling(session), session.warnings) == (V, ())
     asked = sampling(opening("sdxl", folder, prediction="epsilon"))
     assert (asked["prediction_type"], asked["rescale_betas_zero_snr"]) == ("epsilon", False)
     assert sampling(opening("sdxl", demo.checkpoint("sdxl"), prediction="v")) == V
     from_config = opening("sdxl", saved("sdxl", "file")[1], config=str(folder))
-    assert (sampling(from_config), from_config.warnings) == (V, [])
+    assert (sampling(from_config), from_config.warnings) == (V, ())
 
 
 def test_v_prediction_of_a_loaded_pipeline(toys):
@@ -102,23 +103,21 @@ def test_file_that_does_not_say(saved):
     path = saved("sdxl", "parts")[2]["unet"]
     session = opening("sdxl", "demo", unet=path)
     assert sampling(session)["prediction_type"] == "epsilon"
-    assert session.warnings == [
+    assert session.warnings == (
         "the file does not say what its UNet predicts; epsilon is assumed. If the picture is "
-        "nothing but noise, set prediction to the other of epsilon and v"
-    ]
+        "nothing but noise, set prediction to the other of epsilon and v",
+    )
 
 
 def test_schedulers_without_zero_snr(saved):
     """A sampler that cannot begin with pure noise is refused by name; as default it gives way."""
     backend, path, settings = saved("sd15", "file")
     session = opening(backend, path, prediction="v", **settings)
-    session.complete(Request("a red cat", scheduler="euler", **SMALL))
-    assert session.warnings == []
-    session.complete(Request("a red cat", **SMALL))
-    assert session.warnings == [
+    assert remarks(session, Request("a red cat", scheduler="euler", **SMALL)) == ()
+    assert remarks(session, Request("a red cat", **SMALL)) == (
         "PNDMScheduler cannot begin with pure noise (zero-terminal SNR); DDIMScheduler is used "
-        "unless --scheduler names another"
-    ]
+        "unless --scheduler names another",
+    )
     for name in ("pndm", "heun"):
         with pytest.raises(RequestError) as error:
             sampling(session, name)

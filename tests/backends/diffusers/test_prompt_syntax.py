@@ -62,10 +62,5 @@ def test_each_trace_has_its_own_warnings(opened, backend):
     """The prompt and the negative prompt that is read are looked at, whichever row is asked for."""
     session = opened(backend)
     request = session.complete(Request("a (red:1.3) cat", negative="((bad))", guidance=4.0))
-    session.warnings.clear()
-    session.sequence(request, "cond")
-    assert [warning.partition(" ")[0] for warning in session.warnings] == [
-        "'(red:1.3)'",
-        "'((bad))'",
-    ]
-    session.warnings.clear()
+    warnings = session.sequence(request, "cond").warnings
+    assert [warning.partition(" ")[0] for warning in warnings] == ["'(red:1.3)'", "'((bad))'"]

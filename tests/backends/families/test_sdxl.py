@@ -13,6 +13,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.errors import RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
+from tests.helpers.toy_sessions import remarks
 
 SMALL = {"steps": 2, "width": 96, "height": 64}
 
@@ -289,9 +290,8 @@ def test_clip_skip(opened, backend):
 def test_clip_skip_is_for_the_prompt_alone(opened, skip, guidance, is_said):
     """Where a negative prompt is read without the skip, a warning says so."""
     session = opened("sd15", clip_skip=skip)
-    session.warnings.clear()
-    session.complete(Request("a cat", guidance=guidance))
-    assert session.warnings == [SKIPS_PROMPT.format(skip)] * is_said
+    told = remarks(session, Request("a cat", guidance=guidance))
+    assert told == (SKIPS_PROMPT.format(skip),) * is_said
 
 
 @pytest.fixture
@@ -308,10 +308,9 @@ def two_readers(planned):
 def test_two_tokenizers(two_readers):
     """Where the two encoders read other tokens at a position, that is said once."""
     request = two_readers.complete(Request("a rusty cat"))
-    for _ in range(2):
-        tokens = two_readers.sequence(request, "cond").tokens
-    assert [token.text for token in tokens[1:4]] == ["a", "rusty", "cat"]
-    (warning,) = two_readers.warnings
+    sequence = two_readers.sequence(request, "cond")
+    assert [token.text for token in sequence.tokens[1:4]] == ["a", "rusty", "cat"]
+    (warning,) = sequence.warnings
     assert warning.startswith(
         "the two text encoders split the prompt differently from position 2 on ('rusty' and '"
     )
@@ -320,8 +319,7 @@ def test_two_tokenizers(two_readers):
 
 def test_two_tokenizers_that_agree(sdxl):
     """Other padding alone ("!" against the end token) is no reason to warn."""
-    sdxl.sequence(sdxl.complete(Request("a rusty cat!!")), "cond")
-    assert sdxl.warnings == []
+    assert sdxl.sequence(sdxl.complete(Request("a rusty cat!!")), "cond").warnings == ()
 
 
 def test_truncation(sdxl):

@@ -114,7 +114,7 @@ def test_without_t5(saved, copied):
     assert (
         parts.warnings
         == folder.warnings
-        == ["there is no T5 text encoder: its 256 positions are zero; --set t5xxl=PATH gives it"]
+        == ("there is no T5 text encoder: its 256 positions are zero; --set t5xxl=PATH gives it",)
     )
     assert np.array_equal(picture(parts), picture(folder))
     request = parts.complete(Request("a red cat", **SMALL))

@@ -197,9 +197,9 @@ def test_strangers_in_a_file(saved, tmp_path, count, named):
     backend, path, settings = saved("sdxl", "file")
     more = {f"extra.{number}": torch.ones(2) for number in range(count)}
     other = changed(path, tmp_path, lambda state: state.update(more))
-    assert opening(backend, other, **settings).warnings == [
-        f"changed.safetensors: what belongs to no part of the model is left out: {named}"
-    ]
+    assert opening(backend, other, **settings).warnings == (
+        f"changed.safetensors: what belongs to no part of the model is left out: {named}",
+    )
 
 
 UP = "model.diffusion_model.output_blocks.0.0."

@@ -23,7 +23,7 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.capture import manifest as manifests
 from attn.verbs.capture.capture import capture
 from attn.verbs.capture.collection import read_collection, read_index, write_index
-from attn.verbs.capture.remains import look
+from attn.verbs.capture.remains import find_previous
 from attn.verbs.capture.resume import DAMAGED
 from attn.verbs.report import Report
 from tests.helpers.editing import edit, unsealed
@@ -132,7 +132,7 @@ def test_finished_traces_are_not_touched(out):
     before = times(out / "0000") | times(out / "0001")
     report = resumed(out)
     assert times(out / "0000") | times(out / "0001") == before
-    assert report.notes[-1] == f"resuming {out}: 2 of 5 traces are complete; 18.3 KB to write"
+    assert report.notes[-1] == f"resuming {out}: 2 of 5 traces are complete; 18.3 kB to write"
     assert report.steps[0] == (1, 4)
 
 
@@ -369,7 +369,7 @@ def test_damaged_index_of_many(out):
     run(out, PROMPTS[:2])
     (out / "index.json").write_text("{")
     wishes = [attn.open(out / "0000").manifest.request] * 10007
-    folders = [entry.folder for entry in look(out, wishes).entries]
+    folders = [entry.folder for entry in find_previous(out, wishes).entries]
     assert folders == [f"{place:04d}" for place in range(10007)]
 
 
@@ -664,7 +664,9 @@ def broken(*arguments):
 def test_budget_of_the_rest(out):
     """Only what is still to be written counts against the budget."""
     done = run(out, stop=3)
-    with pytest.raises(RequestError, match=r"would write 18\.3 KB, more than the budget of 18 KB"):
+    with pytest.raises(
+        RequestError, match=r"would write 18\.3 kB, more than the budget of 18\.0 kB"
+    ):
         run(out, budget="18KB")
     done = run(out, budget="19KB")
     assert done.predicted_bytes > 30_000

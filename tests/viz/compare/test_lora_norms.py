@@ -135,7 +135,7 @@ def test_a_long_file_name(read):
 
 def test_every_purpose_has_a_colour():
     """No target is without a colour, and no two have the same."""
-    from attn.lora.places import TARGETS
+    from attn.lora.blocks import TARGETS
 
     assert set(COLOURS) == set(TARGETS)
     assert len(set(COLOURS.values())) == len(TARGETS)

@@ -5,6 +5,7 @@ is run, not imported; it reads a request as a line of JSON and answers with anot
 """
 
 import json
+import pathlib
 import resource
 import sys
 
@@ -18,7 +19,7 @@ def main() -> None:
     """Answer requests: `template`, `messages` and `words`, the texts that the template may use."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    with open("/proc/self/statm") as stream:
+    with pathlib.Path("/proc/self/statm").open() as stream:
         size = int(stream.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + BYTES, size + BYTES))
     for line in sys.stdin:
@@ -27,18 +28,18 @@ def main() -> None:
         end = int(used.ru_utime + used.ru_stime) + SECONDS + 1
         resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
         try:
-            texts, _ = render_jinja_template(
+            text = render_jinja_template(
                 [asked["messages"]],
                 chat_template=asked["template"],
                 add_generation_prompt=True,
                 **asked["words"],
-            )
-            answer = {"text": texts[0]}
-            if len(texts[0]) > LONGEST:
+            )[0][0]
+            answer = {"text": text}
+            if len(text) > LONGEST:
                 answer = {"error": f"it makes a text of more than {LONGEST} characters"}
         except MemoryError:
             answer = {"error": f"it takes more than {BYTES / 1e6:.0f} MB of memory"}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - templates raise whatever they like
             answer = {"error": f"{type(error).__name__}: {error}"[:500]}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

@@ -43,11 +43,14 @@ class FluxSession(DiffusersSession):
 
     def complete(self, request: Request) -> Request:
         """Leave out the guidance that schnell does not take; see `Session.complete`."""
-        if self.is_guided:
-            return super().complete(request)
-        if request.guidance:
-            self.warn("this model takes no guidance (schnell); --guidance is not used")
-        return super().complete(replace(request, guidance=None))
+        return super().complete(request if self.is_guided else replace(request, guidance=None))
+
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """Tell also of guidance that schnell does not take; see `Session.remarks`."""
+        usual = super().remarks(request, completed)
+        if self.is_guided or not request.guidance:
+            return usual
+        return ("this model takes no guidance (schnell); --guidance is not used", *usual)
 
     def branches(self, request: Request) -> tuple[str, ...]:
         """Return `cond`; `uncond` too with classifier-free guidance."""
@@ -82,8 +85,8 @@ class FluxSession(DiffusersSession):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return T5's tokens, and the picture."""
-        tokens, truncated = self.read_text(request, branch)
-        return TokenSequence(self._segments(request), tokens, truncated)
+        read = self.read_text(request, branch)
+        return TokenSequence(self._segments(request), read.tokens, read.truncated, read.warnings)
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the length of the text, and the guidance that is not distilled."""

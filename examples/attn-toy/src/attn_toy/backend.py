@@ -79,7 +79,6 @@ class ToySession(Session):
     def __init__(self, model: Model, info: ModelInfo) -> None:
         self.model = model
         self.info = info
-        self.warnings: list[str] = []
 
     def towers(self) -> Mapping[str, nn.Module]:
         """Return the one module whose attention can be captured."""

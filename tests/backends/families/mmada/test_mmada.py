@@ -13,7 +13,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.errors import CaptureError, ModelError, RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
-from tests.helpers.toy_sessions import open_session, refuse_misread, shared_session
+from tests.helpers.toy_sessions import open_session, refuse_misread, remarks, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 SHORT = {"gen_length": 14, "block_length": 7, "temperature": 0.8}
@@ -128,8 +128,8 @@ def test_bad_requests(session, asked, message):
 
 def test_negative_prompt(session):
     """A negative prompt is not silently ignored."""
-    complete(session, negative="ugly")
-    assert "the negative prompt is not read" in session.warnings.pop()
+    (warning,) = remarks(session, Request("a", negative="ugly"))
+    assert "the negative prompt is not read" in warning
 
 
 def test_empty_prompt():
@@ -142,8 +142,8 @@ def test_empty_prompt():
 def test_nothing_asked(session):
     """With a template an empty prompt is what the model can read, but hardly what was meant."""
     for prompt in ("", " \n"):
-        complete(session, prompt=prompt)
-        assert session.warnings.pop() == "the prompt is empty: the model is asked nothing"
+        told = remarks(session, Request(prompt))
+        assert told == ("the prompt is empty: the model is asked nothing",)
 
 
 def test_offload(session):
@@ -198,7 +198,7 @@ def test_model_reads_the_labelled_tokens(session, guidance):
 
 def test_padding_is_never_read(session):
     """In a batch of prompts of different lengths the padded keys get exactly 0."""
-    from attn.engine.hooks import Hooks
+    from attn.engine.hooks import AttentionHooks
 
     requests = [complete(session, prompt) for prompt in PROMPTS]
     lengths = [session.sequence(request, "cond").segments[0].length for request in requests]
@@ -214,7 +214,7 @@ def test_padding_is_never_read(session):
     modules = {
         layer.path: session.model.get_submodule(layer.path) for layer in session.layers(requests[0])
     }
-    with Hooks(modules, see):
+    with AttentionHooks(modules, see):
         session.generate(requests, None)
     assert max(hidden) == 0
     assert torch.stack(whole).sub(1).abs().max() < 1e-5

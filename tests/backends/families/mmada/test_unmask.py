@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attn.backends.families.mmada import unmask
 from attn.backends.families.mmada.unmask import (
-    Recipe,
+    UnmaskSettings,
     Writing,
     choose,
     most_confident,
@@ -22,7 +22,7 @@ PROMPTS = ((3, 5, 11), (13, 2, 17, 19, 23))
 def recipe(**changes):
     """Return a recipe of three blocks of five."""
     plain = {"length": 15, "block": 5, "steps": 6, "temperature": 0.7, "mask": MASK}
-    return Recipe(**(plain | {"remasking": "low_confidence"} | changes))
+    return UnmaskSettings(**(plain | {"remasking": "low_confidence"} | changes))
 
 
 def write(recipe, prompts=PROMPTS, seed=0, predict=None):

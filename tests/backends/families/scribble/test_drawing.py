@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from attn.backends.families.scribble.drawing import (
     Sketch,
-    as_picture,
+    as_image,
     describe,
-    place_strokes,
+    fit_strokes,
     read_sketch,
 )
 from attn.errors import RequestError, UsageError
@@ -228,8 +228,8 @@ def test_too_long(tmp_path):
     long = sketches.save(tmp_path, image=sketches.ring((20000, 10), width=1))
     found = read_sketch(long)
     with pytest.raises(RequestError, match="20000x10: inside 512x512 it would be 512x0 pixels"):
-        place_strokes(found, 512, 512, "pad")
-    placed, remark = place_strokes(found, 512, 512, "stretch")
+        fit_strokes(found, 512, 512, "pad")
+    placed, remark = fit_strokes(found, 512, 512, "stretch")
     assert placed.shape == (512, 512)
     assert "it is stretched to its shape" in remark
 
@@ -237,12 +237,12 @@ def test_too_long(tmp_path):
 def test_padded(tmp_path):
     """A drawing of another shape keeps its proportions, in the middle, and the user is told."""
     found = read_sketch(sketches.save(tmp_path))
-    placed, remark = place_strokes(found, 97, 191, "pad")
+    placed, remark = fit_strokes(found, 97, 191, "pad")
     assert not placed[:60].any()
     assert (placed[60:131] == found.strokes).all()
     assert not placed[131:].any()
     assert remark.startswith("the sketch is 97x71, the picture 97x191: it is padded to its shape")
-    assert place_strokes(found, 194, 142, "pad")[1] == ""
+    assert fit_strokes(found, 194, 142, "pad")[1] == ""
 
 
 @settings(max_examples=60, deadline=None)
@@ -256,7 +256,7 @@ def test_no_stroke_vanishes(size, target, data):
     strokes = np.zeros(size, bool)
     row, column = (data.draw(st.integers(0, side - 1)) for side in size)
     strokes[row, column] = True
-    placed, _ = place_strokes(Sketch(None, "", strokes, "dark", "told"), *target[::-1], "stretch")
+    placed, _ = fit_strokes(Sketch(None, "", strokes, "dark", "told"), *target[::-1], "stretch")
     assert placed.shape == target
     where = np.argwhere(placed)
     centre = [(row + 0.5) / size[0], (column + 0.5) / size[1]]
@@ -268,10 +268,10 @@ def test_no_stroke_vanishes(size, target, data):
 def test_as_picture():
     """Models get white strokes on black, or the other way round where they were trained so."""
     strokes = np.eye(3, 5) > 0
-    assert np.asarray(as_picture(strokes))[..., 1].tolist() == (255 * np.eye(3, 5)).tolist()
-    other = as_picture(strokes, dark=True)
-    assert (np.asarray(other) == 255 - np.asarray(as_picture(strokes))).all()
-    assert (as_picture(strokes).info["ground"], other.info["ground"]) == ("dark", "light")
+    assert np.asarray(as_image(strokes))[..., 1].tolist() == (255 * np.eye(3, 5)).tolist()
+    other = as_image(strokes, dark=True)
+    assert (np.asarray(other) == 255 - np.asarray(as_image(strokes))).all()
+    assert (as_image(strokes).info["ground"], other.info["ground"]) == ("dark", "light")
 
 
 def test_edges(tmp_path):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from attn.backends import find, load
-from attn.backends.families.scribble.scribble import ScribbleOptions
+from attn.backends.families.scribble.options import ScribbleOptions
 from attn.backends.testing import CHECKS, outputs_identical
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
 from attn.schema import Lora, Request
 from tests.helpers import layouts, lora_files, sketches
-from tests.helpers.toy_sessions import open_session
+from tests.helpers.toy_sessions import open_session, remarks
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 REQUEST = Request(
@@ -113,7 +113,7 @@ def test_plain_model(opened, toys):
 
 def base_family():
     """Return the family of the base of `demo:sd15`."""
-    from attn.backends.families.scribble.scribble import SD15Control
+    from attn.backends.families.scribble.control import SD15Control
 
     return SD15Control.family
 
@@ -203,8 +203,8 @@ def test_batch_of_drawings(drawing):
 def test_outline(demo_cache):
     """The demo draws the prompt's outline and says so; of other prompts it says what to do."""
     session = open_session("scribble", "demo:sd15")
-    session.complete(Request("a red circle on a white background", **SMALL))
-    assert session.warnings == ["the sketch is the prompt's outline, drawn by attn"]
+    request = Request("a red circle on a white background", **SMALL)
+    assert remarks(session, request) == ("the sketch is the prompt's outline, drawn by attn",)
     with pytest.raises(RequestError, match="draws outlines only of captions of the shapes world"):
         session.complete(Request("a red cat", **SMALL))
 

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from attn import demo
 from attn.backends import find, load
-from attn.backends.families.scribble.scribble import ScribbleOptions, TokensBackend
+from attn.backends.families.scribble.options import ScribbleOptions
 from attn.backends.families.scribble.sketch_tokens import SketchEncoder, as_drawings, load_encoder
+from attn.backends.families.scribble.tokens import TokensBackend
 from attn.backends.testing import CHECKS
 from attn.backends.testing.observe import watched
 from attn.backends.testing.oracle import as_float64
@@ -22,7 +23,7 @@ from attn.demo import shipped
 from attn.errors import ModelError, RequestError
 from attn.schema import Lora, Request
 from tests.helpers import layouts, lora_files, sketches
-from tests.helpers.toy_sessions import open_session
+from tests.helpers.toy_sessions import open_session, remarks
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 REQUEST = Request(
@@ -94,11 +95,9 @@ def test_zeros_are_no_text(session):
     """Zeros in the row uncond are recorded as no negative prompt, and an empty one is warned of."""
     assert session.complete(REQUEST).negative is None
     assert session.complete(replace(REQUEST, options={"uncond_text": "empty"})).negative == ""
-    before = len(session.warnings)
-    session.complete(replace(REQUEST, negative=""))
-    (warning,) = session.warnings[before:]
+    warning = remarks(session, replace(REQUEST, negative=""))[0]
     assert warning.startswith("the row uncond reads no text (uncond_text=zeros)")
-    session.warnings.remove(warning)
+    assert warning not in remarks(session, REQUEST)
 
 
 @pytest.mark.parametrize(("text", "read"), [("zeros", set()), ("empty", {"blurry"})])
