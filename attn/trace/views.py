@@ -299,7 +299,7 @@ class Part:
         """Return the indices in what was read of the axis; None if they are all of it."""
         if self.is_whole and span == self.span:
             return None
-        return self.indices - span.start
+        return np.asarray(self.indices - span.start)
 
 
 def find(

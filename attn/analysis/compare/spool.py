@@ -1,4 +1,4 @@
-"""Any number of pairs of traces: their arrays are in a file, and one pair is in memory at a time."""
+"""Any number of pairs of traces: their arrays are in a file, one pair is in memory at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import prod
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, gettempdir
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -107,7 +107,8 @@ def _with_numbers(pair: Pair, numbers: Mapping[str, Numbers]) -> Pair:
     """Return a pair with other arrays of the same names."""
 
     def side(reading: SideReading, name: str) -> SideReading:
-        return replace(reading, **{field: numbers[f"{name}.{field}"] for field in _READ})
+        changes: dict[str, Any] = {field: numbers[f"{name}.{field}"] for field in _READ}
+        return replace(reading, **changes)
 
     return replace(
         pair,
