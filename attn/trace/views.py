@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
 
 
+@runtime_checkable
 class TensorSource(Protocol):
     """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
 

@@ -19,7 +19,7 @@ DEFAULT = "attn-runs"
 
 
 @dataclass
-class View:
+class BrowserView:
     """Traces that are looked at in a browser.
 
     Attributes:
@@ -50,7 +50,7 @@ class View:
             self._server = None
 
 
-def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View:
+def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> BrowserView:
     """Look at traces in a browser: `attn view`.
 
     Args:
@@ -77,7 +77,7 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View
             paths.append(Path(folder.name) / f"trace-{number}")
             source.save(paths[-1])
     open_library(paths)
-    return View(tuple(paths), _folder=folder)
+    return BrowserView(tuple(paths), _folder=folder)
 
 
 def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:

@@ -14,7 +14,7 @@ from attn.verbs.analyze.collection_tables import Joined
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.analyze.results import Analyzed, Summary, TraceResults
 from attn.verbs.analyze.settings import read_settings, refuse_unread
-from attn.verbs.analyze.traces import Job, analyze_trace, replaced_results, write_index
+from attn.verbs.analyze.traces import AnalysisJob, analyze_trace, replaced_results, write_index
 from attn.verbs.capture.collection import Entry, is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
@@ -66,7 +66,7 @@ def analyze(options: AnalyzeOptions) -> Analyzed:
     return analyzed
 
 
-def _job(options: AnalyzeOptions, report: Report) -> Job:
+def _job(options: AnalyzeOptions, report: Report) -> AnalysisJob:
     """Return what is asked of every trace.
 
     Raises:
@@ -85,10 +85,10 @@ def _job(options: AnalyzeOptions, report: Report) -> Job:
     read = read_settings(arguments, settings)
     refuse_unread(names, arguments, settings)
     size = FigureSize(options.dpi, options.figsize)
-    return Job(names, read, options.pictures, size, report)
+    return AnalysisJob(names, read, options.pictures, size, report)
 
 
-def _analyze_collection(folder: Path, out: Path | None, job: Job) -> Analyzed:
+def _analyze_collection(folder: Path, out: Path | None, job: AnalysisJob) -> Analyzed:
     """Analyse a collection; what cannot be analysed is reported and left out."""
     entries = read_index(folder)
     refuse_absent(folder, entries, job.options)
@@ -109,7 +109,7 @@ def _analyze_collection(folder: Path, out: Path | None, job: Job) -> Analyzed:
 
 
 def _analyze_entry(
-    collection: Path, entry: Entry, out: Path | None, job: Job, joined: Joined
+    collection: Path, entry: Entry, out: Path | None, job: AnalysisJob, joined: Joined
 ) -> TraceResults:
     folder = collection / entry.folder
     try:

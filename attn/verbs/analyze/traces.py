@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
 from attn.analysis.registry import Analysis, AnalysisPlan, plan
-from attn.analysis.result import WritableFile
+from attn.analysis.tables import write_table
 from attn.errors import AnalysisError
 from attn.files.disk import as_utf8
 from attn.files.results import replaced
@@ -35,7 +35,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Job:
+class AnalysisJob:
     """What is asked of every trace."""
 
     only: tuple[str, ...] | None
@@ -46,7 +46,7 @@ class Job:
 
 
 def analyze_trace(
-    folder: Path, out: Path | None, job: Job, entry: Entry | None = None
+    folder: Path, out: Path | None, job: AnalysisJob, entry: Entry | None = None
 ) -> tuple[TraceResults, Findings]:
     """Run the analyses of one trace and write their results.
 
@@ -85,7 +85,7 @@ def analyze_trace(
     return done, findings
 
 
-def replaced_results(folder: Path, job: Job) -> AbstractContextManager[Path]:
+def replaced_results(folder: Path, job: AnalysisJob) -> AbstractContextManager[Path]:
     """Give a folder for new results, which replace the earlier ones when the context ends."""
     return replaced(folder, "analyze", INDEX, job.report.warn)
 
@@ -120,7 +120,7 @@ def _remarks(trace: Trace, planned: AnalysisPlan, absent: Sequence[str]) -> Iter
 
 
 def _run(
-    analysis: Analysis, trace: Trace, job: Job, folder: Path, findings: Findings
+    analysis: Analysis, trace: Trace, job: AnalysisJob, folder: Path, findings: Findings
 ) -> dict[str, Any]:
     """Run one analysis, write its files, and return what the index says of it."""
     options = job.options[analysis.name]
@@ -128,8 +128,9 @@ def _run(
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
-    files: dict[str, WritableFile] = {**result.tables, **result.files}
-    for path, file in files.items():
+    for path, table in result.tables.items():
+        write_table(table, folder / path)
+    for path, file in result.files.items():
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
     if job.draws and analysis.draw:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_there, reported
 from attn.schema import Step
-from attn.trace.store import MANIFEST, TraceWriter, is_shard_file, read_manifest
+from attn.trace.store import MANIFEST, is_shard_file, read_manifest
+from attn.trace.writer import TraceWriter
 from attn.verbs.capture.collection import Entry, note_outcomes, write_index
-from attn.verbs.capture.jobs import Item, Job
+from attn.verbs.capture.jobs import Job, JobItem
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
 from attn.verbs.capture.resume import make_room
@@ -24,7 +25,7 @@ from attn.verbs.report import Report
 if TYPE_CHECKING:
     import numpy as np
 
-Batch = tuple[Item, ...]
+Batch = tuple[JobItem, ...]
 LONGEST = 300
 """Most letters of a library's message that an index holds."""
 
@@ -38,7 +39,7 @@ class Progress:
     done: int = 0
     written: int = 0
 
-    def step(self, items: Iterable[Item]) -> None:
+    def step(self, items: Iterable[JobItem]) -> None:
         """Count one step, with the bytes that it adds to some traces."""
         self.done += 1
         self.written += sum(item.plan.bytes // max(item.plan.steps, 1) for item in items)
@@ -149,7 +150,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _cut(job: Job) -> list[Batch]:
     """Cut the job into batches by the places of its traces, whatever the model refuses of them."""
-    batches: dict[int, list[Item]] = {}
+    batches: dict[int, list[JobItem]] = {}
     for item in job.items:
         batches.setdefault(item.index // job.batch, []).append(item)
     return [tuple(batch) for batch in batches.values()]

@@ -28,7 +28,7 @@ STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 @dataclass(frozen=True)
-class Item:
+class JobItem:
     """One trace that can be made.
 
     Attributes:
@@ -65,7 +65,7 @@ class Job:
     session: Session
     out: Path
     entries: tuple[Entry, ...]
-    items: tuple[Item, ...]
+    items: tuple[JobItem, ...]
     batch: int
     report: Report
     opening: tuple[str, ...]
@@ -122,7 +122,7 @@ def plan_job(
         for index, (name, wish) in enumerate(zip(names, wishes, strict=True))
     )
     items = tuple(
-        Item(
+        JobItem(
             index,
             requests[index],
             plan,

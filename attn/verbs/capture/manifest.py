@@ -11,7 +11,7 @@ from typing import Any
 from attn.backends import ModelInfo, Output
 from attn.errors import ModelError
 from attn.schema import UNKNOWN, Manifest, Request, Sequence, Step, Token, find_words
-from attn.verbs.capture.jobs import Item, Job, describe_model
+from attn.verbs.capture.jobs import Job, JobItem, describe_model
 from attn.verbs.capture.outputs import environment, peak_memory, save_outputs
 
 SHOWN = 80
@@ -27,7 +27,7 @@ class Ran:
     seconds: float
 
 
-def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
+def draft(job: Job, item: JobItem, remarks: tuple[str, ...] = ()) -> Manifest:
     """Build the manifest of a trace before the first forward."""
     request, plan, session = item.request, item.plan, job.session
     sequences = {branch: session.sequence(request, branch) for branch in plan.branches}

@@ -14,7 +14,8 @@ from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.disk import AGAIN, encode_json, read_journal, reported
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
-from attn.trace.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
+from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
+from attn.trace.writer import demote
 from attn.verbs.capture.collection import INDEX, Entry
 from attn.verbs.capture.folders import (
     ANALYSIS,
@@ -23,7 +24,7 @@ from attn.verbs.capture.folders import (
     refuse_outside,
     sweep,
 )
-from attn.verbs.capture.jobs import Item, Job, folder_names, missing_bytes
+from attn.verbs.capture.jobs import Job, JobItem, folder_names, missing_bytes
 from attn.verbs.capture.manifest import draft, identify
 from attn.verbs.capture.outputs import check_output, environment
 from attn.verbs.capture.remains import PreviousRun, read_begun
@@ -126,7 +127,7 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
             _take_back(job, item)
 
 
-def _take_back(job: Job, item: Item) -> None:
+def _take_back(job: Job, item: JobItem) -> None:
     """Make a damaged trace partial; one without a readable manifest gets the one it began with.
 
     The damaged manifest is kept: it may be the only one that says what was there.
@@ -187,7 +188,7 @@ def _compare(job: Job, previous: PreviousRun) -> _Comparison:
 
 
 def _compare_trace(
-    job: Job, previous: PreviousRun, item: Item, manifest: Manifest, comparison: _Comparison
+    job: Job, previous: PreviousRun, item: JobItem, manifest: Manifest, comparison: _Comparison
 ) -> None:
     """Compare one trace, and take down what the others need to know of it."""
     edited = _edited(job, previous, item, manifest)
@@ -206,7 +207,7 @@ def _compare_trace(
         comparison.changed = comparison.changed or _changes(manifest.environment)
 
 
-def _edited(job: Job, previous: PreviousRun, item: Item, manifest: Manifest) -> str:
+def _edited(job: Job, previous: PreviousRun, item: JobItem, manifest: Manifest) -> str:
     """Describe how a trace differs from the index, which belongs to the requested run.
 
     So it is this trace that was changed, not another run.
@@ -228,7 +229,7 @@ def _refuse(previous: PreviousRun, changes: Sequence[str]) -> None:
         )
 
 
-def _damage(job: Job, item: Item) -> str:
+def _damage(job: Job, item: JobItem) -> str:
     """Describe the damage of a complete trace, if any; all of its files are read."""
     folder = item.folder
     try:
