@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
 from attn.shapes import KeyMaps, StoredMaps
-from attn.trace.grids import resample
+from attn.trace.grids import resample_values
 from attn.trace.views import index_of, listed, query_grid
 
 if TYPE_CHECKING:
@@ -71,16 +71,14 @@ class MapSums:
         Raises:
             TraceError: nothing was added.
         """
-        import xarray as xr
-
         if not self._sums:
             where = self.views[0].source.folder or "the trace"
             raise TraceError(f"none of the asked layers ran in the asked steps of {where}")
         finest = grid or max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
-        dims = ("sample", "row", "column", "key")
-        laid = [resample(xr.DataArray(total, dims=dims), finest) for total in self._sums.values()]
+        grids = [np.moveaxis(total, 3, 1) for total in self._sums.values()]  # keys before the grid
+        laid = [resample_values(maps, finest) for maps in grids]
+        total = np.moveaxis(np.stack(laid).sum(0, np.float64), 1, 3)
         count = np.where(self._count > 0, self._count, np.nan)
-        total = np.sum([array.values.astype(np.float64) for array in laid], axis=0)
         return np.asarray(total / count[:, None, None, None])
 
     def means(self) -> MeanMaps:

@@ -127,9 +127,9 @@ class TraceFiles:
 
     @contextmanager
     def _opened(self, file: str) -> Iterator[Any]:
-        path = self.folder / self._listed(file).file
         try:
             if file not in self._open:
+                path = self.folder / self._listed(file).file
                 with reported(path, "read"):
                     shard = safe_open(path, framework="np")
                 self._require_fit(file, shard)
@@ -137,7 +137,7 @@ class TraceFiles:
                 self._open[file] = shard
             yield self._open[file]
         except SafetensorError as exc:
-            raise DamagedError(f"could not read {path}: {exc}. {AGAIN}") from exc
+            raise DamagedError(f"could not read {self.folder / file}: {exc}. {AGAIN}") from exc
 
     def _make_room(self, file: str) -> None:
         """Close the shards that are open, unless they and another one are few and small.

@@ -20,8 +20,8 @@ and hold the truth no more often.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ ALIKE = 1e-6
 """Changes nearer to each other than this, in units of s, do not differ."""
 CHUNK = 64
 """Cells that are drawn for at once: 1 MB of draws, which stays near the processor."""
+BLOCK = 2**17
+"""Weights of draws that are made at once: 1 MB, however many pairs there are."""
 SAME = 1e-12
 """Variance, in units of s², below which a draw counts as one pair drawn over and over."""
 
@@ -145,21 +147,30 @@ def _tails(standard: Numbers) -> Numbers:
 
 def _quantiles(standard: Numbers) -> Numbers:
     """Return (2, cell): the two quantiles of t* for pairs of mean 0 and spread 1."""
-    count = len(standard)
-    weights = _draws(count)
-    mean = weights @ standard
-    variance = np.maximum(weights @ standard**2 - mean**2, 0.0) * count / (count - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(variance > SAME, mean / np.sqrt(variance / count), np.copysign(np.inf, mean))
+    t = np.concatenate([_studentised(weights, standard) for weights in _draws(len(standard))])
     tail = round((1 - LEVEL) / 2 * RESAMPLES)
     t.partition((tail, RESAMPLES - 1 - tail), axis=0)
     return np.asarray(t[[tail, RESAMPLES - 1 - tail]])
 
 
-@cache
-def _draws(count: int) -> Numbers:
-    """Return (draw, pair): the weight of each pair in each draw, the same every time."""
-    drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    drawn += np.arange(RESAMPLES)[:, None] * count
-    hits = np.bincount(drawn.ravel(), minlength=RESAMPLES * count)
-    return hits.reshape(RESAMPLES, count) / count
+def _studentised(weights: Numbers, standard: Numbers) -> Numbers:
+    """Return t* (draw, cell) of draws with these weights, (draw, pair)."""
+    count = len(standard)
+    mean = weights @ standard
+    variance = np.maximum(weights @ standard**2 - mean**2, 0.0) * count / (count - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(
+            variance > SAME, mean / np.sqrt(variance / count), np.copysign(np.inf, mean)
+        )
+
+
+def _draws(count: int) -> Iterator[Numbers]:
+    """Yield (draw, pair), block by block: the weight of each pair in each draw, always the same."""
+    chance = np.random.default_rng(0)
+    block = max(1, BLOCK // count)
+    for start in range(0, RESAMPLES, block):
+        size = min(block, RESAMPLES - start)
+        drawn = chance.integers(count, size=(size, count))
+        drawn += np.arange(size)[:, None] * count
+        hits = np.bincount(drawn.ravel(), minlength=size * count)
+        yield hits.reshape(size, count) / count

@@ -18,7 +18,7 @@ from attn.analysis.words.shards import read_sums
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.words import WANTS
 from attn.shapes import GridMaps, WordMaps
-from attn.trace.grids import resample
+from attn.trace.grids import resample_values
 from attn.trace.means import MapSums
 from attn.trace.word_sums import lay_out, sum_tokens
 
@@ -138,8 +138,4 @@ def _pool(trace: Trace, selection: SideSelection, maps: MapSums) -> WordMaps | N
 
 def regrid(maps: GridMaps, grid: Grid) -> Numbers:
     """Lay maps (…, row, column) out on another grid, by area."""
-    import xarray as xr
-
-    axes = [f"axis {axis}" for axis in range(maps.ndim - 2)]
-    labelled = xr.DataArray(maps, dims=(*axes, "row", "column"))
-    return np.asarray(resample(labelled, grid).values, np.float64)
+    return resample_values(maps, grid).astype(np.float64)

@@ -51,7 +51,8 @@ class GenerationOptions:
     model: Annotated[
         str | Path | object,
         About(
-            "Diffusers folder, .safetensors file, hub id, demo or demo:VARIANT. [default: demo]",
+            "Diffusers folder, .safetensors file, hub id (hub:OWNER/NAME to download), demo or "
+            "demo:VARIANT. [default: demo]",
             ("--model", "-m"),
             python="Folder, .safetensors file, hub id, demo, demo:VARIANT, a pipeline that is "
             "loaded already, or None: the denoiser that `settings` name, else demo.",
