@@ -22,7 +22,8 @@ from attn.viz.lines import (
     name_time,
     style,
 )
-from attn.viz.page import FAMILY, INK, write_title
+from attn.viz.page import FAMILY, write_title
+from attn.viz.style import INK
 
 COLUMNS = 2
 PLOT = (5.9, 4.3)  # inches of a plot with all that is written at it
