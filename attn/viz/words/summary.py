@@ -46,7 +46,7 @@ def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> F
     size = (COLUMNS * PLOT[0], rows * PLOT[1])
     figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
     for axes in panels[len(names) :]:
-        axes.set_axis_off()
+        axes.remove()
     for axes, name in zip(panels, names, strict=False):
         _draw(axes, digests[name])
     low, high = SPREAD
