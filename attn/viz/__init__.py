@@ -2,8 +2,8 @@
 
     figures, sizes         what a figure is about, how it becomes a file, how large
     style                  the style sheet: colours, and what new axes look like
-    charts                 a page of charts: `new_charts` writes its heading and makes its axes, which
-                           matplotlib lays out; `show_names` and `show_scale` explain its colours
+    charts                 a page of charts: `new_charts` writes its heading and makes its axes,
+                           which matplotlib lays out; `show_names`, `show_scale` explain its colours
     page                   sheets of images in equal cells; titles above axes
     lines, labels          line plots, words as they are printed
     fonts                  letters of every script
