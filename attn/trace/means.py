@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
+from attn.shapes import KeyMaps, StoredMaps
 from attn.trace.grids import resample
 from attn.trace.views import index_of, listed, query_grid
 
@@ -54,14 +55,14 @@ class MapSums:
         """Add what one step has; `lead` is one of `View.leads`."""
         for view in self.views:
             maps = self._read(view, lead)
-            ran = ~np.isnan(maps).any((1, 2, 3))
+            ran = np.asarray(~np.isnan(maps).any((1, 2, 3)))
             if view.grid and ran.any():
                 total = self._sums.setdefault(view.grid, np.zeros(maps.shape))
                 total += np.where(ran[:, None, None, None], maps, 0)
                 self._count = self._count + ran
                 self.layers.add(view.layer.index)
 
-    def mean(self, grid: Grid | None = None) -> NDArray[np.float64]:
+    def mean(self, grid: Grid | None = None) -> KeyMaps:
         """Return (sample, row, column, key), probability, 0 to 1; NaN for samples without maps.
 
         Args:
@@ -82,7 +83,15 @@ class MapSums:
         total = np.sum([array.values.astype(np.float64) for array in laid], axis=0)
         return np.asarray(total / count[:, None, None, None])
 
-    def _read(self, view: View, lead: tuple[int, ...]) -> NDArray[np.floating]:
+    def means(self) -> MeanMaps:
+        """Return what was added, on the finest grid.
+
+        Raises:
+            TraceError: nothing was added.
+        """
+        return MeanMaps(self.mean(), self.views[0].columns, tuple(sorted(self.layers)))
+
+    def _read(self, view: View, lead: tuple[int, ...]) -> StoredMaps:
         """Return (sample, row, column, key)."""
         inner = (slice(None),) * 3
         if self._heads is None:
@@ -102,7 +111,7 @@ class MeanMaps:
         layers: indices of those that are in it, in order.
     """
 
-    values: NDArray[np.float64]
+    values: KeyMaps
     columns: tuple[Column, ...]
     layers: tuple[int, ...]
 
@@ -126,7 +135,7 @@ def average(
     sums = MapSums(views, index_of("branch", branch, trace.branches))
     for lead in views[0].leads(steps):
         sums.add(lead)
-    return MeanMaps(sums.mean(), views[0].columns, tuple(sorted(sums.layers)))
+    return sums.means()
 
 
 def find_layers(

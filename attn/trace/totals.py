@@ -36,14 +36,14 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, selection: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[np.ndarray | np.integer]) -> np.ndarray:
         every = (slice(None),) * 3
         sums = [
             self.source.read(file, view.tensor, (*every, keys)).sum(-1)
             for view, keys in self.addends
         ]
         piece: np.ndarray = np.stack(sums, -1)[np.ix_(*map(np.atleast_1d, selection))]
-        return piece.reshape([len(indices) for indices in selection if indices.ndim])
+        return piece.reshape([indices.size for indices in selection if indices.ndim])
 
 
 def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:

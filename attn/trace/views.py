@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -50,6 +50,7 @@ Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
 
 
+@runtime_checkable
 class TensorSource(Protocol):
     """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
 
@@ -244,7 +245,7 @@ class View:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, selection: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[np.ndarray | np.integer]) -> np.ndarray:
         """Read one step's part: the span of the selection from the file, then the selection."""
         spans = [slice(int(indices.min()), int(indices.max()) + 1) for indices in selection]
         index = list(spans)

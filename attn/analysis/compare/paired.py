@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.shapes import Cells, PairCells
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -56,23 +57,23 @@ class PairedChange:
         n: number of pairs that have the cell.
     """
 
-    base: Numbers
-    variant: Numbers
-    change: Numbers
-    low: Numbers
-    high: Numbers
-    effect_size: Numbers
+    base: Cells
+    variant: Cells
+    change: Cells
+    low: Cells
+    high: Cells
+    effect_size: Cells
     n: NDArray[np.int64]
 
     @property
-    def relative(self) -> Numbers:
+    def relative(self) -> Cells:
         """Change divided by the base; NaN where that is 0."""
         return np.divide(
             self.change, self.base, out=np.full_like(self.base, np.nan), where=self.base != 0
         )
 
 
-def paired_change(base: Numbers, variant: Numbers) -> PairedChange:
+def paired_change(base: PairCells, variant: PairCells) -> PairedChange:
     """Compare pairs, cell by cell.
 
     Args:
@@ -94,7 +95,7 @@ def paired_change(base: Numbers, variant: Numbers) -> PairedChange:
     )
 
 
-def paired_interval(changes: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+def paired_interval(changes: PairCells) -> tuple[Cells, Cells, Cells]:
     """Return low, high and effect size of each cell.
 
     Args:
@@ -108,7 +109,7 @@ def paired_interval(changes: Numbers) -> tuple[Numbers, Numbers, Numbers]:
         for start in range(0, cells.size, CHUNK):
             selected = cells[start : start + CHUNK]
             result[:, selected] = _of_complete(flat[np.ix_(pattern, selected)])
-    low, high, effect = result.reshape(3, *changes.shape[1:])
+    low, high, effect = (values.reshape(changes.shape[1:]) for values in result)
     return low, high, effect
 
 

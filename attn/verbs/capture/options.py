@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from attn.errors import UsageError
 from attn.verbs import checks, inputs
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     Spec = object  # importing it would double the time of --help
 
-Loras = Spec | Sequence[Spec] | None
+Loras: TypeAlias = Spec | Sequence[Spec] | None
 BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
 
 Prompt = Annotated[

@@ -13,7 +13,8 @@ from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.disk import AGAIN, encode_json, read_journal
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
-from attn.trace.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
+from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
+from attn.trace.writer import demote
 from attn.verbs.capture.collection import INDEX, Entry
 from attn.verbs.capture.folders import (
     ANALYSIS,

@@ -30,7 +30,7 @@ def read(prompt, template=OWN, lead=""):
 
 def config(**changes):
     """Return the demo model's configuration."""
-    held = {name: one for name, one in language.config().items() if name != "architectures"}
+    held = {name: value for name, value in language.config().items() if name != "architectures"}
     return Config(**(held | changes))
 
 
@@ -71,7 +71,7 @@ def test_template_is_special():
 def test_special_tokens_in_a_prompt():
     """A special token that somebody types is what the model reads, and no word."""
     token = read(f"red {MASK}")[-6:]
-    assert (VOCABULARY.mask, True) in [(one.id, one.special) for one in token]
+    assert (VOCABULARY.mask, True) in [(item.id, item.special) for item in token]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_texts_of_tokens(text, shown):
     """Tokens read as people write, space and parts of characters too."""
     numbers = TOKENIZER(text, add_special_tokens=False)["input_ids"]
     assert [VOCABULARY.text(number) for number in numbers] == shown
-    assert [one.text for one in read("red\n\n\nred")].count(r"\n") >= 3
+    assert [item.text for item in read("red\n\n\nred")].count(r"\n") >= 3
 
 
 def test_lead():
