@@ -18,7 +18,7 @@ from attn.verbs.compare.options import CompareOptions
 from attn.words import fold
 
 if TYPE_CHECKING:
-    from attn.verbs.compare.compare import Compared
+    from attn.verbs.compare.results import Compared
 
 SHOWN = 5
 """So many words are shown, those that changed most; the tables have all."""
