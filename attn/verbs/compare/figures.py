@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from attn.analysis.compare.changes import TermChange
     from attn.analysis.compare.reading import SideReading
-    from attn.analysis.compare.terms import Term
     from attn.analysis.compare.sweep import Sweep
+    from attn.analysis.compare.terms import Term
     from attn.analysis.compare.weights import WeightsAgainstAttention
     from attn.trace.images import Pixels
     from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
@@ -143,7 +143,16 @@ def _scene(
     which = "this prompt, " if others else ""
     return ComparisonScene(
         _listed(prompts),
-        f"{_backends(variants)} · {_count(variants, has_noise=has_single_seed)}{_differing(variants)}",
+        " · ".join(
+            filter(
+                None,
+                (
+                    _backends(variants),
+                    _count(variants, has_noise=has_single_seed),
+                    _differing(variants),
+                ),
+            )
+        ),
         words,
         [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown],
         [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
@@ -165,8 +174,7 @@ def _differing(variants: Sequence[Variant]) -> str:
     from attn.analysis.compare.differences import list_differences
 
     differences = {list_differences(variant.differences) for variant in variants}
-    listed = differences.pop() if len(differences) == 1 else ""
-    return f" · {listed}" if listed else ""
+    return differences.pop() if len(differences) == 1 else ""
 
 
 def _listed(prompts: Sequence[str]) -> str:

@@ -64,7 +64,7 @@ class ComparisonOptions:
     only: Annotated[
         str | Iterable[str] | None,
         About(
-            "Only these: words, layers, heads, steps, sinks, maps, sketch.",
+            "Only these: words, layers, heads, steps, sinks, maps, images, sketch.",
             read=inputs.split,
             check=checks.texts,
         ),

@@ -29,7 +29,7 @@ MOST = 11
 COLUMNS = 4
 PANEL, BARS = 2.5, 1.3  # inches of a panel, and of the bars below all
 LETTERS = 18
-MASKED = "#c3c6cb"
+MASKED = "#d2d5d9"
 """Where the interval holds 0."""
 
 
@@ -92,6 +92,6 @@ def _subtitle(scene: ComparisonScene, shown: int, total: int, has_intervals: boo
     grey = "grey: the 95 % interval holds 0" if has_intervals else "too few pairs for intervals"
     label = scene.sides[1].label
     return (
-        f"{scene.subtitle} · {label} − {scene.sides[0].label}, mean over pairs · {grey}"
+        f"{scene.subtitle} · {label} minus {scene.sides[0].label}, mean over pairs · {grey}"
         f"{say_shown(shown, total)}"
     )
