@@ -211,9 +211,9 @@ class Adapters:
 
 def _repeated(loras: Sequence[tuple[Lora, LoraFile]]) -> Iterator[str]:
     """Yield warnings of LoRAs given by several paths, which the hash of their weights shows."""
-    paths: dict[tuple[str, str | None], list[str]] = {}
+    paths: dict[tuple[str, str | None], dict[str, None]] = {}
     for lora, file in loras:
-        paths.setdefault((file.weights_sha256, lora.adapter), []).append(lora.path)
+        paths.setdefault((file.weights_sha256, lora.adapter), {})[lora.path] = None
     for same in paths.values():
         if len(same) > 1:
             yield f"{' and '.join(same)} have the same weights: the LoRA acts {len(same)} times"
