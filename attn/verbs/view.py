@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 from attn.errors import UsageError
 from attn.trace.trace import Trace
@@ -45,7 +47,6 @@ class View:
 
     paths: tuple[Path, ...]
     _server: Server | None = field(default=None, repr=False)
-    _folder: TemporaryDirectory[str] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -82,7 +83,7 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View
     """
     from attn.explorer.opened import open_library
 
-    folder: TemporaryDirectory[str] | None = None
+    folders: list[Path] = []
     paths: list[Path] = []
     for number, source in enumerate((first, *more)):
         if not isinstance(source, Trace):
@@ -90,11 +91,14 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View
         elif source.folder is not None:
             paths.append(source.folder)
         else:
-            folder = folder or TemporaryDirectory(prefix="attn-view-")
-            paths.append(Path(folder.name) / f"trace-{number}")
+            folders.append(Path(mkdtemp(prefix="attn-view-")))
+            paths.append(folders[-1] / f"trace-{number}")
             source.save(paths[-1])
     open_library(paths)
-    return View(tuple(paths), _folder=folder)
+    shown = View(tuple(paths))
+    for folder in folders:
+        finalize(shown, shutil.rmtree, folder, ignore_errors=True)
+    return shown
 
 
 def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
