@@ -76,7 +76,7 @@ def word_at(words: Seq[Word], start: int, stop: int) -> int | None:
 
 
 def fold(text: str) -> str:
-    """Return what is the same for texts that differ in case, normal form or invisible characters.
+    """Return a form that ignores case, normal form and invisible characters.
 
     The result is in NFC. Variation selectors choose the look of a letter, so they do not count.
     """
@@ -89,7 +89,7 @@ def word_keys(text: str) -> tuple[str, ...]:
 
 
 def find_spans(words: Seq[Word], name: str) -> list[tuple[int, int]]:
-    """Return where in a prompt a word, or several in a row, stands, as character offsets.
+    """Return the character spans of a word, or of several in a row, in a prompt.
 
     Case, normal form, and what is between words do not count. A span begins and ends where words
     do; beside a letter of a script without spaces, anywhere between letters. Spans do not overlap.

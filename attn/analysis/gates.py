@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
+from attn.analysis.tables import stack_tables
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import GATE_STATISTICS, Layer, Step
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -45,7 +47,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class GatesOptions:
-    """What of the gates is looked at."""
+    """Options of the analysis of gates."""
 
     value: Value = field(default="mean", metadata={"help": "what the pictures show"})
     layers: tuple[str, ...] = field(
@@ -118,7 +120,9 @@ def _read(trace: Trace, layer: Layer, part: str, steps: Sequence[int]) -> Gating
     return Gating(layer, part, np.concatenate([pool(heads, 3)[:, :, :, np.newaxis], heads], 3))
 
 
-def _by_step(branches: Sequence[str], gatings: Sequence[Gating], steps: Sequence[Step]) -> Table:
+def _by_step(
+    branches: Sequence[str], gatings: Sequence[Gating], steps: Sequence[Step]
+) -> DataFrame:
     """Return a row per guidance row, sample, step, layer, part and head."""
     columns = []
     for gating in gatings:
@@ -134,10 +138,10 @@ def _by_step(branches: Sequence[str], gatings: Sequence[Gating], steps: Sequence
                 **_statistics(gating.values),
             }
         )
-    return _join(columns, branches)
+    return _join(columns)
 
 
-def _summary(branches: Sequence[str], gatings: Sequence[Gating]) -> Table:
+def _summary(branches: Sequence[str], gatings: Sequence[Gating]) -> DataFrame:
     """Return a row per guidance row, sample, layer, part and head: all steps together."""
     columns = []
     for gating in gatings:
@@ -151,7 +155,7 @@ def _summary(branches: Sequence[str], gatings: Sequence[Gating]) -> Table:
                 **_statistics(values),
             }
         )
-    return _join(columns, branches)
+    return _join(columns)
 
 
 def _describe(gating: Gating, head: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -166,13 +170,10 @@ def _statistics(values: Numbers) -> dict[str, Numbers]:
     return {name: flat[:, column] for column, name in enumerate(GATE_STATISTICS)}
 
 
-def _join(columns: Sequence[dict[str, NDArray[Any]]], branches: Sequence[str]) -> Table:
+def _join(columns: Sequence[dict[str, NDArray[Any]]]) -> DataFrame:
     """Put tables one below the other, ordered by guidance row, sample and step."""
-    whole = {name: np.concatenate([table[name] for table in columns]) for name in columns[0]}
-    keys = [whole[name] for name in ("step", "sample") if name in whole]
-    ranks = np.array([branches.index(name) for name in whole["branch"]])
-    order = np.lexsort([*keys, ranks])
-    return Table({name: column[order] for name, column in whole.items()})
+    by = [name for name in ("branch", "sample", "step") if name in columns[0]]
+    return stack_tables(columns, by)
 
 
 def _or_nan(values: Sequence[float | None]) -> Numbers:
@@ -182,7 +183,7 @@ def _or_nan(values: Sequence[float | None]) -> Numbers:
 def _label(
     gatings: Sequence[Gating], steps: Sequence[Step], branch: str, value: str
 ) -> dict[str, xr.DataArray]:
-    """Return what is drawn of one query part; layers with fewer heads than others have NaN."""
+    """Return the arrays to draw for one query part; heads that a layer lacks are NaN."""
     import xarray as xr
 
     part, column = gatings[0].part, GATE_STATISTICS.index(value)
@@ -210,7 +211,7 @@ def _label(
 
 
 def _digests(arrays: dict[str, xr.DataArray]) -> dict[str, Digest]:
-    """Return what the summary page of a collection shows of one trace: gates by layer."""
+    """Return one trace's contribution to the summary page of a collection: gates by layer."""
     digests = {}
     for name, steps in arrays.items():
         if name.startswith("steps "):

@@ -91,7 +91,8 @@ def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
 
 def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
     if needs.sketch and not _is_drawn(manifest):
-        return Lack("a sketch, which the model was not given", "--backend scribble --sketch FILE")
+        enable = "a backend that reads drawings and --sketch FILE"
+        return Lack("a sketch, which the model was not given", enable)
     if needs.words and not manifest.words:
         return Lack("words, of which the prompt has none", None)
     if needs.image_keys and any(_lacks_image_keys(layer) for layer in manifest.layers):

@@ -33,18 +33,21 @@ import numpy as np
 
 from attn.analysis.compare.reading import regrid
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table, Text, WritableFile
+from attn.analysis.result import Result, Text, WritableFile
+from attn.analysis.tables import make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import TraceError
+from attn.files.images import UndecodableImageError, decode_image
 from attn.files.outside import DAMAGED, decode_reason
-from attn.files.pictures import NoPictureError, decode_picture
 from attn.schema import SKETCH, SKETCH_GROUND
+from attn.shapes import Region, StepMaps, Strokes, WordMaps
 from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -88,9 +91,9 @@ class Drawn:
         distance: from each cell to the nearest with a stroke, in cells.
     """
 
-    strokes: Numbers
-    inside: Numbers
-    distance: Numbers
+    strokes: Region
+    inside: Region
+    distance: Region
 
 
 def run(trace: Trace, options: SketchOptions) -> Result:
@@ -106,7 +109,7 @@ def run(trace: Trace, options: SketchOptions) -> Result:
     """
     selection = choose(trace, options)
     maps = word_maps(trace, selection)  # sample, step, word, row, column
-    tables: dict[str, Table] = {}
+    tables: dict[str, DataFrame] = {}
     files: dict[str, WritableFile] = {}
     arrays: dict[str, xr.DataArray] = {}
     notes: tuple[str, ...] = ()
@@ -128,8 +131,8 @@ def run(trace: Trace, options: SketchOptions) -> Result:
     return Result(tables, arrays, notes=notes, files=files)
 
 
-def read_strokes(trace: Trace) -> np.ndarray:
-    """Return where the strokes are, bool (row, column) in pixels.
+def read_strokes(trace: Trace) -> Strokes:
+    """Return a mask of the strokes, bool (row, column) in pixels.
 
     Raises:
         TraceError: there is no such file, or it is no picture.
@@ -137,14 +140,14 @@ def read_strokes(trace: Trace) -> np.ndarray:
     if SKETCH not in trace.manifest.outputs:
         raise TraceError(f"could not read the sketch of {trace.folder}: the trace has none")
     try:
-        image = decode_picture(trace.output(SKETCH))
-    except NoPictureError as exc:
+        image = decode_image(trace.output(SKETCH))
+    except UndecodableImageError as exc:
         raise TraceError(f"could not read the sketch of {trace.folder}: {exc}") from exc
     is_white = np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
     return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
 
 
-def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
+def lay_out(pixels: Strokes, grid: tuple[int, int]) -> Drawn:
     """Return a sketch on a grid of cells.
 
     Args:
@@ -158,26 +161,26 @@ def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
     return Drawn(strokes, inside, np.asarray(distance_transform_edt(strokes == 0)))
 
 
-def surrounded(pixels: np.ndarray) -> np.ndarray:
-    """Return what strokes surround: all that the picture's edge cannot be reached from."""
+def surrounded(pixels: Strokes) -> Strokes:
+    """Return a mask of what the strokes enclose: background out of reach of the edge."""
     from scipy.ndimage import binary_fill_holes
 
     return np.asarray(binary_fill_holes(pixels) & ~pixels)
 
 
-def measure_mean(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
+def measure_mean(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
     """Return the measures of the mean of the maps over steps, (sample, word) each."""
     return {name: values[:, 0] for name, values in _measure(maps.mean(1)[:, None], drawn).items()}
 
 
-def word_maps(trace: Trace, selection: Selection) -> Numbers:
+def word_maps(trace: Trace, selection: Selection) -> StepMaps:
     """Return (sample, step, word, row, column)."""
     groups = word_positions(selection.words, selection.tokens)
     maps, _ = step_maps(trace, selection, groups)
     return np.moveaxis(maps, -1, 2)
 
 
-def _measure(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
+def _measure(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
     """Return the measures by name, (sample, step, word) each; NaN for words without tokens."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
@@ -195,7 +198,7 @@ def _measure(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
     }
 
 
-def _iou(parts: Numbers, region: np.ndarray) -> Numbers:
+def _iou(parts: StepMaps, region: Strokes) -> Numbers:
     """Compare a region with as many cells of each map, the largest; ties in order of the cells."""
     flat, truth = parts.reshape(*parts.shape[:-2], -1), region.ravel()
     count = int(truth.sum())
@@ -205,20 +208,20 @@ def _iou(parts: Numbers, region: np.ndarray) -> Numbers:
     return np.where(np.isnan(flat).any(-1), np.nan, ratio)
 
 
-def _tabulate(selection: Selection, values: dict[str, Numbers]) -> Table:
+def _tabulate(selection: Selection, values: dict[str, Numbers]) -> DataFrame:
     sample, word = np.indices(values["on"].shape).reshape(2, -1)
-    return Table(_words(selection, word) | {"sample": sample} | _ravel(values))
+    return make_table(_words(selection, word) | {"sample": sample} | _ravel(values))
 
 
-def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> Table:
+def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> DataFrame:
     sample, step, word = np.indices(values["on"].shape).reshape(3, -1)
     axis = step_axis(trace, selection.steps)
     time = {name: np.asarray(axis[name][1])[step] for name in ("step", "noise")}
-    return Table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
+    return make_table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
 
 
-def _tabulate_distance(selection: Selection, maps: Numbers, distance: Numbers) -> Table:
-    """Tell, by distance from the strokes, what each word's mean map and what an even map has."""
+def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> DataFrame:
+    """Tabulate each word's mean map, and a uniform map, by distance from the strokes."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
     pairs = list(pairwise(BANDS))
@@ -228,7 +231,7 @@ def _tabulate_distance(selection: Selection, maps: Numbers, distance: Numbers) -
     sample, word, band = np.indices(mass.shape).reshape(3, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(area > 0, mass / area, np.nan)
-    return Table(
+    return make_table(
         _words(selection, word)
         | {
             "sample": sample,
@@ -253,8 +256,8 @@ def _ravel(values: dict[str, Numbers]) -> dict[str, Numbers]:
     return {name: array.ravel() for name, array in values.items()}
 
 
-def _describe(selection: Selection, maps: Numbers, drawn: Drawn) -> str:
-    """Say of each word of every sample where its map is highest, and what strokes are there."""
+def _describe(selection: Selection, maps: WordMaps, drawn: Drawn) -> str:
+    """Describe, per sample and word, where its map peaks and which strokes lie there."""
     cells = drawn.strokes.size
     count = max(1, round(HIGHEST * cells))
     lines = [
@@ -274,7 +277,7 @@ def _describe(selection: Selection, maps: Numbers, drawn: Drawn) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _describe_largest(map_: Numbers, count: int, strokes: Numbers) -> str:
+def _describe_largest(map_: Region, count: int, strokes: Region) -> str:
     """Describe the `count` largest cells of a map; ties in order of the cells."""
     cells = np.unravel_index(np.argsort(-map_, axis=None, kind="stable")[:count], map_.shape)
     mass = map_[cells]
@@ -360,9 +363,9 @@ def _history(trace: Trace, name: str) -> _History:
         raise TraceError(f"could not read {name} of {trace.folder}: {reason}") from exc
 
 
-def _tabulate_residuals(residuals: xr.DataArray) -> Table:
+def _tabulate_residuals(residuals: xr.DataArray) -> DataFrame:
     sample, block, step = np.indices(residuals.shape).reshape(3, -1)
-    return Table(
+    return make_table(
         {
             "block": residuals["series"].values.astype(object)[block],
             "sample": sample,

@@ -34,10 +34,12 @@ def backends(
     plugins = installed()
     looked = None
     if model is not None:
+        from attn.backends.loading.source import existing
+        from attn.checkpoints.describe import describe
         from attn.cli import _model
 
         entry = find(name) if name else None
-        looked, facts = _model.describe(model), [_facts(entry)] if entry else []
+        looked, facts = describe(existing(model, "model")), [_facts(entry)] if entry else []
         lines = _model.lines(looked, entry.spec.name if entry else None)
     elif name is None:
         facts = [_facts(entry) for entry in plugins.specs]
@@ -98,7 +100,7 @@ def _list(plugins: Installed) -> list[str]:
 
 
 def _slow(plugins: Installed) -> list[str]:
-    """Say which plugins slow every command down."""
+    """Warn of plugins that slow every command down."""
     times = {_source(entry): entry.seconds for entry in plugins.specs if entry.seconds > SLOW}
     threads = dict.fromkeys(_source(entry) for entry in plugins.specs if entry.threads)
     return [

@@ -10,11 +10,14 @@ from typing import Annotated
 
 import typer
 
-from attn.cli._options import Json
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._terminal import say
+from attn.verbs.view_options import ViewOptions
 
 
+@with_options(ViewOptions)
 def view(
+    context: typer.Context,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -22,33 +25,23 @@ def view(
         ),
     ] = None,
     *,
-    port: Annotated[
-        int | None, typer.Option("--port", help="Default: the first free one from 7860.")
-    ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option("--allow-host", help="A further name of this server; may be repeated."),
-    ] = None,
-    browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page, or print its address.")
-    ] = True,
+    typed: Typed,
     as_json: Json = False,
 ) -> None:
     """Look at traces in a browser: pictures, words, layers, heads, steps."""
     from attn.explorer.guard import LOOPBACK
-    from attn.verbs.view import DEFAULT, ViewOptions, make_server
+    from attn.verbs.view import DEFAULT, make_server
 
-    options = ViewOptions(port, host, tuple(allow_host or ()), browser)
-    server = make_server(paths or [Path(DEFAULT)], options)
+    options, sources = ViewOptions(**typed), paths or [Path(DEFAULT)]
+    server = make_server(sources, options)
     if as_json:
-        answer = {"command": "view", "status": "serving", "path": str((paths or [DEFAULT])[0])}
+        answer = {"command": "view", "status": "serving", "path": str(sources[0])}
         say(json.dumps(answer | {"url": server.url, "pid": os.getpid(), "warnings": []}))
     else:
         say(server.url)
-    if host not in LOOPBACK:
-        say(f"Whoever gets this address sees these traces: it listens at {host}.", err=True)
+    if options.host not in LOOPBACK:
+        say(f"Whoever gets this address sees these traces: it listens at {options.host}.", err=True)
     say("Ctrl-C ends it.", err=True)
-    if browser:
+    if options.browser:
         webbrowser.open(server.url)
     server.run()

@@ -34,7 +34,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
     for layer in shown:
         keysets.setdefault(all_columns(manifest, layer, BLOCK), []).append(layer)
     prompts = {branch: read_prompt(manifest, branch) for branch in manifest.branches}
-    number = {layer.index: at for at, own in enumerate(keysets.values()) for layer in own}
+    number = {layer.index: at for at, layers in enumerate(keysets.values()) for layer in layers}
     return {
         "manifest": msgspec.to_builtins(manifest),
         "screen": screen_of(manifest),
@@ -42,7 +42,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "sketch": SKETCH if SKETCH in manifest.outputs else None,
         "branches": [_branch(manifest, name, prompt) for name, prompt in prompts.items()],
         "layers": [_layer(layer, number[layer.index]) for layer in shown],
-        "keysets": [_keyset(manifest, own[0], prompts) for own in keysets.values()],
+        "keysets": [_keyset(manifest, layers[0], prompts) for layers in keysets.values()],
     }
 
 
@@ -108,11 +108,11 @@ def _keyset(manifest: Manifest, layer: Layer, prompts: dict[str, Prompt]) -> dic
 def _addends(columns: tuple[Column, ...], keys: tuple[Column, ...]) -> list[list[int]]:
     """Return which keys each column of a map is the sum of."""
     listed = {*columns}
-    own = {key: [at] for at, key in enumerate(keys)}
+    indices = {key: [at] for at, key in enumerate(keys)}
     for at, key in enumerate(keys):
         if key not in listed:
-            own.setdefault(Column(key.segment, None), []).append(at)
-    return [own.get(column, []) for column in columns]
+            indices.setdefault(Column(key.segment, None), []).append(at)
+    return [indices.get(column, []) for column in columns]
 
 
 def _groups(
@@ -123,23 +123,25 @@ def _groups(
     of_key = {column: at for at, column in enumerate(keys)}
     labels = {word.index: word.label for word in prompt.words}
 
-    def group(kind: str, segment: str, text: str, places: Iterable[Column]) -> dict[str, Any]:
-        own = list(places)
+    def group(kind: str, segment: str, text: str, members: Iterable[Column]) -> dict[str, Any]:
+        listed = list(members)
         return {
             "kind": kind,
             "segment": segment,
             "text": text,
-            "columns": [of_column[place] for place in own if place in of_column],
-            "keys": [of_key[place] for place in own if place in of_key],
+            "columns": [of_column[column] for column in listed if column in of_column],
+            "keys": [of_key[column] for column in listed if column in of_key],
         }
 
     groups = []
     for segment in dict.fromkeys(column.segment for column in keys):
         for index, label in labels.items():
-            places = [Column(*place) for place in prompt.positions({index}, segment)]
-            if places:
-                groups.append(group("word", segment, label, places) | {"word": index})
-        others = [one for one in prompt.tokens if one.segment == segment and one.word is None]
+            positions = [Column(*position) for position in prompt.positions({index}, segment)]
+            if positions:
+                groups.append(group("word", segment, label, positions) | {"word": index})
+        others = [
+            token for token in prompt.tokens if token.segment == segment and token.word is None
+        ]
         padding = [Column(segment, token.position) for token in others if token.padding]
         for token in others:
             if not token.padding:
@@ -149,8 +151,8 @@ def _groups(
             groups.append(group("padding", segment, "padding", padding))
         rest = Column(segment, None)
         if rest in of_column:
-            own = [key for key in keys if key.segment == segment and key not in of_column]
-            groups.append(group("rest", segment, "rest", [rest, *own]))
+            rest_keys = [key for key in keys if key.segment == segment and key not in of_column]
+            groups.append(group("rest", segment, "rest", [rest, *rest_keys]))
     return groups
 
 

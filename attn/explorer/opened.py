@@ -128,8 +128,8 @@ def _stamps(folder: Path) -> Iterator[tuple[int, int, int]]:
     for name in (MANIFEST, "attention/shards.jsonl"):
         if is_there(folder / name):
             with reported(folder / name, "read"):
-                found = (folder / name).stat()
-            yield found.st_mtime_ns, found.st_size, found.st_ino
+                about = (folder / name).stat()
+            yield about.st_mtime_ns, about.st_size, about.st_ino
 
 
 def _row(item: Item) -> dict[str, object]:

@@ -140,18 +140,18 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         return _json(library.index())
 
     def facts(request: Request) -> Response:
-        found = item(request)
-        return _missing() if found is None else _answer(lambda: facts_of(found))
+        opened = item(request)
+        return _missing() if opened is None else _answer(lambda: facts_of(opened))
 
     def checked(request: Request) -> Response:
-        found = item(request)
-        if found is None:
+        opened = item(request)
+        if opened is None:
             return _missing()
-        return _answer(lambda: msgspec.json.encode(checker.look(found.folder)))
+        return _answer(lambda: msgspec.json.encode(checker.look(opened.folder)))
 
     def file(request: Request) -> Response:
-        found = item(request)
-        path = None if found is None else file_of(found, request.path_params["name"])
+        opened = item(request)
+        path = None if opened is None else file_of(opened, request.path_params["name"])
         return _file(path, TRACE_KINDS)
 
     routes = [

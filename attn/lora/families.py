@@ -79,6 +79,16 @@ Denoiser = Mapping[str, tuple[int, ...] | None]
 
 _FLUX_WIDTH, _FLUX_DOUBLE, _FLUX_SINGLE = 3072, 19, 38
 _SD3_WIDTHS = {2432: "large", 1536: "medium"}
+_SECOND_ONLY = "ambiguous: of each transformer block only the second attention is changed"
+_SECOND_MEANINGS = (
+    "attn2 is image self-attention in Stable Diffusion 3.5 medium",
+    "attn2 is cross-attention to the text in PixArt and others",
+)
+
+
+def attends_jointly(family: LoraFamily) -> bool | None:
+    """Whether text and image attend jointly; None if the LoRA leaves that open."""
+    return None if family.title == _SECOND_ONLY else family.name in {"sd35", "flux"}
 
 
 def _joint(denoiser: Denoiser) -> LoraFamily | None:
@@ -90,13 +100,19 @@ def _joint(denoiser: Denoiser) -> LoraFamily | None:
     plain = [path for path in denoiser if re.match(r"transformer_blocks_\d+_", path)]
     if not plain or any(re.search(r"_attn1_", path) for path in plain):
         return None
+    return _transformer(denoiser, plain)
+
+
+def _transformer(denoiser: Denoiser, paths: Sequence[str]) -> LoraFamily | None:
+    """Tell apart transformers whose blocks have diffusers' names, which several families share."""
+    marks = r"_attn_(?:to_|add_)|_ff_context_|_norm1_(?:context_)?linear"
+    if not any(re.search(marks, path) for path in paths):
+        is_second = any(re.search(r"_attn2_to_", path) for path in paths)
+        return LoraFamily(None, _SECOND_ONLY, _SECOND_MEANINGS) if is_second else None
     if _width(denoiser) == _FLUX_WIDTH:
         is_flux = _most(denoiser, r"transformer_blocks_(\d{1,6})_") < _FLUX_DOUBLE
         return _flux(denoiser) if is_flux else None
-    marks = r"_attn_(?:to_|add_)|_ff_context_|_norm1_(?:context_)?linear|_attn2_to_"
-    if any(re.search(marks, path) for path in plain):
-        return _sd3(denoiser, "blocks of joint attention are called transformer_blocks")
-    return None
+    return _sd3(denoiser, "blocks of joint attention are called transformer_blocks")
 
 
 def _sd3(denoiser: Denoiser, naming: str) -> LoraFamily:

@@ -15,9 +15,9 @@ from attn.checkpoints.headers import Header, read_header
 from attn.errors import ModelError
 from attn.lora import metadata as meta
 from attn.lora.adapters import Adapter, config_beside, written_beside, written_inside
-from attn.lora.base import Base, norm_of, open_base
+from attn.lora.base.weights import Base, norm_of, open_base
 from attn.lora.blocks import block_of, target_of
-from attn.lora.families import LoraFamily, Target, recognise
+from attn.lora.families import LoraFamily, Target, attends_jointly, recognise
 from attn.lora.file import BaseModel, LoraFile, Module
 from attn.lora.kinds import (
     KINDS,
@@ -263,7 +263,7 @@ def _described(draft: _Draft, family: LoraFamily, adapter: Adapter | None) -> Mo
         block=block_of(change.path),
         target="norm"
         if draft.kind == "norm"
-        else target_of(change.path, is_joint=family.name in {"sd35", "flux"}),
+        else target_of(change.path, is_joint=attends_jointly(family)),
         kind=draft.kind,
         is_dora=not change.tensors.keys().isdisjoint(MAGNITUDES),
         has_core=bool(change.tensors.keys() & {"mid", "hada_t1", "lokr_t2", "lokr_t1", "bm"}),

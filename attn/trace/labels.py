@@ -63,7 +63,7 @@ def _by_branch(labels: np.ndarray) -> tuple[str | tuple[str, str], np.ndarray]:
     return ("branch", "key"), labels
 
 
-def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[float]]]:
+def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[int] | list[float]]]:
     """Return the coordinates of an axis `step`; what the scheduler does not say is NaN."""
     steps = [shard.step for shard in shards if shard.step is not None]
 
@@ -94,7 +94,7 @@ def block_numbers(layers: Sequence[Layer]) -> dict[int, int] | None:
 
 
 def attributes(name: str, layer: Layer, block: str | None) -> dict[str, Any]:
-    """Return what an array says of itself."""
+    """Return the attributes of an array: its measure, units and origin."""
     return {
         "measure": name,
         "units": _UNITS.get(name, "probability"),

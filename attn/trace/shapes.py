@@ -26,13 +26,13 @@ class Shapes:
         self._columns = Counter(column.segment for column in manifest.kept.columns)
         segments = manifest.segments[manifest.branches[0]]
         self._positions = max((segment.stop for segment in segments), default=0)
-        self._known: dict[str, tuple[Shape, ...]] = {}
+        self._expected_shapes: dict[str, tuple[Shape, ...]] = {}
 
     def misfit(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
-        """Return what is wrong with a tensor, in words; None also where nobody looks for it."""
-        if name not in self._known:
-            self._known[name] = self._expected(name)
-        expected = self._known[name]
+        """Describe what is wrong with a tensor; None if nothing is, or nothing is expected."""
+        if name not in self._expected_shapes:
+            self._expected_shapes[name] = self._expected(name)
+        expected = self._expected_shapes[name]
         if not expected:
             return None
         if not any(_agree(shape, candidate) for candidate in expected):

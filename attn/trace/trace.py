@@ -28,7 +28,7 @@ from attn.trace.grids import resample
 from attn.trace.labels import attributes, key_labels
 from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.step_tokens import read_written
-from attn.trace.store import TraceWriter, open_files
+from attn.trace.store import open_files
 from attn.trace.totals import find_total
 from attn.trace.views import (
     MemoryFiles,
@@ -41,6 +41,7 @@ from attn.trace.views import (
     recompute,
 )
 from attn.trace.word_maps import word_maps
+from attn.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -301,7 +302,7 @@ class Trace:
         tower: str | None = None,
         branch: str = "cond",
     ) -> xr.DataArray:
-        """Return where the picture attends to words: one map per word and phrase.
+        """Return the image's attention to words: one map per word and phrase.
 
         A word's map is the sum over its tokens of their maps' mean over steps, layers and heads;
         it is what `attn analyze` and `attn compare` measure.

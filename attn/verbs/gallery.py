@@ -65,7 +65,7 @@ class Article:
         settings: how it was made.
         when: it was written.
         folder: where it is.
-        pictures: that are shown.
+        images: that are shown.
         links: further files.
     """
 
@@ -74,7 +74,7 @@ class Article:
     settings: str
     when: str
     folder: Link
-    pictures: Sequence[Link]
+    images: Sequence[Link]
     links: Sequence[Link]
 
 
@@ -143,7 +143,7 @@ def _refuse_other_page(page: Path) -> None:
 
 
 def count(made: Gallery) -> str:
-    """Say how many runs and comparisons a page has."""
+    """Count the runs and comparisons of a page in words."""
     runs = f"{made.runs} {'run' if made.runs == 1 else 'runs'}"
     if not made.comparisons:
         return runs
@@ -173,7 +173,7 @@ def _written(file: Path) -> float:
 
 
 def _run(root: Path, trace: Path) -> Article:
-    """Return what the page says of one run."""
+    """Build the article of one run."""
     manifest = read_manifest(trace)
     outputs = [name for name in manifest.outputs if name.endswith(PICTURES)]
     shown = sorted(outputs, key=lambda name: name == SKETCH)  # the sketch last
@@ -213,7 +213,7 @@ class _ComparisonIndex:
 
 
 def _comparison(root: Path, folder: Path) -> Article:
-    """Return what the page says of one comparison."""
+    """Build the article of one comparison."""
     path = folder / COMPARISON
     require_unchanged(folder, COMPARISON)
     index = read_json(path, _ComparisonIndex, expected="the index of a comparison")
@@ -249,7 +249,7 @@ def _article(
     told: tuple[str, str, str],
     linked: Mapping[str, Path],
 ) -> Article:
-    """Return what the page says of one run or comparison.
+    """Build the article of one run or comparison.
 
     Args:
         root: of all links.
@@ -266,7 +266,7 @@ def _article(
         settings,
         when,
         folder=_link(root, file.parent, file.parent.relative_to(root).as_posix()),
-        pictures=[_link(root, path, path.name) for path in shown],
+        images=[_link(root, path, path.name) for path in shown],
         links=[_link(root, path, name) for name, path in linked.items()],
     )
 

@@ -11,8 +11,8 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 from weakref import finalize
 
-from attn.errors import UsageError
 from attn.trace.trace import Trace
+from attn.verbs.view_options import ViewOptions
 
 if TYPE_CHECKING:
     from attn.explorer.server import Server
@@ -20,25 +20,8 @@ if TYPE_CHECKING:
 DEFAULT = "attn-runs"
 
 
-@dataclass(frozen=True)
-class ViewOptions:
-    """How traces are shown.
-
-    Attributes:
-        port: where the server listens; None is the first free one from 7860.
-        host: address to listen at; any but this machine's needs `allow_host`.
-        allow_host: further names under which a browser may reach the server.
-        browser: whether to open a browser.
-    """
-
-    port: int | None = None
-    host: str = "127.0.0.1"
-    allow_host: tuple[str, ...] = ()
-    browser: bool = True
-
-
 @dataclass
-class View:
+class BrowserView:
     """Traces that are looked at in a browser.
 
     Attributes:
@@ -68,7 +51,7 @@ class View:
             self._server = None
 
 
-def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View:
+def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> BrowserView:
     """Look at traces in a browser: `attn view`.
 
     Args:
@@ -95,7 +78,7 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View
             paths.append(folders[-1] / f"trace-{number}")
             source.save(paths[-1])
     open_library(paths)
-    shown = View(tuple(paths))
+    shown = BrowserView(tuple(paths))
     for folder in folders:
         finalize(shown, shutil.rmtree, folder, ignore_errors=True)
     return shown
@@ -111,7 +94,5 @@ def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
     from attn.explorer.opened import open_library
     from attn.explorer.server import Server
 
-    if options.port is not None and not 0 <= options.port < 2**16:
-        raise UsageError(f"--port: expected 0 to 65535; got {options.port}")
     library = open_library([Path(path) for path in paths])
-    return Server(library, host=options.host, port=options.port, hosts=options.allow_host)
+    return Server(library, host=options.host, port=options.port, hosts=tuple(options.allow_host))

@@ -49,7 +49,7 @@ def boxed(text: str) -> str:
 
 
 def note_missing(texts: Iterable[str]) -> tuple[str, ...]:
-    """Say which of Debian's packages have fonts for letters that cannot be drawn, if any are."""
+    """Name the Debian packages with fonts for letters that cannot be drawn, if there are any."""
     letters = {letter for text in texts for letter in text if boxed(letter) == BOX != letter}
     if not letters:
         return ()

@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame
 
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.select import select_layers
 from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.word_sums import Numbers
@@ -148,7 +149,7 @@ def score_trace(trace: Trace, targets: Sequence[Target], *, sample: int = 0) -> 
     return rows
 
 
-def summarise(pictures: Sequence[Sequence[Row]]) -> Table:
+def summarise(pictures: Sequence[Sequence[Row]]) -> DataFrame:
     """Average over pictures, with bootstrap intervals of 95 %.
 
     A picture with several words of a class counts once, with their mean.
@@ -245,7 +246,7 @@ def _score_baselines(targets: Sequence[Target], grid: tuple[int, int]) -> Iterat
         yield from _score("", Pooling(name), targets, [baseline(grid)] * len(targets))
 
 
-def _tabulate(groups: dict[tuple[str, str, Pooling], Numbers]) -> Table:
+def _tabulate(groups: dict[tuple[str, str, Pooling], Numbers]) -> DataFrame:
     """Lay out means and intervals; of every group (picture, area and measures)."""
     lines = [
         (segment, role, pooling, measure, bootstrap(values[:, 1 + place]), values[:, 0].mean())
@@ -253,7 +254,7 @@ def _tabulate(groups: dict[tuple[str, str, Pooling], Numbers]) -> Table:
         for place, measure in enumerate(MEASURES)
     ]
     segments, roles, poolings, measures, intervals, chances = zip(*lines, strict=True)
-    return Table(
+    return make_table(
         {
             "segment": _texts(segments),
             "class": _texts(roles),

@@ -7,6 +7,7 @@ import pytest
 
 from attn.analysis.gates import GatesOptions, run
 from attn.analysis.registry import plan
+from attn.analysis.tables import write_table
 from attn.analysis.words.select import select_layers
 from attn.errors import AnalysisError
 from attn.schema import Gate
@@ -49,7 +50,7 @@ def made():
 
 def on_disk(trace, name, tmp_path, **options):
     """Return the rows of a table as they are on disk."""
-    run(trace, GatesOptions(**options)).tables[f"gates/{name}"].write(tmp_path / name)
+    write_table(run(trace, GatesOptions(**options)).tables[f"gates/{name}"], tmp_path / name)
     return read_csv(tmp_path / name)
 
 

@@ -19,6 +19,7 @@ from attn.analysis.sketch import (
     run,
     surrounded,
 )
+from attn.analysis.tables import write_table
 from attn.errors import TraceError
 from attn.schema import SKETCH
 from attn.trace.trace import open_trace
@@ -104,7 +105,7 @@ def test_words(drawn, tmp_path):
     """Each measure of a word is that of its mean map."""
     trace = drawn()
     result = run(trace, SketchOptions())
-    result.tables["sketch/words.csv"].write(tmp_path / "table.csv")
+    write_table(result.tables["sketch/words.csv"], tmp_path / "table.csv")
     row = next(
         row
         for row in read_csv(tmp_path / "table.csv")
@@ -146,7 +147,7 @@ def test_compared(drawn, who_draws):
     drawings = [strokes() & False, strokes() & False]
     drawings[who_draws] = strokes()
     sides = [drawn(one, name=f"run {seed}", seed=seed) for seed, one in enumerate(drawings)]
-    pair = pairs.compare_pair(*sides, pairs.CompareOptions(), {})
+    pair = pairs.compare_pair(*sides, pairs.PairOptions(), {})
     table = PARTS["sketch"]([pair], ["bobcat"])["sketch.csv"]
     assert list(table) == [
         "word", "occurrence", "segment", "measure", "base", "variant", "change", "low", "high",
@@ -155,27 +156,27 @@ def test_compared(drawn, who_draws):
     assert table["measure"].tolist() == ["on", "near", "inside", "iou"]
     before, after = measured_by_hand(0), measured_by_hand(1)
     shown = [0, 2]
-    assert table["base"][shown] == pytest.approx(before.mean(0), rel=1e-4)
-    assert table["variant"][shown] == pytest.approx(after.mean(0), rel=1e-4)
+    assert table["base"][shown].to_numpy() == pytest.approx(before.mean(0), rel=1e-4)
+    assert table["variant"][shown].to_numpy() == pytest.approx(after.mean(0), rel=1e-4)
     effect = (after - before).mean(0) / (after - before).std(0, ddof=1)
-    assert table["effect_size"][shown] == pytest.approx(effect, rel=1e-2)
+    assert table["effect_size"][shown].to_numpy() == pytest.approx(effect, rel=1e-2)
     assert set(table["n"]) == {2}
 
 
 def test_compared_without_strokes(drawn):
     """Without strokes on either side there is no such table; open strokes surround nothing."""
     blank = [drawn(strokes() & False, name=name) for name in "ab"]
-    pair = pairs.compare_pair(*blank, pairs.CompareOptions(), {})
+    pair = pairs.compare_pair(*blank, pairs.PairOptions(), {})
     assert PARTS["sketch"]([pair], None) == {}
     opened = drawn(strokes() & (np.arange(40) < 12), name="c")
-    pair = pairs.compare_pair(opened, blank[0], pairs.CompareOptions(), {})
+    pair = pairs.compare_pair(opened, blank[0], pairs.PairOptions(), {})
     measures = PARTS["sketch"]([pair], None)["sketch.csv"]["measure"]
     assert set(measures) == {"on", "near", "iou"}
 
 
 def test_distance_table(drawn):
     """By distance, the parts of a map add up to 1, and an even map's are the areas."""
-    table = run(drawn(), SketchOptions(words=("cat",))).tables["sketch/distance.csv"].columns
+    table = run(drawn(), SketchOptions(words=("cat",))).tables["sketch/distance.csv"]
     own = table["sample"] == 0
     assert table["mass"][own].sum() == pytest.approx(1)
     assert table["area"][own].sum() == pytest.approx(1)
@@ -238,7 +239,7 @@ def test_residuals(drawn):
         "residuals": {"blocks": ["conv_in", "mid_block"], "strength": {"cond": strength.tolist()}}
     }
     result = run(drawn(history=history), SketchOptions())
-    table = result.tables["sketch/residuals.csv"].columns
+    table = result.tables["sketch/residuals.csv"]
     assert table["block"].tolist() == ["conv_in"] * 3 + ["mid_block"] * 3
     assert table["strength"].tolist() == strength.T.ravel().tolist()
     assert table["step"].tolist() == [0, 1, 2] * 2
@@ -265,5 +266,8 @@ def test_it_runs_where_there_is_a_sketch(drawn, tmp_path):
     write_trace(tmp_path / "other")
     other = open_trace(tmp_path / "other")
     assert "sketch" not in registry.plan(other).skipped
-    with pytest.raises(Exception, match=r"needs a sketch, .*--backend scribble --sketch FILE"):
+    with pytest.raises(
+        Exception,
+        match=r"needs a sketch, .*capture with a backend that reads drawings and --sketch FILE",
+    ):
         registry.plan(other, ["sketch"])

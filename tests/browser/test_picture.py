@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from attn.schema import find_words
-from attn.trace.store import TraceWriter
 from attn.trace.trace import open_trace
+from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
 from tests.helpers.toy_traces import JOINT, cross_layer, manifest, tensors, write_trace
 

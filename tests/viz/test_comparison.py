@@ -23,9 +23,9 @@ from attn.viz.compare.comparison_scene import (
     name_terms,
     signed,
 )
-from attn.viz.compare.side_by_side import draw_pictures, draw_word
+from attn.viz.compare.side_by_side import draw_images, draw_word
+from attn.viz.figures import choose_fonts
 from attn.viz.labels import printable
-from attn.viz.picture import choose_fonts
 from attn.viz.words.cells import draw_cells
 from attn.viz.words.dominant import draw_dominant
 
@@ -183,7 +183,7 @@ def test_what_is_in_sight():
     shown = replace(scene(), shown="shown: seed 7")
     layers = [Layer(0, "denoiser", "a", "cross", 2, (), ())]
     found = [TermChange(term, change(0.1, (1,))) for term in terms()]
-    of_pictures = [draw_summary(shown), draw_pictures(shown)]
+    of_pictures = [draw_summary(shown), draw_images(shown)]
     of_all = [draw_change_bars(shown), draw_change_map(shown, found, layers)]
     for picture in of_pictures:
         assert "toy · 9 pairs · shown: seed 7" in texts(picture.figure)
@@ -194,7 +194,7 @@ def test_what_is_in_sight():
 def test_summary_without_maps():
     """Without maps there are pictures and the chart."""
     plain = scene()
-    sides = [SceneSide(one.label, one.picture, None) for one in plain.sides]
+    sides = [SceneSide(one.label, one.image, None) for one in plain.sides]
     figure = draw_summary(
         ComparisonScene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
     ).figure
@@ -227,7 +227,7 @@ def test_word():
 def test_pictures_without_a_picture():
     """An interrupted run has no picture: its place says so."""
     shown = scene(picture=None)
-    assert texts(draw_pictures(shown).figure).count("no picture") == 2
+    assert texts(draw_images(shown).figure).count("no picture") == 2
 
 
 def test_change_bars():

@@ -2,8 +2,8 @@
 
 import pytest
 
+from attn.viz.figures import new_figure
 from attn.viz.page import CELL_WIDTHS, add_axes, arrange, write_heading, write_title
-from attn.viz.picture import new_figure
 
 
 def sheet(cells, aspect, prompt="a cat"):

@@ -82,7 +82,7 @@ def agree(
 
 
 def noise_differences(base: Manifest, variant: Manifest) -> list[str]:
-    """Return what two generations differ in that decides with which noise they began; else nothing.
+    """List the differences between two generations that change their starting noise.
 
     Equal hashes of what the denoiser was given first prove it, at one size: at another the same
     numbers lie elsewhere. Without hashes, or where the sampler differs, which scales the noise, it

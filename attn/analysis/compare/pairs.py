@@ -17,6 +17,7 @@ from attn.analysis.words.similarity import compare_maps
 from attn.analysis.words.word_measures import tell_left_out
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
+from attn.shapes import WordMaps
 from attn.trace.occurrences import locate
 from attn.trace.prompts import Prompt, read_prompt
 from attn.trace.word_sums import TOGETHER
@@ -30,7 +31,7 @@ Readings = dict[SideSelection, SideReading]
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class PairOptions:
     """What to compare."""
 
     words: tuple[str, ...] | None = field(
@@ -94,13 +95,13 @@ class Pair:
         return " and ".join(f"{side} lacks {lack}" for side, lack in lacks.items() if lack)
 
     def without_maps(self) -> Pair:
-        """Return what is small."""
+        """Return a copy without the maps, which take most of the memory."""
         return replace(
             self, base=replace(self.base, maps=None), variant=replace(self.variant, maps=None)
         )
 
 
-def compare_pair(base: Trace, variant: Trace, options: CompareOptions, readings: Readings) -> Pair:
+def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Readings) -> Pair:
     """Compare two traces.
 
     Args:
@@ -142,7 +143,7 @@ def compare_pair(base: Trace, variant: Trace, options: CompareOptions, readings:
     return replace(pair, overlap=_overlap(pair, base, variant))
 
 
-def dominance(maps: Numbers) -> NDArray[np.int64]:
+def dominance(maps: WordMaps) -> NDArray[np.int64]:
     """Return (sample, row, column): the place of the word that is largest; the first of equals.
 
     Args:
@@ -152,7 +153,7 @@ def dominance(maps: Numbers) -> NDArray[np.int64]:
 
 
 def word_indices(terms: Sequence[Term], segment: str) -> list[int]:
-    """Return where the words of a segment are among all terms."""
+    """Return the indices of a segment's words among all terms."""
     return [
         index for index, term in enumerate(terms) if term.segment == segment and term.kind == "word"
     ]
@@ -196,7 +197,7 @@ def _phrase_notes(
         yield from tell_left_out(segment, list(dict.fromkeys(labels)))
 
 
-def _select(side: Side, terms: tuple[Term, ...], options: CompareOptions) -> SideSelection:
+def _select(side: Side, terms: tuple[Term, ...], options: PairOptions) -> SideSelection:
     return SideSelection(options.branch, side.layers, side.steps, terms, options.pooling)
 
 
@@ -240,7 +241,7 @@ def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
     )
 
 
-def _aspect(trace: Trace, maps: Numbers) -> float:
+def _aspect(trace: Trace, maps: WordMaps) -> float:
     """Return the picture's height divided by its width; that of the grid where no size is known."""
     request = trace.manifest.request
     if request.height and request.width:

@@ -13,18 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attn.analysis.compare.change_tables import changes, has_layers, mass
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.similarity import correlation
 from attn.analysis.words.word_sums import mean_present
 from attn.errors import AnalysisError
 from attn.lora.file import Group, LoraFile, Module
 from attn.lora.names import underscored
 from attn.schema import Layer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class WeightsAgainstAttention:
         unmatched: names of modules of the LoRA that belong to no compared layer.
     """
 
-    table: Table
+    table: DataFrame
     correlation: float
     unmatched: tuple[str, ...]
 
@@ -48,8 +52,8 @@ def against_weights(
     """Hold the weights that a LoRA changes against the attention that changed with it.
 
     Args:
-        lora: what acted: see `attn.lora.fit.applied`; of a file as it was read, modules that do
-            not fit would count too, and the scale would be 1.
+        lora: what acted: see `attn.lora.base.fit.applied`; of a file as it was read, modules that
+            do not fit would count too, and the scale would be 1.
         pairs: of the variant with this LoRA.
         words: only these; None is all.
 
@@ -73,7 +77,7 @@ def against_weights(
     sizes = np.stack([np.abs(entry.change.change) for entry in changes(pairs, mass, words)])
     change = mean_present(sizes, 0)
     relative = [np.nan if group.relative is None else group.relative for group in groups]
-    table = Table(
+    table = make_table(
         {
             "layer": np.array([layer.index for layer in layers]),
             "path": np.array([layer.path for layer in layers], object),

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.digest import Digest
-from attn.analysis.result import Table
 from attn.analysis.sinks.tables import FollowedToken
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
 UNITS = {
     "mass": "attention probability",
@@ -24,7 +24,7 @@ UNITS = {
 
 
 def name_token(tokens: Sequence[FollowedToken]) -> str:
-    """Return what the followed token is called."""
+    """Return a display name for the followed token."""
     key = next(iter(tokens[0].keys.values()))
     return f"{key.token} ({key.segment} {key.role}, position {key.position})"
 
@@ -58,21 +58,21 @@ def label_steps(tokens: Sequence[FollowedToken], steps: Sequence[Step], value: s
     return xr.DataArray(_curves(tokens, value), coords, ("layer", "step"), attrs=attrs)
 
 
-def label_roles(table: Table) -> xr.DataArray:
-    """Return what each role receives from the picture's rows: (role, layer)."""
+def label_roles(table: DataFrame) -> xr.DataArray:
+    """Return the mass that each role receives from image queries: (role, layer)."""
     import xarray as xr
 
     masses, layers = _masses(table)
-    attrs = {"unit": UNITS["mass"], "branch": table.columns["branch"][0]}
+    attrs = {"unit": UNITS["mass"], "branch": table["branch"][0]}
     coords = {"role": list(masses), "layer": layers}
     values = np.array(list(masses.values())).reshape(len(masses), len(layers))
     return xr.DataArray(values, coords, ("role", "layer"), attrs=attrs)
 
 
 def summarise(
-    table: Table, tokens: Sequence[FollowedToken], steps: Sequence[Step], value: str
+    table: DataFrame, tokens: Sequence[FollowedToken], steps: Sequence[Step], value: str
 ) -> dict[str, Digest]:
-    """Return what the summary page of a collection shows of one trace.
+    """Return one trace's contribution to the summary page of a collection.
 
     Args:
         table: of roles.
@@ -111,16 +111,15 @@ def _curves(tokens: Sequence[FollowedToken], value: str) -> Numbers:
     return np.stack([mean_present(value[:, :, 0], 0) for value in values])
 
 
-def _masses(table: Table) -> tuple[dict[str, Numbers], list[int]]:
-    """Return what each role receives from the picture's rows, (layer,) by role; the layers."""
-    columns = table.columns
-    selected = (columns["branch"] == columns["branch"][0]) & (columns["rows"] == "image")
-    pairs = zip(columns["segment"][selected], columns["role"][selected], strict=True)
+def _masses(table: DataFrame) -> tuple[dict[str, Numbers], list[int]]:
+    """Return the mass that each role receives from image queries, (layer,), and the layers."""
+    rows = table[(table["branch"] == table["branch"][0]) & (table["rows"] == "image")]
+    pairs = zip(rows["segment"], rows["role"], strict=True)
     names = [segment if segment == role else f"{segment} {role}" for segment, role in pairs]
-    layers = columns["layer"][selected].tolist()
+    layers = rows["layer"].tolist()
     indices = {layer: index for index, layer in enumerate(dict.fromkeys(layers))}
     groups: dict[tuple[str, int], list[float]] = {}
-    for *key, mass in zip(names, layers, columns["mass"][selected].tolist(), strict=True):
+    for *key, mass in zip(names, layers, rows["mass"].tolist(), strict=True):
         groups.setdefault((key[0], key[1]), []).append(mass)
     masses = {name: np.full(len(indices), np.nan) for name in dict.fromkeys(names)}
     for (name, layer), values in groups.items():

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Deferred, Document, Result, Table
+from attn.analysis.result import Deferred, Document, Result
 from attn.analysis.sinks.arrays import label_heads, label_roles, label_steps, summarise
 from attn.analysis.sinks.key_mass import Incoming, read_incoming
 from attn.analysis.sinks.roles import Key, read_keys
@@ -48,6 +48,7 @@ from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -105,8 +106,8 @@ def run(trace: Trace, options: SinksOptions) -> Result:
     steps = select_steps(trace.steps, options.steps)
     rules = Rules(options.epsilon, options.threshold, options.heads)
     followed: list[FollowedToken] = []
-    sinks: list[Table] = []
-    roles: list[Table] = []
+    sinks: list[DataFrame] = []
+    roles: list[DataFrame] = []
     for layer in layers:
         for incoming in read_incoming(trace, layer, steps):
             keys = _keys(trace, incoming)
@@ -115,7 +116,7 @@ def run(trace: Trace, options: SinksOptions) -> Result:
             if incoming.rows == "image" and BLOCK in layer.blocks:
                 followed.append(_follow(trace, incoming, keys, options.token, steps))
     captured = [step for step in trace.steps if step.index in steps]
-    tables: dict[str, Table] = {}
+    tables: dict[str, DataFrame] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     if followed:
         tables["sinks/first_token_metrics.csv"] = tabulate_token(followed, captured)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.result import Table
 from attn.analysis.sinks.key_mass import Incoming
 from attn.analysis.sinks.roles import Key
+from attn.analysis.tables import make_table, stack_tables
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step, part
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Keys = Mapping[str, Sequence[Key]]
 """What the keys of a layer are, by guidance row."""
@@ -69,7 +72,7 @@ class FollowedToken:
 
 
 def find_sinks(mass: Numbers, total: Numbers, num_keys: int, rules: Rules) -> tuple[Flags, Flags]:
-    """Return where a key is a sink by the epsilon rule, and where by the share rule.
+    """Flag the keys that are sinks: by the epsilon rule, and by the share rule.
 
     Args:
         mass: (…, key), of some or all keys of a row.
@@ -81,12 +84,13 @@ def find_sinks(mass: Numbers, total: Numbers, num_keys: int, rules: Rules) -> tu
     return mass * num_keys > others + rules.epsilon, mass > rules.threshold
 
 
-def tabulate_token(tokens: Sequence[FollowedToken], steps: Sequence[Step]) -> Table:
+def tabulate_token(tokens: Sequence[FollowedToken], steps: Sequence[Step]) -> DataFrame:
     """Lay out the followed token: a row per guidance row, sample, step, layer and head."""
-    return _stack([_token_rows(token, steps) for token in tokens], ("branch", "sample", "step"))
+    rows = (_token_rows(token, steps) for token in tokens)
+    return stack_tables(rows, ("branch", "sample", "step"))
 
 
-def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> Table:
+def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> DataFrame:
     """Return the keys of a layer that are sinks, with how often they are.
 
     `epsilon_part` and `share_part` are the parts of all (step, head) for which the rule holds.
@@ -104,7 +108,7 @@ def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> Table:
     received = _flat_cells(mass)[branch, sample, :, key]
     names = list(keys)
     listed_keys = [keys[names[row]][other] for row, other in zip(branch, key, strict=True)]
-    return Table(
+    return make_table(
         _labels(incoming, np.array(names, object)[branch], sample)
         | _describe(listed_keys)
         | {
@@ -117,7 +121,7 @@ def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> Table:
     )
 
 
-def sum_roles(incoming: Incoming, keys: Keys) -> Table:
+def sum_roles(incoming: Incoming, keys: Keys) -> DataFrame:
     """Return a row per guidance row, sample and role: its keys, and what they receive together.
 
     Keys whose masses were not kept are the picture's: they get the rest of the row.
@@ -135,12 +139,12 @@ def sum_roles(incoming: Incoming, keys: Keys) -> Table:
             counts.append(incoming.num_keys - len(labels))
             masses.append(mean_present(whole[index] - sums[index].sum(-1), 1))
         tables.append(_role_rows(incoming, branch, names, np.array(counts), np.stack(masses)))
-    return _stack([table.columns for table in tables])
+    return stack_tables(tables)
 
 
-def join(tables: Sequence[Table]) -> Table:
+def join(tables: Sequence[DataFrame]) -> DataFrame:
     """Put tables of the same columns one below the other, ordered by guidance row and sample."""
-    return _stack([table.columns for table in tables], ("branch", "sample", "rows"))
+    return stack_tables(tables, ("branch", "sample", "rows"))
 
 
 def _token_rows(token: FollowedToken, steps: Sequence[Step]) -> dict[str, NDArray[Any]]:
@@ -165,12 +169,12 @@ def _token_rows(token: FollowedToken, steps: Sequence[Step]) -> dict[str, NDArra
 
 def _role_rows(
     incoming: Incoming, branch: str, names: Sequence[str], counts: NDArray[np.int64], mass: Numbers
-) -> Table:
+) -> DataFrame:
     """Lay out masses (role, sample)."""
     sample, role = np.indices(mass.T.shape).reshape(2, -1)
     segments, roles = zip(*(name.rsplit(" ", 1) for name in names), strict=True)
     received = mass[role, sample]
-    return Table(
+    return make_table(
         _labels(incoming, np.full(role.size, branch, object), sample)
         | {
             "segment": np.array(segments, object)[role],
@@ -212,7 +216,7 @@ def _or_nan(values: Sequence[float | None]) -> Numbers:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _stack(tables: Sequence[Mapping[str, NDArray[Any]]], by: Sequence[str] = ()) -> Table:
+def _stack(tables: Sequence[Mapping[str, NDArray[Any]]], by: Sequence[str] = ()) -> DataFrame:
     """Join tables; rows keep their order but for what they are sorted by, first name first."""
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     order = np.arange(len(next(iter(columns.values()))))
@@ -220,4 +224,4 @@ def _stack(tables: Sequence[Mapping[str, NDArray[Any]]], by: Sequence[str] = ())
         codes = {value: index for index, value in enumerate(dict.fromkeys(columns[name].tolist()))}
         ranks = np.array([codes[value] for value in columns[name][order].tolist()], np.int64)
         order = order[np.argsort(ranks, kind="stable")]
-    return Table({name: column[order] for name, column in columns.items()})
+    return make_table({name: column[order] for name, column in columns.items()})

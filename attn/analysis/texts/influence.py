@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
+from attn.analysis.tables import make_table
 from attn.analysis.texts.texts import (
     BLOCK,
     PromptOptions,
@@ -37,6 +38,7 @@ from attn.analysis.words.word_sums import Numbers
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -45,7 +47,7 @@ NEEDS = Needs(written=True, measures=(f"mass.{BLOCK}",))
 
 @dataclass(frozen=True)
 class InfluenceOptions(PromptOptions):
-    """What of a text is looked at, and what counts as a sink."""
+    """Options of the analysis of influence, with the threshold of a sink."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "only this many tokens in table and picture, the first"}
@@ -119,7 +121,7 @@ def _sinks_by_step(
 
 
 def is_sink(sums: Numbers, epsilon: float) -> np.ndarray:
-    """Return where a column sum exceeds the mean of the others by more than epsilon.
+    """Flag column sums that exceed the mean of the others by more than epsilon.
 
     Args:
         sums: (…, key), at least two keys.
@@ -143,8 +145,8 @@ def how_still(sinks: np.ndarray) -> float:
     return float(((before & after).sum(1)[seen] / either[seen]).mean())
 
 
-def _tabulate_moves(sinks: np.ndarray, choice: TextSelection, single: bool) -> Table:
-    """Say of every layer (and head) how many sinks there are, and whether they stay."""
+def _tabulate_moves(sinks: np.ndarray, choice: TextSelection, single: bool) -> DataFrame:
+    """Count the sinks of every layer (and head), and how stable they are over the steps."""
     rows = []
     for layer, sample, head in np.ndindex(len(sinks), *sinks.shape[2:4]):
         is_sink = sinks[layer, :, sample, head]
@@ -164,24 +166,23 @@ def _tabulate_moves(sinks: np.ndarray, choice: TextSelection, single: bool) -> T
     return stack_rows(rows)
 
 
-def _tabulate(over: Numbers, choice: TextSelection, samples: int) -> Table:
-    positions = range(over.shape[-1])
+def _tabulate(over: Numbers, choice: TextSelection, samples: int) -> DataFrame:
     table = lay_out(
         {
             "layer": [layer.index for layer in choice.layers],
             "sample": range(samples),
-            "position": positions,
+            "position": range(over.shape[-1]),
         },
         {"mass": over, "column_sum": over * choice.length},
     )
-    columns = dict(table.columns)
-    position = columns["position"]
-    texts = np.array([choice.tokens[position].text for position in positions], object)
-    segments = np.array([choice.segment(position) for position in positions], object)
-    return Table(columns | {"token": texts[position], "segment": segments[position]})
+    tokens = [choice.tokens[position].text for position in table["position"]]
+    segments = [choice.segment(position) for position in table["position"]]
+    return make_table({**table, "token": tokens, "segment": segments})
 
 
-def _list_sinks(heads: Numbers, sinks: np.ndarray, choice: TextSelection, single: bool) -> Table:
+def _list_sinks(
+    heads: Numbers, sinks: np.ndarray, choice: TextSelection, single: bool
+) -> DataFrame:
     rows = [
         {
             "layer": choice.layers[layer].index,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs, find_lack
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     BLOCK,
     NEEDS_MAPS,
@@ -30,6 +30,7 @@ from attn.analysis.words.select import select_steps
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -43,7 +44,7 @@ LARGEST = 12.0
 
 @dataclass(frozen=True)
 class MatricesOptions(PromptOptions):
-    """What of a text is looked at, and how large it is drawn."""
+    """Options of the analysis of matrices, with the size of their figures."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "draw only this many tokens, the first"}
@@ -148,7 +149,7 @@ def _label(
     return xr.DataArray(shown, coords, dims, attrs=attrs)
 
 
-def _strongest(means: NDArray[np.float32], choice: TextSelection, most: int) -> Table:
+def _strongest(means: NDArray[np.float32], choice: TextSelection, most: int) -> DataFrame:
     """List the largest cells of every layer's mean, largest first."""
     rows = []
     for number, sample in np.ndindex(means.shape[:2]):

@@ -55,7 +55,7 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class TextReportOptions(PromptOptions):
-    """What of a text is looked at, and how much of it is reported."""
+    """Options of the reports, with how much of a text they cover."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "report only this many tokens, the first"}
@@ -275,7 +275,7 @@ def _influence(measured: Measured, choice: TextSelection, tokens: int) -> Facts:
 
 
 def _cross(measured: Measured, choice: TextSelection) -> Facts:
-    """Return what prompt and text read of each other, per row, and summed as upstream."""
+    """Return the mass between prompt and text both ways, per row and as upstream sums it."""
     lengths = (choice.length - choice.prompt, choice.prompt)
     masses = (measured.read[1, :, :, 0].mean(1), measured.read[0, :, :, 1].mean(1))
 

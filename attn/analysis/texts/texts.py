@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer, Token
+from attn.shapes import HeadTokenMaps, TokenMaps
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from attn.trace.trace import Trace
 
 BLOCK = "all.all"
@@ -29,7 +32,7 @@ NEEDS_MAPS = Needs(written=True, stepwise=True, measures=(f"map.{BLOCK}",))
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What of a text is looked at."""
+    """Options of all analyses of texts."""
 
     layers: tuple[str, ...] = field(
         default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is every layer"}
@@ -49,7 +52,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class PromptOptions(TextOptions):
-    """What of a text is looked at, and where it begins."""
+    """Options of the analyses that need to know where the text begins."""
 
     prompt_length: int | None = field(
         default=None, metadata={"help": "positions taken for the prompt; none is the run's own"}
@@ -63,7 +66,7 @@ class PromptOptions(TextOptions):
 
 @dataclass(frozen=True)
 class TextSelection:
-    """What of a trace is analysed.
+    """Selection of what to analyse of a text.
 
     Attributes:
         branch: the guidance row.
@@ -90,7 +93,7 @@ class TextSelection:
 
 
 def choose(trace: Trace, options: TextOptions, block: str = BLOCK) -> TextSelection:
-    """Return what is to be analysed, of the layers that have a block.
+    """Select what to analyse among the layers that have a block.
 
     Raises:
         AnalysisError: a layer, step or branch is not there, or no text is left behind the prompt.
@@ -128,7 +131,7 @@ def _name(trace: Trace, branch: str, start: int) -> tuple[Token, ...]:
     return (*tokens[:start], *named)
 
 
-def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, Numbers]]:
+def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, TokenMaps]]:
     """Yield (place of the step, place of the layer, A of every sample), step by step.
 
     A is (sample, query, key), float64, without what float16 cost the sums of its rows. One of them
@@ -140,7 +143,7 @@ def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, N
             yield index, number, normalise(array.sel(step=step).values)
 
 
-def read_heads(trace: Trace, choice: TextSelection, layer: int, step: int) -> Numbers:
+def read_heads(trace: Trace, choice: TextSelection, layer: int, step: int) -> HeadTokenMaps:
     """Return the attention of every head, (sample, head, query, key), float64, rows sum to 1.
 
     It is stored, or recomputed from factors.
@@ -172,30 +175,27 @@ def read_measure(trace: Trace, choice: TextSelection, name: str, block: str) -> 
 
 
 def read_written(trace: Trace, choice: TextSelection, name: str) -> np.ndarray:
-    """Return what every step wrote (`schema.STEP_MEASURES`), (step, sample, position)."""
+    """Return a measure of the written tokens (`schema.STEP_MEASURES`): (step, sample, position)."""
     array = trace.written(name).sel(branch=choice.branch, step=list(choice.steps))
     return np.asarray(array.values)
 
 
-def lay_out(axes: Mapping[str, Sequence[Any]], values: Mapping[str, Numbers]) -> Table:
+def lay_out(axes: Mapping[str, Sequence[Any]], values: Mapping[str, Numbers]) -> DataFrame:
     """Return a tidy table: a row per cell, first the coordinates, then the values.
 
     Args:
         axes: labels by the name of each axis, in order.
         values: arrays over all these axes, by the name of their column.
     """
-    shape = tuple(len(labels) for labels in axes.values())
-    indices = np.indices(shape).reshape(len(shape), -1)
-    columns = {
-        name: _labels(labels)[index]
-        for (name, labels), index in zip(axes.items(), indices, strict=True)
-    }
-    return Table(columns | {name: array.reshape(-1) for name, array in values.items()})
+    from pandas import MultiIndex
+
+    cells = MultiIndex.from_product(axes.values(), names=list(axes)).to_frame()
+    return make_table({**cells} | {name: array.reshape(-1) for name, array in values.items()})
 
 
-def stack_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
+def stack_rows(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     """Return a table of rows that all have the same columns; there must be some."""
-    return Table({name: _labels([row[name] for row in rows]) for name in rows[0]})
+    return make_table({name: [row[name] for row in rows] for name in rows[0]})
 
 
 def axes_of(choice: TextSelection, samples: int) -> dict[str, Sequence[Any]]:
@@ -205,8 +205,3 @@ def axes_of(choice: TextSelection, samples: int) -> dict[str, Sequence[Any]]:
         "step": choice.steps,
         "sample": range(samples),
     }
-
-
-def _labels(labels: Sequence[Any]) -> np.ndarray:
-    listed = list(labels)
-    return np.array(listed, object if listed and isinstance(listed[0], str) else None)

@@ -26,15 +26,18 @@ import numpy as np
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.result import Deferred, Matrix, Result, Table, WritableFile
+from attn.analysis.result import Deferred, Matrix, Result, WritableFile
+from attn.analysis.tables import make_table
 from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.word_tables import numbers, texts
+from attn.shapes import WordCurves, WordLayers
 from attn.trace.labels import block_numbers
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -79,7 +82,7 @@ def run(trace: Trace, options: CurvesOptions) -> Result:
         AnalysisError: a word, phrase, layer, step or branch is not there.
     """
     selection = choose(trace, options)
-    tables: dict[str, Table] = {}
+    tables: dict[str, DataFrame] = {}
     files: dict[str, WritableFile] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     segments = measure(trace, selection, heads=False, together=options.together)
@@ -102,7 +105,7 @@ def run(trace: Trace, options: CurvesOptions) -> Result:
 def _note(
     trace: Trace, measured: SegmentWords, selection: Selection, options: CurvesOptions
 ) -> list[str]:
-    """Say which words and phrases a segment does not hold whole, as `words` does."""
+    """Note the words and phrases that a segment holds only in part, as `words` does."""
     joined = measured.join(selection.phrases, options.weights)
     return note_missing(trace, measured.take(selection.words)) + note_left_out(joined)
 
@@ -117,18 +120,18 @@ def _kinds(
     return [(kind, entry) for kind, entry in kinds.items() if entry.tokens.any()]
 
 
-def _stack(measured: SegmentWords, measure: Measure) -> Numbers:
+def _stack(measured: SegmentWords, measure: Measure) -> WordCurves:
     """Return (word, layer, step, sample)."""
     layers = [layer.share if measure == "share" else layer.mass[:, 0] for layer in measured.layers]
     return np.stack(layers, axis=1)
 
 
-def _means(values: Numbers) -> Numbers:
+def _means(values: WordCurves) -> WordLayers:
     """Return (word, layer, sample)."""
     return mean_present(values, axis=2)
 
 
-def _areas(values: Numbers, steps: Sequence[int]) -> Numbers:
+def _areas(values: WordCurves, steps: Sequence[int]) -> WordLayers:
     """Return (word, layer, sample): areas under what there is; a step left out is bridged."""
     x = np.asarray(steps, float)
     areas = np.asarray(np.trapezoid(values, x, axis=2))
@@ -141,12 +144,12 @@ def _areas(values: Numbers, steps: Sequence[int]) -> Numbers:
     return areas
 
 
-def _tabulate(measured: SegmentWords, means: Numbers, kind: str, name: str) -> Table:
+def _tabulate(measured: SegmentWords, means: WordLayers, kind: str, name: str) -> DataFrame:
     """Lay out one number per word, layer and sample."""
     present = np.flatnonzero(measured.tokens)
     index, layer, sample = np.indices(means[present].shape).reshape(3, -1)
     word = present[index]
-    return Table(
+    return make_table(
         {
             kind.removesuffix("s"): texts(measured.words)[word],
             "occurrence": numbers(measured.words)[word],
@@ -160,7 +163,7 @@ def _tabulate(measured: SegmentWords, means: Numbers, kind: str, name: str) -> T
 
 
 def _widen(
-    trace: Trace, measured: SegmentWords, means: Numbers, start: str
+    trace: Trace, measured: SegmentWords, means: WordLayers, start: str
 ) -> dict[str, WritableFile]:
     """Return a wide table per sample."""
     present = np.flatnonzero(measured.tokens)
@@ -181,12 +184,12 @@ def _number(trace: Trace, measured: SegmentWords) -> tuple[Literal["block", "lay
 
 
 def ending(sample: int, samples: int) -> str:
-    """Return what the name of a file says of its sample: nothing if there is one."""
+    """Return the file name's suffix for a sample, empty if there is only one."""
     return f"-sample-{sample}" if samples > 1 else ""
 
 
 def _label(
-    trace: Trace, values: Numbers, measured: SegmentWords, kind: str, options: CurvesOptions
+    trace: Trace, values: WordCurves, measured: SegmentWords, kind: str, options: CurvesOptions
 ) -> xr.DataArray:
     """Name the axes of the curves to draw: the words of most mass, in the prompt's order."""
     import xarray as xr

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table, Text
+from attn.analysis.result import Result, Text
+from attn.analysis.tables import make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.evolution_texts import describe, summarise
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
@@ -39,6 +40,7 @@ from attn.words import fold
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -139,7 +141,7 @@ def run(trace: Trace, options: EvolutionOptions) -> Result:
     return Result(tables, arrays, files=files)
 
 
-def _choose_word(selection: Selection, tokens: Table, options: EvolutionOptions) -> Occurrence:
+def _choose_word(selection: Selection, tokens: DataFrame, options: EvolutionOptions) -> Occurrence:
     """Return the word that was asked for, or the most active of the selected ones.
 
     Articles and the like give way to others, if there are any.
@@ -147,7 +149,7 @@ def _choose_word(selection: Selection, tokens: Table, options: EvolutionOptions)
     if options.word is not None:
         return _find_word(selection.prompt, options)
     labels = {word.label: word for word in selection.words}
-    rows = zip(tokens.columns["word"], tokens.columns["segment"], strict=True)
+    rows = zip(tokens["word"], tokens["segment"], strict=True)
     ranked = [
         labels[name]
         for name, segment in rows
@@ -262,7 +264,7 @@ def _correlate(maps: xr.DataArray) -> xr.DataArray:
 
 
 def _balance(trace: Trace, selection: Selection) -> xr.DataArray | None:
-    """Return what each key segment gets; None where the layers have one and the same."""
+    """Return the mass of each key segment; None if the layers do not share several segments."""
     import xarray as xr
 
     names, *others = [[segment.name for segment in layer.keys] for layer in selection.layers]
@@ -290,7 +292,7 @@ def _balance(trace: Trace, selection: Selection) -> xr.DataArray | None:
     )
 
 
-def _activity(trace: Trace, selection: Selection, specials: bool) -> Table:
+def _activity(trace: Trace, selection: Selection, specials: bool) -> DataFrame:
     """Rank the tokens of all text segments by the largest part that they get anywhere."""
     kept = [token for token in selection.tokens if token.is_content or specials]
     largest = _token_means(trace, selection, "share_max")
@@ -302,7 +304,7 @@ def _activity(trace: Trace, selection: Selection, specials: bool) -> Table:
         if (token.segment, token.position) in largest
     ]
     rows.sort(key=lambda row: (row[0], -row[2]))
-    return Table(
+    return make_table(
         {
             "sample": np.array([row[0] for row in rows], int),
             "token": np.array([row[1].text for row in rows], object),
@@ -341,7 +343,7 @@ def _word(selection: Selection, token: Token) -> str:
 
 
 def _step_indices(trace: Trace, selection: Selection) -> list[int]:
-    """Return where the chosen steps are on the axis of steps."""
+    """Return the indices of the selected steps on the step axis."""
     indices = [step.index for step in trace.steps]
     return [indices.index(step) for step in selection.steps]
 
@@ -350,7 +352,7 @@ def _time(array: xr.DataArray) -> dict[str, Any]:
     return {"step": array["step"].values, "noise": ("step", array["noise"].values)}
 
 
-def _long(array: xr.DataArray, series: str, value: str) -> Table:
+def _long(array: xr.DataArray, series: str, value: str) -> DataFrame:
     """Lay an array out as a table: one row per cell, with the noise of its step."""
     indices = np.indices(array.shape).reshape(array.ndim, -1)
     columns = {
@@ -359,4 +361,4 @@ def _long(array: xr.DataArray, series: str, value: str) -> Table:
     }
     columns[series] = columns[series].astype(object)
     noise = array["noise"].values[indices[array.dims.index("step")]]
-    return Table(columns | {"noise": noise, value: array.values.ravel()})
+    return make_table(columns | {"noise": noise, value: array.values.ravel()})

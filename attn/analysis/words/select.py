@@ -40,7 +40,7 @@ def select_layers(
 def select_tower(
     layers: Sequence[Layer], patterns: Sequence[str], *, captured: Sequence[Layer] = ()
 ) -> tuple[Layer, ...]:
-    """Return what `select_layers` does, for analyses that average over layers.
+    """Select layers of a single tower, for analyses that average over layers.
 
     Raises:
         AnalysisError: a pattern matches nothing, or they match layers of several towers.

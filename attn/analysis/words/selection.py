@@ -1,4 +1,4 @@
-"""What of a trace is analysed: layers, steps, guidance row, words and phrases of the prompt."""
+"""Selection of what to analyse: layers, steps, guidance row, words and phrases of the prompt."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Choice(Scope):
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a trace is analysed; `words` are the selected ones of `text`."""
+    """Selection of what to analyse; `words` are the selected ones of `text`."""
 
     branch: str
     layers: tuple[Layer, ...]

@@ -152,7 +152,7 @@ def _spell(tokens: Sequence[Token]) -> list[str]:
 
 
 def _spans(segments: Sequence[Segment]) -> dict[str, list[int]]:
-    """Return where the keys of each text segment begin and end on the axis T."""
+    """Return where each text segment starts and stops on the axis T."""
     spans: dict[str, list[int]] = {}
     stop = 0
     for segment in segments:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.word_measures import LayerWords, SegmentWords
-from attn.analysis.words.word_sums import Numbers
 from attn.schema import Token
+from attn.shapes import WordMaps
 from attn.trace.occurrences import Occurrence
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-def tabulate(measured: SegmentWords, name: str = "word") -> Table:
+
+def tabulate(measured: SegmentWords, name: str = "word") -> DataFrame:
     """Lay out every number as rows, ordered by word, layer, head, step, sample.
 
     Words without a token in the segment have no rows. Rows of single heads have no share. The first
@@ -27,10 +30,10 @@ def tabulate(measured: SegmentWords, name: str = "word") -> Table:
     columns = {}
     for column in list(blocks[0]):  # one column after the other, so that only one is there twice
         columns[column] = np.concatenate([block.pop(column) for block in blocks])[order]
-    return Table(columns)
+    return make_table(columns)
 
 
-def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") -> Table:
+def summarise(measured: SegmentWords, maps: WordMaps | None, name: str = "word") -> DataFrame:
     """Return one row per word and sample.
 
     Mass and share are means over steps in each layer, then over layers, so that layers count
@@ -46,7 +49,7 @@ def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") 
     count, samples = mass.shape
     word, sample = np.indices(mass.shape).reshape(2, -1)
     row, column = _peaks(maps) if maps is not None else np.full((2, samples, count), np.nan)
-    return Table(
+    return make_table(
         {
             name: texts(measured.words)[word],
             "occurrence": numbers(measured.words)[word],
@@ -61,7 +64,7 @@ def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") 
     )
 
 
-def align(selection: Selection) -> Table:
+def align(selection: Selection) -> DataFrame:
     """Return one row per selected word and text segment: which of its tokens are this word.
 
     Words and tokens are matched by their character offsets in the prompt. Positions are those of
@@ -80,7 +83,7 @@ def align(selection: Selection) -> Table:
     def column(values: Iterable[object]) -> NDArray[np.object_]:
         return np.array(list(values), object)
 
-    return Table(
+    return make_table(
         {
             "word": column(word.text for word, *_ in rows),
             "occurrence": column(word.number for word, *_ in rows),
@@ -116,7 +119,7 @@ def _rows(measured: SegmentWords, layer: LayerWords, name: str) -> dict[str, NDA
     }
 
 
-def _peaks(maps: Numbers) -> NDArray[np.float64]:
+def _peaks(maps: WordMaps) -> NDArray[np.float64]:
     """Return row and column, each (sample, word), of the largest value; NaN where there is none."""
     flat = maps.reshape(*maps.shape[:2], -1)
     has_peak = ~np.isnan(flat).all(axis=2)

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from attn.backends.loading.unfilled import Unfilled
 from attn.demo.shipped import other_lora
 from attn.errors import CaptureError, ModelError, RequestError
-from attn.lora.base import Base, describe_base
+from attn.lora.base.fit import fit, require_fit
+from attn.lora.base.layouts import BaseWeight
+from attn.lora.base.weights import Base, describe_base
 from attn.lora.deltas import Strength, bias_delta, is_written_out, weight_delta
 from attn.lora.file import LoraFile, Module
-from attn.lora.fit import fit, require_fit
-from attn.lora.layouts import BaseWeight
 from attn.lora.names import TOWERS
 from attn.lora.oddities import TOLD
 from attn.lora.reader import tensors_of
@@ -149,7 +149,7 @@ class Adapters:
         """
         self._refuse_changed()
         completed = complete(loras, self._families)
-        warnings: list[str] = []
+        warnings = list(_repeated([(lora, usable(lora, self._families)) for lora in completed]))
         base = describe_towers(self._towers())
         for lora in completed:
             file = usable(lora, self._families)
@@ -207,6 +207,16 @@ class Adapters:
             }
             for tower, by_path in collected.items()
         }
+
+
+def _repeated(loras: Sequence[tuple[Lora, LoraFile]]) -> Iterator[str]:
+    """Yield warnings of LoRAs given by several paths, which the hash of their weights shows."""
+    paths: dict[tuple[str, str | None], list[str]] = {}
+    for lora, file in loras:
+        paths.setdefault((file.weights_sha256, lora.adapter), []).append(lora.path)
+    for same in paths.values():
+        if len(same) > 1:
+            yield f"{' and '.join(same)} have the same weights: the LoRA acts {len(same)} times"
 
 
 def _idle_parts(lora: Lora, file: LoraFile) -> Iterator[str]:

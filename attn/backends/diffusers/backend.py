@@ -28,6 +28,7 @@ from attn.backends.loading.family import Family, part_overrides
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import Backend, ModelInfo, Session
+from attn.checkpoints import folders
 from attn.checkpoints.inventory import PIPELINES
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import ModelError, UsageError
@@ -73,7 +74,7 @@ class DiffusersBackend(Backend):
         Raises:
             ModelError: it names another.
         """
-        name = sources.read_index(folder)["_class_name"]
+        name = folders.read_index(folder)["_class_name"]
         for cls in self.pipelines:
             if cls.__name__ == name:
                 return cls
@@ -124,7 +125,7 @@ class DiffusersBackend(Backend):
         if source == "demo" and self.family.name not in demo.NAMES:
             return self._open_demo(options, device, dtype, offload, weights=weights)
         origin = sources.resolve(str(source), self.family.name, self.variants)
-        sources.refuse_drawn(origin, self.family.name)
+        folders.refuse_drawn(origin.path, self.family.name, origin.requested)
         return self.open_source(origin, options, device, dtype, offload, weights=weights)
 
     def open_source(

@@ -193,6 +193,7 @@ class SD35Backend(DiffusersBackend):
             ),
             Joint("transformer", "in_channels", "latent_channels", ("vae",)),
         ),
+        repository="stabilityai/stable-diffusion-3.5-large",
     )
     variants = ("medium",)
     pipelines = (StableDiffusion3Pipeline,)

@@ -211,6 +211,7 @@ class SDXLBackend(UNetBackend):
             Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder", "text_encoder_2")),
             LATENTS,
         ),
+        repository="stabilityai/stable-diffusion-xl-base-1.0",
     )
     pipelines = (StableDiffusionXLPipeline,)
     session = SDXLSession
@@ -227,6 +228,7 @@ class SD15Backend(UNetBackend):
         (UNET, VAE, CLIP_L),
         config="sd15",
         joints=(Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder",)), LATENTS),
+        repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
     )
     pipelines = (StableDiffusionPipeline,)
     session = SD15Session

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from attn.backends.loading import convert, fit, gates
 from attn.backends.loading.explain import explained, suspects
-from attn.backends.loading.folder import CONFIG, read_settings, weight_files
+from attn.backends.loading.folder import read_settings, weight_files
 from attn.backends.loading.unfilled import Unfilled
+from attn.checkpoints.folders import CONFIG
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.checkpoints.inventory import CONFIGS
 from attn.checkpoints.other_models import UNUSED

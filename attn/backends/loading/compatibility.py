@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends.loading.family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE, Family, Joint
-from attn.backends.loading.folder import CONFIG
-from attn.backends.loading.source import read_object
-from attn.checkpoints.inventory import CONFIGS, kin
+from attn.checkpoints.folders import CONFIG, read_object
+from attn.checkpoints.inventory import CONFIGS
 from attn.errors import ModelError
 
 PARTS = {part.component: part.name for part in (UNET, DIT, VAE, CLIP_L, CLIP_G, T5XXL)}
-FAMILIES = {"sd15": "sd15", "sdxl": "sdxl", "sd35": "sd35-large"}
-"""The shipped configuration of every family."""
 
 
 def require_agreement(models: Mapping[str, Any], family: Family) -> None:
@@ -112,23 +109,25 @@ def require_class(folder: Path, cls: type[Any], component: str) -> None:
         raise ModelError(f"{folder} holds {actual}; {part} must be {expected}")
 
 
-def require_scaling(folder: Path, family: str) -> None:
-    """Refuse the VAE of another family, which scales latents otherwise.
+def require_scaling(folder: Path, family: Family) -> None:
+    """Refuse the VAE of another published model, which scales latents otherwise.
 
     Raises:
-        ModelError: says of which family it is.
+        ModelError: names the models whose VAE it may be.
     """
+    if family.config is None:
+        return
     factors = {
-        name: read_object(CONFIGS / config / "vae" / CONFIG)["scaling_factor"]
-        for name, config in FAMILIES.items()
+        config.name: read_object(config / "vae" / CONFIG)["scaling_factor"]
+        for config in sorted(CONFIGS.iterdir())
     }
-    scaling = read_object(folder / CONFIG).get("scaling_factor")
+    scaling, expected = read_object(folder / CONFIG).get("scaling_factor"), factors[family.config]
     owners = [name for name, factor in factors.items() if factor == scaling]
-    related = kin(family)
-    if owners and related not in owners:
+    if owners and scaling != expected:
+        models = f"{', '.join(owners)} {'do' if len(owners) > 1 else 'does'}"
         raise ModelError(
-            f"vae={folder}: it scales latents by {scaling:g}, as {owners[0]} does; {family} "
-            f"expects {factors[related]:g}"
+            f"vae={folder}: it scales latents by {scaling:g}, as {models}; {family.name} expects "
+            f"{expected:g}"
         )
 
 

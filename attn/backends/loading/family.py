@@ -58,12 +58,14 @@ class Family:
         config: shipped configuration of parts that do not tell their own; without one, models are
             diffusers folders, which do.
         joints: where the parts meet; those of several models are refused if they do not fit.
+        repository: of the hub, with every tokenizer of the family, for messages.
     """
 
     name: str
     parts: tuple[Part, ...]
     config: str | None = None
     joints: tuple[Joint, ...] = ()
+    repository: str | None = None
 
     @property
     def denoiser(self) -> Part:

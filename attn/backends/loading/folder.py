@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attn.backends.loading.source import REFUSED, SAFE, read_object
+from attn.backends.loading.source import REFUSED
+from attn.checkpoints.folders import SAFE, read_object
 from attn.errors import ModelError
 from attn.files.outside import read_json
 
-CONFIG = "config.json"
 LARGEST_NUMBER = 2**24
 """Beyond any size in a configuration: it would only fill the memory."""
 WEIGHTS = re.compile(

@@ -9,8 +9,7 @@ from typing import Any
 from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.compatibility import require_scaling
 from attn.backends.loading.family import Family, Part
-from attn.backends.loading.folder import CONFIG
-from attn.backends.loading.source import SAFE, is_pipeline, read_index
+from attn.checkpoints.folders import CONFIG, SAFE, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe
 from attn.errors import ModelError
@@ -128,5 +127,5 @@ def _part_folder(folder: Path, part: Part, family: Family) -> Path:
             "whole model (with model_index.json) that has this part"
         )
     if part.name == "vae":
-        require_scaling(folder, family.name)
+        require_scaling(folder, family)
     return folder

@@ -13,14 +13,15 @@ import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 from torch import nn
 
-from attn.backends.loading import checkpoint, compatibility, source, tokenizers
+from attn.backends.loading import checkpoint, compatibility, tokenizers
 from attn.backends.loading.checkpoint import ModelSpec, Piece
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import CONFIG, refuse_pickled_weights
+from attn.backends.loading.folder import refuse_pickled_weights
 from attn.backends.loading.misfit import shown
 from attn.backends.loading.quiet import quiet
 from attn.backends.loading.scheduler import read_scheduler
 from attn.backends.loading.tokenizers import TokenizerFiles
+from attn.checkpoints.folders import CONFIG, INDEX, SAFE
 from attn.errors import ModelError
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def load_pipeline(
     absent = needed - {*parts} | {name for name in needed & ESSENTIAL if parts.get(name) is None}
     if absent:
         raise ModelError(
-            f"{recipe.roots[0] / source.INDEX} lists no {', '.join(sorted(absent))}, "
+            f"{recipe.roots[0] / INDEX} lists no {', '.join(sorted(absent))}, "
             f"which a {cls.__name__} needs"
         )
     with explained(f"cannot put {recipe.roots[0]} together"):
@@ -89,7 +90,7 @@ def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: b
             another shape.
     """
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {source.SAFE} files")
+        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {SAFE} files")
     refuse_pickled_weights(folder)
     with quiet():
         model = checkpoint.empty_model(ModelSpec(cls, folder), tables=weights)
@@ -131,7 +132,7 @@ def _require_kind(cls: Any, hint: Any, name: str) -> None:
     if not any(issubclass(cls, kind) for kind in kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise ModelError(
-            f"{source.INDEX} says that {name} is a {cls.__name__}; this pipeline takes {expected}"
+            f"{INDEX} says that {name} is a {cls.__name__}; this pipeline takes {expected}"
         )
 
 
@@ -167,14 +168,14 @@ def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
 def _require_folder(folder: Path, entry: list[str]) -> None:
     if not folder.is_dir():
         raise ModelError(
-            f"{folder} is missing: {source.INDEX} lists it as {'.'.join(entry)}; "
+            f"{folder} is missing: {INDEX} lists it as {'.'.join(entry)}; "
             "download or save the model again"
         )
 
 
 def _no_entry(name: str, entry: Any) -> ModelError:
     return ModelError(
-        f"{source.INDEX} says of {name}: {shown(json.dumps(entry))}; expected [library, class]"
+        f"{INDEX} says of {name}: {shown(json.dumps(entry))}; expected [library, class]"
     )
 
 

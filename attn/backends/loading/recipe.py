@@ -21,8 +21,9 @@ from attn.backends.loading.locate import (
     part_of_override,
 )
 from attn.backends.loading.pipeline import find_class
-from attn.backends.loading.source import Source, is_pipeline, read_index
+from attn.backends.loading.source import Source
 from attn.backends.loading.tokenizers import TokenizerFiles
+from attn.checkpoints.folders import INDEX, is_pipeline, read_index
 from attn.checkpoints.probe import CONFIGS, Checkpoint
 from attn.errors import ModelError
 
@@ -228,7 +229,7 @@ def _find_tokenizers(
             tokenizers[name] = files
         else:
             missing.append(name)
-    lacking = tokenizer_files.missing(family.name, missing, folders) if missing else None
+    lacking = tokenizer_files.missing(family.repository, missing, folders) if missing else None
     return tokenizers, lacking
 
 
@@ -264,7 +265,7 @@ def _files(
     configs = [f"{name}/config.json" for name in pieces]
     for root in roots:
         if root.parent != CONFIGS:
-            listed = (sources.INDEX, "scheduler/scheduler_config.json", *configs)
+            listed = (INDEX, "scheduler/scheduler_config.json", *configs)
             files |= _present("config", root, listed)
     return files
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends.loading.explain import explained
-from attn.checkpoints.inventory import kin
+from attn.checkpoints.vocabularies import PUBLISHED
 from attn.errors import ModelError
 from attn.files.disk import is_there
 from attn.files.outside import read_bytes, read_json
@@ -25,31 +25,6 @@ FILES = (
 
 TEMPLATES = ("*.jinja", "additional_chat_templates/*.jinja")
 """What else the library reads beside those."""
-
-PUBLISHED = {
-    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
-    "sd35": "stabilityai/stable-diffusion-3.5-large",
-}
-"""The repository by family that holds every tokenizer of the family."""
-
-SD3 = (
-    "stabilityai/stable-diffusion-3.5-large",
-    "stabilityai/stable-diffusion-3.5-medium",
-    "stabilityai/stable-diffusion-3.5-large-turbo",
-    "stabilityai/stable-diffusion-3-medium-diffusers",
-)
-SDXL = ("stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/sdxl-turbo")
-SD15 = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5")
-HELD = {
-    "tokenizer": [
-        *((name, "tokenizer") for name in (*SD15, *SDXL, *SD3)),
-        ("openai/clip-vit-large-patch14", ""),
-    ],
-    "tokenizer_2": [(name, "tokenizer_2") for name in (*SDXL, *SD3)],
-    "tokenizer_3": [(name, "tokenizer_3") for name in SD3],
-}
-"""Well-known repositories, and the folder in each, whose cached copies serve."""
 
 
 @dataclass(frozen=True)
@@ -143,24 +118,26 @@ def _require_vocabulary(cls: type[Any], folder: Path) -> None:
         raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {others}")
 
 
-def missing(family: str, names: Sequence[str], folders: Sequence[Path]) -> ModelError:
+def missing(repository: str | None, names: Sequence[str], folders: Sequence[Path]) -> ModelError:
     """Return the error that says what to download and where to put it.
 
     Args:
-        family: of the model.
+        repository: of the hub, with every tokenizer of the family; None names none.
         names: the tokenizers that were not found.
         folders: where they were looked for; they are expected in the last.
     """
-    published, where = PUBLISHED[kin(family)], folders[-1]
-    wanted = " ".join(f"'{name}/*'" for name in names)
-    plural = "s" if len(names) > 1 else ""
+    where, plural = folders[-1], "s" if len(names) > 1 else ""
+    link, command = f"folder{plural} {', '.join(names)}", ""
+    if repository is not None:
+        wanted = " ".join(f"'{name}/*'" for name in names)
+        link += f" of https://huggingface.co/{repository}"
+        command = f": hf download {repository} --include {wanted} --local-dir {where}"
     return ModelError(
         f"checkpoint files hold no tokenizers; {' and '.join(names)} {'are' if plural else 'is'} "
-        f"neither in {', '.join(map(str, folders))} nor in the hub's cache. Download the "
-        f"folder{plural} {', '.join(names)} of https://huggingface.co/{published} (a few MB: "
-        "tokenizer_config.json, special_tokens_map.json, vocab.json and merges.txt of CLIP, "
-        f"tokenizer.json of T5) into {where}, or point --set tokenizers=DIR at the folder that "
-        f"holds them: hf download {published} --include {wanted} --local-dir {where}"
+        f"neither in {', '.join(map(str, folders))} nor in the hub's cache. Download the {link} "
+        "(a few MB: tokenizer_config.json, special_tokens_map.json, vocab.json and merges.txt of "
+        f"CLIP, tokenizer.json of T5) into {where}, or point --set tokenizers=DIR at the folder "
+        f"that holds them{command}"
     )
 
 
@@ -173,7 +150,7 @@ def _cached(name: str) -> list[Path]:
     from huggingface_hub import try_to_load_from_cache
 
     folders = []
-    for repository, folder in HELD[name]:
+    for repository, folder in PUBLISHED.get(name, ()):
         for file in ("tokenizer.json", "vocab.json"):
             filename = f"{folder}/{file}" if folder else file
             path = try_to_load_from_cache(repository, filename)

@@ -71,6 +71,9 @@ def guarded(registered: Registered) -> Backend:
         request_options = backend.request_options
         demo_note = backend.demo_note
 
+        def note_on_demo(self, model: str) -> str:
+            return str(ask("note_on_demo", model))
+
         def default_model(self, options: Any) -> str:
             return str(ask("default_model", options))
 

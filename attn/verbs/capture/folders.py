@@ -32,7 +32,7 @@ PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
 def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
-    """Return where the result goes: as asked, or under date, family and prompt, in a new folder.
+    """Return the folder of the result: `out`, or a new one named by date, family and prompt.
 
     What killed runs left in earlier new folders is removed.
     """
@@ -138,7 +138,7 @@ def refuse_outside(path: Path, folder: Path) -> None:
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[None]:
+def output_folder(folder: Path) -> Iterator[None]:
     """Make the folder, and take it away again if it is new and nothing was written into it.
 
     Made before the model is loaded, so that a place that cannot be written is known at once.

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_there, reported
 from attn.schema import Step
-from attn.trace.store import MANIFEST, TraceWriter, is_shard_file, read_manifest
+from attn.trace.store import MANIFEST, is_shard_file, read_manifest
+from attn.trace.writer import TraceWriter
 from attn.verbs.capture.collection import Entry, note_outcomes, write_index
-from attn.verbs.capture.jobs import Item, Job
+from attn.verbs.capture.jobs import Job, JobItem
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
 from attn.verbs.capture.resume import make_room
@@ -24,7 +25,7 @@ from attn.verbs.report import Report
 if TYPE_CHECKING:
     import numpy as np
 
-Batch = tuple[Item, ...]
+Batch = tuple[JobItem, ...]
 LONGEST = 300
 """Most letters of a library's message that an index holds."""
 
@@ -38,7 +39,7 @@ class Progress:
     done: int = 0
     written: int = 0
 
-    def step(self, items: Iterable[Item]) -> None:
+    def step(self, items: Iterable[JobItem]) -> None:
         """Count one step, with the bytes that it adds to some traces."""
         self.done += 1
         self.written += sum(item.plan.bytes // max(item.plan.steps, 1) for item in items)
@@ -63,20 +64,20 @@ def run_job(job: Job, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     job.session.check()
     for name, tower in job.session.towers().items():
         refuse_unobservable(tower, name)
-    book = _Book(job, list(entries))
-    batches = [batch for batch in _cut(job) if book.missing(batch)]
+    outcomes = _Outcomes(job, list(entries))
+    batches = [batch for batch in _cut(job) if outcomes.missing(batch)]
     progress = Progress(job.report, sum(batch[0].plan.steps for batch in batches))
-    with book:
-        book.write()
+    with outcomes:
+        outcomes.write()
         make_room(job, entries)
         for batch in batches:
-            book.trying = batch
-            for done in _attempt(job, batch, book.missing(batch), progress):
-                book.note(done)
-    return tuple(book.entries)
+            outcomes.trying = batch
+            for done in _attempt(job, batch, outcomes.missing(batch), progress):
+                outcomes.note(done)
+    return tuple(outcomes.entries)
 
 
-class _Book:
+class _Outcomes:
     """What became of every trace: in memory, in the journal, and at the end in the index."""
 
     def __init__(self, job: Job, entries: list[Entry]) -> None:
@@ -130,7 +131,7 @@ class _Book:
                 self.entries[index] = replace(entry, status="complete")
 
     def _rest(self) -> str:
-        """Say what is usable after a failure to write, and what to do."""
+        """Describe what is usable after a failure to write, and what to do."""
         if not self._job.is_collection:
             return "Mend that, then run the same command with --resume."
         whole = sum(entry.status == "complete" for entry in self.entries)
@@ -149,7 +150,7 @@ def _is_complete(folder: Path) -> bool:
 
 def _cut(job: Job) -> list[Batch]:
     """Cut the job into batches by the places of its traces, whatever the model refuses of them."""
-    batches: dict[int, list[Item]] = {}
+    batches: dict[int, list[JobItem]] = {}
     for item in job.items:
         batches.setdefault(item.index // job.batch, []).append(item)
     return [tuple(batch) for batch in batches.values()]

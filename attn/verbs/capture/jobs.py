@@ -28,7 +28,7 @@ STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 @dataclass(frozen=True)
-class Item:
+class JobItem:
     """One trace that can be made.
 
     Attributes:
@@ -65,7 +65,7 @@ class Job:
     session: Session
     out: Path
     entries: tuple[Entry, ...]
-    items: tuple[Item, ...]
+    items: tuple[JobItem, ...]
     batch: int
     report: Report
     opening: tuple[str, ...]
@@ -122,7 +122,7 @@ def plan_job(
         for index, (name, wish) in enumerate(zip(names, wishes, strict=True))
     )
     items = tuple(
-        Item(
+        JobItem(
             index,
             requests[index],
             plan,
@@ -144,12 +144,12 @@ def _common(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def folder_names(count: int) -> list[str]:
-    """Return where the traces of a run go, relative to its folder."""
+    """Return the folders of a run's traces, relative to the run's folder."""
     return [f"{index:04d}" for index in range(count)] if count > 1 else ["."]
 
 
 def describe_model(info: ModelInfo) -> dict[str, Any]:
-    """Return what is known of a model at once."""
+    """Return the facts about a model that need no hashing."""
     return {
         "source": as_utf8(info.source),
         "dtype": info.dtype,
@@ -164,7 +164,7 @@ def describe_run(
     kept: tuple[Kept, tuple[str, ...]],
     batch: int | None,
 ) -> Run:
-    """Return what a trace shares with the others of its run, as it would be read from a file."""
+    """Describe what the traces of a run share, in the form that files have it."""
     shared = {name: value for name, value in asdict(request).items() if name not in _PER_TRACE}
     level = {name: value for name, value in asdict(kept[0]).items() if name != "columns"}
     run = Run(backend, batch, dict(model), shared, level | {"branches": kept[1]})

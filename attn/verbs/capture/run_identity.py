@@ -9,7 +9,7 @@ import msgspec
 
 from attn.schema import Kept, Lora, Manifest
 from attn.verbs.capture.collection import Run
-from attn.verbs.capture.jobs import Item, describe_run
+from attn.verbs.capture.jobs import JobItem, describe_run
 
 Facts = dict[str, Any]
 
@@ -23,7 +23,7 @@ IDENTITIES = ("sha256", "revision")
 
 
 def run_facts(run: Run) -> Facts:
-    """Return what a whole run has in common, under the names of its options."""
+    """Return the settings that all traces of a run share, by the names of their options."""
     request, kept = dict(run.request), dict(run.kept)
     loras = lora_facts(request.pop("loras", ()))
     size = [request.pop("width", None), request.pop("height", None)]
@@ -58,7 +58,7 @@ def manifest_facts(manifest: Manifest) -> Facts:
     return run_facts(manifest_run(manifest)) | details | identity
 
 
-def item_facts(shared: Facts, item: Item, identity: Mapping[str, str]) -> Facts:
+def item_facts(shared: Facts, item: JobItem, identity: Mapping[str, str]) -> Facts:
     """Return all facts of a trace that is asked for, of those that its run shares and its own."""
     details = _trace_facts(item.request.prompt, item.request.seed, item.plan.kept)
     identities = {f"model {name}": identity[name] for name in _identity_names(identity)}

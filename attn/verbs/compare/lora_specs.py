@@ -14,8 +14,8 @@ from attn.demo.shipped import lora_file
 from attn.errors import UsageError, did_you_mean
 from attn.files.disk import is_folder, is_there
 from attn.schema import LORA_PARTS, Lora
-from attn.verbs.capture.arguments import number, text
 from attn.verbs.capture.folders import short_names
+from attn.verbs.checks import convert, text
 
 Strength = float | Mapping[str, float | str]
 """One scale, or scales by part as in `{"unet": 0.8, "te": 0.4}`, with the `adapter` if there are
@@ -106,7 +106,7 @@ def _expand(spec: Any) -> list[tuple[Lora, ...]]:
         case (str() | Path() as path, Mapping() as parts):
             return [(_by_part(text("lora", str(path)), parts),)]
         case (str() | Path() as path, scale):
-            return [(Lora(text("lora", str(path)), _finite(number("lora", scale))),)]
+            return [(Lora(text("lora", str(path)), _finite(convert("lora", scale, float))),)]
     pieces = [_scales(piece) for piece in _pieces(text("lora", spec))]
     return list(product(*pieces))
 
@@ -219,7 +219,7 @@ def _by_part(path: str, strength: Mapping[str, Any]) -> Lora:
 def _part_scale(name: str, value: Any) -> float:
     if isinstance(value, str):
         raise UsageError(f"lora: expected a number for {name}; got {value!r}")
-    return number("lora", value)
+    return float(convert("lora", value, float))
 
 
 def _finite(scale: float) -> float:

@@ -56,7 +56,7 @@ class Pairing:
     notes: tuple[str, ...]
 
     def partners(self, base: Member) -> list[Member]:
-        """Return what a trace of the baseline is paired with: one trace or none."""
+        """Return the partner of a baseline trace: one trace or none."""
         return [variant for first, variant in self.pairs if first == base]
 
 

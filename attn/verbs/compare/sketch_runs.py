@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from attn.errors import UsageError
-from attn.verbs.capture import arguments as check
+from attn.verbs.capture.families import SKETCH, backend_options
 from attn.verbs.capture.folders import name_folders, short_names
+from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.variant_runs import (
     RESERVED,
     Generated,
@@ -78,21 +78,14 @@ def _require_scales(file: str) -> None:
 
 
 def generate_sketches(
-    sketches: str | Path | Sequence[str | Path],
-    prompt: str | Sequence[str] | None,
-    out: str | Path | None,
-    options: Mapping[str, Any],
-    report: Report,
-    require: Required,
+    options: CompareOptions, settings: Mapping[str, str], report: Report, require: Required
 ) -> Generated:
     """Generate with every drawing, with one model in memory.
 
     Args:
-        sketches: see `parse_sketches`.
-        prompt: one or several; None takes the example of the built-in demo model.
-        out: folder; the traces go to one folder per drawing in it.
-        options: further arguments of `attn.capture`; `backend` is the first that takes drawings
-            if missing, `seed` 0 to 15, `keep` `means`.
+        options: of the comparison; for its `sketch` see `parse_sketches`. `backend` is the first
+            that takes drawings if missing. The traces go to one folder per drawing in `out`.
+        settings: options of the backend as KEY: VALUE.
         report: told notes, warnings and progress.
         require: what keeps anything from being generated.
 
@@ -102,22 +95,20 @@ def generate_sketches(
     """
     from attn.backends.plugins.registry import takers
 
-    variants = parse_sketches(sketches)
-    arguments = dict(options)
-    setting = choose_setting(
-        arguments.pop("backend", None) or takers("drawings")[0].spec.name, arguments
-    )
-    if check.SKETCH in setting.settings:
+    variants = parse_sketches(options.sketch or ())
+    backend = options.backend or takers("drawings")[0].spec.name
+    setting = choose_setting(backend, options, settings)
+    if SKETCH in setting.settings:
         raise UsageError(
             f"sketch: given as drawings to compare and as a setting "
-            f"({setting.settings[check.SKETCH]}); leave the setting out"
+            f"({setting.settings[SKETCH]}); leave the setting out"
         )
     runs = []
     for (label, selected), folder in zip(
         variants.items(), name_folders(list(variants), RESERVED), strict=True
     ):
-        settings = dict(setting.settings) | selected
+        changed = dict(setting.settings) | selected
         # what is wrong with a setting is said before a model is loaded
-        check.backend_options(setting.family.Options, setting.name, settings)
-        runs.append((label, folder, {"settings": settings}))
-    return generate_variants(setting, runs, prompt, out, report, require)
+        backend_options(setting.family.Options, setting.name, changed)
+        runs.append((label, folder, {"settings": changed}))
+    return generate_variants(setting, runs, options.out, report, require)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError, AttnError, did_you_mean
@@ -11,7 +11,8 @@ from attn.verbs.compare.pairing import ComparedRun, Member, Pairing, open_member
 from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
-    from attn.analysis.compare.pairs import CompareOptions, Pair, Readings
+    from attn.analysis.compare.pairs import Pair, PairOptions, Readings
+    from attn.analysis.compare.spool import Pairs
     from attn.analysis.compare.terms import Key
     from attn.engine.plan import Plan
     from attn.trace.trace import Trace
@@ -37,7 +38,7 @@ class Variant:
     """
 
     run: ComparedRun
-    pairs: tuple[Pair, ...]
+    pairs: Pairs
     prompts: frozenset[str]
     example: Pair
     members: tuple[Member, Member]
@@ -74,7 +75,7 @@ class _MemberPairs:
     `drawn` is the place of the best pair so far, and that pair with its maps.
     """
 
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: Pairs
     members: list[tuple[Member, Member]] = field(default_factory=list)
     merits: list[tuple[bool, ...]] = field(default_factory=list)
     drawn: tuple[int, Pair] | None = None
@@ -83,7 +84,7 @@ class _MemberPairs:
     errors: list[AttnError] = field(default_factory=list)
 
 
-def compare_traces(runs: Sequence[ComparedRun], options: CompareOptions) -> tuple[Variant, ...]:
+def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[Variant, ...]:
     """Compare the traces of runs with those of the first run.
 
     Every trace is read once, whatever the number of variants. A pair that cannot be compared is
@@ -93,9 +94,11 @@ def compare_traces(runs: Sequence[ComparedRun], options: CompareOptions) -> tupl
         AttnError: no pair of a variant can be compared.
         AnalysisError: an asked word or phrase is in no pair of prompts.
     """
+    from attn.analysis.compare.spool import Pairs
+
     base, *others = runs
     pairings = [pair_up(base, other) for other in others]
-    compared = [_MemberPairs(notes=list(pairing.notes)) for pairing in pairings]
+    compared = [_MemberPairs(Pairs(), notes=list(pairing.notes)) for pairing in pairings]
     for member in base.members:
         _compare_member(member, pairings, compared, options)
     word = _most_changed([entry.pairs for entry in compared], options)
@@ -111,7 +114,7 @@ def _compare_member(
     member: Member,
     pairings: Sequence[Pairing],
     compared: Sequence[_MemberPairs],
-    options: CompareOptions,
+    options: PairOptions,
 ) -> None:
     """Compare one trace of the baseline with its partner in every variant."""
     from attn.analysis.compare.pairs import compare_pair
@@ -146,7 +149,7 @@ def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
     )
 
 
-def _most_changed(pairs: Sequence[Sequence[Pair]], options: CompareOptions) -> Key | None:
+def _most_changed(pairs: Sequence[Sequence[Pair]], options: PairOptions) -> Key | None:
     """Return the word whose mass changed most in any of the variants, if there is one."""
     from attn.analysis.compare.change_tables import by_size, changes, mass, overall
 
@@ -157,7 +160,7 @@ def _most_changed(pairs: Sequence[Sequence[Pair]], options: CompareOptions) -> K
 def _keep(
     entry: _MemberPairs, pair: Pair, members: tuple[Member, Member], merits: tuple[bool, ...]
 ) -> None:
-    entry.pairs.append(_share(pair.without_maps(), entry.pairs[-1:]))
+    entry.pairs.append(pair)
     entry.members.append(members)
     entry.merits.append(merits)
     entry.notes += pair.agreement.notes
@@ -165,31 +168,12 @@ def _keep(
         entry.other_noise.append(", ".join(pair.agreement.noise))
 
 
-def _share(pair: Pair, before: Sequence[Pair]) -> Pair:
-    """Let a pair have its descriptions in common with the one before, where they are equal.
-
-    Layers and terms are read from every trace anew, and are larger than the numbers.
-    """
-    for other in before:
-        sides, others = (pair.base, pair.variant), (other.base, other.variant)
-        if [side.terms for side in sides] == [other.terms for other in others]:
-            base, variant = (
-                replace(side, terms=two.terms) for side, two in zip(sides, others, strict=True)
-            )
-            pair = replace(pair, base=base, variant=variant)
-        if pair.layers == other.layers:
-            pair = replace(pair, layers=other.layers)
-        if pair.agreement == other.agreement:
-            pair = replace(pair, agreement=other.agreement)
-    return pair
-
-
 def _finish(
     run: ComparedRun,
     pairing: Pairing,
     entry: _MemberPairs,
     word: Key | None,
-    options: CompareOptions,
+    options: PairOptions,
 ) -> Variant:
     if not entry.pairs:
         if len(pairing.pairs) == 1:
@@ -200,7 +184,7 @@ def _finish(
     example, members = _choose_example(entry, word, options)
     return Variant(
         run,
-        tuple(entry.pairs),
+        entry.pairs,
         frozenset(base.prompt for base, _ in entry.members),
         example,
         members,
@@ -210,7 +194,7 @@ def _finish(
 
 
 def _choose_example(
-    entry: _MemberPairs, word: Key | None, options: CompareOptions
+    entry: _MemberPairs, word: Key | None, options: PairOptions
 ) -> tuple[Pair, tuple[Member, Member]]:
     """Return the pair to draw, with its maps; it is read again unless these are still there."""
     from attn.analysis.compare.pairs import compare_pair
@@ -238,7 +222,7 @@ def _noise_note(entry: _MemberPairs) -> Iterator[str]:
         )
 
 
-def require_in_prompts(prompts: Sequence[str], options: CompareOptions, negative: str) -> None:
+def require_in_prompts(prompts: Sequence[str], options: PairOptions, negative: str) -> None:
     """Refuse prompts without words, and words that no prompt has, before anything is generated.
 
     Args:
@@ -271,7 +255,7 @@ def require_in_prompts(prompts: Sequence[str], options: CompareOptions, negative
 
 
 def require_in_plan(
-    plan: Plan, options: CompareOptions, parts: Sequence[str] | None, *, has_drawing: bool
+    plan: Plan, options: PairOptions, parts: Sequence[str] | None, *, has_drawing: bool
 ) -> None:
     """Refuse what cannot be compared of traces as they are planned, before anything is generated.
 
@@ -312,7 +296,7 @@ def require_in_plan(
         raise AnalysisError("the model is given no drawing to compare with: leave out sketch")
 
 
-def _require_named(variants: Sequence[Variant], options: CompareOptions) -> None:
+def _require_named(variants: Sequence[Variant], options: PairOptions) -> None:
     """Refuse words and phrases that no pair of prompts shares."""
     terms = [term for variant in variants for pair in variant.pairs for term in pair.terms]
     kinds = ("word", "phrase")
@@ -321,7 +305,7 @@ def _require_named(variants: Sequence[Variant], options: CompareOptions) -> None
     )
 
 
-def _require_present(options: CompareOptions, texts: Mapping[str, Sequence[str]]) -> None:
+def _require_present(options: PairOptions, texts: Mapping[str, Sequence[str]]) -> None:
     words = {fold(text): text for text in texts["word"]}
     for kind, requested in (("word", options.words or ()), ("phrase", options.phrases)):
         there = {word_keys(text) for text in texts[kind]}

@@ -32,12 +32,12 @@ from attn.viz.compare.comparison_scene import (
     show_side,
     signed,
 )
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable, room
 from attn.viz.overlay import ColourScale, colour_scale, show_bar
 from attn.viz.page import (
     FAMILY,
     GAP,
-    INK,
     LETTER,
     LINE,
     MARGIN,
@@ -46,7 +46,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
+from attn.viz.style import INK
 
 ROOM, WIDEST, NARROWEST, TALLEST = 8.2, 2.9, 1.1, 3.0  # inches of the pictures
 NUMBERS, PLOT = 0.72, 3.1  # widths of relative changes and plot
@@ -57,7 +57,7 @@ LARGE = 10.0
 """From this relative change on, it is given as a factor."""
 
 
-def draw_summary(scene: ComparisonScene) -> Picture:
+def draw_summary(scene: ComparisonScene) -> FigureFile:
     """Draw `summary.png`: pictures above maps at the left, changes with intervals at the right."""
     sides, changes = scene.sides[: 1 + MOST], scene.changes[:MOST]
     keys = leading(changes)
@@ -66,13 +66,13 @@ def draw_summary(scene: ComparisonScene) -> Picture:
     left = len(sides) * (cell[0] + GAP) - GAP
     names = NAME * max(map(len, name_words(changes).values()), default=1)
     across = left + 3 * GAP + names + PLOT + NUMBERS
-    pictures = TITLE + cell[1] + (0 if word is None else TITLE + cell[1] + FOOT)
+    images_height = TITLE + cell[1] + (0 if word is None else TITLE + cell[1] + FOOT)
     lane = lane_height(changes)
     row = ROW + lane * len(changes)
-    row = min(max(row, (pictures - TITLE - FOOT) / max(len(keys), 1)), max(row, TALLEST_ROW))
+    row = min(max(row, (images_height - TITLE - FOOT) / max(len(keys), 1)), max(row, TALLEST_ROW))
     lines = _heading(scene, across, len(scene.sides) - len(sides))
     top = MARGIN + LINE * len(lines) + GAP
-    height = max(pictures, TITLE + len(keys) * row + FOOT)
+    height = max(images_height, TITLE + len(keys) * row + FOOT)
     figure = new_figure(across + 2 * MARGIN, top + height + MARGIN)
     write_heading(figure, lines)
     for number, side in enumerate(sides):
@@ -83,7 +83,7 @@ def draw_summary(scene: ComparisonScene) -> Picture:
         _draw_maps(figure, scene, word, cell, top + cell[1] + TITLE)
     box = (MARGIN + left + 3 * GAP + names, top + TITLE, PLOT, len(keys) * row)
     _draw_changes(add_axes(figure, *box), changes, keys, lane / row)
-    return Picture("summary.png", figure, scene.texts)
+    return FigureFile("summary.png", figure, scene.texts)
 
 
 def _cell(sides: Sequence[SceneSide]) -> tuple[float, float]:
@@ -105,7 +105,7 @@ def _heading(scene: ComparisonScene, across: float, hidden: int) -> tuple[str, .
     line = printable(scene.prompt)
     letters = room(line, int(across / LETTER))
     prompt = textwrap.wrap(line, letters, max_lines=2, placeholder=" …")
-    return (*prompt, f"{scene.subtitle_of_pictures}{say_hidden(hidden)}")
+    return (*prompt, f"{scene.subtitle_of_images}{say_hidden(hidden)}")
 
 
 def _title(axes: Axes, side: SceneSide, number: int) -> None:

@@ -15,20 +15,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from attn.lora.blocks import TARGETS
 from attn.lora.file import Group, LoraFile, blocks, joint_norm, towers
 from attn.lora.names import DENOISER
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    add_axes,
-    write_heading,
-    write_title,
-)
-from attn.viz.picture import Picture, new_figure
+from attn.viz.page import FAMILY, GAP, LINE, MARGIN, add_axes, write_heading, write_title
 from attn.viz.sizes import DPI
+from attn.viz.style import FAINT, GRID, INK, RULE
 
 WIDTH = 12.0  # inches between the margins
 LEFT = 0.62  # for the numbers beside a panel
@@ -48,6 +39,7 @@ COLOURS = {
     "cross_attention": "#c8394f",
     "self_attention": "#2f6f9f",
     "joint_attention": "#7b4b94",
+    "attention": "#4f9d9d",
     "fused": "#b0689f",
     "feed_forward": "#e8a838",
     "projection": "#5b9a72",
@@ -58,10 +50,9 @@ COLOURS = {
     "other": "#4a4e57",
 }
 PLAIN = "#5d6570"  # bars without parts
-RULE, GRID = "#9aa0a8", "#e4e6ea"
 
 
-def draw(lora: LoraFile) -> Picture | None:
+def draw(lora: LoraFile) -> FigureFile | None:
     """Draw the norm of the change of every block, the text encoders in a row of their own.
 
     A bar's height is ‖ΔW‖ of its block; its colours share it in proportion to ‖ΔW‖². With a base
@@ -82,7 +73,7 @@ def draw(lora: LoraFile) -> Picture | None:
         _draw_row(figure, row, top)
         top += row.height
     texts = {"file": printable(lora.path.name), "sha256": lora.sha256, "unit": "Frobenius norm"}
-    return Picture("norms.png", figure, texts)
+    return FigureFile("norms.png", figure, texts)
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,11 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from attn.analysis.result import Result
+from attn.viz.figures import FigureFile, Subject, new_figure
 from attn.viz.labels import printable, shown_token
 from attn.viz.lines import mark_steps
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    TITLE,
-    add_axes,
-    write_heading,
-    write_title,
-)
-from attn.viz.picture import Picture, Subject, new_figure
+from attn.viz.page import FAMILY, GAP, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
+from attn.viz.style import FAINT, INK
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,7 +36,7 @@ TOP = MARGIN + 2 * LINE + 2 * GAP
 BAR = 0.14
 
 
-def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw a sheet of all layers, a page for each layer, and its heads where they were kept."""
     layers = result.arrays["layers"]
     for sample in range(layers.sizes["sample"]):
@@ -54,13 +44,15 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
         sheet = _grid(
             of_sample.sel(kind="mean"), "layer", subject, "every layer, mean over the steps"
         )
-        yield _picture("matrices/layers", sheet, sample, subject)
+        yield _figure_file("matrices/layers", sheet, sample, subject)
         for layer in of_sample["layer"].values.tolist():
             of_layer, read = of_sample.sel(layer=layer), result.arrays["read"].sel(layer=layer)
             page = _whole(of_layer.sel(kind="mean"), subject, f"layer {layer}, mean over the steps")
-            yield _picture(f"matrices/layer_{layer:02d}", page, sample, subject)
+            yield _figure_file(f"matrices/layer_{layer:02d}", page, sample, subject)
             page = _compare(of_layer, read.isel(sample=sample), subject, f"layer {layer}")
-            yield _picture(f"matrices/attention_evolution_layer_{layer:02d}", page, sample, subject)
+            yield _figure_file(
+                f"matrices/attention_evolution_layer_{layer:02d}", page, sample, subject
+            )
     heads = result.arrays.get("heads")
     if heads is None:
         return
@@ -70,7 +62,7 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
                 of_sample = heads.sel(step=step, layer=layer).isel(sample=sample)
                 page = _grid(of_sample, "head", subject, f"step {step}, layer {layer}, every head")
                 stem = f"matrices/step_{step:04d}/layer_{layer:02d}_all_heads"
-                yield _picture(stem, page, sample, subject)
+                yield _figure_file(stem, page, sample, subject)
 
 
 def _whole(array: xr.DataArray, subject: Subject, what: str) -> Figure:
@@ -215,12 +207,12 @@ def _label_bar(axes: Axes, label: str) -> None:
     axes.set_xlabel(label, fontsize=8, color=INK, fontfamily=FAMILY, parse_math=False)
 
 
-def _picture(stem: str, figure: Figure, sample: int, subject: Subject) -> Picture:
-    ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
+def _figure_file(stem: str, figure: Figure, sample: int, subject: Subject) -> FigureFile:
+    ending = f"-sample-{sample}" if len(subject.images) > 1 else ""
     texts = {
         "prompt": subject.prompt,
         "seed": str(subject.seed),
         "backend": subject.backend,
         "sample": str(sample),
     }
-    return Picture(f"{stem}{ending}.png", figure, texts)
+    return FigureFile(f"{stem}{ending}.png", figure, texts)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from attn.analysis.compare.cells import cell_masses, cell_parts
 from attn.viz.compare.comparison_scene import Heat, SceneSide, say_shown, show_side
+from attn.viz.figures import Pixels, new_figure
 from attn.viz.overlay import BACKDROP, ColourScale, colour_scale, fade, show_bar, show_heat
 from attn.viz.page import FAMILY, GAP, MARGIN, add_axes, arrange, write_heading, write_title
-from attn.viz.picture import Pixels, new_figure
 
 FOOT = 0.72
 NARROWEST = 4.6
@@ -92,8 +92,8 @@ def _draw_word(axes: Axes, parts: Heat, side: SceneSide, scale: ColourScale) -> 
 
 
 def _backdrop(side: SceneSide) -> Pixels:
-    if side.picture is not None:
-        return fade(side.picture)
+    if side.image is not None:
+        return fade(side.image)
     rows, columns = np.asarray(side.maps).shape[1:]
     return np.full((rows * CELL, columns * CELL, 3), round(255 * BACKDROP), np.uint8)
 

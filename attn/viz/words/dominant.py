@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from attn.analysis.compare.pairs import dominance
 from attn.viz.compare.comparison_scene import SceneSide, short, show_side, style
-from attn.viz.overlay import fade, show_picture
+from attn.viz.figures import new_figure
+from attn.viz.overlay import fade, show_image
 from attn.viz.page import (
-    FAINT,
     FAMILY,
     GAP,
     LETTER,
@@ -25,7 +25,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.picture import new_figure
+from attn.viz.style import FAINT
 
 WORDS = (
     "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",
@@ -81,9 +81,9 @@ def draw_dominant(
 
 def _draw_winners(axes: Axes, side: SceneSide, ranks: NDArray[np.int64]) -> None:
     """Colour every place by the rank of its word."""
-    shape = ranks.shape if side.picture is None else side.picture.shape[:2]
-    if side.picture is not None:
-        show_picture(axes, fade(side.picture))
+    shape = ranks.shape if side.image is None else side.image.shape[:2]
+    if side.image is not None:
+        show_image(axes, fade(side.image))
     axes.imshow(
         ranks,
         cmap=ListedColormap([*WORDS, OTHERS]),

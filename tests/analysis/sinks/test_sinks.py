@@ -10,12 +10,13 @@ from attn.analysis.compare.terms import find_terms
 from attn.analysis.sinks.roles import read_keys
 from attn.analysis.sinks.sinks import SinksOptions, run
 from attn.analysis.sinks.tables import Rules, find_sinks
+from attn.analysis.tables import write_table
 from attn.analysis.words import curves
 from attn.errors import AnalysisError
 from attn.schema import Column, Layer, Segment, Token, part, positions
 from attn.trace.prompts import read_prompt
 from attn.trace.trace import MemoryFiles, Trace
-from attn.viz.picture import Subject
+from attn.viz.figures import Subject
 from attn.viz.sinks import draw
 from tests.helpers.toy_probs import (
     IMAGE_SINK,
@@ -36,7 +37,7 @@ TEXT = 11 + 13
 
 def read(table, tmp_path):
     """Return the rows of a table as they are on disk."""
-    table.write(tmp_path / "table.csv")
+    write_table(table, tmp_path / "table.csv")
     return read_csv(tmp_path / "table.csv")
 
 
@@ -132,7 +133,7 @@ def test_sinks(tmp_path):
 def test_planted_sinks():
     """What was made a sink is found: a special token, and a place of the picture."""
     trace, *_ = make_full()
-    columns = run(trace, SinksOptions()).tables["sinks/sinks.csv"].columns
+    columns = run(trace, SinksOptions()).tables["sinks/sinks.csv"]
     rows = set(
         zip(
             columns["layer"],
@@ -152,9 +153,7 @@ def test_without_image_keys():
     """From the small measures alone the same text keys are found: a row's sum is known."""
     full, *_ = make_full()
     small, *_ = make_full(blocks=("image.text",))
-    tables = [
-        run(trace, SinksOptions()).tables["sinks/sinks.csv"].columns for trace in (full, small)
-    ]
+    tables = [run(trace, SinksOptions()).tables["sinks/sinks.csv"] for trace in (full, small)]
     chosen = (tables[0]["rows"] == "image") & (tables[0]["segment"] != "image")
     for name, column in tables[1].items():
         np.testing.assert_array_equal(column, tables[0][name][chosen])
@@ -217,10 +216,8 @@ def test_roles(tmp_path):
 
 def test_roles_without_image_keys(tmp_path):
     """What the picture gets is known as the rest of the row."""
-    small = (
-        run(make_full(blocks=("image.text",))[0], SinksOptions()).tables["sinks/roles.csv"].columns
-    )
-    full = run(make_full()[0], SinksOptions()).tables["sinks/roles.csv"].columns
+    small = run(make_full(blocks=("image.text",))[0], SinksOptions()).tables["sinks/roles.csv"]
+    full = run(make_full()[0], SinksOptions()).tables["sinks/roles.csv"]
     for table in (small, full):
         assert list(dict.fromkeys(table["role"]))[:4] == ["bos", "word", "punctuation", "padding"]
     rows = full["rows"] == "image"
@@ -247,7 +244,7 @@ def test_roles_of_a_drawing():
 
 def test_cross_attention():
     """Layers that read text only have text rows that add up to 1, and no picture's keys."""
-    columns = run(make_trace(manifest(CROSS)), SinksOptions()).tables["sinks/roles.csv"].columns
+    columns = run(make_trace(manifest(CROSS)), SinksOptions()).tables["sinks/roles.csv"]
     assert set(columns["segment"]) == {"clip"}
 
 
@@ -266,7 +263,7 @@ def test_token_out_of_range(token):
         ({"epsilon": float("inf")}, "epsilon must be a number, got inf"),
         ({"threshold": float("nan")}, "threshold is a mass, 0 to 1; got nan"),
         ({"threshold": -0.1}, "threshold is a mass, 0 to 1; got -0.1"),
-        ({"threshold": 30}, "threshold is a mass, 0 to 1; got 30"),
+        ({"threshold": 30.0}, "threshold is a mass, 0 to 1; got 30"),
     ],
 )
 def test_rules_that_hold_of_nothing(rule, message):
@@ -298,7 +295,7 @@ def test_layers_without_text_keys():
         shard["3/total.image"] = rows.sum(-1).mean(-1)[..., np.newaxis].astype(np.float32)
     trace = Trace(MemoryFiles(replace(about, layers=(*about.layers, layer)), files))
     result = run(trace, SinksOptions(layers=("*attn2",)))
-    sinks, roles = (result.tables[f"sinks/{name}.csv"].columns for name in ("sinks", "roles"))
+    sinks, roles = (result.tables[f"sinks/{name}.csv"] for name in ("sinks", "roles"))
     assert set(zip(sinks["layer"], sinks["position"], strict=True)) == {(3, IMAGE_SINK)}
     np.testing.assert_allclose(roles["mass"], 1, rtol=1e-6)
     assert result.notes == ("the chosen layers have no text keys, so no token is followed",)

@@ -15,7 +15,7 @@ from attn.analysis.texts import matrices as text_matrices
 from attn.analysis.texts import patterns as text_patterns
 from attn.analysis.texts import report as reports
 from attn.errors import AnalysisError
-from attn.viz.picture import Subject
+from attn.viz.figures import Subject
 from attn.viz.texts import matrices
 from tests.helpers.toy_texts import (
     BLOCKS,
@@ -33,15 +33,7 @@ from tests.helpers.toy_traces import make_trace
 
 HALF = 2**-11 * LENGTH
 """What float16 maps may cost a sum of a row, and 1."""
-ALL = {
-    "unmasking": unmasking,
-    "flow": flow,
-    "patterns": text_patterns,
-    "matrices": text_matrices,
-    "influence": influence,
-    "similarity": similarity,
-    "blocks": text_blocks,
-}
+ALL = ("unmasking", "flow", "patterns", "matrices", "influence", "similarity", "blocks")
 """Those that write tables and draw."""
 
 
@@ -53,8 +45,7 @@ def text():
 
 def rows_of(result, name):
     """Return the rows of a table as dicts."""
-    columns = result.tables[name].columns
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return result.tables[name].to_dict("records")
 
 
 def place(row):
@@ -432,7 +423,7 @@ def test_film(text, tmp_path):
     """The text appears step by step: a frame before, one for each step, and the whole text."""
     from PIL import Image
 
-    from attn.verbs.analyze.pictures import draw_result
+    from attn.verbs.analyze.figures import draw_result
 
     result = unmasking.run(text[0], unmasking.Options())
     files = draw_result("attn.viz.texts.texts:draw_unmasking", result, text[0], tmp_path)
@@ -450,12 +441,14 @@ def test_many_steps_share_frames(text):
     """However many steps there are, a film stays short, and ends with everything decided."""
     import xarray as xr
 
-    from attn.viz.texts import film
+    from attn.viz.texts import animation
 
     values = np.where(np.eye(331, 331, dtype=bool), 0.5, np.nan)
     coords = {"step": range(331), "token": ("position", [f"t{place}" for place in range(331)])}
-    frames, durations = film.film(xr.DataArray(values, coords, ("step", "position")), "who?")
-    assert len(durations) == film.MOST + 2 == sum(1 for _ in frames)
+    frames, durations = animation.animate(
+        xr.DataArray(values, coords, ("step", "position")), "who?"
+    )
+    assert len(durations) == animation.MOST + 2 == sum(1 for _ in frames)
     assert sum(durations) < 12_000
 
 
@@ -473,17 +466,17 @@ def test_correlation(text):
 @pytest.mark.parametrize("name", ALL)
 def test_choices(text, name):
     """Layers and steps are chosen by what is typed; what is not there is refused."""
-    module = ALL[name]
-    result = module.run(text[0], module.Options(layers=("4",), steps=("1-2",)))
-    table = next(iter(result.tables.values())).columns
+    analysis = registry.find(name)
+    result = analysis.run(text[0], analysis.Options(layers=("4",), steps=("1-2",)))
+    table = next(iter(result.tables.values()))
     assert set(table["layer"].tolist()) == {4}
     assert "step" not in table or set(table["step"].tolist()) == {1, 2}
-    first = module.run(text[0], module.Options(max_layers=1))
-    assert set(next(iter(first.tables.values())).columns["layer"].tolist()) == {1}
+    first = analysis.run(text[0], analysis.Options(max_layers=1))
+    assert set(next(iter(first.tables.values()))["layer"].tolist()) == {1}
     with pytest.raises(AnalysisError, match="no captured layer matches '9'"):
-        module.run(text[0], module.Options(layers=("9",)))
+        analysis.run(text[0], analysis.Options(layers=("9",)))
     with pytest.raises(AnalysisError, match="branch 'uncond' was not captured"):
-        module.run(text[0], module.Options(branch="uncond"))
+        analysis.run(text[0], analysis.Options(branch="uncond"))
 
 
 def test_prompt_length(text):
@@ -499,7 +492,7 @@ def test_pictures(text, name, tmp_path):
     """Every analysis draws one picture per text, which says what it is of."""
     from PIL import Image
 
-    from attn.verbs.analyze.pictures import draw_result
+    from attn.verbs.analyze.figures import draw_result
 
     analysis = registry.find(name)
     result = analysis.run(text[0], analysis.Options())

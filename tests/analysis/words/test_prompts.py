@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attn.analysis import sketch
-from attn.analysis.compare.pairs import CompareOptions, compare_pair
+from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.terms import find_terms
 from attn.analysis.words import evolution, words
 from attn.analysis.words.selection import Choice, choose
@@ -83,13 +83,13 @@ def test_one_finder(prompt, name, expected):
         for look in (
             lambda: analysed(about, name, prompt),
             lambda: evolution._find_word(choose(trace, options).prompt, options),
-            lambda: require_in_prompts([prompt], CompareOptions(phrases=(name,)), ""),
+            lambda: require_in_prompts([prompt], PairOptions(phrases=(name,)), ""),
         ):
             with pytest.raises(AnalysisError, match=r"no phrase|no word|do not share a phrase"):
                 look()
         return
     assert analysed(about, name, prompt) == expected
-    require_in_prompts([prompt], CompareOptions(phrases=(name,)), "")
+    require_in_prompts([prompt], PairOptions(phrases=(name,)), "")
     followed = evolution._find_word(choose(trace, options).prompt, options)
     assert prompt[followed.start : followed.stop] == expected[-1]
 
@@ -109,7 +109,7 @@ def of_analyze(trace, name):
     result = words.run(trace, words.WordsOptions(phrases=(name,)))
     found = []
     for kind, key in (("words", "clip"), ("phrases", "clip/phrases")):
-        masses = result.tables[f"clip/tables/{kind}_summary.csv"].columns["mass"].reshape(-1, 2)
+        masses = result.tables[f"clip/tables/{kind}_summary.csv"]["mass"].to_numpy().reshape(-1, 2)
         labels = result.arrays[key]["label"].values
         found += zip(labels, masses, np.moveaxis(result.arrays[key].values, 1, 0), strict=True)
     return found
@@ -117,7 +117,7 @@ def of_analyze(trace, name):
 
 def of_compare(trace, name):
     """Return the same of a comparison of a trace with itself."""
-    reading = compare_pair(trace, trace, CompareOptions(phrases=(name,)), {}).variant
+    reading = compare_pair(trace, trace, PairOptions(phrases=(name,)), {}).variant
     masses = reading.mass[..., 0].mean(2)
     return [
         (term.label, masses[:, at], reading.maps[:, at])
@@ -186,9 +186,9 @@ def test_the_note_on_crossed_words():
     result = words.run(make_trace(about), words.WordsOptions(words=("猫",)))
     assert "segment 't5' reads words together with what is beside them" in result.notes[0]
     assert result.notes[0].endswith("so they have no values there: 猫")
-    rows = result.tables["t5/tables/words_summary.csv"].columns
+    rows = result.tables["t5/tables/words_summary.csv"]
     assert rows["tokens"].tolist() == [0, 0]
-    assert result.tables["clip/tables/words_summary.csv"].columns["tokens"].tolist() == [1, 1]
+    assert result.tables["clip/tables/words_summary.csv"]["tokens"].tolist() == [1, 1]
 
 
 def words_layers():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from attn.analysis.tables import write_table
 from attn.analysis.words.words import WordsOptions, run
 from attn.trace.store import shard_file
 from tests.helpers.toy_probs import block, make_full, share_of
@@ -29,7 +30,7 @@ SEGMENTS = pytest.mark.parametrize(
 
 def read(table, tmp_path):
     """Return the rows of a table as they are on disk."""
-    table.write(tmp_path / "table.csv")
+    write_table(table, tmp_path / "table.csv")
     return read_csv(tmp_path / "table.csv")
 
 

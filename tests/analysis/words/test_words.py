@@ -1,13 +1,18 @@
 """Word heatmaps: which maps and tables there are, and what is selected."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
 
-from attn.analysis.words import curves, words
+from attn.analysis.registry import find
+from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.words import WordsOptions, run
 from attn.errors import AnalysisError
+from attn.trace.means import average
+from attn.trace.store import shard_file
+from attn.trace.word_sums import lay_out, sum_tokens
 from tests.helpers.toy_traces import (
     CLIP_WORDS,
     CROSS,
@@ -33,6 +38,22 @@ def test_maps():
             np.testing.assert_allclose(maps[sample, place], expected, rtol=1e-6)
 
 
+def test_one_pass(monkeypatch):
+    """Every shard is read once, for masses and maps together, and the maps are those of a mean."""
+    trace, files = make_trace(), []
+    read = type(trace._source).read
+    monkeypatch.setattr(
+        type(trace._source), "read", lambda *given: files.append(given[1]) or read(*given)
+    )
+    result = run(trace, WordsOptions())
+    assert [file for file, _ in groupby(files)] == [shard_file(step) for step in trace.steps]
+    monkeypatch.undo()
+    maps = average(trace, BLOCK, trace.layers, None, "cond")
+    members = lay_out(maps.columns, [[("clip", at) for at in own] for own in CLIP_WORDS.values()])
+    expected = np.moveaxis(sum_tokens(maps.values, members), -1, 1)
+    np.testing.assert_array_equal(result.arrays["clip"].values, expected)
+
+
 def test_occurrences_stay_separate():
     """Equal words, whatever their case, have each their own map and number."""
     maps = run(make_trace(), WordsOptions(words=("a",))).arrays["clip"]
@@ -54,8 +75,8 @@ def test_rest_is_in_no_word():
     after = run(make_trace(about, files), WordsOptions())
     assert after.arrays["clip"].equals(before.arrays["clip"])
     for path, table in before.tables.items():
-        for name, column in table.columns.items():
-            np.testing.assert_array_equal(column, after.tables[path].columns[name])
+        for name, column in table.items():
+            np.testing.assert_array_equal(column, after.tables[path][name])
 
 
 def test_selected_layers_and_steps():
@@ -63,7 +84,7 @@ def test_selected_layers_and_steps():
     about = manifest()
     files = tensors(about)
     result = run(make_trace(about, files), WordsOptions(layers=("3",), steps=("1-2",)))
-    rows = result.tables["clip/tables/words.csv"].columns
+    rows = result.tables["clip/tables/words.csv"]
     assert set(zip(rows["layer"], rows["step"], strict=True)) == {(3, 1), (3, 2)}
     expected = plain_maps(about, files, [2], 0, steps=(1, 2), layers=CROSS[1:])
     maps = result.arrays["clip"]
@@ -93,8 +114,8 @@ def test_normalised_maps():
 def test_topk_draws_the_largest():
     """`topk` keeps the words of most mass for pictures, in the prompt's order; tables keep all."""
     result = run(make_trace(), WordsOptions(topk=2))
-    summary = result.tables["clip/tables/words_summary.csv"].columns
-    mass = summary["mass"].reshape(4, 2).sum(1)
+    summary = result.tables["clip/tables/words_summary.csv"]
+    mass = summary["mass"].to_numpy().reshape(4, 2).sum(1)
     assert result.arrays["clip"]["word"].values.tolist() == sorted(np.argsort(-mass)[:2])
     assert len(mass) == 4
 
@@ -118,9 +139,10 @@ def cut_in_a_word():
     )
 
 
-@pytest.mark.parametrize("analysis", [words, curves])
-def test_cut_word(analysis):
+@pytest.mark.parametrize("name", ["words", "curves"])
+def test_cut_word(name):
     """A word that is cut in its middle is named, keeps what was read, and spoils its phrases."""
+    analysis = find(name)
     options = analysis.Options(phrases=("a bobcat", "a cat"), together=True)
     result = analysis.run(make_trace(cut_in_a_word()), options)
     left_out = "phrases that segment '{}' does not hold whole are left out: a bobcat"
@@ -134,16 +156,16 @@ def test_cut_word(analysis):
     )
     tables = [table for path, table in result.tables.items() if "/phrases" in path]
     assert len(tables) == 6  # per segment: two of each analysis
-    assert {name for table in tables for name in table.columns["phrase"]} == {"a cat"}
+    assert {name for table in tables for name in table["phrase"]} == {"a cat"}
     own = next(table for path, table in result.tables.items() if "clip/tables/words" in path)
-    assert "bobcat" in own.columns["word"]
+    assert "bobcat" in set(own["word"])
 
 
 def test_word_that_another_segment_holds():
     """What clip cuts and t5 holds whole is not cut in the segment of both."""
     about = replace(manifest(JOINT), truncated={"cond": {"clip": "cat"}})
     result = run(make_trace(about), WordsOptions(phrases=("a bobcat",), together=True))
-    assert set(result.tables["text/tables/phrases_summary.csv"].columns["phrase"]) == {"a bobcat"}
+    assert set(result.tables["text/tables/phrases_summary.csv"]["phrase"]) == {"a bobcat"}
 
 
 def test_segment_without_words():
@@ -162,7 +184,7 @@ def test_without_maps():
     """Level `mass` gives the tables, without peaks."""
     result = run(make_trace(manifest(level="mass")), WordsOptions())
     assert result.arrays == {}
-    summary = result.tables["clip/tables/words_summary.csv"].columns
+    summary = result.tables["clip/tables/words_summary.csv"]
     assert np.isnan(summary["peak_row"]).all()
     assert (summary["mass"] > 0).all()
 

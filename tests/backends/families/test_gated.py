@@ -14,7 +14,7 @@ from attn.backends.loading import gates
 from attn.backends.loading.checkpoint import ModelSpec, empty_model
 from attn.checkpoints.inventory import CONFIGS
 from attn.errors import RequestError
-from attn.lora.base import open_base
+from attn.lora.base.weights import open_base
 from attn.lora.names import DENOISER
 from attn.schema import GATE_STATISTICS, Lora, Request
 from attn.verbs.capture.capture import Shared

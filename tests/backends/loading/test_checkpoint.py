@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from attn import demo
-from attn.backends.loading import checkpoint, fit, pipeline, source
+from attn.backends.loading import checkpoint, fit, pipeline
 from attn.backends.loading.checkpoint import ModelSpec, Piece
 from attn.backends.loading.quiet import quiet
+from attn.checkpoints import folders
 from attn.checkpoints.headers import Header, TensorInfo, read_header
 from attn.checkpoints.probe import CONFIGS, members, probe
 from attn.errors import ModelError
@@ -29,7 +30,7 @@ def empty():
     def build(folder):
         models = {}
         with quiet():
-            for name, entry in source.read_index(folder).items():
+            for name, entry in folders.read_index(folder).items():
                 if (folder / name / "config.json").is_file():
                     cls = pipeline.find_class(*entry, name)
                     models[name] = checkpoint.empty_model(ModelSpec(cls, folder / name))

@@ -9,8 +9,8 @@ from attn.analysis.sinks.sinks import SinksOptions as SinkOptions
 from attn.analysis.sinks.sinks import run as run_sinks
 from attn.analysis.words.curves import CurvesOptions, run
 from attn.viz import sinks
+from attn.viz.figures import Subject
 from attn.viz.lines import read_time, spread
-from attn.viz.picture import Subject
 from attn.viz.words import curves
 from attn.viz.words.summary import draw_summary
 from tests.helpers.toy_probs import make_full

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from attn.analysis.words.evolution import EvolutionOptions, run
-from attn.viz.picture import Subject, in_shared_colours, new_figure, render, write
+from attn.viz.figures import Subject, in_shared_colours, new_figure, render, write
 from attn.viz.words.evolution import draw
 from tests.helpers.toy_traces import JOINT, make_trace, manifest
 
@@ -34,7 +34,7 @@ def test_samples_are_told_apart():
     """Pages of several samples say which one they are about; that of a single one does not."""
     for samples in (1, 2):
         trace = make_trace(manifest(JOINT, samples=samples))
-        about = replace(ABOUT, pictures=ABOUT.pictures[:samples])
+        about = replace(ABOUT, images=ABOUT.images[:samples])
         drawn = [
             one
             for one in draw(run(trace, EvolutionOptions(word="cat")), about)
@@ -60,7 +60,7 @@ def test_encoders(segment, told, unit):
     """Pages and frames say of which encoders the tokens are, and that they are added up."""
     trace = make_trace(manifest(JOINT, samples=1))
     result = run(trace, EvolutionOptions(word="cat", segment=segment))
-    grid, film, *_ = draw(result, replace(ABOUT, pictures=ABOUT.pictures[:1]))
+    grid, film, *_ = draw(result, replace(ABOUT, images=ABOUT.images[:1]))
     assert told in grid.figure.texts[1].get_text()
     for picture in (grid, film):
         assert picture.texts["segment"] == told.strip(" ·")

@@ -20,10 +20,10 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import CONFIG, read_settings, weight_files
+from attn.backends.loading.folder import read_settings, weight_files
 from attn.backends.loading.misfit import Misfit, misshapen
-from attn.backends.loading.source import refuse_foreign
 from attn.backends.loading.unfilled import Unfilled
+from attn.checkpoints.folders import CONFIG, refuse_foreign
 from attn.checkpoints.headers import read_header
 from attn.errors import ModelError
 from attn.files.outside import read_json

@@ -12,7 +12,9 @@ from attn.backends.loading import source
 from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.locate import is_listed
 from attn.backends.loading.recipe import Recipe
-from attn.backends.loading.source import SAFE, Source
+from attn.backends.loading.source import Source
+from attn.checkpoints import folders
+from attn.checkpoints.folders import SAFE
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.inventory import PIPELINES
 from attn.checkpoints.probe import probe
@@ -46,10 +48,10 @@ def base_family(origin: Source) -> str:
             f"{origin.path} is a ControlNet, which steers a model and cannot draw alone; give the "
             "model with --model, and this with --set controlnet=PATH"
         )
-    if not source.is_pipeline(origin.path) and (origin.path / CONFIG).is_file():
-        width = source.read_object(origin.path / CONFIG).get("addition_embed_type")
+    if not folders.is_pipeline(origin.path) and (origin.path / CONFIG).is_file():
+        width = folders.read_object(origin.path / CONFIG).get("addition_embed_type")
         return "sdxl" if width else "sd15"  # a UNet's own folder
-    name = str(source.read_index(origin.path)["_class_name"])
+    name = str(folders.read_index(origin.path)["_class_name"])
     if name not in PIPELINES or PIPELINES[name] not in ("sdxl", "sd15", "scribble"):
         raise ModelError(f"{origin.path}: this is a {name}; {_expected()}")
     return "sdxl" if "XL" in name else "sd15"
@@ -113,7 +115,7 @@ def require_agreement(pipe: Any) -> None:
 def _location(path: Path) -> Piece | Path:
     if path.is_file():
         return _piece(path)
-    folder = path / COMPONENT if source.is_pipeline(path) else path
+    folder = path / COMPONENT if folders.is_pipeline(path) else path
     if not _is_controlnet(folder):
         raise ModelError(
             f"controlnet={path}: expected the folder of a ControlNet (with a {CONFIG} that says "
@@ -133,7 +135,7 @@ def _piece(path: Path) -> Piece:
 
 def _is_controlnet(folder: Path) -> bool:
     path = folder / CONFIG
-    return path.is_file() and source.read_object(path).get("_class_name") == ENTRY[1]
+    return path.is_file() and folders.read_object(path).get("_class_name") == ENTRY[1]
 
 
 def _download(name: str) -> Path:

@@ -15,14 +15,14 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter, ImageOps
 
 from attn.errors import RequestError, UsageError
-from attn.files.outside import read_bytes
-from attn.files.pictures import (
+from attn.files.images import (
     DRAWINGS,
     MOST_BYTES,
-    NoPictureError,
+    UndecodableImageError,
     UnknownFormatError,
-    decode_picture,
+    decode_image,
 )
+from attn.files.outside import read_bytes
 from attn.schema import SKETCH_GROUND
 
 Ground = Literal["auto", "light", "dark"]
@@ -268,12 +268,12 @@ def _content(path: Path) -> bytes:
 def _colours(path: Path) -> Colours:
     """Return a picture's levels, upright and without transparency."""
     try:
-        return _levels(path, ImageOps.exif_transpose(decode_picture(_content(path), DRAWINGS)))
+        return _levels(path, ImageOps.exif_transpose(decode_image(_content(path), DRAWINGS)))
     except UnknownFormatError as exc:
         raise UsageError(
             f"the sketch {path} is no picture that can be read ({exc}); give a PNG or JPEG"
         ) from exc
-    except NoPictureError as exc:
+    except UndecodableImageError as exc:
         raise UsageError(f"the sketch {path} cannot be used: {exc}") from exc
 
 

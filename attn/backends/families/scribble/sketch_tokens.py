@@ -16,7 +16,9 @@ from attn.backends.loading import source
 from attn.backends.loading.family import Family
 from attn.backends.loading.fit import Misfit, misshapen
 from attn.backends.loading.recipe import Recipe
-from attn.backends.loading.source import DRAWN, Source
+from attn.backends.loading.source import Source
+from attn.checkpoints import folders
+from attn.checkpoints.folders import DRAWN
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
 from attn.schema import Token
@@ -77,7 +79,7 @@ def collect(origin: Source, family: Family, options: Any) -> Recipe:
     folder = origin.path
     _require_files(folder)
     _refuse_combiner(folder)
-    if options.base is None and not source.is_pipeline(folder):
+    if options.base is None and not folders.is_pipeline(folder):
         raise ModelError(
             f"{origin.requested} has a UNet and a sketch encoder; give the Stable Diffusion 1.x "
             "that it was made of, for text encoder, VAE and scheduler, with --set base=FOLDER"
@@ -177,7 +179,7 @@ def _refuse_combiner(folder: Path) -> None:
             "putting one after the other, which is all that is known here"
         )
     config = folder / CONFIG
-    method = _combination(source.read_object(config)) if config.is_file() else None
+    method = _combination(folders.read_object(config)) if config.is_file() else None
     if method is not None and not str(method).startswith(CONCATENATION):
         raise ModelError(
             f"{config}: text and sketch are combined by {method!r}; expected {CONCATENATION!r}, "

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from attn.errors import ModelError
-from attn.lora.base import Base, family_of
+from attn.lora.base.layouts import BaseWeight
+from attn.lora.base.weights import Base, family_of
 from attn.lora.file import LoraFile, Module
-from attn.lora.layouts import BaseWeight
 from attn.lora.usable import listed, other_family
 from attn.schema import Lora
 

@@ -7,8 +7,8 @@ import pytest
 
 from attn import lora
 from attn.errors import ModelError
-from attn.lora.base import describe_base
-from attn.lora.fit import applied, fit, require_fit
+from attn.lora.base.fit import applied, fit, require_fit
+from attn.lora.base.weights import describe_base
 from attn.schema import Lora
 from tests.helpers.lora_files import normal, write
 

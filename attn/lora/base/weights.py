@@ -10,9 +10,9 @@ from pathlib import Path
 
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
+from attn.lora.base.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
 from attn.lora.families import LoraFamily, Target, recognise
 from attn.lora.kinds import rows_of
-from attn.lora.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
 from attn.lora.names import DENOISER, TOWERS, underscored
 from attn.lora.norms import blocks_norm
 from attn.lora.tensors import Stored, is_readable

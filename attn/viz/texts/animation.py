@@ -41,7 +41,7 @@ class Cell:
     text: str
 
 
-def film(confidence: xr.DataArray, prompt: str) -> tuple[Iterator[Image.Image], list[int]]:
+def animate(confidence: xr.DataArray, prompt: str) -> tuple[Iterator[Image.Image], list[int]]:
     """Return the frames, and how many milliseconds each is shown.
 
     Args:
@@ -71,7 +71,7 @@ def film(confidence: xr.DataArray, prompt: str) -> tuple[Iterator[Image.Image], 
 
 
 def _merge(values: np.ndarray) -> np.ndarray:
-    """Return what some steps decided, (position); each position is decided once."""
+    """Merge the decisions of several steps, (position); each position is decided once."""
     return np.where(np.isnan(values).all(0), np.nan, np.nansum(values, axis=0))
 
 

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.errors import TraceError
+from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
 from attn.files.outside import read_bytes
-from attn.files.pictures import MOST_BYTES, NoPictureError, decode_picture
-from attn.viz.sizes import USUAL, PictureSize
+from attn.viz.sizes import USUAL, FigureSize
 
 if TYPE_CHECKING:
     from attn.analysis.result import Result
     from attn.schema import Manifest
     from attn.trace.trace import Trace
-    from attn.viz.picture import Pixels, Subject
+    from attn.viz.figures import Pixels, Subject
 
 
 def draw_result(
-    draw: str, result: Result, trace: Trace, folder: Path, size: PictureSize = USUAL
+    draw: str, result: Result, trace: Trace, folder: Path, size: FigureSize = USUAL
 ) -> tuple[str, ...]:
     """Write the pictures of a result, one at a time in memory.
 
@@ -33,19 +33,19 @@ def draw_result(
     Returns:
         The files, relative to the folder.
     """
-    from attn.viz.picture import write
+    from attn.viz.figures import write
 
     module, _, name = draw.partition(":")
     files = []
     subject = _subject(trace, size.dpi)
-    for picture in getattr(import_module(module), name)(result, subject):
-        write(picture, folder, subject.texts, size)
-        files.append(picture.path)
+    for figure_file in getattr(import_module(module), name)(result, subject):
+        write(figure_file, folder, subject.texts, size)
+        files.append(figure_file.path)
     return tuple(files)
 
 
 def note_fonts(manifest: Manifest) -> tuple[str, ...]:
-    """Say which fonts are missing for what a model read, and wrote, if any are."""
+    """Name the fonts that are missing for the texts of a trace, if any."""
     from attn.viz.fonts import note_missing
 
     tokens = (token.text for read in manifest.tokens.values() for token in read)
@@ -53,21 +53,21 @@ def note_fonts(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _subject(trace: Trace, dpi: int) -> Subject:
-    from attn.viz.picture import Subject
+    from attn.viz.figures import Subject
 
     manifest = trace.manifest
     return Subject(
         prompt=manifest.request.prompt,
         seed=manifest.request.seed,
         backend=manifest.backend,
-        pictures=tuple(read_picture(trace, sample) for sample in range(manifest.samples)),
+        images=tuple(read_image(trace, sample) for sample in range(manifest.samples)),
         facts=_facts(manifest),
         dpi=dpi,
     )
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
-    """Return what is known of how the picture was made."""
+    """Return the settings of the generation, as texts for a PNG."""
     request = manifest.request
     facts = {
         "negative_prompt": request.negative,
@@ -81,7 +81,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value is not None}
 
 
-def read_picture(trace: Trace, sample: int) -> Pixels | None:
+def read_image(trace: Trace, sample: int) -> Pixels | None:
     """Return a generated picture, or None where there is none, as in a partial trace.
 
     Raises:
@@ -94,8 +94,8 @@ def read_picture(trace: Trace, sample: int) -> Pixels | None:
     hint = "Analyse with --no-pictures, or restore it."
     try:
         path = trace.image(sample)
-        return np.asarray(decode_picture(read_bytes(path, limit=MOST_BYTES)).convert("RGB"))
-    except NoPictureError as exc:
+        return np.asarray(decode_image(read_bytes(path, limit=MOST_BYTES)).convert("RGB"))
+    except UndecodableImageError as exc:
         raise TraceError(f"could not read {path}: {exc}. {hint}") from exc
     except TraceError as exc:
         raise TraceError(f"{exc} {hint}") from exc

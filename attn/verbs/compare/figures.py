@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.trace.trace import open_trace
-from attn.verbs.analyze.pictures import read_picture
+from attn.verbs.analyze.figures import read_image
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.pairing import ComparedRun, Member
 from attn.verbs.compare.variants import Variant
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from attn.analysis.compare.terms import Term
     from attn.analysis.compare.weights import WeightsAgainstAttention
     from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
-    from attn.viz.picture import Picture
+    from attn.viz.figures import FigureFile
 
 GRIDS = (4, 8)
 """Cells in a row and in a column of the pictures of cells."""
@@ -60,8 +60,8 @@ def draw_comparison(
     if "sketch" in wanted and (measures := _sketch_changes(variants, words)):
         from attn.viz.compare.change_sketch import draw_change_sketch
 
-        picture = draw_change_sketch(_scene(base, variants, words), measures)
-        files += _write(iter([picture]), folder)
+        figure_file = draw_change_sketch(_scene(base, variants, words), measures)
+        files += _write(iter([figure_file]), folder)
     if "maps" in wanted:
         files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", words)
     for number, variant in enumerate(variants):
@@ -99,9 +99,9 @@ class _Shown:
         # words of a variant are those of the base, whose spelling may differ
         indices = [keys.index(word.key) for word in words]
         maps = self.reading.maps
-        picture = read_picture(open_trace(self.member.folder), 0)
+        image = read_image(open_trace(self.member.folder), 0)
         selected = maps[0, indices] if maps is not None and indices else None
-        return SceneSide(self.label, picture, selected, note)
+        return SceneSide(self.label, image, selected, note)
 
 
 def _name(variant: _Shown) -> str:
@@ -112,7 +112,7 @@ def _name(variant: _Shown) -> str:
 def _scene(
     base: ComparedRun, variants: Sequence[Variant], only: Sequence[str] | None
 ) -> ComparisonScene:
-    """Return what is shown of some variants and the baseline: the example of each."""
+    """Collect what the figures show of the baseline and some variants: the example of each."""
     from attn.analysis.compare.change_tables import by_size, changes, mass, overall
     from attn.viz.compare.comparison_scene import ComparisonScene
 
@@ -152,7 +152,7 @@ def _listed(prompts: Sequence[str]) -> str:
 
 
 def _note(member: Member, prompts: Sequence[str], seeds: Sequence[int]) -> str:
-    """Say which prompt and seed a side has, where not all have the same."""
+    """Name the prompt and seed of a side, where they differ between sides."""
     prompt = f"prompt {prompts.index(member.prompt) + 1}" if len(prompts) > 1 else ""
     seed = f"seed {member.seed}" if len(seeds) > 1 else ""
     return ", ".join(filter(None, (prompt, seed)))
@@ -183,7 +183,7 @@ def _sketch_changes(
 
 
 def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
-    """Say how many pairs there are, and with `has_noise` whether they began alike."""
+    """Count the pairs in words, and with `has_noise` tell whether they share their noise."""
     counts = sorted({variant.count for variant in variants})
     noun = "pair" if counts == [1] else "pairs"
     prompts = {prompt for variant in variants for prompt in variant.prompts}
@@ -211,13 +211,13 @@ def _shared_words(variants: Sequence[Variant]) -> list[Term]:
 
 def _of_pair(
     scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
-) -> Iterator[Picture]:
+) -> Iterator[FigureFile]:
     """Draw what base and variant have in one picture."""
     from attn.analysis.compare.change_tables import changes, has_layers, heads, mass, sink_changes
     from attn.viz.compare.change_bars import draw_change_bars
     from attn.viz.compare.change_heads import draw_change_heads
     from attn.viz.compare.change_map import draw_change_map
-    from attn.viz.compare.side_by_side import draw_pictures, draw_word
+    from attn.viz.compare.side_by_side import draw_images, draw_word
     from attn.viz.labels import file_stem
 
     if "words" in wanted:
@@ -227,8 +227,8 @@ def _of_pair(
     sinks = sink_changes(variant.pairs, heads) if has_layers(variant.pairs) else []
     if "sinks" in wanted and sinks:
         yield draw_change_heads(scene, sinks, variant.pairs[0].layers)
-    if "maps" in wanted and any(side.picture is not None for side in scene.sides):
-        yield draw_pictures(scene)
+    if "maps" in wanted and any(side.image is not None for side in scene.sides):
+        yield draw_images(scene)
     if "maps" in wanted and all(side.maps is not None for side in scene.sides):
         changed = {entry.term.key for entry in scene.changes[0]}
         for index, word in enumerate(scene.words):
@@ -242,6 +242,7 @@ def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None
     """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
     from attn.analysis.compare.cells import cell_masses, tabulate_cells
     from attn.analysis.compare.change_tables import named
+    from attn.analysis.tables import write_table
 
     files = []
     trace = open_trace(shown.member.folder)
@@ -258,17 +259,17 @@ def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None
     for count in GRIDS:
         table = tabulate_cells(cell_masses(maps, count), words, indices)
         files.append(f"{where}grid_analysis_{count}x{count}.csv")
-        table.write(folder / files[-1])
+        write_table(table, folder / files[-1])
     return files + _write(_of_run(shown, side, words, indices), folder, where)
 
 
 def _of_run(
     shown: _Shown, side: SceneSide, words: Sequence[Term], indices: Sequence[int]
-) -> Iterator[Picture]:
+) -> Iterator[FigureFile]:
     """Draw what one run has by itself: all words count, those at some places are shown."""
     from attn.analysis.words.word_sums import mean_present
     from attn.viz.compare.change_bars import draw_distribution
-    from attn.viz.picture import Picture
+    from attn.viz.figures import FigureFile
     from attn.viz.words.cells import draw_cells
     from attn.viz.words.dominant import draw_dominant
 
@@ -283,18 +284,18 @@ def _of_run(
         "run": shown.label,
     }
     dominant = draw_dominant(side, labels, indices, (title, about))
-    yield Picture("pixel_dominant_tokens.png", dominant, texts)
+    yield FigureFile("pixel_dominant_tokens.png", dominant, texts)
     for count in GRIDS:
         heading = title, f"{about} · parts of a word's attention"
         cells = draw_cells(side, labels, indices, count, heading)
-        yield Picture(f"grid_analysis_{count}x{count}.png", cells, texts)
+        yield FigureFile(f"grid_analysis_{count}x{count}.png", cells, texts)
     keys = [term.key for term in shown.reading.terms]
     mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
     masses = [float(mass[keys.index(word.key)]) for word in words]
     heading = title, f"{about} · mass: attention probability"
     bars = draw_distribution(labels, masses, indices, heading)
-    yield Picture("token_attention_distribution.png", bars, texts)
-    yield Picture(
+    yield FigureFile("token_attention_distribution.png", bars, texts)
+    yield FigureFile(
         "token_attention_gallery.png", _gallery(side, labels, indices, title, about), texts
     )
 
@@ -315,7 +316,7 @@ def _gallery(
         attrs={"unit": "attention probability"},
     )
     told = f"at the right: mean over the picture{say_shown(len(indices), len(labels))}"
-    return draw_sheet(maps, side.picture, (title, f"{about} · {told}"))
+    return draw_sheet(maps, side.image, (title, f"{about} · {told}"))
 
 
 def draw_weights(
@@ -327,19 +328,19 @@ def draw_weights(
     files = []
     for number, label in enumerate(variant.label for variant in variants):
         if label in weights:
-            picture = draw(weights[label], label, {"variant": label})
-            files += _write(iter([picture]), folder, _folder_prefix(variants, number))
+            figure_file = draw(weights[label], label, {"variant": label})
+            files += _write(iter([figure_file]), folder, _folder_prefix(variants, number))
     return files
 
 
-def _write(pictures: Iterator[Picture], folder: Path, prefix: str = "") -> list[str]:
-    from attn.viz.picture import write
+def _write(figure_files: Iterator[FigureFile], folder: Path, prefix: str = "") -> list[str]:
+    from attn.viz.figures import write
 
     files = []
-    for picture in pictures:
-        write(picture, folder / prefix)
-        picture.figure.clear()  # what refers to itself would wait for the garbage collector
-        files.append(f"{prefix}{picture.path}")
+    for figure_file in figure_files:
+        write(figure_file, folder / prefix)
+        figure_file.figure.clear()  # what refers to itself would wait for the garbage collector
+        files.append(f"{prefix}{figure_file.path}")
     return files
 
 

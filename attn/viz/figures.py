@@ -18,41 +18,42 @@ from PIL.PngImagePlugin import PngInfo
 
 from attn.files.disk import as_utf8
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families
-from attn.viz.page import FAINT, MARGIN
-from attn.viz.sizes import DPI, USUAL, PictureSize
+from attn.viz.page import MARGIN, fit_title
+from attn.viz.sizes import DPI, USUAL, FigureSize
+from attn.viz.style import FAINT
 
 COMPRESSION = 3  # of 9: three times as fast as the default, a tenth larger
 SAMPLED = 3
 NOTE_SIZE = 6.5  # points
 
 Pixels = NDArray[np.uint8]
-"""A picture: row, column, channel (red, green, blue); 0–255."""
+"""An image: row, column, channel (red, green, blue); 0–255."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The generation that pictures are about.
+    """The generation that figures are about.
 
-    `pictures` has the generated picture of every sample, or None where there is none; `facts` say
+    `images` has the generated image of every sample, or None where there is none; `facts` say
     how they were made, by name; `dpi` is the resolution at which they will be drawn.
     """
 
     prompt: str
     seed: int
     backend: str
-    pictures: tuple[Pixels | None, ...]
+    images: tuple[Pixels | None, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
     dpi: int = DPI
 
     @property
     def texts(self) -> dict[str, str]:
-        """What every picture about this generation says of it."""
+        """What every figure about this generation says of it."""
         texts = {"prompt": self.prompt, "seed": str(self.seed), "backend": self.backend}
         return texts | dict(self.facts)
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureFile:
     """A figure, where it belongs below `analysis/`, and what its PNG says about itself."""
 
     path: str
@@ -61,7 +62,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Film:
+class AnimationFile:
     """An animation, where it belongs below `analysis/`, and what it says about itself.
 
     Attributes:
@@ -85,50 +86,50 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def shrink(picture: Pixels, inches: float, dpi: int) -> Pixels:
-    """Return a picture with no more pixels than its long side has on the page."""
-    height, width = picture.shape[:2]
+def shrink(image: Pixels, inches: float, dpi: int) -> Pixels:
+    """Return an image with no more pixels than its long side has on the page."""
+    height, width = image.shape[:2]
     factor = inches * dpi / max(height, width)
     if factor >= 1:
-        return picture
+        return image
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def write(
-    picture: Picture | Film,
+    figure_file: FigureFile | AnimationFile,
     folder: Path,
     about: Mapping[str, str] = MappingProxyType({}),
-    size: PictureSize = USUAL,
+    size: FigureSize = USUAL,
 ) -> None:
-    """Write a picture as PNG, or a film as GIF, below `folder`.
+    """Write a figure as PNG, or an animation as GIF, below `folder`.
 
     Its texts, and those of `about`, become tEXt chunks (iTXt beyond Latin-1) or the comment, with
-    the version. A figure is empty afterwards. Films have a size of their own.
+    the version. A figure is empty afterwards. Animations keep their own size.
     """
-    texts = {**about, **picture.texts, "Software": software()}
+    texts = {**about, **figure_file.texts, "Software": software()}
     texts = {key: as_utf8(text) for key, text in texts.items()}  # names of folders may be bytes
-    path = folder / picture.path
+    path = folder / figure_file.path
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(picture, Film):
-        _write_gif(picture, path, texts)
+    if isinstance(figure_file, AnimationFile):
+        _write_gif(figure_file, path, texts)
         return
     info = PngInfo()
     for key, text in texts.items():
         info.add_text(key, text)
-    picture.figure.set_dpi(size.resolution(*picture.figure.get_size_inches()))
+    figure_file.figure.set_dpi(size.resolution(*figure_file.figure.get_size_inches()))
     dpi = (size.dpi, size.dpi)
-    render(picture.figure).save(path, pnginfo=info, dpi=dpi, compress_level=COMPRESSION)
+    render(figure_file.figure).save(path, pnginfo=info, dpi=dpi, compress_level=COMPRESSION)
 
 
-def _write_gif(film: Film, path: Path, texts: Mapping[str, str]) -> None:
-    frames = iter(film.frames)
+def _write_gif(animation: AnimationFile, path: Path, texts: Mapping[str, str]) -> None:
+    frames = iter(animation.frames)
     first = next(frames)
     first.save(
         path,
         save_all=True,
         append_images=frames,
-        duration=list(film.durations),
+        duration=list(animation.durations),
         loop=0,
         comment="\n".join(f"{key}: {text}" for key, text in texts.items()).encode(),
     )
@@ -151,6 +152,10 @@ def render(figure: Figure) -> Image.Image:
     """Return a figure in red, green and blue; it is empty afterwards."""
     choose_fonts(figure)
     canvas = FigureCanvasAgg(figure)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # which lays the axes out
+        for axes in figure.axes:
+            fit_title(axes)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     image = Image.fromarray(pixels).convert("RGB")

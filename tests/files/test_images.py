@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from attn.files.pictures import DRAWINGS, NoPictureError, UnknownFormatError, decode_picture
+from attn.files.images import DRAWINGS, UndecodableImageError, UnknownFormatError, decode_image
 
 
 def encoded(image: Image.Image, name: str, **options: object) -> bytes:
@@ -25,7 +25,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_formats_of_drawings(name: str) -> None:
     """Every format that is named is read, whatever a file is called."""
-    assert decode_picture(encoded(SMALL, name), DRAWINGS).size == (7, 5)
+    assert decode_image(encoded(SMALL, name), DRAWINGS).size == (7, 5)
 
 
 @pytest.mark.parametrize("data", [EPS, encoded(SMALL, "PPM"), encoded(SMALL, "DDS"), b""])
@@ -33,14 +33,14 @@ def test_other_formats_are_not_tried(data: bytes, monkeypatch: pytest.MonkeyPatc
     """PostScript under a picture's name would be run by Ghostscript."""
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_: pytest.fail("it was run"))
     with pytest.raises(UnknownFormatError, match=r"it begins with|the file is empty"):
-        decode_picture(data, DRAWINGS)
+        decode_image(data, DRAWINGS)
 
 
 def test_pictures_of_traces_are_png_alone() -> None:
     """What `attn` did not write is not decoded."""
-    assert decode_picture(encoded(SMALL, "PNG")).getpixel((0, 0)) == (9, 90, 200)
+    assert decode_image(encoded(SMALL, "PNG")).getpixel((0, 0)) == (9, 90, 200)
     with pytest.raises(UnknownFormatError):
-        decode_picture(encoded(SMALL, "GIF"))
+        decode_image(encoded(SMALL, "GIF"))
 
 
 def bomb(kind: str) -> bytes:
@@ -58,8 +58,8 @@ def bomb(kind: str) -> bytes:
 @pytest.mark.parametrize("kind", ["GIF", "PNG"])
 def test_bombs(kind: str) -> None:
     """A picture of more pixels than any is refused by its header, before memory is taken."""
-    with pytest.raises(NoPictureError, match=r"expected at most 16000000 pixels|more than"):
-        decode_picture(bomb(kind), DRAWINGS)
+    with pytest.raises(UndecodableImageError, match=r"expected at most 16000000 pixels|more than"):
+        decode_image(bomb(kind), DRAWINGS)
 
 
 @pytest.mark.parametrize("name", ["GIF", "TIFF", "PNG", "WEBP"])
@@ -67,8 +67,8 @@ def test_animations(name: str) -> None:
     """Only whether there is a second frame is looked at: counting 50 000 takes half a minute."""
     more = [Image.new("RGB", (7, 5), (place, 0, 0)) for place in range(3)]
     data = encoded(SMALL, name, save_all=True, append_images=more)
-    with pytest.raises(NoPictureError, match="it has several frames, expected one picture"):
-        decode_picture(data, DRAWINGS)
+    with pytest.raises(UndecodableImageError, match="it has several frames, expected one picture"):
+        decode_image(data, DRAWINGS)
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -79,8 +79,8 @@ def test_damaged_pictures_are_one_error(name: str) -> None:
     for place in range(0, len(data), max(1, len(data) // 40)):
         for spoilt in (data[:place], data[:place] + b"\xff\0\xff" + data[place + 3 :]):
             try:
-                decode_picture(spoilt, DRAWINGS)
-            except NoPictureError:
+                decode_image(spoilt, DRAWINGS)
+            except UndecodableImageError:
                 continue
 
 
@@ -90,5 +90,5 @@ def test_text_that_grows(tmp_path: Path) -> None:
     chunk = b"zTXt" + packed
     data = encoded(SMALL, "PNG")
     text = len(packed).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
-    with pytest.raises(NoPictureError, match="it is damaged: "):
-        decode_picture(data[:33] + text + data[33:])
+    with pytest.raises(UndecodableImageError, match="it is damaged: "):
+        decode_image(data[:33] + text + data[33:])
