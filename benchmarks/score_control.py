@@ -42,8 +42,8 @@ def main() -> None:
         print(f"{seed + 1}/{arguments.prompts}", end="\r", flush=True)
     names = ("overlap with the outlines", "the same without them", "shape words inside, change")
     for name, values in zip(names, np.array(rows).T, strict=True):
-        found = bootstrap(values)
-        print(f"{name:<28}{found.mean:8.3f}{found.low:8.3f}{found.high:8.3f}{found.n:5d}")
+        result = bootstrap(values)
+        print(f"{name:<28}{result.mean:8.3f}{result.low:8.3f}{result.high:8.3f}{result.n:5d}")
 
 
 def measure(

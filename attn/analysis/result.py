@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Deferred(Mapping[str, "xr.DataArray"]):
         return len(self._makers)
 
 
+@runtime_checkable
 class WritableFile(Protocol):
     """What can be written as one file."""
 

@@ -42,6 +42,7 @@ from attn.errors import TraceError
 from attn.files.images import UndecodableImageError, decode_image
 from attn.files.outside import DAMAGED, decode_reason
 from attn.schema import SKETCH, SKETCH_GROUND
+from attn.shapes import Region, StepMaps, Strokes, WordMaps
 from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ class Drawn:
         distance: from each cell to the nearest with a stroke, in cells.
     """
 
-    strokes: Numbers
-    inside: Numbers
-    distance: Numbers
+    strokes: Region
+    inside: Region
+    distance: Region
 
 
 def run(trace: Trace, options: SketchOptions) -> Result:
@@ -130,7 +131,7 @@ def run(trace: Trace, options: SketchOptions) -> Result:
     return Result(tables, arrays, notes=notes, files=files)
 
 
-def read_strokes(trace: Trace) -> np.ndarray:
+def read_strokes(trace: Trace) -> Strokes:
     """Return a mask of the strokes, bool (row, column) in pixels.
 
     Raises:
@@ -146,7 +147,7 @@ def read_strokes(trace: Trace) -> np.ndarray:
     return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
 
 
-def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
+def lay_out(pixels: Strokes, grid: tuple[int, int]) -> Drawn:
     """Return a sketch on a grid of cells.
 
     Args:
@@ -160,26 +161,26 @@ def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
     return Drawn(strokes, inside, np.asarray(distance_transform_edt(strokes == 0)))
 
 
-def surrounded(pixels: np.ndarray) -> np.ndarray:
+def surrounded(pixels: Strokes) -> Strokes:
     """Return a mask of what the strokes enclose: background out of reach of the edge."""
     from scipy.ndimage import binary_fill_holes
 
     return np.asarray(binary_fill_holes(pixels) & ~pixels)
 
 
-def measure_mean(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
+def measure_mean(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
     """Return the measures of the mean of the maps over steps, (sample, word) each."""
     return {name: values[:, 0] for name, values in _measure(maps.mean(1)[:, None], drawn).items()}
 
 
-def word_maps(trace: Trace, selection: Selection) -> Numbers:
+def word_maps(trace: Trace, selection: Selection) -> StepMaps:
     """Return (sample, step, word, row, column)."""
     groups = word_positions(selection.words, selection.tokens)
     maps, _ = step_maps(trace, selection, groups)
     return np.moveaxis(maps, -1, 2)
 
 
-def _measure(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
+def _measure(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
     """Return the measures by name, (sample, step, word) each; NaN for words without tokens."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
@@ -197,7 +198,7 @@ def _measure(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
     }
 
 
-def _iou(parts: Numbers, region: np.ndarray) -> Numbers:
+def _iou(parts: StepMaps, region: Strokes) -> Numbers:
     """Compare a region with as many cells of each map, the largest; ties in order of the cells."""
     flat, truth = parts.reshape(*parts.shape[:-2], -1), region.ravel()
     count = int(truth.sum())
@@ -219,7 +220,7 @@ def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Number
     return make_table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
 
 
-def _tabulate_distance(selection: Selection, maps: Numbers, distance: Numbers) -> DataFrame:
+def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> DataFrame:
     """Tabulate each word's mean map, and a uniform map, by distance from the strokes."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
@@ -255,7 +256,7 @@ def _ravel(values: dict[str, Numbers]) -> dict[str, Numbers]:
     return {name: array.ravel() for name, array in values.items()}
 
 
-def _describe(selection: Selection, maps: Numbers, drawn: Drawn) -> str:
+def _describe(selection: Selection, maps: WordMaps, drawn: Drawn) -> str:
     """Describe, per sample and word, where its map peaks and which strokes lie there."""
     cells = drawn.strokes.size
     count = max(1, round(HIGHEST * cells))
@@ -276,7 +277,7 @@ def _describe(selection: Selection, maps: Numbers, drawn: Drawn) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _describe_largest(map_: Numbers, count: int, strokes: Numbers) -> str:
+def _describe_largest(map_: Region, count: int, strokes: Region) -> str:
     """Describe the `count` largest cells of a map; ties in order of the cells."""
     cells = np.unravel_index(np.argsort(-map_, axis=None, kind="stable")[:count], map_.shape)
     mass = map_[cells]

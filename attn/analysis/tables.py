@@ -17,10 +17,10 @@ NUMBER = "%.9g"
 """Nine significant digits: enough to give every float32 back exactly."""
 
 Columns = Mapping[str, Any]
-"""Arrays or lists of one length by the name of their column, or a table."""
+"""Arrays or lists of one length by the name of their column."""
 
 
-def make_table(columns: Columns) -> DataFrame:
+def make_table(columns: Columns | DataFrame) -> DataFrame:
     """Return a table of columns; NaN and None are empty cells.
 
     Raises:
@@ -35,7 +35,7 @@ def make_table(columns: Columns) -> DataFrame:
     return pd.DataFrame(series, copy=False)
 
 
-def stack_tables(tables: Iterable[Columns], by: Sequence[str] = ()) -> DataFrame:
+def stack_tables(tables: Iterable[Columns | DataFrame], by: Sequence[str] = ()) -> DataFrame:
     """Return tables of the same columns below each other; there must be one.
 
     Args:

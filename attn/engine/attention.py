@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from attn.engine.shapes import Logits, Norms, Probs, RowMask
 from attn.errors import CaptureError
 
 Index = slice | Tensor
@@ -73,8 +74,8 @@ class Attention:
         return self.query, self.key, self.lse
 
     def probs(
-        self, row: int, heads: slice, queries: Index, keys: Index, out: Tensor | None = None
-    ) -> Tensor:
+        self, row: int, heads: slice, queries: Index, keys: Index, out: Probs | None = None
+    ) -> Probs:
         """Compute a block of the attention matrix of one batch row, exactly, in float32.
 
         probs = exp(scale · query · keyᵀ + mask - lse), so a block costs only its own size.
@@ -134,12 +135,12 @@ class Attention:
         """Whether some probabilities may be exactly 0, so that their logarithm is not a number."""
         return self.mask is not None or self.causal or self.open_probs is not None
 
-    def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Tensor) -> Tensor:
+    def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Logits) -> Logits:
         """Compute the natural logarithm of `probs`, where no key is hidden (`hides_keys`)."""
         norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
         return self._logits(row, heads, queries, keys, minus=norm, out=out)
 
-    def log_sum_exp(self, slab: int = 256) -> Tensor:
+    def log_sum_exp(self, slab: int = 256) -> Norms:
         """Compute every row's log-sum-exp from query and key, a slab of queries at a time.
 
         For kernels whose own cannot be had or trusted; costs two to three times the attention.
@@ -160,7 +161,7 @@ class Attention:
                     lse[row, head, rows] = logits.logsumexp(-1)[0]
         return lse.masked_fill_(lse.isneginf(), 0.0)
 
-    def row_mask(self, row: int) -> Tensor | None:
+    def row_mask(self, row: int) -> RowMask | None:
         """Return one row's additive mask, (head, query, key), with size 1 where it repeats."""
         if self.mask is None:
             return None
@@ -187,8 +188,8 @@ class Attention:
         queries: Index,
         keys: Index,
         minus: Tensor,
-        out: Tensor | None = None,
-    ) -> Tensor:
+        out: Logits | None = None,
+    ) -> Logits:
         query, key, _ = self.factors()
         left = query[row, heads][:, queries].float()
         ratio = query.shape[1] // key.shape[1]
@@ -204,7 +205,7 @@ class Attention:
             logits.masked_fill_(self._hidden(queries, keys), -torch.inf)
         return logits
 
-    def _num_shown(self, mask: Tensor) -> Tensor:
+    def _num_shown(self, mask: RowMask) -> Tensor:
         """Return how many keys are not hidden by -inf, (head, query, 1) float32."""
         shown = (~mask.isneginf()).sum(-1, keepdim=True, dtype=torch.float32)
         return (shown * (self.shape[3] // mask.shape[-1])).expand(*self.shape[1:3], 1)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from attn.engine.attention import Attention, Index
 from attn.engine.plan import BlockPlan, LayerPlan
+from attn.engine.shapes import ColumnMembers, Logits, PerHead, Probs, SegmentMass
 from attn.schema import part, without_mass
 
 CHUNK = 2**20
@@ -142,7 +143,7 @@ def _chunks(
     scratch: Scratch,
     *,
     with_logs: bool = False,
-) -> Iterator[tuple[slice, slice, Tensor | None, Tensor]]:
+) -> Iterator[tuple[slice, slice, Logits | None, Probs]]:
     """Yield (heads, rows of the block, log probs or None, probs) until the block is covered."""
     num_heads = attention.shape[1]
     heads = max(1, min(num_heads, CHUNK // (len(queries) * len(keys))))
@@ -163,7 +164,7 @@ def _chunks(
                 yield some, span, logs, torch.exp(logs, out=out)
 
 
-def _entropy(probs: Tensor, logs: Tensor | None) -> Tensor:
+def _entropy(probs: Probs, logs: Logits | None) -> PerHead:
     """Return the sum over all rows, (head,); a logarithm costs as much as all else together."""
     if logs is None:
         logs = probs.log().clamp_(min=torch.finfo(torch.float32).min)
@@ -186,7 +187,9 @@ def _columns(probs: Tensor, block: BlockPlan) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _membership(groups: tuple[tuple[int, ...], ...], keys: int, device: torch.device) -> Tensor:
+def _membership(
+    groups: tuple[tuple[int, ...], ...], keys: int, device: torch.device
+) -> ColumnMembers:
     """Return (key, column): 1 where a key belongs to a column."""
     member = torch.zeros(keys, len(groups))
     for column, group in enumerate(groups):
@@ -194,7 +197,7 @@ def _membership(groups: tuple[tuple[int, ...], ...], keys: int, device: torch.de
     return member.to(device)
 
 
-def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> Tensor:
+def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> PerHead:
     """Return the entropy of the block's rows over all keys, (head,), nats, mean over rows."""
     entropy = torch.zeros(attention.shape[1], device=attention.device)
     keys = tuple(range(attention.shape[3]))
@@ -211,7 +214,7 @@ def _total(
     attention: Attention,
     row: int,
     scratch: Scratch,
-) -> Tensor:
+) -> SegmentMass:
     """Return (head, key segment): how the rows of a query part share out their probability.
 
     The segments are those of `plan.totals`. What one segment gets is 1 minus the others where no

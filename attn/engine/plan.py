@@ -26,7 +26,7 @@ from attn.schema import (
     without_mass,
 )
 from attn.schema import Sequence as TokenSequence
-from attn.trace.store import predict_bytes
+from attn.trace.writer import predict_bytes
 
 DEFAULT_BLOCKS = ("image.text", "all.all")
 """The first of these that the model has is kept when none is asked for."""

@@ -81,7 +81,8 @@ def write_marker(
     """Mark a folder as ours; see `Marker`."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     marker = Marker(attn.__version__, os.getpid(), started, command, goal, dict(files))
-    (folder / MARKER).write_bytes(seal(json.dumps(asdict(marker), indent=1).encode("ascii")))
+    text = msgspec.json.format(json.dumps(asdict(marker)), indent=1)  # names need not be UTF-8
+    (folder / MARKER).write_bytes(seal(text.encode("ascii")))
 
 
 def ours(folder: Path) -> set[str]:

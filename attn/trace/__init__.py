@@ -1,6 +1,7 @@
 """A trace: one generation's attention, as a folder or in memory.
 
-    store          shards with checksums and a manifest, written step by step, readable after a kill
+    store          the files of a trace: shards with checksums and a manifest
+    writer         writes them step by step, readable after a kill
     manifests      what must be true of a manifest before it is believed
     trace          `Trace`: what Python users open and ask
     views          one measure of one layer over all steps, read a piece at a time
@@ -13,6 +14,6 @@
     arrays, grids  arrays that are read when they are asked for; pictures as grids of tokens
     shapes         the shape that every tensor must have, as the manifest says
 
-Data flows from `engine.recorder` into `store.TraceWriter`, and from `store.open_files` through
+Data flows from `engine.recorder` into `writer.TraceWriter`, and from `store.open_files` through
 `views` into labelled arrays. A new measure is a name in `schema.MEASURES` and a view.
 """

@@ -63,7 +63,7 @@ def _by_branch(labels: np.ndarray) -> tuple[str | tuple[str, str], np.ndarray]:
     return ("branch", "key"), labels
 
 
-def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[float]]]:
+def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[int] | list[float]]]:
     """Return the coordinates of an axis `step`; what the scheduler does not say is NaN."""
     steps = [shard.step for shard in shards if shard.step is not None]
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
-from attn.trace.grids import resample
+from attn.shapes import KeyMaps, StoredMaps
+from attn.trace.grids import resample_values
 from attn.trace.views import index_of, listed, query_grid
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ class MapSums:
         """Add what one step has; `lead` is one of `View.leads`."""
         for view in self.views:
             maps = self._read(view, lead)
-            ran = ~np.isnan(maps).any((1, 2, 3))
+            ran = np.asarray(~np.isnan(maps).any((1, 2, 3)))
             if view.grid and ran.any():
                 total = self._sums.setdefault(view.grid, np.zeros(maps.shape))
                 total += np.where(ran[:, None, None, None], maps, 0)
                 self._count = self._count + ran
                 self.layers.add(view.layer.index)
 
-    def mean(self, grid: Grid | None = None) -> NDArray[np.float64]:
+    def mean(self, grid: Grid | None = None) -> KeyMaps:
         """Return (sample, row, column, key), probability, 0 to 1; NaN for samples without maps.
 
         Args:
@@ -70,19 +71,25 @@ class MapSums:
         Raises:
             TraceError: nothing was added.
         """
-        import xarray as xr
-
         if not self._sums:
             where = self.views[0].source.folder or "the trace"
             raise TraceError(f"none of the asked layers ran in the asked steps of {where}")
         finest = grid or max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
-        dims = ("sample", "row", "column", "key")
-        laid = [resample(xr.DataArray(total, dims=dims), finest) for total in self._sums.values()]
+        grids = [np.moveaxis(total, 3, 1) for total in self._sums.values()]  # keys before the grid
+        laid = [resample_values(maps, finest) for maps in grids]
+        total = np.moveaxis(np.stack(laid).sum(0, np.float64), 1, 3)
         count = np.where(self._count > 0, self._count, np.nan)
-        total = np.sum([array.values.astype(np.float64) for array in laid], axis=0)
         return np.asarray(total / count[:, None, None, None])
 
-    def _read(self, view: View, lead: tuple[int, ...]) -> NDArray[np.floating]:
+    def means(self) -> MeanMaps:
+        """Return what was added, on the finest grid.
+
+        Raises:
+            TraceError: nothing was added.
+        """
+        return MeanMaps(self.mean(), self.views[0].columns, tuple(sorted(self.layers)))
+
+    def _read(self, view: View, lead: tuple[int, ...]) -> StoredMaps:
         """Return (sample, row, column, key)."""
         inner = (slice(None),) * 3
         if self._heads is None:
@@ -102,7 +109,7 @@ class MeanMaps:
         layers: indices of those that are in it, in order.
     """
 
-    values: NDArray[np.float64]
+    values: KeyMaps
     columns: tuple[Column, ...]
     layers: tuple[int, ...]
 
@@ -126,7 +133,7 @@ def average(
     sums = MapSums(views, index_of("branch", branch, trace.branches))
     for lead in views[0].leads(steps):
         sums.add(lead)
-    return MeanMaps(sums.mean(), views[0].columns, tuple(sorted(sums.layers)))
+    return sums.means()
 
 
 def find_layers(

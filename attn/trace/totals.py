@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import Layer, part, without_mass
-from attn.trace.views import TensorSource, View, find
+from attn.trace.views import Part, TensorSource, View, find
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,15 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, selection: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
         every = (slice(None),) * 3
         sums = [
             self.source.read(file, view.tensor, (*every, keys)).sum(-1)
             for view, keys in self.addends
         ]
-        piece: np.ndarray = np.stack(sums, -1)[np.ix_(*map(np.atleast_1d, selection))]
-        return piece.reshape([len(indices) for indices in selection if indices.ndim])
+        indices = np.ix_(*(np.atleast_1d(part.indices) for part in selection))
+        piece: np.ndarray = np.stack(sums, -1)[indices]
+        return piece.reshape([part.count for part in selection if part.count is not None])
 
 
 def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:

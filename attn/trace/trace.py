@@ -28,7 +28,7 @@ from attn.trace.grids import resample
 from attn.trace.labels import attributes, key_labels
 from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.step_tokens import read_written
-from attn.trace.store import TraceWriter, open_files
+from attn.trace.store import open_files
 from attn.trace.totals import find_total
 from attn.trace.views import (
     MemoryFiles,
@@ -41,6 +41,7 @@ from attn.trace.views import (
     recompute,
 )
 from attn.trace.word_maps import word_maps
+from attn.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
     import xarray as xr

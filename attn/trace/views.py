@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.errors import TraceError, did_you_mean
 from attn.schema import (
@@ -50,6 +51,7 @@ Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
 
 
+@runtime_checkable
 class TensorSource(Protocol):
     """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
 
@@ -164,16 +166,14 @@ class View:
     def read(self, selection: Selection) -> np.ndarray:
         """Read a selection; of every shard no more than what the selection spans."""
         sizes = self.sizes.values()
-        indices = [
-            np.arange(size)[selector] for size, selector in zip(sizes, selection, strict=True)
-        ]
-        result = np.empty([len(axis) for axis in indices if axis.ndim], self.dtype)
+        parts = [Part.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        result = np.empty([part.count for part in parts if part.count is not None], self.dtype)
         if not result.size:
             return result
-        steps = indices.pop(0) if self.is_stepwise else np.array(0)
+        steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
         rows = result if steps.ndim else result[np.newaxis]
         for index, step in enumerate(np.atleast_1d(steps)):
-            rows[index] = self._piece(self.shards[step].file, indices)
+            rows[index] = self._piece(self.shards[step].file, parts)
         return result
 
     def values(self, steps: Iterable[int]) -> np.ndarray:
@@ -244,9 +244,9 @@ class View:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, selection: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
         """Read one step's part: the span of the selection from the file, then the selection."""
-        spans = [slice(int(indices.min()), int(indices.max()) + 1) for indices in selection]
+        spans = [part.span for part in selection]
         index = list(spans)
         if self.grid:
             row = tuple(self.sizes).index("row") - self.is_stepwise
@@ -260,10 +260,47 @@ class View:
             piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
         piece = piece.reshape([span.stop - span.start for span in spans])
         for axis in reversed(range(len(spans))):
-            local = selection[axis] - spans[axis].start
-            if not np.array_equal(local, np.arange(piece.shape[axis])):
+            local = selection[axis].within(spans[axis])
+            if local is not None:
                 piece = np.take(piece, local, axis=axis)
         return piece
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is selected of one axis.
+
+    Attributes:
+        indices: on the axis; an array without axes selects one place, and removes the axis.
+        span: from the first of them to the last.
+        is_whole: whether the indices are all those of the span, in their order.
+    """
+
+    indices: NDArray[np.int64]
+    span: slice
+    is_whole: bool
+
+    @classmethod
+    def of(cls, selected: int | slice | np.ndarray, size: int) -> Part:
+        """Look at a selection of an axis of some size."""
+        if isinstance(selected, slice) and selected.step in (None, 1):
+            start, stop, _ = selected.indices(size)
+            return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
+        indices = np.arange(size)[selected]
+        if not indices.size:
+            return cls(indices, slice(0, 0), is_whole=True)
+        return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)
+
+    @property
+    def count(self) -> int | None:
+        """How many indices are selected; None if the axis is removed."""
+        return len(self.indices) if self.indices.ndim else None
+
+    def within(self, span: slice) -> NDArray[np.int64] | None:
+        """Return the indices in what was read of the axis; None if they are all of it."""
+        if self.is_whole and span == self.span:
+            return None
+        return np.asarray(self.indices - span.start)
 
 
 def find(

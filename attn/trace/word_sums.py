@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attn.schema import Column, Token
+from attn.shapes import GroupMass, KeyMass, Members
 from attn.words import Word
 
 TokenPosition = tuple[str, int]
@@ -28,9 +28,7 @@ def word_positions(
     return [by_word.get(word.index, []) for word in words]
 
 
-def lay_out(
-    columns: Sequence[Column], groups: Sequence[Collection[TokenPosition]]
-) -> NDArray[np.float64]:
+def lay_out(columns: Sequence[Column], groups: Sequence[Collection[TokenPosition]]) -> Members:
     """Return (key, group): 1 where a key is one of the group's tokens, else 0.
 
     The column that gathers the rest of a segment is in no group.
@@ -46,7 +44,7 @@ def lay_out(
     return members
 
 
-def sum_tokens(values: NDArray[np.floating], members: NDArray[np.float64]) -> NDArray[np.float64]:
+def sum_tokens(values: KeyMass, members: Members) -> GroupMass:
     """Replace the last axis, of keys, by groups: sums over their tokens.
 
     A group without tokens is NaN: nothing is known of it, which is not the same as zero.

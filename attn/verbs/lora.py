@@ -109,7 +109,9 @@ def find_model(source: str, path: Path) -> Path:
     file = Path(source).expanduser()
     if file.exists():
         return file
-    cached = _cached(source) if source.count("/") == 1 else None
+    from attn.backends.loading.source import find_cached
+
+    cached = find_cached(source) if source.count("/") == 1 else None
     if cached is None:
         raise ModelError(
             f"no model at {source}: expected a diffusers folder, a .safetensors file, demo, or the "
@@ -127,15 +129,6 @@ def _demo(source: str, path: Path) -> Path:
     if backend is None:
         raise ModelError(f"the family of {path} is {family.title}: name the model, not '{source}'")
     return demo.checkpoint(backend + source.removeprefix("demo"))
-
-
-def _cached(name: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (OSError, ValueError):  # not there, or no possible id
-        return None
 
 
 def _write(file: LoraFile, out: Path, report: Report) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 
 from attn.viz.figures import new_figure
 from attn.viz.labels import printable, room
@@ -76,7 +76,8 @@ def show_scale(
     look: tuple[str, Normalize],
     label: str,
     *,
-    whole: bool = False,
+    ticks: Locator | None = None,
+    spell: Callable[[float], str] = "{:.6g}".format,
 ) -> None:
     """Draw a colour bar below axes.
 
@@ -85,11 +86,11 @@ def show_scale(
         axes: above the bar.
         look: colours and scale.
         label: what they stand for.
-        whole: number it by whole numbers.
+        ticks: where its numbers are.
+        spell: how they are written.
     """
     colours, scale = look
-    width = figure.get_size_inches()[0] - 2 * MARGIN
-    ticks = MaxNLocator(6, integer=True, min_n_ticks=1) if whole else MaxNLocator(5)
+    width = (figure.get_size_inches()[0] - 2 * MARGIN) * _part_across(axes)
     with rc_context(STYLE):
         bar = figure.colorbar(
             ScalarMappable(scale, colours),
@@ -98,12 +99,19 @@ def show_scale(
             shrink=min(1.0, LONGEST_BAR / width),
             anchor=(0.0, 0.5),
             aspect=min(width, LONGEST_BAR) / BAR,
-            ticks=ticks,
-            format=FuncFormatter(lambda value, _: f"{value:.6g}"),
+            ticks=ticks or MaxNLocator(5),
+            format=FuncFormatter(lambda value, _: spell(value)),
         )
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, color=FAINT, labelcolor=INK)
     bar.set_label(label, parse_math=False)
+
+
+def _part_across(axes: Sequence[Axes]) -> float:
+    """Return how many of the page's columns some axes are in, as a part of all."""
+    cells = [cell for panel in axes if (cell := panel.get_subplotspec()) is not None]
+    columns = {column for cell in cells for column in cell.colspan}
+    return len(columns) / cells[0].get_gridspec().ncols
 
 
 def _wrap(text: str, letters: float) -> list[str]:

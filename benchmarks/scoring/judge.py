@@ -115,10 +115,10 @@ def agreement(content: Content, picture: Picture) -> Agreement:
     return Agreement(
         background=picture.background == content.background,
         number=len(picture.objects) == len(content.kinds),
-        colors=tuple(found is not None for found in matches),
+        colors=tuple(result is not None for result in matches),
         shapes=tuple(
-            found is not None and found.shape == kind.shape
-            for kind, found in zip(content.kinds, matches, strict=True)
+            result is not None and result.shape == kind.shape
+            for kind, result in zip(content.kinds, matches, strict=True)
         ),
         relation=None if content.relation is None else _is_related(matches, content.relation),
     )
@@ -126,7 +126,7 @@ def agreement(content: Content, picture: Picture) -> Agreement:
 
 def match(kind: ObjectKind, picture: Picture) -> Found | None:
     """Pick the largest object of a kind's colour, whatever its shape; None if there is none."""
-    return next((found for found in picture.objects if found.color == kind.color), None)
+    return next((result for result in picture.objects if result.color == kind.color), None)
 
 
 def relation(first: Found, second: Found) -> str:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.trace.store import TraceWriter
 from attn.trace.trace import open_trace
+from attn.trace.writer import TraceWriter
 from tests.helpers.toy_traces import JOINT, cross_layer, manifest, tensors, write_trace
 
 HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'

@@ -140,7 +140,7 @@ def test_word_maps(name, visit, tmp_path):
 
 def test_layer_that_did_not_run(visit, tmp_path):
     """What is NaN does not count, as in Python."""
-    from attn.trace.store import TraceWriter
+    from attn.trace.writer import TraceWriter
 
     about = manifest()
     with TraceWriter(tmp_path / "t", about) as writer:

@@ -288,7 +288,7 @@ def test_open_softmax_has_no_factors(slow_path, x):
 
 
 @pytest.mark.parametrize("keep", ["means", "all"])
-def test_levels(model, keep):
+def test_levels(model, keep, unchecked):
     """Levels that a tap cannot keep are refused, with those that it can."""
     with pytest.raises(UsageError, match=f"^keep: expected one of mass, .*; got '{keep}'"):
         attn.tap(model, keep=keep)

@@ -19,12 +19,13 @@ from attn.analysis.compare.reading import regrid
 from attn.analysis.compare.terms import Term
 from attn.analysis.tables import make_table
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import GridMaps
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def cell_masses(maps: Numbers, count: int) -> Numbers:
+def cell_masses(maps: GridMaps, count: int) -> Numbers:
     """Return (word, row, column) of `count` by `count` cells, by area."""
     return regrid(maps, (count, count))
 

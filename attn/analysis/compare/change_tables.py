@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ Words = Sequence[str] | None
 
 Tables = dict[str, "DataFrame"]
 
+LARGEST = 2**26
+"""Bytes of one measure of all pairs that are in memory at once."""
 ALL = "mean"
 """In the columns `layer`, `head` and `step`: the mean over all of them."""
 
@@ -230,19 +233,39 @@ def with_name(table: DataFrame, name: str) -> DataFrame:
 
 
 def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
-    by_term: dict[Key, list[tuple[Term, Numbers, Numbers]]] = {}
+    """Compare every term, as many of them at once as fit into `LARGEST` bytes."""
+    terms: dict[Key, Term] = {}
     for pair in pairs:
+        for term in pair.terms:
+            terms.setdefault(term.key, term)
+    sizes = (2 * values[0].nbytes for pair in pairs for values in [measure(pair)] if values)
+    rounds = max(1, math.ceil(len(pairs) * next(sizes, 0) / LARGEST))
+    count = max(1, math.ceil(len(terms) / rounds))
+    found: list[TermChange] = []
+    for start in range(0, len(terms), count):
+        gathered = _gather(pairs, measure, list(terms)[start : start + count])
+        found += [
+            TermChange(terms[key], paired_change(*map(np.concatenate, sides)))
+            for key, sides in gathered.items()
+        ]
+    return found
+
+
+def _gather(
+    pairs: Sequence[Pair], measure: Measure, keys: Sequence[Key]
+) -> dict[Key, tuple[list[Numbers], list[Numbers]]]:
+    """Return base and variant of some terms, by pair; copies, so that the pairs can be let go."""
+    found: dict[Key, tuple[list[Numbers], list[Numbers]]] = {}
+    for pair in pairs:
+        indices = {term.key: index for index, term in enumerate(pair.terms)}
         values = measure(pair)
-        if values is not None:
-            for index, term in enumerate(pair.terms):
-                sides = values[0][:, index], values[1][:, index]
-                by_term.setdefault(term.key, []).append((term, *sides))
-    return [_join_pairs(entries) for entries in by_term.values()]
-
-
-def _join_pairs(entries: Sequence[tuple[Term, Numbers, Numbers]]) -> TermChange:
-    terms, before, after = zip(*entries, strict=True)
-    return TermChange(terms[0], paired_change(np.concatenate(before), np.concatenate(after)))
+        if values is None:
+            continue
+        for key in filter(indices.__contains__, keys):
+            before, after = found.setdefault(key, ([], []))
+            before.append(values[0][:, indices[key]].copy())
+            after.append(values[1][:, indices[key]].copy())
+    return {key: found[key] for key in keys if key in found}
 
 
 def _rows(entries: Sequence[TermChange], **labels: Any) -> DataFrame:

@@ -17,6 +17,7 @@ from attn.analysis.words.similarity import compare_maps
 from attn.analysis.words.word_measures import tell_left_out
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
+from attn.shapes import WordMaps
 from attn.trace.occurrences import locate
 from attn.trace.prompts import Prompt, read_prompt
 from attn.trace.word_sums import TOGETHER
@@ -142,7 +143,7 @@ def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Re
     return replace(pair, overlap=_overlap(pair, base, variant))
 
 
-def dominance(maps: Numbers) -> NDArray[np.int64]:
+def dominance(maps: WordMaps) -> NDArray[np.int64]:
     """Return (sample, row, column): the place of the word that is largest; the first of equals.
 
     Args:
@@ -240,7 +241,7 @@ def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
     )
 
 
-def _aspect(trace: Trace, maps: Numbers) -> float:
+def _aspect(trace: Trace, maps: WordMaps) -> float:
     """Return the picture's height divided by its width; that of the grid where no size is known."""
     request = trace.manifest.request
     if request.height and request.width:

@@ -17,7 +17,8 @@ from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.shards import read_sums
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.words import WANTS
-from attn.trace.grids import resample
+from attn.shapes import GridMaps, WordMaps
+from attn.trace.grids import resample_values
 from attn.trace.means import MapSums
 from attn.trace.word_sums import lay_out, sum_tokens
 
@@ -69,7 +70,7 @@ class SideReading:
     mass_steps: Numbers
     share: Numbers
     share_steps: Numbers
-    maps: Numbers | None
+    maps: WordMaps | None
     lack: str = ""
 
 
@@ -121,7 +122,7 @@ def _find_maps(trace: Trace, selection: SideSelection) -> tuple[MapSums | None, 
     return MapSums(views, trace.branches.index(selection.branch)), ""
 
 
-def _pool(trace: Trace, selection: SideSelection, maps: MapSums) -> Numbers | None:
+def _pool(trace: Trace, selection: SideSelection, maps: MapSums) -> WordMaps | None:
     """Return (sample, term, row, column), or None where no layer ran; NaN for other terms."""
     columns = maps.views[0].columns
     members = lay_out(columns, [term.tokens for term in selection.terms])
@@ -135,10 +136,6 @@ def _pool(trace: Trace, selection: SideSelection, maps: MapSums) -> Numbers | No
     return np.moveaxis(sum_tokens(maps.mean(), members), -1, 1) if maps.layers else None
 
 
-def regrid(maps: Numbers, grid: Grid) -> Numbers:
+def regrid(maps: GridMaps, grid: Grid) -> Numbers:
     """Lay maps (…, row, column) out on another grid, by area."""
-    import xarray as xr
-
-    axes = [f"axis {axis}" for axis in range(maps.ndim - 2)]
-    labelled = xr.DataArray(maps, dims=(*axes, "row", "column"))
-    return np.asarray(resample(labelled, grid).values, np.float64)
+    return resample_values(maps, grid).astype(np.float64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from attn.analysis.sinks.roles import SKETCH
@@ -42,7 +43,7 @@ class Term:
     is_repeated: bool
     tokens: tuple[tuple[str, int], ...]
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """What is the same for the same term of another trace."""
         return self.segment, self.kind, fold(self.text), self.number

@@ -23,6 +23,7 @@ from attn.analysis.texts.texts import (
     read_written,
 )
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import TokenMaps
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -77,7 +78,7 @@ def parts_of(choice: TextSelection, block: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], choice.length], strict=True))
 
 
-def sum_parts(maps: Numbers, parts: list[tuple[int, int]]) -> Numbers:
+def sum_parts(maps: TokenMaps, parts: list[tuple[int, int]]) -> Numbers:
     """Return the mass that a query of each part gives to each part, (sample, rows, keys).
 
     Args:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result
@@ -83,7 +84,7 @@ def run(trace: Trace, options: FlowOptions) -> Result:
     return Result(tables, {"read": read}, notes)
 
 
-def _tabulate(split: Numbers, lengths: Numbers, axes: Axes) -> DataFrame:
+def _tabulate(split: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFrame:
     """Lay out (rows, layer, step, sample, head, keys)."""
     heads = ["mean", *map(str, range(split.shape[4] - 1))]
     named = {"rows": SEGMENTS, **axes, "head": heads, "keys": SEGMENTS}
@@ -91,7 +92,7 @@ def _tabulate(split: Numbers, lengths: Numbers, axes: Axes) -> DataFrame:
     return lay_out(named, {"mass": split, "sum": sums})
 
 
-def _summarise(mean: Numbers, lengths: Numbers, axes: Axes) -> DataFrame:
+def _summarise(mean: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFrame:
     """Return one line per layer and sample, means over the steps."""
     over = mean.mean(axis=2)
     to_generated, to_prompt = over[1, ..., 0], over[0, ..., 1]

@@ -33,6 +33,7 @@ from attn.analysis.texts.texts import (
     read_measure,
 )
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import TokenMaps
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -78,7 +79,7 @@ def run(trace: Trace, options: PromptOptions) -> Result:
     return Result(tables, {"patterns": stacked})
 
 
-def measure(maps: Numbers, prompt: int) -> dict[str, Numbers]:
+def measure(maps: TokenMaps, prompt: int) -> dict[str, Numbers]:
     """Return all measures but entropy of some maps, each (sample,).
 
     Args:
@@ -114,7 +115,7 @@ def causal_split(maps: Numbers, prompt: int) -> dict[str, Numbers]:
     }
 
 
-def profile_of(maps: Numbers) -> Numbers:
+def profile_of(maps: TokenMaps) -> Numbers:
     """Return the mass at every distance, (sample, distance)."""
     length = maps.shape[-1]
     positions = np.arange(length)

@@ -19,6 +19,7 @@ from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer, Token
+from attn.shapes import HeadTokenMaps, TokenMaps
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -130,7 +131,7 @@ def _name(trace: Trace, branch: str, start: int) -> tuple[Token, ...]:
     return (*tokens[:start], *named)
 
 
-def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, Numbers]]:
+def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, TokenMaps]]:
     """Yield (place of the step, place of the layer, A of every sample), step by step.
 
     A is (sample, query, key), float64, without what float16 cost the sums of its rows. One of them
@@ -142,7 +143,7 @@ def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, N
             yield index, number, normalise(array.sel(step=step).values)
 
 
-def read_heads(trace: Trace, choice: TextSelection, layer: int, step: int) -> Numbers:
+def read_heads(trace: Trace, choice: TextSelection, layer: int, step: int) -> HeadTokenMaps:
     """Return the attention of every head, (sample, head, query, key), float64, rows sum to 1.
 
     It is stored, or recomputed from factors.

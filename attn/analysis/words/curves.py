@@ -32,6 +32,7 @@ from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.word_tables import numbers, texts
+from attn.shapes import WordCurves, WordLayers
 from attn.trace.labels import block_numbers
 
 if TYPE_CHECKING:
@@ -119,18 +120,18 @@ def _kinds(
     return [(kind, entry) for kind, entry in kinds.items() if entry.tokens.any()]
 
 
-def _stack(measured: SegmentWords, measure: Measure) -> Numbers:
+def _stack(measured: SegmentWords, measure: Measure) -> WordCurves:
     """Return (word, layer, step, sample)."""
     layers = [layer.share if measure == "share" else layer.mass[:, 0] for layer in measured.layers]
     return np.stack(layers, axis=1)
 
 
-def _means(values: Numbers) -> Numbers:
+def _means(values: WordCurves) -> WordLayers:
     """Return (word, layer, sample)."""
     return mean_present(values, axis=2)
 
 
-def _areas(values: Numbers, steps: Sequence[int]) -> Numbers:
+def _areas(values: WordCurves, steps: Sequence[int]) -> WordLayers:
     """Return (word, layer, sample): areas under what there is; a step left out is bridged."""
     x = np.asarray(steps, float)
     areas = np.asarray(np.trapezoid(values, x, axis=2))
@@ -143,7 +144,7 @@ def _areas(values: Numbers, steps: Sequence[int]) -> Numbers:
     return areas
 
 
-def _tabulate(measured: SegmentWords, means: Numbers, kind: str, name: str) -> DataFrame:
+def _tabulate(measured: SegmentWords, means: WordLayers, kind: str, name: str) -> DataFrame:
     """Lay out one number per word, layer and sample."""
     present = np.flatnonzero(measured.tokens)
     index, layer, sample = np.indices(means[present].shape).reshape(3, -1)
@@ -162,7 +163,7 @@ def _tabulate(measured: SegmentWords, means: Numbers, kind: str, name: str) -> D
 
 
 def _widen(
-    trace: Trace, measured: SegmentWords, means: Numbers, start: str
+    trace: Trace, measured: SegmentWords, means: WordLayers, start: str
 ) -> dict[str, WritableFile]:
     """Return a wide table per sample."""
     present = np.flatnonzero(measured.tokens)
@@ -188,7 +189,7 @@ def ending(sample: int, samples: int) -> str:
 
 
 def _label(
-    trace: Trace, values: Numbers, measured: SegmentWords, kind: str, options: CurvesOptions
+    trace: Trace, values: WordCurves, measured: SegmentWords, kind: str, options: CurvesOptions
 ) -> xr.DataArray:
     """Name the axes of the curves to draw: the words of most mass, in the prompt's order."""
     import xarray as xr

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer
+from attn.shapes import AnyKeyMaps, HeadMaps
 from attn.trace.means import MeanMaps, image_views
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def pool(
     return MeanMaps(total / pairs, views[0].columns, indices)
 
 
-def resize(maps: Numbers, grid: tuple[int, int]) -> Numbers:
+def resize(maps: AnyKeyMaps, grid: tuple[int, int]) -> Numbers:
     """Resize maps by bicubic interpolation, as torch does without aligned corners.
 
     Args:
@@ -105,7 +106,7 @@ def _kernel(distance: Numbers) -> Numbers:
     return np.where(distance <= 1, inner, outer)
 
 
-def _over_steps(view: View, steps: Sequence[int] | None, branch: int) -> Numbers | None:
+def _over_steps(view: View, steps: Sequence[int] | None, branch: int) -> HeadMaps | None:
     """Return (sample, head, row, column, key), the mean over the steps in which the layer ran."""
     total: NDArray[np.float64] | None = None
     count = 0

@@ -19,13 +19,14 @@ from typing import Literal
 import numpy as np
 
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import WordMeans
 from attn.trace.occurrences import Phrase
 
 Weights = Literal["sum", "attention", "uniform"]
 
 
 def combine(
-    values: Numbers, phrases: Sequence[Phrase], weights: Weights, means: Numbers
+    values: Numbers, phrases: Sequence[Phrase], weights: Weights, means: WordMeans
 ) -> Numbers:
     """Combine the values of words to those of phrases.
 
@@ -48,7 +49,7 @@ def combine(
     return combined
 
 
-def _weigh(means: Numbers, weights: Weights) -> Numbers:
+def _weigh(means: WordMeans, weights: Weights) -> WordMeans:
     """Return (word, sample)."""
     if weights == "sum":
         return np.ones_like(means)

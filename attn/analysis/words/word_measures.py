@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from attn.analysis.words.phrases import Weights, combine
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.shards import LayerSums, read_sums
-from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.analysis.words.word_sums import mean_present
 from attn.schema import Column
+from attn.shapes import WordMass, WordMeans, WordShare
 from attn.trace.occurrences import Occurrence, Phrase
 from attn.trace.word_sums import TOGETHER, lay_out, word_positions
 
 if TYPE_CHECKING:
+    from attn.trace.means import MapSums
     from attn.trace.trace import Trace
 
 NAMED = 6
@@ -36,8 +38,8 @@ class LayerWords:
     """
 
     layer: int
-    mass: Numbers
-    share: Numbers
+    mass: WordMass
+    share: WordShare
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,12 @@ class SegmentWords:
     crossed: frozenset[int] = frozenset()
 
     @property
-    def mass(self) -> Numbers:
+    def mass(self) -> WordMeans:
         """Mean over steps in each layer, then over layers: (word, sample)."""
         return over_layers([layer.mass[:, 0] for layer in self.layers])
 
     @property
-    def share(self) -> Numbers:
+    def share(self) -> WordMeans:
         """Mean over steps in each layer, then over layers: (word, sample)."""
         return over_layers([layer.share for layer in self.layers])
 
@@ -108,9 +110,13 @@ class SegmentWords:
         return int(counts.sum()) if counts.all() and self.cut not in phrase.words else 0
 
 
-@lru_cache(maxsize=1)  # several analyses of one trace ask for the same
 def measure(
-    trace: Trace, selection: Selection, *, heads: bool = False, together: bool = False
+    trace: Trace,
+    selection: Selection,
+    *,
+    heads: bool = False,
+    together: bool = False,
+    maps: MapSums | None = None,
 ) -> tuple[SegmentWords, ...]:
     """Read masses and shares, shard by shard, and keep only the sums over tokens.
 
@@ -121,13 +127,42 @@ def measure(
         selection: what to look at; all words of the prompt are returned.
         heads: keep single heads too.
         together: add the segment `text`, with the tokens of all segments.
+        maps: what the maps of each step are added to, in the same pass.
     """
+    return _reading(trace, selection, heads, together).segments(maps)
+
+
+class _Reading:
+    """The words of a trace, which are read when they are first asked for."""
+
+    def __init__(self, trace: Trace, selection: Selection, heads: bool, together: bool) -> None:
+        self._asked = trace, selection, heads, together
+        self._segments: tuple[SegmentWords, ...] | None = None
+
+    def segments(self, maps: MapSums | None) -> tuple[SegmentWords, ...]:
+        """Return the segments, and add the steps' maps to `maps`."""
+        if self._segments is None:
+            self._segments = _read_segments(*self._asked, maps)
+        elif maps is not None:
+            for lead in maps.views[0].leads(self._asked[1].steps):
+                maps.add(lead)
+        return self._segments
+
+
+_reading = lru_cache(maxsize=1)(_Reading)  # several analyses of one trace ask for the same
+
+
+def _read_segments(
+    trace: Trace, selection: Selection, heads: bool, together: bool, maps: MapSums | None
+) -> tuple[SegmentWords, ...]:
     names = [*selection.text.segments]
     names += [TOGETHER] if together and len(names) > 1 else []
     positions = [word_positions(selection.prompt, selection.tokens, name) for name in names]
     groups = [group for listed in positions for group in listed]
     layers = [layer.index for layer in selection.layers]
-    read = read_sums(trace, layers, selection.steps, selection.branch, groups, heads=heads)
+    read = read_sums(
+        trace, layers, selection.steps, selection.branch, groups, heads=heads, maps=maps
+    )
     by_segment: dict[str, SegmentWords] = {}
     for layer, sums in zip(layers, read, strict=True):
         counts = lay_out(sums.columns, groups).sum(axis=0).astype(np.int64)
@@ -150,7 +185,7 @@ def measure(
     return tuple(by_segment.values())
 
 
-def over_layers(layers: Sequence[Numbers]) -> Numbers:
+def over_layers(layers: Sequence[WordShare]) -> WordMeans:
     """Return (word, sample) of arrays (word, step, sample); layers count equally."""
     return mean_present(np.stack([mean_present(layer, axis=1) for layer in layers]), axis=0)
 

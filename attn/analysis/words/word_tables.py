@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from attn.analysis.tables import make_table
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.word_measures import LayerWords, SegmentWords
-from attn.analysis.words.word_sums import Numbers
 from attn.schema import Token
+from attn.shapes import WordMaps
 from attn.trace.occurrences import Occurrence
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def tabulate(measured: SegmentWords, name: str = "word") -> DataFrame:
     return make_table(columns)
 
 
-def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") -> DataFrame:
+def summarise(measured: SegmentWords, maps: WordMaps | None, name: str = "word") -> DataFrame:
     """Return one row per word and sample.
 
     Mass and share are means over steps in each layer, then over layers, so that layers count
@@ -119,7 +119,7 @@ def _rows(measured: SegmentWords, layer: LayerWords, name: str) -> dict[str, NDA
     }
 
 
-def _peaks(maps: Numbers) -> NDArray[np.float64]:
+def _peaks(maps: WordMaps) -> NDArray[np.float64]:
     """Return row and column, each (sample, word), of the largest value; NaN where there is none."""
     flat = maps.reshape(*maps.shape[:2], -1)
     has_peak = ~np.isnan(flat).all(axis=2)

@@ -38,7 +38,8 @@ from attn.analysis.words.selection import BLOCK, Choice, Kind, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers
 from attn.analysis.words.word_tables import align, summarise, tabulate
-from attn.trace.means import MeanMaps, average
+from attn.shapes import WordMaps
+from attn.trace.means import MapSums, MeanMaps, average, image_views
 from attn.trace.word_sums import lay_out, sum_tokens, word_positions
 
 if TYPE_CHECKING:
@@ -80,15 +81,16 @@ def run(trace: Trace, options: WordsOptions) -> Result:
         AnalysisError: a word, phrase, layer, step or branch is not there.
     """
     selection = choose(trace, options)
-    lack = find_lack(WANTS, trace.manifest)
-    means = None if lack else _mean_maps(trace, selection, options)
+    has_maps = find_lack(WANTS, trace.manifest) is None
+    sums = _begin_maps(trace, selection, options) if has_maps else None
     tables: dict[str, DataFrame] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     notes: list[str] = []
-    segments = measure(trace, selection, heads=options.heads, together=options.together)
+    segments = measure(trace, selection, heads=options.heads, together=options.together, maps=sums)
+    means = _mean_maps(trace, selection, options, sums) if has_maps else None
     for measured in segments:
         maps = _word_maps(means, measured.segment, selection, options) if means else None
-        shown: list[tuple[Kind, SegmentWords, Numbers | None]] = [
+        shown: list[tuple[Kind, SegmentWords, WordMaps | None]] = [
             ("words", measured.take(selection.words), _take(maps, selection))
         ]
         if selection.phrases:
@@ -108,7 +110,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
     return Result(tables, Deferred(arrays), notes=tuple(notes))
 
 
-def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[str, DataFrame]:
+def _tabulate(kind: Kind, measured: SegmentWords, maps: WordMaps | None) -> dict[str, DataFrame]:
     """Return the summary, and the long table unless the segment has none of the words.
 
     Words that a segment lacks stay in the summary, without values; such phrases are left out.
@@ -123,8 +125,21 @@ def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[
     return tables
 
 
-def _mean_maps(trace: Trace, selection: Selection, options: WordsOptions) -> MeanMaps:
+def _begin_maps(trace: Trace, selection: Selection, options: WordsOptions) -> MapSums | None:
+    """Return what the steps' maps are added to, if the mean is made of maps of single steps."""
+    if options.pooling == "daam":
+        return None
+    views = image_views(trace, BLOCK, selection.layers)
+    row = trace.branches.index(selection.branch)
+    return MapSums(views, row) if views[0].is_stepwise else None
+
+
+def _mean_maps(
+    trace: Trace, selection: Selection, options: WordsOptions, sums: MapSums | None
+) -> MeanMaps:
     """Return one map per key and sample of many layers, steps and heads."""
+    if sums is not None:
+        return sums.means()
     steps = selection.steps if options.steps else None
     pool = daam.pool if options.pooling == "daam" else average
     return pool(trace, BLOCK, selection.layers, steps, selection.branch)
@@ -132,7 +147,7 @@ def _mean_maps(trace: Trace, selection: Selection, options: WordsOptions) -> Mea
 
 def _word_maps(
     means: MeanMaps, segment: str, selection: Selection, options: WordsOptions
-) -> Numbers:
+) -> WordMaps:
     """Return the maps of all words of the prompt, (sample, word, row, column)."""
     members = lay_out(means.columns, word_positions(selection.prompt, selection.tokens, segment))
     maps = sum_tokens(means.values, members)
@@ -144,14 +159,14 @@ def _word_maps(
     return np.moveaxis(maps, -1, 1)
 
 
-def _take(maps: Numbers | None, selection: Selection) -> Numbers | None:
+def _take(maps: WordMaps | None, selection: Selection) -> Numbers | None:
     """Return the maps of the selected words."""
     if maps is None:
         return None
     return maps[:, [word.index for word in selection.words]]
 
 
-def _join(maps: Numbers | None, selection: Selection, options: WordsOptions) -> Numbers | None:
+def _join(maps: WordMaps | None, selection: Selection, options: WordsOptions) -> Numbers | None:
     """Return the maps of the phrases; what weighs is each word's mean over its map."""
     if maps is None:
         return None
@@ -161,7 +176,7 @@ def _join(maps: Numbers | None, selection: Selection, options: WordsOptions) -> 
 
 
 def _label(
-    maps: Numbers,
+    maps: WordMaps,
     measured: SegmentWords,
     indices: list[int],
     kind: Kind,

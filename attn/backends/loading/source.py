@@ -16,6 +16,8 @@ from attn.checkpoints.folders import SAFE
 from attn.errors import ModelError
 from attn.files.outside import open_regular, os_reason
 
+HUB = "hub:"
+"""Before a hub id: download what is not on this machine, or not the newest."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HASHED = {".json", SAFE, ".model", ".jinja"}
 MERGES = "merges.txt"
@@ -49,10 +51,13 @@ def resolve(
     expected: str = f"a diffusers folder, a {SAFE} file",
     download: Callable[[str], Path] | None = None,
 ) -> Source:
-    """Find what `--model` names. Only a hub id that is not on this machine touches the network.
+    """Find what `--model` names. Only `hub:` and a hub id touch the network.
+
+    A hub id alone is a model that was downloaded before: it cannot be told from a path that was
+    mistyped, which is nobody's business.
 
     Args:
-        source: folder, file, hub id, `demo` or `demo:VARIANT`.
+        source: folder, file, hub id, `hub:` and a hub id, `demo` or `demo:VARIANT`.
         family: name of the family's demo model.
         variants: names of the family's other demo models, without the family.
         expected: what the family opens, for the message.
@@ -70,8 +75,11 @@ def resolve(
         return Source(requested, path)
     if requested:
         _refuse_local(requested, path)
-    if HUB_ID.fullmatch(requested) and path.suffix not in REFUSED | {SAFE}:
-        return _from_hub(requested, download or _download_pipeline)
+    name = requested.removeprefix(HUB)
+    if HUB_ID.fullmatch(name) and path.suffix not in REFUSED | {SAFE}:
+        if name != requested:
+            return _from_hub(name, download or _download_pipeline)
+        return _from_cache(name)
     raise ModelError(
         f"no model at '{requested}': expected {expected}, a hub id (owner/name), "
         f"or {' or '.join(['demo', *(f'demo:{name}' for name in variants)])}"
@@ -110,7 +118,7 @@ def _refuse_local(requested: str, path: Path) -> None:
     if HUB_ID.fullmatch(requested) and os.path.lexists(owner):
         raise ModelError(
             f"no model at '{requested}': there is a '{owner}' here without '{path.name}' in it; if "
-            f"this is a hub id, give it in a folder without a '{owner}'"
+            f"this is a hub id, say {HUB}{requested}"
         )
 
 
@@ -146,10 +154,29 @@ def _from_hub(name: str, download: Callable[[str], Path]) -> Source:
     try:
         folder = download(name)
     except (OSError, ValueError, RuntimeError) as exc:
-        raise ModelError(
-            f"{name} is no folder here, and could not be had from the hub: {_first_line(exc)}"
-        ) from exc
+        raise ModelError(f"{name} could not be had from the hub: {_first_line(exc)}") from exc
     return Source(name, folder, folder.name)
+
+
+def _from_cache(name: str) -> Source:
+    folder = find_cached(name)
+    if folder is None:
+        raise ModelError(
+            f"no model at '{name}': there is no such folder here, and no model of this name was "
+            f"downloaded from the hub before. If it is a folder, check the path; to download "
+            f"{name} from huggingface.co, say {HUB}{name}"
+        )
+    return Source(name, folder, folder.name)
+
+
+def find_cached(name: str) -> Path | None:
+    """Return the folder of a hub id that was downloaded before, if it was; asks no network."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (OSError, ValueError):  # not there, or no possible id
+        return None
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,6 +22,7 @@ from attn.backends.plugins.entry_points import (
     repair,
     whose,
 )
+from attn.backends.plugins.memory import require_room
 from attn.backends.plugins.validation import check_declared, require_type
 from attn.backends.types import Backend
 from attn.errors import PluginError, UsageError, did_you_mean
@@ -95,6 +96,7 @@ def load(registered: Registered) -> Backend:
         PluginError: a third party's backend cannot be imported or is incomplete, or what a
             built-in one needs cannot be imported.
     """
+    require_room()
     load = registered.spec.load
     try:
         with contained(f"backend '{registered.spec.name}'", is_limited=False):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
 from attn.analysis.registry import Analysis, AnalysisPlan, plan
-from attn.analysis.result import WritableFile
+from attn.analysis.tables import write_table
 from attn.errors import AnalysisError
 from attn.files.disk import as_utf8
 from attn.files.results import replaced
@@ -128,8 +128,9 @@ def _run(
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
-    files: dict[str, WritableFile] = {**result.tables, **result.files}
-    for path, file in files.items():
+    for path, table in result.tables.items():
+        write_table(table, folder / path)
+    for path, file in result.files.items():
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
     if job.draws and analysis.draw:

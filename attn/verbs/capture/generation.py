@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_there, reported
 from attn.schema import Step
-from attn.trace.store import MANIFEST, TraceWriter, is_shard_file, read_manifest
+from attn.trace.store import MANIFEST, is_shard_file, read_manifest
+from attn.trace.writer import TraceWriter
 from attn.verbs.capture.collection import Entry, note_outcomes, write_index
 from attn.verbs.capture.jobs import Job, JobItem
 from attn.verbs.capture.manifest import Ran, draft, finished

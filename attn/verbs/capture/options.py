@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from attn.errors import UsageError
 from attn.verbs import checks, inputs
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     Spec = object  # importing it would double the time of --help
 
-Loras = Spec | Sequence[Spec] | None
+Loras: TypeAlias = Spec | Sequence[Spec] | None
 BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
 
 Prompt = Annotated[
@@ -51,7 +51,8 @@ class GenerationOptions:
     model: Annotated[
         str | Path | object,
         About(
-            "Diffusers folder, .safetensors file, hub id, demo or demo:VARIANT. [default: demo]",
+            "Diffusers folder, .safetensors file, hub id (hub:OWNER/NAME to download), demo or "
+            "demo:VARIANT. [default: demo]",
             ("--model", "-m"),
             python="Folder, .safetensors file, hub id, demo, demo:VARIANT, a pipeline that is "
             "loaded already, or None: the denoiser that `settings` name, else demo.",

@@ -9,6 +9,7 @@ import re
 import resource
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
@@ -17,10 +18,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.errors import DamagedError
+from attn.errors import DamagedError, TraceError
 from attn.files.digests import output_digest, read_output
 from attn.files.disk import AGAIN, write_atomic
-from attn.files.images import UndecodableImageError, decode_image
+from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
+from attn.files.outside import read_bytes
 from attn.schema import SKETCH, SKETCH_GROUND, Manifest
 
 if TYPE_CHECKING:
@@ -88,6 +90,15 @@ def _check_image(path: Path, data: bytes, manifest: Manifest) -> None:
     request = manifest.request
     if (text.get("prompt"), text.get("seed")) != (request.prompt, str(request.seed)):
         raise DamagedError(f"{path} is the picture of another request. {AGAIN}")
+
+
+def read_pictured(folder: Path) -> tuple[str, int] | None:
+    """Return prompt and seed of a trace as its image says them, if there is a whole one."""
+    for name in ("outputs/image.png", "outputs/image-0.png"):
+        with suppress(TraceError, UndecodableImageError, KeyError, ValueError):
+            texts = decode_image(read_bytes(folder / name, limit=MOST_BYTES)).info
+            return str(texts["prompt"]), int(texts["seed"])
+    return None
 
 
 def _numbered(stem: str, ending: str, index: int, group: tuple[object, ...]) -> str:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attn.errors import DamagedError, TraceError
-from attn.files.disk import reported
+from attn.files.disk import is_there, reported
 from attn.schema import Manifest, Request
-from attn.trace.store import MANIFEST, read_manifest
-from attn.verbs.capture.collection import Entry, Run, is_collection, read_collection
+from attn.trace.store import JOURNAL, MANIFEST, read_manifest
+from attn.verbs.capture.collection import INDEX, Entry, Run, is_collection, read_collection
 from attn.verbs.capture.folders import contents
 from attn.verbs.capture.jobs import folder_names
+from attn.verbs.capture.outputs import read_pictured
 from attn.verbs.capture.run_identity import manifest_run
 
 NUMBERED = re.compile(r"[0-9]{4,}")
@@ -40,7 +41,8 @@ class PreviousRun:
 def find_previous(folder: Path, wishes: Sequence[Request]) -> PreviousRun | None:
     """Inspect what an earlier run left in a folder; None if it is empty.
 
-    Where an index is damaged, its traces say what it listed.
+    Where an index is damaged or gone, its traces say what it listed. Where the manifest of a single
+    trace is damaged, its picture says what it is of; without one it is taken for what is wished.
 
     Raises:
         TraceError: something that is no capture, or cannot be read.
@@ -54,6 +56,9 @@ def find_previous(folder: Path, wishes: Sequence[Request]) -> PreviousRun | None
         except DamagedError as error:
             return _rebuild_index(folder, wishes, error)
         return PreviousRun(folder, index.traces, index.run)
+    numbered = (folder / name for name in names if NUMBERED.fullmatch(name))
+    if MANIFEST not in names and any(is_there(trace / MANIFEST) for trace in numbered):
+        return _rebuild_index(folder, wishes, DamagedError(f"{folder / INDEX} is gone."))
     if MANIFEST not in names:
         raise TraceError(
             f"{folder} holds no capture that could be resumed, but {names[0]}; choose another "
@@ -62,12 +67,13 @@ def find_previous(folder: Path, wishes: Sequence[Request]) -> PreviousRun | None
     try:
         manifest = read_manifest(folder)
     except DamagedError as error:
-        raise DamagedError(
-            f"{error} Nothing was changed, since nothing else says for certain what was captured "
-            f"here. Put {folder / MANIFEST} back as it was written, or keep what you need of "
-            f"{folder}, remove it, and run the same command again; or choose another folder with "
-            "--out"
-        ) from error
+        if not is_there(folder / JOURNAL):
+            raise DamagedError(
+                f"{error} Nothing was changed, since there is no {JOURNAL} beside it, as a capture "
+                "has: choose another folder with --out"
+            ) from error
+        prompt, seed = read_pictured(folder) or (wishes[0].prompt, wishes[0].seed)
+        return PreviousRun(folder, (Entry(".", "pending", prompt, seed),), None)
     entry = Entry(".", "pending", manifest.request.prompt, manifest.request.seed)
     return PreviousRun(folder, (entry,), manifest_run(manifest))
 

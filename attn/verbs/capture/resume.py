@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -10,10 +11,11 @@ import msgspec
 from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
-from attn.files.disk import AGAIN, encode_json, read_journal
+from attn.files.disk import AGAIN, encode_json, read_journal, reported
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
-from attn.trace.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
+from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
+from attn.trace.writer import demote
 from attn.verbs.capture.collection import INDEX, Entry
 from attn.verbs.capture.folders import (
     ANALYSIS,
@@ -39,6 +41,9 @@ from attn.verbs.capture.run_identity import (
 
 DECISIVE = ("torch", "diffusers", "transformers", "device")
 """What a picture's last bits depend on, beside the model."""
+
+DAMAGED = "trace.json.damaged"
+"""What a manifest that cannot be read is kept as."""
 
 PLANNED = (
     *("branches", "samples", "layers", "segments", "tokens", "words"),
@@ -82,7 +87,7 @@ def keep_finished(job: Job, previous: PreviousRun) -> tuple[Entry, ...]:
     comparison = _compare(job, previous)
     if previous.damage:
         job.report.warn(
-            f"the index is damaged and will be written anew from the traces beside it: "
+            f"the index will be written anew from the traces beside it: "
             f"{previous.damage} The batch of the earlier run, on which last bits depend, is not "
             f"known without it: {job.batch} is taken for it"
         )
@@ -95,7 +100,7 @@ def keep_finished(job: Job, previous: PreviousRun) -> tuple[Entry, ...]:
             entries[item.index] = replace(entries[item.index], status="complete")
     for damage in comparison.damaged:
         fact = damage.removesuffix(AGAIN).rstrip()
-        job.report.warn(f"a finished trace is damaged and will be made again: {fact}")
+        job.report.warn(f"a trace is damaged and will be made again: {fact}")
     if comparison.changed:
         job.report.warn(
             f"finished traces were made with something else ({'; '.join(comparison.changed)}), "
@@ -123,12 +128,18 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
 
 
 def _take_back(job: Job, item: JobItem) -> None:
-    """Make a damaged trace partial; one without a readable manifest gets the one it began with."""
-    if not (item.folder / MANIFEST).exists():
+    """Make a damaged trace partial; one without a readable manifest gets the one it began with.
+
+    The damaged manifest is kept: it may be the only one that says what was there.
+    """
+    path = item.folder / MANIFEST
+    if not path.exists():
         return
     try:
         manifest = read_manifest(item.folder)
     except TraceError:
+        with reported(path, "keep"):
+            shutil.copyfile(path, path.with_name(DAMAGED))
         demote(item.folder, draft(job, item))
     else:
         if manifest.status == "complete":
@@ -164,7 +175,8 @@ def _compare(job: Job, previous: PreviousRun) -> _Comparison:
         try:
             manifest = read_begun(item.folder)
         except DamagedError as error:
-            comparison.damaged.append(str(error))
+            fact = str(error).removesuffix(AGAIN).rstrip()
+            comparison.damaged.append(f"{fact} It is kept as {DAMAGED}")
             continue
         if manifest is not None:
             _compare_trace(job, previous, item, manifest, comparison)

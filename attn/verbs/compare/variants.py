@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError, AttnError, did_you_mean
@@ -12,6 +12,7 @@ from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
     from attn.analysis.compare.pairs import Pair, PairOptions, Readings
+    from attn.analysis.compare.spool import Pairs
     from attn.analysis.compare.terms import Key
     from attn.engine.plan import Plan
     from attn.trace.trace import Trace
@@ -37,7 +38,7 @@ class Variant:
     """
 
     run: ComparedRun
-    pairs: tuple[Pair, ...]
+    pairs: Pairs
     prompts: frozenset[str]
     example: Pair
     members: tuple[Member, Member]
@@ -74,7 +75,7 @@ class _MemberPairs:
     `drawn` is the place of the best pair so far, and that pair with its maps.
     """
 
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: Pairs
     members: list[tuple[Member, Member]] = field(default_factory=list)
     merits: list[tuple[bool, ...]] = field(default_factory=list)
     drawn: tuple[int, Pair] | None = None
@@ -93,9 +94,11 @@ def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[V
         AttnError: no pair of a variant can be compared.
         AnalysisError: an asked word or phrase is in no pair of prompts.
     """
+    from attn.analysis.compare.spool import Pairs
+
     base, *others = runs
     pairings = [pair_up(base, other) for other in others]
-    compared = [_MemberPairs(notes=list(pairing.notes)) for pairing in pairings]
+    compared = [_MemberPairs(Pairs(), notes=list(pairing.notes)) for pairing in pairings]
     for member in base.members:
         _compare_member(member, pairings, compared, options)
     word = _most_changed([entry.pairs for entry in compared], options)
@@ -157,31 +160,12 @@ def _most_changed(pairs: Sequence[Sequence[Pair]], options: PairOptions) -> Key 
 def _keep(
     entry: _MemberPairs, pair: Pair, members: tuple[Member, Member], merits: tuple[bool, ...]
 ) -> None:
-    entry.pairs.append(_share(pair.without_maps(), entry.pairs[-1:]))
+    entry.pairs.append(pair)
     entry.members.append(members)
     entry.merits.append(merits)
     entry.notes += pair.agreement.notes
     if pair.agreement.noise:
         entry.other_noise.append(", ".join(pair.agreement.noise))
-
-
-def _share(pair: Pair, before: Sequence[Pair]) -> Pair:
-    """Let a pair have its descriptions in common with the one before, where they are equal.
-
-    Layers and terms are read from every trace anew, and are larger than the numbers.
-    """
-    for other in before:
-        sides, others = (pair.base, pair.variant), (other.base, other.variant)
-        if [side.terms for side in sides] == [other.terms for other in others]:
-            base, variant = (
-                replace(side, terms=two.terms) for side, two in zip(sides, others, strict=True)
-            )
-            pair = replace(pair, base=base, variant=variant)
-        if pair.layers == other.layers:
-            pair = replace(pair, layers=other.layers)
-        if pair.agreement == other.agreement:
-            pair = replace(pair, agreement=other.agreement)
-    return pair
 
 
 def _finish(
@@ -200,7 +184,7 @@ def _finish(
     example, members = _choose_example(entry, word, options)
     return Variant(
         run,
-        tuple(entry.pairs),
+        entry.pairs,
         frozenset(base.prompt for base, _ in entry.members),
         example,
         members,

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.change_tables import TermChange
+from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.comparison_scene import (
     BASE,
     FALL,
@@ -25,46 +26,35 @@ from attn.viz.compare.comparison_scene import (
     signed,
     style,
 )
-from attn.viz.figures import FigureFile, new_figure
+from attn.viz.figures import FigureFile
 from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_beyond
 from attn.viz.page import (
     FAINT,
     FAMILY,
-    GAP,
     INK,
-    LETTER,
-    LINE,
-    MARGIN,
-    TITLE,
-    add_axes,
-    write_heading,
     write_title,
 )
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""
 ROW = 0.4  # height of a word
-LETTERS, NAME = 18, 0.085  # of a word, and the width of one letter
-LEFT, RIGHT, VALUES = 4.4, 3.2, 0.9  # widths: of both panels, and of numbers at the right
-FOOT = 0.55
+LETTERS = 18  # of a word
+NAMES, LEFT, RIGHT = 1.4, 4.6, 4.2  # widths: of words, and of both panels
+FOOT = 0.8
 
 
 def draw_change_bars(scene: ComparisonScene) -> FigureFile:
     """Draw `attention_comparison.png`: mass with and without, and its change, word by word."""
     changes = list(scene.changes[0])[:MOST]
     labels = list(name_terms([entry.term for entry in changes], LETTERS).values())
-    names = NAME * max(map(len, labels), default=1)
-    top, chart = MARGIN + 2 * LINE + GAP + TITLE, max(len(changes), 2) * ROW
-    width = names + LEFT + 2 * GAP + RIGHT + VALUES + 2 * MARGIN
-    figure = new_figure(width, top + TITLE + chart + FOOT + MARGIN)
-    letters = int((width - 2 * MARGIN) / LETTER)
+    legend = [short(side.label, 30) for side in scene.sides[:2]]
     subtitle = scene.subtitle + say_shown(len(changes), len(scene.changes[0]))
-    write_heading(figure, (short(scene.title_of_charts, letters), short(subtitle, letters)))
-    left = add_axes(figure, MARGIN + names, top + TITLE, LEFT, chart)
+    size = (NAMES + LEFT + RIGHT, max(len(changes), 2) * ROW + FOOT)
+    heading, ratios = (scene.title_of_charts, subtitle), (LEFT, RIGHT)
+    figure, (left, right) = new_charts(heading, size, legend=legend, ncols=2, width_ratios=ratios)
     _draw_masses(left, changes, labels)
-    _write_legend(figure, scene, top - TITLE / 2, MARGIN + names)
-    right = add_axes(figure, MARGIN + names + LEFT + 2 * GAP, top + TITLE, RIGHT, chart)
     _draw_changes(right, changes)
+    show_names(figure, [Patch(facecolor=BASE), Patch(facecolor=VARIANTS[0])], legend)
     return FigureFile("attention_comparison.png", figure, scene.texts)
 
 
@@ -94,17 +84,10 @@ def draw_distribution(
         ("Mass, ranked", sorted_, ranked, lambda value: f"{value:.3g}"),
         ("Of the largest", sorted_, ranked / largest, lambda value: f"{value:.2f}"),
     )
-    names = NAME * max(map(len, plain), default=1)
-    chart, cell = max(len(kept), 2) * ROW * 0.8, names + RIGHT + VALUES
-    top, step = MARGIN + 2 * LINE + GAP, TITLE + max(len(kept), 2) * ROW * 0.8 + FOOT
-    figure = new_figure(2 * cell + GAP + 2 * MARGIN, top + 2 * step + MARGIN)
-    letters = int((2 * cell + GAP) / LETTER)
     subtitle += say_shown(len(kept), len(labels))
-    write_heading(figure, (short(title, letters), short(subtitle, letters)))
-    for number, (name, words, values, spell) in enumerate(panels):
-        row, column = divmod(number, 2)
-        left = MARGIN + column * (cell + GAP) + names
-        axes = add_axes(figure, left, top + row * step + TITLE, RIGHT, chart)
+    size = (2 * (NAMES + RIGHT), 2 * (max(len(kept), 2) * ROW * 0.8 + FOOT))
+    figure, charts = new_charts((title, subtitle), size, nrows=2, ncols=2)
+    for axes, (name, words, values, spell) in zip(charts, panels, strict=True):
         axes.barh(range(len(words)), values, 0.66, color=BASE)
         for level, value in enumerate(values):
             _write_value(axes, float(value), level, spell(float(value)))
@@ -182,19 +165,4 @@ def _write_value(axes: Axes, value: float, level: float, text: str) -> None:
         color=FAINT,
         fontfamily=FAMILY,
         annotation_clip=False,
-    )
-
-
-def _write_legend(figure: Figure, scene: ComparisonScene, top: float, left: float) -> None:
-    width, height = figure.get_size_inches()
-    figure.legend(
-        [Patch(facecolor=BASE), Patch(facecolor=VARIANTS[0])],
-        [short(side.label, 30) for side in scene.sides[:2]],
-        loc="center left",
-        bbox_to_anchor=(left / width, 1 - (top + TITLE / 2) / height),
-        ncols=2,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        prop={"family": FAMILY, "size": 9},
     )

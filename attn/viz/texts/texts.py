@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from attn.analysis.result import Result
 from attn.analysis.texts.unmasking import correlate
@@ -132,7 +133,7 @@ def _draw_certainty(result: Result, subject: Subject) -> Iterator[FigureFile]:
         together = correlate(sure, prompt)
         remark = f"r {together:.2f}" if np.isfinite(together) else "r undefined"
         write_title(axes, "a point per decision, mean over layers", remark, size=9)
-        show_scale(figure, [axes], (LINES, scale), "step", whole=True)
+        show_scale(figure, [axes], (LINES, scale), "step", ticks=_whole())
         yield _figure_file("unmasking/confidence", sample, figure, subject)
 
 
@@ -143,7 +144,7 @@ def draw_flow(result: Result, subject: Subject) -> Iterator[FigureFile]:
         _lines(axes, read)
         axes.set_ylim(0, max(1e-9, 1.05 * float(read.max())))
         write_title(axes, "mass on the prompt, mean over the text's rows", size=9)
-        show_scale(figure, [axes], (LINES, _layers(read)), "layer", whole=True)
+        show_scale(figure, [axes], (LINES, _layers(read)), "layer", ticks=_whole())
         yield _figure_file("flow/flow", sample, figure, subject)
 
 
@@ -162,7 +163,7 @@ def draw_patterns(result: Result, subject: Subject) -> Iterator[FigureFile]:
             write_title(axes, name, f"mean {float(array.mean()):.3g}", size=9)
         for axes in panels[len(names) :]:
             axes.set_axis_off()
-        show_scale(figure, panels, (LINES, _layers(patterns)), "layer", whole=True)
+        show_scale(figure, panels, (LINES, _layers(patterns)), "layer", ticks=_whole())
         yield _figure_file("patterns/patterns", sample, figure, subject)
 
 
@@ -324,6 +325,11 @@ def _few(labels: Sequence[int], most: int = 12) -> tuple[list[int], list[str]]:
     every = -(-len(labels) // most)
     indices = list(range(0, len(labels), every))
     return indices, [str(labels[index]) for index in indices]
+
+
+def _whole() -> MaxNLocator:
+    """Return ticks at whole numbers, for layers and steps."""
+    return MaxNLocator(6, integer=True, min_n_ticks=1)
 
 
 def _letters(wide: float) -> float:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from attn.analysis.digest import Gathered
-from attn.viz.figures import FigureFile, new_figure
+from attn.viz.charts import new_charts
+from attn.viz.figures import FigureFile
 from attn.viz.labels import printable
 from attn.viz.lines import (
     dress,
@@ -22,13 +22,12 @@ from attn.viz.lines import (
     name_time,
     style,
 )
-from attn.viz.page import FAMILY, GAP, INK, LINE, MARGIN, add_axes, write_heading, write_title
+from attn.viz.page import FAMILY, INK, write_title
 
 COLUMNS = 2
-PLOT = (5.4, 2.9)
-LEFT, HEAD, BELOW = 0.5, 0.32, 0.95
+PLOT = (5.9, 4.3)  # inches of a plot with all that is written at it
 FEW = 4  # names beside each other
-LEGEND = 0.5  # below the axes, inches
+LEGEND = 0.17  # below the axes, in heights of these
 SPREAD = (10.0, 90.0)
 """Percentiles over traces between which the band is drawn."""
 
@@ -43,22 +42,18 @@ def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> F
     """
     names = sorted(digests)
     rows = -(-len(names) // COLUMNS)
-    down = HEAD + PLOT[1] + BELOW + LINE + GAP
-    top = MARGIN + 2 * LINE + GAP
-    width = COLUMNS * (PLOT[0] + LEFT) + (COLUMNS - 1) * GAP
-    figure = new_figure(width + 2 * MARGIN, top + rows * down + MARGIN)
-    write_heading(figure, tuple(printable(line) for line in heading))
-    for number, name in enumerate(names):
-        row, column = divmod(number, COLUMNS)
-        left = MARGIN + LEFT + column * (PLOT[0] + LEFT + GAP)
-        axes = add_axes(figure, left, top + row * down + HEAD, *PLOT)
-        _draw(figure, axes, digests[name])
+    size = (COLUMNS * PLOT[0], rows * PLOT[1])
+    figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(panels, names, strict=False):
+        _draw(axes, digests[name])
     low, high = SPREAD
     spread = f"mean, and {low:.0f}th to {high:.0f}th percentile, over traces"
     return FigureFile("summary.png", figure, {"unit": spread})
 
 
-def _draw(figure: Figure, axes: Axes, digest: Gathered) -> None:
+def _draw(axes: Axes, digest: Gathered) -> None:
     first, across = digest.first, digest.first.axis
     time = lay_out_time(first.x, first.noise) if across == "step" else None
     x = np.arange(len(first.x), dtype=np.float64) if time is None else time.x
@@ -102,7 +97,7 @@ def _name_series(axes: Axes, names: Sequence[str]) -> None:
         line_handles(len(names)),
         list(names),
         loc="upper left",
-        bbox_to_anchor=(0, -LEGEND / PLOT[1]),
+        bbox_to_anchor=(0, -LEGEND),
         borderpad=0,
         borderaxespad=0,
         ncols=FEW,

@@ -263,7 +263,7 @@ def test_token_out_of_range(token):
         ({"epsilon": float("inf")}, "epsilon must be a number, got inf"),
         ({"threshold": float("nan")}, "threshold is a mass, 0 to 1; got nan"),
         ({"threshold": -0.1}, "threshold is a mass, 0 to 1; got -0.1"),
-        ({"threshold": 30}, "threshold is a mass, 0 to 1; got 30"),
+        ({"threshold": 30.0}, "threshold is a mass, 0 to 1; got 30"),
     ],
 )
 def test_rules_that_hold_of_nothing(rule, message):

@@ -199,7 +199,7 @@ def test_occurrence(toy):
             run(toy[0], EvolutionOptions(word=f"a ({number})"))
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 1e-9, 61, float("nan")])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 1e-9, 61.0, float("nan")])
 def test_seconds_that_no_film_has(seconds):
     """A time that GIFs cannot hold, or browsers do not show, is refused."""
     with pytest.raises(ValueError, match=r"^seconds must be 0\.02 to 60, .*; got "):

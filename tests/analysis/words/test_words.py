@@ -1,13 +1,18 @@
 """Word heatmaps: which maps and tables there are, and what is selected."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
 
 from attn.analysis.registry import find
+from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.words import WordsOptions, run
 from attn.errors import AnalysisError
+from attn.trace.means import average
+from attn.trace.store import shard_file
+from attn.trace.word_sums import lay_out, sum_tokens
 from tests.helpers.toy_traces import (
     CLIP_WORDS,
     CROSS,
@@ -31,6 +36,22 @@ def test_maps():
         for sample in range(2):
             expected = plain_maps(about, files, positions, sample)
             np.testing.assert_allclose(maps[sample, place], expected, rtol=1e-6)
+
+
+def test_one_pass(monkeypatch):
+    """Every shard is read once, for masses and maps together, and the maps are those of a mean."""
+    trace, files = make_trace(), []
+    read = type(trace._source).read
+    monkeypatch.setattr(
+        type(trace._source), "read", lambda *given: files.append(given[1]) or read(*given)
+    )
+    result = run(trace, WordsOptions())
+    assert [file for file, _ in groupby(files)] == [shard_file(step) for step in trace.steps]
+    monkeypatch.undo()
+    maps = average(trace, BLOCK, trace.layers, None, "cond")
+    members = lay_out(maps.columns, [[("clip", at) for at in own] for own in CLIP_WORDS.values()])
+    expected = np.moveaxis(sum_tokens(maps.values, members), -1, 1)
+    np.testing.assert_array_equal(result.arrays["clip"].values, expected)
 
 
 def test_occurrences_stay_separate():

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from attn.backends.diffusers.tokens import special_ids
-from attn.backends.families.mmada.bounded_templates import bounded, require_harmless
 from attn.backends.families.mmada.llama import Config
+from attn.backends.families.mmada.templates import fill
 from attn.backends.loading import tokenizers
 from attn.backends.loading.explain import explained
 from attn.checkpoints.folders import CONFIG
@@ -189,12 +189,7 @@ def _render(tokenizer: Any, prompt: str, template: Template, lead: str) -> tuple
 def _fill(tokenizer: Any, content: str, template: str) -> str:
     message = [{"role": "user", "content": content}]
     with explained("the chat template cannot be used", TEMPLATE_HINT):
-        require_harmless(template)
-        with bounded():
-            filled = tokenizer.apply_chat_template(
-                message, chat_template=template, tokenize=False, add_generation_prompt=True
-            )
-    return str(filled)
+        return fill(template, message, tokenizer.special_tokens_map)
 
 
 def _require_same_vocabulary(

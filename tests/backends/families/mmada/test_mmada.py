@@ -343,6 +343,6 @@ def test_planning_downloads_no_weights(demo_cache, monkeypatch, weights):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     family = load(find("mmada"))
-    family.open("owner/name", family.Options(), device="cpu", weights=weights)
+    family.open("hub:owner/name", family.Options(), device="cpu", weights=weights)
     heavy = ["*.safetensors"] if weights else []
     assert asked == [("owner/name", ["*.json", "*.jinja", *heavy])]

@@ -27,7 +27,7 @@ def recipe(**changes):
 
 def write(recipe, prompts=PROMPTS, seed=0, predict=None):
     """Write with logits that depend on everything the model would read."""
-    generators = [torch.Generator().manual_seed(seed + place) for place in range(len(prompts))]
+    generators = [torch.Generator().manual_seed(seed + index) for index in range(len(prompts))]
     writing = Writing(prompts, generators, recipe, torch.device("cpu"))
     table = torch.randn(VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(5))
 
