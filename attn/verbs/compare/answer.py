@@ -76,7 +76,7 @@ def tell(variants: Sequence[VariantTables], sweep: Sweep | None) -> list[Sentenc
         told, rest = [variant for variant in variants if variant.label == last], []
     sentences = [sentence for variant in told for sentence in tell_variant(variant)]
     first = [] if sweep is None else list(_tell_sweep(sweep))
-    return [*first, *sentences, *rest, _measured(told)]
+    return [*first, *sentences, *rest, *_tell_measure(told)]
 
 
 def tell_variant(variant: VariantTables) -> list[Sentence]:
@@ -96,19 +96,18 @@ def tell_variant(variant: VariantTables) -> list[Sentence]:
     return [*_tell_words(variant, words), *_tell_images(images)]
 
 
-def _measured(told: Sequence[VariantTables]) -> Sentence:
-    """Name the measure, and of how many images the intervals are."""
-    counts = sorted({row["n"] for variant in told for row in variant.rows("mass.csv")})
+def _tell_measure(told: Sequence[VariantTables]) -> Iterator[Sentence]:
+    """Name the measure of words, if they were compared, and of how many images intervals are."""
+    rows = [row for variant in told for row in variant.rows("mass.csv")]
+    counts = sorted({int(row["n"]) for row in rows})
     if not counts:
-        return Sentence("Words were not compared.")
-    most = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    has_intervals = any(_has_interval(row) for of in told for row in of.rows("mass.csv"))
-    ending = (
-        f"; intervals are of 95 %, over {most} pairs of images"
-        if has_intervals
-        else f", of {most} {'pair' if most == '1' else 'pairs'} of images: too few for intervals"
-    )
-    return Sentence(f"{MEASURED}{ending}.")
+        return
+    most = f"{counts[0]} to {counts[-1]} pairs" if len(counts) > 1 else f"{counts[0]} pairs"
+    if any(map(_has_interval, rows)):
+        yield Sentence(f"{MEASURED}; intervals are of 95 %, over {most} of images.")
+    else:
+        most = "1 pair" if counts == [1] else most
+        yield Sentence(f"{MEASURED}; of {most} of images, too few for intervals.")
 
 
 def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Sentence]:
