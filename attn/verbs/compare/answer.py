@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attn.analysis.compare.differences import LORA
 from attn.verbs.report_page import DIGITS, Sentence, digits
 from attn.words import is_content
 
@@ -133,10 +134,8 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
             MASS,
         )
         return
-    yield Sentence(
-        f"{start} the word “{_name(lead, words)}” gets {_amount(lead)}{_agreeing(variant, lead)}",
-        PAIRS,
-    )
+    yield Sentence(f"{start} the word “{_name(lead, words)}” gets {_amount(lead)},", MASS)
+    yield from _tell_pairs(variant, lead)
     yield from _tell_layer(variant, lead)
     yield _tell_others(lead, words)
 
@@ -236,16 +235,21 @@ def _is_same(images: Mapping[str, Row]) -> bool:
 def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     """Yield from where on a sweep works, and from where on images break, or that it is nowhere."""
     scales = [point.scale for point in sweep.points]
-    span = f"from {digits(scales[0])} to {digits(scales[-1])}"
+    unit = "scale " if sweep.name.startswith(LORA) else ""
+    span = f"from {unit}{digits(scales[0])} to {digits(scales[-1])}"
     rows = sweep.table.to_dict("records")
     works = next((row for row in rows if row["works"]), None)
     breaks = next((row for row in rows if row["breaks"]), None)
     if works is None:
-        yield Sentence(f"No {sweep.name} {span} is shown to change a content word:", SWEEP)
-        yield Sentence("no interval of the leading word leaves 0 out.", SWEEP)
+        word = "" if sweep.word is None else f" “{sweep.word.term.label}”"
+        yield Sentence(
+            f"{sweep.name} is not shown to work {span}: no interval of the leading word{word} "
+            "leaves 0 out.",
+            SWEEP,
+        )
     else:
         yield Sentence(
-            f"{sweep.name} works from {digits(works['scale'])}: there “{works['word']}” gets "
+            f"{sweep.name} works from {unit}{digits(works['scale'])}: there “{works['word']}” gets "
             f"{_amount(works)}.",
             SWEEP,
         )
@@ -257,22 +261,20 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
         )
         return
     yield Sentence(
-        f"It breaks the picture from {digits(breaks['scale'])}, where a step changes it at least "
-        "twice as fast as the step before.",
+        f"It breaks the picture from {unit}{digits(breaks['scale'])}, where a step changes it at "
+        "least twice as fast as the step before.",
         SWEEP,
     )
 
 
-def _agreeing(variant: VariantTables, lead: Row) -> str:
-    """Return in how many images a word changes in the direction of the mean."""
+def _tell_pairs(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
+    """Yield in how many images a word changes in the direction of the mean."""
     changes = np.array(
         [row["change"] for row in variant.rows("mass_pairs.csv") if _is_of(row, lead)]
     )
-    if not len(changes):
-        return ","
     same = int((np.sign(changes) == np.sign(lead["change"])).sum())
     more = "more" if lead["change"] > 0 else "less"
-    return f", {more} in {same} of {len(changes)} images,"
+    yield Sentence(f"{more} in {same} of {len(changes)} images,", PAIRS)
 
 
 def _is_of(row: Row, word: Row) -> bool:
