@@ -286,7 +286,7 @@ class Part:
         if isinstance(selected, slice) and selected.step in (None, 1):
             start, stop, _ = selected.indices(size)
             return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
-        indices = np.arange(size)[selected]
+        indices = np.asarray(np.arange(size)[selected])  # one place is an array without axes
         if not indices.size:
             return cls(indices, slice(0, 0), is_whole=True)
         return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)
