@@ -69,6 +69,7 @@ class Recorder:
         self._recorded: set[tuple[str, str, int]] = set()
         self._shapes = [plan.step_shapes() | plan.mean_shapes() for plan in plans]
         self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
+        self._gaps: set[tuple[int, int]] = set()  # traces and layers in which rows are missing
         self._sums: dict[tuple[int, str], np.ndarray] = {}
         self._counts: dict[tuple[int, str], np.ndarray] = {}
         self._is_empty = True
@@ -225,6 +226,8 @@ class Recorder:
     ) -> None:
         trace, cell = self._place(branch, sample)
         shapes = self._shapes[trace]
+        if attention.valid is not None:
+            self._gaps.add((trace, self._layers[trace][key].layer.index))
         for name, value in measure(self._layers[trace][key], attention, row, self._scratch).items():
             dtype = _TORCH[shapes[name][1]] if name in shapes else value.dtype
             is_factor = "." not in name
@@ -270,7 +273,8 @@ class Recorder:
         step, self._step = self._step, None
         self._keep_outcomes(step)
         for (trace, name), cells in self._cells.items():
-            if "/mass." in name and any(bool(value.isnan().any()) for value in cells.values()):
+            is_exempt = "/mass." not in name or (trace, int(name.split("/")[0])) in self._gaps
+            if not is_exempt and any(bool(value.isnan().any()) for value in cells.values()):
                 raise CaptureError(_not_a_number(self._plans[trace], name, step))
         for trace, plan in enumerate(self._plans):
             masks = {name for of, name in self._cells if of == trace and name.endswith("/mask")}
@@ -283,6 +287,7 @@ class Recorder:
                 self._add_mean(trace, name, kept.pop(name))
             self._write(trace, step, kept)
         self._cells.clear()
+        self._gaps.clear()
         self._recorded.clear()
         self.steps.append(step)
 
