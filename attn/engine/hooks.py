@@ -17,6 +17,10 @@ from attn.errors import CaptureError
 Key = TypeVar("Key")
 
 
+def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    """Take no note of a module that begins to run."""
+
+
 class Hooks(Generic[Key]):
     """Report the attention kernels that run inside modules, each to the innermost of them.
 
@@ -27,7 +31,7 @@ class Hooks(Generic[Key]):
         wanted: asked before each watched module; while it says no, nothing is switched on.
         refuse: takes the error of what cannot be observed; if it returns, the model goes on.
         axes: of softmaxes in a module, see `kernels.KernelMode`.
-        begun: told each watched module that begins to run, and its arguments by name.
+        begun: told each watched module that begins to run, and its arguments.
 
     Raises:
         CaptureError: two keys stand for one module, so its attention could not be told apart.
@@ -42,7 +46,7 @@ class Hooks(Generic[Key]):
         *,
         refuse: Callable[[CaptureError], None] = raise_it,
         axes: Callable[[Key], str | None] = lambda key: None,
-        begun: Callable[[Key, Mapping[str, Any]], None] = lambda key, keywords: None,
+        begun: Callable[[Key, tuple[Any, ...], Mapping[str, Any]], None] = _ignore,
     ) -> None:
         if len(set(map(id, modules.values()))) < len(modules):
             raise CaptureError(f"one module is listed twice among {', '.join(map(str, modules))}")
@@ -94,7 +98,7 @@ class Hooks(Generic[Key]):
                         "told apart; let one wait for the other, or give each a copy of the model"
                     )
                 )
-            self._begun(key, keywords)
+            self._begun(key, args, keywords)
             self._running.append(key)
             self._thread = get_ident()
             if len(self._running) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import ml_dtypes
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attn.engine.attention import Attention
 from attn.engine.gates import GateKey, summarise
+from attn.engine.heads import with_heads
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import LayerPlan, Plan
 from attn.errors import CaptureError
@@ -341,14 +342,6 @@ def to_numpy(value: Tensor) -> np.ndarray:
     if value.dtype == torch.bfloat16:
         return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return value.numpy()
-
-
-def with_heads(attention: Attention, batch: int) -> Attention:
-    """Unfold (batch · head, query, key), as legacy attention code lays its softmax out."""
-    given = attention.given
-    if given is None or given.shape[0] != 1 or given.shape[1] % batch:
-        return attention
-    return replace(attention, given=given.reshape(batch, -1, *given.shape[2:]))
 
 
 def _skipped(key: LayerKey, call: Call) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from attn.schema import GATE_STATISTICS, STEP_MEASURES, Layer, Manifest, Segment, part, without_mass
+from attn.trace.spans import Window, find_window, spans_of
 
 Shape = tuple[int | None, ...]
 """Sizes of axes; None is any size."""
@@ -26,13 +27,23 @@ class Shapes:
         self._columns = Counter(column.segment for column in manifest.kept.columns)
         segments = manifest.segments[manifest.branches[0]]
         self._positions = max((segment.stop for segment in segments), default=0)
-        self._known: dict[str, tuple[Shape, ...]] = {}
+        self._spans = spans_of(manifest)
+        self._known: dict[tuple[str, Window | None], tuple[Shape, ...]] = {}
 
-    def misfit(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
-        """Return what is wrong with a tensor, in words; None also where nobody looks for it."""
-        if name not in self._known:
-            self._known[name] = self._expected(name)
-        expected = self._known[name]
+    def misfit(
+        self, name: str, shape: tuple[int, ...], dtype: str, span: Window | None = None
+    ) -> str | None:
+        """Return what is wrong with a tensor, in words; None also where nobody looks for it.
+
+        Args:
+            name: of the tensor.
+            shape: of the tensor.
+            dtype: its name in a shard.
+            span: of the sequence that its step read; None is all of it.
+        """
+        if (name, span) not in self._known:
+            self._known[name, span] = self._expected(name, span)
+        expected = self._known[name, span]
         if not expected:
             return None
         if not any(_agree(shape, one) for one in expected):
@@ -44,7 +55,7 @@ class Shapes:
             return f"{name} has dtype {dtype}, expected {' or '.join(dtypes)}"
         return None
 
-    def _expected(self, name: str) -> tuple[Shape, ...]:
+    def _expected(self, name: str, span: Window | None) -> tuple[Shape, ...]:
         """Return the shapes that a tensor can have; none if it is no such tensor."""
         owner, _, tensor = name.partition("/")
         if owner == "step":
@@ -56,28 +67,40 @@ class Shapes:
         query, _, key = block.partition(".")
         inner: tuple[Shape, ...]
         if not block:
-            inner = _factors(layer).get(measure, ())
+            rows = self._length(layer.queries, span)
+            keys = self._length(layer.keys, span and (0, span[1]))
+            inner = _factors(layer, rows, keys).get(measure, ())
         elif not key:
             inner = _of_queries(layer, measure, query)
         else:
-            inner = self._of_block(layer, measure, query, key)
+            inner = self._of_block(layer, measure, (query, key), span)
         return tuple((*self._lead, *shape) for shape in inner)
 
-    def _of_block(self, layer: Layer, measure: str, query: str, key: str) -> tuple[Shape, ...]:
-        rows, keys = part(layer.queries, query), part(layer.keys, key)
+    def _of_block(
+        self, layer: Layer, measure: str, block: tuple[str, str], span: Window | None
+    ) -> tuple[Shape, ...]:
+        rows, keys = part(layer.queries, block[0]), part(layer.keys, block[1])
         if not rows or not keys:
             return ()
         heads, columns = layer.num_heads, sum(map(self._width, keys))
+        queries, length = self._length(rows, span), self._length(keys, span and (0, span[1]))
+        if span is not None:  # a growing text keeps every key
+            columns = length
         shapes: dict[str, Shape] = {
-            "mass": (heads, _length(keys)),
-            "share": (_length(keys),),
-            "share_max": (_length(keys),),
-            "peak": (_length(keys),),
+            "mass": (heads, length),
+            "share": (length,),
+            "share_max": (length,),
+            "peak": (length,),
             "entropy": (heads,),
-            "map": (_length(rows), columns),
-            "headmap": (heads, _length(rows), columns),
+            "map": (queries, columns),
+            "headmap": (heads, queries, columns),
+            "value_norm": (heads, length),
         }
         return (shapes[measure],) if measure in shapes else ()
+
+    def _length(self, segments: Sequence[Segment], span: Window | None) -> int:
+        start, stop = find_window(segments, self._spans, span)
+        return stop - start
 
     def _width(self, segment: Segment) -> int:
         """Return how many columns a map has of a segment."""
@@ -95,8 +118,8 @@ def _of_queries(layer: Layer, measure: str, query: str) -> tuple[Shape, ...]:
     return tuple((layer.num_heads, count) for count in sorted(counts, reverse=True))
 
 
-def _factors(layer: Layer) -> dict[str, tuple[Shape, ...]]:
-    heads, queries, keys = layer.num_heads, layer.num_queries, layer.num_keys
+def _factors(layer: Layer, queries: int, keys: int) -> dict[str, tuple[Shape, ...]]:
+    heads = layer.num_heads
     masks = ((a, b, c) for a in {1, heads} for b in {1, queries} for c in {1, keys})
     return {
         "query": ((heads, queries, layer.head_dim),),
@@ -105,10 +128,6 @@ def _factors(layer: Layer) -> dict[str, tuple[Shape, ...]]:
         "scale": ((),),
         "mask": tuple(masks),
     }
-
-
-def _length(segments: Sequence[Segment]) -> int:
-    return sum(segment.length for segment in segments)
 
 
 def _agree(shape: tuple[int, ...], expected: Shape) -> bool:

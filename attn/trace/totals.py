@@ -9,7 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import Layer, part, without_mass
-from attn.trace.views import Source, View, find
+from attn.trace.growing import GrowingView
+from attn.trace.lookup import find
+from attn.trace.spans import is_of_growing
+from attn.trace.views import Source, View
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class SumView(View):
         kept = {dim: own[dim] for dim in ("step", "branch", "sample", "head")}
         return kept | {"segment": len(self.addends)}
 
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """Dtype of what is handed out."""
+        return self.addends[0][0].dtype
+
     def require_fit(self) -> None:
         """Refuse tensors that the manifest does not describe, those that are added up too."""
         super().require_fit()
@@ -37,13 +45,19 @@ class SumView(View):
                 view.require_fit()
 
     def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
-        every = (slice(None),) * 3
-        sums = [
-            self.source.read(file, view.tensor, (*every, keys)).sum(-1)
-            for view, keys in self.addends
-        ]
-        piece: np.ndarray = np.stack(sums, -1)[np.ix_(*map(np.atleast_1d, chosen))]
-        return piece.reshape([len(one) for one in chosen if one.ndim])
+        *lead, segments = map(np.atleast_1d, chosen)
+        piece = np.stack([_sum(view, file, lead, keys) for view, keys in self.addends], -1)
+        has_run = ~np.isnan(piece).all(-1, keepdims=True)
+        piece = np.where(has_run & np.isnan(piece), 0, piece)  # a segment that is not there yet
+        return piece[..., segments].reshape([len(one) for one in chosen if one.ndim])
+
+
+def _sum(view: View, file: str, lead: Sequence[np.ndarray], keys: slice) -> np.ndarray:
+    """Return the sum of a measure over some keys of one step, NaN where there are none."""
+    places = np.arange(tuple(view.sizes.values())[-1])[keys]
+    values = view._piece(file, [*lead, places])
+    is_empty = np.isnan(values).all(-1)
+    return np.where(is_empty, np.nan, np.nansum(values, -1))
 
 
 def find_total(source: Source, layer: Layer, query: str | None) -> View:
@@ -55,11 +69,13 @@ def find_total(source: Source, layer: Layer, query: str | None) -> View:
     shards = tuple(shard for shard in source.manifest.shards if shard.step is not None)
     bare = without_mass(layer, query or "", layer.blocks)
     stored = f"{layer.index}/total.{query}"
-    held = bool(shards) and stored in source.tensors(shards[0].file)
-    columns = source.describe(shards[0].file, stored)[0][-1] if held else 0
+    some = shards if is_of_growing(shards) else shards[:1]
+    held = next((shard.file for shard in some if stored in source.tensors(shard.file)), None)
+    columns = source.describe(held, stored)[0][-1] if held else 0
     if not shards or len(bare) == len(layer.keys) or columns != len(bare):
         return find(source, "total", layer, query)
-    total = View(source, shards, stored, "total", layer, query, None)
+    kind = GrowingView if is_of_growing(shards) else View
+    total = kind(source, shards, stored, "total", layer, query, None)
     addends = {segment: (total, slice(place, place + 1)) for place, segment in enumerate(bare)}
     for block in (block for block in layer.blocks if block.split(".")[0] == query):
         mass, start = find(source, "mass", layer, block), 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from attn.schema import (
     Shard,
     block_columns,
     part,
-    positions,
 )
 from attn.trace.arrays import lazy_array
 from attn.trace.labels import attributes, key_labels, step_labels
@@ -29,22 +28,6 @@ from attn.trace.store import Index, shard_file
 
 if TYPE_CHECKING:
     import xarray as xr
-
-UNIFORM_BELOW = -1e38
-"""A row's log-sum-exp under this means that every key was masked with the dtype's lowest number.
-
-Adding that number rounds every logit away, so such a row is spread evenly over the keys that are
-not hidden by -inf.
-"""
-
-_REMEDY = {
-    "map": "--keep maps (or means)",
-    "headmap": "--keep heads",
-    "entropy": "--entropy",
-    "mass": "--mass full, or this block in --blocks",
-    **dict.fromkeys(("share_max", "peak"), "--keep maps (or means)"),
-    **dict.fromkeys(("query", "key", "lse", "scale"), "--keep factors"),
-}
 
 Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
@@ -264,60 +247,6 @@ class View:
         return piece
 
 
-def find(
-    source: Source, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
-) -> View:
-    """Find a measure in the shards; where there is no `map` it is made of `headmap`.
-
-    Args:
-        source: the trace.
-        name: a name in `MEASURES`.
-        layer: of which layer.
-        block: of which block; for `total` and `gate` the query part, None for factors.
-        lay_out: give queries that are one image the axes (row, column).
-
-    Raises:
-        TraceError: the trace does not hold it.
-    """
-    shards = source.manifest.shards
-    steps = tuple(shard for shard in shards if shard.step is not None)
-    means = tuple(shard for shard in shards if shard.step is None)
-    grid = query_grid(layer, block) if lay_out else None
-    for group in filter(None, (steps, means)):
-        held = source.tensors(group[0].file)
-        for stored in ("map", "headmap") if name == "map" else (name,):
-            tensor = f"{layer.index}/{stored}" + (f".{block}" if block else "")
-            if tensor in held:
-                return View(source, group, tensor, name, layer, block, grid)
-    raise_absent(source, name, layer, block)
-
-
-def raise_absent(source: Source, name: str, layer: Layer, block: str | None) -> NoReturn:
-    """Say what a trace holds of a layer instead, and which capture would hold what was asked."""
-    where, kept = source.folder or "the trace", source.manifest.kept
-    if not source.manifest.shards:
-        raise TraceError(f"{where} has no finished step: capture it again")
-    held = [name for shard in source.manifest.shards[-2:] for name in source.tensors(shard.file)]
-    own = dict.fromkeys(name.split("/")[1] for name in held if name.startswith(f"{layer.index}/"))
-    asked = f"{name}.{block}" if block else name
-    has = f"of this layer it has {listed(own)}" if own else f"it has layers {listed(kept.layers)}"
-    state = f"'{kept.level}', {source.manifest.status}"
-    raise TraceError(
-        f"{where} has no {asked} of layer {layer.index} ({layer.path}): its level is "
-        f"{state}; {has}{_remedy(name, block, own)}"
-    )
-
-
-def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
-    """Say how to get a measure of a block, from what is held of the same layer."""
-    blocks = [tensor.partition(".")[2] for tensor in held if tensor.startswith(f"{name}.")]
-    if "all.all" in blocks:
-        return f"; its rows are part of {name}.all.all"
-    if blocks:
-        return f"; capture with --blocks {','.join([*blocks, block or ''])}"
-    return f"; capture with {_REMEDY[name]}" if name in _REMEDY else ""
-
-
 def place(what: str, asked: object, known: Sequence[object]) -> int:
     """Return where something is among what there is.
 
@@ -335,39 +264,6 @@ def listed(items: Iterable[object], most: int = 8) -> str:
     texts = [str(item) for item in items]
     rest = f", … ({len(texts)} in all)" if len(texts) > most else ""
     return (", ".join(texts[:most]) or "nothing") + rest
-
-
-def recompute(factors: Mapping[str, np.ndarray], layer: Layer, block: str) -> np.ndarray:
-    """Compute probs = exp(scale · query · keyᵀ + mask - lse) of a block.
-
-    Args:
-        factors: query (head, position, channel); key likewise, of as many or fewer heads; lse
-            (head, position); scale; maybe mask (head, query, key), axes of size 1 repeat.
-        layer: whose positions the factors have.
-        block: which queries and keys.
-
-    Returns:
-        (head, query, key) float32.
-    """
-    rows, columns = (
-        positions(part(segments, name))
-        for segments, name in zip((layer.queries, layer.keys), block.split("."), strict=True)
-    )
-    query, lse = factors["query"][:, rows].astype(np.float32), factors["lse"][:, rows, np.newaxis]
-    lse = np.where(np.isneginf(lse), 0, lse)  # every key is hidden: a row of zeros
-    key = factors["key"][:, columns].astype(np.float32)
-    heads, num_keys = len(query), factors["key"].shape[1]
-    probs = np.empty((heads, len(rows), len(columns)), np.float32)
-    shape = (heads, factors["query"].shape[1], num_keys)
-    mask = np.broadcast_to(factors.get("mask", np.float32(0)), shape)
-    for head in range(heads):
-        logits = query[head] @ key[head * len(key) // heads].T * np.float32(factors["scale"])
-        with np.errstate(over="ignore"):  # a mask of the lowest number may go below it
-            logits += mask[head][np.ix_(rows, columns)].astype(np.float32)
-            np.exp(logits - lse[head], out=probs[head])
-    shown = (~np.isneginf(mask[:, rows].astype(np.float32))).sum(-1, keepdims=True)
-    np.divide(probs, shown, out=probs, where=lse < UNIFORM_BELOW)
-    return probs
 
 
 def query_grid(layer: Layer, block: str | None) -> Grid | None:

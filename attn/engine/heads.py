@@ -1,0 +1,93 @@
+"""What a module says of its heads, to read the axes of its attention by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from attn.engine.attention import Attention
+from attn.errors import CaptureError
+
+NAMES = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
+"""What modules and configurations call the number of heads."""
+
+
+def count_heads(module: nn.Module) -> int | None:
+    """Return how many heads a module says that it has, or None."""
+    for owner in (module, getattr(module, "config", None)):
+        counts = (getattr(owner, name, None) for name in NAMES)
+        count = next((count for count in counts if isinstance(count, int)), None)
+        if count is not None:
+            return count
+    return None
+
+
+def unfold(attention: Attention, heads: int | None, length: int | None) -> Attention:
+    """Give the heads back their axis where a kernel was given those of a group as queries.
+
+    Args:
+        attention: of a kernel.
+        heads: that the module has, if it says so.
+        length: queries of the call, if they are known.
+    """
+    if attention.query is None or attention.key is None or not heads or length is None:
+        return attention
+    _, kernel_heads, queries, _ = attention.shape
+    groups = queries // length
+    is_folded = groups > 1 and (kernel_heads * groups, length * groups) == (heads, queries)
+    return attention.unfolded(groups) if is_folded else attention
+
+
+def with_heads(attention: Attention, batch: int) -> Attention:
+    """Unfold (batch · head, query, key), as legacy attention code lays its softmax out."""
+    given = attention.given
+    if given is None or given.shape[0] != 1 or given.shape[1] % batch:
+        return attention
+    valid, value = attention.valid, attention.value
+    return replace(
+        attention,
+        given=given.reshape(batch, -1, *given.shape[2:]),
+        valid=None if valid is None else valid.reshape(batch, -1, valid.shape[-1]),
+        value=None if value is None else value.reshape(batch, -1, *value.shape[2:]),
+    )
+
+
+def check_axes(
+    path: str, attention: Attention, heads: int | None, length: int | None, axes: str | None
+) -> bool:
+    """Compare the axes of a softmax in the open with what its module says.
+
+    Args:
+        path: of the module.
+        attention: of any kernel.
+        heads: that the module has, if it says so.
+        length: queries of the call, if they are known.
+        axes: that were named for the module.
+
+    Returns:
+        whether the axes had to be assumed: nothing names or confirms them.
+
+    Raises:
+        CaptureError: the axes contradict the module.
+    """
+    if attention.given is None:
+        return False
+    _, got, queries, _ = attention.shape
+    if heads is None and length is None:
+        return axes is None
+    is_wrong = (heads not in (None, got)) and (axes is not None or queries == heads)
+    if heads is None:
+        is_wrong = queries != length and got == length
+    if is_wrong:
+        expected = f"{heads} heads" if heads else f"{length} queries"
+        way = (
+            "its axes are others than axes= names"
+            if axes
+            else "its axes are others than batch, head, query, key: name them, as in axes='bqhk'"
+        )
+        raise CaptureError(
+            f"{path} has {expected}, but its softmax would have {got} heads and {queries} queries; "
+            f"{way}"
+        )
+    return axes is None and (heads != got and queries != length)
