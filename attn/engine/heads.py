@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from attn.engine.attention import Attention
@@ -37,6 +38,22 @@ def unfold(attention: Attention, heads: int | None, length: int | None) -> Atten
     groups = queries // length
     is_folded = groups > 1 and (kernel_heads * groups, length * groups) == (heads, queries)
     return attention.unfolded(groups) if is_folded else attention
+
+
+def share_keys(attention: Attention, module: nn.Module) -> Attention:
+    """Take back the copies of keys and values that a library made for grouped queries.
+
+    Some of its calls make them and some do not; so all have the heads of the model.
+    """
+    groups = getattr(module, "num_key_value_groups", 1)
+    key, value = attention.key, attention.value
+    if not isinstance(groups, int) or groups < 2 or key is None or value is None:  # noqa: PLR2004
+        return attention
+    if key.shape[1] != attention.shape[1] or key.shape[1] % groups:
+        return attention
+    if not torch.equal(key[:, ::groups], key[:, groups - 1 :: groups]):
+        return attention
+    return replace(attention, key=key[:, ::groups], value=value[:, ::groups])
 
 
 def with_heads(attention: Attention, batch: int) -> Attention:

@@ -17,17 +17,25 @@ class History:
 
     Args:
         ends: ids of the tokens that end a text: what a row reads behind one is no text.
+        pad: id of the token that fills rows up which have ended, if it is no end itself.
+        told: (row, position) bool, what the user says is padding.
 
     Attributes:
         reached: how many positions were read.
+        length: how many were read in forwards that ended.
         ids: (row, position) int64; None where vectors are read.
         padding: (row, position) bool.
         parents: of each forward, which row of the forward before each row continues; None where
             that is its own.
     """
 
-    def __init__(self, ends: Collection[int] = ()) -> None:
+    def __init__(
+        self, ends: Collection[int] = (), pad: int | None = None, told: Tensor | None = None
+    ) -> None:
         self.reached = 0
+        self.length = 0
+        self._told = told
+        self._pad = None if pad in ends else pad
         self.ids: Tensor | None = None
         self.padding: Tensor | None = None
         self.parents: list[Sequence[int] | None] = []
@@ -54,6 +62,7 @@ class History:
     def end(self, cache: Any) -> None:
         """Note what a cache holds at the end of a forward, to see whether its rows are sorted."""
         self._keys = cached_keys(cache)
+        self.length = self.reached
 
     def invalid(self, stretch: Stretch) -> Tensor | None:
         """Return which positions of a stretch are padding, (row, position); None if none is."""
@@ -86,10 +95,15 @@ class History:
             padding[:, : min(self.reached, stretch.stop)] = self.padding[:, : stretch.stop]
         if reading.padding is not None and reading.padding.shape[1] == stretch.stop:
             padding |= reading.padding.cpu()
+        if self._told is not None and len(self._told) == reading.rows:
+            told = self._told[:, : stretch.stop]
+            padding[:, : told.shape[1]] |= told
         ids = None if reading.ids is None else reading.ids.detach().cpu().long()
         if ids is not None and stretch.start and self.ids is not None:
             if self._finished is None:
                 self._finished = torch.zeros(reading.rows, dtype=torch.bool)
+            if self._pad is not None:
+                self._finished |= (ids == self._pad).all(1)
             padding[:, stretch.start :] |= self._finished[:, None]
             self._finished |= torch.isin(ids, self._ends).any(1)
             ids = torch.cat([self.ids[:, : stretch.start], ids], 1)

@@ -44,7 +44,7 @@ class Hooks(Generic[Key]):
         done: Callable[[Key], None] = lambda key: None,
         wanted: Callable[[], bool] = lambda: True,
         *,
-        refuse: Callable[[CaptureError], None] = raise_it,
+        refuse: Callable[[Exception], None] = raise_it,
         axes: Callable[[Key], str | None] = lambda key: None,
         begun: Callable[[Key, tuple[Any, ...], Mapping[str, Any]], None] = _ignore,
     ) -> None:

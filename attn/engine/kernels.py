@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -55,9 +55,10 @@ LSE_TOLERANCE = 1e-3
 """Largest believable difference of a kernel's log-sum-exp from our own, absolute."""
 
 Report = dict[str, Any]
+Result = TypeVar("Result")
 
 
-def raise_it(error: CaptureError) -> None:
+def raise_it(error: Exception) -> None:
     """Raise an error where it happened."""
     raise error
 
@@ -80,7 +81,7 @@ class KernelMode(TorchDispatchMode):
     def __init__(
         self,
         see: Callable[[Attention], None],
-        refuse: Callable[[CaptureError], None] = raise_it,
+        refuse: Callable[[Exception], None] = raise_it,
         axes: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__()
@@ -118,18 +119,20 @@ class KernelMode(TorchDispatchMode):
             self._refuse(CaptureError(DROPS))
         result = func(*args, **kwargs)
         if func in SOFTMAX:
-            self._open_softmax(func, args, result)
+            self._guarded(self._softmaxes.add, func, args, result, self._axes())
         elif self._softmaxes:
-            attention = self._softmaxes.follow(func, args, result)
+            attention = self._guarded(self._softmaxes.follow, func, args, result)
             if attention is not None:
                 self._see(attention)
         return result
 
-    def _open_softmax(self, func: OpOverload, args: Sequence[Any], result: Tensor) -> None:
+    def _guarded(self, function: Callable[..., Result], *args: Any) -> Result | None:
+        """Look at what the model does; no error of that is the model's."""
         try:
-            self._softmaxes.add(func, args, result, self._axes())
-        except CaptureError as error:
+            return function(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever observes decides
             self._refuse(error)
+            return None
 
     def _fused(self, func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         plain = _bind(func, args, kwargs)
@@ -138,6 +141,19 @@ class KernelMode(TorchDispatchMode):
             return _run(func, plain)
         used = plain | ({"compute_log_sumexp": True} if "compute_log_sumexp" in plain else {})
         result = _run(func, used)
+        seen = self._guarded(self._checked, func, plain, used, result)
+        if seen is None:
+            return _run(func, plain)
+        attention, kind = seen
+        if self.report[kind]["output"] == "differs with log-sum-exp":
+            result = _run(func, plain)
+        self._see(attention)
+        return result
+
+    def _checked(
+        self, func: OpOverload, plain: dict[str, Any], used: dict[str, Any], result: Any
+    ) -> tuple[Attention, tuple[Any, ...]]:
+        """Return what a kernel computed, and the kind of call that it was checked as."""
         seen = _attention(func, used, result)
         kind = (
             func,
@@ -151,12 +167,9 @@ class KernelMode(TorchDispatchMode):
         if kind not in self.report:
             with _disable_current_modes():  # another tap around this one counts kernels too
                 self.report[kind] = _check(func, plain, result, seen)
-        if self.report[kind]["output"] == "differs with log-sum-exp":
-            result = _run(func, plain)
         if self.report[kind]["lse"] == "recomputed":
             seen = replace(seen, lse=seen.log_sum_exp())
-        self._see(seen)
-        return result
+        return seen, kind
 
 
 def _exactly(see: Callable[[Attention], None]) -> Callable[[Attention], None]:

@@ -31,7 +31,7 @@ PADS = frozenset({_aten.constant_pad_nd.default})
 """What changes how many numbers there are, but keeps each of them."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Candidate:
     """A softmax that may be attention; `copies` are all tensors with its numbers."""
 

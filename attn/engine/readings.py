@@ -24,7 +24,8 @@ OTHERS = ("key_value_states", "encoder_hidden_states", "cross_attention_states")
 """Arguments that hold another sequence, to which a module attends."""
 NO_IDS = ("mask", "position", "type", "label")
 """Parts of the names of arguments with whole numbers that are no tokens."""
-MATRIX = 2
+MATRIX, VECTORS, FULL = 2, 3, 4
+"""Axes of ids and masks of positions, of embeddings, of masks of every query."""
 
 Arguments = Mapping[str, Any]
 
@@ -113,7 +114,9 @@ def read_call(module: nn.Module, args: tuple[Any, ...], named: Arguments) -> Rea
         return None
     names = {**_positional(module, args), **named}
     ids = next(filter(None, (_tokens(names, name) for name in IDS)), None) or _any_ids(names)
-    vectors = next((names[name] for name in EMBEDDINGS if _is_tensor(names.get(name), 3)), None)
+    vectors = next(
+        (names[name] for name in EMBEDDINGS if _is_tensor(names.get(name), VECTORS)), None
+    )
     read = ids[0] if ids else vectors
     masked = [name for name in (*KEPT, *HIDES) if _is_tensor(names.get(name), MATRIX)]
     if read is None and not masked:
@@ -147,9 +150,11 @@ def continued_rows(before: Tensor | None, after: Tensor | None) -> list[int] | N
     if before is None or after is None or before is after or before.shape != after.shape:
         return None
     rows = range(len(before))
-    same = [[old for old in rows if torch.equal(before[old], after[new])] for new in rows]
-    found = [new if new in old else next(iter(old), new) for new, old in zip(rows, same)]
-    return None if found == list(rows) else found
+    parents = []
+    for row in rows:
+        same = [old for old in rows if torch.equal(before[old], after[row])]
+        parents.append(row if row in same or not same else same[0])
+    return None if parents == list(rows) else parents
 
 
 def _is_same(reading: Reading, outer: Reading) -> bool:
@@ -211,7 +216,7 @@ def _padding(names: Arguments, past: int, length: int) -> Tensor | None:
         mask = names.get(name)
         mask = mask.get("full_attention") if isinstance(mask, Mapping) else mask
         padding = _of_matrix(mask) if _is_tensor(mask, MATRIX) else None
-        if _is_tensor(mask, 4) and not past:
+        if _is_tensor(mask, FULL) and not past:
             padding = ~_shown(mask).any(1).any(1)
         if padding is not None and padding.shape[1] >= stop and padding[:, :stop].any():
             return padding[:, :stop]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from threading import get_ident
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakMethod
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
-from attn.engine.heads import check_axes, count_heads, unfold, with_heads
+from attn.engine.heads import check_axes, count_heads, share_keys, unfold, with_heads
 from attn.engine.histories import History
 from attn.engine.hooks import Hooks
 from attn.engine.layout import Declared, Layout, declare
@@ -29,14 +29,15 @@ from attn.engine.tap_trace import make_trace
 from attn.engine.tapped import BLOCK, Tapped
 from attn.engine.texts import Tokens, require_tokens
 from attn.engine.value_norms import find_projection, value_norm
-from attn.errors import AttnError, CaptureError, UsageError
+from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Level
 from attn.trace.trace import Trace
 
+Result = TypeVar("Result")
 LEVELS = ("mass", "means", "maps", "heads", "factors")
 
 
-def tap(
+def tap(  # noqa: PLR0913 - all but the first two by name
     model: nn.Module,
     layers: str | Sequence[str] | None = None,
     *,
@@ -135,7 +136,7 @@ class Tap:
         self._callback = see
         self._options = options
         self._tapped = Tapped(Keep(level=keep, keys="all", blocks=(BLOCK,)), layout)
-        self._history = History(_ends(model))
+        self._history = History(*_ends(model), options.padding)
         self._encoder = _encoder(model)
         # weak, so that a tap that is forgotten inside its block does not go on recording
         self._hooks = Hooks(
@@ -158,7 +159,7 @@ class Tap:
         self._status: Literal["ready", "recording", "complete", "partial"] = "ready"
         self._failed = False
         self._stopped = False
-        self.error: AttnError | None = None
+        self.error: Exception | None = None
         self.seen: set[str] = set()
         self.assumed: set[str] = set()
         self.left_out: set[str] = set()
@@ -251,7 +252,7 @@ class Tap:
         while self._handles:
             self._handles.pop().remove()
 
-    def _refuse(self, error: AttnError, *, stops: bool = True) -> None:
+    def _refuse(self, error: Exception, *, stops: bool = True) -> None:
         """Take an error that must not stop the model."""
         self.error = self.error or error
         self._stopped |= stops
@@ -279,7 +280,8 @@ class Tap:
         inputs = (*args, *named.values())
         self._batch = next((value.shape[0] for value in inputs if _has_batch(value)), 1)
         if self._waiting is None:
-            self._open()
+            self._calls.clear()
+            self._tapped.begin(self._forwards)
         self._waiting, self._main = None, None
         reading = self._readings.current
         is_own = self._encoder is None or any(
@@ -288,14 +290,11 @@ class Tap:
         if reading is not None and is_own:
             self._guarded(self._follow, reading)
 
-    def _open(self) -> None:
-        self._tapped.begin(self._forwards)
-        self._calls.clear()
-
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         """Keep the step of a forward that ended; torch hands over None for one that raised."""
         if self._thread == get_ident():
             self._thread = None
+            self._calls.clear()
             if output is not None and not self._stopped:
                 if self._wants():
                     self._tapped.end()
@@ -307,22 +306,29 @@ class Tap:
     def _begun(self, path: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         self._calls[path] += 1
         inputs = (*args, *named.values())
-        vectors = (value for value in inputs if isinstance(value, Tensor) and value.ndim == 3)
-        self._lengths[path] = next((value.shape[1] for value in vectors), None)
+        self._lengths[path] = next(
+            (value.shape[1] for value in inputs if _is_sequence(value)), None
+        )
         self._crosses.discard(path)
         if reads_another(named):
             self._crosses.add(path)
 
-    def _guarded(self, function: Callable[..., None], *args: Any) -> None:
+    def _guarded(self, function: Callable[..., Result], *args: Any) -> Result | None:
         """Run what may refuse the model without stopping it."""
         try:
-            function(*args)
-        except AttnError as error:
+            return function(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user's generation goes on
             self._refuse(error)
+            return None
 
     def _see(self, path: str, attention: Attention) -> None:
-        if not self._stopped:
-            self._guarded(self._take, path, attention)
+        seen = None if self._stopped else self._guarded(self._read, path, attention)
+        if seen is None:
+            return
+        attention, sides = seen
+        if self._callback is not None:
+            self._callback(path, attention)  # its errors are the user's own
+        self._guarded(self._keep, path, attention, sides)
 
     def _follow(self, reading: Reading) -> None:
         """Find out which positions of the text this forward reads."""
@@ -332,27 +338,29 @@ class Tap:
         layout.prompt = layout.prompt or stretch.stop
         self._tapped.step.stretch = stretch
 
-    def _take(self, path: str, attention: Attention) -> None:
+    def _read(self, path: str, attention: Attention) -> tuple[Attention, tuple[Side, Side]] | None:
+        """Say what the axes of an attention are; None if it is left out."""
         if self._thread is None:
             if torch._C._current_graph_task_id() != -1:
                 raise CaptureError(_outside(path))
             if self._waiting is None:
-                self._open()
+                self._tapped.begin(self._forwards)
             self._waiting = self._waiting or path
         self.seen.add(path)
         reading = self._readings.current
         batch = self._batch if self._thread is not None or reading is None else reading.rows
         heads, length = count_heads(self._modules[path]), self._lengths.get(path)
         attention = unfold(with_heads(attention, batch), heads, length)
+        attention = share_keys(attention, self._modules[path])
         if check_axes(path, attention, heads, length, self._axes(path)):
             self.assumed.add(path)
         if reading is not None and attention.shape[0] != batch:
             self.left_out.add(path)
-            return
+            return None
         attention, sides = self._place(path, attention, reading)
-        attention = self._without_padding(attention, sides, reading)
-        if self._callback is not None:
-            self._callback(path, attention)
+        return self._without_padding(attention, sides, reading), sides
+
+    def _keep(self, path: str, attention: Attention, sides: tuple[Side, Side]) -> None:
         self._tapped.add((path, self._calls[path]), attention, sides, self._more(path, attention))
 
     def _place(
@@ -387,11 +395,10 @@ class Tap:
         rows, _, queries, _ = attention.shape
         padding, stretch = None, self._tapped.step.stretch
         asked = self._options.padding
-        start = stretch.start if sides[0] == "text" and stretch is not None else 0
-        if asked is not None and asked.shape[1] >= start + queries:
-            padding = asked[:, start : start + queries]
-        elif sides[0] == "text" and stretch is not None:
+        if sides[0] == "text" and stretch is not None:
             padding = self._history.invalid(stretch)
+        elif asked is not None and asked.shape == (rows, queries):
+            padding = asked
         elif reading is not None and reading.padding is not None and reading.length == queries:
             padding = reading.padding[:, -queries:]
         if padding is None or padding.shape != (rows, queries) or not bool(padding.any()):
@@ -458,6 +465,10 @@ def _has_batch(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim > 1
 
 
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 3  # noqa: PLR2004 - row, position, channel
+
+
 def _choose(model: nn.Module, layers: str | Sequence[str] | None) -> dict[str, nn.Module]:
     modules = dict(model.named_modules())
     if layers is None:
@@ -490,12 +501,12 @@ def _encoder(model: nn.Module) -> str | None:
     return f"{paths[0]}." if paths else None
 
 
-def _ends(model: nn.Module) -> tuple[int, ...]:
-    """Return the ids that end a text, as a model of transformers has them."""
-    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    if ends is None:
-        return ()
-    return (ends,) if isinstance(ends, int) else tuple(ends)
+def _ends(model: nn.Module) -> tuple[tuple[int, ...], int | None]:
+    """Return the ids that end a text, and that of padding, as a model of transformers has them."""
+    settings = getattr(model, "generation_config", None)
+    ends = getattr(settings, "eos_token_id", None)
+    several = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
+    return several, getattr(settings, "pad_token_id", None)
 
 
 def _read_axes(axes: str | Mapping[str, str] | None) -> dict[str, str]:

@@ -79,8 +79,10 @@ class _Described:
 
 
 def _rows(history: History, tapped: Tapped, segments: Sequence[Segment]) -> list[Any]:
-    ids = None if history.ids is None else history.ids.numpy()
-    padding = None if history.padding is None else history.padding.numpy()
+    ids, padding = (
+        None if value is None else value[:, : history.length].numpy()
+        for value in (history.ids, history.padding)
+    )
     source = tapped.layout.source
     if source and tapped.source is not None and ids is not None:
         ids = np.concatenate([tapped.source[0], ids], 1)
@@ -90,14 +92,14 @@ def _rows(history: History, tapped: Tapped, segments: Sequence[Segment]) -> list
 
 def _sequence(layout: Layout, history: History) -> tuple[Segment, ...]:
     """Return the segments of the whole text, that of the encoder first."""
-    if not history.reached:
+    if not history.length:
         return layout.declared or ()
-    if layout.declared and layout.declared[-1].stop != history.reached:
+    if layout.declared and layout.declared[-1].stop != history.length:
         raise CaptureError(
             f"segments= names {layout.declared[-1].stop} positions, but the model read "
-            f"{history.reached}; name those that it reads"
+            f"{history.length}; name those that it reads"
         )
-    source, text = layout.source or 0, layout.text(history.reached)
+    source, text = layout.source or 0, layout.text(history.length)
     if not source:
         return text
     moved = (replace(part, start=part.start + source, stop=part.stop + source) for part in text)
@@ -111,7 +113,7 @@ def _steps(tapped: Tapped, history: History) -> tuple[Step, ...]:
         at = step.stretch
         start = 0 if at is None or not number else at.start + source
         spans.append(None if at is None else (start, at.stop + source))
-    is_whole = all(span in (None, (0, history.reached + source)) for span in spans)
+    is_whole = all(span in (None, (0, history.length + source)) for span in spans)
     return tuple(
         Step(step.index, None, None, None if is_whole else span)
         for step, span in zip(tapped.steps, spans, strict=True)
@@ -123,10 +125,10 @@ def _describe(tapped: Tapped, index: int, history: History) -> _Described:
     layer, layout = tapped.layers[index], tapped.layout
     first = layer.kernels[0]
     queries, rows = _stack(
-        [layout.final(kernel.sides, 0, history.reached) for kernel in layer.kernels], once=True
+        [layout.final(kernel.sides, 0, history.length) for kernel in layer.kernels], once=True
     )
     keys, columns = _stack(
-        [layout.final(kernel.sides, 1, history.reached) for kernel in layer.kernels], once=False
+        [layout.final(kernel.sides, 1, history.length) for kernel in layer.kernels], once=False
     )
     parts = tuple(zip(rows, columns, strict=True))
     described = Layer(
@@ -204,12 +206,14 @@ def _name_tensors(
     named: Tensors = {}
     for (index, number), tensors in step.tensors.items():
         layer, kernel = layers[index], tapped.layers[index].kernels[number]
+        whole = tensors
         if len(layer.parts) > 1:
-            tensors = _renamed(tensors, ".".join(layer.parts[number]), number)
+            whole = _renamed(tensors, ".".join(layer.parts[number]), number)
         elif kernel.queries == "text":
-            tensors = tensors | _of_parts(tensors, layer.layer, step)
-        for name, value in tensors.items():
-            value = _with_segments(value, layer.layer) if name.startswith("total.") else value
+            whole = tensors | _of_parts(tensors, layer.layer, step)
+        for name, array in whole.items():
+            is_total = name.startswith("total.")
+            value = _with_segments(array, layer.layer) if is_total else array
             named[f"{index}/{name}"] = value if rows is None else value[:, rows]
     return named
 

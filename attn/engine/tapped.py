@@ -228,12 +228,13 @@ def kind_of(kernel: Kernel) -> Any:
 
 
 def _other_rows(path: str, expected: int, got: int) -> str:
-    windows = (
-        f", as where a batch holds the {got // expected} windows of a picture: tap other modules"
-        if got > expected and got % expected == 0
+    windows = max(expected, got) % min(expected, got) == 0
+    way = (
+        "; where these are the windows of a picture, tap only modules that attend in as many rows"
+        if windows
         else "; use one tap for each batch"
     )
-    return f"{path} attends in {got} rows, the forward has {expected}{windows}"
+    return f"{path} attends in {got} rows, the modules before it in {expected}{way}"
 
 
 def _other_shape(path: str, expected: Kernel, got: Kernel) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -176,7 +175,8 @@ def _decoded(tokenizer: Any, ids: Sequence[int]) -> Iterator[tuple[int, str]]:
         begin = max(0, place - LOOK_BACK)
         before = str(tokenizer.decode(ids[begin:place])) if place > begin else ""
         after = str(tokenizer.decode(ids[begin : place + 1]))
-        same = len(os.path.commonprefix([before, after]))
+        pairs = zip(before, after, strict=False)
+        same = next((at for at, (old, new) in enumerate(pairs) if old != new), len(before))
         yield len(before) - same, after[same:]
 
 

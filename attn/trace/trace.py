@@ -92,10 +92,16 @@ class Trace:
         """The guidance rows that were kept."""
         return self.manifest.branches
 
-    def tokens(self, branch: str = "cond") -> tuple[Token, ...]:
-        """Return the tokens that the model read for one branch."""
+    def tokens(self, branch: str = "cond", sample: int | None = None) -> tuple[Token, ...]:
+        """Return the tokens that the model read for one branch.
+
+        Where samples read different texts, `sample` names one of them; without it, positions at
+        which they differ have their number for a text.
+        """
         place("branch", branch, tuple(self.manifest.tokens))
-        return self.manifest.tokens[branch]
+        if sample is None or not self.manifest.texts:
+            return self.manifest.tokens[branch]
+        return self.manifest.texts[place("sample", sample, range(self.manifest.samples))].tokens
 
     def layer(self, which: int | str) -> Layer:
         """Return a layer by index, by path, or by `tower:path` where towers share paths.
