@@ -181,4 +181,4 @@ def _tensors(values: Sequence[Any]) -> Iterator[tuple[int, Tensor]]:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -63,6 +64,7 @@ class Readings:
         self._modules = modules
         self._handles: list[RemovableHandle] = []
         self._running: list[tuple[str, Reading]] = []
+        self._thread = get_ident()  # in which they run
 
     def __enter__(self) -> Readings:
         for path, module in self._modules.items():
@@ -90,9 +92,12 @@ class Readings:
     def _before(
         self, path: str, module: nn.Module, args: tuple[Any, ...], named: Arguments
     ) -> None:
+        if self._running and self._thread != get_ident():
+            return
         reading = read_call(module, args, named)
         if reading is None:
             return
+        self._thread = get_ident()
         outer = self.current
         if outer is not None and _is_same(reading, outer):
             reading = replace(
@@ -104,7 +109,8 @@ class Readings:
         self._running.append((path, reading))
 
     def _after(self, path: str, module: nn.Module, args: Any, output: Any) -> None:
-        if self._running and self._running[-1][0] == path:
+        is_running = self._running and self._thread == get_ident()
+        if is_running and self._running[-1][0] == path:
             self._running.pop()
 
 
@@ -213,17 +219,18 @@ def _padding(names: Arguments, past: int, length: int) -> Tensor | None:
     stop = past + length
     of_two = any(names.get(name) is not None for name in (IDS[0], EMBEDDINGS[0]))
     for name in KEPT[:1] if of_two else KEPT:
-        mask = names.get(name)
+        mask: Any = names.get(name)
         mask = mask.get("full_attention") if isinstance(mask, Mapping) else mask
         padding = _of_matrix(mask) if _is_tensor(mask, MATRIX) else None
         if _is_tensor(mask, FULL) and not past:
             padding = ~_shown(mask).any(1).any(1)
-        if padding is not None and padding.shape[1] >= stop and padding[:, :stop].any():
+        if padding is not None and padding.shape[1] >= stop and bool(padding[:, :stop].any()):
             return padding[:, :stop]
     for name in HIDES:
         mask = names.get(name)
         if _is_tensor(mask, MATRIX) and mask.shape[1] == stop:
-            return mask if mask.dtype == torch.bool else mask < HIDDEN
+            hidden: Tensor = mask if mask.dtype == torch.bool else mask < HIDDEN
+            return hidden
     return None
 
 

@@ -63,13 +63,21 @@ def follow(reading: Reading, reached: int, ids: Tensor | None) -> Stretch:
 def _require_same_text(
     stretch: Stretch, ids: Tensor | None, reached: int, before: Tensor | None
 ) -> None:
-    grown = stretch.stop > reached and ids is not None and before is not None
-    is_same = not grown or torch.equal(ids[:, :reached].cpu(), before)  # type: ignore[index]
-    if stretch.stop < reached or not is_same:
+    is_same = stretch.stop == reached or ids is None or before is None
+    if stretch.stop < reached or not (is_same or _begins(ids, before)):
         raise CaptureError(
             f"a forward of {stretch.stop} positions follows one of {reached} and reads another "
             "text; use one tap for each"
         )
+
+
+def _begins(ids: Tensor | None, before: Tensor | None) -> bool:
+    """Whether what is read begins with what was read before."""
+    return (
+        ids is not None
+        and before is not None
+        and torch.equal(ids[:, : before.shape[1]].cpu().long(), before)
+    )
 
 
 def fit(attention: Attention, stretch: Stretch, cache: Any) -> Attention | None:

@@ -252,10 +252,10 @@ class Tap:
         while self._handles:
             self._handles.pop().remove()
 
-    def _refuse(self, error: Exception, *, stops: bool = True) -> None:
-        """Take an error that must not stop the model."""
+    def _refuse(self, error: Exception) -> None:
+        """Take an error that must not stop the model; one of another thread does not stop us."""
         self.error = self.error or error
-        self._stopped |= stops
+        self._stopped |= self._thread in (None, get_ident())
 
     def _wants(self) -> bool:
         return not self._stopped and self._forwards % self._options.every == 0
@@ -271,8 +271,7 @@ class Tap:
                     f"two threads call the tapped {type(self._model).__name__} at once, so its "
                     "attention cannot be told apart; let one wait for the other, or tap a copy in "
                     "each"
-                ),
-                stops=False,
+                )
             )
         if self._stopped:
             return
@@ -496,7 +495,8 @@ def _encoder(model: nn.Module) -> str | None:
     """Return the path of the encoder of an encoder-decoder of transformers."""
     if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return None
-    encoder = model.get_encoder() if hasattr(model, "get_encoder") else None
+    find: Any = getattr(model, "get_encoder", None)
+    encoder = find() if callable(find) else None
     paths = [path for path, module in model.named_modules() if module is encoder]
     return f"{paths[0]}." if paths else None
 

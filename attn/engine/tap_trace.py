@@ -123,12 +123,13 @@ def _steps(tapped: Tapped, history: History) -> tuple[Step, ...]:
 def _describe(tapped: Tapped, index: int, history: History) -> _Described:
     """Describe a layer: the queries and keys of all its kernels, and its blocks."""
     layer, layout = tapped.layers[index], tapped.layout
-    first = layer.kernels[0]
-    queries, rows = _stack(
-        [layout.final(kernel.sides, 0, history.length) for kernel in layer.kernels], once=True
-    )
-    keys, columns = _stack(
-        [layout.final(kernel.sides, 1, history.length) for kernel in layer.kernels], once=False
+    first, numbered = layer.kernels[0], list(enumerate(layer.kernels))
+    (queries, rows), (keys, columns) = (
+        _stack(
+            [layout.final(kernel.sides, which, history.length) for kernel in layer.kernels],
+            [kernel.sides[which] if which == 0 else number for number, kernel in numbered],
+        )
+        for which in (0, 1)
     )
     parts = tuple(zip(rows, columns, strict=True))
     described = Layer(
@@ -147,35 +148,32 @@ def _describe(tapped: Tapped, index: int, history: History) -> _Described:
 
 
 def _stack(
-    sides: list[tuple[Segment, ...]], *, once: bool
+    sides: list[tuple[Segment, ...]], same: list[Side]
 ) -> tuple[tuple[Segment, ...], list[str]]:
     """Put the segments of kernels one after the other; return them, and the part that each is.
 
-    With `once`, kernels with the same segments share them.
+    Those for which `same` is the same are there once.
     """
-    if len(sides) == 1 or (once and len(set(sides)) == 1):
+    if len(set(same)) == 1:
         return sides[0], ["all"] * len(sides)
     stacked: list[Segment] = []
-    parts: dict[tuple[Segment, ...], str] = {}
-    names: list[str] = []
-    for number, segments in enumerate(sides, start=1):
-        if once and segments in parts:
-            names.append(parts[segments])
+    parts: dict[Side, str] = {}
+    for number, (segments, side) in enumerate(zip(sides, same, strict=True), start=1):
+        if side in parts:
             continue
-        begin, used = sum(one.length for one in stacked), {one.name for one in stacked}
+        begin, used = sum(part.length for part in stacked), {part.name for part in stacked}
         moved = [
             replace(
-                one,
-                name=f"{one.name}-{number}" if one.name in used else one.name,
-                start=begin + one.start,
-                stop=begin + one.stop,
+                part,
+                name=f"{part.name}-{number}" if part.name in used else part.name,
+                start=begin + part.start,
+                stop=begin + part.stop,
             )
-            for one in segments
+            for part in segments
         ]
         stacked += moved
-        parts[segments] = moved[0].name if len(moved) == 1 else moved[0].kind
-        names.append(parts[segments])
-    return tuple(stacked), names
+        parts[side] = moved[0].name if len(moved) == 1 else moved[0].kind
+    return tuple(stacked), [parts[side] for side in same]
 
 
 def _blocks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from attn.engine.attention import Attention
@@ -60,4 +61,5 @@ def value_norm(path: str, attention: Attention, weight: Tensor) -> Tensor:
             f"values have {heads} x {value.shape[-1]}; give the path of another"
         )
     parts = weight.detach().float().unflatten(1, (heads, -1)).permute(1, 2, 0)
-    return (value @ parts).norm(dim=-1)
+    norms: Tensor = torch.linalg.vector_norm(value @ parts, dim=-1)
+    return norms

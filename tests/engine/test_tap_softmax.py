@@ -66,15 +66,15 @@ def test_axes_in_another_order_are_refused(x):
 def test_named_axes_that_contradict_the_module(x):
     """Axes that the user names are held against the module, too."""
     model = nn.Sequential(Einsum())
-    with pytest.raises(CaptureError, match="^0 has 3 heads, .* others than axes= names$"):
-        with attn.tap(model, axes="bhqk"):
-            model(x)
+    refused = pytest.raises(CaptureError, match=r"^0 has 3 heads, .* others than axes= names$")
+    with refused, attn.tap(model, axes="bhqk"):
+        model(x)
 
 
 @pytest.mark.parametrize("axes", ["bnhm", "qq", "bh", {"*": "xyz"}])
 def test_letters_of_axes(axes):
     """Letters that stand for nothing are refused before anything runs."""
-    with pytest.raises(UsageError, match="^axes: expected the letters b .batch., h .head., q"):
+    with pytest.raises(UsageError, match=r"^axes: expected the letters b .batch., h .head., q"):
         attn.tap(Einsum(), axes=axes)
 
 
@@ -102,9 +102,11 @@ def test_longformer_needs_its_axes():
     sizes = tiny.SIZES | {"eos_token_id": 2}
     model = LongformerModel(LongformerConfig(attention_window=[4, 4], **sizes)).eval()
     ids = torch.randint(3, tiny.VOCABULARY, (BATCH, 8))
-    with pytest.raises(CaptureError, match=r"^encoder\.layer\.0\.attention\.self has 6 heads, "):
-        with attn.tap(model, "*.self"):
-            model(ids)
+    refused = pytest.raises(
+        CaptureError, match=r"^encoder\.layer\.0\.attention\.self has 6 heads, "
+    )
+    with refused, attn.tap(model, "*.self"):
+        model(ids)
     with attn.tap(model, "*.self", axes="bqhk", keep="heads") as tapped:
         expected = model(ids, output_attentions=True).attentions[0]
     got = tapped.trace.headmaps(0, "all.all").squeeze(["step", "branch"])
@@ -120,7 +122,7 @@ class Router(nn.Module):
         self.after = nn.Linear(3, 2, bias=False)
 
     def forward(self, x):
-        weights, picked = self.choose(x).softmax(-1).topk(2)
+        weights, _ = self.choose(x).softmax(-1).topk(2)
         routed = (weights.unsqueeze(-1) * x.unsqueeze(2)).sum(2)
         return self.after(self.classify(routed).softmax(-1))
 
