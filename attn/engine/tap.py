@@ -17,18 +17,18 @@ from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
 from attn.engine.heads import check_axes, count_heads, share_keys, unfold, with_heads
-from attn.engine.histories import History
 from attn.engine.hooks import Hooks
-from attn.engine.layout import Declared, Layout, declare
 from attn.engine.open_softmax import read_axes
 from attn.engine.plan import Keep
-from attn.engine.readings import Reading, Readings, reads_another
 from attn.engine.refuse import refuse_unobservable
-from attn.engine.stretches import Side, fit
-from attn.engine.tap_trace import make_trace
-from attn.engine.tapped import BLOCK, Tapped
-from attn.engine.texts import Tokens, require_tokens
-from attn.engine.value_norms import find_projection, value_norm
+from attn.engine.tapping.histories import History
+from attn.engine.tapping.layout import Declared, Layout, declare
+from attn.engine.tapping.readings import Reading, Readings, reads_another
+from attn.engine.tapping.recording import BLOCK, Tapped
+from attn.engine.tapping.stretches import Side, fit
+from attn.engine.tapping.texts import Tokens, require_tokens
+from attn.engine.tapping.traces import make_trace
+from attn.engine.tapping.value_norms import find_projection, value_norm
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Level
 from attn.trace.trace import Trace

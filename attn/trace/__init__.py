@@ -4,6 +4,9 @@
     manifests      what must be true of a manifest before it is believed
     trace          `Trace`: what Python users open and ask
     views          one measure of one layer over all steps, read a piece at a time
+    lookup         where a measure is, or what would have to be captured for it
+    spans, growing steps of a text that grows: what each has, and all as arrays of one length
+    exact          probabilities: stored, or recomputed from factors
     totals         the mass of whole segments
     means          maps added up over layers of one tower and steps
     occurrences, prompts   which words and phrases are meant, and which tokens they have

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from attn.engine.attention import Attention
-from attn.engine.layout import Layout
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, LayerPlan, plan_layer
 from attn.engine.recorder import to_numpy
-from attn.engine.stretches import Side, Stretch
+from attn.engine.tapping.layout import Layout
+from attn.engine.tapping.stretches import Side, Stretch
 from attn.errors import CaptureError
 from attn.schema import Column, Layer
 from attn.schema import Sequence as TokenSequence

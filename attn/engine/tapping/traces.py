@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from attn.engine.histories import History
-from attn.engine.layout import Layout
-from attn.engine.stretches import Side
-from attn.engine.tapped import Kernel, Tapped, TappedLayer, TappedStep, Tensors, kind_of
-from attn.engine.texts import Tokens, read_texts, rows_of
+from attn.engine.tapping.histories import History
+from attn.engine.tapping.layout import Layout
+from attn.engine.tapping.recording import Kernel, Tapped, TappedLayer, TappedStep, Tensors, kind_of
+from attn.engine.tapping.stretches import Side
+from attn.engine.tapping.texts import Tokens, read_texts, rows_of
 from attn.errors import CaptureError
 from attn.schema import Column, Kept, Layer, Manifest, Request, Segment, Step
 from attn.trace.store import shard_file

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from attn.engine.attention import HIDDEN, Attention
-from attn.engine.readings import Reading
+from attn.engine.tapping.readings import Reading
 from attn.errors import CaptureError
 
 Side = Literal["text", "source"] | int

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attn.engine.readings import Reading, cached_keys, continued_rows
-from attn.engine.stretches import Stretch, follow
+from attn.engine.tapping.readings import Reading, cached_keys, continued_rows
+from attn.engine.tapping.stretches import Stretch, follow
 
 
 class History:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attn.engine.stretches import Side, Stretch
+from attn.engine.tapping.stretches import Side, Stretch
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Segment
 
