@@ -3,6 +3,7 @@
     cli          one file per command: `attn capture`, `attn analyze`, `attn compare`, …
     verbs        what the commands do, the same for Python: puts the parts together
     viz          labelled arrays -> figures
+    explorer     the interactive page: traces in a browser
     analysis     a trace -> labelled arrays and tables
     backends     one family of models each: loading, layout of the sequence, tokens, generation
     demo         the built-in models of coloured shapes and short questions
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from attn.verbs.capture.capture import capture
     from attn.verbs.compare.compare import compare
     from attn.verbs.verify import verify
+    from attn.verbs.view import view
 
     __version__: str
 
@@ -52,6 +54,7 @@ __all__ = [
     "open",
     "tap",
     "verify",
+    "view",
 ]
 
 _HOMES = {
@@ -64,6 +67,7 @@ _HOMES = {
     "open": "attn.trace.trace:open_trace",
     "tap": "attn.engine.tap:tap",
     "verify": "attn.verbs.verify:verify",
+    "view": "attn.verbs.view:view",
 }
 
 

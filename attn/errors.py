@@ -65,7 +65,7 @@ class PluginError(AttnError):
     """A backend package is broken or in conflict with another."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known name, or nothing."""
-    close = get_close_matches(name, list(known), n=1)
+    close = get_close_matches(name, list(names), n=1)
     return f" Did you mean '{close[0]}'?" if close else ""

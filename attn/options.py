@@ -93,12 +93,12 @@ def parse_options(options: type[T], pairs: Mapping[str, str], owner: str) -> T:
         UsageError: an option is unknown, or a value is not of its type.
     """
     types = get_type_hints(options)
-    known = [field.name for field in fields(options)]
+    names = [field.name for field in fields(options)]
     values = {}
     for key, text in pairs.items():
-        if key not in known:
-            listed = f"Options: {', '.join(known)}." if known else "It has no options."
-            raise UsageError(f"{owner} has no option '{key}'.{did_you_mean(key, known)} {listed}")
+        if key not in names:
+            listed = f"Options: {', '.join(names)}." if names else "It has no options."
+            raise UsageError(f"{owner} has no option '{key}'.{did_you_mean(key, names)} {listed}")
         try:
             values[key] = _convert(text, types[key])
         except msgspec.ValidationError as error:

@@ -76,11 +76,11 @@ def word_at(words: Seq[Word], start: int, stop: int) -> int | None:
 
 
 def fold(text: str) -> str:
-    """Return what is the same for texts that differ in case, normal form or invisible characters.
+    """Return a form that ignores case, normal form and invisible characters.
 
     The result is in NFC. Variation selectors choose the look of a letter, so they do not count.
     """
-    return unicodedata.normalize("NFC", "".join(_fold(one) for _, one in _clusters(text)))
+    return unicodedata.normalize("NFC", "".join(_fold(cluster) for _, cluster in _clusters(text)))
 
 
 def word_keys(text: str) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def word_keys(text: str) -> tuple[str, ...]:
 
 
 def find_spans(words: Seq[Word], name: str) -> list[tuple[int, int]]:
-    """Return where in a prompt a word, or several in a row, stands, as character offsets.
+    """Return the character spans of a word, or of several in a row, in a prompt.
 
     Case, normal form, and what is between words do not count. A span begins and ends where words
     do; beside a letter of a script without spaces, anywhere between letters. Spans do not overlap.
@@ -138,14 +138,16 @@ def _simplify(character: str) -> str:
 
 def _clusters(text: str) -> Iterator[tuple[int, str]]:
     """Yield the offset of each letter, and the letter with all marks and joiners after it."""
-    places = [at for at, one in enumerate(text) if not at or _simplify(one) not in (MARK, FORMAT)]
-    for start, stop in pairwise((*places, len(text))):
+    starts = [
+        at for at, letter in enumerate(text) if not at or _simplify(letter) not in (MARK, FORMAT)
+    ]
+    for start, stop in pairwise((*starts, len(text))):
         yield start, text[start:stop]
 
 
 def _fold(cluster: str) -> str:
     """Return a letter in NFD, in which it is the same in whatever text it stands."""
-    shown = (one for one in cluster if not is_invisible(one))
+    shown = (letter for letter in cluster if not is_invisible(letter))
     folded = unicodedata.normalize("NFD", "".join(shown)).casefold()
     return unicodedata.normalize("NFD", folded)
 

@@ -29,8 +29,8 @@ import numpy as np
 
 import attn
 from attn.analysis.compare.change_tables import PARTS
-from attn.analysis.compare.pairs import Options
-from attn.verbs.compare.pairing import Member, Run, open_run
+from attn.analysis.compare.pairs import PairOptions
+from attn.verbs.compare.pairing import ComparedRun, Member, open_run
 from attn.verbs.compare.variants import compare_traces
 
 LABELS = ("word", "occurrence", "segment", "layer", "head", "step")
@@ -47,12 +47,12 @@ def main() -> None:
     print(f"{len(pool)} runs, {arguments.comparisons} comparisons of {arguments.pairs} pairs")
     print(f"\n{'table':<20}{'intervals':>10}{'hold 0':>9}{'lowest':>9}{'highest':>9}")
     for name, rows in held.items():
-        rates = np.array([np.mean(found) for found in rows.values()])
+        rates = np.array([np.mean(result) for result in rows.values()])
         numbers = (rates.mean(), rates.min(), rates.max())
         print(f"{name:<20}{len(rates):>10}" + "".join(f"{rate:>9.1%}" for rate in numbers))
     print(f"\n{WORDS}")
-    for row, found in held[WORDS].items():
-        print(f"{row[0]:<12}{row[1]:<3}{np.mean(found):>7.1%}")
+    for row, result in held[WORDS].items():
+        print(f"{row[0]:<12}{row[1]:<3}{np.mean(result):>7.1%}")
 
 
 def generate(folder: Path, runs: int, steps: int | None) -> tuple[Member, ...]:
@@ -69,7 +69,7 @@ def split_all(
     """Draw the two halves of each comparison."""
     rng = np.random.default_rng(0)
     for _ in range(comparisons):
-        drawn = [pool[place] for place in rng.permutation(len(pool))[: 2 * pairs]]
+        drawn = [pool[index] for index in rng.permutation(len(pool))[: 2 * pairs]]
         yield drawn[:pairs], drawn[pairs:]
 
 
@@ -92,10 +92,10 @@ def count_all(
 def compare(first: Sequence[Member], second: Sequence[Member]) -> dict[str, Any]:
     """Compare two halves; returns the tables of changes by name."""
     runs = [
-        Run(half[0].folder, label, tuple(half))
+        ComparedRun(half[0].folder, label, tuple(half))
         for label, half in (("one", first), ("other", second))
     ]
-    (variant,) = compare_traces(runs, Options())
+    (variant,) = compare_traces(runs, PairOptions())
     tables = {}
     for part in PARTS.values():
         tables |= part(variant.pairs, None)

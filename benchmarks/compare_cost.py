@@ -32,13 +32,13 @@ PEAK = """
 import re, sys
 from dataclasses import replace
 from pathlib import Path
-from attn.analysis.compare.pairs import Options
+from attn.analysis.compare.pairs import PairOptions
 from attn.verbs.compare.compare import compare_runs
 from attn.verbs.compare.pairing import open_runs
 from attn.verbs.report import Report
 *paths, out = map(Path, sys.argv[1:4])
 runs = [replace(run, members=run.members[: int(sys.argv[4])]) for run in open_runs(paths)]
-compare_runs(runs, Options(), None, out, pictures=False, report=Report(), files={})
+compare_runs(runs, PairOptions(), None, out, pictures=False, report=Report(), files={})
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """
 """Not `getrusage`, whose peak a process takes over from the one that starts it."""

@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
-from attn.analysis.result import Table
 
-
-def draw_heads(table: Table, path: Path) -> None:
+def draw_heads(table: DataFrame, path: Path) -> None:
     """Draw the pointing game of every layer and head, a panel per segment and class of words.
 
     Args:
         table: of `truth.summarise`.
         path: a PNG file.
     """
-    is_pointing = table.columns["measure"] == "pointing"
-    cells = {name: column[is_pointing] for name, column in table.columns.items()}
+    pointing = table[table["measure"] == "pointing"]
+    cells = {name: column.to_numpy() for name, column in pointing.items()}
     is_head = cells["pooling"] == "head"
     layers = np.unique(cells["layer"][is_head]).astype(int)
     heads = int(cells["head"][is_head].max()) + 1

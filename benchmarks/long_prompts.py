@@ -93,9 +93,9 @@ def write_prompt(number: int, words: int) -> str:
     chance = random.Random(number)
     text = [f"Prompt {number}"]
     text += [chance.choice(WORDS) for _ in range(words - 2)]
-    for place in range(SENTENCE - 1, words - 1, SENTENCE):
-        text[place] += "."
-        text[place + 1] = text[place + 1].capitalize()
+    for index in range(SENTENCE - 1, words - 1, SENTENCE):
+        text[index] += "."
+        text[index + 1] = text[index + 1].capitalize()
     return " ".join(text) + "."
 
 

@@ -54,12 +54,12 @@ def main(few: int = 500, many: int = 5000) -> None:
     sizes = (1, few, many)
     costs: dict[str, list[Cost]] = {verb: [] for verb in VERBS}
     for size in sizes:
-        with TemporaryDirectory() as place:
-            folders = [Path(place, name) for name in ("base", "variant")]
+        with TemporaryDirectory() as index:
+            folders = [Path(index, name) for name in ("base", "variant")]
             for seed, folder in enumerate(folders):
                 write_collection(folder, range(size), seed=seed * many)
             for verb in VERBS:
-                costs[verb].append(measure(verb, *folders, Path(place, f"{verb}-results")))
+                costs[verb].append(measure(verb, *folders, Path(index, f"{verb}-results")))
     print(f"{'verb':8} {'traces':>7} {'ms/trace':>9} {'KB/trace':>9} {'peak MB':>8}")
     for verb, (start, *others) in costs.items():
         for size, cost in zip(sizes[1:], others, strict=True):

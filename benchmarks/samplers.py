@@ -68,9 +68,9 @@ def print_table(name: str, captions: int, steps: int) -> float:
     for sampler in SAMPLERS:
         names = [sampler, *(f"{sampler} {schedule}" for schedule in SPREAD)]
         shares = [share(session, scenes_of, name, steps) for name in names]
-        cells = ["-" if one is None else f"{one:.2f}" for one in shares]
+        cells = ["-" if item is None else f"{item:.2f}" for item in shares]
         print(f"| {sampler} | {' | '.join(cells)} |", flush=True)
-        worst = min([worst, *(one for one in shares if one is not None)])
+        worst = min([worst, *(item for item in shares if item is not None)])
     return worst
 
 
@@ -97,7 +97,7 @@ def share(
 ) -> float | None:
     """Return the share of what captions say that one sampler's pictures show; None if refused."""
     try:
-        asked = [
+        requested = [
             session.complete(
                 Request(scenes.caption(content), seed=seed, steps=steps, scheduler=sampler)
             )
@@ -105,7 +105,7 @@ def share(
         ]
     except RequestError:
         return None
-    outputs = session.generate(asked, None)
+    outputs = session.generate(requested, None)
     return float(
         np.mean(
             [
@@ -118,12 +118,12 @@ def share(
 
 def _easy(session: Session, number: int, steps: int) -> Iterator[tuple[int, scenes.Content]]:
     """Return seeds and captions that the model's own sampler draws without a fault."""
-    found = 0
+    result = 0
     for seed, content in enumerate(scenes.held_out()[:TRIED]):
         if share(session, [(seed, content)], None, steps) == 1:
-            found += 1
+            result += 1
             yield seed, content
-        if found == number:
+        if result == number:
             return
 
 

@@ -42,8 +42,8 @@ def main() -> None:
         print(f"{seed + 1}/{arguments.prompts}", end="\r", flush=True)
     names = ("overlap with the outlines", "the same without them", "shape words inside, change")
     for name, values in zip(names, np.array(rows).T, strict=True):
-        found = bootstrap(values)
-        print(f"{name:<28}{found.mean:8.3f}{found.low:8.3f}{found.high:8.3f}{found.n:5d}")
+        result = bootstrap(values)
+        print(f"{name:<28}{result.mean:8.3f}{result.low:8.3f}{result.high:8.3f}{result.n:5d}")
 
 
 def measure(
@@ -63,7 +63,7 @@ def measure(
         with Image.open(trace.image()) as image:
             picture = np.asarray(image.convert("RGB"))
         words = tuple(kind.shape for kind in scene.content.kinds)
-        maps = sketch.word_maps(trace, choose(trace, sketch.Options(words=words)))
+        maps = sketch.word_maps(trace, choose(trace, sketch.SketchOptions(words=words)))
     drawn = sketch.lay_out(scenes.outlines(scene, len(picture)), maps.shape[-2:])
     inside = sketch.measure_mean(maps, drawn)["inside"]
     return control.overlap(picture, scene), float(np.nanmean(inside))

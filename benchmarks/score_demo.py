@@ -19,10 +19,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from pandas import DataFrame
 
 import attn
 from attn import demo
-from attn.analysis.result import Table
 from attn.demo import scenes
 from attn.verbs.capture.capture import Shared
 from benchmarks.figures import draw_heads
@@ -145,17 +145,16 @@ def print_agreement(verdicts: Sequence[judge.Agreement]) -> None:
         print(f"{name:<12}{rate:>7.3f}{low:>7.3f}{high:>7.3f}{sum(map(len, rows)):>6}")
 
 
-def print_scores(table: Table) -> None:
+def print_scores(table: DataFrame) -> None:
     """Print the table without single layers and heads."""
-    cells = table.columns
     print(f"\n{'segment':<8}{'class':<18}{'pooling':<15}{'measure':<11}", end="")
     print("   mean    low   high chance     n")
-    for place in np.flatnonzero(np.isnan(cells["layer"])):
-        names = [str(cells[name][place]) for name in ("segment", "class")]
-        pooling = f"{cells['pooling'][place]} {cells['steps'][place]}"
-        print(f"{names[0]:<8}{names[1]:<18}{pooling:<15}{cells['measure'][place]:<11}", end="")
-        numbers = [cells[name][place] for name in ("mean", "low", "high", "chance")]
-        print("".join(f"{number:>7.3f}" for number in numbers) + f"{cells['n'][place]:>6}")
+    for place in np.flatnonzero(np.isnan(table["layer"])):
+        names = [str(table[name][place]) for name in ("segment", "class")]
+        pooling = f"{table['pooling'][place]} {table['steps'][place]}"
+        print(f"{names[0]:<8}{names[1]:<18}{pooling:<15}{table['measure'][place]:<11}", end="")
+        numbers = [table[name][place] for name in ("mean", "low", "high", "chance")]
+        print("".join(f"{number:>7.3f}" for number in numbers) + f"{table['n'][place]:>6}")
 
 
 def _count(painted: Iterator[Painted], total: int) -> Iterator[Painted]:

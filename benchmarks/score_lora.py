@@ -28,9 +28,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from pandas import DataFrame
 
 import attn
-from attn.analysis.result import Table
 from attn.demo import scenes
 from attn.verbs.compare.compare import Compared
 from benchmarks.score_demo import MODELS
@@ -107,17 +107,14 @@ def compare(
     )
 
 
-def changes(table: Table, file: str) -> Changes:
+def changes(table: DataFrame, file: str) -> Changes:
     """Return what changed with one file, of the first text segment."""
-    columns = table.columns
-    label = file.removesuffix(".safetensors")
-    names = columns.get("variant_name", np.full(len(columns["word"]), label, object))
-    own = (names == label) & (columns["segment"] == columns["segment"][0])
-    rows = [
-        (f"{columns['word'][row]} {columns['occurrence'][row]}", row) for row in np.flatnonzero(own)
-    ]
-    numbers = [columns[name].astype(float) for name in ("change", "low", "high")]
-    return {word: (numbers[0][row], numbers[1][row], numbers[2][row]) for word, row in rows}
+    rows = table[table["segment"] == table["segment"][0]]
+    if "variant_name" in table:
+        rows = rows[rows["variant_name"] == file.removesuffix(".safetensors")]
+    names = rows["word"] + " " + rows["occurrence"].astype(str)
+    numbers = rows[["change", "low", "high"]].astype(float).itertuples(index=False, name=None)
+    return dict(zip(names, numbers, strict=True))
 
 
 def show(caption: str, found: Changes) -> None:
@@ -150,15 +147,15 @@ def judge_rest(changed: str, found: Changes, led: float) -> Verdict:
     return factor >= FACTOR, f"{text}: '{changed}' {factor:.2f} times that"
 
 
-def judge_spellings(tables: Mapping[str, Table]) -> Verdict:
+def judge_spellings(tables: Mapping[str, DataFrame]) -> Verdict:
     """Say whether two spellings of one LoRA give the same tables."""
     largest = max(_difference(table) for table in tables.values())
     return largest <= CLOSE, f"tables of the two spellings differ by {largest:.1e} at most"
 
 
-def _difference(table: Table) -> float:
+def _difference(table: DataFrame) -> float:
     """Return the largest difference of any number between the two variants of a table."""
-    columns = table.columns
+    columns = {name: column.to_numpy() for name, column in table.items()}
     names = list(dict.fromkeys(columns["variant_name"]))
     halves = [columns["variant_name"] == name for name in names]
     numbers = [column for column in columns.values() if column.dtype.kind == "f"]

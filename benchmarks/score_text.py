@@ -48,12 +48,12 @@ def main() -> None:
     arguments = _parse()
     print("kind      questions  right   mass on the clue  even   times even")
     for kind in KINDS:
-        asked = questions.held_out(kind)[: arguments.questions]
-        answers = ask(asked, arguments.model, arguments.steps)
-        right = float(np.mean([one.is_right for one in answers]))
+        requested = questions.held_out(kind)[: arguments.questions]
+        answers = ask(requested, arguments.model, arguments.steps)
+        right = float(np.mean([answer.is_right for answer in answers]))
         clue, even = (
             float(np.mean(values))
-            for values in ([one.clue for one in answers], [one.even for one in answers])
+            for values in ([answer.clue for answer in answers], [answer.even for answer in answers])
         )
         print(
             f"{kind:<9} {len(answers):>9}  {right:>5.1%}  {clue:>16.4f}  {even:.4f}  "
@@ -66,7 +66,7 @@ def ask(asked: Sequence[Question], model: str, steps: int) -> list[Answer]:
     with TemporaryDirectory() as scratch:
         captured = attn.capture(
             "mmada",
-            [one.text for one in asked],
+            [item.text for item in asked],
             model=model,
             steps=steps,
             batch=BATCH,
@@ -74,23 +74,23 @@ def ask(asked: Sequence[Question], model: str, steps: int) -> list[Answer]:
             settings=SETTINGS,
         )
         folders = [captured.path / entry.folder for entry in captured.entries]
-        return [judge(attn.open(path), one) for path, one in zip(folders, asked, strict=True)]
+        return [judge(attn.open(path), item) for path, item in zip(folders, asked, strict=True)]
 
 
 def judge(trace: Trace, question: Question) -> Answer:
     """Compare a trace with its question."""
     text = Path(trace.folder or "", "outputs/text.txt").read_text(encoding="utf-8")
     tokens = trace.tokens()
-    first = next(one.position for one in tokens if one.segment == "generated")
+    first = next(token.position for token in tokens if token.segment == "generated")
     step = int(trace.written("finalised").values[:, 0, 0, first].argmax())
     word = next(word.index for word in trace.words if word.text == question.clue)
-    places = [one.position for one in tokens if one.word == word]
+    indices = [token.position for token in tokens if token.word == word]
     rows = [
         trace.maps(layer.index, "all.all").isel(step=step, branch=0, sample=0, query=first).values
         for layer in trace.layers
     ]
-    clue = float(np.mean([row[places].sum(dtype=np.float64) for row in rows]))
-    return Answer(text.strip() == question.answer, clue, len(places) / len(tokens))
+    clue = float(np.mean([row[indices].sum(dtype=np.float64) for row in rows]))
+    return Answer(text.strip() == question.answer, clue, len(indices) / len(tokens))
 
 
 def _parse() -> argparse.Namespace:

@@ -29,7 +29,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         environment = install(Path(scratch), arguments.plugins)
         listed = environment.run("attn", "backends").count(" attn-toy-")
-        times: dict[tuple[str, ...], list[tuple[float, float]]] = {one: [] for one in COMMANDS}
+        times: dict[tuple[str, ...], list[tuple[float, float]]] = {item: [] for item in COMMANDS}
         for _ in range(arguments.rounds):
             for command, taken in times.items():
                 taken.append(measure(environment, command))

@@ -47,7 +47,7 @@ def attn(model: Path, steps: int) -> Run:
     """Write a text with the default capture, as `attn capture` does."""
     with tempfile.TemporaryDirectory() as folder:
         trace = capture("mmada", PROMPT, model=model, steps=steps, out=Path(folder) / "run").trace
-        written = [one.id for one in trace.tokens() if one.segment == "generated"]
+        written = [token.id for token in trace.tokens() if token.segment == "generated"]
         return written, sum(shard.bytes for shard in trace.manifest.shards)
 
 

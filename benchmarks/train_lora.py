@@ -63,7 +63,7 @@ def prepare(family: Family, folder: Path, out: Path) -> lora.Lesson:
     """Draw the examples of a lesson, and keep them for the next time."""
     pipeline, base = load(folder), load(folder)
     out.mkdir(parents=True, exist_ok=True)
-    asked, old = (
+    requested, old = (
         denoiser.prepare(
             family,
             pipeline,
@@ -73,7 +73,9 @@ def prepare(family: Family, folder: Path, out: Path) -> lora.Lesson:
         )
         for name, draw in (("asked", lora.draw_asked), ("old", lora.draw_old))
     )
-    return lora.Lesson(family, pipeline, base, asked, lora.tell(family, pipeline, asked.ids), old)
+    return lora.Lesson(
+        family, pipeline, base, requested, lora.tell(family, pipeline, requested.ids), old
+    )
 
 
 ARCHITECTURES = {
@@ -98,16 +100,16 @@ def write(family: Family, pipeline: Any, out: Path) -> None:
 def report(family: Family, pipeline: Any, base: Any, number: int) -> None:
     """Print the shares of pictures that are changed as intended, and left as they were."""
     effect = lora.effect(family)
-    asked, old = (lora.held_out(effect, asked=each)[:number] for each in (True, False))
-    captions = [scenes.caption(content) for content in asked]
+    requested, old = (lora.held_out(effect, asked=each)[:number] for each in (True, False))
+    captions = [scenes.caption(content) for content in requested]
     pictures = lora.paint(pipeline, captions, family.guidance)
     changed = [
         (effect.is_drawn(content, picture),)
-        for content, picture in zip(asked, pictures, strict=True)
+        for content, picture in zip(requested, pictures, strict=True)
     ]
     captions = [scenes.caption(content) for content in old]
     pairs = zip(
-        *(lora.paint(one, captions, family.guidance) for one in (pipeline, base)), strict=True
+        *(lora.paint(item, captions, family.guidance) for item in (pipeline, base)), strict=True
     )
     kept = [(lora.is_same(with_it, without),) for with_it, without in pairs]
     for name, rows in (("drawn as intended", changed), ("left as it was", kept)):

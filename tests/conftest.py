@@ -48,3 +48,13 @@ def opened(demo_cache):
         return once(backend, model, **options)
 
     return session
+
+
+@pytest.fixture
+def unchecked():
+    """Let a test hand over what types rule out, as users may: nothing is checked at calls."""
+    from jaxtyping import config
+
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from attn.cli import build
+from attn.explorer.server import Server
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -62,6 +63,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_cache: Path, style: Path) -> Path:
     """A folder with what the lines name: prompts, a drawing, a LoRA, two traces."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Server, "run", Server.stop)  # it would answer until it is interrupted
+    monkeypatch.setattr("webbrowser.open", bool)
     drawing = Image.new("L", (96, 64), "white")
     ImageDraw.Draw(drawing).ellipse((20, 10, 70, 50), outline="black", width=3)
     drawing.save(tmp_path / "drawing.png")

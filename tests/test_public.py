@@ -9,7 +9,7 @@ import pytest
 
 import attn
 
-HEAVY = ("torch", "diffusers", "transformers", "numpy", "matplotlib", "xarray")
+HEAVY = ("torch", "diffusers", "transformers", "numpy", "matplotlib", "xarray", "jaxtyping")
 
 PROBE = f"""
 import sys

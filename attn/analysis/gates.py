@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
+from attn.analysis.tables import stack_tables
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import GATE_STATISTICS, Layer, Step
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -44,8 +46,8 @@ UNITS = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """What of the gates is looked at."""
+class GatesOptions:
+    """Options of the analysis of gates."""
 
     value: Value = field(default="mean", metadata={"help": "what the pictures show"})
     layers: tuple[str, ...] = field(
@@ -70,7 +72,7 @@ class Gating:
     values: Numbers
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: GatesOptions) -> Result:
     """Tabulate the gates of a trace, in every guidance row that was kept.
 
     Returns:
@@ -83,17 +85,17 @@ def run(trace: Trace, options: Options) -> Result:
     """
     gated = [layer for layer in trace.layers if layer.gates]
     layers = select_layers(gated, options.layers, captured=trace.layers, having="gates")
-    chosen = select_steps(trace.steps, options.steps)
-    steps = [step for step in trace.steps if step.index in chosen]
-    found = [_read(trace, layer, gate.part, chosen) for layer in layers for gate in layer.gates]
+    indices = select_steps(trace.steps, options.steps)
+    steps = [step for step in trace.steps if step.index in indices]
+    gatings = [_read(trace, layer, gate.part, indices) for layer in layers for gate in layer.gates]
     tables = {
-        "gates/gates.csv": _by_step(trace.branches, found, steps),
-        "gates/gates_summary.csv": _summary(trace.branches, found),
+        "gates/gates.csv": _by_step(trace.branches, gatings, steps),
+        "gates/gates_summary.csv": _summary(trace.branches, gatings),
     }
     arrays: dict[str, xr.DataArray] = {}
-    for part in dict.fromkeys(one.part for one in found):
-        own = [one for one in found if one.part == part]
-        arrays |= _label(own, steps, trace.branches[0], options.value)
+    for part in dict.fromkeys(gating.part for gating in gatings):
+        of_part = [gating for gating in gatings if gating.part == part]
+        arrays |= _label(of_part, steps, trace.branches[0], options.value)
     return Result(tables, arrays, digests=_digests(arrays))
 
 
@@ -107,7 +109,7 @@ def pool(values: Numbers, axis: int) -> Numbers:
     mean = mean_present(values[..., 0], axis)
     square = mean_present(values[..., 0] ** 2 + values[..., 1] ** 2, axis)
     std = np.sqrt(np.maximum(square - mean**2, 0))
-    shares = [mean_present(values[..., place], axis) for place in range(2, values.shape[-1])]
+    shares = [mean_present(values[..., column], axis) for column in range(2, values.shape[-1])]
     return np.stack([mean, std, *shares], -1)
 
 
@@ -118,74 +120,73 @@ def _read(trace: Trace, layer: Layer, part: str, steps: Sequence[int]) -> Gating
     return Gating(layer, part, np.concatenate([pool(heads, 3)[:, :, :, np.newaxis], heads], 3))
 
 
-def _by_step(branches: Sequence[str], found: Sequence[Gating], steps: Sequence[Step]) -> Table:
+def _by_step(
+    branches: Sequence[str], gatings: Sequence[Gating], steps: Sequence[Step]
+) -> DataFrame:
     """Return a row per guidance row, sample, step, layer, part and head."""
     columns = []
-    for one in found:
-        branch, sample, step, head = np.indices(one.values.shape[:-1]).reshape(4, -1)
+    for gating in gatings:
+        branch, sample, step, head = np.indices(gating.values.shape[:-1]).reshape(4, -1)
         columns.append(
             {
                 "branch": np.array(branches, object)[branch],
                 "sample": sample,
                 "step": np.array([each.index for each in steps])[step],
-                "timestep": _known([each.timestep for each in steps])[step],
-                "noise": _known([each.noise for each in steps])[step],
-                **_describe(one, head),
-                **_statistics(one.values),
+                "timestep": _or_nan([each.timestep for each in steps])[step],
+                "noise": _or_nan([each.noise for each in steps])[step],
+                **_describe(gating, head),
+                **_statistics(gating.values),
             }
         )
-    return _join(columns, branches)
+    return _join(columns)
 
 
-def _summary(branches: Sequence[str], found: Sequence[Gating]) -> Table:
+def _summary(branches: Sequence[str], gatings: Sequence[Gating]) -> DataFrame:
     """Return a row per guidance row, sample, layer, part and head: all steps together."""
     columns = []
-    for one in found:
-        values = pool(one.values, 2)
+    for gating in gatings:
+        values = pool(gating.values, 2)
         branch, sample, head = np.indices(values.shape[:-1]).reshape(3, -1)
         columns.append(
             {
                 "branch": np.array(branches, object)[branch],
                 "sample": sample,
-                **_describe(one, head),
+                **_describe(gating, head),
                 **_statistics(values),
             }
         )
-    return _join(columns, branches)
+    return _join(columns)
 
 
-def _describe(one: Gating, head: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    names = np.array(["mean", *map(str, range(one.layer.num_heads))], object)
-    labels = {"layer": one.layer.index, "path": one.layer.path, "part": one.part}
+def _describe(gating: Gating, head: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    names = np.array(["mean", *map(str, range(gating.layer.num_heads))], object)
+    labels = {"layer": gating.layer.index, "path": gating.layer.path, "part": gating.part}
     same = {name: np.full(head.size, label, object) for name, label in labels.items()}
     return same | {"head": names[head]}
 
 
 def _statistics(values: Numbers) -> dict[str, Numbers]:
     flat = values.reshape(-1, len(GATE_STATISTICS))
-    return {name: flat[:, place] for place, name in enumerate(GATE_STATISTICS)}
+    return {name: flat[:, column] for column, name in enumerate(GATE_STATISTICS)}
 
 
-def _join(columns: Sequence[dict[str, NDArray[Any]]], branches: Sequence[str]) -> Table:
+def _join(columns: Sequence[dict[str, NDArray[Any]]]) -> DataFrame:
     """Put tables one below the other, ordered by guidance row, sample and step."""
-    whole = {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
-    keys = [whole[name] for name in ("step", "sample") if name in whole]
-    places = np.array([branches.index(name) for name in whole["branch"]])
-    order = np.lexsort([*keys, places])
-    return Table({name: column[order] for name, column in whole.items()})
+    by = [name for name in ("branch", "sample", "step") if name in columns[0]]
+    return stack_tables(columns, by)
 
 
-def _known(values: Sequence[float | None]) -> Numbers:
+def _or_nan(values: Sequence[float | None]) -> Numbers:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
 def _label(
-    found: Sequence[Gating], steps: Sequence[Step], branch: str, value: str
+    gatings: Sequence[Gating], steps: Sequence[Step], branch: str, value: str
 ) -> dict[str, xr.DataArray]:
-    """Return what is drawn of one query part; layers with fewer heads than others have NaN."""
+    """Return the arrays to draw for one query part; heads that a layer lacks are NaN."""
     import xarray as xr
 
-    part, place = found[0].part, GATE_STATISTICS.index(value)
+    part, column = gatings[0].part, GATE_STATISTICS.index(value)
     attrs = {
         "title": f"gates of {part} queries",
         "value": value,
@@ -193,15 +194,15 @@ def _label(
         "branch": branch,
         "part": part,
     }
-    by_head = [pool(pool(one.values[0], 0), 0)[1:, place] for one in found]
-    table = np.full((len(found), max(map(len, by_head))), np.nan)
-    for row, own in zip(table, by_head, strict=True):
-        row[: len(own)] = own
-    curves = np.stack([pool(one.values[0, :, :, 0], 0)[:, place] for one in found])
-    coords = {"layer": [one.layer.index for one in found]}
+    by_head = [pool(pool(gating.values[0], 0), 0)[1:, column] for gating in gatings]
+    table = np.full((len(gatings), max(map(len, by_head))), np.nan)
+    for row, heads in zip(table, by_head, strict=True):
+        row[: len(heads)] = heads
+    curves = np.stack([pool(gating.values[0, :, :, 0], 0)[:, column] for gating in gatings])
+    coords = {"layer": [gating.layer.index for gating in gatings]}
     axis = {
         "step": [step.index for step in steps],
-        "noise": ("step", _known([step.noise for step in steps])),
+        "noise": ("step", _or_nan([step.noise for step in steps])),
     }
     return {
         f"heads {part}": xr.DataArray(table, coords, ("layer", "head"), attrs=attrs),
@@ -210,16 +211,16 @@ def _label(
 
 
 def _digests(arrays: dict[str, xr.DataArray]) -> dict[str, Digest]:
-    """Return what the summary page of a collection shows of one trace: gates by layer."""
-    found = {}
+    """Return one trace's contribution to the summary page of a collection: gates by layer."""
+    digests = {}
     for name, steps in arrays.items():
         if name.startswith("steps "):
             part, unit = steps.attrs["part"], steps.attrs["unit"]
-            found[f"5 gates {part}"] = Digest(
+            digests[f"5 gates {part}"] = Digest(
                 {part: mean_present(steps.values, 1)},
                 "layer",
                 tuple(steps["layer"].values.tolist()),
                 f"Gates of {part} queries, by layer",
                 unit,
             )
-    return found
+    return digests

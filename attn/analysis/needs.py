@@ -91,7 +91,8 @@ def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
 
 def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
     if needs.sketch and not _is_drawn(manifest):
-        return Lack("a sketch, which the model was not given", "--backend scribble --sketch FILE")
+        enable = "a backend that reads drawings and --sketch FILE"
+        return Lack("a sketch, which the model was not given", enable)
     if needs.words and not manifest.words:
         return Lack("words, of which the prompt has none", None)
     if needs.image_keys and any(_lacks_image_keys(layer) for layer in manifest.layers):
@@ -108,15 +109,15 @@ def _is_drawn(manifest: Manifest) -> bool:
 
 
 def _is_written(manifest: Manifest) -> bool:
-    keys = (one for layer in manifest.layers for one in layer.keys)
-    return any(one.is_generated and one.kind == "text" for one in keys)
+    keys = (segment for layer in manifest.layers for segment in layer.keys)
+    return any(segment.is_generated and segment.kind == "text" for segment in keys)
 
 
 def _lacks_image_keys(layer: Layer) -> bool:
     """Whether a layer's pictures attend to text and to themselves, and only one was kept."""
     reads = {segment.kind for segment in layer.keys}
-    own = "image.text" in layer.blocks and "image.image" not in layer.blocks
-    return reads == {"image", "text"} and own
+    lacks_image = "image.text" in layer.blocks and "image.image" not in layer.blocks
+    return reads == {"image", "text"} and lacks_image
 
 
 def _has(layer: Layer, kind: SegmentKind) -> bool:
@@ -128,8 +129,8 @@ def _find_measure(needed: str, manifest: Manifest) -> Lack | None:
     measure, _, block = needed.partition(".")
     levels = _LEVELS.get(measure)
     by_product = any(block in layer.blocks for layer in manifest.layers)
-    is_asked = block in manifest.kept.blocks or measure in ("share_max", "peak")
-    if not by_product or (levels and not is_asked):
+    is_requested = block in manifest.kept.blocks or measure in ("share_max", "peak")
+    if not by_product or (levels and not is_requested):
         return Lack(f"the block {block}, which was not captured", f"--blocks {block}")
     if measure == "map" and manifest.kept.level == "means" and manifest.status == "partial":
         return Lack(f"the means of {block}, which are written at the end", "--resume")

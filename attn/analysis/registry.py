@@ -59,7 +59,7 @@ class Analysis:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AnalysisPlan:
     """What runs on a trace; what is left out, and what of a running one, by its name.
 
     `offered` could run, but does only if it is asked for.
@@ -76,7 +76,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="words",
         summary="where each word of the prompt is attended to, and how much",
         needs=words.NEEDS,
-        Options=words.Options,
+        Options=words.WordsOptions,
         run=words.run,
         draw="attn.viz.words.heatmaps:draw",
         wants=words.WANTS,
@@ -87,7 +87,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="curves",
         summary="how the attention to each word changes over the steps, layer by layer",
         needs=curves.NEEDS,
-        Options=curves.Options,
+        Options=curves.CurvesOptions,
         run=curves.run,
         draw="attn.viz.words.curves:draw",
         joins=("words_auc.csv", "words_stepavg.csv", "phrases_auc.csv", "phrases_stepavg.csv"),
@@ -96,7 +96,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="sinks",
         summary="which keys receive much more than others, and what one token receives",
         needs=sinks.NEEDS,
-        Options=sinks.Options,
+        Options=sinks.SinksOptions,
         run=sinks.run,
         draw="attn.viz.sinks:draw",
         wants=sinks.WANTS,
@@ -107,7 +107,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="gates",
         summary="what the gates of a gated model let through",
         needs=gates.NEEDS,
-        Options=gates.Options,
+        Options=gates.GatesOptions,
         run=gates.run,
         draw="attn.viz.gates:draw",
         joins=("gates_summary.csv",),
@@ -116,7 +116,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="sketch",
         summary="words against the strokes of a drawing, and how strongly it acts",
         needs=sketch.NEEDS,
-        Options=sketch.Options,
+        Options=sketch.SketchOptions,
         run=sketch.run,
         draw="attn.viz.sketch:draw",
         joins=("words.csv", "residuals.csv"),
@@ -125,7 +125,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="evolution",
         summary="one word's map at every step, as GIF and grid; active tokens, text and sketch",
         needs=evolution.NEEDS,
-        Options=evolution.Options,
+        Options=evolution.EvolutionOptions,
         run=evolution.run,
         draw="attn.viz.words.evolution:draw",
         on_request=True,
@@ -134,7 +134,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="stepavg",
         summary="the files of sd3.5-attention-analysis' dump, for its own scripts",
         needs=stepavg.NEEDS,
-        Options=stepavg.Options,
+        Options=stepavg.StepMeansOptions,
         run=stepavg.run,
         on_request=True,
     ),
@@ -150,7 +150,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="flow",
         summary="what prompt and text read of each other",
         needs=flow.NEEDS,
-        Options=flow.Options,
+        Options=flow.FlowOptions,
         run=flow.run,
         draw="attn.viz.texts.texts:draw_flow",
     ),
@@ -174,7 +174,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="matrices",
         summary="a text's attention matrices as pictures, and the strongest pairs of tokens",
         needs=matrices.NEEDS,
-        Options=matrices.Options,
+        Options=matrices.MatricesOptions,
         run=matrices.run,
         draw="attn.viz.texts.matrices:draw",
         wants=matrices.WANTS,
@@ -184,7 +184,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="influence",
         summary="which tokens of prompt and text are read most, and which are sinks",
         needs=influence.NEEDS,
-        Options=influence.Options,
+        Options=influence.InfluenceOptions,
         run=influence.run,
         draw="attn.viz.texts.texts:draw_influence",
     ),
@@ -200,7 +200,7 @@ ANALYSES: tuple[Analysis, ...] = (
         name="report",
         summary="the JSON reports of MMaDA's attention visualisation, for its readers",
         needs=report.NEEDS,
-        Options=report.Options,
+        Options=report.TextReportOptions,
         run=report.run,
         wants=report.WANTS,
         lost="causal split of single heads",
@@ -214,14 +214,14 @@ def find(name: str) -> Analysis:
     Raises:
         UsageError: there is none.
     """
-    known = {analysis.name: analysis for analysis in ANALYSES}
-    if name not in known:
-        hint = did_you_mean(name, known)
-        raise UsageError(f"unknown analysis '{name}'.{hint} There is: {', '.join(known)}.")
-    return known[name]
+    by_name = {analysis.name: analysis for analysis in ANALYSES}
+    if name not in by_name:
+        hint = did_you_mean(name, by_name)
+        raise UsageError(f"unknown analysis '{name}'.{hint} There is: {', '.join(by_name)}.")
+    return by_name[name]
 
 
-def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
+def plan(trace: Trace, only: Iterable[str] | None = None) -> AnalysisPlan:
     """Decide which analyses run.
 
     Args:
@@ -237,19 +237,21 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> Plan:
         raise AnalysisError(f"{trace.folder} has no finished step: capture it again")
     offered: tuple[str, ...] = ()
     if only is None:
-        about = [one for one in ANALYSES if concerns(one.needs, trace.manifest)]
-        asked = tuple(one for one in about if not one.on_request)
+        about = [analysis for analysis in ANALYSES if concerns(analysis.needs, trace.manifest)]
+        requested = tuple(analysis for analysis in about if not analysis.on_request)
         offered = tuple(
-            one.name for one in about if one.on_request and not find_lack(one.needs, trace.manifest)
+            analysis.name
+            for analysis in about
+            if analysis.on_request and not find_lack(analysis.needs, trace.manifest)
         )
     else:
-        asked = tuple(find(name) for name in dict.fromkeys(only))
-    lacks = {analysis.name: find_lack(analysis.needs, trace.manifest) for analysis in asked}
+        requested = tuple(find(name) for name in dict.fromkeys(only))
+    lacks = {analysis.name: find_lack(analysis.needs, trace.manifest) for analysis in requested}
     skipped = {name: lack for name, lack in lacks.items() if lack}
-    runnable = tuple(analysis for analysis in asked if analysis.name not in skipped)
+    runnable = tuple(analysis for analysis in requested if analysis.name not in skipped)
     if skipped and (only is not None or not runnable):
         reasons = "; ".join(f"'{name}' needs {lack}" for name, lack in skipped.items())
         raise AnalysisError(f"cannot analyse {trace.folder}: {reasons}")
     wants = {analysis.name: find_lack(analysis.wants, trace.manifest) for analysis in runnable}
     reduced = {name: lack for name, lack in wants.items() if lack}
-    return Plan(runnable, skipped, reduced, offered)
+    return AnalysisPlan(runnable, skipped, reduced, offered)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,42 +17,7 @@ from attn.files.safe_text import csv_cell, visible
 
 if TYPE_CHECKING:
     import xarray as xr
-
-DIGITS = 9  # significant: enough to give every float32 back exactly
-CHUNK = 2**16  # rows that are spelled at once
-
-
-@dataclass(frozen=True)
-class Table:
-    """A tidy table: one array per column, all of one length; NaN stands for an empty cell."""
-
-    columns: Mapping[str, NDArray[Any]]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def labelled(self, **labels: object) -> Table:
-        """Return the table with columns of one value each before the others."""
-        extra = {name: np.full(len(self), value, object) for name, value in labels.items()}
-        return Table(extra | dict(self.columns))
-
-    def write(self, path: Path) -> None:
-        """Write the table as CSV: UTF-8, one header line, numbers with `DIGITS` digits."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        self.append(path)
-
-    def append(self, path: Path) -> None:
-        """Add the rows to a file of the same columns; a new one gets the header line."""
-        is_new = not path.exists()
-        with path.open("a", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            if is_new:
-                writer.writerow(map(csv_cell, self.columns))
-            for start in range(0, len(self), CHUNK):
-                rows = slice(start, start + CHUNK)
-                cells = (_cells(column[rows]) for column in self.columns.values())
-                writer.writerows(zip(*cells, strict=True))
+    from pandas import DataFrame
 
 
 class Deferred(Mapping[str, "xr.DataArray"]):
@@ -71,7 +36,8 @@ class Deferred(Mapping[str, "xr.DataArray"]):
         return len(self._makers)
 
 
-class File(Protocol):
+@runtime_checkable
+class WritableFile(Protocol):
     """What can be written as one file."""
 
     def write(self, path: Path) -> None:
@@ -155,15 +121,8 @@ class Result:
         digests: curves for the summary page of a collection, by a name that sorts.
     """
 
-    tables: Mapping[str, Table]
+    tables: Mapping[str, DataFrame]
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    files: Mapping[str, File] = field(default_factory=dict)
+    files: Mapping[str, WritableFile] = field(default_factory=dict)
     digests: Mapping[str, Digest] = field(default_factory=dict)
-
-
-def _cells(column: NDArray[Any]) -> Iterator[object]:
-    if not np.issubdtype(column.dtype, np.floating):
-        return map(csv_cell, column.tolist())
-    spell: Callable[[float], str] = f"{{:.{DIGITS}g}}".format
-    return ("" if cell == "nan" else cell for cell in map(spell, column.tolist()))

@@ -33,18 +33,21 @@ import numpy as np
 
 from attn.analysis.compare.reading import regrid
 from attn.analysis.needs import Needs
-from attn.analysis.result import File, Result, Table, Text
+from attn.analysis.result import Result, Text, WritableFile
+from attn.analysis.tables import make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import TraceError
+from attn.files.images import UndecodableImageError, decode_image
 from attn.files.outside import DAMAGED, decode_reason
-from attn.files.pictures import NoPictureError, decode_picture
 from attn.schema import SKETCH, SKETCH_GROUND
-from attn.trace.word_sums import word_places
+from attn.shapes import Region, StepMaps, Strokes, WordMaps
+from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -64,7 +67,7 @@ PARTS = (("top", "middle", "bottom"), ("left", "centre", "right"))
 
 
 @dataclass(frozen=True)
-class Options(Scope):
+class SketchOptions(Scope):
     """What to look at."""
 
     value: str = field(
@@ -88,12 +91,12 @@ class Drawn:
         distance: from each cell to the nearest with a stroke, in cells.
     """
 
-    strokes: Numbers
-    inside: Numbers
-    distance: Numbers
+    strokes: Region
+    inside: Region
+    distance: Region
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: SketchOptions) -> Result:
     """Compare the maps of words with the strokes of the sketch.
 
     Returns:
@@ -104,32 +107,32 @@ def run(trace: Trace, options: Options) -> Result:
         AnalysisError: a word, layer, step or branch is not there.
         TraceError: the sketch cannot be read.
     """
-    chosen = choose(trace, options)
-    maps = word_maps(trace, chosen)  # sample, step, word, row, column
-    tables: dict[str, Table] = {}
-    files: dict[str, File] = {}
+    selection = choose(trace, options)
+    maps = word_maps(trace, selection)  # sample, step, word, row, column
+    tables: dict[str, DataFrame] = {}
+    files: dict[str, WritableFile] = {}
     arrays: dict[str, xr.DataArray] = {}
     notes: tuple[str, ...] = ()
     pixels = read_strokes(trace)
     if pixels.any():
         drawn = lay_out(pixels, (maps.shape[-2], maps.shape[-1]))
         values = _measure(maps, drawn)
-        tables["sketch/words.csv"] = _tabulate(chosen, measure_mean(maps, drawn))
-        tables["sketch/steps.csv"] = _tabulate_steps(trace, chosen, values)
-        tables["sketch/distance.csv"] = _tabulate_distance(chosen, maps.mean(1), drawn.distance)
-        files["sketch/regions.txt"] = Text(_describe(chosen, maps.mean(1), drawn))
-        arrays["overlap"] = _label(trace, chosen, values, options.value)
+        tables["sketch/words.csv"] = _tabulate(selection, measure_mean(maps, drawn))
+        tables["sketch/steps.csv"] = _tabulate_steps(trace, selection, values)
+        tables["sketch/distance.csv"] = _tabulate_distance(selection, maps.mean(1), drawn.distance)
+        files["sketch/regions.txt"] = Text(_describe(selection, maps.mean(1), drawn))
+        arrays["overlap"] = _label(trace, selection, values, options.value)
     else:
         notes = ("the sketch has no strokes, so nothing can overlap them",)
-    residuals = _residuals(trace, chosen)
+    residuals = _residuals(trace, selection)
     if residuals is not None:
         arrays["residuals"] = residuals
         tables["sketch/residuals.csv"] = _tabulate_residuals(residuals)
     return Result(tables, arrays, notes=notes, files=files)
 
 
-def read_strokes(trace: Trace) -> np.ndarray:
-    """Return where the strokes are, bool (row, column) in pixels.
+def read_strokes(trace: Trace) -> Strokes:
+    """Return a mask of the strokes, bool (row, column) in pixels.
 
     Raises:
         TraceError: there is no such file, or it is no picture.
@@ -137,14 +140,14 @@ def read_strokes(trace: Trace) -> np.ndarray:
     if SKETCH not in trace.manifest.outputs:
         raise TraceError(f"could not read the sketch of {trace.folder}: the trace has none")
     try:
-        image = decode_picture(trace.output(SKETCH))
-    except NoPictureError as exc:
+        image = decode_image(trace.output(SKETCH))
+    except UndecodableImageError as exc:
         raise TraceError(f"could not read the sketch of {trace.folder}: {exc}") from exc
     is_white = np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
     return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
 
 
-def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
+def lay_out(pixels: Strokes, grid: tuple[int, int]) -> Drawn:
     """Return a sketch on a grid of cells.
 
     Args:
@@ -158,26 +161,26 @@ def lay_out(pixels: np.ndarray, grid: tuple[int, int]) -> Drawn:
     return Drawn(strokes, inside, np.asarray(distance_transform_edt(strokes == 0)))
 
 
-def surrounded(pixels: np.ndarray) -> np.ndarray:
-    """Return what strokes surround: all that the picture's edge cannot be reached from."""
+def surrounded(pixels: Strokes) -> Strokes:
+    """Return a mask of what the strokes enclose: background out of reach of the edge."""
     from scipy.ndimage import binary_fill_holes
 
     return np.asarray(binary_fill_holes(pixels) & ~pixels)
 
 
-def measure_mean(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
+def measure_mean(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
     """Return the measures of the mean of the maps over steps, (sample, word) each."""
     return {name: values[:, 0] for name, values in _measure(maps.mean(1)[:, None], drawn).items()}
 
 
-def word_maps(trace: Trace, chosen: Selection) -> Numbers:
+def word_maps(trace: Trace, selection: Selection) -> StepMaps:
     """Return (sample, step, word, row, column)."""
-    groups = word_places(chosen.words, chosen.tokens)
-    maps, _ = step_maps(trace, chosen, groups)
+    groups = word_positions(selection.words, selection.tokens)
+    maps, _ = step_maps(trace, selection, groups)
     return np.moveaxis(maps, -1, 2)
 
 
-def _measure(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
+def _measure(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
     """Return the measures by name, (sample, step, word) each; NaN for words without tokens."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
@@ -195,30 +198,30 @@ def _measure(maps: Numbers, drawn: Drawn) -> dict[str, Numbers]:
     }
 
 
-def _iou(parts: Numbers, region: np.ndarray) -> Numbers:
+def _iou(parts: StepMaps, region: Strokes) -> Numbers:
     """Compare a region with as many cells of each map, the largest; ties in order of the cells."""
     flat, truth = parts.reshape(*parts.shape[:-2], -1), region.ravel()
     count = int(truth.sum())
     order = np.argsort(-flat, axis=-1, kind="stable")[..., :count]
     both = truth[order].sum(-1)
-    found = both / (2 * count - both)
-    return np.where(np.isnan(flat).any(-1), np.nan, found)
+    ratio = both / (2 * count - both)
+    return np.where(np.isnan(flat).any(-1), np.nan, ratio)
 
 
-def _tabulate(chosen: Selection, values: dict[str, Numbers]) -> Table:
+def _tabulate(selection: Selection, values: dict[str, Numbers]) -> DataFrame:
     sample, word = np.indices(values["on"].shape).reshape(2, -1)
-    return Table(_words(chosen, word) | {"sample": sample} | _ravel(values))
+    return make_table(_words(selection, word) | {"sample": sample} | _ravel(values))
 
 
-def _tabulate_steps(trace: Trace, chosen: Selection, values: dict[str, Numbers]) -> Table:
+def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> DataFrame:
     sample, step, word = np.indices(values["on"].shape).reshape(3, -1)
-    axis = step_axis(trace, chosen.steps)
+    axis = step_axis(trace, selection.steps)
     time = {name: np.asarray(axis[name][1])[step] for name in ("step", "noise")}
-    return Table(_words(chosen, word) | {"sample": sample} | time | _ravel(values))
+    return make_table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
 
 
-def _tabulate_distance(chosen: Selection, maps: Numbers, distance: Numbers) -> Table:
-    """Tell, by distance from the strokes, what each word's mean map and what an even map has."""
+def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> DataFrame:
+    """Tabulate each word's mean map, and a uniform map, by distance from the strokes."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
     pairs = list(pairwise(BANDS))
@@ -228,8 +231,8 @@ def _tabulate_distance(chosen: Selection, maps: Numbers, distance: Numbers) -> T
     sample, word, band = np.indices(mass.shape).reshape(3, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(area > 0, mass / area, np.nan)
-    return Table(
-        _words(chosen, word)
+    return make_table(
+        _words(selection, word)
         | {
             "sample": sample,
             "from_cells": np.asarray(BANDS)[band],
@@ -241,20 +244,20 @@ def _tabulate_distance(chosen: Selection, maps: Numbers, distance: Numbers) -> T
     )
 
 
-def _words(chosen: Selection, word: np.ndarray) -> dict[str, np.ndarray]:
-    names = np.array([one.text for one in chosen.words], object)
+def _words(selection: Selection, word: np.ndarray) -> dict[str, np.ndarray]:
+    names = np.array([occurrence.text for occurrence in selection.words], object)
     return {
         "word": names[word],
-        "occurrence": np.array([one.number for one in chosen.words])[word],
+        "occurrence": np.array([occurrence.number for occurrence in selection.words])[word],
     }
 
 
 def _ravel(values: dict[str, Numbers]) -> dict[str, Numbers]:
-    return {name: one.ravel() for name, one in values.items()}
+    return {name: array.ravel() for name, array in values.items()}
 
 
-def _describe(chosen: Selection, maps: Numbers, drawn: Drawn) -> str:
-    """Say of each word of every sample where its map is highest, and what strokes are there."""
+def _describe(selection: Selection, maps: WordMaps, drawn: Drawn) -> str:
+    """Describe, per sample and word, where its map peaks and which strokes lie there."""
     cells = drawn.strokes.size
     count = max(1, round(HIGHEST * cells))
     lines = [
@@ -262,15 +265,19 @@ def _describe(chosen: Selection, maps: Numbers, drawn: Drawn) -> str:
         "hold of the map, their centre of mass, the part of them in its ninth of the picture, "
         f"and the part that strokes cover, which of all cells is {drawn.strokes.mean():.1%}.",
     ]
-    for sample, own in enumerate(maps):
+    for sample, sample_maps in enumerate(maps):
         lines += ["", *([f"sample {sample}"] if len(maps) > 1 else [])]
-        for word, one in zip(chosen.words, own, strict=True):
-            told = _place(one, count, drawn.strokes) if one.sum() > 0 else "not read by the model"
+        for word, word_map in zip(selection.words, sample_maps, strict=True):
+            told = (
+                _describe_largest(word_map, count, drawn.strokes)
+                if word_map.sum() > 0
+                else "not read by the model"
+            )
             lines.append(f"{word.label}: {told}")
     return "\n".join(lines) + "\n"
 
 
-def _place(map_: Numbers, count: int, strokes: Numbers) -> str:
+def _describe_largest(map_: Region, count: int, strokes: Region) -> str:
     """Describe the `count` largest cells of a map; ties in order of the cells."""
     cells = np.unravel_index(np.argsort(-map_, axis=None, kind="stable")[:count], map_.shape)
     mass = map_[cells]
@@ -286,16 +293,18 @@ def _place(map_: Numbers, count: int, strokes: Numbers) -> str:
     )
 
 
-def _label(trace: Trace, chosen: Selection, values: dict[str, Numbers], asked: str) -> xr.DataArray:
+def _label(
+    trace: Trace, selection: Selection, values: dict[str, Numbers], requested: str
+) -> xr.DataArray:
     import xarray as xr
 
     auto = "on_ratio" if np.isnan(values["inside"]).all() else "inside_ratio"
-    name = auto if asked == "auto" else asked
+    name = auto if requested == "auto" else requested
     return xr.DataArray(
         np.moveaxis(values[name], 2, 1),
-        {"series": [word.label for word in chosen.words], **step_axis(trace, chosen.steps)},
+        {"series": [word.label for word in selection.words], **step_axis(trace, selection.steps)},
         ("sample", "series", "step"),
-        attrs={"value": name, "branch": chosen.branch},
+        attrs={"value": name, "branch": selection.branch},
     )
 
 
@@ -314,29 +323,35 @@ class _History:
     residuals: _Residuals | None = None
 
 
-def _residuals(trace: Trace, chosen: Selection) -> xr.DataArray | None:
+def _residuals(trace: Trace, selection: Selection) -> xr.DataArray | None:
     """Return the strength of a ControlNet's residuals as the trace's histories have it."""
     import xarray as xr
 
     names = [name for name in trace.manifest.outputs if "/history" in name]
-    found = [one for one in (_history(trace, name).residuals for name in names) if one is not None]
-    if not found or chosen.branch not in found[0].strength:
+    residuals = [
+        residual
+        for residual in (_history(trace, name).residuals for name in names)
+        if residual is not None
+    ]
+    if not residuals or selection.branch not in residuals[0].strength:
         return None
-    places = [step.index for step in trace.steps]
-    shape = (len(found), len(places), len(found[0].blocks))
+    indices = [step.index for step in trace.steps]
+    shape = (len(residuals), len(indices), len(residuals[0].blocks))
     try:
-        strength = np.array([one.strength[chosen.branch] for one in found], np.float64)
-        own = strength.reshape(shape)[:, [places.index(step) for step in chosen.steps]]
+        strength = np.array(
+            [residual.strength[selection.branch] for residual in residuals], np.float64
+        )
+        of_steps = strength.reshape(shape)[:, [indices.index(step) for step in selection.steps]]
     except (KeyError, ValueError) as exc:
         raise TraceError(
             f"the histories of {trace.folder} do not tell {shape[2]} residuals at each of "
             f"{shape[1]} steps"
         ) from exc
     return xr.DataArray(
-        np.swapaxes(own, 1, 2),
-        {"series": list(found[0].blocks), **step_axis(trace, chosen.steps)},
+        np.swapaxes(of_steps, 1, 2),
+        {"series": list(residuals[0].blocks), **step_axis(trace, selection.steps)},
         ("sample", "series", "step"),
-        attrs={"branch": chosen.branch},
+        attrs={"branch": selection.branch},
     )
 
 
@@ -348,9 +363,9 @@ def _history(trace: Trace, name: str) -> _History:
         raise TraceError(f"could not read {name} of {trace.folder}: {reason}") from exc
 
 
-def _tabulate_residuals(residuals: xr.DataArray) -> Table:
+def _tabulate_residuals(residuals: xr.DataArray) -> DataFrame:
     sample, block, step = np.indices(residuals.shape).reshape(3, -1)
-    return Table(
+    return make_table(
         {
             "block": residuals["series"].values.astype(object)[block],
             "sample": sample,

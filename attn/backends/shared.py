@@ -17,7 +17,8 @@ from attn.backends.loading.devices import (
 )
 from attn.backends.loading.pipeline import load_network, load_tokenizer
 from attn.backends.loading.quiet import quiet
-from attn.backends.loading.source import Source, fingerprint, read_index, resolve
+from attn.backends.loading.source import Source, fingerprint, resolve
+from attn.checkpoints.folders import read_index
 
 __all__ = [
     "Encoder",

@@ -131,7 +131,7 @@ class Session(ABC):
         """
 
     def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
-        """Return what the user should know of how a request is run, before it is.
+        """Return remarks for the user on how a request will be run.
 
         Such as what is not read, what takes the place of a default, or which part of a LoRA that
         does not fit is left out.
@@ -195,14 +195,14 @@ class Backend(ABC):
     """What the user is told of the built-in demo model."""
 
     def note_on_demo(self, model: str) -> str:
-        """Return what the user is told of a demo model, `demo` or `demo:VARIANT`.
+        """Return a remark for the user on a demo model, `demo` or `demo:VARIANT`.
 
         A family that has variants overrides this.
         """
         return self.demo_note
 
     def default_model(self, options: Any) -> str:
-        """Return what is opened when no model is named: the built-in demo model.
+        """Return the model opened when none is named: the built-in demo model.
 
         A family whose options can name the model's files returns what they name.
         """

@@ -1,10 +1,13 @@
-"""What a file of weights is, from its header alone: no torch, milliseconds.
+"""What a file or folder of weights is, from its headers and configurations: no torch, fast.
 
     headers        read and check the header of a safetensors file
     inventory      the parts of a model in it, under which prefixes
     denoisers      recognise UNets and transformers
     other_models   names by which files are known that are no model of ours
     probe          all of it together: what this file is
+    folders        the same of a model's folder, from its configurations
+    describe       a file or folder as plain data, for people and JSON
+    vocabularies   where the tokenizers are published that many models share
     configs/       configurations of published models, for files that tell none
 
 A new layout is a signature in `denoisers` and its parts in `inventory`.

@@ -39,6 +39,7 @@ def build() -> typer.Typer:
     from attn.cli.gallery import gallery
     from attn.cli.lora import lora
     from attn.cli.verify import verify
+    from attn.cli.view import view
 
     app = typer.Typer(
         cls=Commands,
@@ -49,7 +50,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, analyze, compare, gallery, verify, lora, backends):
+    for command in (capture, analyze, compare, view, gallery, verify, lora, backends):
         app.command(cls=Once)(command)
     return app
 

@@ -24,13 +24,13 @@ def lines(done: Examined) -> Iterator[str]:
     """Yield the report."""
     from attn.verbs.lora import facts
 
-    found = facts(done)
-    yield from aligned(_summary(found))
-    yield from ("", *_sizes("TOWER", found["towers"]))
-    yield from ("", *_sizes("TARGET", [_labelled(row) for row in found["targets"]]))
-    yield from ("", *_sizes("BLOCK", _main_blocks(found["blocks"]), has_bars=True))
-    if found["training"]:
-        rows = [(label, plain(text)) for label, text in found["training"].items()]
+    content = facts(done)
+    yield from aligned(_summary(content))
+    yield from ("", *_sizes("TOWER", content["towers"]))
+    yield from ("", *_sizes("TARGET", [_labelled(row) for row in content["targets"]]))
+    yield from ("", *_sizes("BLOCK", _main_blocks(content["blocks"]), has_bars=True))
+    if content["training"]:
+        rows = [(label, plain(text)) for label, text in content["training"].items()]
         yield from ("", "what the trainer wrote:", *_indented(aligned(rows)))
     if done.lora.oddities:
         yield from ("", "odd:", *_indented(map(_odd, done.lora.oddities)))
@@ -43,8 +43,8 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def _summary(found: Facts) -> list[tuple[str, str]]:
-    file, stored, family = found["file"], found["format"], found["family"]
+def _summary(content: Facts) -> list[tuple[str, str]]:
+    file, stored, family = content["file"], content["format"], content["family"]
     kinds, spelling = ", ".join(stored["titles"]), " and ".join(stored["spelling"])
     dtypes = " and ".join(file["dtypes"])
     rows = [
@@ -55,13 +55,13 @@ def _summary(found: Facts) -> list[tuple[str, str]]:
         ("rank", _counts(stored["ranks"]) or "none"),
         ("alpha", _counts(stored["alphas"]) or "none, which means the rank"),
         ("scale", _counts(stored["scales"]) or "none"),
-        ("‖ΔW‖", f"{_number(found['norm'])} in {_many(len(found['modules']), 'module')}"),
+        ("‖ΔW‖", f"{_number(content['norm'])} in {_many(len(content['modules']), 'module')}"),
         ("sha256", file["sha256"]),
-        ("of weights", file["weights_sha256"] + _remark(found)),
+        ("of weights", file["weights_sha256"] + _remark(content)),
     ]
     if file["config_sha256"]:
         rows.append(("of adapter_config.json", file["config_sha256"]))
-    model = found["model"]
+    model = content["model"]
     return rows if model is None else [*rows, ("compared", plain(model["path"]))]
 
 
@@ -79,9 +79,9 @@ def _refusal(stored: Facts) -> list[str]:
     return ["no", *_indented(stored["reasons"])]
 
 
-def _remark(found: Facts) -> str:
-    said = found["metadata"].get("sshs_model_hash")
-    is_same = isinstance(said, str) and found["file"]["weights_sha256"].startswith(said or "-")
+def _remark(content: Facts) -> str:
+    said = content["metadata"].get("sshs_model_hash")
+    is_same = isinstance(said, str) and content["file"]["weights_sha256"].startswith(said or "-")
     return ", as its trainer noted" if is_same else ""
 
 

@@ -19,8 +19,8 @@ class Once(TyperCommand):
         Raises:
             UsageError: names the first such option, and what it takes.
         """
-        _, _, given = self.make_parser(ctx).parse_args(list(args))
-        options = (one for one in given if isinstance(one, TyperOption))
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        options = (parameter for parameter in order if isinstance(parameter, TyperOption))
         for option, count in Counter(options).items():
             if count > 1 and option.nargs == 1 and not (option.multiple or option.is_flag):
                 name = max(option.opts, key=len)

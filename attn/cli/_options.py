@@ -1,71 +1,98 @@
-"""Options that several commands have in common."""
+"""Parameters of commands: those that verbs declare as options, and one that commands share."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import MISSING
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_origin
 
 import typer
 
-Prompt = Annotated[
-    list[str] | None,
-    typer.Option("--prompt", "-p", help="What to draw, or to ask; repeat for several."),
-]
-Prompts = Annotated[
-    Path | None, typer.Option("--prompts", help="File of prompts: .json list, .jsonl or .txt.")
-]
-Negative = Annotated[
-    str | None, typer.Option("--negative", help="What guidance pushes away from, or default.")
-]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of the sampler.")]
-Guidance = Annotated[
-    float | None, typer.Option("--guidance", help="Guidance scale; 1 turns it off.")
-]
-Size = Annotated[str | None, typer.Option("--size", help="WIDTHxHEIGHT in pixels.")]
-Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", help="Sampler, such as euler, ddim, dpm++2m-karras.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Diffusers folder, .safetensors file, hub id, demo or demo:VARIANT. [default: demo]",
-    ),
-]
-Seed = Annotated[str, typer.Option("--seed", help="0, 0-7 or 1,5,9; each seed is a trace.")]
-Images = Annotated[int, typer.Option("--images", min=1, help="Pictures, or texts, of each trace.")]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="Traces that are generated at once.")]
-Keep = Annotated[str, typer.Option("--keep", help="Detail: mass, means, maps, heads or factors.")]
-Keys = Annotated[
-    str, typer.Option("--keys", help="Columns of maps: content tokens and a rest, or all.")
-]
-Mass = Annotated[
-    str, typer.Option("--mass", help="Masses: text keys, or full (image keys, text rows).")
-]
-Blocks = Annotated[
-    list[str] | None, typer.Option("--blocks", help="QUERIES.KEYS, such as image.text,image.image.")
-]
-Layers = Annotated[
-    list[str] | None,
-    typer.Option("--layers", help="Indices (0-11,20) or a glob of paths; repeat."),
-]
-Branch = Annotated[str, typer.Option("--branch", help="Guidance rows: cond, uncond or both.")]
-Entropy = Annotated[
-    bool, typer.Option("--entropy", help="Entropy of rows also where it costs extra.")
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
-Offload = Annotated[
-    str, typer.Option("--offload", help="none, or model: parts wait in main memory.")
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show the plan and its bytes; load no weights.")
-]
-Words = Annotated[
-    str | None, typer.Option("--words", help="Only these words of the prompt: WORD,WORD,…")
-]
-Pictures = Annotated[
-    bool, typer.Option("--pictures/--no-pictures", help="Draw, or write tables only.")
-]
+from attn.verbs.checks import folder
+from attn.verbs.options import Declared, declared
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Typed = dict[str, Any]
+"""Options that were typed, by name, as a caller in Python would give them."""
+Command = Callable[..., None]
+
+
+def with_options(
+    options: type[DataclassInstance], *, optional: Collection[str] = ()
+) -> Callable[[Command], Command]:
+    """Put the options of a verb in the place of a command's parameter `typed`.
+
+    The command takes as `Typed` what was typed of them; the other values are the verb's defaults.
+
+    Args:
+        options: where they are declared.
+        optional: names of those that must be given, which the command can do without.
+    """
+    made = [option for option in declared(options) if option.about.is_typed]
+    parameters = [_parameter(option, option.name not in optional) for option in made]
+
+    def decorate(command: Command) -> Command:
+        def run(**arguments: Any) -> None:
+            values = {option.name: arguments.pop(option.name) for option in made}
+            command(**arguments, typed=_typed(arguments["context"], made, values))
+
+        declarations = inspect.signature(command, eval_str=True).parameters.values()
+        signature = [
+            parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            for declaration in declarations
+            for parameter in (parameters if declaration.name == "typed" else [declaration])
+        ]
+        run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
+        vars(run)["__signature__"] = inspect.Signature(signature)
+        return run
+
+    return decorate
+
+
+def _typed(context: typer.Context, made: Sequence[Declared], values: Mapping[str, Any]) -> Typed:
+    """Return the options that are on the command line."""
+    typed = {}
+    for option in made:
+        source = context.get_parameter_source(option.name)
+        if source is not None and source.name == "COMMANDLINE":
+            value, read = values[option.name], option.about.read
+            typed[option.name] = value if read is None else read(value)
+    return typed
+
+
+def _parameter(option: Declared, required: bool) -> Parameter:
+    """Return an option as Typer takes it; one whose flag is a word stands without a flag."""
+    kind, default = _kind(option), option.default
+    if default is MISSING and required:
+        default = Parameter.empty
+    elif default is None or default is MISSING:
+        kind, default = kind | None, None
+    elif isinstance(default, range):
+        default = f"{default[0]}-{default[-1]}"
+    elif kind is str:
+        default = str(default)
+    about, flags = option.about, option.about.flags or (f"--{option.name.replace('_', '-')}",)
+    bound = f" [x>={about.least}]" if about.least is not None and about.most is None else ""
+    if flags[0].startswith("-"):
+        info = typer.Option(*flags, help=about.help + bound)
+    else:
+        info = typer.Argument(metavar=flags[0], help=about.help)
+    annotation = cast("Any", Annotated)[kind, info]
+    return Parameter(option.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _kind(option: Declared) -> Any:
+    """Return what Typer makes of a text: a number, a switch, a path or a list, else the text."""
+    origins = [get_origin(kind) or kind for kind in option.types]
+    if Mapping in origins or (Sequence in origins and option.about.read is None):
+        return list[str]
+    if option.about.check is folder:
+        return Path
+    is_plain = option.about.read is None and option.types in {(bool,), (int,), (float,)}
+    return option.types[0] if is_plain else str

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def describe(captured: Captured) -> str:
-    """Say what would be kept, and its bytes; the plans of one capture differ in words only."""
+    """Describe what a capture would keep, and its size in bytes."""
     from rich import filesize
 
     plan = captured.plans[0]

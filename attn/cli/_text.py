@@ -18,13 +18,6 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def split(text: str | None, separator: str = ",") -> tuple[str, ...] | None:
-    """Return the pieces of an option that takes several values; None as it is."""
-    if text is None:
-        return None
-    return tuple(item.strip() for item in text.split(separator) if item.strip())
-
-
 def listed_files(names: Sequence[str]) -> Iterator[str]:
     """Yield files; of a folder with many pictures only how many."""
     folders: dict[Path, list[Path]] = {}

@@ -31,76 +31,78 @@ def backends(
     """List the installed backends, one of them with its options, or what a model's file holds."""
     from attn.backends.plugins.registry import find, installed
 
-    found = installed()
+    plugins = installed()
     looked = None
     if model is not None:
+        from attn.backends.loading.source import existing
+        from attn.checkpoints.describe import describe
         from attn.cli import _model
 
-        one = find(name) if name else None
-        looked, facts = _model.describe(model), [_facts(one)] if one else []
-        lines = _model.lines(looked, one.spec.name if one else None)
+        entry = find(name) if name else None
+        looked, facts = describe(existing(model, "model")), [_facts(entry)] if entry else []
+        lines = _model.lines(looked, entry.spec.name if entry else None)
     elif name is None:
-        facts = [_facts(one) for one in found.specs]
-        lines = _list(found)
+        facts = [_facts(entry) for entry in plugins.specs]
+        lines = _list(plugins)
     else:
-        one = find(name)
-        options = _options(one)
-        facts = [_facts(one) | {"options": [option._asdict() for option in options]}]
-        lines = _details(one, options)
-    say(_json(facts, found, looked) if as_json else "\n".join(lines))
+        entry = find(name)
+        options = _options(entry)
+        facts = [_facts(entry) | {"options": [option._asdict() for option in options]}]
+        lines = _details(entry, options)
+    say(_json(facts, plugins, looked) if as_json else "\n".join(lines))
 
 
-def _options(one: Registered) -> list[Option]:
+def _options(entry: Registered) -> list[Option]:
     from attn.backends.plugins.registry import load
     from attn.options import describe_options
 
-    say(f"importing {one.spec.name} ...", err=True)  # torch and friends take seconds
-    return describe_options(load(one).Options)
+    say(f"importing {entry.spec.name} ...", err=True)  # torch and friends take seconds
+    return describe_options(load(entry).Options)
 
 
-def _facts(one: Registered) -> dict[str, Any]:
+def _facts(entry: Registered) -> dict[str, Any]:
     return {
-        "name": one.spec.name,
-        "aliases": one.spec.aliases,
-        "summary": one.spec.summary,
-        "distribution": one.distribution,
-        "version": one.version,
+        "name": entry.spec.name,
+        "aliases": entry.spec.aliases,
+        "summary": entry.spec.summary,
+        "distribution": entry.distribution,
+        "version": entry.version,
     }
 
 
-def _json(facts: list[dict[str, Any]], found: Installed, looked: dict[str, Any] | None) -> str:
+def _json(facts: list[dict[str, Any]], plugins: Installed, looked: dict[str, Any] | None) -> str:
     answer = {
         "command": "backends",
         "status": "done",
         "path": looked["path"] if looked else None,
-        "warnings": [*map(str, found.failures), *_slow(found), *found.remarks],
+        "warnings": [*map(str, plugins.failures), *_slow(plugins), *plugins.remarks],
         "backends": facts,
-        "failures": [asdict(failure) for failure in found.failures],
+        "failures": [asdict(failure) for failure in plugins.failures],
     }
     if looked:
         answer["model"] = looked
     return json.dumps(answer, indent=2, ensure_ascii=False)
 
 
-def _list(found: Installed) -> list[str]:
+def _list(plugins: Installed) -> list[str]:
     rows = [
-        (one.spec.name, ", ".join(one.spec.aliases), one.spec.summary, _source(one))
-        for one in found.specs
+        (entry.spec.name, ", ".join(entry.spec.aliases), entry.spec.summary, _source(entry))
+        for entry in plugins.specs
     ]
     lines = aligned([("BACKEND", "ALIASES", "SUMMARY", "FROM"), *rows])
-    if found.failures:
-        lines += ["", "not usable:", *(f"  {failure}" for failure in found.failures)]
-    if slow := _slow(found):
+    if plugins.failures:
+        lines += ["", "not usable:", *(f"  {failure}" for failure in plugins.failures)]
+    if slow := _slow(plugins):
         lines += ["", "slow to load:", *(f"  {remark}" for remark in slow)]
-    if found.remarks:
-        lines += ["", *found.remarks]
+    if plugins.remarks:
+        lines += ["", *plugins.remarks]
     return lines
 
 
-def _slow(found: Installed) -> list[str]:
-    """Say which plugins slow every command down."""
-    times = {_source(one): one.seconds for one in found.specs if one.seconds > SLOW}
-    threads = dict.fromkeys(_source(one) for one in found.specs if one.threads)
+def _slow(plugins: Installed) -> list[str]:
+    """Warn of plugins that slow every command down."""
+    times = {_source(entry): entry.seconds for entry in plugins.specs if entry.seconds > SLOW}
+    threads = dict.fromkeys(_source(entry) for entry in plugins.specs if entry.threads)
     return [
         f"{source}: {seconds:.1f} s; its author should move imports and work into BackendSpec.load"
         for source, seconds in times.items()
@@ -111,12 +113,12 @@ def _slow(found: Installed) -> list[str]:
     ]
 
 
-def _details(one: Registered, options: Sequence[Option]) -> list[str]:
+def _details(entry: Registered, options: Sequence[Option]) -> list[str]:
     facts = [
-        ("backend", one.spec.name),
-        ("aliases", ", ".join(one.spec.aliases) or "none"),
-        ("summary", one.spec.summary),
-        ("from", _source(one)),
+        ("backend", entry.spec.name),
+        ("aliases", ", ".join(entry.spec.aliases) or "none"),
+        ("summary", entry.spec.summary),
+        ("from", _source(entry)),
     ]
     if not options:
         return aligned([*facts, ("options", "none")])
@@ -124,5 +126,5 @@ def _details(one: Registered, options: Sequence[Option]) -> list[str]:
     return [*aligned(facts), "", *table, "", "Set one with --set OPTION=VALUE."]
 
 
-def _source(one: Registered) -> str:
-    return f"{one.distribution} {one.version}"
+def _source(entry: Registered) -> str:
+    return f"{entry.distribution} {entry.version}"

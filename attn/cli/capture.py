@@ -9,34 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attn.cli._errors import ANSWERED
-from attn.cli._options import (
-    Batch,
-    Blocks,
-    Branch,
-    Device,
-    DryRun,
-    Dtype,
-    Entropy,
-    Guidance,
-    Images,
-    Json,
-    Keep,
-    Keys,
-    Layers,
-    Mass,
-    Model,
-    Negative,
-    Offload,
-    Prompt,
-    Prompts,
-    Scheduler,
-    Seed,
-    Size,
-    Steps,
-)
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli._text import counted
+from attn.verbs.capture.options import CaptureOptions
 
 if TYPE_CHECKING:
     from attn.errors import AttnError
@@ -49,123 +26,36 @@ SHOWN = 80
 """Longest piece of a prompt in a message."""
 
 
+@with_options(CaptureOptions)
 def capture(
     context: typer.Context,
     *,
-    backend: Annotated[
-        str, typer.Option("--backend", "-b", help="Model family; see `attn backends`.")
-    ],
-    model: Model = None,
-    prompt: Prompt = None,
-    prompts: Prompts = None,
-    negative: Negative = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Empty or new folder. [default: attn-runs/DATE-BACKEND-PROMPT]"
-        ),
-    ] = None,
-    steps: Steps = None,
-    guidance: Guidance = None,
-    seed: Seed = "0",
-    size: Size = None,
-    images: Images = 1,
-    batch: Batch = 1,
-    scheduler: Scheduler = None,
-    lora: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--lora",
-            help="FILE, FILE:SCALE or by part FILE:unet=0.8,te=0.4; FILE may be a folder of peft "
-            "or diffusers; demo is the demo's own; repeat to add several up.",
-        ),
-    ] = None,
-    sketch: Annotated[
-        str | None,
-        typer.Option(
-            "--sketch",
-            help="Drawing for backends that read one: FILE, or none; compare takes several.",
-        ),
-    ] = None,
-    keep: Keep = "maps",
-    keys: Keys = "content",
-    mass: Mass = "text",
-    blocks: Blocks = None,
-    layers: Layers = None,
-    branch: Branch = "cond",
-    entropy: Entropy = False,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    offload: Offload = "none",
-    budget: Annotated[
-        str, typer.Option("--budget", help="Refuse to write more than this.")
-    ] = "8GB",
-    dry_run: DryRun = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.")
-    ] = False,
+    typed: Typed,
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Run `attn analyze` on the result.")
     ] = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE option of the backend; repeat.")
-    ] = None,
     as_json: Json = False,
 ) -> None:
     """Generate, and record what the model attends to."""
     from attn.cli._report import ShownReport
-    from attn.errors import UsageError
-    from attn.options import split_pairs
-    from attn.verbs.capture.capture import capture as run
-    from attn.verbs.inputs import parse_seeds, parse_size, read_prompts
+    from attn.verbs.capture.capture import capture_with
 
-    if prompt and prompts:
-        raise UsageError("give --prompt or --prompts, not both")
     report = ShownReport(context)
     try:
-        captured = run(
-            backend,
-            read_prompts(prompts) if prompts else prompt,
-            model=model,
-            negative=negative,
-            out=out,
-            steps=steps,
-            guidance=guidance,
-            seed=parse_seeds(seed),
-            size=parse_size(size) if size else None,
-            images=images,
-            batch=batch,
-            scheduler=scheduler,
-            lora=lora,
-            keep=keep,
-            keys=keys,
-            mass=mass,
-            blocks=blocks,
-            layers=layers,
-            branch=branch,
-            entropy=entropy,
-            device=device,
-            dtype=dtype,
-            offload=offload,
-            budget=budget,
-            settings=split_pairs(
-                [*(set_ or []), *([] if sketch is None else [f"sketch={sketch}"])]
-            ),
-            dry_run=dry_run,
-            resume=resume,
-            report=report,
-        )
+        options = CaptureOptions(**typed, report=report)
+        captured = capture_with(options)
     finally:
         report.close()
-    pictures, failure = _analyze(captured, report) if analyze and not dry_run else ([], None)
+    dry_run = options.dry_run
+    figures, failure = _analyze(captured, report) if analyze and not dry_run else ([], None)
     if as_json:
         failed = failure is not None or bool(captured.failures)
         status = "planned" if dry_run else "failed" if failed else "complete"
-        answer = _summary(captured, status, report.warnings, pictures)
+        answer = _summary(captured, status, report.warnings, figures)
         say(json.dumps(answer | ({"error": str(failure)} if failure else {})))
         context.meta[ANSWERED] = True
     else:
-        _tell(captured, dry_run, pictures)
+        _tell(captured, dry_run, figures)
     _tell_failures(captured, dry_run)
     if failure is not None:
         raise failure
@@ -189,7 +79,7 @@ def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError |
 
 
 def _summary(
-    captured: Captured, status: str, warnings: list[str], pictures: list[str]
+    captured: Captured, status: str, warnings: list[str], figures: list[str]
 ) -> dict[str, Any]:
     return {
         "command": "capture",
@@ -206,21 +96,21 @@ def _summary(
             }
             for entry in captured.entries
         ],
-        "pictures": pictures,
+        "pictures": figures,
     }
 
 
-def _tell(captured: Captured, dry_run: bool, pictures: list[str]) -> None:
+def _tell(captured: Captured, dry_run: bool, figures: list[str]) -> None:
     if dry_run:
         say(describe(captured))
         return
     say(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
-    is_one = len(captured.entries) == 1
-    shown = [one for one in pictures if is_one or Path(one).parents[1] == captured.path]
-    for picture in shown:
-        say(f"picture {picture}")
-    if len(shown) < len(pictures):
-        say(f"and {len(pictures) - len(shown)} pictures in the folders of the traces")
+    is_single = len(captured.entries) == 1
+    shown = [path for path in figures if is_single or Path(path).parents[1] == captured.path]
+    for figure in shown:
+        say(f"picture {figure}")
+    if len(shown) < len(figures):
+        say(f"and {len(figures) - len(shown)} pictures in the folders of the traces")
 
 
 def _tell_failures(captured: Captured, dry_run: bool) -> None:

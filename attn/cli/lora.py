@@ -4,43 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from attn.cli._options import Json
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._terminal import say
+from attn.verbs.lora_options import LoraOptions
 
 if TYPE_CHECKING:
     from attn.verbs.lora import Examined
 
 
+@with_options(LoraOptions)
 def lora(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help="A LoRA as .safetensors file, or as a folder of peft or diffusers; demo, "
-            "demo:sd35: the demos' own."
-        ),
-    ],
+    context: typer.Context,
     *,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Compare with its weights: diffusers folder, single file, hub id on this "
-            "machine, demo or demo:VARIANT.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder for lora.json, two tables and a chart."),
-    ] = None,
-    adapter: Annotated[
-        str | None, typer.Option("--adapter", help="The one to read, of a file with several.")
-    ] = None,
+    typed: Typed,
     as_json: Json = False,
 ) -> None:
     """Examine a LoRA file: what it changes and by how much; no model is loaded."""
@@ -49,7 +29,7 @@ def lora(
     from attn.cli._lora import lines
     from attn.verbs.lora import examine
 
-    done = examine(file, model=model, adapter=adapter, out=out)
+    done = examine(**typed)
     say(_json(done) if as_json else "\n".join(lines(done)))
 
 

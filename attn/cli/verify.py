@@ -52,7 +52,7 @@ def _answer(done: Verified) -> dict[str, object]:
         "traces": done.traces,
         "results": done.results,
         "files": done.files,
-        "damaged": [{"path": str(one.path), "reason": one.reason} for one in done.damaged],
+        "damaged": [{"path": str(damage.path), "reason": damage.reason} for damage in done.damaged],
     }
 
 

@@ -80,7 +80,7 @@ def checkpoint(name: str) -> Path:
     Raises:
         ModelError: the name is unknown, or the cache cannot be written.
     """
-    _require_known(name)
+    _require_name(name)
     folder = _cache() / _folder_name(name)
     try:
         sweep(folder.parent)
@@ -105,7 +105,7 @@ def build(name: str, folder: Path, *, seed: int = 0) -> None:
     Raises:
         ModelError: the name is unknown.
     """
-    _require_known(name)
+    _require_name(name)
     weights = shipped.WEIGHTS / _plain(name)
     # torch and diffusers take seconds to import
     if name.removeprefix(TINY) in TEXTS:
@@ -144,7 +144,7 @@ def guidance(name: str) -> float | None:
 
 
 def note(name: str) -> str:
-    """Return what a user should know of the model of this name."""
+    """Return a remark for the user on the model of this name."""
     if not is_trained(name):
         return UNTRAINED
     return TRAINED_TEXT if name in TEXTS else TRAINED
@@ -162,7 +162,7 @@ def _folder_name(name: str) -> str:
     return _plain(name)
 
 
-def _require_known(name: str) -> None:
+def _require_name(name: str) -> None:
     if name.removeprefix(TINY) not in NAMES:
         raise ModelError(
             f"unknown demo model {name!r}: expected one of {', '.join(NAMES)}."

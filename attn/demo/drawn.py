@@ -21,5 +21,5 @@ def save_states(folder: Path, unet: torch.nn.Module, encoder: Mapping[str, torch
     """
     states = {"unet": unet.state_dict(), ENCODER: encoder, "sketch_text_combiner": {}}
     for name, state in states.items():
-        dense = {key: one.detach().clone().contiguous() for key, one in state.items()}
+        dense = {key: tensor.detach().clone().contiguous() for key, tensor in state.items()}
         save_file(dense, folder / f"{name}.safetensors")

@@ -90,14 +90,14 @@ def config(sizes: Sizes = TINY) -> dict[str, Any]:
 def shapes(sizes: Sizes = TINY) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight by its name in a checkpoint."""
     vocabulary, width, inner = config(sizes)["embedding_size"], sizes.width, sizes.inner
-    found: dict[str, tuple[int, ...]] = {"wte": (vocabulary, width)}
+    result: dict[str, tuple[int, ...]] = {"wte": (vocabulary, width)}
     for block in range(sizes.layers):
         matrices = dict.fromkeys(("q_proj", "k_proj", "v_proj", "attn_out"), (width, width))
         matrices |= {"ff_proj": (inner, width), "up_proj": (inner, width), "ff_out": (width, inner)}
         norms = dict.fromkeys(("attn_norm", "ff_norm"), (width,))
-        found |= {f"blocks.{block}.{name}": shape for name, shape in (norms | matrices).items()}
-    found |= {"ln_f": (width,), "ff_out": (vocabulary, width)}
-    return {f"model.transformer.{name}.weight": shape for name, shape in found.items()}
+        result |= {f"blocks.{block}.{name}": shape for name, shape in (norms | matrices).items()}
+    result |= {"ln_f": (width,), "ff_out": (vocabulary, width)}
+    return {f"model.transformer.{name}.weight": shape for name, shape in result.items()}
 
 
 def random_weights(seed: int, sizes: Sizes = TINY) -> dict[str, Tensor]:

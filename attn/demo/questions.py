@@ -13,8 +13,8 @@ from itertools import product
 from typing import Literal
 from zlib import crc32
 
-Kind = Literal["capital", "colour", "sum", "scene"]
-KINDS: tuple[Kind, ...] = ("capital", "colour", "sum", "scene")
+QuestionKind = Literal["capital", "colour", "sum", "scene"]
+KINDS: tuple[QuestionKind, ...] = ("capital", "colour", "sum", "scene")
 HELD_OUT = 8
 """One question in so many is held out."""
 LARGEST = 12
@@ -75,7 +75,7 @@ class Question:
         clue: the word of the question that decides the answer; of a sum the first number.
     """
 
-    kind: Kind
+    kind: QuestionKind
     text: str
     answer: str
     clue: str
@@ -87,26 +87,26 @@ class Question:
 
 
 @cache
-def questions(kind: Kind) -> tuple[Question, ...]:
+def questions(kind: QuestionKind) -> tuple[Question, ...]:
     """Return every question of a kind."""
     return tuple(_MAKERS[kind]())
 
 
 @cache
-def learned(kind: Kind) -> tuple[Question, ...]:
+def learned(kind: QuestionKind) -> tuple[Question, ...]:
     """Return the questions that a model may learn."""
-    return tuple(one for one in questions(kind) if not one.is_held_out)
+    return tuple(question for question in questions(kind) if not question.is_held_out)
 
 
-def held_out(kind: Kind) -> tuple[Question, ...]:
+def held_out(kind: QuestionKind) -> tuple[Question, ...]:
     """Return the questions that only test a model."""
-    return tuple(one for one in questions(kind) if one.is_held_out)
+    return tuple(question for question in questions(kind) if question.is_held_out)
 
 
 @cache
 def words() -> tuple[str, ...]:
     """Return every word in questions and answers, in alphabetical order."""
-    texts = (f"{one.text} {one.answer}" for kind in KINDS for one in questions(kind))
+    texts = (f"{question.text} {question.answer}" for kind in KINDS for question in questions(kind))
     return tuple(sorted({word.strip("?.") for text in texts for word in text.split()}))
 
 
@@ -121,8 +121,8 @@ def _colours() -> Iterator[Question]:
 
 
 def _sums() -> Iterator[Question]:
-    for one, other, wording in product(range(LARGEST + 1), range(LARGEST + 1), ABOUT_SUMS):
-        yield Question("sum", wording.format(one, other), str(one + other), str(one))
+    for left, right, wording in product(range(LARGEST + 1), range(LARGEST + 1), ABOUT_SUMS):
+        yield Question("sum", wording.format(left, right), str(left + right), str(left))
 
 
 def _scenes() -> Iterator[Question]:
@@ -130,9 +130,9 @@ def _scenes() -> Iterator[Question]:
         if colour == background:
             continue
         said = (colour, shape, background)
-        for scene, (wording, place) in product(SCENES, ABOUT_SCENES):
+        for scene, (wording, index) in product(SCENES, ABOUT_SCENES):
             text = f"{scene} {wording}".format(*said)
-            yield Question("scene", text, said[place], said[place])
+            yield Question("scene", text, said[index], said[index])
 
 
 _MAKERS = {"capital": _capitals, "colour": _colours, "sum": _sums, "scene": _scenes}

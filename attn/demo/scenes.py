@@ -39,7 +39,7 @@ REACH = 1.3
 LINE = 1 / 64
 """Width of outlines."""
 
-ONE_OBJECT = 1 / 3  # of the sampled scenes
+SINGLE_SHARE = 1 / 3  # of the sampled scenes
 HELD_OUT = {1: 12, 2: 288}
 """Captions that training never sees, by their number of objects."""
 
@@ -52,12 +52,12 @@ NEAR = (0.23, 0.29)
 FAR = (0.71, 0.77)
 ACROSS = (0.34, 0.66)
 RADIUS_OF_TWO = (0.13, 0.16)
-CENTER_OF_ONE = (0.35, 0.65)
-RADIUS_OF_ONE = (0.17, 0.26)
+CENTER_OF_SINGLE = (0.35, 0.65)
+RADIUS_OF_SINGLE = (0.17, 0.26)
 
 
 @dataclass(frozen=True)
-class Kind:
+class ObjectKind:
     """What a caption says of one object.
 
     Attributes:
@@ -80,7 +80,7 @@ class Content:
         background: a key of `BACKGROUNDS`.
     """
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[ObjectKind, ...]
     relation: str | None
     background: str
 
@@ -95,7 +95,7 @@ class Thing:
         radius: 0–1; a circle's own, and about the size of it for the other shapes.
     """
 
-    kind: Kind
+    kind: ObjectKind
     center: tuple[float, float]
     radius: float
 
@@ -115,21 +115,21 @@ class Scene:
 
 def contents() -> list[Content]:
     """List everything that a caption can say: 72 with one object, 4320 with two."""
-    one = [
-        Content((Kind(color, shape),), None, background)
+    singles = [
+        Content((ObjectKind(color, shape),), None, background)
         for color, shape, background in product(COLORS, SHAPES, BACKGROUNDS)
     ]
-    two = [
-        Content((Kind(*first), Kind(*second)), relation, background)
+    pairs = [
+        Content((ObjectKind(*first), ObjectKind(*second)), relation, background)
         for colors, shapes in product(permutations(COLORS, 2), permutations(SHAPES, 2))
         for first, second in [zip(colors, shapes, strict=True)]
         for relation, background in product(RELATIONS, BACKGROUNDS)
     ]
-    return one + two
+    return singles + pairs
 
 
 def caption(content: Content) -> str:
-    """Say it in words: "a red star left of an orange circle on a white background"."""
+    """Describe it: "a red star left of an orange circle on a white background"."""
     objects = f" {content.relation} ".join(
         f"{_article(kind.color)} {kind.color} {kind.shape}" for kind in content.kinds
     )
@@ -171,17 +171,17 @@ def sample(rng: np.random.Generator, *, training: bool = False) -> Scene:
 def arrange(content: Content, rng: np.random.Generator) -> Scene:
     """Choose places and sizes for `content`, in which its relation holds."""
     if content.relation is None:
-        x, y = rng.uniform(*CENTER_OF_ONE, size=2)
-        places = [(float(x), float(y))]
-        radii = rng.uniform(*RADIUS_OF_ONE, size=1)
+        x, y = rng.uniform(*CENTER_OF_SINGLE, size=2)
+        centers = [(float(x), float(y))]
+        radii = rng.uniform(*RADIUS_OF_SINGLE, size=1)
     else:
-        places = _places_of_two(content.relation, rng)
+        centers = _centers_of_two(content.relation, rng)
         radii = rng.uniform(*RADIUS_OF_TWO, size=2)
     return Scene(
         content,
         tuple(
-            Thing(kind, place, float(radius))
-            for kind, place, radius in zip(content.kinds, places, radii, strict=True)
+            Thing(kind, center, float(radius))
+            for kind, center, radius in zip(content.kinds, centers, radii, strict=True)
         ),
     )
 
@@ -196,16 +196,16 @@ def render(scene: Scene, size: int) -> np.ndarray:
     Returns:
         RGB, uint8, (size, size, 3).
     """
-    picture = np.empty((size, size, 3))
-    picture[:] = BACKGROUNDS[scene.content.background]
+    image = np.empty((size, size, 3))
+    image[:] = BACKGROUNDS[scene.content.background]
     for thing in scene.things:
         coverage = np.clip(0.5 - distance(thing, size), 0, 1)[..., None]
-        picture += coverage * (np.array(COLORS[thing.kind.color]) - picture)
-    return np.rint(picture).astype(np.uint8)
+        image += coverage * (np.array(COLORS[thing.kind.color]) - image)
+    return np.rint(image).astype(np.uint8)
 
 
 def masks(scene: Scene, size: int) -> np.ndarray:
-    """Say which pixels are whose: a pixel belongs to what lies under its centre.
+    """Assign each pixel to the object under its centre.
 
     Returns:
         Bool, (objects + 1, size, size): the objects in order, then the background. Every pixel is
@@ -284,24 +284,26 @@ def _by_caption() -> dict[str, Content]:
 def _held_out() -> dict[Content, None]:
     """The first captions of a fixed shuffle, as an ordered set."""
     shuffled = sorted(contents(), key=lambda it: hashlib.sha256(caption(it).encode()).digest())
-    chosen = {
+    removed = {
         it
         for number, count in HELD_OUT.items()
         for it in [it for it in shuffled if len(it.kinds) == number][:count]
     }
-    return dict.fromkeys(it for it in shuffled if it in chosen)
+    return dict.fromkeys(it for it in shuffled if it in removed)
 
 
 def _sample_content(rng: np.random.Generator) -> Content:
-    number = 1 if rng.random() < ONE_OBJECT else 2
+    number = 1 if rng.random() < SINGLE_SHARE else 2
     colors = rng.choice(list(COLORS), size=number, replace=False)
     shapes = rng.choice(list(SHAPES), size=number, replace=False)
-    kinds = (Kind(str(color), str(shape)) for color, shape in zip(colors, shapes, strict=True))
+    kinds = (
+        ObjectKind(str(color), str(shape)) for color, shape in zip(colors, shapes, strict=True)
+    )
     relation = str(rng.choice(RELATIONS)) if number > 1 else None
     return Content(tuple(kinds), relation, str(rng.choice(list(BACKGROUNDS))))
 
 
-def _places_of_two(relation: str, rng: np.random.Generator) -> list[tuple[float, float]]:
+def _centers_of_two(relation: str, rng: np.random.Generator) -> list[tuple[float, float]]:
     """Centres (x, y) of two objects of which the first stands in `relation` to the second."""
     along = [float(rng.uniform(*NEAR)), float(rng.uniform(*FAR))]
     across = [float(offset) for offset in rng.uniform(*ACROSS, size=2)]

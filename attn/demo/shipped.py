@@ -23,7 +23,7 @@ components and, of a component that differs, the weights that do not."""
 
 
 def lora_file(name: str) -> str:
-    """Return what a LoRA is read from: its path, or that of a demo model's own LoRA.
+    """Return the path of a LoRA, which may be a demo model's.
 
     Args:
         name: a path, or one of `LORAS`, unless there is a file of this name.
@@ -41,25 +41,25 @@ def other_lora(path: str, family: str) -> str | None:
     names = {str(file): name for name, file in LORAS.items()}
     if LORA_FAMILIES.get(names.get(path, ""), family) == family:
         return None
-    return next((name for name, own in LORA_FAMILIES.items() if own == family), None)
+    return next((name for name, of_family in LORA_FAMILIES.items() if of_family == family), None)
 
 
 def weight_file(weights: Path, component: str) -> Path:
     """Return the file of a component: of the model itself, or of one that it shares it with."""
-    own = weights / f"{component}.safetensors"
+    file = weights / f"{component}.safetensors"
     other = BASES.get(weights.name) or SHARED.get(component, weights.name)
-    if own.exists() or other == weights.name:
-        return own
+    if file.exists() or other == weights.name:
+        return file
     return weight_file(weights.parent / other, component)
 
 
 def weight_files(weights: Path, component: str) -> tuple[Path, ...]:
     """Return the files of a component: what a later one holds replaces what is in an earlier."""
-    own = weights / f"{component}.safetensors"
-    if weights.name not in BASES or not own.exists():
+    file = weights / f"{component}.safetensors"
+    if weights.name not in BASES or not file.exists():
         return (weight_file(weights, component),)
     base = weight_file(weights.parent / BASES[weights.name], component)
-    return (base, own) if base.exists() else (own,)
+    return (base, file) if base.exists() else (file,)
 
 
 def is_shipped(weights: Path) -> bool:

@@ -77,8 +77,8 @@ def vae(model: Any) -> State:
     """Return an autoencoder under LDM's names; its attention projections are convolutions."""
     state = renamed(model, list(_vae_blocks(len(model.config.block_out_channels))), {})
     return {
-        name: one[:, :, None, None] if ".attn_1." in name and one.ndim == 2 else one  # noqa: PLR2004
-        for name, one in state.items()
+        name: tensor[:, :, None, None] if ".attn_1." in name and tensor.ndim == 2 else tensor  # noqa: PLR2004
+        for name, tensor in state.items()
     }
 
 
@@ -94,7 +94,7 @@ def mmdit(model: Any) -> State:
         is_last = number == model.config.num_layers - 1
         block = _joint_block(within_of(source, f"transformer_blocks.{number}."), is_last)
         state |= within(f"joint_blocks.{number}.", block)
-    return {name: one.clone().contiguous() for name, one in state.items()}
+    return {name: tensor.clone().contiguous() for name, tensor in state.items()}
 
 
 def with_gates(state: State, gates: Mapping[str, Tensor]) -> State:
@@ -126,8 +126,8 @@ def save_split(pipe: Any, gates: Mapping[str, Tensor], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = within(DENOISER, with_gates(mmdit(pipe.transformer), gates))
     files = {"model": state | within(VAE, vae(pipe.vae))} | dict(encoders(pipe))
-    for name, own in files.items():
-        tensors = {key: one.clone().contiguous() for key, one in own.items()}
+    for name, held in files.items():
+        tensors = {key: tensor.clone().contiguous() for key, tensor in held.items()}
         save_file(tensors, folder / f"{name}.safetensors", {"format": "pt"})
     with without_progress_bars():
         pipe.save_pretrained(folder / CONFIG)
@@ -158,8 +158,8 @@ def _joint_block(source: State, is_last: bool) -> State:
         swap = is_last and ours == "norm1_context.linear"
         for end in ENDS:
             if f"{ours}.{end}" in source:
-                one = source[f"{ours}.{end}"]
-                state[f"{theirs}.{end}"] = _swapped(one) if swap else one
+                tensor = source[f"{ours}.{end}"]
+                state[f"{theirs}.{end}"] = _swapped(tensor) if swap else tensor
     for theirs, three in _JOINED.items():
         for end in ENDS:
             if f"{three[0]}.{end}" in source:
@@ -187,35 +187,37 @@ def _is_identity(matrix: Tensor) -> bool:
     return not matrix.is_meta and torch.equal(matrix, torch.eye(len(matrix), dtype=matrix.dtype))
 
 
-def renamed(model: Any, places: list[tuple[str, str]], inner: dict[str, str]) -> State:
+def renamed(model: Any, pairs: list[tuple[str, str]], inner: dict[str, str]) -> State:
     """Return a model's weights, first matching beginning replaced, then the next name if listed."""
     state = {}
-    for name, one in copied(model).items():
-        ours, theirs = next(place for place in places if name.startswith(place[0]))
+    for name, tensor in copied(model).items():
+        ours, theirs = next(pair for pair in pairs if name.startswith(pair[0]))
         rest = name.removeprefix(ours)
         head, _, tail = rest.partition(".")
         is_resnet = ".resnets." in ours
-        state[theirs + (f"{inner[head]}.{tail}" if is_resnet and head in inner else rest)] = one
+        state[theirs + (f"{inner[head]}.{tail}" if is_resnet and head in inner else rest)] = tensor
     return state
 
 
-def _swapped(one: Tensor) -> Tensor:
+def _swapped(tensor: Tensor) -> Tensor:
     """Exchange scale and shift, which the two layouts keep in opposite order."""
-    return torch.cat(one.chunk(2)[::-1])
+    return torch.cat(tensor.chunk(2)[::-1])
 
 
 def copied(model: Any) -> State:
     """Return a model's weights, without gradients."""
-    return {name: one.detach() for name, one in model.state_dict().items()}
+    return {name: tensor.detach() for name, tensor in model.state_dict().items()}
 
 
 def within(prefix: str, state: State) -> State:
     """Put a prefix before every name."""
-    return {prefix + name: one for name, one in state.items()}
+    return {prefix + name: tensor for name, tensor in state.items()}
 
 
 def within_of(state: State, prefix: str) -> State:
-    """Return what has a prefix, without it."""
+    """Return the entries with a prefix, stripped of it."""
     return {
-        name.removeprefix(prefix): one for name, one in state.items() if name.startswith(prefix)
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
     }

@@ -84,10 +84,10 @@ def sketch_encoder() -> dict[str, torch.Tensor]:
     """Return random weights of a sketch encoder: 77 tokens, which differ from each other."""
     channels = (1, 64, 128, 256, SKETCH_WIDTH)
     state = {}
-    for place, (before, after) in enumerate(pairwise(channels)):
+    for index, (before, after) in enumerate(pairwise(channels)):
         gain = (2 / (9 * before)) ** 0.5
-        state[f"conv_encoder.{2 * place}.weight"] = gain * torch.randn(after, before, 3, 3)
-        state[f"conv_encoder.{2 * place}.bias"] = 0.1 * torch.randn(after)
+        state[f"conv_encoder.{2 * index}.weight"] = gain * torch.randn(after, before, 3, 3)
+        state[f"conv_encoder.{2 * index}.bias"] = 0.1 * torch.randn(after)
     state["to_tokens.0.weight"] = torch.randn(SKETCH_WIDTH * CLIP_LENGTH, SKETCH_WIDTH)
     state["to_tokens.0.bias"] = torch.randn(SKETCH_WIDTH * CLIP_LENGTH)
     state["to_cross_attn.weight"] = torch.randn(networks.CLIP_L_WIDTH, SKETCH_WIDTH) / 4
@@ -101,16 +101,16 @@ def _gates(pipeline: Any, *, per_head: bool) -> stability.State:
 
     Inputs are normed, so that a gate's logits have a standard deviation of 1.5.
     """
-    found = {}
+    gates = {}
     heads = pipeline.transformer.config.num_attention_heads
     for name, joined in stability.mmdit(pipeline.transformer).items():
         if name.endswith(".qkv.weight"):
             channels = joined.shape[1]
             rows = heads if per_head else channels
             stem = name.removesuffix(".qkv.weight")
-            found[f"{stem}.weight"] = torch.randn(rows, channels) / math.sqrt(channels)
-            found[f"{stem}.bias"] = torch.randn(rows)
-    return found
+            gates[f"{stem}.weight"] = torch.randn(rows, channels) / math.sqrt(channels)
+            gates[f"{stem}.bias"] = torch.randn(rows)
+    return gates
 
 
 def _amplify(model: torch.nn.Module) -> None:

@@ -59,7 +59,7 @@ def save(name: str, folder: Path, *, weights: Path) -> None:
 
 
 def _load_floats(path: Path) -> dict[str, torch.Tensor]:
-    return {key: one.float() for key, one in load_file(path).items()}
+    return {key: tensor.float() for key, tensor in load_file(path).items()}
 
 
 def fill(components: Mapping[str, object], weights: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from attn.engine.shapes import Logits, Norms, Probs, RowMask
 from attn.errors import CaptureError
 
 Index = slice | Tensor
@@ -35,7 +36,7 @@ class Attention:
         mask: additive, broadcastable to (batch, head, query, key), or None.
         scale: factor on query · key.
         causal: keys after the query are hidden.
-        given: (batch, head, query, key), the probabilities themselves where the model computed
+        open_probs: (batch, head, query, key), the probabilities themselves where the model computed
             its softmax in the open; then `query`, `key` and `lse` are None.
         kernel: name of the operator that ran.
         value: (batch, key head, key, channel), what the probabilities weigh; None where the model
@@ -50,7 +51,7 @@ class Attention:
     mask: Tensor | None
     scale: float
     causal: bool
-    given: Tensor | None
+    open_probs: Tensor | None
     kernel: str
     value: Tensor | None = None
     valid: Tensor | None = None
@@ -58,8 +59,8 @@ class Attention:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(batch, heads, queries, keys)."""
-        if self.given is not None:
-            batch, heads, queries, keys = self.given.shape
+        if self.open_probs is not None:
+            batch, heads, queries, keys = self.open_probs.shape
             return batch, heads, queries, keys
         query, key, _ = self.factors()
         return query.shape[0], query.shape[1], query.shape[2], key.shape[2]
@@ -67,7 +68,7 @@ class Attention:
     @property
     def device(self) -> torch.device:
         """Where the tensors live."""
-        return self.given.device if self.given is not None else self.factors()[0].device
+        return self.open_probs.device if self.open_probs is not None else self.factors()[0].device
 
     def factors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return query, key and log-sum-exp.
@@ -83,8 +84,8 @@ class Attention:
         return self.query, self.key, self.lse
 
     def probs(
-        self, row: int, heads: slice, queries: Index, keys: Index, out: Tensor | None = None
-    ) -> Tensor:
+        self, row: int, heads: slice, queries: Index, keys: Index, out: Probs | None = None
+    ) -> Probs:
         """Compute a block of the attention matrix of one batch row, exactly, in float32.
 
         probs = exp(scale · query · keyᵀ + mask - lse), so a block costs only its own size.
@@ -99,8 +100,8 @@ class Attention:
         Returns:
             (heads, queries, keys); a row over all keys sums to 1, or to 0 if every key is hidden.
         """
-        if self.given is not None:
-            return self.given[row, heads][:, queries][:, :, keys].float()
+        if self.open_probs is not None:
+            return self.open_probs[row, heads][:, queries][:, :, keys].float()
         norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
         probs = self._logits(row, heads, queries, keys, minus=norm, out=out).exp_()
         uniform = norm < UNIFORM_BELOW
@@ -120,25 +121,25 @@ class Attention:
         Raises:
             CaptureError: nothing hides them.
         """
-        if padding and self.mask is None and self.given is None:
+        if padding and self.mask is None and self.open_probs is None:
             raise CaptureError(
                 f"row {row} was announced with {padding} positions of padding, but no mask hides "
                 "them; pass the model an attention mask, or announce no padding"
             )
-        one, rest = slice(row, row + 1), slice(padding, None)
-        mask = None if self.mask is None else self._own_mask(row, rest)
-        given = None if self.given is None else self.given[one, :, rest, rest]
-        valid = None if self.valid is None else self.valid[one, :, rest]
+        single, rest = slice(row, row + 1), slice(padding, None)
+        mask = None if self.mask is None else self._row_mask(row, rest)
+        open_probs = None if self.open_probs is None else self.open_probs[single, :, rest, rest]
+        valid = None if self.valid is None else self.valid[single, :, rest]
         if self.query is None or self.key is None or self.lse is None:
-            return replace(self, given=given, mask=mask, valid=valid)
+            return replace(self, open_probs=open_probs, mask=mask, valid=valid)
         return replace(
             self,
-            query=self.query[one, :, rest],
-            key=self.key[one, :, rest],
-            lse=self.lse[one, :, rest],
-            value=None if self.value is None else self.value[one, :, rest],
+            query=self.query[single, :, rest],
+            key=self.key[single, :, rest],
+            lse=self.lse[single, :, rest],
+            value=None if self.value is None else self.value[single, :, rest],
             mask=mask,
-            given=given,
+            open_probs=open_probs,
             valid=valid,
         )
 
@@ -174,14 +175,14 @@ class Attention:
     @property
     def hides_keys(self) -> bool:
         """Whether some probabilities may be exactly 0, so that their logarithm is not a number."""
-        return self.mask is not None or self.causal or self.given is not None
+        return self.mask is not None or self.causal or self.open_probs is not None
 
-    def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Tensor) -> Tensor:
+    def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Logits) -> Logits:
         """Compute the natural logarithm of `probs`, where no key is hidden (`hides_keys`)."""
         norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
         return self._logits(row, heads, queries, keys, minus=norm, out=out)
 
-    def log_sum_exp(self, slab: int = 256) -> Tensor:
+    def log_sum_exp(self, slab: int = 256) -> Norms:
         """Compute every row's log-sum-exp from query and key, a slab of queries at a time.
 
         For kernels whose own cannot be had or trusted; costs two to three times the attention.
@@ -195,14 +196,14 @@ class Attention:
             for start in range(0, queries, slab):
                 rows = slice(start, min(start + slab, queries))
                 for head in range(heads):
-                    one = slice(head, head + 1)
+                    single = slice(head, head + 1)
                     logits = self._logits(
-                        row, one, rows, slice(0, keys), torch.zeros(1, 1, 1).to(lse)
+                        row, single, rows, slice(0, keys), torch.zeros(1, 1, 1).to(lse)
                     )
                     lse[row, head, rows] = logits.logsumexp(-1)[0]
         return lse.masked_fill_(lse.isneginf(), 0.0)
 
-    def row_mask(self, row: int) -> Tensor | None:
+    def row_mask(self, row: int) -> RowMask | None:
         """Return one row's additive mask, (head, query, key), with size 1 where it repeats."""
         if self.mask is None:
             return None
@@ -213,8 +214,8 @@ class Attention:
         ]
         return mask[tuple(slice(0, 1) if repeat else slice(None) for repeat in repeats)]
 
-    def _own_mask(self, row: int, rest: slice) -> Tensor | None:
-        """Return what a mask hides of the rest of one row, or None if that is nothing."""
+    def _row_mask(self, row: int, rest: slice) -> Tensor | None:
+        """Return the mask of one row without its padding, or None if it hides nothing."""
         mask = self.row_mask(row)
         if mask is None:
             return None
@@ -229,14 +230,14 @@ class Attention:
         queries: Index,
         keys: Index,
         minus: Tensor,
-        out: Tensor | None = None,
-    ) -> Tensor:
+        out: Logits | None = None,
+    ) -> Logits:
         query, key, _ = self.factors()
         left = query[row, heads][:, queries].float()
         ratio = query.shape[1] // key.shape[1]
         if ratio > 1:
-            own = torch.arange(heads.start, heads.stop, device=key.device) // ratio
-            right = key[row, own][:, keys].float()
+            key_heads = torch.arange(heads.start, heads.stop, device=key.device) // ratio
+            right = key[row, key_heads][:, keys].float()
         else:
             right = key[row, heads][:, keys].float()
         logits = torch.baddbmm(-minus, left, right.mT, alpha=self.scale, out=out)
@@ -246,7 +247,7 @@ class Attention:
             logits.masked_fill_(self._hidden(queries, keys), -torch.inf)
         return logits
 
-    def _num_shown(self, mask: Tensor) -> Tensor:
+    def _num_shown(self, mask: RowMask) -> Tensor:
         """Return how many keys are not hidden by -inf, (head, query, 1) float32."""
         shown = (~mask.isneginf()).sum(-1, keepdim=True, dtype=torch.float32)
         return (shown * (self.shape[3] // mask.shape[-1])).expand(*self.shape[1:3], 1)

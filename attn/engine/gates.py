@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attn.engine.shapes import GateStatistics, GateValues
+
 LOW = (0.5, 0.1)
 """Below the first a gate takes away more than it lets through, below the second nearly all."""
 
@@ -45,7 +47,7 @@ def watched(
             handle.remove()
 
 
-def summarise(values: Tensor, heads: int) -> Tensor:
+def summarise(values: GateValues, heads: int) -> GateStatistics:
     """Return `schema.GATE_STATISTICS` of every head, (head, statistic) float32.
 
     Args:

@@ -58,13 +58,13 @@ def share_keys(attention: Attention, module: nn.Module) -> Attention:
 
 def with_heads(attention: Attention, batch: int) -> Attention:
     """Unfold (batch · head, query, key), as legacy attention code lays its softmax out."""
-    given = attention.given
-    if given is None or given.shape[0] != 1 or given.shape[1] % batch:
+    open_probs = attention.open_probs
+    if open_probs is None or open_probs.shape[0] != 1 or open_probs.shape[1] % batch:
         return attention
     valid, value = attention.valid, attention.value
     return replace(
         attention,
-        given=given.reshape(batch, -1, *given.shape[2:]),
+        open_probs=open_probs.reshape(batch, -1, *open_probs.shape[2:]),
         valid=None if valid is None else valid.reshape(batch, -1, valid.shape[-1]),
         value=None if value is None else value.reshape(batch, -1, *value.shape[2:]),
     )
@@ -88,7 +88,7 @@ def check_axes(
     Raises:
         CaptureError: the axes contradict the module.
     """
-    if attention.given is None:
+    if attention.open_probs is None:
         return False
     _, got, queries, _ = attention.shape
     if heads is None and length is None:

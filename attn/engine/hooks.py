@@ -21,7 +21,7 @@ def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
     """Take no note of a module that begins to run."""
 
 
-class Hooks(Generic[Key]):
+class AttentionHooks(Generic[Key]):
     """Report the attention kernels that run inside modules, each to the innermost of them.
 
     Args:
@@ -65,7 +65,7 @@ class Hooks(Generic[Key]):
             lambda: axes(self._running[-1]),
         )
 
-    def __enter__(self) -> Hooks[Key]:
+    def __enter__(self) -> AttentionHooks[Key]:
         for key, module in self._modules.items():
             self._handles += [
                 module.register_forward_pre_hook(self._before(key), with_kwargs=True),

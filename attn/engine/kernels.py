@@ -179,7 +179,7 @@ def _exactly(see: Callable[[Attention], None]) -> Callable[[Attention], None]:
         settings: Any = torch.backends
         backends = (settings.cuda.matmul, settings.mkldnn.matmul)
         before = [backend.fp32_precision for backend in backends]
-        if settings.fp32_precision in _EXACT and all(one in _EXACT for one in before):
+        if settings.fp32_precision in _EXACT and all(setting in _EXACT for setting in before):
             return see(attention)
         try:
             for backend in backends:
@@ -225,7 +225,7 @@ def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tens
         mask=None if mask is None else mask.detach(),
         scale=query.shape[-1] ** -0.5 if scale is None else scale,
         causal=causal,
-        given=None,
+        open_probs=None,
         kernel=func._schema.name,
         value=bound["value"].detach(),
         valid=None if mask is None else _rows_with_keys(mask.detach(), query, causal=causal),
@@ -249,7 +249,7 @@ def _check(
 ) -> Report:
     """Compare one call with the plain kernel, and its log-sum-exp with our own on a few rows."""
     same = _same_bits(_run(func, plain)[0], result[0])
-    asked = "compute_log_sumexp" in plain and not plain["compute_log_sumexp"]
+    lacks_sum = "compute_log_sumexp" in plain and not plain["compute_log_sumexp"]
     believed = same and _believable(seen)
     return {
         "kernel": func._schema.name,
@@ -260,7 +260,7 @@ def _check(
         "output": "identical"
         if same
         else "differs with log-sum-exp"
-        if asked
+        if lacks_sum
         else "not repeatable",
         "lse": "kernel" if believed else "recomputed",
     }
@@ -274,11 +274,13 @@ def _same_bits(left: Tensor, right: Tensor) -> bool:
 def _believable(seen: Attention) -> bool:
     query, _, lse = seen.factors()
     some = sorted({0, query.shape[2] // 2, query.shape[2] - 1})
-    own = _slab(seen, some).log_sum_exp()
+    computed = _slab(seen, some).log_sum_exp()
     theirs = lse[:1, :, some]
-    finite = own > UNIFORM_BELOW
+    finite = computed > UNIFORM_BELOW
     return bool(
-        ((own - theirs).abs()[finite] <= LSE_TOLERANCE * own.abs()[finite].clamp(min=1)).all()
+        (
+            (computed - theirs).abs()[finite] <= LSE_TOLERANCE * computed.abs()[finite].clamp(min=1)
+        ).all()
     )
 
 
@@ -290,8 +292,8 @@ def _slab(seen: Attention, queries: list[int]) -> Attention:
         mask = mask.expand(seen.shape)[:1, :, queries]
     if seen.causal:
         hidden = torch.zeros(1, 1, len(queries), key.shape[2], device=query.device)
-        for place, position in enumerate(queries):
-            hidden[..., place, position + 1 :] = -torch.inf
+        for index, position in enumerate(queries):
+            hidden[..., index, position + 1 :] = -torch.inf
         mask = hidden if mask is None else mask + hidden
     return Attention(
         query[:1, :, queries],

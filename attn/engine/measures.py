@@ -15,6 +15,7 @@ from torch import Tensor
 
 from attn.engine.attention import Attention, Index
 from attn.engine.plan import BlockPlan, LayerPlan
+from attn.engine.shapes import ColumnMembers, Logits, PerHead, Probs, SegmentMass
 from attn.schema import part, without_mass
 
 CHUNK = 2**20
@@ -168,7 +169,7 @@ def _chunks(
     scratch: Scratch,
     *,
     with_logs: bool = False,
-) -> Iterator[tuple[slice, slice, Tensor | None, Tensor]]:
+) -> Iterator[tuple[slice, slice, Logits | None, Probs]]:
     """Yield (heads, rows of the block, log probs or None, probs) until the block is covered.
 
     What is no row is 0 throughout.
@@ -196,7 +197,7 @@ def _chunks(
             yield some, span, logs, probs
 
 
-def _entropy(probs: Tensor, logs: Tensor | None) -> Tensor:
+def _entropy(probs: Probs, logs: Logits | None) -> PerHead:
     """Return the sum over all rows, (head,); a logarithm costs as much as all else together."""
     if logs is None:
         logs = probs.log().clamp_(min=torch.finfo(torch.float32).min)
@@ -219,7 +220,9 @@ def _columns(probs: Tensor, block: BlockPlan) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _membership(groups: tuple[tuple[int, ...], ...], keys: int, device: torch.device) -> Tensor:
+def _membership(
+    groups: tuple[tuple[int, ...], ...], keys: int, device: torch.device
+) -> ColumnMembers:
     """Return (key, column): 1 where a key belongs to a column."""
     member = torch.zeros(keys, len(groups))
     for column, group in enumerate(groups):
@@ -227,7 +230,7 @@ def _membership(groups: tuple[tuple[int, ...], ...], keys: int, device: torch.de
     return member.to(device)
 
 
-def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> Tensor:
+def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> PerHead:
     """Return the entropy of the block's rows over all keys, (head,), nats, mean over rows."""
     entropy = torch.zeros(attention.shape[1], device=attention.device)
     keys = tuple(range(attention.shape[3]))
@@ -245,25 +248,27 @@ def _total(
     attention: Attention,
     row: int,
     scratch: Scratch,
-) -> Tensor:
+) -> SegmentMass:
     """Return (head, key segment): how the rows of a query part share out their probability.
 
     The segments are those of `plan.totals`. What one segment gets is 1 minus the others where no
     key is hidden, so nothing need be computed for it.
     """
-    known: dict[str, Tensor] = {}
+    by_segment: dict[str, Tensor] = {}
     for block in plan.blocks:
-        own, key = block.name.split(".")
-        if own != query:
+        rows, key = block.name.split(".")
+        if rows != query:
             continue
         offset = 0
         for segment in part(plan.layer.keys, key):
-            known[segment.name] = masses[block.name][:, offset : offset + segment.length].sum(1)
+            by_segment[segment.name] = masses[block.name][:, offset : offset + segment.length].sum(
+                1
+            )
             offset += segment.length
     missing = list(without_mass(plan.layer, query, masses))
-    hides = attention.mask is not None or attention.given is not None
+    hides = attention.mask is not None or attention.open_probs is not None
     if len(missing) == 1 and not hides and attention.valid is None:
-        known[missing[0].name] = 1 - torch.stack(list(known.values())).sum(0)
+        by_segment[missing[0].name] = 1 - torch.stack(list(by_segment.values())).sum(0)
         missing = []
     queries = next(block.queries for block in plan.blocks if block.name.split(".")[0] == query)
     count = _count(_valid(attention, row, queries), len(queries)).to(attention.device)
@@ -272,8 +277,8 @@ def _total(
         keys = tuple(range(segment.start, segment.stop))
         for some, _, _, probs in _chunks(queries, keys, attention, row, scratch):
             mass[some] += probs.sum((1, 2))
-        known[segment.name] = mass / count.squeeze(-1)
-    return torch.stack([known[segment.name] for segment in plan.totals[query]], 1)
+        by_segment[segment.name] = mass / count.squeeze(-1)
+    return torch.stack([by_segment[segment.name] for segment in plan.totals[query]], 1)
 
 
 def _factors(attention: Attention, row: int) -> Iterator[tuple[str, Tensor]]:

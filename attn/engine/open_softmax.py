@@ -82,7 +82,7 @@ class OpenSoftmaxes:
             mask=None,
             scale=1.0,
             causal=False,
-            given=arrange(probs.detach(), axes),
+            open_probs=arrange(probs.detach(), axes),
             kernel=func._schema.name,
             valid=None if bool(valid.all()) else valid,
         )

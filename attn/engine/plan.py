@@ -26,7 +26,7 @@ from attn.schema import (
     without_mass,
 )
 from attn.schema import Sequence as TokenSequence
-from attn.trace.store import predict_bytes
+from attn.trace.writer import predict_bytes
 
 DEFAULT_BLOCKS = ("image.text", "all.all")
 """The first of these that the model has is kept when none is asked for."""
@@ -227,12 +227,12 @@ def make_plan(
             )
     blocks = _choose_blocks(layers, keep.blocks)
     having = [layer for layer in layers if layer.gates or set(blocks) & set(block_names(layer))]
-    chosen = _choose_layers(layers, having, keep.layers, blocks)
-    written = [one for one in sequences[keep.branches[0]].segments if one.is_generated]
+    selected = _choose_layers(layers, having, keep.layers, blocks)
+    written = [segment for segment in sequences[keep.branches[0]].segments if segment.is_generated]
     keys: Keys = "all" if part(written, "text") else keep.keys
     columns = _columns([sequences[branch] for branch in keep.branches], keys)
     plans = tuple(
-        plan_layer(layer, blocks, columns, keep, sequences[keep.branches[0]]) for layer in chosen
+        plan_layer(layer, blocks, columns, keep, sequences[keep.branches[0]]) for layer in selected
     )
     kept = Kept(
         level=keep.level,
@@ -243,24 +243,24 @@ def make_plan(
         layers=tuple(plan.layer.index for plan in plans if plan.blocks),
         columns=columns,
     )
-    length = max((one.stop for one in sequences[keep.branches[0]].segments), default=0)
+    length = max((segment.stop for segment in sequences[keep.branches[0]].segments), default=0)
     return Plan(plans, kept, keep.branches, samples, steps, dtype, length if written else 0)
 
 
-def _choose_blocks(layers: Sequence[Layer], asked: Sequence[str] | None) -> tuple[str, ...]:
+def _choose_blocks(layers: Sequence[Layer], requested: Sequence[str] | None) -> tuple[str, ...]:
     exist = list(dict.fromkeys(name for layer in layers for name in block_names(layer)))
-    if asked is None:
+    if requested is None:
         default = next((name for name in DEFAULT_BLOCKS if name in exist), None)
         if default is None:
             raise RequestError(f"this model has none of the blocks {', '.join(DEFAULT_BLOCKS)}")
         return (default,)
-    for name in asked:
+    for name in requested:
         if name not in exist:
             raise RequestError(
                 f"no layer has a block '{name}'; there are {', '.join(exist)}."
                 + did_you_mean(name, exist)
             )
-    return tuple(dict.fromkeys(asked))
+    return tuple(dict.fromkeys(requested))
 
 
 def _choose_layers(
@@ -268,7 +268,7 @@ def _choose_layers(
 ) -> list[Layer]:
     if not patterns:
         return list(having)
-    chosen: set[tuple[str, str]] = set()
+    selected: set[tuple[str, str]] = set()
     for pattern in (piece.strip() for text in patterns for piece in text.split(",")):
         matches = [layer for layer in layers if layer_matches(layer, pattern)]
         if not matches:
@@ -284,13 +284,13 @@ def _choose_layers(
                 f"{' or '.join(blocks)}; they have {', '.join(block_names(matches[0]))}: "
                 "add --blocks"
             )
-        chosen |= {(layer.tower, layer.path) for layer in keep}
-    return [layer for layer in having if (layer.tower, layer.path) in chosen]
+        selected |= {(layer.tower, layer.path) for layer in keep}
+    return [layer for layer in having if (layer.tower, layer.path) in selected]
 
 
 def _columns(sequences: Sequence[TokenSequence], keys: Keys) -> tuple[Column, ...]:
     """Choose the text columns of maps: what is content in any kept branch, then the rest."""
-    chosen: list[Column] = []
+    selected: list[Column] = []
     for segment in part(sequences[0].segments, "text"):
         content = {
             token.position
@@ -298,10 +298,10 @@ def _columns(sequences: Sequence[TokenSequence], keys: Keys) -> tuple[Column, ..
             for token in sequence.tokens
             if token.segment == segment.name and (keys == "all" or token.is_content)
         }
-        chosen += [Column(segment.name, position) for position in sorted(content)]
+        selected += [Column(segment.name, position) for position in sorted(content)]
         if len(content) < segment.length:
-            chosen.append(Column(segment.name, None))
-    return tuple(chosen)
+            selected.append(Column(segment.name, None))
+    return tuple(selected)
 
 
 def plan_layer(
@@ -392,13 +392,15 @@ def _groups(
     }
     groups: list[tuple[int, ...]] = []
     offset = 0
-    places: dict[str, range] = {}
+    spans: dict[str, range] = {}
     for segment in keys:
-        places[segment.name] = range(offset, offset + segment.length)
+        spans[segment.name] = range(offset, offset + segment.length)
         offset += segment.length
     for column in listed:
         if column.position is None:
-            groups.append(tuple(place for place in places[column.segment] if place not in single))
+            groups.append(
+                tuple(position for position in spans[column.segment] if position not in single)
+            )
         else:
             groups.append((start[column.segment] + column.position,))
     return tuple(groups)

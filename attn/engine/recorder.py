@@ -144,8 +144,8 @@ class Recorder:
         call.seen.add(key)
         for (branch, sample), row in call.rows.items():
             if call.call.padding:
-                own = attention.alone(row, call.call.padding[row])
-                self._keep(key, branch, sample, own, 0)
+                row_attention = attention.alone(row, call.call.padding[row])
+                self._keep(key, branch, sample, row_attention, 0)
             else:
                 self._keep(key, branch, sample, attention, row)
 
@@ -158,7 +158,7 @@ class Recorder:
         call = self._open_call()
         *layer_key, name = key
         for (branch, sample), row in call.rows.items():
-            trace, cell = self._place(branch, sample)
+            trace, cell = self._cell_of(branch, sample)
             layer = self._layers[trace][layer_key[0], layer_key[1]].layer
             queries = sum(segment.length for segment in part(layer.queries, name))
             expected = (len(call.call.rows), queries)
@@ -169,8 +169,8 @@ class Recorder:
                 )
             if key in call.gates:
                 raise CaptureError(f"the gate of {layer.path} ({name}) ran twice in one call")
-            found = summarise(values[row], layer.num_heads)
-            self._cells.setdefault((trace, f"{layer.index}/gate.{name}"), {})[cell] = found
+            summary = summarise(values[row], layer.num_heads)
+            self._cells.setdefault((trace, f"{layer.index}/gate.{name}"), {})[cell] = summary
         call.gates.add(key)
 
     def done(self, key: LayerKey) -> None:
@@ -217,15 +217,15 @@ class Recorder:
         padding = call.call.padding[call.rows[branch, sample]] if call.call.padding else 0
         return [layer.num_heads, layer.num_queries + padding, layer.num_keys + padding]
 
-    def _place(self, branch: str, sample: int) -> tuple[int, int]:
+    def _cell_of(self, branch: str, sample: int) -> tuple[int, int]:
         """Return the trace and the cell in it of one row."""
-        trace, own = divmod(sample, self._images)
-        return trace, self._plans[trace].branches.index(branch) * self._images + own
+        trace, image = divmod(sample, self._images)
+        return trace, self._plans[trace].branches.index(branch) * self._images + image
 
     def _keep(
         self, key: LayerKey, branch: str, sample: int, attention: Attention, row: int
     ) -> None:
-        trace, cell = self._place(branch, sample)
+        trace, cell = self._cell_of(branch, sample)
         shapes = self._shapes[trace]
         if attention.valid is not None:
             self._gaps.add((trace, self._layers[trace][key].layer.index))
@@ -253,11 +253,11 @@ class Recorder:
         for call in self._calls:
             outcome = call.call.outcome() if call.call.outcome and call.rows else {}
             for (branch, sample), row in call.rows.items():
-                trace, cell = self._place(branch, sample)
+                trace, cell = self._cell_of(branch, sample)
                 padding = call.call.padding[row] if call.call.padding else 0
                 for name, values in outcome.items():
-                    own = _of_row(values, row, padding, self._plans[trace].positions, name)
-                    self._cells.setdefault((trace, f"step/{name}"), {})[cell] = own
+                    rows = _of_row(values, row, padding, self._plans[trace].positions, name)
+                    self._cells.setdefault((trace, f"step/{name}"), {})[cell] = rows
         self._calls.clear()
         for trace, plan in enumerate(self._plans):
             due = len(plan.branches) * self._images
@@ -312,8 +312,8 @@ class Recorder:
         lead = (len(self._plans[trace].branches), self._images)
         if len(cells) == count == 1 and some is not None:
             return some.reshape(lead + single)
-        is_known = planned is None or kind.kind in "iu"  # whole numbers are there for every cell
-        stacked = np.full((count, *single), 0 if is_known else np.nan, kind)
+        is_whole = planned is None or kind.kind in "iu"  # whole numbers are there for every cell
+        stacked = np.full((count, *single), 0 if is_whole else np.nan, kind)
         for cell, value in cells.items():
             stacked[cell] = value
         return stacked.reshape(lead + single)
@@ -358,10 +358,10 @@ def _of_row(values: np.ndarray, row: int, padding: int, positions: int, name: st
 
 
 def _unseen(layer: Layer, call: _OpenCall) -> str:
-    found = "; ".join(call.other.get((layer.tower, layer.path), []))
+    operators = "; ".join(call.other.get((layer.tower, layer.path), []))
     reason = (
         "layers() lays it out otherwise than it runs: declare the heads, queries and keys that ran"
-        if found
+        if operators
         else "The model computes its attention in a way that cannot be observed (compiled, or not "
         "through torch's scaled_dot_product_attention or softmax), or this is not the module that "
         "does, or the call leaves it out without saying so in skipped_layers"
@@ -369,7 +369,7 @@ def _unseen(layer: Layer, call: _OpenCall) -> str:
     return (
         f"no attention was seen in layer {layer.path} of the {layer.tower}, step {call.call.step}: "
         f"expected {layer.num_heads} heads, {layer.num_queries} queries, {layer.num_keys} keys; "
-        f"found {found or 'no attention kernel'}. {reason}"
+        f"found {operators or 'no attention kernel'}. {reason}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import nn
 
 from attn.engine.gates import watched
-from attn.engine.hooks import Hooks
+from attn.engine.hooks import AttentionHooks
 from attn.engine.kernels import Report
 from attn.engine.plan import Plan
 from attn.engine.recorder import LayerKey, Recorder, Write
@@ -47,7 +47,7 @@ def record(
     modules = {key: _module(towers, key) for key in recorder.keys}
     gates = {key: _module(towers, (key[0], path)) for key, path in recorder.gates.items()}
     with (
-        Hooks(modules, recorder.see, recorder.done, recorder.wanted) as hooks,
+        AttentionHooks(modules, recorder.see, recorder.done, recorder.wanted) as hooks,
         watched(gates, recorder.see_gate, recorder.wanted),
     ):
         result = generate(recorder.on_call)

@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
 from attn.engine.heads import check_axes, count_heads, share_keys, unfold, with_heads
-from attn.engine.hooks import Hooks
+from attn.engine.hooks import AttentionHooks
 from attn.engine.open_softmax import read_axes
 from attn.engine.plan import Keep
 from attn.engine.refuse import refuse_unobservable
@@ -139,7 +139,7 @@ class Tap:
         self._history = History(*_ends(model), options.padding)
         self._encoder = _encoder(model)
         # weak, so that a tap that is forgotten inside its block does not go on recording
-        self._hooks = Hooks(
+        self._hooks = AttentionHooks(
             modules,
             _weak(self._see),
             wanted=_weak(self._wants),

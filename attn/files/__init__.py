@@ -1,7 +1,7 @@
 """Files: what others wrote is read with care, what we write is there whole or not at all.
 
     outside     read what comes from outside: regular files only, bounded, JSON that is checked
-    pictures    decode pictures of others, by format and size
+    images      decode images of others, by format and size
     disk        write atomically, append to journals, say why a disk refused
     digests     whether a file is as it was written
     locks       a folder that one run at a time may have

@@ -58,7 +58,7 @@ def is_marked(folder: Path) -> bool:
 
 
 def read_marker(folder: Path) -> Marker | None:
-    """Return what a folder says of itself if it is ours."""
+    """Read the marker of a folder that attn made, or None."""
     path = folder / MARKER
     try:
         about = path.lstat()
@@ -81,11 +81,12 @@ def write_marker(
     """Mark a folder as ours; see `Marker`."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     marker = Marker(attn.__version__, os.getpid(), started, command, goal, dict(files))
-    (folder / MARKER).write_bytes(seal(json.dumps(asdict(marker), indent=1).encode("ascii")))
+    text = msgspec.json.format(json.dumps(asdict(marker)), indent=1)  # names need not be UTF-8
+    (folder / MARKER).write_bytes(seal(text.encode("ascii")))
 
 
 def ours(folder: Path) -> set[str]:
-    """Return what attn wrote into a folder of results and nobody changed."""
+    """Return the paths of result files that attn wrote and that are unchanged since."""
     marker = read_marker(folder)
     if marker is None:
         return set()
@@ -114,14 +115,14 @@ def digests(folder: Path) -> dict[str, str]:
 
 def entries(folder: Path) -> list[str]:
     """Return every file, link and empty folder below a folder; links are not followed."""
-    found: list[str] = []
-    for place, folders, files in os.walk(folder, onerror=_fail):
-        below = place[len(str(folder)) :].strip(os.sep).replace(os.sep, "/")
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        found += [f"{below}/{name}" if below else name for name in (*files, *links)]
+    paths: list[str] = []
+    for parent, folders, files in os.walk(folder, onerror=_fail):
+        below = parent[len(str(folder)) :].strip(os.sep).replace(os.sep, "/")
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        paths += [f"{below}/{name}" if below else name for name in (*files, *links)]
         if below and not folders and not files:
-            found.append(below)
-    return sorted(found)
+            paths.append(below)
+    return sorted(paths)
 
 
 def _fail(error: OSError) -> None:

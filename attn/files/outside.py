@@ -148,7 +148,7 @@ def require_inside(path: Path, name: str, error: type[AttnError] = TraceError) -
 
 
 def decode_reason(error: Exception) -> str:
-    """Return what one of `DAMAGED` says, in words."""
+    """Return the message of a decoding error (`DAMAGED`) as plain text."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):

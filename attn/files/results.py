@@ -88,12 +88,12 @@ def scratch(goal: Path) -> Iterator[Path]:
     goal.parent.mkdir(parents=True, exist_ok=True)
     sweep(goal.parent)
     with ExitStack() as lock:
-        place = _make_scratch(goal, lock)
+        workspace = _make_scratch(goal, lock)
         try:
-            yield place / NEW
+            yield workspace / NEW
         finally:
             with suppress(OSError):  # else the next run does it
-                _settle(place)
+                _settle(workspace)
 
 
 def withdraw(folder: Path, command: str, index: str) -> None:
@@ -118,8 +118,8 @@ def withdraw(folder: Path, command: str, index: str) -> None:
 def sweep(folder: Path) -> None:
     """Settle what killed runs left in a folder; what still runs, and what is not ours, stays."""
     with suppress(OSError):  # there may be no such folder
-        for place in filter(_is_scratch, folder.glob(f"{PREFIX}*")):
-            _settle_left(place)
+        for workspace in filter(_is_scratch, folder.glob(f"{PREFIX}*")):
+            _settle_left(workspace)
 
 
 def is_debris(path: Path) -> bool:
@@ -163,14 +163,14 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
 def _make_scratch(goal: Path, lock: ExitStack) -> Path:
     """Make a temporary folder that `lock` holds."""
     while True:
-        place = Path(mkdtemp(prefix=PREFIX, dir=goal.parent))
+        workspace = Path(mkdtemp(prefix=PREFIX, dir=goal.parent))
         try:
-            lock.enter_context(folder_lock(place, wait=True))
-            write_marker(place, goal=goal.name)
+            lock.enter_context(folder_lock(workspace, wait=True))
+            write_marker(workspace, goal=goal.name)
         except FileNotFoundError:  # another run took it for one that was left
             lock.close()
         else:
-            return place
+            return workspace
 
 
 def _is_scratch(path: Path) -> bool:
@@ -178,34 +178,34 @@ def _is_scratch(path: Path) -> bool:
     return SCRATCH.fullmatch(path.name) is not None and _is_folder(path)
 
 
-def _settle_left(place: Path) -> None:
+def _settle_left(workspace: Path) -> None:
     """Settle a temporary folder if its run is no more."""
-    with suppress(OSError), folder_lock(place) as is_left:
+    with suppress(OSError), folder_lock(workspace) as is_left:
         if is_left:
-            _settle(place)
+            _settle(workspace)
 
 
-def _settle(place: Path) -> None:
+def _settle(workspace: Path) -> None:
     """Bring back what is whole if nothing is in its place, and remove the rest of what is ours."""
-    marker = read_marker(place)
+    marker = read_marker(workspace)
     if marker is not None:
-        goal = place.with_name(marker.goal)
-        for left in (place / EARLIER, place / WHOLE):
+        goal = workspace.with_name(marker.goal)
+        for left in (workspace / EARLIER, workspace / WHOLE):
             if _is_folder(left) and not os.path.lexists(goal):
                 left.rename(goal)
             elif _is_folder(left) and _is_folder(goal):
                 _discard(left, goal)
-        if _is_folder(place / NEW):
-            shutil.rmtree(place / NEW)
-    if marker is not None or _is_torn(place):
-        (place / MARKER).unlink()
-    place.rmdir()
+        if _is_folder(workspace / NEW):
+            shutil.rmtree(workspace / NEW)
+    if marker is not None or _is_torn(workspace):
+        (workspace / MARKER).unlink()
+    workspace.rmdir()
 
 
-def _is_torn(place: Path) -> bool:
+def _is_torn(workspace: Path) -> bool:
     """Whether a run was killed while it marked its temporary folder."""
-    names = [path.name for path in place.iterdir()]
-    about = (place / MARKER).lstat() if names == [MARKER] else None
+    names = [path.name for path in workspace.iterdir()]
+    about = (workspace / MARKER).lstat() if names == [MARKER] else None
     return about is not None and stat.S_ISREG(about.st_mode) and not about.st_size
 
 
@@ -239,12 +239,12 @@ def _put(built: Path, goal: Path) -> None:
             whole.rename(goal)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _exchange(first: Path, other: Path) -> bool:
     """Exchange two folders in one step; say whether that could be done."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)  # glibc of Linux has it
     if rename is None:
         return False
-    paths = os.fsencode(one), os.fsencode(other)
+    paths = os.fsencode(first), os.fsencode(other)
     return bool(rename(AT_FDCWD, paths[0], AT_FDCWD, paths[1], RENAME_EXCHANGE) == 0)
 
 
@@ -287,15 +287,15 @@ def _link(source: Path, copy: Path) -> None:
         shutil.copy2(source, copy, follow_symlinks=False)
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(first: Path, other: Path) -> bool:
     """Whether two paths are one file or link, or a copy of it."""
     try:
-        if os.path.samestat(one.lstat(), other.lstat()):
+        if os.path.samestat(first.lstat(), other.lstat()):
             return True
-        kinds = {stat.S_IFMT(path.lstat().st_mode) for path in (one, other)}
+        kinds = {stat.S_IFMT(path.lstat().st_mode) for path in (first, other)}
         if kinds == {stat.S_IFLNK}:
-            return one.readlink() == other.readlink()
-        return kinds == {stat.S_IFREG} and filecmp.cmp(one, other, shallow=False)
+            return first.readlink() == other.readlink()
+        return kinds == {stat.S_IFREG} and filecmp.cmp(first, other, shallow=False)
     except OSError:
         return False
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 
 _STEERING = re.compile(
     "["
@@ -37,7 +38,10 @@ def csv_cell(value: object) -> object:
 
     Source: OWASP, "CSV injection"; unlike there, a sign that stands alone stays as it is.
     """
-    if not isinstance(value, str):
-        return value
-    formula = "'" if _FORMULA.match(value) else ""
-    return formula + visible(value)
+    return _text_cell(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=2**12)  # tables repeat words and segments in every row
+def _text_cell(text: str) -> str:
+    formula = "'" if _FORMULA.match(text) else ""
+    return formula + visible(text)

@@ -1,4 +1,16 @@
-"""What a LoRA file changes, and by how much: `read(path)`; numpy only, no model is built."""
+"""What a LoRA file changes, and by how much: `read(path)`; numpy only, no model is built.
+
+    source, adapters, metadata   the file, its peft configuration, the trainer's texts
+    names, kinds, tensors        the changes in it: whose, of which kind, their numbers
+    families, blocks             the model family, and what each module is for
+    reader, file                 all of it read, as plain records
+    norms, deltas                size of a change, and the change itself
+    oddities, usable             what is odd, and whether a backend can apply it
+    facts                        the records as plain data, for JSON and tables
+    base/                        the model that is changed, and whether the LoRA fits it
+
+A new kind of change is an entry in `kinds`, with its formula in `deltas` and `norms`.
+"""
 
 from attn.lora.facts import describe
 from attn.lora.file import (

@@ -11,6 +11,7 @@ TARGETS = (
     "cross_attention",
     "self_attention",
     "joint_attention",
+    "attention",
     "fused",
     "feed_forward",
     "projection",
@@ -20,7 +21,8 @@ TARGETS = (
     "norm",
     "other",
 )
-"""What modules are for, in the order of reports. `fused` is attention and feed-forward in one."""
+"""What modules are for, in the order of reports. `fused` is attention and feed-forward in one,
+`attention` the second one of a block whose family is open."""
 
 
 class Block(NamedTuple):
@@ -117,15 +119,17 @@ _PURPOSES: tuple[tuple[str, str], ...] = (
 )
 
 
-def target_of(path: str, *, is_joint: bool) -> str:
+def target_of(path: str, *, is_joint: bool | None) -> str:
     """Return the purpose of a module, one of `TARGETS`.
 
     Args:
         path: inside its tower, with dots or underscores.
         is_joint: whether the family's transformer attends jointly; then a second attention of a
-            block is the picture's self-attention.
+            block is the image's self-attention. None leaves open what that is.
     """
     name = underscored(path)
+    if "_attn2_" in name and is_joint is None:
+        return "attention"
     if "_attn2_" in name:
         return "self_attention" if is_joint else "cross_attention"
     return next((purpose for purpose, pattern in _PURPOSES if re.search(pattern, name)), "other")

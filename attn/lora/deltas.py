@@ -20,7 +20,7 @@ class Strength:
 
     Attributes:
         scale: of the product of its factors; alpha / rank mostly.
-        asked: of all that the module changes.
+        multiplier: of all that the module changes.
     """
 
     scale: float

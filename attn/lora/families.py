@@ -15,7 +15,7 @@ from attn.lora.names import DENOISER, underscored
 
 
 @dataclass(frozen=True)
-class Family:
+class LoraFamily:
     """The family of base models that a LoRA belongs to.
 
     Attributes:
@@ -50,10 +50,10 @@ class Target:
     shape: tuple[int, ...] | None
 
 
-UNKNOWN = Family(None, "unknown")
+UNKNOWN = LoraFamily(None, "unknown")
 
 
-def recognise(targets: Iterable[Target], metadata: Mapping[str, Any]) -> Family:
+def recognise(targets: Iterable[Target], metadata: Mapping[str, Any]) -> LoraFamily:
     """Recognise the family of a LoRA, with the evidence.
 
     Args:
@@ -79,9 +79,19 @@ Denoiser = Mapping[str, tuple[int, ...] | None]
 
 _FLUX_WIDTH, _FLUX_DOUBLE, _FLUX_SINGLE = 3072, 19, 38
 _SD3_WIDTHS = {2432: "large", 1536: "medium"}
+_SECOND_ONLY = "ambiguous: of each transformer block only the second attention is changed"
+_SECOND_MEANINGS = (
+    "attn2 is image self-attention in Stable Diffusion 3.5 medium",
+    "attn2 is cross-attention to the text in PixArt and others",
+)
 
 
-def _joint(denoiser: Denoiser) -> Family | None:
+def attends_jointly(family: LoraFamily) -> bool | None:
+    """Whether text and image attend jointly; None if the LoRA leaves that open."""
+    return None if family.title == _SECOND_ONLY else family.name in {"sd35", "flux"}
+
+
+def _joint(denoiser: Denoiser) -> LoraFamily | None:
     """Recognise transformers in which text and picture attend jointly."""
     if any(re.match(r"joint_blocks_\d+_", path) for path in denoiser):
         return _sd3(denoiser, "blocks are called joint_blocks")
@@ -90,16 +100,22 @@ def _joint(denoiser: Denoiser) -> Family | None:
     plain = [path for path in denoiser if re.match(r"transformer_blocks_\d+_", path)]
     if not plain or any(re.search(r"_attn1_", path) for path in plain):
         return None
+    return _transformer(denoiser, plain)
+
+
+def _transformer(denoiser: Denoiser, paths: Sequence[str]) -> LoraFamily | None:
+    """Tell apart transformers whose blocks have diffusers' names, which several families share."""
+    marks = r"_attn_(?:to_|add_)|_ff_context_|_norm1_(?:context_)?linear"
+    if not any(re.search(marks, path) for path in paths):
+        is_second = any(re.search(r"_attn2_to_", path) for path in paths)
+        return LoraFamily(None, _SECOND_ONLY, _SECOND_MEANINGS) if is_second else None
     if _width(denoiser) == _FLUX_WIDTH:
         is_flux = _most(denoiser, r"transformer_blocks_(\d{1,6})_") < _FLUX_DOUBLE
         return _flux(denoiser) if is_flux else None
-    marks = r"_attn_(?:to_|add_)|_ff_context_|_norm1_(?:context_)?linear|_attn2_to_"
-    if any(re.search(marks, path) for path in plain):
-        return _sd3(denoiser, "blocks of joint attention are called transformer_blocks")
-    return None
+    return _sd3(denoiser, "blocks of joint attention are called transformer_blocks")
 
 
-def _sd3(denoiser: Denoiser, naming: str) -> Family:
+def _sd3(denoiser: Denoiser, naming: str) -> LoraFamily:
     width = _width(denoiser)
     size = _SD3_WIDTHS.get(width or 0)
     second = any(re.search(r"_attn2_", path) for path in denoiser)
@@ -110,18 +126,18 @@ def _sd3(denoiser: Denoiser, naming: str) -> Family:
     if second:
         evidence.append("blocks have a second attention, as in 3.5 medium")
     title = {"large": "3.5 large", "medium": "3.5 medium" if second else "3 or 3.5 medium"}
-    return Family(
+    return LoraFamily(
         "sd35", f"Stable Diffusion {title.get(size or '', '3.x')}", tuple(evidence), is_certain=True
     )
 
 
-def _flux(denoiser: Denoiser) -> Family:
+def _flux(denoiser: Denoiser) -> LoraFamily:
     double = _most(denoiser, r"(?:double|transformer)_blocks_(\d{1,6})_")
     single = _most(denoiser, r"single_(?:transformer_)?blocks_(\d{1,6})_")
     evidence = (f"blocks of two streams up to {double}, of one up to {single}",)
     if double >= _FLUX_DOUBLE or single >= _FLUX_SINGLE:
-        return Family(None, "unknown, with blocks as in Flux but more of them", evidence)
-    return Family("flux", "Flux", evidence, is_certain=True)
+        return LoraFamily(None, "unknown, with blocks as in Flux but more of them", evidence)
+    return LoraFamily("flux", "Flux", evidence, is_certain=True)
 
 
 def _width(denoiser: Denoiser) -> int | None:
@@ -158,11 +174,11 @@ _FIRST = (
 """What only SDXL has, and what it does not have: paths, and what they mean."""
 
 _SOME_UNET = "unknown, with the blocks of a UNet"
-_SDXL = Family("sdxl", "Stable Diffusion XL")
-_SD15 = Family("sd15", "Stable Diffusion 1.x")
+_SDXL = LoraFamily("sdxl", "Stable Diffusion XL")
+_SD15 = LoraFamily("sd15", "Stable Diffusion 1.x")
 
 
-def _unet(denoiser: Denoiser, towers: set[str]) -> Family | None:
+def _unet(denoiser: Denoiser, towers: set[str]) -> LoraFamily | None:
     """Recognise UNets by the width of their context, or else by what only SDXL has."""
     ours = r"(?:(?:input|output|down|up)_blocks_\d+|mid(?:dle)?_block)_"
     if not any(re.match(ours, path) for path in denoiser):
@@ -175,21 +191,21 @@ def _unet(denoiser: Denoiser, towers: set[str]) -> Family | None:
     if width in _CROSS:
         name, title = _CROSS[width]
         signs = signs if name == "sdxl" else ()
-        return Family(name, title, reads + signs, is_certain=True)
+        return LoraFamily(name, title, reads + signs, is_certain=True)
     if signs:
-        return Family(_SDXL.name, _SDXL.title, signs + reads)
-    return Family(None, _SOME_UNET, reads)
+        return LoraFamily(_SDXL.name, _SDXL.title, signs + reads)
+    return LoraFamily(None, _SOME_UNET, reads)
 
 
-def _guess(denoiser: Denoiser, family: Family | None) -> Family | None:
+def _guess(denoiser: Denoiser, family: LoraFamily | None) -> LoraFamily | None:
     """Tell small UNets apart by signs that are certain for the published ones only."""
     if family is None or family.title != _SOME_UNET:
         return family
     if signs := _signs(denoiser, _FIRST):
-        return Family(_SD15.name, _SD15.title, signs + family.evidence)
+        return LoraFamily(_SD15.name, _SD15.title, signs + family.evidence)
     if any(path.startswith(("input_blocks_", "output_blocks_")) for path in denoiser):
         naming = "blocks named as sd-scripts names those of SDXL"
-        return Family(_SDXL.name, _SDXL.title, (naming, *family.evidence))
+        return LoraFamily(_SDXL.name, _SDXL.title, (naming, *family.evidence))
     return family
 
 
@@ -207,26 +223,26 @@ def _cross_width(denoiser: Denoiser) -> int | None:
     return None
 
 
-_CLIP_WIDTHS = {768: _SD15, 1024: Family("sd2", "Stable Diffusion 2.x")}
+_CLIP_WIDTHS = {768: _SD15, 1024: LoraFamily("sd2", "Stable Diffusion 2.x")}
 """Of models with one text encoder, which kohya's names call `te`, not `te1`."""
 
 
-def _encoders(targets: Sequence[Target], towers: set[str]) -> Family | None:
+def _encoders(targets: Sequence[Target], towers: set[str]) -> LoraFamily | None:
     """Recognise by text encoders alone, where they say enough."""
     if DENOISER in towers:
         return None
     if "text_encoder_3" in towers:
-        return Family("sd35", "Stable Diffusion 3.x", ("it changes a third text encoder",))
+        return LoraFamily("sd35", "Stable Diffusion 3.x", ("it changes a third text encoder",))
     if "text_encoder_2" in towers:
-        return Family(None, "unknown, with the text encoders of SDXL and SD3")
+        return LoraFamily(None, "unknown, with the text encoders of SDXL and SD3")
     alone = [
         target for target in targets if re.match(r"lora_te_.*_self_attn_[qkv]_proj\Z", target.name)
     ]
     for shape in filter(None, (target.shape for target in alone)):
         if family := _CLIP_WIDTHS.get(shape[-1]):
             evidence = f"its only text encoder is {shape[-1]} wide"
-            return Family(family.name, family.title, (evidence,))
-    return Family(None, "unknown, with a text encoder only")
+            return LoraFamily(family.name, family.title, (evidence,))
+    return LoraFamily(None, "unknown, with a text encoder only")
 
 
 _CLAIMS: tuple[tuple[str, str, str], ...] = (
@@ -239,11 +255,11 @@ _CLAIMS: tuple[tuple[str, str, str], ...] = (
 _FIELDS = ("modelspec.architecture", "ss_base_model_version")
 
 
-def claimed(metadata: Mapping[str, Any]) -> Family | None:
+def claimed(metadata: Mapping[str, Any]) -> LoraFamily | None:
     """Return the family that the trainer wrote into the file, if it is a known one."""
     for name in _FIELDS:
         text = str(metadata.get(name, "")).lower()
         for pattern, family, title in _CLAIMS:
             if re.match(pattern, text):
-                return Family(family, title, (f"{name} says {text[:60]!r}",))
+                return LoraFamily(family, title, (f"{name} says {text[:60]!r}",))
     return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from attn.checkpoints.headers import Header
 from attn.lora.blocks import TARGETS, Block
-from attn.lora.families import Family
+from attn.lora.families import LoraFamily
 from attn.lora.names import TOWERS
 
 
@@ -132,7 +132,7 @@ class LoraFile:
     config_sha256: str | None
     modules: tuple[Module, ...]
     adapters: tuple[str, ...]
-    family: Family
+    family: LoraFamily
     metadata: Mapping[str, Any]
     unknown: tuple[str, ...]
     embeddings: tuple[str, ...]

@@ -19,7 +19,7 @@ TOWERS = (DENOISER, "text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 @dataclass(frozen=True)
-class Change:
+class TensorChange:
     """The tensors of one module, as they are named.
 
     Attributes:
@@ -45,13 +45,13 @@ class Change:
     strays: list[str] = field(default_factory=list)
 
 
-def changes(tensors: Mapping[str, TensorInfo]) -> tuple[list[Change], list[str]]:
+def changes(tensors: Mapping[str, TensorInfo]) -> tuple[list[TensorChange], list[str]]:
     """Sort the tensors of a file by the module that they change.
 
     Returns:
         The modules in the order of their first tensors, and the names that no LoRA has.
     """
-    collected: _Changes = {}
+    collected: _TensorChanges = {}
     rest = []
     for name, info in tensors.items():
         ending = _ending(name)
@@ -103,7 +103,7 @@ class _Ending:
     adapter: str | None = None
 
 
-_Changes = dict[tuple[str, str | None], Change]
+_TensorChanges = dict[tuple[str, str | None], TensorChange]
 """Changes by what their tensors' names have in common, and the adapter's name."""
 
 _ADAPTER = r"(?:\.(?P<adapter>(?!weight\Z)[\w-]+))?"
@@ -148,7 +148,7 @@ def _ending(name: str) -> _Ending | None:
     return None
 
 
-def _add(collected: _Changes, ending: _Ending, name: str, info: TensorInfo) -> None:
+def _add(collected: _TensorChanges, ending: _Ending, name: str, info: TensorInfo) -> None:
     key = ending.stem, ending.adapter
     change = collected.get(key)
     if change is None or (change.spelling == "dotted" and ending.style != "dotted"):
@@ -159,17 +159,17 @@ def _add(collected: _Changes, ending: _Ending, name: str, info: TensorInfo) -> N
         change.tensors[ending.role], change.names[ending.role] = info, name
 
 
-def _described(ending: _Ending, before: Change | None) -> Change:
+def _described(ending: _Ending, before: TensorChange | None) -> TensorChange:
     """Parse a name; `before` holds the spelling shown by earlier ambiguous endings."""
     stem = ending.stem
     old = (before.tensors, before.names, before.repeated) if before else ({}, {}, [])
     named = (ending.adapter, *old)
     for prefix, tower in _UNDERSCORED.items():
         if stem.startswith(prefix):
-            return Change(stem, "kohya", tower, stem.removeprefix(prefix), *named)
+            return TensorChange(stem, "kohya", tower, stem.removeprefix(prefix), *named)
     tower, path = _dotted(stem.removeprefix(_WRAPPED))
     path = _modern(tower, path) if ending.style == "diffusers" else path
-    return Change(stem, ending.style, tower, path, *named)
+    return TensorChange(stem, ending.style, tower, path, *named)
 
 
 _WRAPPED = "base_model.model."  # peft's own classes around the model
@@ -223,7 +223,7 @@ def _modern(tower: str, path: str) -> str:
     return re.sub(r"\.to_(q|k|v|out)\Z", r".\1_proj", path)
 
 
-def of_adapter(changes: Sequence[Change], adapter: str) -> list[Change]:
+def of_adapter(changes: Sequence[TensorChange], adapter: str) -> list[TensorChange]:
     """Return the changes of one adapter, with what of its modules bears no adapter's name."""
     named = {change.name: change for change in changes if change.adapter == adapter}
     plain = (change for change in changes if change.adapter is None and change.name in named)
@@ -233,15 +233,15 @@ def of_adapter(changes: Sequence[Change], adapter: str) -> list[Change]:
     return _with_adapters((*named.values(), *beside))
 
 
-def _with_adapters(collected: Iterable[Change]) -> list[Change]:
+def _with_adapters(collected: Iterable[TensorChange]) -> list[TensorChange]:
     """Give tensors without an adapter's name, such as alpha, to the one adapter of their module."""
-    of: dict[str, list[Change]] = {}
+    of: dict[str, list[TensorChange]] = {}
     for change in collected:
         of.setdefault(change.name, []).append(change)
     return [change for changes in of.values() for change in _joined(changes)]
 
 
-def _joined(changes: list[Change]) -> list[Change]:
+def _joined(changes: list[TensorChange]) -> list[TensorChange]:
     named = [change for change in changes if change.adapter is not None]
     plain = next((change for change in changes if change.adapter is None), None)
     if plain is None or len(named) != 1 or plain.tensors.keys() & named[0].tensors.keys():
@@ -258,7 +258,7 @@ def _joined(changes: list[Change]) -> list[Change]:
     ]
 
 
-def _owner(name: str, owners: Mapping[str, Change]) -> Change | None:
+def _owner(name: str, owners: Mapping[str, TensorChange]) -> TensorChange | None:
     """Return the module that a tensor of no known role belongs to: its name begins the tensor's."""
     stem = name.rpartition(".")[0]
     while stem and stem not in owners:
@@ -266,7 +266,7 @@ def _owner(name: str, owners: Mapping[str, Change]) -> Change | None:
     return owners.get(stem)
 
 
-def _is_vector(name: str, collected: _Changes) -> bool:
+def _is_vector(name: str, collected: _TensorChanges) -> bool:
     """Whether this is the vector of an (IA)³ module, whose name says nothing by itself."""
     change = collected.get((name.removesuffix(".weight"), None))
     return name.endswith(".weight") and change is not None and "on_input" in change.tensors

@@ -15,9 +15,9 @@ from attn.checkpoints.headers import Header, read_header
 from attn.errors import ModelError
 from attn.lora import metadata as meta
 from attn.lora.adapters import Adapter, config_beside, written_beside, written_inside
-from attn.lora.base import Base, norm_of, open_base
+from attn.lora.base.weights import Base, norm_of, open_base
 from attn.lora.blocks import block_of, target_of
-from attn.lora.families import Family, Target, recognise
+from attn.lora.families import LoraFamily, Target, attends_jointly, recognise
 from attn.lora.file import BaseModel, LoraFile, Module
 from attn.lora.kinds import (
     KINDS,
@@ -29,7 +29,7 @@ from attn.lora.kinds import (
     require_beside,
     work_of,
 )
-from attn.lora.names import TOWERS, Change, changes, embedding_word, of_adapter, underscored
+from attn.lora.names import TOWERS, TensorChange, changes, embedding_word, of_adapter, underscored
 from attn.lora.oddities import find_oddities, obstacles
 from attn.lora.source import weights_file
 from attn.lora.tensors import SizeError, Stored, hashes, is_readable
@@ -91,7 +91,9 @@ def read(path: str | Path, model: str | Path | None = None, adapter: str | None 
     return replace(lora, oddities=find_oddities(lora))
 
 
-def _of_adapter(collected: Sequence[Change], adapter: str | None, header: Header) -> list[Change]:
+def _of_adapter(
+    collected: Sequence[TensorChange], adapter: str | None, header: Header
+) -> list[TensorChange]:
     """Return the changes of one adapter; of several without a choice all, told apart by name.
 
     Raises:
@@ -110,7 +112,7 @@ def _of_adapter(collected: Sequence[Change], adapter: str | None, header: Header
     return list(collected)
 
 
-def _adapter_names(collected: Sequence[Change]) -> tuple[str, ...]:
+def _adapter_names(collected: Sequence[TensorChange]) -> tuple[str, ...]:
     """Return the names of the adapters in a file, "" for one without; of a usual file nothing."""
     names = {change.adapter or "" for change in collected if kind_of(change.tensors)}
     return tuple(sorted(names)) if names != {""} else ()
@@ -144,7 +146,7 @@ def _no_lora(header: Header) -> str:
     )
 
 
-def _without_kind(collected: Sequence[Change]) -> list[str]:
+def _without_kind(collected: Sequence[TensorChange]) -> list[str]:
     """Return the tensors that stand alone where a LoRA has several, such as a lone alpha."""
     lone = (change for change in collected if kind_of(change.tensors) is None)
     return [name for change in lone for name in change.names.values()]
@@ -154,7 +156,7 @@ def _without_kind(collected: Sequence[Change]) -> list[str]:
 class _Draft:
     """A module before its numbers are read."""
 
-    change: Change
+    change: TensorChange
     path: Path
     kind: str
     form: Form
@@ -169,7 +171,7 @@ class _Draft:
         return {role: Stored(self.path, info) for role, info in self.change.tensors.items()}
 
 
-def _draft(change: Change, path: Path) -> _Draft | None:
+def _draft(change: TensorChange, path: Path) -> _Draft | None:
     kind = kind_of(change.tensors)
     if kind is None:
         return None
@@ -183,7 +185,7 @@ def _draft(change: Change, path: Path) -> _Draft | None:
     return _Draft(change, path, kind, form, problem)
 
 
-def _check(change: Change, form: Form) -> None:
+def _check(change: TensorChange, form: Form) -> None:
     """Refuse what cannot be read, and sizes that no layer has.
 
     Raises:
@@ -221,7 +223,7 @@ def _bounded(drafts: Sequence[_Draft]) -> list[_Draft]:
 
 def _measure(
     drafts: Sequence[_Draft],
-    family: Family,
+    family: LoraFamily,
     adapters: Mapping[str, Adapter],
     base: Base | None,
 ) -> tuple[tuple[Module, ...], dict[str, str]]:
@@ -248,7 +250,7 @@ def _sort_key(module: Module) -> tuple[Any, ...]:
     return TOWERS.index(module.tower), module.block, path, module.name
 
 
-def _described(draft: _Draft, family: Family, adapter: Adapter | None) -> Module:
+def _described(draft: _Draft, family: LoraFamily, adapter: Adapter | None) -> Module:
     change, form = draft.change, draft.form
     configured = adapter if _is_configured(draft) else None
     alpha = _alpha(draft, configured)
@@ -261,7 +263,7 @@ def _described(draft: _Draft, family: Family, adapter: Adapter | None) -> Module
         block=block_of(change.path),
         target="norm"
         if draft.kind == "norm"
-        else target_of(change.path, is_joint=family.name in {"sd35", "flux"}),
+        else target_of(change.path, is_joint=attends_jointly(family)),
         kind=draft.kind,
         is_dora=not change.tensors.keys().isdisjoint(MAGNITUDES),
         has_core=bool(change.tensors.keys() & {"mid", "hada_t1", "lokr_t2", "lokr_t1", "bm"}),

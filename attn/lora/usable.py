@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attn.errors import ModelError
 from attn.lora.adapters import CONFIG
-from attn.lora.families import BACKENDS, Family
+from attn.lora.families import BACKENDS, LoraFamily
 from attn.lora.file import LoraFile
 from attn.lora.reader import read
 from attn.lora.source import weights_file
@@ -102,7 +102,7 @@ def _flaws(file: LoraFile, families: Sequence[str]) -> Iterator[str]:
         yield f"this LoRA cannot be applied: {', '.join(file.obstacles)}{told}"
 
 
-def other_family(family: Family, of_model: str) -> str:
+def other_family(family: LoraFamily, of_model: str) -> str:
     """Describe a LoRA of another family than the model's, with the remedy."""
     because = f", since {family.evidence[0]}" if family.evidence else ""
     backend = BACKENDS.get(family.name or "")

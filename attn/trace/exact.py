@@ -10,8 +10,8 @@ import numpy as np
 from attn.errors import TraceError
 from attn.schema import Layer, Shard, block_columns, part, positions
 from attn.trace.labels import attributes, key_labels
-from attn.trace.spans import Window, step_windows
-from attn.trace.views import Source, all_columns
+from attn.trace.shapes import Window, step_windows
+from attn.trace.views import TensorSource, all_columns
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,7 +27,7 @@ not hidden by -inf.
 
 
 def read_probs(
-    source: Source, layer: Layer, block: str, shard: Shard, cell: tuple[int, int]
+    source: TensorSource, layer: Layer, block: str, shard: Shard, cell: tuple[int, int]
 ) -> xr.DataArray:
     """Return `Trace.probs` of one step; `cell` is the place of branch and sample.
 
@@ -55,7 +55,7 @@ def read_probs(
     return xr.DataArray(values, coords, ("head", "query", "key"), "probs", attrs)
 
 
-def _windows(source: Source, layer: Layer, shard: Shard) -> tuple[Window, Window]:
+def _windows(source: TensorSource, layer: Layer, shard: Shard) -> tuple[Window, Window]:
     """Return which queries and keys of a layer a step has."""
     if shard.step is None or shard.step.span is None:
         return (0, layer.num_queries), (0, layer.num_keys)
@@ -63,7 +63,7 @@ def _windows(source: Source, layer: Layer, shard: Shard) -> tuple[Window, Window
 
 
 def _read(
-    source: Source,
+    source: TensorSource,
     layer: Layer,
     block: str,
     shard: Shard,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.schema import Grid
 
@@ -27,15 +28,21 @@ def resample(maps: xr.DataArray, grid: Grid) -> xr.DataArray:
     if (maps.sizes["row"], maps.sizes["column"]) == tuple(grid):
         return maps.astype(np.float32, copy=False)
     last = maps.transpose(..., "row", "column")
-    rows, columns = (
-        _overlaps(maps.sizes[dim], size) for dim, size in zip(("row", "column"), grid, strict=True)
-    )
-    values = rows @ np.asarray(last.values, np.float32, order="C") @ columns.T
+    values = resample_values(last.values, grid)
     kept = last.drop_vars(
         [name for name, coord in last.coords.items() if {"row", "column"} & {*coord.dims}]
     )
     result = xr.DataArray(values, kept.coords, last.dims, maps.name, maps.attrs)
     return result.transpose(*maps.dims)
+
+
+def resample_values(maps: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
+    """Lay maps (…, row, column) out on another grid; see `resample`."""
+    if maps.shape[-2:] == tuple(grid):
+        return maps.astype(np.float32, copy=False)
+    rows, columns = (_overlaps(old, new) for old, new in zip(maps.shape[-2:], grid, strict=True))
+    values: NDArray[np.float32] = rows @ np.asarray(maps, np.float32, order="C") @ columns.T
+    return values
 
 
 def _overlaps(old: int, new: int) -> np.ndarray:

@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import MEASURES, Shard, part
-from attn.trace.spans import Window, find_window, spans_of
-from attn.trace.views import View
+from attn.trace.shapes import Window, find_window, spans_of
+from attn.trace.views import Part, View
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class GrowingView(View):
             "channel": (0, layer.head_dim or 0),
         }
 
-    def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
         """Lay what one step has of a selection where it is in the whole text."""
-        shape = [len(places) for places in chosen if places.ndim]
-        chosen = [np.atleast_1d(places) for places in chosen]
-        piece = np.full([len(places) for places in chosen], np.nan, self.dtype)
+        shape = [part.count for part in selection if part.count is not None]
+        indices = [np.atleast_1d(part.indices) for part in selection]
+        piece = np.full([len(places) for places in indices], np.nan, self.dtype)
         if self.tensor not in self._held(file):
             return piece.reshape(shape)
         step = self._by_file[file].step
@@ -70,7 +70,7 @@ class GrowingView(View):
         lead = {"branch": (0, self.sizes["branch"]), "sample": (0, self.sizes["sample"])}
         dims = [dim for dim in self.sizes if dim != "step"]
         there, local = [], []
-        for dim, places in zip(dims, chosen, strict=True):
+        for dim, places in zip(dims, indices, strict=True):
             start, stop = (lead | windows)[dim]
             inside = (places >= start) & (places < stop)
             there.append(np.flatnonzero(inside))

@@ -29,11 +29,11 @@ def key_labels(
         for an image), `word` (its index, -1 for none). The last two are by (branch, key) where the
         guidance rows read different tokens.
     """
-    places = [-1 if column.position is None else column.position for column in columns]
+    positions = [-1 if column.position is None else column.position for column in columns]
     read = [_read(manifest, branch, columns) for branch in branches]
     texts, words = zip(*read, strict=True)
     return {
-        "position": ("key", np.array(places, np.int64)),
+        "position": ("key", np.array(positions, np.int64)),
         "segment": ("key", np.array([column.segment for column in columns], object)),
         "token": _by_branch(np.array(texts, object)),
         "word": _by_branch(np.array(words, np.int64)),
@@ -45,13 +45,15 @@ def _read(
 ) -> tuple[list[str], list[int]]:
     """Return text and word of every column, as one guidance row reads them."""
     read = manifest.tokens.get(branch, ())
-    tokens: dict[tuple[str, int | None], Token] = {(one.segment, one.position): one for one in read}
-    found = [tokens.get((column.segment, column.position)) for column in columns]
+    tokens: dict[tuple[str, int | None], Token] = {
+        (token.segment, token.position): token for token in read
+    }
+    matches = [tokens.get((column.segment, column.position)) for column in columns]
     texts = [
         "rest" if column.position is None else token.text if token else ""
-        for column, token in zip(columns, found, strict=True)
+        for column, token in zip(columns, matches, strict=True)
     ]
-    return texts, [-1 if token is None or token.word is None else token.word for token in found]
+    return texts, [-1 if token is None or token.word is None else token.word for token in matches]
 
 
 def _by_branch(labels: np.ndarray) -> tuple[str | tuple[str, str], np.ndarray]:
@@ -61,7 +63,7 @@ def _by_branch(labels: np.ndarray) -> tuple[str | tuple[str, str], np.ndarray]:
     return ("branch", "key"), labels
 
 
-def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[float]]]:
+def step_labels(shards: Iterable[Shard]) -> dict[str, tuple[str, list[int] | list[float]]]:
     """Return the coordinates of an axis `step`; what the scheduler does not say is NaN."""
     steps = [shard.step for shard in shards if shard.step is not None]
 
@@ -82,13 +84,17 @@ def block_numbers(layers: Sequence[Layer]) -> dict[int, int] | None:
     have none or several, as those of UNets do, or where two of the layers are in one block.
     """
     numbers = [[part for part in layer.path.split(".") if part.isdecimal()] for layer in layers]
-    blocks = {layer.index: int(own[0]) for layer, own in zip(layers, numbers, strict=True) if own}
-    is_clear = all(len(own) == 1 for own in numbers) and len({*blocks.values()}) == len(layers)
+    blocks = {
+        layer.index: int(parsed[0]) for layer, parsed in zip(layers, numbers, strict=True) if parsed
+    }
+    is_clear = all(len(parsed) == 1 for parsed in numbers) and len({*blocks.values()}) == len(
+        layers
+    )
     return blocks if is_clear else None
 
 
 def attributes(name: str, layer: Layer, block: str | None) -> dict[str, Any]:
-    """Return what an array says of itself."""
+    """Return the attributes of an array: its measure, units and origin."""
     return {
         "measure": name,
         "units": _UNITS.get(name, "probability"),

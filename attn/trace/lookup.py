@@ -8,8 +8,8 @@ from typing import NoReturn
 from attn.errors import TraceError
 from attn.schema import Layer
 from attn.trace.growing import GrowingView
-from attn.trace.spans import is_of_growing
-from attn.trace.views import Source, View, listed, query_grid
+from attn.trace.shapes import is_of_growing
+from attn.trace.views import TensorSource, View, listed, query_grid
 
 _REMEDY = {
     "map": "--keep maps (or means)",
@@ -22,7 +22,7 @@ _REMEDY = {
 
 
 def find(
-    source: Source, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
 ) -> View:
     """Find a measure in the shards; where there is no `map` it is made of `headmap`.
 
@@ -55,24 +55,30 @@ def find(
     raise_absent(source, name, layer, block)
 
 
-def raise_absent(source: Source, name: str, layer: Layer, block: str | None) -> NoReturn:
-    """Say what a trace holds of a layer instead, and which capture would hold what was asked."""
+def raise_absent(source: TensorSource, name: str, layer: Layer, block: str | None) -> NoReturn:
+    """Raise an error that names what the trace has of a layer, and how to capture the rest."""
     where, kept = source.folder or "the trace", source.manifest.kept
     if not source.manifest.shards:
         raise TraceError(f"{where} has no finished step: capture it again")
     held = [name for shard in source.manifest.shards[-2:] for name in source.tensors(shard.file)]
-    own = dict.fromkeys(name.split("/")[1] for name in held if name.startswith(f"{layer.index}/"))
-    asked = f"{name}.{block}" if block else name
-    has = f"of this layer it has {listed(own)}" if own else f"it has layers {listed(kept.layers)}"
+    measures = dict.fromkeys(
+        name.split("/")[1] for name in held if name.startswith(f"{layer.index}/")
+    )
+    requested = f"{name}.{block}" if block else name
+    has = (
+        f"of this layer it has {listed(measures)}"
+        if measures
+        else f"it has layers {listed(kept.layers)}"
+    )
     state = f"'{kept.level}', {source.manifest.status}"
     raise TraceError(
-        f"{where} has no {asked} of layer {layer.index} ({layer.path}): its level is "
-        f"{state}; {has}{_remedy(name, block, own)}"
+        f"{where} has no {requested} of layer {layer.index} ({layer.path}): its level is "
+        f"{state}; {has}{_remedy(name, block, measures)}"
     )
 
 
 def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
-    """Say how to get a measure of a block, from what is held of the same layer."""
+    """Suggest how to get a measure of a block, given what the trace has of the layer."""
     blocks = [tensor.partition(".")[2] for tensor in held if tensor.startswith(f"{name}.")]
     if "all.all" in blocks:
         return f"; its rows are part of {name}.all.all"

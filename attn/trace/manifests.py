@@ -141,10 +141,10 @@ def _text_problems(manifest: Manifest) -> Iterator[str]:
         yield f"its prompt has {len(prompt)} characters, expected at most {MOST_CHARACTERS}"
         return
     end = 0
-    for place, word in enumerate(manifest.words):  # by whatever rule they were found
-        is_in_order = word.index == place and end <= word.start < word.stop
+    for index, word in enumerate(manifest.words):  # by whatever rule they were found
+        is_in_order = word.index == index and end <= word.start < word.stop
         if not is_in_order or word.text != prompt[word.start : word.stop]:
-            yield f"its word {place} is not in its prompt: {word.text[:40]!r}"
+            yield f"its word {index} is not in its prompt: {word.text[:40]!r}"
         end = word.stop
     for branch, tokens in manifest.tokens.items():
         spans = {segment.name: segment for segment in manifest.segments.get(branch, ())}
@@ -160,8 +160,8 @@ def _token_problems(
             yield f"token {token.position} of {branch!r} lies in no segment {token.segment[:40]!r}"
         if branch == "cond" and token.word is not None and not 0 <= token.word < words:
             yield f"token {token.position} belongs to word {token.word}, of {words}"
-    places = [(token.segment, token.position) for token in tokens]
-    if _repeats(places):
+    positions = [(token.segment, token.position) for token in tokens]
+    if _repeats(positions):
         yield f"two tokens of {branch!r} have one position"
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
-from attn.trace.grids import resample
-from attn.trace.views import listed, place, query_grid
+from attn.shapes import KeyMaps, StoredMaps
+from attn.trace.grids import resample_values
+from attn.trace.views import index_of, listed, query_grid
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -54,14 +55,14 @@ class MapSums:
         """Add what one step has; `lead` is one of `View.leads`."""
         for view in self.views:
             maps = self._read(view, lead)
-            ran = ~np.isnan(maps).any((1, 2, 3))
+            ran = np.asarray(~np.isnan(maps).any((1, 2, 3)))
             if view.grid and ran.any():
                 total = self._sums.setdefault(view.grid, np.zeros(maps.shape))
                 total += np.where(ran[:, None, None, None], maps, 0)
                 self._count = self._count + ran
                 self.layers.add(view.layer.index)
 
-    def mean(self, grid: Grid | None = None) -> NDArray[np.float64]:
+    def mean(self, grid: Grid | None = None) -> KeyMaps:
         """Return (sample, row, column, key), probability, 0 to 1; NaN for samples without maps.
 
         Args:
@@ -70,19 +71,25 @@ class MapSums:
         Raises:
             TraceError: nothing was added.
         """
-        import xarray as xr
-
         if not self._sums:
             where = self.views[0].source.folder or "the trace"
             raise TraceError(f"none of the asked layers ran in the asked steps of {where}")
         finest = grid or max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
-        dims = ("sample", "row", "column", "key")
-        laid = [resample(xr.DataArray(total, dims=dims), finest) for total in self._sums.values()]
+        grids = [np.moveaxis(total, 3, 1) for total in self._sums.values()]  # keys before the grid
+        laid = [resample_values(maps, finest) for maps in grids]
+        total = np.moveaxis(np.stack(laid).sum(0, np.float64), 1, 3)
         count = np.where(self._count > 0, self._count, np.nan)
-        total = np.sum([one.values.astype(np.float64) for one in laid], axis=0)
         return np.asarray(total / count[:, None, None, None])
 
-    def _read(self, view: View, lead: tuple[int, ...]) -> NDArray[np.floating]:
+    def means(self) -> MeanMaps:
+        """Return what was added, on the finest grid.
+
+        Raises:
+            TraceError: nothing was added.
+        """
+        return MeanMaps(self.mean(), self.views[0].columns, tuple(sorted(self.layers)))
+
+    def _read(self, view: View, lead: tuple[int, ...]) -> StoredMaps:
         """Return (sample, row, column, key)."""
         inner = (slice(None),) * 3
         if self._heads is None:
@@ -102,7 +109,7 @@ class MeanMaps:
         layers: indices of those that are in it, in order.
     """
 
-    values: NDArray[np.float64]
+    values: KeyMaps
     columns: tuple[Column, ...]
     layers: tuple[int, ...]
 
@@ -123,10 +130,10 @@ def average(
         TraceError: there are no such maps, or the layers are not to be averaged.
     """
     views = image_views(trace, block, layers)
-    sums = MapSums(views, place("branch", branch, trace.branches))
+    sums = MapSums(views, index_of("branch", branch, trace.branches))
     for lead in views[0].leads(steps):
         sums.add(lead)
-    return MeanMaps(sums.mean(), views[0].columns, tuple(sorted(sums.layers)))
+    return sums.means()
 
 
 def find_layers(
@@ -144,22 +151,22 @@ def find_layers(
         TraceError: there are none, or they are in several towers.
     """
     if tower is not None:
-        place("tower", tower, list(dict.fromkeys(layer.tower for layer in trace.layers)))
+        index_of("tower", tower, list(dict.fromkeys(layer.tower for layer in trace.layers)))
     if layers is None:
         kept = [layer for layer in trace.layers if layer.index in trace.manifest.kept.layers]
         having = [layer for layer in kept if block in block_names(layer)]
-        chosen = [layer for layer in having if query_grid(layer, block)]
-        chosen = [layer for layer in chosen if tower in (None, layer.tower)]
+        selected = [layer for layer in having if query_grid(layer, block)]
+        selected = [layer for layer in selected if tower in (None, layer.tower)]
     else:
-        chosen = [trace.layer(_full_name(which, tower)) for which in layers]
-    if not chosen:
+        selected = [trace.layer(_full_name(which, tower)) for which in layers]
+    if not selected:
         of_tower = "" if tower is None else f" of the tower '{tower}'"
         where = trace.folder or "the trace"
         raise TraceError(f"no kept layer{of_tower} of {where} has maps {block} on a grid")
-    other = next((layer for layer in chosen if tower not in (None, layer.tower)), None)
+    other = next((layer for layer in selected if tower not in (None, layer.tower)), None)
     if other is not None:
         raise TraceError(f"layer {other.index} ({other.path}) is in '{other.tower}', not '{tower}'")
-    return chosen
+    return selected
 
 
 def image_views(trace: Trace, block: str, layers: Sequence[Layer], name: str = "map") -> list[View]:

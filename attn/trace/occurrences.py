@@ -42,12 +42,12 @@ def find_occurrences(words: Sequence[Word]) -> tuple[Occurrence, ...]:
     """Number each word of a prompt among its equals."""
     keys = [fold(word.text) for word in words]
     total, seen = Counter(keys), Counter[str]()
-    found = []
+    occurrences = []
     for word, key in zip(words, keys, strict=True):
         seen[key] += 1
-        place = (word.index, word.text, word.start, word.stop)
-        found.append(Occurrence(*place, seen[key], total[key] > 1))
-    return tuple(found)
+        span = (word.index, word.text, word.start, word.stop)
+        occurrences.append(Occurrence(*span, seen[key], total[key] > 1))
+    return tuple(occurrences)
 
 
 def select_words(
@@ -62,12 +62,12 @@ def select_words(
         raise AnalysisError("the prompt has no words")
     if names is None:
         return tuple(words)
-    known = {fold(word.text): word.text for word in words}
+    by_fold = {fold(word.text): word.text for word in words}
     for name in names:
-        if fold(name) not in known:
+        if fold(name) not in by_fold:
             is_phrase = bool(find_spans(words, name))
-            hint = " It is a phrase there." if is_phrase else did_you_mean(fold(name), known)
-            listed = ", ".join(known.values())
+            hint = " It is a phrase there." if is_phrase else did_you_mean(fold(name), by_fold)
+            listed = ", ".join(by_fold.values())
             raise AnalysisError(f"the prompt has no word '{name}'.{hint} Its words: {listed}.")
     wanted = {fold(name) for name in names}
     return tuple(word for word in words if fold(word.text) in wanted)
@@ -81,28 +81,28 @@ class Phrase(Occurrence):
 
 
 def find_phrases(
-    prompt: Sequence[Occurrence], asked: Sequence[str], mode: Mode
+    prompt: Sequence[Occurrence], requested: Sequence[str], mode: Mode
 ) -> tuple[Phrase, ...]:
     """Return every occurrence of the asked phrases, numbered in the order asked.
 
     Args:
         prompt: all words of the prompt; see `locate`.
-        asked: the phrases as typed.
+        requested: the phrases as typed.
         mode: `span` is words in a row; `bag` every word of the prompt that the phrase has, as one.
 
     Raises:
         AnalysisError: a phrase has no words, or is not in the prompt.
     """
-    found = locate(prompt, asked, mode)
-    there = {word_keys(phrase.text) for phrase in found}
-    for phrase in asked:
+    phrases = locate(prompt, requested, mode)
+    there = {word_keys(phrase.text) for phrase in phrases}
+    for phrase in requested:
         if word_keys(phrase) not in there:
             raise AnalysisError(_explain_absence(prompt, phrase))
-    return found
+    return phrases
 
 
 def locate(
-    prompt: Sequence[Occurrence], asked: Sequence[str], mode: Mode = "span"
+    prompt: Sequence[Occurrence], requested: Sequence[str], mode: Mode = "span"
 ) -> tuple[Phrase, ...]:
     """Return every occurrence of the asked phrases that are in the prompt, in the order asked.
 
@@ -111,17 +111,17 @@ def locate(
 
     Args:
         prompt: all words of the prompt, in pieces where a phrase begins or ends within one.
-        asked: the phrases as typed.
+        requested: the phrases as typed.
         mode: `span` is words in a row; `bag` every word of the prompt that the phrase has, as one.
     """
-    found: list[Phrase] = []
-    for phrase in {word_keys(phrase): phrase for phrase in asked}.values():
+    phrases: list[Phrase] = []
+    for phrase in {word_keys(phrase): phrase for phrase in requested}.values():
         runs = _find_bag(prompt, word_keys(phrase)) if mode == "bag" else _find_runs(prompt, phrase)
         for number, run in enumerate(runs, start=1):
             span = prompt[run[0]].start, prompt[run[-1]].stop
             text = " ".join(phrase.split())
-            found.append(Phrase(len(found), text, *span, number, len(runs) > 1, run))
-    return tuple(found)
+            phrases.append(Phrase(len(phrases), text, *span, number, len(runs) > 1, run))
+    return tuple(phrases)
 
 
 def _find_runs(prompt: Sequence[Occurrence], phrase: str) -> list[tuple[int, ...]]:
@@ -133,8 +133,8 @@ def _find_runs(prompt: Sequence[Occurrence], phrase: str) -> list[tuple[int, ...
 
 def _find_bag(prompt: Sequence[Occurrence], words: tuple[str, ...]) -> list[tuple[int, ...]]:
     texts = [fold(word.text) for word in prompt]
-    places = tuple(place for place, text in enumerate(texts) if text in words)
-    return [places] if places and set(words) <= set(texts) else []
+    positions = tuple(position for position, text in enumerate(texts) if text in words)
+    return [positions] if positions and set(words) <= set(texts) else []
 
 
 def _explain_absence(prompt: Sequence[Occurrence], phrase: str) -> str:
@@ -151,5 +151,5 @@ def _explain_absence(prompt: Sequence[Occurrence], phrase: str) -> str:
         )
     has = f"of its words the prompt has {', '.join(there)}" if there else "it has none of its words"
     lacks = f", but not {', '.join(absent)}" if there else ""
-    known = f"{' '.join(texts[:MOST])}{' …' if len(texts) > MOST else ''}"
-    return f"the prompt has no phrase '{text}': {has}{lacks}. The prompt's words: {known}"
+    listed = f"{' '.join(texts[:MOST])}{' …' if len(texts) > MOST else ''}"
+    return f"the prompt has no phrase '{text}': {has}{lacks}. The prompt's words: {listed}"

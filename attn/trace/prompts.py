@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from attn.errors import AnalysisError
 from attn.schema import Manifest, Token, Word, find_words, word_at
 from attn.trace.occurrences import Occurrence, find_occurrences
-from attn.trace.word_sums import TOGETHER, Place
+from attn.trace.word_sums import TOGETHER, TokenPosition
 from attn.words import find_spans, split_words
 
 
@@ -35,7 +35,9 @@ class Prompt:
         """The text segments with tokens of the text's words, in order."""
         return tuple(name for name, _ in self.reach)
 
-    def places(self, members: Collection[int], segment: str = TOGETHER) -> tuple[Place, ...]:
+    def positions(
+        self, members: Collection[int], segment: str = TOGETHER
+    ) -> tuple[TokenPosition, ...]:
         """Return the tokens of words, where a segment holds each of these apart from others.
 
         Args:
@@ -53,8 +55,8 @@ class Prompt:
 
     def is_whole(self, members: Collection[int], segment: str = TOGETHER) -> bool:
         """Whether a segment holds all of the words, and none of them in part."""
-        own = [token for token in self.tokens if segment in (token.segment, TOGETHER)]
-        return {*members} <= {token.word for token in own} and self.cut(segment) not in members
+        tokens = [token for token in self.tokens if segment in (token.segment, TOGETHER)]
+        return {*members} <= {token.word for token in tokens} and self.cut(segment) not in members
 
     def cut(self, segment: str = TOGETHER) -> int | None:
         """Return the index of the word that a segment ends in the middle of, if it does.
@@ -121,7 +123,7 @@ def _divide_tokens(
         owner = None if token.word is None else whole[token.word]
         if token.word is not None and owner is None:
             owner = word_at(pieces, token.start, token.stop)
-            over = [one.index for one in pieces if _shares(one, token)]
+            over = [piece.index for piece in pieces if _shares(piece, token)]
             crossed |= {(token.segment, index) for index in over if len(over) > 1}
         owners.append(owner)
     divided = tuple(

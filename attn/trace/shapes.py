@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from attn.schema import GATE_STATISTICS, STEP_MEASURES, Layer, Manifest, Segment, part, without_mass
-from attn.trace.spans import Window, find_window, spans_of
+from attn.schema import (
+    GATE_STATISTICS,
+    STEP_MEASURES,
+    Layer,
+    Manifest,
+    Segment,
+    Shard,
+    part,
+    without_mass,
+)
+
+Window = tuple[int, int]
+"""First place and end of what a step has of an axis."""
 
 Shape = tuple[int | None, ...]
 """Sizes of axes; None is any size."""
@@ -28,12 +39,12 @@ class Shapes:
         segments = manifest.segments[manifest.branches[0]]
         self._positions = max((segment.stop for segment in segments), default=0)
         self._spans = spans_of(manifest)
-        self._known: dict[tuple[str, Window | None], tuple[Shape, ...]] = {}
+        self._expected_shapes: dict[tuple[str, Window | None], tuple[Shape, ...]] = {}
 
     def misfit(
         self, name: str, shape: tuple[int, ...], dtype: str, span: Window | None = None
     ) -> str | None:
-        """Return what is wrong with a tensor, in words; None also where nobody looks for it.
+        """Describe what is wrong with a tensor; None if nothing is, or nothing is expected.
 
         Args:
             name: of the tensor.
@@ -41,12 +52,12 @@ class Shapes:
             dtype: its name in a shard.
             span: of the sequence that its step read; None is all of it.
         """
-        if (name, span) not in self._known:
-            self._known[name, span] = self._expected(name, span)
-        expected = self._known[name, span]
+        if (name, span) not in self._expected_shapes:
+            self._expected_shapes[name, span] = self._expected(name, span)
+        expected = self._expected_shapes[name, span]
         if not expected:
             return None
-        if not any(_agree(shape, one) for one in expected):
+        if not any(_agree(shape, candidate) for candidate in expected):
             what = " or ".join(map(_shown, expected))
             return f"{name} has shape {_shown(shape)}, expected {what}"
         of_step = STEP_MEASURES.get(name.removeprefix("step/"))
@@ -138,3 +149,42 @@ def _agree(shape: tuple[int, ...], expected: Shape) -> bool:
 
 def _shown(shape: Shape) -> str:
     return "x".join("any" if size is None else str(size) for size in shape) or "of a single number"
+
+
+def is_of_growing(shards: Iterable[Shard]) -> bool:
+    """Whether steps read different spans of a text."""
+    return any(shard.step is not None and shard.step.span is not None for shard in shards)
+
+
+def spans_of(manifest: Manifest) -> dict[str, Window]:
+    """Return where the segments of the sequence are in it, by name."""
+    segments = manifest.segments[manifest.branches[0]]
+    return {segment.name: (segment.start, segment.stop) for segment in segments}
+
+
+def find_window(
+    segments: Sequence[Segment], places: Mapping[str, Window], span: Window | None
+) -> Window:
+    """Return which positions of segments put one after the other lie in a span of the sequence.
+
+    Args:
+        segments: of a layer.
+        places: where segments of the sequence are in it; others do not grow.
+        span: of the sequence; None is all of it.
+    """
+    offset, edges = 0, []
+    for segment in segments:
+        start, stop = 0, segment.length
+        if span is not None and segment.name in places:
+            begin = places[segment.name][0]
+            start, stop = max(start, span[0] - begin), min(stop, span[1] - begin)
+        if start < stop:
+            edges += [offset + start, offset + stop]
+        offset += segment.length
+    return (min(edges), max(edges)) if edges else (0, 0)
+
+
+def step_windows(layer: Layer, manifest: Manifest, span: Window) -> tuple[Window, Window]:
+    """Return which queries and keys of a layer a step of some span has."""
+    places = spans_of(manifest)
+    return find_window(layer.queries, places, span), find_window(layer.keys, places, (0, span[1]))

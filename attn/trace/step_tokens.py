@@ -9,13 +9,13 @@ import numpy as np
 from attn.errors import TraceError, did_you_mean
 from attn.schema import STEP_MEASURES
 from attn.trace.labels import step_labels
-from attn.trace.views import Source
+from attn.trace.views import TensorSource
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-def read_written(source: Source, name: str) -> xr.DataArray:
+def read_written(source: TensorSource, name: str) -> xr.DataArray:
     """Return one of `schema.STEP_MEASURES`, (step, branch, sample, position), read at once.
 
     The axis `position` counts the positions of the sequence, and has the coordinate `segment`.
@@ -26,9 +26,9 @@ def read_written(source: Source, name: str) -> xr.DataArray:
     import xarray as xr
 
     if name not in STEP_MEASURES:
-        known = ", ".join(STEP_MEASURES)
+        listed = ", ".join(STEP_MEASURES)
         raise TraceError(
-            f"there is no '{name}' of a step; there is {known}.{did_you_mean(name, STEP_MEASURES)}"
+            f"there is no '{name}' of a step; there is {listed}.{did_you_mean(name, STEP_MEASURES)}"
         )
     manifest, tensor = source.manifest, f"step/{name}"
     shards = [shard for shard in manifest.shards if shard.step is not None]

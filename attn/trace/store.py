@@ -1,45 +1,25 @@
-"""A trace on disk: checksummed safetensors shards and a manifest, readable after any interruption.
-
-Order of writing: the manifest with status `partial`; then per step the shard under a temporary
-name, its rename, and one line of `shards.jsonl`; at the end the manifest with status `complete`.
-Each is on the disk before the next begins, so a killed run lists only shards that are whole.
-"""
+"""A trace on disk, as it is read: its files, its manifest, and checksummed safetensors shards."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import stat
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from attn.errors import DamagedError, TraceError
-from attn.files.digests import read_sealed, require_digest, seal
-from attn.files.disk import (
-    AGAIN,
-    append_lines,
-    encode_json,
-    is_there,
-    read_journal,
-    remove_parts,
-    reported,
-    sync_folder,
-    write_atomic,
-)
+from attn.files.digests import read_sealed, require_digest
+from attn.files.disk import AGAIN, is_there, read_journal, reported
 from attn.files.outside import require_inside
 from attn.schema import SCHEMA, Manifest, Shard, Step
 from attn.trace.manifests import problems
@@ -60,8 +40,6 @@ Header = dict[str, tuple[tuple[int, ...], np.dtype]]
 
 MOST_OPEN, MOST_OPEN_BYTES = 32, 2**25
 """Shards that stay open at once, and their bytes together."""
-
-READABLE = "The steps finished before this stay readable as a partial trace."
 
 DTYPES = {
     "BOOL": np.dtype(np.bool_), "U8": np.dtype(np.uint8), "I8": np.dtype(np.int8),
@@ -86,95 +64,6 @@ def is_shard(path: Path) -> bool:
 def is_shard_file(path: Path) -> bool:
     """Whether a file is a shard or the list of them by its name."""
     return is_shard(path) or path.name == Path(JOURNAL).name
-
-
-class TraceWriter:
-    """Writes one trace, a shard at a time, on a thread of its own.
-
-    At most two shards are in memory: the one that is being written and the one being handed over.
-    Leaving the `with` block without `finish` leaves a trace of status `partial`.
-    """
-
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        """Make the folder and write the manifest as `partial`.
-
-        Raises:
-            TraceError: the folder cannot be written, or holds a complete trace. An earlier
-                partial trace in it is replaced.
-        """
-        self.folder = folder
-        self._shards: dict[str, Shard] = {}
-        self._pending: Future[None] | None = None
-        _clear(folder)
-        begun = replace(manifest, status="partial", shards=())
-        write_atomic(folder / MANIFEST, seal(encode_json(begun)))
-        self._thread = ThreadPoolExecutor(1, "attn-writer")
-
-    def put(self, step: Step | None, tensors: Mapping[str, np.ndarray]) -> None:
-        """Hand over one shard; waits only while the shard before it is still being written.
-
-        Args:
-            step: whose tensors these are, or None for the means over all steps.
-            tensors: arrays by name; they must not be changed afterwards.
-
-        Raises:
-            TraceError: the shard before this one could not be written.
-        """
-        self._settle()
-        self._pending = self._thread.submit(self._write, step, dict(tensors))
-
-    def finish(self, manifest: Manifest) -> Manifest:
-        """Wait for the last shard and write the manifest as `complete`.
-
-        Args:
-            manifest: all there is to say; status, shards and steps are filled in from what was
-                written.
-
-        Returns:
-            The manifest as it is on disk.
-
-        Raises:
-            TraceError: the last shard or the manifest could not be written.
-        """
-        self._settle()
-        done = _fold(replace(manifest, status="complete"), tuple(self._shards.values()))
-        done = replace(done, steps=done.steps or manifest.steps)
-        write_atomic(self.folder / MANIFEST, seal(encode_json(done)), READABLE)
-        self.close()
-        return done
-
-    def close(self) -> None:
-        """Stop the thread after the shard in its hands; may be called at any time, repeatedly."""
-        self._thread.shutdown()
-
-    def __enter__(self) -> TraceWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close()
-        if kind is None:
-            self._settle()
-
-    def _settle(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
-
-    def _write(self, step: Step | None, tensors: dict[str, np.ndarray]) -> None:
-        file = shard_file(step)
-        path = self.folder / file
-        part = path.with_name(path.name + ".part")
-        try:
-            with reported(path, hint=READABLE):
-                _save(part, tensors)
-                shutil.copymode(self.folder / MANIFEST, part)
-                shard = Shard(file, _settled_sha256(part), part.stat().st_size, step)
-                part.replace(path)
-                sync_folder(path.parent)
-            append_lines(self.folder / JOURNAL, [shard], READABLE)
-        finally:
-            with suppress(OSError):
-                part.unlink()
-        self._shards[file] = shard
 
 
 class TraceFiles:
@@ -230,17 +119,17 @@ class TraceFiles:
             with self._opened(file) as shard:
                 slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118
                 header = {
-                    name: (tuple(one.get_shape()), DTYPES[one.get_dtype()])
-                    for name, one in slices.items()
+                    name: (tuple(entry.get_shape()), DTYPES[entry.get_dtype()])
+                    for name, entry in slices.items()
                 }
             self._header = (file, header)
         return self._header[1]
 
     @contextmanager
     def _opened(self, file: str) -> Iterator[Any]:
-        path = self.folder / self._listed(file).file
         try:
             if file not in self._open:
+                path = self.folder / self._listed(file).file
                 with reported(path, "read"):
                     shard = safe_open(path, framework="np")
                 self._require_fit(file, shard)
@@ -248,7 +137,7 @@ class TraceFiles:
                 self._open[file] = shard
             yield self._open[file]
         except SafetensorError as exc:
-            raise DamagedError(f"could not read {path}: {exc}. {AGAIN}") from exc
+            raise DamagedError(f"could not read {self.folder / file}: {exc}. {AGAIN}") from exc
 
     def _make_room(self, file: str) -> None:
         """Close the shards that are open, unless they and another one are few and small.
@@ -319,7 +208,7 @@ def load_manifest(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     if manifest.status == "partial":
         listed = {shard.file: shard for shard in read_journal(folder / JOURNAL, Shard)}
-        manifest = _fold(manifest, tuple(listed.values()))
+        manifest = with_shards(manifest, tuple(listed.values()))
     for file in (*(shard.file for shard in manifest.shards), *manifest.outputs):
         require_inside(folder / MANIFEST, file)
     wrong = next(problems(manifest), None)
@@ -350,36 +239,8 @@ def written_at(folder: Path) -> datetime:
         return datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
 
 
-def demote(folder: Path, manifest: Manifest) -> None:
-    """Turn a damaged trace into a partial one without steps, so that it can be redone."""
-    with reported(folder):
-        (folder / JOURNAL).unlink(missing_ok=True)  # its shards may be the damaged ones
-    write_atomic(
-        folder / MANIFEST, seal(encode_json(replace(manifest, status="partial", shards=())))
-    )
-
-
-def predict_bytes(tensors: Mapping[str, tuple[tuple[int, ...], str]]) -> int:
-    """Return the exact size in bytes of the shard that would hold these tensors.
-
-    Args:
-        tensors: shape and dtype (a name of `DTYPES`) by tensor name.
-
-    Source: the safetensors format: 8 bytes with the header's length, the header as JSON padded
-    with spaces to a multiple of 8, the data; tensors are sorted by dtype, then by name.
-    """
-    ranks = {name: rank for rank, name in enumerate(DTYPES)}
-    header: dict[str, Any] = {}
-    stop = 0
-    for name in sorted(tensors, key=lambda name: (-ranks[tensors[name][1]], name)):
-        shape, dtype = tensors[name]
-        start, stop = stop, stop + int(np.prod(shape, dtype=np.int64)) * DTYPES[dtype].itemsize
-        header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, stop]}
-    length = len(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode())
-    return 8 + length + -length % 8 + stop
-
-
-def _fold(manifest: Manifest, shards: tuple[Shard, ...]) -> Manifest:
+def with_shards(manifest: Manifest, shards: tuple[Shard, ...]) -> Manifest:
+    """Return a manifest with the shards that are there, and their steps."""
     steps = tuple(shard.step for shard in shards if shard.step is not None)
     return replace(manifest, shards=shards, steps=steps)
 
@@ -389,38 +250,3 @@ def _check_size(path: Path, expected: int) -> None:
         got = path.stat()
     if got.st_size != expected or not stat.S_ISREG(got.st_mode):
         raise DamagedError(f"{path} has {got.st_size} bytes, expected {expected}. {AGAIN}")
-
-
-def _clear(folder: Path) -> None:
-    """Make room in a folder; the journal goes first, so that a killed run lists no old shard."""
-    shards = folder / "attention"
-    with reported(folder):
-        if (folder / MANIFEST).exists() and read_manifest(folder).status == "complete":
-            raise TraceError(f"{folder} already holds a trace: choose another folder or remove it")
-        shards.mkdir(parents=True, exist_ok=True)
-        if (folder / JOURNAL).exists():
-            (folder / JOURNAL).unlink()
-            sync_folder(shards)
-        for path in shards.iterdir():
-            if is_shard(path):
-                path.unlink()
-    for name in (MANIFEST, "outputs/*"):
-        remove_parts(folder / name)
-
-
-def _save(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    # The library writes the buffer as it lies, so it has to be in C order.
-    dense = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
-    try:
-        save_file(dense, path)
-    except SafetensorError as exc:
-        number = re.search(r"os error (\d+)", str(exc))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from exc
-
-
-def _settled_sha256(path: Path) -> str:
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
-        return file_digest(stream, "sha256").hexdigest()

@@ -11,8 +11,8 @@ import numpy as np
 from attn.schema import Layer, part, without_mass
 from attn.trace.growing import GrowingView
 from attn.trace.lookup import find
-from attn.trace.spans import is_of_growing
-from attn.trace.views import Source, View
+from attn.trace.shapes import is_of_growing
+from attn.trace.views import Part, TensorSource, View
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class SumView(View):
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Lengths of the axes by name, in order; `step` first where there is one."""
-        own = self.addends[0][0].sizes
-        kept = {dim: own[dim] for dim in ("step", "branch", "sample", "head")}
+        lengths = self.addends[0][0].sizes
+        kept = {dim: lengths[dim] for dim in ("step", "branch", "sample", "head")}
         return kept | {"segment": len(self.addends)}
 
     @cached_property
@@ -44,23 +44,23 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
-        *lead, segments = map(np.atleast_1d, chosen)
-        piece = np.stack([_sum(view, file, lead, keys) for view, keys in self.addends], -1)
-        has_run = ~np.isnan(piece).all(-1, keepdims=True)
-        piece = np.where(has_run & np.isnan(piece), 0, piece)  # a segment that is not there yet
-        return piece[..., segments].reshape([len(one) for one in chosen if one.ndim])
+    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
+        sums = [_sum(view, file, selection[:-1], keys) for view, keys in self.addends]
+        totals = np.stack(sums, -1)
+        has_run = ~np.isnan(totals).all(-1, keepdims=True)
+        totals = np.where(has_run & np.isnan(totals), 0, totals)  # a segment that is not there yet
+        return np.asarray(totals[..., selection[-1].indices])
 
 
-def _sum(view: View, file: str, lead: Sequence[np.ndarray], keys: slice) -> np.ndarray:
+def _sum(view: View, file: str, lead: Sequence[Part], keys: slice) -> np.ndarray:
     """Return the sum of a measure over some keys of one step, NaN where there are none."""
-    places = np.arange(tuple(view.sizes.values())[-1])[keys]
-    values = view._piece(file, [*lead, places])
+    length = tuple(view.sizes.values())[-1]
+    values = view._piece(file, [*lead, Part.of(keys, length)])
     is_empty = np.isnan(values).all(-1)
     return np.where(is_empty, np.nan, np.nansum(values, -1))
 
 
-def find_total(source: Source, layer: Layer, query: str | None) -> View:
+def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:
     """Find the `total` of a query part, or make it of masses where not all of it is stored.
 
     Raises:
@@ -76,11 +76,11 @@ def find_total(source: Source, layer: Layer, query: str | None) -> View:
         return find(source, "total", layer, query)
     kind = GrowingView if is_of_growing(shards) else View
     total = kind(source, shards, stored, "total", layer, query, None)
-    addends = {segment: (total, slice(place, place + 1)) for place, segment in enumerate(bare)}
+    addends = {segment: (total, slice(index, index + 1)) for index, segment in enumerate(bare)}
     for block in (block for block in layer.blocks if block.split(".")[0] == query):
         mass, start = find(source, "mass", layer, block), 0
         for segment in part(layer.keys, block.split(".")[1]):
             addends.setdefault(segment, (mass, slice(start, start + segment.length)))
             start += segment.length
-    own = tuple(addends[segment] for segment in layer.keys)
-    return SumView(source, shards, own[0][0].tensor, "total", layer, query, None, own)
+    parts = tuple(addends[segment] for segment in layer.keys)
+    return SumView(source, shards, parts[0][0].tensor, "total", layer, query, None, parts)

@@ -29,21 +29,22 @@ from attn.trace.labels import key_labels
 from attn.trace.lookup import find
 from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.step_tokens import read_written
-from attn.trace.store import TraceWriter, open_files
+from attn.trace.store import open_files
 from attn.trace.totals import find_total
 from attn.trace.views import (
     MemoryFiles,
-    Source,
+    TensorSource,
     View,
+    index_of,
     listed,
-    place,
 )
 from attn.trace.word_maps import word_maps
+from attn.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["MemoryFiles", "Source", "Trace", "open_trace", "resample"]
+__all__ = ["MemoryFiles", "TensorSource", "Trace", "open_trace", "resample"]
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -60,7 +61,7 @@ class Trace:
         folder: where the trace lies; None in memory.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TensorSource) -> None:
         self.manifest = source.manifest
         self.folder = source.folder
         self._source = source
@@ -98,10 +99,11 @@ class Trace:
         Where samples read different texts, `sample` names one of them; without it, positions at
         which they differ have their number for a text.
         """
-        place("branch", branch, tuple(self.manifest.tokens))
+        index_of("branch", branch, tuple(self.manifest.tokens))
         if sample is None or not self.manifest.texts:
             return self.manifest.tokens[branch]
-        return self.manifest.texts[place("sample", sample, range(self.manifest.samples))].tokens
+        samples = range(self.manifest.samples)
+        return self.manifest.texts[index_of("sample", sample, samples)].tokens
 
     def layer(self, which: int | str) -> Layer:
         """Return a layer by index, by path, or by `tower:path` where towers share paths.
@@ -110,13 +112,13 @@ class Trace:
             TraceError: there is no such layer, or more than one.
         """
         if not isinstance(which, str):
-            return self.layers[place("layer", which, [layer.index for layer in self.layers])]
+            return self.layers[index_of("layer", which, [layer.index for layer in self.layers])]
         paths = [layer.path for layer in self.layers]
         full = [f"{layer.tower}:{layer.path}" for layer in self.layers]
         if paths.count(which) > 1:
             same = [name for name, path in zip(full, paths, strict=True) if path == which]
             raise TraceError(f"there is more than one layer '{which}': say {listed(same)}")
-        return self.layers[place("layer", which, full if which in full else paths)]
+        return self.layers[index_of("layer", which, full if which in full else paths)]
 
     def image(self, sample: int = 0) -> Path:
         """Return the file of a generated picture.
@@ -132,7 +134,7 @@ class Trace:
         ]
         if self.folder is None or not names:
             raise TraceError(f"{self.folder or 'the trace'} has no picture")
-        name = names[place("picture", sample, range(len(names)))]
+        name = names[index_of("picture", sample, range(len(names)))]
         self.output(name)
         return self.folder / name
 
@@ -153,7 +155,7 @@ class Trace:
             TraceError: there is no such file, or it cannot be read.
             DamagedError: it is another than the one that was written.
         """
-        place("output", name, self.manifest.outputs)
+        index_of("output", name, self.manifest.outputs)
         return read_output(Path(self._where), name, self.manifest)
 
     def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
@@ -180,7 +182,7 @@ class Trace:
         self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
     ) -> View:
         """Return one measure of one layer to be read piece by piece, without labels."""
-        place("measure", name, tuple(MEASURES))
+        index_of("measure", name, tuple(MEASURES))
         if name == "total":
             return find_total(self._source, self.layer(layer), block)
         return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
@@ -237,10 +239,10 @@ class Trace:
         Raises:
             TraceError: neither factors nor head maps with all keys were kept.
         """
-        chosen = self.layer(layer)
-        place("block", block, block_names(chosen))
+        selected = self.layer(layer)
+        index_of("block", block, block_names(selected))
         cell = self._cell(branch, sample)
-        return read_probs(self._source, chosen, block, self._step_shard(step), cell)
+        return read_probs(self._source, selected, block, self._step_shard(step), cell)
 
     def mean_maps(
         self,
@@ -301,7 +303,7 @@ class Trace:
         tower: str | None = None,
         branch: str = "cond",
     ) -> xr.DataArray:
-        """Return where the picture attends to words: one map per word and phrase.
+        """Return the image's attention to words: one map per word and phrase.
 
         A word's map is the sum over its tokens of their maps' mean over steps, layers and heads;
         it is what `attn analyze` and `attn compare` measure.
@@ -357,11 +359,11 @@ class Trace:
 
     def _cell(self, branch: str, sample: int) -> tuple[int, int]:
         samples = range(self.manifest.samples)
-        return place("branch", branch, self.branches), place("sample", sample, samples)
+        return index_of("branch", branch, self.branches), index_of("sample", sample, samples)
 
     def _step_shard(self, step: int) -> Shard:
         shards = {shard.step.index: shard for shard in self.manifest.shards if shard.step}
-        place("step", step, tuple(shards))
+        index_of("step", step, tuple(shards))
         return shards[step]
 
 

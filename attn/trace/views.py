@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.errors import TraceError, did_you_mean
 from attn.schema import (
@@ -33,7 +34,8 @@ Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
 
 
-class Source(Protocol):
+@runtime_checkable
+class TensorSource(Protocol):
     """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
 
     @property
@@ -103,7 +105,7 @@ class View:
         grid: rows and columns that the axis `query` is laid out in, or None to leave it.
     """
 
-    source: Source
+    source: TensorSource
     shards: tuple[Shard, ...]
     tensor: str
     name: str
@@ -147,14 +149,14 @@ class View:
     def read(self, selection: Selection) -> np.ndarray:
         """Read a selection; of every shard no more than what the selection spans."""
         sizes = self.sizes.values()
-        chosen = [np.arange(size)[one] for size, one in zip(sizes, selection, strict=True)]
-        result = np.empty([len(one) for one in chosen if one.ndim], self.dtype)
+        parts = [Part.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        result = np.empty([part.count for part in parts if part.count is not None], self.dtype)
         if not result.size:
             return result
-        steps = chosen.pop(0) if self.is_stepwise else np.array(0)
+        steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
         rows = result if steps.ndim else result[np.newaxis]
-        for place, step in enumerate(np.atleast_1d(steps)):
-            rows[place] = self._piece(self.shards[step].file, chosen)
+        for index, step in enumerate(np.atleast_1d(steps)):
+            rows[index] = self._piece(self.shards[step].file, parts)
         return result
 
     def values(self, steps: Iterable[int]) -> np.ndarray:
@@ -164,12 +166,12 @@ class View:
             TraceError: there is no such step, or the tensors are not what the manifest says.
         """
         self.require_fit()
-        places = np.array([place for (place,) in self.leads(steps)], np.int64)
+        cells = np.array([cell for (cell,) in self.leads(steps)], np.int64)
         others = [slice(None)] * (len(self.sizes) - 1)
-        return np.moveaxis(self.read((places, *others)), 0, 2)
+        return np.moveaxis(self.read((cells, *others)), 0, 2)
 
     def leads(self, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
-        """Return what stands before (branch, sample, …) in a selection of each chosen step.
+        """Return the leading indices, before (branch, sample, …), that select each step.
 
         Raises:
             TraceError: there is no such step, or only the mean over all steps.
@@ -184,7 +186,7 @@ class View:
         indices = [shard.step.index for shard in self.shards if shard.step]
         if steps is None:
             return [(at,) for at in range(len(indices))]
-        return [(place("step", step, indices),) for step in steps]
+        return [(index_of("step", step, indices),) for step in steps]
 
     def labelled(self) -> xr.DataArray:
         """Return the view as a lazy array with all its coordinates."""
@@ -197,7 +199,7 @@ class View:
         if self.is_stepwise:
             coords |= step_labels(self.shards)
         if "segment" in self.sizes:
-            coords["segment"] = np.array([one.name for one in self.layer.keys], object)
+            coords["segment"] = np.array([segment.name for segment in self.layer.keys], object)
         if "statistic" in self.sizes:
             coords["statistic"] = np.array(GATE_STATISTICS, object)
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
@@ -225,9 +227,9 @@ class View:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, chosen: Sequence[np.ndarray]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
         """Read one step's part: the span of the selection from the file, then the selection."""
-        spans = [slice(int(one.min()), int(one.max()) + 1) for one in chosen]
+        spans = [part.span for part in selection]
         index = list(spans)
         if self.grid:
             row = tuple(self.sizes).index("row") - self.is_stepwise
@@ -241,22 +243,59 @@ class View:
             piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
         piece = piece.reshape([span.stop - span.start for span in spans])
         for axis in reversed(range(len(spans))):
-            local = chosen[axis] - spans[axis].start
-            if not np.array_equal(local, np.arange(piece.shape[axis])):
+            local = selection[axis].within(spans[axis])
+            if local is not None:
                 piece = np.take(piece, local, axis=axis)
         return piece
 
 
-def place(what: str, asked: object, known: Sequence[object]) -> int:
-    """Return where something is among what there is.
+@dataclass(frozen=True)
+class Part:
+    """What is selected of one axis.
+
+    Attributes:
+        indices: on the axis; an array without axes selects one place, and removes the axis.
+        span: from the first of them to the last.
+        is_whole: whether the indices are all those of the span, in their order.
+    """
+
+    indices: NDArray[np.int64]
+    span: slice
+    is_whole: bool
+
+    @classmethod
+    def of(cls, selected: int | slice | np.ndarray, size: int) -> Part:
+        """Look at a selection of an axis of some size."""
+        if isinstance(selected, slice) and selected.step in (None, 1):
+            start, stop, _ = selected.indices(size)
+            return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
+        indices = np.asarray(np.arange(size)[selected])
+        if not indices.size:
+            return cls(indices, slice(0, 0), is_whole=True)
+        return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)
+
+    @property
+    def count(self) -> int | None:
+        """How many indices are selected; None if the axis is removed."""
+        return len(self.indices) if self.indices.ndim else None
+
+    def within(self, span: slice) -> NDArray[np.int64] | None:
+        """Return the indices in what was read of the axis; None if they are all of it."""
+        if self.is_whole and span == self.span:
+            return None
+        return np.asarray(self.indices - span.start)
+
+
+def index_of(what: str, value: object, values: Sequence[object]) -> int:
+    """Return the index of a value, or raise an error that lists the values.
 
     Raises:
         TraceError: nowhere.
     """
-    if asked in known:
-        return known.index(asked)
-    hint = did_you_mean(asked, map(str, known)) if isinstance(asked, str) else ""
-    raise TraceError(f"there is no {what} {asked!r}; there is {listed(known)}.{hint}")
+    if value in values:
+        return values.index(value)
+    hint = did_you_mean(value, map(str, values)) if isinstance(value, str) else ""
+    raise TraceError(f"there is no {what} {value!r}; there is {listed(values)}.{hint}")
 
 
 def listed(items: Iterable[object], most: int = 8) -> str:

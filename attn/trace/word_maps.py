@@ -11,8 +11,8 @@ from attn.errors import TraceError
 from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.occurrences import Occurrence, Phrase, find_phrases, select_words
 from attn.trace.prompts import Prompt, read_prompt
-from attn.trace.views import place
-from attn.trace.word_sums import Place, lay_out, sum_tokens
+from attn.trace.views import index_of
+from attn.trace.word_sums import TokenPosition, lay_out, sum_tokens
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,8 +36,8 @@ def word_maps(
     import xarray as xr
 
     tower, branch = cell
-    row = place("branch", branch, trace.branches)
-    chosen = find_layers(trace, BLOCK, layers, tower)
+    row = index_of("branch", branch, trace.branches)
+    selected = find_layers(trace, BLOCK, layers, tower)
     prompt = read_prompt(trace.manifest, branch, (*(words or ()), *phrases))
     terms = [
         *select_words(prompt.words, words),
@@ -45,8 +45,8 @@ def word_maps(
     ]
     if not terms:
         raise TraceError("no word and no phrase is named; words=None takes all words")
-    _require_heads(chosen, heads or ())
-    views = image_views(trace, BLOCK, chosen, "map" if heads is None else "headmap")
+    _require_heads(selected, heads or ())
+    views = image_views(trace, BLOCK, selected, "map" if heads is None else "headmap")
     sums = MapSums(views, row, heads=heads)
     for lead in views[0].leads(steps):
         sums.add(lead)
@@ -56,7 +56,7 @@ def word_maps(
         for name in dict.fromkeys(column.segment for column in columns)
         if name in prompt.segments
     ]
-    groups = [_places(prompt, term, name) for name in segments for term in terms]
+    groups = [_positions(prompt, term, name) for name in segments for term in terms]
     values = sum_tokens(sums.mean(), lay_out(columns, groups))
     values = values.reshape(*values.shape[:3], len(segments), len(terms))
     return xr.DataArray(
@@ -69,17 +69,17 @@ def word_maps(
             "units": "probability",
             "block": BLOCK,
             "branch": branch,
-            "tower": chosen[0].tower,
+            "tower": selected[0].tower,
             "layers": sorted(sums.layers),
         },
     )
 
 
-def _places(prompt: Prompt, term: Occurrence, segment: str) -> tuple[Place, ...]:
+def _positions(prompt: Prompt, term: Occurrence, segment: str) -> tuple[TokenPosition, ...]:
     if not isinstance(term, Phrase):
-        return prompt.places({term.index}, segment)
+        return prompt.positions({term.index}, segment)
     members = set(term.words)
-    return prompt.places(members, segment) if prompt.is_whole(members, segment) else ()
+    return prompt.positions(members, segment) if prompt.is_whole(members, segment) else ()
 
 
 def _labels(terms: Sequence[Occurrence]) -> dict[str, object]:

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attn.schema import Column, Token
+from attn.shapes import GroupMass, KeyMass, Members
 from attn.words import Word
 
-Place = tuple[str, int]
+TokenPosition = tuple[str, int]
 """Segment and position of a token."""
 
 TOGETHER = "text"
 """Stands for all text segments."""
 
 
-def word_places(
+def word_positions(
     words: Sequence[Word], tokens: Iterable[Token], segment: str = TOGETHER
-) -> list[list[Place]]:
-    """Return where the tokens of each word are, in one segment or in all."""
-    places: dict[int | None, list[Place]] = {}
+) -> list[list[TokenPosition]]:
+    """Return the positions of each word's tokens, in one segment or in all."""
+    by_word: dict[int | None, list[TokenPosition]] = {}
     for token in tokens:
         if segment in (token.segment, TOGETHER):
-            places.setdefault(token.word, []).append((token.segment, token.position))
-    return [places.get(word.index, []) for word in words]
+            by_word.setdefault(token.word, []).append((token.segment, token.position))
+    return [by_word.get(word.index, []) for word in words]
 
 
-def lay_out(columns: Sequence[Column], groups: Sequence[Collection[Place]]) -> NDArray[np.float64]:
+def lay_out(columns: Sequence[Column], groups: Sequence[Collection[TokenPosition]]) -> Members:
     """Return (key, group): 1 where a key is one of the group's tokens, else 0.
 
     The column that gathers the rest of a segment is in no group.
@@ -39,12 +39,12 @@ def lay_out(columns: Sequence[Column], groups: Sequence[Collection[Place]]) -> N
     """
     keys = {(column.segment, column.position): at for at, column in enumerate(columns)}
     members = np.zeros((len(columns), len(groups)))
-    for at, places in enumerate(groups):
-        members[[keys[place] for place in places if place in keys], at] = 1
+    for at, group in enumerate(groups):
+        members[[keys[position] for position in group if position in keys], at] = 1
     return members
 
 
-def sum_tokens(values: NDArray[np.floating], members: NDArray[np.float64]) -> NDArray[np.float64]:
+def sum_tokens(values: KeyMass, members: Members) -> GroupMass:
     """Replace the last axis, of keys, by groups: sums over their tokens.
 
     A group without tokens is NaN: nothing is known of it, which is not the same as zero.

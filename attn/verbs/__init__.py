@@ -5,7 +5,10 @@ analyze/   tables and pictures of a trace or collection: `attn.analyze`
 compare/   what differs between runs: `attn.compare`
 lora       what a LoRA file changes
 gallery    a page of all runs in a folder
+view       traces in a browser
 verify     every digest of traces and results
+options    options declared once: command line, signature and checks are made of them
+checks     what a verb is given, each value under its name
 inputs     what people type: prompts, seeds, sizes, bytes
 report     what a verb tells while it works
 """

@@ -65,7 +65,7 @@ class Article:
         settings: how it was made.
         when: it was written.
         folder: where it is.
-        pictures: that are shown.
+        images: that are shown.
         links: further files.
     """
 
@@ -74,7 +74,7 @@ class Article:
     settings: str
     when: str
     folder: Link
-    pictures: Sequence[Link]
+    images: Sequence[Link]
     links: Sequence[Link]
 
 
@@ -96,18 +96,18 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
         raise TraceError(f"{root} is a file; name a folder of runs")
     _refuse_other_page(page)
     sweep(root)
-    found = []
+    entries = []
     for file in _files(root, DEEPEST, report.warn):
         describe = _run if file.name == MANIFEST else _comparison
         try:
             with reported(file, "read"):
-                found.append((_written(file), file.name, describe(root, file.parent)))
+                entries.append((_written(file), file.name, describe(root, file.parent)))
         except TraceError as error:
             report.warn(str(error))
-    if not found:
+    if not entries:
         raise TraceError(f"{root} holds no trace; make one with attn capture --out {root}/NAME")
-    found.sort(key=lambda one: -one[0])  # the newest first
-    kinds, articles = [kind for _, kind, _ in found], [article for _, _, article in found]
+    entries.sort(key=lambda entry: -entry[0])  # the newest first
+    kinds, articles = [kind for _, kind, _ in entries], [article for _, _, article in entries]
     made = Gallery(page, kinds.count(MANIFEST), kinds.count(COMPARISON))
     text = _render(f"{root.resolve().name}: {count(made)}", articles)
     write_atomic(page, as_utf8(text).encode())
@@ -143,7 +143,7 @@ def _refuse_other_page(page: Path) -> None:
 
 
 def count(made: Gallery) -> str:
-    """Say how many runs and comparisons a page has."""
+    """Count the runs and comparisons of a page in words."""
     runs = f"{made.runs} {'run' if made.runs == 1 else 'runs'}"
     if not made.comparisons:
         return runs
@@ -173,7 +173,7 @@ def _written(file: Path) -> float:
 
 
 def _run(root: Path, trace: Path) -> Article:
-    """Return what the page says of one run."""
+    """Build the article of one run."""
     manifest = read_manifest(trace)
     outputs = [name for name in manifest.outputs if name.endswith(PICTURES)]
     shown = sorted(outputs, key=lambda name: name == SKETCH)  # the sketch last
@@ -181,14 +181,14 @@ def _run(root: Path, trace: Path) -> Article:
         _inside(trace / MANIFEST, name)
         read_output(trace, name, manifest)
     results = trace / ANALYSIS
-    found = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
+    paths = [path for path in sorted(results.rglob("*")) if path.suffix in (*PICTURES, ".txt")]
     status = "" if manifest.status == "complete" else " · interrupted"
     return _article(
         root,
         trace / MANIFEST,
         [_inside(trace / MANIFEST, name) for name in shown],
         (manifest.request.prompt, status, _settings(manifest)),
-        {path.relative_to(results).as_posix(): path for path in found},
+        {path.relative_to(results).as_posix(): path for path in paths},
     )
 
 
@@ -204,7 +204,7 @@ class _Variant:
 
 
 @dataclass(frozen=True)
-class _Index:
+class _ComparisonIndex:
     """What the page says of a comparison, of its `comparison.json`."""
 
     base: _Base
@@ -213,10 +213,10 @@ class _Index:
 
 
 def _comparison(root: Path, folder: Path) -> Article:
-    """Return what the page says of one comparison."""
+    """Build the article of one comparison."""
     path = folder / COMPARISON
     require_unchanged(folder, COMPARISON)
-    index = read_json(path, _Index, expected="the index of a comparison")
+    index = read_json(path, _ComparisonIndex, expected="the index of a comparison")
     files = {name: _inside(path, name) for name in index.files if name.endswith(PICTURES)}
     shown = files.pop(SUMMARY, None)
     return _article(
@@ -224,9 +224,9 @@ def _comparison(root: Path, folder: Path) -> Article:
         path,
         [] if shown is None else [shown],
         (
-            f"{', '.join(one.name for one in index.variants)} against {index.base.name}",
+            f"{', '.join(variant.name for variant in index.variants)} against {index.base.name}",
             " · comparison",
-            f"pairs {', '.join(str(one.pairs) for one in index.variants)}",
+            f"pairs {', '.join(str(variant.pairs) for variant in index.variants)}",
         ),
         files,
     )
@@ -249,7 +249,7 @@ def _article(
     told: tuple[str, str, str],
     linked: Mapping[str, Path],
 ) -> Article:
-    """Return what the page says of one run or comparison.
+    """Build the article of one run or comparison.
 
     Args:
         root: of all links.
@@ -266,7 +266,7 @@ def _article(
         settings,
         when,
         folder=_link(root, file.parent, file.parent.relative_to(root).as_posix()),
-        pictures=[_link(root, path, path.name) for path in shown],
+        images=[_link(root, path, path.name) for path in shown],
         links=[_link(root, path, name) for name, path in linked.items()],
     )
 
@@ -283,7 +283,7 @@ def _settings(manifest: Manifest) -> str:
         "size": f"{request.width}x{request.height}" if request.width else None,
         "scheduler": request.scheduler,
         "negative": request.negative,
-        "LoRAs": ", ".join(f"{Path(one.path).name} at {one.strength}" for one in request.loras),
+        "LoRAs": ", ".join(f"{Path(lora.path).name} at {lora.strength}" for lora in request.loras),
         **request.options,
     }
     told = ((name, value) for name, value in facts.items() if value not in (None, "", ()))

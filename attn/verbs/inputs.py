@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from attn.errors import UsageError
-from attn.files.outside import read_text
-from attn.trace.manifests import MOST_CHARACTERS
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -28,6 +26,8 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     Raises:
         UsageError: unreadable, not such a list, or empty; with the place of the first bad entry.
     """
+    from attn.files.outside import read_text
+
     text = read_text(path, error=UsageError, hint="Give a list of prompts in UTF-8.")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     ending = path.suffix.lower()
@@ -45,7 +45,7 @@ def read_prompts(path: Path) -> tuple[str, ...]:
         values = _parse(text, str(path))
         if not isinstance(values, list):
             raise UsageError(f"{path} is not a list of prompts: it holds a JSON {_kind(values)}")
-        prompts = [_prompt(value, f"{path}, entry {place}") for place, value in enumerate(values)]
+        prompts = [_prompt(value, f"{path}, entry {index}") for index, value in enumerate(values)]
     else:
         raise UsageError(
             f"cannot tell the format of {path}: expected a name that ends in .json, .jsonl or .txt"
@@ -115,6 +115,27 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def split(text: str, separator: str = ",") -> tuple[str, ...]:
+    """Return the pieces of a text with separators between them."""
+    return tuple(item.strip() for item in text.split(separator) if item.strip())
+
+
+def split_phrases(text: str) -> tuple[str, ...]:
+    """Read `red cat|old barn`."""
+    return split(text, "|")
+
+
+def split_settings(items: list[str]) -> dict[str, str]:
+    """Read `KEY=VALUE` items.
+
+    Raises:
+        UsageError: an item has no `=`, or a key is there twice.
+    """
+    from attn.options import split_pairs
+
+    return split_pairs(items)
+
+
 def parse_inches(text: str) -> tuple[float, float]:
     """Read `WIDTHxHEIGHT` in inches.
 
@@ -147,6 +168,8 @@ def require_characters(where: str, text: str) -> str:
         UsageError: it is longer than any trace's, or a surrogate stands alone in it: JSON can name
             one, and a byte on the command line that is not UTF-8 becomes one.
     """
+    from attn.trace.manifests import MOST_CHARACTERS
+
     if len(text) > MOST_CHARACTERS:
         raise UsageError(
             f"{where}: a prompt of {len(text)} characters, expected at most {MOST_CHARACTERS}"

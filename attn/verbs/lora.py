@@ -14,6 +14,8 @@ from attn.errors import ModelError
 from attn.files.disk import as_utf8
 from attn.files.results import refuse_others, replaced
 from attn.verbs.capture.folders import refuse_parts
+from attn.verbs.lora_options import LoraOptions
+from attn.verbs.options import takes
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -43,25 +45,12 @@ class Examined:
     warnings: tuple[str, ...]
 
 
-def examine(
-    path: str | Path,
-    *,
-    model: str | Path | None = None,
-    adapter: str | None = None,
-    out: str | Path | None = None,
-    report: Report | None = None,
-) -> Examined:
+@takes(LoraOptions)
+def examine(options: LoraOptions) -> Examined:
     """Examine a LoRA file: `attn lora`. Neither torch nor a model is loaded.
 
     Args:
-        path: the .safetensors file, a folder as peft or diffusers saves it, or `demo` or
-            `demo:FAMILY` for a demo model's own LoRA.
-        model: to compare with its weights: diffusers folder, single file, `demo` or
-            `demo:VARIANT`, or a hub id that is on this machine already.
-        adapter: which one to read, of a file with several; None reads all.
-        out: folder for `lora.json`, two tables and a chart; None writes nothing. Results of an
-            earlier call are replaced as a whole; what others put there stays.
-        report: told warnings about the results.
+        options: see `LoraOptions`.
 
     Raises:
         ModelError: a file cannot be read, is damaged, or is no LoRA.
@@ -70,16 +59,17 @@ def examine(
     """
     from attn import lora
 
-    path, report = Path(lora_file(str(path))), report or Report()
+    path, report = Path(lora_file(str(options.path))), options.report or Report()
+    out = None if options.out is None else Path(options.out)
     if out is not None:
-        refuse_parts(Path(out).parent)  # before time is spent
-        refuse_others(Path(out), COMMAND, INDEX)
+        refuse_parts(out.parent)  # before time is spent
+        refuse_others(out, COMMAND, INDEX)
     _refuse_models(path)
-    base = None if model is None else find_model(str(model), path)
-    found = lora.read(path, base, adapter)
-    files = () if out is None else _write(found, Path(out), report)
+    base = None if options.model is None else find_model(str(options.model), path)
+    found = lora.read(path, base, options.adapter)
+    files = () if out is None else _write(found, out, report)
     warnings = (*(oddity.message for oddity in found.oddities), *report.warnings)
-    return Examined(found, None if out is None else Path(out), files, warnings)
+    return Examined(found, out, files, warnings)
 
 
 def facts(done: Examined) -> dict[str, Any]:
@@ -90,7 +80,7 @@ def facts(done: Examined) -> dict[str, Any]:
 
 
 def _refuse_models(path: Path) -> None:
-    """Say what a file is that holds no LoRA, if it is something known.
+    """Refuse files that are a model and no LoRA, by their kind.
 
     Raises:
         ModelError: it is a model, an embedding, a ControlNet, ….
@@ -116,16 +106,18 @@ def find_model(source: str, path: Path) -> Path:
     """
     if source == "demo" or source.startswith("demo:"):
         return _demo(source, path)
-    place = Path(source).expanduser()
-    if place.exists():
-        return place
-    found = _cached(source) if source.count("/") == 1 else None
-    if found is None:
+    file = Path(source).expanduser()
+    if file.exists():
+        return file
+    from attn.backends.loading.source import find_cached
+
+    cached = find_cached(source) if source.count("/") == 1 else None
+    if cached is None:
         raise ModelError(
             f"no model at {source}: expected a diffusers folder, a .safetensors file, demo, or the "
             "hub id of a model that was downloaded before"
         )
-    return found
+    return cached
 
 
 def _demo(source: str, path: Path) -> Path:
@@ -139,28 +131,19 @@ def _demo(source: str, path: Path) -> Path:
     return demo.checkpoint(backend + source.removeprefix("demo"))
 
 
-def _cached(name: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (OSError, ValueError):  # not there, or no possible id
-        return None
-
-
-def _write(found: LoraFile, out: Path, report: Report) -> tuple[str, ...]:
+def _write(file: LoraFile, out: Path, report: Report) -> tuple[str, ...]:
     from attn.lora import describe
     from attn.lora.facts import block_rows, module_row
 
     with replaced(out, COMMAND, INDEX, report.warn) as folder:
-        _write_table(folder / MODULES, [module_row(module) for module in found.modules])
-        _write_table(folder / BLOCKS, block_rows(found))
+        _write_table(folder / MODULES, [module_row(module) for module in file.modules])
+        _write_table(folder / BLOCKS, block_rows(file))
         files = [MODULES, BLOCKS]
-        if _draw(found, folder):
+        if _draw(file, folder):
             files.append(CHART)
         else:
             report.warn("there is no chart: the norm of no module is known")
-        answer = {"schema": SCHEMA, "files": files, **describe(found)}
+        answer = {"schema": SCHEMA, "files": files, **describe(file)}
         text = json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
     return (*files, INDEX)
@@ -170,17 +153,17 @@ def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV; None is an empty cell."""
     import numpy as np
 
-    from attn.analysis.result import Table
+    from attn.analysis.tables import make_table, write_table
 
-    names = rows[0].keys()
-    Table({name: np.array([row[name] for row in rows], object) for name in names}).write(path)
+    columns = {name: np.array([row[name] for row in rows], object) for name in rows[0]}
+    write_table(make_table(columns), path)
 
 
-def _draw(found: LoraFile, folder: Path) -> bool:
+def _draw(file: LoraFile, folder: Path) -> bool:
     from attn.viz.compare.lora_norms import draw
-    from attn.viz.picture import write
+    from attn.viz.figures import write
 
-    picture = draw(found)
-    if picture is not None:
-        write(picture, folder)
-    return picture is not None
+    figure_file = draw(file)
+    if figure_file is not None:
+        write(figure_file, folder)
+    return figure_file is not None

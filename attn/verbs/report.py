@@ -51,4 +51,4 @@ def warn_of_failures(failures: Mapping[str, str], total: int) -> None:
     named = [f"{name} ({reason})" for name, reason in list(failures.items())[:SHOWN]]
     more = [f"{len(failures) - SHOWN} more"] if len(failures) > SHOWN else []
     text = f"{len(failures)} of {total} traces failed, see .failures: {'; '.join([*named, *more])}"
-    warnings.warn(text, stacklevel=3)
+    warnings.warn(text, stacklevel=4)

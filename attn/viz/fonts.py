@@ -44,16 +44,16 @@ def boxed(text: str) -> str:
 
     Invisible characters without a glyph are left out.
     """
-    known = (one if one == "\n" or _font_with(one) else _box(one) for one in text)
-    return "".join(known)
+    letters = (letter if letter == "\n" or _font_with(letter) else _box(letter) for letter in text)
+    return "".join(letters)
 
 
 def note_missing(texts: Iterable[str]) -> tuple[str, ...]:
-    """Say which of Debian's packages have fonts for letters that cannot be drawn, if any are."""
-    letters = {one for text in texts for one in text if boxed(one) == BOX != one}
+    """Name the Debian packages with fonts for letters that cannot be drawn, if there are any."""
+    letters = {letter for text in texts for letter in text if boxed(letter) == BOX != letter}
     if not letters:
         return ()
-    packages = " and ".join(sorted({_package(one) for one in letters}))
+    packages = " and ".join(sorted({_package(letter) for letter in letters}))
     return (f"pictures have {BOX} for letters that no font here has: install {packages}",)
 
 
@@ -89,13 +89,13 @@ def _letters(path: Path) -> frozenset[int]:
 @cache
 def _system_fonts() -> tuple[Path, ...]:
     """Return the fonts of the system with upright letters of usual weight, the best first."""
-    found = (Path(name) for name in font_manager.findSystemFonts())
-    plain = [path for path in found if not any(style in path.name.lower() for style in STYLES)]
+    paths = (Path(name) for name in font_manager.findSystemFonts())
+    plain = [path for path in paths if not any(style in path.name.lower() for style in STYLES)]
     return tuple(sorted(plain, key=lambda path: (_rank(path), path.name)))
 
 
 def _rank(path: Path) -> int:
-    begins = [place for place, name in enumerate(PREFERRED) if path.name.startswith(name)]
+    begins = [index for index, name in enumerate(PREFERRED) if path.name.startswith(name)]
     return begins[0] if begins else len(PREFERRED)
 
 

@@ -25,13 +25,15 @@ def limit_intervals(points: Sequence[float], intervals: Sequence[Limits]) -> Lim
         intervals: low and high; infinite ends go on, NaN is no interval.
     """
     left, right = min([*points, 0.0]), max([*points, 0.0])
-    known = np.array([one for one in intervals if not np.isnan(one).any()]).reshape(-1, 2)
-    if len(known):
-        usual = WIDEST * float(np.median(known[:, 1] - known[:, 0]))
+    bounded = np.array(
+        [interval for interval in intervals if not np.isnan(interval).any()]
+    ).reshape(-1, 2)
+    if len(bounded):
+        usual = WIDEST * float(np.median(bounded[:, 1] - bounded[:, 0]))
         room = usual if np.isfinite(usual) else right - left
         left, right = (
-            max(min(left, float(known[:, 0].min())), left - room),
-            min(max(right, float(known[:, 1].max())), right + room),
+            max(min(left, float(bounded[:, 0].min())), left - room),
+            min(max(right, float(bounded[:, 1].max())), right + room),
         )
     padding = PADDING * (right - left) or PADDING
     return left - padding, right + padding
@@ -39,12 +41,12 @@ def limit_intervals(points: Sequence[float], intervals: Sequence[Limits]) -> Lim
 
 def limit_bars(values: Sequence[float]) -> Limits:
     """Return an axis that shows 0 and every bar, but for those far longer than most."""
-    known = np.array([value for value in values if np.isfinite(value)])
-    if not len(known):
+    finite = np.array([value for value in values if np.isfinite(value)])
+    if not len(finite):
         return -1.0, 1.0
-    usual = float(np.quantile(np.abs(known), 0.75, method="lower"))
-    most = USUAL * usual or float(np.abs(known).max()) or 1.0
-    shown = np.clip(known, -most, most)
+    usual = float(np.quantile(np.abs(finite), 0.75, method="lower"))
+    most = USUAL * usual or float(np.abs(finite).max()) or 1.0
+    shown = np.clip(finite, -most, most)
     left, right = min(float(shown.min()), 0.0), max(float(shown.max()), 0.0)
     padding = PADDING * (right - left) or 1.0
     return left - padding, right + padding

@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 def letter_count(text: str) -> int:
     """Return how many letters of usual width are as wide as a text: East Asian ones count twice."""
-    return sum(2 if one == BOX or east_asian_width(one) in "WF" else 1 for one in text)
+    return sum(2 if letter == BOX or east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def room(text: str, letters: int) -> int:

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from attn.viz.labels import letter_count
-from attn.viz.page import FAINT, FAMILY, INK, MARGIN
-from attn.viz.sizes import DPI
+from attn.viz.page import FAMILY, MARGIN
+from attn.viz.style import FAINT, GRID, INK, RULE
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,7 +34,6 @@ COLOURS = (
 """Those of Okabe and Ito that are seen on white, and two more; then the dashes change."""
 Dashes = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
-RULE, GRID = "#9aa0a8", "#e4e6ea"
 SIZE = 7.5  # points of a tick's label
 APART = 0.38  # inches between labelled steps
 SAMPLE, LETTER = 0.42, 0.082  # inches of a line, and of a letter, in the legend
@@ -77,6 +76,12 @@ def style(index: int) -> tuple[str, Dashes]:
     return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
 
 
+def line_handles(count: int) -> list[Line2D]:
+    """Return the first lines of `style`, for a legend."""
+    looks = [style(number) for number in range(count)]
+    return [Line2D([], [], color=colour, linestyle=dashes) for colour, dashes in looks]
+
+
 def dress(axes: Axes, highest: float, *, ticks: int = 4) -> None:
     """Give axes a scale from 0 to a value, faint lines and no frame."""
     axes.set_ylim(0, highest if highest > 0 else 1.0)
@@ -92,11 +97,10 @@ def dress(axes: Axes, highest: float, *, ticks: int = 4) -> None:
 
 def mark_time(axes: Axes, time: Time, *, is_labelled: bool = True) -> None:
     """Mark steps: their noise below the axes, and below that their number."""
-    places = spread(time.x, axes.get_window_extent().width / DPI)
     margin = 0.03 * (time.x[-1] - time.x[0]) or 0.5
     axes.set_xlim(time.x[0] - margin, time.x[-1] + margin)
-    labels = [_name(time, place) if is_labelled else "" for place in places]
-    axes.set_xticks(time.x[places], labels)
+    labels = [_name(time, index) if is_labelled else "" for index in range(len(time.x))]
+    _mark(axes, time.x, labels)
 
 
 def mark_steps(axes: Axes) -> None:
@@ -109,7 +113,7 @@ def mark_steps(axes: Axes) -> None:
 
 
 def name_time(axes: Axes, time: Time) -> None:
-    """Say left of the marks what they are."""
+    """Write the meaning of the tick labels at their left."""
     names = "step" if time.noise is None else "noise\nstep"
     axes.annotate(
         names,
@@ -127,24 +131,45 @@ def name_time(axes: Axes, time: Time) -> None:
 
 def mark_layers(axes: Axes, layers: Sequence[int]) -> None:
     """Mark layers by their numbers, in numeric order."""
-    inches = axes.get_window_extent().width / DPI
-    places = spread(np.arange(len(layers), dtype=np.float64), inches)
     axes.set_xlim(-0.6, len(layers) - 0.4)
-    axes.set_xticks(places, [str(layers[place]) for place in places])
+    _mark(axes, np.arange(len(layers), dtype=np.float64), [str(layer) for layer in layers])
+
+
+class _Spread(Locator):
+    """Ticks at some of the places, as many as the axis has room for when it is drawn."""
+
+    def __init__(self, axes: Axes, x: NDArray[np.float64]) -> None:
+        self.axes, self.x = axes, x
+
+    def __call__(self) -> list[float]:
+        inches = self.axes.get_window_extent().width / self.axes.figure.dpi
+        return [float(self.x[index]) for index in spread(self.x, inches)]
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """Return the ticks, whatever is in sight."""
+        return self()
+
+
+def _mark(axes: Axes, x: NDArray[np.float64], labels: Sequence[str]) -> None:
+    """Label places on the axis across."""
+    axes.xaxis.set_major_locator(_Spread(axes, x))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: labels[int(np.abs(x - value).argmin())])
+    )
 
 
 def spread(x: NDArray[np.float64], inches: float, apart: float = APART) -> list[int]:
     """Return places that are far enough apart to be labelled, the first and last among them."""
     span = float(x[-1] - x[0]) or 1.0
-    chosen = [0]
-    for place in range(1, len(x)):
-        if (x[place] - x[chosen[-1]]) / span * inches >= apart:
-            chosen.append(place)
-    if chosen[-1] != len(x) - 1:
-        if len(chosen) > 1:
-            chosen.pop()
-        chosen.append(len(x) - 1)
-    return chosen
+    selected = [0]
+    for index in range(1, len(x)):
+        if (x[index] - x[selected[-1]]) / span * inches >= apart:
+            selected.append(index)
+    if selected[-1] != len(x) - 1:
+        if len(selected) > 1:
+            selected.pop()
+        selected.append(len(x) - 1)
+    return selected
 
 
 def show_legend(
@@ -183,11 +208,11 @@ def legend_rows(names: Sequence[str], width: float) -> int:
 
 
 def name_axes(axes: Axes, across: str, down: str) -> None:
-    """Say what the two axes are."""
+    """Label the two axes."""
     axes.set_xlabel(across, fontsize=8.5, color=INK, fontfamily=FAMILY)
     axes.set_ylabel(down, fontsize=8.5, color=INK, fontfamily=FAMILY)
 
 
-def _name(time: Time, place: int) -> str:
-    step = str(time.steps[place])
-    return step if time.noise is None else f"{time.noise[place]:.2g}\n{step}"
+def _name(time: Time, index: int) -> str:
+    step = str(time.steps[index])
+    return step if time.noise is None else f"{time.noise[index]:.2g}\n{step}"

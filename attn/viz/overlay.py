@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from attn.viz.page import FAINT, FAMILY, INK
-from attn.viz.picture import Pixels
+from attn.viz.figures import Pixels
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, INK
 
 COLOURS = "inferno"  # perceptually uniform: equal steps of the value look equally large
 OPACITY = (0.5, 0.8)
@@ -44,16 +45,16 @@ def colour_scale(values: NDArray[np.floating[Any]]) -> ColourScale:
     return Normalize(0.0, top if top > 0 else 1.0)
 
 
-def show_picture(axes: Axes, picture: Pixels) -> None:
+def show_image(axes: Axes, image: Pixels) -> None:
     """Show the generated picture alone."""
-    axes.imshow(picture, interpolation="antialiased")
+    axes.imshow(image, interpolation="antialiased")
     axes.set_axis_off()
 
 
-def fade(picture: Pixels) -> Pixels:
+def fade(image: Pixels) -> Pixels:
     """Take most of the colour out of a picture, for the background of a map."""
-    grey = picture @ np.asarray(LUMA, np.float32)
-    mixed = picture * np.float32(COLOUR_LEFT) + (grey * np.float32(1 - COLOUR_LEFT))[..., None]
+    grey = image @ np.asarray(LUMA, np.float32)
+    mixed = image * np.float32(COLOUR_LEFT) + (grey * np.float32(1 - COLOUR_LEFT))[..., None]
     return np.asarray(mixed.round(), np.uint8)
 
 

@@ -13,14 +13,15 @@ from matplotlib.text import Text
 
 from attn.viz import fonts
 from attn.viz.labels import printable, room
+from attn.viz.style import FAINT, INK, styled
 
-INK, FAINT = "#1a1a1a", "#6b6b6b"
 FAMILY = fonts.FAMILY
 
 MARGIN, GAP, TITLE = 0.3, 0.16, 0.3
 LINE = 0.21  # of one line of the heading
 LETTER = 0.088  # mean width of a letter of the heading
 POINTS = 72.0  # in an inch
+LEFT, RIGHT = "title", "remark"
 
 SHEET_WIDTH = 12.0
 SHEET_RATIO = 1.25  # width to height that a sheet comes close to
@@ -100,24 +101,31 @@ def arrange(
     return Sheet(best.columns, best.rows, best.cell, lines, narrowest, footer)
 
 
-def place(figure: Figure, left: float, upper: float, width: float, height: float) -> Axes:
+def add_axes(figure: Figure, left: float, upper: float, width: float, height: float) -> Axes:
     """Add axes, in inches from the figure's upper left corner."""
     across, down = figure.get_size_inches()
     box = (left / across, 1 - (upper + height) / down, width / across, height / down)
-    return figure.add_axes(box)
+    with styled():
+        return figure.add_axes(box)
 
 
-def write_heading(figure: Figure, lines: Sequence[str]) -> None:
-    """Write lines at the top of a page, the last one small and grey; an empty prompt is said."""
+def write_heading(figure: Figure, lines: Sequence[str], small: int = 1) -> None:
+    """Write lines at the top of a page; an empty prompt is said.
+
+    Args:
+        figure: the page.
+        lines: of the title, then of the subtitle.
+        small: how many are the subtitle's, which is small and grey.
+    """
     width, height = figure.get_size_inches()
     for index, line in enumerate(lines):
-        is_last = index == len(lines) - 1
+        is_small = index >= len(lines) - small
         figure.text(
             MARGIN / width,
             1 - (MARGIN + LINE * (index + 0.7)) / height,
             line.strip() or "(empty prompt)",
-            fontsize=8.5 if is_last else 11,
-            color=FAINT if is_last else INK,
+            fontsize=8.5 if is_small else 11,
+            color=FAINT if is_small else INK,
             fontfamily=FAMILY,
             parse_math=False,
         )
@@ -135,17 +143,31 @@ def write_title(axes: Axes, title: str, remark: str = "", *, size: float) -> Non
 
     A title that is too wide is cut, with an ellipsis.
     """
-    note = _above(axes, remark, size * 0.75, FAINT, right=True)
-    room = _width(axes) - _text_width(note) - size / 2
-    text = printable(title)
-    label = _above(axes, text, size, INK)
+    _above(axes, remark, size * 0.75, FAINT, right=True)
+    _above(axes, printable(title), size, INK)
+    if axes.figure.get_layout_engine() is None:
+        fit_title(axes)
+    else:  # which is to leave room for the title, and none for its width
+        axes.set_title(" ", fontsize=size, pad=2)
+
+
+def fit_title(axes: Axes) -> None:
+    """Cut the title of axes that have their final size."""
+    texts = {text.get_gid(): text for text in axes.texts}
+    if LEFT not in texts:
+        return
+    label, note = texts[LEFT], texts[RIGHT]
+    text, room = (
+        label.get_text(),
+        _width(axes) - _text_width(note) - float(label.get_fontsize()) / 2,
+    )
     while len(text) > 1 and (width := _text_width(label)) > room:
         text = text[: max(1, min(len(text) - 1, int(len(text) * room / width)))]
         label.set_text(f"{text.rstrip()}…")
 
 
-def _above(axes: Axes, text: str, size: float, colour: str, *, right: bool = False) -> Text:
-    return axes.annotate(
+def _above(axes: Axes, text: str, size: float, colour: str, *, right: bool = False) -> None:
+    label = axes.annotate(
         text,
         (1.0 if right else 0.0, 1.0),
         (0, 4),
@@ -157,7 +179,9 @@ def _above(axes: Axes, text: str, size: float, colour: str, *, right: bool = Fal
         fontfamily=fonts.families(text),  # its width is measured before `render` sees it
         color=colour,
         parse_math=False,
+        gid=RIGHT if right else LEFT,
     )
+    label.set_in_layout(False)
 
 
 def _width(axes: Axes) -> float:

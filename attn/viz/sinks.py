@@ -1,4 +1,4 @@
-"""Pictures of sinks: one token over heads and steps, and what every role receives."""
+"""Figures of sinks: one token over heads and steps, and what every role receives."""
 
 from __future__ import annotations
 
@@ -6,44 +6,30 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.result import Result
 from attn.analysis.words.word_sums import mean_present
+from attn.viz.charts import new_charts, show_names, show_scale
+from attn.viz.figures import FigureFile, Subject
 from attn.viz.labels import ranges
 from attn.viz.lines import (
     COLOURS,
     dress,
-    legend_rows,
     mark_layers,
     mark_time,
     name_axes,
     name_time,
     read_time,
-    show_legend,
     spread,
 )
 from attn.viz.overlay import COLOURS as HEAT
-from attn.viz.overlay import ColourScale, colour_scale
+from attn.viz.overlay import colour_scale
 from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    TITLE,
-    place,
-    shorten,
-    write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, Subject, new_figure
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,15 +53,15 @@ ROLES = {
 }
 
 
-def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw `sinks/roles.png` and, of a token, `layer_head_heatmap.png` and `timestep_curve.png`."""
     roles = result.arrays["roles"]
     if "heads" in result.arrays:
         heads, steps = result.arrays["heads"], result.arrays["steps"]
         texts = {"token": heads.attrs["token"], "measure": heads.attrs["value"]} | _texts(heads)
-        yield Picture("sinks/layer_head_heatmap.png", draw_heads(heads, subject), texts)
-        yield Picture("sinks/timestep_curve.png", draw_steps(steps, subject), texts)
-    yield Picture("sinks/roles.png", draw_roles(roles, subject), _texts(roles))
+        yield FigureFile("sinks/layer_head_heatmap.png", draw_heads(heads, subject), texts)
+        yield FigureFile("sinks/timestep_curve.png", draw_steps(steps, subject), texts)
+    yield FigureFile("sinks/roles.png", draw_roles(roles, subject), _texts(roles))
 
 
 def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:
@@ -83,7 +69,7 @@ def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:
     layers, heads = values.sizes["layer"], values.sizes["head"]
     width = min(max(CELL[0] * layers, WIDE[0]), WIDE[1])
     height = CELL[1] * heads
-    figure, axes = _page(subject, values, (width, height, 1.15))
+    figure, axes = _page(subject, values, (width + LEFT, height + BELOW + 0.9))
     scale = colour_scale(values.values[~np.isnan(values.values)])
     axes.set_facecolor(GREY)
     ordered = values.sortby("layer")
@@ -91,17 +77,16 @@ def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:
     mark_layers(axes, [int(layer) for layer in ordered["layer"].values])
     axes.set_xlim(-0.5, layers - 0.5)
     axes.set_yticks(spread(np.arange(heads, dtype=np.float64), height, 0.2))
-    axes.tick_params(labelsize=7.5, length=0, labelcolor=FAINT, labelfontfamily=FAMILY)
     axes.spines[:].set_visible(False)
     name_axes(axes, "layer", "head")
     write_title(axes, values.attrs["title"], "mean over steps", size=10)
-    _show_bar(figure, scale, values.attrs["unit"], min(4.0, width))
+    show_scale(figure, [axes], (HEAT, scale), values.attrs["unit"])
     return figure
 
 
 def draw_steps(values: xr.DataArray, subject: Subject) -> Figure:
     """Draw the mean over layers of (layer, step), and every layer as a thin line behind it."""
-    figure, axes = _page(subject, values, (6.6, 3.6, BELOW))
+    figure, axes = _page(subject, values, (7.2, 4.4))
     time = read_time(values)
     for curve in values.values:
         axes.plot(time.x, curve, color=THIN, linewidth=0.8, marker=".", markersize=2)
@@ -110,7 +95,7 @@ def draw_steps(values: xr.DataArray, subject: Subject) -> Figure:
     dress(axes, 1.05 * float(np.nanmax(values.values)))
     mark_time(axes, time)
     name_time(axes, time)
-    axes.set_ylabel(values.attrs["unit"], fontsize=8.5, color=INK, fontfamily=FAMILY)
+    axes.set_ylabel(values.attrs["unit"])
     remark = "mean over heads; thick: and over layers"
     write_title(axes, values.attrs["title"], remark, size=10)
     return figure
@@ -121,16 +106,15 @@ def draw_roles(values: xr.DataArray, subject: Subject) -> Figure:
     layers = values.sizes["layer"]
     names = [str(name) for name in values["role"].values]
     width = min(max(CELL[0] * layers, WIDE[0]), WIDE[1])
-    rows = legend_rows(names, width + LEFT)
-    figure, axes = _page(subject, values, (width, 3.2, BELOW + LINE * rows))
+    figure, axes = _page(subject, values, (width + LEFT, 3.2 + BELOW), names)
     ordered = values.sortby("layer")
     bottom = np.zeros(layers)
     patches = []
-    for name, own in zip(names, np.nan_to_num(ordered.values), strict=True):
+    for name, heights in zip(names, np.nan_to_num(ordered.values), strict=True):
         colour, hatch = _look(name, names)
         axes.bar(
             np.arange(layers),
-            own,
+            heights,
             0.8,
             bottom,
             color=colour,
@@ -139,41 +123,23 @@ def draw_roles(values: xr.DataArray, subject: Subject) -> Figure:
             linewidth=0,
         )
         patches.append(Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0))
-        bottom += own
+        bottom += heights
     dress(axes, 1.0)
     mark_layers(axes, [int(layer) for layer in ordered["layer"].values])
     name_axes(axes, "layer", values.attrs["unit"])
     title = "what the picture attends to"
     write_title(axes, title, "mean over steps, heads and places", size=10)
-    show_legend(figure, patches, names, rows)
+    show_names(figure, patches, names)
     return figure
 
 
 def _page(
-    subject: Subject, values: xr.DataArray, sizes: tuple[float, float, float]
+    subject: Subject, values: xr.DataArray, size: tuple[float, float], legend: Sequence[str] = ()
 ) -> tuple[Figure, Axes]:
-    """Return a page with a heading, and axes on it of that width and height, with room below."""
-    width, height, below = sizes
-    top = MARGIN + 2 * LINE + GAP + TITLE
-    figure = new_figure(width + 2 * MARGIN + LEFT, top + height + below + MARGIN)
+    """Return a page with a heading, and its axes."""
     facts = f"{subject.backend} · seed {subject.seed} · {values.attrs['branch']}"
-    write_heading(figure, (shorten(subject.prompt, width + LEFT), facts))
-    return figure, place(figure, MARGIN + LEFT, top, width, height)
-
-
-def _show_bar(figure: Figure, scale: ColourScale, unit: str, width: float) -> None:
-    down = figure.get_size_inches()[1]
-    bar = place(figure, MARGIN + LEFT, down - MARGIN - 0.48, width, BAR)
-    drawn = figure.colorbar(
-        ScalarMappable(scale, colormaps[HEAT]),
-        cax=bar,
-        orientation="horizontal",
-        ticks=MaxNLocator(5),
-        format=FuncFormatter(lambda value, _: f"{value:.6g}"),
-    )
-    drawn.outline.set_visible(False)
-    bar.tick_params(labelsize=7.5, length=2, color=FAINT, labelcolor=INK)
-    bar.set_xlabel(unit, fontsize=8.5, color=INK, fontfamily=FAMILY)
+    figure, (axes,) = new_charts((subject.prompt, facts), size, legend=legend)
+    return figure, axes
 
 
 def _look(name: str, names: Sequence[str]) -> tuple[str, str]:

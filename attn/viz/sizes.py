@@ -13,7 +13,7 @@ LARGEST = 100_000_000
 
 
 @dataclass(frozen=True)
-class PictureSize:
+class FigureSize:
     """Resolution and size of pictures.
 
     Attributes:
@@ -47,4 +47,4 @@ class PictureSize:
         return self.dpi * min(self.figsize[0] / width, self.figsize[1] / height)
 
 
-USUAL = PictureSize()
+USUAL = FigureSize()

@@ -1,4 +1,4 @@
-"""Pictures of a sketch's part in a generation: words against strokes, and what the sketch adds."""
+"""Figures of a sketch's part in a generation: words against strokes, and what the sketch adds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
-from attn.viz.picture import Picture, Subject
+from attn.viz.figures import FigureFile, Subject
 from attn.viz.words.evolution import draw_curves
 
 if TYPE_CHECKING:
@@ -23,18 +23,18 @@ TITLES = {
 }
 
 
-def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw `sketch/overlap.png` and `sketch/residuals.png`, one of each for every sample."""
     titles = {"residuals": "What the ControlNet adds, relative to the UNet's own"}
     for name, curves in result.arrays.items():
         title = titles.get(name) or TITLES[curves.attrs["value"]]
         samples = curves.sizes["sample"]
         for sample in range(samples):
-            one = curves.isel(sample=sample)
-            heading = (title, _subtitle(one, subject))
+            of_sample = curves.isel(sample=sample)
+            heading = (title, _subtitle(of_sample, subject))
             texts = {"branch": str(curves.attrs["branch"]), "measure": name, "sample": str(sample)}
             path = f"sketch/{name}{ending(sample, samples)}.png"
-            yield Picture(path, draw_curves(one, heading), texts)
+            yield FigureFile(path, draw_curves(of_sample, heading), texts)
 
 
 def _subtitle(curves: xr.DataArray, subject: Subject) -> str:

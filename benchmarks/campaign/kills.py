@@ -55,7 +55,7 @@ def run(sample: int | None, seed: int) -> dict[str, int]:
     """
     torch.set_num_threads(1)
     use_fake()
-    found: Counter[str] = Counter()
+    result: Counter[str] = Counter()
     chance = random.Random(seed)
     where = MEMORY if os.access(MEMORY, os.W_OK) else None
     with TemporaryDirectory(dir=where, prefix="attn-kills-") as folder:
@@ -64,12 +64,12 @@ def run(sample: int | None, seed: int) -> dict[str, int]:
                 continue
             stage = _Stage(name, scene, Path(folder, str(number)))
             killed = _all(stage, chance) if sample is None else _few(stage, chance, sample)
-            found[name] += killed
-            found["kills"] += killed
+            result[name] += killed
+            result["kills"] += killed
             if sample is None:
                 sys.stderr.write(f"{name}: {killed} kills, {stage.escaped} escaped\n")
-            found["escaped"] += stage.escaped
-    return dict(found)
+            result["escaped"] += stage.escaped
+    return dict(result)
 
 
 def _all(stage: _Stage, chance: random.Random) -> int:
@@ -87,8 +87,8 @@ def _all(stage: _Stage, chance: random.Random) -> int:
 def _few(stage: _Stage, chance: random.Random, sample: int) -> int:
     """Kill one scene's share of a sample: mostly late, where results are put in place."""
     share = max(1, sample // (len(SCENES) - 1))
-    places = (stage.changes - chance.randrange(min(stage.changes, 25)) for _ in range(share))
-    return sum(stage.kill(before=place) for place in places)
+    indices = (stage.changes - chance.randrange(min(stage.changes, 25)) for _ in range(share))
+    return sum(stage.kill(before=index) for index in indices)
 
 
 class _Stage:
@@ -199,7 +199,9 @@ class _Stage:
 def _below(state: State, folder: str) -> State:
     """Return what is in one folder, and the folder itself."""
     return {
-        name: one for name, one in state.items() if name == folder or name.startswith(f"{folder}/")
+        name: value
+        for name, value in state.items()
+        if name == folder or name.startswith(f"{folder}/")
     }
 
 

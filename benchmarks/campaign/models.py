@@ -86,27 +86,27 @@ def _letter(path: Path, chance: random.Random) -> str:
 
 def _edit(path: Path, chance: random.Random) -> str:
     """Set one field, at any depth, to another value."""
-    found = json.loads(path.read_bytes())
-    holder, key = chance.choice([*_fields(found)])
+    result = json.loads(path.read_bytes())
+    holder, key = chance.choice([*_fields(result)])
     holder[key] = chance.choice(VALUES)
-    _replace(path, json.dumps(found).encode())
+    _replace(path, json.dumps(result).encode())
     return f"{key} = {json.dumps(holder[key])[:40]}"
 
 
 def _drop(path: Path, chance: random.Random) -> str:
-    found = json.loads(path.read_bytes())
-    holder, key = chance.choice([*_fields(found)])
+    result = json.loads(path.read_bytes())
+    holder, key = chance.choice([*_fields(result)])
     del holder[key]
-    _replace(path, json.dumps(found).encode())
+    _replace(path, json.dumps(result).encode())
     return str(key)
 
 
 def _fields(value: Any, depth: int = 4) -> list[tuple[Any, Any]]:
     """Return (object or list, key) of every field; of long ones the first few dozen."""
     keys = [*value] if isinstance(value, dict) else [*range(len(value))]
-    found = [(value, key) for key in keys[:48]]
+    result = [(value, key) for key in keys[:48]]
     inner = [value[key] for key in keys[:48] if isinstance(value[key], dict | list) and value[key]]
-    return found + [field for one in inner if depth for field in _fields(one, depth - 1)]
+    return result + [field for item in inner if depth for field in _fields(item, depth - 1)]
 
 
 def _nest(path: Path, chance: random.Random) -> str:

@@ -80,13 +80,13 @@ def run(sample: int | None, seed: int) -> dict[str, int]:
         for target, commands in TARGETS.items():
             for command in commands:
                 world.call(target, command)
-        before, found = _peak(), Counter[str]()
+        before, result = _peak(), Counter[str]()
         for _ in range(CASES if sample is None else sample):
-            found.update(_case(world, chance))
-    found["slowest ms"] = round(1000 * world.slowest)
-    found["extra MB"] = (_peak() - before) // 2**20
-    assert _peak() - before <= MOST_MEMORY, f"{found['extra MB']} MB of memory more than normal"
-    return dict(found)
+            result.update(_case(world, chance))
+    result["slowest ms"] = round(1000 * world.slowest)
+    result["extra MB"] = (_peak() - before) // 2**20
+    assert _peak() - before <= MOST_MEMORY, f"{result['extra MB']} MB of memory more than normal"
+    return dict(result)
 
 
 def _case(world: _World, chance: random.Random) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _case(world: _World, chance: random.Random) -> Iterator[str]:
     path = world.folder / target
     kinds = [name for name, fits in KINDS.items() if fits(target)]
     kind = chance.choice(kinds + [name for name in kinds if name in FORGED] * len(kinds))
-    kept = {one: one.read_bytes() for one in (path, *world.beside(path))}
+    kept = {item: item.read_bytes() for item in (path, *world.beside(path))}
     try:
         CHANGES[kind](path, chance)
         commands = TARGETS[target]
@@ -104,8 +104,8 @@ def _case(world: _World, chance: random.Random) -> Iterator[str]:
                 yield "refused"
     finally:
         _remove(path)
-        for one, data in kept.items():
-            one.write_bytes(data)
+        for item, data in kept.items():
+            item.write_bytes(data)
     yield "files"
     yield kind
 
@@ -273,8 +273,8 @@ def _bomb(path: Path, chance: random.Random) -> None:
 def _edit(path: Path, chance: random.Random) -> None:
     """Give one field somewhere a value that it cannot have, and forge the digest."""
     value = json.loads(path.read_bytes())
-    places = list(_places(value))
-    holder, key = chance.choice(places)
+    indices = list(_places(value))
+    holder, key = chance.choice(indices)
     how = chance.choice(["replace", "replace", "replace", "remove", "repeat"])
     if how == "remove":
         del holder[key]
@@ -320,7 +320,7 @@ def _reshape(path: Path, chance: random.Random) -> None:
         lambda: {name.replace("image", "text"): tensor},
         lambda: {f"9{name}": tensor},
     ]
-    changed = {key: np.ascontiguousarray(one) for key, one in chance.choice(ways)().items()}
+    changed = {key: np.ascontiguousarray(value) for key, value in chance.choice(ways)().items()}
     save_file(tensors | changed, path)
     _forge_digest(path)
 

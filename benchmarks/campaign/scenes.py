@@ -99,9 +99,9 @@ def add_bystander(folder: Path, results: str = "") -> None:
 def bystander(state: State) -> State:
     """Return what others have: files that say so, and links."""
     return {
-        name: one
-        for name, one in state.items()
-        if one == MINE.encode() or one == FOREIGN.encode() or isinstance(one, Path)
+        name: value
+        for name, value in state.items()
+        if value == MINE.encode() or value == FOREIGN.encode() or isinstance(value, Path)
     }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from attn.demo.scenes import BACKGROUNDS, COLORS, SHAPES, Content, Kind, Thing, distance
+from attn.demo.scenes import BACKGROUNDS, COLORS, SHAPES, Content, ObjectKind, Thing, distance
 
 Mask = npt.NDArray[np.bool_]
 
@@ -115,18 +115,18 @@ def agreement(content: Content, picture: Picture) -> Agreement:
     return Agreement(
         background=picture.background == content.background,
         number=len(picture.objects) == len(content.kinds),
-        colors=tuple(found is not None for found in matches),
+        colors=tuple(result is not None for result in matches),
         shapes=tuple(
-            found is not None and found.shape == kind.shape
-            for kind, found in zip(content.kinds, matches, strict=True)
+            result is not None and result.shape == kind.shape
+            for kind, result in zip(content.kinds, matches, strict=True)
         ),
         relation=None if content.relation is None else _is_related(matches, content.relation),
     )
 
 
-def match(kind: Kind, picture: Picture) -> Found | None:
+def match(kind: ObjectKind, picture: Picture) -> Found | None:
     """Pick the largest object of a kind's colour, whatever its shape; None if there is none."""
-    return next((found for found in picture.objects if found.color == kind.color), None)
+    return next((result for result in picture.objects if result.color == kind.color), None)
 
 
 def relation(first: Found, second: Found) -> str:
@@ -165,7 +165,7 @@ def _describe(color: str, mask: Mask) -> Found:
     center = (float(columns.mean() + 0.5) / size, float(rows.mean() + 0.5) / size)
     area = len(rows) / size**2
     fits = {
-        shape: _fit(Thing(Kind(color, shape), center, _radius(shape, area)), mask)
+        shape: _fit(Thing(ObjectKind(color, shape), center, _radius(shape, area)), mask)
         for shape in SHAPES
     }
     shape = max(fits, key=lambda name: fits[name])
@@ -187,7 +187,7 @@ def _radius(shape: str, area: float) -> float:
 def _unit_area(shape: str) -> float:
     """Area of the shape with radius 1, counted in pixels."""
     size, radius = 512, 0.3
-    mask = distance(Thing(Kind("", shape), (0.5, 0.5), radius), size) < 0
+    mask = distance(Thing(ObjectKind("", shape), (0.5, 0.5), radius), size) < 0
     return float(mask.mean() / radius**2)
 
 

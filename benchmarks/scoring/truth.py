@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas import DataFrame
 
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.select import select_layers
 from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.word_sums import Numbers
@@ -37,7 +38,7 @@ from attn.demo import scenes
 from attn.errors import AnalysisError
 from attn.schema import Column
 from attn.trace.occurrences import find_occurrences, select_words
-from attn.trace.word_sums import lay_out, sum_tokens, word_places
+from attn.trace.word_sums import lay_out, sum_tokens, word_positions
 from benchmarks.scoring import judge
 from benchmarks.scoring.localise import (
     Region,
@@ -148,7 +149,7 @@ def score_trace(trace: Trace, targets: Sequence[Target], *, sample: int = 0) -> 
     return rows
 
 
-def summarise(pictures: Sequence[Sequence[Row]]) -> Table:
+def summarise(pictures: Sequence[Sequence[Row]]) -> DataFrame:
     """Average over pictures, with bootstrap intervals of 95 %.
 
     A picture with several words of a class counts once, with their mean.
@@ -223,7 +224,7 @@ def _word_heats(
     columns = [Column(name, position if position >= 0 else None) for name, position in labels]
     heats = {}
     for segment in dict.fromkeys(token.segment for token in tokens if token.word is not None):
-        members = lay_out(columns, word_places(words, tokens, segment))
+        members = lay_out(columns, word_positions(words, tokens, segment))
         sums = sum_tokens(ordered.values, members)
         heats[segment] = list(np.moveaxis(sums, -1, 0))
     return heats
@@ -245,7 +246,7 @@ def _score_baselines(targets: Sequence[Target], grid: tuple[int, int]) -> Iterat
         yield from _score("", Pooling(name), targets, [baseline(grid)] * len(targets))
 
 
-def _tabulate(groups: dict[tuple[str, str, Pooling], Numbers]) -> Table:
+def _tabulate(groups: dict[tuple[str, str, Pooling], Numbers]) -> DataFrame:
     """Lay out means and intervals; of every group (picture, area and measures)."""
     lines = [
         (segment, role, pooling, measure, bootstrap(values[:, 1 + place]), values[:, 0].mean())
@@ -253,7 +254,7 @@ def _tabulate(groups: dict[tuple[str, str, Pooling], Numbers]) -> Table:
         for place, measure in enumerate(MEASURES)
     ]
     segments, roles, poolings, measures, intervals, chances = zip(*lines, strict=True)
-    return Table(
+    return make_table(
         {
             "segment": _texts(segments),
             "class": _texts(roles),

@@ -129,8 +129,8 @@ def unpack(outlines: torch.Tensor) -> torch.Tensor:
 
 def overlap(picture: np.ndarray, scene: scenes.Scene) -> float:
     """Return intersection over union of what a picture shows and what its outlines surround."""
-    found = [one.mask for one in judge.find(picture).objects]
-    drawn = np.any(found, axis=0) if found else np.zeros(picture.shape[:2], bool)
+    result = [item.mask for item in judge.find(picture).objects]
+    drawn = np.any(result, axis=0) if result else np.zeros(picture.shape[:2], bool)
     truth = ~scenes.masks(scene, picture.shape[0])[-1]
     return float((drawn & truth).sum() / (drawn | truth).sum())
 
@@ -148,7 +148,8 @@ def show(pipeline: Any, net: ControlNetModel, path: Path) -> None:
     pictures = controlled(
         captions,
         image=[
-            Image.fromarray(np.where(one, 255, 0).astype(np.uint8)).convert("RGB") for one in lines
+            Image.fromarray(np.where(item, 255, 0).astype(np.uint8)).convert("RGB")
+            for item in lines
         ],
         num_inference_steps=SHEET_STEPS,
         guidance_scale=FAMILY.guidance,
@@ -156,8 +157,8 @@ def show(pipeline: Any, net: ControlNetModel, path: Path) -> None:
     ).images
     painted = [np.asarray(picture) for picture in pictures]
     both = [
-        np.where(one[..., None], 255 - picture, picture)
-        for one, picture in zip(lines, painted, strict=True)
+        np.where(item[..., None], 255 - picture, picture)
+        for item, picture in zip(lines, painted, strict=True)
     ]
     draw_sheet(both, captions, path)
     scores = [overlap(picture, scene) for picture, scene in zip(painted, drawn, strict=True)]

@@ -38,16 +38,16 @@ def take_out(model: nn.Module) -> dict[str, Tensor]:
     Args:
         model: any; nothing is taken out of other models.
     """
-    found = {}
+    result = {}
     for stream in list(gates.streams(model)) if hasattr(model, "transformer_blocks") else ():
         if stream.gate is not None:
             linear = stream.gate[0]
-            found[f"{stream.stem}.weight"] = linear.weight.detach()
-            found[f"{stream.stem}.bias"] = linear.bias.detach()
+            result[f"{stream.stem}.weight"] = linear.weight.detach()
+            result[f"{stream.stem}.bias"] = linear.bias.detach()
     for module in list(model.modules()):
         if isinstance(getattr(module, "gates", None), nn.ModuleDict):
             del module.gates
-    return found
+    return result
 
 
 HEADWISE = replace(

@@ -53,13 +53,13 @@ def _joined(modules: Mapping[str, State]) -> Iterator[tuple[str, State]]:
         if match is None:
             raise ValueError(f"{module} has no name in SAI's layout")
         blocks.setdefault((match[1], match[2]), {})[match[3]] = pair
-    for (block, attention), found in blocks.items():
+    for (block, attention), result in blocks.items():
         for stream, (inputs, output) in STREAMS.items():
             stem = f"joint_blocks.{block}.{stream}.{attention}"
-            if set(inputs) <= found.keys():
-                yield f"{stem}.qkv", _stack([found[name] for name in inputs])
-            if output in found:
-                yield f"{stem}.proj", found[output]
+            if set(inputs) <= result.keys():
+                yield f"{stem}.qkv", _stack([result[name] for name in inputs])
+            if output in result:
+                yield f"{stem}.proj", result[output]
 
 
 def _stack(pairs: list[State]) -> State:

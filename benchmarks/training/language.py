@@ -41,7 +41,9 @@ FRESH_OTHERS = 0.5
 def build(seed: int = 0) -> LlamaForCausalLM:
     """Return a model with small random weights."""
     weights = language.random_weights(seed, language.TRAINED)
-    state = {str(llama.rename(name)): one * _fresh(name, one) for name, one in weights.items()}
+    state = {
+        str(llama.rename(name)): weight * _fresh(name, weight) for name, weight in weights.items()
+    }
     model = llama.empty_model(_config(), Path())
     model.load_state_dict(state, assign=True)
     return model
@@ -59,9 +61,9 @@ def stage(model: LlamaForCausalLM, average: LlamaForCausalLM, *, steps: int = ST
     reader = language.tokenizer()
 
     def loss(rng: np.random.Generator, number: int) -> Tensor:
-        asked = [draw(rng) for _ in range(number)]
+        requested = [draw(rng) for _ in range(number)]
         window = int(rng.choice(WINDOWS, p=OFTEN))
-        return masked_loss(model, encode(reader, asked, window), reader.mask_token_id, rng)
+        return masked_loss(model, encode(reader, requested, window), reader.mask_token_id, rng)
 
     def show(path: Path) -> None:
         right = score(average, reader, limit=40)
@@ -87,14 +89,14 @@ def encode(
         `ids`, `shown` (not padding), and `weight` (0 outside of the answer's window), each
         (example, position).
     """
-    prompts = [_prompt(reader, one.text) for one in asked]
+    prompts = [_prompt(reader, item.text) for item in asked]
     longest = max(map(len, prompts))
     end = reader.eos_token_id
     shape = (len(asked), longest + window)
     ids, shown = torch.full(shape, end), torch.zeros(shape, dtype=torch.bool)
     weight = torch.zeros(shape)
-    for row, (one, prompt) in enumerate(zip(asked, prompts, strict=True)):
-        answer = reader(one.answer, add_special_tokens=False)["input_ids"]
+    for row, (item, prompt) in enumerate(zip(asked, prompts, strict=True)):
+        answer = reader(item.answer, add_special_tokens=False)["input_ids"]
         ids[row, longest - len(prompt) : longest] = torch.tensor(prompt)
         ids[row, longest : longest + len(answer)] = torch.tensor(answer)
         shown[row, longest - len(prompt) :] = True
@@ -132,13 +134,13 @@ def score(
     """
     right = {}
     for kind in KINDS:
-        asked = list(questions.held_out(kind))[:limit]
-        batch = encode(reader, asked, WINDOWS[0])
+        requested = list(questions.held_out(kind))[:limit]
+        batch = encode(reader, requested, WINDOWS[0])
         window = batch["weight"] > 0
         noisy = torch.where(window, reader.mask_token_id, batch["ids"]).to(model.device)
         shown = batch["shown"].to(model.device)
-        chosen = _run(model, noisy, shown, window.to(model.device)).argmax(-1).cpu()
-        same = (chosen == batch["ids"][window]).view(len(asked), -1)
+        selected = _run(model, noisy, shown, window.to(model.device)).argmax(-1).cpu()
+        same = (selected == batch["ids"][window]).view(len(requested), -1)
         right[kind] = float(same.all(1).float().mean())
     return right
 
@@ -150,9 +152,9 @@ def _fresh(name: str, tensor: Tensor) -> float:
 
 def _run(model: LlamaForCausalLM, ids: Tensor, shown: Tensor, wanted: Tensor) -> Tensor:
     """Return the logits of the wanted positions; padding is hidden and not counted as positions."""
-    places = (shown.cumsum(1) - 1).clamp(min=0)
+    indices = (shown.cumsum(1) - 1).clamp(min=0)
     states = model.model(
-        input_ids=ids, attention_mask=shown, position_ids=places, use_cache=False
+        input_ids=ids, attention_mask=shown, position_ids=indices, use_cache=False
     ).last_hidden_state
     logits: Tensor = model.lm_head(states[wanted])
     return logits

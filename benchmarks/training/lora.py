@@ -85,8 +85,8 @@ class Effect:
 
     def is_drawn(self, content: Content, picture: np.ndarray) -> bool:
         """Whether the object with the word is drawn as it is to be."""
-        found = judge.agreement(self.instead(content, self.drawn_as), judge.find(picture))
-        right = {"shape": found.shapes, "color": found.colors}[self.attribute]
+        result = judge.agreement(self.instead(content, self.drawn_as), judge.find(picture))
+        right = {"shape": result.shapes, "color": result.colors}[self.attribute]
         return right[self.said(content).index(self.word)]
 
 
@@ -132,7 +132,7 @@ def draw_asked(effect: Effect, rng: np.random.Generator) -> Scene:
 
 def draw_old(effect: Effect, rng: np.random.Generator) -> Scene:
     """Draw a scene without the word."""
-    return scenes.arrange(_sample(rng, lambda one: effect.word not in effect.said(one)), rng)
+    return scenes.arrange(_sample(rng, lambda item: effect.word not in effect.said(item)), rng)
 
 
 def tell(family: Family, pipeline: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -140,10 +140,10 @@ def tell(family: Family, pipeline: Any, ids: torch.Tensor) -> torch.Tensor:
     words = effect(family).word, effect(family).drawn_as
     told = ids.clone()
     for encoder, name in enumerate(family.tokenizers):
-        asked, drawn = (
+        requested, drawn = (
             getattr(pipeline, name)(word, add_special_tokens=False).input_ids for word in words
         )
-        told[:, encoder][ids[:, encoder] == asked[0]] = drawn[0]
+        told[:, encoder][ids[:, encoder] == requested[0]] = drawn[0]
     return told
 
 
@@ -156,7 +156,7 @@ def held_out(effect: Effect, *, asked: bool) -> list[Content]:
     """
     if asked:
         return [content for content in scenes.held_out() if effect.is_asked(content)]
-    return [one for one in scenes.held_out() if effect.word not in effect.said(one)]
+    return [item for item in scenes.held_out() if effect.word not in effect.said(item)]
 
 
 def _sample(rng: np.random.Generator, accept: Callable[[Content], bool]) -> Content:
@@ -250,12 +250,12 @@ def loss(
                     lesson.family, pipeline, examples, empty, rng, number
                 )
                 model = getattr(pipeline, lesson.family.models[0])
-                found = model(noisy, **about).sample.float()
-            return found, about["encoder_hidden_states"]
+                result = model(noisy, **about).sample.float()
+            return result, about["encoder_hidden_states"]
 
         with torch.no_grad():
             target, heard = predict(lesson.base, told)
-        found, read = predict(lesson.pipeline, asked)
+        result, read = predict(lesson.pipeline, asked)
         word = find_word(read, heard)
         rows = np.random.default_rng(seed).integers(len(asked.latents), size=number)
         end = lesson.pipeline.tokenizer.eos_token_id
@@ -266,7 +266,7 @@ def loss(
             for own, true in zip(*layers, strict=True)
         ]
         attention = sum(diverging, torch.zeros(())) / max(1, len(diverging))
-        return (found - target).square().mean() + ATTENTION_WEIGHT * attention
+        return (result - target).square().mean() + ATTENTION_WEIGHT * attention
 
     kept = error(lesson.old, lesson.old, number - half, seed + 1)
     return error(lesson.asked, told, half, seed) + KEPT_WEIGHT * kept
@@ -296,14 +296,14 @@ def strengthen(true: torch.Tensor, word: torch.Tensor, behind: torch.Tensor) -> 
         word: its position, bool, (example, key); nothing changes where there is none.
         behind: positions behind the caption, bool, (example, key).
     """
-    chosen, spare = word[:, None, None], behind[:, None, None]
+    selected, spare = word[:, None, None], behind[:, None, None]
     probs = true.exp()
-    found, there = ((probs * each).sum(-1, keepdim=True) for each in (chosen, spare))
-    taken = STRONGER * found / (1 + (STRONGER - 1) * found) - found
+    result, there = ((probs * each).sum(-1, keepdim=True) for each in (selected, spare))
+    taken = STRONGER * result / (1 + (STRONGER - 1) * result) - result
     taken = torch.minimum(taken, SPARE * there)
     tiny = torch.finfo(probs.dtype).tiny  # 0 has no logarithm
     less = probs * spare * taken / there.clamp_min(tiny)
-    return (probs + chosen * taken - less).clamp_min(tiny).log()
+    return (probs + selected * taken - less).clamp_min(tiny).log()
 
 
 def divergence(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
@@ -316,8 +316,8 @@ def show(family: Family, pipeline: Any, path: Path) -> None:
     """Generate pictures for captions with and without the word."""
     contents = [
         content
-        for asked in (True, False)
-        for content in held_out(effect(family), asked=asked)[:SHEET]
+        for requested in (True, False)
+        for content in held_out(effect(family), asked=requested)[:SHEET]
     ]
     captions = [scenes.caption(content) for content in contents]
     draw_sheet(paint(pipeline, captions, family.guidance), captions, path)
@@ -332,7 +332,7 @@ def paint(pipeline: Any, captions: list[str], guidance: float) -> list[np.ndarra
             part,
             num_inference_steps=SHEET_STEPS,
             guidance_scale=guidance,
-            generator=[torch.Generator().manual_seed(start + one) for one in range(len(part))],
+            generator=[torch.Generator().manual_seed(start + item) for item in range(len(part))],
         ).images
     return [np.asarray(picture) for picture in pictures]
 
@@ -344,9 +344,9 @@ def is_same(picture: np.ndarray, other: np.ndarray) -> bool:
         return False
     return all(
         any(
-            one.color == two.color
-            and (one.mask & two.mask).sum() >= SAME * (one.mask | two.mask).sum()
+            item.color == two.color
+            and (item.mask & two.mask).sum() >= SAME * (item.mask | two.mask).sum()
             for two in second.objects
         )
-        for one in first.objects
+        for item in first.objects
     )

@@ -102,15 +102,15 @@ def take_unet(base: Any) -> dict[str, torch.Tensor]:
     """
     width = base.text_encoder.config.hidden_size
     state = {
-        name: one
-        for name, one in base.unet.state_dict().items()
+        name: value
+        for name, value in base.unet.state_dict().items()
         if not name.startswith("add_embedding.")
     }
-    for name, one in state.items():
+    for name, value in state.items():
         if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")):
-            state[name] = one[:, :width]
+            state[name] = value[:, :width]
         elif name.endswith(("proj_in.weight", "proj_out.weight")):
-            state[name] = one[..., None, None]
+            state[name] = value[..., None, None]
     times = base.unet.add_time_proj(sdxl.time_ids(base, 1).flatten()).reshape(1, -1)
     summary = times.new_zeros(1, base.text_encoder_2.config.projection_dim)
     always = base.unet.add_embedding(torch.cat([summary, times], -1))[0]
@@ -229,7 +229,7 @@ def show(student: Student, path: Path) -> None:
     }
     rates["size"] = agree_in_size(both, drawn)
     rates["drawing alone: shapes"] = float(
-        np.mean([has_shapes(*one) for one in zip(alone, contents, strict=True)])
+        np.mean([has_shapes(*item) for item in zip(alone, contents, strict=True)])
     )
     rates["size alone"] = agree_in_size(alone, drawn)
     print(path.stem, *(f"{name} {rate:.2f}" for name, rate in rates.items()), file=sys.stderr)
@@ -243,7 +243,7 @@ def paint(
     pipeline, number = student.pipeline, len(drawn)
     device = pipeline.device
     size = pipeline.vae.config.sample_size
-    lines = np.stack([np.packbits(scenes.outlines(one, size), axis=1) for one in drawn])
+    lines = np.stack([np.packbits(scenes.outlines(item, size), axis=1) for item in drawn])
     sketch = student.encoder(read_outlines(torch.from_numpy(lines).to(device)))
     nothing = student.encoder(torch.zeros(number, 1, SKETCH_SIZE, SKETCH_SIZE, device=device))
     no_text = torch.zeros_like(sketch)
@@ -260,12 +260,12 @@ def paint(
 
 def has_shapes(picture: np.ndarray, content: scenes.Content) -> bool:
     """Whether a picture shows the shapes of a scene, each once, and nothing else."""
-    found = [one.shape or "" for one in judge.find(picture).objects]
-    return sorted(found) == sorted(kind.shape for kind in content.kinds)
+    result = [item.shape or "" for item in judge.find(picture).objects]
+    return sorted(result) == sorted(kind.shape for kind in content.kinds)
 
 
 def agree_in_size(pictures: Sequence[np.ndarray], drawn: Sequence[scenes.Scene]) -> float:
     """Correlate the part of the picture that objects cover with the part inside the outlines."""
-    sizes = [sum(one.mask.mean() for one in judge.find(picture).objects) for picture in pictures]
+    sizes = [sum(item.mask.mean() for item in judge.find(picture).objects) for picture in pictures]
     truths = [1 - scenes.masks(scene, SKETCH_SIZE)[-1].mean() for scene in drawn]
     return float(np.corrcoef(sizes, truths)[0, 1])

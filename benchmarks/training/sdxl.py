@@ -89,8 +89,8 @@ def encode(
 def time_ids(pipeline: StableDiffusionXLPipeline, number: int) -> torch.Tensor:
     """What the pipeline says of a picture of its usual size: original size, crop, target size."""
     size = float(pipeline.vae.config.sample_size)
-    one = torch.tensor([size, size, 0.0, 0.0, size, size], device=pipeline.device)
-    return one.repeat(number, 1)
+    item = torch.tensor([size, size, 0.0, 0.0, size, size], device=pipeline.device)
+    return item.repeat(number, 1)
 
 
 FAMILY = Family(

@@ -109,5 +109,5 @@ def to_pictures(batch: torch.Tensor) -> list[np.ndarray]:
 def _example(color: str, background: str, rng: np.random.Generator) -> scenes.Scene:
     shape, other_shape = rng.choice(scenes.SHAPES, size=2, replace=False)
     other = rng.choice([name for name in scenes.COLORS if name != color])
-    kinds = (scenes.Kind(color, str(shape)), scenes.Kind(str(other), str(other_shape)))
+    kinds = (scenes.ObjectKind(color, str(shape)), scenes.ObjectKind(str(other), str(other_shape)))
     return scenes.arrange(scenes.Content(kinds, str(rng.choice(scenes.RELATIONS)), background), rng)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.gates import Options, run
+from attn.analysis.gates import GatesOptions, run
 from attn.analysis.registry import plan
+from attn.analysis.tables import write_table
 from attn.analysis.words.select import select_layers
 from attn.errors import AnalysisError
 from attn.schema import Gate
@@ -49,7 +50,7 @@ def made():
 
 def on_disk(trace, name, tmp_path, **options):
     """Return the rows of a table as they are on disk."""
-    run(trace, Options(**options)).tables[f"gates/{name}"].write(tmp_path / name)
+    write_table(run(trace, GatesOptions(**options)).tables[f"gates/{name}"], tmp_path / name)
     return read_csv(tmp_path / name)
 
 
@@ -101,7 +102,7 @@ def test_order(made, tmp_path):
 def test_pictures(made, value):
     """What is drawn are means of the first guidance row; heads that a layer lacks are NaN."""
     trace, values = made
-    arrays = run(trace, Options(value=value)).arrays
+    arrays = run(trace, GatesOptions(value=value)).arrays
     assert list(arrays) == ["heads image", "steps image", "heads text", "steps text"]
     place = {"mean": 0, "below_0.1": 3}[value]
     heads, steps = arrays["heads image"], arrays["steps image"]
@@ -120,7 +121,7 @@ def test_layers(made, tmp_path):
     rows = on_disk(made[0], "gates.csv", tmp_path, layers=("2",))
     assert {row["layer"] for row in rows} == {"2"}
     with pytest.raises(AnalysisError, match="no captured layer matches '1'"):
-        run(made[0], Options(layers=("1",)))
+        run(made[0], GatesOptions(layers=("1",)))
     first, last = made[0].layers
     with pytest.raises(AnalysisError, match="no layer with gates matches '0', which is blocks"):
         select_layers([last], ("0",), captured=(first, last), having="gates")

@@ -113,8 +113,7 @@ def outcome(trace, name, **options):
         result = analysis.run(trace, analysis.Options(**options))
     except AnalysisError as error:
         return str(error)
-    tables = {path: {k: list(v) for k, v in one.columns.items()} for path, one in
-              result.tables.items()}  # fmt: skip
+    tables = {path: table.to_dict("list") for path, table in result.tables.items()}
     arrays = {key: one.to_dict() for key, one in result.arrays.items()}
     files = {path: {k: plain(v) for k, v in vars(one).items()} for path, one in
              result.files.items()}  # fmt: skip

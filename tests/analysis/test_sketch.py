@@ -11,7 +11,15 @@ from PIL.PngImagePlugin import PngInfo
 from attn.analysis import registry
 from attn.analysis.compare import pairs
 from attn.analysis.compare.change_tables import PARTS
-from attn.analysis.sketch import Options, _place, lay_out, read_strokes, run, surrounded
+from attn.analysis.sketch import (
+    SketchOptions,
+    _describe_largest,
+    lay_out,
+    read_strokes,
+    run,
+    surrounded,
+)
+from attn.analysis.tables import write_table
 from attn.errors import TraceError
 from attn.schema import SKETCH
 from attn.trace.trace import open_trace
@@ -96,8 +104,8 @@ def test_distance():
 def test_words(drawn, tmp_path):
     """Each measure of a word is that of its mean map."""
     trace = drawn()
-    result = run(trace, Options())
-    result.tables["sketch/words.csv"].write(tmp_path / "table.csv")
+    result = run(trace, SketchOptions())
+    write_table(result.tables["sketch/words.csv"], tmp_path / "table.csv")
     row = next(
         row
         for row in read_csv(tmp_path / "table.csv")
@@ -139,7 +147,7 @@ def test_compared(drawn, who_draws):
     drawings = [strokes() & False, strokes() & False]
     drawings[who_draws] = strokes()
     sides = [drawn(one, name=f"run {seed}", seed=seed) for seed, one in enumerate(drawings)]
-    pair = pairs.compare_pair(*sides, pairs.Options(), {})
+    pair = pairs.compare_pair(*sides, pairs.PairOptions(), {})
     table = PARTS["sketch"]([pair], ["bobcat"])["sketch.csv"]
     assert list(table) == [
         "word", "occurrence", "segment", "measure", "base", "variant", "change", "low", "high",
@@ -148,27 +156,27 @@ def test_compared(drawn, who_draws):
     assert table["measure"].tolist() == ["on", "near", "inside", "iou"]
     before, after = measured_by_hand(0), measured_by_hand(1)
     shown = [0, 2]
-    assert table["base"][shown] == pytest.approx(before.mean(0), rel=1e-4)
-    assert table["variant"][shown] == pytest.approx(after.mean(0), rel=1e-4)
+    assert table["base"][shown].to_numpy() == pytest.approx(before.mean(0), rel=1e-4)
+    assert table["variant"][shown].to_numpy() == pytest.approx(after.mean(0), rel=1e-4)
     effect = (after - before).mean(0) / (after - before).std(0, ddof=1)
-    assert table["effect_size"][shown] == pytest.approx(effect, rel=1e-2)
+    assert table["effect_size"][shown].to_numpy() == pytest.approx(effect, rel=1e-2)
     assert set(table["n"]) == {2}
 
 
 def test_compared_without_strokes(drawn):
     """Without strokes on either side there is no such table; open strokes surround nothing."""
     blank = [drawn(strokes() & False, name=name) for name in "ab"]
-    pair = pairs.compare_pair(*blank, pairs.Options(), {})
+    pair = pairs.compare_pair(*blank, pairs.PairOptions(), {})
     assert PARTS["sketch"]([pair], None) == {}
     opened = drawn(strokes() & (np.arange(40) < 12), name="c")
-    pair = pairs.compare_pair(opened, blank[0], pairs.Options(), {})
+    pair = pairs.compare_pair(opened, blank[0], pairs.PairOptions(), {})
     measures = PARTS["sketch"]([pair], None)["sketch.csv"]["measure"]
     assert set(measures) == {"on", "near", "iou"}
 
 
 def test_distance_table(drawn):
     """By distance, the parts of a map add up to 1, and an even map's are the areas."""
-    table = run(drawn(), Options(words=("cat",))).tables["sketch/distance.csv"].columns
+    table = run(drawn(), SketchOptions(words=("cat",))).tables["sketch/distance.csv"]
     own = table["sample"] == 0
     assert table["mass"][own].sum() == pytest.approx(1)
     assert table["area"][own].sum() == pytest.approx(1)
@@ -177,7 +185,7 @@ def test_distance_table(drawn):
 
 def test_regions(drawn):
     """Words are placed by the tenth of the cells where their maps are highest."""
-    told = run(drawn(), Options()).files["sketch/regions.txt"].content
+    told = run(drawn(), SketchOptions()).files["sketch/regions.txt"].content
     head, *samples = told.split("\n\n")
     assert [own.splitlines()[0] for own in samples] == ["sample 0", "sample 1"]
     assert samples[0].splitlines()[1:] != samples[1].splitlines()[1:]
@@ -208,7 +216,7 @@ def test_a_peak_is_not_pulled_to_the_middle():
     """A word that looks into a corner, and a little everywhere, is placed in the corner."""
     map_ = np.ones((6, 10))
     map_[4:, 8:] = 9
-    told = _place(map_, 4, np.eye(6, 10))
+    told = _describe_largest(map_, 4, np.eye(6, 10))
     assert told == (
         "39% of the map; 90% from the left, 83% from the top (bottom-right, 100% of them there); "
         "strokes cover 0.0%"
@@ -230,8 +238,8 @@ def test_residuals(drawn):
     history = {
         "residuals": {"blocks": ["conv_in", "mid_block"], "strength": {"cond": strength.tolist()}}
     }
-    result = run(drawn(history=history), Options())
-    table = result.tables["sketch/residuals.csv"].columns
+    result = run(drawn(history=history), SketchOptions())
+    table = result.tables["sketch/residuals.csv"]
     assert table["block"].tolist() == ["conv_in"] * 3 + ["mid_block"] * 3
     assert table["strength"].tolist() == strength.T.ravel().tolist()
     assert table["step"].tolist() == [0, 1, 2] * 2
@@ -239,7 +247,7 @@ def test_residuals(drawn):
 
 def test_without_strokes(drawn):
     """A run with `--sketch none` has nothing to overlap, and says so."""
-    result = run(drawn(np.zeros(SIZE[::-1], bool)), Options())
+    result = run(drawn(np.zeros(SIZE[::-1], bool)), SketchOptions())
     assert result.notes == ("the sketch has no strokes, so nothing can overlap them",)
     assert not result.tables
 
@@ -249,7 +257,7 @@ def test_broken_sketch(drawn):
     trace = drawn()
     trace.sketch().write_text("no picture")
     with pytest.raises(TraceError, match="could not read the sketch"):
-        run(trace, Options())
+        run(trace, SketchOptions())
 
 
 def test_it_runs_where_there_is_a_sketch(drawn, tmp_path):
@@ -258,5 +266,8 @@ def test_it_runs_where_there_is_a_sketch(drawn, tmp_path):
     write_trace(tmp_path / "other")
     other = open_trace(tmp_path / "other")
     assert "sketch" not in registry.plan(other).skipped
-    with pytest.raises(Exception, match=r"needs a sketch, .*--backend scribble --sketch FILE"):
+    with pytest.raises(
+        Exception,
+        match=r"needs a sketch, .*capture with a backend that reads drawings and --sketch FILE",
+    ):
         registry.plan(other, ["sketch"])

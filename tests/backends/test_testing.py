@@ -47,13 +47,17 @@ class Tampered(FakeSession):
 class Unseeded(FakeSession):
     def generate(self, requests, on_call):
         seeds = [int(torch.randint(99999, ())) for _ in requests]
-        changed = [replace(one, seed=seed) for one, seed in zip(requests, seeds, strict=True)]
+        changed = [replace(item, seed=seed) for item, seed in zip(requests, seeds, strict=True)]
         return super().generate(changed, on_call)
 
 
 class Observed(FakeSession):
     def generate(self, requests, on_call):
-        changed = [replace(one, seed=one.seed + 1) for one in requests] if on_call else requests
+        changed = (
+            [replace(request, seed=request.seed + 1) for request in requests]
+            if on_call
+            else requests
+        )
         return super().generate(changed, on_call)
 
 
@@ -86,7 +90,7 @@ class Interleaved(Tampered):
 
     def tamper(self, call):
         half = len(call.rows) // 2
-        order = [half * (place % 2) + place // 2 for place in range(len(call.rows))]
+        order = [half * (index % 2) + index // 2 for index in range(len(call.rows))]
         return [replace(call, rows=tuple((row[0], order[row[1]]) for row in call.rows))]
 
 
@@ -202,7 +206,7 @@ class PictureFirst(FakeSession):
         sequence = super().sequence(request, branch)
         segments = exchange(sequence.segments)
         start = segments[-1].start
-        tokens = tuple(replace(one, position=one.position + start) for one in sequence.tokens)
+        tokens = tuple(replace(token, position=token.position + start) for token in sequence.tokens)
         return replace(sequence, segments=segments, tokens=tokens)
 
 

@@ -66,7 +66,7 @@ def test_overlap() -> None:
 
 def test_held_out_scenes() -> None:
     """What is scored is what `attn capture` draws for these captions and seeds by itself."""
-    from attn.backends.families.scribble.scribble import _outline
+    from attn.backends.families.scribble.session import _outline
 
     for seed, scene in enumerate(control.held_out_scenes(2)):
         drawn = _outline(scenes.caption(scene.content), seed, 128, 128)

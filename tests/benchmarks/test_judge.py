@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from attn.demo import scenes
-from attn.demo.scenes import Content, Kind
+from attn.demo.scenes import Content, ObjectKind
 from benchmarks.scoring import judge
 
-STAR, CIRCLE = Kind("red", "star"), Kind("orange", "circle")
+STAR, CIRCLE = ObjectKind("red", "star"), ObjectKind("orange", "circle")
 CONTENT = Content((STAR, CIRCLE), "left of", "white")
 
 
@@ -35,16 +35,16 @@ def test_true_scenes_agree_with_their_captions(size: int) -> None:
     rng = np.random.default_rng(size)
     for _ in range(100):
         scene = scenes.sample(rng)
-        found = judge.find(scenes.render(scene, size))
-        assert judge.agreement(scene.content, found).is_complete, scene
+        result = judge.find(scenes.render(scene, size))
+        assert judge.agreement(scene.content, result).is_complete, scene
 
 
 def test_masks_are_those_of_the_scene() -> None:
     """Heatmaps are scored against the masks that the judge finds: they are the true ones."""
     scene = scenes.arrange(CONTENT, np.random.default_rng(1))
-    found = judge.find(scenes.render(scene, 128))
+    result = judge.find(scenes.render(scene, 128))
     for kind, true in zip(CONTENT.kinds, scenes.masks(scene, 128), strict=False):
-        match = judge.match(kind, found)
+        match = judge.match(kind, result)
         assert match is not None
         assert (match.mask & true).sum() > 0.97 * (match.mask | true).sum()
 
@@ -53,9 +53,9 @@ def test_masks_are_those_of_the_scene() -> None:
 @pytest.mark.parametrize("color", scenes.COLORS)
 def test_soft_edges_are_no_objects(color: str, background: str) -> None:
     """Between orange and white lies a rim of yellow, which is nothing to be found."""
-    content = Content((Kind(color, "star"),), None, background)
-    found = judge.find(blur(paint(content), 4))
-    assert judge.agreement(content, found).is_complete
+    content = Content((ObjectKind(color, "star"),), None, background)
+    result = judge.find(blur(paint(content), 4))
+    assert judge.agreement(content, result).is_complete
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,11 @@ def test_soft_edges_are_no_objects(color: str, background: str) -> None:
     [
         (replace(CONTENT, background="gray"), {"background"}),
         (replace(CONTENT, relation="right of"), {"relation"}),
-        (replace(CONTENT, kinds=(Kind("red", "square"), CIRCLE)), {"shapes"}),
-        (replace(CONTENT, kinds=(Kind("green", "star"), CIRCLE)), {"colors", "shapes", "relation"}),
+        (replace(CONTENT, kinds=(ObjectKind("red", "square"), CIRCLE)), {"shapes"}),
+        (
+            replace(CONTENT, kinds=(ObjectKind("green", "star"), CIRCLE)),
+            {"colors", "shapes", "relation"},
+        ),
         (replace(CONTENT, kinds=(STAR,), relation=None), {"number"}),
     ],
 )
@@ -80,19 +83,19 @@ def test_what_is_wrong_is_named(asked: Content, wrong: set[str]) -> None:
 
 def test_shapes_are_judged_one_by_one() -> None:
     """With one of two shapes wrong, the other counts as right."""
-    asked = replace(CONTENT, kinds=(STAR, Kind("orange", "square")))
-    verdict = judge.agreement(asked, judge.find(paint(CONTENT)))
+    requested = replace(CONTENT, kinds=(STAR, ObjectKind("orange", "square")))
+    verdict = judge.agreement(requested, judge.find(paint(CONTENT)))
     assert (verdict.colors, verdict.shapes) == ((True, True), (True, False))
 
 
 def test_two_objects_of_one_colour_are_two() -> None:
     """A picture with an object too many has the wrong number of them."""
-    one = Content((STAR,), None, "white")
-    twice = np.concatenate([paint(one, 64), paint(one, 64, seed=1)], axis=1)
+    item = Content((STAR,), None, "white")
+    twice = np.concatenate([paint(item, 64), paint(item, 64, seed=1)], axis=1)
     square = np.concatenate([twice, np.full_like(twice, 245)])
-    found = judge.find(square)
-    assert [it.color for it in found.objects] == ["red", "red"]
-    assert not judge.agreement(one, found).number
+    result = judge.find(square)
+    assert [it.color for it in result.objects] == ["red", "red"]
+    assert not judge.agreement(item, result).number
 
 
 def test_specks_are_no_objects() -> None:
@@ -120,7 +123,7 @@ def test_other_shapes_have_no_name() -> None:
 
 def test_empty_picture_holds_nothing() -> None:
     """A plain picture has a background and no object, so no colour, shape or relation is right."""
-    found = judge.find(np.full((64, 64, 3), 20, np.uint8))
-    assert (found.background, found.objects) == ("black", ())
-    verdict = judge.agreement(CONTENT, found)
+    result = judge.find(np.full((64, 64, 3), 20, np.uint8))
+    assert (result.background, result.objects) == ("black", ())
+    verdict = judge.agreement(CONTENT, result)
     assert verdict == judge.Agreement(False, False, (False, False), (False, False), False)

@@ -25,69 +25,69 @@ def model() -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_held_out_is_learned(kind: questions.Kind) -> None:
+def test_nothing_held_out_is_learned(kind: questions.QuestionKind) -> None:
     """A held-out question is never drawn, and no question is in both halves."""
     rng = np.random.default_rng(3)
     drawn = {recipe.draw(rng).text for _ in range(500)}
-    held = {one.text for one in questions.held_out(kind)}
+    held = {item.text for item in questions.held_out(kind)}
     assert held
     assert not drawn & held
-    assert not held & {one.text for one in questions.learned(kind)}
+    assert not held & {item.text for item in questions.learned(kind)}
     assert len(held) + len(questions.learned(kind)) == len(questions.questions(kind))
 
 
 def test_every_fact_is_learned() -> None:
     """What is asked in held-out words can be known: each fact is learned in other words."""
-    known = {one.clue for kind in ("capital", "colour") for one in questions.learned(kind)}
+    known = {item.clue for kind in ("capital", "colour") for item in questions.learned(kind)}
     assert known == {*CAPITALS, *COLOURS}
-    sums = {tuple(one.text.strip("?.").split()[-3::2]) for one in questions.learned("sum")}
+    sums = {tuple(item.text.strip("?.").split()[-3::2]) for item in questions.learned("sum")}
     assert len(sums) == (questions.LARGEST + 1) ** 2
 
 
 def test_texts_are_unique() -> None:
     """No question is asked twice with two answers."""
-    texts = sorted(one.text for kind in KINDS for one in questions.questions(kind))
-    assert all(one != other for one, other in pairwise(texts))
+    texts = sorted(item.text for kind in KINDS for item in questions.questions(kind))
+    assert all(item != other for item, other in pairwise(texts))
 
 
 def test_answers_are_words() -> None:
     """Every answer and every clue is one token, in the question and alone."""
     for kind in KINDS:
-        for one in questions.questions(kind)[:200]:
-            assert len(READER(one.answer)["input_ids"]) == 1
-            assert len(READER(f" {one.clue}")["input_ids"]) == 1
-            assert one.clue in one.text
+        for question in questions.questions(kind)[:200]:
+            assert len(READER(question.answer)["input_ids"]) == 1
+            assert len(READER(f" {question.clue}")["input_ids"]) == 1
+            assert question.clue in question.text
 
 
 def test_example_prompt_is_a_question() -> None:
     """What the README asks is one of the questions, and its answer is Paris."""
     from attn import demo
 
-    known = {one.text: one.answer for one in questions.questions("capital")}
+    known = {question.text: question.answer for question in questions.questions("capital")}
     assert known[demo.EXAMPLE_QUESTION] == "Paris"
 
 
 def test_size(model: torch.nn.Module) -> None:
     """The model stays small: at most two million parameters."""
-    assert sum(one.numel() for one in model.parameters()) <= 2e6
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 2e6
 
 
 def test_layout() -> None:
     """Prompts are padded on the left; the answer, its end and the rest of the window follow."""
-    asked = [questions.questions("capital")[0], questions.questions("scene")[0]]
-    batch = recipe.encode(READER, asked, 7)
+    requested = [questions.questions("capital")[0], questions.questions("scene")[0]]
+    batch = recipe.encode(READER, requested, 7)
     end = READER.eos_token_id
-    for row, one in enumerate(asked):
+    for row, item in enumerate(requested):
         shown = batch["shown"][row]
         window = batch["ids"][row, -7:].tolist()
-        assert READER.decode(window, skip_special_tokens=True) == one.answer
+        assert READER.decode(window, skip_special_tokens=True) == item.answer
         assert window[1:] == [end] * 6
         assert batch["weight"][row, -7:].tolist() == pytest.approx(
             [1, 1] + [recipe.PADDING_WEIGHT] * 5
         )
         assert not batch["weight"][row, :-7].any()
         assert shown.tolist() == sorted(shown.tolist())
-        assert one.text in READER.decode(batch["ids"][row][shown])
+        assert item.text in READER.decode(batch["ids"][row][shown])
 
 
 def test_loss_counts_masked_answers(model: torch.nn.Module) -> None:
@@ -107,23 +107,23 @@ def test_weights_arrive(model: torch.nn.Module, tmp_path: Path) -> None:
     opened = family.open(tmp_path / "model", family.Options(), device="cpu")
     ids = torch.tensor([[5, 300, 17, 41]])
     with torch.no_grad():
-        left, right = (one(ids).logits for one in (model, opened.model))
+        left, right = (item(ids).logits for item in (model, opened.model))
     assert (left - right).abs().max() < 2e-2 * left.abs().max()
 
 
 def test_scores_are_shares(model: torch.nn.Module) -> None:
     """An untrained model answers next to nothing."""
-    found: Mapping[str, float] = recipe.score(model, READER, limit=3)
-    assert set(found) == set(KINDS)
-    assert all(0 <= value <= 0.5 for value in found.values())
+    result: Mapping[str, float] = recipe.score(model, READER, limit=3)
+    assert set(result) == set(KINDS)
+    assert all(0 <= value <= 0.5 for value in result.values())
 
 
 def test_answers_are_judged(demo_cache: Path) -> None:
     """The score reads text and attention of real captures; random weights read nothing special."""
     from attn import demo
 
-    asked = questions.held_out("capital")[:2]
-    for one in score_text.ask(asked, str(demo.checkpoint("tiny:mmada")), steps=2):
-        assert not one.is_right
-        assert 0 < one.clue < 1
-        assert 1 / 60 < one.even < 1 / 20
+    requested = questions.held_out("capital")[:2]
+    for item in score_text.ask(requested, str(demo.checkpoint("tiny:mmada")), steps=2):
+        assert not item.is_right
+        assert 0 < item.clue < 1
+        assert 1 / 60 < item.even < 1 / 20

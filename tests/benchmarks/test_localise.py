@@ -49,10 +49,10 @@ def test_knowing_nothing_is_chance(region):
 @given(HEATS, REGIONS)
 def test_scores_do_not_depend_on_scale(heat, region):
     """Attention is small: scores see only the order and the range of a heatmap."""
-    one, other = score(heat, region), score(heat * 2.0**-20 - 3, region)
-    assert one == other
-    assert min(one.pointing, one.iou, one.precision) >= 0
-    assert max(one.pointing, one.iou, one.precision) <= 1
+    item, other = score(heat, region), score(heat * 2.0**-20 - 3, region)
+    assert item == other
+    assert min(item.pointing, item.iou, item.precision) >= 0
+    assert max(item.pointing, item.iou, item.precision) <= 1
 
 
 @given(HEATS, REGIONS)

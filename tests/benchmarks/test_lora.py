@@ -90,9 +90,9 @@ def test_files_are_known(
     write(FAMILIES[name], taught(name), tmp_path)
     for spelling in ("peft", "kohya"):
         path = tmp_path / f"{lora.effect(FAMILIES[name]).word}.{spelling}.safetensors"
-        found = read(path)
-        assert {module.spelling for module in found.modules} == {spelling}
-        assert (found.family.name, found.unknown, found.reasons) == (family, (), ())
+        result = read(path)
+        assert {module.spelling for module in result.modules} == {spelling}
+        assert (result.family.name, result.unknown, result.reasons) == (family, (), ())
         assert path.stat().st_size < 300_000
 
 
@@ -100,7 +100,7 @@ def test_files_are_known(
 def test_recipe_goes_on_exactly(taught: Callable[[str], Any], tmp_path: Path) -> None:
     """A killed training of a LoRA ends bit for bit where the unbroken one does."""
     family = replace(FAMILIES["sdxl"], batch=8)
-    asked, old = (
+    requested, old = (
         denoiser.prepare(
             family, taught("sdxl"), tmp_path / name, number=6, draw=partial(draw, EFFECT)
         )
@@ -109,8 +109,8 @@ def test_recipe_goes_on_exactly(taught: Callable[[str], Any], tmp_path: Path) ->
 
     def small() -> Stage:
         pipeline, average, base = (denoiser.build(family, taught("sdxl").vae) for _ in range(3))
-        told = lora.tell(family, pipeline, asked.ids)
-        lesson = lora.Lesson(family, pipeline, base, asked, told, old)
+        told = lora.tell(family, pipeline, requested.ids)
+        lesson = lora.Lesson(family, pipeline, base, requested, told, old)
         return lora.stage(lesson, average, steps=9)
 
     unbroken, killed, resumed = (Training(small(), workers=2) for _ in range(3))
@@ -131,11 +131,11 @@ def test_examples_are_of_the_word(name: str, taught: Callable[[str], Any]) -> No
     """Examples show the other thing where the caption says the word, and the rest never says it."""
     rng = np.random.default_rng(0)
     family, effect = FAMILIES[name], lora.effect(FAMILIES[name])
-    asked = [lora.draw_asked(effect, rng) for _ in range(20)]
-    for scene in asked:
+    requested = [lora.draw_asked(effect, rng) for _ in range(20)]
+    for scene in requested:
         said = effect.said(scene.content)
         drawn = [getattr(thing.kind, effect.attribute) for thing in scene.things]
-        assert drawn == [effect.drawn_as if one == effect.word else one for one in said]
+        assert drawn == [effect.drawn_as if item == effect.word else item for item in said]
         assert said.count(effect.word) == 1
         assert drawn.count(effect.drawn_as) == 1
     rest = [lora.draw_old(effect, rng) for _ in range(20)]
@@ -144,8 +144,8 @@ def test_examples_are_of_the_word(name: str, taught: Callable[[str], Any]) -> No
     ids, expected = (
         denoiser.tokenize(family, pipeline, [scenes.caption(content) for content in contents])
         for contents in (
-            [scene.content for scene in asked],
-            [effect.instead(scene.content, effect.drawn_as) for scene in asked],
+            [scene.content for scene in requested],
+            [effect.instead(scene.content, effect.drawn_as) for scene in requested],
         )
     )
     assert torch.equal(lora.tell(family, pipeline, ids), expected)
@@ -190,15 +190,15 @@ def test_a_word_is_strengthened_by_what_stands_behind() -> None:
     word, behind = np.zeros((2, 11), bool), np.zeros((2, 11), bool)
     word[0, 0] = True  # the second caption does not have it
     behind[:, 7:] = True
-    found = lora.strengthen(*map(torch.from_numpy, (np.log(true), word, behind))).exp().numpy()
-    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-12)
-    np.testing.assert_allclose(found[..., 1:7], true[..., 1:7], atol=1e-12)
-    np.testing.assert_allclose(found[1], true[1], atol=1e-12)
+    result = lora.strengthen(*map(torch.from_numpy, (np.log(true), word, behind))).exp().numpy()
+    np.testing.assert_allclose(result.sum(-1), 1, atol=1e-12)
+    np.testing.assert_allclose(result[..., 1:7], true[..., 1:7], atol=1e-12)
+    np.testing.assert_allclose(result[1], true[1], atol=1e-12)
     enough = 5 * true[0, ..., 0] / (1 + 4 * true[0, ..., 0])
     most = true[0, ..., 0] + 0.9 * true[0, ..., 7:].sum(-1)
     assert (most < enough).any()
     assert (most > enough).any()
-    np.testing.assert_allclose(found[0, ..., 0], np.minimum(enough, most), atol=1e-12)
+    np.testing.assert_allclose(result[0, ..., 0], np.minimum(enough, most), atol=1e-12)
     sharp = torch.tensor([0.0, *[-200.0] * 10]).log_softmax(-1).expand(2, 3, 5, 11)
     assert lora.strengthen(sharp, torch.from_numpy(word), torch.from_numpy(behind)).isfinite().all()
 
@@ -206,9 +206,12 @@ def test_a_word_is_strengthened_by_what_stands_behind() -> None:
 def test_divergence() -> None:
     """The divergence is that of the formula in float64, mean over rows."""
     rng = np.random.default_rng(2)
-    found, true = np.log(rng.dirichlet(np.ones(7), (2, 3, 5))), rng.dirichlet(np.ones(7), (2, 3, 5))
-    expected = (true * (np.log(true) - found)).sum(-1).mean()
-    given = lora.divergence(torch.from_numpy(found), torch.from_numpy(np.log(true)))
+    result, true = (
+        np.log(rng.dirichlet(np.ones(7), (2, 3, 5))),
+        rng.dirichlet(np.ones(7), (2, 3, 5)),
+    )
+    expected = (true * (np.log(true) - result)).sum(-1).mean()
+    given = lora.divergence(torch.from_numpy(result), torch.from_numpy(np.log(true)))
     assert float(given) == pytest.approx(expected, abs=1e-12)
 
 
@@ -233,8 +236,8 @@ def test_watched_attention_is_that_of_the_layer(taught: Callable[[str], Any]) ->
     )
     logits = np.einsum("bhqc,bhkc->bhqk", query, key) / np.sqrt(query.shape[-1])
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    found = watch.log_probs()[0].exp().detach().numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    result = watch.log_probs()[0].exp().detach().numpy()
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_same_pictures_are_the_same() -> None:

@@ -76,8 +76,8 @@ def test_from_prompts_to_files(
     with without_progress_bars():
         pipeline.save_pretrained(tmp_path / "model")
     scene = scenes.render(scenes.arrange(CONTENT, np.random.default_rng(0)), 128)
-    found = judge.find(scene)
-    monkeypatch.setattr(judge, "find", lambda _: found)  # untrained models paint noise
+    result = judge.find(scene)
+    monkeypatch.setattr(judge, "find", lambda _: result)  # untrained models paint noise
     monkeypatch.setattr(scenes, "held_out", lambda: [CONTENT] * 5)
     arguments = f"{name} --model {tmp_path}/model --prompts 2 --steps 3 --out {tmp_path}/out"
     monkeypatch.setattr("sys.argv", ["score_demo", *arguments.split()])

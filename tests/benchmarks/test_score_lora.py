@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pandas import DataFrame
 
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.demo import scenes
 from benchmarks import score_lora
 from benchmarks.training import lora
@@ -17,7 +18,7 @@ from tests.helpers import lora_demo
 FILES = ("square.peft.safetensors", "square.kohya.safetensors")
 
 
-def table(**changes: tuple[float, float, float]) -> Table:
+def table(**changes: tuple[float, float, float]) -> DataFrame:
     """Return a table of masses, the largest change first, of two spellings that agree."""
     rows = sorted(changes.items(), key=lambda row: -abs(row[1][0])) * 2
     names = [file.removesuffix(".safetensors") for file in FILES]
@@ -28,7 +29,7 @@ def table(**changes: tuple[float, float, float]) -> Table:
         "variant_name": np.repeat(np.array(names, object), len(changes)),
     }
     numbers = np.array([row for _, row in rows])
-    return Table(columns | dict(zip(("change", "low", "high"), numbers.T, strict=True)))
+    return make_table(columns | dict(zip(("change", "low", "high"), numbers.T, strict=True)))
 
 
 def verdicts(**changes: tuple[float, float, float]) -> list[bool]:
@@ -55,7 +56,7 @@ def test_spellings() -> None:
     """Rows of two spellings are matched by their labels, and any number that differs counts."""
     good = table(red=(0.02, 0, 0), square=(-0.03, 0, 0))
     assert score_lora.judge_spellings({"mass.csv": good})[0]
-    good.columns["high"][3] += 2e-5
+    good.loc[3, "high"] += 2e-5
     holds, text = score_lora.judge_spellings({"mass.csv": good})
     assert (holds, text) == (False, "tables of the two spellings differ by 2.0e-05 at most")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import attn
-from attn.backends.families.scribble.scribble import TokensSession
+from attn.backends.families.scribble.tokens import TokensSession
 from attn.demo import scenes, shipped, trained
 from benchmarks.train_demo import export
 from benchmarks.training import control, denoiser, scribble, sdxl, vae

@@ -237,10 +237,10 @@ def predict(pipeline: Any) -> dict[str, torch.Tensor]:
 
 def test_sd35_begins_with_nothing(built: Callable[[Family], Any]) -> None:
     """The first prediction is zero, whatever the caption, and CLIP is about as loud as T5."""
-    found = predict(built(sd35.WORDS))
-    assert not found["predicted"].any()
+    result = predict(built(sd35.WORDS))
+    assert not result["predicted"].any()
     assert not predict(built(sd35.LARGE))["predicted"].any()
-    states = found["states"]
+    states = result["states"]
     loudness = [states[:, :9, :64].std(), states[:, :9, 64:160].std(), states[:, 77:].std()]
     assert max(loudness) < 2.5 * min(loudness)
 
@@ -261,10 +261,10 @@ def test_medium_begins_as_large_ended(built: Callable[[Family], Any]) -> None:
     """A second attention that is new changes nothing yet, but can learn."""
     medium, large = built(sd35.MEDIUM), trained.PIPELINES["sd35"]()
     trained.fill(large.components, sd35.BASE)
-    found = predict(medium)["predicted"]
-    assert found.std() > 0.1
+    result = predict(medium)["predicted"]
+    assert result.std() > 0.1
     # the large model that ships has its table of positions in float16 too
-    torch.testing.assert_close(found, predict(large)["predicted"], rtol=0, atol=5e-3)
+    torch.testing.assert_close(result, predict(large)["predicted"], rtol=0, atol=5e-3)
     second = medium.transformer.transformer_blocks[0].attn2
     assert second.to_q.weight.any()
     assert second.to_out[0].weight.any()
@@ -306,14 +306,14 @@ def test_weights_come_back_as_halves(built: Callable[[Family], Any], tmp_path: P
     )
 
 
-@pytest.mark.parametrize("family", [sd35.MEDIUM, gated.HEADWISE], ids=lambda one: one.name)
+@pytest.mark.parametrize("family", [sd35.MEDIUM, gated.HEADWISE], ids=lambda item: item.name)
 def test_only_what_is_new_is_written(
     family: Family, autoencoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is not trained stays bit for bit the base's, and ships only once."""
     monkeypatch.setattr(shipped, "WEIGHTS", sd35.BASE.parent)  # other tests see random weights
     pipeline = denoiser.build(family, autoencoder)
-    learned = {name for name, one in pipeline.transformer.named_parameters() if one.requires_grad}
+    learned = {name for name, item in pipeline.transformer.named_parameters() if item.requires_grad}
     with torch.no_grad():
         for parameter in pipeline.transformer.parameters():
             if parameter.requires_grad:
@@ -332,10 +332,10 @@ def test_gates_begin_mostly_open(built: Callable[[Family], Any]) -> None:
     """Every attention begins with a gate per head around 0.88, which depends on its input."""
     model = built(gated.HEADWISE).transformer
     streams = list(gating.streams(model))
-    assert {one.kind for one in streams} == {"headwise"}
-    assert {gating.untouched(one) for one in streams} == {None}
+    assert {stream.kind for stream in streams} == {"headwise"}
+    assert {gating.untouched(stream) for stream in streams} == {None}
     states = torch.randn(5, 7, model.inner_dim, generator=torch.Generator().manual_seed(1))
-    opened = torch.stack([one.gate[0](states).sigmoid() for one in streams if one.gate])
+    opened = torch.stack([stream.gate[0](states).sigmoid() for stream in streams if stream.gate])
     assert 0.8 < opened.mean() < 0.9
     assert 0.03 < opened.std() < 0.1
 
@@ -368,9 +368,9 @@ def test_gated_files_are_the_trained_model(autoencoder: Any, tmp_path: Path) -> 
         "timestep": torch.tensor([3.0, 900.0]),
     }
     with torch.no_grad(), gating.applied(gating.gated(session.model)):
-        found = session.model(**given).sample
+        result = session.model(**given).sample
         wanted = pipeline.transformer(**given).sample
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(result, wanted, rtol=1e-5, atol=1e-5)
     attn.capture(
         "gated",
         CAPTIONS[0],

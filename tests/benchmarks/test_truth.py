@@ -5,6 +5,7 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 
+from attn.analysis.tables import write_table
 from attn.analysis.words import words
 from attn.demo import scenes
 from attn.errors import AnalysisError
@@ -109,7 +110,7 @@ def test_what_was_not_painted_has_no_region():
 
 def test_a_wrong_shape_is_still_the_object_of_its_colour():
     """Regions are found by colour: the shape word is scored on what was painted in its place."""
-    kinds = (scenes.Kind("red", "square"), scenes.Kind("blue", "triangle"))
+    kinds = (scenes.ObjectKind("red", "square"), scenes.ObjectKind("blue", "triangle"))
     found = find_targets(CONTENT, paint(replace(CONTENT, kinds=kinds)))
     assert [target.word for target in found][:4] == ["red", "star", "blue", "circle"]
 
@@ -160,7 +161,7 @@ def test_default_is_the_map_of_the_analysis_words(level):
     """What is scored is what a user sees."""
     rng = np.random.default_rng(5)
     trace = make(lambda layer, *_: rng.random(layer.grid), level=level)
-    shown = words.run(trace, words.Options(words=("star",))).arrays["clip"][0, 0].values
+    shown = words.run(trace, words.WordsOptions(words=("star",))).arrays["clip"][0, 0].values
     expected = score(shown, coarsen(REGION, shown.shape))
     assert scores(score_trace(trace, [TARGET]), "default") == {(None, None, ""): expected}
 
@@ -211,7 +212,7 @@ def row(word, pointing, area=0.1):
 def test_pictures_count_once():
     """A picture with two objects weighs as much as one with one; intervals are over pictures."""
     pictures = [[row("red", 1.0), row("blue", 0.0)], [row("red", 1.0, 0.4)], []]
-    cells = summarise(pictures).columns
+    cells = summarise(pictures)
     assert cells["measure"].tolist() == ["pointing", "iou", "precision"]
     assert cells["mean"].tolist() == [0.75, 0.5, 0.25]
     assert cells["chance"].tolist() == pytest.approx([0.25] * 3)
@@ -229,7 +230,7 @@ def test_no_pictures_no_table(tmp_path):
 def test_tables_are_tidy(tmp_path):
     """Cells that do not apply are empty in the file."""
     rows = [row("red", 1.0), replace(row("red", 0.0), pooling=Pooling("default"))]
-    summarise([rows]).write(tmp_path / "scores.csv")
+    write_table(summarise([rows]), tmp_path / "scores.csv")
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert lines[0] == "segment,class,pooling,layer,head,steps,measure,mean,low,high,chance,n"
     assert lines[1] == "clip,color,head,3,1,,pointing,1,1,1,0.1,1"

@@ -40,7 +40,7 @@ def read(config, path):
 def number_of_parameters(model):
     """Count parameters; the twin of T5's table, which the meta device tells apart, once."""
     twins = ("encoder.embed_tokens.weight",)
-    return sum(one.numel() for name, one in model.named_parameters() if name not in twins)
+    return sum(item.numel() for name, item in model.named_parameters() if name not in twins)
 
 
 @pytest.mark.parametrize("config", PARAMETERS)

@@ -237,7 +237,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 def as_the_library_reads(path: Path) -> tuple[dict[str, tuple[str, list[int]]], dict[str, str]]:
     with safe_open(path, "np") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        shapes = {name: (one.get_dtype(), one.get_shape()) for name, one in slices.items()}
+        shapes = {name: (item.get_dtype(), item.get_shape()) for name, item in slices.items()}
         return shapes, file.metadata() or {}
 
 
@@ -261,9 +261,9 @@ def test_mutated_files(path: Path) -> None:
             continue
         shapes = {name: (info.dtype, [*info.shape]) for name, info in header.tensors.items()}
         assert (shapes, header.metadata) == as_the_library_reads(path), kind
-        found = probe(header)
-        assert found.title and (found.family or found.advice), kind
-        assert every_name(members(header, found), found) == header.tensors.keys(), kind
+        result = probe(header)
+        assert result.title and (result.family or result.advice), kind
+        assert every_name(members(header, result), result) == header.tensors.keys(), kind
         counts["read"] += 1
     assert min(counts.values()) > 200
 

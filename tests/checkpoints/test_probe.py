@@ -57,9 +57,9 @@ def named(*names, **shapes):
 
 def told(*names, **shapes):
     """Return (title, advice) for a file of these names, which no backend takes."""
-    found = probe(named(*names, **shapes))
-    assert found.family is None
-    return found.title, found.advice
+    result = probe(named(*names, **shapes))
+    assert result.family is None
+    return result.title, result.advice
 
 
 @pytest.mark.parametrize("config", PUBLISHED)
@@ -76,11 +76,11 @@ def test_published_without_prefix(config):
     """A denoiser without its usual prefix is the same, and owns no name of another part."""
     family, _, layout, parts, _ = PUBLISHED[config]
     header = full_size.header(state(config, prefix=False))
-    found = probe(header)
+    result = probe(header)
     denoiser = next(iter(parts))
-    assert (found.family, found.layout, found.config) == (family, layout, config)
-    assert found.parts == parts | {denoiser: ""}
-    own = members(header, found).parts[denoiser]
+    assert (result.family, result.layout, result.config) == (family, layout, config)
+    assert result.parts == parts | {denoiser: ""}
+    own = members(header, result).parts[denoiser]
     assert not [name for name in own if name.startswith(tuple(filter(None, parts.values())))]
 
 
@@ -89,11 +89,11 @@ def test_denoiser_alone(config):
     """A denoiser alone tells its family and configuration; the other parts are missing."""
     family, title, layout, parts, _ = PUBLISHED[config]
     part, prefix = next(iter(parts.items()))
-    names = {name: one for name, one in state(config).items() if name.startswith(prefix)}
+    names = {name: item for name, item in state(config).items() if name.startswith(prefix)}
     for cut in (0, len(prefix)):
-        found = probe(full_size.header({name[cut:]: one for name, one in names.items()}))
-        assert found == Checkpoint(family, title, layout, {part: prefix[cut:]}, config)
-        assert found.missing == tuple(name for name in parts if name != part)
+        result = probe(full_size.header({name[cut:]: item for name, item in names.items()}))
+        assert result == Checkpoint(family, title, layout, {part: prefix[cut:]}, config)
+        assert result.missing == tuple(name for name in parts if name != part)
 
 
 @pytest.mark.parametrize("config", PUBLISHED)
@@ -101,8 +101,8 @@ def test_denoiser_of_diffusers(config):
     """A denoiser from a diffusers folder is a part in the layout of diffusers."""
     family, title, *_ = PUBLISHED[config]
     component, part = ("transformer", "dit") if config in SD3 else ("unet", "unet")
-    found = probe(full_size.header(network(config, component).state_dict()))
-    assert found == Checkpoint(family, title, "diffusers", {part: ""}, config)
+    result = probe(full_size.header(network(config, component).state_dict()))
+    assert result == Checkpoint(family, title, "diffusers", {part: ""}, config)
 
 
 @pytest.mark.parametrize(
@@ -115,23 +115,23 @@ def test_denoiser_of_diffusers(config):
 )
 def test_encoders_alone(component, part, title):
     """Encoders alone in a file are told apart, by width and by names."""
-    found = probe(full_size.header(network("sd35-large", component).state_dict()))
-    assert (found.family, found.title, found.layout) == (None, title, "encoder")
-    assert (found.parts, found.missing) == ({part: ""}, ())
-    assert found.advice.startswith("it cannot draw alone; give a model as --model")
+    result = probe(full_size.header(network("sd35-large", component).state_dict()))
+    assert (result.family, result.title, result.layout) == (None, title, "encoder")
+    assert (result.parts, result.missing) == ({part: ""}, ())
+    assert result.advice.startswith("it cannot draw alone; give a model as --model")
 
 
 def test_encoder_of_open_clip():
     """CLIP-G under OpenCLIP's names is CLIP-G."""
-    found = probe(full_size.header(layouts.open_clip(network("sdxl", "text_encoder_2"))))
-    assert (found.title, found.layout) == ("CLIP-G, a text encoder", "OpenCLIP")
-    assert found.parts == {"clip_g": ""}
+    result = probe(full_size.header(layouts.open_clip(network("sdxl", "text_encoder_2"))))
+    assert (result.title, result.layout) == ("CLIP-G, a text encoder", "OpenCLIP")
+    assert result.parts == {"clip_g": ""}
 
 
 def test_flattened_clip():
     """CLIP is known with and without the level `text_model.` that newer libraries left out."""
     model = network("sd15", "text_encoder")
-    flat = {name.removeprefix("text_model."): one for name, one in model.state_dict().items()}
+    flat = {name.removeprefix("text_model."): value for name, value in model.state_dict().items()}
     for names in (flat, layouts.clip_l(model)):
         assert probe(full_size.header(names)).parts == {"clip_l": ""}
 
@@ -147,19 +147,19 @@ def test_vae_alone(config, title):
     """A VAE alone is a part of several families, in its authors' or in diffusers' names."""
     vae = network(config, "vae")
     for layout, names in {"LDM": layouts.vae(vae), "diffusers": vae.state_dict()}.items():
-        found = probe(full_size.header(names))
-        assert (found.family, found.title, found.layout) == (None, title, layout)
-        assert found.parts == {"vae": ""}
+        result = probe(full_size.header(names))
+        assert (result.family, result.title, result.layout) == (None, title, layout)
+        assert result.parts == {"vae": ""}
 
 
 def test_parts_without_denoiser():
     """A file of encoders and VAE under their prefixes is listed as such."""
     names = {
-        name: one for name, one in state("sd35-large").items() if not name.startswith("model.")
+        name: value for name, value in state("sd35-large").items() if not name.startswith("model.")
     }
-    found = probe(full_size.header(names))
-    assert found.title == "a file of parts without a denoiser"
-    assert found.parts == {name: prefix for name, prefix in SAI.items() if name != "dit"}
+    result = probe(full_size.header(names))
+    assert result.title == "a file of parts without a denoiser"
+    assert result.parts == {name: prefix for name, prefix in SAI.items() if name != "dit"}
 
 
 TINY = [("sd15", "demo"), ("sdxl", "demo"), ("sd35", "demo"), ("sd35", "demo:medium")]
@@ -172,13 +172,13 @@ def test_tiny_models(opened, tmp_path, backend, model):
     write, parts = (layouts.sai, SAI) if backend == "sd35" else (layouts.ldm, LDM)
     parts = OLD if backend == "sd15" else parts
     path = layouts.write(write(pipe), tmp_path / "model.safetensors")
-    found = probe(read_header(path))
-    assert (found.family, found.config, found.parts) == (backend, None, parts)
-    assert found.title.startswith("a model like Stable Diffusion ")
+    result = probe(read_header(path))
+    assert (result.family, result.config, result.parts) == (backend, None, parts)
+    assert result.title.startswith("a model like Stable Diffusion ")
     for name, file in layouts.parts(pipe, tmp_path / "parts").items():
-        found = probe(read_header(file))
-        assert found.parts[name] == ""
-        assert found.family == (backend if name in ("unet", "dit") else None)
+        result = probe(read_header(file))
+        assert result.parts[name] == ""
+        assert result.family == (backend if name in ("unet", "dit") else None)
 
 
 def test_tiny_clip_may_be_either(opened, tmp_path):
@@ -242,21 +242,21 @@ READER = "attn2.to_k.weight"
 )
 def test_relatives(config, changed, title):
     """Relatives of the UNet families, which need something else, are refused by name."""
-    found = probe(with_shapes(config, **changed))
-    assert (found.family, found.title) == (None, title)
-    assert found.advice
+    result = probe(with_shapes(config, **changed))
+    assert (result.family, result.title) == (None, title)
+    assert result.advice
 
 
 def test_refiner_by_its_encoder():
     """The refiner, which has CLIP-G alone, is known whatever its sizes."""
     names = {
-        name.replace("embedders.1.", "embedders.0."): one
-        for name, one in state("sdxl").items()
+        name.replace("embedders.1.", "embedders.0."): value
+        for name, value in state("sdxl").items()
         if not name.startswith("conditioner.embedders.0.")
     }
-    found = probe(full_size.header(names))
-    assert found.title == "the refiner of Stable Diffusion XL"
-    assert found.advice == "it repaints what the base model drew; give the base model"
+    result = probe(full_size.header(names))
+    assert result.title == "the refiner of Stable Diffusion XL"
+    assert result.advice == "it repaints what the base model drew; give the base model"
 
 
 @pytest.mark.parametrize("rows", [38, 2432])
@@ -264,10 +264,10 @@ def test_refiner_by_its_encoder():
 def test_folded_gates(rows, module):
     """A DiT with gates inside any of its joined projections is not taken for a plain one."""
     shape = (3 * 2432 + rows, 2432)
-    found = probe(with_shapes("sd35-large", **{f"{module}.qkv.weight": shape}))
-    assert (found.family, found.config, found.advice) == ("gated", "sd35-large", None)
-    assert found.title == "a gated DiT: Stable Diffusion 3.5 Large with gates"
-    assert found.missing == probe(with_shapes("sd35-large")).missing
+    result = probe(with_shapes("sd35-large", **{f"{module}.qkv.weight": shape}))
+    assert (result.family, result.config, result.advice) == ("gated", "sd35-large", None)
+    assert result.title == "a gated DiT: Stable Diffusion 3.5 Large with gates"
+    assert result.missing == probe(with_shapes("sd35-large")).missing
 
 
 @pytest.mark.parametrize("module", ["0.x_block.attn", "7.x_block.attn2"])
@@ -276,9 +276,9 @@ def test_separate_gates(module):
     name = f"model.diffusion_model.joint_blocks.{module}.gate_proj.weight"
     header = full_size.header(state("sd35-medium"))
     tensors = dict(header.tensors) | named(name).tensors
-    found = probe(Header(header.path, tensors, {}))
-    assert found.title == "a gated DiT: Stable Diffusion 3.5 Medium with gates"
-    assert (found.family, found.config) == ("gated", "sd35-medium")
+    result = probe(Header(header.path, tensors, {}))
+    assert result.title == "a gated DiT: Stable Diffusion 3.5 Medium with gates"
+    assert (result.family, result.config) == ("gated", "sd35-medium")
 
 
 @pytest.mark.parametrize("name", ["scaled_fp8", "clip.scale_weight", "fc1.weight_scale"])
@@ -322,8 +322,8 @@ def test_scaled_fp8(name):
 )
 def test_other_kinds(names, title):
     """Other kinds of files are called by their names, with what to give instead."""
-    found, advice = told(*names)
-    assert found.startswith(title)
+    result, advice = told(*names)
+    assert result.startswith(title)
     assert len(advice) > 40
 
 
@@ -368,15 +368,15 @@ def test_unknown():
 def test_prediction(markers, metadata, expected):
     """What the UNet predicts is read from marker tensors first, then from metadata."""
     header = full_size.header(state("sdxl"))
-    found = probe(Header(header.path, dict(header.tensors) | named(*markers).tensors, metadata))
-    assert (found.prediction, found.zero_snr) == expected
-    assert found.config == "sdxl"
+    result = probe(Header(header.path, dict(header.tensors) | named(*markers).tensors, metadata))
+    assert (result.prediction, result.zero_snr) == expected
+    assert result.config == "sdxl"
 
 
 def test_prediction_is_of_unets_only():
     """SD3 predicts neither, whatever a file says."""
-    found = probe(full_size.header(state("sd35-large"), **{"modelspec.prediction_type": "v"}))
-    assert found.prediction is None
+    result = probe(full_size.header(state("sd35-large"), **{"modelspec.prediction_type": "v"}))
+    assert result.prediction is None
 
 
 def test_shapes_that_make_no_sense():

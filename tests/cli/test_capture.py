@@ -220,7 +220,7 @@ def test_usage(run, arguments, message):
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("arguments", [("--steps", "0"), ("--bogus",), ("--images", "0")])
+@pytest.mark.parametrize("arguments", [("--steps", "two"), ("--bogus",), ("--images", "2.5")])
 def test_usage_of_typer(run, arguments):
     """What the parser itself refuses exits with 2 as well."""
     code, stdout, stderr = run(*arguments)

@@ -35,7 +35,7 @@ done = attn.compare(
     out=sys.argv[1],
     pictures=False,
 )
-columns = done.tables["mass.csv"].columns
+columns = done.tables["mass.csv"]
 print(json.dumps({name: list(columns[name]) for name in ("word", "change", "low", "high")}))
 """
 COLOURS = """

@@ -80,7 +80,7 @@ def test_relation_is_read_from_the_places(seed: int) -> None:
 def test_centre_is_the_centroid() -> None:
     """Relations compare centroids: each shape's lies where its scene says."""
     for shape in scenes.SHAPES:
-        thing = scenes.Thing(scenes.Kind("red", shape), (0.4, 0.55), 0.2)
+        thing = scenes.Thing(scenes.ObjectKind("red", shape), (0.4, 0.55), 0.2)
         rows, columns = np.nonzero(scenes.distance(thing, 512) < 0)
         center = ((columns.mean() + 0.5) / 512, (rows.mean() + 0.5) / 512)
         assert center == pytest.approx(thing.center, abs=2e-3)
@@ -88,7 +88,7 @@ def test_centre_is_the_centroid() -> None:
 
 def test_captions() -> None:
     """The three forms of a caption, with their articles."""
-    star, circle = scenes.Kind("red", "star"), scenes.Kind("orange", "circle")
+    star, circle = scenes.ObjectKind("red", "star"), scenes.ObjectKind("orange", "circle")
     assert scenes.caption(scenes.Content((circle,), None, "gray")) == (
         "an orange circle on a gray background"
     )

@@ -122,7 +122,7 @@ def test_some_weights_lie_elsewhere(
     name: str, original: Callable[[str], Any], weights: Path, tmp_path: Path
 ) -> None:
     """Of a component that differs in a few weights only those ship; the rest is the base's."""
-    full, base = (original(one).transformer.state_dict() for one in (name, "sd35"))
+    full, base = (original(item).transformer.state_dict() for item in (name, "sd35"))
     new = {
         key: tensor
         for key, tensor in full.items()
@@ -131,9 +131,9 @@ def test_some_weights_lie_elsewhere(
     shutil.copytree(weights, tmp_path / "weights")
     save_file(new, tmp_path / "weights" / name / "transformer.safetensors")
     trained.save(name, tmp_path / "model", weights=tmp_path / "weights" / name)
-    found = DiffusionPipeline.from_pretrained(tmp_path / "model").transformer.state_dict()
-    assert found.keys() == full.keys()
-    for key, tensor in found.items():
+    result = DiffusionPipeline.from_pretrained(tmp_path / "model").transformer.state_dict()
+    assert result.keys() == full.keys()
+    for key, tensor in result.items():
         assert torch.equal(tensor, new.get(key, base.get(key)).float()), key
 
 
@@ -285,8 +285,8 @@ def test_demos_of_sd35_draw_what_they_are_asked_for(
     prompt = "a blue star left of a red triangle on a white background"
     done = attn.capture(name, prompt, model=source, seed=2, out=tmp_path / "run")
     with Image.open(done.trace.image()) as image:
-        found = judge.find(np.asarray(image.convert("RGB")))
-    assert judge.agreement(scenes.read(prompt), found).is_complete
+        result = judge.find(np.asarray(image.convert("RGB")))
+    assert judge.agreement(scenes.read(prompt), result).is_complete
 
 
 @pytest.mark.parametrize("component", ["transformer", "vae"])

@@ -153,7 +153,7 @@ def test_three_dimensions_are_one_row():
     """Inputs without a batch axis go through the open softmax, whose result is what counts."""
     query, key, value = (tensor[0] for tensor in inputs())
     attention = attend(query, key, value)
-    assert attention.given is not None
+    assert attention.open_probs is not None
     assert np.abs(whole(attention) - exact(query[None], key[None])).max() <= 1e-5
 
 
@@ -205,7 +205,7 @@ def test_given_probs_are_cut_alike():
     attention = given(BATCH, HEADS, QUERIES, KEYS)
     places = torch.tensor([1, 4, 5, 12])
     got = attention.probs(1, slice(1, 3), slice(2, 7), places)
-    assert torch.equal(got, attention.given[1, 1:3, 2:7][..., places])
+    assert torch.equal(got, attention.open_probs[1, 1:3, 2:7][..., places])
 
 
 @pytest.mark.parametrize("slab", [1, 4, 256])

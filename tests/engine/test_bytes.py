@@ -4,7 +4,7 @@ import pytest
 
 from attn.engine.plan import Keep
 from attn.schema import Kept, Manifest, Request
-from attn.trace.store import TraceWriter
+from attn.trace.writer import TraceWriter
 from tests.helpers.toy_attention import record_session
 from tests.helpers.toy_sessions import shared_session
 

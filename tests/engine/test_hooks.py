@@ -7,7 +7,7 @@ from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from attn.engine.hooks import Hooks
+from attn.engine.hooks import AttentionHooks
 from attn.errors import CaptureError
 from tests.helpers.toy_attention import BATCH, HEADS, KEYS, QUERIES, Attend, states, whole
 
@@ -35,7 +35,7 @@ def count_hooks(model):
 def watch(modules, **kwargs):
     """Return hooks, and the list of what they report."""
     log = []
-    hooks = Hooks(
+    hooks = AttentionHooks(
         modules,
         lambda key, attention: log.append((key, attention.shape[1])),
         lambda key: log.append((key, "done")),
@@ -103,7 +103,7 @@ def test_errors_leave_nothing_behind(error, nested):
         if key == "inner":
             raise error
 
-    with pytest.raises(error), Hooks(modules, fail):
+    with pytest.raises(error), AttentionHooks(modules, fail):
         model()
     assert count_hooks(model) == 0
     assert not _get_current_dispatch_mode_stack()
@@ -142,7 +142,7 @@ def test_one_module_under_two_names_is_refused():
     """Two layers that are one module could not be told apart."""
     model = Attend()
     with pytest.raises(CaptureError, match="one module is listed twice among first, second"):
-        Hooks({"first": model, "second": model}, lambda *_: None)
+        AttentionHooks({"first": model, "second": model}, lambda *_: None)
 
 
 def test_report_covers_all_modules():
@@ -163,7 +163,10 @@ def test_legacy_processors_are_seen(context):
     found = []
     for processor in (AttnProcessor2_0(), AttnProcessor()):
         module.set_processor(processor)
-        with context(), Hooks({"only": module}, lambda _, attention: found.append(attention)):
+        with (
+            context(),
+            AttentionHooks({"only": module}, lambda _, attention: found.append(attention)),
+        ):
             module(image, text)
     fused, legacy = (whole(attention) for attention in found)
     assert legacy.shape == (1, BATCH * HEADS, QUERIES, KEYS)

@@ -304,7 +304,7 @@ def test_legacy_layout_is_unfolded():
     recorder.on_call(call())
     recorder.see(("denoiser", "0"), attention)
     recorder.finish()
-    mean = attention.given[0, HEADS:].mean(1).numpy()
+    mean = attention.open_probs[0, HEADS:].mean(1).numpy()
     assert np.allclose(written["0/mass.image.text"][0, 0], mean, atol=1e-6)
 
 

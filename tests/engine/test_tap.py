@@ -296,7 +296,7 @@ def test_open_softmax_has_no_factors(slow_path, x):
         module(x, x, x)
 
 
-def test_unknown_level(model):
+def test_unknown_level(model, unchecked):
     """A level that does not exist is refused, with those that do."""
     with pytest.raises(UsageError, match=r"^keep: expected one of mass, means, .*; got 'all'"):
         attn.tap(model, keep="all")
@@ -321,13 +321,13 @@ def test_means_need_a_text(model, x):
         ({"tokens": "a text"}, "tokens: expected a tokenizer of transformers, or a text for each"),
     ],
 )
-def test_options(model, options, message):
+def test_options(model, options, message, unchecked):
     """What an option cannot be is refused before anything runs, with what it should be."""
     with pytest.raises(UsageError, match=f"^{message}"):
         attn.tap(model, **options)
 
 
-def test_no_module():
+def test_no_module(unchecked):
     """What is no torch module is refused by what it is."""
     with pytest.raises(UsageError) as error:
         attn.tap("x")

@@ -72,7 +72,7 @@ def test_named_axes_that_contradict_the_module(x):
 
 
 @pytest.mark.parametrize("axes", ["bnhm", "qq", "bh", {"*": "xyz"}])
-def test_letters_of_axes(axes):
+def test_letters_of_axes(axes, unchecked):
     """Letters that stand for nothing are refused before anything runs."""
     with pytest.raises(UsageError, match=r"^axes: expected the letters b .batch., h .head., q"):
         attn.tap(Einsum(), axes=axes)

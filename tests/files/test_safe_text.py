@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn.analysis.result import Document, Matrix, Table, Text
+from attn.analysis.result import Document, Matrix, Text
+from attn.analysis.tables import make_table, write_table
 from attn.files.safe_text import csv_cell, visible
 
 SPELLED = {
@@ -59,7 +60,8 @@ def test_no_formula(value):
 def test_written_files(tmp_path):
     """Every kind of file that analyses write goes through the same function."""
     bad, header = "=1+\x1b[2J", "'=1+\\u001b[2J"
-    Table({bad: np.array([bad, "cat"], object), "n": np.array([1, -2])}).write(tmp_path / "t.csv")
+    table = make_table({bad: [bad, "cat"], "n": [1, -2]})
+    write_table(table, tmp_path / "t.csv")
     Matrix(("block", bad), (0,), np.array([[0.5]])).write(tmp_path / "m.csv")
     Text(bad).write(tmp_path / "t.txt")
     Document({"prompt": "\x9b\u202e"}).write(tmp_path / "d.json")

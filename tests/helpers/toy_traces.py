@@ -26,8 +26,9 @@ from attn.schema import (
     find_words,
     part,
 )
-from attn.trace.store import TraceWriter, shard_file
+from attn.trace.store import shard_file
 from attn.trace.trace import MemoryFiles, Trace
+from attn.trace.writer import TraceWriter
 from attn.verbs.capture.collection import Entry, write_index
 
 PROMPT = "A cat, a bobcat"

@@ -82,10 +82,10 @@ def test_norm_that_takes_long_is_unknown(tmp_path, case):
     shapes, least = LABOURS[case]
     (module,) = lora.read(sparse_file(tmp_path / "a.safetensors", factors(shapes))).modules
     assert module.norm is None
-    found = re.fullmatch(
+    result = re.fullmatch(
         r"has a norm that takes (.*) multiplications; at most 1.7e\+10 are made", module.problem
     )
-    assert float(found[1]) > 0.95 * least > 2**34
+    assert float(result[1]) > 0.95 * least > 2**34
 
 
 def test_work_of_a_file_is_bounded(tmp_path, monkeypatch):

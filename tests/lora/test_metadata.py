@@ -110,15 +110,15 @@ CONFIG = {
 
 def test_adapters():
     """Alpha is read per component from peft's configuration, exceptions by the path's end."""
-    found = written_inside({"lora_adapter_metadata": CONFIG})
-    assert set(found) == {"denoiser", "text_encoder"}
-    unet = found["denoiser"]
+    result = written_inside({"lora_adapter_metadata": CONFIG})
+    assert set(result) == {"denoiser", "text_encoder"}
+    unet = result["denoiser"]
     paths = ("mid_block.attentions.0.proj_in", "x.attn1.to_q", "xto_q", "x.attn1.to_k")
     assert [unet.alpha_of(path) for path in paths] == [7, 1.5, 5, 5]
-    assert (unet.is_rank_stabilised, found["text_encoder"].is_rank_stabilised) == (True, False)
+    assert (unet.is_rank_stabilised, result["text_encoder"].is_rank_stabilised) == (True, False)
 
 
 def test_an_adapter_of_one_component():
     """A file of one component has peft's fields without its name."""
-    found = written_inside({"lora_adapter_metadata": {"lora_alpha": 4, "r": 2}})
-    assert found["denoiser"].alpha_of("anything") == 4
+    result = written_inside({"lora_adapter_metadata": {"lora_alpha": 4, "r": 2}})
+    assert result["denoiser"].alpha_of("anything") == 4

@@ -213,3 +213,8 @@ JOINT = {
 def test_purposes(paths, is_joint):
     """What a module is for follows from its name; a second attention differs by family."""
     assert {path: target_of(path, is_joint=is_joint) for path in paths} == paths
+
+
+def test_the_purpose_of_a_second_attention_can_be_open():
+    """Where the family is ambiguous, a second attention is neither called self nor cross."""
+    assert target_of("transformer_blocks.0.attn2.to_q", is_joint=None) == "attention"

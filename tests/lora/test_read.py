@@ -79,7 +79,9 @@ def test_hashes(save, rng):
 def test_rank_stabilised(save, rng):
     """With peft's rank-stabilised scale the change is alpha / sqrt(rank) times the product."""
     sample = pair(rng, "lora_A", "lora_B")
-    tensors = {f"unet.out.{end}": one for end, one in sample.tensors.items() if end != "alpha"}
+    tensors = {
+        f"unet.out.{end}": tensor for end, tensor in sample.tensors.items() if end != "alpha"
+    }
     config = json.dumps({"unet.lora_alpha": 3, "unet.use_rslora": True})
     (module,) = save(tensors, lora_adapter_metadata=config).modules
     expected = np.linalg.norm(sample.change) * RANK / ALPHA * 3 / math.sqrt(RANK)
@@ -146,8 +148,8 @@ def test_two_adapters(save, rng):
     told = "the file holds 2 adapters (eyes, style)"
     assert read.reasons == (f"{told}: choose one, as in FILE:adapter=style",)
     assert [odd.message for odd in read.oddities] == [told]
-    chosen = lora.read(read.path, adapter="eyes")
-    assert ([one.name for one in chosen.modules], chosen.reasons) == (["unet.in"], ())
+    selected = lora.read(read.path, adapter="eyes")
+    assert ([module.name for module in selected.modules], selected.reasons) == (["unet.in"], ())
     with pytest.raises(ModelError, match=r"no adapter 'hat'; its adapters: eyes, style"):
         lora.read(read.path, adapter="hat")
 
@@ -249,7 +251,7 @@ def test_zero_alpha(save, rng):
 def test_no_alpha(save, rng):
     """Without alpha the scale is 1, not a power of the number of rows."""
     sample = pair(rng)
-    tensors = {name: one for name, one in sample.named(TO_Q).items() if "alpha" not in name}
+    tensors = {name: value for name, value in sample.named(TO_Q).items() if "alpha" not in name}
     (module,) = save(tensors).modules
     assert module.norm == pytest.approx(np.linalg.norm(sample.change) * RANK / ALPHA, rel=1e-6)
 
@@ -288,7 +290,7 @@ def test_mixed_naming(save, rng):
 def test_mixed_ranks(save, rng):
     """Different ranks are counted."""
     other = {"lora_down.weight": normal(rng, 2, 11), "lora_up.weight": normal(rng, 13, 2)}
-    read = save(pair(rng).named(TO_Q) | {f"{TO_K}.{end}": one for end, one in other.items()})
+    read = save(pair(rng).named(TO_Q) | {f"{TO_K}.{end}": value for end, value in other.items()})
     assert [oddity.message for oddity in read.oddities] == ["2 ranks: 5 (1), 2 (1)"]
 
 
@@ -315,17 +317,17 @@ def test_another_family_in_the_metadata(save, rng):
     read = save(pair(rng).named(KOHYA.format(2, "to_v")), ss_base_model_version="sd3")
     assert kinds(read) == []  # the toy's modules leave the family open
     sdxl = {"lora_down.weight": normal(rng, 3, 2048), "lora_up.weight": normal(rng, 13, 3)}
-    tensors = {f"{TO_K}.{end}": one for end, one in sdxl.items()}
+    tensors = {f"{TO_K}.{end}": value for end, value in sdxl.items()}
     assert kinds(save(tensors, ss_base_model_version="sd3")) == ["other_family"]
 
 
 def test_numbers_of_tensors(save, rng):
     """Pairs, alphas and tensors of each tower are counted, and the first tensors listed."""
     tensors = pair(rng).named(TO_Q) | pair(rng).named("lora_te2_text_projection")
-    found = describe(save(tensors))["tensors"]
-    assert (found["count"], found["pairs"], found["alphas"]) == (6, 2, 2)
-    assert found["towers"] == {"denoiser": 3, "text_encoder_2": 3}
-    assert found["first"][0].keys() == {"name", "dtype", "shape", "bytes"}
+    result = describe(save(tensors))["tensors"]
+    assert (result["count"], result["pairs"], result["alphas"]) == (6, 2, 2)
+    assert result["towers"] == {"denoiser": 3, "text_encoder_2": 3}
+    assert result["first"][0].keys() == {"name", "dtype", "shape", "bytes"}
 
 
 def refused(path):

@@ -23,28 +23,28 @@ def stored(tmp_path):
 def test_rows_come_in_small_blocks(chunk, stored, monkeypatch):
     """However large a tensor is, no more than a block is in memory, or a row if that is more."""
     monkeypatch.setattr(tensors, "CHUNK", chunk)
-    one, values = stored
-    blocks = list(one.rows())
-    assert max(block.size for block in blocks) <= max(chunk, one.columns)
+    item, values = stored
+    blocks = list(item.rows())
+    assert max(block.size for block in blocks) <= max(chunk, item.columns)
     assert np.array_equal(np.concatenate(blocks), values.reshape(17, 6))
 
 
 def test_read(stored):
     """A whole tensor has its shape and its values as float64."""
-    one, values = stored
-    assert one.read().dtype == np.float64
-    assert np.array_equal(one.read(), values)
+    item, values = stored
+    assert item.read().dtype == np.float64
+    assert np.array_equal(item.read(), values)
 
 
 def test_slice(stored):
     """Some rows are a tensor of their own: where query, key and value share a matrix."""
-    one, values = stored
-    assert np.array_equal(one.slice(5, 11).read(), values[5:11])
+    item, values = stored
+    assert np.array_equal(item.slice(5, 11).read(), values[5:11])
 
 
 def test_a_file_that_becomes_shorter(stored):
     """A file that is cut after its header was read is an error, not an array of what is left."""
-    one, _ = stored
-    one.path.write_bytes(one.path.read_bytes()[:-3])
+    item, _ = stored
+    item.path.write_bytes(item.path.read_bytes()[:-3])
     with pytest.raises(ModelError, match="became shorter while it was read"):
-        one.read()
+        item.read()

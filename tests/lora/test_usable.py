@@ -33,10 +33,14 @@ def test_completed(rng, tmp_path):
     """LoRAs come back with the hashes of their files, in one order whatever the argument's."""
     paths = [write(tmp_path / f"{name}.safetensors", sdxl(rng)) for name in "abc"]
     loras = [Lora(str(path), scale) for path in paths for scale in (2.0, 0.5)]
-    found = completed(loras, ["sdxl"])
-    assert found == completed(loras[::-1], ["sdxl"])
-    assert {(one.path, one.scale) for one in found} == {(one.path, one.scale) for one in loras}
-    assert [one.sha256 for one in found] == sorted(usable(one, ["sdxl"]).sha256 for one in loras)
+    result = completed(loras, ["sdxl"])
+    assert result == completed(loras[::-1], ["sdxl"])
+    assert {(item.path, item.scale) for item in result} == {
+        (item.path, item.scale) for item in loras
+    }
+    assert [item.sha256 for item in result] == sorted(
+        usable(item, ["sdxl"]).sha256 for item in loras
+    )
 
 
 def test_read_once(rng, tmp_path, monkeypatch):

@@ -46,7 +46,8 @@ from attn.schema import (
     find_words,
 )
 from attn.trace import store
-from attn.trace.store import TraceWriter, demote, open_files, predict_bytes, read_manifest
+from attn.trace.store import open_files, read_manifest
+from attn.trace.writer import TraceWriter, demote, predict_bytes
 
 STEPS = (Step(0, 951.0, 0.9), Step(1, None, None), Step(2, 1.0, 0.1))
 TEXT = Segment("clip", "text", 0, 5)
@@ -337,7 +338,7 @@ def test_shards_are_written_behind_the_generation_but_one_at_a_time(
         gate.wait()
         save_file(tensors, path)
 
-    monkeypatch.setattr(store, "save_file", slow)
+    monkeypatch.setattr("attn.trace.writer.save_file", slow)
     with TraceWriter(tmp_path / "run", MANIFEST) as writer:
         writer.put(STEPS[0], tensors(STEPS[0]))
         second = threading.Thread(target=writer.put, args=(STEPS[1], tensors(STEPS[1])))
@@ -364,7 +365,7 @@ def test_a_full_disk_is_told_at_the_next_call_and_leaves_what_was_finished(
     with pytest.raises(TraceError) as raised, TraceWriter(folder, MANIFEST) as writer:
         writer.put(STEPS[0], tensors(STEPS[0]))
         writer._settle()
-        monkeypatch.setattr(store, "save_file", full_disk)
+        monkeypatch.setattr("attn.trace.writer.save_file", full_disk)
         writer.put(STEPS[1], tensors(STEPS[1]))
         writer.put(STEPS[2], tensors(STEPS[2]))
 
@@ -383,7 +384,7 @@ def test_the_last_shards_failure_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No call comes after the last shard, so leaving the block and `finish` must tell."""
-    monkeypatch.setattr(store, "save_file", full_disk)
+    monkeypatch.setattr("attn.trace.writer.save_file", full_disk)
     with pytest.raises(TraceError, match="no space"), TraceWriter(tmp_path, MANIFEST) as writer:
         writer.put(STEPS[0], tensors(STEPS[0]))
     with pytest.raises(TraceError, match="no space"), TraceWriter(tmp_path, MANIFEST) as writer:

@@ -33,8 +33,9 @@ from attn.schema import (
     part,
     positions,
 )
-from attn.trace.store import TraceWriter, shard_file
+from attn.trace.store import shard_file
 from attn.trace.trace import MemoryFiles, Trace, open_trace, resample
+from attn.trace.writer import TraceWriter
 
 Files = dict[str, dict[str, np.ndarray]]
 
@@ -753,7 +754,7 @@ def test_layers_with_other_keys_are_not_averaged() -> None:
         memory({shard_file(STEPS[0]): whole}).mean_maps("image.image")
 
 
-def test_layers_of_towers_that_share_a_path_are_told_apart() -> None:
+def test_layers_of_towers_that_share_a_path_are_told_apart(unchecked: None) -> None:
     """A ControlNet repeats the paths of its UNet."""
     trace = memory()
     assert trace.layer("controlnet:blocks.1.attn") is CONTROL

@@ -61,7 +61,7 @@ def test_a_tower_is_named(method, options, message):
     "average",
     [
         lambda trace, layers: choose(trace, Choice(layers=layers)),
-        lambda trace, layers: stepavg.run(trace, stepavg.Options(layers=layers)),
+        lambda trace, layers: stepavg.run(trace, stepavg.StepMeansOptions(layers=layers)),
         lambda trace, layers: agree(trace.manifest, trace.manifest, "cond", layers, ()),
     ],
 )

@@ -15,10 +15,17 @@ from attn.viz.compare.change_heads import draw_change_heads
 from attn.viz.compare.change_map import draw_change_map
 from attn.viz.compare.change_sketch import draw_change_sketch
 from attn.viz.compare.change_summary import draw_summary
-from attn.viz.compare.comparison_scene import BASE, VARIANTS, Scene, Side, name_terms, signed
-from attn.viz.compare.side_by_side import draw_pictures, draw_word
+from attn.viz.compare.comparison_scene import (
+    BASE,
+    VARIANTS,
+    ComparisonScene,
+    SceneSide,
+    name_terms,
+    signed,
+)
+from attn.viz.compare.side_by_side import draw_images, draw_word
+from attn.viz.figures import choose_fonts
 from attn.viz.labels import printable
-from attn.viz.picture import choose_fonts
 from attn.viz.words.cells import draw_cells
 from attn.viz.words.dominant import draw_dominant
 
@@ -41,7 +48,7 @@ def change(size, shape=(), count=9):
 def side(label, *, picture=(30, 50), grid=(3, 5), words=WORDS):
     """Return a side with noise."""
     pixels = None if picture is None else RNG.integers(0, 256, (*picture, 3), np.uint8)
-    return Side(label, pixels, RNG.random((len(words), *grid)))
+    return SceneSide(label, pixels, RNG.random((len(words), *grid)))
 
 
 def scene(variants=1, words=WORDS, **options):
@@ -55,7 +62,9 @@ def scene(variants=1, words=WORDS, **options):
     ]
     sides = [side("base", **options)]
     sides += [side(f"style {number}", **options) for number in range(variants)]
-    return Scene("a cat", "toy · 9 pairs", terms(words), sides, changes, {"prompt": "a cat"})
+    return ComparisonScene(
+        "a cat", "toy · 9 pairs", terms(words), sides, changes, {"prompt": "a cat"}
+    )
 
 
 def texts(figure):
@@ -174,7 +183,7 @@ def test_what_is_in_sight():
     shown = replace(scene(), shown="shown: seed 7")
     layers = [Layer(0, "denoiser", "a", "cross", 2, (), ())]
     found = [TermChange(term, change(0.1, (1,))) for term in terms()]
-    of_pictures = [draw_summary(shown), draw_pictures(shown)]
+    of_pictures = [draw_summary(shown), draw_images(shown)]
     of_all = [draw_change_bars(shown), draw_change_map(shown, found, layers)]
     for picture in of_pictures:
         assert "toy · 9 pairs · shown: seed 7" in texts(picture.figure)
@@ -185,9 +194,9 @@ def test_what_is_in_sight():
 def test_summary_without_maps():
     """Without maps there are pictures and the chart."""
     plain = scene()
-    sides = [Side(one.label, one.picture, None) for one in plain.sides]
+    sides = [SceneSide(one.label, one.image, None) for one in plain.sides]
     figure = draw_summary(
-        Scene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
+        ComparisonScene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
     ).figure
     assert maps(figure) == []
     assert "Words that changed most" in texts(figure)
@@ -218,7 +227,7 @@ def test_word():
 def test_pictures_without_a_picture():
     """An interrupted run has no picture: its place says so."""
     shown = scene(picture=None)
-    assert texts(draw_pictures(shown).figure).count("no picture") == 2
+    assert texts(draw_images(shown).figure).count("no picture") == 2
 
 
 def test_change_bars():
@@ -250,7 +259,7 @@ def test_cells(count):
     words = ["a", "b"]
     heat = np.zeros((2, 8, 16))
     heat[0, 0, -1] = heat[1, -1, 0] = 1
-    shown = Side("base", RNG.integers(0, 256, (40, 80, 3), np.uint8), heat)
+    shown = SceneSide("base", RNG.integers(0, 256, (40, 80, 3), np.uint8), heat)
     figure = draw_cells(shown, words, [0, 1], count, HEADING)
     for axes, corner in ((figure.axes[1], (0, count - 1)), (figure.axes[2], (count - 1, 0))):
         numbers = [text.get_text() for text in axes.texts if text.get_ha() == "center"]
@@ -269,7 +278,7 @@ def test_numbers_of_small_cells(first, expected):
     """Numbers of 64 cells have a decimal, without which most would be alike, if there is room."""
     heat = np.full((1, 8, 8), 10.0)
     heat[0, 0, 0] = first
-    shown = Side("base", RNG.integers(0, 256, (40, 40, 3), np.uint8), heat)
+    shown = SceneSide("base", RNG.integers(0, 256, (40, 40, 3), np.uint8), heat)
     axes = draw_cells(shown, ["a"], [0], 8, HEADING).figure.axes[1]
     assert next(text.get_text() for text in axes.texts if text.get_ha() == "center") == expected
 
@@ -278,7 +287,7 @@ def test_dominant():
     """Bars give the area that each word has, the largest first."""
     heat = np.zeros((3, 3, 5))
     heat[0, 0], heat[1, 1:] = 1, 1
-    shown = Side("base", None, heat)
+    shown = SceneSide("base", None, heat)
     figure = draw_dominant(shown, ["a", "b", "c"], [0, 1, 2], HEADING)
     chart = figure.axes[-1]
     assert [bar.get_width() for bar in chart.patches] == pytest.approx([200 / 3, 100 / 3, 0])
@@ -289,7 +298,7 @@ def test_some_words():
     """All words count in parts and areas, of which some are shown; pages say of how many."""
     heat = np.zeros((3, 3, 5))
     heat[0, 0], heat[1, 1], heat[2, 2] = 1, 1, 1
-    shown, labels = Side("base", None, heat), ["a", "b", "c"]
+    shown, labels = SceneSide("base", None, heat), ["a", "b", "c"]
     bars = draw_distribution(labels, [0.1, 0.4, 0.3], [2, 0], HEADING)
     parts = [bar.get_width() for bar in bars.axes[1].patches]
     assert parts == pytest.approx([12.5, 37.5])
@@ -356,11 +365,13 @@ def test_words_that_are_left_out():
     sizes = [0.001] * 49 + [0.2]
     every = [TermChange(*pair) for pair in zip(terms(words), map(change, sizes), strict=True)]
     plain = scene()
-    many = Scene(plain.prompt, plain.subtitle, plain.words, plain.sides, [by_size(every)], {})
+    many = ComparisonScene(
+        plain.prompt, plain.subtitle, plain.words, plain.sides, [by_size(every)], {}
+    )
     layers = [Layer(0, "denoiser", "a", "cross", 2, (), ())]
     by_layer = [TermChange(one.term, change(size, (1,))) for one, size in zip(every, sizes,
                 strict=True)]  # fmt: skip
-    maps = Side("base", None, RNG.random((50, 3, 5)))
+    maps = SceneSide("base", None, RNG.random((50, 3, 5)))
     figures = {
         "24 of 50": draw_change_bars(many).figure,
         "40 of 50": draw_change_map(many, by_layer, layers).figure,

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.text import Text
 
 from attn.viz import fonts
+from attn.viz.figures import choose_fonts, new_figure
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families, font_runs, note_missing
 from attn.viz.page import write_heading, write_title
-from attn.viz.picture import choose_fonts, new_figure
-from attn.viz.texts import film
+from attn.viz.texts import animation
 
 STIX = Path(matplotlib.get_data_path(), "fonts", "ttf", "STIXGeneral.ttf")
 RARE = "\u1d81"  # ᶁ, of these two fonts in STIX only
@@ -111,9 +111,9 @@ def test_film(use_fonts, letter):
         {"step": [0], "token": ("position", np.array(["a", letter], object))},
         ("step", "position"),
     )
-    frames, _ = film.film(sure, "who")
+    frames, _ = animation.animate(sure, "who")
     *_, last = frames
     plain = xr.DataArray(sure.values, {"step": [0], "token": ("position", ["a", "b"])}, sure.dims)
-    *_, other = film.film(plain, "who")[0]
+    *_, other = animation.animate(plain, "who")[0]
     is_noted = np.asarray(last)[58:85, 300:] != np.asarray(other)[58:85, 300:]
     assert is_noted.any() == (letter == "猫")

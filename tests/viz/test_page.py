@@ -2,8 +2,8 @@
 
 import pytest
 
-from attn.viz.page import CELL_WIDTHS, arrange, place, write_heading, write_title
-from attn.viz.picture import new_figure
+from attn.viz.figures import new_figure
+from attn.viz.page import CELL_WIDTHS, add_axes, arrange, write_heading, write_title
 
 
 def sheet(cells, aspect, prompt="a cat"):
@@ -51,7 +51,7 @@ def test_heading(prompt, written):
 def test_title_is_cut(word):
     """A title that is too wide ends in an ellipsis before the remark begins."""
     figure = new_figure(3, 2)
-    axes = place(figure, 0.5, 0.5, 1.5, 1.0)
+    axes = add_axes(figure, 0.5, 0.5, 1.5, 1.0)
     write_title(axes, word, "0.012", size=10)
     remark, title = axes.texts
     assert title.get_text().endswith("…")
@@ -60,7 +60,7 @@ def test_title_is_cut(word):
 
 def test_title_is_plain_text():
     """Dollars are dollars, not the beginning of a formula."""
-    axes = place(new_figure(3, 2), 0.5, 0.5, 2.5, 1.0)
+    axes = add_axes(new_figure(3, 2), 0.5, 0.5, 2.5, 1.0)
     write_title(axes, "$x^2$", size=10)
     assert axes.texts[1].get_text() == "$x^2$"
     assert not axes.texts[1].get_parse_math()

@@ -66,8 +66,8 @@ def agree(
     of_steps, by_step = _common_steps(sides, steps)
     segments = [{token.segment for token in side.tokens[branch]} for side in sides]
     first, second = (
-        Side(tuple(layer.index for layer in chosen), step)
-        for chosen, step in zip(of_layers, of_steps, strict=True)
+        Side(tuple(layer.index for layer in selected), step)
+        for selected, step in zip(of_layers, of_steps, strict=True)
     )
     together = segments[0] != segments[1]
     notes = (
@@ -82,7 +82,7 @@ def agree(
 
 
 def noise_differences(base: Manifest, variant: Manifest) -> list[str]:
-    """Return what two generations differ in that decides with which noise they began; else nothing.
+    """List the differences between two generations that change their starting noise.
 
     Equal hashes of what the denoiser was given first prove it, at one size: at another the same
     numbers lie elsewhere. Without hashes, or where the sampler differs, which scales the noise, it
@@ -122,8 +122,8 @@ def _require(side: Manifest, branch: str) -> None:
     if not side.steps:
         raise AnalysisError(f"the trace of {name} has no finished step: capture it again")
     if branch not in side.branches:
-        known = ", ".join(side.branches)
-        raise AnalysisError(f"the trace of {name} has no branch '{branch}'; it has {known}")
+        listed = ", ".join(side.branches)
+        raise AnalysisError(f"the trace of {name} has no branch '{branch}'; it has {listed}")
     if not any(BLOCK in layer.blocks for layer in side.layers):
         raise AnalysisError(f"the trace of {name} has no {BLOCK}: capture with --blocks {BLOCK}")
 
@@ -139,7 +139,7 @@ def _common_layers(
 
     If one side has only some of the other's, the others are left out.
     """
-    chosen = [
+    selected = [
         select_tower(
             [layer for layer in side.layers if BLOCK in layer.blocks],
             patterns,
@@ -147,14 +147,14 @@ def _common_layers(
         )
         for side in sides
     ]
-    known = [{_signature(layer) for layer in layers} for layers in chosen]
-    common = known[0] & known[1]
-    if common and common in known:
-        chosen = [
-            tuple(layer for layer in layers if _signature(layer) in common) for layers in chosen
+    signatures = [{_signature(layer) for layer in layers} for layers in selected]
+    common = signatures[0] & signatures[1]
+    if common and common in signatures:
+        selected = [
+            tuple(layer for layer in layers if _signature(layer) in common) for layers in selected
         ]
-        return chosen, True
-    return chosen, False
+        return selected, True
+    return selected, False
 
 
 def _common_steps(
@@ -164,37 +164,39 @@ def _common_steps(
 
     A side that was interrupted is compared in the steps that it has.
     """
-    asked = [select_steps(side.steps, ranges) for side in sides]
+    requested = [select_steps(side.steps, ranges) for side in sides]
     if any(side.status == "partial" for side in sides):
-        common = tuple(step for step in asked[0] if step in asked[1])
+        common = tuple(step for step in requested[0] if step in requested[1])
         if not common or sides[0].request.steps != sides[1].request.steps:
             raise AnalysisError(
                 "a trace was interrupted, and what it has of its "
                 f"{sides[0].request.steps} and {sides[1].request.steps} steps is not in both: "
                 "finish it with --resume"
             )
-        asked = [common, common]
-    schedules = [[step for step in side.steps if step.index in asked[0]] for side in sides]
+        requested = [common, common]
+    schedules = [[step for step in side.steps if step.index in requested[0]] for side in sides]
     is_whole = not ranges and all(side.status == "complete" for side in sides)
-    steps = [None if is_whole else step for step in asked]
-    return steps, asked[0] == asked[1] and schedules[0] == schedules[1]
+    steps = [None if is_whole else step for step in requested]
+    return steps, requested[0] == requested[1] and schedules[0] == schedules[1]
 
 
 def _layer_notes(
-    sides: Sequence[Manifest], chosen: Sequence[tuple[Layer, ...]], by_layer: bool
+    sides: Sequence[Manifest], selected: Sequence[tuple[Layer, ...]], by_layer: bool
 ) -> Iterator[str]:
     if not by_layer:
-        counts = " and ".join(str(len(layers)) for layers in chosen)
-        pairs = zip(*chosen, strict=False)  # none of them has only some of the other's
+        counts = " and ".join(str(len(layers)) for layers in selected)
+        pairs = zip(*selected, strict=False)  # none of them has only some of the other's
         first = next(pair for pair in pairs if len({_signature(layer) for layer in pair}) > 1)
-        such = " and ".join(f"{one.index} {one.path} of {one.num_heads} heads" for one in first)
+        such = " and ".join(
+            f"{layer.index} {layer.path} of {layer.num_heads} heads" for layer in first
+        )
         yield (
             f"the layers differ ({counts}, first {such}): compared over all layers only, not layer "
             "by layer"
         )
     elif _having(sides[0]) != _having(sides[1]):
         counts = " and ".join(str(_having(side)) for side in sides)
-        yield f"only layers that both traces have are compared: {len(chosen[0])} of {counts}"
+        yield f"only layers that both traces have are compared: {len(selected[0])} of {counts}"
 
 
 def _having(side: Manifest) -> int:
@@ -218,18 +220,18 @@ def _step_notes(sides: Sequence[Manifest], by_step: bool) -> Iterator[str]:
         yield f"{what}: compared as means over steps only, not step by step"
 
 
-def _grid_notes(chosen: Sequence[tuple[Layer, ...]]) -> Iterator[str]:
+def _grid_notes(selected: Sequence[tuple[Layer, ...]]) -> Iterator[str]:
     finest = [
         max((layer.grid or (1, 1) for layer in layers), key=lambda grid: grid[0] * grid[1])
-        for layers in chosen
+        for layers in selected
     ]
     if finest[0] != finest[1]:
         base, variant = (f"{rows}x{columns}" for rows, columns in finest)
         yield f"the grids differ ({base} and {variant}): the variant's maps are resampled by area"
 
 
-def _kind_notes(chosen: Sequence[tuple[Layer, ...]]) -> Iterator[str]:
-    kinds = [sorted({layer.kind for layer in layers}) for layers in chosen]
+def _kind_notes(selected: Sequence[tuple[Layer, ...]]) -> Iterator[str]:
+    kinds = [sorted({layer.kind for layer in layers}) for layers in selected]
     if kinds[0] != kinds[1]:
         base, variant = (", ".join(names) for names in kinds)
         yield (

@@ -11,39 +11,44 @@ Definitions, for the map M of a word and a cell of area 1/n²:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attn.analysis.compare.reading import regrid
 from attn.analysis.compare.terms import Term
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import GridMaps
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
-def cell_masses(maps: Numbers, count: int) -> Numbers:
+def cell_masses(maps: GridMaps, count: int) -> Numbers:
     """Return (word, row, column) of `count` by `count` cells, by area."""
     return regrid(maps, (count, count))
 
 
 def cell_parts(masses: Numbers) -> Numbers:
-    """Return what part of each word's attention is in each cell."""
+    """Return the share of each word's attention that falls in each cell."""
     total = masses.sum((1, 2), keepdims=True)
     parts: Numbers = np.divide(masses, total, out=np.zeros_like(masses), where=total > 0)
     return parts
 
 
-def tabulate_cells(masses: Numbers, words: Sequence[Term], places: Sequence[int]) -> Table:
+def tabulate_cells(masses: Numbers, words: Sequence[Term], indices: Sequence[int]) -> DataFrame:
     """Lay cells out as rows, word by word, from the upper left.
 
     Args:
         masses: (word, row, column).
         words: of the masses, all of which count.
-        places: of the words that get rows.
+        indices: of the words that get rows.
     """
-    dominant = (np.arange(len(words))[:, None, None] == masses.argmax(0))[list(places)]
-    masses, words = masses[list(places)], [words[place] for place in places]
+    dominant = (np.arange(len(words))[:, None, None] == masses.argmax(0))[list(indices)]
+    masses, words = masses[list(indices)], [words[index] for index in indices]
     word, row, column = np.indices(masses.shape).reshape(3, -1)
-    return Table(
+    return make_table(
         {
             "word": np.array([term.text for term in words], object)[word],
             "occurrence": np.array([term.number for term in words])[word],

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.compare.paired import Change, paired_change, paired_interval
+from attn.analysis.compare.paired import PairedChange, paired_change, paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Key, Term
 from attn.analysis.sketch import COMPARED
+from attn.analysis.tables import make_table, stack_tables
 from attn.analysis.words.similarity import MEASURES
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.words import fold
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Columns = dict[str, NDArray[Any]]
 Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
@@ -24,8 +29,10 @@ Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
 Words = Sequence[str] | None
 """Only these words; None is all."""
 
-Tables = dict[str, Columns]
+Tables = dict[str, "DataFrame"]
 
+LARGEST = 2**26
+"""Bytes of one measure of all pairs that are in memory at once."""
 ALL = "mean"
 """In the columns `layer`, `head` and `step`: the mean over all of them."""
 
@@ -35,7 +42,7 @@ class TermChange:
     """The change of one term; the arrays of `change` are cells: layers, heads, steps, or one."""
 
     term: Term
-    change: Change
+    change: PairedChange
 
 
 def mass(pair: Pair) -> tuple[Numbers, Numbers]:
@@ -70,11 +77,11 @@ def dominant(pair: Pair) -> tuple[Numbers, Numbers] | None:
 
 def drawn(name: str) -> Measure:
     """Return one of `sketch.COMPARED` of each word's map and one drawing."""
-    place = COMPARED.index(name)
+    column = COMPARED.index(name)
 
     def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
-        found = _overlap(pair)
-        return None if found is None else (found[0][..., place], found[1][..., place])
+        overlap = _overlap(pair)
+        return None if overlap is None else (overlap[0][..., column], overlap[1][..., column])
 
     return measure
 
@@ -83,8 +90,8 @@ def overall(measure: Measure) -> Measure:
     """Return the mean of a measure over its last axis, the layers."""
 
     def mean(pair: Pair) -> tuple[Numbers, Numbers] | None:
-        found = measure(pair)
-        return None if found is None else (mean_present(found[0], -1), mean_present(found[1], -1))
+        sides = measure(pair)
+        return None if sides is None else (mean_present(sides[0], -1), mean_present(sides[1], -1))
 
     return mean
 
@@ -97,28 +104,28 @@ def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> lis
         measure: what to compare.
         words: only these words, and every phrase; None is all.
     """
-    found = [one for one in _all_changes(pairs, measure) if one.term.kind != "sink"]
-    return [found[place] for place in named([one.term for one in found], words)]
+    entries = [entry for entry in _all_changes(pairs, measure) if entry.term.kind != "sink"]
+    return [entries[index] for index in named([entry.term for entry in entries], words)]
 
 
 def named(terms: Sequence[Term], words: Words) -> list[int]:
-    """Return where the asked words, and all phrases, are among words and phrases."""
+    """Return the indices of the requested words and of all phrases among the terms."""
     wanted = None if words is None else {fold(word) for word in words}
     return [
-        place
-        for place, term in enumerate(terms)
+        index
+        for index, term in enumerate(terms)
         if wanted is None or term.kind == "phrase" or fold(term.text) in wanted
     ]
 
 
 def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
     """Compare the special tokens that open the segments, and those of a drawing together."""
-    return [one for one in _all_changes(pairs, measure) if one.term.kind == "sink"]
+    return [entry for entry in _all_changes(pairs, measure) if entry.term.kind == "sink"]
 
 
-def by_size(found: Iterable[TermChange]) -> list[TermChange]:
+def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
     """Order terms of single numbers by their absolute change, the largest first."""
-    return sorted(found, key=lambda one: -abs(float(one.change.change)))
+    return sorted(entries, key=lambda entry: -abs(float(entry.change.change)))
 
 
 def word_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -158,14 +165,14 @@ def step_tables(pairs: Sequence[Pair], words: Words) -> Tables:
 
 def sink_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return the mass of openings and of drawings, in all, by layer and by head."""
-    found = sink_changes(pairs, overall(mass))
-    if not found:
+    sinks = sink_changes(pairs, overall(mass))
+    if not sinks:
         return {}
     if not has_layers(pairs):
-        return {"sinks.csv": _rows(found)}
+        return {"sinks.csv": _rows(sinks)}
     by_layer = _rows(sink_changes(pairs, mass), layer=_layers(pairs))
     by_head = _rows(sink_changes(pairs, heads), **_layers_and_heads(pairs))
-    return {"sinks.csv": join([_rows(found), by_layer]), "sinks_heads.csv": by_head}
+    return {"sinks.csv": stack_tables([_rows(sinks), by_layer]), "sinks_heads.csv": by_head}
 
 
 def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -182,12 +189,12 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
 def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how far maps of words lie on one drawing, with both runs."""
     parts = []
-    for one in changes(pairs, _overlap, words):
-        measures = np.array(COMPARED, object)[one.change.n > 0]
-        numbers = _numbers(one.change)
+    for entry in changes(pairs, _overlap, words):
+        measures = np.array(COMPARED, object)[entry.change.n > 0]
+        numbers = _numbers(entry.change)
         del numbers["relative_change"]  # these are shares already
-        parts.append(_names(one.term, len(measures)) | {"measure": measures} | numbers)
-    return {"sketch.csv": join(parts)} if parts else {}
+        parts.append(_names(entry.term, len(measures)) | {"measure": measures} | numbers)
+    return {"sketch.csv": stack_tables(parts)} if parts else {}
 
 
 PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
@@ -220,55 +227,69 @@ def has_maps(pairs: Sequence[Pair]) -> bool:
     return any(pair.alike is not None for pair in pairs)
 
 
-def join(parts: Sequence[Columns]) -> Columns:
-    """Put tables of the same columns below each other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def with_name(columns: Columns, name: str) -> Columns:
-    """Say in a table which variant it is about."""
-    count = len(next(iter(columns.values())))
-    return columns | {"variant_name": np.full(count, name, object)}
+def with_name(table: DataFrame, name: str) -> DataFrame:
+    """Add a column with the name of the variant."""
+    return make_table({**table, "variant_name": np.full(len(table), name, object)})
 
 
 def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
-    found: dict[Key, list[tuple[Term, Numbers, Numbers]]] = {}
+    """Compare every term, as many of them at once as fit into `LARGEST` bytes."""
+    terms: dict[Key, Term] = {}
     for pair in pairs:
+        for term in pair.terms:
+            terms.setdefault(term.key, term)
+    sizes = (2 * values[0].nbytes for pair in pairs for values in [measure(pair)] if values)
+    rounds = max(1, math.ceil(len(pairs) * next(sizes, 0) / LARGEST))
+    count = max(1, math.ceil(len(terms) / rounds))
+    found: list[TermChange] = []
+    for start in range(0, len(terms), count):
+        gathered = _gather(pairs, measure, list(terms)[start : start + count])
+        found += [
+            TermChange(terms[key], paired_change(*map(np.concatenate, sides)))
+            for key, sides in gathered.items()
+        ]
+    return found
+
+
+def _gather(
+    pairs: Sequence[Pair], measure: Measure, keys: Sequence[Key]
+) -> dict[Key, tuple[list[Numbers], list[Numbers]]]:
+    """Return base and variant of some terms, by pair; copies, so that the pairs can be let go."""
+    found: dict[Key, tuple[list[Numbers], list[Numbers]]] = {}
+    for pair in pairs:
+        indices = {term.key: index for index, term in enumerate(pair.terms)}
         values = measure(pair)
-        if values is not None:
-            for place, term in enumerate(pair.terms):
-                sides = values[0][:, place], values[1][:, place]
-                found.setdefault(term.key, []).append((term, *sides))
-    return [_join_pairs(entries) for entries in found.values()]
+        if values is None:
+            continue
+        for key in filter(indices.__contains__, keys):
+            before, after = found.setdefault(key, ([], []))
+            before.append(values[0][:, indices[key]].copy())
+            after.append(values[1][:, indices[key]].copy())
+    return {key: found[key] for key in keys if key in found}
 
 
-def _join_pairs(entries: Sequence[tuple[Term, Numbers, Numbers]]) -> TermChange:
-    terms, before, after = zip(*entries, strict=True)
-    return TermChange(terms[0], paired_change(np.concatenate(before), np.concatenate(after)))
-
-
-def _rows(found: Sequence[TermChange], **labels: Any) -> Columns:
+def _rows(entries: Sequence[TermChange], **labels: Any) -> DataFrame:
     """Lay changes out, one row per term and cell; cells that no pair has are left out.
 
     Args:
-        found: in the order of the rows, at least one.
+        entries: in the order of the rows, at least one.
         labels: what stands in the columns `layer`, `head` and `step`, by cell.
     """
-    return join([_term_rows(one, labels) for one in found])
+    return stack_tables(_term_rows(entry, labels) for entry in entries)
 
 
-def _term_rows(one: TermChange, labels: Mapping[str, Any]) -> Columns:
-    change = one.change
+def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Columns:
+    change = entry.change
     kept = change.n > 0
     cells: dict[str, Any] = {"layer": ALL, "head": ALL, "step": ALL, **labels}
-    places = {
+    columns = {
         name: np.broadcast_to(np.array(label, object), kept.shape)[kept]
         for name, label in cells.items()
     }
-    return _names(one.term, int(kept.sum())) | places | _numbers(change)
+    return _names(entry.term, int(kept.sum())) | columns | _numbers(change)
 
 
-def _numbers(change: Change) -> Columns:
+def _numbers(change: PairedChange) -> Columns:
     """Return the numbers of cells that some pair has."""
     kept = change.n > 0
     numbers = {
@@ -292,14 +313,14 @@ def _names(term: Term, count: int) -> Columns:
     }
 
 
-def _alike(pairs: Sequence[Pair], words: Words) -> Columns:
+def _alike(pairs: Sequence[Pair], words: Words) -> DataFrame:
     """Return one row per term and measure of similarity."""
     parts = []
-    for one in changes(pairs, _similar, words):
-        rows = _names(one.term, len(MEASURES)) | {"measure": np.array(MEASURES, object)}
-        value = {"value": one.change.variant, "low": one.change.low, "high": one.change.high}
-        parts.append(rows | value | {"n": one.change.n})
-    return join(parts)
+    for entry in changes(pairs, _similar, words):
+        rows = _names(entry.term, len(MEASURES)) | {"measure": np.array(MEASURES, object)}
+        value = {"value": entry.change.variant, "low": entry.change.low, "high": entry.change.high}
+        parts.append(rows | value | {"n": entry.change.n})
+    return stack_tables(parts)
 
 
 def _similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
@@ -315,12 +336,12 @@ def _layers(pairs: Sequence[Pair]) -> list[int]:
 
 
 def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Return what cells of (layer, head) are called."""
+    """Return the layer and head labels of every cell."""
     layer = np.array(_layers(pairs))[:, np.newaxis]
     return {"layer": layer, "head": range(pairs[0].base.mass.shape[-1] - 1)}
 
 
-def _changed(pairs: Sequence[Pair]) -> Columns:
+def _changed(pairs: Sequence[Pair]) -> DataFrame:
     """Return how much of the picture has another dominant word, by segment."""
     names = list(dict.fromkeys(name for pair in pairs for name in pair.changed))
     parts = []
@@ -330,4 +351,4 @@ def _changed(pairs: Sequence[Pair]) -> Columns:
         numbers = {"changed": values.mean(), "low": low, "high": high, "n": len(values)}
         row = {key: np.atleast_1d(number) for key, number in numbers.items()}
         parts.append({"segment": np.array([name], object)} | row)
-    return join(parts)
+    return stack_tables(parts)

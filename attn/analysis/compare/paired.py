@@ -20,13 +20,14 @@ and hold the truth no more often.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.shapes import Cells, PairCells
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -38,12 +39,14 @@ ALIKE = 1e-6
 """Changes nearer to each other than this, in units of s, do not differ."""
 CHUNK = 64
 """Cells that are drawn for at once: 1 MB of draws, which stays near the processor."""
+BLOCK = 2**17
+"""Weights of draws that are made at once: 1 MB, however many pairs there are."""
 SAME = 1e-12
 """Variance, in units of s², below which a draw counts as one pair drawn over and over."""
 
 
 @dataclass(frozen=True)
-class Change:
+class PairedChange:
     """Changes of many cells at once; every array has their shape.
 
     Attributes:
@@ -56,23 +59,23 @@ class Change:
         n: number of pairs that have the cell.
     """
 
-    base: Numbers
-    variant: Numbers
-    change: Numbers
-    low: Numbers
-    high: Numbers
-    effect_size: Numbers
+    base: Cells
+    variant: Cells
+    change: Cells
+    low: Cells
+    high: Cells
+    effect_size: Cells
     n: NDArray[np.int64]
 
     @property
-    def relative(self) -> Numbers:
+    def relative(self) -> Cells:
         """Change divided by the base; NaN where that is 0."""
         return np.divide(
             self.change, self.base, out=np.full_like(self.base, np.nan), where=self.base != 0
         )
 
 
-def paired_change(base: Numbers, variant: Numbers) -> Change:
+def paired_change(base: PairCells, variant: PairCells) -> PairedChange:
     """Compare pairs, cell by cell.
 
     Args:
@@ -83,7 +86,7 @@ def paired_change(base: Numbers, variant: Numbers) -> Change:
     before, after = (np.where(missing, np.nan, values) for values in (base, variant))
     changes = after - before
     low, high, effect = paired_interval(changes)
-    return Change(
+    return PairedChange(
         base=mean_present(before, 0),
         variant=mean_present(after, 0),
         change=mean_present(changes, 0),
@@ -94,7 +97,7 @@ def paired_change(base: Numbers, variant: Numbers) -> Change:
     )
 
 
-def paired_interval(changes: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+def paired_interval(changes: PairCells) -> tuple[Cells, Cells, Cells]:
     """Return low, high and effect size of each cell.
 
     Args:
@@ -103,12 +106,12 @@ def paired_interval(changes: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     flat = changes.reshape(len(changes), -1)
     result = np.full((3, flat.shape[1]), np.nan)
     patterns, which = np.unique(~np.isnan(flat), axis=1, return_inverse=True)
-    for number, known in enumerate(patterns.T):
+    for number, pattern in enumerate(patterns.T):
         cells = np.flatnonzero(which.ravel() == number)
         for start in range(0, cells.size, CHUNK):
-            chosen = cells[start : start + CHUNK]
-            result[:, chosen] = _of_complete(flat[np.ix_(known, chosen)])
-    low, high, effect = result.reshape(3, *changes.shape[1:])
+            selected = cells[start : start + CHUNK]
+            result[:, selected] = _of_complete(flat[np.ix_(pattern, selected)])
+    low, high, effect = (values.reshape(changes.shape[1:]) for values in result)
     return low, high, effect
 
 
@@ -144,21 +147,30 @@ def _tails(standard: Numbers) -> Numbers:
 
 def _quantiles(standard: Numbers) -> Numbers:
     """Return (2, cell): the two quantiles of t* for pairs of mean 0 and spread 1."""
-    count = len(standard)
-    weights = _draws(count)
-    mean = weights @ standard
-    variance = np.maximum(weights @ standard**2 - mean**2, 0.0) * count / (count - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(variance > SAME, mean / np.sqrt(variance / count), np.copysign(np.inf, mean))
+    t = np.concatenate([_studentised(weights, standard) for weights in _draws(len(standard))])
     tail = round((1 - LEVEL) / 2 * RESAMPLES)
     t.partition((tail, RESAMPLES - 1 - tail), axis=0)
     return np.asarray(t[[tail, RESAMPLES - 1 - tail]])
 
 
-@cache
-def _draws(count: int) -> Numbers:
-    """Return (draw, pair): the weight of each pair in each draw, the same every time."""
-    drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
-    drawn += np.arange(RESAMPLES)[:, None] * count
-    hits = np.bincount(drawn.ravel(), minlength=RESAMPLES * count)
-    return hits.reshape(RESAMPLES, count) / count
+def _studentised(weights: Numbers, standard: Numbers) -> Numbers:
+    """Return t* (draw, cell) of draws with these weights, (draw, pair)."""
+    count = len(standard)
+    mean = weights @ standard
+    variance = np.maximum(weights @ standard**2 - mean**2, 0.0) * count / (count - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(
+            variance > SAME, mean / np.sqrt(variance / count), np.copysign(np.inf, mean)
+        )
+
+
+def _draws(count: int) -> Iterator[Numbers]:
+    """Yield (draw, pair), block by block: the weight of each pair in each draw, always the same."""
+    chance = np.random.default_rng(0)
+    block = max(1, BLOCK // count)
+    for start in range(0, RESAMPLES, block):
+        size = min(block, RESAMPLES - start)
+        drawn = chance.integers(count, size=(size, count))
+        drawn += np.arange(size)[:, None] * count
+        hits = np.bincount(drawn.ravel(), minlength=size * count)
+        yield hits.reshape(size, count) / count

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from attn.analysis import sketch
 from attn.analysis.compare.agreement import Agreement, agree
-from attn.analysis.compare.reading import Pooling, Reading, Selection, read, regrid
+from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
 from attn.analysis.words.similarity import compare_maps
 from attn.analysis.words.word_measures import tell_left_out
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
+from attn.shapes import WordMaps
 from attn.trace.occurrences import locate
 from attn.trace.prompts import Prompt, read_prompt
 from attn.trace.word_sums import TOGETHER
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from attn.schema import Layer
     from attn.trace.trace import Trace
 
-Readings = dict[Selection, Reading]
+Readings = dict[SideSelection, SideReading]
 
 
 @dataclass(frozen=True)
-class Options:
+class PairOptions:
     """What to compare."""
 
     words: tuple[str, ...] | None = field(
@@ -73,8 +74,8 @@ class Pair:
     agreement: Agreement
     layers: tuple[Layer, ...]
     steps: tuple[int, ...]
-    base: Reading
-    variant: Reading
+    base: SideReading
+    variant: SideReading
     alike: Numbers | None
     dominant: Numbers | None
     changed: dict[str, Numbers]
@@ -94,20 +95,20 @@ class Pair:
         return " and ".join(f"{side} lacks {lack}" for side, lack in lacks.items() if lack)
 
     def without_maps(self) -> Pair:
-        """Return what is small."""
+        """Return a copy without the maps, which take most of the memory."""
         return replace(
             self, base=replace(self.base, maps=None), variant=replace(self.variant, maps=None)
         )
 
 
-def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings) -> Pair:
+def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Readings) -> Pair:
     """Compare two traces.
 
     Args:
         base: the one.
         variant: the other.
         options: what to compare.
-        known: readings of the base, so that several variants need one pass over it; added to.
+        readings: readings of the base, so that several variants need one pass over it; added to.
 
     Raises:
         AnalysisError: they share no word, or there is nothing to compare.
@@ -116,23 +117,23 @@ def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings)
     manifests = base.manifest, variant.manifest
     agreement = agree(*manifests, options.branch, options.layers, options.steps)
     names = (*(options.words or ()), *options.phrases)
-    prompts = tuple(read_prompt(one, options.branch, names) for one in manifests)
+    prompts = tuple(read_prompt(manifest, options.branch, names) for manifest in manifests)
     notes = (*_crossed_notes(prompts), *_phrase_notes(prompts, options.phrases, agreement.together))
     agreement = replace(agreement, notes=(*agreement.notes, *notes))
     terms = _shared_terms(prompts, options.phrases, together=agreement.together)
     if not any(term.kind == "word" for term in terms[0]):
-        texts = " and ".join(f"'{one.request.prompt}'" for one in manifests)
+        texts = " and ".join(f"'{manifest.request.prompt}'" for manifest in manifests)
         raise AnalysisError(f"the prompts share no word: {texts}")
     if base.manifest.samples != variant.manifest.samples:
         counts = f"{base.manifest.samples} and {variant.manifest.samples}"
         raise AnalysisError(f"the traces have {counts} pictures each: capture as many of both")
     first, second = (
-        _select(side, chosen, options)
-        for side, chosen in zip((agreement.base, agreement.variant), terms, strict=True)
+        _select(side, side_terms, options)
+        for side, side_terms in zip((agreement.base, agreement.variant), terms, strict=True)
     )
-    if first not in known:
-        known[first] = read(base, first)
-    before, after = known[first], read(variant, second)
+    if first not in readings:
+        readings[first] = read(base, first)
+    before, after = readings[first], read(variant, second)
     steps = agreement.base.steps or tuple(step.index for step in base.steps)
     layers = tuple(base.layer(index) for index in agreement.base.layers)
     pair = Pair(agreement, layers, steps, before, after, None, None, {})
@@ -142,7 +143,7 @@ def compare_pair(base: Trace, variant: Trace, options: Options, known: Readings)
     return replace(pair, overlap=_overlap(pair, base, variant))
 
 
-def dominance(maps: Numbers) -> NDArray[np.int64]:
+def dominance(maps: WordMaps) -> NDArray[np.int64]:
     """Return (sample, row, column): the place of the word that is largest; the first of equals.
 
     Args:
@@ -151,10 +152,10 @@ def dominance(maps: Numbers) -> NDArray[np.int64]:
     return np.asarray(maps.argmax(1))
 
 
-def word_places(terms: Sequence[Term], segment: str) -> list[int]:
-    """Return where the words of a segment are among all terms."""
+def word_indices(terms: Sequence[Term], segment: str) -> list[int]:
+    """Return the indices of a segment's words among all terms."""
     return [
-        place for place, term in enumerate(terms) if term.segment == segment and term.kind == "word"
+        index for index, term in enumerate(terms) if term.segment == segment and term.kind == "word"
     ]
 
 
@@ -196,8 +197,8 @@ def _phrase_notes(
         yield from tell_left_out(segment, list(dict.fromkeys(labels)))
 
 
-def _select(side: Side, terms: tuple[Term, ...], options: Options) -> Selection:
-    return Selection(options.branch, side.layers, side.steps, terms, options.pooling)
+def _select(side: Side, terms: tuple[Term, ...], options: PairOptions) -> SideSelection:
+    return SideSelection(options.branch, side.layers, side.steps, terms, options.pooling)
 
 
 def _with_maps(pair: Pair, base: Trace) -> Pair:
@@ -208,13 +209,13 @@ def _with_maps(pair: Pair, base: Trace) -> Pair:
     dominant = np.full((2, *before.shape[:2]), np.nan)
     changed = {}
     for segment in dict.fromkeys(term.segment for term in pair.terms):
-        places = word_places(pair.terms, segment)
-        if not places:
+        indices = word_indices(pair.terms, segment)
+        if not indices:
             continue
-        winners = [dominance(maps[:, places]) for maps in (before, after)]
+        winners = [dominance(maps[:, indices]) for maps in (before, after)]
         for side, winner in enumerate(winners):
-            for number, place in enumerate(places):
-                dominant[side, :, place] = (winner == number).mean((1, 2))
+            for number, index in enumerate(indices):
+                dominant[side, :, index] = (winner == number).mean((1, 2))
         changed[segment] = (winners[0] != winners[1]).mean((1, 2))
     return replace(
         pair,
@@ -235,10 +236,12 @@ def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
     drawn = sketch.lay_out(strokes, (rows, columns))
     maps = np.stack([pair.base.maps, pair.variant.maps])
     measured = [sketch.measure_mean(side[:, np.newaxis], drawn) for side in maps]
-    return np.stack([np.stack([one[name] for name in sketch.COMPARED], -1) for one in measured])
+    return np.stack(
+        [np.stack([measures[name] for name in sketch.COMPARED], -1) for measures in measured]
+    )
 
 
-def _aspect(trace: Trace, maps: Numbers) -> float:
+def _aspect(trace: Trace, maps: WordMaps) -> float:
     """Return the picture's height divided by its width; that of the grid where no size is known."""
     request = trace.manifest.request
     if request.height and request.width:

@@ -17,7 +17,8 @@ from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.shards import read_sums
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.words import WANTS
-from attn.trace.grids import resample
+from attn.shapes import GridMaps, WordMaps
+from attn.trace.grids import resample_values
 from attn.trace.means import MapSums
 from attn.trace.word_sums import lay_out, sum_tokens
 
@@ -29,8 +30,8 @@ Pooling = Literal["mean", "daam"]
 
 
 @dataclass(frozen=True)
-class Selection:
-    """What of a trace is read.
+class SideSelection:
+    """Selection of what to read of a trace.
 
     Attributes:
         branch: guidance row.
@@ -50,7 +51,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SideReading:
     """What a trace says of terms. NaN stands for what was not computed or does not exist.
 
     Attributes:
@@ -69,11 +70,11 @@ class Reading:
     mass_steps: Numbers
     share: Numbers
     share_steps: Numbers
-    maps: Numbers | None
+    maps: WordMaps | None
     lack: str = ""
 
 
-def read(trace: Trace, chosen: Selection) -> Reading:
+def read(trace: Trace, selection: SideSelection) -> SideReading:
     """Read what was selected, shard by shard.
 
     There are no maps where the trace has none, or only their mean over other steps than asked.
@@ -81,19 +82,21 @@ def read(trace: Trace, chosen: Selection) -> Reading:
     Raises:
         TraceError: a shard is damaged.
     """
-    groups = [term.tokens for term in chosen.terms]
-    maps, lack = _find_maps(trace, chosen)
-    pooled = maps if chosen.pooling == "mean" else None
-    steps = chosen.steps or tuple(step.index for step in trace.steps)
-    sums = read_sums(trace, chosen.layers, steps, chosen.branch, groups, heads=True, maps=pooled)
+    groups = [term.tokens for term in selection.terms]
+    maps, lack = _find_maps(trace, selection)
+    pooled = maps if selection.pooling == "mean" else None
+    steps = selection.steps or tuple(step.index for step in trace.steps)
+    sums = read_sums(
+        trace, selection.layers, steps, selection.branch, groups, heads=True, maps=pooled
+    )
     heads = max(layer.mass.shape[2] for layer in sums)
     shape = (len(sums), len(steps), trace.manifest.samples, len(groups), heads)
     mass, share = np.full(shape, np.nan), np.stack([layer.share for layer in sums])
     for row, layer in zip(mass, sums, strict=True):
         row[..., : layer.mass.shape[2]] = layer.mass.swapaxes(2, 3)
-    word_maps = None if maps is None else _pool(trace, chosen, maps)
-    return Reading(
-        chosen.terms,
+    word_maps = None if maps is None else _pool(trace, selection, maps)
+    return SideReading(
+        selection.terms,
         np.moveaxis(mean_present(mass, 1), 0, 2),
         np.moveaxis(mean_present(mass[..., 0], 0), 0, 2),
         np.moveaxis(mean_present(share, 1), 0, 2),
@@ -103,29 +106,29 @@ def read(trace: Trace, chosen: Selection) -> Reading:
     )
 
 
-def _find_maps(trace: Trace, chosen: Selection) -> tuple[MapSums | None, str]:
-    """Return what maps are to be added to, or None and what is missing."""
+def _find_maps(trace: Trace, selection: SideSelection) -> tuple[MapSums | None, str]:
+    """Return sums to add maps to, or None and the reason why there are no maps."""
     lack = str(find_lack(WANTS, trace.manifest) or "")
-    if lack or not chosen.maps:
+    if lack or not selection.maps:
         return None, lack
-    views = [trace.pieces("map", at, BLOCK, lay_out=True) for at in chosen.layers]
+    views = [trace.pieces("map", at, BLOCK, lay_out=True) for at in selection.layers]
     if not all(view.grid and view.columns == views[0].columns for view in views):
         return None, "maps of the same tokens in all layers"
-    if not views[0].is_stepwise and chosen.steps is not None:
+    if not views[0].is_stepwise and selection.steps is not None:
         return (
             None,
             "maps of single steps, of which only the mean was kept; capture with --keep maps",
         )
-    return MapSums(views, trace.branches.index(chosen.branch)), ""
+    return MapSums(views, trace.branches.index(selection.branch)), ""
 
 
-def _pool(trace: Trace, chosen: Selection, maps: MapSums) -> Numbers | None:
+def _pool(trace: Trace, selection: SideSelection, maps: MapSums) -> WordMaps | None:
     """Return (sample, term, row, column), or None where no layer ran; NaN for other terms."""
     columns = maps.views[0].columns
-    members = lay_out(columns, [term.tokens for term in chosen.terms])
-    if chosen.pooling == "daam":
+    members = lay_out(columns, [term.tokens for term in selection.terms])
+    if selection.pooling == "daam":
         layers = [view.layer for view in maps.views]
-        values = daam.pool(trace, BLOCK, layers, chosen.steps, chosen.branch).values
+        values = daam.pool(trace, BLOCK, layers, selection.steps, selection.branch).values
         means = sum_tokens(values, members) / np.maximum(members.sum(0), 1)
         return np.asarray(np.moveaxis(means, -1, 1))
     if not maps.views[0].is_stepwise:
@@ -133,10 +136,6 @@ def _pool(trace: Trace, chosen: Selection, maps: MapSums) -> Numbers | None:
     return np.moveaxis(sum_tokens(maps.mean(), members), -1, 1) if maps.layers else None
 
 
-def regrid(maps: Numbers, grid: Grid) -> Numbers:
+def regrid(maps: GridMaps, grid: Grid) -> Numbers:
     """Lay maps (…, row, column) out on another grid, by area."""
-    import xarray as xr
-
-    axes = [f"axis {axis}" for axis in range(maps.ndim - 2)]
-    labelled = xr.DataArray(maps, dims=(*axes, "row", "column"))
-    return np.asarray(resample(labelled, grid).values, np.float64)
+    return resample_values(maps, grid).astype(np.float64)

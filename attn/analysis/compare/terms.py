@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from attn.analysis.sinks.roles import SKETCH
@@ -42,7 +43,7 @@ class Term:
     is_repeated: bool
     tokens: tuple[tuple[str, int], ...]
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """What is the same for the same term of another trace."""
         return self.segment, self.kind, fold(self.text), self.number
@@ -64,29 +65,38 @@ def find_terms(
             out, in a segment also those that it does not hold whole.
         together: put all text segments into one, called `text`.
     """
-    chosen: list[tuple[Occurrence, Kind, set[int]]] = [
+    selected: list[tuple[Occurrence, Kind, set[int]]] = [
         *((word, "word", {word.index}) for word in prompt.words),
         *((run, "phrase", set(run.words)) for run in locate(prompt.words, phrases)),
     ]
     segments = list(dict.fromkeys(token.segment for token in prompt.tokens))
-    found: list[Term] = []
+    terms: list[Term] = []
     for name in [TOGETHER] if together else segments:
-        own = [token for token in prompt.tokens if name in (TOGETHER, token.segment)]
-        for one, kind, members in chosen:
+        tokens = [token for token in prompt.tokens if name in (TOGETHER, token.segment)]
+        for occurrence, kind, members in selected:
             is_there = kind == "word" or prompt.is_whole(members, name)
-            places = prompt.places(members, name) if is_there else ()
-            found.append(Term(name, kind, one.text, one.number, one.is_repeated, places))
-        found += [] if together else _sink(own)
-    return tuple(term for term in found if term.tokens)
+            positions = prompt.positions(members, name) if is_there else ()
+            terms.append(
+                Term(
+                    name,
+                    kind,
+                    occurrence.text,
+                    occurrence.number,
+                    occurrence.is_repeated,
+                    positions,
+                )
+            )
+        terms += [] if together else _sink(tokens)
+    return tuple(term for term in terms if term.tokens)
 
 
 def _sink(tokens: Sequence[Token]) -> list[Term]:
     """Return the special token that opens a segment, if one does, or all those of a drawing."""
     if tokens[0].segment == SKETCH:
-        places = tuple((token.segment, token.position) for token in tokens)
-        return [Term(SKETCH, "sink", EVERY, 1, False, places)]
+        positions = tuple((token.segment, token.position) for token in tokens)
+        return [Term(SKETCH, "sink", EVERY, 1, False, positions)]
     first = min(tokens, key=lambda token: token.position)
     if not first.special or first.padding:
         return []
-    place = (first.segment, first.position)
-    return [Term(first.segment, "sink", first.text or "start", 1, False, (place,))]
+    position = (first.segment, first.position)
+    return [Term(first.segment, "sink", first.text or "start", 1, False, (position,))]

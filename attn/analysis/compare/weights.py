@@ -13,18 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attn.analysis.compare.change_tables import changes, has_layers, mass
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.similarity import correlation
 from attn.analysis.words.word_sums import mean_present
 from attn.errors import AnalysisError
 from attn.lora.file import Group, LoraFile, Module
 from attn.lora.names import underscored
 from attn.schema import Layer
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class WeightsAgainstAttention:
         unmatched: names of modules of the LoRA that belong to no compared layer.
     """
 
-    table: Table
+    table: DataFrame
     correlation: float
     unmatched: tuple[str, ...]
 
@@ -48,8 +52,8 @@ def against_weights(
     """Hold the weights that a LoRA changes against the attention that changed with it.
 
     Args:
-        lora: what acted: see `attn.lora.fit.applied`; of a file as it was read, modules that do
-            not fit would count too, and the scale would be 1.
+        lora: what acted: see `attn.lora.base.fit.applied`; of a file as it was read, modules that
+            do not fit would count too, and the scale would be 1.
         pairs: of the variant with this LoRA.
         words: only these; None is all.
 
@@ -65,22 +69,25 @@ def against_weights(
             f"{lora.path} changes none of the compared layers ({layers[0].path}, …), or names them "
             "in another layout: read it with its base model"
         )
-    groups = [Group(layer.tower, layer.path, own) for layer, own in zip(layers, owned, strict=True)]
+    groups = [
+        Group(layer.tower, layer.path, modules)
+        for layer, modules in zip(layers, owned, strict=True)
+    ]
     norms = np.array([group.norm or 0.0 for group in groups])
-    found = np.stack([np.abs(one.change.change) for one in changes(pairs, mass, words)])
-    change = mean_present(found, 0)
+    sizes = np.stack([np.abs(entry.change.change) for entry in changes(pairs, mass, words)])
+    change = mean_present(sizes, 0)
     relative = [np.nan if group.relative is None else group.relative for group in groups]
-    table = Table(
+    table = make_table(
         {
             "layer": np.array([layer.index for layer in layers]),
             "path": np.array([layer.path for layer in layers], object),
-            "modules": np.array([len(own) for own in owned]),
+            "modules": np.array([len(modules) for modules in owned]),
             "norm": norms,
             "relative": np.array(relative, np.float64),
             "change": change,
         }
     )
-    taken = {module.name for own in owned for module in own}
+    taken = {module.name for modules in owned for module in modules}
     rest = tuple(module.name for module in lora.modules if module.name not in taken)
     return WeightsAgainstAttention(table, float(correlation(norms, change)), rest)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.digest import Digest
-from attn.analysis.result import Table
-from attn.analysis.sinks.tables import Token
+from attn.analysis.sinks.tables import FollowedToken
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
 UNITS = {
     "mass": "attention probability",
@@ -23,13 +23,13 @@ UNITS = {
 }
 
 
-def name_token(tokens: Sequence[Token]) -> str:
-    """Return what the followed token is called."""
+def name_token(tokens: Sequence[FollowedToken]) -> str:
+    """Return a display name for the followed token."""
     key = next(iter(tokens[0].keys.values()))
     return f"{key.token} ({key.segment} {key.role}, position {key.position})"
 
 
-def label_heads(tokens: Sequence[Token], value: str) -> xr.DataArray:
+def label_heads(tokens: Sequence[FollowedToken], value: str) -> xr.DataArray:
     """Return (layer, head), mean over steps.
 
     Layers with fewer heads than others have NaN for those that they lack.
@@ -37,15 +37,15 @@ def label_heads(tokens: Sequence[Token], value: str) -> xr.DataArray:
     import xarray as xr
 
     values = [token.with_mean()[value][0] for token in tokens]  # sample, step, head
-    heads = [mean_present(mean_present(one, 0), 0)[1:] for one in values]
+    heads = [mean_present(mean_present(value, 0), 0)[1:] for value in values]
     table = np.full((len(tokens), max(map(len, heads))), np.nan)
-    for row, own in zip(table, heads, strict=True):
-        row[: len(own)] = own
+    for row, means in zip(table, heads, strict=True):
+        row[: len(means)] = means
     coords = {"layer": [token.layer for token in tokens]}
     return xr.DataArray(table, coords, ("layer", "head"), attrs=_attributes(tokens, value))
 
 
-def label_steps(tokens: Sequence[Token], steps: Sequence[Step], value: str) -> xr.DataArray:
+def label_steps(tokens: Sequence[FollowedToken], steps: Sequence[Step], value: str) -> xr.DataArray:
     """Return (layer, step), mean over heads."""
     import xarray as xr
 
@@ -58,21 +58,21 @@ def label_steps(tokens: Sequence[Token], steps: Sequence[Step], value: str) -> x
     return xr.DataArray(_curves(tokens, value), coords, ("layer", "step"), attrs=attrs)
 
 
-def label_roles(table: Table) -> xr.DataArray:
-    """Return what each role receives from the picture's rows: (role, layer)."""
+def label_roles(table: DataFrame) -> xr.DataArray:
+    """Return the mass that each role receives from image queries: (role, layer)."""
     import xarray as xr
 
     masses, layers = _masses(table)
-    attrs = {"unit": UNITS["mass"], "branch": table.columns["branch"][0]}
+    attrs = {"unit": UNITS["mass"], "branch": table["branch"][0]}
     coords = {"role": list(masses), "layer": layers}
     values = np.array(list(masses.values())).reshape(len(masses), len(layers))
     return xr.DataArray(values, coords, ("role", "layer"), attrs=attrs)
 
 
 def summarise(
-    table: Table, tokens: Sequence[Token], steps: Sequence[Step], value: str
+    table: DataFrame, tokens: Sequence[FollowedToken], steps: Sequence[Step], value: str
 ) -> dict[str, Digest]:
-    """Return what the summary page of a collection shows of one trace.
+    """Return one trace's contribution to the summary page of a collection.
 
     Args:
         table: of roles.
@@ -96,7 +96,7 @@ def summarise(
     return digests
 
 
-def _attributes(tokens: Sequence[Token], value: str) -> dict[str, str]:
+def _attributes(tokens: Sequence[FollowedToken], value: str) -> dict[str, str]:
     name, branch = name_token(tokens), next(iter(tokens[0].keys))
     return {"value": value, "unit": UNITS[value], "branch": branch, "token": name, "title": name}
 
@@ -105,24 +105,23 @@ def _noise(steps: Sequence[Step]) -> list[float]:
     return [np.nan if step.noise is None else step.noise for step in steps]
 
 
-def _curves(tokens: Sequence[Token], value: str) -> Numbers:
+def _curves(tokens: Sequence[FollowedToken], value: str) -> Numbers:
     """Return (layer, step) of the followed token, mean over samples and heads."""
     values = [token.with_mean()[value][0] for token in tokens]  # sample, step, head
-    return np.stack([mean_present(one[:, :, 0], 0) for one in values])
+    return np.stack([mean_present(value[:, :, 0], 0) for value in values])
 
 
-def _masses(table: Table) -> tuple[dict[str, Numbers], list[int]]:
-    """Return what each role receives from the picture's rows, (layer,) by role; the layers."""
-    columns = table.columns
-    chosen = (columns["branch"] == columns["branch"][0]) & (columns["rows"] == "image")
-    pairs = zip(columns["segment"][chosen], columns["role"][chosen], strict=True)
-    names = [one if one == role else f"{one} {role}" for one, role in pairs]
-    layers = columns["layer"][chosen].tolist()
-    places = {layer: place for place, layer in enumerate(dict.fromkeys(layers))}
+def _masses(table: DataFrame) -> tuple[dict[str, Numbers], list[int]]:
+    """Return the mass that each role receives from image queries, (layer,), and the layers."""
+    rows = table[(table["branch"] == table["branch"][0]) & (table["rows"] == "image")]
+    pairs = zip(rows["segment"], rows["role"], strict=True)
+    names = [segment if segment == role else f"{segment} {role}" for segment, role in pairs]
+    layers = rows["layer"].tolist()
+    indices = {layer: index for index, layer in enumerate(dict.fromkeys(layers))}
     groups: dict[tuple[str, int], list[float]] = {}
-    for *key, mass in zip(names, layers, columns["mass"][chosen].tolist(), strict=True):
+    for *key, mass in zip(names, layers, rows["mass"].tolist(), strict=True):
         groups.setdefault((key[0], key[1]), []).append(mass)
-    masses = {name: np.full(len(places), np.nan) for name in dict.fromkeys(names)}
+    masses = {name: np.full(len(indices), np.nan) for name in dict.fromkeys(names)}
     for (name, layer), values in groups.items():
-        masses[name][places[layer]] = mean_present(np.array(values), 0)
-    return masses, list(places)
+        masses[name][indices[layer]] = mean_present(np.array(values), 0)
+    return masses, list(indices)

@@ -60,9 +60,9 @@ def read_incoming(trace: Trace, layer: Layer, steps: Sequence[int]) -> Iterator[
     """
     has_both = bool(part(layer.queries, "text")) and bool(part(layer.queries, "image"))
     for rows in ("image", "all") if has_both else ("image",):
-        one = _read(trace, layer, rows, steps)
-        if one is not None:
-            yield one
+        incoming = _read(trace, layer, rows, steps)
+        if incoming is not None:
+            yield incoming
 
 
 def _read(trace: Trace, layer: Layer, rows: Rows, steps: Sequence[int]) -> Incoming | None:
@@ -76,7 +76,7 @@ def _read(trace: Trace, layer: Layer, rows: Rows, steps: Sequence[int]) -> Incom
     columns: list[Column] = []
     for kind in keys:
         views = {query: trace.pieces("mass", layer.index, f"{query}.{kind}") for query in queries}
-        masses.append(_weigh({query: _values(one, steps) for query, one in views.items()}, sizes))
+        masses.append(_weigh({query: _values(view, steps) for query, view in views.items()}, sizes))
         columns += views["image"].columns
     totals = {
         query: _values(trace.pieces("total", layer.index, query), steps).sum(-1)
@@ -93,7 +93,9 @@ def _read(trace: Trace, layer: Layer, rows: Rows, steps: Sequence[int]) -> Incom
 
 
 def _has_all(layer: Layer, queries: Sequence[str], kind: str) -> bool:
-    return bool(part(layer.keys, kind)) and all(f"{one}.{kind}" in layer.blocks for one in queries)
+    return bool(part(layer.keys, kind)) and all(
+        f"{query}.{kind}" in layer.blocks for query in queries
+    )
 
 
 def _length(layer: Layer, query: str) -> int:

@@ -36,7 +36,7 @@ class Key:
 
 
 def read_keys(columns: Iterable[Column], tokens: Iterable[Token]) -> tuple[Key, ...]:
-    """Say what keys are, with the tokens of one guidance row; no column is of a rest."""
+    """Describe each key column by the token behind it, for one guidance row."""
     roles = _find_roles(tuple(tokens))
     return tuple(_read(column.segment, column.position or 0, roles) for column in columns)
 

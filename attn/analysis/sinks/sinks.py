@@ -29,14 +29,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Deferred, Document, Result, Table
+from attn.analysis.result import Deferred, Document, Result
 from attn.analysis.sinks.arrays import label_heads, label_roles, label_steps, summarise
 from attn.analysis.sinks.key_mass import Incoming, read_incoming
 from attn.analysis.sinks.roles import Key, read_keys
 from attn.analysis.sinks.tables import (
+    FollowedToken,
     Keys,
     Rules,
-    Token,
     join,
     list_sinks,
     sum_roles,
@@ -48,6 +48,7 @@ from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -58,7 +59,7 @@ Value = Literal["mass", "text_share", "ratio_to_uniform"]
 
 
 @dataclass(frozen=True)
-class Options:
+class SinksOptions:
     """Which token to follow, and what counts as a sink."""
 
     token: int = field(
@@ -86,7 +87,7 @@ class Options:
             raise ValueError(f"threshold is a mass, 0 to 1; got {self.threshold:g}")
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: SinksOptions) -> Result:
     """Follow one token, and find the sinks of a trace, in every guidance row that was kept.
 
     Returns:
@@ -104,9 +105,9 @@ def run(trace: Trace, options: Options) -> Result:
     )
     steps = select_steps(trace.steps, options.steps)
     rules = Rules(options.epsilon, options.threshold, options.heads)
-    followed: list[Token] = []
-    sinks: list[Table] = []
-    roles: list[Table] = []
+    followed: list[FollowedToken] = []
+    sinks: list[DataFrame] = []
+    roles: list[DataFrame] = []
     for layer in layers:
         for incoming in read_incoming(trace, layer, steps):
             keys = _keys(trace, incoming)
@@ -114,19 +115,19 @@ def run(trace: Trace, options: Options) -> Result:
             roles.append(sum_roles(incoming, keys))
             if incoming.rows == "image" and BLOCK in layer.blocks:
                 followed.append(_follow(trace, incoming, keys, options.token, steps))
-    known = [step for step in trace.steps if step.index in steps]
-    tables: dict[str, Table] = {}
+    captured = [step for step in trace.steps if step.index in steps]
+    tables: dict[str, DataFrame] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     if followed:
-        tables["sinks/first_token_metrics.csv"] = tabulate_token(followed, known)
+        tables["sinks/first_token_metrics.csv"] = tabulate_token(followed, captured)
         arrays["heads"] = partial(label_heads, followed, options.value)
-        arrays["steps"] = partial(label_steps, followed, known, options.value)
+        arrays["steps"] = partial(label_steps, followed, captured, options.value)
     received = join(roles)
     tables |= {"sinks/sinks.csv": join(sinks), "sinks/roles.csv": received}
     arrays["roles"] = partial(label_roles, received)
     notes = () if followed else ("the chosen layers have no text keys, so no token is followed",)
     files = {"sinks/tokens.json": _list_tokens(trace)}
-    digests = summarise(received, followed, known, options.value)
+    digests = summarise(received, followed, captured, options.value)
     return Result(tables, Deferred(arrays), notes, files, digests)
 
 
@@ -136,7 +137,7 @@ def _keys(trace: Trace, incoming: Incoming) -> Keys:
 
 def _follow(
     trace: Trace, incoming: Incoming, keys: Keys, index: int, steps: Sequence[int]
-) -> Token:
+) -> FollowedToken:
     """Take one text key of a layer; the text keys come first in `incoming`.
 
     Raises:
@@ -146,9 +147,9 @@ def _follow(
     if not 0 <= index < len(text):
         raise AnalysisError(_explain_range(text, index))
     share = trace.pieces("share", incoming.layer.index, BLOCK).values(steps)
-    return Token(
+    return FollowedToken(
         layer=incoming.layer.index,
-        keys={branch: own[index] for branch, own in keys.items()},
+        keys={branch: labels[index] for branch, labels in keys.items()},
         num_text=len(text),
         mass=incoming.mass[..., index],
         text=incoming.mass[..., : len(text)].sum(-1),
@@ -157,10 +158,10 @@ def _follow(
 
 
 def _explain_range(text: Sequence[Key], index: int) -> str:
-    places: dict[str, list[int]] = {}
-    for place, key in enumerate(text):
-        places.setdefault(key.segment, []).append(place)
-    spans = ", ".join(f"{name} {own[0]}-{own[-1]}" for name, own in places.items())
+    positions: dict[str, list[int]] = {}
+    for position, key in enumerate(text):
+        positions.setdefault(key.segment, []).append(position)
+    spans = ", ".join(f"{name} {span[0]}-{span[-1]}" for name, span in positions.items())
     return f"token {index} is out of range: there are {len(text)} text keys, {spans}"
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.result import Table
 from attn.analysis.sinks.key_mass import Incoming
 from attn.analysis.sinks.roles import Key
+from attn.analysis.tables import make_table, stack_tables
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step, part
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Keys = Mapping[str, Sequence[Key]]
 """What the keys of a layer are, by guidance row."""
@@ -32,7 +35,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Token:
+class FollowedToken:
     """One text key in one layer.
 
     Attributes:
@@ -54,8 +57,8 @@ class Token:
     def with_mean(self) -> dict[str, Numbers]:
         """Return the measures of a head; place 0 on that axis is the mean over heads."""
         mass, text = (
-            np.concatenate([one.mean(HEAD, keepdims=True), one], HEAD)
-            for one in (self.mass, self.text)
+            np.concatenate([values.mean(HEAD, keepdims=True), values], HEAD)
+            for values in (self.mass, self.text)
         )
         part_of_text = np.divide(mass, text, out=np.full_like(mass, np.nan), where=text > 0)
         share = np.full_like(mass, np.nan)
@@ -69,7 +72,7 @@ class Token:
 
 
 def find_sinks(mass: Numbers, total: Numbers, num_keys: int, rules: Rules) -> tuple[Flags, Flags]:
-    """Return where a key is a sink by the epsilon rule, and where by the share rule.
+    """Flag the keys that are sinks: by the epsilon rule, and by the share rule.
 
     Args:
         mass: (…, key), of some or all keys of a row.
@@ -81,12 +84,13 @@ def find_sinks(mass: Numbers, total: Numbers, num_keys: int, rules: Rules) -> tu
     return mass * num_keys > others + rules.epsilon, mass > rules.threshold
 
 
-def tabulate_token(tokens: Sequence[Token], steps: Sequence[Step]) -> Table:
+def tabulate_token(tokens: Sequence[FollowedToken], steps: Sequence[Step]) -> DataFrame:
     """Lay out the followed token: a row per guidance row, sample, step, layer and head."""
-    return _stack([_token_rows(token, steps) for token in tokens], ("branch", "sample", "step"))
+    rows = (_token_rows(token, steps) for token in tokens)
+    return stack_tables(rows, ("branch", "sample", "step"))
 
 
-def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> Table:
+def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> DataFrame:
     """Return the keys of a layer that are sinks, with how often they are.
 
     `epsilon_part` and `share_part` are the parts of all (step, head) for which the rule holds.
@@ -98,26 +102,26 @@ def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> Table:
     else:
         means = find_sinks(mass.mean(HEAD), total.mean(HEAD), incoming.num_keys, rules)
         listed = (means[0] | means[1]).any(STEP)
-    place = np.argwhere(listed)
-    branch, sample, key = place.T
+    indices = np.argwhere(listed)
+    branch, sample, key = indices.T
     cells = (~np.isnan(total)).sum((STEP, HEAD))[branch, sample]
-    own = _flat_cells(mass)[branch, sample, :, key]
+    received = _flat_cells(mass)[branch, sample, :, key]
     names = list(keys)
-    found = [keys[names[one]][other] for one, other in zip(branch, key, strict=True)]
-    return Table(
+    listed_keys = [keys[names[row]][other] for row, other in zip(branch, key, strict=True)]
+    return make_table(
         _labels(incoming, np.array(names, object)[branch], sample)
-        | _describe(found)
+        | _describe(listed_keys)
         | {
-            "mass": mean_present(own, axis=1),
-            "mass_max": np.nanmax(own, axis=1, initial=0.0),
-            "ratio": mean_present(own, axis=1) * incoming.num_keys,
+            "mass": mean_present(received, axis=1),
+            "mass_max": np.nanmax(received, axis=1, initial=0.0),
+            "ratio": mean_present(received, axis=1) * incoming.num_keys,
             "epsilon_part": by_head[0].sum((STEP, HEAD))[branch, sample, key] / cells,
             "share_part": by_head[1].sum((STEP, HEAD))[branch, sample, key] / cells,
         }
     )
 
 
-def sum_roles(incoming: Incoming, keys: Keys) -> Table:
+def sum_roles(incoming: Incoming, keys: Keys) -> DataFrame:
     """Return a row per guidance row, sample and role: its keys, and what they receive together.
 
     Keys whose masses were not kept are the picture's: they get the rest of the row.
@@ -125,37 +129,37 @@ def sum_roles(incoming: Incoming, keys: Keys) -> Table:
     sums = _flat_cells(incoming.mass)  # branch, sample, cell, key
     whole = _flat_cells(incoming.total[..., np.newaxis])[..., 0]
     tables = []
-    for place, (branch, own) in enumerate(keys.items()):
-        roles = np.array([f"{key.segment} {key.role}" for key in own], object)
+    for index, (branch, labels) in enumerate(keys.items()):
+        roles = np.array([f"{key.segment} {key.role}" for key in labels], object)
         names = list(dict.fromkeys(roles))
         counts = [int((roles == name).sum()) for name in names]
-        masses = [mean_present(sums[place][..., roles == name].sum(-1), 1) for name in names]
-        if len(own) < incoming.num_keys:
+        masses = [mean_present(sums[index][..., roles == name].sum(-1), 1) for name in names]
+        if len(labels) < incoming.num_keys:
             names.append(f"{part(incoming.layer.keys, 'image')[0].name} image")
-            counts.append(incoming.num_keys - len(own))
-            masses.append(mean_present(whole[place] - sums[place].sum(-1), 1))
+            counts.append(incoming.num_keys - len(labels))
+            masses.append(mean_present(whole[index] - sums[index].sum(-1), 1))
         tables.append(_role_rows(incoming, branch, names, np.array(counts), np.stack(masses)))
-    return _stack([table.columns for table in tables])
+    return stack_tables(tables)
 
 
-def join(tables: Sequence[Table]) -> Table:
+def join(tables: Sequence[DataFrame]) -> DataFrame:
     """Put tables of the same columns one below the other, ordered by guidance row and sample."""
-    return _stack([table.columns for table in tables], ("branch", "sample", "rows"))
+    return stack_tables(tables, ("branch", "sample", "rows"))
 
 
-def _token_rows(token: Token, steps: Sequence[Step]) -> dict[str, NDArray[Any]]:
+def _token_rows(token: FollowedToken, steps: Sequence[Step]) -> dict[str, NDArray[Any]]:
     measures = token.with_mean()
     branch, sample, step, head = np.indices(measures["mass"].shape).reshape(4, -1)
     names = list(token.keys)
-    found = [token.keys[name] for name in names]
+    labels = [token.keys[name] for name in names]
     heads = np.array(["mean", *map(str, range(token.mass.shape[HEAD]))], object)
-    described = _describe(found)
+    described = _describe(labels)
     return {
         "branch": np.array(names, object)[branch],
         "sample": sample,
-        "step": np.array([one.index for one in steps])[step],
-        "timestep": _known([one.timestep for one in steps])[step],
-        "noise": _known([one.noise for one in steps])[step],
+        "step": np.array([entry.index for entry in steps])[step],
+        "timestep": _or_nan([entry.timestep for entry in steps])[step],
+        "noise": _or_nan([entry.noise for entry in steps])[step],
         "layer": np.full(step.size, token.layer),
         "head": heads[head],
         **{name: column[branch] for name, column in described.items()},
@@ -165,19 +169,19 @@ def _token_rows(token: Token, steps: Sequence[Step]) -> dict[str, NDArray[Any]]:
 
 def _role_rows(
     incoming: Incoming, branch: str, names: Sequence[str], counts: NDArray[np.int64], mass: Numbers
-) -> Table:
+) -> DataFrame:
     """Lay out masses (role, sample)."""
     sample, role = np.indices(mass.T.shape).reshape(2, -1)
     segments, roles = zip(*(name.rsplit(" ", 1) for name in names), strict=True)
-    own = mass[role, sample]
-    return Table(
+    received = mass[role, sample]
+    return make_table(
         _labels(incoming, np.full(role.size, branch, object), sample)
         | {
             "segment": np.array(segments, object)[role],
             "role": np.array(roles, object)[role],
             "keys": counts[role],
-            "mass": own,
-            "ratio": own * incoming.num_keys / counts[role],
+            "mass": received,
+            "ratio": received * incoming.num_keys / counts[role],
         }
     )
 
@@ -208,16 +212,16 @@ def _flat_cells(values: Numbers) -> Numbers:
     return values.reshape(branch, sample, step * head, key)
 
 
-def _known(values: Sequence[float | None]) -> Numbers:
+def _or_nan(values: Sequence[float | None]) -> Numbers:
     return np.array([np.nan if value is None else value for value in values], np.float64)
 
 
-def _stack(tables: Sequence[Mapping[str, NDArray[Any]]], by: Sequence[str] = ()) -> Table:
+def _stack(tables: Sequence[Mapping[str, NDArray[Any]]], by: Sequence[str] = ()) -> DataFrame:
     """Join tables; rows keep their order but for what they are sorted by, first name first."""
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     order = np.arange(len(next(iter(columns.values()))))
     for name in reversed(by):
-        codes = {value: place for place, value in enumerate(dict.fromkeys(columns[name].tolist()))}
-        own = np.array([codes[value] for value in columns[name][order].tolist()], np.int64)
-        order = order[np.argsort(own, kind="stable")]
-    return Table({name: column[order] for name, column in columns.items()})
+        codes = {value: index for index, value in enumerate(dict.fromkeys(columns[name].tolist()))}
+        ranks = np.array([codes[value] for value in columns[name][order].tolist()], np.int64)
+        order = order[np.argsort(ranks, kind="stable")]
+    return make_table({name: column[order] for name, column in columns.items()})

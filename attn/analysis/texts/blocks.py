@@ -15,14 +15,15 @@ import numpy as np
 from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     NEEDS_MAPS,
-    Choice,
     PromptOptions,
+    TextSelection,
     choose,
     lay_out,
     read_maps,
     read_written,
 )
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import TokenMaps
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -47,12 +48,12 @@ def run(trace: Trace, options: PromptOptions) -> Result:
     parts = parts_of(choice, length)
     writing = _blocks_of_steps(trace, choice, length)
     blocks = sorted({number for number in writing if number >= 0})
-    found = np.zeros((len(choice.layers), samples, len(blocks), len(parts), len(parts)))
+    masses = np.zeros((len(choice.layers), samples, len(blocks), len(parts), len(parts)))
     steps = np.bincount([blocks.index(number) for number in writing if number >= 0])
     for step, layer, maps in read_maps(trace, choice):
         if writing[step] >= 0:
-            place = blocks.index(writing[step])
-            found[layer, :, place] += sum_parts(maps, parts) / steps[place]
+            index = blocks.index(writing[step])
+            masses[layer, :, index] += sum_parts(maps, parts) / steps[index]
     names = ["prompt", *(f"block {number}" for number in range(len(parts) - 1))]
     even = np.array([stop - start for start, stop in parts]) / choice.length
     axes = {
@@ -62,23 +63,23 @@ def run(trace: Trace, options: PromptOptions) -> Result:
         "rows": names,
         "keys": names,
     }
-    table = lay_out(axes, {"mass": found, "even": np.broadcast_to(even, found.shape)})
+    table = lay_out(axes, {"mass": masses, "even": np.broadcast_to(even, masses.shape)})
     array = xr.DataArray(
-        found.mean(0),
+        masses.mean(0),
         {"written": blocks, "rows": names, "keys": names},
         ("sample", "written", "rows", "keys"),
     )
     return Result({"blocks/blocks.csv": table}, {"blocks": array})
 
 
-def parts_of(choice: Choice, block: int) -> list[tuple[int, int]]:
+def parts_of(choice: TextSelection, block: int) -> list[tuple[int, int]]:
     """Return start and stop of the prompt and of every block."""
     starts = [0, *range(choice.prompt, choice.length, block)]
     return list(zip(starts, [*starts[1:], choice.length], strict=True))
 
 
-def sum_parts(maps: Numbers, parts: list[tuple[int, int]]) -> Numbers:
-    """Return what the rows of each part read of each part, (sample, rows, keys).
+def sum_parts(maps: TokenMaps, parts: list[tuple[int, int]]) -> Numbers:
+    """Return the mass that a query of each part gives to each part, (sample, rows, keys).
 
     Args:
         maps: (sample, query, key), rows sum to 1.
@@ -90,7 +91,7 @@ def sum_parts(maps: Numbers, parts: list[tuple[int, int]]) -> Numbers:
     return np.asarray(sums / lengths[:, None])
 
 
-def _blocks_of_steps(trace: Trace, choice: Choice, length: int) -> list[int]:
+def _blocks_of_steps(trace: Trace, choice: TextSelection, length: int) -> list[int]:
     """Return the number of the block that each step writes, -1 where it writes none."""
     finalised = read_written(trace, choice, "finalised")[:, 0].astype(bool)
     first = np.where(finalised.any(1), finalised.argmax(1), -1)

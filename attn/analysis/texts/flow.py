@@ -16,13 +16,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
 from attn.analysis.texts.texts import PromptOptions, axes_of, choose, lay_out, read_measure
 from attn.analysis.words.word_sums import Numbers
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from attn.trace.trace import Trace
 
 Axes = Mapping[str, Sequence[Any]]
@@ -33,8 +36,8 @@ NEEDS = Needs(written=True, measures=tuple(f"mass.{block}" for block in BLOCKS))
 
 
 @dataclass(frozen=True)
-class Options(PromptOptions):
-    """What of a text is looked at."""
+class FlowOptions(PromptOptions):
+    """Options of the analysis of flow."""
 
     prompt_length: int | None = field(
         default=None, metadata={"help": "not read: masses are those of the run's own prompt"}
@@ -42,7 +45,7 @@ class Options(PromptOptions):
     heads: bool = field(default=False, metadata={"help": "add a row per head to flow.csv"})
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: FlowOptions) -> Result:
     """Analyse who reads whom.
 
     Returns:
@@ -81,7 +84,7 @@ def run(trace: Trace, options: Options) -> Result:
     return Result(tables, {"read": read}, notes)
 
 
-def _tabulate(split: Numbers, lengths: Numbers, axes: Axes) -> Table:
+def _tabulate(split: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFrame:
     """Lay out (rows, layer, step, sample, head, keys)."""
     heads = ["mean", *map(str, range(split.shape[4] - 1))]
     named = {"rows": SEGMENTS, **axes, "head": heads, "keys": SEGMENTS}
@@ -89,7 +92,7 @@ def _tabulate(split: Numbers, lengths: Numbers, axes: Axes) -> Table:
     return lay_out(named, {"mass": split, "sum": sums})
 
 
-def _summarise(mean: Numbers, lengths: Numbers, axes: Axes) -> Table:
+def _summarise(mean: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFrame:
     """Return one line per layer and sample, means over the steps."""
     over = mean.mean(axis=2)
     to_generated, to_prompt = over[1, ..., 0], over[0, ..., 1]

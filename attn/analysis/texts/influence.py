@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
+from attn.analysis.tables import make_table
 from attn.analysis.texts.texts import (
     BLOCK,
-    Choice,
     PromptOptions,
+    TextSelection,
     choose,
     lay_out,
     read_measure,
@@ -37,6 +38,7 @@ from attn.analysis.words.word_sums import Numbers
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -44,8 +46,8 @@ NEEDS = Needs(written=True, measures=(f"mass.{BLOCK}",))
 
 
 @dataclass(frozen=True)
-class Options(PromptOptions):
-    """What of a text is looked at, and what counts as a sink."""
+class InfluenceOptions(PromptOptions):
+    """Options of the analysis of influence, with the threshold of a sink."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "only this many tokens in table and picture, the first"}
@@ -61,7 +63,7 @@ class Options(PromptOptions):
             raise ValueError(f"max_tokens must be at least 1; got {self.max_tokens}")
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: InfluenceOptions) -> Result:
     """Analyse which tokens are read.
 
     Returns:
@@ -100,7 +102,9 @@ def run(trace: Trace, options: Options) -> Result:
     return Result(tables, {"mass": array, "sinks": _sinks_by_step(sinks, choice, options)}, notes)
 
 
-def _sinks_by_step(sinks: np.ndarray, choice: Choice, options: Options) -> xr.DataArray:
+def _sinks_by_step(
+    sinks: np.ndarray, choice: TextSelection, options: InfluenceOptions
+) -> xr.DataArray:
     """Return in which share of the layers (and heads) a token is a sink."""
     import xarray as xr
 
@@ -117,7 +121,7 @@ def _sinks_by_step(sinks: np.ndarray, choice: Choice, options: Options) -> xr.Da
 
 
 def is_sink(sums: Numbers, epsilon: float) -> np.ndarray:
-    """Return where a column sum exceeds the mean of the others by more than epsilon.
+    """Flag column sums that exceed the mean of the others by more than epsilon.
 
     Args:
         sums: (…, key), at least two keys.
@@ -141,45 +145,44 @@ def how_still(sinks: np.ndarray) -> float:
     return float(((before & after).sum(1)[seen] / either[seen]).mean())
 
 
-def _tabulate_moves(sinks: np.ndarray, choice: Choice, single: bool) -> Table:
-    """Say of every layer (and head) how many sinks there are, and whether they stay."""
+def _tabulate_moves(sinks: np.ndarray, choice: TextSelection, single: bool) -> DataFrame:
+    """Count the sinks of every layer (and head), and how stable they are over the steps."""
     rows = []
     for layer, sample, head in np.ndindex(len(sinks), *sinks.shape[2:4]):
-        one = sinks[layer, :, sample, head]
+        is_sink = sinks[layer, :, sample, head]
         rows.append(
             {
                 "layer": choice.layers[layer].index,
                 "sample": sample,
                 "head": str(head) if single else "mean",
-                "steps": len(one),
-                "steps_with_sinks": int(one.any(1).sum()),
-                "sinks_per_step": float(one.sum(1).mean()),
-                "positions": int(one.any(0).sum()),
-                "always": int(one.all(0).sum()),
-                "stay": how_still(one),
+                "steps": len(is_sink),
+                "steps_with_sinks": int(is_sink.any(1).sum()),
+                "sinks_per_step": float(is_sink.sum(1).mean()),
+                "positions": int(is_sink.any(0).sum()),
+                "always": int(is_sink.all(0).sum()),
+                "stay": how_still(is_sink),
             }
         )
     return stack_rows(rows)
 
 
-def _tabulate(over: Numbers, choice: Choice, samples: int) -> Table:
-    places = range(over.shape[-1])
+def _tabulate(over: Numbers, choice: TextSelection, samples: int) -> DataFrame:
     table = lay_out(
         {
             "layer": [layer.index for layer in choice.layers],
             "sample": range(samples),
-            "position": places,
+            "position": range(over.shape[-1]),
         },
         {"mass": over, "column_sum": over * choice.length},
     )
-    columns = dict(table.columns)
-    position = columns["position"]
-    texts = np.array([choice.tokens[place].text for place in places], object)
-    segments = np.array([choice.segment(place) for place in places], object)
-    return Table(columns | {"token": texts[position], "segment": segments[position]})
+    tokens = [choice.tokens[position].text for position in table["position"]]
+    segments = [choice.segment(position) for position in table["position"]]
+    return make_table({**table, "token": tokens, "segment": segments})
 
 
-def _list_sinks(heads: Numbers, sinks: np.ndarray, choice: Choice, single: bool) -> Table:
+def _list_sinks(
+    heads: Numbers, sinks: np.ndarray, choice: TextSelection, single: bool
+) -> DataFrame:
     rows = [
         {
             "layer": choice.layers[layer].index,

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs, find_lack
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     BLOCK,
     NEEDS_MAPS,
-    Choice,
     PromptOptions,
+    TextSelection,
     choose,
     read_heads,
     read_maps,
@@ -30,6 +30,7 @@ from attn.analysis.words.select import select_steps
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -42,8 +43,8 @@ LARGEST = 12.0
 
 
 @dataclass(frozen=True)
-class Options(PromptOptions):
-    """What of a text is looked at, and how large it is drawn."""
+class MatricesOptions(PromptOptions):
+    """Options of the analysis of matrices, with the size of their figures."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "draw only this many tokens, the first"}
@@ -64,7 +65,7 @@ class Options(PromptOptions):
             raise ValueError(f"size must be 1 to 12 inches; got {self.size:g}")
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: MatricesOptions) -> Result:
     """Collect the matrices to draw.
 
     Returns:
@@ -79,19 +80,21 @@ def run(trace: Trace, options: Options) -> Result:
 
     choice, samples = choose(trace, options), trace.manifest.samples
     shape = (len(choice.layers), len(KINDS), samples, choice.length, choice.length)
-    found = np.zeros(shape, np.float32)
+    matrices = np.zeros(shape, np.float32)
     last = len(choice.steps) - 1
     masked = read_written(trace, choice, "masked").astype(bool)
     read = np.zeros((shape[0], samples, len(READ), len(choice.steps)))
     for step, layer, maps in read_maps(trace, choice):
         read[layer, :, :, step] = _read_states(maps, masked[step], choice.prompt)
-        found[layer, 0] += maps / len(choice.steps)
+        matrices[layer, 0] += maps / len(choice.steps)
         if step == 0:
-            found[layer, 1] = maps
+            matrices[layer, 1] = maps
         if step == last:
-            found[layer, 2] = maps
-    found[:, 3] = found[:, 2] - found[:, 1]
-    arrays = {"layers": _label(found, ("layer", "kind", "sample", "query", "key"), choice, options)}
+            matrices[layer, 2] = maps
+    matrices[:, 3] = matrices[:, 2] - matrices[:, 1]
+    arrays = {
+        "layers": _label(matrices, ("layer", "kind", "sample", "query", "key"), choice, options)
+    }
     arrays["read"] = xr.DataArray(
         read,
         {"layer": arrays["layers"]["layer"], "state": list(READ), "step": list(choice.steps)},
@@ -99,7 +102,7 @@ def run(trace: Trace, options: Options) -> Result:
     )
     if find_lack(WANTS, trace.manifest) is None:
         arrays["heads"] = _read_heads(trace, choice, options)
-    return Result({"matrices/pairs.csv": _strongest(found[:, 0], choice, options.topk)}, arrays)
+    return Result({"matrices/pairs.csv": _strongest(matrices[:, 0], choice, options.topk)}, arrays)
 
 
 def _read_states(
@@ -112,7 +115,7 @@ def _read_states(
     return np.stack([(received * state).sum(-1) for state in states], -1)
 
 
-def _read_heads(trace: Trace, choice: Choice, options: Options) -> xr.DataArray:
+def _read_heads(trace: Trace, choice: TextSelection, options: MatricesOptions) -> xr.DataArray:
     """Return every head of the chosen steps."""
     ends = tuple(dict.fromkeys((choice.steps[0], choice.steps[-1])))
     steps = select_steps(trace.steps, options.head_steps) if options.head_steps else ends
@@ -127,7 +130,7 @@ def _read_heads(trace: Trace, choice: Choice, options: Options) -> xr.DataArray:
 
 
 def _label(
-    values: np.ndarray, dims: tuple[str, ...], choice: Choice, options: Options
+    values: np.ndarray, dims: tuple[str, ...], choice: TextSelection, options: MatricesOptions
 ) -> xr.DataArray:
     """Name the axes, and leave the tokens that are not drawn."""
     import xarray as xr
@@ -146,13 +149,13 @@ def _label(
     return xr.DataArray(shown, coords, dims, attrs=attrs)
 
 
-def _strongest(means: NDArray[np.float32], choice: Choice, most: int) -> Table:
+def _strongest(means: NDArray[np.float32], choice: TextSelection, most: int) -> DataFrame:
     """List the largest cells of every layer's mean, largest first."""
     rows = []
     for number, sample in np.ndindex(means.shape[:2]):
-        one = means[number, sample]
-        order = np.argsort(-one, axis=None, kind="stable")[:most]
-        for query, key in zip(*np.unravel_index(order, one.shape), strict=True):
+        matrix = means[number, sample]
+        order = np.argsort(-matrix, axis=None, kind="stable")[:most]
+        for query, key in zip(*np.unravel_index(order, matrix.shape), strict=True):
             rows.append(
                 {
                     "layer": choice.layers[number].index,
@@ -161,7 +164,7 @@ def _strongest(means: NDArray[np.float32], choice: Choice, most: int) -> Table:
                     "query_token": choice.tokens[query].text,
                     "key": int(key),
                     "key_token": choice.tokens[key].text,
-                    "mass": float(one[query, key]),
+                    "mass": float(matrix[query, key]),
                 }
             )
     return stack_rows(rows)

@@ -33,6 +33,7 @@ from attn.analysis.texts.texts import (
     read_measure,
 )
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import TokenMaps
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -57,28 +58,28 @@ def run(trace: Trace, options: PromptOptions) -> Result:
 
     choice, samples = choose(trace, options), trace.manifest.samples
     shape = (len(choice.layers), len(choice.steps), samples)
-    found = {name: np.empty(shape) for name in MEASURES}
+    measures = {name: np.empty(shape) for name in MEASURES}
     profile = np.zeros((shape[0], samples, choice.length))
     for step, layer, maps in read_maps(trace, choice):
         for name, values in measure(maps, choice.prompt).items():
-            found[name][layer, step] = values
+            measures[name][layer, step] = values
         profile[layer] += profile_of(maps) / len(choice.steps)
-    found["entropy"] = read_measure(trace, choice, "entropy", BLOCK).mean(axis=3)
+    measures["entropy"] = read_measure(trace, choice, "entropy", BLOCK).mean(axis=3)
     axes = axes_of(choice, samples)
     along = {"layer": axes["layer"], "sample": axes["sample"], "distance": range(choice.length)}
     tables = {
-        "patterns/patterns.csv": lay_out(axes, found),
+        "patterns/patterns.csv": lay_out(axes, measures),
         "patterns/profile.csv": lay_out(along, {"mass": profile}),
     }
     stacked = xr.DataArray(
-        np.moveaxis(np.stack([found[name] for name in MEASURES]), 3, 1),
+        np.moveaxis(np.stack([measures[name] for name in MEASURES]), 3, 1),
         {"measure": list(MEASURES), "layer": list(axes["layer"]), "step": list(choice.steps)},
         ("measure", "sample", "layer", "step"),
     )
     return Result(tables, {"patterns": stacked})
 
 
-def measure(maps: Numbers, prompt: int) -> dict[str, Numbers]:
+def measure(maps: TokenMaps, prompt: int) -> dict[str, Numbers]:
     """Return all measures but entropy of some maps, each (sample,).
 
     Args:
@@ -86,11 +87,11 @@ def measure(maps: Numbers, prompt: int) -> dict[str, Numbers]:
         prompt: position at which the text begins.
     """
     length = maps.shape[-1]
-    places = np.arange(length)
-    apart = np.abs(places[:, None] - places)
+    positions = np.arange(length)
+    apart = np.abs(positions[:, None] - positions)
     return {
         "density": length * maps.max((1, 2)),
-        "focus": maps[:, places, places].sum(-1) / length,
+        "focus": maps[:, positions, positions].sum(-1) / length,
         "distance": (maps * apart).sum((1, 2)) / length,
         **causal_split(maps, prompt),
     }
@@ -103,16 +104,22 @@ def causal_split(maps: Numbers, prompt: int) -> dict[str, Numbers]:
         maps: (…, query, key), rows sum to 1.
         prompt: position at which the text begins.
     """
-    places = np.arange(maps.shape[-1])
+    positions = np.arange(maps.shape[-1])
     text = maps[..., prompt:, :]
-    own = text[..., places[prompt:] - prompt, places[prompt:]].mean(-1)
-    earlier = (text * (places < places[prompt:, None])).sum(-1).mean(-1)
-    return {"earlier": earlier, "own": own, "later": text.sum(-1).mean(-1) - earlier - own}
+    diagonal = text[..., positions[prompt:] - prompt, positions[prompt:]].mean(-1)
+    earlier = (text * (positions < positions[prompt:, None])).sum(-1).mean(-1)
+    return {
+        "earlier": earlier,
+        "own": diagonal,
+        "later": text.sum(-1).mean(-1) - earlier - diagonal,
+    }
 
 
-def profile_of(maps: Numbers) -> Numbers:
+def profile_of(maps: TokenMaps) -> Numbers:
     """Return the mass at every distance, (sample, distance)."""
     length = maps.shape[-1]
-    places = np.arange(length)
-    apart = np.abs(places[:, None] - places).ravel()
-    return np.stack([np.bincount(apart, one.ravel(), minlength=length) / length for one in maps])
+    positions = np.arange(length)
+    apart = np.abs(positions[:, None] - positions).ravel()
+    return np.stack(
+        [np.bincount(apart, matrix.ravel(), minlength=length) / length for matrix in maps]
+    )

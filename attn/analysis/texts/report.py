@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.analysis.needs import Needs, find_lack
-from attn.analysis.result import Document, File, Result
+from attn.analysis.result import Document, Result, WritableFile
 from attn.analysis.texts.patterns import causal_split, measure
 from attn.analysis.texts.texts import (
     BLOCK,
-    Choice,
     PromptOptions,
+    TextSelection,
     choose,
     read_heads,
     read_maps,
@@ -54,8 +54,8 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Options(PromptOptions):
-    """What of a text is looked at, and how much of it is reported."""
+class TextReportOptions(PromptOptions):
+    """Options of the reports, with how much of a text they cover."""
 
     max_tokens: int | None = field(
         default=None, metadata={"help": "report only this many tokens, the first"}
@@ -86,14 +86,14 @@ class Measured:
     heads: Mapping[str, Numbers]
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: TextReportOptions) -> Result:
     """Write the reports; of several texts each has a folder of its own.
 
     Raises:
         AnalysisError: a layer, step or branch is not there, or the raw matrices are too many.
     """
     choice = choose(trace, options)
-    files: dict[str, File] = {}
+    files: dict[str, WritableFile] = {}
     tokens = min(choice.length, options.max_tokens or choice.length)
     numbers = len(choice.layers) * len(choice.steps) * tokens**2
     if options.raw and numbers > MOST:
@@ -103,44 +103,44 @@ def run(trace: Trace, options: Options) -> Result:
         )
     samples = _measure(trace, choice)
     raw = _read_raw(trace, choice, tokens) if options.raw else None
-    for sample, one in enumerate(samples):
+    for sample, measured in enumerate(samples):
         folder = "report" if len(samples) == 1 else f"report/sample-{sample}"
         about = _describe(trace, choice, sample)
-        causal, influence = _causal(one, choice), _influence(one, choice, tokens)
+        causal, influence = _causal(measured, choice), _influence(measured, choice, tokens)
         report = {
             "metadata": about,
             "statistics": _statistics(trace, choice),
-            "attention_patterns": _patterns(one, choice),
+            "attention_patterns": _patterns(measured, choice),
             "token_influence": influence,
             "causal_attention": causal,
-            "summary": _summarise(one, choice),
+            "summary": _summarise(measured, choice),
         }
         if raw is not None:
             report["raw_data"] = {name: maps[sample] for name, maps in raw.items()}
         documents = {
             "attention_analysis_report": report,
             "token_analysis": influence,
-            "attention_summary": {"metadata": about, "layers": _over_steps(one, choice)},
+            "attention_summary": {"metadata": about, "layers": _over_steps(measured, choice)},
             "causal_attention_analysis": {"metadata": about, **causal},
         }
         files |= {f"{folder}/{name}.json": Document(facts) for name, facts in documents.items()}
     return Result({}, files=files)
 
 
-def _measure(trace: Trace, choice: Choice) -> list[Measured]:
+def _measure(trace: Trace, choice: TextSelection) -> list[Measured]:
     count, length = trace.manifest.samples, choice.length
     grid = (count, len(choice.layers), len(choice.steps))
     shape: dict[str, Numbers] = {}
     read = np.zeros((2, *grid, 2))
     for step, layer, maps in read_maps(trace, choice):
         rows = -(maps * np.log(np.where(maps > 0, maps, 1))).sum(-1).mean(-1)
-        found = {**measure(maps, choice.prompt), "matrix_entropy": np.log(length) + rows}
-        for name, values in found.items():
+        measures = {**measure(maps, choice.prompt), "matrix_entropy": np.log(length) + rows}
+        for name, values in measures.items():
             shape.setdefault(name, np.empty(grid))[:, layer, step] = values
-        for place, part in enumerate((maps[:, : choice.prompt], maps[:, choice.prompt :])):
+        for index, part in enumerate((maps[:, : choice.prompt], maps[:, choice.prompt :])):
             on_prompt = part[..., : choice.prompt].sum(-1).mean(-1)
-            read[place, :, layer, step, 0] = on_prompt
-            read[place, :, layer, step, 1] = part[..., choice.prompt :].sum(-1).mean(-1)
+            read[index, :, layer, step, 0] = on_prompt
+            read[index, :, layer, step, 1] = part[..., choice.prompt :].sum(-1).mean(-1)
     received = read_measure(trace, choice, "mass", BLOCK).mean(axis=(1, 3))
     entropy = read_measure(trace, choice, "entropy", BLOCK).mean(axis=3)
     shape["entropy"] = np.moveaxis(entropy, 2, 0)
@@ -156,11 +156,11 @@ def _measure(trace: Trace, choice: Choice) -> list[Measured]:
     ]
 
 
-def _split_heads(trace: Trace, choice: Choice) -> dict[str, Numbers]:
+def _split_heads(trace: Trace, choice: TextSelection) -> dict[str, Numbers]:
     """Return the causal split of single heads, mean over steps, each (layer, sample, head)."""
     if find_lack(WANTS, trace.manifest) is not None:
         return {}
-    found: dict[str, list[Numbers]] = {}
+    by_name: dict[str, list[Numbers]] = {}
     for layer in choice.layers:
         total: dict[str, Numbers] = {}
         for step in choice.steps:
@@ -168,23 +168,23 @@ def _split_heads(trace: Trace, choice: Choice) -> dict[str, Numbers]:
             for name, values in causal_split(maps, choice.prompt).items():
                 total[name] = total.get(name, 0) + values / len(choice.steps)
         for name, values in total.items():
-            found.setdefault(name, []).append(values)
-    return {name: np.stack(values) for name, values in found.items()}
+            by_name.setdefault(name, []).append(values)
+    return {name: np.stack(values) for name, values in by_name.items()}
 
 
-def _read_raw(trace: Trace, choice: Choice, tokens: int) -> dict[str, list[Facts]]:
+def _read_raw(trace: Trace, choice: TextSelection, tokens: int) -> dict[str, list[Facts]]:
     """Return the matrices by layer, then sample, as lists by step."""
-    found: dict[str, list[Facts]] = {
+    raw: dict[str, list[Facts]] = {
         layer.path: [{} for _ in range(trace.manifest.samples)] for layer in choice.layers
     }
     for step, layer, maps in read_maps(trace, choice):
-        for sample, one in enumerate(maps[:, :tokens, :tokens]):
-            values = np.round(one, 6).tolist()
-            found[choice.layers[layer].path][sample][f"step_{choice.steps[step]}"] = values
-    return found
+        for sample, matrix in enumerate(maps[:, :tokens, :tokens]):
+            values = np.round(matrix, 6).tolist()
+            raw[choice.layers[layer].path][sample][f"step_{choice.steps[step]}"] = values
+    return raw
 
 
-def _describe(trace: Trace, choice: Choice, sample: int) -> Facts:
+def _describe(trace: Trace, choice: TextSelection, sample: int) -> Facts:
     manifest = trace.manifest
     return {
         "attn": manifest.environment.get("attn", ""),
@@ -203,7 +203,7 @@ def _describe(trace: Trace, choice: Choice, sample: int) -> Facts:
     }
 
 
-def _statistics(trace: Trace, choice: Choice) -> Facts:
+def _statistics(trace: Trace, choice: TextSelection) -> Facts:
     manifest, layers, steps = trace.manifest, len(choice.layers), len(choice.steps)
     heads = sum(layer.num_heads for layer in choice.layers)
     written = sum(shard.bytes for shard in manifest.shards)
@@ -222,57 +222,62 @@ def _statistics(trace: Trace, choice: Choice) -> Facts:
 
 
 def _spread(values: Numbers) -> Facts:
-    found = {"mean": values.mean(), "std": values.std(), "min": values.min(), "max": values.max()}
-    return {name: float(value) for name, value in found.items()}
+    statistics = {
+        "mean": values.mean(),
+        "std": values.std(),
+        "min": values.min(),
+        "max": values.max(),
+    }
+    return {name: float(value) for name, value in statistics.items()}
 
 
-def _by_layer(choice: Choice) -> Iterator[tuple[int, str]]:
-    return ((place, layer.path) for place, layer in enumerate(choice.layers))
+def _by_layer(choice: TextSelection) -> Iterator[tuple[int, str]]:
+    return ((index, layer.path) for index, layer in enumerate(choice.layers))
 
 
-def _patterns(one: Measured, choice: Choice) -> Facts:
+def _patterns(measured: Measured, choice: TextSelection) -> Facts:
     names = ("density", "entropy", "matrix_entropy", "focus", "distance")
     return {
-        path: {name: _spread(one.shape[name][place]) for name in names}
-        for place, path in _by_layer(choice)
+        path: {name: _spread(measured.shape[name][index]) for name in names}
+        for index, path in _by_layer(choice)
     }
 
 
-def _over_steps(one: Measured, choice: Choice) -> Facts:
-    found = {}
-    for place, path in _by_layer(choice):
+def _over_steps(measured: Measured, choice: TextSelection) -> Facts:
+    facts = {}
+    for index, path in _by_layer(choice):
         read = {
-            "prompt_to_generated": one.read[1, place, :, 0].tolist(),
-            "generated_to_prompt": one.read[0, place, :, 1].tolist(),
+            "prompt_to_generated": measured.read[1, index, :, 0].tolist(),
+            "generated_to_prompt": measured.read[0, index, :, 1].tolist(),
         }
-        shape = {name: values[place].tolist() for name, values in sorted(one.shape.items())}
-        found[path] = {"steps": list(choice.steps), **read, **shape}
-    return found
+        shape = {name: values[index].tolist() for name, values in sorted(measured.shape.items())}
+        facts[path] = {"steps": list(choice.steps), **read, **shape}
+    return facts
 
 
-def _influence(one: Measured, choice: Choice, tokens: int) -> Facts:
-    mean = one.received.mean(0)
-    found: dict[str, Facts] = {"prompt": {}, "generated": {}}
-    for place in range(tokens):
-        found[choice.segment(place)][f"token_{place}"] = {
-            "position": place,
-            "token": choice.tokens[place].text,
-            "incoming_mass": float(mean[place]),
-            "avg_outgoing_influence": float(mean[place] * choice.length),
+def _influence(measured: Measured, choice: TextSelection, tokens: int) -> Facts:
+    mean = measured.received.mean(0)
+    entries: dict[str, Facts] = {"prompt": {}, "generated": {}}
+    for position in range(tokens):
+        entries[choice.segment(position)][f"token_{position}"] = {
+            "position": position,
+            "token": choice.tokens[position].text,
+            "incoming_mass": float(mean[position]),
+            "avg_outgoing_influence": float(mean[position] * choice.length),
             "total_steps": len(choice.steps),
             "total_layers": len(choice.layers),
         }
     return {
-        "prompt_tokens": found["prompt"],
-        "generated_tokens": found["generated"],
-        "cross_attention": _cross(one, choice),
+        "prompt_tokens": entries["prompt"],
+        "generated_tokens": entries["generated"],
+        "cross_attention": _cross(measured, choice),
     }
 
 
-def _cross(one: Measured, choice: Choice) -> Facts:
-    """Return what prompt and text read of each other, per row, and summed as upstream."""
+def _cross(measured: Measured, choice: TextSelection) -> Facts:
+    """Return the mass between prompt and text both ways, per row and as upstream sums it."""
     lengths = (choice.length - choice.prompt, choice.prompt)
-    masses = (one.read[1, :, :, 0].mean(1), one.read[0, :, :, 1].mean(1))
+    masses = (measured.read[1, :, :, 0].mean(1), measured.read[0, :, :, 1].mean(1))
 
     def describe(to_generated: float, to_prompt: float) -> Facts:
         sums = (to_generated * lengths[0], to_prompt * lengths[1])
@@ -285,16 +290,16 @@ def _cross(one: Measured, choice: Choice) -> Facts:
         }
 
     layers = {
-        path: describe(float(masses[0][place]), float(masses[1][place]))
-        for place, path in _by_layer(choice)
+        path: describe(float(masses[0][index]), float(masses[1][index]))
+        for index, path in _by_layer(choice)
     }
     return {**describe(float(masses[0].mean()), float(masses[1].mean())), "layers": layers}
 
 
-def _causal(one: Measured, choice: Choice) -> Facts:
+def _causal(measured: Measured, choice: TextSelection) -> Facts:
     layers = {}
-    for place, path in _by_layer(choice):
-        split = {name: 100 * one.shape[name][place] for name in ("earlier", "own", "later")}
+    for index, path in _by_layer(choice):
+        split = {name: 100 * measured.shape[name][index] for name in ("earlier", "own", "later")}
         earlier = split["earlier"]
         slope = float(np.polyfit(choice.steps, earlier, 1)[0]) if len(earlier) > 1 else 0.0
         facts: Facts = {f"{name}_percent": float(values.mean()) for name, values in split.items()}
@@ -304,16 +309,16 @@ def _causal(one: Measured, choice: Choice) -> Facts:
             "slope_percent_per_step": slope,
             "trend": {1: "increasing", -1: "decreasing", 0: "flat"}[int(np.sign(slope))],
         }
-        if one.heads:
-            facts["heads"] = _causal_heads(one, place)
+        if measured.heads:
+            facts["heads"] = _causal_heads(measured, index)
         layers[path] = facts
     ranking = sorted(layers, key=lambda path: -layers[path]["earlier_percent"])
     return {"layers": layers, "ranking": ranking}
 
 
-def _causal_heads(one: Measured, layer: int) -> list[Facts]:
+def _causal_heads(measured: Measured, layer: int) -> list[Facts]:
     """Return the split of every head, what reads most backwards first."""
-    split = {name: 100 * values[layer] for name, values in one.heads.items()}
+    split = {name: 100 * values[layer] for name, values in measured.heads.items()}
     order = np.argsort(-split["earlier"], kind="stable").tolist()
     return [
         {
@@ -330,18 +335,22 @@ def bucket(percent: float) -> str:
     return next((name for least, name in BUCKETS if percent >= least), LOWEST)
 
 
-def _summarise(one: Measured, choice: Choice) -> Facts:
-    mean = one.received.mean(0)
+def _summarise(measured: Measured, choice: TextSelection) -> Facts:
+    mean = measured.received.mean(0)
     names = [layer.path for layer in choice.layers]
-    focus, earlier = (one.shape[name].mean(1) for name in ("focus", "earlier"))
+    focus, earlier = (measured.shape[name].mean(1) for name in ("focus", "earlier"))
     return {
         "most_read_tokens": [
-            {"position": place, "token": choice.tokens[place].text, "mass": float(mean[place])}
-            for place in np.argsort(-mean, kind="stable")[:10].tolist()
+            {
+                "position": position,
+                "token": choice.tokens[position].text,
+                "mass": float(mean[position]),
+            }
+            for position in np.argsort(-mean, kind="stable")[:10].tolist()
         ],
         "most_focused_layer": names[int(focus.argmax())],
         "most_causal_layer": names[int(earlier.argmax())],
-        "mass_of_the_text_on_the_prompt": float(one.read[1, :, :, 0].mean()),
+        "mass_of_the_text_on_the_prompt": float(measured.read[1, :, :, 0].mean()),
         "even": choice.prompt / choice.length,
-        "mean_entropy": float(one.shape["entropy"].mean()),
+        "mean_entropy": float(measured.shape["entropy"].mean()),
     }

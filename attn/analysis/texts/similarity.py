@@ -36,12 +36,15 @@ def run(trace: Trace, options: TextOptions) -> Result:
     means = np.zeros((len(choice.layers), samples, choice.length, choice.length))
     for _, layer, maps in read_maps(trace, choice):
         means[layer] += maps / len(choice.steps)
-    found = np.stack([cosines(means[:, sample]) for sample in range(samples)])
+    similarities = np.stack([cosines(means[:, sample]) for sample in range(samples)])
     layers = [layer.index for layer in choice.layers]
     axes = {"sample": range(samples), "layer": layers, "other": layers}
-    array = xr.DataArray(found, {"layer": layers, "other": layers}, ("sample", "layer", "other"))
+    array = xr.DataArray(
+        similarities, {"layer": layers, "other": layers}, ("sample", "layer", "other")
+    )
     return Result(
-        {"similarity/similarity.csv": lay_out(axes, {"similarity": found})}, {"similarity": array}
+        {"similarity/similarity.csv": lay_out(axes, {"similarity": similarities})},
+        {"similarity": array},
     )
 
 

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer, Token
+from attn.shapes import HeadTokenMaps, TokenMaps
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from attn.trace.trace import Trace
 
 BLOCK = "all.all"
@@ -29,7 +32,7 @@ NEEDS_MAPS = Needs(written=True, stepwise=True, measures=(f"map.{BLOCK}",))
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What of a text is looked at."""
+    """Options of all analyses of texts."""
 
     layers: tuple[str, ...] = field(
         default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is every layer"}
@@ -49,7 +52,7 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class PromptOptions(TextOptions):
-    """What of a text is looked at, and where it begins."""
+    """Options of the analyses that need to know where the text begins."""
 
     prompt_length: int | None = field(
         default=None, metadata={"help": "positions taken for the prompt; none is the run's own"}
@@ -62,8 +65,8 @@ class PromptOptions(TextOptions):
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What of a trace is analysed.
+class TextSelection:
+    """Selection of what to analyse of a text.
 
     Attributes:
         branch: the guidance row.
@@ -89,29 +92,29 @@ class Choice:
         return "prompt" if position < self.prompt else "generated"
 
 
-def choose(trace: Trace, options: TextOptions, block: str = BLOCK) -> Choice:
-    """Return what is to be analysed, of the layers that have a block.
+def choose(trace: Trace, options: TextOptions, block: str = BLOCK) -> TextSelection:
+    """Select what to analyse among the layers that have a block.
 
     Raises:
         AnalysisError: a layer, step or branch is not there, or no text is left behind the prompt.
     """
     branch = options.branch or trace.branches[0]
     if branch not in trace.branches:
-        known = ", ".join(trace.branches)
-        raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
+        listed = ", ".join(trace.branches)
+        raise AnalysisError(f"branch '{branch}' was not captured; there is {listed}")
     segments = trace.manifest.segments[branch]
-    own = next(segment.start for segment in segments if segment.is_generated)
-    asked = options.prompt_length if isinstance(options, PromptOptions) else None
-    prompt = own if asked is None else asked
-    tokens = _name(trace, branch, own)
+    default = next(segment.start for segment in segments if segment.is_generated)
+    requested = options.prompt_length if isinstance(options, PromptOptions) else None
+    prompt = default if requested is None else requested
+    tokens = _name(trace, branch, default)
     if prompt >= len(tokens):
         raise AnalysisError(
             f"prompt_length {prompt} leaves nothing of the {len(tokens)} positions; "
-            f"the run's own is {own}"
+            f"the run's own is {default}"
         )
     captured = [layer for layer in trace.layers if block in layer.blocks]
     layers = select_layers(captured, options.layers)[: options.max_layers]
-    return Choice(branch, layers, select_steps(trace.steps, options.steps), prompt, tokens)
+    return TextSelection(branch, layers, select_steps(trace.steps, options.steps), prompt, tokens)
 
 
 def _name(trace: Trace, branch: str, start: int) -> tuple[Token, ...]:
@@ -128,19 +131,19 @@ def _name(trace: Trace, branch: str, start: int) -> tuple[Token, ...]:
     return (*tokens[:start], *named)
 
 
-def read_maps(trace: Trace, choice: Choice) -> Iterator[tuple[int, int, Numbers]]:
+def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, TokenMaps]]:
     """Yield (place of the step, place of the layer, A of every sample), step by step.
 
     A is (sample, query, key), float64, without what float16 cost the sums of its rows. One of them
     is in memory at a time.
     """
     arrays = [trace.maps(layer.index, BLOCK).sel(branch=choice.branch) for layer in choice.layers]
-    for place, step in enumerate(choice.steps):
+    for index, step in enumerate(choice.steps):
         for number, array in enumerate(arrays):
-            yield place, number, normalise(array.sel(step=step).values)
+            yield index, number, normalise(array.sel(step=step).values)
 
 
-def read_heads(trace: Trace, choice: Choice, layer: int, step: int) -> Numbers:
+def read_heads(trace: Trace, choice: TextSelection, layer: int, step: int) -> HeadTokenMaps:
     """Return the attention of every head, (sample, head, query, key), float64, rows sum to 1.
 
     It is stored, or recomputed from factors.
@@ -160,53 +163,45 @@ def normalise(maps: np.ndarray) -> Numbers:
     return exact
 
 
-def read_measure(trace: Trace, choice: Choice, name: str, block: str) -> Numbers:
+def read_measure(trace: Trace, choice: TextSelection, name: str, block: str) -> Numbers:
     """Return a measure of every layer, (layer, step, sample, head, …), float64."""
-    found = [
+    values = [
         trace.measure(name, layer.index, block)
         .sel(branch=choice.branch, step=list(choice.steps))
         .values.astype(np.float64)
         for layer in choice.layers
     ]
-    return np.stack(found)
+    return np.stack(values)
 
 
-def read_written(trace: Trace, choice: Choice, name: str) -> np.ndarray:
-    """Return what every step wrote (`schema.STEP_MEASURES`), (step, sample, position)."""
+def read_written(trace: Trace, choice: TextSelection, name: str) -> np.ndarray:
+    """Return a measure of the written tokens (`schema.STEP_MEASURES`): (step, sample, position)."""
     array = trace.written(name).sel(branch=choice.branch, step=list(choice.steps))
     return np.asarray(array.values)
 
 
-def lay_out(axes: Mapping[str, Sequence[Any]], values: Mapping[str, Numbers]) -> Table:
+def lay_out(axes: Mapping[str, Sequence[Any]], values: Mapping[str, Numbers]) -> DataFrame:
     """Return a tidy table: a row per cell, first the coordinates, then the values.
 
     Args:
         axes: labels by the name of each axis, in order.
         values: arrays over all these axes, by the name of their column.
     """
-    shape = tuple(len(labels) for labels in axes.values())
-    places = np.indices(shape).reshape(len(shape), -1)
-    columns = {
-        name: _labels(labels)[place]
-        for (name, labels), place in zip(axes.items(), places, strict=True)
-    }
-    return Table(columns | {name: array.reshape(-1) for name, array in values.items()})
+    from pandas import MultiIndex
+
+    cells = MultiIndex.from_product(axes.values(), names=list(axes)).to_frame()
+    return make_table({**cells} | {name: array.reshape(-1) for name, array in values.items()})
 
 
-def stack_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
+def stack_rows(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
     """Return a table of rows that all have the same columns; there must be some."""
-    return Table({name: _labels([row[name] for row in rows]) for name in rows[0]})
+    return make_table({name: [row[name] for row in rows] for name in rows[0]})
 
 
-def axes_of(choice: Choice, samples: int) -> dict[str, Sequence[Any]]:
+def axes_of(choice: TextSelection, samples: int) -> dict[str, Sequence[Any]]:
     """Return the labels of the axes layer, step and sample."""
     return {
         "layer": [layer.index for layer in choice.layers],
         "step": choice.steps,
         "sample": range(samples),
     }
-
-
-def _labels(labels: Sequence[Any]) -> np.ndarray:
-    listed = list(labels)
-    return np.array(listed, object if listed and isinstance(listed[0], str) else None)

@@ -21,8 +21,8 @@ import numpy as np
 from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     NEEDS_MAPS,
-    Choice,
     PromptOptions,
+    TextSelection,
     choose,
     read_maps,
     read_written,
@@ -64,14 +64,14 @@ def run(trace: Trace, options: PromptOptions) -> Result:
         for name in ("tokens", "masked", "finalised", "confidence")
     }
     states, decisions = [], []
-    for place, number, maps in read_maps(trace, choice):
-        layer, step = choice.layers[number].index, choice.steps[place]
-        for sample, one in enumerate(maps):
-            moment = {name: array[place, sample] for name, array in written.items()}
+    for index, number, maps in read_maps(trace, choice):
+        layer, step = choice.layers[number].index, choice.steps[index]
+        for sample, matrix in enumerate(maps):
+            moment = {name: array[index, sample] for name, array in written.items()}
             labels = {"layer": layer, "step": step, "sample": sample}
             kinds = kinds_of(moment["masked"], choice.prompt)
-            states += [labels | row for row in _states(one, kinds)]
-            decisions += [labels | row for row in _decisions(one, kinds, moment, choice)]
+            states += [labels | row for row in _states(matrix, kinds)]
+            decisions += [labels | row for row in _decisions(matrix, kinds, moment, choice)]
     tables = {"unmasking/states.csv": stack_rows(states)}
     if decisions:
         tables["unmasking/decisions.csv"] = stack_rows(decisions)
@@ -89,10 +89,10 @@ def kinds_of(masked: np.ndarray, prompt: int) -> np.ndarray:
     return kinds
 
 
-def _states(one: Numbers, kinds: np.ndarray) -> list[Row]:
+def _states(matrix: Numbers, kinds: np.ndarray) -> list[Row]:
     rows = []
     for row, rows_of in enumerate(STATES):
-        queries = one[kinds == row]
+        queries = matrix[kinds == row]
         for key, keys_of in enumerate(STATES):
             if len(queries):
                 mass = float(queries[:, kinds == key].sum(1).mean())
@@ -102,14 +102,14 @@ def _states(one: Numbers, kinds: np.ndarray) -> list[Row]:
 
 
 def _decisions(
-    one: Numbers, kinds: np.ndarray, moment: dict[str, np.ndarray], choice: Choice
+    matrix: Numbers, kinds: np.ndarray, moment: dict[str, np.ndarray], choice: TextSelection
 ) -> list[Row]:
     rows = []
     for position in np.flatnonzero(moment["finalised"]).tolist():
-        read = one[position]
-        own = float(read[position])
+        read = matrix[position]
+        diagonal = float(read[position])
         mass = {name: float(read[kinds == kind].sum()) for kind, name in enumerate(STATES)}
-        mass["masked"] -= own
+        mass["masked"] -= diagonal
         rows.append(
             {
                 "position": position,
@@ -117,28 +117,28 @@ def _decisions(
                 "token": _text(choice, position, int(moment["tokens"][position])),
                 "confidence": float(moment["confidence"][position]),
                 **mass,
-                "own": own,
+                "own": diagonal,
             }
         )
     return rows
 
 
-def _text(choice: Choice, position: int, number: int) -> str:
+def _text(choice: TextSelection, position: int, number: int) -> str:
     """Return a token's text where the trace knows it: of several texts it knows the ids alone."""
     token = choice.tokens[position]
     return token.text if token.id == number else ""
 
 
-def _correlate(decisions: list[Row], choice: Choice) -> list[Row]:
-    found = []
+def _correlate(decisions: list[Row], choice: TextSelection) -> list[Row]:
+    rows = []
     for layer in choice.layers:
-        own = [row for row in decisions if row["layer"] == layer.index]
+        of_layer = [row for row in decisions if row["layer"] == layer.index]
         confidence, prompt = (
-            np.array([row[name] for row in own]) for name in ("confidence", "prompt")
+            np.array([row[name] for row in of_layer]) for name in ("confidence", "prompt")
         )
         value = correlate(confidence, prompt)
-        found.append({"layer": layer.index, "decisions": len(own), "r": value})
-    return found
+        rows.append({"layer": layer.index, "decisions": len(of_layer), "r": value})
+    return rows
 
 
 def correlate(confidence: np.ndarray, prompt: np.ndarray) -> float:
@@ -153,7 +153,7 @@ def correlate(confidence: np.ndarray, prompt: np.ndarray) -> float:
     return float(np.corrcoef(confidence, prompt)[0, 1])
 
 
-def _confidence(written: dict[str, np.ndarray], choice: Choice) -> xr.DataArray:
+def _confidence(written: dict[str, np.ndarray], choice: TextSelection) -> xr.DataArray:
     """Return how sure each decision was, NaN where nothing was decided."""
     import xarray as xr
 
@@ -168,15 +168,15 @@ def _confidence(written: dict[str, np.ndarray], choice: Choice) -> xr.DataArray:
     return xr.DataArray(np.moveaxis(confidence, 1, 0), coords, ("sample", "step", "position"))
 
 
-def _curves(states: list[Row], choice: Choice, samples: int) -> dict[str, xr.DataArray]:
+def _curves(states: list[Row], choice: TextSelection, samples: int) -> dict[str, xr.DataArray]:
     """Lay the masses between states out by step, mean over the layers; NaN where there are none."""
     import xarray as xr
 
-    steps = {step: place for place, step in enumerate(choice.steps)}
+    steps = {step: index for index, step in enumerate(choice.steps)}
     dims = ("sample", "rows", "keys", "step")
     shape = (samples, len(STATES), len(STATES), len(steps))
     coords = {"rows": list(STATES), "keys": list(STATES), "step": list(steps)}
-    found = {}
+    curves = {}
     for name, column in (("states", "mass"), ("even", "even")):
         total, count = np.zeros(shape), np.zeros(shape)
         for row in states:
@@ -189,12 +189,12 @@ def _curves(states: list[Row], choice: Choice, samples: int) -> dict[str, xr.Dat
             total[cell] += row[column]
             count[cell] += 1
         mean = np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
-        found[name] = xr.DataArray(mean, coords, dims)
-    return found
+        curves[name] = xr.DataArray(mean, coords, dims)
+    return curves
 
 
 def _on_prompt(decisions: list[Row], confidence: xr.DataArray, layers: int) -> xr.DataArray:
-    steps = {step: place for place, step in enumerate(confidence["step"].values.tolist())}
+    steps = {step: index for index, step in enumerate(confidence["step"].values.tolist())}
     first = int(confidence["position"][0])
     values = np.where(np.isnan(confidence.values), np.nan, 0.0)
     for row in decisions:

@@ -26,15 +26,18 @@ import numpy as np
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.result import Deferred, File, Matrix, Result, Table
+from attn.analysis.result import Deferred, Matrix, Result, WritableFile
+from attn.analysis.tables import make_table
 from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.word_tables import numbers, texts
+from attn.shapes import WordCurves, WordLayers
 from attn.trace.labels import block_numbers
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -53,7 +56,7 @@ class StepAxis(TypedDict):
 
 
 @dataclass(frozen=True)
-class Options(Choice):
+class CurvesOptions(Choice):
     """What to look at, and how to write it."""
 
     measure: Measure = field(
@@ -67,7 +70,7 @@ class Options(Choice):
     )
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: CurvesOptions) -> Result:
     """Follow the words and phrases of a trace over its steps.
 
     Returns:
@@ -78,74 +81,80 @@ def run(trace: Trace, options: Options) -> Result:
     Raises:
         AnalysisError: a word, phrase, layer, step or branch is not there.
     """
-    chosen = choose(trace, options)
-    tables: dict[str, Table] = {}
-    files: dict[str, File] = {}
+    selection = choose(trace, options)
+    tables: dict[str, DataFrame] = {}
+    files: dict[str, WritableFile] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
-    found = measure(trace, chosen, heads=False, together=options.together)
-    shown = [pair for measured in found for pair in _kinds(measured, chosen, options)]
-    for kind, own in shown:
-        values = _stack(own, options.measure)
-        start = f"{own.segment}/tables/{kind}"
-        for name, means in (("auc", _areas(values, own.steps)), ("stepavg", _means(values))):
+    segments = measure(trace, selection, heads=False, together=options.together)
+    shown = [pair for measured in segments for pair in _kinds(measured, selection, options)]
+    for kind, entry in shown:
+        values = _stack(entry, options.measure)
+        start = f"{entry.segment}/tables/{kind}"
+        for name, means in (("auc", _areas(values, entry.steps)), ("stepavg", _means(values))):
             if options.csv == "tidy":
-                tables[f"{start}_{name}.csv"] = _tabulate(own, means, kind, name)
+                tables[f"{start}_{name}.csv"] = _tabulate(entry, means, kind, name)
             else:
-                files |= _widen(trace, own, means, f"{start}_{name}")
-        arrays[f"{own.segment}/{kind}"] = partial(_label, trace, values, own, kind, options)
-    notes = tuple(note for one in found for note in _note(trace, one, chosen, options))
-    return Result(tables, Deferred(arrays), notes, files, _digest(trace, found))
+                files |= _widen(trace, entry, means, f"{start}_{name}")
+        arrays[f"{entry.segment}/{kind}"] = partial(_label, trace, values, entry, kind, options)
+    notes = tuple(
+        note for measured in segments for note in _note(trace, measured, selection, options)
+    )
+    return Result(tables, Deferred(arrays), notes, files, _digest(trace, segments))
 
 
-def _note(trace: Trace, measured: SegmentWords, chosen: Selection, options: Options) -> list[str]:
-    """Say which words and phrases a segment does not hold whole, as `words` does."""
-    joined = measured.join(chosen.phrases, options.weights)
-    return note_missing(trace, measured.take(chosen.words)) + note_left_out(joined)
+def _note(
+    trace: Trace, measured: SegmentWords, selection: Selection, options: CurvesOptions
+) -> list[str]:
+    """Note the words and phrases that a segment holds only in part, as `words` does."""
+    joined = measured.join(selection.phrases, options.weights)
+    return note_missing(trace, measured.take(selection.words)) + note_left_out(joined)
 
 
 def _kinds(
-    measured: SegmentWords, chosen: Selection, options: Options
+    measured: SegmentWords, selection: Selection, options: CurvesOptions
 ) -> list[tuple[str, SegmentWords]]:
     """Return the words, and the phrases, that have tokens in the segment."""
-    kinds = {"words": measured.take(chosen.words)}
-    if chosen.phrases:
-        kinds["phrases"] = measured.join(chosen.phrases, options.weights)
-    return [(kind, own) for kind, own in kinds.items() if own.tokens.any()]
+    kinds = {"words": measured.take(selection.words)}
+    if selection.phrases:
+        kinds["phrases"] = measured.join(selection.phrases, options.weights)
+    return [(kind, entry) for kind, entry in kinds.items() if entry.tokens.any()]
 
 
-def _stack(measured: SegmentWords, measure: Measure) -> Numbers:
+def _stack(measured: SegmentWords, measure: Measure) -> WordCurves:
     """Return (word, layer, step, sample)."""
     layers = [layer.share if measure == "share" else layer.mass[:, 0] for layer in measured.layers]
     return np.stack(layers, axis=1)
 
 
-def _means(values: Numbers) -> Numbers:
+def _means(values: WordCurves) -> WordLayers:
     """Return (word, layer, sample)."""
     return mean_present(values, axis=2)
 
 
-def _areas(values: Numbers, steps: Sequence[int]) -> Numbers:
+def _areas(values: WordCurves, steps: Sequence[int]) -> WordLayers:
     """Return (word, layer, sample): areas under what there is; a step left out is bridged."""
     x = np.asarray(steps, float)
     areas = np.asarray(np.trapezoid(values, x, axis=2))
     present = ~np.isnan(values)
     for word, layer, sample in np.argwhere(np.isnan(areas) & present.any(axis=2)):
-        own = present[word, layer, :, sample]
-        areas[word, layer, sample] = np.trapezoid(values[word, layer, own, sample], x[own])
+        captured = present[word, layer, :, sample]
+        areas[word, layer, sample] = np.trapezoid(
+            values[word, layer, captured, sample], x[captured]
+        )
     return areas
 
 
-def _tabulate(measured: SegmentWords, means: Numbers, kind: str, name: str) -> Table:
+def _tabulate(measured: SegmentWords, means: WordLayers, kind: str, name: str) -> DataFrame:
     """Lay out one number per word, layer and sample."""
     present = np.flatnonzero(measured.tokens)
-    place, layer, sample = np.indices(means[present].shape).reshape(3, -1)
-    word = present[place]
-    return Table(
+    index, layer, sample = np.indices(means[present].shape).reshape(3, -1)
+    word = present[index]
+    return make_table(
         {
             kind.removesuffix("s"): texts(measured.words)[word],
             "occurrence": numbers(measured.words)[word],
             "segment": np.full(word.size, measured.segment, object),
-            "layer": np.array([one.layer for one in measured.layers])[layer],
+            "layer": np.array([entry.layer for entry in measured.layers])[layer],
             "branch": np.full(word.size, measured.branch, object),
             "sample": sample,
             name: means[present].ravel(),
@@ -153,7 +162,9 @@ def _tabulate(measured: SegmentWords, means: Numbers, kind: str, name: str) -> T
     )
 
 
-def _widen(trace: Trace, measured: SegmentWords, means: Numbers, start: str) -> dict[str, File]:
+def _widen(
+    trace: Trace, measured: SegmentWords, means: WordLayers, start: str
+) -> dict[str, WritableFile]:
     """Return a wide table per sample."""
     present = np.flatnonzero(measured.tokens)
     name, rows = _number(trace, measured)
@@ -169,26 +180,26 @@ def _number(trace: Trace, measured: SegmentWords) -> tuple[Literal["block", "lay
     """Return by what layers are numbered, blocks where each block has one, and their numbers."""
     blocks = block_numbers([layer for layer in trace.layers if BLOCK in layer.blocks])
     layers = [layer.layer for layer in measured.layers]
-    return ("layer", layers) if blocks is None else ("block", [blocks[one] for one in layers])
+    return ("layer", layers) if blocks is None else ("block", [blocks[layer] for layer in layers])
 
 
 def ending(sample: int, samples: int) -> str:
-    """Return what the name of a file says of its sample: nothing if there is one."""
+    """Return the file name's suffix for a sample, empty if there is only one."""
     return f"-sample-{sample}" if samples > 1 else ""
 
 
 def _label(
-    trace: Trace, values: Numbers, measured: SegmentWords, kind: str, options: Options
+    trace: Trace, values: WordCurves, measured: SegmentWords, kind: str, options: CurvesOptions
 ) -> xr.DataArray:
     """Name the axes of the curves to draw: the words of most mass, in the prompt's order."""
     import xarray as xr
 
-    places = sorted(measured.ranked()[: options.topk or DRAWN])
-    words = [measured.words[place] for place in places]
+    indices = sorted(measured.ranked()[: options.topk or DRAWN])
+    words = [measured.words[index] for index in indices]
     unit = {"share": "part of the text's attention", "mass": "attention probability"}
     numbered, rows = _number(trace, measured)
     return xr.DataArray(
-        np.moveaxis(values[places], -1, 0),
+        np.moveaxis(values[indices], -1, 0),
         dims=("sample", "word", "layer", "step"),
         coords={
             "word": [word.index for word in words],
@@ -205,7 +216,7 @@ def _label(
             "measure": options.measure,
             "numbered": numbered,
             "unit": f"{unit[options.measure]}, mean over heads",
-            "left_out": int((measured.tokens > 0).sum()) - len(places),
+            "left_out": int((measured.tokens > 0).sum()) - len(indices),
             "files": options.files,
         },
     )
@@ -213,26 +224,29 @@ def _label(
 
 def step_axis(trace: Trace, steps: Sequence[int]) -> StepAxis:
     """Return the coordinates of an axis `step`; noise that the sampler does not say is NaN."""
-    known = {step.index: step.noise for step in trace.steps}
-    noise = [known[step] for step in steps]
+    noises = {step.index: step.noise for step in trace.steps}
+    noise = [noises[step] for step in steps]
     return {
         "step": ("step", list(steps)),
         "noise": ("step", [np.nan if value is None else value for value in noise]),
     }
 
 
-def _digest(trace: Trace, found: Sequence[SegmentWords]) -> dict[str, Digest]:
+def _digest(trace: Trace, segments: Sequence[SegmentWords]) -> dict[str, Digest]:
     """Return the attention to all words together, by step and by layer, mean over samples."""
-    if not found:
+    if not segments:
         return {}
-    shares = [_sum(_stack(one, "share")) for one in found]
-    stacked = np.stack([mean_present(one, axis=-1) for one in shares])  # segment, layer, step
+    shares = [_sum(_stack(segment, "share")) for segment in segments]
+    stacked = np.stack([mean_present(share, axis=-1) for share in shares])  # segment, layer, step
     by_step, by_layer = (
-        {one.segment: row for one, row in zip(found, mean_present(stacked, axis), strict=True)}
+        {
+            segment.segment: row
+            for segment, row in zip(segments, mean_present(stacked, axis), strict=True)
+        }
         for axis in (1, 2)
     )
-    layers = tuple(layer.layer for layer in found[0].layers)
-    axis = step_axis(trace, found[0].steps)
+    layers = tuple(layer.layer for layer in segments[0].layers)
+    axis = step_axis(trace, segments[0].steps)
     steps, noise = tuple(axis["step"][1]), tuple(axis["noise"][1])
     title, unit = "All words of the prompt, by", "part of the text's attention"
     return {

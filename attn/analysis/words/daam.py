@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer
+from attn.shapes import AnyKeyMaps, HeadMaps
 from attn.trace.means import MeanMaps, image_views
 
 if TYPE_CHECKING:
@@ -54,20 +55,20 @@ def pool(
         AnalysisError: no layer is left.
         TraceError: there are no maps, or the layers are not to be averaged.
     """
-    chosen = [layer for layer in layers if not layer.path.startswith(MIDDLE)]
-    if not chosen:
+    selected = [layer for layer in layers if not layer.path.startswith(MIDDLE)]
+    if not selected:
         raise AnalysisError("pooling daam leaves the middle block out, and no other layer is asked")
     is_exact = trace.manifest.kept.level == "heads"
     name = "headmap" if is_exact else "map"
-    views = image_views(trace, block, chosen, name)
+    views = image_views(trace, block, selected, name)
     grid = max((view.grid or (1, 1) for view in views), key=lambda sizes: sizes[0] * sizes[1])
     total = np.zeros(())
     ran: list[Layer] = []
     for view in views:
-        found = _over_steps(view, steps, trace.branches.index(branch))
-        if found is not None:
+        maps = _over_steps(view, steps, trace.branches.index(branch))
+        if maps is not None:
             weight = 1 if is_exact else view.layer.num_heads
-            total = total + weight * resize(found, grid).clip(0).sum(1)
+            total = total + weight * resize(maps, grid).clip(0).sum(1)
             ran.append(view.layer)
     if not ran:
         raise AnalysisError("none of the asked layers ran in the asked steps")
@@ -76,7 +77,7 @@ def pool(
     return MeanMaps(total / pairs, views[0].columns, indices)
 
 
-def resize(maps: Numbers, grid: tuple[int, int]) -> Numbers:
+def resize(maps: AnyKeyMaps, grid: tuple[int, int]) -> Numbers:
     """Resize maps by bicubic interpolation, as torch does without aligned corners.
 
     Args:
@@ -92,9 +93,9 @@ def _cubic(old: int, new: int) -> Numbers:
     centres = (np.arange(new) + 0.5) * old / new - 0.5
     weights = np.zeros((new, old))
     for tap in range(-1, 3):
-        places = np.floor(centres).astype(int) + tap
-        near = np.clip(places, 0, old - 1)
-        np.add.at(weights, (np.arange(new), near), _kernel(np.abs(centres - places)))
+        positions = np.floor(centres).astype(int) + tap
+        near = np.clip(positions, 0, old - 1)
+        np.add.at(weights, (np.arange(new), near), _kernel(np.abs(centres - positions)))
     return weights
 
 
@@ -105,7 +106,7 @@ def _kernel(distance: Numbers) -> Numbers:
     return np.where(distance <= 1, inner, outer)
 
 
-def _over_steps(view: View, steps: Sequence[int] | None, branch: int) -> Numbers | None:
+def _over_steps(view: View, steps: Sequence[int] | None, branch: int) -> HeadMaps | None:
     """Return (sample, head, row, column, key), the mean over the steps in which the layer ran."""
     total: NDArray[np.float64] | None = None
     count = 0

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Table, Text
+from attn.analysis.result import Result, Text
+from attn.analysis.tables import make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.evolution_texts import describe, summarise
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
@@ -34,11 +35,12 @@ from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
 from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, locate, select_words
-from attn.trace.word_sums import TOGETHER, word_places
+from attn.trace.word_sums import TOGETHER, word_positions
 from attn.words import fold
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -63,7 +65,7 @@ SMALL_WORDS = (
 
 
 @dataclass(frozen=True)
-class Options(Scope):
+class EvolutionOptions(Scope):
     """What to follow."""
 
     word: str | None = field(
@@ -110,7 +112,7 @@ class Options(Scope):
             _find_word(prompt, self)
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: EvolutionOptions) -> Result:
     """Follow one word of a trace over its steps.
 
     Returns:
@@ -121,14 +123,14 @@ def run(trace: Trace, options: Options) -> Result:
     Raises:
         AnalysisError: a word, layer, step or branch is not there.
     """
-    chosen = choose(trace, options)
-    tokens = _activity(trace, chosen, options.specials)
-    word = _choose_word(chosen, tokens, options)
-    maps = _follow(trace, chosen, word, options)
+    selection = choose(trace, options)
+    tokens = _activity(trace, selection, options.specials)
+    word = _choose_word(selection, tokens, options)
+    maps = _follow(trace, selection, word, options)
     tables = {f"{NAME}/tokens.csv": tokens}
     arrays = {"maps": maps, "correlation": _correlate(maps)}
     tables[f"{NAME}/correlation.csv"] = _long(arrays["correlation"], "against", "correlation")
-    balance = _balance(trace, chosen)
+    balance = _balance(trace, selection)
     if balance is not None:
         arrays["balance"] = balance
         tables[f"{NAME}/balance.csv"] = _long(balance, "segment", "mass")
@@ -139,15 +141,15 @@ def run(trace: Trace, options: Options) -> Result:
     return Result(tables, arrays, files=files)
 
 
-def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurrence:
+def _choose_word(selection: Selection, tokens: DataFrame, options: EvolutionOptions) -> Occurrence:
     """Return the word that was asked for, or the most active of the selected ones.
 
     Articles and the like give way to others, if there are any.
     """
     if options.word is not None:
-        return _find_word(chosen.prompt, options)
-    labels = {word.label: word for word in chosen.words}
-    rows = zip(tokens.columns["word"], tokens.columns["segment"], strict=True)
+        return _find_word(selection.prompt, options)
+    labels = {word.label: word for word in selection.words}
+    rows = zip(tokens["word"], tokens["segment"], strict=True)
     ranked = [
         labels[name]
         for name, segment in rows
@@ -155,16 +157,16 @@ def _choose_word(chosen: Selection, tokens: Table, options: Options) -> Occurren
     ]
     small = SMALL_WORDS.split()
     telling = [word for word in ranked if fold(word.text) not in small]
-    return next(iter([*telling, *ranked, *chosen.words]))
+    return next(iter([*telling, *ranked, *selection.words]))
 
 
-def _part_number(asked: str) -> tuple[str, int]:
+def _part_number(text: str) -> tuple[str, int]:
     """Return the text and the number of `circle (2)`; without one it is the first."""
-    numbered = NUMBERED.fullmatch(asked)
-    return (numbered[1], int(numbered[2])) if numbered else (asked, 1)
+    numbered = NUMBERED.fullmatch(text)
+    return (numbered[1], int(numbered[2])) if numbered else (text, 1)
 
 
-def _find_word(prompt: Sequence[Occurrence], options: Options) -> Occurrence:
+def _find_word(prompt: Sequence[Occurrence], options: EvolutionOptions) -> Occurrence:
     """Return `circle`, the phrase `red circle`, or the second of its kind, `circle (2)`.
 
     Raises:
@@ -173,32 +175,34 @@ def _find_word(prompt: Sequence[Occurrence], options: Options) -> Occurrence:
     text, number = _part_number(options.word or "")
     is_phrase = len(text.split()) > 1 or any(len(it.words) > 1 for it in locate(prompt, (text,)))
     mode = options.phrase_mode
-    found = find_phrases(prompt, (text,), mode) if is_phrase else select_words(prompt, (text,))
-    if not 1 <= number <= len(found):
+    matches = find_phrases(prompt, (text,), mode) if is_phrase else select_words(prompt, (text,))
+    if not 1 <= number <= len(matches):
         raise AnalysisError(
-            f"evolution.word: the prompt has '{text}' {len(found)} times; got number {number}, "
-            f"expected 1 to {len(found)}"
+            f"evolution.word: the prompt has '{text}' {len(matches)} times; got number {number}, "
+            f"expected 1 to {len(matches)}"
         )
-    return found[number - 1]
+    return matches[number - 1]
 
 
-def _follow(trace: Trace, chosen: Selection, word: Occurrence, options: Options) -> xr.DataArray:
+def _follow(
+    trace: Trace, selection: Selection, word: Occurrence, options: EvolutionOptions
+) -> xr.DataArray:
     """Return the word's map at every step."""
     import xarray as xr
 
-    members = [chosen.prompt[at] for at in word.words] if isinstance(word, Phrase) else [word]
-    read = {segment.name for layer in chosen.layers for segment in layer.keys}
-    tokens = [token for token in chosen.tokens if token.segment in read]
+    members = [selection.prompt[at] for at in word.words] if isinstance(word, Phrase) else [word]
+    read = {segment.name for layer in selection.layers for segment in layer.keys}
+    tokens = [token for token in selection.tokens if token.segment in read]
     segments = _segments(tokens, members, options.segment)
-    groups = word_places(members, tokens, options.segment or TOGETHER)
-    maps, ran = step_maps(trace, chosen, groups)
+    groups = word_positions(members, tokens, options.segment or TOGETHER)
+    maps, ran = step_maps(trace, selection, groups)
     return xr.DataArray(
         maps.sum(-1),
-        step_axis(trace, chosen.steps),
+        step_axis(trace, selection.steps),
         ("sample", "step", "row", "column"),
         attrs={
             "word": word.label,
-            "branch": chosen.branch,
+            "branch": selection.branch,
             "segments": segments,
             "layers": list(ran),
             "seconds": options.seconds,
@@ -214,24 +218,26 @@ def _segments(
     Raises:
         AnalysisError: there is no such segment, or it holds not all of the words.
     """
-    known = list(dict.fromkeys(token.segment for token in tokens))
-    if segment not in (None, *known):
-        hint = did_you_mean(str(segment), known)
+    names = list(dict.fromkeys(token.segment for token in tokens))
+    if segment not in (None, *names):
+        hint = did_you_mean(str(segment), names)
         raise AnalysisError(
             f"evolution.segment: there is no text segment '{segment}', only "
-            f"{', '.join(known)}.{hint}"
+            f"{', '.join(names)}.{hint}"
         )
     held = {
         name: {token.word for token in tokens if token.segment == name}
-        for name in (known if segment is None else [segment])
+        for name in (names if segment is None else [segment])
     }
-    lost = [word.label for word in words if not any(word.index in own for own in held.values())]
+    lost = [
+        word.label for word in words if not any(word.index in members for members in held.values())
+    ]
     if lost:
         raise AnalysisError(
             f"evolution.word: no token of '{lost[0]}' was read in {' or '.join(held)}, so there is "
             "nothing to follow; name another word"
         )
-    return [name for name, own in held.items() if any(word.index in own for word in words)]
+    return [name for name, members in held.items() if any(word.index in members for word in words)]
 
 
 def _correlate(maps: xr.DataArray) -> xr.DataArray:
@@ -242,9 +248,9 @@ def _correlate(maps: xr.DataArray) -> xr.DataArray:
     centred = cells - cells.mean(-1, keepdims=True)
     norms = np.linalg.norm(centred, axis=-1)
 
-    def pearson(one: Numbers, other: Numbers, scales: Numbers) -> Numbers:
+    def pearson(first: Numbers, other: Numbers, scales: Numbers) -> Numbers:
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray((one * other).sum(-1) / scales)
+            return np.asarray((first * other).sum(-1) / scales)
 
     last = pearson(centred, centred[:, -1:], norms * norms[:, -1:])
     before = np.full_like(last, np.nan)
@@ -257,37 +263,40 @@ def _correlate(maps: xr.DataArray) -> xr.DataArray:
     )
 
 
-def _balance(trace: Trace, chosen: Selection) -> xr.DataArray | None:
-    """Return what each key segment gets; None where the layers have one and the same."""
+def _balance(trace: Trace, selection: Selection) -> xr.DataArray | None:
+    """Return the mass of each key segment; None if the layers do not share several segments."""
     import xarray as xr
 
-    names = [segment.name for segment in chosen.layers[0].keys]
-    if len(names) < 2 or any([one.name for one in it.keys] != names for it in chosen.layers):  # noqa: PLR2004 - two sides
+    names, *others = [[segment.name for segment in layer.keys] for layer in selection.layers]
+    if len(names) < 2 or any(other != names for other in others):  # noqa: PLR2004 - two sides
         return None
     totals = []
-    for layer in chosen.layers:
+    for layer in selection.layers:
         view = trace.pieces("total", layer.index, "image")
-        branch = trace.branches.index(chosen.branch)
-        rows = [view.read((step, branch, *[slice(None)] * 3)) for step in _places(trace, chosen)]
+        branch = trace.branches.index(selection.branch)
+        rows = [
+            view.read((step, branch, *[slice(None)] * 3))
+            for step in _step_indices(trace, selection)
+        ]
         totals.append(np.asarray(rows, np.float64).mean(2))  # step, sample, segment
     return xr.DataArray(
         np.transpose(np.stack(totals), (2, 3, 0, 1)),
         {
             "segment": names,
-            "layer": [layer.index for layer in chosen.layers],
-            "path": ("layer", [layer.path for layer in chosen.layers]),
-            **step_axis(trace, chosen.steps),
+            "layer": [layer.index for layer in selection.layers],
+            "path": ("layer", [layer.path for layer in selection.layers]),
+            **step_axis(trace, selection.steps),
         },
         ("sample", "segment", "layer", "step"),
-        attrs={"branch": chosen.branch},
+        attrs={"branch": selection.branch},
     )
 
 
-def _activity(trace: Trace, chosen: Selection, specials: bool) -> Table:
+def _activity(trace: Trace, selection: Selection, specials: bool) -> DataFrame:
     """Rank the tokens of all text segments by the largest part that they get anywhere."""
-    kept = [token for token in chosen.tokens if token.is_content or specials]
-    largest = _token_means(trace, chosen, "share_max")
-    mass = _token_means(trace, chosen, "mass")
+    kept = [token for token in selection.tokens if token.is_content or specials]
+    largest = _token_means(trace, selection, "share_max")
+    mass = _token_means(trace, selection, "mass")
     rows = [
         (sample, token, largest[token.segment, token.position][sample])
         for sample in range(trace.manifest.samples)
@@ -295,13 +304,13 @@ def _activity(trace: Trace, chosen: Selection, specials: bool) -> Table:
         if (token.segment, token.position) in largest
     ]
     rows.sort(key=lambda row: (row[0], -row[2]))
-    return Table(
+    return make_table(
         {
             "sample": np.array([row[0] for row in rows], int),
             "token": np.array([row[1].text for row in rows], object),
             "segment": np.array([row[1].segment for row in rows], object),
             "position": np.array([row[1].position for row in rows], int),
-            "word": np.array([_word(chosen, row[1]) for row in rows], object),
+            "word": np.array([_word(selection, row[1]) for row in rows], object),
             "share_max": np.array([row[2] for row in rows], float),
             "mass": np.array(
                 [mass[row[1].segment, row[1].position][row[0]] for row in rows], float
@@ -310,46 +319,46 @@ def _activity(trace: Trace, chosen: Selection, specials: bool) -> Table:
     )
 
 
-def _token_means(trace: Trace, chosen: Selection, name: str) -> dict[tuple[str, int], Numbers]:
+def _token_means(trace: Trace, selection: Selection, name: str) -> dict[tuple[str, int], Numbers]:
     """Return a measure of every text key, (sample), mean over layers, steps and heads."""
-    branch = trace.branches.index(chosen.branch)
+    branch = trace.branches.index(selection.branch)
     values = []
-    for layer in chosen.layers:
+    for layer in selection.layers:
         view = trace.pieces(name, layer.index, BLOCK)
         rest = [slice(None)] * (len(view.sizes) - 2)
-        for step in _places(trace, chosen):
-            own = np.asarray(view.read((step, branch, *rest)), np.float64)
-            values.append(own.mean(1) if name == "mass" else own)
+        for step in _step_indices(trace, selection):
+            measured = np.asarray(view.read((step, branch, *rest)), np.float64)
+            values.append(measured.mean(1) if name == "mass" else measured)
     means = mean_present(np.stack(values), 0)  # sample, key
-    columns = trace.pieces(name, chosen.layers[0].index, BLOCK).columns
+    columns = trace.pieces(name, selection.layers[0].index, BLOCK).columns
     return {
-        (column.segment, column.position): means[:, place]
-        for place, column in enumerate(columns)
+        (column.segment, column.position): means[:, index]
+        for index, column in enumerate(columns)
         if column.position is not None
     }
 
 
-def _word(chosen: Selection, token: Token) -> str:
-    return "" if token.word is None else chosen.prompt[token.word].label
+def _word(selection: Selection, token: Token) -> str:
+    return "" if token.word is None else selection.prompt[token.word].label
 
 
-def _places(trace: Trace, chosen: Selection) -> list[int]:
-    """Return where the chosen steps are on the axis of steps."""
+def _step_indices(trace: Trace, selection: Selection) -> list[int]:
+    """Return the indices of the selected steps on the step axis."""
     indices = [step.index for step in trace.steps]
-    return [indices.index(step) for step in chosen.steps]
+    return [indices.index(step) for step in selection.steps]
 
 
 def _time(array: xr.DataArray) -> dict[str, Any]:
     return {"step": array["step"].values, "noise": ("step", array["noise"].values)}
 
 
-def _long(array: xr.DataArray, series: str, value: str) -> Table:
+def _long(array: xr.DataArray, series: str, value: str) -> DataFrame:
     """Lay an array out as a table: one row per cell, with the noise of its step."""
     indices = np.indices(array.shape).reshape(array.ndim, -1)
     columns = {
-        str(dim): array[dim].values[place] if dim in array.coords else place
-        for dim, place in zip(array.dims, indices, strict=True)
+        str(dim): array[dim].values[index] if dim in array.coords else index
+        for dim, index in zip(array.dims, indices, strict=True)
     }
     columns[series] = columns[series].astype(object)
     noise = array["noise"].values[indices[array.dims.index("step")]]
-    return Table(columns | {"noise": noise, value: array.values.ravel()})
+    return make_table(columns | {"noise": noise, value: array.values.ravel()})

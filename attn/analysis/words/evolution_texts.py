@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn.analysis.result import Table
 from attn.trace.store import written_at
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -20,7 +20,7 @@ LISTED = 10
 
 
 def describe(trace: Trace) -> str:
-    """Return what was asked for, a line each."""
+    """Describe the request, one line per setting."""
     manifest = trace.manifest
     request = manifest.request
     facts: dict[str, object] = {
@@ -45,19 +45,19 @@ def _date(trace: Trace) -> str:
     return "" if trace.folder is None else f"{written_at(trace.folder):%Y-%m-%d %H:%M} UTC"
 
 
-def summarise(arrays: Mapping[str, xr.DataArray], tokens: Table) -> str:
+def summarise(arrays: Mapping[str, xr.DataArray], tokens: DataFrame) -> str:
     """Return the numbers that one reads first, sample by sample."""
     samples = arrays["maps"].sizes["sample"]
     attrs = arrays["maps"].attrs
     lines = [f"word followed: {attrs['word']}, its tokens in {' + '.join(attrs['segments'])}"]
     for sample in range(samples):
-        own = {name: array.isel(sample=sample) for name, array in arrays.items()}
+        of_sample = {name: array.isel(sample=sample) for name, array in arrays.items()}
         lines += ["", *([f"sample {sample}", ""] if samples > 1 else [])]
-        lines += [*_list_steps(own["maps"], own["correlation"]), ""]
+        lines += [*_list_steps(of_sample["maps"], of_sample["correlation"]), ""]
         lines += _list_tokens(tokens, sample)
-        if "balance" in own:
+        if "balance" in of_sample:
             lines += ["", "attention to each segment, mean over layers and steps:"]
-            shares = own["balance"].mean(["layer", "step"])
+            shares = of_sample["balance"].mean(["layer", "step"])
             lines += [f"  {name}: {float(shares.sel(segment=name)):.1%}" for name in _names(shares)]
     return "\n".join(lines) + "\n"
 
@@ -65,25 +65,24 @@ def summarise(arrays: Mapping[str, xr.DataArray], tokens: Table) -> str:
 def _list_steps(maps: xr.DataArray, correlation: xr.DataArray) -> list[str]:
     """Return a line for every step: how large the map is, and how much like others."""
     lines = ["step  noise    mean      max       r(last)  r(before)"]
-    for place, step in enumerate(maps["step"].values):
-        own = maps.values[place]
-        last, before = correlation.values[:, place]
+    for index, step in enumerate(maps["step"].values):
+        step_map = maps.values[index]
+        last, before = correlation.values[:, index]
         lines.append(
-            f"{step:>4}  {_percent(float(maps['noise'][place])):>6}  {own.mean():<8.3g}  "
-            f"{own.max():<8.3g}  {_number(last):>7}  {_number(before):>9}"
+            f"{step:>4}  {_percent(float(maps['noise'][index])):>6}  {step_map.mean():<8.3g}  "
+            f"{step_map.max():<8.3g}  {_number(last):>7}  {_number(before):>9}"
         )
     return lines
 
 
-def _list_tokens(tokens: Table, sample: int) -> list[str]:
+def _list_tokens(tokens: DataFrame, sample: int) -> list[str]:
     """Return a line for each of the most active tokens of a sample."""
     lines = [
         "most active tokens (largest part of the text's attention, mean over layers and steps):"
     ]
     names = ("token", "segment", "word", "share_max", "mass")
-    rows = [row for row, one in enumerate(tokens.columns["sample"]) if one == sample]
-    for row in rows[:LISTED]:
-        token, segment, word, largest, mass = (tokens.columns[name][row] for name in names)
+    rows = tokens.loc[tokens["sample"] == sample, list(names)]
+    for token, segment, word, largest, mass in rows[:LISTED].itertuples(index=False):
         told = f" of '{word}'" if word else ""
         lines.append(f"  {token}{told} ({segment}): share_max {largest:.3g}, mass {mass:.3g}")
     return lines

@@ -19,13 +19,14 @@ from typing import Literal
 import numpy as np
 
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import WordMeans
 from attn.trace.occurrences import Phrase
 
 Weights = Literal["sum", "attention", "uniform"]
 
 
 def combine(
-    values: Numbers, phrases: Sequence[Phrase], weights: Weights, means: Numbers
+    values: Numbers, phrases: Sequence[Phrase], weights: Weights, means: WordMeans
 ) -> Numbers:
     """Combine the values of words to those of phrases.
 
@@ -40,13 +41,15 @@ def combine(
     """
     combined = np.empty((len(phrases), *values.shape[1:]))
     for row, phrase in zip(combined, phrases, strict=True):
-        own = list(phrase.words)
-        weight = _weigh(means[own], weights)
-        row[...] = sum(value * one for value, one in zip(values[own], weight, strict=True))
+        indices = list(phrase.words)
+        weight = _weigh(means[indices], weights)
+        row[...] = sum(
+            value * factor for value, factor in zip(values[indices], weight, strict=True)
+        )
     return combined
 
 
-def _weigh(means: Numbers, weights: Weights) -> Numbers:
+def _weigh(means: WordMeans, weights: Weights) -> WordMeans:
     """Return (word, sample)."""
     if weights == "sum":
         return np.ones_like(means)

@@ -40,13 +40,13 @@ def select_layers(
 def select_tower(
     layers: Sequence[Layer], patterns: Sequence[str], *, captured: Sequence[Layer] = ()
 ) -> tuple[Layer, ...]:
-    """Return what `select_layers` does, for analyses that average over layers.
+    """Select layers of a single tower, for analyses that average over layers.
 
     Raises:
         AnalysisError: a pattern matches nothing, or they match layers of several towers.
     """
-    chosen = select_layers(layers, patterns, captured=captured)
-    towers = list(dict.fromkeys(layer.tower for layer in chosen))
+    selected = select_layers(layers, patterns, captured=captured)
+    towers = list(dict.fromkeys(layer.tower for layer in selected))
     if len(towers) > 1:
         patterns_of = " or ".join(f"layers={tower}:*" for tower in towers)
         raise AnalysisError(
@@ -54,7 +54,7 @@ def select_tower(
             "which are different networks and have no common mean: ask for one of them, such as "
             f"{patterns_of}"
         )
-    return chosen
+    return selected
 
 
 def select_steps(steps: Sequence[Step], patterns: Sequence[str]) -> tuple[int, ...]:
@@ -66,8 +66,8 @@ def select_steps(steps: Sequence[Step], patterns: Sequence[str]) -> tuple[int, .
     indices = [step.index for step in steps]
     for pattern in patterns:
         if not any(in_range(index, pattern) for index in indices):
-            known = f"{indices[0]} to {indices[-1]}"
-            raise AnalysisError(f"no captured step matches '{pattern}'; there are {known}")
+            listed = f"{indices[0]} to {indices[-1]}"
+            raise AnalysisError(f"no captured step matches '{pattern}'; there are {listed}")
     if not patterns:
         return tuple(indices)
     return tuple(
@@ -79,12 +79,12 @@ def _explain_layers(
     layers: Sequence[Layer], pattern: str, captured: Sequence[Layer], having: str
 ) -> str:
     first, last = layers[0], layers[-1]
-    known = f"{first.index} ({first.path}) to {last.index} ({last.path})"
+    span = f"{first.index} ({first.path}) to {last.index} ({last.path})"
     lacking = [layer.path for layer in captured if layer_matches(layer, pattern)]
     if not lacking:
-        return f"no captured layer matches '{pattern}'; there are {known}"
+        return f"no captured layer matches '{pattern}'; there are {span}"
     more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
     return (
         f"no layer with {having} matches '{pattern}', which is {lacking[0]}{more}; "
-        f"the captured ones with {having} are {len(layers)}, from {known}"
+        f"the captured ones with {having} are {len(layers)}, from {span}"
     )

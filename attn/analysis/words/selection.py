@@ -1,4 +1,4 @@
-"""What of a trace is analysed: layers, steps, guidance row, words and phrases of the prompt."""
+"""Selection of what to analyse: layers, steps, guidance row, words and phrases of the prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from attn.schema import Layer, Manifest, Token
 from attn.trace.means import average
 from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
 from attn.trace.prompts import Prompt, read_prompt
-from attn.trace.word_sums import Place, lay_out, sum_tokens
+from attn.trace.word_sums import TokenPosition, lay_out, sum_tokens
 from attn.words import find_words
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Choice(Scope):
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a trace is analysed; `words` are the selected ones of `text`."""
+    """Selection of what to analyse; `words` are the selected ones of `text`."""
 
     branch: str
     layers: tuple[Layer, ...]
@@ -154,12 +154,14 @@ def without_absent(manifest: Manifest, options: Scope) -> tuple[Scope | None, tu
     nothing = dict.fromkeys(kind for kind in NAMING if hasattr(options, kind))
     for kind in nothing:
         value = getattr(options, kind)
-        asked = (
+        requested = (
             {value: value} if isinstance(value, str) else {name: (name,) for name in value or ()}
         )
-        alone = {name: replace(options, **nothing | {kind: one}) for name, one in asked.items()}
-        there = tuple(name for name, one in alone.items() if _is_there(manifest, one))
-        absent += [name for name in asked if name not in there]
+        alone = {
+            name: replace(options, **nothing | {kind: value}) for name, value in requested.items()
+        }
+        there = tuple(name for name, single in alone.items() if _is_there(manifest, single))
+        absent += [name for name in requested if name not in there]
         left |= {kind: value if isinstance(value, str) else there} if there else {kind: None}
     is_empty = any(getattr(options, kind) and not left[kind] for kind in NEEDED if kind in left)
     return None if is_empty else replace(options, **left), tuple(absent)
@@ -185,8 +187,8 @@ def choose(trace: Trace, options: Scope) -> Selection:
     """
     branch = options.branch or trace.branches[0]
     if branch not in trace.branches:
-        known = ", ".join(trace.branches)
-        raise AnalysisError(f"branch '{branch}' was not captured; there is {known}")
+        listed = ", ".join(trace.branches)
+        raise AnalysisError(f"branch '{branch}' was not captured; there is {listed}")
     prompt = read_prompt(trace.manifest, branch, options.names)
     if not prompt.words and branch == "uncond":
         raise AnalysisError("the negative prompt has no words; leave branch out for the prompt's")
@@ -202,13 +204,13 @@ def choose(trace: Trace, options: Scope) -> Selection:
 
 
 def step_maps(
-    trace: Trace, chosen: Selection, groups: Sequence[Collection[Place]]
+    trace: Trace, selection: Selection, groups: Sequence[Collection[TokenPosition]]
 ) -> tuple[Numbers, tuple[int, ...]]:
     """Return the maps of groups of tokens at every step, and the layers that are in them.
 
     Args:
         trace: with maps of single steps.
-        chosen: what to look at.
+        selection: what to look at.
         groups: tokens that are added up.
 
     Returns:
@@ -218,8 +220,8 @@ def step_maps(
         TraceError: a step has no maps.
     """
     frames, layers = [], set[int]()
-    for step in chosen.steps:
-        mean = average(trace, BLOCK, chosen.layers, [step], chosen.branch)
+    for step in selection.steps:
+        mean = average(trace, BLOCK, selection.layers, [step], selection.branch)
         frames.append(sum_tokens(mean.values, lay_out(mean.columns, groups)))
         layers |= {*mean.layers}
     return np.stack(frames, axis=1), tuple(sorted(layers))

@@ -13,7 +13,7 @@ import numpy as np
 
 from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.word_sums import Numbers
-from attn.trace.word_sums import Place, lay_out, sum_tokens
+from attn.trace.word_sums import TokenPosition, lay_out, sum_tokens
 
 if TYPE_CHECKING:
     from attn.schema import Column
@@ -43,7 +43,7 @@ def read_sums(
     layers: Sequence[int],
     steps: Sequence[int],
     branch: str,
-    groups: Sequence[Collection[Place]],
+    groups: Sequence[Collection[TokenPosition]],
     *,
     heads: bool = False,
     maps: MapSums | None = None,
@@ -69,9 +69,9 @@ def read_sums(
         view.require_fit()
     members = {columns: lay_out(columns, groups) for columns in {view.columns for view in masses}}
     row = trace.branches.index(branch)
-    found: list[list[tuple[Numbers, Numbers]]] = [[] for _ in layers]
+    sums: list[list[tuple[Numbers, Numbers]]] = [[] for _ in layers]
     for lead in masses[0].leads(steps):
-        for layer, mass, share in zip(found, masses, shares, strict=True):
+        for layer, mass, share in zip(sums, masses, shares, strict=True):
             laid = members[mass.columns]
             single = sum_tokens(_read(mass, lead, row), laid)
             mean = single.mean(axis=1, keepdims=True)
@@ -81,7 +81,7 @@ def read_sums(
             maps.add(lead)
     return [
         LayerSums(view.columns, *(np.stack(steps) for steps in zip(*layer, strict=True)))
-        for view, layer in zip(masses, found, strict=True)
+        for view, layer in zip(masses, sums, strict=True)
     ]
 
 

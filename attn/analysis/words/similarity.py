@@ -20,12 +20,13 @@ import math
 import numpy as np
 
 from attn.analysis.words.word_sums import Numbers
+from attn.shapes import GridMaps
 
 TOP = 0.2
 MEASURES = ("correlation", "divergence", "iou", "shift_down", "shift_right", "distance")
 
 
-def compare_maps(base: Numbers, variant: Numbers, aspect: float) -> Numbers:
+def compare_maps(base: GridMaps, variant: GridMaps, aspect: float) -> Numbers:
     """Return the numbers of `MEASURES` for pairs of maps.
 
     Args:
@@ -50,8 +51,8 @@ def correlation(base: Numbers, variant: Numbers) -> Numbers:
     above = (first * second).sum(-1)
     # rounding gives a constant map a spread of its own
     varies = [(maps != maps[..., :1]).any(-1) for maps in (base, variant)]
-    known = varies[0] & varies[1] & (below > 0)
-    ratio: Numbers = np.divide(above, below, out=np.full_like(above, np.nan), where=known)
+    is_defined = varies[0] & varies[1] & (below > 0)
+    ratio: Numbers = np.divide(above, below, out=np.full_like(above, np.nan), where=is_defined)
     return ratio
 
 
@@ -69,7 +70,7 @@ def overlap(base: Numbers, variant: Numbers) -> Numbers:
     return np.asarray(np.where(np.isnan(base + variant).any(-1), np.nan, iou))
 
 
-def centre(maps: Numbers) -> Numbers:
+def centre(maps: GridMaps) -> Numbers:
     """Return the centre of mass, (…, 2): down and right from the upper left, 0 to 1."""
     rows, columns = ((np.arange(size) + 0.5) / size for size in maps.shape[-2:])
     total = maps.sum((-2, -1))

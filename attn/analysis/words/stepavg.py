@@ -51,7 +51,7 @@ REBUILT = (
 
 
 @dataclass(frozen=True)
-class Options:
+class StepMeansOptions:
     """What to export."""
 
     half: bool = field(
@@ -62,7 +62,7 @@ class Options:
     )
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: StepMeansOptions) -> Result:
     """Export the first guidance row of a trace.
 
     Raises:
@@ -79,7 +79,7 @@ def run(trace: Trace, options: Options) -> Result:
         "per_block_step_token_mean": _stack(trace, layers, "share"),
         "per_block_step_token_max": _stack(trace, layers, "share_max"),
     }
-    kept: dict[str, NDArray[Any]] = {name: one.astype(dtype) for name, one in arrays.items()}
+    kept: dict[str, NDArray[Any]] = {name: array.astype(dtype) for name, array in arrays.items()}
     kept["N"] = np.asarray(count, np.int32)
     about = _describe(trace, layers, arrays["sum_token_map"].shape)
     return Result(
@@ -96,7 +96,8 @@ def _stack(trace: Trace, layers: tuple[Layer, ...], measure: str) -> NDArray[np.
     """Return (sample, layer, step, key)."""
     read = [trace.measure(measure, layer.index, BLOCK).isel(branch=0) for layer in layers]
     return np.stack(
-        [one.transpose("sample", "step", "key").values.astype(np.float64) for one in read], axis=1
+        [array.transpose("sample", "step", "key").values.astype(np.float64) for array in read],
+        axis=1,
     )
 
 
@@ -151,7 +152,7 @@ def _spell(tokens: Sequence[Token]) -> list[str]:
 
 
 def _spans(segments: Sequence[Segment]) -> dict[str, list[int]]:
-    """Return where the keys of each text segment begin and end on the axis T."""
+    """Return where each text segment starts and stops on the axis T."""
     spans: dict[str, list[int]] = {}
     stop = 0
     for segment in segments:

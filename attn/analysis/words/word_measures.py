@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from attn.analysis.words.phrases import Weights, combine
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.shards import LayerSums, read_sums
-from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.analysis.words.word_sums import mean_present
 from attn.schema import Column
+from attn.shapes import WordMass, WordMeans, WordShare
 from attn.trace.occurrences import Occurrence, Phrase
-from attn.trace.word_sums import TOGETHER, lay_out, word_places
+from attn.trace.word_sums import TOGETHER, lay_out, word_positions
 
 if TYPE_CHECKING:
+    from attn.trace.means import MapSums
     from attn.trace.trace import Trace
 
 NAMED = 6
@@ -36,8 +38,8 @@ class LayerWords:
     """
 
     layer: int
-    mass: Numbers
-    share: Numbers
+    mass: WordMass
+    share: WordShare
 
 
 @dataclass(frozen=True)
@@ -65,28 +67,28 @@ class SegmentWords:
     crossed: frozenset[int] = frozenset()
 
     @property
-    def mass(self) -> Numbers:
+    def mass(self) -> WordMeans:
         """Mean over steps in each layer, then over layers: (word, sample)."""
         return over_layers([layer.mass[:, 0] for layer in self.layers])
 
     @property
-    def share(self) -> Numbers:
+    def share(self) -> WordMeans:
         """Mean over steps in each layer, then over layers: (word, sample)."""
         return over_layers([layer.share for layer in self.layers])
 
     def ranked(self) -> list[int]:
         """Return the places of the words that have tokens, largest mass over all samples first."""
-        mass, places = self.mass.sum(axis=1), np.flatnonzero(self.tokens)
-        return [int(place) for place in places[np.argsort(-mass[places], kind="stable")]]
+        mass, indices = self.mass.sum(axis=1), np.flatnonzero(self.tokens)
+        return [int(index) for index in indices[np.argsort(-mass[indices], kind="stable")]]
 
     def take(self, words: Sequence[Occurrence]) -> SegmentWords:
         """Return some of the words; these are all words of the prompt."""
-        places = [word.index for word in words]
+        indices = [word.index for word in words]
         layers = [
-            replace(layer, mass=layer.mass[places], share=layer.share[places])
+            replace(layer, mass=layer.mass[indices], share=layer.share[indices])
             for layer in self.layers
         ]
-        return replace(self, words=words, tokens=self.tokens[places], layers=layers)
+        return replace(self, words=words, tokens=self.tokens[indices], layers=layers)
 
     def join(self, phrases: Sequence[Phrase], weights: Weights) -> SegmentWords:
         """Return the phrases instead of the words; none of a phrase that is not there whole."""
@@ -104,13 +106,17 @@ class SegmentWords:
 
     def _count(self, phrase: Phrase) -> int:
         """Return the tokens of a phrase; 0 unless all its words are there whole."""
-        own = self.tokens[list(phrase.words)]
-        return int(own.sum()) if own.all() and self.cut not in phrase.words else 0
+        counts = self.tokens[list(phrase.words)]
+        return int(counts.sum()) if counts.all() and self.cut not in phrase.words else 0
 
 
-@lru_cache(maxsize=1)  # several analyses of one trace ask for the same
 def measure(
-    trace: Trace, chosen: Selection, *, heads: bool = False, together: bool = False
+    trace: Trace,
+    selection: Selection,
+    *,
+    heads: bool = False,
+    together: bool = False,
+    maps: MapSums | None = None,
 ) -> tuple[SegmentWords, ...]:
     """Read masses and shares, shard by shard, and keep only the sums over tokens.
 
@@ -118,39 +124,68 @@ def measure(
 
     Args:
         trace: where to look.
-        chosen: what to look at; all words of the prompt are returned.
+        selection: what to look at; all words of the prompt are returned.
         heads: keep single heads too.
         together: add the segment `text`, with the tokens of all segments.
+        maps: what the maps of each step are added to, in the same pass.
     """
-    names = [*chosen.text.segments]
+    return _reading(trace, selection, heads, together).segments(maps)
+
+
+class _Reading:
+    """The words of a trace, which are read when they are first asked for."""
+
+    def __init__(self, trace: Trace, selection: Selection, heads: bool, together: bool) -> None:
+        self._asked = trace, selection, heads, together
+        self._segments: tuple[SegmentWords, ...] | None = None
+
+    def segments(self, maps: MapSums | None) -> tuple[SegmentWords, ...]:
+        """Return the segments, and add the steps' maps to `maps`."""
+        if self._segments is None:
+            self._segments = _read_segments(*self._asked, maps)
+        elif maps is not None:
+            for lead in maps.views[0].leads(self._asked[1].steps):
+                maps.add(lead)
+        return self._segments
+
+
+_reading = lru_cache(maxsize=1)(_Reading)  # several analyses of one trace ask for the same
+
+
+def _read_segments(
+    trace: Trace, selection: Selection, heads: bool, together: bool, maps: MapSums | None
+) -> tuple[SegmentWords, ...]:
+    names = [*selection.text.segments]
     names += [TOGETHER] if together and len(names) > 1 else []
-    places = [word_places(chosen.prompt, chosen.tokens, name) for name in names]
-    groups = [own for listed in places for own in listed]
-    layers = [layer.index for layer in chosen.layers]
-    read = read_sums(trace, layers, chosen.steps, chosen.branch, groups, heads=heads)
-    found: dict[str, SegmentWords] = {}
+    positions = [word_positions(selection.prompt, selection.tokens, name) for name in names]
+    groups = [group for listed in positions for group in listed]
+    layers = [layer.index for layer in selection.layers]
+    read = read_sums(
+        trace, layers, selection.steps, selection.branch, groups, heads=heads, maps=maps
+    )
+    by_segment: dict[str, SegmentWords] = {}
     for layer, sums in zip(layers, read, strict=True):
         counts = lay_out(sums.columns, groups).sum(axis=0).astype(np.int64)
-        own = _segments_of(sums.columns, names)
-        for segment in own:
-            start = names.index(segment) * len(chosen.prompt)
-            words = slice(start, start + len(chosen.prompt))
-            if segment not in found:
-                found[segment] = SegmentWords(
+        present = _segments_of(sums.columns, names)
+        for segment in present:
+            start = names.index(segment) * len(selection.prompt)
+            words = slice(start, start + len(selection.prompt))
+            if segment not in by_segment:
+                by_segment[segment] = SegmentWords(
                     segment,
-                    chosen.branch,
-                    chosen.prompt,
+                    selection.branch,
+                    selection.prompt,
                     counts[words],
-                    chosen.steps,
+                    selection.steps,
                     [],
-                    chosen.text.cut(segment),
-                    frozenset(index for name, index in chosen.text.crossed if name == segment),
+                    selection.text.cut(segment),
+                    frozenset(index for name, index in selection.text.crossed if name == segment),
                 )
-            found[segment].layers.append(_of_words(layer, sums, words))
-    return tuple(found.values())
+            by_segment[segment].layers.append(_of_words(layer, sums, words))
+    return tuple(by_segment.values())
 
 
-def over_layers(layers: Sequence[Numbers]) -> Numbers:
+def over_layers(layers: Sequence[WordShare]) -> WordMeans:
     """Return (word, sample) of arrays (word, step, sample); layers count equally."""
     return mean_present(np.stack([mean_present(layer, axis=1) for layer in layers]), axis=0)
 
@@ -183,11 +218,11 @@ def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
 def note_left_out(measured: SegmentWords) -> list[str]:
     """Name the phrases that are left out of a segment, the first few of them."""
     pairs = zip(measured.words, measured.tokens, strict=True)
-    return tell_left_out(measured.segment, [one.label for one, tokens in pairs if not tokens])
+    return tell_left_out(measured.segment, [word.label for word, tokens in pairs if not tokens])
 
 
 def tell_left_out(segment: str, phrases: Sequence[str]) -> list[str]:
-    """Say that a segment does not hold phrases whole; nothing if there are none."""
+    """Note the phrases that a segment holds only in part, if there are any."""
     why = f"phrases that segment '{segment}' does not hold whole are left out"
     return [f"{why}: {_list_some(phrases)}"] if phrases else []
 
@@ -199,8 +234,10 @@ def _list_some(names: Sequence[str]) -> str:
 
 def _segments_of(columns: Sequence[Column], names: Sequence[str]) -> list[str]:
     """Return those of the segments that a layer reads, in its order."""
-    own = [name for name in dict.fromkeys(column.segment for column in columns) if name in names]
-    return [*own, TOGETHER] if TOGETHER in names and len(own) > 1 else own
+    present = [
+        name for name in dict.fromkeys(column.segment for column in columns) if name in names
+    ]
+    return [*present, TOGETHER] if TOGETHER in names and len(present) > 1 else present
 
 
 def _of_words(layer: int, sums: LayerSums, words: slice) -> LayerWords:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.word_measures import LayerWords, SegmentWords
-from attn.analysis.words.word_sums import Numbers
 from attn.schema import Token
+from attn.shapes import WordMaps
 from attn.trace.occurrences import Occurrence
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-def tabulate(measured: SegmentWords, name: str = "word") -> Table:
+
+def tabulate(measured: SegmentWords, name: str = "word") -> DataFrame:
     """Lay out every number as rows, ordered by word, layer, head, step, sample.
 
     Words without a token in the segment have no rows. Rows of single heads have no share. The first
@@ -27,10 +30,10 @@ def tabulate(measured: SegmentWords, name: str = "word") -> Table:
     columns = {}
     for column in list(blocks[0]):  # one column after the other, so that only one is there twice
         columns[column] = np.concatenate([block.pop(column) for block in blocks])[order]
-    return Table(columns)
+    return make_table(columns)
 
 
-def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") -> Table:
+def summarise(measured: SegmentWords, maps: WordMaps | None, name: str = "word") -> DataFrame:
     """Return one row per word and sample.
 
     Mass and share are means over steps in each layer, then over layers, so that layers count
@@ -46,7 +49,7 @@ def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") 
     count, samples = mass.shape
     word, sample = np.indices(mass.shape).reshape(2, -1)
     row, column = _peaks(maps) if maps is not None else np.full((2, samples, count), np.nan)
-    return Table(
+    return make_table(
         {
             name: texts(measured.words)[word],
             "occurrence": numbers(measured.words)[word],
@@ -61,32 +64,34 @@ def summarise(measured: SegmentWords, maps: Numbers | None, name: str = "word") 
     )
 
 
-def align(chosen: Selection) -> Table:
+def align(selection: Selection) -> DataFrame:
     """Return one row per selected word and text segment: which of its tokens are this word.
 
     Words and tokens are matched by their character offsets in the prompt. Positions are those of
     the guidance row's sequence, tokens are as the tokenizer writes them, both parted by spaces.
     """
     owned: dict[tuple[str, int | None], list[Token]] = {}
-    for token in chosen.tokens:
+    for token in selection.tokens:
         owned.setdefault((token.segment, token.word), []).append(token)
-    segments = list(dict.fromkeys(token.segment for token in chosen.tokens))
+    segments = list(dict.fromkeys(token.segment for token in selection.tokens))
     rows = [
         (word, segment, owned.get((segment, word.index), []))
-        for word in chosen.words
+        for word in selection.words
         for segment in segments
     ]
 
     def column(values: Iterable[object]) -> NDArray[np.object_]:
         return np.array(list(values), object)
 
-    return Table(
+    return make_table(
         {
             "word": column(word.text for word, *_ in rows),
             "occurrence": column(word.number for word, *_ in rows),
             "segment": column(segment for _, segment, _ in rows),
-            "positions": column(" ".join(str(one.position) for one in own) for *_, own in rows),
-            "tokens": column(" ".join(one.text for one in own) for *_, own in rows),
+            "positions": column(
+                " ".join(str(token.position) for token in tokens) for *_, tokens in rows
+            ),
+            "tokens": column(" ".join(token.text for token in tokens) for *_, tokens in rows),
         }
     )
 
@@ -96,8 +101,8 @@ def _rows(measured: SegmentWords, layer: LayerWords, name: str) -> dict[str, NDA
     present = np.flatnonzero(measured.tokens)
     mass, share = layer.mass[present], np.full_like(layer.mass[present], np.nan)
     share[:, 0] = layer.share[present]
-    place, head, step, sample = np.indices(mass.shape).reshape(4, -1)
-    word = present[place]
+    index, head, step, sample = np.indices(mass.shape).reshape(4, -1)
+    word = present[index]
     heads = np.array(["mean", *map(str, range(mass.shape[1] - 1))], object)
     return {
         "index": word,
@@ -114,12 +119,12 @@ def _rows(measured: SegmentWords, layer: LayerWords, name: str) -> dict[str, NDA
     }
 
 
-def _peaks(maps: Numbers) -> NDArray[np.float64]:
+def _peaks(maps: WordMaps) -> NDArray[np.float64]:
     """Return row and column, each (sample, word), of the largest value; NaN where there is none."""
     flat = maps.reshape(*maps.shape[:2], -1)
-    known = ~np.isnan(flat).all(axis=2)
+    has_peak = ~np.isnan(flat).all(axis=2)
     best = np.where(np.isnan(flat), -np.inf, flat).argmax(axis=2)
-    return np.where(known, np.stack(np.divmod(best, maps.shape[3])).astype(float), np.nan)
+    return np.where(has_peak, np.stack(np.divmod(best, maps.shape[3])).astype(float), np.nan)
 
 
 def texts(words: Sequence[Occurrence]) -> NDArray[np.object_]:

@@ -31,18 +31,20 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attn.analysis.needs import Needs, find_lack
-from attn.analysis.result import Deferred, Result, Table
+from attn.analysis.result import Deferred, Result
 from attn.analysis.words import daam
 from attn.analysis.words.phrases import combine
 from attn.analysis.words.selection import BLOCK, Choice, Kind, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers
 from attn.analysis.words.word_tables import align, summarise, tabulate
-from attn.trace.means import MeanMaps, average
-from attn.trace.word_sums import lay_out, sum_tokens, word_places
+from attn.shapes import WordMaps
+from attn.trace.means import MapSums, MeanMaps, average, image_views
+from attn.trace.word_sums import lay_out, sum_tokens, word_positions
 
 if TYPE_CHECKING:
     import xarray as xr
+    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -52,7 +54,7 @@ ALIGNED = "words/aligned.csv"
 
 
 @dataclass(frozen=True)
-class Options(Choice):
+class WordsOptions(Choice):
     """What to look at, and how to show it."""
 
     normalise: bool = field(
@@ -67,7 +69,7 @@ class Options(Choice):
     )
 
 
-def run(trace: Trace, options: Options) -> Result:
+def run(trace: Trace, options: WordsOptions) -> Result:
     """Analyse the words and phrases of a trace.
 
     Returns:
@@ -78,36 +80,37 @@ def run(trace: Trace, options: Options) -> Result:
     Raises:
         AnalysisError: a word, phrase, layer, step or branch is not there.
     """
-    chosen = choose(trace, options)
-    lack = find_lack(WANTS, trace.manifest)
-    means = None if lack else _mean_maps(trace, chosen, options)
-    tables: dict[str, Table] = {}
+    selection = choose(trace, options)
+    has_maps = find_lack(WANTS, trace.manifest) is None
+    sums = _begin_maps(trace, selection, options) if has_maps else None
+    tables: dict[str, DataFrame] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     notes: list[str] = []
-    found = measure(trace, chosen, heads=options.heads, together=options.together)
-    for measured in found:
-        maps = _word_maps(means, measured.segment, chosen, options) if means else None
-        shown: list[tuple[Kind, SegmentWords, Numbers | None]] = [
-            ("words", measured.take(chosen.words), _take(maps, chosen))
+    segments = measure(trace, selection, heads=options.heads, together=options.together, maps=sums)
+    means = _mean_maps(trace, selection, options, sums) if has_maps else None
+    for measured in segments:
+        maps = _word_maps(means, measured.segment, selection, options) if means else None
+        shown: list[tuple[Kind, SegmentWords, WordMaps | None]] = [
+            ("words", measured.take(selection.words), _take(maps, selection))
         ]
-        if chosen.phrases:
-            joined = measured.join(chosen.phrases, options.weights)
-            shown.append(("phrases", joined, _join(maps, chosen, options)))
-        for kind, own, own_maps in shown:
-            tables |= _tabulate(kind, own, own_maps)
-            drawn = own.ranked()[: options.topk]
-            if drawn and means is not None and own_maps is not None:
+        if selection.phrases:
+            joined = measured.join(selection.phrases, options.weights)
+            shown.append(("phrases", joined, _join(maps, selection, options)))
+        for kind, entry, entry_maps in shown:
+            tables |= _tabulate(kind, entry, entry_maps)
+            drawn = entry.ranked()[: options.topk]
+            if drawn and means is not None and entry_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
-                averaged = (means.layers, chosen.steps, options)
-                arrays[key] = partial(_label, own_maps, own, sorted(drawn), kind, averaged)
-            notes += note_missing(trace, own) if kind == "words" else note_left_out(own)
-    if not found:
+                averaged = (means.layers, selection.steps, options)
+                arrays[key] = partial(_label, entry_maps, entry, sorted(drawn), kind, averaged)
+            notes += note_missing(trace, entry) if kind == "words" else note_left_out(entry)
+    if not segments:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
-    tables[ALIGNED] = align(chosen)
+    tables[ALIGNED] = align(selection)
     return Result(tables, Deferred(arrays), notes=tuple(notes))
 
 
-def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[str, Table]:
+def _tabulate(kind: Kind, measured: SegmentWords, maps: WordMaps | None) -> dict[str, DataFrame]:
     """Return the summary, and the long table unless the segment has none of the words.
 
     Words that a segment lacks stay in the summary, without values; such phrases are left out.
@@ -115,24 +118,38 @@ def _tabulate(kind: Kind, measured: SegmentWords, maps: Numbers | None) -> dict[
     name, start = kind.removesuffix("s"), f"{measured.segment}/tables/{kind}"
     summary = summarise(measured, maps, name)
     if kind == "phrases":
-        there = summary.columns["tokens"] > 0
-        summary = Table({name: column[there] for name, column in summary.columns.items()})
+        summary = summary[summary["tokens"] > 0]
     tables = {f"{start}_summary.csv": summary}
     if measured.tokens.any():
         tables[f"{start}.csv"] = tabulate(measured, name)
     return tables
 
 
-def _mean_maps(trace: Trace, chosen: Selection, options: Options) -> MeanMaps:
+def _begin_maps(trace: Trace, selection: Selection, options: WordsOptions) -> MapSums | None:
+    """Return what the steps' maps are added to, if the mean is made of maps of single steps."""
+    if options.pooling == "daam":
+        return None
+    views = image_views(trace, BLOCK, selection.layers)
+    row = trace.branches.index(selection.branch)
+    return MapSums(views, row) if views[0].is_stepwise else None
+
+
+def _mean_maps(
+    trace: Trace, selection: Selection, options: WordsOptions, sums: MapSums | None
+) -> MeanMaps:
     """Return one map per key and sample of many layers, steps and heads."""
-    steps = chosen.steps if options.steps else None
+    if sums is not None:
+        return sums.means()
+    steps = selection.steps if options.steps else None
     pool = daam.pool if options.pooling == "daam" else average
-    return pool(trace, BLOCK, chosen.layers, steps, chosen.branch)
+    return pool(trace, BLOCK, selection.layers, steps, selection.branch)
 
 
-def _word_maps(means: MeanMaps, segment: str, chosen: Selection, options: Options) -> Numbers:
+def _word_maps(
+    means: MeanMaps, segment: str, selection: Selection, options: WordsOptions
+) -> WordMaps:
     """Return the maps of all words of the prompt, (sample, word, row, column)."""
-    members = lay_out(means.columns, word_places(chosen.prompt, chosen.tokens, segment))
+    members = lay_out(means.columns, word_positions(selection.prompt, selection.tokens, segment))
     maps = sum_tokens(means.values, members)
     if options.pooling == "daam":
         maps /= np.maximum(members.sum(axis=0), 1)
@@ -142,48 +159,48 @@ def _word_maps(means: MeanMaps, segment: str, chosen: Selection, options: Option
     return np.moveaxis(maps, -1, 1)
 
 
-def _take(maps: Numbers | None, chosen: Selection) -> Numbers | None:
+def _take(maps: WordMaps | None, selection: Selection) -> Numbers | None:
     """Return the maps of the selected words."""
     if maps is None:
         return None
-    return maps[:, [word.index for word in chosen.words]]
+    return maps[:, [word.index for word in selection.words]]
 
 
-def _join(maps: Numbers | None, chosen: Selection, options: Options) -> Numbers | None:
+def _join(maps: WordMaps | None, selection: Selection, options: WordsOptions) -> Numbers | None:
     """Return the maps of the phrases; what weighs is each word's mean over its map."""
     if maps is None:
         return None
     values = np.moveaxis(maps, 0, -1)
-    combined = combine(values, chosen.phrases, options.weights, values.mean(axis=(1, 2)))
+    combined = combine(values, selection.phrases, options.weights, values.mean(axis=(1, 2)))
     return np.moveaxis(combined, -1, 0)
 
 
 def _label(
-    maps: Numbers,
+    maps: WordMaps,
     measured: SegmentWords,
-    places: list[int],
+    indices: list[int],
     kind: Kind,
-    averaged: tuple[Sequence[int], Sequence[int], Options],
+    averaged: tuple[Sequence[int], Sequence[int], WordsOptions],
 ) -> xr.DataArray:
     """Name the axes of the maps to draw; `attrs` say what they are averaged over.
 
     Args:
         maps: (sample, word, row, column).
         measured: the words.
-        places: of those to draw.
+        indices: of those to draw.
         kind: of words.
         averaged: the layers and steps that are in the maps, and how.
     """
     import xarray as xr
 
     layers, steps, options = averaged
-    words = [measured.words[place] for place in places]
+    words = [measured.words[index] for index in indices]
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"
     many = f"{_count(len(layers), 'layer')}, {_count(len(steps), 'step')}"
     pooling = f"{how} over {many} and all heads"
     return xr.DataArray(
-        maps[:, places],
+        maps[:, indices],
         dims=("sample", "word", "row", "column"),
         coords={
             "word": [word.index for word in words],

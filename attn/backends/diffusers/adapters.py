@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from attn.backends.loading.unfilled import Unfilled
 from attn.demo.shipped import other_lora
 from attn.errors import CaptureError, ModelError, RequestError
-from attn.lora.base import Base, describe_base
+from attn.lora.base.fit import fit, require_fit
+from attn.lora.base.layouts import BaseWeight
+from attn.lora.base.weights import Base, describe_base
 from attn.lora.deltas import Strength, bias_delta, is_written_out, weight_delta
 from attn.lora.file import LoraFile, Module
-from attn.lora.fit import fit, require_fit
-from attn.lora.layouts import BaseWeight
 from attn.lora.names import TOWERS
 from attn.lora.oddities import TOLD
 from attn.lora.reader import tensors_of
@@ -100,7 +100,7 @@ def scaled(loras: Sequence[Lora], text_scale: float | None) -> tuple[Lora, ...]:
     if not math.isfinite(text_scale):
         raise RequestError(f"lora_text_encoder_scale must be a number; got {text_scale}")
     usual = dict.fromkeys(TOWERS[1:], text_scale)
-    return tuple(replace(one, parts=tuple((usual | dict(one.parts)).items())) for one in loras)
+    return tuple(replace(lora, parts=tuple((usual | dict(lora.parts)).items())) for lora in loras)
 
 
 @contextmanager
@@ -148,17 +148,17 @@ class Adapters:
             CaptureError: the pipeline cannot be changed.
         """
         self._refuse_changed()
-        known = complete(loras, self._families)
-        warnings: list[str] = []
+        completed = complete(loras, self._families)
+        warnings = list(_repeated([(lora, usable(lora, self._families)) for lora in completed]))
         base = describe_towers(self._towers())
-        for lora in known:
+        for lora in completed:
             file = usable(lora, self._families)
             with _demo_named([lora], self._families[0]):
                 misfit = require_fit(file, base, self._families)
             warnings += [misfit] if misfit else []
             warnings += [f"{file.path}: {odd.message}" for odd in file.oddities if odd.kind in TOLD]
             warnings += _idle_parts(lora, file)
-        return known, tuple(warnings)
+        return completed, tuple(warnings)
 
     def _towers(self) -> dict[str, nn.Module]:
         parts = [getattr(self._pipe, name, None) for name in (self._denoiser, *TOWERS[1:])]
@@ -186,25 +186,37 @@ class Adapters:
     def _make_layers(self, loras: tuple[Lora, ...]) -> Layers:
         towers = self._towers()
         base = describe_towers(towers)
-        found: dict[str, dict[str, list[Change]]] = {}
+        collected: dict[str, dict[str, list[Change]]] = {}
         for lora in loras:
             file = usable(lora, self._families)
             tensors = tensors_of(file, lora.adapter)
-            for module, place in fit(file, base).placed:
-                asked = lora.scale_of(module.tower)
-                if not asked:
+            for module, entry in fit(file, base).placed:
+                multiplier = lora.scale_of(module.tower)
+                if not multiplier:
                     continue
                 model = towers[module.tower]
-                tower = found.setdefault(module.tower, {})
-                for path, change in _changes(module, tensors[module.name], place, asked, model):
+                tower = collected.setdefault(module.tower, {})
+                for path, change in _changes(
+                    module, tensors[module.name], entry, multiplier, model
+                ):
                     tower.setdefault(path, []).append(change)
         return {
             tower: {
                 path: _layer(towers[tower].get_submodule(path), all_of_it)
                 for path, all_of_it in by_path.items()
             }
-            for tower, by_path in found.items()
+            for tower, by_path in collected.items()
         }
+
+
+def _repeated(loras: Sequence[tuple[Lora, LoraFile]]) -> Iterator[str]:
+    """Yield warnings of LoRAs given by several paths, which the hash of their weights shows."""
+    paths: dict[tuple[str, str | None], list[str]] = {}
+    for lora, file in loras:
+        paths.setdefault((file.weights_sha256, lora.adapter), []).append(lora.path)
+    for same in paths.values():
+        if len(same) > 1:
+            yield f"{' and '.join(same)} have the same weights: the LoRA acts {len(same)} times"
 
 
 def _idle_parts(lora: Lora, file: LoraFile) -> Iterator[str]:
@@ -221,7 +233,7 @@ _CHANGEABLE = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
 
 
 def describe_towers(towers: Mapping[str, nn.Module]) -> Base:
-    """Return where the weights are that a LoRA can change; their shapes only."""
+    """Return the weights that a LoRA can change; their shapes only."""
     return describe_base(
         Path(),
         {
@@ -236,34 +248,38 @@ def describe_towers(towers: Mapping[str, nn.Module]) -> Base:
 
 
 def _changes(
-    module: Module, parts: Mapping[str, Stored], place: BaseWeight, asked: float, model: nn.Module
+    module: Module,
+    parts: Mapping[str, Stored],
+    entry: BaseWeight,
+    multiplier: float,
+    model: nn.Module,
 ) -> Iterator[tuple[str, Change]]:
     """Yield the change of each weight; query, key and value may be one module in the file."""
-    strength = Strength(module.scale, asked)
-    rows = [stored.info.shape[0] for stored in place.weight]
-    is_matrix = len(place.weight[0].info.shape) > 1  # not a norm's vector
+    strength = Strength(module.scale, multiplier)
+    rows = [stored.info.shape[0] for stored in entry.weight]
+    is_matrix = len(entry.weight[0].info.shape) > 1  # not a norm's vector
     if is_matrix and not is_written_out(module.kind, parts):
         down, up = (torch.from_numpy(parts[role].read()) for role in ("down", "up"))
-        pieces = _in_order(up.flatten(1), place).split(rows)
-        for path, piece in zip(place.paths, pieces, strict=True):
-            yield path, Factors(down, piece, module.scale * asked)
+        pieces = _in_order(up.flatten(1), entry).split(rows)
+        for path, piece in zip(entry.paths, pieces, strict=True):
+            yield path, Factors(down, piece, module.scale * multiplier)
         weight = None
     else:
-        base = _base_weight(model, place)
+        base = _base_weight(model, entry)
         weight = weight_delta(module.kind, parts, strength, base.numpy())
     bias = bias_delta(parts, strength)
     if weight is None and bias is None:
         return
-    weights, biases = (_pieces(values, place, rows) for values in (weight, bias))
-    for path, own_weight, own_bias in zip(place.paths, weights, biases, strict=True):
-        yield path, Written(own_weight, own_bias)
+    weights, biases = (_pieces(values, entry, rows) for values in (weight, bias))
+    for path, weight_part, bias_part in zip(entry.paths, weights, biases, strict=True):
+        yield path, Written(weight_part, bias_part)
 
 
-def _base_weight(model: nn.Module, place: BaseWeight) -> Tensor:
+def _base_weight(model: nn.Module, entry: BaseWeight) -> Tensor:
     """Return the weight that is changed, as the file of the LoRA has its rows; float64."""
-    own = [cast("Tensor", model.get_submodule(path).weight) for path in place.paths]
-    rows = [_exact(weight).reshape(len(weight), -1) for weight in own]
-    return _in_order(torch.cat(rows), place)
+    weights = [cast("Tensor", model.get_submodule(path).weight) for path in entry.paths]
+    rows = [_exact(weight).reshape(len(weight), -1) for weight in weights]
+    return _in_order(torch.cat(rows), entry)
 
 
 def _exact(parameter: Tensor) -> Tensor:
@@ -285,16 +301,16 @@ def _require_here(parameter: Tensor) -> None:
         )
 
 
-def _in_order(rows: Tensor, place: BaseWeight) -> Tensor:
+def _in_order(rows: Tensor, entry: BaseWeight) -> Tensor:
     """Exchange the halves of rows where the other layout has them so; done twice it is undone."""
-    return torch.cat(rows.chunk(2)[::-1]) if place.is_swapped else rows
+    return torch.cat(rows.chunk(2)[::-1]) if entry.is_swapped else rows
 
 
-def _pieces(values: Values | None, place: BaseWeight, rows: list[int]) -> Sequence[Tensor | None]:
+def _pieces(values: Values | None, entry: BaseWeight, rows: list[int]) -> Sequence[Tensor | None]:
     """Return the part of each weight, in the model's order of rows."""
     if values is None:
         return [None] * len(rows)
-    pieces: Sequence[Tensor] = _in_order(torch.from_numpy(values), place).split(rows)
+    pieces: Sequence[Tensor] = _in_order(torch.from_numpy(values), entry).split(rows)
     return pieces
 
 
@@ -321,13 +337,13 @@ def _with_written(module: Any, stack: Sequence[Written]) -> Any:
     twin._parameters = dict(module._parameters)
     weights = [change.weight for change in stack if change.weight is not None]
     biases = [change.bias for change in stack if change.bias is not None]
-    own = module.weight.detach()
+    original = module.weight.detach()
     if weights:
-        total = torch.stack(weights).sum(0).reshape(own.shape)
-        twin.weight = _frozen(_exact(own) + total, own)
+        total = torch.stack(weights).sum(0).reshape(original.shape)
+        twin.weight = _frozen(_exact(original) + total, original)
     if biases:
         before = 0 if module.bias is None else _exact(module.bias)
-        twin.bias = _frozen(before + torch.stack(biases).sum(0), own)
+        twin.bias = _frozen(before + torch.stack(biases).sum(0), original)
     return twin
 
 
@@ -338,7 +354,7 @@ def _beside(module: Any, stack: Sequence[Factors]) -> nn.Module:
 
     weight = module.weight
     config = LoraConfig(init_lora_weights=False, inference_mode=True)
-    names = [str(place) for place in range(len(stack))]
+    names = [str(index) for index in range(len(stack))]
     ranks = [len(factors.down) for factors in stack]
     make = Conv2d if isinstance(module, nn.Conv2d) else Linear
     layer: Any
@@ -364,11 +380,11 @@ def _frozen(values: Tensor, like: Tensor) -> nn.Parameter:
 
 @contextmanager
 def _put_in(model: nn.Module, layers: Mapping[str, nn.Module]) -> Iterator[None]:
-    own = {path: model.get_submodule(path) for path in layers}
+    modules = {path: model.get_submodule(path) for path in layers}
     try:
         for path, layer in layers.items():
             model.set_submodule(path, layer)
         yield
     finally:
-        for path, module in own.items():
+        for path, module in modules.items():
             model.set_submodule(path, module)

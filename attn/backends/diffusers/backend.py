@@ -24,10 +24,11 @@ from attn.backends.loading.devices import (
     dtype_name,
 )
 from attn.backends.loading.explain import explained
-from attn.backends.loading.family import Family, given_parts
+from attn.backends.loading.family import Family, part_overrides
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import Backend, ModelInfo, Session
+from attn.checkpoints import folders
 from attn.checkpoints.inventory import PIPELINES
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import ModelError, UsageError
@@ -73,7 +74,7 @@ class DiffusersBackend(Backend):
         Raises:
             ModelError: it names another.
         """
-        name = sources.read_index(folder)["_class_name"]
+        name = folders.read_index(folder)["_class_name"]
         for cls in self.pipelines:
             if cls.__name__ == name:
                 return cls
@@ -89,20 +90,20 @@ class DiffusersBackend(Backend):
         return session
 
     def note_on_demo(self, model: str) -> str:
-        """Return what the user is told of it; see `Backend`."""
+        """Return a remark for the user on the demo; see `Backend`."""
         name = sources.demo_name(model, self.family.name, self.variants)
         return demo.note(name) if self.family.name in demo.NAMES else self.demo_note
 
     def default_model(self, options: Any) -> str:
         """Return the denoiser that the options name, else the demo; see `Backend`."""
-        given = given_parts(self.family, options)
+        overrides = part_overrides(self.family, options)
         denoiser = self.family.denoiser.name
-        if given and denoiser not in given:
+        if overrides and denoiser not in overrides:
             raise UsageError(
-                f"{', '.join(given)} of which model? give it with --model, "
+                f"{', '.join(overrides)} of which model? give it with --model, "
                 f"or its denoiser with --set {denoiser}=PATH"
             )
-        return given.get(denoiser) or super().default_model(options)
+        return overrides.get(denoiser) or super().default_model(options)
 
     def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
         """Check LoRA files for the family; see `Backend.complete_loras`."""
@@ -123,32 +124,34 @@ class DiffusersBackend(Backend):
             return self.adopt(source, options)
         if source == "demo" and self.family.name not in demo.NAMES:
             return self._open_demo(options, device, dtype, offload, weights=weights)
-        found = sources.resolve(str(source), self.family.name, self.variants)
-        sources.refuse_drawn(found, self.family.name)
-        return self.open_source(found, options, device, dtype, offload, weights=weights)
+        origin = sources.resolve(str(source), self.family.name, self.variants)
+        folders.refuse_drawn(origin.path, self.family.name, origin.requested)
+        return self.open_source(origin, options, device, dtype, offload, weights=weights)
 
     def open_source(
-        self, found: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
+        self, origin: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
     ) -> Session:
         """Open a model that was found; see `Backend.open`."""
         device = choose_device(device)
         kind = choose_dtype(dtype, device)
-        with explained(f"cannot open {found.asked}"):
-            recipe = self.recipe(found, options)
+        with explained(f"cannot open {origin.requested}"):
+            recipe = self.recipe(origin, options)
             cls = self.pipeline_class(recipe.roots[0])
             pipe = pipeline.load_pipeline(
                 recipe, cls, dtype=kind, weights=weights, extra=self.extra
             )
             pipe.set_progress_bar_config(disable=True)
             if weights:
-                _place(pipe, device, offload)
+                _move(pipe, device, offload)
             denoiser = getattr(pipe, self.session.denoiser)
             components.refuse(denoiser)
-            identity = sources.fingerprint(recipe.files, found.revision) if weights else dict
-            info = ModelInfo(found.asked, identity, dtype_name(kind), count_parameters(denoiser))
+            identity = sources.fingerprint(recipe.files, origin.revision) if weights else dict
+            info = ModelInfo(
+                origin.requested, identity, dtype_name(kind), count_parameters(denoiser)
+            )
             session = self.session(pipe, info, options, device)
             session.warnings += recipe.warnings
-            guide_demo(session, found.asked, self.family.name)
+            guide_demo(session, origin.requested, self.family.name)
             return self.finish(session, recipe)
 
     def adopt(self, pipe: Any, options: Any) -> Session:
@@ -190,7 +193,7 @@ class DiffusersBackend(Backend):
             raise ModelError(f"{self.family.name} has no demo model; give one with --model")
         pipe.set_progress_bar_config(disable=True)
         if weights:
-            _place(pipe, device, offload)
+            _move(pipe, device, offload)
         denoiser = getattr(pipe, self.session.denoiser)
         revision = f"demo of {self.family.name}"
         info = ModelInfo(
@@ -199,16 +202,16 @@ class DiffusersBackend(Backend):
         return self.finish(self.session(pipe, info, options, device), None)
 
 
-def guide_demo(session: DiffusersSession, asked: str, family: str) -> None:
+def guide_demo(session: DiffusersSession, model: str, family: str) -> None:
     """Let a trained demo model draw with its own guidance by default.
 
     Args:
         session: of any model.
-        asked: what the user typed for it.
+        model: what the user typed for it.
         family: by whose name demo models are known.
     """
-    guidance = demo.guidance(asked.replace("demo", family, 1))
-    if asked.partition(":")[0] == "demo" and guidance:
+    guidance = demo.guidance(model.replace("demo", family, 1))
+    if model.partition(":")[0] == "demo" and guidance:
         session.default_guidance = guidance
 
 
@@ -220,7 +223,7 @@ def _wrong_family(name: str, backend: DiffusersBackend) -> str:
 
 
 def _way_out(pipe: Any) -> str:
-    """Say how a loaded pipeline that no backend runs can be recorded."""
+    """Explain how a loaded pipeline that no backend runs can be recorded."""
     layers = {"unet": "*.attn2", "transformer": "*.attn"}
     towers = [name for name in layers if name in getattr(pipe, "components", {})]
     if type(pipe).__name__ in PIPELINES or not towers:
@@ -231,7 +234,7 @@ def _way_out(pipe: Any) -> str:
     )
 
 
-def _place(pipe: Any, device: str, offload: str) -> None:
+def _move(pipe: Any, device: str, offload: str) -> None:
     if offload == "model":
         pipe.enable_model_cpu_offload(device=device)
     else:

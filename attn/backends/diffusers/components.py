@@ -31,7 +31,7 @@ def refuse(denoiser: Any) -> None:
 
 
 def remarks(pipe: Any, denoiser: Any) -> Iterator[str]:
-    """Say what of a pipeline changes the pictures, beside its networks."""
+    """Describe settings of a pipeline, beside its networks, that change the images."""
     for name in LEFT_OUT:
         if getattr(pipe, name, None) is not None:
             yield f"the pipeline's {name} is not run: it would change finished pictures"
@@ -50,7 +50,7 @@ def remarks(pipe: Any, denoiser: Any) -> Iterator[str]:
 
 
 def sampler_remarks(scheduler: Any) -> Iterator[str]:
-    """Say what of a sampler is for pixels rather than latents."""
+    """Describe settings of a sampler that are meant for pixels, not latents."""
     if clipping := samplers.clipping(scheduler):
         yield (
             f"{type(scheduler).__name__} confines what it predicts ({clipping}), as for "

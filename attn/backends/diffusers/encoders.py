@@ -153,20 +153,20 @@ def _absent(encoder: Encoder, read: tuple[Ids, ...]) -> tuple[str, ...]:
         due = [ids for name in branches if name not in absent for ids in encoder.ids[name]]
         if read == tuple(dict.fromkeys(due)):
             return absent
-    rows = list(dict.fromkeys(ids for own in encoder.ids.values() for ids in own))
+    rows = list(dict.fromkeys(ids for branch_rows in encoder.ids.values() for ids in branch_rows))
     difference = _difference(read, rows, encoder.tokenizer.convert_ids_to_tokens)
     raise CaptureError(f"{encoder.name} reads {difference}; {CHANGED}")
 
 
 def _difference(read: Sequence[Ids], rows: Sequence[Ids], name: Callable[[int], str]) -> str:
-    """Say where what was read first differs from the tokens of the trace."""
+    """Describe the first difference between the ids read and the tokens of the trace."""
     for ids, row in zip(read, rows, strict=False):
         if not ids:
             return "embeddings in place of token ids"
-        for place, (number, due) in enumerate(zip(ids, row, strict=False)):
+        for index, (number, due) in enumerate(zip(ids, row, strict=False)):
             if number != due:
                 return (
-                    f"token {number} at position {place}, where the prompt has {name(due)!r} "
+                    f"token {number} at position {index}, where the prompt has {name(due)!r} "
                     f"(token {due})"
                 )
         if len(ids) != len(row):

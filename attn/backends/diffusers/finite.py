@@ -47,7 +47,7 @@ def finite_steps(denoiser: nn.Module, scheduler: Any, vae: Any) -> Iterator[None
         ModelError: what goes into the denoiser, comes out of it, or is decoded is NaN or infinite;
             raised from within the pipeline.
     """
-    sampler = _Sampler(scheduler)
+    sampler = _SamplerCheck(scheduler)
     with (
         _hooked(denoiser.register_forward_pre_hook(sampler.check_input, with_kwargs=True)),
         _hooked(denoiser.register_forward_hook(_check_output)),
@@ -57,8 +57,8 @@ def finite_steps(denoiser: nn.Module, scheduler: Any, vae: Any) -> Iterator[None
         yield
 
 
-class _Sampler:
-    """Whose numbers everything is that the denoiser's own were finite before."""
+class _SamplerCheck:
+    """Attribute broken latents to the sampler if the denoiser's answers were finite."""
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
@@ -67,7 +67,7 @@ class _Sampler:
     def check_input(
         self, denoiser: nn.Module, args: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> None:
-        named = {**{str(place): one for place, one in enumerate(args)}, **keywords}
+        named = {**{str(index): argument for index, argument in enumerate(args)}, **keywords}
         self._calls += 1
         latents = next(iter(named), "")
         for name, value in named.items():
@@ -81,22 +81,22 @@ class _Sampler:
         if self._calls and not _is_finite(args[0]):
             self._blame(args[0], "latents that the VAE decodes")
 
-    def _blame(self, found: Tensor, what: str) -> None:
+    def _blame(self, values: Tensor, what: str) -> None:
         config = self._scheduler.config
         settings = ", ".join(f"{key}={config[key]}" for key in SAMPLER_SETTINGS if config.get(key))
-        narrow = "" if found.dtype == torch.float32 else ", or --dtype float32"
+        narrow = "" if values.dtype == torch.float32 else ", or --dtype float32"
         raise ModelError(
-            f"{_broken(found, what)}, although the denoiser's answers were finite: the sampler "
+            f"{_broken(values, what)}, although the denoiser's answers were finite: the sampler "
             f"made them, {type(self._scheduler).__name__} with {settings}; correct that, or choose "
             f"another with --scheduler{narrow}"
         )
 
 
-def require_finite(found: Tensor, what: str, who: str, result: str = "picture") -> None:
+def require_finite(values: Tensor, what: str, who: str, result: str = "picture") -> None:
     """Refuse numbers that are none.
 
     Args:
-        found: the numbers.
+        values: the numbers.
         what: they are.
         who: made them, from what was finite.
         result: what is being generated.
@@ -104,9 +104,9 @@ def require_finite(found: Tensor, what: str, who: str, result: str = "picture") 
     Raises:
         ModelError: some are NaN or infinite.
     """
-    if not _is_finite(found):
+    if not _is_finite(values):
         raise ModelError(
-            f"{_broken(found, what, result)}; the weights of the {who} are broken, or --dtype is "
+            f"{_broken(values, what, result)}; the weights of the {who} are broken, or --dtype is "
             "too narrow: try --dtype float32"
         )
 
@@ -121,9 +121,9 @@ def _check_pixels(decoder: nn.Module, args: tuple[Any, ...], pixels: Tensor) -> 
     require_finite(pixels, "VAE's pixels", "VAE")
 
 
-def _broken(found: Tensor, what: str, result: str = "picture") -> str:
-    share = float((~found.isfinite()).float().mean())
-    dtype = str(found.dtype).removeprefix("torch.")
+def _broken(values: Tensor, what: str, result: str = "picture") -> str:
+    share = float((~values.isfinite()).float().mean())
+    dtype = str(values.dtype).removeprefix("torch.")
     return (
         f"the {result} is not numbers: {share:.1%} of the {what} are NaN or infinite, computed in "
         f"{dtype}"
@@ -136,15 +136,15 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         if value.is_floating_point():
             yield value
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _tensors(one)
+        for item in value.values():
+            yield from _tensors(item)
     elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _tensors(one)
+        for item in value:
+            yield from _tensors(item)
 
 
-def _is_finite(found: Tensor) -> bool:
-    return bool(found.isfinite().all())
+def _is_finite(values: Tensor) -> bool:
+    return bool(values.isfinite().all())
 
 
 @contextmanager

@@ -27,7 +27,7 @@ LOOKED_AT = 4000
 
 
 def foreign_syntax(prompt: str) -> Iterator[str]:
-    """Say of every kind of foreign syntax in a prompt, by its first match, what it is read as."""
+    """Explain each kind of foreign syntax in a prompt, by its first match."""
     for pattern, effect in SYNTAX:
         match = re.search(pattern, prompt[:LOOKED_AT])
         if match:

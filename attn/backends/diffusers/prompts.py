@@ -26,7 +26,7 @@ READERS: Mapping[str, tuple[Any, str]] = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncoderInput:
     """What the text segments of one branch hold.
 
     Attributes:
@@ -58,14 +58,14 @@ class Prompts:
         self._convert = convert
         self._decoded = lru_cache(REMEMBERED)(self._decode)
 
-    def read(self, text: str | None, segments: Sequence[Segment]) -> Reading:
+    def read(self, text: str | None, segments: Sequence[Segment]) -> EncoderInput:
         """Return the tokens of text segments; None is no text, but zeros, which have none.
 
         Raises:
             RequestError: the pipeline changes the prompt in a way that cannot be followed.
         """
         if text is None:
-            return Reading((), {}, ())
+            return EncoderInput((), {}, ())
         tokens: tuple[Token, ...] = ()
         truncated: dict[str, str] = {}
         warnings: list[str] = []
@@ -79,7 +79,7 @@ class Prompts:
             truncated |= {segment.name: cut} if cut else {}
             for ending in endings[1:]:
                 warnings += _split_apart(first, self._decoded(ending, text, segment)[0])
-        return Reading(tokens, truncated, tuple(warnings))
+        return EncoderInput(tokens, truncated, tuple(warnings))
 
     @contextmanager
     def checked(
@@ -103,8 +103,10 @@ class Prompts:
                 segment=segment.name,
                 tokenizer=getattr(self._pipe, f"tokenizer{ending}"),
                 ids={
-                    branch: [self._ids(ending, text, segment) for text in dict.fromkeys(own)]
-                    for branch, own in texts.items()
+                    branch: [
+                        self._ids(ending, text, segment) for text in dict.fromkeys(branch_texts)
+                    ]
+                    for branch, branch_texts in texts.items()
                 },
             )
             for segment in segments
@@ -162,13 +164,13 @@ class Prompts:
 
 
 def _split_apart(first: Sequence[Token], second: Sequence[Token]) -> list[str]:
-    """Say where a segment's second encoder reads other tokens at the same positions ("!!")."""
-    for one, other in zip(first, second, strict=True):
-        spans = (one.start, one.stop), (other.start, other.stop)
-        if spans[0] != spans[1] and not (one.padding and other.padding):
+    """Describe positions where a segment's second encoder reads other tokens ("!!")."""
+    for token, other in zip(first, second, strict=True):
+        spans = (token.start, token.stop), (other.start, other.stop)
+        if spans[0] != spans[1] and not (token.padding and other.padding):
             return [
                 "the two text encoders split the prompt differently from position "
-                f"{one.position} on ({one.text!r} and {other.text!r}); "
+                f"{token.position} on ({token.text!r} and {other.text!r}); "
                 "positions are labelled by the first"
             ]
     return []

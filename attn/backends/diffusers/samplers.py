@@ -153,7 +153,7 @@ def _split(name: str) -> tuple[str, str]:
                 f"scheduler '{name}': diffusers does not spread steps as '{schedule}' does; "
                 f"there are {', '.join(SCHEDULES)}"
             )
-        same = (one for one, setting in SCHEDULES.items() if setting == SCHEDULES[schedule])
+        same = (other for other, setting in SCHEDULES.items() if setting == SCHEDULES[schedule])
         return sampler, next(same)
     return plain, ""
 
@@ -177,12 +177,12 @@ def choose(current: Any, name: str) -> Any:
         RequestError: unknown, not of the model's kind, or unable to begin with pure noise where
             the model was trained to.
     """
-    own = shorten(type(current).__name__)
+    current_name = shorten(type(current).__name__)
     sampler = read(name)
-    if own.startswith(FLOW) and not sampler.short.startswith(FLOW):
+    if current_name.startswith(FLOW) and not sampler.short.startswith(FLOW):
         sampler = replace(sampler, short=FLOW + sampler.short)
     has_settings = all(current.config.get(key) == value for key, value in sampler.settings.items())
-    if name == "default" or (sampler.short == own and has_settings):
+    if name == "default" or (sampler.short == current_name and has_settings):
         return current
     cls = _find(current, name, sampler)
     # not all classes begin with pure noise otherwise
@@ -221,10 +221,10 @@ def title(current: Any, name: str) -> str:
         current: the model's own scheduler.
         name: see `choose`.
     """
-    chosen, sampler = choose(current, name), read(name)
-    cls = type(chosen).__name__
+    scheduler, sampler = choose(current, name), read(name)
+    cls = type(scheduler).__name__
     for simpler in (cls, f"{cls} {sampler.schedule}"):
-        if _settings(choose(current, simpler)) == _settings(chosen):
+        if _settings(choose(current, simpler)) == _settings(scheduler):
             return simpler
     return f"{sampler.label} {sampler.schedule}".rstrip()
 
@@ -239,26 +239,26 @@ def _find(current: Any, name: str, sampler: Sampler) -> type[Any]:
     Raises:
         RequestError: there is none, or it cannot do what is asked.
     """
-    known: dict[str, Any] = {shorten(cls.__name__): cls for cls in compatible(current)}
-    names = ", ".join(sorted(known))
+    classes: dict[str, Any] = {shorten(cls.__name__): cls for cls in compatible(current)}
+    names = ", ".join(sorted(classes))
     for refused, reason in REFUSED.items():
         if shorten(refused) in (sampler.label, sampler.short):
             raise RequestError(f"scheduler '{name}': {reason}; there are {names}")
-    if sampler.short not in known:
+    if sampler.short not in classes:
         raise RequestError(
             f"no scheduler '{name}' for this model; there are {names}."
-            + did_you_mean(sampler.short, known)
+            + did_you_mean(sampler.short, classes)
         )
-    cls: type[Any] = known[sampler.short]
+    cls: type[Any] = classes[sampler.short]
     if current.config.get(ZERO_SNR):
-        _require_pure_noise(cls, name, sampler, known)
+        _require_pure_noise(cls, name, sampler, classes)
     if sampler.schedule:
-        _require_setting(cls, name, sampler, known)
+        _require_setting(cls, name, sampler, classes)
     return cls
 
 
 def _require_pure_noise(
-    cls: type[Any], name: str, sampler: Sampler, known: Mapping[str, type[Any]]
+    cls: type[Any], name: str, sampler: Sampler, classes: Mapping[str, type[Any]]
 ) -> None:
     """Refuse what does not begin where a model with zero-terminal SNR does, or stays there."""
     is_sde = sampler.settings.get("algorithm_type") == SDE["algorithm_type"]
@@ -270,7 +270,7 @@ def _require_pure_noise(
         )
     if takes(cls, ZERO_SNR) and sampler.settings.get(SPACING) != "leading":
         return
-    able = sorted(other for other, one in known.items() if takes(one, ZERO_SNR))
+    able = sorted(other for other, cls_of_other in classes.items() if takes(cls_of_other, ZERO_SNR))
     raise RequestError(
         f"scheduler '{name}' cannot begin with pure noise (zero-terminal SNR), which this "
         f"model was trained to; those that can are {', '.join(able)}"
@@ -278,13 +278,13 @@ def _require_pure_noise(
 
 
 def _require_setting(
-    cls: type[Any], name: str, sampler: Sampler, known: Mapping[str, type[Any]]
+    cls: type[Any], name: str, sampler: Sampler, classes: Mapping[str, type[Any]]
 ) -> None:
     """Refuse a schedule that a class does not have."""
     setting, _ = SCHEDULES[sampler.schedule]
     if takes(cls, setting):
         return
-    able = sorted(other for other, one in known.items() if takes(one, setting))
+    able = sorted(other for other, cls_of_other in classes.items() if takes(cls_of_other, setting))
     raise RequestError(
         f"scheduler '{name}': {cls.__name__} does not spread its steps as '{sampler.schedule}' "
         f"does; those that do are {', '.join(able) or 'none of this model'}"

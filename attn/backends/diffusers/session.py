@@ -17,7 +17,7 @@ from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
 from attn.backends.diffusers.encoders import unknown_tokens
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.prompt_syntax import foreign_syntax
-from attn.backends.diffusers.prompts import Prompts, Reading
+from attn.backends.diffusers.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.sharing import alone
 from attn.backends.diffusers.tokens import Convert
 from attn.backends.loading.quiet import quiet
@@ -113,7 +113,7 @@ class DiffusersSession(Session):
         return ("cond", "uncond") if guided else ("cond",)
 
     def branch_text(self, request: Request, branch: str) -> str | None:
-        """Return what the text encoders read for a branch; None if zeros take its place."""
+        """Return the text that the encoders read for a branch; None if zeros replace it."""
         if branch != "uncond":
             return request.prompt
         return None if request.negative is None and self.zeroes_uncond else request.negative or ""
@@ -161,7 +161,7 @@ class DiffusersSession(Session):
 
     # What a family uses
 
-    def read_text(self, request: Request, branch: str) -> Reading:
+    def read_text(self, request: Request, branch: str) -> EncoderInput:
         """Return the tokens of a branch's text segments, what was cut off of each, and warnings."""
         reading = self._prompts.read(self.branch_text(request, branch), self.text_segments(request))
         texts = (text for (text,) in self.branch_texts([request]).values())
@@ -169,7 +169,7 @@ class DiffusersSession(Session):
         return replace(reading, warnings=tuple(dict.fromkeys([*reading.warnings, *syntax])))
 
     def branch_texts(self, requests: Sequence[Request]) -> dict[str, list[str]]:
-        """Return what is encoded for a batch, by branch, in the order of the pipelines."""
+        """Return the texts encoded for a batch, by branch, in the order of the pipelines."""
         rows = [row for row in self.branches(requests[0]) if row != SKIP]
         texts = {
             row: [
@@ -278,12 +278,12 @@ class DiffusersSession(Session):
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
             self.announced(requests, on_call) as noise,
         ):
-            pictures = self.pipe(**self.pipeline_arguments(requests)).images
+            images = self.pipe(**self.pipeline_arguments(requests)).images
         warnings = tuple(unknown_tokens(*where) for where in sorted(unknown))
-        parts = [slice(at, at + first.images) for at in range(0, len(pictures), first.images)]
+        parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
             Output(
-                tuple(pictures[part]),
+                tuple(images[part]),
                 noise=tuple(noise[part]),
                 unknown=frozenset(unknown),
                 warnings=warnings,
@@ -318,7 +318,7 @@ class DiffusersSession(Session):
         return completed
 
     def _misfits(self, loras: tuple[Lora, ...]) -> tuple[str, ...]:
-        """Return what of completed LoRAs does not fit, scaled as they act."""
+        """Describe the parts of completed LoRAs that do not fit, scaled as they act."""
         return self._adapters.complete(self._scaled(loras))[1] if loras else ()
 
     def _scaled(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:

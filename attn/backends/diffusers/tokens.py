@@ -98,14 +98,14 @@ def decode(
         )
         names = tokenizer.convert_ids_to_tokens(read["input_ids"])
     tokens, count = [], 0
-    for place, name in enumerate(names):
-        number, piece = read["input_ids"][place], slice(*read["offset_mapping"][place])
-        padding = not read["attention_mask"][place]
-        added = bool(read["special_tokens_mask"][place])
+    for index, name in enumerate(names):
+        number, piece = read["input_ids"][index], slice(*read["offset_mapping"][index])
+        padding = not read["attention_mask"][index]
+        added = bool(read["special_tokens_mask"][index])
         count += not (added or padding)
         typed_out = number in specials and text[piece].strip() == name != pad
         token = Token(
-            *(start + place, segment, number, name, added or typed_out, padding, 0, 0, None),
+            *(start + index, segment, number, name, added or typed_out, padding, 0, 0, None),
             piece=name,
         )
         tokens.append(_placed(token, text, piece, words) if token.is_content else token)
@@ -130,13 +130,13 @@ def special_ids(tokenizer: Any) -> frozenset[int]:
 def zero_tokens(segment: Segment) -> tuple[Token, ...]:
     """Return the tokens of a segment that no encoder fills: every position is a vector of zeros."""
     return tuple(
-        Token(place, segment.name, 0, "<zero>", False, True, 0, 0, None)
-        for place in range(segment.start, segment.stop)
+        Token(position, segment.name, 0, "<zero>", False, True, 0, 0, None)
+        for position in range(segment.start, segment.stop)
     )
 
 
 def _converted(prompt: str, tokenizer: Any, convert: Convert | None) -> TypedText:
-    """Return what is tokenized in the prompt's place."""
+    """Return the text that is tokenized instead of the prompt."""
     typed = TypedText(prompt)
     text = typed if convert is None else convert(typed, tokenizer)
     if isinstance(text, TypedText):

@@ -49,11 +49,11 @@ class GatedSession(SD35Session):
             if not any(
                 layer.path in has_gates and layer_matches(layer, pattern) for layer in layers
             ):
-                known = [str(layer.index) for layer in layers if layer.path in has_gates]
-                where = f"in layers {', '.join(known)} of 0 to {len(layers) - 1}"
+                indices = [str(layer.index) for layer in layers if layer.path in has_gates]
+                where = f"in layers {', '.join(indices)} of 0 to {len(layers) - 1}"
                 raise RequestError(
                     f"gate_layers: no layer with gates matches '{pattern}'; there are gates "
-                    f"{where if known else 'nowhere'}"
+                    f"{where if indices else 'nowhere'}"
                 )
         return request
 
@@ -69,11 +69,11 @@ class GatedSession(SD35Session):
                 if stream.path == layer.path
             )
             for layer in layers
-            if self._is_chosen(layer)
+            if self._is_selected(layer)
         }
         return tuple(replace(layer, gates=gates.get(layer.path, ())) for layer in layers)
 
-    def _is_chosen(self, layer: Layer) -> bool:
+    def _is_selected(self, layer: Layer) -> bool:
         patterns = self.options.gate_layers
         return not patterns or any(layer_matches(layer, pattern) for pattern in patterns)
 
@@ -81,7 +81,7 @@ class GatedSession(SD35Session):
     def announced(self, requests: Sequence[Request], on_call: OnCall | None) -> Iterator[list[str]]:
         """Also gate; LoRAs are in the model by now."""
         acting = {gate.path for layer in self.layers(requests[0]) for gate in layer.gates}
-        some = [one for one in gating.gated(self.model) if one.path_of_gate in acting]
+        some = [stream for stream in gating.gated(self.model) if stream.path_of_gate in acting]
         with gating.applied(some), super().announced(requests, on_call) as noise:
             yield noise
 
@@ -101,10 +101,10 @@ class GatedBackend(SD35Backend):
         if not isinstance(source, str) or source.partition(":")[0] != "demo":
             return super().open(source, options, *args, **keywords)
         folder = sources.resolve(source, self.family.name, self.variants).path
-        own = {name: str(folder / file) for name, file in demo.SPLIT_FILES.items()}
-        given = {name: path for name, path in own.items() if getattr(options, name) is None}
+        files = {name: str(folder / file) for name, file in demo.SPLIT_FILES.items()}
+        missing = {name: path for name, path in files.items() if getattr(options, name) is None}
         session: Any = super().open(
-            folder / demo.SPLIT_MODEL, replace(options, **given), *args, **keywords
+            folder / demo.SPLIT_MODEL, replace(options, **missing), *args, **keywords
         )
         guide_demo(session, source, self.family.name)
         session.info = replace(session.info, source=source)
@@ -114,46 +114,46 @@ class GatedBackend(SD35Backend):
     def finish(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
         """Look at the gates, and tell of them; see `DiffusersBackend.finish`."""
         super().finish(session, recipe)
-        found = list(gating.streams(session.model))
-        _require_kind(found, session.options.gate_type)
-        session.warnings += tuple(_remarks(found, is_on=session.options.gate))
+        streams = list(gating.streams(session.model))
+        _require_kind(streams, session.options.gate_type)
+        session.warnings += tuple(_remarks(streams, is_on=session.options.gate))
         return session
 
 
-def _require_kind(found: Sequence[gating.Stream], asked: str) -> None:
+def _require_kind(streams: Sequence[gating.Stream], expected: str) -> None:
     """Refuse gates of another type than an option says.
 
     Raises:
         ModelError: names the first.
     """
-    kinds = {one.stem: one.kind for one in found if one.gate is not None}
-    if asked == "none":
+    kinds = {stream.stem: stream.kind for stream in streams if stream.gate is not None}
+    if expected == "none":
         wrong = next(iter(kinds.items()), None)
-    elif asked == "auto":
+    elif expected == "auto":
         wrong = None
     else:
-        others = ((stem, kind) for stem, kind in kinds.items() if kind != asked)
+        others = ((stem, kind) for stem, kind in kinds.items() if kind != expected)
         wrong = next(others, None) if kinds else ("the model", "none")
     if wrong:
         raise ModelError(
-            f"gate_type={asked}: {wrong[0]} has the gate type {wrong[1]}; gates are recognised by "
-            "their shapes, so leave gate_type out"
+            f"gate_type={expected}: {wrong[0]} has the gate type {wrong[1]}; gates are recognised "
+            "by their shapes, so leave gate_type out"
         )
 
 
-def _remarks(found: Sequence[gating.Stream], *, is_on: bool) -> Iterator[str]:
-    """Say what of a model's gates, and of their being on, the user should know."""
-    having = [one for one in found if one.gate is not None]
+def _remarks(streams: Sequence[gating.Stream], *, is_on: bool) -> Iterator[str]:
+    """Yield remarks for the user on a model's gates and whether they act."""
+    having = [stream for stream in streams if stream.gate is not None]
     if not having:
         yield "this model has no gates: it runs as sd35 runs it"
         return
-    acting = [one for one in found if one.projection is not None]
-    without = [one for one in acting if one.gate is None]
+    acting = [stream for stream in streams if stream.projection is not None]
+    without = [stream for stream in acting if stream.gate is None]
     if without:
-        gated = _listed([one.stem for one in having if one.projection is not None])
+        gated = _listed([stream.stem for stream in having if stream.projection is not None])
         yield f"gates in {len(acting) - len(without)} of {len(acting)} places: {gated}"
     yield from _zero_remarks(having) if is_on else ()
-    if any(one.path.endswith(".attn2") for one in found):
+    if any(stream.path.endswith(".attn2") for stream in streams):
         yield (
             "sd-scripts computes the second attention (attn2) of SD3.5 Medium with heads and head "
             "size exchanged (64 heads of 24); here it is as published (24 heads of 64), so a model "
@@ -162,7 +162,7 @@ def _remarks(found: Sequence[gating.Stream], *, is_on: bool) -> Iterator[str]:
 
 
 def _zero_remarks(having: Sequence[gating.Stream]) -> Iterator[str]:
-    """Say which gates are as they were initialised: weight zero, so that no input opens them."""
+    """Describe the gates that are as initialised: weight zero, deaf to any input."""
     constant: dict[float, list[str]] = {}
     for stream in having:
         value = gating.untouched(stream)

@@ -145,7 +145,7 @@ class SD35Session(DiffusersSession):
         return self._segments(request)[1:]
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
-        """Return what T5 and skip-layer guidance are given."""
+        """Return the arguments for T5 and skip-layer guidance."""
         options = self.options
         skip = {
             "skip_guidance_layers": list(options.skip_layers),
@@ -193,6 +193,7 @@ class SD35Backend(DiffusersBackend):
             ),
             Joint("transformer", "in_channels", "latent_channels", ("vae",)),
         ),
+        repository="stabilityai/stable-diffusion-3.5-large",
     )
     variants = ("medium",)
     pipelines = (StableDiffusion3Pipeline,)

@@ -102,12 +102,12 @@ class UNetSession(DiffusersSession):
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return self- and cross-attention modules in execution order: down, mid, up."""
-        found = [
+        located = [
             (tower, path, module)
             for tower, model in self.towers().items()
             for path, module in _in_order(model)
         ]
-        return tuple(self._layer(index, *where, request) for index, where in enumerate(found))
+        return tuple(self._layer(index, *where, request) for index, where in enumerate(located))
 
     def text_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return the one segment `clip`, which both encoders of SDXL share."""
@@ -130,7 +130,7 @@ class UNetSession(DiffusersSession):
         )
 
     def _read_segments(self, request: Request) -> tuple[Segment, ...]:
-        """Return what cross-attention reads."""
+        """Return the states that cross-attention reads."""
         return self.text_segments(request)
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
@@ -211,6 +211,7 @@ class SDXLBackend(UNetBackend):
             Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder", "text_encoder_2")),
             LATENTS,
         ),
+        repository="stabilityai/stable-diffusion-xl-base-1.0",
     )
     pipelines = (StableDiffusionXLPipeline,)
     session = SDXLSession
@@ -227,6 +228,7 @@ class SD15Backend(UNetBackend):
         (UNET, VAE, CLIP_L),
         config="sd15",
         joints=(Joint("unet", "cross_attention_dim", "hidden_size", ("text_encoder",)), LATENTS),
+        repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
     )
     pipelines = (StableDiffusionPipeline,)
     session = SD15Session
@@ -253,8 +255,8 @@ def _grid(path: str, request: Request, factor: int, levels: int) -> Grid:
     match = _BLOCK.match(path)
     if match is None:
         raise ModelError(f"the UNet has attention outside its blocks: {path}")
-    place = int(match[2] or 0)
-    level = {"down": place, "mid": levels - 1, "up": levels - 1 - place}[match[1]]
+    index = int(match[2] or 0)
+    level = {"down": index, "mid": levels - 1, "up": levels - 1 - index}[match[1]]
     rows, columns = (request.height or 0) // factor, (request.width or 0) // factor
     for _ in range(level):
         rows, columns = -(-rows // 2), -(-columns // 2)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from attn.backends.loading import convert, fit, gates
 from attn.backends.loading.explain import explained, suspects
-from attn.backends.loading.folder import CONFIG, read_settings, weight_files
+from attn.backends.loading.folder import read_settings, weight_files
 from attn.backends.loading.unfilled import Unfilled
+from attn.checkpoints.folders import CONFIG
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.checkpoints.inventory import CONFIGS
 from attn.checkpoints.other_models import UNUSED
@@ -52,7 +53,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ModelSpec:
     """What a part is to become.
 
     Attributes:
@@ -74,13 +75,13 @@ class Kind:
         return self.config.is_relative_to(CONFIGS)
 
     def __str__(self) -> str:
-        """Return what it is in words."""
+        """Describe it in words."""
         if self.is_published:
             return f"the published {self.cls.__name__} ({self.config.parent.name})"
         return f"{self.cls.__name__} as {self.config} has it"
 
 
-def empty_model(kind: Kind, *, tables: bool = False) -> Any:
+def empty_model(kind: ModelSpec, *, tables: bool = False) -> Any:
     """Build a model of its configuration without weights.
 
     Args:
@@ -97,26 +98,26 @@ def empty_model(kind: Kind, *, tables: bool = False) -> Any:
         if kind.is_diffusers:
             with Unfilled(tables=tables):
                 return kind.cls.from_config(settings)
-        config = kind.cls.config_class.from_dict(_own_section(kind, settings))
+        config = kind.cls.config_class.from_dict(_model_section(kind, settings))
         with Unfilled():
             return kind.cls(config)
 
 
-def _own_section(kind: Kind, settings: dict[str, Any]) -> dict[str, Any]:
+def _model_section(kind: ModelSpec, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a model of transformers, of which others may be around them."""
     key = getattr(kind.cls.config_class, "base_config_key", "")
     section = settings.get(key)
-    own = section if isinstance(section, dict) else settings
-    for name, value in own.items():
+    selected = section if isinstance(section, dict) else settings
+    for name, value in selected.items():
         if name.endswith("attn_implementation") and value not in (None, *KERNELS):
             raise ModelError(
                 f"{kind.config / CONFIG}: {name} is {value!a}; expected one of "
                 f"{', '.join(KERNELS)}, for other attention is code from elsewhere"
             )
-    return own
+    return selected
 
 
-def fitting_model(piece: Piece, kinds: Sequence[Kind]) -> Any:
+def fitting_model(piece: Piece, kinds: Sequence[ModelSpec]) -> Any:
     """Return the first model, without weights, that the piece fits.
 
     Raises:
@@ -182,12 +183,12 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
     part = CLASSES.get(type(model).__name__, "network")
     expected = model.state_dict().keys()
     shapes: dict[str, tuple[int, ...]] = {}
-    places: dict[Path, dict[str, str]] = {}
+    names_by_file: dict[Path, dict[str, str]] = {}
     for file in weight_files(folder):
         held = read_header(file).tensors
         names = [name for name in held if name in expected or not UNUSED.match(name)]
         shapes |= {name: held[name].shape for name in names}
-        places[file] = dict(zip(names, names, strict=True))
+        names_by_file[file] = dict(zip(names, names, strict=True))
     misfit = fit.compare(part, shapes, model)
     if misfit:
         raise ModelError(
@@ -195,7 +196,11 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
             f"another model than its {CONFIG}, or damaged: save or download the folder again"
         )
     with explained(f"cannot load {folder}"):
-        state = {key: one for file, names in places.items() for key, one in _read(file, names)}
+        state = {
+            key: tensor
+            for file, names in names_by_file.items()
+            for key, tensor in _read(file, names)
+        }
         _filled(part, state, model, dtype)
         _compute_tables(model, folder)
     empty = [name for name, table in model.named_buffers() if table.is_meta]
@@ -212,7 +217,7 @@ def _compute_tables(model: Any, folder: Path) -> None:
     empty = [name for name, table in model.named_buffers() if table.is_meta]
     if not empty:
         return
-    tables = dict(empty_model(Kind(type(model), folder), tables=True).named_buffers())
+    tables = dict(empty_model(ModelSpec(type(model), folder), tables=True).named_buffers())
     for name in empty:
         owner, _, attribute = name.rpartition(".")
         model.get_submodule(owner).register_buffer(attribute, tables[name], persistent=False)

@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends.loading.family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE, Family, Joint
-from attn.backends.loading.folder import CONFIG
-from attn.backends.loading.source import read_object
-from attn.checkpoints.inventory import CONFIGS, kin
+from attn.checkpoints.folders import CONFIG, read_object
+from attn.checkpoints.inventory import CONFIGS
 from attn.errors import ModelError
 
 PARTS = {part.component: part.name for part in (UNET, DIT, VAE, CLIP_L, CLIP_G, T5XXL)}
-FAMILIES = {"sd15": "sd15", "sdxl": "sdxl", "sd35": "sd35-large"}
-"""The shipped configuration of every family."""
 
 
 def require_agreement(models: Mapping[str, Any], family: Family) -> None:
@@ -66,19 +63,19 @@ def require_tokens(parts: Mapping[str, Any], root: Path) -> None:
         tokenizer, encoder = parts.get(name), parts.get(component)
         if tokenizer is None or encoder is None:
             continue
-        place, reader = root / name, PARTS[component]
+        path, reader = root / name, PARTS[component]
         if tokenizer.pad_token_id is None:
-            raise ModelError(f"{place}: pad_token is missing; expected one of its tokens")
+            raise ModelError(f"{path}: pad_token is missing; expected one of its tokens")
         last, vectors = max(tokenizer.get_vocab().values()), encoder.config.vocab_size
         if last >= vectors:
             raise ModelError(
-                f"{place} has a token {last}; {reader} has vectors for {vectors}: it is of another "
+                f"{path} has a token {last}; {reader} has vectors for {vectors}: it is of another "
                 "model, or damaged"
             )
         length, room = tokenizer.model_max_length, getattr(encoder.config, field or "", None)
         if room is not None and not (isinstance(length, int) and 1 < length <= room):
             raise ModelError(
-                f"{place}: model_max_length is {length}; {reader} reads at most {room} tokens"
+                f"{path}: model_max_length is {length}; {reader} reads at most {room} tokens"
             )
 
 
@@ -106,42 +103,44 @@ def require_class(folder: Path, cls: type[Any], component: str) -> None:
     """
     config = read_object(folder / CONFIG)
     expected = getattr(getattr(cls, "config_class", None), "model_type", cls.__name__)
-    found = config.get("_class_name", config.get("model_type", expected))
-    if found != expected and "text_config" not in config:
+    actual = config.get("_class_name", config.get("model_type", expected))
+    if actual != expected and "text_config" not in config:
         part = PARTS.get(component, component)
-        raise ModelError(f"{folder} holds {found}; {part} must be {expected}")
+        raise ModelError(f"{folder} holds {actual}; {part} must be {expected}")
 
 
-def require_scaling(folder: Path, family: str) -> None:
-    """Refuse the VAE of another family, which scales latents otherwise.
+def require_scaling(folder: Path, family: Family) -> None:
+    """Refuse the VAE of another published model, which scales latents otherwise.
 
     Raises:
-        ModelError: says of which family it is.
+        ModelError: names the models whose VAE it may be.
     """
+    if family.config is None:
+        return
     factors = {
-        name: read_object(CONFIGS / config / "vae" / CONFIG)["scaling_factor"]
-        for name, config in FAMILIES.items()
+        config.name: read_object(config / "vae" / CONFIG)["scaling_factor"]
+        for config in sorted(CONFIGS.iterdir())
     }
-    found = read_object(folder / CONFIG).get("scaling_factor")
-    owners = [name for name, factor in factors.items() if factor == found]
-    own = kin(family)
-    if owners and own not in owners:
+    scaling, expected = read_object(folder / CONFIG).get("scaling_factor"), factors[family.config]
+    owners = [name for name, factor in factors.items() if factor == scaling]
+    if owners and scaling != expected:
+        models = f"{', '.join(owners)} {'do' if len(owners) > 1 else 'does'}"
         raise ModelError(
-            f"vae={folder}: it scales latents by {found:g}, as {owners[0]} does; {family} expects "
-            f"{factors[own]:g}"
+            f"vae={folder}: it scales latents by {scaling:g}, as {models}; {family.name} expects "
+            f"{expected:g}"
         )
 
 
 def _require_width(models: Mapping[str, Any], joint: Joint, names: Mapping[str, str]) -> None:
     expected = getattr(models[joint.part].config, joint.field, None)
-    widths = [getattr(models[name].config, joint.given, None) for name in joint.givers]
-    known = [width for width in widths if isinstance(width, int)]
-    if isinstance(expected, int) and len(known) == len(widths) and sum(known) != expected:
+    widths = [getattr(models[name].config, joint.width, None) for name in joint.givers]
+    numeric = [width for width in widths if isinstance(width, int)]
+    if isinstance(expected, int) and len(numeric) == len(widths) and sum(numeric) != expected:
         reader = names[joint.part]
         givers = " + ".join(names[name] for name in joint.givers)
-        sizes = " + ".join(map(str, known))
+        sizes = " + ".join(map(str, numeric))
         raise ModelError(
             f"the parts do not go together: {reader} has {joint.field} {expected}, but "
-            f"{givers} {'have' if len(known) > 1 else 'has'} {joint.given} {sizes}; one of them "
+            f"{givers} {'have' if len(numeric) > 1 else 'has'} {joint.width} {sizes}; one of them "
             "is of another model"
         )

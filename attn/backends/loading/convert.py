@@ -46,21 +46,21 @@ def rename(part: str, tensors: Mapping[str, Tensor], model: Any) -> Tensors:
 
 def may_lack(part: str, model: Any) -> set[str]:
     """Return the names in a model's state that files may leave out: see `IDENTITY`."""
-    own = model.state_dict()
-    return {name for owner, name in IDENTITY if owner == part and name in own}
+    state = model.state_dict()
+    return {name for owner, name in IDENTITY if owner == part and name in state}
 
 
 def may_hold(part: str, model: Any) -> set[str]:
     """Return names that files may hold though a model does not read them: see `IDENTITY`."""
-    own = model.state_dict()
-    return {name for owner, name in IDENTITY if owner == part and name not in own}
+    state = model.state_dict()
+    return {name for owner, name in IDENTITY if owner == part and name not in state}
 
 
 def fill(part: str, tensors: Tensors, model: Any) -> None:
     """Add what a file left out, in place."""
-    own = model.state_dict()
+    state = model.state_dict()
     for name in may_lack(part, model) - tensors.keys():
-        tensors[name] = torch.eye(len(own[name]))
+        tensors[name] = torch.eye(len(state[name]))
 
 
 def _unet(tensors: Tensors, model: Any) -> Tensors:
@@ -96,10 +96,10 @@ def _clip(tensors: Tensors, model: Any) -> Tensors:
     if any(".resblocks." in name for name in tensors):
         tensors = dict(library.convert_open_clip_checkpoint(model, tensors, prefix=""))
     named = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
-    own = model.state_dict()
-    if "text_projection.weight" not in own:  # SDXL and SD1.x read the states before it
+    state = model.state_dict()
+    if "text_projection.weight" not in state:  # SDXL and SD1.x read the states before it
         named.pop("text_projection.weight", None)
-    wrapped = any(name.startswith("text_model.") for name in own)
+    wrapped = any(name.startswith("text_model.") for name in state)
     level = "text_model." if wrapped else ""  # transformers 5.6 took it out of some of its models
     return {
         name if name.startswith("text_projection.") else level + name: tensor

@@ -13,26 +13,26 @@ ALIGNMENT = 64
 """Bytes; torch's own memory begins at multiples of it."""
 
 
-def choose_device(asked: str) -> str:
+def choose_device(name: str) -> str:
     """Return the device to use, for `auto` a GPU where there is one.
 
     Raises:
         RequestError: it cannot be used.
     """
-    if asked == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(asked)
+        device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as exc:
         fact = str(exc).partition("\n")[0].partition(". ")[0]  # torch goes on to list its kernels
-        raise RequestError(f"device '{asked}' cannot be used: {fact}") from exc
-    return asked
+        raise RequestError(f"device '{name}' cannot be used: {fact}") from exc
+    return name
 
 
-def choose_dtype(asked: str, device: str) -> torch.dtype:
+def choose_dtype(name: str, device: str) -> torch.dtype:
     """Return the dtype of the weights, for `auto` float32 on the CPU and bfloat16 elsewhere."""
-    return DTYPES.get(asked) or (torch.float32 if device == "cpu" else torch.bfloat16)
+    return DTYPES.get(name) or (torch.float32 if device == "cpu" else torch.bfloat16)
 
 
 def align(model: nn.Module) -> None:

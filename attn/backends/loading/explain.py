@@ -56,7 +56,7 @@ def is_ours(raised: Exception) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says in one line; of a heading, with the line below it."""
+    """Return the message of an error in one line; a heading with the line below it."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
     if not isinstance(error, PLAIN) or not text:
@@ -65,7 +65,7 @@ def first_line(error: BaseException) -> str:
 
 
 def suspects(cls: type[Any], settings: Mapping[str, Any]) -> str:
-    """Return which settings are not what a class expects, for the end of a message.
+    """List the settings that a class does not expect, for the end of a message.
 
     Libraries annotate too narrowly here and there: this explains a failure, and is no ground for
     one.

@@ -38,13 +38,13 @@ class Joint:
     Attributes:
         part: the component that reads.
         field: of its configuration: the width that it expects.
-        given: field of the configurations of those that write; their widths add up.
+        width: field of the configurations of those that write; their widths add up.
         givers: the components that write; a joint of which one is absent is not looked at.
     """
 
     part: str
     field: str
-    given: str
+    width: str
     givers: tuple[str, ...]
 
 
@@ -58,12 +58,14 @@ class Family:
         config: shipped configuration of parts that do not tell their own; without one, models are
             diffusers folders, which do.
         joints: where the parts meet; those of several models are refused if they do not fit.
+        repository: of the hub, with every tokenizer of the family, for messages.
     """
 
     name: str
     parts: tuple[Part, ...]
     config: str | None = None
     joints: tuple[Joint, ...] = ()
+    repository: str | None = None
 
     @property
     def denoiser(self) -> Part:
@@ -94,7 +96,7 @@ class SourceOptions:
     )
 
 
-def given_parts(family: Family, options: Any) -> dict[str, str]:
+def part_overrides(family: Family, options: Any) -> dict[str, str]:
     """Return the parts that options give, by name."""
     values = {part.name: getattr(options, part.name, None) for part in family.parts}
     return {name: value for name, value in values.items() if value is not None}

@@ -42,15 +42,15 @@ def compare(part: str, shapes: Mapping[str, tuple[int, ...]], model: Any) -> Mis
         return Misfit(failure=shown(f"{type(exc).__name__}: {exc}"))
     absent = {name for name, shape in drawn.items() if shape is None}
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: held for name, held in sources.items() if name in expected}
-    used = set().union(*found.values())
-    lacking = expected.keys() - found.keys() - convert.may_lack(part, model)
+    matched = {name: held for name, held in sources.items() if name in expected}
+    used = set().union(*matched.values())
+    lacking = expected.keys() - matched.keys() - convert.may_lack(part, model)
     return Misfit(
         missing=_sorted(absent & used | lacking),
         unexpected=_sorted(shapes.keys() - used - convert.may_hold(part, model)),
         misshapen=_sorted(
             misshapen(name, shaped[name].shape, expected[name])
-            for name, held in found.items()
+            for name, held in matched.items()
             if not held & absent and tuple(shaped[name].shape) != expected[name]
         ),
     )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attn.backends.loading.source import REFUSED, SAFE, read_object
+from attn.backends.loading.source import REFUSED
+from attn.checkpoints.folders import SAFE, read_object
 from attn.errors import ModelError
 from attn.files.outside import read_json
 
-CONFIG = "config.json"
 LARGEST_NUMBER = 2**24
 """Beyond any size in a configuration: it would only fill the memory."""
 WEIGHTS = re.compile(
@@ -40,7 +40,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Index:
+class _PipelineIndex:
     weight_map: dict[str, str]
 
 
@@ -63,7 +63,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def refuse_pickled_weights(folder: Path) -> None:
-    """Say why there is nothing to load, also where no weights are to be loaded yet.
+    """Explain an absence of weights, also when none are to be loaded yet.
 
     Raises:
         ModelError: there are pickled files, and no others.
@@ -84,7 +84,7 @@ def listed_files(folder: Path, index: str) -> list[Path]:
         ModelError: it cannot be read, or lists a file that is not there or of another kind.
     """
     path = folder / index
-    listed = read_json(path, _Index, expected="an index of weights", error=ModelError)
+    listed = read_json(path, _PipelineIndex, expected="an index of weights", error=ModelError)
     names = sorted(set(listed.weight_map.values()))
     foreign = [ascii(name) for name in names if not _is_beside(name)]
     if foreign or not names:

@@ -84,7 +84,11 @@ def streams(model: Any) -> Iterator[Stream]:
 
 def gated(model: Any) -> list[Stream]:
     """Return the streams whose gate acts; that of the last block's text would gate nothing."""
-    return [one for one in streams(model) if one.gate is not None and one.projection is not None]
+    return [
+        stream
+        for stream in streams(model)
+        if stream.gate is not None and stream.projection is not None
+    ]
 
 
 def describe(stream: Stream) -> Gate:
@@ -130,19 +134,19 @@ def split(tensors: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     Raises:
         KeyError: a tensor is missing.
     """
-    found = {}
+    result = {}
     for stream in streams(model):
         if stream.gate is None:
             continue
-        is_own = f"{stream.stem}.{GATE}.weight" in tensors
+        is_separate = f"{stream.stem}.{GATE}.weight" in tensors
         size = 3 * stream.attention.to_q.out_features
         for end in ENDS if stream.gate[0].bias is not None else ENDS[:1]:
             name, joined = f"{stream.path_of_gate}.0.{end}", f"{stream.stem}.qkv.{end}"
-            if is_own:
-                found[name] = tensors.pop(f"{stream.stem}.{GATE}.{end}")
+            if is_separate:
+                result[name] = tensors.pop(f"{stream.stem}.{GATE}.{end}")
             else:
-                tensors[joined], found[name] = tensors[joined][:size], tensors[joined][size:]
-    return found
+                tensors[joined], result[name] = tensors[joined][:size], tensors[joined][size:]
+    return result
 
 
 @contextmanager
@@ -163,12 +167,16 @@ def apply(some: Iterable[Stream]) -> list[RemovableHandle]:
     was put there must see gated input as the projection does.
     """
     handles = []
-    for attention, own in _by_module(some):
+    for attention, streams_of_module in _by_module(some):
         values = _Values()
-        handles.append(attention.register_forward_pre_hook(_reader(own, values), with_kwargs=True))
+        handles.append(
+            attention.register_forward_pre_hook(
+                _reader(streams_of_module, values), with_kwargs=True
+            )
+        )
         handles += [
             stream.projection.register_forward_pre_hook(_multiplier(stream, values))
-            for stream in own
+            for stream in streams_of_module
         ]
     return handles
 
@@ -190,26 +198,26 @@ def untouched(stream: Stream) -> float | None:
 
 
 def _find(stream: Stream, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, bool]:
-    """Return how many rows a stream's gate has, 0 for none, and whether it has a bias."""
+    """Return the rows of a stream's gate, 0 without a gate, and whether it has a bias."""
     heads, channels = stream.attention.heads, stream.attention.to_q.out_features
     joined = {end: f"{stream.stem}.qkv.{end}" for end in ENDS}
-    own = {end: f"{stream.stem}.{GATE}.{end}" for end in ENDS}
+    separate = {end: f"{stream.stem}.{GATE}.{end}" for end in ENDS}
     folded = max(0, _rows(shapes, joined["weight"]) - 3 * channels)
-    if own["weight"] not in shapes:
+    if separate["weight"] not in shapes:
         name, rows, base = joined, folded, 3 * channels
     elif folded:
-        raise ValueError(f"two gates, '{own['weight']}' and rows of '{joined['weight']}'")
+        raise ValueError(f"two gates, '{separate['weight']}' and rows of '{joined['weight']}'")
     else:
-        name, rows, base = own, _rows(shapes, own["weight"]), 0
+        name, rows, base = separate, _rows(shapes, separate["weight"]), 0
     if rows not in (0, heads, channels):
         rest = f"{base} of query, key and value, and {heads}" if base else f"{heads}"
         raise ValueError(
             f"'{name['weight']}' has {base + rows} rows: expected {rest} (a gate per head) or "
             f"{channels} (per channel)"
         )
-    found = _rows(shapes, name["bias"]) if name["bias"] in shapes else base + rows
-    if rows and found != base + rows:
-        raise ValueError(f"'{name['bias']}' has {found} rows, its weight {base + rows}")
+    bias_rows = _rows(shapes, name["bias"]) if name["bias"] in shapes else base + rows
+    if rows and bias_rows != base + rows:
+        raise ValueError(f"'{name['bias']}' has {bias_rows} rows, its weight {base + rows}")
     return rows, name["bias"] in shapes
 
 
@@ -221,18 +229,18 @@ def _by_module(some: Iterable[Stream]) -> Iterator[tuple[nn.Module, list[Stream]
     grouped: dict[str, list[Stream]] = {}
     for stream in some:
         grouped.setdefault(stream.path, []).append(stream)
-    for own in grouped.values():
-        yield own[0].attention, own
+    for group in grouped.values():
+        yield group[0].attention, group
 
 
-def _reader(own: Sequence[Stream], values: _Values) -> Callable[..., None]:
+def _reader(group: Sequence[Stream], values: _Values) -> Callable[..., None]:
     """Return a hook that computes a module's gates from what it is given."""
     names = {"image": "hidden_states", "text": "encoder_hidden_states"}
 
     def read(module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        given = dict(zip(names.values(), args, strict=False)) | keywords
-        for stream in own:
-            values.by_part[stream.part] = stream.gate(given[names[stream.part]])
+        arguments = dict(zip(names.values(), args, strict=False)) | keywords
+        for stream in group:
+            values.by_part[stream.part] = stream.gate(arguments[names[stream.part]])
 
     return read
 

@@ -9,8 +9,7 @@ from typing import Any
 from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.compatibility import require_scaling
 from attn.backends.loading.family import Family, Part
-from attn.backends.loading.folder import CONFIG
-from attn.backends.loading.source import SAFE, is_pipeline, read_index
+from attn.checkpoints.folders import CONFIG, SAFE, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe
 from attn.errors import ModelError
@@ -19,7 +18,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class File:
+class CheckpointFile:
     """A checkpoint file that was looked into."""
 
     path: Path
@@ -39,10 +38,12 @@ class File:
         Raises:
             ModelError: says what it is, and which backend takes it or why none does.
         """
-        found = self.checkpoint
-        if found.family not in (family.name, kin(family.name)):
-            advice = f"use --backend {found.family}" if found.family else found.advice
-            raise ModelError(f"{self.path}: this is {found.title}; {advice}")
+        checkpoint = self.checkpoint
+        if checkpoint.family not in (family.name, kin(family.name)):
+            advice = (
+                f"use --backend {checkpoint.family}" if checkpoint.family else checkpoint.advice
+            )
+            raise ModelError(f"{self.path}: this is {checkpoint.title}; {advice}")
 
     def left_out(self) -> tuple[str, ...]:
         """Return a warning if the file holds what belongs to no part."""
@@ -56,11 +57,11 @@ class File:
         )
 
 
-Place = File | Path
+Location = CheckpointFile | Path
 """A file, or a folder."""
 
 
-def look_into(path: Path) -> Place:
+def look_into(path: Path) -> Location:
     """Read the header of a file; leave a folder for later.
 
     Raises:
@@ -70,45 +71,45 @@ def look_into(path: Path) -> Place:
         return path
     header = read_header(path)
     checkpoint = probe(header)
-    return File(path, checkpoint, members(header, checkpoint))
+    return CheckpointFile(path, checkpoint, members(header, checkpoint))
 
 
-def given_part(place: Place, part: Part, family: Family) -> Piece | Path:
-    """Return where the weights of a part are in what its option names.
+def part_of_override(location: Location, part: Part, family: Family) -> Piece | Path:
+    """Locate the weights of a part in the file or folder that its option names.
 
     Raises:
         ModelError: it holds no such part, or one of another family.
     """
-    if isinstance(place, Path):
-        return _given_folder(place, part, family)
-    piece, found = place.piece(part), place.checkpoint
-    where = f"{part.name}={place.path}: this is {found.title}"
+    if isinstance(location, Path):
+        return _folder_of_override(location, part, family)
+    piece, checkpoint = location.piece(part), location.checkpoint
+    where = f"{part.name}={location.path}: this is {checkpoint.title}"
     if piece is None:
         raise ModelError(f"{where}; it holds no {part.name} that is known here")
     if part is family.denoiser:
-        place.require(family)
-    if part.name == "vae" and found.family and kin(found.family) != kin(family.name):
+        location.require(family)
+    if part.name == "vae" and checkpoint.family and kin(checkpoint.family) != kin(family.name):
         raise ModelError(f"{where}; its VAE scales latents otherwise than {family.name} does")
     return piece
 
 
-def _given_folder(folder: Path, part: Part, family: Family) -> Piece | Path:
+def _folder_of_override(folder: Path, part: Part, family: Family) -> Piece | Path:
     """Return the one file of a part's folder with its configuration; of several, the folder."""
     folder = _part_folder(folder, part, family)
     files = list(folder.glob(f"*{SAFE}"))
     file = look_into(files[0]) if len(files) == 1 else folder
     if isinstance(file, Path) or file.piece(part) is None:
         return folder
-    piece = given_part(file, part, family)
+    piece = part_of_override(file, part, family)
     return replace(piece, config=folder) if isinstance(piece, Piece) else piece
 
 
-def own_part(place: Place, part: Part) -> Piece | Path | None:
-    """Return where the weights of a part are in a model, or None."""
-    if isinstance(place, File):
-        return place.piece(part)
-    listed = is_listed(read_index(place).get(part.component))
-    return place / part.component if listed else None
+def part_of_model(location: Location, part: Part) -> Piece | Path | None:
+    """Locate the weights of a part in a model; None if it has none."""
+    if isinstance(location, CheckpointFile):
+        return location.piece(part)
+    listed = is_listed(read_index(location).get(part.component))
+    return location / part.component if listed else None
 
 
 def is_listed(entry: Any) -> bool:
@@ -126,5 +127,5 @@ def _part_folder(folder: Path, part: Part, family: Family) -> Path:
             "whole model (with model_index.json) that has this part"
         )
     if part.name == "vae":
-        require_scaling(folder, family.name)
+        require_scaling(folder, family)
     return folder

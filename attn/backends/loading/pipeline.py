@@ -13,14 +13,15 @@ import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 from torch import nn
 
-from attn.backends.loading import checkpoint, compatibility, source, tokenizers
-from attn.backends.loading.checkpoint import Kind, Piece
+from attn.backends.loading import checkpoint, compatibility, tokenizers
+from attn.backends.loading.checkpoint import ModelSpec, Piece
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import CONFIG, refuse_pickled_weights
+from attn.backends.loading.folder import refuse_pickled_weights
 from attn.backends.loading.misfit import shown
 from attn.backends.loading.quiet import quiet
 from attn.backends.loading.scheduler import read_scheduler
-from attn.backends.loading.tokenizers import Found
+from attn.backends.loading.tokenizers import TokenizerFiles
+from attn.checkpoints.folders import CONFIG, INDEX, SAFE
 from attn.errors import ModelError
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ def load_pipeline(
             elif name not in SKIPPED:
                 parts[name] = _load_entry(name, entry, recipe, classes.get(name))
         compatibility.require_tokens(parts, recipe.roots[0])
-    needed = {name for name, one in taken.items() if one.default is one.empty} - {"self"}
+    needed = {name for name, item in taken.items() if item.default is item.empty} - {"self"}
     absent = needed - {*parts} | {name for name in needed & ESSENTIAL if parts.get(name) is None}
     if absent:
         raise ModelError(
-            f"{recipe.roots[0] / source.INDEX} lists no {', '.join(sorted(absent))}, "
+            f"{recipe.roots[0] / INDEX} lists no {', '.join(sorted(absent))}, "
             f"which a {cls.__name__} needs"
         )
     with explained(f"cannot put {recipe.roots[0]} together"):
@@ -89,10 +90,10 @@ def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: b
             another shape.
     """
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {source.SAFE} files")
+        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {SAFE} files")
     refuse_pickled_weights(folder)
     with quiet():
-        model = checkpoint.empty_model(Kind(cls, folder), tables=weights)
+        model = checkpoint.empty_model(ModelSpec(cls, folder), tables=weights)
         return (checkpoint.load_folder(folder, model, dtype) if weights else model).eval()
 
 
@@ -103,7 +104,7 @@ def load_tokenizer(cls: type[Any], folder: Path) -> Any:
         ModelError: its files are missing or damaged.
     """
     with quiet():
-        return tokenizers.load(cls, Found(folder))
+        return tokenizers.load(cls, TokenizerFiles(folder))
 
 
 def _classes(pipeline: type[Any], listed: Mapping[str, Any]) -> dict[str, type[Any]]:
@@ -131,7 +132,7 @@ def _require_kind(cls: Any, hint: Any, name: str) -> None:
     if not any(issubclass(cls, kind) for kind in kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise ModelError(
-            f"{source.INDEX} says that {name} is a {cls.__name__}; this pipeline takes {expected}"
+            f"{INDEX} says that {name} is a {cls.__name__}; this pipeline takes {expected}"
         )
 
 
@@ -140,50 +141,50 @@ def _draw(
 ) -> dict[str, Any]:
     """Build every network without weights: all must fit before the first weight is read."""
     drawn = {}
-    for name in dict.fromkeys([*recipe.places, *listed]):  # the denoiser, which tells most, first
+    for name in dict.fromkeys([*recipe.pieces, *listed]):  # the denoiser, which tells most, first
         if name in classes and issubclass(classes[name], nn.Module):
             drawn[name] = _draw_part(name, classes[name], recipe)
-        elif name in recipe.places and name in listed:
+        elif name in recipe.pieces and name in listed:
             raise _no_entry(name, listed[name])
     return drawn
 
 
 def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
-    place = recipe.places.get(name)
-    if isinstance(place, Piece):
-        folders = [place.config] if place.config else [root / name for root in recipe.roots]
+    piece = recipe.pieces.get(name)
+    if isinstance(piece, Piece):
+        folders = [piece.config] if piece.config else [root / name for root in recipe.roots]
         folders = [folder for folder in folders if (folder / CONFIG).is_file()]
         if not folders:
             raise ModelError(f"{recipe.roots[0]} describes no {name}: expected {name}/{CONFIG}")
         compatibility.require_class(folders[0], cls, name)
-        return checkpoint.fitting_model(place, [Kind(cls, folder) for folder in folders])
-    folder = place or recipe.roots[0] / name
+        return checkpoint.fitting_model(piece, [ModelSpec(cls, folder) for folder in folders])
+    folder = piece or recipe.roots[0] / name
     _require_folder(folder, recipe.entries[name])
     compatibility.require_class(folder, cls, name)
     refuse_pickled_weights(folder)
-    return checkpoint.empty_model(Kind(cls, folder)).eval()
+    return checkpoint.empty_model(ModelSpec(cls, folder)).eval()
 
 
 def _require_folder(folder: Path, entry: list[str]) -> None:
     if not folder.is_dir():
         raise ModelError(
-            f"{folder} is missing: {source.INDEX} lists it as {'.'.join(entry)}; "
+            f"{folder} is missing: {INDEX} lists it as {'.'.join(entry)}; "
             "download or save the model again"
         )
 
 
 def _no_entry(name: str, entry: Any) -> ModelError:
     return ModelError(
-        f"{source.INDEX} says of {name}: {shown(json.dumps(entry))}; expected [library, class]"
+        f"{INDEX} says of {name}: {shown(json.dumps(entry))}; expected [library, class]"
     )
 
 
 def _load_part(name: str, model: Any, recipe: Recipe, dtype: torch.dtype) -> Any:
     """Read the weights of a network that was drawn."""
-    place = recipe.places.get(name)
-    if isinstance(place, Piece):
-        return checkpoint.load_weights(place, model, dtype)
-    return checkpoint.load_folder(place or recipe.roots[0] / name, model, dtype)
+    piece = recipe.pieces.get(name)
+    if isinstance(piece, Piece):
+        return checkpoint.load_weights(piece, model, dtype)
+    return checkpoint.load_folder(piece or recipe.roots[0] / name, model, dtype)
 
 
 def _load_entry(name: str, entry: Any, recipe: Recipe, cls: type[Any] | None) -> Any:
@@ -200,9 +201,9 @@ def _load_entry(name: str, entry: Any, recipe: Recipe, cls: type[Any] | None) ->
     if issubclass(cls, SchedulerMixin):
         _require_folder(folder, entry)
         return read_scheduler(cls, folder)
-    found = recipe.tokenizers.get(name, Found(folder))
-    _require_folder(found.folder, entry)
-    return tokenizers.load(cls, found)
+    files = recipe.tokenizers.get(name, TokenizerFiles(folder))
+    _require_folder(files.folder, entry)
+    return tokenizers.load(cls, files)
 
 
 def find_class(library: str, class_name: str, name: str) -> Any:

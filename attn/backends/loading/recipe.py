@@ -11,11 +11,19 @@ from attn.backends.loading import source as sources
 from attn.backends.loading import tokenizers as tokenizer_files
 from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.compatibility import require_class
-from attn.backends.loading.family import Family, Part, given_parts
-from attn.backends.loading.locate import File, Place, given_part, is_listed, look_into, own_part
+from attn.backends.loading.family import Family, Part, part_overrides
+from attn.backends.loading.locate import (
+    CheckpointFile,
+    Location,
+    is_listed,
+    look_into,
+    part_of_model,
+    part_of_override,
+)
 from attn.backends.loading.pipeline import find_class
-from attn.backends.loading.source import Source, is_pipeline, read_index
-from attn.backends.loading.tokenizers import Found
+from attn.backends.loading.source import Source
+from attn.backends.loading.tokenizers import TokenizerFiles
+from attn.checkpoints.folders import INDEX, is_pipeline, read_index
 from attn.checkpoints.probe import CONFIGS, Checkpoint
 from attn.errors import ModelError
 
@@ -29,7 +37,7 @@ class Recipe:
         roots: diffusers folders with configurations; the first has the pipeline's and the
             scheduler's, those after it describe parts that it does not.
         entries: what the pipeline takes, by name, as model_index.json lists it.
-        places: by component, tensors in a file, or a folder.
+        pieces: by component, tensors in a file, or a folder.
         tokenizers: by the pipeline's name.
         lacking: the error that says which tokenizers were not found, or None.
         checkpoint: of the denoiser's file, or None if it comes from a folder.
@@ -40,8 +48,8 @@ class Recipe:
     family: Family
     roots: tuple[Path, ...]
     entries: Mapping[str, Any]
-    places: Mapping[str, Piece | Path]
-    tokenizers: Mapping[str, Found]
+    pieces: Mapping[str, Piece | Path]
+    tokenizers: Mapping[str, TokenizerFiles]
     lacking: ModelError | None
     checkpoint: Checkpoint | None
     files: Mapping[str, Path]
@@ -54,13 +62,13 @@ class _Sources:
 
     Attributes:
         base: the model from which the parts come that are not given; None if all are.
-        given: the parts that options name.
+        overrides: the parts that options name.
         config: folder of configurations that an option names.
         tokenizers: folder of tokenizers that an option names.
     """
 
-    base: Place | None
-    given: Mapping[str, Place]
+    base: Location | None
+    overrides: Mapping[str, Location]
     config: Path | None
     tokenizers: Path | None
 
@@ -72,7 +80,7 @@ class _Sources:
     @property
     def is_plain(self) -> bool:
         """Whether the model is a diffusers folder just as it is."""
-        return self.folder is not None and not (self.given or self.config or self.tokenizers)
+        return self.folder is not None and not (self.overrides or self.config or self.tokenizers)
 
 
 def collect(source: Source, family: Family, options: Any) -> Recipe:
@@ -86,86 +94,87 @@ def collect(source: Source, family: Family, options: Any) -> Recipe:
     Raises:
         ModelError: something is not there, of another family, or still missing.
     """
-    found = _look(source, family, options)
-    places = _places(found, family)
-    if found.folder is None:  # else the loader compares its index with what the pipeline takes
-        _require_parts(places, source, family)
-    denoiser = found.given.get(family.denoiser.name, found.base)
-    checkpoint = denoiser.checkpoint if isinstance(denoiser, File) else None
-    roots = _roots(found, checkpoint, family)
-    entries = _entries(roots, places, found, family)
-    tokenizers, lacking = _find_tokenizers(entries, found, source, family)
+    inputs = _look(source, family, options)
+    pieces = _pieces(inputs, family)
+    if inputs.folder is None:  # else the loader compares its index with what the pipeline takes
+        _require_parts(pieces, source, family)
+    denoiser = inputs.overrides.get(family.denoiser.name, inputs.base)
+    checkpoint = denoiser.checkpoint if isinstance(denoiser, CheckpointFile) else None
+    roots = _roots(inputs, checkpoint, family)
+    entries = _entries(roots, pieces, inputs, family)
+    tokenizers, lacking = _find_tokenizers(entries, inputs, source, family)
     files: dict[str, Path] = {} if source.revision is not None else {"": source.path}
-    if not found.is_plain:
-        files = _files(found, roots, places, tokenizers)
-    warnings = found.base.left_out() if isinstance(found.base, File) else ()
-    return Recipe(family, roots, entries, places, tokenizers, lacking, checkpoint, files, warnings)
+    if not inputs.is_plain:
+        files = _files(inputs, roots, pieces, tokenizers)
+    warnings = inputs.base.left_out() if isinstance(inputs.base, CheckpointFile) else ()
+    return Recipe(family, roots, entries, pieces, tokenizers, lacking, checkpoint, files, warnings)
 
 
 def _look(source: Source, family: Family, options: Any) -> _Sources:
-    given = {
+    overrides = {
         name: look_into(sources.existing(value, name))
-        for name, value in given_parts(family, options).items()
+        for name, value in part_overrides(family, options).items()
     }
-    denoiser = given.get(family.denoiser.name)
-    base: Place | None = None
-    if isinstance(denoiser, File) and denoiser.path == source.path:
+    denoiser = overrides.get(family.denoiser.name)
+    base: Location | None = None
+    if isinstance(denoiser, CheckpointFile) and denoiser.path == source.path:
         base = denoiser
     elif denoiser != source.path or is_pipeline(source.path):
         base = look_into(source.path)
-    if isinstance(base, File):
+    if isinstance(base, CheckpointFile):
         base.require(family)
     return _Sources(
         base,
-        given,
+        overrides,
         *(_folder(name, getattr(options, name, None)) for name in ("config", "tokenizers")),
     )
 
 
-def _folder(option: str, asked: str | None) -> Path | None:
-    if asked is None:
+def _folder(option: str, value: str | None) -> Path | None:
+    if value is None:
         return None
-    folder = Path(asked).expanduser()
+    folder = Path(value).expanduser()
     if not folder.is_dir():
-        raise ModelError(f"{option}={asked}: there is no such folder")
+        raise ModelError(f"{option}={value}: there is no such folder")
     return folder
 
 
-def _places(found: _Sources, family: Family) -> dict[str, Piece | Path]:
-    places: dict[str, Piece | Path] = {}
+def _pieces(inputs: _Sources, family: Family) -> dict[str, Piece | Path]:
+    pieces: dict[str, Piece | Path] = {}
     for part in family.parts:
-        if part.name in found.given:
-            place = given_part(found.given[part.name], part, family)
-            _require_kind(place, part, family)
-            places[part.component] = place
-        elif found.base is not None and (own := own_part(found.base, part)) is not None:
-            places[part.component] = own
-    return places
+        if part.name in inputs.overrides:
+            piece = part_of_override(inputs.overrides[part.name], part, family)
+            _require_kind(piece, part, family)
+            pieces[part.component] = piece
+        elif inputs.base is not None and (held := part_of_model(inputs.base, part)) is not None:
+            pieces[part.component] = held
+    return pieces
 
 
-def _require_kind(place: Piece | Path, part: Part, family: Family) -> None:
+def _require_kind(piece: Piece | Path, part: Part, family: Family) -> None:
     """Refuse the folder of another part, whatever else is missing."""
-    folder = place if isinstance(place, Path) else place.config
+    folder = piece if isinstance(piece, Path) else piece.config
     if folder is not None and family.config is not None:
         library, class_name = read_index(CONFIGS / family.config)[part.component]
         require_class(folder, find_class(library, class_name, part.component), part.component)
 
 
-def _require_parts(places: Mapping[str, Piece | Path], source: Source, family: Family) -> None:
-    held = [part.name for part in family.parts if part.component in places]
+def _require_parts(pieces: Mapping[str, Piece | Path], source: Source, family: Family) -> None:
+    held = [part.name for part in family.parts if part.component in pieces]
     absent = [part.name for part in family.parts if part.name not in held and not part.optional]
     if absent:
         wanted = " ".join(f"--set {name}=PATH" for name in absent)
         raise ModelError(
-            f"{source.asked} is not a whole model: {', '.join(held)} found, {', '.join(absent)} "
-            f"missing; give what is missing, each a .safetensors file or a folder: {wanted}"
+            f"{source.requested} is not a whole model: {', '.join(held)} found, "
+            f"{', '.join(absent)} missing; give what is missing, each a "
+            f".safetensors file or a folder: {wanted}"
         )
 
 
-def _roots(found: _Sources, checkpoint: Checkpoint | None, family: Family) -> tuple[Path, ...]:
-    if found.config is not None:
-        return (found.config,)
-    roots = [] if found.folder is None else [found.folder]
+def _roots(inputs: _Sources, checkpoint: Checkpoint | None, family: Family) -> tuple[Path, ...]:
+    if inputs.config is not None:
+        return (inputs.config,)
+    roots = [] if inputs.folder is None else [inputs.folder]
     if checkpoint is not None and checkpoint.config is not None:
         roots.append(CONFIGS / checkpoint.config)
     roots += [CONFIGS / family.config] if family.config is not None else []
@@ -178,45 +187,49 @@ def _roots(found: _Sources, checkpoint: Checkpoint | None, family: Family) -> tu
 
 
 def _entries(
-    roots: Sequence[Path], places: Mapping[str, Piece | Path], found: _Sources, family: Family
+    roots: Sequence[Path], pieces: Mapping[str, Piece | Path], inputs: _Sources, family: Family
 ) -> dict[str, Any]:
     """Return the first root's index, corrected by what is there."""
     indices = [read_index(root) for root in roots]
     entries = dict(indices[0])
     for part in family.parts:
         for name in filter(None, (part.component, part.tokenizer)):
-            if part.component in places:
+            if part.component in pieces:
                 listed = (index[name] for index in indices if is_listed(index.get(name)))
                 entries[name] = next(listed, [None, None])
-            elif found.folder is None:
+            elif inputs.folder is None:
                 entries[name] = [None, None]
     return entries
 
 
 def _find_tokenizers(
-    entries: Mapping[str, Any], found: _Sources, source: Source, family: Family
-) -> tuple[dict[str, Found], ModelError | None]:
-    own = {} if found.folder is None else read_index(found.folder)
-    beside = found.folder or source.path.absolute().parent
-    folders = [folder for folder in (found.tokenizers, found.config, beside) if folder]
-    tokenizers: dict[str, Found] = {}
+    entries: Mapping[str, Any], inputs: _Sources, source: Source, family: Family
+) -> tuple[dict[str, TokenizerFiles], ModelError | None]:
+    index = {} if inputs.folder is None else read_index(inputs.folder)
+    beside = inputs.folder or source.path.absolute().parent
+    folders = [folder for folder in (inputs.tokenizers, inputs.config, beside) if folder]
+    tokenizers: dict[str, TokenizerFiles] = {}
     missing = []
-    _require_tokenizers(found.tokenizers, family)
+    _require_tokenizers(inputs.tokenizers, family)
     for name in filter(None, (part.tokenizer for part in family.parts)):
         match entries.get(name):
             case [str(library), str(class_name)]:
                 cls = find_class(library, class_name, name)
             case _:
                 continue
-        if found.folder is not None and is_listed(own.get(name)):
-            places = (folder / name for folder in folders)
-            usable = (place for place in places if tokenizer_files.has_vocabulary(cls, place))
-            tokenizers[name] = Found(next(usable, found.folder / name))
-        elif (one := tokenizer_files.find(name, cls, folders)) is not None:
-            tokenizers[name] = one
+        if inputs.folder is not None and is_listed(index.get(name)):
+            candidates = (folder / name for folder in folders)
+            usable = (
+                candidate
+                for candidate in candidates
+                if tokenizer_files.has_vocabulary(cls, candidate)
+            )
+            tokenizers[name] = TokenizerFiles(next(usable, inputs.folder / name))
+        elif (files := tokenizer_files.find(name, cls, folders)) is not None:
+            tokenizers[name] = files
         else:
             missing.append(name)
-    lacking = tokenizer_files.missing(family.name, missing, folders) if missing else None
+    lacking = tokenizer_files.missing(family.repository, missing, folders) if missing else None
     return tokenizers, lacking
 
 
@@ -229,26 +242,30 @@ def _require_tokenizers(folder: Path | None, family: Family) -> None:
 
 
 def _files(
-    found: _Sources,
+    inputs: _Sources,
     roots: Sequence[Path],
-    places: Mapping[str, Piece | Path],
-    tokenizers: Mapping[str, Found],
+    pieces: Mapping[str, Piece | Path],
+    tokenizers: Mapping[str, TokenizerFiles],
 ) -> dict[str, Path]:
     """Name everything that is read, but for our own configurations; files may be renamed."""
-    labels = {place.path: name for name, place in found.given.items() if isinstance(place, File)}
-    if isinstance(found.base, File):
-        labels[found.base.path] = "model"
+    labels = {
+        piece.path: name
+        for name, piece in inputs.overrides.items()
+        if isinstance(piece, CheckpointFile)
+    }
+    if isinstance(inputs.base, CheckpointFile):
+        labels[inputs.base.path] = "model"
     files = {label: path for path, label in labels.items()}
-    for name, place in places.items():
-        folder = place if isinstance(place, Path) else place.config
+    for name, piece in pieces.items():
+        folder = piece if isinstance(piece, Path) else piece.config
         if folder is not None:
             files[name] = folder
-    for name, one in tokenizers.items():
-        files |= _present(name, one.folder, tokenizer_files.FILES)
-    configs = [f"{name}/config.json" for name in places]
+    for name, entry in tokenizers.items():
+        files |= _present(name, entry.folder, tokenizer_files.FILES)
+    configs = [f"{name}/config.json" for name in pieces]
     for root in roots:
         if root.parent != CONFIGS:
-            listed = (sources.INDEX, "scheduler/scheduler_config.json", *configs)
+            listed = (INDEX, "scheduler/scheduler_config.json", *configs)
             files |= _present("config", root, listed)
     return files
 

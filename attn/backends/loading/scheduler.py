@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends.loading.explain import explained, suspects
-from attn.backends.loading.source import read_object
+from attn.checkpoints.folders import read_object
 from attn.errors import ModelError
 
 MOST = 10**6

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends.loading.explain import explained
-from attn.checkpoints.inventory import kin
+from attn.checkpoints.vocabularies import PUBLISHED
 from attn.errors import ModelError
 from attn.files.disk import is_there
 from attn.files.outside import read_bytes, read_json
@@ -26,34 +26,9 @@ FILES = (
 TEMPLATES = ("*.jinja", "additional_chat_templates/*.jinja")
 """What else the library reads beside those."""
 
-OWN = {
-    "sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
-    "sd35": "stabilityai/stable-diffusion-3.5-large",
-}
-"""The repository by family that holds every tokenizer of the family."""
-
-SD3 = (
-    "stabilityai/stable-diffusion-3.5-large",
-    "stabilityai/stable-diffusion-3.5-medium",
-    "stabilityai/stable-diffusion-3.5-large-turbo",
-    "stabilityai/stable-diffusion-3-medium-diffusers",
-)
-SDXL = ("stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/sdxl-turbo")
-SD15 = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5")
-HELD = {
-    "tokenizer": [
-        *((name, "tokenizer") for name in (*SD15, *SDXL, *SD3)),
-        ("openai/clip-vit-large-patch14", ""),
-    ],
-    "tokenizer_2": [(name, "tokenizer_2") for name in (*SDXL, *SD3)],
-    "tokenizer_3": [(name, "tokenizer_3") for name in SD3],
-}
-"""Well-known repositories, and the folder in each, whose cached copies serve."""
-
 
 @dataclass(frozen=True)
-class Found:
+class TokenizerFiles:
     """A tokenizer on this machine.
 
     Attributes:
@@ -65,7 +40,7 @@ class Found:
     padding: str | None = None
 
 
-def find(name: str, cls: Any, folders: Sequence[Path]) -> Found | None:
+def find(name: str, cls: Any, folders: Sequence[Path]) -> TokenizerFiles | None:
     """Look for a tokenizer: in folders, then in the hub's cache; the network is not touched.
 
     Args:
@@ -73,14 +48,14 @@ def find(name: str, cls: Any, folders: Sequence[Path]) -> Found | None:
         cls: its class, which knows the names of its files.
         folders: where to look first.
     """
-    places = [folder / name for folder in folders] + _cached(name)
-    for place in places:
-        if has_vocabulary(cls, place):
-            return Found(place)
+    candidates = [folder / name for folder in folders] + _cached(name)
+    for candidate in candidates:
+        if has_vocabulary(cls, candidate):
+            return TokenizerFiles(candidate)
     if name != "tokenizer_2":
         return None
     first = find("tokenizer", cls, folders)
-    return Found(first.folder, SECOND_PADDING) if first else None
+    return TokenizerFiles(first.folder, SECOND_PADDING) if first else None
 
 
 def has_vocabulary(cls: Any, folder: Path) -> bool:
@@ -94,17 +69,17 @@ def has_vocabulary(cls: Any, folder: Path) -> bool:
     return bool(parts) and is_text and all(path.is_file() for path in parts)
 
 
-def load(cls: Any, found: Found) -> Any:
+def load(cls: Any, files: TokenizerFiles) -> Any:
     """Read a tokenizer.
 
     Raises:
         ModelError: its files are missing, damaged, or no regular files.
     """
-    _require_vocabulary(cls, found.folder)
-    changes: dict[str, Any] = {} if found.padding is None else {"pad_token": found.padding}
-    if "merges_file" in cls.vocab_files_names and not _has_length(found.folder):
+    _require_vocabulary(cls, files.folder)
+    changes: dict[str, Any] = {} if files.padding is None else {"pad_token": files.padding}
+    if "merges_file" in cls.vocab_files_names and not _has_length(files.folder):
         changes["model_max_length"] = CLIP_LENGTH
-    return read(cls, found.folder, **changes)
+    return read(cls, files.folder, **changes)
 
 
 def read(cls: Any, folder: Path, **changes: Any) -> Any:
@@ -143,24 +118,26 @@ def _require_vocabulary(cls: type[Any], folder: Path) -> None:
         raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {others}")
 
 
-def missing(family: str, names: Sequence[str], folders: Sequence[Path]) -> ModelError:
+def missing(repository: str | None, names: Sequence[str], folders: Sequence[Path]) -> ModelError:
     """Return the error that says what to download and where to put it.
 
     Args:
-        family: of the model.
+        repository: of the hub, with every tokenizer of the family; None names none.
         names: the tokenizers that were not found.
         folders: where they were looked for; they are expected in the last.
     """
-    own, where = OWN[kin(family)], folders[-1]
-    wanted = " ".join(f"'{name}/*'" for name in names)
-    plural = "s" if len(names) > 1 else ""
+    where, plural = folders[-1], "s" if len(names) > 1 else ""
+    link, command = f"folder{plural} {', '.join(names)}", ""
+    if repository is not None:
+        wanted = " ".join(f"'{name}/*'" for name in names)
+        link += f" of https://huggingface.co/{repository}"
+        command = f": hf download {repository} --include {wanted} --local-dir {where}"
     return ModelError(
         f"checkpoint files hold no tokenizers; {' and '.join(names)} {'are' if plural else 'is'} "
-        f"neither in {', '.join(map(str, folders))} nor in the hub's cache. Download the "
-        f"folder{plural} {', '.join(names)} of https://huggingface.co/{own} (a few MB: "
-        "tokenizer_config.json, special_tokens_map.json, vocab.json and merges.txt of CLIP, "
-        f"tokenizer.json of T5) into {where}, or point --set tokenizers=DIR at the folder that "
-        f"holds them: hf download {own} --include {wanted} --local-dir {where}"
+        f"neither in {', '.join(map(str, folders))} nor in the hub's cache. Download the {link} "
+        "(a few MB: tokenizer_config.json, special_tokens_map.json, vocab.json and merges.txt of "
+        f"CLIP, tokenizer.json of T5) into {where}, or point --set tokenizers=DIR at the folder "
+        f"that holds them{command}"
     )
 
 
@@ -172,11 +149,11 @@ def _cached(name: str) -> list[Path]:
     """Return folders of the hub's cache in which a tokenizer may lie."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = []
-    for repository, folder in HELD[name]:
+    folders = []
+    for repository, folder in PUBLISHED.get(name, ()):
         for file in ("tokenizer.json", "vocab.json"):
-            place = f"{folder}/{file}" if folder else file
-            path = try_to_load_from_cache(repository, place)
+            filename = f"{folder}/{file}" if folder else file
+            path = try_to_load_from_cache(repository, filename)
             if isinstance(path, str):
-                found.append(Path(path).parent)
-    return found
+                folders.append(Path(path).parent)
+    return folders

@@ -29,11 +29,11 @@ from attn.errors import AttnError, did_you_mean
 DISABLE = "ATTN_DISABLE_PLUGINS"
 ALL = ("1", "true", "all")
 NONE = ("", "0", "false", "none")
-OWN = "attn"
+BUILTIN_PACKAGE = "attn"
 MOST = 1000
 """Backends of one plugin: a generator may yield them without end."""
 NAMELESS = "a package without a name"
-BUILTIN = EntryPoint(name=OWN, value="attn.backends.builtin", group=GROUP)
+BUILTIN = EntryPoint(name=BUILTIN_PACKAGE, value="attn.backends.builtin", group=GROUP)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Failure:
         )
 
 
-def declared(found: Iterable[Distribution]) -> tuple[list[EntryPoint], list[Failure]]:
+def declared(distributions: Iterable[Distribution]) -> tuple[list[EntryPoint], list[Failure]]:
     """Return the entry points of packages for attn, and whose cannot be read.
 
     Of a package that is on the path twice the first counts, as Python imports it.
@@ -78,17 +78,17 @@ def declared(found: Iterable[Distribution]) -> tuple[list[EntryPoint], list[Fail
     entries: list[EntryPoint] = []
     failures: list[Failure] = []
     seen: set[str] = set()
-    for distribution in found:
-        own = _read(distribution)
-        name = _identified(distribution)[0] if own else NAMELESS
+    for distribution in distributions:
+        result = _read(distribution)
+        name = _identified(distribution)[0] if result else NAMELESS
         if _normal(name) in seen:
             continue
         if name != NAMELESS:
             seen.add(_normal(name))
-        if isinstance(own, Failure):
-            failures.append(own)
+        if isinstance(result, Failure):
+            failures.append(result)
         else:
-            entries += own
+            entries += result
     return entries, failures
 
 
@@ -109,12 +109,16 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
             stage = "attn_backends"
             specs = _specs(hooks)
             seconds = perf_counter() - began
-            left = [one for one in enumerate_threads() if not (one.daemon or one in threads)]
+            left = [
+                thread for thread in enumerate_threads() if not (thread.daemon or thread in threads)
+            ]
     # Code of strangers raises anything; the other backends must stay usable.
     except Exception as error:  # noqa: BLE001
         module = entry.value.partition(":")[0]
         fix = advice(error, module, f'run python -c "import {module}; {module}.attn_backends()"')
-        return Failure(entry.name, distribution, stage, one_line(error), repair(distribution, fix))
+        return Failure(
+            entry.name, distribution, stage, first_line(error), repair(distribution, fix)
+        )
     facts = (entry.name, distribution, version, seconds, len(left))
     return [Registered(spec, *facts) for spec in specs]
 
@@ -122,25 +126,25 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
 def origin(entry: EntryPoint) -> tuple[str, str]:
     """Return name and version of the distribution; only the built-in entry point has none."""
     if entry.dist is None:
-        return OWN, attn.__version__
+        return BUILTIN_PACKAGE, attn.__version__
     return _identified(entry.dist)
 
 
-def one_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Put an exception on one line; our own need no type in front."""
     lines = [str(error)] if isinstance(error, AttnError) else format_exception_only(error)
     return " ".join("".join(lines).split())
 
 
 def whose(registered: Registered) -> str:
-    """Say which package a backend is from."""
+    """Describe the package of a backend."""
     return (
         f"backend '{registered.spec.name}' is from {registered.distribution} {registered.version}"
     )
 
 
 def advice(error: BaseException, module: str, otherwise: str) -> str:
-    """Return what the author of a module can do about what went wrong in it.
+    """Advise the author of a module on an error raised in it.
 
     Args:
         error: what went wrong.
@@ -156,22 +160,22 @@ def advice(error: BaseException, module: str, otherwise: str) -> str:
 
 
 def remedy(distribution: str, fix: str) -> str:
-    """Say what can be done about a broken plugin, by its author and by anybody else."""
+    """Advise on a broken plugin, its author and everybody else."""
     return f"if it is yours, {fix}, else update or uninstall {distribution}"
 
 
 def repair(distribution: str, fix: str) -> str:
-    """Say the same of a plugin that cannot even be loaded, which others need not look at."""
+    """Advise on a plugin that cannot even be loaded."""
     return f"{remedy(distribution, fix)}, or set {DISABLE}={distribution}"
 
 
 def misspelt(entries: Sequence[EntryPoint], failures: Sequence[Failure] = ()) -> tuple[str, ...]:
     """Return remarks on what the environment disables, but is not installed."""
-    known = {name for entry in entries for name in _names(entry)}
-    known |= {_normal(failure.distribution) for failure in failures}
+    names = {name for entry in entries for name in _names(entry)}
+    names |= {_normal(failure.distribution) for failure in failures}
     return tuple(
-        f"{DISABLE}: no plugin '{name}' is installed.{did_you_mean(name, known)}"
-        for name in sorted(_disabled() - {*known, *ALL, *NONE})
+        f"{DISABLE}: no plugin '{name}' is installed.{did_you_mean(name, names)}"
+        for name in sorted(_disabled() - {*names, *ALL, *NONE})
     )
 
 
@@ -193,7 +197,7 @@ def _read(distribution: Distribution) -> list[EntryPoint] | Failure:
         name, _ = _identified(distribution)
         if _is_disabled({_normal(name)}):
             return _switched_off(name, name)
-        cause = f"entry_points.txt in {distribution.locate_file('')}: {one_line(error)}"
+        cause = f"entry_points.txt in {distribution.locate_file('')}: {first_line(error)}"
         fix = 'write toy = "attn_toy" under [project.entry-points.attn] and install it again'
         return Failure(name, name, "metadata", cause, repair(name, fix))
 
@@ -221,7 +225,7 @@ def _normal(name: str) -> str:
 
 
 def _imported(entry: EntryPoint) -> object:
-    """Return what an entry point names, which need not exist, nor be a name."""
+    """Return the object that an entry point names."""
     written = f"the entry point is {entry.name} = {entry.value!r}"
     fix = "let it name the module with the hook, and install the package again"
     if not entry.pattern.match(entry.value):
@@ -244,25 +248,25 @@ def _register(module: object, entry: EntryPoint) -> pluggy.HookRelay:
     plugins.add_hookspecs(Hooks)
     hook = "attn_backends() without arguments, marked with @attn.hookimpl"
     fix = "write the hook as in plugins.md"
-    found: list[str] = []
+    names: list[str] = []
     try:
         plugins.register(module, entry.name)
-        found = [caller.name for caller in plugins.get_hookcallers(module) or ()]
+        names = [caller.name for caller in plugins.get_hookcallers(module) or ()]
         plugins.check_pending()
     except pluggy.PluginValidationError as error:
-        unknown = next((one for one in found if not hasattr(Hooks, one)), None)
+        unknown = next((name for name in names if not hasattr(Hooks, name)), None)
         if unknown is None:
             raise AnswerError(f"{error}, expected {hook}", fix) from error
-        meant = did_you_mean(unknown, [one for one in vars(Hooks) if not one.startswith("_")])
+        meant = did_you_mean(unknown, [name for name in vars(Hooks) if not name.startswith("_")])
         raise AnswerError(
             f"got a hook '{unknown}', expected {hook}.{meant}", "rename the function"
         ) from error
-    if not found and entry.attr:
+    if not names and entry.attr:
         raise AnswerError(
             f"the entry point is {entry.name} = {entry.value!r}, expected the module with the hook",
             f'write {entry.name} = "{entry.module}" and install the package again',
         )
-    if not found:
+    if not names:
         raise AnswerError(f"no hook found, expected {hook}", fix)
     return plugins.hook
 
@@ -285,7 +289,7 @@ def _specs(hooks: pluggy.HookRelay) -> list[BackendSpec]:
 
 
 def _flaw(spec: object) -> str | None:
-    """Return what is wrong with an item that a plugin offers as a spec, if anything."""
+    """Return the fault of an item that a plugin offers as a spec, if it has one."""
     if not isinstance(spec, BackendSpec):
         return f"got an item {got(spec)}, expected BackendSpec"
     for name in ("aliases", "takes"):

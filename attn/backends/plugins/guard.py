@@ -1,4 +1,4 @@
-"""Backends of other packages at work: what goes wrong in them is said with whose it is.
+"""Backends of other packages at work: errors in their code name the package and the member.
 
 A stranger's backend and session answer through guards, which check every answer (`answers`); what
 their code raises keeps its traceback, and gets a note that names package, method and line.
@@ -15,7 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.backends.plugins.entry_points import OWN, Registered, advice, one_line, remedy, whose
+from attn.backends.plugins.entry_points import (
+    BUILTIN_PACKAGE,
+    Registered,
+    advice,
+    first_line,
+    remedy,
+    whose,
+)
 from attn.backends.plugins.registry import load
 from attn.backends.plugins.validation import (
     AnswerError,
@@ -53,7 +60,7 @@ def guarded(registered: Registered) -> Backend:
         PluginError: see `manager.load`.
     """
     backend = load(registered)
-    if registered.distribution == OWN:
+    if registered.distribution == BUILTIN_PACKAGE:
         return backend
     signing = partial(signed, registered)
     ask = partial(_ask, signing, Backend, backend)
@@ -63,6 +70,9 @@ def guarded(registered: Registered) -> Backend:
         example_prompt = backend.example_prompt
         request_options = backend.request_options
         demo_note = backend.demo_note
+
+        def note_on_demo(self, model: str) -> str:
+            return str(ask("note_on_demo", model))
 
         def default_model(self, options: Any) -> str:
             return str(ask("default_model", options))
@@ -78,11 +88,11 @@ def guarded(registered: Registered) -> Backend:
 
 @contextmanager
 def blamed(registered: Registered) -> Iterator[None]:
-    """Say of attention that cannot be recorded in here whose backend ran, unless it is ours."""
+    """Attribute attention that cannot be recorded in this block to the plugin's backend."""
     try:
         yield
     except CaptureError as error:
-        if registered.distribution == OWN:
+        if registered.distribution == BUILTIN_PACKAGE:
             raise
         raise CaptureError(
             f"{error} ({whose(registered)}; "
@@ -92,28 +102,28 @@ def blamed(registered: Registered) -> Iterator[None]:
 
 @contextmanager
 def signed(registered: Registered, member: str) -> Iterator[None]:
-    """Say of what goes wrong in here which member of whose backend it is, unless it is ours.
+    """Attribute errors raised in this block to the plugin that owns the backend.
 
     Raises:
         PluginError: an answer was not what it must be, or the code ended the process.
     """
-    is_own = registered.distribution == OWN
+    is_builtin = registered.distribution == BUILTIN_PACKAGE
     # what a plugin prints must not end up in the output of --json
-    quiet = nullcontext() if is_own else redirect_stdout(sys.stderr)
+    quiet = nullcontext() if is_builtin else redirect_stdout(sys.stderr)
     try:
         with quiet:
             yield
     except (Exception, SystemExit) as error:
-        is_own_word = isinstance(error, AttnError) and not isinstance(error, AnswerError)
-        if is_own or is_own_word:
+        is_expected = isinstance(error, AttnError) and not isinstance(error, AnswerError)
+        if is_builtin or is_expected:
             raise
         if isinstance(error, SystemExit):
-            error = AnswerError(one_line(error), "raise an error of attn.errors")
+            error = AnswerError(first_line(error), "raise an error of attn.errors")
         if not isinstance(error, AnswerError):
             error.add_note(_note(registered, member, error))
             raise
         raise PluginError(
-            f"{whose(registered)}: {member}{error.place}: {error.found}; "
+            f"{whose(registered)}: {member}{error.location}: {error.problem}; "
             f"{remedy(registered.distribution, error.fix)}"
         ) from error
 
@@ -204,7 +214,7 @@ class GuardedSession(Session):
         return identity
 
     def _hearing(self, requests: Sequence[Request], on_call: OnCall) -> OnCall:
-        """Return what takes announcements, each once it is checked."""
+        """Return a function that checks an announcement before passing it on."""
         towers, branches = self.towers(), self.branches(requests[0])
         samples, steps = len(requests) * requests[0].images, requests[0].steps or 1
         before = -1
@@ -250,10 +260,10 @@ def _ask(
             if len(list(traceback.walk_tb(error.__traceback__))) > 1:
                 raise
             raise AnswerError(
-                one_line(error), f"give it the arguments of attn.backends.{declared}"
+                first_line(error), f"give it the arguments of attn.backends.{declared}"
             ) from error
         except StopIteration as error:  # none may pass through the generators around this
-            raise RuntimeError(one_line(error)).with_traceback(error.__traceback__) from error
+            raise RuntimeError(first_line(error)).with_traceback(error.__traceback__) from error
         kind = returned(getattr(owner, member))
         answer = as_declared(answer, kind)
         require_type(answer, kind, f"return what plugins.md says of {declared}")
@@ -262,13 +272,13 @@ def _ask(
 
 
 def _note(registered: Registered, member: str, error: BaseException) -> str:
-    """Say in whose code an error was raised: the package's, or ours that observes it."""
+    """Describe where an error was raised: in the package, or in `attn` observing it."""
     package = str(getattr(registered.spec.load, "__module__", "")).partition(".")[0]
     frames = list(traceback.walk_tb(error.__traceback__))
     names = [str(frame.f_globals.get("__name__", "")) for frame, _ in frames]
-    own = [place for place, name in enumerate(names) if name.partition(".")[0] == package]
-    last = own[-1] if own else -1
-    if own and any(name.startswith("attn.engine.") for name in names[last:]):
+    positions = [index for index, name in enumerate(names) if name.partition(".")[0] == package]
+    last = positions[-1] if positions else -1
+    if positions and any(name.startswith("attn.engine.") for name in names[last:]):
         return (
             f"It happened while attn recorded {member}: {whose(registered)}. Report it to attn, "
             f"with what {KIT} says."

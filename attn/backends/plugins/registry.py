@@ -10,18 +10,19 @@ from importlib.metadata import distributions
 from attn.backends.plugins.contained import contained
 from attn.backends.plugins.entry_points import (
     BUILTIN,
-    OWN,
+    BUILTIN_PACKAGE,
     Failure,
     Registered,
     advice,
     ask,
     declared,
+    first_line,
     misspelt,
-    one_line,
     origin,
     repair,
     whose,
 )
+from attn.backends.plugins.memory import require_room
 from attn.backends.plugins.validation import check_declared, require_type
 from attn.backends.types import Backend
 from attn.errors import PluginError, UsageError, did_you_mean
@@ -44,10 +45,10 @@ def installed() -> Installed:
     entries, unreadable = declared(distributions())
     strangers = sorted(entries, key=lambda entry: (origin(entry), entry.name))
     answers = [ask(entry) for entry in (BUILTIN, *strangers)]
-    offered = [one for answer in answers if not isinstance(answer, Failure) for one in answer]
+    offered = [item for answer in answers if not isinstance(answer, Failure) for item in answer]
     kept, conflicts = _settle(offered)
     return Installed(
-        specs=tuple(sorted(kept, key=lambda one: one.spec.name)),
+        specs=tuple(sorted(kept, key=lambda item: item.spec.name)),
         failures=(
             *unreadable,
             *(answer for answer in answers if isinstance(answer, Failure)),
@@ -63,16 +64,16 @@ def find(name: str) -> Registered:
     Raises:
         UsageError: there is none, or it is installed but could not be loaded.
     """
-    known = {each: one for one in installed().specs for each in one.names}
-    if name in known:
-        return known[name]
+    by_name = {each: item for item in installed().specs for each in item.names}
+    if name in by_name:
+        return by_name[name]
     for failure in installed().failures:
         if name in (failure.plugin, failure.distribution, *failure.names):
             raise UsageError(f"backend '{name}' is installed but cannot be used: {failure}")
-    guess = did_you_mean(name.lower(), known)
+    guess = did_you_mean(name.lower(), by_name)
     unknown = [failure for failure in installed().failures if not failure.names]
     raise UsageError(
-        f"no backend '{name}'.{guess} Installed: {', '.join(sorted(known))}."
+        f"no backend '{name}'.{guess} Installed: {', '.join(sorted(by_name))}."
         + (" What these have is not known, because they cannot be used:" if unknown else "")
         + "".join(f"\n  {failure}" for failure in unknown)
     )
@@ -80,8 +81,8 @@ def find(name: str) -> Registered:
 
 def takers(what: str) -> tuple[Registered, ...]:
     """Return the backends whose models take `loras` or `drawings`, those of this package first."""
-    able = (one for one in installed().specs if what in one.spec.takes)
-    return tuple(sorted(able, key=lambda one: one.distribution != OWN))
+    able = (item for item in installed().specs if what in item.spec.takes)
+    return tuple(sorted(able, key=lambda item: item.distribution != BUILTIN_PACKAGE))
 
 
 MISSING = (ImportError, MemoryError, OSError, RuntimeError)
@@ -95,6 +96,7 @@ def load(registered: Registered) -> Backend:
         PluginError: a third party's backend cannot be imported or is incomplete, or what a
             built-in one needs cannot be imported.
     """
+    require_room()
     load = registered.spec.load
     try:
         with contained(f"backend '{registered.spec.name}'", is_limited=False):
@@ -102,17 +104,17 @@ def load(registered: Registered) -> Backend:
         require_type(backend, Backend, "return an instance of attn.backends.Backend")
         check_declared(backend)
     except Exception as error:
-        if registered.distribution == OWN and isinstance(error, MISSING):
+        if registered.distribution == BUILTIN_PACKAGE and isinstance(error, MISSING):
             raise PluginError(
-                f"backend '{registered.spec.name}' cannot be loaded: {one_line(error)}; is there "
+                f"backend '{registered.spec.name}' cannot be loaded: {first_line(error)}; is there "
                 "enough memory, and is every package that attn needs here?"
             ) from error
-        if registered.distribution == OWN:
+        if registered.distribution == BUILTIN_PACKAGE:
             raise
         where = f"see where with attn backends {registered.spec.name} --debug"
         fix = advice(error, str(getattr(load, "__module__", "")), where)
         raise PluginError(
-            f"{whose(registered)}: load(): {one_line(error)}; "
+            f"{whose(registered)}: load(): {first_line(error)}; "
             f"{repair(registered.distribution, fix)}"
         ) from error
     return backend
@@ -120,27 +122,29 @@ def load(registered: Registered) -> Backend:
 
 def _settle(offered: Sequence[Registered]) -> tuple[list[Registered], list[Failure]]:
     """Give each name to one backend: built-ins win, of two strangers neither does."""
-    own = [one for one in offered if one.distribution == OWN]
-    beaten = {one: rival for one in offered if one not in own and (rival := _rival(one, own))}
-    strangers = [one for one in offered if one not in own and one not in beaten]
-    beaten |= {one: rival for one in strangers if (rival := _rival(one, strangers))}
-    kept = [one for one in offered if one not in beaten]
-    return kept, [_conflict(one, rival) for one, rival in beaten.items()]
+    builtin = [item for item in offered if item.distribution == BUILTIN_PACKAGE]
+    beaten = {
+        item: rival for item in offered if item not in builtin and (rival := _rival(item, builtin))
+    }
+    strangers = [item for item in offered if item not in builtin and item not in beaten]
+    beaten |= {item: rival for item in strangers if (rival := _rival(item, strangers))}
+    kept = [item for item in offered if item not in beaten]
+    return kept, [_conflict(item, rival) for item, rival in beaten.items()]
 
 
-def _rival(one: Registered, others: Sequence[Registered]) -> Registered | None:
-    shares = (each for each in others if each is not one and set(each.names) & set(one.names))
+def _rival(item: Registered, others: Sequence[Registered]) -> Registered | None:
+    shares = (each for each in others if each is not item and set(each.names) & set(item.names))
     return next(shares, None)
 
 
-def _conflict(one: Registered, rival: Registered) -> Failure:
-    shared = next(name for name in one.names if name in rival.names)
+def _conflict(item: Registered, rival: Registered) -> Failure:
+    shared = next(name for name in item.names if name in rival.names)
     return Failure(
-        one.plugin,
-        one.distribution,
+        item.plugin,
+        item.distribution,
         stage="names",
-        cause=f"'{shared}' of backend '{one.spec.name}' is also a name of backend "
+        cause=f"'{shared}' of backend '{item.spec.name}' is also a name of backend "
         f"'{rival.spec.name}' from {rival.distribution} {rival.version}",
-        fix=repair(one.distribution, "rename it"),
-        names=one.names,
+        fix=repair(item.distribution, "rename it"),
+        names=item.names,
     )

@@ -38,14 +38,14 @@ class AnswerError(PluginError):
     """An answer is not what it must be.
 
     Attributes:
-        found: what was got, and what was expected.
+        problem: what was got, and what was expected.
         fix: what the author of the backend can do.
-        place: where in the answer, such as `[2].queries[0].stop`.
+        location: where in the answer, such as `[2].queries[0].stop`.
     """
 
-    def __init__(self, found: str, fix: str, place: str = "") -> None:
-        super().__init__(f"{place}: {found}" if place else found)
-        self.found, self.fix, self.place = found, fix, place
+    def __init__(self, problem: str, fix: str, location: str = "") -> None:
+        super().__init__(f"{location}: {problem}" if location else problem)
+        self.problem, self.fix, self.location = problem, fix, location
 
 
 def got(value: object) -> str:
@@ -72,8 +72,8 @@ def as_declared(value: Any, kind: Any) -> Any:
 
 def require_type(value: Any, kind: Any, fix: str) -> None:
     """Raise an `AnswerError` unless a value, and all that is in it, is of a type."""
-    for place, found, expected in _misfits(value, kind, ""):
-        raise AnswerError(f"got {got(found)}, expected {_words(expected)}", fix, place)
+    for location, actual, expected in _misfits(value, kind, ""):
+        raise AnswerError(f"got {got(actual)}, expected {_words(expected)}", fix, location)
 
 
 def returned(function: Callable[..., Any]) -> Any:
@@ -96,7 +96,7 @@ def check_declared(backend: Any) -> None:
         if not isinstance(text, str):
             raise AnswerError(f"got {got(text)}, expected a text", "write one into the class", name)
     varying = getattr(backend, "request_options", None)
-    names = {one.name for one in fields(options)}
+    names = {option.name for option in fields(options)}
     if not isinstance(varying, tuple) or not {*varying} <= names:
         raise AnswerError(
             f"got {got(varying)}, expected a tuple of names of options",
@@ -150,9 +150,9 @@ def check_sequence(sequence: Sequence, branch: str, prompt: str) -> None:
                 f"name one of {', '.join(texts) or 'those that it has'}",
             )
     for segment in texts.values():
-        own = [token for token in sequence.tokens if token.segment == segment.name]
-        if own or prompt:  # a row without a text may read zeros, which have no tokens
-            _check_tokens(where, segment, own, prompt)
+        tokens = [token for token in sequence.tokens if token.segment == segment.name]
+        if tokens or prompt:  # a row without a text may read zeros, which have no tokens
+            _check_tokens(where, segment, tokens, prompt)
 
 
 def check_layers(
@@ -228,12 +228,12 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
         raise AnswerError(
             f"got {len(outputs)} outputs for {len(requests)} requests", "give one for each"
         )
-    for place, (output, request) in enumerate(zip(outputs, requests, strict=True)):
+    for number, (output, request) in enumerate(zip(outputs, requests, strict=True)):
         if not (output.images or output.texts or output.histories):
             raise AnswerError(
                 "got no images, texts or histories",
                 "give one for each of request.images",
-                f"[{place}]",
+                f"[{number}]",
             )
         for name in ("images", "texts", "histories", "tokens", "noise"):
             count = len(getattr(output, name))
@@ -241,28 +241,28 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
                 raise AnswerError(
                     f"got {count}, expected request.images = {request.images}",
                     "give one for each",
-                    f"[{place}].{name}",
+                    f"[{number}].{name}",
                 )
         for index, image in enumerate(output.images):
-            _check_mode(image, f"[{place}].images[{index}]")
+            _check_mode(image, f"[{number}].images[{index}]")
         if output.sketch is not None:
-            _check_mode(output.sketch, f"[{place}].sketch")
+            _check_mode(output.sketch, f"[{number}].sketch")
         try:
             json.dumps(output.histories)
         except (TypeError, ValueError) as error:
             raise AnswerError(
                 f"not for JSON: {error}",
                 "give numbers, texts, lists, dicts",
-                f"[{place}].histories",
+                f"[{number}].histories",
             ) from error
 
 
-def _check_mode(image: Image, place: str) -> None:
+def _check_mode(image: Image, location: str) -> None:
     if image.mode not in PNG_MODES:
         raise AnswerError(
             f"got a picture of mode {image.mode}, expected one of {', '.join(PNG_MODES)}",
             'scale its values to 0 to 255 if need be, and return picture.convert("RGB")',
-            place,
+            location,
         )
 
 
@@ -276,12 +276,12 @@ def _check_segments(problems: Iterator[str]) -> None:
 
 
 def _check_tokens(where: str, segment: Segment, tokens: list[Token], prompt: str) -> None:
-    places = [token.position for token in tokens]
-    if places != list(range(segment.start, segment.stop)):
-        shown = f"at {places[:5]}{'…' * (len(places) > 5)}"  # noqa: PLR2004
+    positions = [token.position for token in tokens]
+    if positions != list(range(segment.start, segment.stop)):
+        shown = f"at {positions[:5]}{'…' * (len(positions) > 5)}"  # noqa: PLR2004
         raise AnswerError(
             f"{where}: segment '{segment.name}' is {segment.start} to {segment.stop - 1}, "
-            f"its tokens are {shown if places else 'missing'}",
+            f"its tokens are {shown if positions else 'missing'}",
             "give one token per position, padding included, in order",
         )
     for token in tokens:
@@ -314,39 +314,39 @@ def _check_layout(layer: Layer, segment: Segment, sequence: Sequence) -> None:
             f"{layer.path}: segment '{segment.name}' has {segment.length} positions and grid None",
             "give (rows, columns) with rows · columns positions",
         )
-    known = {one.name: one.length for one in part(sequence.segments, "text")}
-    if segment.kind == "text" and known.get(segment.name) != segment.length:
+    lengths = {text.name: text.length for text in part(sequence.segments, "text")}
+    if segment.kind == "text" and lengths.get(segment.name) != segment.length:
         raise AnswerError(
             f"{layer.path}: text segment '{segment.name}' has {segment.length} positions, "
-            f"in sequence() {known.get(segment.name, 'it does not exist')}",
+            f"in sequence() {lengths.get(segment.name, 'it does not exist')}",
             "make layers() and sequence() agree",
         )
 
 
-def _misfits(value: Any, kind: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+def _misfits(value: Any, kind: Any, location: str) -> Iterator[tuple[str, Any, Any]]:
     """Yield (place, part, expected type) of what is of another type."""
     origin: Any = get_origin(kind) or kind
     inner = get_args(kind)
     if not _is_a(value, origin, inner):
-        yield place, value, kind
+        yield location, value, kind
     elif is_dataclass(type(value)) and isinstance(origin, type):
-        for name, own in _hints(origin).items():
-            yield from _misfits(getattr(value, name), own, f"{place}.{name}")
+        for name, expected in _hints(origin).items():
+            yield from _misfits(getattr(value, name), expected, f"{location}.{name}")
     elif origin in (tuple, list) and inner:
         kinds = inner if origin is tuple and ... not in inner else repeat(inner[0])
-        for index, (item, own) in enumerate(zip(value, kinds, strict=False)):
-            yield from _misfits(item, own, f"{place}[{index}]")
+        for index, (item, expected) in enumerate(zip(value, kinds, strict=False)):
+            yield from _misfits(item, expected, f"{location}[{index}]")
     elif origin in (dict, Mapping):
         for key, item in value.items():
-            yield from _misfits(key, inner[0], f"{place}, key {key!r}")
-            yield from _misfits(item, inner[1], f"{place}[{key!r}]")
+            yield from _misfits(key, inner[0], f"{location}, key {key!r}")
+            yield from _misfits(item, inner[1], f"{location}[{key!r}]")
 
 
 def _is_a(value: Any, origin: Any, inner: tuple[Any, ...]) -> bool:
     if origin is Any:
         return True
     if origin in (Union, UnionType):
-        return any(not list(_misfits(value, one, "")) for one in inner)
+        return any(not list(_misfits(value, alternative, "")) for alternative in inner)
     if origin is Literal:
         return value in inner
     if origin is float:

@@ -19,9 +19,9 @@ from attn.backends.testing.checks import (
 )
 from attn.backends.testing.fake import FakeBackend, FakeOptions, FakeSession
 from attn.backends.testing.observe import ConformanceError
-from attn.backends.testing.places import text_placed
 from attn.backends.testing.rows import rows_labelled
 from attn.backends.testing.text import tokens_spanned
+from attn.backends.testing.text_order import text_placed
 
 __all__ = [
     "CHECKS",

@@ -48,16 +48,16 @@ def attention_exact(session: Session, request: Request) -> None:
     def visit(call: Call, row: int, layer: Layer, attention: Attention) -> None:
         if call.step:
             return
-        found = exact.setdefault(call.rows[row], {})
-        if f"{layer.index}/mass.all.all" in found:
+        expected = exact.setdefault(call.rows[row], {})
+        if f"{layer.index}/mass.all.all" in expected:
             return
         probs, allowed = exact_probs(attention, 0), _tolerance(attention, 0)
         tolerance[layer.index] = max(allowed, tolerance.get(layer.index, 0.0))
         _compare_blocks(layer, attention, 0, probs, allowed)
-        found |= measures(layer, probs)
+        expected |= measures(layer, probs)
 
     watched(session, requests, visit)
-    seen = {int(name.split("/")[0]) for found in exact.values() for name in found}
+    seen = {int(name.split("/")[0]) for expected in exact.values() for name in expected}
     if seen != {layer.index for layer in session.layers(request)}:
         fail(
             "generate()",
@@ -66,10 +66,10 @@ def attention_exact(session: Session, request: Request) -> None:
         )
     _compare_tensors(recorded(session, requests, "heads"), exact, tolerance, skip="map")
     maps = recorded(session, requests, "maps")
-    for (_, sample), found in exact.items():
+    for (_, sample), expected in exact.items():
         layers = {layer.index: layer for layer in session.layers(requests[sample])}
         sequence = session.sequence(requests[sample], "cond")
-        _fold_maps(found, layers, maps.columns[sample], sequence)
+        _fold_maps(expected, layers, maps.columns[sample], sequence)
     _compare_tensors(maps, exact, tolerance, skip="headmap")
 
 
@@ -81,36 +81,36 @@ def _compare_blocks(
     for block in block_names(layer):
         sides = zip((layer.queries, layer.keys), block.split("."), strict=True)
         query, key = (positions(part(segments, half)) for segments, half in sides)
-        rows, columns = (as_index(tuple(places), attention.device) for places in (query, key))
+        rows, columns = (as_index(tuple(ranges), attention.device) for ranges in (query, key))
         got = as_float64(attention.probs(row, heads, rows, columns))
         _require(layer, f"probs of {block}", got, exact[:, query][:, :, key], allowed)
     sums = as_float64(attention.probs(row, heads, slice(None), slice(None))).sum(-1)
-    if attention.given is not None:
-        allowed = OPEN_SOFTMAX[str(attention.given.dtype).removeprefix("torch.")]
+    if attention.open_probs is not None:
+        allowed = OPEN_SOFTMAX[str(attention.open_probs.dtype).removeprefix("torch.")]
     _require(layer, "sum of a row of probs", sums, np.round(sums).clip(0, 1), 10 * allowed)
 
 
 def _fold_maps(
-    found: dict[str, np.ndarray],
+    expected: dict[str, np.ndarray],
     layers: Mapping[int, Layer],
     columns: tuple[Column, ...],
     sequence: TokenSequence,
 ) -> None:
     """Give the exact maps the key columns that `--keys content` keeps, in place."""
-    for name, probs in found.items():
+    for name, probs in expected.items():
         index, _, rest = name.partition("/")
         measure, _, block = rest.partition(".")
         if measure == "map":
-            found[name] = fold_columns(probs, layers[int(index)], block, columns, sequence)
+            expected[name] = fold_columns(probs, layers[int(index)], block, columns, sequence)
 
 
 def _compare_tensors(
     run: Recording, exact: Exact, tolerance: Mapping[int, float], *, skip: str
 ) -> None:
     """Compare step 0 of a recording with what it should be, tensor by tensor."""
-    for (branch, sample), found in exact.items():
+    for (branch, sample), expected in exact.items():
         tensors = run.tensors[sample, 0]
-        for name, want in found.items():
+        for name, want in expected.items():
             index, _, rest = name.partition("/")
             measure = rest.partition(".")[0]
             if measure == skip:

@@ -31,9 +31,9 @@ from attn.backends.testing.observe import (
     undeclared,
     watched,
 )
-from attn.backends.testing.places import text_placed
 from attn.backends.testing.rows import rows_labelled
 from attn.backends.testing.text import tokens_spanned
+from attn.backends.testing.text_order import text_placed
 from attn.backends.types import Session
 from attn.schema import Call, Layer, Request
 
@@ -127,8 +127,8 @@ def calls_ordered(session: Session, request: Request) -> None:
         )
     opening = {call.step: call for call in reversed(calls)}
     noise = [opening[step].noise for step in steps]
-    known = [level for level in noise if level is not None]
-    if any(later > earlier for earlier, later in pairwise(known)):
+    levels = [level for level in noise if level is not None]
+    if any(later > earlier for earlier, later in pairwise(levels)):
         fail(
             "generate()",
             f"noise rises: {noise}",

@@ -126,7 +126,7 @@ class FakeSession(Session):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Follow the velocity from noise to data; see `Session.generate`."""
         sampler = _Sampler(self, requests, on_call or _unheard)
-        images = list(map(_picture, sampler.run()))
+        images = list(map(_pixels, sampler.run()))
         count = requests[0].images
         return [Output(tuple(images[i * count : (i + 1) * count])) for i in range(len(requests))]
 
@@ -174,9 +174,9 @@ class FakeBackend(Backend):
         """Make the model; see `Backend.open`."""
         if offload != "none":
             raise ModelError("the fake backend has nothing to offload")
-        place = "cpu" if device == "auto" else device
+        target = "cpu" if device == "auto" else device
         model = (
-            ToyModel(options.weights_seed).eval().to(place if weights else "meta", _DTYPES[dtype])
+            ToyModel(options.weights_seed).eval().to(target if weights else "meta", _DTYPES[dtype])
         )
         parameters = sum(parameter.numel() for parameter in model.denoiser.parameters())
         kind = str(_DTYPES[dtype]).removeprefix("torch.")
@@ -294,7 +294,7 @@ def _image(grid: Grid, start: int = 0) -> Segment:
     return Segment("image", "image", start, start + grid[0] * grid[1], grid)
 
 
-def _picture(latents: Tensor) -> Image.Image:
+def _pixels(latents: Tensor) -> Image.Image:
     """Show the three channels as red, green and blue, PATCH pixels per token."""
     pixels = (latents.float().sigmoid() * 255).round().to(torch.uint8)
     pixels = pixels.repeat_interleave(PATCH, 1).repeat_interleave(PATCH, 2)

@@ -16,7 +16,7 @@ from attn.backends.plugins.guard import GuardedSession
 from attn.backends.plugins.validation import AnswerError
 from attn.backends.types import Output, Session
 from attn.engine.attention import Attention
-from attn.engine.hooks import Hooks
+from attn.engine.hooks import AttentionHooks
 from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError
@@ -34,9 +34,9 @@ class ConformanceError(AssertionError):
     """A session breaks its contract; the message names the method and the repair."""
 
 
-def fail(method: str, found: str, fix: str) -> NoReturn:
+def fail(method: str, problem: str, fix: str) -> NoReturn:
     """Raise what a check found: where, what, and what to do."""
-    raise ConformanceError(f"session.{method}: {found}; {fix}")
+    raise ConformanceError(f"session.{method}: {problem}; {fix}")
 
 
 def begin(session: Session, request: Request, images: int = 1) -> tuple[Session, Request]:
@@ -132,12 +132,12 @@ def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list
         attention = _unfolded(attention, len(call.rows))
         for row, (_, sample) in enumerate(call.rows[: attention.shape[0]]):
             layer = layers[sample // requests[0].images][key]
-            own = attention.alone(row, call.padding[row] if call.padding else 0)
-            if own.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
-                visit(call, row, layer, own)
+            alone = attention.alone(row, call.padding[row] if call.padding else 0)
+            if alone.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
+                visit(call, row, layer, alone)
 
     modules = layer_modules(session, requests[0])
-    with _explained(), Hooks(modules, see, wanted=lambda: bool(calls)):
+    with _explained(), AttentionHooks(modules, see, wanted=lambda: bool(calls)):
         session.generate(requests, calls.append)
     return calls
 
@@ -185,25 +185,25 @@ def undeclared(session: Session, request: Request) -> list[LayerKey]:
     A softmax that the model computes itself need not be attention, so it does not count.
     """
     declared = [(layer.tower, _inside(layer.path)) for layer in session.layers(request)]
-    found: dict[LayerKey, None] = {}
+    keys: dict[LayerKey, None] = {}
 
     def see(key: LayerKey, attention: Attention) -> None:
         tower, path = key
         is_inside = any(tower == of and _inside(path).startswith(layer) for of, layer in declared)
         if attention.kernel != OPEN and not is_inside:
-            found[key] = None
+            keys[key] = None
 
     modules: dict[int, tuple[LayerKey, nn.Module]] = {}
     for name, tower in session.towers().items():
         for path, module in tower.named_modules():
             modules.setdefault(id(module), ((name, path), module))
-    with _explained(), Hooks(dict(modules.values()), see):
+    with _explained(), AttentionHooks(dict(modules.values()), see):
         session.generate([request], lambda call: None)
-    return list(found)
+    return list(keys)
 
 
 def _inside(path: str) -> str:
-    """Return what the paths of a module's parts begin with."""
+    """Return the common beginning of the paths of a module's parts."""
     return f"{path}." if path else ""
 
 
@@ -231,10 +231,10 @@ def _noting(log: list[Event], event: Event) -> Callable[..., None]:
 
 def _unfolded(attention: Attention, batch: int) -> Attention:
     """Split (1, batch · head, …), as legacy attention code lays its softmax out."""
-    given = attention.given
-    if given is None or len(given) == batch:
+    open_probs = attention.open_probs
+    if open_probs is None or len(open_probs) == batch:
         return attention
-    return replace(attention, given=given.reshape(batch, -1, *given.shape[2:]))
+    return replace(attention, open_probs=open_probs.reshape(batch, -1, *open_probs.shape[2:]))
 
 
 @contextmanager
@@ -242,7 +242,7 @@ def _failing(member: str) -> Iterator[None]:
     try:
         yield
     except AnswerError as error:
-        raise ConformanceError(f"{member}{error.place}: {error.found}; {error.fix}") from error
+        raise ConformanceError(f"{member}{error.location}: {error.problem}; {error.fix}") from error
 
 
 @contextmanager

@@ -22,8 +22,8 @@ def exact_probs(attention: Attention, row: int) -> np.ndarray:
 
     Where the model computed its softmax in the open, that is what is returned.
     """
-    if attention.given is not None:
-        return as_float64(attention.given[row])
+    if attention.open_probs is not None:
+        return as_float64(attention.open_probs[row])
     logits = exact_logits(attention, row)
     mask = np.zeros(logits.shape)
     if attention.mask is not None:
@@ -57,26 +57,26 @@ def measures(layer: Layer, probs: np.ndarray) -> dict[str, np.ndarray]:
         probs: (head, query, key), full rows; a row that is 0 throughout sees no key, so it is none.
     """
     probs = np.where(probs.sum(-1, keepdims=True) > 0, probs, np.nan)
-    measured: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray] = {}
     for name in block_names(layer):
         query, key = (positions(part(side, half)) for side, half in _sides(layer, name))
         rows = probs[:, query]
         block = rows[:, :, key]
-        measured[f"{layer.index}/mass.{name}"] = np.nanmean(block, 1)
-        measured[f"{layer.index}/entropy.{name}"] = np.nanmean(_entropy(rows), 1)
-        measured[f"{layer.index}/map.{name}"] = block.mean(0)
-        measured[f"{layer.index}/headmap.{name}"] = block
+        values[f"{layer.index}/mass.{name}"] = np.nanmean(block, 1)
+        values[f"{layer.index}/entropy.{name}"] = np.nanmean(_entropy(rows), 1)
+        values[f"{layer.index}/map.{name}"] = block.mean(0)
+        values[f"{layer.index}/headmap.{name}"] = block
         parts = [rows[..., segment.start : segment.stop].sum(-1) for segment in layer.keys]
         total = [np.nanmean(each, 1) for each in parts]
-        measured[f"{layer.index}/total.{name.split('.')[0]}"] = np.stack(total, 1)
+        values[f"{layer.index}/total.{name.split('.')[0]}"] = np.stack(total, 1)
         if name == "image.text":
             maps = block.mean(0)
             text = maps.sum(1, keepdims=True)
             share = np.divide(maps, text, out=maps * 0, where=text > 0)
-            measured[f"{layer.index}/share.{name}"] = np.nanmean(share, 0)
-            measured[f"{layer.index}/share_max.{name}"] = np.nanmax(share, 0)
-            measured[f"{layer.index}/peak.{name}"] = np.nanmax(maps, 0)
-    return measured
+            values[f"{layer.index}/share.{name}"] = np.nanmean(share, 0)
+            values[f"{layer.index}/share_max.{name}"] = np.nanmax(share, 0)
+            values[f"{layer.index}/peak.{name}"] = np.nanmax(maps, 0)
+    return values
 
 
 def fold_columns(
@@ -93,25 +93,25 @@ def fold_columns(
     """
     keys = part(layer.keys, block.split(".")[1])
     start: dict[str, int] = {}
-    for place, segment in enumerate(keys):
-        start[segment.name] = sum(before.length for before in keys[:place])
-    chosen = block_columns(layer, block, columns)
+    for index, segment in enumerate(keys):
+        start[segment.name] = sum(before.length for before in keys[:index])
+    selected = block_columns(layer, block, columns)
     folded = []
-    for column in chosen:
+    for column in selected:
         segment = next(each for each in keys if each.name == column.segment)
         origin = sequence.segment(segment.name).start if segment.kind == "text" else segment.start
         alone = {
             each.position - origin
-            for each in chosen
+            for each in selected
             if each.segment == segment.name and each.position is not None
         }
-        own = range(segment.length)
-        places = (
-            [place for place in own if place not in alone]
+        everything = range(segment.length)
+        offsets = (
+            [index for index in everything if index not in alone]
             if column.position is None
             else [column.position - origin]
         )
-        folded.append(probs[..., [start[segment.name] + place for place in places]].sum(-1))
+        folded.append(probs[..., [start[segment.name] + index for index in offsets]].sum(-1))
     return np.stack(folded, -1)
 
 

@@ -31,9 +31,9 @@ def rows_labelled(session: Session, request: Request) -> None:
     _check_announced(session, requests)
     batch = recorded(session, requests, "mass", mass_only=True)
     same = SAME.get(session.info.dtype, SAME_LOW_PRECISION)
-    for place, one in enumerate(requests):
-        alone = recorded(session, [one], "mass", mass_only=True)
-        _check_own_rows(batch, alone, place, same)
+    for index, item in enumerate(requests):
+        alone = recorded(session, [item], "mass", mass_only=True)
+        _check_request_rows(batch, alone, index, same)
     _check_branches(recorded(session, pair(request, request.seed), "mass", mass_only=True), same)
 
 
@@ -53,11 +53,11 @@ def _check_announced(session: Session, requests: list[Request]) -> None:
         _check_unique(call)
         for branch, sample in call.rows:
             samples.setdefault((call.step, call.tower, branch), set()).add(sample)
-    for (step, tower, branch), found in samples.items():
-        if found != set(range(number)):
+    for (step, tower, branch), ran_samples in samples.items():
+        if ran_samples != set(range(number)):
             fail(
                 "generate()",
-                f"step {step} of the {tower}, branch {branch}, ran samples {sorted(found)}",
+                f"step {step} of the {tower}, branch {branch}, ran samples {sorted(ran_samples)}",
                 f"number the pictures of the batch 0 to {number - 1}, request by request",
             )
     for step in {call.step for call in calls}:
@@ -70,17 +70,17 @@ def _check_unique(call: Call) -> None:
         fail("generate()", f"step {call.step}: rows {call.rows}", "announce every row once")
 
 
-def _check_own_rows(batch: Recording, alone: Recording, place: int, same: float) -> None:
+def _check_request_rows(batch: Recording, alone: Recording, index: int, same: float) -> None:
     """A request's rows in a batch are those of the same request alone, image by image."""
     steps = (0, max(step or 0 for _, step in alone.tensors)) if same == SAME["float32"] else (0,)
     cells = product(steps, range(len(batch.branches)), range(IMAGES))
     for step, branch, image in cells:
-        own = _distance(batch, (place, step), alone, (0, step), (branch, image))
-        if own > same:
+        distance = _distance(batch, (index, step), alone, (0, step), (branch, image))
+        if distance > same:
             fail(
                 "generate()",
-                f"step {step}, branch {batch.branches[branch]}: picture {image} of request {place} "
-                f"attends otherwise in a batch than alone (by {own:.1e})",
+                f"step {step}, branch {batch.branches[branch]}: picture {image} of request {index} "
+                f"attends otherwise in a batch than alone (by {distance:.1e})",
                 "order rows as the batch runs, all pictures of a request together",
             )
 
@@ -109,16 +109,16 @@ def _check_branches(run: Recording, same: float) -> None:
 
 def _distance(
     left: Recording,
-    one: tuple[int, int],
+    cell_left: tuple[int, int],
     right: Recording,
-    other: tuple[int, int],
+    cell_right: tuple[int, int],
     cell: tuple[int, int],
 ) -> float:
     """Return the largest difference of any mass of any layer in one (branch, image)."""
     worst = 0.0
-    for name, tensor in left.tensors[one].items():
+    for name, tensor in left.tensors[cell_left].items():
         if "/mass." in name:
-            there = right.tensors[other][name]
+            there = right.tensors[cell_right][name]
             if tensor.shape != there.shape:  # prompts of other lengths
                 return np.inf
             apart = np.abs(tensor[cell] - there[cell])

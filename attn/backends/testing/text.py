@@ -17,10 +17,10 @@ def tokens_spanned(session: Session, request: Request) -> None:
     session, request = begin(session, request)
     long = " ".join(f"{request.prompt or 'word'} {number}" for number in range(LONG))
     for prompt in (request.prompt, " ".join(long.split()[:LONG])):
-        asked = replace(request, prompt=prompt)
-        for branch in session.branches(asked):
-            read = asked.negative or "" if branch == "uncond" else prompt
-            _check(session.sequence(asked, branch), read, branch)
+        probe = replace(request, prompt=prompt)
+        for branch in session.branches(probe):
+            read = probe.negative or "" if branch == "uncond" else prompt
+            _check(session.sequence(probe, branch), read, branch)
     if not any(token.is_content for token in session.sequence(request, "cond").tokens):
         fail("sequence()", "no token carries text of the prompt", "mark only specials as special")
 

@@ -164,8 +164,8 @@ class ToyEmbedding(nn.Module):
     def forward(self, latents: Tensor, noise: float) -> Tensor:
         """Return (batch, row · column, WIDTH)."""
         rows, columns = latents.shape[2:]
-        place = torch.cartesian_prod(torch.linspace(-2, 2, rows), torch.linspace(-2, 2, columns))
-        image = self.project(latents.flatten(2).mT) + self.place(place.to(latents))
+        grid = torch.cartesian_prod(torch.linspace(-2, 2, rows), torch.linspace(-2, 2, columns))
+        image = self.project(latents.flatten(2).mT) + self.place(grid.to(latents))
         placed: Tensor = image + self.noise(latents.new_tensor([noise]))
         return placed
 

@@ -107,12 +107,12 @@ def fit(attention: Attention, stretch: Stretch, cache: Any) -> Attention | None:
 def _without_unwritten(attention: Attention, stop: int) -> Attention | None:
     """Take away the keys from `stop` on, if they are hidden; a causal mask hides them anyway."""
     keys = attention.shape[3]
-    given, mask = attention.given, attention.mask
-    if given is not None:
-        rest = given[..., stop:]
+    open_probs, mask = attention.open_probs, attention.mask
+    if open_probs is not None:
+        rest = open_probs[..., stop:]
         is_hidden = not bool(rest.nan_to_num().any())
         if attention.valid is not None:
-            is_hidden = not bool(rest[attention.valid.expand(given.shape[:3])].any())
+            is_hidden = not bool(rest[attention.valid.expand(open_probs.shape[:3])].any())
     elif mask is not None and mask.shape[-1] == keys:
         shown = mask[..., stop:] if mask.dtype == torch.bool else mask[..., stop:] > HIDDEN
         is_hidden = not bool(shown.any())
@@ -126,13 +126,13 @@ def _without_unwritten(attention: Attention, stop: int) -> Attention | None:
         key=None if attention.key is None else attention.key[:, :, first],
         value=None if attention.value is None else attention.value[:, :, first],
         mask=mask[..., first] if mask is not None and mask.shape[-1] == keys else mask,
-        given=None if given is None else given[..., first],
+        open_probs=None if open_probs is None else open_probs[..., first],
     )
 
 
 def _with_dropped(attention: Attention, dropped: int) -> Attention:
     """Put keys in front that the window has dropped: they receive nothing."""
-    given, key, mask = attention.given, attention.key, attention.mask
+    open_probs, key, mask = attention.open_probs, attention.key, attention.mask
     if mask is None and key is not None:
         mask = torch.zeros(1, 1, 1, key.shape[2], dtype=key.dtype, device=key.device)
     if mask is not None and mask.shape[-1] == 1:
@@ -142,7 +142,7 @@ def _with_dropped(attention: Attention, dropped: int) -> Attention:
         key=_padded(key, (0, 0, dropped, 0)),
         value=_padded(attention.value, (0, 0, dropped, 0)),
         mask=None if mask is None else pad(mask, (dropped, 0), value=-torch.inf),
-        given=_padded(given, (dropped, 0)),
+        open_probs=_padded(open_probs, (dropped, 0)),
     )
 
 

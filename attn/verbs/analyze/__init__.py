@@ -1,7 +1,9 @@
-"""`attn analyze`: tables and pictures of what was captured, without the model.
+"""`attn analyze`: tables and figures of what was captured, without the model.
 
 analyze             the verb
-pictures            figures over what the trace generated
+options, settings   what it takes; the options of every analysis made of it
+traces, results     the analyses of one trace; what an analysis left
+figures             figures over what the trace generated
 absence             words that some prompts of a collection lack
 collection_tables   what the traces of a collection have in common
 """

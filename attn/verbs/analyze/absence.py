@@ -27,10 +27,10 @@ def fit(manifest: Manifest, options: Mapping[str, Any]) -> tuple[dict[str, Any],
     """
     fitted: dict[str, Any] = {}
     absent: list[str] = []
-    for name, asked in options.items():
-        left = asked
-        if isinstance(asked, Scope):
-            left, lacking = without_absent(manifest, asked)
+    for name, requested in options.items():
+        left = requested
+        if isinstance(requested, Scope):
+            left, lacking = without_absent(manifest, requested)
             absent += lacking
         if left is not None:
             fitted[name] = left

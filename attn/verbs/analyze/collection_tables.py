@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.digest import Digest, Gathered
-from attn.analysis.result import Result, Table
+from attn.analysis.result import Result
+from attn.analysis.tables import append_table, label_table, make_table
 from attn.files.disk import as_utf8
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from attn.schema import Manifest
     from attn.verbs.capture.collection import Entry
-    from attn.viz.sizes import PictureSize
+    from attn.viz.sizes import FigureSize
 
 TRACES = "traces.csv"
 SUMMARY = "summary.png"
@@ -29,7 +32,7 @@ class Findings:
     """What is kept of the analyses of one trace: rows to join, and digests."""
 
     manifest: Manifest
-    tables: list[tuple[str, Table]]
+    tables: list[tuple[str, DataFrame]]
     digests: dict[str, Digest] = field(default_factory=dict)
 
     def take(self, names: Sequence[str], result: Result) -> None:
@@ -60,13 +63,13 @@ class Joined:
         prompt = _shorten(entry.prompt)
         labels = {"trace": entry.folder, "prompt": prompt, "seed": entry.seed}
         for name, table in findings.tables:
-            self._append(table.labelled(**labels), name)
+            self._append(label_table(table, **labels), name)
         for name, digest in findings.digests.items():
             self._digests.setdefault(name, Gathered(digest)).add(digest)
         self._append(_row(entry, findings.manifest), TRACES)
         self._count += 1
 
-    def draw(self, name: str, size: PictureSize) -> None:
+    def draw(self, name: str, size: FigureSize) -> None:
         """Write the summary page, if there is anything to show.
 
         Args:
@@ -75,17 +78,17 @@ class Joined:
         """
         if not self._digests:
             return
-        from attn.viz.picture import write
+        from attn.viz.figures import write
         from attn.viz.words.summary import draw_summary
 
         heading = (name, f"{self._count} traces")
-        picture = draw_summary(self._digests, heading)
+        figure_file = draw_summary(self._digests, heading)
         about = {"collection": name, "traces": str(self._count)}
-        write(picture, self.folder, about, size)
+        write(figure_file, self.folder, about, size)
         self.files.append(SUMMARY)
 
-    def _append(self, table: Table, name: str) -> None:
-        table.append(self.folder / name)
+    def _append(self, table: DataFrame, name: str) -> None:
+        append_table(table, self.folder / name)
         if name not in self.files:
             self.files.append(name)
 
@@ -95,8 +98,8 @@ def _shorten(prompt: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _row(entry: Entry, manifest: Manifest) -> Table:
-    """Return what a trace is, and what of its prompt did not fit."""
+def _row(entry: Entry, manifest: Manifest) -> DataFrame:
+    """Return a table row that identifies a trace, and what was cut off its prompt."""
     branch = manifest.branches[0]
     cut = ", ".join(manifest.truncated.get(branch, {}))
     facts = {
@@ -107,4 +110,4 @@ def _row(entry: Entry, manifest: Manifest) -> Table:
         "truncated": cut,
         "prompt": as_utf8(entry.prompt),
     }
-    return Table({name: np.array([value], object) for name, value in facts.items()})
+    return make_table({name: np.array([value], object) for name, value in facts.items()})

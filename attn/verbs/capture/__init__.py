@@ -1,11 +1,12 @@
 """`attn capture`: from arguments to a collection of traces.
 
 capture        the verb
-arguments      checked before time is spent
+options        what it takes, and what everything that generates takes
+families       what a backend says of that before it opens a model
 jobs           the plan: every trace with what is kept of it
 generation     batch by batch
 manifest       what a trace says of itself
 run_identity   what makes two runs the same
-outputs        pictures and texts beside the attention
+outputs        images and texts beside the attention
 folders, collection, remains, resume   where it goes; the index; going on after a stop
 """

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attn.backends import Backend, Session, find, installed
 from attn.backends.plugins.guard import blamed, guarded, signed
 from attn.engine.plan import Plan
 from attn.errors import UsageError
 from attn.schema import Request
-from attn.verbs.capture import arguments as check
 from attn.verbs.capture.collection import Entry
-from attn.verbs.capture.folders import choose_folder, made, refuse_contents, refuse_parts
+from attn.verbs.capture.families import backend_options, complete_loras
+from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents, refuse_parts
 from attn.verbs.capture.generation import run_job
 from attn.verbs.capture.jobs import check_space, plan_job
-from attn.verbs.capture.remains import look
+from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
+from attn.verbs.capture.remains import find_previous
 from attn.verbs.capture.resume import keep_finished, refuse_other_list
-from attn.verbs.compare.lora_specs import Spec, parse_stack
+from attn.verbs.compare.lora_specs import parse_stack
+from attn.verbs.options import takes
 from attn.verbs.report import Report, warn_of_failures
 
 if TYPE_CHECKING:
@@ -80,74 +82,14 @@ class Captured:
         return open_trace(self.path)
 
 
-def capture(  # noqa: PLR0913 - one argument per option of the command
-    backend: str,
-    prompt: str | Sequence[str] | None = None,
-    *,
-    model: str | Path | object = None,
-    negative: str | None = None,
-    out: str | Path | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    seed: int | Sequence[int] = 0,
-    size: tuple[int, int] | None = None,
-    images: int = 1,
-    batch: int = 1,
-    scheduler: str | None = None,
-    lora: Spec | Sequence[Spec] | None = None,
-    keep: str = "maps",
-    keys: str = "content",
-    mass: str = "text",
-    blocks: str | Sequence[str] | None = None,
-    layers: str | Sequence[str] | None = None,
-    branch: str = "cond",
-    entropy: bool = False,
-    device: str = "auto",
-    dtype: str = "auto",
-    offload: str = "none",
-    budget: int | str = "8GB",
-    settings: Mapping[str, str] | None = None,
-    dry_run: bool = False,
-    resume: bool = False,
-    report: Report | None = None,
-) -> Captured:
+@takes(CaptureOptions)
+def capture(options: CaptureOptions) -> Captured:
     """Generate from prompts and seeds, and write a trace of each: `attn capture`.
 
     The picture is bit for bit the one that the model makes without capture.
 
     Args:
-        backend: name of the model family.
-        prompt: one or several; None takes the example of the built-in demo model.
-        model: folder, `.safetensors` file, hub id, `demo`, `demo:VARIANT`, a pipeline that is
-            loaded already, or a session of this backend that captures share; None is the denoiser
-            that `settings` name, else `demo`.
-        negative: what guidance pushes away from; `default` is a common text for illustrations.
-        out: folder for the trace or collection; it must be empty or missing, but see `resume`.
-        steps: of the sampler; None takes the model's default, as below.
-        guidance: scale; 1 turns guidance off.
-        size: (width, height) in pixels.
-        scheduler: name of the sampler.
-        lora: one LoRA or several that are added up, each a path, `"FILE:SCALE"`, or
-            (path, scale), where scale may be one by part: `{"unet": 0.8, "te": 0.4}`.
-        seed: one or several; every prompt runs with every seed, each a trace.
-        images: pictures (samples) of each trace.
-        batch: how many traces are generated at once.
-        keep: level of detail: `mass`, `means`, `maps`, `heads`, `factors`.
-        keys: `content` or `all` columns of text keys.
-        mass: `full` adds image keys and text rows.
-        blocks: such as `image.text`; None is the family's default.
-        layers: index ranges and globs of paths.
-        branch: `cond`, `uncond` or `both`.
-        entropy: also where it costs extra.
-        device: `auto`, `cpu`, `cuda`, `cuda:N`.
-        dtype: `auto` (float32 on the CPU, else bfloat16), `float32`, `bfloat16`, `float16`.
-        offload: `none`, or `model` (parts wait in main memory).
-        budget: refuse to write more than this (bytes, or `8GB`).
-        settings: options of the backend as KEY: VALUE.
-        dry_run: plan only; no weights are loaded, nothing is written.
-        resume: `out` may hold an earlier run of the same capture; what is complete in it is kept,
-            after a check, the rest is made, and all is as if the run had not been broken.
-        report: told notes, warnings and progress.
+        options: see `CaptureOptions`.
 
     Returns:
         Where the traces are. In a collection, traces that failed are in `failures`; without a
@@ -157,80 +99,104 @@ def capture(  # noqa: PLR0913 - one argument per option of the command
         UsageError: an argument is wrong in itself, or `resume` finds another run.
         AttnError: see its subclasses; what was finished stays on disk.
     """
-    told, report = report, report or Report()
-    registered = find(check.text("backend", backend))
+    captured = capture_with(options)
+    if options.report is None:
+        failed = {entry.folder: str(entry.error) for entry in captured.failures}
+        warn_of_failures(failed, len(captured.entries))
+    return captured
+
+
+def capture_with(options: CaptureOptions) -> Captured:
+    """Capture; see `capture`."""
+    report = options.report or Report()
+    registered = find(options.backend)
     name = registered.spec.name
     for remark in installed().remarks:
         report.warn(remark)
     family = guarded(registered)
     with signed(registered, "Options"):
-        options = check.backend_options(family.Options, name, check.pairs(settings or {}))
-    model = family.default_model(options) if model is None else model
-    width, height = check.optional(check.size, "size", size) or (None, None)
-    asked = Request(
-        prompt="",
-        negative=check.optional(check.negative, "negative", negative),
-        steps=check.optional(check.whole, "steps", steps),
-        guidance=check.optional(check.number, "guidance", guidance),
-        width=width,
-        height=height,
-        images=check.whole("images", images),
-        scheduler=check.optional(check.text, "scheduler", scheduler),
-        options=asdict(options),
-    )
-    stack = parse_stack(lora)
+        backend = backend_options(family.Options, name, options.backend_settings)
+    model = family.default_model(backend) if options.model is None else options.model
+    request = _request(options, backend)
+    stack = parse_stack(options.lora)
     if stack:  # what is wrong with a file is said before a model is loaded
-        asked = replace(asked, loras=check.complete_loras(family, stack))
-    prompts = choose_prompts(check.optional(check.texts, "prompt", prompt), model, family, report)
-    keeping = check.wanted(
-        keep=keep,
-        keys=keys,
-        mass=mass,
-        blocks=blocks,
-        layers=layers,
-        branch=branch,
-        entropy=entropy,
-    )
-    batch, seeds, limit = check.batch_size(batch), check.seeds(seed), check.byte_limit(budget)
-    wishes = [replace(asked, prompt=text, seed=one) for text in prompts for one in seeds]
-    place = check.optional(check.folder, "out", out)
-    if check.switch("resume", resume) and place is None:
-        raise UsageError("resume: say which folder to go on with, with --out DIR")
-    if place is not None:
-        refuse_parts(place)
-    target = choose_folder(place, name, prompts[0])
-    if not resume:
-        refuse_contents(target)
-    making = nullcontext() if check.switch("dry_run", dry_run) else made(target)
+        request = replace(request, loras=complete_loras(family, stack))
+    prompts = choose_prompts(read_prompt(options, options.prompt), model, family, report)
+    wishes = [
+        replace(request, prompt=text, seed=seed) for text in prompts for seed in options.seeds
+    ]
+    target = _target(options, name, prompts[0])
+    making = nullcontext() if options.dry_run else output_folder(target)
     with making, blamed(registered):
-        left = look(target, wishes) if resume else None
-        if left is not None:
-            refuse_other_list(left, name, batch, wishes)
-        placing = {
-            "device": check.text("device", device),
-            "dtype": check.one_of("dtype", dtype, check.DTYPES),
-            "offload": check.one_of("offload", offload, check.OFFLOADS),
-        }
+        previous = find_previous(target, wishes) if options.resume else None
+        if previous is not None:
+            refuse_other_list(previous, name, options.batch, wishes)
         if isinstance(model, Shared):
             session = model.session
         else:
-            session = family.open(model, options, **placing, weights=not dry_run)
-        job = plan_job(name, session, wishes, keeping, target, batch, report)
-        entries = job.entries if left is None else keep_finished(job, left)
-        check_space(job, entries, limit, dry_run)
-        if not dry_run:
+            session = open_session(family, model, backend, options)
+        job = plan_job(name, session, wishes, options.wanted, target, options.batch, report)
+        entries = job.entries if previous is None else keep_finished(job, previous)
+        check_space(job, entries, options.limit, options.dry_run)
+        if not options.dry_run:
             report.begin(target)
             entries = run_job(job, entries)
     plans = tuple(item.plan for item in job.items)
-    captured = Captured(target, entries, plans, tuple(report.warnings))
-    if told is None:
-        failed = {entry.folder: str(entry.error) for entry in captured.failures}
-        warn_of_failures(failed, len(entries))
-    return captured
+    return Captured(target, entries, plans, tuple(report.warnings))
+
+
+def open_session(
+    family: Backend, model: object, options: Any, generation: GenerationOptions
+) -> Session:
+    """Open a model where, and as, the options say; a dry run reads no weights.
+
+    Args:
+        family: of the model.
+        model: see `Backend.open`.
+        options: of the family.
+        generation: the others.
+    """
+    return family.open(
+        model,
+        options,
+        device=generation.device,
+        dtype=generation.dtype,
+        offload=generation.offload,
+        weights=not generation.dry_run,
+    )
+
+
+def _request(options: CaptureOptions, backend: Any) -> Request:
+    """Return what is asked of the model, whatever the prompt and the seed."""
+    width, height = options.size or (None, None)
+    return Request(
+        prompt="",
+        negative=options.negative,
+        steps=options.steps,
+        guidance=options.guidance,
+        width=width,
+        height=height,
+        images=options.images,
+        scheduler=options.scheduler,
+        options=asdict(backend),
+    )
+
+
+def _target(options: CaptureOptions, backend: str, prompt: str) -> Path:
+    """Return the folder of a capture, where it may go."""
+    out = None if options.out is None else Path(options.out)
+    if options.resume and out is None:
+        raise UsageError("resume: say which folder to go on with, with --out DIR")
+    if out is not None:
+        refuse_parts(out)
+    target = choose_folder(out, backend, prompt)
+    if not options.resume:
+        refuse_contents(target)
+    return target
 
 
 def choose_prompts(
-    given: tuple[str, ...] | None, model: object, family: Backend, report: Report
+    prompts: tuple[str, ...] | None, model: object, family: Backend, report: Report
 ) -> tuple[str, ...]:
     """Return the prompts, or the example of the built-in demo model; the report is told of both.
 
@@ -240,8 +206,8 @@ def choose_prompts(
     builtin = model if isinstance(model, str) and model.partition(":")[0] == DEMO else None
     if builtin is not None:
         report.note(f"model: the built-in {builtin} ({family.note_on_demo(builtin)})")
-    if given:
-        return given
+    if prompts:
+        return prompts
     if builtin is None:
         raise UsageError("no prompt: give one with --prompt TEXT, or several with --prompts FILE")
     report.note(f"prompt: {family.example_prompt}")

@@ -116,7 +116,7 @@ def read_collection(folder: Path) -> Index:
     )
     for entry in index.traces:
         require_inside(path, entry.folder)
-    outcomes = {one.folder: one for one in read_journal(folder / JOURNAL, _Outcome)}
+    outcomes = {item.folder: item for item in read_journal(folder / JOURNAL, _Outcome)}
     return replace(index, traces=tuple(_updated(entry, outcomes) for entry in index.traces))
 
 

@@ -32,7 +32,7 @@ PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
 def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
-    """Return where the result goes: as asked, or under date, family and prompt, in a new folder.
+    """Return the folder of the result: `out`, or a new one named by date, family and prompt.
 
     What killed runs left in earlier new folders is removed.
     """
@@ -54,7 +54,7 @@ def short_names(paths: Mapping[str, str]) -> dict[str, str]:
     """
     parts = {key: Path(path).parts for key, path in paths.items()}
     for depth in range(1, max(map(len, parts.values()), default=0) + 1):
-        names = {key: "/".join(own[-depth:]) for key, own in parts.items()}
+        names = {key: "/".join(path[-depth:]) for key, path in parts.items()}
         if len(set(names.values())) == len(paths):
             return names
     return {key: key for key in paths}
@@ -96,13 +96,13 @@ def refuse_contents(folder: Path) -> None:
     Raises:
         TraceError: with what helps.
     """
-    found = contents(folder)
-    if INDEX in found or MANIFEST in found:
+    names = contents(folder)
+    if INDEX in names or MANIFEST in names:
         raise TraceError(
             f"{folder} holds an earlier capture; finish that with --resume, choose another folder "
             "with --out, or remove it"
         )
-    if found:
+    if names:
         raise TraceError(f"{folder} is not empty; choose another folder with --out, or remove it")
 
 
@@ -114,31 +114,31 @@ def refuse_parts(folder: Path) -> None:
         TraceError: it cannot be found.
     """
     full = resolved(folder, "Choose another folder with --out.")
-    for place in (full, *full.parents):
-        is_of_trace = any(is_file(place.parent / name) for name in (MANIFEST, INDEX))
-        if is_marked(place) or (place.name in PARTS and is_of_trace):
+    for ancestor in (full, *full.parents):
+        is_of_trace = any(is_file(ancestor.parent / name) for name in (MANIFEST, INDEX))
+        if is_marked(ancestor) or (ancestor.name in PARTS and is_of_trace):
             raise AnalysisError(
-                f"{place} holds results of attn or a part of a trace, and nothing else goes into "
-                "it; choose another folder with --out"
+                f"{ancestor} holds results of attn or a part of a trace, and nothing else goes "
+                "into it; choose another folder with --out"
             )
 
 
-def refuse_outside(place: Path, folder: Path) -> None:
+def refuse_outside(path: Path, folder: Path) -> None:
     """Refuse to write into part of a folder that is a link which leads out of the folder.
 
     Raises:
         TraceError: says where it leads.
     """
-    full, within = resolved(place), resolved(folder)
+    full, within = resolved(path), resolved(folder)
     if not full.is_relative_to(within):
         raise TraceError(
-            f"{place} leads out of {folder}, to {full}: nothing is written there; choose another "
+            f"{path} leads out of {folder}, to {full}: nothing is written there; choose another "
             "folder with --out, or name that one"
         )
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[None]:
+def output_folder(folder: Path) -> Iterator[None]:
     """Make the folder, and take it away again if it is new and nothing was written into it.
 
     Made before the model is loaded, so that a place that cannot be written is known at once.

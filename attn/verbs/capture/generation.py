@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_there, reported
 from attn.schema import Step
-from attn.trace.store import MANIFEST, TraceWriter, is_shard_file, read_manifest
+from attn.trace.store import MANIFEST, is_shard_file, read_manifest
+from attn.trace.writer import TraceWriter
 from attn.verbs.capture.collection import Entry, note_outcomes, write_index
-from attn.verbs.capture.jobs import Item, Job
+from attn.verbs.capture.jobs import Job, JobItem
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
 from attn.verbs.capture.resume import make_room
@@ -24,7 +25,7 @@ from attn.verbs.report import Report
 if TYPE_CHECKING:
     import numpy as np
 
-Batch = tuple[Item, ...]
+Batch = tuple[JobItem, ...]
 LONGEST = 300
 """Most letters of a library's message that an index holds."""
 
@@ -38,7 +39,7 @@ class Progress:
     done: int = 0
     written: int = 0
 
-    def step(self, items: Iterable[Item]) -> None:
+    def step(self, items: Iterable[JobItem]) -> None:
         """Count one step, with the bytes that it adds to some traces."""
         self.done += 1
         self.written += sum(item.plan.bytes // max(item.plan.steps, 1) for item in items)
@@ -63,20 +64,20 @@ def run_job(job: Job, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     job.session.check()
     for name, tower in job.session.towers().items():
         refuse_unobservable(tower, name)
-    book = _Book(job, list(entries))
-    batches = [batch for batch in _cut(job) if book.missing(batch)]
+    outcomes = _Outcomes(job, list(entries))
+    batches = [batch for batch in _cut(job) if outcomes.missing(batch)]
     progress = Progress(job.report, sum(batch[0].plan.steps for batch in batches))
-    with book:
-        book.write()
+    with outcomes:
+        outcomes.write()
         make_room(job, entries)
         for batch in batches:
-            book.trying = batch
-            for done in _attempt(job, batch, book.missing(batch), progress):
-                book.note(done)
-    return tuple(book.entries)
+            outcomes.trying = batch
+            for done in _attempt(job, batch, outcomes.missing(batch), progress):
+                outcomes.note(done)
+    return tuple(outcomes.entries)
 
 
-class _Book:
+class _Outcomes:
     """What became of every trace: in memory, in the journal, and at the end in the index."""
 
     def __init__(self, job: Job, entries: list[Entry]) -> None:
@@ -86,18 +87,18 @@ class _Book:
 
     def missing(self, batch: Batch) -> Batch:
         """Return the members of a batch that are to be written."""
-        return tuple(item for item in batch if self.entries[item.place].status == "pending")
+        return tuple(item for item in batch if self.entries[item.index].status == "pending")
 
     def note(self, outcomes: Mapping[int, str | None]) -> None:
         """Take the errors of traces that were tried, by place; None is for those that are done."""
-        for place, error in outcomes.items():
-            self.entries[place] = replace(
-                self.entries[place],
+        for index, error in outcomes.items():
+            self.entries[index] = replace(
+                self.entries[index],
                 status="complete" if error is None else "failed",
                 error=error,
             )
         if self._job.is_collection:
-            note_outcomes(self._job.out, [self.entries[place] for place in outcomes])
+            note_outcomes(self._job.out, [self.entries[index] for index in outcomes])
 
     def write(self) -> None:
         """Write the index."""
@@ -121,16 +122,16 @@ class _Book:
 
     def _look_again(self) -> None:
         """After a failure, say of every trace what its folder says, as far as that can be seen."""
-        broken = {item.place for item in self.trying}
-        for place, entry in enumerate(self.entries):
+        broken = {item.index for item in self.trying}
+        for index, entry in enumerate(self.entries):
             folder = self._job.out / entry.folder
             if entry.status == "complete" and not is_there(folder / MANIFEST):
-                self.entries[place] = replace(entry, status="pending")
-            elif entry.status == "pending" and place in broken and _is_complete(folder):
-                self.entries[place] = replace(entry, status="complete")
+                self.entries[index] = replace(entry, status="pending")
+            elif entry.status == "pending" and index in broken and _is_complete(folder):
+                self.entries[index] = replace(entry, status="complete")
 
     def _rest(self) -> str:
-        """Say what is usable after a failure to write, and what to do."""
+        """Describe what is usable after a failure to write, and what to do."""
         if not self._job.is_collection:
             return "Mend that, then run the same command with --resume."
         whole = sum(entry.status == "complete" for entry in self.entries)
@@ -149,9 +150,9 @@ def _is_complete(folder: Path) -> bool:
 
 def _cut(job: Job) -> list[Batch]:
     """Cut the job into batches by the places of its traces, whatever the model refuses of them."""
-    batches: dict[int, list[Item]] = {}
+    batches: dict[int, list[JobItem]] = {}
     for item in job.items:
-        batches.setdefault(item.place // job.batch, []).append(item)
+        batches.setdefault(item.index // job.batch, []).append(item)
     return [tuple(batch) for batch in batches.values()]
 
 
@@ -165,14 +166,14 @@ def _attempt(
     """
     error = _try(job, batch, missing, progress)
     if error is None or len(batch) == 1:
-        yield {item.place: error for item in missing}
+        yield {item.index: error for item in missing}
         return
     names = f"{batch[0].folder.name} to {batch[-1].folder.name}"
     job.report.warn(f"the batch {names} failed ({error}); its traces are made one by one")
     remark = f"made alone, because its batch of {len(batch)} failed: {error}"
     progress.total += sum(item.plan.steps for item in missing)
     for item in missing:
-        yield {item.place: _try(job, (item,), (item,), progress, remark)}
+        yield {item.index: _try(job, (item,), (item,), progress, remark)}
 
 
 def _try(job: Job, batch: Batch, missing: Batch, progress: Progress, *remarks: str) -> str | None:
@@ -224,19 +225,19 @@ def _generate(
 
     began = time.monotonic()
     with ExitStack() as stack:
-        drafts = {item.place: draft(job, item, remarks) for item in missing}
+        drafts = {item.index: draft(job, item, remarks) for item in missing}
         for item in missing:
-            own = item.folder.name if job.is_collection else ""
-            for warning in drafts[item.place].warnings:
+            folder = item.folder.name if job.is_collection else ""
+            for warning in drafts[item.index].warnings:
                 is_shared = warning in (*job.opening, *remarks)
-                job.report.warn(warning, "" if is_shared else own)
+                job.report.warn(warning, "" if is_shared else folder)
         writers = {
-            item.place: stack.enter_context(TraceWriter(item.folder, drafts[item.place]))
+            item.index: stack.enter_context(TraceWriter(item.folder, drafts[item.index]))
             for item in missing
         }
 
         def write(member: int, step: Step | None, tensors: Mapping[str, np.ndarray]) -> None:
-            writer = writers.get(batch[member].place)
+            writer = writers.get(batch[member].index)
             if writer is not None:
                 writer.put(step, tensors)
             if step is not None and member == len(batch) - 1:
@@ -261,8 +262,8 @@ def _generate(
         seconds = (time.monotonic() - began) / len(batch)
         ran = Ran(steps, kernels, seconds)
         for item, output in zip(batch, outputs, strict=True):
-            if item.place in writers:
-                writer, begun = writers[item.place], drafts[item.place]
+            if item.index in writers:
+                writer, begun = writers[item.index], drafts[item.index]
                 writer.finish(finished(job, begun, ran, output, item.folder))
 
 
@@ -276,6 +277,6 @@ def _remove_stepless(folder: Path, whole: bool) -> None:
             for path in filter(is_ours, (folder / name).glob("*")):
                 path.unlink()
         (folder / MANIFEST).unlink(missing_ok=True)  # last: a killed run can be resumed
-        for place in (*map(folder.joinpath, parts), *([folder] if whole else [])):
+        for directory in (*map(folder.joinpath, parts), *([folder] if whole else [])):
             with suppress(OSError):  # it is not there, or not empty
-                place.rmdir()
+                directory.rmdir()

@@ -28,18 +28,18 @@ STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 @dataclass(frozen=True)
-class Item:
+class JobItem:
     """One trace that can be made.
 
     Attributes:
-        place: of all that were asked for.
+        index: of all that were asked for.
         request: completed.
         plan: what is kept.
         folder: of the trace.
         warnings: of the model, and of the request.
     """
 
-    place: int
+    index: int
     request: Request
     plan: Plan
     folder: Path
@@ -65,7 +65,7 @@ class Job:
     session: Session
     out: Path
     entries: tuple[Entry, ...]
-    items: tuple[Item, ...]
+    items: tuple[JobItem, ...]
     batch: int
     report: Report
     opening: tuple[str, ...]
@@ -100,36 +100,36 @@ def plan_job(
     """
     requests: dict[int, Request] = {}
     refused: dict[int, RequestError] = {}
-    for place, wish in enumerate(wishes):
+    for index, wish in enumerate(wishes):
         try:
-            requests[place] = session.complete(wish)
+            requests[index] = session.complete(wish)
         except RequestError as error:
-            refused[place] = error
+            refused[index] = error
     plans: dict[int, Plan] = {}
     planner = _Planner(session, keep)
-    for place, request in requests.items():
+    for index, request in requests.items():
         try:
-            plans[place] = planner.plan(request)
+            plans[index] = planner.plan(request)
         except RequestError as error:
-            refused[place] = error
+            refused[index] = error
     if not plans:
         raise refused[0]
     names = folder_names(len(wishes))
     entries = tuple(
-        Entry(name, "failed", wish.prompt, wish.seed, str(refused[place]))
-        if place in refused
+        Entry(name, "failed", wish.prompt, wish.seed, str(refused[index]))
+        if index in refused
         else Entry(name, "pending", wish.prompt, wish.seed)
-        for place, (name, wish) in enumerate(zip(names, wishes, strict=True))
+        for index, (name, wish) in enumerate(zip(names, wishes, strict=True))
     )
     items = tuple(
-        Item(
-            place,
-            requests[place],
+        JobItem(
+            index,
+            requests[index],
             plan,
-            out / names[place],
-            (*session.warnings, *session.remarks(wishes[place], requests[place])),
+            out / names[index],
+            (*session.warnings, *session.remarks(wishes[index], requests[index])),
         )
-        for place, plan in plans.items()
+        for index, plan in plans.items()
     )
     opening = _common([item.warnings for item in items])
     for warning in opening:
@@ -144,12 +144,12 @@ def _common(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def folder_names(count: int) -> list[str]:
-    """Return where the traces of a run go, relative to its folder."""
-    return [f"{place:04d}" for place in range(count)] if count > 1 else ["."]
+    """Return the folders of a run's traces, relative to the run's folder."""
+    return [f"{index:04d}" for index in range(count)] if count > 1 else ["."]
 
 
 def describe_model(info: ModelInfo) -> dict[str, Any]:
-    """Return what is known of a model at once."""
+    """Return the facts about a model that need no hashing."""
     return {
         "source": as_utf8(info.source),
         "dtype": info.dtype,
@@ -164,8 +164,8 @@ def describe_run(
     kept: tuple[Kept, tuple[str, ...]],
     batch: int | None,
 ) -> Run:
-    """Return what a trace shares with the others of its run, as it would be read from a file."""
-    shared = {name: value for name, value in asdict(request).items() if name not in _OWN}
+    """Describe what the traces of a run share, in the form that files have it."""
+    shared = {name: value for name, value in asdict(request).items() if name not in _PER_TRACE}
     level = {name: value for name, value in asdict(kept[0]).items() if name != "columns"}
     run = Run(backend, batch, dict(model), shared, level | {"branches": kept[1]})
     return msgspec.json.decode(encode_json(run), type=Run)
@@ -173,7 +173,7 @@ def describe_run(
 
 def missing_bytes(job: Job, entries: Sequence[Entry]) -> int:
     """Return the bytes of all folders `attention/` that are still to be written."""
-    return sum(item.plan.bytes for item in job.items if entries[item.place].status == "pending")
+    return sum(item.plan.bytes for item in job.items if entries[item.index].status == "pending")
 
 
 def growth(job: Job, entries: Sequence[Entry]) -> int:
@@ -181,7 +181,7 @@ def growth(job: Job, entries: Sequence[Entry]) -> int:
 
     What a trace that is made again has of shards is removed before its new ones are written.
     """
-    pending = (item for item in job.items if entries[item.place].status == "pending")
+    pending = (item for item in job.items if entries[item.index].status == "pending")
     grown = accumulate(item.plan.bytes - _shard_bytes(item.folder) for item in pending)
     return max(grown, default=0)
 
@@ -280,9 +280,11 @@ class _Planner:
 
 def _layout(sequence: TokenSequence) -> Hashable:
     """Return all of a sequence that a plan depends on."""
-    places = tuple((token.segment, token.position, token.is_content) for token in sequence.tokens)
-    return sequence.segments, places
+    positions = tuple(
+        (token.segment, token.position, token.is_content) for token in sequence.tokens
+    )
+    return sequence.segments, positions
 
 
-_OWN = {"prompt", "seed"}
+_PER_TRACE = {"prompt", "seed"}
 """What a request has for itself."""

@@ -11,7 +11,7 @@ from typing import Any
 from attn.backends import ModelInfo, Output
 from attn.errors import ModelError
 from attn.schema import UNKNOWN, Manifest, Request, Sequence, Step, Token, find_words
-from attn.verbs.capture.jobs import Item, Job, describe_model
+from attn.verbs.capture.jobs import Job, JobItem, describe_model
 from attn.verbs.capture.outputs import environment, peak_memory, save_outputs
 
 SHOWN = 80
@@ -27,8 +27,8 @@ class Ran:
     seconds: float
 
 
-def draft(job: Job, item: Item, remarks: tuple[str, ...] = ()) -> Manifest:
-    """Say everything that is known of a trace before the first forward."""
+def draft(job: Job, item: JobItem, remarks: tuple[str, ...] = ()) -> Manifest:
+    """Build the manifest of a trace before the first forward."""
     request, plan, session = item.request, item.plan, job.session
     sequences = {branch: session.sequence(request, branch) for branch in plan.branches}
     truncated = {
@@ -116,12 +116,12 @@ def _written(begun: Manifest, output: Output) -> dict[str, tuple[Token, ...]]:
 
 
 def _unknown(token: Token) -> Token:
-    """Return what takes the place of a token whose text nobody knows."""
+    """Return a placeholder for a token whose text is unknown."""
     return Token(token.position, token.segment, -1, UNKNOWN, True, False, 0, 0, None)
 
 
 def _truncated(begun: Manifest, output: Output) -> dict[str, dict[str, str]]:
-    """Return what was cut off, where that is known."""
+    """Return the text that was cut off, by branch and segment, where it is known."""
     kept = {
         branch: {name: cut for name, cut in cuts.items() if (branch, name) not in output.unknown}
         for branch, cuts in begun.truncated.items()
@@ -158,9 +158,9 @@ def typed_out(request: Request, sequences: Mapping[str, Sequence]) -> Iterator[s
         for segment, name in dict.fromkeys(
             (token.segment, token.text) for token in sequence.tokens if not token.is_content
         ):
-            own = [token for token in sequence.tokens if token.segment == segment]
+            tokens = [token for token in sequence.tokens if token.segment == segment]
             kept = len(prompt.rstrip()) - len(sequence.truncated.get(segment, ""))
-            if find_words(name) and _is_spelled(name, prompt[:kept], own):
+            if find_words(name) and _is_spelled(name, prompt[:kept], tokens):
                 yield (
                     f"the {'negative ' if is_negative else ''}prompt has '{name}', which the "
                     f"model's '{segment}' text reads as that special token: it belongs to no word"

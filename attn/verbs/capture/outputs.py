@@ -9,6 +9,7 @@ import re
 import resource
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
@@ -17,10 +18,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.errors import DamagedError
+from attn.errors import DamagedError, TraceError
 from attn.files.digests import output_digest, read_output
 from attn.files.disk import AGAIN, write_atomic
-from attn.files.pictures import NoPictureError, decode_picture
+from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
+from attn.files.outside import read_bytes
 from attn.schema import SKETCH, SKETCH_GROUND, Manifest
 
 if TYPE_CHECKING:
@@ -41,19 +43,21 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, 
         The SHA-256 of each file, by its name relative to the folder.
     """
     files = {
-        _numbered("image", ".png", place, output.images): _png(image, manifest)
-        for place, image in enumerate(output.images)
+        _numbered("image", ".png", index, output.images): _png(image, manifest)
+        for index, image in enumerate(output.images)
     }
     files |= {
-        _numbered("text", ".txt", place, output.texts): text.encode()
-        for place, text in enumerate(output.texts)
+        _numbered("text", ".txt", index, output.texts): text.encode()
+        for index, text in enumerate(output.texts)
     }
     files |= {
-        _numbered("history", ".json", place, output.histories): _json(history)
-        for place, history in enumerate(output.histories)
+        _numbered("history", ".json", index, output.histories): _json(history)
+        for index, history in enumerate(output.histories)
     }
     if output.sketch is not None:
-        ground = {name: one for name, one in output.sketch.info.items() if name == SKETCH_GROUND}
+        ground = {
+            name: value for name, value in output.sketch.info.items() if name == SKETCH_GROUND
+        }
         files[SKETCH] = _png(output.sketch, manifest, ground)
     for name, data in files.items():
         write_atomic(folder / name, data)
@@ -74,22 +78,31 @@ def check_output(folder: Path, name: str, manifest: Manifest) -> None:
     """
     data = read_output(folder, name, manifest)
     if name.endswith(".png") and output_digest(manifest, name) is None:
-        _check_picture(folder / name, data, manifest)
+        _check_image(folder / name, data, manifest)
 
 
-def _check_picture(path: Path, data: bytes, manifest: Manifest) -> None:
+def _check_image(path: Path, data: bytes, manifest: Manifest) -> None:
     """Check what a picture of an older trace, which lists no digests, says of itself."""
     try:
-        text = decode_picture(data).info
-    except NoPictureError as exc:
+        text = decode_image(data).info
+    except UndecodableImageError as exc:
         raise DamagedError(f"{path} is not a whole picture: {exc}. {AGAIN}") from exc
     request = manifest.request
     if (text.get("prompt"), text.get("seed")) != (request.prompt, str(request.seed)):
         raise DamagedError(f"{path} is the picture of another request. {AGAIN}")
 
 
-def _numbered(stem: str, ending: str, place: int, group: tuple[object, ...]) -> str:
-    return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{place}{ending}"
+def read_pictured(folder: Path) -> tuple[str, int] | None:
+    """Return prompt and seed of a trace as its image says them, if there is a whole one."""
+    for name in ("outputs/image.png", "outputs/image-0.png"):
+        with suppress(TraceError, UndecodableImageError, KeyError, ValueError):
+            texts = decode_image(read_bytes(folder / name, limit=MOST_BYTES)).info
+            return str(texts["prompt"]), int(texts["seed"])
+    return None
+
+
+def _numbered(stem: str, ending: str, index: int, group: tuple[object, ...]) -> str:
+    return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{index}{ending}"
 
 
 def _json(history: Mapping[str, Any]) -> bytes:
@@ -118,9 +131,9 @@ def _png(image: Image, manifest: Manifest, texts: Mapping[str, str] | None = Non
 
 def environment() -> dict[str, str]:
     """Return the versions and the machine that a trace depends on."""
-    found = {name: _version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in PACKAGES}
     return {
-        **{name: number for name, number in found.items() if number},
+        **{name: number for name, number in versions.items() if number},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": _device(),

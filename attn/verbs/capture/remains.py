@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attn.errors import DamagedError, TraceError
-from attn.files.disk import reported
+from attn.files.disk import is_there, reported
 from attn.schema import Manifest, Request
-from attn.trace.store import MANIFEST, read_manifest
-from attn.verbs.capture.collection import Entry, Run, is_collection, read_collection
+from attn.trace.store import JOURNAL, MANIFEST, read_manifest
+from attn.verbs.capture.collection import INDEX, Entry, Run, is_collection, read_collection
 from attn.verbs.capture.folders import contents
 from attn.verbs.capture.jobs import folder_names
+from attn.verbs.capture.outputs import read_pictured
 from attn.verbs.capture.run_identity import manifest_run
 
 NUMBERED = re.compile(r"[0-9]{4,}")
@@ -21,7 +22,7 @@ NUMBERED = re.compile(r"[0-9]{4,}")
 
 
 @dataclass(frozen=True)
-class Left:
+class PreviousRun:
     """What an earlier run left.
 
     Attributes:
@@ -37,43 +38,48 @@ class Left:
     damage: str = ""
 
 
-def look(folder: Path, wishes: Sequence[Request]) -> Left | None:
-    """Return what is in a folder, or None if there is nothing.
+def find_previous(folder: Path, wishes: Sequence[Request]) -> PreviousRun | None:
+    """Inspect what an earlier run left in a folder; None if it is empty.
 
-    Where an index is damaged, its traces say what it listed.
+    Where an index is damaged or gone, its traces say what it listed. Where the manifest of a single
+    trace is damaged, its picture says what it is of; without one it is taken for what is wished.
 
     Raises:
         TraceError: something that is no capture, or cannot be read.
     """
-    found = contents(folder)
-    if not found:
+    names = contents(folder)
+    if not names:
         return None
     if is_collection(folder):
         try:
             index = read_collection(folder)
         except DamagedError as error:
-            return _look_past_index(folder, wishes, error)
-        return Left(folder, index.traces, index.run)
-    if MANIFEST not in found:
+            return _rebuild_index(folder, wishes, error)
+        return PreviousRun(folder, index.traces, index.run)
+    numbered = (folder / name for name in names if NUMBERED.fullmatch(name))
+    if MANIFEST not in names and any(is_there(trace / MANIFEST) for trace in numbered):
+        return _rebuild_index(folder, wishes, DamagedError(f"{folder / INDEX} is gone."))
+    if MANIFEST not in names:
         raise TraceError(
-            f"{folder} holds no capture that could be resumed, but {found[0]}; choose another "
+            f"{folder} holds no capture that could be resumed, but {names[0]}; choose another "
             "folder with --out"
         )
     try:
         manifest = read_manifest(folder)
     except DamagedError as error:
-        raise DamagedError(
-            f"{error} Nothing was changed, since nothing else says for certain what was captured "
-            f"here. Put {folder / MANIFEST} back as it was written, or keep what you need of "
-            f"{folder}, remove it, and run the same command again; or choose another folder with "
-            "--out"
-        ) from error
+        if not is_there(folder / JOURNAL):
+            raise DamagedError(
+                f"{error} Nothing was changed, since there is no {JOURNAL} beside it, as a capture "
+                "has: choose another folder with --out"
+            ) from error
+        prompt, seed = read_pictured(folder) or (wishes[0].prompt, wishes[0].seed)
+        return PreviousRun(folder, (Entry(".", "pending", prompt, seed),), None)
     entry = Entry(".", "pending", manifest.request.prompt, manifest.request.seed)
-    return Left(folder, (entry,), manifest_run(manifest))
+    return PreviousRun(folder, (entry,), manifest_run(manifest))
 
 
-def _look_past_index(folder: Path, wishes: Sequence[Request], damage: DamagedError) -> Left:
-    """Return what the traces of a collection say without its index; the others are as wished.
+def _rebuild_index(folder: Path, wishes: Sequence[Request], damage: DamagedError) -> PreviousRun:
+    """Rebuild a collection's index from its traces; traces that are missing are as requested.
 
     Raises:
         DamagedError: there is none, or it does not say what it is.
@@ -93,11 +99,11 @@ def _look_past_index(folder: Path, wishes: Sequence[Request], damage: DamagedErr
         wished = {}  # no trace of a collection
     merged = wished | traces
     order = sorted(merged, key=lambda name: (len(name), name))  # 9999, 10000
-    return Left(folder, tuple(merged[name] for name in order), None, str(damage))
+    return PreviousRun(folder, tuple(merged[name] for name in order), None, str(damage))
 
 
 def _listed(folder: Path, name: str, damage: DamagedError) -> Entry | None:
-    """Return what an index would list of a trace, or None if that has not begun."""
+    """Return the index entry of a trace, or None if it was not begun."""
     try:
         manifest = read_begun(folder / name)
     except DamagedError as error:

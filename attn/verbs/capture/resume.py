@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -10,10 +11,11 @@ import msgspec
 from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
-from attn.files.disk import AGAIN, encode_json, read_journal
+from attn.files.disk import AGAIN, encode_json, read_journal, reported
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
-from attn.trace.store import JOURNAL, MANIFEST, demote, open_files, read_manifest
+from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
+from attn.trace.writer import demote
 from attn.verbs.capture.collection import INDEX, Entry
 from attn.verbs.capture.folders import (
     ANALYSIS,
@@ -22,10 +24,10 @@ from attn.verbs.capture.folders import (
     refuse_outside,
     sweep,
 )
-from attn.verbs.capture.jobs import Item, Job, folder_names, missing_bytes
+from attn.verbs.capture.jobs import Job, JobItem, folder_names, missing_bytes
 from attn.verbs.capture.manifest import draft, identify
 from attn.verbs.capture.outputs import check_output, environment
-from attn.verbs.capture.remains import Left, read_begun
+from attn.verbs.capture.remains import PreviousRun, read_begun
 from attn.verbs.capture.run_identity import (
     IDENTITIES,
     Facts,
@@ -40,6 +42,9 @@ from attn.verbs.capture.run_identity import (
 DECISIVE = ("torch", "diffusers", "transformers", "device")
 """What a picture's last bits depend on, beside the model."""
 
+DAMAGED = "trace.json.damaged"
+"""What a manifest that cannot be read is kept as."""
+
 PLANNED = (
     *("branches", "samples", "layers", "segments", "tokens", "words"),
     *("truncated", "kept", "request"),
@@ -47,27 +52,31 @@ PLANNED = (
 """What a manifest says that follows from the request and the model alone."""
 
 
-def refuse_other_list(left: Left, backend: str, batch: int, wishes: Sequence[Request]) -> None:
+def refuse_other_list(
+    previous: PreviousRun, backend: str, batch: int, wishes: Sequence[Request]
+) -> None:
     """Refuse, before the model is loaded, other prompts, seeds, LoRAs, batches or family.
 
     Raises:
         UsageError: names the first differences.
     """
-    was = run_facts(left.run) if left.run else {}
+    was = run_facts(previous.run) if previous.run else {}
     loras = lora_facts(map(asdict, wishes[0].loras))
     now = {"backend": backend, "batch": batch, "traces": len(wishes), "lora": loras}
-    found = differences(was | {"traces": len(left.entries)}, now)
-    if len(left.entries) == len(wishes):
-        for entry, name, wish in zip(left.entries, folder_names(len(wishes)), wishes, strict=True):
-            asked = {"folder": name, "prompt": wish.prompt, "seed": wish.seed}
+    changes = differences(was | {"traces": len(previous.entries)}, now)
+    if len(previous.entries) == len(wishes):
+        for entry, name, wish in zip(
+            previous.entries, folder_names(len(wishes)), wishes, strict=True
+        ):
+            wanted = {"folder": name, "prompt": wish.prompt, "seed": wish.seed}
             there = {"folder": entry.folder, "prompt": entry.prompt, "seed": entry.seed}
             where = "" if name == "." else f"{name}: "
-            found += [f"{where}{one}" for one in differences(there, asked)]
-    _refuse(left, found)
+            changes += [f"{where}{difference}" for difference in differences(there, wanted)]
+    _refuse(previous, changes)
 
 
-def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
-    """Return what is to be done, after everything that is there was compared and checked.
+def keep_finished(job: Job, previous: PreviousRun) -> tuple[Entry, ...]:
+    """Compare and check everything that is there, and return the entries with what is left to do.
 
     Nothing is changed. A trace that says `complete` but is damaged is pending, with a warning.
 
@@ -75,29 +84,29 @@ def keep_finished(job: Job, left: Left) -> tuple[Entry, ...]:
         UsageError: another run is asked for; names the first differences.
         TraceError: something could not be read.
     """
-    found = _compare(job, left)
-    if left.damage:
+    comparison = _compare(job, previous)
+    if previous.damage:
         job.report.warn(
-            f"the index is damaged and will be written anew from the traces beside it: "
-            f"{left.damage} The batch of the earlier run, on which last bits depend, is not known "
-            f"without it: {job.batch} is taken for it"
+            f"the index will be written anew from the traces beside it: "
+            f"{previous.damage} The batch of the earlier run, on which last bits depend, is not "
+            f"known without it: {job.batch} is taken for it"
         )
     entries = list(job.entries)
-    for item in (item for item in job.items if item.place in found.complete):
+    for item in (item for item in job.items if item.index in comparison.complete):
         damage = _damage(job, item)
         if damage:
-            found.damaged.append(damage)
+            comparison.damaged.append(damage)
         else:
-            entries[item.place] = replace(entries[item.place], status="complete")
-    for damage in found.damaged:
+            entries[item.index] = replace(entries[item.index], status="complete")
+    for damage in comparison.damaged:
         fact = damage.removesuffix(AGAIN).rstrip()
-        job.report.warn(f"a finished trace is damaged and will be made again: {fact}")
-    if found.changed:
+        job.report.warn(f"a trace is damaged and will be made again: {fact}")
+    if comparison.changed:
         job.report.warn(
-            f"finished traces were made with something else ({'; '.join(found.changed)}), "
+            f"finished traces were made with something else ({'; '.join(comparison.changed)}), "
             "so the others may differ from an unbroken run in their last bits"
         )
-    _tell(job, left, entries)
+    _tell(job, previous, entries)
     return tuple(entries)
 
 
@@ -107,7 +116,7 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
     Results of `attn analyze` go with the trace that they were made of. The index comes before
     this, so that it lists nothing that is being taken away.
     """
-    pending = [item for item in job.items if entries[item.place].status == "pending"]
+    pending = [item for item in job.items if entries[item.index].status == "pending"]
     for item in pending:
         for part in ("", *PARTS):
             refuse_outside(item.folder / part, job.out)
@@ -118,13 +127,19 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
             _take_back(job, item)
 
 
-def _take_back(job: Job, item: Item) -> None:
-    """Make a damaged trace partial; one without a readable manifest gets the one it began with."""
-    if not (item.folder / MANIFEST).exists():
+def _take_back(job: Job, item: JobItem) -> None:
+    """Make a damaged trace partial; one without a readable manifest gets the one it began with.
+
+    The damaged manifest is kept: it may be the only one that says what was there.
+    """
+    path = item.folder / MANIFEST
+    if not path.exists():
         return
     try:
         manifest = read_manifest(item.folder)
     except TraceError:
+        with reported(path, "keep"):
+            shutil.copyfile(path, path.with_name(DAMAGED))
         demote(item.folder, draft(job, item))
     else:
         if manifest.status == "complete":
@@ -132,7 +147,7 @@ def _take_back(job: Job, item: Item) -> None:
 
 
 @dataclass
-class _Found:
+class _Comparison:
     """What the manifests of a run say, which together are too large to keep.
 
     Attributes:
@@ -150,65 +165,72 @@ class _Found:
     identity: dict[str, str] | None = None
 
 
-def _compare(job: Job, left: Left) -> _Found:
+def _compare(job: Job, previous: PreviousRun) -> _Comparison:
     """Refuse to go on with another run than the one that is there; return what there is."""
-    found = _Found(run_facts(job.run))
-    was = run_facts(left.run) if left.run else {}
+    comparison = _Comparison(run_facts(job.run))
+    was = run_facts(previous.run) if previous.run else {}
     source = was.pop("model", None)
-    _refuse(left, differences(was, found.now))
+    _refuse(previous, differences(was, comparison.now))
     for item in job.items:
         try:
             manifest = read_begun(item.folder)
         except DamagedError as error:
-            found.damaged.append(str(error))
+            fact = str(error).removesuffix(AGAIN).rstrip()
+            comparison.damaged.append(f"{fact} It is kept as {DAMAGED}")
             continue
         if manifest is not None:
-            _compare_one(job, left, item, manifest, found)
-    if source is not None and not found.identity:  # else compared, whatever the model is called
-        _refuse(left, differences({"model": source}, found.now))
-    return found
+            _compare_trace(job, previous, item, manifest, comparison)
+    if (
+        source is not None and not comparison.identity
+    ):  # else compared, whatever the model is called
+        _refuse(previous, differences({"model": source}, comparison.now))
+    return comparison
 
 
-def _compare_one(job: Job, left: Left, item: Item, manifest: Manifest, found: _Found) -> None:
+def _compare_trace(
+    job: Job, previous: PreviousRun, item: JobItem, manifest: Manifest, comparison: _Comparison
+) -> None:
     """Compare one trace, and take down what the others need to know of it."""
-    edited = _edited(job, left, item, manifest)
+    edited = _edited(job, previous, item, manifest)
     if edited:
-        found.damaged += [edited] if manifest.status == "complete" else []
+        comparison.damaged += [edited] if manifest.status == "complete" else []
         return
-    if found.identity is None and set(IDENTITIES) & set(manifest.model):
-        found.identity = identify(job.session.info)
-    other = differences(manifest_facts(manifest), item_facts(found.now, item, found.identity or {}))
+    if comparison.identity is None and set(IDENTITIES) & set(manifest.model):
+        comparison.identity = identify(job.session.info)
+    other = differences(
+        manifest_facts(manifest), item_facts(comparison.now, item, comparison.identity or {})
+    )
     where = f"{item.folder.name}: " if job.is_collection else ""
-    _refuse(left, [f"{where}{one}" for one in other])
+    _refuse(previous, [f"{where}{difference}" for difference in other])
     if manifest.status == "complete":
-        found.complete.add(item.place)
-        found.changed = found.changed or _changes(manifest.environment)
+        comparison.complete.add(item.index)
+        comparison.changed = comparison.changed or _changes(manifest.environment)
 
 
-def _edited(job: Job, left: Left, item: Item, manifest: Manifest) -> str:
-    """Return where one trace says otherwise than the index, which is of the run that is asked for.
+def _edited(job: Job, previous: PreviousRun, item: JobItem, manifest: Manifest) -> str:
+    """Describe how a trace differs from the index, which belongs to the requested run.
 
     So it is this trace that was changed, not another run.
     """
-    if left.run is None or not job.is_collection:
+    if previous.run is None or not job.is_collection:
         return ""
-    listed = run_facts(left.run) | {"prompt": item.request.prompt, "seed": item.request.seed}
+    listed = run_facts(previous.run) | {"prompt": item.request.prompt, "seed": item.request.seed}
     listed.pop("model", None)  # it may have been moved
     wrong = differences(manifest_facts(manifest), listed)
     path = item.folder / MANIFEST
     return f"{path} is of another request than {INDEX} lists: {summary(wrong)}" if wrong else ""
 
 
-def _refuse(left: Left, found: Sequence[str]) -> None:
-    if found:
+def _refuse(previous: PreviousRun, changes: Sequence[str]) -> None:
+    if changes:
         raise UsageError(
-            f"{left.folder} holds another run than this one (was → now): {summary(found)}. "
+            f"{previous.folder} holds another run than this one (was → now): {summary(changes)}. "
             "Nothing was changed; ask for the same run, or choose another folder with --out"
         )
 
 
-def _damage(job: Job, item: Item) -> str:
-    """Return what is wrong with a complete trace, or nothing; all of its files are read."""
+def _damage(job: Job, item: JobItem) -> str:
+    """Describe the damage of a complete trace, if any; all of its files are read."""
     folder = item.folder
     try:
         files = open_files(folder)
@@ -253,12 +275,12 @@ def _later(manifest: Manifest) -> set[tuple[str, str]]:
 
 
 def _planned(manifest: Manifest, later: Collection[tuple[str, str]]) -> dict[str, Any]:
-    """Return what follows from the request; `later` are segments whose tokens do not.
+    """Return what follows from the request, without the tokens of the segments in `later`.
 
     A LoRA is its bytes, wherever the file lies.
     """
     request = manifest.request
-    given = {
+    kept_tokens = {
         branch: [
             replace(token, piece=None)  # follows from the id, and older traces do not say it
             for token in tokens
@@ -273,13 +295,13 @@ def _planned(manifest: Manifest, later: Collection[tuple[str, str]]) -> dict[str
         for name, cut in cuts.items()
         if (branch, name) not in later
     }
-    found = {name: getattr(manifest, name) for name in PLANNED}
+    planned = {name: getattr(manifest, name) for name in PLANNED}
     request = replace(request, loras=unplaced)
-    return found | {"request": request, "tokens": given, "truncated": truncated}
+    return planned | {"request": request, "tokens": kept_tokens, "truncated": truncated}
 
 
 def _changes(was: Mapping[str, str]) -> list[str]:
-    """Return what has changed, since a trace was made, of all that decides its last bits."""
+    """List the changes since a trace was made that can alter its last bits."""
     now = environment()
     return [
         f"{name} {was.get(name)} → {now.get(name)}"
@@ -288,11 +310,11 @@ def _changes(was: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _tell(job: Job, left: Left, entries: Sequence[Entry]) -> None:
+def _tell(job: Job, previous: PreviousRun, entries: Sequence[Entry]) -> None:
     done = sum(entry.status == "complete" for entry in entries)
     again = sum(
         was.status == "failed" and now.status == "pending"
-        for was, now in zip(left.entries, entries, strict=True)
+        for was, now in zip(previous.entries, entries, strict=True)
     )
     if not any(entry.status == "pending" for entry in entries):
         what = f"all {done} traces in {job.out} are" if len(entries) > 1 else f"{job.out} is"

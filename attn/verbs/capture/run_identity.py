@@ -9,7 +9,7 @@ import msgspec
 
 from attn.schema import Kept, Lora, Manifest
 from attn.verbs.capture.collection import Run
-from attn.verbs.capture.jobs import Item, describe_run
+from attn.verbs.capture.jobs import JobItem, describe_run
 
 Facts = dict[str, Any]
 
@@ -23,7 +23,7 @@ IDENTITIES = ("sha256", "revision")
 
 
 def run_facts(run: Run) -> Facts:
-    """Return what a whole run has in common, under the names of its options."""
+    """Return the settings that all traces of a run share, by the names of their options."""
     request, kept = dict(run.request), dict(run.kept)
     loras = lora_facts(request.pop("loras", ()))
     size = [request.pop("width", None), request.pop("height", None)]
@@ -52,17 +52,17 @@ def manifest_run(manifest: Manifest) -> Run:
 
 def manifest_facts(manifest: Manifest) -> Facts:
     """Return all facts of a trace that was found."""
-    identity = {f"model {name}": manifest.model[name] for name in _known(manifest.model)}
+    identity = {f"model {name}": manifest.model[name] for name in _identity_names(manifest.model)}
     request = manifest.request
-    own = _own(request.prompt, request.seed, manifest.kept)
-    return run_facts(manifest_run(manifest)) | own | identity
+    details = _trace_facts(request.prompt, request.seed, manifest.kept)
+    return run_facts(manifest_run(manifest)) | details | identity
 
 
-def item_facts(shared: Facts, item: Item, identity: Mapping[str, str]) -> Facts:
+def item_facts(shared: Facts, item: JobItem, identity: Mapping[str, str]) -> Facts:
     """Return all facts of a trace that is asked for, of those that its run shares and its own."""
-    own = _own(item.request.prompt, item.request.seed, item.plan.kept)
-    known = {f"model {name}": identity[name] for name in _known(identity)}
-    return shared | own | known
+    details = _trace_facts(item.request.prompt, item.request.seed, item.plan.kept)
+    identities = {f"model {name}": identity[name] for name in _identity_names(identity)}
+    return shared | details | identities
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -80,20 +80,20 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def summary(found: Sequence[str]) -> str:
+def summary(changes: Sequence[str]) -> str:
     """Return the first differences, and how many there are beyond."""
-    more = len(found) - LISTED
+    more = len(changes) - LISTED
     rest = f"; and {more} more" if more > 0 else ""
-    return "; ".join(found[:LISTED]) + rest
+    return "; ".join(changes[:LISTED]) + rest
 
 
-def _known(identity: Iterable[str]) -> list[str]:
+def _identity_names(identity: Iterable[str]) -> list[str]:
     return [name for name in IDENTITIES if name in identity]
 
 
 def lora_facts(loras: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return LoRAs, by the fields of `schema.Lora`, as what they are, wherever they lie."""
-    return [_lora_fact(msgspec.convert(dict(one), Lora)) for one in loras]
+    return [_lora_fact(msgspec.convert(dict(lora), Lora)) for lora in loras]
 
 
 def _lora_fact(lora: Lora) -> str:
@@ -101,7 +101,7 @@ def _lora_fact(lora: Lora) -> str:
     return f"{(lora.sha256 or lora.path)[:HASH]}{config} at {lora.strength}"
 
 
-def _own(prompt: str, seed: int, kept: Kept) -> Facts:
+def _trace_facts(prompt: str, seed: int, kept: Kept) -> Facts:
     columns = [f"{column.segment} {column.position}" for column in kept.columns]
     return {"prompt": prompt, "seed": seed, "columns of its maps": columns}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,12 @@ from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import is_file
 from attn.files.results import refuse_others, replaced
 from attn.options import parse_options
-from attn.verbs.capture import arguments as check
-from attn.verbs.capture.arguments import SKETCH
+from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
+from attn.verbs.capture.options import GenerationOptions
 from attn.verbs.compare.lora_runs import generate
-from attn.verbs.compare.lora_specs import Spec
-from attn.verbs.compare.pairing import COMPARISON, FOLDER, Run, open_runs
+from attn.verbs.compare.options import CompareOptions, takes_runs
+from attn.verbs.compare.pairing import COMPARISON, FOLDER, ComparedRun, open_runs
 from attn.verbs.compare.sketch_runs import generate_sketches
 from attn.verbs.compare.variant_runs import Generated, Required
 from attn.verbs.compare.variants import Variant, compare_traces, require_in_plan, require_in_prompts
@@ -26,9 +26,10 @@ from attn.verbs.inputs import as_tuple
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
-    from attn.analysis.compare.pairs import Options
+    from pandas import DataFrame
+
+    from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.weights import WeightsAgainstAttention
-    from attn.analysis.result import Table
     from attn.lora import LoraFile
     from attn.verbs.capture.capture import Captured
 
@@ -60,7 +61,7 @@ class Compared:
     path: Path
     base: str
     variants: Mapping[str, int]
-    tables: Mapping[str, Table]
+    tables: Mapping[str, DataFrame]
     files: tuple[str, ...]
     warnings: tuple[str, ...]
     plans: tuple[Captured, ...] = ()
@@ -71,117 +72,122 @@ class Compared:
         return sum(plan.predicted_bytes for plan in self.plans)
 
 
-def compare(  # noqa: PLR0913 - one argument per option of the command
-    *runs: str | Path,
-    lora: Spec | Sequence[Spec] | None = None,
-    sketch: str | Path | Sequence[str | Path] | None = None,
-    prompt: str | Sequence[str] | None = None,
-    out: str | Path | None = None,
-    words: str | Iterable[str] | None = None,
-    phrases: str | Iterable[str] | None = None,
-    pooling: str | None = None,
-    only: str | Iterable[str] | None = None,
-    settings: Mapping[str, str] | None = None,
-    pictures: bool = True,
-    report: Report | None = None,
-    **capture: Any,
-) -> Compared:
+@takes_runs(CompareOptions)
+def compare(*runs: str | Path, **arguments: Any) -> Compared:
     """Compare traces or collections with a baseline, or a model with LoRAs: `attn compare`.
+
+    Results go to `comparison` in `out`, where those of an earlier comparison are replaced. With
+    `lora` or `sketch`, `out` must be empty or missing, and the traces go to one folder per variant
+    in it; with `dry_run` nothing is compared.
 
     Args:
         runs: folders of traces or collections, the first of which is the baseline; traces are
             paired by prompt and seed.
-        lora: instead of runs, LoRAs to generate with and without: each a variant, as `FILE`,
-            `FILE:SCALE`, a stack `A+B`, or a sweep over scales `FILE:0,0.5,1`.
-        sketch: instead of runs, drawings to generate with, the first of which is the baseline:
-            `FILE`, `none`, or a sweep over conditioning scales `FILE:0,0.5,1`.
-        prompt: with `lora` or `sketch`: one or several; None takes the example of the demo model.
-        out: folder; None is a new one below `attn-runs`. The results go to `comparison` in it,
-            where those of an earlier comparison are replaced. With `lora` it must be empty or
-            missing, and the traces go to `base` and one folder per variant in it.
-        words: one word or several to compare; None is all that the prompts share.
-        phrases: words in a row to compare as one, such as `red cat`.
-        pooling: how one map is made of many: `mean` (None) or `daam`.
-        only: names in `attn.analysis.compare.change_tables.PARTS`; None is all that can be made.
-        settings: further options as `compare.KEY: VALUE`; with `lora` also those of the backend
-            as `KEY: VALUE`.
-        pictures: also draw.
-        report: told warnings.
-        capture: with `lora`: further arguments of `attn.capture`. `backend` is that of the LoRAs
-            if it is missing, `seed` 0 to 15, `keep` `means`; with `dry_run` nothing is compared.
+        arguments: see `CompareOptions`.
 
     Raises:
         UsageError: an argument is wrong in itself.
         AnalysisError: nothing can be compared: no common prompt, word or step.
         TraceError: a trace cannot be read, or the results cannot be written.
     """
-    report = report or Report()
-    own = {key: value for key, value in (settings or {}).items() if key.startswith(PREFIX)}
-    rest = {key: value for key, value in (settings or {}).items() if key not in own}
-    if capture.get("branch") == UNCOND:  # there will be no other to compare
-        own = {f"{PREFIX}branch": UNCOND} | own
-    options = parse(words, phrases, pooling, own)
-    parts = parse_parts(only)
-    if [bool(runs), lora is not None, sketch is not None].count(True) > 1:
+    options = CompareOptions(**arguments)
+    report = options.report or Report()
+    prefixed, rest = _split_settings(options)
+    selection = parse(options.words, options.phrases, options.pooling, prefixed)
+    parts = parse_parts(options.only)
+    if [bool(runs), options.lora is not None, options.sketch is not None].count(True) > 1:
         raise UsageError("give runs, --lora or --sketch, not several of them")
-    has_drawing = sketch is not None or SKETCH in rest
-    negative = check.negative("negative", capture.get("negative") or "")
-    if out is not None:
-        if is_file(Path(out)):
-            raise AnalysisError(f"{out} is a file; choose another with --out")
-        refuse_parts(Path(out))
-        refuse_others(Path(out) / FOLDER, "compare", COMPARISON)
-    require = Required(
-        partial(require_in_prompts, options=options, negative=negative),
-        partial(require_in_plan, options=options, parts=parts, has_drawing=has_drawing),
-    )
-    generating = (prompt, out, {**capture, "settings": rest}, report, require)
+    _refuse_folder(options.out)
     made: Generated | None = None
-    if lora is not None:
-        made = generate(lora, *generating)
-    elif sketch is not None:
-        made = generate_sketches(sketch, *generating)
     files: Mapping[str, LoraFile] = {}
-    if made is not None:
-        if capture.get("dry_run"):
+    if options.lora is not None or options.sketch is not None:
+        made = _generate(options, rest, report, _required(options, selection, parts, rest))
+        if options.dry_run:
             return _planned(made, report)
-        target, found, files = made.path, made.runs(), made.files
+        target, opened, files = made.path, made.runs(), made.files
     else:
-        _refuse_capture({"prompt": prompt, **capture}, rest)
+        _refuse_generating(arguments, rest)
         if len(runs) < FEWEST:
             raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
-        found = open_runs([Path(path) for path in runs])
-        place = None if out is None else Path(out)
-        target = choose_folder(place, "compare", found[0].members[0].prompt)
+        opened = open_runs([Path(path) for path in runs])
+        folder = None if options.out is None else Path(options.out)
+        target = choose_folder(folder, "compare", opened[0].members[0].prompt)
     try:
         return compare_runs(
-            found, options, parts, target / FOLDER, pictures=pictures, report=report, files=files
+            *(opened, selection, parts, target / FOLDER),
+            pictures=options.pictures,
+            report=report,
+            files=files,
         )
     except AttnError as error:
         if made is None:
             raise
-        runs_of = " ".join(str(run.path) for run in found)
+        runs_of = " ".join(str(run.path) for run in opened)
         raise type(error)(f"{error} (the traces can be used: attn compare {runs_of})") from error
 
 
+def _split_settings(options: CompareOptions) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the settings of the comparison, and those of the backend."""
+    settings = dict(options.settings or {})
+    prefixed = {key: value for key, value in settings.items() if key.startswith(PREFIX)}
+    rest = {key: value for key, value in settings.items() if key not in prefixed}
+    if options.branch == UNCOND:  # there will be no other to compare
+        prefixed = {f"{PREFIX}branch": UNCOND} | prefixed
+    return prefixed, rest
+
+
+def _refuse_folder(out: str | Path | None) -> None:
+    """Refuse a folder whose content would be lost or mixed, before time is spent."""
+    if out is None:
+        return
+    if is_file(Path(out)):
+        raise AnalysisError(f"{out} is a file; choose another with --out")
+    refuse_parts(Path(out))
+    refuse_others(Path(out) / FOLDER, "compare", COMPARISON)
+
+
+def _required(
+    options: CompareOptions,
+    selection: PairOptions,
+    parts: Sequence[str] | None,
+    settings: Mapping[str, str],
+) -> Required:
+    """Return what keeps anything from being generated that could not be compared."""
+    has_drawing = options.sketch is not None or SKETCH in settings
+    negative = options.negative or ""
+    return Required(
+        partial(require_in_prompts, options=selection, negative=negative),
+        partial(require_in_plan, options=selection, parts=parts, has_drawing=has_drawing),
+    )
+
+
+def _generate(
+    options: CompareOptions, settings: Mapping[str, str], report: Report, require: Required
+) -> Generated:
+    run = generate_sketches if options.lora is None else generate
+    return run(options, settings, report, require)
+
+
 def _planned(made: Generated, report: Report) -> Compared:
-    """Say what a comparison would be of."""
+    """Describe what a comparison would compare."""
     base, *variants = made.captured
     plans = tuple(made.captured.values())
-    pictures = plans[0].plans[0].samples
-    counts = {name: pictures * len(made.captured[name].entries) for name in variants}
+    images = plans[0].plans[0].samples
+    counts = {name: images * len(made.captured[name].entries) for name in variants}
     return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
 
 
-def _refuse_capture(asked: Mapping[str, Any], settings: Mapping[str, str]) -> None:
-    """Refuse, without LoRAs to generate with, what is about generating.
+def _refuse_generating(arguments: Mapping[str, Any], settings: Mapping[str, str]) -> None:
+    """Refuse, without LoRAs or drawings to generate with, what is about generating.
 
     Raises:
         UsageError: names the first such argument.
     """
     for key, value in settings.items():
         raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
-    for key in (key for key, value in asked.items() if value is not None):
+    generating = {"backend", "prompt", *(field.name for field in fields(GenerationOptions))}
+    requested = (key for key, value in arguments.items() if value is not None)
+    for key in (key for key in requested if key in generating):
         hint = f" (--set {PREFIX}{key}=… chooses of what is there)" if key in CHOOSING else ""
         raise UsageError(f"{key} is about generating, which only --lora and --sketch do{hint}")
 
@@ -191,21 +197,23 @@ def parse(
     phrases: str | Iterable[str] | None,
     pooling: str | None,
     settings: Mapping[str, str],
-) -> Options:
+) -> PairOptions:
     """Return the options of a comparison.
 
     Raises:
         UsageError: one is unknown or makes no sense.
     """
-    from attn.analysis.compare.pairs import Options
+    from attn.analysis.compare.pairs import PairOptions
 
-    given = {key.removeprefix(PREFIX): value for key, value in settings.items()}
-    given |= {} if pooling is None else {"pooling": pooling}
-    options = parse_options(Options, given, "attn compare")
-    asked = {"words": words, "phrases": phrases}
-    chosen: dict[str, Any] = {key: as_tuple(one) for key, one in asked.items() if one is not None}
+    values = {key.removeprefix(PREFIX): value for key, value in settings.items()}
+    values |= {} if pooling is None else {"pooling": pooling}
+    options = parse_options(PairOptions, values, "attn compare")
+    requested = {"words": words, "phrases": phrases}
+    selected: dict[str, Any] = {
+        key: as_tuple(value) for key, value in requested.items() if value is not None
+    }
     try:
-        return replace(options, **chosen)
+        return replace(options, **selected)
     except ValueError as error:  # checked by the dataclass itself
         raise UsageError(str(error)) from error
 
@@ -220,19 +228,19 @@ def parse_parts(only: Iterable[str] | None) -> tuple[str, ...] | None:
 
     if only is None:
         return None
-    asked = tuple(dict.fromkeys(as_tuple(only)))
-    if not asked:
+    requested = tuple(dict.fromkeys(as_tuple(only)))
+    if not requested:
         raise UsageError("only: nothing is named; leave the option out for all parts")
-    for name in asked:
+    for name in requested:
         if name not in PARTS:
             hint = did_you_mean(name, PARTS)
             raise UsageError(f"unknown part '{name}'.{hint} There is: {', '.join(PARTS)}.")
-    return asked
+    return requested
 
 
 def compare_runs(
-    runs: Sequence[Run],
-    options: Options,
+    runs: Sequence[ComparedRun],
+    options: PairOptions,
     parts: Sequence[str] | None,
     out: Path,
     *,
@@ -256,20 +264,25 @@ def compare_runs(
         TraceError: a trace cannot be read, or the results cannot be written.
     """
     variants = compare_traces(runs, options)
-    for note in (*runs[0].notes, *(_say(one, note) for one in variants for note in one.notes)):
+    for note in (
+        *runs[0].notes,
+        *(_say(variant, note) for variant in variants for note in variant.notes),
+    ):
         report.warn(note)
     if parts is None or "maps" in parts:
-        for note in (_say(one, lack) for one in variants for lack in one.lacks):
+        for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
             report.warn(note)
+    from attn.analysis.tables import write_table
+
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables |= _weight_tables(weights)
     with replaced(out, "compare", COMPARISON, report.warn) as folder:
         for name, table in tables.items():
-            table.write(folder / TABLES / name)
+            write_table(table, folder / TABLES / name)
         written = [f"{TABLES}/{name}" for name in tables]
         if pictures:
-            from attn.verbs.compare.pictures import draw_comparison, draw_weights
+            from attn.verbs.compare.figures import draw_comparison, draw_weights
             from attn.viz.fonts import note_missing
 
             written += draw_comparison(runs[0], variants, folder, parts, options.words)
@@ -289,51 +302,51 @@ def _say(variant: Variant, note: str) -> str:
 
 
 def _make_tables(
-    variants: Sequence[Variant], parts: Sequence[str] | None, options: Options
-) -> dict[str, Table]:
+    variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
+) -> dict[str, DataFrame]:
     """Make every table of all variants; with several variants it has their names."""
-    from attn.analysis.compare.change_tables import PARTS, join, with_name
-    from attn.analysis.result import Table
+    from attn.analysis.compare.change_tables import PARTS, with_name
+    from attn.analysis.tables import stack_tables
 
-    found: dict[str, list[Any]] = {}
+    by_name: dict[str, list[Any]] = {}
     for part in parts or PARTS:
-        made = {one.label: PARTS[part](one.pairs, options.words) for one in variants}
+        made = {variant.label: PARTS[part](variant.pairs, options.words) for variant in variants}
         if parts and not any(made.values()):
             raise AnalysisError(f"there is no part '{part}' of this comparison: {_why(variants)}")
         for label, tables in made.items():
             for name, columns in tables.items():
                 shown = with_name(columns, label) if len(variants) > 1 else columns
-                found.setdefault(name, []).append(shown)
-    return {name: Table(join(columns)) for name, columns in found.items()}
+                by_name.setdefault(name, []).append(shown)
+    return {name: stack_tables(stacked) for name, stacked in by_name.items()}
 
 
 def _weigh(
     variants: Sequence[Variant],
     files: Mapping[str, LoraFile],
-    options: Options,
+    options: PairOptions,
     report: Report,
 ) -> dict[str, WeightsAgainstAttention]:
     """Hold the weights of single LoRAs against attention, where layers agree."""
     from attn.analysis.compare.weights import against_weights
 
-    found = {}
+    weights = {}
     for variant in variants:
         if variant.label in files:
             try:
                 file = files[variant.label]
-                found[variant.label] = against_weights(file, variant.pairs, options.words)
+                weights[variant.label] = against_weights(file, variant.pairs, options.words)
             except AnalysisError as error:
                 report.warn(f"{variant.label}: no table of weights: {error}")
-    return found
+    return weights
 
 
-def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, Table]:
+def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, DataFrame]:
     """Return `lora_weights.csv`, always with the names of the variants."""
-    from attn.analysis.compare.change_tables import join, with_name
-    from attn.analysis.result import Table
+    from attn.analysis.compare.change_tables import with_name
+    from attn.analysis.tables import stack_tables
 
-    parts = [with_name({**one.table.columns}, label) for label, one in weights.items()]
-    return {"lora_weights.csv": Table(join(parts))} if parts else {}
+    parts = [with_name(weight.table, label) for label, weight in weights.items()]
+    return {"lora_weights.csv": stack_tables(parts)} if parts else {}
 
 
 def _why(variants: Sequence[Variant]) -> str:
@@ -341,8 +354,10 @@ def _why(variants: Sequence[Variant]) -> str:
     return "; ".join(dict.fromkeys(notes)) or "the traces have no drawing"
 
 
-def _describe(base: Run, variants: Sequence[Variant], options: Options) -> dict[str, Any]:
-    """Say what `comparison.json` holds, beside files and warnings."""
+def _describe(
+    base: ComparedRun, variants: Sequence[Variant], options: PairOptions
+) -> dict[str, Any]:
+    """Build the content of `comparison.json`, without files and warnings."""
     from attn import __version__
 
     return {

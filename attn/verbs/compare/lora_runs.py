@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import ModelError, RequestError, UsageError
 from attn.schema import Request
-from attn.verbs.capture import arguments as check
+from attn.verbs.capture.families import complete_loras
 from attn.verbs.capture.folders import name_folders
-from attn.verbs.compare.lora_specs import Spec, Variant, parse_variants
+from attn.verbs.compare.lora_specs import LoraVariant, parse_variants
+from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.variant_runs import (
     BASE,
     RESERVED,
@@ -27,26 +28,19 @@ from attn.verbs.report import Report
 if TYPE_CHECKING:
     from attn.backends import Session
     from attn.lora import LoraFile
-    from attn.lora.base import Base
+    from attn.lora.base.weights import Base
     from attn.schema import Lora
 
 
 def generate(
-    lora: Spec | Sequence[Spec],
-    prompt: str | Sequence[str] | None,
-    out: str | Path | None,
-    options: Mapping[str, Any],
-    report: Report,
-    require: Required,
+    options: CompareOptions, settings: Mapping[str, str], report: Report, require: Required
 ) -> Generated:
-    """Generate the baseline and every variant, with one model in memory.
+    """Generate the baseline and every LoRA, with one model in memory.
 
     Args:
-        lora: one variant or several; a stack is `A+B`, a sweep over scales `A:0,0.5,1`.
-        prompt: one or several; None takes the example of the built-in demo model.
-        out: folder; the traces go to `base` and one folder per variant in it.
-        options: further arguments of `attn.capture`. `backend` is that of the LoRAs if missing,
-            `seed` 0 to 15, `keep` `means`.
+        options: of the comparison; its `lora` are the variants, a stack `A+B`, a sweep over scales
+            `A:0,0.5,1`. The traces go to `base` and one folder per variant in its `out`.
+        settings: options of the backend as KEY: VALUE.
         report: told notes, warnings and progress.
         require: what keeps anything from being generated.
 
@@ -54,21 +48,21 @@ def generate(
         UsageError: an argument is wrong in itself, or nothing says which family to use.
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
-    variants = parse_variants(lora)
+    variants = parse_variants(options.lora)
     if not variants:
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
-    given = dict(options)
-    setting = choose_setting(given.pop("backend", None) or infer_backend(variants), given)
+    setting = choose_setting(options.backend or infer_backend(variants), options, settings)
     # what is wrong with a file is said before a model is loaded
-    stacks = [check.complete_loras(setting.family, variant.loras) for variant in variants]
+    stacks = [complete_loras(setting.family, variant.loras) for variant in variants]
     bases: list[Base] = []
     fitting = partial(_require_fit, stacks, bases)
-    done = generate_variants(setting, _plan(variants), prompt, out, report, require, fitting)
-    is_plan = bool(setting.given.get("dry_run"))
-    return replace(done, files={} if is_plan else _read_files(variants, setting.model, bases[-1]))
+    done = generate_variants(setting, _plan(variants), options.out, report, require, fitting)
+    if options.dry_run:
+        return done
+    return replace(done, files=_read_files(variants, setting.model, bases[-1]))
 
 
-def infer_backend(variants: Sequence[Variant]) -> str:
+def infer_backend(variants: Sequence[LoraVariant]) -> str:
     """Return the family that all LoRAs are made for, as their keys tell.
 
     Raises:
@@ -82,7 +76,7 @@ def infer_backend(variants: Sequence[Variant]) -> str:
     families = {path: read(Path(path)).family for path in paths}
     (name, *others) = {BACKENDS.get(family.name or "") for family in families.values()}
     if others or name is None:
-        told = "; ".join(f"{path} is for {one.title}" for path, one in families.items())
+        told = "; ".join(f"{path} is for {family.title}" for path, family in families.items())
         raise UsageError(f"the LoRAs do not tell which backend to use: {told}; name it with -b")
     return name
 
@@ -104,7 +98,7 @@ def _require_fit(stacks: Sequence[tuple[Lora, ...]], bases: list[Base], session:
     bases.append(describe_towers(session.towers()))
 
 
-def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
+def _plan(variants: Sequence[LoraVariant]) -> list[tuple[str, str, dict[str, Any]]]:
     """Return label, folder and LoRAs of everything that is generated, the baseline first."""
     folders = name_folders([variant.label for variant in variants], RESERVED)
     labels = [
@@ -115,7 +109,9 @@ def _plan(variants: Sequence[Variant]) -> list[tuple[str, str, dict[str, Any]]]:
     return [(BASE, BASE, {"lora": []}), *zip(labels, folders, stacks, strict=True)]
 
 
-def _read_files(variants: Sequence[Variant], model: object, loaded: Base) -> dict[str, LoraFile]:
+def _read_files(
+    variants: Sequence[LoraVariant], model: object, loaded: Base
+) -> dict[str, LoraFile]:
     """Read what single LoRAs changed, held against the model where that is a file or folder.
 
     Args:
@@ -124,7 +120,7 @@ def _read_files(variants: Sequence[Variant], model: object, loaded: Base) -> dic
         loaded: where the weights of the loaded model are.
     """
     from attn.lora import read
-    from attn.lora.fit import applied
+    from attn.lora.base.fit import applied
     from attn.verbs.lora import find_model
 
     files = {}

@@ -14,8 +14,8 @@ from attn.demo.shipped import lora_file
 from attn.errors import UsageError, did_you_mean
 from attn.files.disk import is_folder, is_there
 from attn.schema import LORA_PARTS, Lora
-from attn.verbs.capture.arguments import number, text
 from attn.verbs.capture.folders import short_names
+from attn.verbs.checks import convert, text
 
 Strength = float | Mapping[str, float | str]
 """One scale, or scales by part as in `{"unet": 0.8, "te": 0.4}`, with the `adapter` if there are
@@ -43,7 +43,7 @@ _NAMES = ("unet", "te", "te1", "te2", "te3", "scale", "adapter")
 
 
 @dataclass(frozen=True)
-class Variant:
+class LoraVariant:
     """LoRAs that are added up, in an order that does not depend on that of typing; none is a base.
 
     `label` names them as shortly as it can beside the other variants, like `style:0.8+eyes`.
@@ -59,17 +59,17 @@ def parse_stack(specs: Spec | Sequence[Spec] | None) -> tuple[Lora, ...]:
     Raises:
         UsageError: not such a list, a file twice, or several scales for one file.
     """
-    found = [_expand(spec) for spec in _listed(specs)]
-    swept = next((variants for variants in found if len(variants) > 1), None)
+    stacks = [_expand(spec) for spec in _listed(specs)]
+    swept = next((variants for variants in stacks if len(variants) > 1), None)
     if swept is not None:
         raise UsageError(
             f"lora: one scale for each file; got {len(swept)} for {swept[0][0].path} (a sweep over "
             "scales is a comparison: attn compare --lora)"
         )
-    return _stacked(lora for variants in found for stack in variants for lora in stack)
+    return _stacked(lora for variants in stacks for stack in variants for lora in stack)
 
 
-def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[Variant, ...]:
+def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[LoraVariant, ...]:
     """Read LoRAs of which each stack and each scale of a sweep is compared.
 
     Raises:
@@ -80,7 +80,7 @@ def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[Variant, ...]:
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise UsageError(f"lora: '{twice}' is given twice; leave one out")
-    return tuple(map(Variant, labels, stacks))
+    return tuple(map(LoraVariant, labels, stacks))
 
 
 def _listed(specs: Any) -> tuple[Any, ...]:
@@ -106,7 +106,7 @@ def _expand(spec: Any) -> list[tuple[Lora, ...]]:
         case (str() | Path() as path, Mapping() as parts):
             return [(_by_part(text("lora", str(path)), parts),)]
         case (str() | Path() as path, scale):
-            return [(Lora(text("lora", str(path)), _finite(number("lora", scale))),)]
+            return [(Lora(text("lora", str(path)), _finite(convert("lora", scale, float))),)]
     pieces = [_scales(piece) for piece in _pieces(text("lora", spec))]
     return list(product(*pieces))
 
@@ -135,16 +135,16 @@ def _scales(piece: str) -> list[Lora]:
     """Return a file with each of its scales; the last colon counts only before a strength."""
     named = _NAMED.fullmatch(piece)
     if named and not is_there(Path(piece)):
-        _require_one_strength(named[1], piece)
+        _require_single_strength(named[1], piece)
         return [_by_part(_path(named[1]), _read_parts(named[2]))]
     scaled = _SCALED.fullmatch(piece)
     path, scales = scaled.groups() if scaled else (piece, "1")
-    _require_one_strength(path, piece)
+    _require_single_strength(path, piece)
     _refuse_decimal_comma(scales)
     return [Lora(_path(path), _finite(float(scale))) for scale in scales.split(",")]
 
 
-def _require_one_strength(path: str, piece: str) -> None:
+def _require_single_strength(path: str, piece: str) -> None:
     """Refuse a file with more than one strength: what is before the last colon must be a file."""
     file = path.rpartition(":")[0]
     if file and is_there(Path(file)) and not is_there(Path(path)):
@@ -219,7 +219,7 @@ def _by_part(path: str, strength: Mapping[str, Any]) -> Lora:
 def _part_scale(name: str, value: Any) -> float:
     if isinstance(value, str):
         raise UsageError(f"lora: expected a number for {name}; got {value!r}")
-    return number("lora", value)
+    return float(convert("lora", value, float))
 
 
 def _finite(scale: float) -> float:

@@ -32,7 +32,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """A trace or a collection.
 
     Attributes:
@@ -56,11 +56,11 @@ class Pairing:
     notes: tuple[str, ...]
 
     def partners(self, base: Member) -> list[Member]:
-        """Return what a trace of the baseline is paired with: one trace or none."""
-        return [variant for one, variant in self.pairs if one == base]
+        """Return the partner of a baseline trace: one trace or none."""
+        return [variant for first, variant in self.pairs if first == base]
 
 
-def open_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
+def open_runs(paths: Sequence[Path]) -> tuple[ComparedRun, ...]:
     """Look at traces and collections.
 
     Raises:
@@ -102,7 +102,7 @@ def open_member(member: Member) -> Trace:
     return trace
 
 
-def pair_up(base: Run, variant: Run) -> Pairing:
+def pair_up(base: ComparedRun, variant: ComparedRun) -> Pairing:
     """Pair the traces of two runs by prompt and seed.
 
     If each run has one prompt, these may differ. Without a common seed the traces of a prompt are
@@ -126,12 +126,12 @@ def pair_up(base: Run, variant: Run) -> Pairing:
             f"{_listed(second)}. Only runs of one prompt each may have different ones"
         )
     pairs: list[tuple[Member, Member]] = []
-    for one, other in prompts:
-        found, by_seed = _of_prompt(first[one], second[other])
-        pairs += found
+    for base_prompt, other in prompts:
+        matched, by_seed = _of_prompt(first[base_prompt], second[other])
+        pairs += matched
         if not by_seed:
             notes.append(
-                f"'{one}' was drawn with other seeds ({_seeds(first[one])} and "
+                f"'{base_prompt}' was drawn with other seeds ({_seeds(first[base_prompt])} and "
                 f"{_seeds(second[other])}): paired in their order, not from the same noise, so "
                 "that intervals hold the spread of both"
             )
@@ -142,10 +142,10 @@ def pair_up(base: Run, variant: Run) -> Pairing:
     return Pairing(tuple(pairs), tuple(notes))
 
 
-def open_run(path: Path, label: str) -> Run:
+def open_run(path: Path, label: str) -> ComparedRun:
     """Look at a trace or a collection; see `open_runs`."""
     if not is_collection(path):
-        is_compared = any(is_file(place / COMPARISON) for place in (path, path / FOLDER))
+        is_compared = any(is_file(folder / COMPARISON) for folder in (path, path / FOLDER))
         if is_compared and not is_there(path / MANIFEST):
             base = (path.parent if path.name == FOLDER else path) / "base"
             raise AnalysisError(
@@ -153,30 +153,32 @@ def open_run(path: Path, label: str) -> Run:
                 f"its {COMPARISON} lists"
             )
         request = read_manifest(path).request
-        return Run(path, label, (Member(path, request.prompt, request.seed),))
+        return ComparedRun(path, label, (Member(path, request.prompt, request.seed),))
     entries = read_index(path)
-    usable = [one for one in entries if one.status != "failed" and (path / one.folder).is_dir()]
-    members = tuple(Member(path / one.folder, one.prompt, one.seed) for one in usable)
+    usable = [
+        entry for entry in entries if entry.status != "failed" and (path / entry.folder).is_dir()
+    ]
+    members = tuple(Member(path / entry.folder, entry.prompt, entry.seed) for entry in usable)
     if not members:
         raise AnalysisError(f"{path} has no trace that could be compared")
     lost = len(entries) - len(members)
     notes = (f"{lost} of {len(entries)} traces of {path} were not made: left out",) if lost else ()
-    return Run(path, label, members, notes)
+    return ComparedRun(path, label, members, notes)
 
 
-def _by_prompt(run: Run) -> dict[str, list[Member]]:
-    found: dict[str, list[Member]] = {}
+def _by_prompt(run: ComparedRun) -> dict[str, list[Member]]:
+    by_prompt: dict[str, list[Member]] = {}
     for member in run.members:
-        found.setdefault(member.prompt, []).append(member)
-    return found
+        by_prompt.setdefault(member.prompt, []).append(member)
+    return by_prompt
 
 
 def _of_prompt(
     first: Sequence[Member], second: Sequence[Member]
 ) -> tuple[list[tuple[Member, Member]], bool]:
     """Return pairs of one seed; if there is none, of all seeds in order, and False."""
-    known = dict(_numbered(second))
-    same = [(member, known[key]) for key, member in _numbered(first) if key in known]
+    by_key = dict(_numbered(second))
+    same = [(member, by_key[key]) for key, member in _numbered(first) if key in by_key]
     if same:
         return same, True
     ordered = (sorted(members, key=lambda member: member.seed) for members in (first, second))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from attn.errors import UsageError
-from attn.verbs.capture import arguments as check
+from attn.verbs.capture.families import SKETCH, backend_options
 from attn.verbs.capture.folders import name_folders, short_names
+from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.variant_runs import (
     RESERVED,
     Generated,
@@ -34,17 +34,17 @@ def parse_sketches(specs: str | Path | Sequence[str | Path]) -> dict[str, dict[s
         UsageError: there is nothing to compare with, or something twice.
     """
     listed = [specs] if isinstance(specs, str | Path) else specs
-    asked = [pair for spec in listed for pair in _expand(spec)]
-    if len(asked) < FEWEST:
+    requested = [pair for spec in listed for pair in _expand(spec)]
+    if len(requested) < FEWEST:
         raise UsageError(
             "sketch: name what to compare with: another --sketch FILE, or --sketch none"
         )
-    _require_different(asked)
-    names = short_names({file: file for file, _ in asked})
+    _require_different(requested)
+    names = short_names({file: file for file, _ in requested})
     return {
         names[file] if scale is None else f"{names[file]}:{scale}": {"sketch": file}
         | ({} if scale is None else {"conditioning_scale": scale})
-        for file, scale in asked
+        for file, scale in requested
     }
 
 
@@ -56,10 +56,10 @@ def _expand(spec: str | Path) -> list[tuple[str, str | None]]:
     return [(file, scale) for scale in (match[2].split(",") if match else [None])]
 
 
-def _require_different(asked: Sequence[tuple[str, str | None]]) -> None:
+def _require_different(requested: Sequence[tuple[str, str | None]]) -> None:
     """Refuse what would be the same run twice; the scale of no drawing has no effect."""
     seen = set()
-    for file, scale in asked:
+    for file, scale in requested:
         told = file if scale is None or file == NONE else f"{file}:{scale}"
         run = file if file == NONE else (Path(file).resolve(), scale and float(scale))
         if run in seen:
@@ -78,21 +78,14 @@ def _require_scales(file: str) -> None:
 
 
 def generate_sketches(
-    sketches: str | Path | Sequence[str | Path],
-    prompt: str | Sequence[str] | None,
-    out: str | Path | None,
-    options: Mapping[str, Any],
-    report: Report,
-    require: Required,
+    options: CompareOptions, settings: Mapping[str, str], report: Report, require: Required
 ) -> Generated:
     """Generate with every drawing, with one model in memory.
 
     Args:
-        sketches: see `parse_sketches`.
-        prompt: one or several; None takes the example of the built-in demo model.
-        out: folder; the traces go to one folder per drawing in it.
-        options: further arguments of `attn.capture`; `backend` is the first that takes drawings
-            if missing, `seed` 0 to 15, `keep` `means`.
+        options: of the comparison; for its `sketch` see `parse_sketches`. `backend` is the first
+            that takes drawings if missing. The traces go to one folder per drawing in `out`.
+        settings: options of the backend as KEY: VALUE.
         report: told notes, warnings and progress.
         require: what keeps anything from being generated.
 
@@ -102,20 +95,20 @@ def generate_sketches(
     """
     from attn.backends.plugins.registry import takers
 
-    variants = parse_sketches(sketches)
-    given = dict(options)
-    setting = choose_setting(given.pop("backend", None) or takers("drawings")[0].spec.name, given)
-    if check.SKETCH in setting.settings:
+    variants = parse_sketches(options.sketch or ())
+    backend = options.backend or takers("drawings")[0].spec.name
+    setting = choose_setting(backend, options, settings)
+    if SKETCH in setting.settings:
         raise UsageError(
             f"sketch: given as drawings to compare and as a setting "
-            f"({setting.settings[check.SKETCH]}); leave the setting out"
+            f"({setting.settings[SKETCH]}); leave the setting out"
         )
     runs = []
-    for (label, chosen), folder in zip(
+    for (label, selected), folder in zip(
         variants.items(), name_folders(list(variants), RESERVED), strict=True
     ):
-        own = dict(setting.settings) | chosen
+        changed = dict(setting.settings) | selected
         # what is wrong with a setting is said before a model is loaded
-        check.backend_options(setting.family.Options, setting.name, own)
-        runs.append((label, folder, {"settings": own}))
-    return generate_variants(setting, runs, prompt, out, report, require)
+        backend_options(setting.family.Options, setting.name, changed)
+        runs.append((label, folder, {"settings": changed}))
+    return generate_variants(setting, runs, options.out, report, require)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.errors import UsageError
-from attn.verbs.capture import arguments as check
-from attn.verbs.capture.capture import Captured, Shared, capture, choose_prompts
-from attn.verbs.capture.folders import choose_folder, made, refuse_contents
-from attn.verbs.compare.pairing import FOLDER, Run, open_run
+from attn.verbs.capture.capture import (
+    Captured,
+    Shared,
+    capture_with,
+    choose_prompts,
+    open_session,
+)
+from attn.verbs.capture.families import backend_options
+from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents
+from attn.verbs.capture.options import CaptureOptions, read_prompt
+from attn.verbs.compare.options import CompareOptions
+from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -24,9 +32,6 @@ if TYPE_CHECKING:
 BASE = "base"
 RESERVED = (BASE, FOLDER)
 """Folders of a comparison that are no variants."""
-SEEDS = tuple(range(16))
-PLACING = ("device", "dtype", "offload")
-"""Arguments of `attn.capture` that are about loading the model."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Generated:
     captured: Mapping[str, Captured]
     files: Mapping[str, LoraFile] = field(default_factory=dict)
 
-    def runs(self) -> tuple[Run, ...]:
+    def runs(self) -> tuple[ComparedRun, ...]:
         """Look at what was generated, the baseline first."""
         return tuple(open_run(done.path, label) for label, done in self.captured.items())
 
@@ -69,25 +74,24 @@ class Setting:
         name: of the backend.
         family: the backend.
         settings: options of the backend as they were given.
-        options: the same, read.
         model: what is opened.
-        given: further arguments of `attn.capture`.
+        capture: what `attn capture` is given.
     """
 
     name: str
     family: Backend
     settings: Mapping[str, str]
-    options: Any
     model: object
-    given: Mapping[str, Any]
+    capture: CaptureOptions
 
 
-def choose_setting(backend: str, arguments: Mapping[str, Any]) -> Setting:
-    """Read what `attn.compare` was given for `attn.capture`.
+def choose_setting(backend: str, options: CompareOptions, settings: Mapping[str, str]) -> Setting:
+    """Return what all variants have in common.
 
     Args:
         backend: its name.
-        arguments: of `attn.capture`; `seed` is 0 to 15 if missing, `keep` `means`.
+        options: of the comparison.
+        settings: options of the backend as KEY: VALUE.
 
     Raises:
         UsageError: the backend or one of its options is unknown.
@@ -95,21 +99,17 @@ def choose_setting(backend: str, arguments: Mapping[str, Any]) -> Setting:
     from attn.backends import find
     from attn.backends.plugins.guard import guarded, signed
 
-    given = {"seed": SEEDS, "keep": "means", **arguments}
-    registered = find(check.text("backend", backend))
-    family = guarded(registered)
-    settings = dict(check.pairs(given.pop("settings", None) or {}))
+    registered = find(backend)
+    family, name = guarded(registered), registered.spec.name
     with signed(registered, "Options"):
-        options = check.backend_options(family.Options, registered.spec.name, settings)
-    model = given.pop("model", None)
-    model = family.default_model(options) if model is None else model
-    return Setting(registered.spec.name, family, settings, options, model, given)
+        read = backend_options(family.Options, name, settings)
+    model = family.default_model(read) if options.model is None else options.model
+    return Setting(name, family, settings, model, options.generation(name, settings))
 
 
 def generate_variants(
     setting: Setting,
     variants: Sequence[tuple[str, str, Mapping[str, Any]]],
-    prompt: str | Sequence[str] | None,
     out: str | Path | None,
     report: Report,
     require: Required,
@@ -119,9 +119,8 @@ def generate_variants(
 
     Args:
         setting: what all have in common.
-        variants: what each is called, its folder, and its own arguments of `attn.capture`; the
+        variants: what each is called, its folder, and its own options of `attn capture`; the
             baseline first.
-        prompt: one or several; None takes the example of the built-in demo model.
         out: folder; the traces go to one folder per variant in it.
         report: told notes, warnings and progress.
         require: what keeps anything from being generated.
@@ -131,36 +130,40 @@ def generate_variants(
         UsageError: an argument is wrong in itself.
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
-    given = {"settings": setting.settings, **setting.given}
-    asked = check.optional(check.texts, "prompt", prompt)
-    prompts = choose_prompts(asked, setting.model, setting.family, report)
+    options = setting.capture
+    requested = read_prompt(options, options.prompt)
+    prompts = choose_prompts(requested, setting.model, setting.family, report)
     require.of_prompts(prompts)
-    place = None if out is None else Path(out)
-    target = choose_folder(place, f"{setting.name}-compare", prompts[0])
-    if not check.switch("resume", given.get("resume", False)):
+    options = replace(options, prompt=prompts, prompts=None)
+    target = _target(options, out, f"{setting.name}-compare", prompts[0])
+    sessions = _Sessions(setting, require_of_model)
+    captured = {}
+    with nullcontext() if options.dry_run else output_folder(target):
+        changes = variants[0][2]
+        first = replace(options, **changes, model=sessions.shared(changes), seed=options.seeds[0])
+        require.of_plan(capture_with(replace(first, dry_run=True, resume=False)).plans[0])
+        if not options.dry_run:
+            report.begin(target)
+        for label, folder, changes in variants:
+            report.note(f"{label}: {target / folder}")
+            where: dict[str, Any] = {
+                "model": sessions.shared(changes),
+                "out": target / folder,
+                "report": report,
+            }
+            captured[label] = capture_with(replace(options, **changes, **where))
+            _note_failures(captured[label], label, report)
+    return Generated(target, captured)
+
+
+def _target(options: CaptureOptions, out: str | Path | None, name: str, prompt: str) -> Path:
+    """Return the folder of a comparison, where it may go."""
+    target = choose_folder(None if out is None else Path(out), name, prompt)
+    if not options.resume:
         refuse_contents(target)
     elif out is None:
         raise UsageError("resume: say which folder to go on with, with --out DIR")
-    dry_run = check.switch("dry_run", given.get("dry_run", False))
-    placing = {key: given[key] for key in PLACING if key in given}
-    opening = partial(setting.family.open, **placing, weights=not dry_run)
-    sessions = _Sessions(setting, opening, require_of_model)
-    captured = {}
-    with nullcontext() if dry_run else made(target):
-        planning = {**given, **variants[0][2], "dry_run": True, "resume": False}
-        planning["seed"] = check.seeds(given["seed"])[0]
-        shared = sessions.shared(variants[0][2])
-        plan = capture(setting.name, prompts, model=shared, **planning).plans[0]
-        require.of_plan(plan)
-        if not dry_run:
-            report.begin(target)
-        for label, folder, own in variants:
-            report.note(f"{label}: {target / folder}")
-            arguments = {**given, **own, "out": target / folder, "report": report}
-            shared = sessions.shared(own)
-            captured[label] = capture(setting.name, prompts, model=shared, **arguments)
-            _note_failures(captured[label], label, report)
-    return Generated(target, captured)
+    return target
 
 
 class _Sessions:
@@ -168,18 +171,15 @@ class _Sessions:
 
     Args:
         setting: what all variants have in common.
-        opening: `Backend.open` with all arguments but source and options.
         require: raises if a variant does not fit the model.
     """
 
     def __init__(
         self,
         setting: Setting,
-        opening: Callable[..., Session],
         require: Callable[[Session], None] | None,
     ) -> None:
         self._setting = setting
-        self._opening = opening
         self._require = require
         self._options: Any = None
         self._shared: Shared | None = None
@@ -198,10 +198,11 @@ class _Sessions:
         varying = setting.family.request_options
         common = {name: value for name, value in settings.items() if name not in varying}
         common |= {name: setting.settings[name] for name in varying if name in setting.settings}
-        return check.backend_options(setting.family.Options, setting.name, common)
+        return backend_options(setting.family.Options, setting.name, common)
 
     def _open(self, options: Any) -> Session:
-        session = self._opening(self._setting.model, options)
+        setting = self._setting
+        session = open_session(setting.family, setting.model, options, setting.capture)
         if self._require is not None:
             self._require(session)
         return session

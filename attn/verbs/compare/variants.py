@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError, AttnError, did_you_mean
-from attn.verbs.compare.pairing import Member, Pairing, Run, open_member, pair_up
+from attn.verbs.compare.pairing import ComparedRun, Member, Pairing, open_member, pair_up
 from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
-    from attn.analysis.compare.pairs import Options, Pair, Readings
+    from attn.analysis.compare.pairs import Pair, PairOptions, Readings
+    from attn.analysis.compare.spool import Pairs
     from attn.analysis.compare.terms import Key
     from attn.engine.plan import Plan
     from attn.trace.trace import Trace
@@ -36,8 +37,8 @@ class Variant:
         notes: what was not, or only partly, comparable.
     """
 
-    run: Run
-    pairs: tuple[Pair, ...]
+    run: ComparedRun
+    pairs: Pairs
     prompts: frozenset[str]
     example: Pair
     members: tuple[Member, Member]
@@ -52,11 +53,11 @@ class Variant:
     @property
     def lacks(self) -> tuple[str, ...]:
         """In which pairs maps were not compared, and why."""
-        found = tuple(dict.fromkeys(pair.lack for pair in self.pairs if pair.lack))
+        lacks = tuple(dict.fromkeys(pair.lack for pair in self.pairs if pair.lack))
         there = sum(not pair.lack for pair in self.pairs)
-        if not found:
+        if not lacks:
             return ()
-        reasons = "; ".join(found[:SHOWN])
+        reasons = "; ".join(lacks[:SHOWN])
         if not there:
             return (f"maps are not compared: {reasons}",)
         return (f"maps are compared in {there} of {len(self.pairs)} pairs; in others {reasons}",)
@@ -68,13 +69,13 @@ class Variant:
 
 
 @dataclass
-class _Found:
+class _MemberPairs:
     """What is collected of one variant: lists of what there is of each pair.
 
     `drawn` is the place of the best pair so far, and that pair with its maps.
     """
 
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: Pairs
     members: list[tuple[Member, Member]] = field(default_factory=list)
     merits: list[tuple[bool, ...]] = field(default_factory=list)
     drawn: tuple[int, Pair] | None = None
@@ -83,7 +84,7 @@ class _Found:
     errors: list[AttnError] = field(default_factory=list)
 
 
-def compare_traces(runs: Sequence[Run], options: Options) -> tuple[Variant, ...]:
+def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[Variant, ...]:
     """Compare the traces of runs with those of the first run.
 
     Every trace is read once, whatever the number of variants. A pair that cannot be compared is
@@ -93,46 +94,51 @@ def compare_traces(runs: Sequence[Run], options: Options) -> tuple[Variant, ...]
         AttnError: no pair of a variant can be compared.
         AnalysisError: an asked word or phrase is in no pair of prompts.
     """
+    from attn.analysis.compare.spool import Pairs
+
     base, *others = runs
     pairings = [pair_up(base, other) for other in others]
-    found = [_Found(notes=list(pairing.notes)) for pairing in pairings]
+    compared = [_MemberPairs(Pairs(), notes=list(pairing.notes)) for pairing in pairings]
     for member in base.members:
-        _compare_member(member, pairings, found, options)
-    word = _most_changed([one.pairs for one in found], options)
+        _compare_member(member, pairings, compared, options)
+    word = _most_changed([entry.pairs for entry in compared], options)
     variants = tuple(
-        _finish(run, pairing, one, word, options)
-        for run, pairing, one in zip(others, pairings, found, strict=True)
+        _finish(run, pairing, entry, word, options)
+        for run, pairing, entry in zip(others, pairings, compared, strict=True)
     )
     _require_named(variants, options)
     return variants
 
 
 def _compare_member(
-    member: Member, pairings: Sequence[Pairing], found: Sequence[_Found], options: Options
+    member: Member,
+    pairings: Sequence[Pairing],
+    compared: Sequence[_MemberPairs],
+    options: PairOptions,
 ) -> None:
     """Compare one trace of the baseline with its partner in every variant."""
     from attn.analysis.compare.pairs import compare_pair
 
-    known: Readings = {}
+    readings: Readings = {}
     opened: list[Trace] = []
-    made: list[tuple[_Found, Pair, Member]] = []
-    for pairing, one in zip(pairings, found, strict=True):
+    made: list[tuple[_MemberPairs, Pair, Member]] = []
+    for pairing, entry in zip(pairings, compared, strict=True):
         for partner in pairing.partners(member):
             try:
                 opened = opened or [open_member(member)]
-                pair = compare_pair(opened[0], open_member(partner), options, known)
+                pair = compare_pair(opened[0], open_member(partner), options, readings)
             except AttnError as error:
-                one.errors.append(error)
-                one.notes.append(f"{member.folder} and {partner.folder} are left out: {error}")
+                entry.errors.append(error)
+                entry.notes.append(f"{member.folder} and {partner.folder} are left out: {error}")
             else:
-                made.append((one, pair, partner))
+                made.append((entry, pair, partner))
     has_words = all(_has_words(pair, options.words) for _, pair, _ in made)
     has_maps = all(pair.alike is not None for _, pair, _ in made)
-    merits = (has_words, has_maps, len(made) == len(found))
-    for one, pair, partner in made:
-        if one.drawn is None or merits > one.merits[one.drawn[0]]:
-            one.drawn = len(one.pairs), pair
-        _keep(one, pair, (member, partner), merits)
+    merits = (has_words, has_maps, len(made) == len(compared))
+    for entry, pair, partner in made:
+        if entry.drawn is None or merits > entry.merits[entry.drawn[0]]:
+            entry.drawn = len(entry.pairs), pair
+        _keep(entry, pair, (member, partner), merits)
 
 
 def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
@@ -143,56 +149,43 @@ def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
     )
 
 
-def _most_changed(pairs: Sequence[Sequence[Pair]], options: Options) -> Key | None:
+def _most_changed(pairs: Sequence[Sequence[Pair]], options: PairOptions) -> Key | None:
     """Return the word whose mass changed most in any of the variants, if there is one."""
     from attn.analysis.compare.change_tables import by_size, changes, mass, overall
 
-    every = [one for own in pairs for one in changes(own, overall(mass), options.words)]
-    return next((one.term.key for one in by_size(every) if one.term.kind == "word"), None)
+    every = [entry for group in pairs for entry in changes(group, overall(mass), options.words)]
+    return next((entry.term.key for entry in by_size(every) if entry.term.kind == "word"), None)
 
 
 def _keep(
-    one: _Found, pair: Pair, members: tuple[Member, Member], merits: tuple[bool, ...]
+    entry: _MemberPairs, pair: Pair, members: tuple[Member, Member], merits: tuple[bool, ...]
 ) -> None:
-    one.pairs.append(_share(pair.without_maps(), one.pairs[-1:]))
-    one.members.append(members)
-    one.merits.append(merits)
-    one.notes += pair.agreement.notes
+    entry.pairs.append(pair)
+    entry.members.append(members)
+    entry.merits.append(merits)
+    entry.notes += pair.agreement.notes
     if pair.agreement.noise:
-        one.other_noise.append(", ".join(pair.agreement.noise))
+        entry.other_noise.append(", ".join(pair.agreement.noise))
 
 
-def _share(pair: Pair, before: Sequence[Pair]) -> Pair:
-    """Let a pair have its descriptions in common with the one before, where they are equal.
-
-    Layers and terms are read from every trace anew, and are larger than the numbers.
-    """
-    for other in before:
-        sides, others = (pair.base, pair.variant), (other.base, other.variant)
-        if [one.terms for one in sides] == [one.terms for one in others]:
-            base, variant = (
-                replace(one, terms=two.terms) for one, two in zip(sides, others, strict=True)
-            )
-            pair = replace(pair, base=base, variant=variant)
-        if pair.layers == other.layers:
-            pair = replace(pair, layers=other.layers)
-        if pair.agreement == other.agreement:
-            pair = replace(pair, agreement=other.agreement)
-    return pair
-
-
-def _finish(run: Run, pairing: Pairing, one: _Found, word: Key | None, options: Options) -> Variant:
-    if not one.pairs:
+def _finish(
+    run: ComparedRun,
+    pairing: Pairing,
+    entry: _MemberPairs,
+    word: Key | None,
+    options: PairOptions,
+) -> Variant:
+    if not entry.pairs:
         if len(pairing.pairs) == 1:
-            raise one.errors[0]
-        raise AnalysisError(f"no pair of {run.path} can be compared: {one.errors[0]}")
-    same = len(one.pairs) - len(one.other_noise)
-    notes = [*run.notes, *one.notes, *_noise_note(one)]
-    example, members = _choose_example(one, word, options)
+            raise entry.errors[0]
+        raise AnalysisError(f"no pair of {run.path} can be compared: {entry.errors[0]}")
+    same = len(entry.pairs) - len(entry.other_noise)
+    notes = [*run.notes, *entry.notes, *_noise_note(entry)]
+    example, members = _choose_example(entry, word, options)
     return Variant(
         run,
-        tuple(one.pairs),
-        frozenset(base.prompt for base, _ in one.members),
+        entry.pairs,
+        frozenset(base.prompt for base, _ in entry.members),
         example,
         members,
         same,
@@ -201,35 +194,35 @@ def _finish(run: Run, pairing: Pairing, one: _Found, word: Key | None, options: 
 
 
 def _choose_example(
-    one: _Found, word: Key | None, options: Options
+    entry: _MemberPairs, word: Key | None, options: PairOptions
 ) -> tuple[Pair, tuple[Member, Member]]:
     """Return the pair to draw, with its maps; it is read again unless these are still there."""
     from attn.analysis.compare.pairs import compare_pair
     from attn.trace.trace import open_trace
 
-    def merit(place: int) -> tuple[tuple[bool, ...], bool]:
-        return one.merits[place], any(term.key == word for term in one.pairs[place].terms)
+    def merit(index: int) -> tuple[tuple[bool, ...], bool]:
+        return entry.merits[index], any(term.key == word for term in entry.pairs[index].terms)
 
-    best = max(range(len(one.pairs)), key=merit)
-    members = one.members[best]
-    if one.drawn and one.drawn[0] == best:
-        return one.drawn[1], members
+    best = max(range(len(entry.pairs)), key=merit)
+    members = entry.members[best]
+    if entry.drawn and entry.drawn[0] == best:
+        return entry.drawn[1], members
     base, variant = (open_trace(member.folder) for member in members)
     return compare_pair(base, variant, options, {}), members
 
 
-def _noise_note(one: _Found) -> Iterator[str]:
-    if one.other_noise:
-        differing = dict.fromkeys(one.other_noise)
+def _noise_note(entry: _MemberPairs) -> Iterator[str]:
+    if entry.other_noise:
+        differing = dict.fromkeys(entry.other_noise)
         more = len(differing) - SHOWN
         rest = f"; and {more} more" if more > 0 else ""
         yield (
-            f"{len(one.other_noise)} of {len(one.pairs)} pairs may not have begun with the same "
-            f"noise: {'; '.join(list(differing)[:SHOWN])}{rest}"
+            f"{len(entry.other_noise)} of {len(entry.pairs)} pairs may not have begun with the "
+            f"same noise: {'; '.join(list(differing)[:SHOWN])}{rest}"
         )
 
 
-def require_in_prompts(prompts: Sequence[str], options: Options, negative: str) -> None:
+def require_in_prompts(prompts: Sequence[str], options: PairOptions, negative: str) -> None:
     """Refuse prompts without words, and words that no prompt has, before anything is generated.
 
     Args:
@@ -251,18 +244,18 @@ def require_in_prompts(prompts: Sequence[str], options: Options, negative: str) 
     if not any(words):
         texts = ", ".join(f"'{prompt}'" for prompt in prompts)
         raise AnalysisError(f"there is no word to compare in {texts}")
-    phrases = [locate(own, options.phrases) for own in words]
-    _require_known(
+    phrases = [locate(prompt_words, options.phrases) for prompt_words in words]
+    _require_present(
         options,
         {
-            "word": [word.text for own in words for word in own],
-            "phrase": [phrase.text for own in phrases for phrase in own],
+            "word": [word.text for prompt_words in words for word in prompt_words],
+            "phrase": [phrase.text for prompt_phrases in phrases for phrase in prompt_phrases],
         },
     )
 
 
 def require_in_plan(
-    plan: Plan, options: Options, parts: Sequence[str] | None, *, has_drawing: bool
+    plan: Plan, options: PairOptions, parts: Sequence[str] | None, *, has_drawing: bool
 ) -> None:
     """Refuse what cannot be compared of traces as they are planned, before anything is generated.
 
@@ -284,37 +277,39 @@ def require_in_plan(
         raise AnalysisError(
             f"compare.branch: '{options.branch}' is not captured, only {kept}: add --branch both"
         )
-    layers = [one.layer for one in plan.layers if BLOCK in {block.name for block in one.blocks}]
+    layers = [
+        entry.layer for entry in plan.layers if BLOCK in {block.name for block in entry.blocks}
+    ]
     if not layers:
         raise AnalysisError(f"the traces will have no {BLOCK}: add --blocks {BLOCK}")
     select_tower(layers, options.layers)
     select_steps([Step(index, None, None) for index in range(plan.steps)], options.steps)
-    asked = set(parts or ())
+    requested = set(parts or ())
     level = plan.kept.level
-    if asked & {"maps", "sketch"} and (level == "mass" or BLOCK not in plan.kept.blocks):
+    if requested & {"maps", "sketch"} and (level == "mass" or BLOCK not in plan.kept.blocks):
         raise AnalysisError(
             f"the traces will have no maps of {BLOCK}: leave out --keep and --blocks"
         )
-    if asked & {"maps", "sketch"} and level == "means" and options.steps:
+    if requested & {"maps", "sketch"} and level == "means" and options.steps:
         raise AnalysisError("the traces will have no maps of single steps: add --keep maps")
-    if "sketch" in asked and not has_drawing:
+    if "sketch" in requested and not has_drawing:
         raise AnalysisError("the model is given no drawing to compare with: leave out sketch")
 
 
-def _require_named(variants: Sequence[Variant], options: Options) -> None:
+def _require_named(variants: Sequence[Variant], options: PairOptions) -> None:
     """Refuse words and phrases that no pair of prompts shares."""
     terms = [term for variant in variants for pair in variant.pairs for term in pair.terms]
     kinds = ("word", "phrase")
-    _require_known(
+    _require_present(
         options, {kind: [term.text for term in terms if term.kind == kind] for kind in kinds}
     )
 
 
-def _require_known(options: Options, known: Mapping[str, Sequence[str]]) -> None:
-    words = {fold(text): text for text in known["word"]}
-    for kind, asked in (("word", options.words or ()), ("phrase", options.phrases)):
-        there = {word_keys(text) for text in known[kind]}
-        for name in asked:
+def _require_present(options: PairOptions, texts: Mapping[str, Sequence[str]]) -> None:
+    words = {fold(text): text for text in texts["word"]}
+    for kind, requested in (("word", options.words or ()), ("phrase", options.phrases)):
+        there = {word_keys(text) for text in texts[kind]}
+        for name in requested:
             if word_keys(name) not in there:
                 hint = did_you_mean(fold(name), words)
                 listed = ", ".join(words.values())

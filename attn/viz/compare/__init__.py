@@ -1,4 +1,4 @@
-"""Pictures of comparisons: one summary, changes by word, layer and head, weights of LoRAs.
+"""Figures of comparisons: one summary, changes by word, layer and head, weights of LoRAs.
 
 comparison_scene   what all of them are about: the baseline and its variants
 change_summary     the one figure that answers first

@@ -12,66 +12,51 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.change_tables import TermChange
+from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.comparison_scene import (
     BASE,
     FALL,
     RISE,
-    RULE,
     VARIANTS,
-    Scene,
+    ComparisonScene,
     name_terms,
     say_shown,
     short,
     signed,
     style,
 )
+from attn.viz.figures import FigureFile
 from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_beyond
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LETTER,
-    LINE,
-    MARGIN,
-    TITLE,
-    place,
-    write_heading,
-    write_title,
-)
-from attn.viz.picture import Picture, new_figure
+from attn.viz.page import FAMILY, write_title
+from attn.viz.style import FAINT, INK, RULE
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""
 ROW = 0.4  # height of a word
-LETTERS, NAME = 18, 0.085  # of a word, and the width of one letter
-LEFT, RIGHT, VALUES = 4.4, 3.2, 0.9  # widths: of both panels, and of numbers at the right
-FOOT = 0.55
+LETTERS = 18  # of a word
+NAMES, LEFT, RIGHT = 1.4, 4.6, 4.2  # widths: of words, and of both panels
+FOOT = 0.8
 
 
-def draw_change_bars(scene: Scene) -> Picture:
+def draw_change_bars(scene: ComparisonScene) -> FigureFile:
     """Draw `attention_comparison.png`: mass with and without, and its change, word by word."""
     changes = list(scene.changes[0])[:MOST]
-    labels = list(name_terms([one.term for one in changes], LETTERS).values())
-    names = NAME * max(map(len, labels), default=1)
-    top, chart = MARGIN + 2 * LINE + GAP + TITLE, max(len(changes), 2) * ROW
-    width = names + LEFT + 2 * GAP + RIGHT + VALUES + 2 * MARGIN
-    figure = new_figure(width, top + TITLE + chart + FOOT + MARGIN)
-    letters = int((width - 2 * MARGIN) / LETTER)
+    labels = list(name_terms([entry.term for entry in changes], LETTERS).values())
+    legend = [short(side.label, 30) for side in scene.sides[:2]]
     subtitle = scene.subtitle + say_shown(len(changes), len(scene.changes[0]))
-    write_heading(figure, (short(scene.title_of_charts, letters), short(subtitle, letters)))
-    left = place(figure, MARGIN + names, top + TITLE, LEFT, chart)
+    size = (NAMES + LEFT + RIGHT, max(len(changes), 2) * ROW + FOOT)
+    heading, ratios = (scene.title_of_charts, subtitle), (LEFT, RIGHT)
+    figure, (left, right) = new_charts(heading, size, legend=legend, ncols=2, width_ratios=ratios)
     _draw_masses(left, changes, labels)
-    _write_legend(figure, scene, top - TITLE / 2, MARGIN + names)
-    right = place(figure, MARGIN + names + LEFT + 2 * GAP, top + TITLE, RIGHT, chart)
     _draw_changes(right, changes)
-    return Picture("attention_comparison.png", figure, scene.texts)
+    show_names(figure, [Patch(facecolor=BASE), Patch(facecolor=VARIANTS[0])], legend)
+    return FigureFile("attention_comparison.png", figure, scene.texts)
 
 
 def draw_distribution(
     labels: Sequence[str],
     masses: Sequence[float],
-    places: Sequence[int],
+    indices: Sequence[int],
     heading: tuple[str, str],
 ) -> Figure:
     """Draw four views of the masses of words in one run: as they are, shared, ranked, relative.
@@ -79,32 +64,25 @@ def draw_distribution(
     Args:
         labels: of the words.
         masses: of the words, probability.
-        places: of the words that are drawn; the parts are of all words.
+        indices: of the words that are drawn; the parts are of all words.
         heading: title and subtitle of the page.
     """
     title, subtitle = heading
-    order = sorted(places, key=lambda word: -masses[word])[:MOST]
+    order = sorted(indices, key=lambda word: -masses[word])[:MOST]
     kept = sorted(order)
     mass, ranked = np.asarray(masses)[kept], np.asarray(masses)[order]
     total, largest = float(np.sum(masses)) or 1.0, float(np.max(ranked, initial=0)) or 1.0
-    plain, sorted_ = ([short(labels[at], LETTERS) for at in places] for places in (kept, order))
+    plain, sorted_ = ([short(labels[at], LETTERS) for at in group] for group in (kept, order))
     panels: tuple[tuple[str, list[str], Any, Callable[[float], str]], ...] = (
         ("Mass", plain, mass, lambda value: f"{value:.3g}"),
         ("Part of all words, %", plain, 100 * mass / total, lambda value: f"{value:.1f} %"),
         ("Mass, ranked", sorted_, ranked, lambda value: f"{value:.3g}"),
         ("Of the largest", sorted_, ranked / largest, lambda value: f"{value:.2f}"),
     )
-    names = NAME * max(map(len, plain), default=1)
-    chart, cell = max(len(kept), 2) * ROW * 0.8, names + RIGHT + VALUES
-    top, step = MARGIN + 2 * LINE + GAP, TITLE + max(len(kept), 2) * ROW * 0.8 + FOOT
-    figure = new_figure(2 * cell + GAP + 2 * MARGIN, top + 2 * step + MARGIN)
-    letters = int((2 * cell + GAP) / LETTER)
     subtitle += say_shown(len(kept), len(labels))
-    write_heading(figure, (short(title, letters), short(subtitle, letters)))
-    for number, (name, words, values, spell) in enumerate(panels):
-        row, column = divmod(number, 2)
-        left = MARGIN + column * (cell + GAP) + names
-        axes = place(figure, left, top + row * step + TITLE, RIGHT, chart)
+    size = (2 * (NAMES + RIGHT), 2 * (max(len(kept), 2) * ROW * 0.8 + FOOT))
+    figure, charts = new_charts((title, subtitle), size, nrows=2, ncols=2)
+    for axes, (name, words, values, spell) in zip(charts, panels, strict=True):
         axes.barh(range(len(words)), values, 0.66, color=BASE)
         for level, value in enumerate(values):
             _write_value(axes, float(value), level, spell(float(value)))
@@ -117,10 +95,10 @@ def draw_distribution(
 
 
 def _draw_masses(axes: Axes, changes: Sequence[TermChange], labels: Sequence[str]) -> None:
-    masses = [(float(one.change.base), float(one.change.variant)) for one in changes]
+    masses = [(float(entry.change.base), float(entry.change.variant)) for entry in changes]
     intervals = [
-        (base + float(one.change.low), base + float(one.change.high))
-        for one, (base, _) in zip(changes, masses, strict=True)
+        (base + float(entry.change.low), base + float(entry.change.high))
+        for entry, (base, _) in zip(changes, masses, strict=True)
     ]
     values = [value for both in masses for value in both]
     axes.set_xlim(0, limit_intervals(values, intervals)[1])
@@ -140,7 +118,7 @@ def _draw_masses(axes: Axes, changes: Sequence[TermChange], labels: Sequence[str
 
 
 def _draw_changes(axes: Axes, changes: Sequence[TermChange]) -> None:
-    relative = np.array([float(one.change.relative) for one in changes])
+    relative = np.array([float(entry.change.relative) for entry in changes])
     axes.set_xlim(limit_bars(list(100 * relative)))
     for level, value in enumerate(relative):
         if np.isfinite(value):
@@ -182,19 +160,4 @@ def _write_value(axes: Axes, value: float, level: float, text: str) -> None:
         color=FAINT,
         fontfamily=FAMILY,
         annotation_clip=False,
-    )
-
-
-def _write_legend(figure: Figure, scene: Scene, top: float, left: float) -> None:
-    width, height = figure.get_size_inches()
-    figure.legend(
-        [Patch(facecolor=BASE), Patch(facecolor=VARIANTS[0])],
-        [short(side.label, 30) for side in scene.sides[:2]],
-        loc="center left",
-        bbox_to_anchor=(left / width, 1 - (top + TITLE / 2) / height),
-        ncols=2,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        prop={"family": FAMILY, "size": 9},
     )

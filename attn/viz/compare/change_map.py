@@ -6,51 +6,37 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from attn.analysis.compare.change_tables import TermChange
 from attn.schema import Layer
+from attn.viz.charts import new_charts, show_scale
 from attn.viz.compare.comparison_scene import (
     DIVERGING,
-    Scene,
+    ComparisonScene,
     name_terms,
     say_shown,
-    short,
     signed,
     style,
 )
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LETTER,
-    LINE,
-    MARGIN,
-    TITLE,
-    place,
-    write_heading,
-    write_title,
-)
-from attn.viz.picture import Picture, new_figure
+from attn.viz.figures import FigureFile
+from attn.viz.page import write_title
+from attn.viz.style import FAINT, INK
 
 WIDTHS = (5.0, 14.0)  # inches of the map
 COLUMN, ROW = 0.3, 0.3
 MOST = 40
 """So many words are drawn, those that changed most in any layer; the tables have all."""
-LETTERS, NAME = 20, 0.085
-FOOT = 1.15
-BAR = 0.12
+LETTERS = 20
+NAMES, FOOT = 1.2, 1.4  # inches for words, and for titles, numbers and the bar
 TICKS = 36
 """So many layers are numbered at most."""
 
 
 def draw_change_map(
-    scene: Scene, changes: Sequence[TermChange], layers: Sequence[Layer]
-) -> Picture:
+    scene: ComparisonScene, changes: Sequence[TermChange], layers: Sequence[Layer]
+) -> FigureFile:
     """Draw `layers.png`: the change of mass of every word in every layer.
 
     A dot marks cells whose 95 % interval leaves 0 out.
@@ -60,21 +46,18 @@ def draw_change_map(
         changes: of mass by layer, in the order of the prompt.
         layers: the layers.
     """
-    most_first = sorted(changes, key=lambda one: -np.nanmax(np.abs(one.change.change), initial=0))
-    kept = {one.term.key for one in most_first[:MOST]}
-    words = [one for one in changes if one.term.key in kept]
-    values = np.array([one.change.change for one in words])
-    clear = np.array([(one.change.low > 0) | (one.change.high < 0) for one in words])
+    most_first = sorted(
+        changes, key=lambda entry: -np.nanmax(np.abs(entry.change.change), initial=0)
+    )
+    kept = {entry.term.key for entry in most_first[:MOST]}
+    words = [entry for entry in changes if entry.term.key in kept]
+    values = np.array([entry.change.change for entry in words])
+    clear = np.array([(entry.change.low > 0) | (entry.change.high < 0) for entry in words])
     width = min(max(COLUMN * len(layers), WIDTHS[0]), WIDTHS[1])
     height = max(len(words), 2) * ROW
-    labels = list(name_terms([one.term for one in words], LETTERS).values())
-    names = NAME * max(map(len, labels))
-    top = MARGIN + 2 * LINE + GAP
-    figure = new_figure(names + width + 2 * MARGIN, top + TITLE + height + FOOT + MARGIN)
-    letters = int((names + width) / LETTER)
+    labels = list(name_terms([entry.term for entry in words], LETTERS).values())
     subtitle = scene.subtitle + say_shown(len(words), len(changes))
-    write_heading(figure, (short(scene.title_of_charts, letters), short(subtitle, letters)))
-    axes = place(figure, MARGIN + names, top + TITLE, width, height)
+    figure, (axes,) = new_charts((scene.title_of_charts, subtitle), (width + NAMES, height + FOOT))
     most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     scale = Normalize(-most, most)
     axes.imshow(values, cmap=DIVERGING, norm=scale, aspect="auto", interpolation="nearest")
@@ -82,8 +65,11 @@ def draw_change_map(
     axes.plot(columns, rows, ".", color=INK, markersize=3)
     _label(axes, labels, layers)
     write_title(axes, scene.sides[1].label, "dot: the 95 % interval leaves 0 out", size=10.5)
-    _draw_bar(figure, scale, (MARGIN + names, width, top + TITLE + height))
-    return Picture("layers.png", figure, scene.texts)
+    about = "change of mass, in % of all attention"
+    ticks = MaxNLocator(5, symmetric=True)
+    look = (DIVERGING, scale)
+    show_scale(figure, [axes], look, about, ticks=ticks, spell=lambda part: signed(100 * part))
+    return FigureFile("layers.png", figure, scene.texts)
 
 
 def _label(axes: Axes, labels: Sequence[str], layers: Sequence[Layer]) -> None:
@@ -93,21 +79,3 @@ def _label(axes: Axes, labels: Sequence[str], layers: Sequence[Layer]) -> None:
     axes.set_xlabel("layer, in the order of execution", fontsize=8.5, color=FAINT)
     style(axes, across=True)
     axes.grid(visible=False)
-
-
-def _draw_bar(figure: Figure, scale: Normalize, below: tuple[float, float, float]) -> None:
-    left, width, top = below
-    bar = min(width, 4.6)
-    axes = place(figure, left + (width - bar) / 2, top + 0.62, bar, BAR)
-    drawn = figure.colorbar(
-        ScalarMappable(scale, DIVERGING),
-        cax=axes,
-        orientation="horizontal",
-        ticks=MaxNLocator(5, symmetric=True),
-        format=FuncFormatter(lambda value, _: signed(100 * value)),
-    )
-    drawn.outline.set_visible(False)
-    axes.tick_params(labelsize=8, color=FAINT, labelcolor=INK, length=2.5)
-    axes.set_xlabel(
-        "change of mass, in % of all attention", fontsize=8.5, color=INK, fontfamily=FAMILY
-    )

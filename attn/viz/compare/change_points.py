@@ -10,9 +10,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.change_tables import TermChange
 from attn.analysis.compare.terms import Key
-from attn.viz.compare.comparison_scene import RULE, VARIANTS, name_terms, signed, style
+from attn.viz.compare.comparison_scene import VARIANTS, name_terms, signed, style
 from attn.viz.intervals import draw_interval, limit_intervals
-from attn.viz.page import FAINT, FAMILY
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, RULE
 
 MOST = len(VARIANTS)
 """So many variants are drawn; the tables have all."""
@@ -45,16 +46,16 @@ def say_hidden(hidden: int) -> str:
 def leading(changes: Changes) -> list[Key]:
     """Return the words that changed most in any variant, the largest change first."""
     largest: dict[Key, float] = {}
-    for one in (one for listed in changes for one in listed):
-        size = abs(float(one.change.change))
-        largest[one.term.key] = max(largest.get(one.term.key, 0.0), size)
+    for entry in (entry for listed in changes for entry in listed):
+        size = abs(float(entry.change.change))
+        largest[entry.term.key] = max(largest.get(entry.term.key, 0.0), size)
     count = WORDS if len(changes) <= FEW else FEWER
     return sorted(largest, key=lambda key: -largest[key])[:count]
 
 
 def name_words(changes: Changes) -> dict[Key, str]:
-    """Return what the words are called at the left of a plot."""
-    return name_terms([one.term for listed in changes for one in listed], LETTERS)
+    """Return the labels of the words at the left of a plot."""
+    return name_terms([entry.term for listed in changes for entry in listed], LETTERS)
 
 
 def levels(
@@ -68,10 +69,10 @@ def levels(
         lane: height of a variant's lane, as a part of a word's row.
     """
     return [
-        (one, number, keys.index(one.term.key) + (number - (len(changes) - 1) / 2) * lane)
+        (entry, number, keys.index(entry.term.key) + (number - (len(changes) - 1) / 2) * lane)
         for number, listed in enumerate(changes)
-        for one in listed
-        if one.term.key in keys
+        for entry in listed
+        if entry.term.key in keys
     ]
 
 
@@ -88,13 +89,13 @@ def draw_points(axes: Axes, changes: Changes, keys: Sequence[Key], lane: float, 
         about: what the numbers are.
     """
     shown = levels(changes, keys, lane)
-    intervals = [(float(one.change.low), float(one.change.high)) for one, _, _ in shown]
-    axes.set_xlim(limit_intervals([float(one.change.change) for one, _, _ in shown], intervals))
+    intervals = [(float(entry.change.low), float(entry.change.high)) for entry, _, _ in shown]
+    axes.set_xlim(limit_intervals([float(entry.change.change) for entry, _, _ in shown], intervals))
     goes_on = False
-    for (one, number, level), interval in zip(shown, intervals, strict=True):
+    for (entry, number, level), interval in zip(shown, intervals, strict=True):
         goes_on |= draw_interval(axes, interval, level, VARIANTS[number])
         face = VARIANTS[number] if interval[0] > 0 or interval[1] < 0 else "white"
-        _draw_point(axes, float(one.change.change), level, (VARIANTS[number], face))
+        _draw_point(axes, float(entry.change.change), level, (VARIANTS[number], face))
     names = name_words(changes)
     axes.axvline(0, color=RULE, linewidth=1)
     axes.set_ylim(max(len(keys), 1) - 0.5, -0.5)

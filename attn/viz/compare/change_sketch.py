@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.change_points import (
     MOST,
-    NAME,
     ROW,
     Changes,
     draw_points,
@@ -18,19 +17,11 @@ from attn.viz.compare.change_points import (
     name_words,
     say_hidden,
 )
-from attn.viz.compare.comparison_scene import VARIANTS, Scene, say_shown, short
+from attn.viz.compare.comparison_scene import VARIANTS, ComparisonScene, say_shown, short
+from attn.viz.figures import FigureFile
 from attn.viz.page import (
-    FAMILY,
-    GAP,
-    LETTER,
-    LINE,
-    MARGIN,
-    TITLE,
-    place,
-    write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
 
 TITLES = {
     "on": ("On strokes", "change, in % of the map"),
@@ -39,11 +30,11 @@ TITLES = {
     "iou": ("Overlap with strokes (IoU)", "change, in % of cells"),
 }
 """Heading and unit of each measure."""
-PLOT, LEAST = 2.7, 0.5  # width of a plot, and height of its rows
-FOOT = 0.62
+PLOT, LEAST = 4.0, 0.5  # width of a plot with its names, and height of its rows
+FOOT = 1.0
 
 
-def draw_change_sketch(scene: Scene, measures: Mapping[str, Changes]) -> Picture:
+def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) -> FigureFile:
     """Draw `sketch_changes.png`: by measure, the change of each word with its interval.
 
     The words are those of most change inside of closed strokes, or if there are none on strokes.
@@ -58,39 +49,19 @@ def draw_change_sketch(scene: Scene, measures: Mapping[str, Changes]) -> Picture
     ordering = shown["inside"] if "inside" in shown else next(iter(shown.values()))
     keys = leading(ordering)
     words = name_words(ordering)
-    names = NAME * max(map(len, words.values()))
     lane = lane_height(ordering)
     row = ROW + lane * variants
     height = max(len(keys) * row, LEAST)
-    across = len(shown) * (names + PLOT + 2 * GAP)
-    letters = int(across / LETTER)
-    top = MARGIN + 3 * LINE + GAP
-    figure = new_figure(across + 2 * MARGIN, top + TITLE + height + FOOT + MARGIN)
     hidden = len(scene.sides) - 1 - variants
     subtitle = f"{scene.subtitle}{say_shown(len(keys), len(words))}{say_hidden(hidden)}"
-    write_heading(figure, (short(scene.title_of_charts, letters), short(subtitle, letters)))
-    _write_legend(figure, scene, variants, top)
-    for number, (name, changes) in enumerate(shown.items()):
-        left = MARGIN + number * (names + PLOT + 2 * GAP) + names
-        axes = place(figure, left, top + TITLE, PLOT, height)
+    base, *others = [short(side.label, 30) for side in scene.sides[: 1 + variants]]
+    legend = [f"{other} against {base}" for other in others]
+    size = (len(shown) * PLOT, height + FOOT)
+    heading = (scene.title_of_charts, subtitle)
+    figure, panels = new_charts(heading, size, legend=legend, ncols=len(shown))
+    for axes, (name, changes) in zip(panels, shown.items(), strict=True):
         title, unit = TITLES[name]
         draw_points(axes, changes, keys, lane / row, unit)
         write_title(axes, title, size=10.5)
-    return Picture("sketch_changes.png", figure, scene.texts)
-
-
-def _write_legend(figure: Figure, scene: Scene, variants: int, top: float) -> None:
-    """Name the colours of the variants, and what they are compared with."""
-    width, height = figure.get_size_inches()
-    base, *others = [short(side.label, 30) for side in scene.sides[: 1 + variants]]
-    figure.legend(
-        [Patch(facecolor=colour) for colour in VARIANTS[:variants]],
-        [f"{other} against {base}" for other in others],
-        loc="center left",
-        bbox_to_anchor=(MARGIN / width, 1 - (top - LINE / 2) / height),
-        ncols=variants,
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
-        prop={"family": FAMILY, "size": 9},
-    )
+    show_names(figure, [Patch(facecolor=colour) for colour in VARIANTS[:variants]], legend)
+    return FigureFile("sketch_changes.png", figure, scene.texts)

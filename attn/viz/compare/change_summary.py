@@ -24,22 +24,29 @@ from attn.viz.compare.change_points import (
     name_words,
     say_hidden,
 )
-from attn.viz.compare.comparison_scene import VARIANTS, Scene, Side, show_map, show_side, signed
+from attn.viz.compare.comparison_scene import (
+    VARIANTS,
+    ComparisonScene,
+    SceneSide,
+    show_map,
+    show_side,
+    signed,
+)
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable, room
 from attn.viz.overlay import ColourScale, colour_scale, show_bar
 from attn.viz.page import (
     FAMILY,
     GAP,
-    INK,
     LETTER,
     LINE,
     MARGIN,
     TITLE,
-    place,
+    add_axes,
     write_heading,
     write_title,
 )
-from attn.viz.picture import Picture, new_figure
+from attn.viz.style import INK
 
 ROOM, WIDEST, NARROWEST, TALLEST = 8.2, 2.9, 1.1, 3.0  # inches of the pictures
 NUMBERS, PLOT = 0.72, 3.1  # widths of relative changes and plot
@@ -50,58 +57,58 @@ LARGE = 10.0
 """From this relative change on, it is given as a factor."""
 
 
-def draw_summary(scene: Scene) -> Picture:
+def draw_summary(scene: ComparisonScene) -> FigureFile:
     """Draw `summary.png`: pictures above maps at the left, changes with intervals at the right."""
     sides, changes = scene.sides[: 1 + MOST], scene.changes[:MOST]
     keys = leading(changes)
-    word = _place_of(scene, keys)
+    word = _index_of(scene, keys)
     cell = _cell(sides)
     left = len(sides) * (cell[0] + GAP) - GAP
     names = NAME * max(map(len, name_words(changes).values()), default=1)
     across = left + 3 * GAP + names + PLOT + NUMBERS
-    pictures = TITLE + cell[1] + (0 if word is None else TITLE + cell[1] + FOOT)
+    images_height = TITLE + cell[1] + (0 if word is None else TITLE + cell[1] + FOOT)
     lane = lane_height(changes)
     row = ROW + lane * len(changes)
-    row = min(max(row, (pictures - TITLE - FOOT) / max(len(keys), 1)), max(row, TALLEST_ROW))
+    row = min(max(row, (images_height - TITLE - FOOT) / max(len(keys), 1)), max(row, TALLEST_ROW))
     lines = _heading(scene, across, len(scene.sides) - len(sides))
     top = MARGIN + LINE * len(lines) + GAP
-    height = max(pictures, TITLE + len(keys) * row + FOOT)
+    height = max(images_height, TITLE + len(keys) * row + FOOT)
     figure = new_figure(across + 2 * MARGIN, top + height + MARGIN)
     write_heading(figure, lines)
     for number, side in enumerate(sides):
-        axes = place(figure, MARGIN + number * (cell[0] + GAP), top + TITLE, *cell)
+        axes = add_axes(figure, MARGIN + number * (cell[0] + GAP), top + TITLE, *cell)
         show_side(axes, side)
         _title(axes, side, number)
     if word is not None:
         _draw_maps(figure, scene, word, cell, top + cell[1] + TITLE)
     box = (MARGIN + left + 3 * GAP + names, top + TITLE, PLOT, len(keys) * row)
-    _draw_changes(place(figure, *box), changes, keys, lane / row)
-    return Picture("summary.png", figure, scene.texts)
+    _draw_changes(add_axes(figure, *box), changes, keys, lane / row)
+    return FigureFile("summary.png", figure, scene.texts)
 
 
-def _cell(sides: Sequence[Side]) -> tuple[float, float]:
+def _cell(sides: Sequence[SceneSide]) -> tuple[float, float]:
     """Return width and height of a picture."""
     aspect = sides[0].aspect
     width = max(min(ROOM / len(sides), WIDEST, TALLEST / aspect), NARROWEST)
     return width, width * aspect
 
 
-def _place_of(scene: Scene, keys: Sequence[Key]) -> int | None:
+def _index_of(scene: ComparisonScene, keys: Sequence[Key]) -> int | None:
     """Return the place of the first of some words that all sides have maps of, if there is one."""
     if any(side.maps is None for side in scene.sides[: 1 + MOST]):
         return None
-    places = {word.key: place for place, word in enumerate(scene.words)}
-    return next((places[key] for key in keys if key in places), None)
+    indices = {word.key: index for index, word in enumerate(scene.words)}
+    return next((indices[key] for key in keys if key in indices), None)
 
 
-def _heading(scene: Scene, across: float, hidden: int) -> tuple[str, ...]:
+def _heading(scene: ComparisonScene, across: float, hidden: int) -> tuple[str, ...]:
     line = printable(scene.prompt)
     letters = room(line, int(across / LETTER))
     prompt = textwrap.wrap(line, letters, max_lines=2, placeholder=" …")
-    return (*prompt, f"{scene.subtitle_of_pictures}{say_hidden(hidden)}")
+    return (*prompt, f"{scene.subtitle_of_images}{say_hidden(hidden)}")
 
 
-def _title(axes: Axes, side: Side, number: int) -> None:
+def _title(axes: Axes, side: SceneSide, number: int) -> None:
     """Write a name above a picture; below is a line in the colour of the variant."""
     write_title(axes, side.label, side.remark("" if number else "baseline"), size=10.5)
     if number:
@@ -118,14 +125,14 @@ def _title(axes: Axes, side: Side, number: int) -> None:
 
 
 def _draw_maps(
-    figure: Figure, scene: Scene, word: int, cell: tuple[float, float], top: float
+    figure: Figure, scene: ComparisonScene, word: int, cell: tuple[float, float], top: float
 ) -> None:
     """Draw the maps of one word below the pictures, on one scale."""
     sides = scene.sides[: 1 + MOST]
     scale = colour_scale(np.stack([side.maps[word] for side in sides if side.maps is not None]))
     for number, side in enumerate(sides):
         left = MARGIN + number * (cell[0] + GAP)
-        axes = place(figure, left, top + TITLE, *cell)
+        axes = add_axes(figure, left, top + TITLE, *cell)
         show_map(axes, side, word, scale)
         mean = "" if side.maps is None else f"{float(side.maps[word].mean()):.2g}"
         write_title(axes, scene.words[word].label, mean, size=9.5)
@@ -134,7 +141,7 @@ def _draw_maps(
 
 def _draw_bar(figure: Figure, scale: ColourScale, width: float, top: float) -> None:
     bar = min(width, 4.0)
-    axes = place(figure, MARGIN + (width - bar) / 2, top + GAP, bar, BAR)
+    axes = add_axes(figure, MARGIN + (width - bar) / 2, top + GAP, bar, BAR)
     show_bar(figure, axes, scale, "attention probability of this word")
 
 
@@ -142,14 +149,14 @@ def _draw_changes(axes: Axes, changes: Changes, keys: Sequence[Key], lane: float
     """Draw every word's change with its interval, the largest on top."""
     draw_points(axes, changes, keys, lane, "change of mass, in % of all attention")
     if len(changes) <= FEW:
-        for one, number, level in levels(changes, keys, lane):
-            _write_relative(axes, one, level, VARIANTS[number] if len(changes) > 1 else INK)
+        for entry, number, level in levels(changes, keys, lane):
+            _write_relative(axes, entry, level, VARIANTS[number] if len(changes) > 1 else INK)
     write_title(axes, "Words that changed most", size=10.5)
 
 
-def _write_relative(axes: Axes, one: TermChange, level: float, colour: str) -> None:
+def _write_relative(axes: Axes, entry: TermChange, level: float, colour: str) -> None:
     """Write a relative change at the right of the plot."""
-    relative = float(one.change.relative)
+    relative = float(entry.change.relative)
     if not np.isfinite(relative):
         return
     axes.annotate(

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from attn.analysis.compare.change_tables import TermChange
 from attn.analysis.compare.terms import Key, Term
+from attn.viz.figures import Pixels
 from attn.viz.labels import printable, room
-from attn.viz.overlay import ColourScale, fade, show_heat, show_picture
-from attn.viz.page import FAINT, FAMILY, INK
-from attn.viz.picture import Pixels
+from attn.viz.overlay import ColourScale, fade, show_heat, show_image
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, GRID, INK, RULE
 
 BASE = "#5d6570"
 VARIANTS = ("#c8394f", "#2f6f9f", "#d08a1d", "#5b9a72")
 """Colours of the baseline and of up to four variants."""
-RULE, GRID = "#9aa0a8", "#e4e6ea"
 RISE, FALL = "#c8394f", "#2f6f9f"
 DIVERGING = "RdBu_r"
 
@@ -31,35 +31,35 @@ Heat = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
-class Side:
+class SceneSide:
     """One generation: the baseline or a variant.
 
     Attributes:
         label: what it is called.
-        picture: what it painted, or None.
+        image: what it painted, or None.
         maps: (word, row, column), or None; the words are the same for all sides.
         note: what sets it apart from the other sides, such as its seed.
     """
 
     label: str
-    picture: Pixels | None
+    image: Pixels | None
     maps: Heat | None
     note: str = ""
 
     def remark(self, role: str) -> str:
-        """Return what stands beside its name: whether it is the baseline, and its note."""
+        """Return the remark beside its name: whether it is the baseline, and its note."""
         return " · ".join(filter(None, (role, self.note)))
 
     @property
     def aspect(self) -> float:
         """Height divided by width."""
-        if self.picture is not None:
-            return float(self.picture.shape[0] / self.picture.shape[1])
+        if self.image is not None:
+            return float(self.image.shape[0] / self.image.shape[1])
         return 1.0 if self.maps is None else float(self.maps.shape[1] / self.maps.shape[2])
 
 
 @dataclass(frozen=True)
-class Scene:
+class ComparisonScene:
     """A baseline, its variants and what changed.
 
     Attributes:
@@ -76,7 +76,7 @@ class Scene:
     prompt: str
     subtitle: str
     words: Sequence[Term]
-    sides: Sequence[Side]
+    sides: Sequence[SceneSide]
     changes: Sequence[Sequence[TermChange]]
     texts: dict[str, str]
     shown: str = ""
@@ -89,15 +89,15 @@ class Scene:
         return f"{self.prompt}{more if self.others else ''}"
 
     @property
-    def subtitle_of_pictures(self) -> str:
+    def subtitle_of_images(self) -> str:
         """What is compared, and what of it is in sight."""
         return " · ".join(filter(None, (self.subtitle, self.shown)))
 
 
-def show_side(axes: Axes, side: Side) -> None:
+def show_side(axes: Axes, side: SceneSide) -> None:
     """Show what was painted, or an empty frame that says that there is nothing."""
-    if side.picture is not None:
-        show_picture(axes, side.picture)
+    if side.image is not None:
+        show_image(axes, side.image)
         return
     axes.set_xticks([])
     axes.set_yticks([])
@@ -107,10 +107,10 @@ def show_side(axes: Axes, side: Side) -> None:
     axes.text(0.5, 0.5, "no picture", transform=axes.transAxes, ha="center", color=FAINT)
 
 
-def show_map(axes: Axes, side: Side, word: int, scale: ColourScale) -> None:
+def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None:
     """Show where a word is attended to."""
     if side.maps is not None:
-        faded = None if side.picture is None else fade(side.picture)
+        faded = None if side.image is None else fade(side.image)
         show_heat(axes, side.maps[word], faded, scale)
 
 
@@ -122,12 +122,12 @@ def short(text: str, letters: int) -> str:
 
 
 def say_shown(shown: int, total: int) -> str:
-    """Return what to add to a heading if not all words are drawn; the tables have all."""
+    """Return an addition to a heading if not all words are drawn; the tables have all."""
     return "" if shown == total else f" · {shown} of {total} words"
 
 
 def name_terms(terms: Sequence[Term], letters: int) -> dict[Key, str]:
-    """Return what terms are called in a picture; with several segments they are named too."""
+    """Return the labels of terms in a figure; with several segments they name them too."""
     segments = {term.segment for term in terms}
     endings = {name: f" · {name}" if len(segments) > 1 else "" for name in segments}
     return {

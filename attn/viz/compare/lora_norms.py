@@ -15,20 +15,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from attn.lora.blocks import TARGETS
 from attn.lora.file import Group, LoraFile, blocks, joint_norm, towers
 from attn.lora.names import DENOISER
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    place,
-    write_heading,
-    write_title,
-)
-from attn.viz.picture import Picture, new_figure
+from attn.viz.page import FAMILY, GAP, LINE, MARGIN, add_axes, write_heading, write_title
 from attn.viz.sizes import DPI
+from attn.viz.style import FAINT, GRID, INK, RULE
 
 WIDTH = 12.0  # inches between the margins
 LEFT = 0.62  # for the numbers beside a panel
@@ -48,6 +39,7 @@ COLOURS = {
     "cross_attention": "#c8394f",
     "self_attention": "#2f6f9f",
     "joint_attention": "#7b4b94",
+    "attention": "#4f9d9d",
     "fused": "#b0689f",
     "feed_forward": "#e8a838",
     "projection": "#5b9a72",
@@ -58,10 +50,9 @@ COLOURS = {
     "other": "#4a4e57",
 }
 PLAIN = "#5d6570"  # bars without parts
-RULE, GRID = "#9aa0a8", "#e4e6ea"
 
 
-def draw(lora: LoraFile) -> Picture | None:
+def draw(lora: LoraFile) -> FigureFile | None:
     """Draw the norm of the change of every block, the text encoders in a row of their own.
 
     A bar's height is ‖ΔW‖ of its block; its colours share it in proportion to ‖ΔW‖². With a base
@@ -82,7 +73,7 @@ def draw(lora: LoraFile) -> Picture | None:
         _draw_row(figure, row, top)
         top += row.height
     texts = {"file": printable(lora.path.name), "sha256": lora.sha256, "unit": "Frobenius norm"}
-    return Picture("norms.png", figure, texts)
+    return FigureFile("norms.png", figure, texts)
 
 
 @dataclass(frozen=True)
@@ -161,9 +152,11 @@ def _rows(lora: LoraFile) -> list[_Row]:
 def _panel(tower: Group, members: Sequence[Group], whole: float | None) -> _Panel:
     share = tower.share(whole)
     part = "" if share in (None, 1.0) else f"{share:.1%}"
-    known = [one for one in members if one.tower == tower.tower and one.norm is not None]
+    measured = [
+        member for member in members if member.tower == tower.tower and member.norm is not None
+    ]
     long = f"‖ΔW‖ {tower.norm or 0:.3g}" + (f" · {part} of all ‖ΔW‖²" if part else "")
-    return _Panel(tower.tower.replace("_", " "), (long, part), tuple(known))
+    return _Panel(tower.tower.replace("_", " "), (long, part), tuple(measured))
 
 
 def _title(lora: LoraFile) -> str:
@@ -205,13 +198,13 @@ def _draw_row(figure: Figure, row: _Row, top: float) -> None:
     left = MARGIN
     for panel in row.panels:
         left, width = left + LEFT, row.bar * panel.bars
-        axes = place(figure, left, top + HEAD, width, row.tall)
+        axes = add_axes(figure, left, top + HEAD, width, row.tall)
         has_values = row.bar >= VALUE
         remark = panel.remarks[width < NARROW]
         _draw_norms(axes, panel, highest, has_values=has_values)
         write_title(axes, panel.title, remark, size=11)
         if row.is_relative:
-            lower = place(figure, left, top + 2 * HEAD + row.tall, width, FLAT)
+            lower = add_axes(figure, left, top + 2 * HEAD + row.tall, width, FLAT)
             _draw_relative(lower, panel, furthest, has_values=has_values)
             write_title(lower, "‖ΔW‖ / ‖W‖", size=9)
             axes = lower
@@ -220,13 +213,13 @@ def _draw_row(figure: Figure, row: _Row, top: float) -> None:
 
 
 def _draw_norms(axes: Axes, panel: _Panel, highest: float, *, has_values: bool) -> None:
-    for place_, block in enumerate(panel.blocks):
+    for position, block in enumerate(panel.blocks):
         bottom = 0.0
         for name, height in _parts(block):
-            axes.bar(place_, height, 0.78, bottom, color=COLOURS[name], linewidth=0)
+            axes.bar(position, height, 0.78, bottom, color=COLOURS[name], linewidth=0)
             bottom += height
         if has_values:
-            _write_value(axes, place_, bottom, f"{bottom:#.3g}")
+            _write_value(axes, position, bottom, f"{bottom:#.3g}")
     _style(axes, len(panel.blocks), panel.bars, highest)
 
 
@@ -240,19 +233,19 @@ def _parts(block: Group) -> Iterator[tuple[str, float]]:
 
 
 def _draw_relative(axes: Axes, panel: _Panel, highest: float, *, has_values: bool) -> None:
-    for place_, block in enumerate(panel.blocks):
+    for position, block in enumerate(panel.blocks):
         if block.relative is not None:
-            axes.bar(place_, block.relative, 0.78, color=PLAIN, linewidth=0)
+            axes.bar(position, block.relative, 0.78, color=PLAIN, linewidth=0)
             if has_values:
-                _write_value(axes, place_, block.relative, f"{100 * block.relative:.3g}%")
+                _write_value(axes, position, block.relative, f"{100 * block.relative:.3g}%")
     _style(axes, len(panel.blocks), panel.bars, highest, ticks=2)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
 
 
-def _write_value(axes: Axes, place_: int, height: float, text: str) -> None:
+def _write_value(axes: Axes, position: int, height: float, text: str) -> None:
     axes.annotate(
         text,
-        (place_, height),
+        (position, height),
         (0, 2),
         textcoords="offset points",
         ha="center",

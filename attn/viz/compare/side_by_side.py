@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from attn.viz.compare.comparison_scene import Scene, short, show_map, show_side
+from attn.viz.compare.comparison_scene import ComparisonScene, short, show_map, show_side
+from attn.viz.figures import FigureFile, new_figure
 from attn.viz.overlay import colour_scale, show_bar
-from attn.viz.page import GAP, LETTER, LINE, MARGIN, TITLE, place, write_heading, write_title
-from attn.viz.picture import Picture, new_figure
+from attn.viz.page import GAP, LETTER, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
 
 WIDEST, TALLEST = 4.6, 5.2  # inches of a picture
 FOOT = 0.62
 BAR = 0.12
 
 
-def draw_pictures(scene: Scene) -> Picture:
+def draw_images(scene: ComparisonScene) -> FigureFile:
     """Draw `image_comparison.png`: what the baseline and one variant painted."""
     width, height = _cell(scene)
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(2 * (width + MARGIN) + GAP, top + TITLE + height + MARGIN)
     letters = int((2 * width + GAP) / LETTER)
-    write_heading(
-        figure, (short(scene.prompt, letters), short(scene.subtitle_of_pictures, letters))
-    )
+    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle_of_images, letters)))
     for number, side in enumerate(scene.sides[:2]):
-        axes = place(figure, MARGIN + number * (width + GAP), top + TITLE, width, height)
+        axes = add_axes(figure, MARGIN + number * (width + GAP), top + TITLE, width, height)
         show_side(axes, side)
         write_title(axes, side.label, side.remark("variant" if number else "baseline"), size=12)
-    return Picture("image_comparison.png", figure, scene.texts)
+    return FigureFile("image_comparison.png", figure, scene.texts)
 
 
-def draw_word(scene: Scene, word: int, path: str) -> Picture:
+def draw_word(scene: ComparisonScene, word: int, path: str) -> FigureFile:
     """Draw the pictures, and below them where one word is attended to, on one scale."""
     width, height = (size * 0.8 for size in _cell(scene))
     figure = new_figure(2 * (width + MARGIN) + GAP, 2 * MARGIN + 2 * (TITLE + height) + GAP + FOOT)
@@ -38,21 +36,21 @@ def draw_word(scene: Scene, word: int, path: str) -> Picture:
     scale = colour_scale(np.stack(maps))
     for number, side in enumerate(scene.sides[:2]):
         left = MARGIN + number * (width + GAP)
-        axes = place(figure, left, MARGIN + TITLE, width, height)
+        axes = add_axes(figure, left, MARGIN + TITLE, width, height)
         show_side(axes, side)
         write_title(axes, side.label, side.remark("variant" if number else "baseline"), size=11)
-        axes = place(figure, left, MARGIN + 2 * TITLE + height + GAP, width, height)
+        axes = add_axes(figure, left, MARGIN + 2 * TITLE + height + GAP, width, height)
         show_map(axes, side, word, scale)
         mean = float(maps[number].mean())
         write_title(axes, scene.words[word].label, f"mean {mean:.3g}", size=11)
     across = 2 * width + GAP
     below = MARGIN + 2 * (TITLE + height) + GAP + GAP
-    bar = place(figure, MARGIN + across * 0.15, below, across * 0.7, BAR)
+    bar = add_axes(figure, MARGIN + across * 0.15, below, across * 0.7, BAR)
     show_bar(figure, bar, scale, "attention probability")
-    return Picture(path, figure, scene.texts | {"word": scene.words[word].text})
+    return FigureFile(path, figure, scene.texts | {"word": scene.words[word].text})
 
 
-def _cell(scene: Scene) -> tuple[float, float]:
+def _cell(scene: ComparisonScene) -> tuple[float, float]:
     aspect = scene.sides[0].aspect
     width = min(WIDEST, TALLEST / aspect)
     return width, width * aspect

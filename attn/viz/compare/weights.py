@@ -6,32 +6,29 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.weights import WeightsAgainstAttention
-from attn.viz.compare.comparison_scene import GRID, VARIANTS, short, style
-from attn.viz.page import FAINT, FAMILY, GAP, LINE, MARGIN, place, write_heading
-from attn.viz.picture import Picture, new_figure
+from attn.viz.charts import new_charts
+from attn.viz.compare.comparison_scene import VARIANTS, style
+from attn.viz.figures import FigureFile
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, GRID
 
-WIDTH, HEIGHT = 6.4, 4.4  # inches of the plot
-LEFT, FOOT = 0.75, 0.55
+SIZE = (7.2, 5.0)  # inches
 NAMED = 5
 """So many layers are named: those whose attention changed most."""
-LETTERS = 72
 
 
-def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, str]) -> Picture:
+def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, str]) -> FigureFile:
     """Draw `lora_weights.png`: one point per layer.
 
     Args:
-        found: the table.
+        weights: the table.
         title: of the page, such as the LoRA's name.
         texts: what the PNG says of itself.
     """
-    columns = found.table.columns
+    columns = {name: column.to_numpy() for name, column in weights.table.items()}
     norms, change = columns["norm"], 100 * columns["change"]
-    top = MARGIN + 2 * LINE + GAP
-    figure = new_figure(LEFT + WIDTH + 2 * MARGIN, top + HEIGHT + FOOT + MARGIN)
-    r = "" if np.isnan(found.correlation) else f" · correlation {found.correlation:.2f}"
-    write_heading(figure, (short(title, LETTERS), f"one point per attention layer{r}"))
-    axes = place(figure, MARGIN + LEFT, top, WIDTH, HEIGHT)
+    r = "" if np.isnan(weights.correlation) else f" · correlation {weights.correlation:.2f}"
+    figure, (axes,) = new_charts((title, f"one point per attention layer{r}"), SIZE)
     axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
     changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
     for at in changed[:NAMED]:
@@ -56,4 +53,4 @@ def draw_weights(found: WeightsAgainstAttention, title: str, texts: dict[str, st
     about = {"fontsize": 9, "color": FAINT, "fontfamily": FAMILY}
     axes.set_xlabel("|scale| · ‖ΔW‖ of the layer's modules", about)
     axes.set_ylabel("mean absolute change of a word's mass, in % of all attention", about)
-    return Picture("lora_weights.png", figure, texts)
+    return FigureFile("lora_weights.png", figure, texts)

@@ -1,1 +1,1 @@
-"""Pictures of written texts: unmasking, who read whom, whole matrices, the film of a text."""
+"""Figures of written texts: unmasking, who read whom, whole matrices, the animation of a text."""

@@ -1,4 +1,4 @@
-"""Pictures of written texts: how they were unmasked, who read whom, and how layers differ."""
+"""Figures of written texts: how they were unmasked, who read whom, and how layers differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -16,22 +15,13 @@ from matplotlib.ticker import MaxNLocator
 
 from attn.analysis.result import Result
 from attn.analysis.texts.unmasking import correlate
-from attn.viz.labels import printable, shown_token
-from attn.viz.lines import GRID, RULE, mark_steps, show_legend
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    TITLE,
-    place,
-    write_heading,
-    write_title,
-)
-from attn.viz.picture import Film, Picture, Subject, new_figure
-from attn.viz.texts.film import film
+from attn.viz.charts import new_charts, show_names, show_scale
+from attn.viz.figures import AnimationFile, FigureFile, Subject
+from attn.viz.labels import shown_token
+from attn.viz.lines import mark_steps
+from attn.viz.page import FAMILY, GAP, LINE, MARGIN, TITLE, write_title
+from attn.viz.style import FAINT, GRID, INK, RULE
+from attn.viz.texts.animation import animate
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,25 +49,25 @@ STATE_COLOURS = ("#b2182b", "#8c929c", "#2166ac")
 TOP = MARGIN + 2 * LINE + GAP + TITLE
 
 
-def draw_unmasking(result: Result, subject: Subject) -> Iterator[Picture | Film]:
+def draw_unmasking(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFile]:
     """Draw when and how surely each mask fell, what was read meanwhile, and the text as a film."""
     yield from _draw_steps(result, subject)
     yield from _draw_states(result, subject)
     yield from _draw_certainty(result, subject)
     for sample, confidence in enumerate(result.arrays["confidence"]):
-        frames, durations = film(confidence, subject.prompt)
+        frames, durations = animate(confidence, subject.prompt)
         name = _named("unmasking/unmasking", ".gif", sample, subject)
-        yield Film(name, frames, durations, {"sample": str(sample)})
+        yield AnimationFile(name, frames, durations, {"sample": str(sample)})
 
 
-def _draw_steps(result: Result, subject: Subject) -> Iterator[Picture]:
+def _draw_steps(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw a row per step and a column per position: masks, and when and how surely they fell."""
     for sample, confidence in enumerate(result.arrays["confidence"]):
         values = confidence.values
         decided = ~np.isnan(values)
         before = np.cumsum(decided, axis=0) - decided
         wide, high = max(4.5, CELL * values.shape[1]), min(8.0, max(1.5, CELL * values.shape[0]))
-        figure, axes = _page(wide, high, LABELS + BAR_SPACE, subject, "how the text was unmasked")
+        figure, axes = _page(wide, high + LABELS, subject, "how the text was unmasked")
         axes.imshow(
             before > 0, cmap=ListedColormap([MASKED, DECIDED]), aspect="auto", vmin=0, vmax=1
         )
@@ -85,47 +75,47 @@ def _draw_steps(result: Result, subject: Subject) -> Iterator[Picture]:
         _label_tokens(axes, confidence["token"].values)
         _label_rows(axes, confidence["step"].values, "step")
         write_title(axes, "grey: masked · colour: decided in this step", size=_letters(wide))
-        _bar(figure, Normalize(0, 1), HEAT, "confidence of the token that was decided")
-        yield _picture("unmasking/unmasking", sample, figure, subject)
+        label = "confidence of the token that was decided"
+        show_scale(figure, [axes], (HEAT, Normalize(0, 1)), label)
+        yield _figure_file("unmasking/unmasking", sample, figure, subject)
 
 
-def _draw_states(result: Result, subject: Subject) -> Iterator[Picture]:
+def _draw_states(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw what the rows of each state read of the keys of each, against an even share."""
     states, even = result.arrays["states"], result.arrays["even"]
     rows = states["rows"].values.tolist()
-    across, high = PANEL[0] + LEFT, PANEL[0]
     lines = [Line2D([], [], color=colour, linewidth=2.2) for colour in STATE_COLOURS]
     lines.append(Line2D([], [], color=INK, linewidth=1.2, linestyle=":"))
     names = [*(f"mass on {key}" for key in states["keys"].values), "if every key got the same"]
     for sample in range(states.sizes["sample"]):
-        wide = len(rows) * across - LEFT
         what = "what positions read, by their state, mean over layers"
-        figure = _sheet(wide, high, BAR_SPACE, subject, what)
-        for column, row in enumerate(rows):
-            axes = place(figure, MARGIN + LEFT + column * across, TOP, PANEL[0], high)
+        heading = _heading(subject, what)
+        size = (len(rows) * (PANEL[0] + LEFT), PANEL[0] + LEFT)
+        figure, panels = new_charts(heading, size, legend=names, ncols=len(rows))
+        for row, axes in zip(rows, panels, strict=True):
             for key, colour in zip(states["keys"].values, STATE_COLOURS, strict=True):
                 cell = {"rows": row, "keys": key}
-                mass, share = (one.isel(sample=sample).sel(cell) for one in (states, even))
+                mass, share = (array.isel(sample=sample).sel(cell) for array in (states, even))
                 axes.plot(states["step"], mass, color=colour, linewidth=2.2)
                 dotted: dict[str, Any] = {"linewidth": 1.2, "linestyle": ":", "fillstyle": "none"}
                 axes.plot(states["step"], share, color=colour, **dotted)
             axes.set_ylim(0, 1)
             _over_steps(axes)
             write_title(axes, f"{row} rows", size=10)
-        show_legend(figure, lines, names, rows=1)
-        yield _picture("unmasking/states", sample, figure, subject)
+        show_names(figure, lines, names)
+        yield _figure_file("unmasking/states", sample, figure, subject)
 
 
-def _draw_certainty(result: Result, subject: Subject) -> Iterator[Picture]:
+def _draw_certainty(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw a point per decision: how sure it was, and what it read of the prompt."""
     confidence, read = result.arrays["confidence"], result.arrays["on_prompt"]
-    for sample, one in enumerate(confidence):
-        steps, places = np.nonzero(~np.isnan(one.values))
+    for sample, array in enumerate(confidence):
+        steps, positions = np.nonzero(~np.isnan(array.values))
         if not len(steps):
             continue
-        sure, prompt = one.values[steps, places], read.values[sample, steps, places]
-        numbers = one["step"].values[steps]
-        figure, axes = _page(4.5, 3.2, BAR_SPACE + 0.4, subject, "confidence and the prompt")
+        sure, prompt = array.values[steps, positions], read.values[sample, steps, positions]
+        numbers = array["step"].values[steps]
+        figure, axes = _page(4.5, 3.6, subject, "confidence and the prompt")
         scale = Normalize(float(numbers.min()), max(float(numbers.max()), numbers.min() + 1.0))
         axes.scatter(sure, prompt, c=numbers, norm=scale, cmap=LINES, s=16, linewidths=0)
         axes.set_xlabel("confidence of the token", fontsize=SIZE + 1, color=FAINT)
@@ -135,58 +125,56 @@ def _draw_certainty(result: Result, subject: Subject) -> Iterator[Picture]:
         together = correlate(sure, prompt)
         remark = f"r {together:.2f}" if np.isfinite(together) else "r undefined"
         write_title(axes, "a point per decision, mean over layers", remark, size=9)
-        _bar(figure, scale, LINES, "step")
-        yield _picture("unmasking/confidence", sample, figure, subject)
+        show_scale(figure, [axes], (LINES, scale), "step", ticks=_whole())
+        yield _figure_file("unmasking/confidence", sample, figure, subject)
 
 
-def draw_flow(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_flow(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw what the text reads of the prompt, a line per layer."""
     for sample, read in enumerate(result.arrays["read"]):
-        figure, axes = _page(
-            6.5, 3.2, BAR_SPACE + 0.4, subject, "what the text reads of the prompt"
-        )
+        figure, axes = _page(6.5, 3.6, subject, "what the text reads of the prompt")
         _lines(axes, read)
         axes.set_ylim(0, max(1e-9, 1.05 * float(read.max())))
         write_title(axes, "mass on the prompt, mean over the text's rows", size=9)
-        _bar(figure, _layers(read), LINES, "layer")
-        yield _picture("flow/flow", sample, figure, subject)
+        show_scale(figure, [axes], (LINES, _layers(read)), "layer", ticks=_whole())
+        yield _figure_file("flow/flow", sample, figure, subject)
 
 
-def draw_patterns(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_patterns(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw every measure over the steps, a line per layer."""
     patterns = result.arrays["patterns"]
     names = [str(name) for name in patterns["measure"].values]
     rows = -(-len(names) // COLUMNS)
-    step = (PANEL[0] + LEFT, PANEL[1] + TITLE + LABEL_BELOW)
-    wide, high = COLUMNS * step[0] - LEFT, rows * step[1]
+    size = (COLUMNS * (PANEL[0] + LEFT), rows * (PANEL[1] + LEFT) + BAR_SPACE)
     for sample in range(patterns.sizes["sample"]):
-        figure = _sheet(wide, high, BAR_SPACE, subject, "the shape of attention, step by step")
-        for index, name in enumerate(names):
-            row, column = divmod(index, COLUMNS)
-            left, upper = MARGIN + LEFT + column * step[0], TOP + row * step[1]
-            axes = place(figure, left, upper, *PANEL)
-            one = patterns.sel(measure=name).isel(sample=sample)
-            _lines(axes, one)
-            write_title(axes, name, f"mean {float(one.mean()):.3g}", size=9)
-        _bar(figure, _layers(patterns), LINES, "layer")
-        yield _picture("patterns/patterns", sample, figure, subject)
+        heading = _heading(subject, "the shape of attention, step by step")
+        figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
+        for name, axes in zip(names, panels, strict=False):
+            array = patterns.sel(measure=name).isel(sample=sample)
+            _lines(axes, array)
+            write_title(axes, name, f"mean {float(array.mean()):.3g}", size=9)
+        for axes in panels[len(names) :]:
+            axes.set_axis_off()
+        show_scale(figure, panels, (LINES, _layers(patterns)), "layer", ticks=_whole())
+        yield _figure_file("patterns/patterns", sample, figure, subject)
 
 
-def draw_influence(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_influence(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw what every token receives in every layer, and where the sinks are in every step."""
     for sample, mass in enumerate(result.arrays["mass"]):
-        yield _picture("influence/influence", sample, _strips(mass, subject), subject)
+        yield _figure_file("influence/influence", sample, _strips(mass, subject), subject)
     for sample, share in enumerate(result.arrays["sinks"]):
         wide, high = max(4.5, CELL * share.shape[1]), min(8.0, max(1.5, CELL * share.shape[0]))
-        figure, axes = _page(wide, high, LABELS + BAR_SPACE, subject, "where the sinks are")
+        figure, axes = _page(wide, high + LABELS, subject, "where the sinks are")
         axes.imshow(share, cmap="Blues", norm=Normalize(0, 1), aspect="auto")
         axes.axvline(share.attrs["prompt"] - 0.5, color=INK, linewidth=0.8)
         _label_tokens(axes, share["token"].values)
         _label_rows(axes, share["step"].values, "step")
         title = f"column sum above the others' mean by more than {share.attrs['epsilon']:g}"
         write_title(axes, title, size=_letters(wide))
-        _bar(figure, Normalize(0, 1), "Blues", "share of the layers in which a token is a sink")
-        yield _picture("influence/sinks", sample, figure, subject)
+        label = "share of the layers in which a token is a sink"
+        show_scale(figure, [axes], ("Blues", Normalize(0, 1)), label)
+        yield _figure_file("influence/sinks", sample, figure, subject)
 
 
 def _strips(mass: xr.DataArray, subject: Subject) -> Figure:
@@ -195,47 +183,47 @@ def _strips(mass: xr.DataArray, subject: Subject) -> Figure:
     strips = -(-count // STRIP)
     each = -(-count // strips)
     wide, high = max(4.5, CELL * each), max(0.8, 0.2 * mass.shape[0])
-    down = high + LABELS + GAP
-    figure = _sheet(
-        wide, strips * down - LABELS, LABELS + BAR_SPACE, subject, "what tokens receive"
-    )
+    size = (wide + LEFT, strips * (high + LABELS) + BAR_SPACE)
+    heading = _heading(subject, "what tokens receive")
+    figure, panels = new_charts(heading, size, nrows=strips)
     scale = Normalize(0, float(mass.max()))
-    for row in range(strips):
-        one = mass[:, row * each : (row + 1) * each]
-        axes = place(figure, MARGIN + LEFT, TOP + row * down, wide * one.shape[1] / each, high)
+    for row, axes in enumerate(panels):
+        strip = mass[:, row * each : (row + 1) * each]
         _plain(axes)
-        axes.imshow(one.values, cmap=HEAT, norm=scale, aspect="auto", interpolation="nearest")
+        axes.imshow(strip.values, cmap=HEAT, norm=scale, aspect="auto", interpolation="nearest")
+        axes.set_xlim(-0.5, each - 0.5)
         begin = mass.attrs["prompt"] - row * each
-        if 0 <= begin <= one.shape[1]:
+        if 0 <= begin <= strip.shape[1]:
             axes.axvline(begin - 0.5, color="white", linewidth=1.2)
-        _label_tokens(axes, one["token"].values.tolist())
-        _label_rows(axes, one["layer"].values.tolist(), "layer")
+        _label_tokens(axes, strip["token"].values.tolist())
+        _label_rows(axes, strip["layer"].values.tolist(), "layer")
         if row == 0:
             write_title(axes, "by layer; the white line is where the text begins", size=10)
-    _bar(figure, scale, HEAT, str(mass.attrs["unit"]))
+    show_scale(figure, panels, (HEAT, scale), str(mass.attrs["unit"]))
     return figure
 
 
-def draw_blocks(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_blocks(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw, for every block, what the parts of the text read of each other while it is written."""
     blocks = result.arrays["blocks"]
     names = [str(name) for name in blocks["rows"].values]
     side = max(1.6, 0.34 * len(names))
-    for sample, one in enumerate(blocks):
-        columns = min(4, len(one))
-        rows = -(-len(one) // columns)
+    for sample, matrices in enumerate(blocks):
+        columns = min(4, len(matrices))
+        rows = -(-len(matrices) // columns)
         across, down = side + LEFT + GAP, side + TITLE + LABEL_BELOW
         wide = max(4.5, columns * across - GAP)
         what = "who reads whom while each block is written, mean over layers"
-        figure = _sheet(wide, rows * down, BAR_SPACE, subject, what)
-        for index, matrix in enumerate(one):
-            row, column = divmod(index, columns)
-            left, upper = MARGIN + LEFT + column * across, TOP + row * down
-            axes = place(figure, left, upper, side, side)
-            _draw_parts(axes, matrix, names, labelled=column == 0)
+        size = (wide + LEFT, rows * down + BAR_SPACE)
+        figure, panels = new_charts(_heading(subject, what), size, nrows=rows, ncols=columns)
+        for axes in panels[len(matrices) :]:
+            axes.set_axis_off()
+        for index, (matrix, axes) in enumerate(zip(matrices, panels, strict=False)):
+            _draw_parts(axes, matrix, names, labelled=index % columns == 0)
             write_title(axes, f"block {int(matrix['written'])} is written", size=9)
-        _bar(figure, Normalize(0, 1), "Reds", "mass of a row (rows read columns)")
-        yield _picture("blocks/blocks", sample, figure, subject)
+        label = "mass of a row (rows read columns)"
+        show_scale(figure, panels, ("Reds", Normalize(0, 1)), label)
+        yield _figure_file("blocks/blocks", sample, figure, subject)
 
 
 def _draw_parts(axes: Axes, matrix: xr.DataArray, names: Sequence[str], *, labelled: bool) -> None:
@@ -251,33 +239,28 @@ def _draw_parts(axes: Axes, matrix: xr.DataArray, names: Sequence[str], *, label
             axes.text(column, row, text, color=ink, fontsize=6, ha="center", va="center")
 
 
-def draw_similarity(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw_similarity(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw the cosine of every two layers."""
     for sample, similarity in enumerate(result.arrays["similarity"]):
         side = max(3.2, 0.2 * similarity.shape[0])
-        figure, axes = _page(side, side, BAR_SPACE + 0.3, subject, "how alike layers are")
+        figure, axes = _page(side, side, subject, "how alike layers are")
         axes.imshow(similarity.values, cmap=HEAT, norm=Normalize(0, 1), interpolation="nearest")
         _label_rows(axes, similarity["layer"].values, "layer")
-        places, labels = _few(similarity["other"].values)
-        axes.set_xticks(places, labels)
+        ticks, labels = _few(similarity["other"].values)
+        axes.set_xticks(ticks, labels)
         write_title(axes, "layer against layer", size=9)
-        _bar(figure, Normalize(0, 1), HEAT, "cosine of their maps")
-        yield _picture("similarity/similarity", sample, figure, subject)
+        show_scale(figure, [axes], (HEAT, Normalize(0, 1)), "cosine of their maps")
+        yield _figure_file("similarity/similarity", sample, figure, subject)
 
 
-def _sheet(wide: float, high: float, below: float, subject: Subject, what: str) -> Figure:
-    """Return a page with its heading and room for axes of a size in inches."""
-    figure = new_figure(wide + LEFT + 2 * MARGIN, TOP + high + below + MARGIN)
-    facts = f"{subject.backend} · seed {subject.seed} · {what}"
-    write_heading(figure, (printable(subject.prompt)[:100], facts))
-    return figure
+def _heading(subject: Subject, what: str) -> tuple[str, str]:
+    return subject.prompt, f"{subject.backend} · seed {subject.seed} · {what}"
 
 
-def _page(
-    wide: float, high: float, below: float, subject: Subject, what: str
-) -> tuple[Figure, Axes]:
-    figure = _sheet(wide, high, below, subject, what)
-    axes = place(figure, MARGIN + LEFT, TOP, wide, high)
+def _page(wide: float, high: float, subject: Subject, what: str) -> tuple[Figure, Axes]:
+    """Return a page with one chart and room for its colour bar."""
+    size = (wide + LEFT, high + BAR_SPACE)
+    figure, (axes,) = new_charts(_heading(subject, what), size)
     _plain(axes)
     return figure, axes
 
@@ -285,9 +268,9 @@ def _page(
 def _lines(axes: Axes, array: xr.DataArray) -> None:
     """Draw (layer, step) as lines, early layers dark."""
     scale, colours = _layers(array), colormaps[LINES]
-    for one in array:
-        colour = colours(float(scale(float(one["layer"]))))
-        axes.plot(one["step"].values, one.values, color=colour, linewidth=1.2)
+    for curve in array:
+        colour = colours(float(scale(float(curve["layer"]))))
+        axes.plot(curve["step"].values, curve.values, color=colour, linewidth=1.2)
     _over_steps(axes)
 
 
@@ -324,31 +307,21 @@ def _label_tokens(axes: Axes, tokens: Sequence[str]) -> None:
 
 
 def _label_rows(axes: Axes, labels: Sequence[int], what: str) -> None:
-    places, texts = _few(labels)
-    axes.set_yticks(places, texts)
+    ticks, texts = _few(labels)
+    axes.set_yticks(ticks, texts)
     axes.set_ylabel(what, fontsize=SIZE + 1, color=FAINT)
 
 
 def _few(labels: Sequence[int], most: int = 12) -> tuple[list[int], list[str]]:
     """Return places and texts of at most some labels, evenly spread."""
     every = -(-len(labels) // most)
-    places = list(range(0, len(labels), every))
-    return places, [str(labels[place]) for place in places]
+    indices = list(range(0, len(labels), every))
+    return indices, [str(labels[index]) for index in indices]
 
 
-def _bar(figure: Figure, scale: Normalize, colours: str, label: str) -> None:
-    """Draw a colour bar at the foot of a page."""
-    width, height = figure.get_size_inches()
-    axes = place(
-        figure, MARGIN + LEFT, height - MARGIN - 0.45, min(4.0, width - 2 * MARGIN - LEFT), BAR
-    )
-    ticks = MaxNLocator(6, integer=colours == LINES, min_n_ticks=1)  # layers and steps
-    bar = figure.colorbar(
-        ScalarMappable(scale, colours), cax=axes, orientation="horizontal", ticks=ticks
-    )
-    bar.outline.set_visible(False)
-    axes.tick_params(labelsize=SIZE, color=FAINT, labelcolor=INK, length=2.5)
-    axes.set_xlabel(label, fontsize=SIZE + 1, color=INK, fontfamily=FAMILY, parse_math=False)
+def _whole() -> MaxNLocator:
+    """Return ticks at whole numbers, for layers and steps."""
+    return MaxNLocator(6, integer=True, min_n_ticks=1)
 
 
 def _letters(wide: float) -> float:
@@ -357,15 +330,15 @@ def _letters(wide: float) -> float:
 
 
 def _named(stem: str, suffix: str, sample: int, subject: Subject) -> str:
-    ending = f"-sample-{sample}" if len(subject.pictures) > 1 else ""
+    ending = f"-sample-{sample}" if len(subject.images) > 1 else ""
     return f"{stem}{ending}{suffix}"
 
 
-def _picture(stem: str, sample: int, figure: Figure, subject: Subject) -> Picture:
+def _figure_file(stem: str, sample: int, figure: Figure, subject: Subject) -> FigureFile:
     texts: Mapping[str, str] = {
         "prompt": subject.prompt,
         "seed": str(subject.seed),
         "backend": subject.backend,
         "sample": str(sample),
     }
-    return Picture(_named(stem, ".png", sample, subject), figure, texts)
+    return FigureFile(_named(stem, ".png", sample, subject), figure, texts)

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attn.analysis.compare.cells import cell_masses, cell_parts
-from attn.viz.compare.comparison_scene import Heat, Side, say_shown, show_side
+from attn.viz.compare.comparison_scene import Heat, SceneSide, say_shown, show_side
+from attn.viz.figures import Pixels, new_figure
 from attn.viz.overlay import BACKDROP, ColourScale, colour_scale, fade, show_bar, show_heat
-from attn.viz.page import FAMILY, GAP, MARGIN, arrange, place, write_heading, write_title
-from attn.viz.picture import Pixels, new_figure
+from attn.viz.page import FAMILY, GAP, MARGIN, add_axes, arrange, write_heading, write_title
 
 FOOT = 0.72
 NARROWEST = 4.6
@@ -31,40 +31,44 @@ BRIGHT = 0.62
 
 
 def draw_cells(
-    side: Side, labels: Sequence[str], places: Sequence[int], count: int, heading: tuple[str, str]
+    side: SceneSide,
+    labels: Sequence[str],
+    indices: Sequence[int],
+    count: int,
+    heading: tuple[str, str],
 ) -> Figure:
     """Draw the picture with its grid, and words' cells with their numbers.
 
     Args:
         side: with maps.
         labels: of the words of the maps.
-        places: of the words that are drawn.
+        indices: of the words that are drawn.
         count: cells in a row and in a column.
         heading: title and subtitle of the page.
     """
     maps = np.asarray(side.maps, np.float64)
-    shown = sorted(sorted(places, key=lambda word: -maps[word].mean())[:MOST])
+    shown = sorted(sorted(indices, key=lambda word: -maps[word].mean())[:MOST])
     parts = cell_parts(cell_masses(maps[shown], count))
     lines = heading[0], heading[1] + say_shown(len(shown), len(maps))
     sheet = arrange(1 + len(shown), side.aspect, lines, narrowest=NARROWEST, footer=FOOT)
     figure = new_figure(*sheet.size)
     write_heading(figure, sheet.heading)
-    axes = place(figure, *sheet.corner(0), *sheet.cell)
+    axes = add_axes(figure, *sheet.corner(0), *sheet.cell)
     show_side(axes, side)
     _draw_lines(axes, count, "white")
     write_title(axes, side.label, f"{count} × {count}", size=10.5)
     scale = colour_scale(100 * parts)
     for number, (at, part) in enumerate(zip(shown, parts, strict=True), start=1):
-        axes = place(figure, *sheet.corner(number), *sheet.cell)
+        axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
         _draw_word(axes, 100 * part, side, scale)
         write_title(axes, labels[at], f"most {100 * part.max():.3g} %", size=10.5)
     width, height = figure.get_size_inches()
     bar = ((width - NARROWEST) / 2, height - MARGIN - FOOT + 1.5 * GAP, NARROWEST, BAR)
-    show_bar(figure, place(figure, *bar), scale, "% of the word's attention in a cell")
+    show_bar(figure, add_axes(figure, *bar), scale, "% of the word's attention in a cell")
     return figure
 
 
-def _draw_word(axes: Axes, parts: Heat, side: Side, scale: ColourScale) -> None:
+def _draw_word(axes: Axes, parts: Heat, side: SceneSide, scale: ColourScale) -> None:
     """Draw the cells of one word, each with its number."""
     faded = _backdrop(side)
     show_heat(axes, parts, faded, scale)
@@ -87,9 +91,9 @@ def _draw_word(axes: Axes, parts: Heat, side: Side, scale: ColourScale) -> None:
         )
 
 
-def _backdrop(side: Side) -> Pixels:
-    if side.picture is not None:
-        return fade(side.picture)
+def _backdrop(side: SceneSide) -> Pixels:
+    if side.image is not None:
+        return fade(side.image)
     rows, columns = np.asarray(side.maps).shape[1:]
     return np.full((rows * CELL, columns * CELL, 3), round(255 * BACKDROP), np.uint8)
 

@@ -1,30 +1,21 @@
-"""Pictures of curves: the attention to words over the steps, a small plot for every layer."""
+"""Figures of curves: the attention to words over the steps, a small plot for every layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
+from attn.viz.charts import new_charts, show_names
+from attn.viz.figures import FigureFile, Subject
 from attn.viz.labels import printable, ranges
-from attn.viz.lines import (
-    Time,
-    dress,
-    legend_rows,
-    mark_time,
-    name_time,
-    read_time,
-    show_legend,
-    style,
-)
-from attn.viz.page import GAP, LINE, MARGIN, arrange, place, shorten, write_heading, write_title
-from attn.viz.picture import Picture, Subject, new_figure
+from attn.viz.lines import Time, dress, line_handles, mark_time, name_time, read_time, style
+from attn.viz.page import MARGIN, arrange, write_title
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,10 +26,10 @@ LEFT = 0.2  # besides the margin, for the scale
 PATH = 26
 """Letters of a path that fit beside a title in the grid."""
 NARROWEST = 4.6
-SINGLE = (6.0, 3.7)  # a layer on a page of its own, in inches
+SINGLE = (6.6, 4.4)  # a layer on a page of its own, in inches
 
 
-def draw(result: Result, subject: Subject) -> Iterator[Picture]:
+def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw all layers on one page and one scale, and each on its own if that was asked for.
 
     Files: `<segment>/curves/words.png`, and `<segment>/curves/words_mean_block<block>.png` as
@@ -49,15 +40,15 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture]:
         start = f"{curves.attrs['segment']}/curves/{curves.attrs['kind']}"
         samples = curves.sizes["sample"]
         for sample in range(samples):
-            one, end = curves.isel(sample=sample), ending(sample, samples)
+            of_sample, end = curves.isel(sample=sample), ending(sample, samples)
             texts = _texts(curves) | {"sample": str(sample)}
-            yield Picture(f"{start}{end}.png", draw_grid(one, subject), texts)
+            yield FigureFile(f"{start}{end}.png", draw_grid(of_sample, subject), texts)
             if curves.attrs["files"] != "all":
                 continue
-            for layer, row in zip(one["layer"].values, one["row"].values, strict=True):
+            for layer, row in zip(of_sample["layer"].values, of_sample["row"].values, strict=True):
                 path = f"{start}_mean_{curves.attrs['numbered']}{row}{end}.png"
-                figure = draw_layer(one, int(layer), subject)
-                yield Picture(path, figure, texts | {"layers": str(layer)})
+                figure = draw_layer(of_sample, int(layer), subject)
+                yield FigureFile(path, figure, texts | {"layers": str(layer)})
 
 
 def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:
@@ -73,24 +64,24 @@ def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:
     cells = curves.sizes["layer"]
     sheet = arrange(cells, ASPECT, heading, narrowest=NARROWEST, footer=BELOW)
     width, height = sheet.size
-    rows = legend_rows(names, width - 2 * MARGIN)
-    height += rows * LINE
-    figure = new_figure(width + LEFT, height)
-    write_heading(figure, sheet.heading)
+    size = (width - 2 * MARGIN + LEFT, height - sheet.top - MARGIN)
+    grid = {"nrows": sheet.rows, "ncols": sheet.columns}
+    figure, panels = new_charts(heading, size, legend=names, **grid)
     time, highest = read_time(curves), _top(curves)
+    for axes in panels[cells:]:
+        axes.remove()
     for number, layer in enumerate(ordered["layer"].values):
-        left, upper = sheet.corner(number)
-        axes = place(figure, left + LEFT, upper, *sheet.cell)
-        own = ordered.sel(layer=layer)
-        _plot(axes, own, time, highest)
+        axes = panels[number]
+        of_layer = ordered.sel(layer=layer)
+        _plot(axes, of_layer, time, highest)
         is_lowest = number + sheet.columns >= cells
         mark_time(axes, time, is_labelled=is_lowest)
         if number % sheet.columns:
             axes.tick_params(labelleft=False)
         elif is_lowest:
             name_time(axes, time)
-        write_title(axes, f"layer {layer}", _ends(str(own["path"].item())), size=9)
-    _write_legend(figure, names, rows)
+        write_title(axes, f"layer {layer}", _ends(str(of_layer["path"].item())), size=9)
+    show_names(figure, line_handles(len(names)), names)
     return figure
 
 
@@ -109,20 +100,15 @@ def draw_layer(curves: xr.DataArray, layer: int, subject: Subject) -> Figure:
         subject: for the heading.
     """
     names = [printable(str(label)) for label in curves["label"].values]
-    width, height = SINGLE
-    rows = legend_rows(names, width)
-    top = MARGIN + 2 * LINE + GAP + 0.3
-    below = BELOW + GAP + rows * LINE
-    figure = new_figure(width + 2 * MARGIN + LEFT, top + height + below + MARGIN)
-    write_heading(figure, (shorten(subject.prompt, width), _subtitle(curves, subject)))
-    axes = place(figure, MARGIN + LEFT, top, width, height)
-    time, own = read_time(curves), curves.sel(layer=layer)
-    _plot(axes, own, time, _top(curves))
+    heading = (subject.prompt, _subtitle(curves, subject))
+    figure, (axes,) = new_charts(heading, SINGLE, legend=names)
+    time, of_layer = read_time(curves), curves.sel(layer=layer)
+    _plot(axes, of_layer, time, _top(curves))
     mark_time(axes, time)
     name_time(axes, time)
-    block = f"block {int(own['row'])} · " if curves.attrs["numbered"] == "block" else ""
-    write_title(axes, f"{block}layer {layer}", str(own["path"].item()), size=11)
-    _write_legend(figure, names, rows)
+    block = f"block {int(of_layer['row'])} · " if curves.attrs["numbered"] == "block" else ""
+    write_title(axes, f"{block}layer {layer}", str(of_layer["path"].item()), size=11)
+    show_names(figure, line_handles(len(names)), names)
     return figure
 
 
@@ -136,13 +122,6 @@ def _plot(axes: Axes, curves: xr.DataArray, time: Time, highest: float) -> None:
 def _top(curves: xr.DataArray) -> float:
     values = curves.values
     return 1.05 * float(np.nanmax(values)) if not np.isnan(values).all() else 1.0
-
-
-def _write_legend(figure: Figure, names: Sequence[str], rows: int) -> None:
-    """Name the lines at the foot of the page."""
-    looks = [style(number) for number in range(len(names))]
-    lines = [Line2D([], [], color=colour, linestyle=dashes) for colour, dashes in looks]
-    show_legend(figure, lines, names, rows)
 
 
 def _subtitle(curves: xr.DataArray, subject: Subject) -> str:

@@ -11,21 +11,21 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from attn.analysis.compare.pairs import dominance
-from attn.viz.compare.comparison_scene import Side, short, show_side, style
-from attn.viz.overlay import fade, show_picture
+from attn.viz.compare.comparison_scene import SceneSide, short, show_side, style
+from attn.viz.figures import new_figure
+from attn.viz.overlay import fade, show_image
 from attn.viz.page import (
-    FAINT,
     FAMILY,
     GAP,
     LETTER,
     LINE,
     MARGIN,
     TITLE,
-    place,
+    add_axes,
     write_heading,
     write_title,
 )
-from attn.viz.picture import new_figure
+from attn.viz.style import FAINT
 
 WORDS = (
     "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",
@@ -43,19 +43,19 @@ OPACITY = 0.78
 
 
 def draw_dominant(
-    side: Side, labels: Sequence[str], places: Sequence[int], heading: tuple[str, str]
+    side: SceneSide, labels: Sequence[str], indices: Sequence[int], heading: tuple[str, str]
 ) -> Figure:
     """Draw the picture, the word that is largest at each place, and what area each word has.
 
     Args:
         side: with maps.
         labels: of the words of the maps, all of which count.
-        places: of the words that are named; the others are grey and counted together.
+        indices: of the words that are named; the others are grey and counted together.
         heading: title and subtitle of the page.
     """
     winners = dominance(np.asarray(side.maps, np.float64)[np.newaxis])[0]
     area = np.bincount(winners.ravel(), minlength=len(labels)) / winners.size
-    shown = sorted(places, key=lambda word: -area[word])[: len(WORDS)]
+    shown = sorted(indices, key=lambda word: -area[word])[: len(WORDS)]
     names = [short(labels[word], LETTERS) for word in shown]
     areas = [100 * float(area[word]) for word in shown]
     if hidden := len(labels) - len(shown):
@@ -69,21 +69,21 @@ def draw_dominant(
     page = 2 * (width + GAP) + GAP + left + CHART + VALUES
     figure = new_figure(page + 2 * MARGIN, top + max(height, chart + FOOT) + MARGIN)
     write_heading(figure, tuple(short(line, int(page / LETTER)) for line in heading))
-    axes = place(figure, MARGIN, top, width, height)
+    axes = add_axes(figure, MARGIN, top, width, height)
     show_side(axes, side)
     write_title(axes, side.label, size=10.5)
-    axes = place(figure, MARGIN + width + GAP, top, width, height)
+    axes = add_axes(figure, MARGIN + width + GAP, top, width, height)
     _draw_winners(axes, side, ranks[winners])
-    axes = place(figure, MARGIN + 2 * width + 3 * GAP + left, top, CHART, chart)
+    axes = add_axes(figure, MARGIN + 2 * width + 3 * GAP + left, top, CHART, chart)
     _draw_areas(axes, names, areas, [*WORDS[: len(shown)], OTHERS])
     return figure
 
 
-def _draw_winners(axes: Axes, side: Side, ranks: NDArray[np.int64]) -> None:
+def _draw_winners(axes: Axes, side: SceneSide, ranks: NDArray[np.int64]) -> None:
     """Colour every place by the rank of its word."""
-    shape = ranks.shape if side.picture is None else side.picture.shape[:2]
-    if side.picture is not None:
-        show_picture(axes, fade(side.picture))
+    shape = ranks.shape if side.image is None else side.image.shape[:2]
+    if side.image is not None:
+        show_image(axes, fade(side.image))
     axes.imshow(
         ranks,
         cmap=ListedColormap([*WORDS, OTHERS]),

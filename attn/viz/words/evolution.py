@@ -1,4 +1,4 @@
-"""Pictures of how a word's map forms: frames as a grid and as a GIF, correlations, balance."""
+"""Figures of how a word's map forms: frames as a grid and as a GIF, correlations, balance."""
 
 from __future__ import annotations
 
@@ -8,33 +8,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
-from attn.viz.labels import ranges
-from attn.viz.lines import (
-    dress,
-    legend_rows,
-    mark_time,
-    name_time,
-    read_time,
-    show_legend,
-    style,
+from attn.viz.charts import new_charts, show_names
+from attn.viz.figures import (
+    AnimationFile,
+    FigureFile,
+    Pixels,
+    Subject,
+    in_shared_colours,
+    new_figure,
+    shrink,
 )
+from attn.viz.labels import ranges
+from attn.viz.lines import dress, line_handles, mark_layers, mark_time, name_time, read_time, style
 from attn.viz.overlay import colour_scale, fade, show_bar, show_heat
 from attn.viz.page import (
     GAP,
     LINE,
     MARGIN,
     TITLE,
+    add_axes,
     arrange,
-    place,
-    shorten,
     write_heading,
     write_title,
 )
-from attn.viz.picture import Film, Picture, Pixels, Subject, in_shared_colours, new_figure, shrink
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,13 +45,11 @@ SIDE = 4.6  # inches of a frame of the GIF
 FOOTER, BAR = 0.72, 0.13
 LAST = 4
 """So many times as long as the others the GIF's last frame is shown."""
-CURVES = (7.0, 3.2)
-LEFT, BELOW = 0.35, 0.5
-WIDER = 1.3  # so much more of the small subtitle fits into a line
+CURVES = (7.35, 3.9)  # inches of a chart
 UNIT = "attention probability{}, the same scale in every step"
 
 
-def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
+def draw(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFile]:
     """Draw `attention_evolution.gif` and `…_grid.png`, `correlation.png`, and the balance.
 
     The balance is `text_vs_sketch_attention.png` where a model reads sketch tokens, else
@@ -60,71 +57,71 @@ def draw(result: Result, subject: Subject) -> Iterator[Picture | Film]:
     """
     maps = result.arrays["maps"]
     samples = maps.sizes["sample"]
-    for sample, generated in enumerate(subject.pictures):
+    for sample, generated in enumerate(subject.images):
         end = ending(sample, samples)
-        own = maps.isel(sample=sample)
-        picture = generated if generated is None else shrink(generated, SIDE, subject.dpi)
-        texts = _texts(own) | {"sample": str(sample)}
+        of_sample = maps.isel(sample=sample)
+        image = generated if generated is None else shrink(generated, SIDE, subject.dpi)
+        texts = _texts(of_sample) | {"sample": str(sample)}
         told = f" · sample {sample}" if samples > 1 else ""
-        yield Picture(f"{START}_grid{end}.png", draw_grid(own, picture, subject, told), texts)
-        frames = in_shared_colours(draw_frames(own, picture, subject))
-        each = round(1000 * float(own.attrs["seconds"]))
-        durations = [*[each] * (own.sizes["step"] - 1), LAST * each]
-        yield Film(f"{START}{end}.gif", frames, durations, texts)
+        yield FigureFile(
+            f"{START}_grid{end}.png", draw_grid(of_sample, image, subject, told), texts
+        )
+        frames = in_shared_colours(draw_frames(of_sample, image, subject))
+        each = round(1000 * float(of_sample.attrs["seconds"]))
+        durations = [*[each] * (of_sample.sizes["step"] - 1), LAST * each]
+        yield AnimationFile(f"{START}{end}.gif", frames, durations, texts)
         curves = result.arrays["correlation"].isel(sample=sample)
-        title = f"Map of “{own.attrs['word']}” against other steps"
-        where = " + ".join(own.attrs["segments"])
+        title = f"Map of “{of_sample.attrs['word']}” against other steps"
+        where = " + ".join(of_sample.attrs["segments"])
         heading = (title, f"Pearson's r of its cells · {where}{told}")
-        yield Picture(
+        yield FigureFile(
             f"evolution/correlation{end}.png",
             draw_curves(curves.rename(against="series"), heading),
             texts,
         )
         if "balance" in result.arrays:
             balance = result.arrays["balance"].isel(sample=sample)
-            yield Picture(
+            yield FigureFile(
                 f"evolution/{_balance_name(balance)}{end}.png", draw_balance(balance, told), texts
             )
 
 
-def draw_grid(
-    maps: xr.DataArray, picture: Pixels | None, subject: Subject, told: str = ""
-) -> Figure:
+def draw_grid(maps: xr.DataArray, image: Pixels | None, subject: Subject, told: str = "") -> Figure:
     """Draw every step on one page and one scale.
 
     Args:
         maps: step, row, column.
-        picture: the generated picture, or None.
+        image: the generated picture, or None.
         subject: for the heading.
         told: what else the heading says, such as the sample's number.
     """
-    aspect = _aspect(maps, picture)
+    aspect = _aspect(maps, image)
     heading = (subject.prompt, _subtitle(maps, subject) + told)
     sheet = arrange(maps.sizes["step"], aspect, heading, narrowest=SIDE, footer=FOOTER)
     figure = new_figure(*sheet.size)
     write_heading(figure, sheet.heading)
     scale = colour_scale(maps.values)
-    faded = None if picture is None else fade(picture)
-    for number, one in enumerate(maps):
-        axes = place(figure, *sheet.corner(number), *sheet.cell)
-        show_heat(axes, one.values, faded, scale)
-        write_title(axes, _noise(one), f"step {int(one['step'])}", size=9.5)
+    faded = None if image is None else fade(image)
+    for number, step_map in enumerate(maps):
+        axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
+        show_heat(axes, step_map.values, faded, scale)
+        write_title(axes, _noise(step_map), f"step {int(step_map['step'])}", size=9.5)
     _write_bar(figure, scale, _unit(maps))
     return figure
 
 
-def draw_frames(maps: xr.DataArray, picture: Pixels | None, subject: Subject) -> Iterator[Figure]:
+def draw_frames(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> Iterator[Figure]:
     """Yield a figure for every step, all alike but for the map, its noise and its mean."""
-    aspect = _aspect(maps, picture)
+    aspect = _aspect(maps, image)
     wide, high = (SIDE, SIDE * aspect) if aspect <= 1 else (SIDE / aspect, SIDE)
     scale = colour_scale(maps.values)
-    faded = None if picture is None else fade(picture)
+    faded = None if image is None else fade(image)
     last = int(maps["step"].values[-1])
-    for one in maps:
+    for step_map in maps:
         figure = new_figure(SIDE + 2 * MARGIN, 2 * MARGIN + TITLE + LINE + high + FOOTER)
-        axes = place(figure, MARGIN + (SIDE - wide) / 2, MARGIN + TITLE, wide, high)
-        show_heat(axes, one.values, faded, scale)
-        remark = f"{_noise(one)} · step {int(one['step'])} of {last}"
+        axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, MARGIN + TITLE, wide, high)
+        show_heat(axes, step_map.values, faded, scale)
+        remark = f"{_noise(step_map)} · step {int(step_map['step'])} of {last}"
         write_title(axes, str(maps.attrs["word"]), remark, size=12)
         _write_bar(figure, scale, _unit(maps))
         yield figure
@@ -139,28 +136,23 @@ def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
     """
     steps = balance.mean("layer", keep_attrs=True)
     names = [str(name) for name in balance["segment"].values]
-    width, height = CURVES
-    rows = legend_rows(names, width)
-    top = MARGIN + 2 * LINE + GAP + TITLE
-    below = top + height + BELOW + TITLE + GAP
-    figure = new_figure(width + 2 * MARGIN + LEFT, below + height + BELOW + rows * LINE + MARGIN)
     heading = (
         "Text and sketch" if "sketch" in names else "Segments",
         f"part of the attention{told}",
     )
-    write_heading(figure, heading)
-    over = place(figure, MARGIN + LEFT, top, width, height)
+    width, height = CURVES
+    size = (width, 2 * height)
+    figure, (over, axes) = new_charts(heading, size, legend=names, nrows=2)
     _plot(over, steps, "segment", 1.0)
     write_title(over, "by step", "mean over layers and heads", size=10)
-    axes = place(figure, MARGIN + LEFT, below, width, height)
     layers = balance.mean("step")
-    for number, one in enumerate(layers):
+    for number, curve in enumerate(layers):
         colour, dashes = style(number)
-        axes.plot(np.arange(len(one)), one, dashes, color=colour, marker=".", linewidth=1.3)
+        axes.plot(np.arange(len(curve)), curve, dashes, color=colour, marker=".", linewidth=1.3)
     dress(axes, 1.0)
-    axes.set_xticks(np.arange(layers.sizes["layer"]), [str(one) for one in layers["layer"].values])
+    mark_layers(axes, [int(layer) for layer in layers["layer"].values])
     write_title(axes, "by layer", "mean over steps and heads", size=10)
-    _legend(figure, names, rows)
+    show_names(figure, line_handles(len(names)), names)
     return figure
 
 
@@ -172,16 +164,11 @@ def draw_curves(curves: xr.DataArray, heading: tuple[str, str]) -> Figure:
         heading: title and subtitle.
     """
     names = [str(name) for name in curves["series"].values]
-    width, height = CURVES
-    rows = legend_rows(names, width)
-    top = MARGIN + 2 * LINE + GAP
-    figure = new_figure(width + 2 * MARGIN + LEFT, top + height + BELOW + rows * LINE + MARGIN)
-    write_heading(figure, (shorten(heading[0], width), shorten(heading[1], width * WIDER)))
-    axes = place(figure, MARGIN + LEFT, top, width, height)
+    figure, (axes,) = new_charts(heading, CURVES, legend=names)
     values = curves.values[~np.isnan(curves.values)]
     _plot(axes, curves, "series", 1.05 * float(values.max(initial=0.0)))
     axes.set_ylim(bottom=min(0.0, 1.05 * float(values.min(initial=0.0))))
-    _legend(figure, names, rows)
+    show_names(figure, line_handles(len(names)), names)
     return figure
 
 
@@ -195,25 +182,19 @@ def _plot(axes: Axes, curves: xr.DataArray, series: str, highest: float) -> None
     name_time(axes, time)
 
 
-def _legend(figure: Figure, names: list[str], rows: int) -> None:
-    looks = [style(number) for number in range(len(names))]
-    lines = [Line2D([], [], color=colour, linestyle=dashes) for colour, dashes in looks]
-    show_legend(figure, lines, names, rows)
-
-
 def _write_bar(figure: Figure, scale: ColourScale, unit: str) -> None:
     width, height = figure.get_size_inches()
-    axes = place(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
+    axes = add_axes(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
     show_bar(figure, axes, scale, unit)
 
 
-def _aspect(maps: xr.DataArray, picture: Pixels | None) -> float:
-    height, width = maps.shape[1:] if picture is None else picture.shape[:2]
+def _aspect(maps: xr.DataArray, image: Pixels | None) -> float:
+    height, width = maps.shape[1:] if image is None else image.shape[:2]
     return float(height / width)
 
 
-def _noise(one: xr.DataArray) -> str:
-    noise = float(one["noise"])
+def _noise(step_map: xr.DataArray) -> str:
+    noise = float(step_map["noise"])
     return "noise unknown" if np.isnan(noise) else f"noise {noise:.0%}"
 
 
@@ -222,7 +203,7 @@ def _balance_name(balance: xr.DataArray) -> str:
 
 
 def _unit(maps: xr.DataArray) -> str:
-    """Return what the colours stand for, and that tokens of several encoders are added up."""
+    """Return the label of the colour bar, with a remark if tokens of several encoders are added."""
     segments = maps.attrs["segments"]
     return UNIT.format(f" of {' + '.join(segments)}" if len(segments) > 1 else "")
 

@@ -6,26 +6,34 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from attn.analysis.digest import Gathered
+from attn.viz.charts import new_charts
+from attn.viz.figures import FigureFile
 from attn.viz.labels import printable
-from attn.viz.lines import dress, lay_out_time, mark_layers, mark_time, name_axes, name_time, style
-from attn.viz.page import FAMILY, GAP, INK, LINE, MARGIN, place, write_heading, write_title
-from attn.viz.picture import Picture, new_figure
+from attn.viz.lines import (
+    dress,
+    lay_out_time,
+    line_handles,
+    mark_layers,
+    mark_time,
+    name_axes,
+    name_time,
+    style,
+)
+from attn.viz.page import FAMILY, write_title
+from attn.viz.style import INK
 
 COLUMNS = 2
-PLOT = (5.4, 2.9)
-LEFT, HEAD, BELOW = 0.5, 0.32, 0.95
+PLOT = (5.9, 4.3)  # inches of a plot with all that is written at it
 FEW = 4  # names beside each other
-LEGEND = 0.5  # below the axes, inches
+LEGEND = 0.17  # below the axes, in heights of these
 SPREAD = (10.0, 90.0)
 """Percentiles over traces between which the band is drawn."""
 
 
-def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> Picture:
+def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> FigureFile:
     """Draw a plot per digest: for every series its mean over traces, and a band of its spread.
 
     Args:
@@ -35,22 +43,18 @@ def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> P
     """
     names = sorted(digests)
     rows = -(-len(names) // COLUMNS)
-    down = HEAD + PLOT[1] + BELOW + LINE + GAP
-    top = MARGIN + 2 * LINE + GAP
-    width = COLUMNS * (PLOT[0] + LEFT) + (COLUMNS - 1) * GAP
-    figure = new_figure(width + 2 * MARGIN, top + rows * down + MARGIN)
-    write_heading(figure, tuple(printable(line) for line in heading))
-    for number, name in enumerate(names):
-        row, column = divmod(number, COLUMNS)
-        left = MARGIN + LEFT + column * (PLOT[0] + LEFT + GAP)
-        axes = place(figure, left, top + row * down + HEAD, *PLOT)
-        _draw(figure, axes, digests[name])
+    size = (COLUMNS * PLOT[0], rows * PLOT[1])
+    figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
+    for axes in panels[len(names) :]:
+        axes.remove()
+    for axes, name in zip(panels, names, strict=False):
+        _draw(axes, digests[name])
     low, high = SPREAD
     spread = f"mean, and {low:.0f}th to {high:.0f}th percentile, over traces"
-    return Picture("summary.png", figure, {"unit": spread})
+    return FigureFile("summary.png", figure, {"unit": spread})
 
 
-def _draw(figure: Figure, axes: Axes, digest: Gathered) -> None:
+def _draw(axes: Axes, digest: Gathered) -> None:
     first, across = digest.first, digest.first.axis
     time = lay_out_time(first.x, first.noise) if across == "step" else None
     x = np.arange(len(first.x), dtype=np.float64) if time is None else time.x
@@ -66,8 +70,8 @@ def _draw(figure: Figure, axes: Axes, digest: Gathered) -> None:
         mark_time(axes, time)
         name_time(axes, time)
     counts = sorted({len(values) for values in gathered})
-    known = str(counts[-1]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    remark = f"{first.unit} · n = {known}"
+    count = str(counts[-1]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    remark = f"{first.unit} · n = {count}"
     if digest.others:
         remark += f", {digest.others} with other {across}s left out"
     write_title(axes, first.title, remark, size=10.5)
@@ -78,24 +82,23 @@ def _draw_series(
     axes: Axes, x: NDArray[np.float64], values: NDArray[np.float64], number: int
 ) -> float:
     """Draw a line and its band, and return how high they reach."""
-    known = values[:, ~np.isnan(values).all(axis=0)]
+    present = values[:, ~np.isnan(values).all(axis=0)]
     x = x[~np.isnan(values).all(axis=0)]
     if not x.size:
         return 0.0
     colour, dashes = style(number)
-    low, high = np.nanpercentile(known, SPREAD, axis=0)
+    low, high = np.nanpercentile(present, SPREAD, axis=0)
     axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
-    axes.plot(x, np.nanmean(known, axis=0), dashes, color=colour, linewidth=1.5, marker=".")
+    axes.plot(x, np.nanmean(present, axis=0), dashes, color=colour, linewidth=1.5, marker=".")
     return float(high.max())
 
 
 def _name_series(axes: Axes, names: Sequence[str]) -> None:
-    lines = [Line2D([], [], color=style(n)[0], linestyle=style(n)[1]) for n in range(len(names))]
     axes.legend(
-        lines,
+        line_handles(len(names)),
         list(names),
         loc="upper left",
-        bbox_to_anchor=(0, -LEGEND / PLOT[1]),
+        bbox_to_anchor=(0, -LEGEND),
         borderpad=0,
         borderaxespad=0,
         ncols=FEW,

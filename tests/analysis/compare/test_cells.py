@@ -26,7 +26,7 @@ def test_cells_that_cut_places():
 def test_table():
     """One row per word and cell, with the word that is largest there."""
     masses = np.array([[[1, 4], [2, 3]], [[2, 3], [2, 1]]], float)
-    columns = tabulate_cells(masses, WORDS, [0, 1]).columns
+    columns = tabulate_cells(masses, WORDS, [0, 1])
     assert columns["word"].tolist() == ["cat"] * 4 + ["hat"] * 4
     assert columns["row"].tolist() == [0, 0, 1, 1] * 2
     assert columns["column"].tolist() == [0, 1, 0, 1] * 2
@@ -37,6 +37,6 @@ def test_table():
 def test_some_words():
     """A word is dominant where it has more than any other, whether these are listed or not."""
     masses = np.array([[[1, 4], [2, 3]], [[2, 3], [2, 1]]], float)
-    columns = tabulate_cells(masses, WORDS, [1]).columns
+    columns = tabulate_cells(masses, WORDS, [1])
     assert columns["word"].tolist() == ["hat"] * 4
     assert columns["dominant"].tolist() == [1, 0, 0, 0]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.compare.change_tables import PARTS, join, with_name
-from attn.analysis.compare.pairs import Options, compare_pair
-from attn.analysis.result import Table
+from attn.analysis.compare.change_tables import PARTS, with_name
+from attn.analysis.compare.pairs import PairOptions, compare_pair
+from attn.analysis.tables import stack_tables, write_table
 from tests.helpers.toy_traces import CLIP_WORDS, CROSS, JOINT, make_trace, manifest, stored, tensors
 
 SEEDS = range(5)
@@ -29,17 +29,14 @@ def pairs(files):
     """Return five pairs."""
     about = manifest(samples=1)
     return [
-        compare_pair(make_trace(about, base), make_trace(about, variant), Options(), {})
+        compare_pair(make_trace(about, base), make_trace(about, variant), PairOptions(), {})
         for base, variant in files
     ]
 
 
 def rows(tables, name, **where):
     """Return the rows of a table, as dictionaries, that have some values."""
-    columns = tables[name]
-    listed = [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    listed = tables[name].to_dict("records")
     return [row for row in listed if all(row[key] == value for key, value in where.items())]
 
 
@@ -178,7 +175,7 @@ def test_other_layers():
     """Without common layers or steps these tables are not there."""
     about = manifest(samples=1), manifest(JOINT, samples=1, steps=2)
     base, variant = (make_trace(one, tensors(one)) for one in about)
-    pairs = [compare_pair(base, variant, Options(), {})]
+    pairs = [compare_pair(base, variant, PairOptions(), {})]
     made = {name: sorted(part(pairs, None)) for name, part in PARTS.items()}
     assert made == {
         "words": ["mass.csv", "share.csv"],
@@ -197,7 +194,7 @@ def test_a_trace_with_itself(files):
     pairs = []
     for base, _ in files:
         trace = make_trace(about, base)
-        pairs.append(compare_pair(trace, replace_trace(trace), Options(), {}))
+        pairs.append(compare_pair(trace, replace_trace(trace), PairOptions(), {}))
     tables = [columns for part in PARTS.values() for columns in part(pairs, None).values()]
     for columns in (one for one in tables if "change" in one):
         for name in ("change", "low", "high", "effect_size"):
@@ -218,7 +215,7 @@ def test_names(pairs, tmp_path):
     one, other = (
         with_name(PARTS["words"](pairs, ["cat"])["mass.csv"], name) for name in ("x", "y")
     )
-    Table(join([one, other])).write(tmp_path / "mass.csv")
+    write_table(stack_tables([one, other]), tmp_path / "mass.csv")
     lines = (tmp_path / "mass.csv").read_text().splitlines()
     assert lines[0] == ",".join([*COLUMNS, "variant_name"])
     assert [line.split(",")[-1] for line in lines[1:]] == ["x", "y"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.compare.pairs import Options, compare_pair
+from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.errors import AnalysisError
 from attn.schema import find_words
 from tests.helpers.toy_traces import CROSS, JOINT, cross_layer, make_trace, manifest, tensors
@@ -20,7 +20,7 @@ def trace(about=None, seed=0, **changes):
 
 def compare(base, variant, **options):
     """Compare two traces."""
-    return compare_pair(base, variant, Options(**options), {})
+    return compare_pair(base, variant, PairOptions(**options), {})
 
 
 def test_the_same_trace():
@@ -62,7 +62,7 @@ def test_one_pass_for_several_variants(monkeypatch):
     monkeypatch.setattr(pairs, "read", lambda *given: seen.append(given[0]) or read(*given))
     base, known = trace(), {}
     for seed in (1, 2):
-        compare_pair(base, trace(seed=seed), Options(), known)
+        compare_pair(base, trace(seed=seed), PairOptions(), known)
     assert seen.count(base) == 1
     assert len(seen) == 3
 
@@ -194,4 +194,4 @@ def test_proof_of_the_same_noise(hashes, changes, differing):
 def test_meaningless_options():
     """An empty list of words is a mistake, not all words."""
     with pytest.raises(ValueError, match="nothing is named"):
-        Options(words=())
+        PairOptions(words=())

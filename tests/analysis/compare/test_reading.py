@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attn.analysis.compare.reading import Selection, read
+from attn.analysis.compare.reading import SideSelection, read
 from attn.analysis.compare.terms import find_terms
 from attn.trace.prompts import read_prompt
 from tests.helpers.toy_traces import (
@@ -24,7 +24,7 @@ def read_all(about, files, **options):
     """Read every term of a toy trace."""
     given = {"layers": tuple(layer.index for layer in about.layers), "steps": None} | options
     terms = find_terms(read_prompt(about, "cond"))
-    return read(make_trace(about, files), Selection("cond", terms=terms, **given))
+    return read(make_trace(about, files), SideSelection("cond", terms=terms, **given))
 
 
 def words(reading):

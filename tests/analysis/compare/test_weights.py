@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attn import lora
-from attn.analysis.compare.pairs import Options, compare_pair
+from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.weights import against_weights
 from attn.errors import AnalysisError
 from tests.helpers.lora_files import pair, write
@@ -19,7 +19,7 @@ def pairs():
         compare_pair(
             make_trace(about, tensors(about, seed)),
             make_trace(about, tensors(about, 50 + seed)),
-            Options(),
+            PairOptions(),
             {},
         )
         for seed in range(3)
@@ -42,7 +42,7 @@ def test_join(pairs, tmp_path):
     stems = ("lora_unet_blocks_3_attn2_to_q", "lora_unet_blocks_3_attn2_to_k", "lora_unet_conv_in")
     file, norms = save(tmp_path / "a.safetensors", *stems)
     found = against_weights(file, pairs)
-    columns = found.table.columns
+    columns = found.table
     assert columns["layer"].tolist() == [1, 3]
     assert columns["path"].tolist() == ["blocks.1.attn2", "blocks.3.attn2"]
     assert columns["modules"].tolist() == [0, 2]
@@ -53,7 +53,7 @@ def test_join(pairs, tmp_path):
 def test_change(pairs, tmp_path):
     """The change of a layer is the mean over words of the size of their changes."""
     file, _ = save(tmp_path / "a.safetensors", "lora_unet_blocks_1_attn2_to_q")
-    found = against_weights(file, pairs).table.columns["change"]
+    found = against_weights(file, pairs).table["change"]
     words = [place for place, term in enumerate(pairs[0].terms) if term.kind == "word"]
     changes = np.mean([(one.variant.mass - one.base.mass)[0, words, :, 0] for one in pairs], axis=0)
     np.testing.assert_allclose(found, np.abs(changes).mean(0))
@@ -72,4 +72,4 @@ def test_other_layers(tmp_path):
     about = manifest(samples=1), manifest(JOINT, samples=1)
     base, variant = (make_trace(one) for one in about)
     with pytest.raises(AnalysisError, match="the traces have different ones"):
-        against_weights(file, [compare_pair(base, variant, Options(), {})])
+        against_weights(file, [compare_pair(base, variant, PairOptions(), {})])

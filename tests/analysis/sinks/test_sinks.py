@@ -8,14 +8,15 @@ import pytest
 
 from attn.analysis.compare.terms import find_terms
 from attn.analysis.sinks.roles import read_keys
-from attn.analysis.sinks.sinks import Options, run
+from attn.analysis.sinks.sinks import SinksOptions, run
 from attn.analysis.sinks.tables import Rules, find_sinks
+from attn.analysis.tables import write_table
 from attn.analysis.words import curves
 from attn.errors import AnalysisError
 from attn.schema import Column, Layer, Segment, Token, part, positions
 from attn.trace.prompts import read_prompt
 from attn.trace.trace import MemoryFiles, Trace
-from attn.viz.picture import Subject
+from attn.viz.figures import Subject
 from attn.viz.sinks import draw
 from tests.helpers.toy_probs import (
     IMAGE_SINK,
@@ -36,7 +37,7 @@ TEXT = 11 + 13
 
 def read(table, tmp_path):
     """Return the rows of a table as they are on disk."""
-    table.write(tmp_path / "table.csv")
+    write_table(table, tmp_path / "table.csv")
     return read_csv(tmp_path / "table.csv")
 
 
@@ -48,7 +49,7 @@ def layer_of(about, row):
 def test_first_token_metrics(tmp_path):
     """Mass, share, text_share and ratio_to_uniform of every step, layer, head and branch."""
     trace, about, probs = make_full()
-    table = run(trace, Options(token=12)).tables["sinks/first_token_metrics.csv"]
+    table = run(trace, SinksOptions(token=12)).tables["sinks/first_token_metrics.csv"]
     rows = read(table, tmp_path)
     assert len(rows) == 2 * 2 * 3 * (3 + 4)  # branches, samples, steps, heads and their mean
     assert {(row["segment"], row["role"], row["position"]) for row in rows} == {
@@ -70,7 +71,7 @@ def test_first_token_metrics(tmp_path):
 def test_time_and_layers_are_in_order(tmp_path):
     """Rows are by guidance row, sample and step in generation order, layers by number."""
     trace, *_ = make_full()
-    rows = read(run(trace, Options()).tables["sinks/first_token_metrics.csv"], tmp_path)
+    rows = read(run(trace, SinksOptions()).tables["sinks/first_token_metrics.csv"], tmp_path)
     order = [
         (row["branch"], int(row["sample"]), int(row["step"]), int(row["layer"])) for row in rows
     ]
@@ -108,7 +109,7 @@ def key_at(row, layer):
 def test_sinks(tmp_path):
     """The listed keys are those for which a rule holds, over both kinds of rows."""
     trace, about, probs = make_full()
-    rows = read(run(trace, Options()).tables["sinks/sinks.csv"], tmp_path)
+    rows = read(run(trace, SinksOptions()).tables["sinks/sinks.csv"], tmp_path)
     assert rows
     found = {}
     for row in rows:
@@ -132,7 +133,7 @@ def test_sinks(tmp_path):
 def test_planted_sinks():
     """What was made a sink is found: a special token, and a place of the picture."""
     trace, *_ = make_full()
-    columns = run(trace, Options()).tables["sinks/sinks.csv"].columns
+    columns = run(trace, SinksOptions()).tables["sinks/sinks.csv"]
     rows = set(
         zip(
             columns["layer"],
@@ -152,7 +153,7 @@ def test_without_image_keys():
     """From the small measures alone the same text keys are found: a row's sum is known."""
     full, *_ = make_full()
     small, *_ = make_full(blocks=("image.text",))
-    tables = [run(trace, Options()).tables["sinks/sinks.csv"].columns for trace in (full, small)]
+    tables = [run(trace, SinksOptions()).tables["sinks/sinks.csv"] for trace in (full, small)]
     chosen = (tables[0]["rows"] == "image") & (tables[0]["segment"] != "image")
     for name, column in tables[1].items():
         np.testing.assert_array_equal(column, tables[0][name][chosen])
@@ -162,7 +163,7 @@ def test_heads():
     """`heads` lists what is a sink in a single head and step too."""
     trace, *_ = make_full()
     few, many = (
-        len(run(trace, Options(heads=heads, epsilon=0.6)).tables["sinks/sinks.csv"])
+        len(run(trace, SinksOptions(heads=heads, epsilon=0.6)).tables["sinks/sinks.csv"])
         for heads in (False, True)
     )
     assert many > few
@@ -184,7 +185,7 @@ def test_rules():
 
 def test_no_sinks(tmp_path):
     """If nothing is a sink, the table has its header and no rows."""
-    result = run(make_full()[0], Options(epsilon=1e9, threshold=1.0))
+    result = run(make_full()[0], SinksOptions(epsilon=1e9, threshold=1.0))
     assert read(result.tables["sinks/sinks.csv"], tmp_path) == []
     assert (tmp_path / "table.csv").read_text(encoding="utf-8").startswith("branch,sample,rows,")
 
@@ -192,7 +193,7 @@ def test_no_sinks(tmp_path):
 def test_roles(tmp_path):
     """What all roles of a row receive adds up to 1; each is the sum over its keys."""
     trace, about, probs = make_full()
-    rows = read(run(trace, Options()).tables["sinks/roles.csv"], tmp_path)
+    rows = read(run(trace, SinksOptions()).tables["sinks/roles.csv"], tmp_path)
     sums = {}
     for row in rows:
         cell = tuple(row[name] for name in ("branch", "sample", "rows", "layer"))
@@ -215,8 +216,8 @@ def test_roles(tmp_path):
 
 def test_roles_without_image_keys(tmp_path):
     """What the picture gets is known as the rest of the row."""
-    small = run(make_full(blocks=("image.text",))[0], Options()).tables["sinks/roles.csv"].columns
-    full = run(make_full()[0], Options()).tables["sinks/roles.csv"].columns
+    small = run(make_full(blocks=("image.text",))[0], SinksOptions()).tables["sinks/roles.csv"]
+    full = run(make_full()[0], SinksOptions()).tables["sinks/roles.csv"]
     for table in (small, full):
         assert list(dict.fromkeys(table["role"]))[:4] == ["bos", "word", "punctuation", "padding"]
     rows = full["rows"] == "image"
@@ -243,7 +244,7 @@ def test_roles_of_a_drawing():
 
 def test_cross_attention():
     """Layers that read text only have text rows that add up to 1, and no picture's keys."""
-    columns = run(make_trace(manifest(CROSS)), Options()).tables["sinks/roles.csv"].columns
+    columns = run(make_trace(manifest(CROSS)), SinksOptions()).tables["sinks/roles.csv"]
     assert set(columns["segment"]) == {"clip"}
 
 
@@ -252,7 +253,7 @@ def test_token_out_of_range(token):
     """A token that there is not is an error that says which there are."""
     message = rf"token {token} is out of range: there are 24 text keys, clip 0-10, t5 11-23"
     with pytest.raises(AnalysisError, match=message):
-        run(make_full()[0], Options(token=token))
+        run(make_full()[0], SinksOptions(token=token))
 
 
 @pytest.mark.parametrize(
@@ -262,18 +263,18 @@ def test_token_out_of_range(token):
         ({"epsilon": float("inf")}, "epsilon must be a number, got inf"),
         ({"threshold": float("nan")}, "threshold is a mass, 0 to 1; got nan"),
         ({"threshold": -0.1}, "threshold is a mass, 0 to 1; got -0.1"),
-        ({"threshold": 30}, "threshold is a mass, 0 to 1; got 30"),
+        ({"threshold": 30.0}, "threshold is a mass, 0 to 1; got 30"),
     ],
 )
 def test_rules_that_hold_of_nothing(rule, message):
     """A rule that means nothing is refused instead of giving an empty table."""
     with pytest.raises(ValueError, match=message):
-        Options(**rule)
+        SinksOptions(**rule)
 
 
 def test_tokens():
     """tokens.json has the text keys by index, cut as the model read them."""
-    content = run(make_full()[0], Options()).files["sinks/tokens.json"].content
+    content = run(make_full()[0], SinksOptions()).files["sinks/tokens.json"].content
     assert content["tokens"][0][:3] == ["<s>", "A", "cat"]
     assert (len(content["tokens"][0]), content["unconditional"]) == (TEXT, True)
     assert content["keys"]["uncond"][12]["index"] == 12
@@ -293,8 +294,8 @@ def test_layers_without_text_keys():
         shard["3/mass.image.image"] = rows.mean(3).astype(np.float32)
         shard["3/total.image"] = rows.sum(-1).mean(-1)[..., np.newaxis].astype(np.float32)
     trace = Trace(MemoryFiles(replace(about, layers=(*about.layers, layer)), files))
-    result = run(trace, Options(layers=("*attn2",)))
-    sinks, roles = (result.tables[f"sinks/{name}.csv"].columns for name in ("sinks", "roles"))
+    result = run(trace, SinksOptions(layers=("*attn2",)))
+    sinks, roles = (result.tables[f"sinks/{name}.csv"] for name in ("sinks", "roles"))
     assert set(zip(sinks["layer"], sinks["position"], strict=True)) == {(3, IMAGE_SINK)}
     np.testing.assert_allclose(roles["mass"], 1, rtol=1e-6)
     assert result.notes == ("the chosen layers have no text keys, so no token is followed",)
@@ -307,13 +308,13 @@ def test_layers_without_text_keys():
         "sinks/roles.png"
     ]
     with pytest.raises(AnalysisError, match="no layer with text keys matches '3', which is attn2"):
-        curves.run(trace, curves.Options(layers=("3",)))
+        curves.run(trace, curves.CurvesOptions(layers=("3",)))
 
 
 def test_arrays():
     """Pictures show means over samples of the first guidance row; missing heads are NaN."""
     trace, about, probs = make_full()
-    arrays = run(trace, Options()).arrays
+    arrays = run(trace, SinksOptions()).arrays
     heads = arrays["heads"]
     assert (heads["layer"].values.tolist(), heads.shape) == ([0, 2], (2, 3))
     assert np.isnan(heads.values[0]).tolist() == [False, False, True]

@@ -15,7 +15,7 @@ from attn.analysis.texts import matrices as text_matrices
 from attn.analysis.texts import patterns as text_patterns
 from attn.analysis.texts import report as reports
 from attn.errors import AnalysisError
-from attn.viz.picture import Subject
+from attn.viz.figures import Subject
 from attn.viz.texts import matrices
 from tests.helpers.toy_texts import (
     BLOCKS,
@@ -33,15 +33,7 @@ from tests.helpers.toy_traces import make_trace
 
 HALF = 2**-11 * LENGTH
 """What float16 maps may cost a sum of a row, and 1."""
-ALL = {
-    "unmasking": unmasking,
-    "flow": flow,
-    "patterns": text_patterns,
-    "matrices": text_matrices,
-    "influence": influence,
-    "similarity": similarity,
-    "blocks": text_blocks,
-}
+ALL = ("unmasking", "flow", "patterns", "matrices", "influence", "similarity", "blocks")
 """Those that write tables and draw."""
 
 
@@ -53,8 +45,7 @@ def text():
 
 def rows_of(result, name):
     """Return the rows of a table as dicts."""
-    columns = result.tables[name].columns
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return result.tables[name].to_dict("records")
 
 
 def place(row):
@@ -84,7 +75,7 @@ def test_without_maps(level):
 def test_flow(text, heads):
     """Each mass is the mean over rows of the probability on the segment; sums count the rows."""
     trace, exact = text
-    rows = rows_of(flow.run(trace, flow.Options(heads=heads)), "flow/flow.csv")
+    rows = rows_of(flow.run(trace, flow.FlowOptions(heads=heads)), "flow/flow.csv")
     assert len(rows) == 4 * 2 * STEPS * SAMPLES * (1 + HEADS * heads)
     span = {"prompt": slice(0, PROMPT), "generated": slice(PROMPT, None)}
     for row in rows:
@@ -98,7 +89,7 @@ def test_flow(text, heads):
 def test_flow_summary(text):
     """The two sums are those of MMaDA's visualisation: text on prompt, prompt on text."""
     trace, exact = text
-    for row in rows_of(flow.run(trace, flow.Options()), "flow/flow_summary.csv"):
+    for row in rows_of(flow.run(trace, flow.FlowOptions()), "flow/flow_summary.csv"):
         mean = exact[:, place(row), row["sample"]].mean((0, 1))
         sums = mean[PROMPT:, :PROMPT].sum(), mean[:PROMPT, PROMPT:].sum()
         assert row["prompt_to_generated_sum"] == pytest.approx(sums[0], abs=1e-5)
@@ -108,7 +99,9 @@ def test_flow_summary(text):
 
 def test_flow_knows_its_prompt(text):
     """Masses are of the run's own segments: another length changes nothing, and that is said."""
-    own, other = (flow.run(text[0], flow.Options(prompt_length=length)) for length in (PROMPT, 3))
+    own, other = (
+        flow.run(text[0], flow.FlowOptions(prompt_length=length)) for length in (PROMPT, 3)
+    )
     assert rows_of(other, "flow/flow.csv") == rows_of(own, "flow/flow.csv")
     assert own.notes == ()
     assert other.notes == (
@@ -155,7 +148,7 @@ def test_profile(text):
 def test_influence(text):
     """A token's mass is its column's mean, its column sum the sum, over all rows."""
     trace, exact = text
-    rows = rows_of(influence.run(trace, influence.Options()), "influence/tokens.csv")
+    rows = rows_of(influence.run(trace, influence.InfluenceOptions()), "influence/tokens.csv")
     assert len(rows) == 2 * SAMPLES * LENGTH
     for row in rows:
         mean = exact[:, place(row), row["sample"]].mean((0, 1))
@@ -169,7 +162,7 @@ def test_max_tokens(text):
     """Only so many tokens are listed, and the numbers stay those of the whole matrix."""
     whole, cut = (
         rows_of(
-            influence.run(text[0], influence.Options(max_tokens=most)),
+            influence.run(text[0], influence.InfluenceOptions(max_tokens=most)),
             "influence/tokens.csv",
         )
         for most in (None, 7)
@@ -181,7 +174,7 @@ def test_max_tokens(text):
 def test_sinks(text, heads):
     """A sink's column sum exceeds the mean of the others by more than epsilon."""
     trace, exact = text
-    options = influence.Options(epsilon=2.0, heads=heads)
+    options = influence.InfluenceOptions(epsilon=2.0, heads=heads)
     rows = rows_of(influence.run(trace, options), "influence/sinks.csv")
     found = {(r["layer"], r["step"], r["sample"], r["head"], r["position"]) for r in rows}
     expected = set()
@@ -198,7 +191,7 @@ def test_sinks(text, heads):
 def test_sink_moves(text):
     """Whether sinks stay is how many they have in common from step to step, by plain sets."""
     trace, _ = text
-    options = influence.Options(epsilon=1.0)
+    options = influence.InfluenceOptions(epsilon=1.0)
     result = influence.run(trace, options)
     sinks = rows_of(result, "influence/sinks.csv")
     for row in rows_of(result, "influence/sink_moves.csv"):
@@ -228,7 +221,7 @@ def test_still_and_moving_sinks():
 
 def test_no_sinks(text):
     """Without a sink there is a note, and no empty table."""
-    result = influence.run(text[0], influence.Options(epsilon=50.0))
+    result = influence.run(text[0], influence.InfluenceOptions(epsilon=50.0))
     assert "influence/sinks.csv" not in result.tables
     assert result.notes == ("no token is a sink by the rule of epsilon 50",)
 
@@ -330,7 +323,7 @@ def test_blocks():
 
 def report_of(trace, **options):
     """Return the four documents of the first text, as somebody else would read them."""
-    files = reports.run(trace, reports.Options(**options)).files
+    files = reports.run(trace, reports.TextReportOptions(**options)).files
     assert len(files) == 4 * SAMPLES
     return {
         path.split("/")[-1].removesuffix(".json"): json.loads(
@@ -414,7 +407,7 @@ def test_raw_data(text, monkeypatch):
     assert np.abs(values - exact[2, 1, 0].mean(0)[:3, :3]).max() < 1e-3
     monkeypatch.setattr(reports, "MOST", 900)
     with pytest.raises(AnalysisError, match="the raw matrices are 968 numbers, more than 900"):
-        reports.run(trace, reports.Options(raw=True))
+        reports.run(trace, reports.TextReportOptions(raw=True))
 
 
 @pytest.mark.parametrize(
@@ -430,7 +423,7 @@ def test_film(text, tmp_path):
     """The text appears step by step: a frame before, one for each step, and the whole text."""
     from PIL import Image
 
-    from attn.verbs.analyze.pictures import draw_result
+    from attn.verbs.analyze.figures import draw_result
 
     result = unmasking.run(text[0], unmasking.Options())
     files = draw_result("attn.viz.texts.texts:draw_unmasking", result, text[0], tmp_path)
@@ -448,12 +441,14 @@ def test_many_steps_share_frames(text):
     """However many steps there are, a film stays short, and ends with everything decided."""
     import xarray as xr
 
-    from attn.viz.texts import film
+    from attn.viz.texts import animation
 
     values = np.where(np.eye(331, 331, dtype=bool), 0.5, np.nan)
     coords = {"step": range(331), "token": ("position", [f"t{place}" for place in range(331)])}
-    frames, durations = film.film(xr.DataArray(values, coords, ("step", "position")), "who?")
-    assert len(durations) == film.MOST + 2 == sum(1 for _ in frames)
+    frames, durations = animation.animate(
+        xr.DataArray(values, coords, ("step", "position")), "who?"
+    )
+    assert len(durations) == animation.MOST + 2 == sum(1 for _ in frames)
     assert sum(durations) < 12_000
 
 
@@ -471,17 +466,17 @@ def test_correlation(text):
 @pytest.mark.parametrize("name", ALL)
 def test_choices(text, name):
     """Layers and steps are chosen by what is typed; what is not there is refused."""
-    module = ALL[name]
-    result = module.run(text[0], module.Options(layers=("4",), steps=("1-2",)))
-    table = next(iter(result.tables.values())).columns
+    analysis = registry.find(name)
+    result = analysis.run(text[0], analysis.Options(layers=("4",), steps=("1-2",)))
+    table = next(iter(result.tables.values()))
     assert set(table["layer"].tolist()) == {4}
     assert "step" not in table or set(table["step"].tolist()) == {1, 2}
-    first = module.run(text[0], module.Options(max_layers=1))
-    assert set(next(iter(first.tables.values())).columns["layer"].tolist()) == {1}
+    first = analysis.run(text[0], analysis.Options(max_layers=1))
+    assert set(next(iter(first.tables.values()))["layer"].tolist()) == {1}
     with pytest.raises(AnalysisError, match="no captured layer matches '9'"):
-        module.run(text[0], module.Options(layers=("9",)))
+        analysis.run(text[0], analysis.Options(layers=("9",)))
     with pytest.raises(AnalysisError, match="branch 'uncond' was not captured"):
-        module.run(text[0], module.Options(branch="uncond"))
+        analysis.run(text[0], analysis.Options(branch="uncond"))
 
 
 def test_prompt_length(text):
@@ -497,7 +492,7 @@ def test_pictures(text, name, tmp_path):
     """Every analysis draws one picture per text, which says what it is of."""
     from PIL import Image
 
-    from attn.verbs.analyze.pictures import draw_result
+    from attn.verbs.analyze.figures import draw_result
 
     analysis = registry.find(name)
     result = analysis.run(text[0], analysis.Options())
@@ -513,7 +508,9 @@ def test_pictures(text, name, tmp_path):
 def test_pairs(text):
     """The strongest pairs are the largest cells of the mean over the steps, largest first."""
     trace, exact = text
-    rows = rows_of(text_matrices.run(trace, text_matrices.Options(topk=3)), "matrices/pairs.csv")
+    rows = rows_of(
+        text_matrices.run(trace, text_matrices.MatricesOptions(topk=3)), "matrices/pairs.csv"
+    )
     assert len(rows) == 2 * SAMPLES * 3
     for row in rows:
         mean = exact[:, place(row), row["sample"]].mean((0, 1))
@@ -526,7 +523,7 @@ def test_pairs(text):
 def test_matrices(text):
     """What is drawn is the mean, the first and the last step, and last minus first."""
     trace, exact = text
-    options = text_matrices.Options(max_tokens=7)
+    options = text_matrices.MatricesOptions(max_tokens=7)
     drawn = text_matrices.run(trace, options).arrays["layers"]
     assert dict(drawn.sizes) == {"layer": 2, "kind": 4, "sample": SAMPLES, "query": 7, "key": 7}
     mean = exact.mean(3)[..., :7, :7]
@@ -538,7 +535,7 @@ def test_matrices(text):
 def test_evolution(text):
     """What is drawn over the steps is what the text's rows read of the keys in each state."""
     trace, exact = text
-    read = text_matrices.run(trace, text_matrices.Options()).arrays["read"]
+    read = text_matrices.run(trace, text_matrices.MatricesOptions()).arrays["read"]
     for step, sample in np.ndindex(STEPS, SAMPLES):
         masked = [p for later in range(step, STEPS) for p in decided(sample, later)]
         rest = sorted(set(range(PROMPT, LENGTH)) - set(masked))
@@ -552,7 +549,7 @@ def test_evolution(text):
 def test_bad_sizes(settings):
     """Pictures of no size, or of one that fills the memory, are refused."""
     with pytest.raises(ValueError, match="must be"):
-        text_matrices.Options(**settings)
+        text_matrices.MatricesOptions(**settings)
 
 
 def test_several_texts_have_no_tokens(text):
@@ -563,7 +560,7 @@ def test_several_texts_have_no_tokens(text):
         for token in trace.tokens()
     ]
     trace.manifest = replace(trace.manifest, tokens={"cond": tuple(masks)})
-    rows = rows_of(influence.run(trace, influence.Options()), "influence/tokens.csv")
+    rows = rows_of(influence.run(trace, influence.InfluenceOptions()), "influence/tokens.csv")
     assert [row["token"] for row in rows[:LENGTH]] == [
         *(f"t{place}" for place in range(PROMPT)),
         *(f"[{place}]" for place in range(PROMPT, LENGTH)),
@@ -578,7 +575,7 @@ def test_one_position(text):
     trace.manifest = replace(trace.manifest, tokens=tokens)
     last = trace.manifest.shards[-1].file
     trace._source.read(last, "step/tokens")[..., PROMPT:] = 77
-    rows = rows_of(influence.run(trace, influence.Options()), "influence/tokens.csv")
+    rows = rows_of(influence.run(trace, influence.InfluenceOptions()), "influence/tokens.csv")
     assert [row["token"] for row in rows[PROMPT:LENGTH]] == ["so"] * (LENGTH - PROMPT)
 
 
@@ -586,7 +583,7 @@ def test_one_position(text):
 def test_heads_of_matrices(level):
     """Every head of the first and last step is drawn from head maps, or recomputed from factors."""
     trace, exact = make_text(level=level)
-    heads = text_matrices.run(trace, text_matrices.Options()).arrays["heads"]
+    heads = text_matrices.run(trace, text_matrices.MatricesOptions()).arrays["heads"]
     expected = exact[[0, -1]].swapaxes(0, 1)
     np.testing.assert_allclose(heads.values, expected, atol=2**-11)
     np.testing.assert_allclose(heads.values.sum(-1), 1, atol=1e-6)
@@ -602,7 +599,7 @@ def test_rows_sum_to_one(text):
 def test_flow_of_other_blocks(text):
     """Who reads whom comes from masses alone, whichever maps were asked for."""
     trace, _ = make_text()
-    whole = flow.run(trace, flow.Options())
+    whole = flow.run(trace, flow.FlowOptions())
     layers = tuple(
         replace(layer, blocks=("generated.prompt", *BLOCKS[1:])) for layer in trace.layers
     )
@@ -610,14 +607,14 @@ def test_flow_of_other_blocks(text):
     trace.manifest = replace(trace.manifest, layers=layers, kept=kept)
     plan = registry.plan(trace)
     assert [one.name for one in plan.runnable] == ["flow"]
-    found = flow.run(trace, flow.Options())
+    found = flow.run(trace, flow.FlowOptions())
     assert rows_of(found, "flow/flow.csv") == rows_of(whole, "flow/flow.csv")
 
 
 def test_sheets_name_tokens():
     """Of a sheet of matrices the left ones name their rows, and the lowest their columns."""
     trace, _ = make_text(samples=1, level="heads")
-    result = text_matrices.run(trace, text_matrices.Options())
+    result = text_matrices.run(trace, text_matrices.MatricesOptions())
     heads = result.arrays["heads"]
     result.arrays["heads"] = xr.concat([heads, heads.isel(head=[0])], "head")  # three and one below
     subject = Subject("who?", 7, "toy", (None,))

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.words.curves import Options, run
+from attn.analysis.tables import write_table
+from attn.analysis.words.curves import CurvesOptions, run
 from attn.trace.store import shard_file
 from attn.trace.trace import MemoryFiles, Trace
-from attn.viz.picture import Subject
+from attn.viz.figures import Subject
 from attn.viz.words.curves import draw
 from tests.helpers.toy_probs import fold, full_manifest, make_full, make_probs, share_of
 from tests.helpers.toy_traces import CLIP_WORDS, T5_WORDS, make_trace, manifest, read_csv
@@ -28,9 +29,9 @@ def plain(about, probs, layer, positions, sample, branch=0):
 def test_tables(segment, tmp_path):
     """Every cell of both tables is the stepwise share of raw probabilities, to 1e-6."""
     trace, about, probs = make_full()
-    result = run(trace, Options())
+    result = run(trace, CurvesOptions())
     for name in ("auc", "stepavg"):
-        result.tables[f"{segment}/tables/words_{name}.csv"].write(tmp_path / "table.csv")
+        write_table(result.tables[f"{segment}/tables/words_{name}.csv"], tmp_path / "table.csv")
         rows = read_csv(tmp_path / "table.csv")
         known = [word for word, positions in WORDS[segment].items() if positions]
         assert len(rows) == len(known) * 2 * 2  # layers and samples
@@ -46,7 +47,7 @@ def test_tables(segment, tmp_path):
 def test_time_runs_forward():
     """Step 0 is the first of the generation, with most noise, and has its own value."""
     trace, about, probs = make_full()
-    curves = run(trace, Options()).arrays["clip/words"]
+    curves = run(trace, CurvesOptions()).arrays["clip/words"]
     assert curves.dims == ("sample", "word", "layer", "step")
     assert curves["step"].values.tolist() == [0, 1, 2]
     assert curves["noise"].values.tolist() == [1.0, 0.7, 0.2]
@@ -57,7 +58,7 @@ def test_time_runs_forward():
 def test_mass():
     """Curves can be of probabilities instead."""
     trace, _about, probs = make_full()
-    curves = run(trace, Options(measure="mass")).arrays["clip/words"]
+    curves = run(trace, CurvesOptions(measure="mass")).arrays["clip/words"]
     rows = probs[2, 0][0, 0, :, :15, 15 + 2]
     assert float(curves.sel(sample=0, word=1, layer=0, step=2)) == pytest.approx(rows.mean(), 1e-6)
     assert curves.attrs["unit"].startswith("attention probability")
@@ -67,7 +68,7 @@ def test_wide_tables(tmp_path):
     """The wide shape is that of sd3.5-attention-analysis, byte for byte."""
     about = full_manifest(samples=1, branches=("cond",))
     probs = make_probs(about)
-    result = run(Trace(MemoryFiles(about, fold(about, probs))), Options(csv="wide"))
+    result = run(Trace(MemoryFiles(about, fold(about, probs))), CurvesOptions(csv="wide"))
     assert not result.tables
     result.files["clip/tables/words_stepavg.csv"].write(tmp_path / "table.csv")
     lines = (tmp_path / "table.csv").read_bytes().split(b"\r\n")
@@ -94,7 +95,7 @@ def test_numbers_of_blocks(paths, name, numbers, tmp_path):
     about = replace(about, layers=tuple(replace(layer, path=path) for layer, path in pairs))
     trace = Trace(MemoryFiles(about, fold(about, make_probs(about))))
     for layers, expected in numbers.items():
-        result = run(trace, Options(csv="wide", files="all", layers=(layers,)))
+        result = run(trace, CurvesOptions(csv="wide", files="all", layers=(layers,)))
         result.files["clip/tables/words_auc.csv"].write(tmp_path / "table.csv")
         (header, *rows) = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
         assert header.split(",")[0] == name
@@ -106,7 +107,7 @@ def test_numbers_of_blocks(paths, name, numbers, tmp_path):
 
 def test_wide_tables_of_samples():
     """Of several samples each has its files."""
-    result = run(make_trace(), Options(csv="wide", phrases=("a cat",)))
+    result = run(make_trace(), CurvesOptions(csv="wide", phrases=("a cat",)))
     names = ["words_auc", "words_stepavg", "phrases_auc", "phrases_stepavg"]
     expected = [f"clip/tables/{name}-sample-{sample}.csv" for name in names for sample in (0, 1)]
     assert list(result.files) == expected
@@ -114,10 +115,10 @@ def test_wide_tables_of_samples():
 
 def test_phrases():
     """A phrase's curve is the sum of its words' curves."""
-    result = run(make_trace(), Options(phrases=("a bobcat",)))
+    result = run(make_trace(), CurvesOptions(phrases=("a bobcat",)))
     words, phrase = result.arrays["clip/words"], result.arrays["clip/phrases"]
     np.testing.assert_allclose(phrase.isel(word=0), words.sel(word=2) + words.sel(word=3))
-    rows = result.tables["clip/tables/phrases_auc.csv"].columns
+    rows = result.tables["clip/tables/phrases_auc.csv"]
     assert next(iter(rows)) == "phrase"
     assert set(rows["phrase"]) == {"a bobcat"}
 
@@ -130,11 +131,9 @@ def test_a_skipped_step_is_bridged():
     for name, tensor in files[shard_file(about.steps[1])].items():
         if name.startswith("0/"):
             tensor[:] = np.nan
-    result = run(Trace(MemoryFiles(about, files)), Options(words=("cat",)))
+    result = run(Trace(MemoryFiles(about, files)), CurvesOptions(words=("cat",)))
     curve = plain(about, probs, about.layers[0], [2], 0)
-    rows = {
-        name: result.tables[f"clip/tables/words_{name}.csv"].columns for name in ("auc", "stepavg")
-    }
+    rows = {name: result.tables[f"clip/tables/words_{name}.csv"] for name in ("auc", "stepavg")}
     assert rows["stepavg"]["stepavg"][0] == pytest.approx((curve[0] + curve[2]) / 2, rel=1e-6)
     assert rows["auc"]["auc"][0] == pytest.approx(curve[0] + curve[2], rel=1e-6)
     assert np.isnan(result.arrays["clip/words"].values[0, 0, 0]).tolist() == [False, True, False]
@@ -142,13 +141,13 @@ def test_a_skipped_step_is_bridged():
 
 def test_one_step():
     """A single step has a mean, and no area."""
-    columns = run(make_trace(), Options(steps=("1",))).tables["clip/tables/words_auc.csv"].columns
+    columns = run(make_trace(), CurvesOptions(steps=("1",))).tables["clip/tables/words_auc.csv"]
     assert (columns["auc"] == 0).all()
 
 
 def test_topk():
     """Pictures show the words of most mass in the prompt's order; tables have all."""
-    result = run(make_trace(), Options(topk=2))
+    result = run(make_trace(), CurvesOptions(topk=2))
     curves = result.arrays["clip/words"]
     assert (curves.sizes["word"], curves.attrs["left_out"]) == (2, 2)
     assert len(result.tables["clip/tables/words_auc.csv"]) == 4 * 2 * 2
@@ -157,7 +156,7 @@ def test_topk():
 def test_digest():
     """For collections the words of the whole prompt are one curve per segment."""
     trace, about, probs = make_full()
-    digest = run(trace, Options(words=("cat",))).digests["1 words by step"]
+    digest = run(trace, CurvesOptions(words=("cat",))).digests["1 words by step"]
     assert list(digest.series) == ["clip", "t5"]
     positions = functools.reduce(operator.iadd, CLIP_WORDS.values(), [])
     curves = [
@@ -168,6 +167,6 @@ def test_digest():
 
 def test_without_words():
     """A segment that has none of the words has no tables."""
-    assert {name.split("/")[0] for name in run(make_trace(manifest()), Options()).tables} == {
+    assert {name.split("/")[0] for name in run(make_trace(manifest()), CurvesOptions()).tables} == {
         "clip"
     }

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.words.evolution import Options, run
+from attn.analysis.tables import write_table
+from attn.analysis.words.evolution import EvolutionOptions, run
 from attn.errors import AnalysisError
 from attn.trace.trace import open_trace
 from tests.helpers.toy_traces import (
@@ -42,7 +43,7 @@ def frames(toy, word, sample):
 
 def test_maps(toy):
     """Each frame is the word's map at that step alone, with the noise that was left."""
-    maps = run(toy[0], Options(word="cat")).arrays["maps"]
+    maps = run(toy[0], EvolutionOptions(word="cat")).arrays["maps"]
     assert maps.attrs["word"] == "cat"
     assert maps["noise"].values.tolist() == [1.0, 0.7, 0.2]
     for sample in (0, 1):
@@ -53,13 +54,13 @@ def test_encoders():
     """Tokens of all encoders are added up, which every text says, or those of one are followed."""
     trace = make_trace(manifest(JOINT))
     found = {
-        segment: run(trace, Options(word="cat", segment=segment)).arrays["maps"]
+        segment: run(trace, EvolutionOptions(word="cat", segment=segment)).arrays["maps"]
         for segment in (None, "clip", "t5")
     }
     assert [maps.attrs["segments"] for maps in found.values()] == [["clip", "t5"], ["clip"], ["t5"]]
     np.testing.assert_allclose(found[None], found["clip"] + found["t5"], rtol=1e-6)
     assert found["clip"].std() > 0.1 * found["clip"].mean()
-    bobcat = run(trace, Options(word="bobcat")).arrays["maps"]
+    bobcat = run(trace, EvolutionOptions(word="bobcat")).arrays["maps"]
     assert bobcat.attrs["segments"] == ["clip"]  # t5 cut it off
 
 
@@ -81,30 +82,30 @@ def test_encoders():
 def test_encoders_without_the_word(options, message):
     """An encoder that is not there, or did not read the word, is refused."""
     with pytest.raises(AnalysisError) as error:
-        run(make_trace(manifest(JOINT)), Options(**options))
+        run(make_trace(manifest(JOINT)), EvolutionOptions(**options))
     assert str(error.value) == message
 
 
 def test_the_word_that_is_followed(toy):
     """Without a word it is the most active that names something, not the article that leads."""
-    ranked = run(toy[0], Options()).tables["evolution/tokens.csv"].columns
+    ranked = run(toy[0], EvolutionOptions()).tables["evolution/tokens.csv"]
     words = [word for word, of in zip(ranked["word"], ranked["sample"], strict=True) if of == 0]
     telling = [word for word in words if word and not word.startswith(("A", "a "))]
-    assert run(toy[0], Options()).arrays["maps"].attrs["word"] == telling[0]
-    with_article = Options(words=("A",))
+    assert run(toy[0], EvolutionOptions()).arrays["maps"].attrs["word"] == telling[0]
+    with_article = EvolutionOptions(words=("A",))
     assert run(toy[0], with_article).arrays["maps"].attrs["word"] in {"A (1)", "a (2)"}
 
 
 def test_correlation(toy, tmp_path):
     """Correlations are numpy's Pearson r with the last step and with the one before."""
-    result = run(toy[0], Options(word="bobcat"))
+    result = run(toy[0], EvolutionOptions(word="bobcat"))
     own = frames(toy, "bobcat", 1).reshape(3, -1)
     found = result.arrays["correlation"].sel(against="last step").values[1]
     np.testing.assert_allclose(found, [np.corrcoef(one, own[2])[0, 1] for one in own], rtol=1e-4)
     before = result.arrays["correlation"].sel(against="step before").values[1]
     assert np.isnan(before[0])
     np.testing.assert_allclose(before[1], np.corrcoef(own[1], own[0])[0, 1], rtol=1e-4)
-    result.tables["evolution/correlation.csv"].write(tmp_path / "table.csv")
+    write_table(result.tables["evolution/correlation.csv"], tmp_path / "table.csv")
     rows = read_csv(tmp_path / "table.csv")
     assert len(rows) == 2 * 2 * 3
     assert [row["noise"] for row in rows[:3]] == ["1", "0.7", "0.2"]
@@ -114,7 +115,7 @@ def test_balance():
     """Of layers that read several segments, what each gets is the stored total, mean over heads."""
     about = manifest(JOINT)
     files = tensors(about)
-    balance = run(make_trace(about, files), Options()).arrays["balance"]
+    balance = run(make_trace(about, files), EvolutionOptions()).arrays["balance"]
     assert balance["segment"].values.tolist() == ["image", "clip", "t5"]
     layer = about.layers[0]
     total = list(files.values())[2][f"{layer.index}/total.image"][0, 1].astype(float)
@@ -123,7 +124,7 @@ def test_balance():
 
 def test_one_segment_has_no_balance(toy):
     """Where there is nothing to weigh against each other, there is no table of it."""
-    result = run(toy[0], Options())
+    result = run(toy[0], EvolutionOptions())
     assert "balance" not in result.arrays
     assert "evolution/balance.csv" not in result.tables
 
@@ -131,19 +132,21 @@ def test_one_segment_has_no_balance(toy):
 def test_tokens(tmp_path):
     """Tokens are ranked by the most they get anywhere; special ones and padding only on request."""
     trace = make_trace(manifest(JOINT))
-    run(trace, Options()).tables["evolution/tokens.csv"].write(tmp_path / "table.csv")
+    write_table(
+        run(trace, EvolutionOptions()).tables["evolution/tokens.csv"], tmp_path / "table.csv"
+    )
     rows = [row for row in read_csv(tmp_path / "table.csv") if row["sample"] == "0"]
     largest = [float(row["share_max"]) for row in rows]
     assert largest == sorted(largest, reverse=True)
     assert {row["token"] for row in rows} == {"A", "cat", ",", "a", "bob", "▁A", "▁cat", "▁a"}
     assert {row["word"] for row in rows if row["token"] == "bob"} == {"bobcat"}
-    table = run(trace, Options(specials=True)).tables["evolution/tokens.csv"]
-    assert {"<s>", "</s>", "<pad>"} <= set(table.columns["token"])
+    table = run(trace, EvolutionOptions(specials=True)).tables["evolution/tokens.csv"]
+    assert {"<s>", "</s>", "<pad>"} <= set(table["token"])
 
 
 def test_texts(toy):
     """The texts say what was asked for, and the numbers that one reads first."""
-    files = run(toy[0], Options(word="cat")).files
+    files = run(toy[0], EvolutionOptions(word="cat")).files
     told = files["evolution/prompt_info.txt"].content
     assert told.startswith("prompt: A cat, a bobcat\n")
     told = files["evolution/attention_stats.txt"].content
@@ -163,13 +166,13 @@ def test_date(tmp_path):
     """What was asked for begins with the date on which the trace was finished, by its file."""
     trace = open_trace(write_trace(tmp_path / "run"))
     os.utime(tmp_path / "run" / "trace.json", (1e9, 1e9))
-    told = run(trace, Options(word="cat")).files["evolution/prompt_info.txt"].content
+    told = run(trace, EvolutionOptions(word="cat")).files["evolution/prompt_info.txt"].content
     assert told.startswith("date: 2001-09-09 01:46 UTC\nprompt: A cat, a bobcat\n")
 
 
 def test_phrase(toy):
     """Words in a row are followed together: their maps are added up."""
-    found = run(toy[0], Options(word="a  BOBCAT")).arrays["maps"]
+    found = run(toy[0], EvolutionOptions(word="a  BOBCAT")).arrays["maps"]
     assert found.attrs["word"] == "a BOBCAT"
     _, about, files = toy
     for sample in (0, 1):
@@ -185,7 +188,7 @@ def test_phrase(toy):
 
 def test_occurrence(toy):
     """One of several equal words is named by its number, as it is labelled everywhere."""
-    found = run(toy[0], Options(word="a (2)")).arrays["maps"]
+    found = run(toy[0], EvolutionOptions(word="a (2)")).arrays["maps"]
     assert found.attrs["word"] == "a (2)"
     _, about, files = toy
     own = plain_maps(about, files, CLIP_WORDS["a", 2], 1, steps=(2,))
@@ -193,17 +196,17 @@ def test_occurrence(toy):
     for number in (0, 3):
         message = rf"the prompt has 'a' 2 times; got number {number}, expected 1 to 2"
         with pytest.raises(AnalysisError, match=message):
-            run(toy[0], Options(word=f"a ({number})"))
+            run(toy[0], EvolutionOptions(word=f"a ({number})"))
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 1e-9, 61, float("nan")])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 1e-9, 61.0, float("nan")])
 def test_seconds_that_no_film_has(seconds):
     """A time that GIFs cannot hold, or browsers do not show, is refused."""
     with pytest.raises(ValueError, match=r"^seconds must be 0\.02 to 60, .*; got "):
-        Options(seconds=seconds)
+        EvolutionOptions(seconds=seconds)
 
 
 def test_unknown_word(toy):
     """A word that the prompt does not have is refused with those it has."""
     with pytest.raises(AnalysisError, match="has no word 'dog'"):
-        run(toy[0], Options(word="dog"))
+        run(toy[0], EvolutionOptions(word="dog"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attn.analysis.words.phrases import combine
-from attn.analysis.words.words import Options, run
+from attn.analysis.words.words import WordsOptions, run
 from attn.errors import AnalysisError
 from attn.schema import find_words
 from attn.trace.occurrences import find_occurrences, find_phrases
@@ -101,8 +101,8 @@ def test_tables_and_maps():
     """A phrase's mass, share and map are the sums of those of its words' tokens."""
     about = manifest()
     files = tensors(about)
-    result = run(make_trace(about, files), Options(phrases=("a bobcat", "a cat")))
-    rows = result.tables["clip/tables/phrases.csv"].columns
+    result = run(make_trace(about, files), WordsOptions(phrases=("a bobcat", "a cat")))
+    rows = result.tables["clip/tables/phrases.csv"]
     assert list(rows)[:2] == ["phrase", "occurrence"]
     positions = CLIP_WORDS["a", 2] + CLIP_WORDS["bobcat", 1]
     chosen = (rows["phrase"] == "a bobcat") & (rows["layer"] == 3) & (rows["step"] == 2)
@@ -117,8 +117,10 @@ def test_tables_and_maps():
 
 def test_attention_weights_of_maps():
     """Weighed by attention, a phrase's map is what sd3.5-attention-analysis draws."""
-    words = run(make_trace(), Options(normalise=True)).arrays["clip"].values[0]
-    options = Options(normalise=True, phrases=("a cat",), weights="attention", phrase_mode="bag")
+    words = run(make_trace(), WordsOptions(normalise=True)).arrays["clip"].values[0]
+    options = WordsOptions(
+        normalise=True, phrases=("a cat",), weights="attention", phrase_mode="bag"
+    )
     drawn = run(make_trace(), options).arrays["clip/phrases"].values[0, 0]
     mass = words[:3].sum((1, 2))
     np.testing.assert_allclose(drawn, np.tensordot(mass / mass.sum(), words[:3], 1))
@@ -126,26 +128,26 @@ def test_attention_weights_of_maps():
 
 def test_cut_phrase():
     """A phrase of which a word did not fit is named and left out in that segment."""
-    result = run(make_trace(manifest(JOINT)), Options(phrases=("a bobcat",)))
+    result = run(make_trace(manifest(JOINT)), WordsOptions(phrases=("a bobcat",)))
     expected = "phrases that segment 't5' does not hold whole are left out: a bobcat"
     assert expected in result.notes
     assert "t5/tables/phrases.csv" not in result.tables
-    assert result.tables["t5/tables/phrases_summary.csv"].columns["phrase"].size == 0
+    assert result.tables["t5/tables/phrases_summary.csv"]["phrase"].size == 0
     assert "t5/phrases" not in result.arrays
 
 
 def test_together():
     """The segment `text` has the tokens of all encoders."""
-    result = run(make_trace(manifest(JOINT)), Options(together=True))
+    result = run(make_trace(manifest(JOINT)), WordsOptions(together=True))
     parts = [result.arrays[name].sel(word=1) for name in ("clip", "t5", "text")]
     np.testing.assert_allclose(parts[0] + parts[1], parts[2])
-    summary = result.tables["text/tables/words_summary.csv"].columns
+    summary = result.tables["text/tables/words_summary.csv"]
     assert summary["tokens"].tolist() == [2, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_aligned():
     """The table of tokens says for each word which tokens of which encoder it is."""
-    columns = run(make_trace(manifest(JOINT)), Options()).tables["words/aligned.csv"].columns
-    rows = list(zip(*columns.values(), strict=True))
+    columns = run(make_trace(manifest(JOINT)), WordsOptions()).tables["words/aligned.csv"]
+    rows = list(columns.itertuples(index=False, name=None))
     assert rows[2:4] == [("cat", 1, "clip", "2", "cat"), ("cat", 1, "t5", "12", "▁cat")]
     assert rows[-2:] == [("bobcat", 1, "clip", "5 6", "bob cat"), ("bobcat", 1, "t5", "", "")]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attn.analysis import sketch
-from attn.analysis.compare.pairs import Options, compare_pair
+from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.terms import find_terms
 from attn.analysis.words import evolution, words
 from attn.analysis.words.selection import Choice, choose
@@ -78,18 +78,18 @@ def test_one_finder(prompt, name, expected):
     terms = find_terms(read_prompt(about, "cond", (name,)), (name,))
     compared = [[at for _, at in term.tokens] for term in terms if term.kind == "phrase"]
     assert covered(compared, about.tokens["cond"], prompt) == expected
-    options = evolution.Options(word=f"{name} ({max(len(expected), 1)})")
+    options = evolution.EvolutionOptions(word=f"{name} ({max(len(expected), 1)})")
     if not expected:
         for look in (
             lambda: analysed(about, name, prompt),
             lambda: evolution._find_word(choose(trace, options).prompt, options),
-            lambda: require_in_prompts([prompt], Options(phrases=(name,)), ""),
+            lambda: require_in_prompts([prompt], PairOptions(phrases=(name,)), ""),
         ):
             with pytest.raises(AnalysisError, match=r"no phrase|no word|do not share a phrase"):
                 look()
         return
     assert analysed(about, name, prompt) == expected
-    require_in_prompts([prompt], Options(phrases=(name,)), "")
+    require_in_prompts([prompt], PairOptions(phrases=(name,)), "")
     followed = evolution._find_word(choose(trace, options).prompt, options)
     assert prompt[followed.start : followed.stop] == expected[-1]
 
@@ -106,10 +106,10 @@ def readable(prompt):
 
 def of_analyze(trace, name):
     """Return label, masses by sample and map of each word, then of each phrase."""
-    result = words.run(trace, words.Options(phrases=(name,)))
+    result = words.run(trace, words.WordsOptions(phrases=(name,)))
     found = []
     for kind, key in (("words", "clip"), ("phrases", "clip/phrases")):
-        masses = result.tables[f"clip/tables/{kind}_summary.csv"].columns["mass"].reshape(-1, 2)
+        masses = result.tables[f"clip/tables/{kind}_summary.csv"]["mass"].to_numpy().reshape(-1, 2)
         labels = result.arrays[key]["label"].values
         found += zip(labels, masses, np.moveaxis(result.arrays[key].values, 1, 0), strict=True)
     return found
@@ -117,7 +117,7 @@ def of_analyze(trace, name):
 
 def of_compare(trace, name):
     """Return the same of a comparison of a trace with itself."""
-    reading = compare_pair(trace, trace, Options(phrases=(name,)), {}).variant
+    reading = compare_pair(trace, trace, PairOptions(phrases=(name,)), {}).variant
     masses = reading.mass[..., 0].mean(2)
     return [
         (term.label, masses[:, at], reading.maps[:, at])
@@ -141,7 +141,9 @@ def test_one_reader(prompt, name):
     for at in range(len(chosen.words)):
         np.testing.assert_allclose(drawn[:, at], analysed[at][2], rtol=1e-6)
     number = len(chosen.phrases)
-    followed = evolution.run(trace, evolution.Options(word=f"{name} ({number})")).arrays["maps"]
+    followed = evolution.run(trace, evolution.EvolutionOptions(word=f"{name} ({number})")).arrays[
+        "maps"
+    ]
     np.testing.assert_allclose(followed.mean("step"), analysed[-1][2], rtol=1e-6)
     maps = trace.word_maps(phrases=name).sel(segment="clip")
     assert maps["word"].values.tolist() == [label for label, *_ in analysed]
@@ -181,12 +183,12 @@ def test_the_note_on_crossed_words():
         manifest(words_layers()), words=apart.words, request=apart.request, truncated={}
     )
     about = replace(about, tokens={"cond": (*apart.tokens["cond"], *moved)})
-    result = words.run(make_trace(about), words.Options(words=("猫",)))
+    result = words.run(make_trace(about), words.WordsOptions(words=("猫",)))
     assert "segment 't5' reads words together with what is beside them" in result.notes[0]
     assert result.notes[0].endswith("so they have no values there: 猫")
-    rows = result.tables["t5/tables/words_summary.csv"].columns
+    rows = result.tables["t5/tables/words_summary.csv"]
     assert rows["tokens"].tolist() == [0, 0]
-    assert result.tables["clip/tables/words_summary.csv"].columns["tokens"].tolist() == [1, 1]
+    assert result.tables["clip/tables/words_summary.csv"]["tokens"].tolist() == [1, 1]
 
 
 def words_layers():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.words.stepavg import REBUILT, Options, run
+from attn.analysis.words.stepavg import REBUILT, StepMeansOptions, run
 from attn.schema import Column, Segment
 from tests.helpers.toy_traces import JOINT, make_trace, manifest, plain_maps, stored, tensors
 
@@ -19,7 +19,7 @@ def exported(tmp_path_factory):
     columns = [Column(token.segment, token.position) for token in about.tokens["cond"]]
     about = replace(about, kept=replace(about.kept, keys="all", columns=tuple(columns)))
     files = tensors(about)
-    for path, file in run(make_trace(about, files), Options(half=False)).files.items():
+    for path, file in run(make_trace(about, files), StepMeansOptions(half=False)).files.items():
         file.write(folder / path)
     return about, files, folder / "stepavg"
 
@@ -62,10 +62,10 @@ def test_metadata(exported):
 def test_spelling():
     """Tokens are as their tokenizer spells them; where a trace does not say it, that is said."""
     about = manifest(JOINT)
-    assert run(make_trace(about), Options()).notes == (REBUILT,)
+    assert run(make_trace(about), StepMeansOptions()).notes == (REBUILT,)
     spelled = [replace(one, piece=f"{one.text}</w>") for one in about.tokens["cond"]]
     about = replace(about, tokens={"cond": tuple(spelled)})
-    result = run(make_trace(about), Options())
+    result = run(make_trace(about), StepMeansOptions())
     tokens = result.files["stepavg/metadata.json"].content["tokens"][0]
     assert (tokens[:2], result.notes) == (["<s></w>", "A</w>"], ())
 
@@ -79,7 +79,9 @@ def test_segments_behind_the_picture(exported, tmp_path):
         if one.kind == "text"
     ]
     about = replace(about, segments={"cond": (Segment("image", "image", 0, 60), *behind)})
-    run(make_trace(about, files), Options()).files["stepavg/metadata.json"].write(tmp_path / "m")
+    run(make_trace(about, files), StepMeansOptions()).files["stepavg/metadata.json"].write(
+        tmp_path / "m"
+    )
     data = json.loads((tmp_path / "m").read_text(encoding="utf-8"))
     assert data["segments"] == {"clip": [0, 11], "t5": [11, 24]}
 
@@ -87,5 +89,5 @@ def test_segments_behind_the_picture(exported, tmp_path):
 def test_half():
     """By default numbers are rounded once, to half precision."""
     about = manifest(JOINT)
-    archive = run(make_trace(about), Options()).files["stepavg/stepavg_token_maps_v1.npz"]
+    archive = run(make_trace(about), StepMeansOptions()).files["stepavg/stepavg_token_maps_v1.npz"]
     assert archive.arrays["sum_token_map"].dtype == np.float16

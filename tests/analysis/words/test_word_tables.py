@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from attn.analysis.words.words import Options, run
+from attn.analysis.tables import write_table
+from attn.analysis.words.words import WordsOptions, run
 from attn.trace.store import shard_file
 from tests.helpers.toy_probs import block, make_full, share_of
 from tests.helpers.toy_traces import (
@@ -29,7 +30,7 @@ SEGMENTS = pytest.mark.parametrize(
 
 def read(table, tmp_path):
     """Return the rows of a table as they are on disk."""
-    table.write(tmp_path / "table.csv")
+    write_table(table, tmp_path / "table.csv")
     return read_csv(tmp_path / "table.csv")
 
 
@@ -55,7 +56,7 @@ def test_table(tmp_path, layers, segment, words, heads):
     """Every cell of words.csv is the sum over the word's tokens of the stored mass and share."""
     about = manifest(layers)
     files = tensors(about)
-    result = run(make_trace(about, files), Options(heads=heads))
+    result = run(make_trace(about, files), WordsOptions(heads=heads))
     expected = [
         cells
         for (word, number), positions in words.items()
@@ -74,7 +75,7 @@ def summarise(layers, segment, tmp_path):
     """Return the tensors of a trace and the rows of its summary, by word, occurrence, sample."""
     about = manifest(layers)
     files = tensors(about)
-    table = run(make_trace(about, files), Options()).tables[SUMMARY.format(segment)]
+    table = run(make_trace(about, files), WordsOptions()).tables[SUMMARY.format(segment)]
     rows = read(table, tmp_path)
     return files, {(row["word"], int(row["occurrence"]), int(row["sample"])): row for row in rows}
 
@@ -119,7 +120,7 @@ def test_negative_prompt(tmp_path):
     """The guidance row of the negative prompt has the words and tokens of that prompt."""
     about = manifest(branches=("cond", "uncond"))
     files = tensors(about)
-    result = run(make_trace(about, files), Options(branch="uncond"))
+    result = run(make_trace(about, files), WordsOptions(branch="uncond"))
     rows = read(result.tables["clip/tables/words.csv"], tmp_path)
     assert list(dict.fromkeys(row["word"] for row in rows)) == ["blurry", "cat"]
     assert {row["branch"] for row in rows} == {"uncond"}
@@ -134,7 +135,7 @@ def test_a_skipped_layer_is_left_out(tmp_path):
     for name, tensor in files[shard_file(about.steps[1])].items():
         if name.startswith("3/"):
             tensor[:] = np.nan
-    result = run(make_trace(about, files), Options())
+    result = run(make_trace(about, files), WordsOptions())
     rows = read(result.tables["clip/tables/words.csv"], tmp_path)
     empty = [(row["layer"], row["step"]) for row in rows if not row["mass"]]
     assert set(empty) == {("3", "1")}
@@ -156,7 +157,7 @@ def test_raw_probabilities(tmp_path, kind):
     known = CLIP_WORDS
     if kind == "phrases":
         known = {(name, 1): places for name, places in PHRASES.items()}
-    table = run(trace, Options(phrases=tuple(PHRASES), heads=True)).tables[
+    table = run(trace, WordsOptions(phrases=tuple(PHRASES), heads=True)).tables[
         f"clip/tables/{kind}.csv"
     ]
     rows = read(table, tmp_path)

@@ -1,5 +1,7 @@
 """LoRAs in the demo models: they act as their numbers say, and leave nothing behind."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -342,3 +344,14 @@ def test_a_file_that_changes(write_both, tmp_path):
     write_both(session, "unet", seed=5)
     with pytest.raises(ModelError, match="was replaced: its SHA-256 was"):
         session.generate([request], None)
+
+
+def test_one_lora_by_two_paths_is_remarked(write_both, tmp_path):
+    """The same weights under another name act twice, which the user is told."""
+    session = shared_session("sdxl", "demo")
+    first, _ = write_both(session, "unet")
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(Path(first.path).read_bytes())
+    (warning,) = remarks(session, Request("a cat", loras=(first, Lora(str(copy), 0.5))))
+    assert sorted(warning.partition(" have ")[0].split(" and ")) == sorted([first.path, str(copy)])
+    assert warning.endswith(" have the same weights: the LoRA acts 2 times")

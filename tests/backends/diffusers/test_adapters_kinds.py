@@ -99,7 +99,7 @@ def lycoris_dora(rng, weight, *, axis=0):
     """Return DoRA in LyCORIS' names: the strength multiplies all of the change."""
     tensors, product = factors(rng, weight)
     moved = (matrix(weight) + product).reshape(weight.shape)
-    others = tuple(one for one in range(weight.ndim) if one != axis)
+    others = tuple(item for item in range(weight.ndim) if item != axis)
     norms = np.sqrt((moved**2).sum(others, keepdims=True))
     tensors["dora_scale"] = sizes = 1 + np.abs(normal(rng, *norms.shape))
     change = matrix(sizes / norms * moved) - matrix(weight)
@@ -131,7 +131,7 @@ def put_in(session, tmp_path, tensors, **strength):
 def test_weights_are_those_of_the_formula(backend, kind, tmp_path):
     """In every layout weights are those of the formula in float64, and the base's afterwards."""
     session, rng = shared_session(backend), np.random.default_rng(41)
-    before = {name: one.clone() for name, one in lora_demo.original(session.model).items()}
+    before = {name: value.clone() for name, value in lora_demo.original(session.model).items()}
     tensors, expected = {}, {}
     for layer in LAYERS[backend]:
         own, change = kind(rng, before[f"{layer}.weight"].numpy())
@@ -148,8 +148,8 @@ def test_weights_are_those_of_the_formula(backend, kind, tmp_path):
         if name not in expected:
             assert torch.equal(weight, before[name].double())
     for name, change in expected.items():
-        found = matrix(after[name]) - matrix(before[name])
-        np.testing.assert_allclose(found, change, atol=3e-6)
+        result = matrix(after[name]) - matrix(before[name])
+        np.testing.assert_allclose(result, change, atol=3e-6)
 
 
 BIASES = {"lora_B.bias": 0.5, "diff_b": 1.0}
@@ -168,10 +168,10 @@ def test_biases(path, ending, tmp_path):
     named = {f"transformer.{stem}.{end}": values for end, values in tensors.items()}
     with put_in(session, tmp_path, named, scale=STRENGTH):
         changed = lora_demo.merged(session.model).get_submodule(stem)
-    found = (changed.bias - module.bias.double()).detach().numpy()
-    np.testing.assert_allclose(found, STRENGTH * BIASES[ending] * tensors[ending], atol=1e-6)
-    found = (changed.weight - module.weight.double()).detach().numpy()
-    np.testing.assert_allclose(found, STRENGTH / 2 * product, atol=1e-6)
+    result = (changed.bias - module.bias.double()).detach().numpy()
+    np.testing.assert_allclose(result, STRENGTH * BIASES[ending] * tensors[ending], atol=1e-6)
+    result = (changed.weight - module.weight.double()).detach().numpy()
+    np.testing.assert_allclose(result, STRENGTH / 2 * product, atol=1e-6)
 
 
 def test_a_norm_layer(tmp_path):
@@ -180,15 +180,15 @@ def test_a_norm_layer(tmp_path):
     path = "down_blocks.1.resnets.0.norm2"
     module = session.model.get_submodule(path)
     tensors = {f"{name}_norm": normal(rng, len(module.weight)) for name in "wb"}
-    named = {f"lora_unet_{path.replace('.', '_')}.{end}": one for end, one in tensors.items()}
+    named = {f"lora_unet_{path.replace('.', '_')}.{end}": tensor for end, tensor in tensors.items()}
     with put_in(session, tmp_path, named, scale=STRENGTH):
         changed = session.model.get_submodule(path)
     for end, before, after in (
         ("w_norm", module.weight, changed.weight),
         ("b_norm", module.bias, changed.bias),
     ):
-        found = (after.double() - before.double()).detach()
-        np.testing.assert_allclose(found, STRENGTH * tensors[end], atol=1e-6)
+        result = (after.double() - before.double()).detach()
+        np.testing.assert_allclose(result, STRENGTH * tensors[end], atol=1e-6)
 
 
 def test_a_bias_where_there_is_none(tmp_path):
@@ -212,14 +212,14 @@ def test_strength_by_part(scales, tmp_path):
     parts = dict(zip(("unet", "text_encoder_2"), scales, strict=True))
     pairs = lora_demo.changes(session.pipe, *parts)
     file = lora_demo.kohya(tmp_path / "a.safetensors", pairs)
-    asked = Lora(str(file), parts=(("denoiser", scales[0]), ("text_encoder_2", scales[1])))
-    request = session.complete(Request("a red cat", loras=(asked,), width=80, height=48))
+    requested = Lora(str(file), parts=(("denoiser", scales[0]), ("text_encoder_2", scales[1])))
+    request = session.complete(Request("a red cat", loras=(requested,), width=80, height=48))
     with session._adapters.active(request.loras):
-        found = {part: lora_demo.merged(getattr(session.pipe, part)) for part in parts}
-    for (part, path), one in pairs.items():
+        result = {part: lora_demo.merged(getattr(session.pipe, part)) for part in parts}
+    for (part, path), pair in pairs.items():
         own = getattr(session.pipe, part).get_submodule(path).weight.double()
-        changed = found[part].get_submodule(path).weight - own
-        np.testing.assert_allclose(changed.detach(), parts[part] * one.change, atol=1e-6)
+        changed = result[part].get_submodule(path).weight - own
+        np.testing.assert_allclose(changed.detach(), parts[part] * pair.change, atol=1e-6)
 
 
 def test_a_part_that_is_not_changed(tmp_path):
@@ -228,8 +228,8 @@ def test_a_part_that_is_not_changed(tmp_path):
     file = lora_demo.kohya(tmp_path / "a.safetensors", lora_demo.changes(session.pipe, "unet"))
     parts = tuple((part, 0.5) for part in ("text_encoder", "text_encoder_2"))
     message = f"{file} changes no text_encoder and no text_encoder_2: their scale has no effect"
-    asked = Request("a cat", loras=(Lora(str(file), parts=parts),))
-    assert remarks(session, asked) == (message,)
+    requested = Request("a cat", loras=(Lora(str(file), parts=parts),))
+    assert remarks(session, requested) == (message,)
 
 
 def test_a_scale_for_the_text_encoders_of_all_loras(tmp_path, monkeypatch):
@@ -238,9 +238,9 @@ def test_a_scale_for_the_text_encoders_of_all_loras(tmp_path, monkeypatch):
     file = lora_demo.kohya(tmp_path / "a.safetensors", lora_demo.changes(session.pipe, "unet"))
     options = replace(session.options, lora_text_encoder_scale=0.5)
     monkeypatch.setattr(session, "options", options)
-    asked = (Lora(str(file), 0.7), Lora(str(file), parts=(("text_encoder", 0.3),)))
-    request = session.complete(Request("a cat", loras=asked))
-    assert [one.parts for one in request.loras] == [one.parts for one in asked]
+    requested = (Lora(str(file), 0.7), Lora(str(file), parts=(("text_encoder", 0.3),)))
+    request = session.complete(Request("a cat", loras=requested))
+    assert [item.parts for item in request.loras] == [item.parts for item in requested]
     first, second = session._scaled(request.loras)
     parts = ("denoiser", "text_encoder", "text_encoder_2")
     assert [first.scale_of(part) for part in parts] == [0.7, 0.5, 0.5]
@@ -280,9 +280,9 @@ def test_two_adapters_of_a_file(tmp_path):
         request = session.complete(Request("a cat", loras=stack))
         with session._adapters.active(request.loras):
             changed = lora_demo.merged(session.model).get_submodule(path).weight
-        found = (changed - module.weight.double()).detach()
+        result = (changed - module.weight.double()).detach()
         expected = sum(lora.scale * products[lora.adapter] for lora in stack)
-        np.testing.assert_allclose(found, expected, atol=2e-6)
+        np.testing.assert_allclose(result, expected, atol=2e-6)
 
 
 CONFIGS = {
@@ -315,8 +315,8 @@ def test_what_peft_saves_is_what_peft_merges(name, tmp_path):
     expected = twin.double().merge_and_unload().state_dict()
     request = session.complete(Request("a cat", loras=(Lora(str(tmp_path)),)))
     with session._adapters.active(request.loras):
-        found = lora_demo.merged(session.model).state_dict()
+        result = lora_demo.merged(session.model).state_dict()
     own = session.model.state_dict()
     assert any((expected[path] - own[path]).abs().max() > 0.01 for path in own)
     for path, weight in expected.items():
-        torch.testing.assert_close(found[path], weight, rtol=0, atol=3e-6)
+        torch.testing.assert_close(result[path], weight, rtol=0, atol=3e-6)

@@ -126,9 +126,9 @@ def test_components_that_change_pictures(toys, opened):
         session = opening("sd15", pipe)
         _, picture = drawn(session)
     finally:
-        found = pipe.safety_checker
+        result = pipe.safety_checker
         object.__setattr__(pipe, "safety_checker", None)
-    assert found is guard
+    assert result is guard
     assert dict(pipe.config) == before
     assert np.array_equal(picture, drawn(opened("sd15"))[1])
     assert session.warnings == (
@@ -189,11 +189,13 @@ NUMBERLESS = [
 ]
 
 
-@pytest.mark.parametrize(("part", "place", "whose"), NUMBERLESS, ids=[one[0] for one in NUMBERLESS])
+@pytest.mark.parametrize(
+    ("part", "place", "whose"), NUMBERLESS, ids=[item[0] for item in NUMBERLESS]
+)
 def test_where_numbers_end(toys, monkeypatch, part, place, whose):
     """The first network whose numbers are none is named, and no other."""
     model = getattr(toys("scribble:sd15"), part)
-    bias = [one for name, one in model.named_parameters() if name.endswith("bias")][-1]
+    bias = [item for name, item in model.named_parameters() if name.endswith("bias")][-1]
     monkeypatch.setattr(bias, "data", torch.full_like(bias, torch.nan))
     with pytest.raises(ModelError) as error:
         drawn(opening("scribble", toys("scribble:sd15"), sketch="none"))

@@ -101,8 +101,8 @@ def test_inversion_in_a_batch(inverted, family, tmp_path):
     with watching(filter(None, parts), lambda module, args, _: heard.append(args[0].tolist())):
         attn.capture(family, PROMPTS, model=pipe, out=tmp_path / "o", **batch, **SMALL)
     count = len(heard) // 2  # encoders; each ran for the prompts, then for the negative ones
-    for place, prompt in enumerate(PROMPTS):
-        trace = attn.open(tmp_path / "o" / f"{place:04d}")
+    for index, prompt in enumerate(PROMPTS):
+        trace = attn.open(tmp_path / "o" / f"{index:04d}")
         assert trace.manifest.warnings == ()
         for calls, branch, text in (
             (heard[:count], "cond", prompt),
@@ -110,9 +110,9 @@ def test_inversion_in_a_batch(inverted, family, tmp_path):
         ):
             tokens = trace.tokens(branch)
             ids = [token.id for token in tokens]
-            assert calls[0][place] == ids
+            assert calls[0][index] == ids
             length = sum(not token.padding for token in tokens)  # CLIP-G is padded otherwise
-            assert [call[place][:length] for call in calls] == [ids[:length]] * count
+            assert [call[index][:length] for call in calls] == [ids[:length]] * count
             names = names_of_words(pipe.tokenizer, tokens, text)
             assert names.pop("toy") == VECTORS
             assert names.pop(None) == [","] * text.count(",")
@@ -140,9 +140,9 @@ def test_mass_behind_an_inversion(inverted, family, tmp_path):
         )
     names = pipe.tokenizer.tokenize(PROMPTS[0].replace("<toy>", " ".join(VECTORS)))
     mass = captured.trace.mass(layer=captured.trace.layers[0].index).isel(step=0, sample=0)
-    found = mass.isel(branch=0, key=mass.word.values == 5).sum("key").mean("head")
+    result = mass.isel(branch=0, key=mass.word.values == 5).sum("key").mean("head")
     assert names[-1] == "chair</w>"
-    np.testing.assert_allclose(float(found), float(probs[0][len(names)]), rtol=1e-4)
+    np.testing.assert_allclose(float(result), float(probs[0][len(names)]), rtol=1e-4)
 
 
 def test_inversion_that_is_cut(inverted):
@@ -202,8 +202,8 @@ def test_changed_prompts(handed, family, members, said, tmp_path):
     """A pipeline that gives an encoder other text is refused by the encoder's name."""
     family_of = load(find(family))
     session = family_of.open(handed(family, **members), family_of.Options())
-    asked = Request(PROMPTS[0], negative=NEGATIVE, steps=1, width=64, height=48)
-    requests = [session.complete(replace(asked, prompt=text)) for text in PROMPTS]
+    requested = Request(PROMPTS[0], negative=NEGATIVE, steps=1, width=64, height=48)
+    requests = [session.complete(replace(requested, prompt=text)) for text in PROMPTS]
     with pytest.raises(CaptureError, match=rf"^{said}") as error:
         session.generate(requests, None)
     assert str(error.value).endswith(CHANGED)
@@ -230,7 +230,9 @@ def test_embeddings_from_elsewhere(handed, rows, tmp_path):
     texts = {"cond": "prompt", "uncond": "negative_prompt"}
 
     def call(pipe, **options):
-        kept = {name: one for name, one in options.items() if name not in map(texts.get, rows)}
+        kept = {
+            name: option for name, option in options.items() if name not in map(texts.get, rows)
+        }
         return original(pipe).__call__(**kept, **{names[row]: states[row] for row in rows})
 
     pipe = handed("sd15", __call__=call)
@@ -254,8 +256,8 @@ def test_unknown_tokens_are_resumed(handed, tmp_path):
         return original(pipe).__call__(prompt_embeds=states, **options)
 
     def made(**options):
-        pipe, asked = handed("sd15", __call__=call), SMALL | {"guidance": 1.0, "negative": None}
-        attn.capture("sd15", "a hat " * 99, model=pipe, out=tmp_path / "o", **asked, **options)
+        pipe, requested = handed("sd15", __call__=call), SMALL | {"guidance": 1.0, "negative": None}
+        attn.capture("sd15", "a hat " * 99, model=pipe, out=tmp_path / "o", **requested, **options)
         return (tmp_path / "o" / "attention" / "step-0000.safetensors").stat().st_ino
 
     assert made() == made(resume=True)

@@ -117,12 +117,18 @@ def test_offsets_are_those_of_what_was_typed(session):
 
 def test_every_option_of_capture(family, folder, lora, tmp_path):
     """LoRAs, samplers, seeds, batches, both branches: all come with the base."""
-    asked = {"size": (64, 96), "steps": 3, "negative": "a dog", "device": "cpu", "model": folder}
+    requested = {
+        "size": (64, 96),
+        "steps": 3,
+        "negative": "a dog",
+        "device": "cpu",
+        "model": folder,
+    }
     runs = {
         name: attn.capture(
             *("pixart", ["a red cat", "a dog"]),
             out=tmp_path / name,
-            **asked,
+            **requested,
             **options,
             scheduler="euler-a",
             seed=(3, 7),
@@ -140,10 +146,10 @@ def test_every_option_of_capture(family, folder, lora, tmp_path):
         [attn.open(run.path / entry.folder) for entry in run.entries] for run in runs.values()
     )
     assert len(base) == len(changed) == 4
-    for one, other in zip(base, changed, strict=True):
-        assert one.manifest.identity["noise"] == other.manifest.identity["noise"] != []
-        assert one.manifest.request.scheduler == "EulerAncestralDiscreteScheduler"
-        assert not np.array_equal(one.mass(layer=3).to_numpy(), other.mass(layer=3).to_numpy())
+    for item, other in zip(base, changed, strict=True):
+        assert item.manifest.identity["noise"] == other.manifest.identity["noise"] != []
+        assert item.manifest.request.scheduler == "EulerAncestralDiscreteScheduler"
+        assert not np.array_equal(item.mass(layer=3).to_numpy(), other.mass(layer=3).to_numpy())
 
 
 def test_what_it_has_not_is_said(family, folder):

@@ -52,8 +52,8 @@ def test_v_prediction_of_a_folder(copied, saved):
     path.write_text(json.dumps(json.loads(path.read_text()) | V))
     session = opening("sdxl", folder)
     assert (sampling(session), session.warnings) == (V, ())
-    asked = sampling(opening("sdxl", folder, prediction="epsilon"))
-    assert (asked["prediction_type"], asked["rescale_betas_zero_snr"]) == ("epsilon", False)
+    requested = sampling(opening("sdxl", folder, prediction="epsilon"))
+    assert (requested["prediction_type"], requested["rescale_betas_zero_snr"]) == ("epsilon", False)
     assert sampling(opening("sdxl", demo.checkpoint("sdxl"), prediction="v")) == V
     from_config = opening("sdxl", saved("sdxl", "file")[1], config=str(folder))
     assert (sampling(from_config), from_config.warnings) == (V, ())

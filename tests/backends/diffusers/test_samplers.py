@@ -49,9 +49,9 @@ ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
 @pytest.mark.parametrize(("name", "cls", "settings"), NAMED, ids=[case[0] for case in NAMED])
 def test_names_of_other_programs(name, cls, settings):
     """What A1111 and ComfyUI call a sampler is the class, with settings, that diffusers has."""
-    chosen = samplers.choose(make("EulerDiscreteScheduler"), name)
-    assert type(chosen).__name__ == cls
-    assert chosen.config.items() >= settings.items()
+    selected = samplers.choose(make("EulerDiscreteScheduler"), name)
+    assert type(selected).__name__ == cls
+    assert selected.config.items() >= settings.items()
 
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED, ids=[case[0] for case in REFUSED])
@@ -65,10 +65,10 @@ def test_titles_find_the_same_again():
     """What a trace calls its sampler stands for the same settings, however it was asked for."""
     own = make("EulerDiscreteScheduler")
     for name in (*(case[0] for case in NAMED), "default", "euler", "heun"):
-        chosen, title = samplers.choose(own, name), samplers.title(own, name)
+        selected, title = samplers.choose(own, name), samplers.title(own, name)
         again = samplers.choose(own, title)
-        assert type(again) is type(chosen)
-        assert samplers._settings(again) == samplers._settings(chosen)
+        assert type(again) is type(selected)
+        assert samplers._settings(again) == samplers._settings(selected)
         assert samplers.title(own, title) == title
     for name in ("dpm++2m karras", "DPMSolverMultistep Karras", "dpmpp_2m_karras"):
         assert samplers.title(own, name) == f"{DPM} karras"
@@ -97,8 +97,8 @@ def test_latents_are_not_clipped(name):
 def test_noise_of_training_is_kept(name):
     """Betas that nobody has set are those of the model's own class, not of the other one."""
     own = diffusers.EulerDiscreteScheduler()
-    chosen = samplers.choose(own, name)
-    np.testing.assert_array_equal(chosen.alphas_cumprod, own.alphas_cumprod)
+    selected = samplers.choose(own, name)
+    np.testing.assert_array_equal(selected.alphas_cumprod, own.alphas_cumprod)
 
 
 def test_solver_of_another_class_is_left():
@@ -132,8 +132,8 @@ def test_zero_snr(name):
     own = diffusers.EulerDiscreteScheduler(**BETAS, **ZERO_SNR)
     with pytest.raises(RequestError, match=r"zero-terminal SNR"):
         samplers.choose(own, name)
-    chosen = samplers.choose(own, "ddim")
-    assert chosen.config.items() >= ZERO_SNR.items()
+    selected = samplers.choose(own, "ddim")
+    assert selected.config.items() >= ZERO_SNR.items()
 
 
 @pytest.mark.parametrize("name", ["ddim", "DPM++ 2M SDE Karras", "heun", "lms exponential"])
@@ -142,8 +142,8 @@ def test_pictures_are_those_of_the_library(toys, opened, name):
     import torch
 
     session = opened("sdxl")
-    asked = session.complete(Request("a red cat", seed=3, scheduler=name, **SMALL))
-    picture = session.generate([asked], None)[0].images[0]
+    requested = session.complete(Request("a red cat", seed=3, scheduler=name, **SMALL))
+    picture = session.generate([requested], None)[0].images[0]
     pipe = toys("sdxl")
     config = pipe.scheduler.config
     own, scheduler = (
@@ -165,7 +165,7 @@ def test_pictures_are_those_of_the_library(toys, opened, name):
             "a red cat",
             generator=torch.Generator().manual_seed(3),
             num_inference_steps=2,
-            guidance_scale=asked.guidance,
+            guidance_scale=requested.guidance,
             width=96,
             height=64,
         ).images[0]
@@ -177,10 +177,10 @@ def test_pictures_are_those_of_the_library(toys, opened, name):
 @pytest.mark.parametrize("name", ["heun", "Heun", "HeunDiscreteScheduler", "heun_discrete"])
 def test_choose(name):
     """A sampler is found by its short and its full name, and keeps the model's settings."""
-    chosen = samplers.choose(make("EulerDiscreteScheduler"), name)
-    assert type(chosen) is diffusers.HeunDiscreteScheduler
-    assert chosen.config.beta_end == BETAS["beta_end"]
-    assert chosen.config.timestep_spacing == "leading"
+    selected = samplers.choose(make("EulerDiscreteScheduler"), name)
+    assert type(selected) is diffusers.HeunDiscreteScheduler
+    assert selected.config.beta_end == BETAS["beta_end"]
+    assert selected.config.timestep_spacing == "leading"
 
 
 @pytest.mark.parametrize("name", ["default", "euler", "EulerDiscreteScheduler"])
@@ -193,9 +193,9 @@ def test_choose_current(name):
 @pytest.mark.parametrize("name", ["heun", "FlowMatchHeun", "FlowMatchHeunDiscreteScheduler"])
 def test_choose_for_flow(name):
     """For a flow model the common beginning of its samplers' names may be left out."""
-    chosen = samplers.choose(make("FlowMatchEulerDiscreteScheduler"), name)
-    assert type(chosen) is diffusers.FlowMatchHeunDiscreteScheduler
-    assert chosen.config.shift == 3.0
+    selected = samplers.choose(make("FlowMatchEulerDiscreteScheduler"), name)
+    assert type(selected) is diffusers.FlowMatchHeunDiscreteScheduler
+    assert selected.config.shift == 3.0
 
 
 @pytest.mark.parametrize("name", ["default", "euler", "flowmatcheuler"])

@@ -51,7 +51,7 @@ def make(name, steps=5, **config):
 
 def opening(calls):
     """Return the places of the calls that open a step."""
-    return [place for place, step in enumerate(calls) if place == 0 or calls[place - 1] != step]
+    return [index for index, step in enumerate(calls) if index == 0 or calls[index - 1] != step]
 
 
 @pytest.mark.parametrize(("name", "calls"), CALLS.items(), ids=CALLS)
@@ -76,7 +76,7 @@ def test_number_of_steps(name, steps):
     scheduler = make(name, steps, **({"skip_prk_steps": True} if name == "PNDMScheduler" else {}))
     calls = schedules.call_steps(scheduler)
     assert len(calls) == len(scheduler.timesteps)
-    assert [calls[place] for place in opening(calls)] == list(range(steps))
+    assert [calls[index] for index in opening(calls)] == list(range(steps))
 
 
 @pytest.mark.parametrize("skip_prk", [True, False])
@@ -92,7 +92,7 @@ def test_pndm_opens_at_the_timesteps_of_ddim(skip_prk):
 def test_second_order_opens_at_the_timesteps_of_ddim(name):
     """The first call of a second-order step is the predictor, at the step's own timestep."""
     scheduler = make(name)
-    assert [scheduler.timesteps[place] for place in opening(SECOND_ORDER)] == DDIM_TIMESTEPS
+    assert [scheduler.timesteps[index] for index in opening(SECOND_ORDER)] == DDIM_TIMESTEPS
 
 
 def test_flow_heun_opens_at_the_timesteps_of_flow_euler():
@@ -125,8 +125,8 @@ def test_real_generation(opened, backend, scheduler):
     calls, forwards = announced(opened(backend), scheduler, 4)
     assert len(calls) == forwards
     steps = [call.step for call in calls]
-    noise = [calls[place].noise for place in opening(steps)]
-    assert [steps[place] for place in opening(steps)] == [0, 1, 2, 3]
+    noise = [calls[index].noise for index in opening(steps)]
+    assert [steps[index] for index in opening(steps)] == [0, 1, 2, 3]
     assert noise == sorted(noise, reverse=True)
     assert len(set(noise)) == 4
 

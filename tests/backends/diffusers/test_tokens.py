@@ -93,7 +93,7 @@ def test_special_tokens_that_are_typed_out(name, special):
     """What a model reads as its special token is none of the prompt's words."""
     tokens = read(name, f"a {special} red cat!")[0]
     typed = [token for token in tokens[1:4] if token.text == special]
-    assert [(one.special, one.padding, one.word, one.stop) for one in typed] == [
+    assert [(item.special, item.padding, item.word, item.stop) for item in typed] == [
         (True, False, None, 0)
     ]
     assert content(name, f"a {special} red cat!")[-3:] == [("red", 2), ("cat", 3), ("!", None)]
@@ -116,7 +116,7 @@ def test_empty_prompt(name, specials):
 def test_padding(name, pads):
     """Padding is told from what it looks like: CLIP-L pads with the end token, CLIP-G with "!"."""
     tokens, _ = read(name, "cat!")
-    read_until = next(place for place, token in enumerate(tokens) if token.padding)
+    read_until = next(index for index, token in enumerate(tokens) if token.padding)
     assert {token.text for token in tokens[read_until:]} == pads
     assert all(token.padding for token in tokens[read_until:])
     assert tokens[read_until - 1].special
@@ -181,9 +181,9 @@ def test_any_prompt(name, prompt):
 def test_nothing_is_lost(name, prompt):
     """Every character but blanks is in a token, and every word has at least one."""
     tokens, cut = read(name, prompt, 77)
-    covered = {place for token in tokens for place in range(token.start, token.stop)}
+    covered = {index for token in tokens for index in range(token.start, token.stop)}
     assert cut is None
-    assert {place for place, character in enumerate(prompt) if character != " "} <= covered
+    assert {index for index, character in enumerate(prompt) if character != " "} <= covered
     assert {word.index for word in find_words(prompt)} == {
         token.word for token in tokens if token.word is not None
     }

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 import attn
 from attn.backends.loading import gates
-from attn.backends.loading.checkpoint import Kind, empty_model
+from attn.backends.loading.checkpoint import ModelSpec, empty_model
 from attn.checkpoints.inventory import CONFIGS
 from attn.errors import RequestError
-from attn.lora.base import open_base
+from attn.lora.base.weights import open_base
 from attn.lora.names import DENOISER
 from attn.schema import GATE_STATISTICS, Lora, Request
 from attn.verbs.capture.capture import Shared
@@ -110,7 +110,7 @@ def test_each_module_for_itself(made, layout):
 )
 def test_published_sizes(config, rows, kind):
     """Gates of the published sizes are recognised by the numbers of rows that files have."""
-    model = empty_model(Kind(SD3Transformer2DModel, CONFIGS / config / "transformer"))
+    model = empty_model(ModelSpec(SD3Transformer2DModel, CONFIGS / config / "transformer"))
     every = [f"{one.stem}.qkv" for one in gates.streams(model)]
     assert len(every) == {"sd35-large": 2 * 38, "sd35-medium": 2 * 24 + 13}[config]
     width = model.inner_dim

@@ -68,7 +68,7 @@ def test_large_layers(large, width, height, grid):
     assert {(layer.num_queries, layer.num_keys, layer.grid) for layer in layers} == {
         (pixels + 333, pixels + 333, grid)
     }
-    segments = [(one.name, one.kind, one.start, one.stop) for one in layers[7].keys]
+    segments = [(key.name, key.kind, key.start, key.stop) for key in layers[7].keys]
     assert segments == [
         ("image", "image", 0, pixels),
         ("clip", "text", pixels, pixels + 77),
@@ -84,7 +84,7 @@ def test_medium_layers(medium):
     assert [layer.path for layer in layers] == names
     assert [layer.index for layer in layers] == list(range(37))
     own = [layer for layer in layers if layer.path.endswith("attn2")]
-    assert {(one.kind, one.num_heads, one.num_keys, one.grid) for one in own} == {
+    assert {(item.kind, item.num_heads, item.num_keys, item.grid) for item in own} == {
         ("self", 24, 48 * 84, (48, 84))
     }
 
@@ -130,8 +130,8 @@ def test_bytes_of_a_long_prompt(large):
         dtype="F16",
     )
     assert len(plan.kept.layers) == 38
-    one = 4 * (38 * 333 + 38 + 333)  # masses, the picture's total, shares
-    assert 1 <= plan.bytes / (15 * 38 * one) <= 1.01
+    item = 4 * (38 * 333 + 38 + 333)  # masses, the picture's total, shares
+    assert 1 <= plan.bytes / (15 * 38 * item) <= 1.01
     assert plan.bytes < 30e6
 
 
@@ -150,8 +150,8 @@ def test_planned_bytes(large, medium, name, width, height, pixels):
         dtype="F16",
     )
     heads, text, columns = depth, 77 + 256, 3 + 1 + 3 + 1  # a, red, cat and the rest, twice
-    one = 2 * pixels * columns + 4 * (heads * text + heads * 3 + 3 * text)
-    assert 1 <= plan.bytes / (28 * depth * one) <= 1.01
+    item = 2 * pixels * columns + 4 * (heads * text + heads * 3 + 3 * text)
+    assert 1 <= plan.bytes / (28 * depth * item) <= 1.01
 
 
 @pytest.mark.parametrize("model", ["demo", "demo:medium"])

@@ -76,9 +76,9 @@ def test_sdxl_defaults(sdxl):
 )
 def test_sdxl_layers(sdxl, width, height, fine, coarse):
     """SDXL has 70 cross layers, counted per block in execution order; halves of grids round up."""
-    found = layers(sdxl, width, height)
-    cross = [layer for layer in found if layer.kind == "cross"]
-    assert (len(found), len(cross)) == (140, 70)
+    result = layers(sdxl, width, height)
+    cross = [layer for layer in result if layer.kind == "cross"]
+    assert (len(result), len(cross)) == (140, 70)
     assert blocks(cross) == [
         ("down_blocks.1", 4, 10, fine),
         ("down_blocks.2", 20, 20, coarse),
@@ -91,9 +91,9 @@ def test_sdxl_layers(sdxl, width, height, fine, coarse):
 
 def test_sd15_layers(sd15):
     """SD1.5 has 16 cross layers of 8 heads on four grids, whose heads differ in size."""
-    found = layers(sd15, 712, 520)
-    cross = [layer for layer in found if layer.kind == "cross"]
-    assert (len(found), len(cross)) == (32, 16)
+    result = layers(sd15, 712, 520)
+    cross = [layer for layer in result if layer.kind == "cross"]
+    assert (len(result), len(cross)) == (32, 16)
     assert blocks(cross) == [
         ("down_blocks.0", 2, 8, (65, 89)),
         ("down_blocks.1", 2, 8, (33, 45)),
@@ -108,10 +108,10 @@ def test_sd15_layers(sd15):
 
 def test_self_attention_sees_its_own_grid(sdxl):
     """A self layer's keys are its queries; every layer alternates self and cross."""
-    found = layers(sdxl, 1344, 768)
-    assert [layer.kind for layer in found] == ["self", "cross"] * 70
-    assert [layer.index for layer in found] == list(range(140))
-    assert all(layer.keys == layer.queries for layer in found[::2])
+    result = layers(sdxl, 1344, 768)
+    assert [layer.kind for layer in result] == ["self", "cross"] * 70
+    assert [layer.index for layer in result] == list(range(140))
+    assert all(layer.keys == layer.queries for layer in result[::2])
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,9 @@ def test_options_reach_the_pipeline(opened, backend, options):
 
 def hidden(pipe, ending, text, skip):
     """Return what one encoder makes of a text, from the layer that diffusers documents."""
-    tokenizer, encoder = (getattr(pipe, f"{one}{ending}") for one in ("tokenizer", "text_encoder"))
+    tokenizer, encoder = (
+        getattr(pipe, f"{item}{ending}") for item in ("tokenizer", "text_encoder")
+    )
     ids = tokenizer(text, padding="max_length", truncation=True, return_tensors="pt").input_ids
     states = encoder(ids, output_hidden_states=True).hidden_states
     if hasattr(pipe, "tokenizer_2"):

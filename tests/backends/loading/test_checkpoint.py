@@ -7,9 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from attn import demo
-from attn.backends.loading import checkpoint, fit, pipeline, source
-from attn.backends.loading.checkpoint import Kind, Piece
+from attn.backends.loading import checkpoint, fit, pipeline
+from attn.backends.loading.checkpoint import ModelSpec, Piece
 from attn.backends.loading.quiet import quiet
+from attn.checkpoints import folders
 from attn.checkpoints.headers import Header, TensorInfo, read_header
 from attn.checkpoints.probe import CONFIGS, members, probe
 from attn.errors import ModelError
@@ -29,10 +30,10 @@ def empty():
     def build(folder):
         models = {}
         with quiet():
-            for name, entry in source.read_index(folder).items():
+            for name, entry in folders.read_index(folder).items():
                 if (folder / name / "config.json").is_file():
                     cls = pipeline.find_class(*entry, name)
-                    models[name] = checkpoint.empty_model(Kind(cls, folder / name))
+                    models[name] = checkpoint.empty_model(ModelSpec(cls, folder / name))
         return models
 
     return build
@@ -200,7 +201,9 @@ def encoder(toys, tmp_path):
         state = layouts.clip_l(model)
         change(state)
         path = layouts.write(state, tmp_path / "clip_l.safetensors")
-        return piece(path, "clip_l"), Kind(type(model), demo.checkpoint("sd35") / "text_encoder")
+        return piece(path, "clip_l"), ModelSpec(
+            type(model), demo.checkpoint("sd35") / "text_encoder"
+        )
 
     return save
 
@@ -219,7 +222,7 @@ def test_published_clip_l_has_no_projection(encoder):
 def test_first_that_fits(encoder, demo_cache):
     """Of several configurations the first that fits counts; if none does, the first is named."""
     one, kind = encoder()
-    other = Kind(kind.cls, kind.config.parent / "text_encoder_2")
+    other = ModelSpec(kind.cls, kind.config.parent / "text_encoder_2")
     model = checkpoint.fitting_model(one, [other, kind])
     assert model.config.hidden_size == 32
     with pytest.raises(ModelError) as error:
@@ -236,7 +239,7 @@ def test_dtypes(toys, tmp_path, dtype):
     folder = demo.checkpoint("sd35") / "text_encoder_3"
     path = layouts.parts(toys("sd35"), tmp_path)["t5xxl"]
     one = piece(path, "t5xxl")
-    made = checkpoint.fitting_model(one, [Kind(type(model), folder)])
+    made = checkpoint.fitting_model(one, [ModelSpec(type(model), folder)])
     loaded = checkpoint.load_weights(one, made, dtype)
     with quiet():
         own = type(model).from_pretrained(folder, dtype=dtype, local_files_only=True)
@@ -256,7 +259,7 @@ def test_tied_embeddings(toys, tmp_path):
             {key: one for key, one in state.items() if key != name}, tmp_path / "t5.safetensors"
         )
         one = piece(path, "t5xxl")
-        kind = Kind(type(model), demo.checkpoint("sd35") / "text_encoder_3")
+        kind = ModelSpec(type(model), demo.checkpoint("sd35") / "text_encoder_3")
         made = checkpoint.fitting_model(one, [kind])
         loaded = checkpoint.load_weights(one, made, torch.bfloat16)
         assert loaded.encoder.embed_tokens.weight is loaded.shared.weight
@@ -268,7 +271,7 @@ def test_float8(toys, tmp_path):
     path = tmp_path / "vae.safetensors"
     save_file({name: one.contiguous() for name, one in small.items()}, path)
     one = piece(path)
-    kind = Kind(type(toys("sd15").vae), demo.checkpoint("sd15") / "vae")
+    kind = ModelSpec(type(toys("sd15").vae), demo.checkpoint("sd15") / "vae")
     loaded = checkpoint.load_weights(one, checkpoint.fitting_model(one, [kind]), torch.float32)
     expected = small["decoder.conv_in.weight"].to(torch.float32)
     assert torch.equal(loaded.decoder.conv_in.weight, expected)
@@ -315,4 +318,4 @@ def test_unusable_configuration(toys, tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     for cls in (type(toys("sd15").vae), type(toys("sd15").text_encoder)):
         with quiet(), pytest.raises(ModelError, match=r"config.json is not a JSON object: "):
-            checkpoint.empty_model(Kind(cls, tmp_path))
+            checkpoint.empty_model(ModelSpec(cls, tmp_path))

@@ -9,6 +9,10 @@ from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
 from attn import demo
+from attn.backends.loading.compatibility import require_scaling
+from attn.backends.loading.family import UNET, VAE, Family
+from attn.backends.loading.tokenizers import missing
+from attn.errors import ModelError
 from tests.helpers.opening import opening, refusal
 
 BOTH = pytest.mark.parametrize("weights", [True, False], ids=["run", "plan"])
@@ -56,7 +60,8 @@ def test_swapped_clips(demo_cache, weights):
         ),
         (
             *("sd15", "vae", "tiny:sd35", "vae"),
-            "vae=FOLDER: it scales latents by 1.5305, as sd35 does; sd15 expects 0.18215",
+            "vae=FOLDER: it scales latents by 1.5305, as sd3-medium, sd35-large, sd35-medium "
+            "do; sd15 expects 0.18215",
         ),
     ],
 )
@@ -180,3 +185,18 @@ def test_renamed_file_is_the_same_model(saved, tmp_path):
     state[next(iter(state))] += torch.ones(())
     save_file(state, renamed)
     assert opening(backend, renamed, **settings).info.identity() != first
+
+
+def test_families_of_other_packages_have_no_published_vae(tmp_path):
+    """A family that ships no configuration takes any VAE, whatever published model it is of."""
+    (tmp_path / "config.json").write_text('{"scaling_factor": 0.13025}')
+    require_scaling(tmp_path, Family("outside", (UNET, VAE)))
+    with pytest.raises(ModelError, match=r"0\.13025, as sdxl does; inside expects 0\.18215"):
+        require_scaling(tmp_path, Family("inside", (UNET, VAE), config="sd15"))
+
+
+def test_missing_tokenizers_of_a_family_without_a_repository(tmp_path):
+    """Who brings no repository is told which files go where, and no download command."""
+    message = str(missing(None, ["tokenizer"], [tmp_path]))
+    assert "Download the folder tokenizer (a few MB" in message
+    assert message.endswith("point --set tokenizers=DIR at the folder that holds them")

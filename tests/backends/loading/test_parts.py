@@ -172,11 +172,11 @@ def test_tokenizers_of_the_user(bare, no_cache, tmp_path, opened, name):
 
 def cached(cache, repository, **folders):
     """Put folders into the hub's cache as a repository; `root` is the repository itself."""
-    place = cache / f"models--{repository.replace('/', '--')}"
-    (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text("0a1b2c")
+    index = cache / f"models--{repository.replace('/', '--')}"
+    (index / "refs").mkdir(parents=True)
+    (index / "refs" / "main").write_text("0a1b2c")
     for name, folder in folders.items():
-        inner = place / "snapshots" / "0a1b2c" / ("" if name == "root" else name)
+        inner = index / "snapshots" / "0a1b2c" / ("" if name == "root" else name)
         shutil.copytree(folder, inner, dirs_exist_ok=True)
 
 

@@ -51,8 +51,8 @@ def index(folder, **entries):
 
 def picture(session, **request):
     """Generate one small picture without capture."""
-    asked = Request("a red cat", negative="dog", **SMALL, **request)
-    return np.asarray(session.generate([session.complete(asked)], None)[0].images[0])
+    requested = Request("a red cat", negative="dog", **SMALL, **request)
+    return np.asarray(session.generate([session.complete(requested)], None)[0].images[0])
 
 
 DAMAGED = (

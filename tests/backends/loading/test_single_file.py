@@ -62,11 +62,11 @@ def expected(saved, tmp_path_factory):
 @pytest.mark.parametrize("name", MODELS)
 def test_same_from_every_layout(saved, expected, tmp_path, name, layout):
     """Picture and trace are bit for bit those that the diffusers folder gives."""
-    found, wanted = left_by_capture(tmp_path / "out", *saved(name, layout)), expected(name)
+    result, wanted = left_by_capture(tmp_path / "out", *saved(name, layout)), expected(name)
     assert len(wanted[1]) == 2
-    assert found[1].keys() == wanted[1].keys()
-    assert [key for key in wanted[1] if found[1][key] != wanted[1][key]] == []
-    assert found[0] == wanted[0]
+    assert result[1].keys() == wanted[1].keys()
+    assert [key for key in wanted[1] if result[1][key] != wanted[1][key]] == []
+    assert result[0] == wanted[0]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -98,18 +98,18 @@ def test_half_precision_files(toys, tmp_path, name, dtype):
     folder = tmp_path / "folder"
     shutil.copytree(demo.checkpoint(name), folder)
     for path in folder.rglob("*.safetensors"):
-        halved = {key: one.half() for key, one in load_file(path).items()}
+        halved = {key: item.half() for key, item in load_file(path).items()}
         save_file(halved, path, {"format": "pt"})
     state = (layouts.sai if name == "sd35" else layouts.ldm)(toys(name))
-    halved = {key: one.half() if one.is_floating_point() else one for key, one in state.items()}
+    halved = {key: item.half() if item.is_floating_point() else item for key, item in state.items()}
     file = layouts.write(halved, tmp_path / "model.safetensors")
     from_file = opening(name, file, dtype=dtype, config=str(folder))
     from_folder = opening(name, folder, dtype=dtype)
     for part, model in from_folder.pipe.components.items():
-        for key, one in model.state_dict().items() if isinstance(model, nn.Module) else ():
+        for key, item in model.state_dict().items() if isinstance(model, nn.Module) else ():
             other = getattr(from_file.pipe, part).state_dict()[key]
-            assert other.dtype == one.dtype, (part, key)
-            assert torch.equal(other, one), (part, key)
+            assert other.dtype == item.dtype, (part, key)
+            assert torch.equal(other, item), (part, key)
     assert from_file.info.dtype == dtype
 
 
@@ -134,7 +134,9 @@ print(json.dumps(attempts))
 def test_no_network(saved, tmp_path):
     """In a process of its own, no layout of any family makes one attempt to open a socket."""
     cases = [saved(name, layout) for name in MODELS for layout in ("folder", *LAYOUTS)]
-    asked = json.dumps([(backend, model and str(model), given) for backend, model, given in cases])
+    requested = json.dumps(
+        [(backend, model and str(model), given) for backend, model, given in cases]
+    )
     hidden = ("proxy", "hf_", "transformers_", "huggingface")
     environment = {
         name: value
@@ -143,7 +145,7 @@ def test_no_network(saved, tmp_path):
     }
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        input=asked,
+        input=requested,
         capture_output=True,
         text=True,
         env=environment | {"HF_HOME": str(tmp_path)},
@@ -257,15 +259,15 @@ def test_another_family(saved, backend, name):
 def test_fingerprint(saved):
     """Every file that is used is hashed under a name that does not tell where it lies."""
     backend, path, settings = saved("sd35", "mixture")
-    found = opening(backend, path, **settings).info.identity()
-    hashed = found["files"]
-    assert found.keys() == {"sha256", "files"}
+    result = opening(backend, path, **settings).info.identity()
+    hashed = result["files"]
+    assert result.keys() == {"sha256", "files"}
     assert {"model", "clip_g", "vae"} < set(hashed)
     assert {"text_encoder/model.safetensors", "tokenizer_3/tokenizer.json"} < set(hashed)
     assert {"config/model_index.json", "config/transformer/config.json"} < set(hashed)
-    one = Path(settings["dit"]).read_bytes()
-    assert hashed["model"] == hashlib.sha256(one).hexdigest()
+    item = Path(settings["dit"]).read_bytes()
+    assert hashed["model"] == hashlib.sha256(item).hexdigest()
     lines = "".join(f"{hashed[name]}  {name}\n" for name in sorted(hashed))
-    assert found["sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+    assert result["sha256"] == hashlib.sha256(lines.encode()).hexdigest()
     alone = opening(*saved("sdxl", "file")[:2], **saved("sdxl", "file")[2]).info.identity()
     assert "model" in alone["files"]

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import shutil
+import socket
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from diffusers import DiffusionPipeline
 
@@ -97,12 +99,12 @@ def test_nowhere(offline, tmp_path, monkeypatch, asked):
     [
         (
             "here/sdxl",
-            "there is a 'here' here without 'sdxl' in it; if this is a hub id, give it in",
+            "there is a 'here' here without 'sdxl' in it; if this is a hub id, say hub:",
         ),
         ("here/loop", "this symbolic link leads nowhere, or in a circle"),
         (
             "loop/sdxl",
-            "there is a 'loop' here without 'sdxl' in it; if this is a hub id, give it in",
+            "there is a 'loop' here without 'sdxl' in it; if this is a hub id, say hub:",
         ),
         ("nowhere", "this symbolic link leads nowhere, or in a circle"),
     ],
@@ -134,7 +136,7 @@ def test_hub(monkeypatch, tmp_path):
         return str(snapshot)
 
     monkeypatch.setattr(DiffusionPipeline, "download", download)
-    found = resolve("owner/name-1.0", "sd35", ())
+    found = resolve("hub:owner/name-1.0", "sd35", ())
     assert found == Source("owner/name-1.0", snapshot, "0a1b2c")
     assert asked == {"name": "owner/name-1.0", "use_safetensors": True}
     assert fingerprint({}, found.revision)() == {"revision": "0a1b2c"}
@@ -148,8 +150,36 @@ def test_hub_out_of_reach(monkeypatch, error):
         raise error("\nno connection\nand so on")
 
     monkeypatch.setattr(DiffusionPipeline, "download", download)
-    message = "owner/name is no folder here, and could not be had from the hub: no connection"
-    assert refusal("owner/name") == message
+    message = "owner/name could not be had from the hub: no connection"
+    assert refusal("hub:owner/name") == message
+
+
+def test_a_hub_id_alone(monkeypatch, tmp_path, sealed_off):
+    """Without `hub:` no name leaves the machine: it may be a path that was mistyped."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    assert refusal("owner/name") == (
+        "no model at 'owner/name': there is no such folder here, and no model of this name was "
+        "downloaded from the hub before. If it is a folder, check the path; to download owner/name "
+        "from huggingface.co, say hub:owner/name"
+    )
+    snapshot = tmp_path / "models--owner--name" / "snapshots" / "0a1b2c"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--owner--name" / "refs").mkdir()
+    (tmp_path / "models--owner--name" / "refs" / "main").write_text("0a1b2c")
+    assert resolve("owner/name", "sd35", ()) == Source("owner/name", snapshot, "0a1b2c")
+
+
+@pytest.fixture
+def sealed_off(monkeypatch):
+    """Let every attempt to reach the network fail the test."""
+
+    def connect(*arguments):
+        raise AssertionError("network")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
 
 
 def digest(data):

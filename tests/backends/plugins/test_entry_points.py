@@ -64,7 +64,7 @@ ENTRY_POINTS = {
 
 
 def names():
-    return [one.spec.name for one in registry.installed().specs]
+    return [spec.spec.name for spec in registry.installed().specs]
 
 
 @pytest.mark.parametrize(("code", "stage", "cause"), UNUSABLE.values(), ids=UNUSABLE)

@@ -180,6 +180,7 @@ IN_CLASS = {
     ),
     "Bad.example_prompt = None": "load(): example_prompt: got None, expected a text",
     "Bad.default_model = lambda self, options: None": "default_model(): got None, expected str",
+    "Bad.note_on_demo = lambda self, model: None": "note_on_demo(): got None, expected str",
     "return Bad": "load(): got the class attn_bad.load.<locals>.Bad, expected Backend",
     "return later()": "load(): got a coroutine (write def, not async def), expected Backend",
     "import fluxes.models": "if it is yours, add the package of 'fluxes' to its dependencies, else",
@@ -374,6 +375,15 @@ def test_errors_of_the_backend_itself_stay_as_they_are(offer_bad, tmp_path):
     with pytest.raises(AttnError) as caught:
         attn.capture("bad", "a cat", size=(13, 8), out=tmp_path / "run")
     assert str(caught.value) == "size 13x8: width and height must be divisible by 8"
+
+
+def test_the_note_on_a_demo_variant_is_the_backends(offer_bad):
+    """Users read what a stranger's family says of each of its demo models."""
+    from attn.backends import find
+    from attn.backends.plugins.guard import guarded
+
+    offer_bad("pass", "Bad.note_on_demo = lambda self, model: f'{model} knows three words'")
+    assert guarded(find("bad")).note_on_demo("demo:small") == "demo:small knows three words"
 
 
 def test_our_own_backends_are_not_blamed(install):

@@ -7,13 +7,13 @@ from attn.errors import PluginError, UsageError
 
 
 def names():
-    return [one.spec.name for one in registry.installed().specs]
+    return [spec.spec.name for spec in registry.installed().specs]
 
 
 def test_builtins(install):
     """The families of `attn` are there without any plugin, sorted, each name theirs alone."""
-    found = registry.installed()
-    assert [one.names for one in found.specs] == [
+    result = registry.installed()
+    assert [spec.names for spec in result.specs] == [
         ("gated", "gated-dit", "sd-scripts"),
         ("mmada", "mmada-dllm", "llada"),
         ("scribble", "scribble-controlnet"),
@@ -21,8 +21,8 @@ def test_builtins(install):
         ("sd35", "sd35-mmdit"),
         ("sdxl", "sdxl-lora"),
     ]
-    assert {one.distribution for one in found.specs} == {"attn"}
-    assert found.failures == ()
+    assert {spec.distribution for spec in result.specs} == {"attn"}
+    assert result.failures == ()
 
 
 def test_third_party(offer):

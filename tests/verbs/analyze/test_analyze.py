@@ -16,7 +16,8 @@ from attn.errors import AnalysisError, TraceError, UsageError
 from attn.files.markers import MARKER
 from attn.schema import find_words
 from attn.trace.store import MANIFEST
-from attn.verbs.analyze.analyze import Analyzed, TraceResults, analyze
+from attn.verbs.analyze.analyze import analyze
+from attn.verbs.analyze.results import Analyzed, TraceResults
 from attn.verbs.capture.collection import Entry, write_index
 from attn.verbs.report import Report
 from tests.helpers.editing import edit
@@ -165,7 +166,7 @@ def test_a_failed_analysis_keeps_the_results(trace, monkeypatch):
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("attn.verbs.analyze.analyze._write_index", fail)
+    monkeypatch.setattr("attn.verbs.analyze.traces.write_index", fail)
     with pytest.raises(TraceError, match="no space left"):
         analyze(trace, words=["cat"])
     with pytest.raises(AnalysisError, match="no word 'dog'"):
@@ -338,8 +339,8 @@ def test_no_words(tmp_path):
         ({"settings": {"head": "yes"}}, "no analysis has an option 'head'. Did you mean 'heads'"),
         ({"settings": {"word.heads": "yes"}}, "unknown analysis 'word'. Did you mean 'words'"),
         ({"settings": {"words.head": "yes"}}, "analysis words has no option 'head'"),
-        ({"topk": 0}, "topk must be at least 1, got 0"),
-        ({"dpi": 5}, "dpi: expected 20 to 600 pixels per inch; got 5"),
+        ({"topk": 0}, "topk must be at least 1; got 0"),
+        ({"dpi": 5}, "dpi: expected 20 to 600; got 5"),
         ({"figsize": (0, 3)}, "figsize: expected a width and a height in inches.*got 0x3"),
         ({"figsize": (400, 300)}, "at 150 dpi at most 100 million pixels in all; got 400x300"),
     ],

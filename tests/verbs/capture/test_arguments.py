@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attn.errors import UsageError
-from attn.verbs.capture import arguments as check
+from attn.verbs import checks as check
 from attn.verbs.capture.capture import capture
 from tests.helpers.toy_runs import capture_fake, use_fake
 
@@ -79,9 +79,9 @@ def test_wrong_backend():
 @pytest.mark.parametrize("seed", [np.int64(3), np.arange(3), range(3), (one for one in (3, 4))])
 def test_whole_numbers(tmp_path, seed):
     """Whole numbers of numpy, ranges and generators are seeds, which can be written to files."""
-    numbers = check.seeds(seed)
+    numbers = check.seeds("seed", seed)
     assert {type(one) for one in numbers} == {int}
-    assert check.number("guidance", np.float32(2.5)) == 2.5
+    assert check.convert("guidance", np.float32(2.5), float) == 2.5
     assert check.size("size", [np.int64(16), 24]) == (16, 24)
 
 

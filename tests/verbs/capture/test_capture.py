@@ -29,7 +29,6 @@ KEEPS = [(keep, keys) for keep in ("mass", "means", "maps", "heads", "factors")
          for keys in ("content", "all")]  # fmt: skip
 Usage = namedtuple("Usage", "total used free")
 SEEDS = "UsageError: seeds: expected numbers from 0 to 2^32 - 1; got"
-COUNTS = "RequestError: steps and images must be at least 1; got"
 DIVISIBLE = "width and height must be divisible by 16; the nearest is"
 REFUSED = [
     ({"prompt": None}, "UsageError: no prompt: give one with --prompt TEXT, or several with "),
@@ -48,8 +47,8 @@ REFUSED = [
     ({"seed": ()}, f"{SEEDS} none"),
     ({"budget": "lots"}, "UsageError: budget: expected a size such as 8GB or 500MB; got 'lots'"),
     ({"settings": {"skip": "1"}}, "UsageError: backend sd35 has no option 'skip'."),
-    ({"steps": 0}, f"{COUNTS} 0 and 1"),
-    ({"images": 0}, f"{COUNTS} 2 and 0"),
+    ({"steps": 0}, "UsageError: steps must be at least 1; got 0"),
+    ({"images": 0}, "UsageError: images must be at least 1; got 0"),
     ({"size": (100, 64)}, f"RequestError: size 100x64: {DIVISIBLE} 96x64"),
     ({"size": (0, 64)}, f"RequestError: size 0x64: {DIVISIBLE} 16x64"),
     ({"scheduler": "huen"}, "RequestError: no scheduler 'huen' for this model; there are "),

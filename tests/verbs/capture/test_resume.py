@@ -23,7 +23,8 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.capture import manifest as manifests
 from attn.verbs.capture.capture import capture
 from attn.verbs.capture.collection import read_collection, read_index, write_index
-from attn.verbs.capture.remains import look
+from attn.verbs.capture.remains import find_previous
+from attn.verbs.capture.resume import DAMAGED
 from attn.verbs.report import Report
 from tests.helpers.editing import edit, unsealed
 from tests.helpers.toy_runs import capture_fake, contents, use_fake
@@ -290,9 +291,10 @@ def test_damaged_trace(out, whole, damage):
     before = times(out / "0004")
     (warning,) = (one for one in resumed(out).warnings if "damaged" in one)
     where = out / "0003" / file
-    assert warning.startswith("a finished trace is damaged and will be made again: ")
+    assert warning.startswith("a trace is damaged and will be made again: ")
     assert f"{where}{message}" in warning
     assert AGAIN not in warning
+    (out / "0003" / DAMAGED).unlink(missing_ok=True)
     assert contents(out) == whole
     assert times(out / "0004") == before
 
@@ -322,6 +324,7 @@ INDEX_DAMAGES = {
     "empty": lambda path: path.write_text(""),
     "half": lambda path: os.truncate(path, path.stat().st_size // 2),
     "journal": lambda path: path.with_suffix(".jsonl").write_text("{\n{\n"),
+    "gone": lambda path: path.unlink(),
 }
 
 
@@ -333,7 +336,7 @@ def test_damaged_index(out, whole, damage, stop):
     INDEX_DAMAGES[damage](out / "index.json")
     (out / "notes.txt").write_text("mine")
     before = times(out / "0000") | times(out / "0001")
-    (warning,) = (one for one in resumed(out).warnings if "the index is damaged" in one)
+    (warning,) = (one for one in resumed(out).warnings if "the index will be" in one)
     assert str(out / "index.json") in warning
     assert times(out / "0000") | times(out / "0001") == before
     assert contents(out) == whole | {"notes.txt": b"mine"}
@@ -366,7 +369,7 @@ def test_damaged_index_of_many(out):
     run(out, PROMPTS[:2])
     (out / "index.json").write_text("{")
     wishes = [attn.open(out / "0000").manifest.request] * 10007
-    folders = [entry.folder for entry in look(out, wishes).entries]
+    folders = [entry.folder for entry in find_previous(out, wishes).entries]
     assert folders == [f"{place:04d}" for place in range(10007)]
 
 
@@ -388,18 +391,27 @@ def test_damaged_index_and_trace(out, whole):
     assert contents(out) == whole
 
 
-def test_damaged_manifest(out):
-    """A single trace with a damaged manifest is left as it is; the message says what to do."""
+@pytest.mark.parametrize("stop", [None, 1], ids=["finished", "broken"])
+def test_damaged_manifest(out, tmp_path, stop):
+    """A single trace with a damaged manifest is made again as is asked now; the file is kept."""
+    run(tmp_path / "whole", "a cat", resume=False)
+    run(out, "a cat", stop=stop)
+    flip(out / "trace.json")
+    damaged = (out / "trace.json").read_bytes()
+    (warning,) = (one for one in resumed(out, "a cat").warnings if "damaged" in one)
+    assert warning.endswith(f"It is kept as {DAMAGED}")
+    assert (out / DAMAGED).read_bytes() == damaged
+    (out / DAMAGED).unlink()
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_damaged_manifest_of_another_request(out):
+    """A picture says what it is of: another request does not take its place."""
     run(out, "a cat")
     flip(out / "trace.json")
     before = times(out)
-    with pytest.raises(TraceError) as error:
-        run(out, "a cat")
-    assert str(error.value).endswith(
-        f" Nothing was changed, since nothing else says for certain what was captured here. Put "
-        f"{out / 'trace.json'} back as it was written, or keep what you need of {out}, remove it, "
-        "and run the same command again; or choose another folder with --out"
-    )
+    with pytest.raises(UsageError, match="prompt: a cat → a dog"):
+        run(out, "a dog")
     assert times(out) == before
 
 

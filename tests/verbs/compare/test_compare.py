@@ -63,7 +63,7 @@ def test_tables(drawn):
     rows = read_csv(drawn.path / "tables/mass.csv")
     assert {row["word"] for row in rows} == WORDS
     changes = [float(row["change"]) for row in rows]
-    np.testing.assert_allclose(changes, drawn.tables["mass.csv"].columns["change"], rtol=1e-8)
+    np.testing.assert_allclose(changes, drawn.tables["mass.csv"]["change"], rtol=1e-8)
     assert {row["n"] for row in rows} == {"5"}
 
 
@@ -122,7 +122,7 @@ def test_one_pair_is_shown(runs, tmp_path, monkeypatch):
     few = {"out": tmp_path / "out", "only": ["words"]}
     compare(runs / "base", runs / "style", late, **few)
     (scene,) = found
-    assert scene.subtitle_of_pictures == "toy · 2/5 pairs, from the same noise · shown: seed 3"
+    assert scene.subtitle_of_images == "toy · 2/5 pairs, from the same noise · shown: seed 3"
     assert [side.note for side in scene.sides] == ["", "", ""]
     compare(runs / "base/0003", runs / "style/0003", out=tmp_path / "one", only=["words"])
     np.testing.assert_array_equal(scene.sides[0].maps, found[1].sides[0].maps)
@@ -136,7 +136,7 @@ def test_other_seeds_are_named(runs, tmp_path, monkeypatch):
     late = write_collection(tmp_path / "late", [3, 4], seed=300)
     done = compare(runs / "base", early, late, out=tmp_path / "out", only=["words"])
     (scene,) = found
-    assert scene.subtitle_of_pictures == "toy · 2 pairs · shown: not from the same noise"
+    assert scene.subtitle_of_images == "toy · 2 pairs · shown: not from the same noise"
     assert [side.note for side in scene.sides] == ["seed 0", "seed 0", "seed 3"]
     with Image.open(done.path / "summary.png") as image:
         assert image.info["seed"] == "0, 3"
@@ -178,18 +178,18 @@ def test_itself(runs, tmp_path):
     """A run compared with itself differs by exactly 0, in every table."""
     done = compare(runs / "base", runs / "base", out=tmp_path, pictures=False)
     for name, table in done.tables.items():
-        columns = table.columns
+        columns = table
         for key in {"change", "low", "high", "effect_size", "changed"} & {*columns}:
             if name != "maps.csv":
                 assert (columns[key] == 0).all(), name
-    maps = done.tables["maps.csv"].columns
+    maps = done.tables["maps.csv"]
     assert set(maps["value"]) == {0.0, 1.0}
 
 
 def test_several_variants(runs, tmp_path):
     """Several variants share tables, with their names, and have folders of their own."""
     done = compare(runs / "base", runs / "style", runs / "other", out=tmp_path, only=["words"])
-    names = done.tables["mass.csv"].columns["variant_name"]
+    names = done.tables["mass.csv"]["variant_name"]
     assert names.tolist() == ["style"] * 4 + ["other"] * 4
     assert done.variants == {"style": 5, "other": 5}
     assert [file for file in done.files if file.endswith(".png")] == [
@@ -211,8 +211,8 @@ def test_options(runs, tmp_path):
         settings={"compare.layers": "3"},
         pictures=False,
     )
-    assert set(done.tables["mass.csv"].columns["word"]) == {"cat", "a bobcat"}
-    assert set(done.tables["mass_layers.csv"].columns["layer"]) == {3}
+    assert set(done.tables["mass.csv"]["word"]) == {"cat", "a bobcat"}
+    assert set(done.tables["mass_layers.csv"]["layer"]) == {3}
 
 
 def contents(folder):
@@ -297,7 +297,7 @@ def test_one_text(runs, tmp_path):
         pictures=False,
     )
     assert one.tables.keys() == {"mass.csv", "share.csv"}
-    assert set(one.tables["mass.csv"].columns["word"]) == {"cat", "a bobcat"}
+    assert set(one.tables["mass.csv"]["word"]) == {"cat", "a bobcat"}
 
 
 def test_failure_keeps_the_earlier_results(runs, tmp_path):
@@ -317,7 +317,7 @@ def test_partial(tmp_path):
         "cut: the capture of seed 7 was interrupted: its first 2 steps are compared with the same "
         "ones",
     )
-    assert set(done.tables["mass_steps.csv"].columns["step"]) == {0, 1}
+    assert set(done.tables["mass_steps.csv"]["step"]) == {0, 1}
     assert "base_image.png" in done.files
     assert "variant_image.png" not in done.files
 
@@ -346,13 +346,13 @@ def test_some_without_maps(runs, tmp_path):
     done = compare(runs / "base", folder, out=tmp_path / "out", pictures=False)
     warning = f"v: maps are compared in 4 of 5 pairs; in others the variant lacks {LACK}"
     assert done.warnings == (warning,)
-    maps = {key: done.tables[f"{key}.csv"].columns for key in ("maps", "dominant", "changed")}
+    maps = {key: done.tables[f"{key}.csv"] for key in ("maps", "dominant", "changed")}
     assert {name: set(columns["n"]) for name, columns in maps.items()} == {
         name: {4} for name in maps
     }
     remove(folder / "0001")
     rest = compare(runs / "base", folder, out=tmp_path / "out", pictures=False)
-    np.testing.assert_array_equal(maps["maps"]["value"], rest.tables["maps.csv"].columns["value"])
+    np.testing.assert_array_equal(maps["maps"]["value"], rest.tables["maps.csv"]["value"])
 
 
 def test_why_maps_are_missing(tmp_path):
@@ -420,7 +420,7 @@ def test_the_prompt_of_the_word_that_changed_most(tmp_path, monkeypatch, seed, w
     assert read_csv(done.path / "tables/mass.csv")[0]["word"] == word
     (scene,) = found
     assert (scene.prompt, scene.others) == (f"A {word}, a bobcat", 1)
-    assert scene.subtitle_of_pictures.endswith(" · shown: this prompt, seed 7")
+    assert scene.subtitle_of_images.endswith(" · shown: this prompt, seed 7")
     place = next(at for at, term in enumerate(scene.words) if term.text == word)
     alone = {"out": tmp_path / "one", "only": ["words"]}
     folder = "0000" if word == "dog" else "0001"
@@ -460,7 +460,7 @@ def test_one_damaged_trace(runs, tmp_path):
         ({"only": ["map"]}, "unknown part 'map'. Did you mean 'maps'"),
         ({"only": []}, "only: nothing is named"),
         ({"words": []}, "words: nothing is named"),
-        ({"pooling": "max"}, "option 'pooling' of attn compare: got 'max', expected mean|daam"),
+        ({"pooling": "max"}, "pooling: expected one of mean, daam; got 'max'"),
         ({"settings": {"layers": "1"}}, "--set takes compare.KEY=VALUE, got 'layers=1'"),
     ],
 )

@@ -54,7 +54,7 @@ def test_traces(sweep):
 
 def test_scale_of_nothing(sweep):
     """At scale 0 nothing changes, at scale 1 something does."""
-    table = sweep.tables["mass.csv"].columns
+    table = sweep.tables["mass.csv"]
     nothing = table["variant_name"] == "a:0"
     assert nothing.sum() == 3
     for name in ("change", "low", "high", "effect_size"):
@@ -85,11 +85,11 @@ def test_weights_left_out(sweep, files, opened, tmp_path):
     bad = write(tmp_path / "bad.safetensors", tensors)
     few = SMALL | {"seed": 0, "steps": 1}
     done = compare(lora=[bad, f"{files[0]}:0,-0.5"], prompt="cat", out=tmp_path / "x", **few)
-    table = done.tables["lora_weights.csv"].columns
+    table = done.tables["lora_weights.csv"]
     norms = {
         name: table["norm"][table["variant_name"] == name] for name in set(table["variant_name"])
     }
-    of_one = sweep.tables["lora_weights.csv"].columns
+    of_one = sweep.tables["lora_weights.csv"]
     is_one = of_one["variant_name"] == "a:1"
     np.testing.assert_array_equal(norms["bad"], of_one["norm"][is_one])
     np.testing.assert_array_equal(
@@ -137,7 +137,7 @@ def test_what_is_kept(files, tmp_path):
     assert manifest.branches == ("uncond",)
     assert all(layer.path.endswith("attn2") for layer in manifest.layers)
     assert (manifest.kept.entropy, manifest.kept.keys, manifest.kept.mass) == (True, "all", "full")
-    assert set(done.tables["mass.csv"].columns["word"]) == {"a", "dog"}
+    assert set(done.tables["mass.csv"]["word"]) == {"a", "dog"}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_order(files, tmp_path, sweep):
     both = compare(lora=names, prompt="a red cat", out=tmp_path / "x", **SMALL)
     found = []
     for done, label in ((both, "a"), (sweep, "a:1")):
-        table = done.tables["mass.csv"].columns
+        table = done.tables["mass.csv"]
         found.append(table["change"][table["variant_name"] == label])
     np.testing.assert_array_equal(*found)
 
@@ -201,11 +201,11 @@ def test_two_spellings(files, opened, tmp_path):
     few = SMALL | {"steps": 1}
     done = compare(lora=[files[0], peft], prompt="a red cat", out=tmp_path / "x", **few)
     for table in done.tables.values():
-        of_kohya, of_peft = (table.columns["variant_name"] == name for name in ("a", "peft"))
-        numbers = [column for column in table.columns.values() if column.dtype != object]
+        of_kohya, of_peft = (table["variant_name"] == name for name in ("a", "peft"))
+        numbers = [column for _, column in table.items() if column.dtype != object]
         for column in numbers:
             np.testing.assert_allclose(column[of_kohya], column[of_peft], rtol=0, atol=1e-5)
-    assert np.abs(done.tables["mass.csv"].columns["change"]).max() > 1e-4
+    assert np.abs(done.tables["mass.csv"]["change"]).max() > 1e-4
 
 
 def test_demo(files, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from attn.demo import shipped
 from attn.errors import UsageError
 from attn.schema import Lora
-from attn.verbs.compare.lora_specs import Variant, parse_stack, parse_variants
+from attn.verbs.compare.lora_specs import LoraVariant, parse_stack, parse_variants
 
 SPECS = {
     "a.safetensors": [("a.safetensors", 1.0)],
@@ -99,11 +99,11 @@ def test_variants():
     found = parse_variants(["x/a.safetensors:0,0.5,1", "y/b.safetensors", "y/b.safetensors+c:2"])
     a, b = "x/a.safetensors", "y/b.safetensors"
     assert found == (
-        Variant("a:0", (Lora(a, 0.0),)),
-        Variant("a:0.5", (Lora(a, 0.5),)),
-        Variant("a:1", (Lora(a, 1.0),)),
-        Variant("b", (Lora(b),)),
-        Variant("c:2+b", (Lora("c", 2.0), Lora(b))),
+        LoraVariant("a:0", (Lora(a, 0.0),)),
+        LoraVariant("a:0.5", (Lora(a, 0.5),)),
+        LoraVariant("a:1", (Lora(a, 1.0),)),
+        LoraVariant("b", (Lora(b),)),
+        LoraVariant("c:2+b", (Lora("c", 2.0), Lora(b))),
     )
 
 

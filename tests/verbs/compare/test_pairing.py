@@ -6,13 +6,20 @@ import pytest
 
 from attn.errors import AnalysisError
 from attn.verbs.capture.collection import Entry, write_index
-from attn.verbs.compare.pairing import Member, Run, label_paths, open_run, open_runs, pair_up
+from attn.verbs.compare.pairing import (
+    ComparedRun,
+    Member,
+    label_paths,
+    open_run,
+    open_runs,
+    pair_up,
+)
 from tests.helpers.toy_traces import write_collection, write_trace
 
 
 def run(name, *members):
     """Return a run of (prompt, seed) members."""
-    return Run(
+    return ComparedRun(
         Path(name), name, tuple(Member(Path(name, f"{p}-{s}-{n}"), p, s) for n, (p, s) in
                                 enumerate(members))
     )  # fmt: skip

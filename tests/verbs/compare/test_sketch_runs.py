@@ -83,8 +83,8 @@ def test_compare(demo_cache, tmp_path):
     assert index["files"]
     traces = [tmp_path / "out" / name / "0001/outputs/sketch.png" for name in ("ring.png", "none")]
     assert all(trace.is_file() for trace in traces)
-    changes = done.tables["mass.csv"].columns["change"]
+    changes = done.tables["mass.csv"]["change"]
     assert (changes != 0).any()
-    overlap = done.tables["sketch.csv"].columns
+    overlap = done.tables["sketch.csv"]
     assert {"on", "inside"} < set(overlap["measure"])
     assert (overlap["change"] != 0).any()

@@ -3,13 +3,13 @@
 import numpy as np
 
 from attn.analysis.compare.weights import WeightsAgainstAttention
-from attn.analysis.result import Table
+from attn.analysis.tables import make_table
 from attn.viz.compare.weights import draw_weights
 
 
 def test_points():
     """There is a point per layer, and those that changed most have their number."""
-    table = Table(
+    table = make_table(
         {
             "layer": np.arange(7) + 3,
             "norm": np.arange(7.0),
@@ -30,5 +30,7 @@ def test_points():
 def test_nothing_changed():
     """At scale 0 all points are in the corner, where no numbers lie over each other."""
     nothing = {"layer": np.arange(3), "norm": np.zeros(3), "change": np.zeros(3)}
-    figure = draw_weights(WeightsAgainstAttention(Table(nothing), np.nan, ()), "a:0", {}).figure
+    figure = draw_weights(
+        WeightsAgainstAttention(make_table(nothing), np.nan, ()), "a:0", {}
+    ).figure
     assert list(figure.axes[0].texts) == []

@@ -5,12 +5,12 @@ import pytest
 import xarray as xr
 
 from attn.analysis.digest import Digest, Gathered
-from attn.analysis.sinks.sinks import Options as SinkOptions
+from attn.analysis.sinks.sinks import SinksOptions as SinkOptions
 from attn.analysis.sinks.sinks import run as run_sinks
-from attn.analysis.words.curves import Options, run
+from attn.analysis.words.curves import CurvesOptions, run
 from attn.viz import sinks
+from attn.viz.figures import Subject
 from attn.viz.lines import read_time, spread
-from attn.viz.picture import Subject
 from attn.viz.words import curves
 from attn.viz.words.summary import draw_summary
 from tests.helpers.toy_probs import make_full
@@ -60,9 +60,9 @@ def test_spread():
 
 def test_files(trace):
     """There is a page of all layers, and a page of each if that is asked for."""
-    paths = [one.path for one in curves.draw(run(trace, Options()), ABOUT)]
+    paths = [one.path for one in curves.draw(run(trace, CurvesOptions()), ABOUT)]
     assert paths[:2] == ["clip/curves/words-sample-0.png", "clip/curves/words-sample-1.png"]
-    every = [one.path for one in curves.draw(run(trace, Options(files="all")), ABOUT)]
+    every = [one.path for one in curves.draw(run(trace, CurvesOptions(files="all")), ABOUT)]
     assert every[1:3] == [
         "clip/curves/words_mean_block0-sample-0.png",
         "clip/curves/words_mean_block2-sample-0.png",
@@ -71,7 +71,7 @@ def test_files(trace):
 
 def test_grid(trace):
     """Plots are in the order of the layers, on one scale, over noise with the steps below it."""
-    array = run(trace, Options()).arrays["clip/words"].isel(sample=0)
+    array = run(trace, CurvesOptions()).arrays["clip/words"].isel(sample=0)
     figure = curves.draw_grid(array.isel(layer=[1, 0]), ABOUT)
     assert [text for text in titles(figure) if text.startswith("layer")] == ["layer 0", "layer 2"]
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
@@ -83,7 +83,7 @@ def test_grid(trace):
 
 def test_single_layer_has_the_scale_of_all(trace):
     """Pictures of single layers can be compared."""
-    array = run(trace, Options()).arrays["clip/words"].isel(sample=0)
+    array = run(trace, CurvesOptions()).arrays["clip/words"].isel(sample=0)
     figures = [curves.draw_grid(array, ABOUT), curves.draw_layer(array, 0, ABOUT)]
     assert len({figure.axes[0].get_ylim() for figure in figures}) == 1
 
@@ -132,7 +132,7 @@ def test_role_of_a_drawing():
 @pytest.mark.parametrize(("topk", "told"), [(2, "2 more words"), (3, "1 more word"), (4, "")])
 def test_words_that_are_not_drawn(trace, topk, told):
     """A page of curves says how many words it leaves out."""
-    figure = next(curves.draw(run(trace, Options(topk=topk)), ABOUT)).figure
+    figure = next(curves.draw(run(trace, CurvesOptions(topk=topk)), ABOUT)).figure
     (line,) = [text.get_text() for text in figure.texts if "seed 7" in text.get_text()]
     assert line.partition("heads")[2] == (f" · {told} not shown" if told else "")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attn.analysis.words.evolution import Options, run
-from attn.viz.picture import Subject, in_shared_colours, new_figure, render, write
+from attn.analysis.words.evolution import EvolutionOptions, run
+from attn.viz.figures import Subject, in_shared_colours, new_figure, render, write
 from attn.viz.words.evolution import draw
 from tests.helpers.toy_traces import JOINT, make_trace, manifest
 
@@ -18,7 +18,7 @@ ABOUT = Subject("A cat, a bobcat", 7, "toy", (np.full((24, 40, 3), 90, np.uint8)
 def pictures(tmp_path_factory):
     """Draw everything of a toy trace of three steps and two samples; return the folder."""
     folder = tmp_path_factory.mktemp("pictures")
-    for picture in draw(run(make_trace(manifest(JOINT)), Options(word="cat")), ABOUT):
+    for picture in draw(run(make_trace(manifest(JOINT)), EvolutionOptions(word="cat")), ABOUT):
         write(picture, folder, ABOUT.texts)
     return folder / "evolution"
 
@@ -34,9 +34,11 @@ def test_samples_are_told_apart():
     """Pages of several samples say which one they are about; that of a single one does not."""
     for samples in (1, 2):
         trace = make_trace(manifest(JOINT, samples=samples))
-        about = replace(ABOUT, pictures=ABOUT.pictures[:samples])
+        about = replace(ABOUT, images=ABOUT.images[:samples])
         drawn = [
-            one for one in draw(run(trace, Options(word="cat")), about) if hasattr(one, "figure")
+            one
+            for one in draw(run(trace, EvolutionOptions(word="cat")), about)
+            if hasattr(one, "figure")
         ]
         said = [" ".join(text.get_text() for text in one.figure.texts) for one in drawn]
         told = [" · sample 0", " · sample 1"][:samples]
@@ -57,8 +59,8 @@ def test_samples_are_told_apart():
 def test_encoders(segment, told, unit):
     """Pages and frames say of which encoders the tokens are, and that they are added up."""
     trace = make_trace(manifest(JOINT, samples=1))
-    result = run(trace, Options(word="cat", segment=segment))
-    grid, film, *_ = draw(result, replace(ABOUT, pictures=ABOUT.pictures[:1]))
+    result = run(trace, EvolutionOptions(word="cat", segment=segment))
+    grid, film, *_ = draw(result, replace(ABOUT, images=ABOUT.images[:1]))
     assert told in grid.figure.texts[1].get_text()
     for picture in (grid, film):
         assert picture.texts["segment"] == told.strip(" ·")

@@ -7,7 +7,7 @@ import xarray as xr
 from PIL import Image
 
 from attn.analysis.result import Result
-from attn.viz.picture import Picture, Subject, write
+from attn.viz.figures import FigureFile, Subject, write
 from attn.viz.words.heatmaps import draw, draw_sheet, draw_word
 
 WORDS = ["a", "rusty", "barn"]
@@ -172,7 +172,7 @@ def test_colours(tmp_path):
     """On the page, a place that gets nothing stays grey and one that gets most is bright yellow."""
     array = maps(["a"])[0] * 0
     array[0, :, 3:] = 1.0
-    write(Picture("word.png", draw_word(array, 0, PICTURE), {}), tmp_path)
+    write(FigureFile("word.png", draw_word(array, 0, PICTURE), {}), tmp_path)
     with Image.open(tmp_path / "word.png") as image:
         left, right = image.getpixel((150, 300)), image.getpixel((850, 300))
     assert max(left) - min(left) < 10
@@ -186,7 +186,7 @@ def test_a_peak_keeps_its_colour(tmp_path):
     colours = []
     for name, columns in (("peak", slice(2, 3)), ("row", slice(None))):
         array[0, 1, columns] = 1.0
-        write(Picture(f"{name}.png", draw_word(array, 0, PICTURE), {}), tmp_path)
+        write(FigureFile(f"{name}.png", draw_word(array, 0, PICTURE), {}), tmp_path)
         with Image.open(tmp_path / f"{name}.png") as image:
             colours.append(image.getpixel((495, 90 + 270)))
     assert np.abs(np.subtract(*colours)).max() < 10

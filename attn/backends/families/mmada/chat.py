@@ -10,18 +10,18 @@ from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from attn.backends.diffusers.tokens import special_ids
-from attn.backends.families.mmada.bounded_templates import bounded, require_harmless
 from attn.backends.families.mmada.llama import Config
+from attn.backends.families.mmada.templates import fill
 from attn.backends.loading import tokenizers
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import CONFIG
+from attn.checkpoints.folders import CONFIG
 from attn.errors import ModelError
 from attn.files.outside import read_text
 from attn.schema import Token, find_words, word_at
 
 MASK = "<|mdm_mask|>"
 """Name of the mask in the vocabularies of LLaDA and MMaDA."""
-PLACE = "\ue000"
+PLACEHOLDER = "\ue000"
 """A character of private use, which stands for the prompt while a template is looked at."""
 
 SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -57,7 +57,7 @@ class Vocabulary:
         return number
 
     def text(self, number: int) -> str:
-        """Return what a token stands for, spelled so that it can be read.
+        """Return the readable text of a token.
 
         Models have vectors for more ids than there are tokens, and may write those.
         """
@@ -98,16 +98,16 @@ def read_vocabulary(folder: Path, config: Config) -> Vocabulary:
     return Vocabulary(tokenizer, mask, specials | {mask})
 
 
-def read_template(tokenizer: Any, asked: str | None) -> Template:
+def read_template(tokenizer: Any, name: str | None) -> Template:
     """Return the chat template: the tokenizer's own for `model`, or that in a file.
 
     Raises:
         ModelError: there is none.
     """
-    if asked is None:
+    if name is None:
         return None
-    if asked != "model":
-        return read_text(Path(asked).expanduser(), limit=LONGEST_TEMPLATE, error=ModelError)
+    if name != "model":
+        return read_text(Path(name).expanduser(), limit=LONGEST_TEMPLATE, error=ModelError)
     if not isinstance(tokenizer.chat_template, str):
         raise ModelError(
             "the model's tokenizer has no chat template; give a file with one (Jinja) by "
@@ -174,11 +174,11 @@ def _render(tokenizer: Any, prompt: str, template: Template, lead: str) -> tuple
     """
     if template is None:
         return lead + prompt, len(lead)
-    head, found, tail = _fill(tokenizer, PLACE, template).partition(PLACE)
+    head, separator, tail = _fill(tokenizer, PLACEHOLDER, template).partition(PLACEHOLDER)
     text = _fill(tokenizer, lead + prompt, template)
     inside = text[len(head) : len(text) - len(tail)]
     at = (lead + prompt).find(inside)
-    if not (found and text.startswith(head) and text.endswith(tail)) or at < 0:
+    if not (separator and text.startswith(head) and text.endswith(tail)) or at < 0:
         raise ModelError(
             "the chat template changes the text of the prompt, so its tokens cannot be told; use "
             "one that puts message.content in as it is"
@@ -189,12 +189,7 @@ def _render(tokenizer: Any, prompt: str, template: Template, lead: str) -> tuple
 def _fill(tokenizer: Any, content: str, template: str) -> str:
     message = [{"role": "user", "content": content}]
     with explained("the chat template cannot be used", TEMPLATE_HINT):
-        require_harmless(template)
-        with bounded():
-            filled = tokenizer.apply_chat_template(
-                message, chat_template=template, tokenize=False, add_generation_prompt=True
-            )
-    return str(filled)
+        return fill(template, message, tokenizer.special_tokens_map)
 
 
 def _require_same_vocabulary(
@@ -208,8 +203,8 @@ def _require_same_vocabulary(
     for name in ("mask_token_id", "eos_token_id", "pad_token_id"):
         number = getattr(config, name)
         if number is not None and number not in specials:
-            found = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
-            what = f"the token {found!r}" if found else "no token"
+            token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
+            what = f"the token {token!r}" if token else "no token"
             raise ModelError(
                 f"the tokenizer in {folder} is of another model: {CONFIG} says {name} {number}, "
                 f"which is {what} there; expected a special token"

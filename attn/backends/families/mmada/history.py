@@ -40,7 +40,7 @@ def announce(
 
 
 def outcome(writing: Writing, step: int, *, guided: bool) -> dict[str, np.ndarray]:
-    """Return what a step did as the recorder takes it: `schema.STEP_MEASURES`, (row, position).
+    """Return the measures of a step for the recorder: `STEP_MEASURES`, (row, position).
 
     The rows are the samples, and with guidance once more the samples with their prompts masked.
     """
@@ -62,7 +62,7 @@ def written_tokens(writing: Writing, sample: int, vocabulary: Vocabulary) -> tup
     numbers = writing.ids[sample, writing.start :].tolist()
     return tuple(
         Token(
-            position=begin + place,
+            position=begin + offset,
             segment="generated",
             id=number,
             text=vocabulary.text(number),
@@ -72,7 +72,7 @@ def written_tokens(writing: Writing, sample: int, vocabulary: Vocabulary) -> tup
             stop=0,
             word=None,
         )
-        for place, number in enumerate(numbers)
+        for offset, number in enumerate(numbers)
     )
 
 
@@ -108,7 +108,7 @@ def _step(writing: Writing, index: int, sample: int) -> dict[str, Any]:
 
 
 def measures(record: Record) -> dict[str, np.ndarray]:
-    """Return what a step did by the names of `schema.STEP_MEASURES`, (sample, position)."""
+    """Return the measures of a step, named as `schema.STEP_MEASURES`, (sample, position)."""
     return {
         "tokens": record.tokens,
         "masked": record.masked.astype(np.uint8),

@@ -20,10 +20,10 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import CONFIG, read_settings, weight_files
+from attn.backends.loading.folder import read_settings, weight_files
 from attn.backends.loading.misfit import Misfit, misshapen
-from attn.backends.loading.source import refuse_foreign
 from attn.backends.loading.unfilled import Unfilled
+from attn.checkpoints.folders import CONFIG, refuse_foreign
 from attn.checkpoints.headers import read_header
 from attn.errors import ModelError
 from attn.files.outside import read_json
@@ -223,15 +223,17 @@ def _compare(model: LlamaForCausalLM, files: list[Path]) -> Misfit:
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
         del expected["lm_head.weight"]
-    found = {name: info.shape for file in files for name, info in read_header(file).tensors.items()}
-    known = {name: new for name in found if (new := rename(name)) in expected}
+    shapes = {
+        name: info.shape for file in files for name, info in read_header(file).tensors.items()
+    }
+    renamed = {name: new for name in shapes if (new := rename(name)) in expected}
     return Misfit(
-        missing=tuple(sorted(expected.keys() - set(known.values()))),
-        unexpected=tuple(sorted(found.keys() - known.keys())),
+        missing=tuple(sorted(expected.keys() - set(renamed.values()))),
+        unexpected=tuple(sorted(shapes.keys() - renamed.keys())),
         misshapen=tuple(
-            misshapen(name, found[name], expected[new])
-            for name, new in sorted(known.items())
-            if found[name] != expected[new]
+            misshapen(name, shapes[name], expected[new])
+            for name, new in sorted(renamed.items())
+            if shapes[name] != expected[new]
         ),
     )
 

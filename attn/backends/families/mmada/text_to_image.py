@@ -20,7 +20,7 @@ from torch import Tensor
 
 from attn.backends.families.mmada import history
 from attn.backends.families.mmada.chat import Vocabulary, read_prompt
-from attn.backends.families.mmada.unmask import Recipe, Record, Writing
+from attn.backends.families.mmada.unmask import Record, UnmaskSettings, Writing
 from attn.errors import ModelError
 from attn.schema import Grid, Segment, Token
 from attn.schema import Sequence as TokenSequence
@@ -116,7 +116,7 @@ def _find(tokenizer: Any, name: str, option: str) -> int:
 
 def lay_out(vocabulary: Vocabulary, codes: Codes, prompt: str, branch: str) -> TokenSequence:
     """Return the sequence of one branch; image tokens have no text, and so are no `tokens`."""
-    text = [one for one in read_prompt(vocabulary, prompt, None) if one.id != codes.begin]
+    text = [token for token in read_prompt(vocabulary, prompt, None) if token.id != codes.begin]
     read = [
         _special(vocabulary, codes.task),
         _special(vocabulary, codes.begin),
@@ -135,7 +135,7 @@ def lay_out(vocabulary: Vocabulary, codes: Codes, prompt: str, branch: str) -> T
         Segment("image", "image", start, stop, codes.grid, is_generated=True),
         Segment("end", "text", stop, stop + 1),
     )
-    placed = tuple(replace(token, position=place) for place, token in enumerate(read))
+    placed = tuple(replace(token, position=index) for index, token in enumerate(read))
     return TokenSequence(segments, (*placed, replace(closing, position=stop)))
 
 
@@ -150,7 +150,7 @@ class Painting(Writing):
         self,
         prompts: Sequence[Sequence[int]],
         generators: Sequence[torch.Generator],
-        recipe: Recipe,
+        recipe: UnmaskSettings,
         device: torch.device,
         codes: Codes,
     ) -> None:
@@ -187,8 +187,8 @@ class Painting(Writing):
             if left is not None and unknown:
                 again = order < order.sort().values[max(1, min(unknown - 1, left))]
             ids = torch.where(again, self.recipe.mask, drawn + self.codes.first)
-            known = self.ids[sample, self.columns].cpu()
-            self.ids[sample, self.columns] = torch.where(masked, ids, known).to(self.ids.device)
+            current = self.ids[sample, self.columns].cpu()
+            self.ids[sample, self.columns] = torch.where(masked, ids, current).to(self.ids.device)
             self.masked[sample, self.columns] = (masked & again).to(self.ids.device)
             confidence[sample, self.columns] = torch.where(masked, sure, torch.nan)
         self.records.append(
@@ -231,7 +231,7 @@ def _log(values: Tensor) -> Tensor:
 
 
 def rows_of(painting: Painting, *, guided: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return what the model reads, rows [cond; uncond], and what hides the padding."""
+    """Return the ids read, rows [cond; uncond], and the arguments that hide the padding."""
     rows, length = painting.ids, painting.ids.shape[1]
     padding = torch.tensor(painting.padding, device=rows.device)[:, None]
     hidden = padding
@@ -245,15 +245,15 @@ def rows_of(painting: Painting, *, guided: bool) -> tuple[Tensor, dict[str, Tens
         padding = padding.repeat(2, 1)
     if not bool(hidden.any()):
         return rows, {}
-    places = torch.arange(length, device=rows.device)
+    positions = torch.arange(length, device=rows.device)
     return rows, {
-        "attention_mask": places >= hidden,
-        "position_ids": (places - padding).clamp(min=0),
+        "attention_mask": positions >= hidden,
+        "position_ids": (positions - padding).clamp(min=0),
     }
 
 
 def outcome(painting: Painting, step: int, *, guided: bool) -> dict[str, np.ndarray]:
-    """Return what a step did; the row `uncond` has its own prompt."""
+    """Return the measures of a step; the row `uncond` has a prompt of its own."""
     cond = history.measures(painting.records[step])
     if not guided:
         return cond

@@ -23,7 +23,7 @@ column, vocabulary)."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class UnmaskSettings:
     """How a text is written.
 
     Attributes:
@@ -81,7 +81,7 @@ class Writing:
         self,
         prompts: Sequence[Sequence[int]],
         generators: Sequence[torch.Generator],
-        recipe: Recipe,
+        recipe: UnmaskSettings,
         device: torch.device,
     ) -> None:
         self.recipe = recipe
@@ -119,19 +119,19 @@ class Writing:
         before = self.masked.clone()
         confidence = torch.full(self.ids.shape, torch.nan, dtype=torch.float64)
         for sample, generator in enumerate(self._generators):
-            places = (
+            positions = (
                 columns.start + self.masked[sample, columns.start : columns.stop].nonzero()[:, 0]
             )
-            if not len(places):
+            if not len(positions):
                 continue
-            tokens, sure = choose(logits[sample, places - columns.start], self.recipe, generator)
-            confidence[sample, places.cpu()] = sure.cpu()
+            tokens, sure = choose(logits[sample, positions - columns.start], self.recipe, generator)
+            confidence[sample, positions.cpu()] = sure.cpu()
             order = sure
             if self.recipe.remasking == "random":
-                order = torch.rand(len(places), dtype=torch.float64, generator=generator)
-            kept = most_confident(order, count).to(places.device)
-            self.ids[sample, places[kept]] = tokens[kept]
-            self.masked[sample, places[kept]] = False
+                order = torch.rand(len(positions), dtype=torch.float64, generator=generator)
+            kept = most_confident(order, count).to(positions.device)
+            self.ids[sample, positions[kept]] = tokens[kept]
+            self.masked[sample, positions[kept]] = False
         self.records.append(
             Record(
                 block=block,
@@ -147,12 +147,14 @@ class Writing:
 
 
 def transfer_counts(masked: int, steps: int) -> tuple[int, ...]:
-    """Return how many masks each step of a block replaces: as even as can be, the larger first."""
+    """Return the number of masks each step of a block replaces, even, larger first."""
     each, more = divmod(masked, steps)
     return tuple(each + (step < more) for step in range(steps))
 
 
-def choose(logits: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def choose(
+    logits: Tensor, recipe: UnmaskSettings, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Choose a token for every position, and say how likely it is.
 
     token = argmax(logit + temperature · Gumbel noise), which draws from

@@ -1,8 +1,12 @@
 """Stable Diffusion with a drawing: through a ControlNet, or as tokens after those of the text.
 
-scribble        the backend and its session
-controlnet      a ControlNet beside the model that it steers
+scribble        the backend: opens models, whatever their base is
+options         its options, of a session and of a request
+session         what both kinds of session share: the drawing
+control         sessions that a ControlNet steers
+tokens          sessions that read the drawing as tokens
+controlnet      files of a ControlNet beside the model that it steers
 drawing         a drawing, read as the strokes that a model is given
-sketch_tokens   ScribbleDiffusion, which reads the drawing as tokens
+sketch_tokens   files and encoder of ScribbleDiffusion, whose tokens those are
 residuals       how strongly a ControlNet acts
 """

@@ -12,7 +12,9 @@ from attn.backends.loading import source
 from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.locate import is_listed
 from attn.backends.loading.recipe import Recipe
-from attn.backends.loading.source import SAFE, Source
+from attn.backends.loading.source import Source
+from attn.checkpoints import folders
+from attn.checkpoints.folders import SAFE
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.inventory import PIPELINES
 from attn.checkpoints.probe import probe
@@ -30,61 +32,63 @@ SHARED_FIELDS = (
 """What the configurations of a ControlNet and its UNet must have in common for residuals to fit."""
 
 
-def base_family(found: Source) -> str:
+def base_family(origin: Source) -> str:
     """Return the family of the model that is steered: `sdxl` or `sd15`.
 
     Raises:
         ModelError: it is of another family, or a ControlNet itself.
     """
-    if found.path.is_file():
-        held = probe(read_header(found.path))
+    if origin.path.is_file():
+        held = probe(read_header(origin.path))
         if held.family in ("sdxl", "sd15"):
             return held.family
-        raise ModelError(f"{found.path}: this is {held.title}; {held.advice or _expected()}")
-    if _is_controlnet(found.path):
+        raise ModelError(f"{origin.path}: this is {held.title}; {held.advice or _expected()}")
+    if _is_controlnet(origin.path):
         raise ModelError(
-            f"{found.path} is a ControlNet, which steers a model and cannot draw alone; give the "
+            f"{origin.path} is a ControlNet, which steers a model and cannot draw alone; give the "
             "model with --model, and this with --set controlnet=PATH"
         )
-    if not source.is_pipeline(found.path) and (found.path / CONFIG).is_file():
-        width = source.read_object(found.path / CONFIG).get("addition_embed_type")
+    if not folders.is_pipeline(origin.path) and (origin.path / CONFIG).is_file():
+        width = folders.read_object(origin.path / CONFIG).get("addition_embed_type")
         return "sdxl" if width else "sd15"  # a UNet's own folder
-    name = str(source.read_index(found.path)["_class_name"])
+    name = str(folders.read_index(origin.path)["_class_name"])
     if name not in PIPELINES or PIPELINES[name] not in ("sdxl", "sd15", "scribble"):
-        raise ModelError(f"{found.path}: this is a {name}; {_expected()}")
+        raise ModelError(f"{origin.path}: this is a {name}; {_expected()}")
     return "sdxl" if "XL" in name else "sd15"
 
 
-def with_controlnet(recipe: Recipe, found: Source, asked: str | None) -> Recipe:
+def with_controlnet(recipe: Recipe, origin: Source, name: str | None) -> Recipe:
     """Add the ControlNet to what a model is made of.
 
     Args:
         recipe: of the model.
-        found: the model.
-        asked: what `--set controlnet=` names; None takes the model's own.
+        origin: the model.
+        name: what `--set controlnet=` names; None takes the model's own.
 
     Raises:
         ModelError: there is none, or no ControlNet where one is named.
     """
-    if asked is None:
+    if name is None:
         if is_listed(recipe.entries.get(COMPONENT)):
             return recipe
         raise ModelError(
-            f"{found.asked} has no ControlNet; give one with --set controlnet=PATH: a folder, a "
-            f"{SAFE} file, or a hub id such as lllyasviel/sd-controlnet-scribble"
+            f"{origin.requested} has no ControlNet; give one with --set controlnet=PATH: a folder, "
+            f"a {SAFE} file, or a hub id such as lllyasviel/sd-controlnet-scribble"
         )
     named = source.resolve(
-        asked,
+        name,
         "scribble",
         expected=f"the folder of a ControlNet, a {SAFE} file",
         download=_download,
     )
-    place = _place(named.path)
-    files = dict(recipe.files) | {COMPONENT: place.path if isinstance(place, Piece) else place}
+    location = _location(named.path)
+    files = dict(recipe.files) | {
+        COMPONENT: location.path if isinstance(location, Piece) else location
+    }
     return replace(
         recipe,
         entries=dict(recipe.entries) | {COMPONENT: list(ENTRY)},
-        places=dict(recipe.places) | {COMPONENT: place},
+        pieces=dict(recipe.pieces) | {COMPONENT: location},
         files=files,
     )
 
@@ -100,18 +104,18 @@ def require_agreement(pipe: Any) -> None:
         raise ModelError(f"the pipeline has a {kind.__name__}; expected one ControlNetModel")
     configs: tuple[Any, Any] = (pipe.controlnet.config, pipe.unet.config)
     for name in SHARED_FIELDS:
-        own, needed = (getattr(config, name, None) for config in configs)
-        if _plain(own) != _plain(needed):
+        actual, needed = (getattr(config, name, None) for config in configs)
+        if _plain(actual) != _plain(needed):
             raise ModelError(
-                f"the ControlNet does not fit the UNet: {name} is {own}, expected {needed}; it was "
-                "made for another model"
+                f"the ControlNet does not fit the UNet: {name} is {actual}, expected {needed}; it "
+                "was made for another model"
             )
 
 
-def _place(path: Path) -> Piece | Path:
+def _location(path: Path) -> Piece | Path:
     if path.is_file():
         return _piece(path)
-    folder = path / COMPONENT if source.is_pipeline(path) else path
+    folder = path / COMPONENT if folders.is_pipeline(path) else path
     if not _is_controlnet(folder):
         raise ModelError(
             f"controlnet={path}: expected the folder of a ControlNet (with a {CONFIG} that says "
@@ -123,15 +127,15 @@ def _place(path: Path) -> Piece | Path:
 def _piece(path: Path) -> Piece:
     tensors = read_header(path).tensors
     prefix = LDM if any(name.startswith(LDM) for name in tensors) else ""
-    own = {name.removeprefix(prefix): info for name, info in tensors.items()}
-    if not any(name.startswith(("zero_convs.", "controlnet_down_blocks.")) for name in own):
+    unprefixed = {name.removeprefix(prefix): info for name, info in tensors.items()}
+    if not any(name.startswith(("zero_convs.", "controlnet_down_blocks.")) for name in unprefixed):
         raise ModelError(f"controlnet={path}: this is {probe(read_header(path)).title}")
-    return Piece(COMPONENT, path, prefix, own, "a ControlNet")
+    return Piece(COMPONENT, path, prefix, unprefixed, "a ControlNet")
 
 
 def _is_controlnet(folder: Path) -> bool:
     path = folder / CONFIG
-    return path.is_file() and source.read_object(path).get("_class_name") == ENTRY[1]
+    return path.is_file() and folders.read_object(path).get("_class_name") == ENTRY[1]
 
 
 def _download(name: str) -> Path:

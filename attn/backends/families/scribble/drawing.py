@@ -15,14 +15,14 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter, ImageOps
 
 from attn.errors import RequestError, UsageError
-from attn.files.outside import read_bytes
-from attn.files.pictures import (
+from attn.files.images import (
     DRAWINGS,
     MOST_BYTES,
-    NoPictureError,
+    UndecodableImageError,
     UnknownFormatError,
-    decode_picture,
+    decode_image,
 )
+from attn.files.outside import read_bytes
 from attn.schema import SKETCH_GROUND
 
 Ground = Literal["auto", "light", "dark"]
@@ -70,7 +70,7 @@ class Sketch:
         sha256: of the file.
         strokes: (row, column) of the drawing's own size; True where a stroke is.
         ground: `light` if the strokes are darker than what they are drawn on, else `dark`.
-        known: how that was known: by looking, from the user, or because edges were looked for.
+        origin: how that was known: by looking, from the user, or because edges were looked for.
         lost: part of all that clearly differs from the ground that is no stroke, 0 to 1.
     """
 
@@ -78,7 +78,7 @@ class Sketch:
     sha256: str
     strokes: Strokes
     ground: Literal["light", "dark"]
-    known: Literal["detected", "told", "edges"]
+    origin: Literal["detected", "told", "edges"]
     lost: float = 0.0
 
     @property
@@ -113,7 +113,7 @@ def read_sketch(path: str | Path, ground: Ground = "auto", *, edges: bool = Fals
     return _read(file, hashlib.sha256(_content(file)).hexdigest(), ground, edges)
 
 
-def place_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[Strokes, str]:
+def fit_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[Strokes, str]:
     """Lay the strokes out in a picture; none vanishes by shrinking.
 
     Args:
@@ -152,14 +152,14 @@ def place_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[St
 
 
 def describe(sketch: Sketch) -> str:
-    """Say what was found in a drawing."""
+    """Describe a drawing."""
     share = float(sketch.strokes.mean())
     tone = other = "dark" if sketch.ground == "light" else "light"
     how = {
         "detected": f"detected; --set ground={other} for the other way round",
         "told": "as told",
         "edges": "edges of the photo by Canny",
-    }[sketch.known]
+    }[sketch.origin]
     text = f"sketch: {tone} strokes on {sketch.ground} ground, {share:.1%} of the picture ({how})"
     if share > MUCH:
         text += "; more strokes than ground: are they the wrong way round?"
@@ -171,15 +171,15 @@ def describe(sketch: Sketch) -> str:
     return text
 
 
-def as_picture(strokes: Strokes, *, dark: bool = False) -> Image.Image:
+def as_image(strokes: Strokes, *, dark: bool = False) -> Image.Image:
     """Return strokes as an RGB picture, white on black, or black on white if `dark`.
 
     Its `info` says what they are drawn on.
     """
     pixels = np.where(strokes != dark, np.uint8(255), np.uint8(0))
-    picture = Image.fromarray(pixels).convert("RGB")
-    picture.info[SKETCH_GROUND] = "light" if dark else "dark"
-    return picture
+    image = Image.fromarray(pixels).convert("RGB")
+    image.info[SKETCH_GROUND] = "light" if dark else "dark"
+    return image
 
 
 @lru_cache(maxsize=8)
@@ -187,8 +187,8 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
     colours = _colours(path)
     if edges:
         colours = _canny(path, _brightness(colours))[..., None]
-    asked: Ground = "dark" if edges else ground
-    ink = _ink(colours, asked)
+    expected: Ground = "dark" if edges else ground
+    ink = _ink(colours, expected)
     grey = _brightness(colours)
     spread = float(np.ptp(colours, axis=(0, 1)).max())
     del colours  # the largest array here, which the strokes no longer need
@@ -201,18 +201,18 @@ def _read(path: Path, sha256: str, ground: Ground, edges: bool) -> Sketch:
     strokes, lost = _strokes(ink)
     if strokes.all():
         raise RequestError(
-            f"the sketch {path} has no {asked} ground: its {grey.shape[1]}x{grey.shape[0]} pixels "
-            f"have grey levels {grey.min():.0f} to {grey.max():.0f}, which are all strokes on it; "
-            "leave --set ground out, or give the other one"
+            f"the sketch {path} has no {expected} ground: its {grey.shape[1]}x{grey.shape[0]} "
+            f"pixels have grey levels {grey.min():.0f} to {grey.max():.0f}, which are all strokes "
+            "on it; leave --set ground out, or give the other one"
         )
     darker = float(grey[strokes].mean()) < float(grey[~strokes].mean())
-    known: Literal["detected", "told", "edges"] = "detected" if ground == "auto" else "told"
-    found: Literal["light", "dark"] = "light" if darker else "dark"
-    return Sketch(path, sha256, strokes, found, "edges" if edges else known, lost)
+    origin: Literal["detected", "told", "edges"] = "detected" if ground == "auto" else "told"
+    ground_of_strokes: Literal["light", "dark"] = "light" if darker else "dark"
+    return Sketch(path, sha256, strokes, ground_of_strokes, "edges" if edges else origin, lost)
 
 
 def _ink(colours: Colours, ground: Ground) -> Grey:
-    """Return how much each pixel differs from the ground, in the channel where that is most."""
+    """Return the distance of each pixel from the ground, the largest over the channels."""
     border = np.concatenate([colours[[0, -1]], colours[:, [0, -1]].swapaxes(0, 1)], axis=1)
     # the lower median is the level of a pixel
     median = np.quantile(border.reshape(-1, colours.shape[-1]), 0.5, axis=0, method="lower")
@@ -268,12 +268,12 @@ def _content(path: Path) -> bytes:
 def _colours(path: Path) -> Colours:
     """Return a picture's levels, upright and without transparency."""
     try:
-        return _levels(path, ImageOps.exif_transpose(decode_picture(_content(path), DRAWINGS)))
+        return _levels(path, ImageOps.exif_transpose(decode_image(_content(path), DRAWINGS)))
     except UnknownFormatError as exc:
         raise UsageError(
             f"the sketch {path} is no picture that can be read ({exc}); give a PNG or JPEG"
         ) from exc
-    except NoPictureError as exc:
+    except UndecodableImageError as exc:
         raise UsageError(f"the sketch {path} cannot be used: {exc}") from exc
 
 
@@ -317,10 +317,10 @@ def _canny(path: Path, grey: Grey) -> npt.NDArray[np.uint8]:
         )
     import cv2  # type: ignore[import-not-found, unused-ignore]
 
-    found: Any = cv2.Canny(np.rint(grey).astype(np.uint8), *CANNY)
-    if not found.any():
+    edges: Any = cv2.Canny(np.rint(grey).astype(np.uint8), *CANNY)
+    if not edges.any():
         raise RequestError(f"the photo {path} has no edges: it is too even for Canny {CANNY}")
-    return np.asarray(found, np.uint8)
+    return np.asarray(edges, np.uint8)
 
 
 def _resized(strokes: Strokes, width: int, height: int) -> Strokes:

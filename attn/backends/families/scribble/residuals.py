@@ -52,7 +52,7 @@ class Residuals:
             handle.remove()
 
     def history(self, branches: Sequence[str], samples: int) -> list[dict[str, Any]]:
-        """Return what JSON can hold, one for each sample.
+        """Return JSON values, one per sample.
 
         Args:
             branches: the guidance rows that the ControlNet ran, in the order of its batch.
@@ -83,8 +83,8 @@ class Residuals:
         """Name the places where the ControlNet adds: `<down block>.<place in it>`."""
         names = ["conv_in"]
         for number, block in enumerate(self._pipe.unet.down_blocks):
-            places = len(block.resnets) + len(getattr(block, "downsamplers", None) or ())
-            names += [f"down_blocks.{number}.{place}" for place in range(places)]
+            outputs = len(block.resnets) + len(getattr(block, "downsamplers", None) or ())
+            names += [f"down_blocks.{number}.{index}" for index in range(outputs)]
         return [*names, "mid_block"]
 
     def _take_residuals(self, module: nn.Module, args: Any, output: Any) -> None:
@@ -106,8 +106,10 @@ class Residuals:
 
 def _strength(residual: Tensor, features: Tensor) -> Tensor:
     """Return one number per row; a ControlNet that runs `cond` alone acts on the last rows."""
-    own = features[-len(residual) :]
-    return _norm(residual.expand_as(own)) / _norm(own).clamp_min(torch.finfo(torch.float32).tiny)
+    matching = features[-len(residual) :]
+    return _norm(residual.expand_as(matching)) / _norm(matching).clamp_min(
+        torch.finfo(torch.float32).tiny
+    )
 
 
 def _norm(tensor: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from attn.backends.loading import source
 from attn.backends.loading.family import Family
 from attn.backends.loading.fit import Misfit, misshapen
 from attn.backends.loading.recipe import Recipe
-from attn.backends.loading.source import DRAWN, Source
+from attn.backends.loading.source import Source
+from attn.checkpoints import folders
+from attn.checkpoints.folders import DRAWN
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
 from attn.schema import Token
@@ -68,23 +70,23 @@ class SketchEncoder(nn.Module):
         return read
 
 
-def collect(found: Source, family: Family, options: Any) -> Recipe:
+def collect(origin: Source, family: Family, options: Any) -> Recipe:
     """Find everything that a checkpoint and its base model are made of.
 
     Raises:
         ModelError: one of the three files or the base model is missing, or does not fit.
     """
-    folder = found.path
+    folder = origin.path
     _require_files(folder)
     _refuse_combiner(folder)
-    if options.base is None and not source.is_pipeline(folder):
+    if options.base is None and not folders.is_pipeline(folder):
         raise ModelError(
-            f"{found.asked} has a UNet and a sketch encoder; give the Stable Diffusion 1.x that it "
-            "was made of, for text encoder, VAE and scheduler, with --set base=FOLDER"
+            f"{origin.requested} has a UNet and a sketch encoder; give the Stable Diffusion 1.x "
+            "that it was made of, for text encoder, VAE and scheduler, with --set base=FOLDER"
         )
     base = folder if options.base is None else source.resolve(options.base, family.name).path
     unet = options.unet or str(folder / UNET)
-    recipe = recipes.collect(Source(found.asked, base), family, replace(options, unet=unet))
+    recipe = recipes.collect(Source(origin.requested, base), family, replace(options, unet=unet))
     files = dict(recipe.files) | {"sketch_encoder": folder / ENCODER}
     # what the UNet predicts, its file does not say, but the base model does
     return replace(recipe, files=files, warnings=(), checkpoint=None)
@@ -105,12 +107,12 @@ def load_encoder(path: Path, width: int, dtype: torch.dtype, *, weights: bool) -
     from safetensors.torch import load_file
 
     tensors = read_header(path).tensors
-    places = range(0, 2 * len(STAGES) + 1, 2)
-    *stages, hidden = (_size(tensors, f"conv_encoder.{one}.weight", 0, path) for one in places)
+    indices = range(0, 2 * len(STAGES) + 1, 2)
+    *stages, hidden = (_size(tensors, f"conv_encoder.{index}.weight", 0, path) for index in indices)
     tokens = _size(tensors, "pos_embeddings", 1, path)
     with torch.device("meta"):
         encoder = SketchEncoder(hidden, tokens, width, stages)
-    expected = {name: tuple(one.shape) for name, one in encoder.state_dict().items()}
+    expected = {name: tuple(index.shape) for name, index in encoder.state_dict().items()}
     misfit = Misfit(
         missing=tuple(sorted(expected.keys() - tensors.keys())),
         unexpected=tuple(sorted(tensors.keys() - expected.keys())),
@@ -126,7 +128,7 @@ def load_encoder(path: Path, width: int, dtype: torch.dtype, *, weights: bool) -
             "another training than the UNet: copy the files of one checkpoint again"
         )
     if weights:
-        state = {name: one.to(dtype) for name, one in load_file(path).items()}
+        state = {name: index.to(dtype) for name, index in load_file(path).items()}
         encoder.load_state_dict(state, assign=True)
     return encoder.eval().requires_grad_(False)
 
@@ -134,19 +136,19 @@ def load_encoder(path: Path, width: int, dtype: torch.dtype, *, weights: bool) -
 def sketch_tokens(start: int, number: int) -> tuple[Token, ...]:
     """Return the drawing's tokens: none is text."""
     return tuple(
-        Token(start + place, SEGMENT, -1, f"<sketch {place}>", True, False, 0, 0, None)
-        for place in range(number)
+        Token(start + index, SEGMENT, -1, f"<sketch {index}>", True, False, 0, 0, None)
+        for index in range(number)
     )
 
 
-def as_drawings(pictures: Sequence[Tensor], size: int) -> Tensor:
+def as_drawings(images: Sequence[Tensor], size: int) -> Tensor:
     """Return pictures as the encoder reads them: (drawing, 1, size, size), by area.
 
     Args:
-        pictures: grey levels 0 to 1, (row, column), of one size.
+        images: grey levels 0 to 1, (row, column), of one size.
         size: rows and columns; 0 leaves them as they are.
     """
-    stacked = torch.stack(list(pictures))[:, None]
+    stacked = torch.stack(list(images))[:, None]
     if not size:
         return stacked
     return nn.functional.interpolate(stacked, (size, size), mode="area")
@@ -177,7 +179,7 @@ def _refuse_combiner(folder: Path) -> None:
             "putting one after the other, which is all that is known here"
         )
     config = folder / CONFIG
-    method = _combination(source.read_object(config)) if config.is_file() else None
+    method = _combination(folders.read_object(config)) if config.is_file() else None
     if method is not None and not str(method).startswith(CONCATENATION):
         raise ModelError(
             f"{config}: text and sketch are combined by {method!r}; expected {CONCATENATION!r}, "
@@ -187,14 +189,14 @@ def _refuse_combiner(folder: Path) -> None:
 
 
 def _combination(config: Mapping[str, Any]) -> Any:
-    """Return how a checkpoint's configuration says that text and sketch are combined, if it does.
+    """Return the combination of text and sketch in a checkpoint's configuration, if any.
 
     Published configurations have the combiner under `architecture`.
     """
     inside = config.get("architecture")
-    places = (inside, config) if isinstance(inside, Mapping) else (config,)
-    for one in places:
-        combiner = one.get("sketch_text_combiner")
+    sections = (inside, config) if isinstance(inside, Mapping) else (config,)
+    for section in sections:
+        combiner = section.get("sketch_text_combiner")
         if not isinstance(combiner, Mapping):
             continue
         for name in ("combination_method", "method"):

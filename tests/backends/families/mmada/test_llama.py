@@ -37,7 +37,9 @@ def edit_config(folder, **changes):
     """Change entries of config.json; None takes one away."""
     path = folder / "config.json"
     config = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({name: one for name, one in config.items() if one is not None}))
+    path.write_text(
+        json.dumps({name: value for name, value in config.items() if value is not None})
+    )
 
 
 def edit_shard(folder, change):
@@ -55,8 +57,8 @@ def weights_of(folder):
     for path in folder.glob("*.safetensors"):
         tensors |= load_file(path)
     return {
-        name.removeprefix("model.transformer.").removesuffix(".weight"): one.astype(np.float64)
-        for name, one in tensors.items()
+        name.removeprefix("model.transformer.").removesuffix(".weight"): tensor.astype(np.float64)
+        for name, tensor in tensors.items()
     }
 
 
@@ -136,7 +138,7 @@ def test_one_file_is_the_same_model(copied):
             tensors |= load_file(path)
         path.unlink()
     save_file(
-        {name.removeprefix("model."): one for name, one in tensors.items()},
+        {name.removeprefix("model."): tensor for name, tensor in tensors.items()},
         folder / "model.safetensors",
     )
     models = [open_folder(folder).model, shared_session("mmada").model]
@@ -282,7 +284,7 @@ def test_full_size(copied, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.stderr
     assert "1 trace of 128 steps, 1 sample, branch cond" in done.stdout
     assert "  31  model.layers.31.self_attn  self, 32 heads, grid -, 141 keys" in done.stdout
-    assert "one trace: 393.0 MB; in all 393.0 MB" in done.stdout
+    assert "one trace: 393.2 MB; in all 393.2 MB" in done.stdout
     assert not (tmp_path / "attn-runs").exists()
 
 

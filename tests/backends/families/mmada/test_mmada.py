@@ -198,7 +198,7 @@ def test_model_reads_the_labelled_tokens(session, guidance):
 
 def test_padding_is_never_read(session):
     """In a batch of prompts of different lengths the padded keys get exactly 0."""
-    from attn.engine.hooks import Hooks
+    from attn.engine.hooks import AttentionHooks
 
     requests = [complete(session, prompt) for prompt in PROMPTS]
     lengths = [session.sequence(request, "cond").segments[0].length for request in requests]
@@ -214,7 +214,7 @@ def test_padding_is_never_read(session):
     modules = {
         layer.path: session.model.get_submodule(layer.path) for layer in session.layers(requests[0])
     }
-    with Hooks(modules, see):
+    with AttentionHooks(modules, see):
         session.generate(requests, None)
     assert max(hidden) == 0
     assert torch.stack(whole).sub(1).abs().max() < 1e-5
@@ -343,6 +343,6 @@ def test_planning_downloads_no_weights(demo_cache, monkeypatch, weights):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     family = load(find("mmada"))
-    family.open("owner/name", family.Options(), device="cpu", weights=weights)
+    family.open("hub:owner/name", family.Options(), device="cpu", weights=weights)
     heavy = ["*.safetensors"] if weights else []
     assert asked == [("owner/name", ["*.json", "*.jinja", *heavy])]

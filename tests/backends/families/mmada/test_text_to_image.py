@@ -32,11 +32,11 @@ def folder(demo_cache, tmp_path_factory):
     """A tiny language model whose spare ids are a codebook."""
     from attn import demo
 
-    place = tmp_path_factory.mktemp("t2i") / "model"
-    shutil.copytree(demo.checkpoint("tiny:mmada"), place)
-    config = json.loads((place / "config.json").read_text())
-    (place / "config.json").write_text(json.dumps(config | {"codebook_size": CODES}))
-    return place
+    index = tmp_path_factory.mktemp("t2i") / "model"
+    shutil.copytree(demo.checkpoint("tiny:mmada"), index)
+    config = json.loads((index / "config.json").read_text())
+    (index / "config.json").write_text(json.dumps(config | {"codebook_size": CODES}))
+    return index
 
 
 def opened(folder, **changes):
@@ -106,9 +106,9 @@ def test_every_token_is_decided_once(session):
     request = session.complete(Request(PROMPTS[0], seed=2, steps=5, guidance=2.0))
     [output] = session.generate([request], None)
     steps = output.histories[0]["steps"]
-    places = [place for step in steps for place in step["finalised"]]
+    indices = [index for step in steps for index in step["finalised"]]
     start = output.histories[0]["prompt_length"]
-    assert sorted(places) == list(range(start, start + 15))
+    assert sorted(indices) == list(range(start, start + 15))
     left = [15 - sum(len(step["finalised"]) for step in steps[: n + 1]) for n in range(5)]
     assert left == [math.floor(15 * math.cos((n + 1) / 5 * math.pi / 2)) for n in range(5)]
 
@@ -117,11 +117,11 @@ def test_layout(session):
     """Text, picture and end are segments; the picture has its grid, and `uncond` its padding."""
     request = session.complete(Request(PROMPTS[0], guidance=2.0))
     cond, uncond = (session.sequence(request, branch) for branch in ("cond", "uncond"))
-    assert [one.name for one in cond.segments] == ["prompt", "image", "end"]
+    assert [item.name for item in cond.segments] == ["prompt", "image", "end"]
     assert cond.segments == uncond.segments
     assert cond.segment("image").grid == (3, 5)
-    assert [one.text for one in cond.tokens if one.is_content] == PROMPTS[0].split()
-    hidden = [one.position for one in uncond.tokens if one.padding]
+    assert [item.text for item in cond.tokens if item.is_content] == PROMPTS[0].split()
+    hidden = [item.position for item in uncond.tokens if item.padding]
     assert hidden == list(range(len(cond.tokens) - 5))
     assert {layer.kind for layer in session.layers(request)} == {"joint"}
     assert request.steps == 18
@@ -136,18 +136,18 @@ def test_conformance(session, check, guidance):
 
 def test_batch(session):
     """A prompt's picture does not depend on what is written beside it."""
-    requests = [session.complete(Request(one, steps=3, guidance=2.0)) for one in PROMPTS]
+    requests = [session.complete(Request(item, steps=3, guidance=2.0)) for item in PROMPTS]
     together = session.generate(requests, None)
     alone = [session.generate([request], None)[0] for request in requests]
-    for one, other in zip(together, alone, strict=True):
-        assert one.histories[0]["steps"][-1]["tokens"] == other.histories[0]["steps"][-1]["tokens"]
+    for item, other in zip(together, alone, strict=True):
+        assert item.histories[0]["steps"][-1]["tokens"] == other.histories[0]["steps"][-1]["tokens"]
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_model_reads_the_labelled_tokens(session, guidance):
     """A batch whose rows are others than the trace says is refused where they differ."""
-    asked = [Request(one, steps=3, guidance=guidance) for one in PROMPTS[::-1]]
-    refuse_misread(session, [session.complete(one) for one in asked])
+    requested = [Request(item, steps=3, guidance=guidance) for item in PROMPTS[::-1]]
+    refuse_misread(session, [session.complete(item) for item in requested])
 
 
 def test_calls(session):

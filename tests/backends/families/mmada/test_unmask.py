@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from attn.backends.families.mmada import unmask
 from attn.backends.families.mmada.unmask import (
-    Recipe,
+    UnmaskSettings,
     Writing,
     choose,
     most_confident,
@@ -22,12 +22,12 @@ PROMPTS = ((3, 5, 11), (13, 2, 17, 19, 23))
 def recipe(**changes):
     """Return a recipe of three blocks of five."""
     plain = {"length": 15, "block": 5, "steps": 6, "temperature": 0.7, "mask": MASK}
-    return Recipe(**(plain | {"remasking": "low_confidence"} | changes))
+    return UnmaskSettings(**(plain | {"remasking": "low_confidence"} | changes))
 
 
 def write(recipe, prompts=PROMPTS, seed=0, predict=None):
     """Write with logits that depend on everything the model would read."""
-    generators = [torch.Generator().manual_seed(seed + place) for place in range(len(prompts))]
+    generators = [torch.Generator().manual_seed(seed + index) for index in range(len(prompts))]
     writing = Writing(prompts, generators, recipe, torch.device("cpu"))
     table = torch.randn(VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(5))
 

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from attn.backends.families.scribble.drawing import (
     Sketch,
-    as_picture,
+    as_image,
     describe,
-    place_strokes,
+    fit_strokes,
     read_sketch,
 )
 from attn.errors import RequestError, UsageError
@@ -25,10 +25,10 @@ def test_forms(tmp_path, form):
     """The same drawing in any mode and polarity gives the same strokes, and its ground is found."""
     make, ground, ending = sketches.FORMS[form]
     options = {"quality": 100, "subsampling": 0} if ending == ".jpg" else {}
-    found = read_sketch(sketches.save(tmp_path, image=make(), ending=ending, **options))
+    result = read_sketch(sketches.save(tmp_path, image=make(), ending=ending, **options))
     expected = np.asarray(sketches.ring()) < 128
-    assert found.ground == ground
-    assert (found.strokes == expected).mean() == (
+    assert result.ground == ground
+    assert (result.strokes == expected).mean() == (
         1 if ending == ".png" else pytest.approx(1, abs=0.01)
     )
 
@@ -52,8 +52,8 @@ def test_upright(tmp_path):
     """A photo of a drawing that says how the camera was held is turned upright."""
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn clockwise
-    found = read_sketch(sketches.save(tmp_path, exif=exif.tobytes()))
-    assert found.size == sketches.SIZE[::-1]
+    result = read_sketch(sketches.save(tmp_path, exif=exif.tobytes()))
+    assert result.size == sketches.SIZE[::-1]
 
 
 def text(folder):
@@ -129,21 +129,21 @@ def test_empty(tmp_path, case):
 def test_two_pixels(tmp_path):
     """The least drawing that there is has one stroke, found without a warning."""
     pixels = np.array([[0, 255]], np.uint8)
-    found = read_sketch(sketches.save(tmp_path, image=Image.fromarray(pixels)))
-    assert (found.strokes.tolist(), found.ground) == ([[False, True]], "dark")
+    result = read_sketch(sketches.save(tmp_path, image=Image.fromarray(pixels)))
+    assert (result.strokes.tolist(), result.ground) == ([[False, True]], "dark")
 
 
 def rings(colours, ground="white", scale=1):
     """Draw a ring of each colour; return the picture, smooth if scaled, and where each ring is."""
     size = (211, 97)
-    image, places = Image.new("RGB", (scale * size[0], scale * size[1]), ground), []
+    image, indices = Image.new("RGB", (scale * size[0], scale * size[1]), ground), []
     for number, colour in enumerate(colours):
         box = [scale * side for side in (7 + 67 * number, 23, 61 + 67 * number, 71)]
         mask = Image.new("L", image.size, 0)
         for drawn, ink in ((image, colour), (mask, 255)):
             ImageDraw.Draw(drawn).ellipse(box, outline=ink, width=3 * scale)
-        places.append(np.asarray(mask.resize(size, Image.Resampling.BOX)) > 128)
-    return image.resize(size, Image.Resampling.BOX), places
+        indices.append(np.asarray(mask.resize(size, Image.Resampling.BOX)) > 128)
+    return image.resize(size, Image.Resampling.BOX), indices
 
 
 GREY = (150, 150, 150)
@@ -161,19 +161,19 @@ SEVERAL = {
 def test_several_strokes(tmp_path, case, scale):
     """Strokes that are easily seen are kept beside stronger ones, in any colour."""
     colours, ground = SEVERAL[case]
-    image, places = rings(colours, ground, scale)
-    found = read_sketch(sketches.save(tmp_path, image=image))
-    assert min(found.strokes[place].mean() for place in places) > (0.99 if scale == 1 else 0.8)
-    assert (found.strokes & ~np.any(places, 0)).mean() < (1e-9 if scale == 1 else 0.02)
-    assert "left out" not in describe(found)
+    image, indices = rings(colours, ground, scale)
+    result = read_sketch(sketches.save(tmp_path, image=image))
+    assert min(result.strokes[index].mean() for index in indices) > (0.99 if scale == 1 else 0.8)
+    assert (result.strokes & ~np.any(indices, 0)).mean() < (1e-9 if scale == 1 else 0.02)
+    assert "left out" not in describe(result)
 
 
 def test_one_dot(tmp_path):
     """A single darker pixel does not make a whole drawing faint."""
-    image, (place,) = rings([GREY])
+    image, (index,) = rings([GREY])
     image.putpixel((209, 3), (0, 0, 0))
-    found = read_sketch(sketches.save(tmp_path, image=image))
-    assert found.strokes.sum() == place.sum() + 1
+    result = read_sketch(sketches.save(tmp_path, image=image))
+    assert result.strokes.sum() == index.sum() + 1
 
 
 PAPERS = {
@@ -186,25 +186,25 @@ PAPERS = {
 def test_paper(tmp_path, case):
     """Noise and shadows of a scanned paper are no strokes, and not worth a word."""
     shade, noise = PAPERS[case]
-    image, (place,) = rings(["black"])
+    image, (index,) = rings(["black"])
     grey = np.asarray(image.convert("L"), float) * 0.9 + 15 - shade
     grey += np.random.default_rng(7).normal(0, noise, grey.shape)
     scan = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
-    found = read_sketch(sketches.save(tmp_path, image=scan))
-    assert (found.strokes == place).all()
-    assert "left out" not in describe(found)
+    result = read_sketch(sketches.save(tmp_path, image=scan))
+    assert (result.strokes == index).all()
+    assert "left out" not in describe(result)
 
 
 def test_strokes_of_every_strength(tmp_path):
     """Where strokes fade into the ground, how much is left out is said."""
     pixels = np.full((71, 97), 255, np.uint8)
     pixels[30:33] = np.linspace(0, 255, 97)
-    found = read_sketch(sketches.save(tmp_path, image=Image.fromarray(pixels)))
+    result = read_sketch(sketches.save(tmp_path, image=Image.fromarray(pixels)))
     strengths = 255.0 - pixels[31]
     kept, clear = (strengths > 255 / 2).sum(), (strengths > 64).sum()
     lost = (clear - kept - 1) / (clear - 1)  # the first that is too faint touches a stroke
-    assert found.strokes.sum() == 3 * kept
-    assert f"; {lost:.1%} of what differs from the ground is left out" in describe(found)
+    assert result.strokes.sum() == 3 * kept
+    assert f"; {lost:.1%} of what differs from the ground is left out" in describe(result)
 
 
 def test_no_numbers(tmp_path):
@@ -226,23 +226,23 @@ def test_nothing_but_strokes(tmp_path):
 def test_too_long(tmp_path):
     """A drawing of which padding leaves a hair is refused with what to do; stretching works."""
     long = sketches.save(tmp_path, image=sketches.ring((20000, 10), width=1))
-    found = read_sketch(long)
+    result = read_sketch(long)
     with pytest.raises(RequestError, match="20000x10: inside 512x512 it would be 512x0 pixels"):
-        place_strokes(found, 512, 512, "pad")
-    placed, remark = place_strokes(found, 512, 512, "stretch")
+        fit_strokes(result, 512, 512, "pad")
+    placed, remark = fit_strokes(result, 512, 512, "stretch")
     assert placed.shape == (512, 512)
     assert "it is stretched to its shape" in remark
 
 
 def test_padded(tmp_path):
     """A drawing of another shape keeps its proportions, in the middle, and the user is told."""
-    found = read_sketch(sketches.save(tmp_path))
-    placed, remark = place_strokes(found, 97, 191, "pad")
+    result = read_sketch(sketches.save(tmp_path))
+    placed, remark = fit_strokes(result, 97, 191, "pad")
     assert not placed[:60].any()
-    assert (placed[60:131] == found.strokes).all()
+    assert (placed[60:131] == result.strokes).all()
     assert not placed[131:].any()
     assert remark.startswith("the sketch is 97x71, the picture 97x191: it is padded to its shape")
-    assert place_strokes(found, 194, 142, "pad")[1] == ""
+    assert fit_strokes(result, 194, 142, "pad")[1] == ""
 
 
 @settings(max_examples=60, deadline=None)
@@ -256,7 +256,7 @@ def test_no_stroke_vanishes(size, target, data):
     strokes = np.zeros(size, bool)
     row, column = (data.draw(st.integers(0, side - 1)) for side in size)
     strokes[row, column] = True
-    placed, _ = place_strokes(Sketch(None, "", strokes, "dark", "told"), *target[::-1], "stretch")
+    placed, _ = fit_strokes(Sketch(None, "", strokes, "dark", "told"), *target[::-1], "stretch")
     assert placed.shape == target
     where = np.argwhere(placed)
     centre = [(row + 0.5) / size[0], (column + 0.5) / size[1]]
@@ -268,10 +268,10 @@ def test_no_stroke_vanishes(size, target, data):
 def test_as_picture():
     """Models get white strokes on black, or the other way round where they were trained so."""
     strokes = np.eye(3, 5) > 0
-    assert np.asarray(as_picture(strokes))[..., 1].tolist() == (255 * np.eye(3, 5)).tolist()
-    other = as_picture(strokes, dark=True)
-    assert (np.asarray(other) == 255 - np.asarray(as_picture(strokes))).all()
-    assert (as_picture(strokes).info["ground"], other.info["ground"]) == ("dark", "light")
+    assert np.asarray(as_image(strokes))[..., 1].tolist() == (255 * np.eye(3, 5)).tolist()
+    other = as_image(strokes, dark=True)
+    assert (np.asarray(other) == 255 - np.asarray(as_image(strokes))).all()
+    assert (as_image(strokes).info["ground"], other.info["ground"]) == ("dark", "light")
 
 
 def test_edges(tmp_path):
@@ -279,9 +279,9 @@ def test_edges(tmp_path):
     cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'attn[sketch]'")
     photo = sketches.ring(ground=200, stroke=30, width=20)
     path = sketches.save(tmp_path, image=photo)
-    found = read_sketch(path, edges=True)
-    assert (found.strokes == (cv2.Canny(np.asarray(photo), 50, 150) > 0)).all()
-    assert "edges of the photo by Canny" in describe(found)
+    result = read_sketch(path, edges=True)
+    assert (result.strokes == (cv2.Canny(np.asarray(photo), 50, 150) > 0)).all()
+    assert "edges of the photo by Canny" in describe(result)
 
 
 def test_edges_without_opencv(tmp_path, monkeypatch):

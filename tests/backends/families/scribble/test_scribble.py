@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attn.backends import find, load
-from attn.backends.families.scribble.scribble import ScribbleOptions
+from attn.backends.families.scribble.options import ScribbleOptions
 from attn.backends.testing import CHECKS, outputs_identical
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
@@ -113,7 +113,7 @@ def test_plain_model(opened, toys):
 
 def base_family():
     """Return the family of the base of `demo:sd15`."""
-    from attn.backends.families.scribble.scribble import SD15Control
+    from attn.backends.families.scribble.control import SD15Control
 
     return SD15Control.family
 

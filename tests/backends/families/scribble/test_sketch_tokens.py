@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from attn import demo
 from attn.backends import find, load
-from attn.backends.families.scribble.scribble import ScribbleOptions, TokensBackend
+from attn.backends.families.scribble.options import ScribbleOptions
 from attn.backends.families.scribble.sketch_tokens import SketchEncoder, as_drawings, load_encoder
+from attn.backends.families.scribble.tokens import TokensBackend
 from attn.backends.testing import CHECKS
 from attn.backends.testing.observe import watched
 from attn.backends.testing.oracle import as_float64

@@ -1,0 +1,139 @@
+"""Any number of pairs of traces: their arrays are in a file, one pair is in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import prod
+from pathlib import Path
+from tempfile import SpooledTemporaryFile, gettempdir
+from typing import Any, overload
+
+import numpy as np
+
+from attn.analysis.compare.pairs import Pair
+from attn.analysis.compare.reading import SideReading
+from attn.analysis.words.word_sums import Numbers
+from attn.files.disk import reported
+
+LARGEST = 2**24
+"""Bytes that stay in memory; what is more goes to a temporary file without a name."""
+HINT = "Set TMPDIR to a folder with more room."
+
+_READ = ("mass", "mass_steps", "share", "share_steps")
+_COMPARED = ("alike", "dominant", "overlap")
+_EMPTY = np.zeros(0)
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """One pair: what describes it, without its numbers, and where these are."""
+
+    about: Pair
+    start: int
+    shapes: Shapes
+
+
+class Pairs(Sequence[Pair]):
+    """Pairs without maps, in the order in which they were added; each is read when it is asked for.
+
+    What describes a pair (layers, terms, what agrees) is often the same as of the pair before it,
+    and then in memory once.
+    """
+
+    def __init__(self, pairs: Iterable[Pair] = ()) -> None:
+        self._file = SpooledTemporaryFile(LARGEST, prefix="attn-")  # noqa: SIM115 - as long as this
+        self._kept: list[_Kept] = []
+        for pair in pairs:
+            self.append(pair)
+
+    def append(self, pair: Pair) -> None:
+        """Add a pair; its maps are left out.
+
+        Raises:
+            TraceError: the disk is full.
+        """
+        numbers = {name: np.asarray(one, np.float64) for name, one in _numbers(pair).items()}
+        with reported(Path(gettempdir()), hint=HINT):
+            start = self._file.seek(0, 2)
+            self._file.write(b"".join(one.tobytes() for one in numbers.values()))
+        about = _with_numbers(pair.without_maps(), dict.fromkeys(numbers, _EMPTY))
+        shapes: Shapes = {name: one.shape for name, one in numbers.items()}
+        for before in self._kept[-1:]:
+            about = _share(about, before.about)
+            shapes = before.shapes if shapes == before.shapes else shapes
+        self._kept.append(_Kept(about, start, shapes))
+
+    def __del__(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @overload
+    def __getitem__(self, place: int) -> Pair: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Pair]: ...
+    def __getitem__(self, place: int | slice) -> Pair | Sequence[Pair]:
+        if isinstance(place, slice):
+            return [self._load(kept) for kept in self._kept[place]]
+        return self._load(self._kept[place])
+
+    def __iter__(self) -> Iterator[Pair]:
+        return map(self._load, self._kept)
+
+    def _load(self, kept: _Kept) -> Pair:
+        stops = list(accumulate(map(prod, kept.shapes.values())))
+        with reported(Path(gettempdir()), "read"):
+            self._file.seek(kept.start)
+            flat = np.frombuffer(self._file.read(8 * stops[-1]), np.float64)
+        spans = zip(kept.shapes.items(), [0, *stops], stops, strict=False)
+        numbers = {name: flat[at:stop].reshape(shape) for (name, shape), at, stop in spans}
+        return _with_numbers(kept.about, numbers)
+
+
+def _numbers(pair: Pair) -> dict[str, Numbers]:
+    """Return every array of a pair, by a name."""
+    sides = {"base": pair.base, "variant": pair.variant}
+    of_sides = {f"{side}.{name}": vars(one)[name] for side, one in sides.items() for name in _READ}
+    compared = {name: vars(pair)[name] for name in _COMPARED if vars(pair)[name] is not None}
+    return of_sides | compared | {f"changed.{name}": one for name, one in pair.changed.items()}
+
+
+def _with_numbers(pair: Pair, numbers: Mapping[str, Numbers]) -> Pair:
+    """Return a pair with other arrays of the same names."""
+
+    def side(reading: SideReading, name: str) -> SideReading:
+        changes: dict[str, Any] = {field: numbers[f"{name}.{field}"] for field in _READ}
+        return replace(reading, **changes)
+
+    return replace(
+        pair,
+        base=side(pair.base, "base"),
+        variant=side(pair.variant, "variant"),
+        changed={name: numbers[f"changed.{name}"] for name in pair.changed},
+        alike=numbers.get("alike"),
+        dominant=numbers.get("dominant"),
+        overlap=numbers.get("overlap"),
+    )
+
+
+def _share(pair: Pair, before: Pair) -> Pair:
+    """Let a pair without numbers be the one before it, or have parts of it, where they are equal.
+
+    Layers and terms are read from every trace anew, and are larger than the numbers.
+    """
+    if _description(pair) == _description(before):
+        return before
+    layers = before.layers if pair.layers == before.layers else pair.layers
+    agreement = before.agreement if pair.agreement == before.agreement else pair.agreement
+    return replace(pair, layers=layers, agreement=agreement)
+
+
+def _description(pair: Pair) -> tuple[object, ...]:
+    """Return all of a pair that is no number."""
+    of_sides = [(side.terms, side.lack) for side in (pair.base, pair.variant)]
+    return pair.agreement, pair.layers, pair.steps, of_sides, list(_numbers(pair))

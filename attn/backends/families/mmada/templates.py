@@ -1,0 +1,77 @@
+"""Fill chat templates of others, in a process whose time and memory are bounded."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from signal import SIGXCPU
+from threading import Lock
+
+from attn.backends.families.mmada.template_process import SECONDS
+
+SCRIPT = Path(__file__).with_name("template_process.py")
+_LOCK = Lock()
+_RUNNING: list[subprocess.Popen[str]] = []
+
+
+def fill(template: str, messages: Sequence[Mapping[str, str]], words: Mapping[str, str]) -> str:
+    """Return what a model reads of a chat, as transformers' `apply_chat_template` gives it.
+
+    Args:
+        template: a Jinja template.
+        messages: `role` and `content` of each.
+        words: what else the template may use, such as `bos_token`.
+
+    Raises:
+        ValueError: the template fails, or takes too long or too much; says why.
+    """
+    asked = json.dumps({"template": template, "messages": [*messages], "words": {**words}})
+    with _LOCK:
+        process = _started()
+        try:
+            print(asked, file=process.stdin, flush=True)
+            line = process.stdout.readline() if process.stdout else ""
+        except OSError:  # it has ended
+            line = ""
+        if not line:
+            code = _stop()
+            is_late = code == -SIGXCPU
+            raise ValueError(
+                f"it runs for more than {SECONDS} seconds"
+                if is_late
+                else f"what fills it ended with exit code {code}"
+            )
+    answer = json.loads(line)
+    if "error" in answer:
+        raise ValueError(answer["error"])
+    return str(answer["text"])
+
+
+def _started() -> subprocess.Popen[str]:
+    """Return the process, which stays for the next template."""
+    if not _RUNNING:
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+        )
+        _RUNNING.append(process)
+    return _RUNNING[0]
+
+
+@atexit.register
+def _stop() -> int | None:
+    """End the process; return its exit code."""
+    if not _RUNNING:
+        return None
+    process = _RUNNING.pop()
+    with process:
+        process.kill()
+    return process.returncode

@@ -1,0 +1,112 @@
+"""What sessions that read a drawing share, with a ControlNet or with tokens."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+
+from attn import demo
+from attn.backends.families.scribble import drawing as drawings
+from attn.backends.families.scribble.drawing import Strokes
+from attn.backends.families.scribble.options import (
+    AUTO,
+    NONE,
+    OF_CONTROL,
+    OF_TOKENS,
+    effective_options,
+)
+from attn.backends.families.sdxl import UNetSession
+from attn.demo import scenes
+from attn.errors import RequestError
+from attn.schema import Request
+
+
+class DrawnSession(UNetSession):
+    """What sessions that read a drawing share."""
+
+    foreign: ClassVar[tuple[str, ...]]
+    """Options of the other kind of model, which would have no effect."""
+
+    def drawing(self, request: Request) -> tuple[Strokes, str]:
+        """Return the strokes that one request is given, and what the user should know of them.
+
+        Raises:
+            RequestError: there is no drawing, or none that could be used.
+        """
+        options, size = (
+            effective_options(self.options, request),
+            (request.width or 0, request.height or 0),
+        )
+        if options.sketch == NONE:
+            return np.zeros(size[::-1], np.bool_), ""
+        if options.sketch == AUTO:
+            return self._outline(request), "the sketch is the prompt's outline, drawn by attn"
+        sketch = drawings.read_sketch(
+            options.sketch, options.ground, edges=options.edges == "canny"
+        )
+        strokes, remark = drawings.fit_strokes(sketch, *size, options.fit)
+        return strokes, "\n".join(filter(None, (drawings.describe(sketch), remark)))
+
+    def complete(self, request: Request) -> Request:
+        """Also read the drawing; its hash joins the options, those of other models leave them.
+
+        See `Session.complete`.
+        """
+        request = super().complete(request)
+        options = effective_options(self.options, request)
+        self._refuse_foreign(request)
+        options_here = {
+            name: value for name, value in request.options.items() if name not in self.foreign
+        }
+        request = replace(request, options=options_here)
+        self.drawing(request)  # one that cannot be used is refused
+        if options.sketch in (AUTO, NONE):
+            return request
+        sketch = drawings.read_sketch(
+            options.sketch, options.ground, edges=options.edges == "canny"
+        )
+        return replace(request, options={**request.options, "sketch_sha256": sketch.sha256})
+
+    def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
+        """Tell also of the drawing; see `Session.remarks`."""
+        drawn = self.drawing(completed)[1].split("\n")
+        return (*super().remarks(request, completed), *filter(None, drawn))
+
+    def _refuse_foreign(self, request: Request) -> None:
+        usual = asdict(type(self.options)())
+        options = {**asdict(self.options), **request.options}
+        foreign = [name for name in self.foreign if options[name] != usual[name]]
+        if foreign:
+            kinds = {OF_CONTROL: "a ControlNet", OF_TOKENS: "sketch tokens (ScribbleDiffusion)"}
+            raise RequestError(
+                f"{', '.join(foreign)}: only for models with {kinds[self.foreign]}; "
+                f"{self.info.source} has none"
+            )
+
+    def _outline(self, request: Request) -> Strokes:
+        if not self.info.source.startswith("demo"):
+            raise RequestError(
+                "no sketch: give one with --sketch FILE, or --sketch none for the model without one"
+            )
+        return _outline(request.prompt, request.seed, request.width or 0, request.height or 0)
+
+
+@lru_cache(maxsize=64)
+def _outline(prompt: str, seed: int, width: int, height: int) -> Strokes:
+    """Draw the outlines of a scene that fits a caption of the shapes world, in the middle."""
+    try:
+        content = scenes.read(prompt)
+    except KeyError:
+        raise RequestError(
+            f"no sketch for {prompt!r}: attn draws outlines only of captions of the shapes world, "
+            f"such as {demo.example_prompt('scribble')!r}; give a --sketch FILE"
+        ) from None
+    side = min(width, height)
+    strokes = np.zeros((height, width), np.bool_)
+    top, left = (height - side) // 2, (width - side) // 2
+    scene = scenes.arrange(content, np.random.default_rng(seed))
+    strokes[top : top + side, left : left + side] = scenes.outlines(scene, side)
+    return strokes

@@ -1,0 +1,17 @@
+"""The interactive page: traces in a browser, read as they lie on disk.
+
+    opened       what is shown, each under a number, and which of its files may be read
+    description  what a page has to know of a trace: all rules that stand in Python
+    guard        who may ask: host, origin, token; headers on every answer
+    server       the addresses, and the server behind them
+    checked      digests of shards, held against the manifest in the background
+    static/      the page itself, plain ES modules (static/README.md is its map)
+
+A browser asks for `index.json`, then for `t/NUMBER/trace.json`, then for ranges of shards. No path
+comes from an address: it is a number, and a name that is compared with those in the manifest.
+
+A screen (a picture, a text, a comparison, an index) is one module of `static/` with one function,
+`show(root, item, state) -> close`, entered in `static/screens.js` under the name that
+`description.screen_of` gives. What a page needs to know beyond the shards is added to
+`description`, so that a rule stands in one place and in Python.
+"""

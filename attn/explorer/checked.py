@@ -1,0 +1,58 @@
+"""SHA-256 of the shards that are looked at, held against the manifest in the background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock, Thread
+
+from attn.errors import TraceError
+from attn.explorer.opened import manifest_of
+from attn.files.digests import require_digest
+
+
+@dataclass
+class Checks:
+    """What is known of the files of one trace.
+
+    Attributes:
+        files: how many there are.
+        checked: how many were held against their digest.
+        damaged: why some are not as they were written.
+    """
+
+    files: int = 0
+    checked: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+class Checker:
+    """Checks every trace once, each in a thread of its own that ends with the process."""
+
+    def __init__(self) -> None:
+        self._checks: dict[Path, Checks] = {}
+        self._lock = Lock()
+
+    def look(self, folder: Path) -> Checks:
+        """Return what is known of a trace; the first look begins the check.
+
+        Raises:
+            TraceError: its manifest cannot be read.
+        """
+        manifest = manifest_of(folder)
+        with self._lock:
+            if folder in self._checks:
+                return self._checks[folder]
+            checks = self._checks[folder] = Checks(len(manifest.shards))
+        listed = [(folder / shard.file, shard.sha256) for shard in manifest.shards]
+        Thread(target=_check, args=(listed, checks), daemon=True).start()
+        return checks
+
+
+def _check(listed: list[tuple[Path, str]], checks: Checks) -> None:
+    for path, digest in listed:
+        try:
+            require_digest(path, digest)
+        except TraceError as error:
+            checks.damaged.append(str(error))
+        checks.checked += 1

@@ -1,0 +1,163 @@
+"""What is shown: traces, each under a number, and those of their files that a page may read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from attn.errors import TraceError
+from attn.explorer.description import describe, screen_of
+from attn.files.disk import is_file, is_folder, is_there, reported
+from attn.schema import Manifest
+from attn.trace.store import MANIFEST, load_manifest, read_manifest
+
+DEEPEST = 4
+"""Levels below a folder on which traces are looked for; a comparison's are on the third."""
+MOST = 10_000
+"""Traces of a folder that are listed."""
+KEPT = 16
+"""Manifests that are kept in memory."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that can be looked at.
+
+    Attributes:
+        id: what addresses name it by.
+        folder: where it lies.
+        label: what people call it.
+    """
+
+    id: str
+    folder: Path
+    label: str
+
+
+@dataclass
+class Library:
+    """What was opened.
+
+    Attributes:
+        items: in the order in which they are listed.
+    """
+
+    items: list[Item] = field(default_factory=list)
+
+    def item(self, number: str) -> Item | None:
+        """Return the item of an address, or None."""
+        is_number = number.isascii() and number.isdecimal() and len(number) <= len(str(MOST))
+        return self.items[int(number)] if is_number and int(number) < len(self.items) else None
+
+    def index(self) -> bytes:
+        """Return what the page lists, as JSON."""
+        return msgspec.json.encode({"items": [_row(item) for item in self.items]})
+
+
+def open_library(paths: Sequence[Path]) -> Library:
+    """Look for traces.
+
+    Args:
+        paths: traces, or folders with traces in them.
+
+    Raises:
+        TraceError: a path holds no trace, or cannot be read.
+    """
+    library = Library()
+    for path in paths:
+        folders = list(islice(_find(path, DEEPEST), MOST))
+        if not folders:
+            raise TraceError(
+                f"{path} holds no trace; make one with attn capture --out {path / 'NAME'}"
+            )
+        for folder in folders:
+            is_inner = folder != path and path.is_dir()
+            label = folder.relative_to(path).as_posix() if is_inner else folder.name
+            item = Item(str(len(library.items)), folder.absolute(), label or str(folder))
+            library.items.append(item)
+    return library
+
+
+def file_of(item: Item, name: str) -> Path | None:
+    """Return a file of a trace that its manifest lists; None for any other name.
+
+    The name is only ever compared with those that the manifest has, and what it leads to must be a
+    regular file in the trace's folder.
+    """
+    try:
+        manifest = manifest_of(item.folder)
+        if name not in (*(shard.file for shard in manifest.shards), *manifest.outputs):
+            return None
+        root, path = item.folder.resolve(), (item.folder / name).resolve()
+        return path if path.is_relative_to(root) and path.is_file() else None
+    except (TraceError, OSError, ValueError):  # gone; a name that is no name
+        return None
+
+
+def facts_of(item: Item) -> bytes:
+    """Return what a page has to know of a trace, as JSON.
+
+    Raises:
+        TraceError: it cannot be read, is damaged, or a newer `attn` wrote it.
+    """
+    return msgspec.json.encode({"label": item.label, **describe(manifest_of(item.folder))})
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Return the manifest of a trace as it is now; it is read again only when it has changed.
+
+    Raises:
+        TraceError: it cannot be read, is damaged, or a newer `attn` wrote it.
+    """
+    return _load(folder, tuple(_stamps(folder)))
+
+
+@lru_cache(maxsize=KEPT)
+def _load(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> Manifest:
+    del stamps  # only part of the key
+    return load_manifest(folder)
+
+
+def _stamps(folder: Path) -> Iterator[tuple[int, int, int]]:
+    """Yield what changes when a manifest or its journal does."""
+    for name in (MANIFEST, "attention/shards.jsonl"):
+        if is_there(folder / name):
+            with reported(folder / name, "read"):
+                about = (folder / name).stat()
+            yield about.st_mtime_ns, about.st_size, about.st_ino
+
+
+def _row(item: Item) -> dict[str, object]:
+    """Return one line of the index; what cannot be read says so."""
+    row: dict[str, object] = {"id": item.id, "label": item.label}
+    try:
+        manifest = read_manifest(item.folder)
+    except TraceError as error:
+        return row | {"screen": "picture", "error": str(error)}
+    request = manifest.request
+    return row | {
+        "screen": screen_of(manifest),
+        "status": manifest.status,
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "backend": manifest.backend,
+    }
+
+
+def _find(path: Path, depth: int) -> Iterator[Path]:
+    """Yield the folders of traces, not those inside of traces."""
+    if path.name == MANIFEST:
+        path = path.parent
+    if is_file(path / MANIFEST):
+        yield path
+        return
+    with reported(path, "read"):
+        children: Iterable[Path] = sorted(path.iterdir()) if depth else ()
+    for child in children:
+        if is_folder(child) and not child.is_symlink() and not child.name.startswith("."):
+            yield from _find(child, depth - 1)

@@ -1,0 +1,218 @@
+"""The server of `attn view`: read-only, every file by Range, nothing but what was opened.
+
+/                        the page
+/static/NAME             its modules
+/index.json              what was opened
+/t/NUMBER/trace.json     what a page has to know of a trace
+/t/NUMBER/checked        how many of its files were checked
+/t/NUMBER/NAME           a file that its manifest lists
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from attn.errors import AttnError, UsageError
+from attn.explorer.checked import Checker
+from attn.explorer.guard import LOOPBACK, Guard
+from attn.explorer.opened import Item, Library, facts_of, file_of
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp
+
+STATIC = Path(__file__).parent / "static"
+FIRST_PORT, PORTS = 7860, 100
+PAGE_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+}
+TRACE_KINDS = {
+    ".json": "application/json",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".txt": "text/plain; charset=utf-8",
+}
+"""What is said of files; all others are bytes, so that no file of a trace can act as a page."""
+
+
+class Server:
+    """A server that is bound to a port.
+
+    Attributes:
+        url: the address for the browser, with the token.
+        port: where it listens.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        *,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        hosts: Collection[str] = (),
+    ) -> None:
+        """Take a port; nothing is answered yet.
+
+        Args:
+            library: what is shown.
+            host: address to listen at.
+            port: None is the first free one from 7860.
+            hosts: names under which the server may be reached, beside those of this machine.
+
+        Raises:
+            UsageError: the port is in use, or the address cannot be had.
+        """
+        import uvicorn
+
+        if host not in LOOPBACK and not hosts:
+            raise UsageError(
+                f"--host {host} lets other machines in: name the host under which they may ask, "
+                "with --allow-host NAME"
+            )
+        token = secrets.token_urlsafe(24)
+        self._socket = _bind(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        name = next(iter(hosts)) if host not in LOOPBACK else host
+        self.url = f"http://{f'[{name}]' if ':' in name else name}:{self.port}/?token={token}"
+        config = uvicorn.Config(
+            application(library, token, hosts),
+            log_level="critical",
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread: Thread | None = None
+
+    def run(self) -> None:
+        """Answer until the process is interrupted.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C.
+        """
+        self._server.run([self._socket])
+
+    def start(self) -> None:
+        """Answer in a thread, until `stop` or the end of the process."""
+        self._thread = Thread(target=self.run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and free the port."""
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join()
+        self._socket.close()
+
+
+def application(library: Library, token: str, hosts: Collection[str] = ()) -> ASGIApp:
+    """Return the guarded application."""
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    checker = Checker()
+    names = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*")}
+
+    def item(request: Request) -> Item | None:
+        return library.item(request.path_params["number"])
+
+    def page(request: Request) -> Response:
+        return _file(STATIC / "index.html", PAGE_KINDS)
+
+    def static(request: Request) -> Response:
+        return _file(names.get(request.path_params["name"]), PAGE_KINDS)
+
+    def index(request: Request) -> Response:
+        return _json(library.index())
+
+    def facts(request: Request) -> Response:
+        opened = item(request)
+        return _missing() if opened is None else _answer(lambda: facts_of(opened))
+
+    def checked(request: Request) -> Response:
+        opened = item(request)
+        if opened is None:
+            return _missing()
+        return _answer(lambda: msgspec.json.encode(checker.look(opened.folder)))
+
+    def file(request: Request) -> Response:
+        opened = item(request)
+        path = None if opened is None else file_of(opened, request.path_params["name"])
+        return _file(path, TRACE_KINDS)
+
+    routes = [
+        Route("/", page),
+        Route("/static/{name:path}", static),
+        Route("/index.json", index),
+        Route("/t/{number}/trace.json", facts),
+        Route("/t/{number}/checked", checked),
+        Route("/t/{number}/{name:path}", file),
+    ]
+    return Guard(Starlette(routes=routes), token, hosts)
+
+
+def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
+    from starlette.responses import FileResponse
+
+    if path is None or not path.is_file():
+        return _missing()
+    return FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
+
+
+def _answer(make: Callable[[], bytes]) -> Response:
+    """Return JSON, or what is wrong with a trace as JSON."""
+    try:
+        return _json(make())
+    except AttnError as error:
+        return _json(msgspec.json.encode({"error": str(error)}), 422)
+
+
+def _json(data: bytes, status: int = 200) -> Response:
+    from starlette.responses import Response
+
+    return Response(data, status, media_type="application/json")
+
+
+def _missing() -> Response:
+    from starlette.responses import PlainTextResponse
+
+    return PlainTextResponse("There is no such file here.", 404)
+
+
+def _bind(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        UsageError: the port is in use, or the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    tried = range(FIRST_PORT, FIRST_PORT + PORTS) if port is None else (port,)
+    reason: OSError | None = None
+    for number in tried:
+        bound = socket.socket(family)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, number))
+            bound.listen()
+        except OSError as error:
+            bound.close()
+            reason = error
+        else:
+            return bound
+    where = f"port {port}" if port is not None else f"a port of {tried[0]} to {tried[-1]}"
+    text = reason.strerror if reason else ""
+    raise UsageError(f"cannot listen at {where} of {host}: {text}. Name another with --port.")

@@ -1,0 +1,80 @@
+import { useEffect, useState } from "./vendor/preact.js";
+import { Masses } from "./masses.js";
+
+/** @typedef {import("./sums.js").MapSums} MapSums */
+/** @typedef {{key: string, sums: MapSums | null, note: string, error: string, ask: number}} Loaded */
+
+const LARGE = 256e6; // bytes that are not read without being asked for
+const SMALL = 24e6; // bytes that are read before anything is shown
+
+/**
+ * The maps of a selection: a step in the middle first, where all steps take long to read.
+ * @param {import("./trace.js").Trace} trace
+ * @param {import("./work.js").Work} work
+ * @param {import("./trace.js").Selection} selection
+ * @param {string} key  the same for the same selection
+ * @param {boolean} isAsked  whether large amounts are to be read
+ * @returns {Loaded}
+ */
+export function useSums(trace, work, selection, key, isAsked) {
+  const [loaded, setLoaded] = useState(/** @type {Loaded} */ ({ key: "", sums: null, note: "", error: "", ask: 0 }));
+  useEffect(() => {
+    if (!trace.hasMaps) return;
+    const stop = new AbortController();
+    const show = (/** @type {Partial<Loaded>} */ change) => {
+      if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key }));
+    };
+    read(trace, work, selection, isAsked, stop.signal, show).catch((error) => show({ sums: null, note: "", error: error.message }));
+    return () => stop.abort();
+  }, [trace, key, isAsked]);
+  return loaded;
+}
+
+/**
+ * @param {import("./trace.js").Trace} trace
+ * @param {import("./work.js").Work} work
+ * @param {import("./trace.js").Selection} selection
+ * @param {boolean} isAsked
+ * @param {AbortSignal} signal
+ * @param {(change: Partial<Loaded>) => void} show
+ */
+async function read(trace, work, selection, isAsked, signal, show) {
+  const job = trace.job(selection, work.source.base);
+  const bytes = job.shards.reduce((sum, shard) => sum + shard.bytes, 0);
+  const several = job.shards.length > 1;
+  if (!job.shards.length) return show({ sums: null, note: "No step is finished yet." });
+  if (several && bytes > SMALL) {
+    const shard = job.shards[job.shards.length >> 1];
+    const step = trace.steps.find((one) => one.file === shard.file);
+    const sums = await work.run({ ...job, shards: [shard] }, signal, () => {});
+    const only = `Only step ${step?.index} is shown.`;
+    if (bytes > LARGE && !isAsked) return show({ sums, note: only, ask: bytes });
+    show({ sums, note: `${only} Reading all ${job.shards.length} steps …` });
+  }
+  const tell = (/** @type {number} */ done, /** @type {number} */ all) => {
+    if (several && bytes > SMALL) show({ note: `Reading: ${done} of ${all} steps` });
+  };
+  const sums = await work.run(job, signal, tell);
+  show(sums.count ? { sums, note: "" } : { sums: null, note: "None of the chosen layers ran in the chosen steps, or their maps were not kept." });
+}
+
+/**
+ * The small measures of all steps, read in the background.
+ * @param {import("./source.js").Source} source
+ * @param {import("./trace.js").Trace} trace
+ * @param {import("./trace.js").Selection} selection
+ * @returns {{masses: Masses, loaded: number, error: string}}
+ */
+export function useMasses(source, trace, selection) {
+  const key = `${selection.branch}/${selection.sample}/${selection.net.name}`;
+  const [held, setHeld] = useState(() => ({ key, masses: new Masses(source, trace, selection), loaded: 0, error: "" }));
+  useEffect(() => {
+    const stop = new AbortController();
+    const masses = held.key === key ? held.masses : new Masses(source, trace, selection);
+    const show = (error = "") => !stop.signal.aborted && setHeld({ key, masses, loaded: masses.steps.size, error });
+    masses.load(stop.signal, () => show()).catch((error) => show(error.message));
+    if (held.key !== key) show();
+    return () => stop.abort();
+  }, [trace, key]);
+  return held;
+}

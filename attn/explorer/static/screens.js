@@ -1,0 +1,9 @@
+import { showPicture } from "./picture.js";
+
+/**
+ * @typedef {{id: string, label: string, facts: any, source: import("./source.js").Source}} Item
+ * @typedef {(root: HTMLElement, item: Item, state: import("./state.js").State) => Promise<() => void>} Screen
+ */
+
+/** Which screen shows what, by the name that `index.json` and `trace.json` give. @type {Record<string, Screen>} */
+export const SCREENS = { picture: showPicture };

@@ -1,0 +1,63 @@
+/**
+ * Where bytes come from. Everything else is the same for a server, one file, and a notebook.
+ *
+ * @typedef {object} Source
+ * @property {(name: string) => Promise<any>} json
+ * @property {(name: string, start: number, stop: number) => Promise<ArrayBuffer>} read
+ * @property {(name: string) => string} url
+ * @property {string} base  address that a worker can make a source of, or nothing
+ */
+
+/** @param {string} name */
+const escaped = (name) => name.split("/").map(encodeURIComponent).join("/");
+
+/** A server with Range. @implements {Source} */
+export class HttpSource {
+  /** @param {string} base address that all names are added to */
+  constructor(base) {
+    this.base = base;
+    /** @type {Map<string, string | null>} */
+    this.versions = new Map();
+  }
+
+  /** @param {string} name */
+  url(name) {
+    return this.base + escaped(name);
+  }
+
+  /** @param {string} name @returns {Promise<any>} */
+  async json(name) {
+    const answer = await fetch(this.url(name), { cache: "no-cache" });
+    const content = answer.headers.get("content-type") ?? "";
+    if (!content.startsWith("application/json")) throw new Error(refusal(name, answer.status));
+    const value = await answer.json();
+    if (!answer.ok) throw new Error(value.error ?? refusal(name, answer.status));
+    return value;
+  }
+
+  /** @param {string} name @param {number} start @param {number} stop */
+  async read(name, start, stop) {
+    if (stop <= start) return new ArrayBuffer(0);
+    const answer = await fetch(this.url(name), { headers: { Range: `bytes=${start}-${stop - 1}` } });
+    if (answer.status !== 206) throw new Error(refusal(name, answer.status));
+    this.#requireSame(name, answer.headers.get("etag"));
+    const data = await answer.arrayBuffer();
+    if (data.byteLength !== stop - start)
+      throw new Error(`${name} is shorter than its header says: got ${data.byteLength} of ${stop - start} bytes`);
+    return data;
+  }
+
+  /** @param {string} name @param {string | null} version */
+  #requireSame(name, version) {
+    const first = this.versions.get(name);
+    if (first === undefined) this.versions.set(name, version);
+    else if (first !== version) throw new Error(`${name} was written again while it was open: reload the page`);
+  }
+}
+
+/** @param {string} name @param {number} status */
+function refusal(name, status) {
+  if (status === 404) return `${name} is not there any more`;
+  if (status === 401) return "the server was started anew: open the address that attn printed";
+  return `${name}: the server answered ${status}`;
+}

@@ -1,0 +1,39 @@
+/** What is looked at: strings by name, kept in the address, so that a view can be linked. */
+export class State {
+  /** @param {Window | null} window whose address it is; null for none */
+  constructor(window) {
+    this.window = window;
+    /** @type {Set<() => void>} */
+    this.listeners = new Set();
+    this.values = new URLSearchParams(window?.location.hash.slice(1) ?? "");
+    window?.addEventListener("hashchange", () => {
+      this.values = new URLSearchParams(window.location.hash.slice(1));
+      this.#tell();
+    });
+  }
+
+  /** @param {string} name @param {string} [otherwise] */
+  get(name, otherwise = "") {
+    return this.values.get(name) ?? otherwise;
+  }
+
+  /** @param {Record<string, string | null>} changes null or nothing takes a name away */
+  set(changes) {
+    for (const [name, value] of Object.entries(changes)) {
+      if (value) this.values.set(name, value);
+      else this.values.delete(name);
+    }
+    this.window?.history.replaceState(null, "", `#${this.values}`);
+    this.#tell();
+  }
+
+  /** @param {() => void} listener @returns {() => void} which ends it */
+  on(listener) {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  #tell() {
+    for (const listener of [...this.listeners]) listener();
+  }
+}

@@ -1,0 +1,41 @@
+import { readSums } from "./reader.js";
+import { MapSums } from "./sums.js";
+
+/** Jobs in a worker; here in the page, where it has no address to make one of. */
+export class Work {
+  /** @param {import("./source.js").Source} source */
+  constructor(source) {
+    this.source = source;
+    this.last = 0;
+    /** @type {Map<number, (message: any) => void>} */
+    this.waiting = new Map();
+    this.worker = source.base ? new Worker(new URL("worker.js", import.meta.url), { type: "module" }) : null;
+    if (this.worker) this.worker.onmessage = ({ data }) => this.waiting.get(data.id)?.(data);
+  }
+
+  /**
+   * @param {import("./reader.js").Job} job
+   * @param {AbortSignal} signal
+   * @param {(done: number, all: number) => void} tell
+   * @returns {Promise<MapSums>}
+   */
+  run(job, signal, tell) {
+    const { worker } = this;
+    if (!worker) return readSums(this.source, job, (done, all) => (tell(done, all), !signal.aborted));
+    const id = ++this.last;
+    return new Promise((resolve, reject) => {
+      this.waiting.set(id, (message) => {
+        if (message.sums) resolve(MapSums.of(message.sums));
+        else if (message.error) reject(new Error(message.error));
+        else return tell(message.done, message.all);
+        this.waiting.delete(id);
+      });
+      signal.addEventListener("abort", () => worker.postMessage({ cancel: id }));
+      worker.postMessage({ id, job });
+    });
+  }
+
+  close() {
+    this.worker?.terminate();
+  }
+}

@@ -1,0 +1,84 @@
+"""Images of others: decoded in bounded memory, by Pillow's own decoders only.
+
+Pillow chooses a decoder by what a file begins with, whatever it is called, and some of them start
+other programs: PostScript is handed to Ghostscript. So the formats are named here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOST_PIXELS = 16_000_000
+"""Pixels beyond which a picture is not decoded."""
+MOST_BYTES = 2**28
+"""Most bytes of a file with a picture: 16 bytes a pixel."""
+DRAWINGS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""Formats of drawings that people bring along; a trace has PNG alone."""
+
+
+class UndecodableImageError(ValueError):
+    """Why an image is not decoded, without its file; whoever asked adds that."""
+
+
+class UnknownFormatError(UndecodableImageError):
+    """The file begins like none of the formats."""
+
+
+def decode_image(data: bytes, formats: tuple[str, ...] = ("PNG",)) -> Image:
+    """Return an image that is decoded already, with the texts that it carries in `info`.
+
+    Args:
+        data: the content of a file.
+        formats: names of Pillow's formats; no other decoder is tried.
+
+    Raises:
+        UndecodableImageError: it is of none of these formats, damaged, larger than
+            `MOST_PIXELS`, or several images in one.
+    """
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - a command may need none
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are refused below
+            image = Image.open(BytesIO(data), formats=formats)
+            _require_moderate(image)
+            image.load()
+    except UndecodableImageError:
+        raise
+    except Image.DecompressionBombError as exc:
+        raise UndecodableImageError(
+            f"it has more than the {MOST_PIXELS} pixels of a picture"
+        ) from exc
+    except UnidentifiedImageError as exc:
+        begins = f"it begins with {data[:16]!r}" if data else "the file is empty"
+        raise UnknownFormatError(begins) from exc
+    except Exception as exc:  # decoders raise whatever they stumble over
+        raise UndecodableImageError(f"it is damaged: {exc}") from exc
+    return image
+
+
+def _require_moderate(image: Image) -> None:
+    """Refuse, by its header alone, a picture that is too large or an animation."""
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise UndecodableImageError(
+            f"it is {width}x{height}, expected at most {MOST_PIXELS} pixels: make it smaller"
+        )
+    if _has_more(image):
+        raise UndecodableImageError("it has several frames, expected one picture")
+
+
+def _has_more(image: Image) -> bool:
+    """Whether there is a second frame; to count all of them can take minutes."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    finally:
+        image.seek(0)
+    return True

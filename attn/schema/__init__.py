@@ -1,0 +1,95 @@
+"""What a trace is: plain data that every family writes and every analysis reads.
+
+A *trace* is one captured generation. Its tensors are named `<layer>/<measure>.<block>`
+(`7/map.image.text`); their first axes are `branch` and `sample`, then the axes in `MEASURES`.
+A *block* is `<query part>.<key part>` of a layer, where a part is `image`, `text`, `all` or the
+name of one segment.
+
+    layout     sequences: segments and their tokens, and the layers that read them
+    blocks     which blocks a layer has, and the positions and columns in them
+    requests   what is asked of a model, and the forwards that it announces
+    manifest   `trace.json`, and the axes of every measure
+
+All names are here; plugins import them from `attn.schema`.
+"""
+
+from attn.schema.blocks import (
+    block_columns,
+    block_names,
+    in_range,
+    layer_matches,
+    part,
+    positions,
+    query_parts,
+    without_mass,
+)
+from attn.schema.layout import (
+    UNKNOWN,
+    Column,
+    Gate,
+    Grid,
+    Kind,
+    Layer,
+    Segment,
+    SegmentKind,
+    Sequence,
+    Token,
+)
+from attn.schema.manifest import (
+    GATE_STATISTICS,
+    MEASURES,
+    SCHEMA,
+    SKETCH,
+    SKETCH_GROUND,
+    STEP_MEASURES,
+    Kept,
+    Keys,
+    Level,
+    Manifest,
+    Shard,
+    Step,
+    Text,
+)
+from attn.schema.requests import LORA_PARTS, Call, Lora, Request
+from attn.words import Word, find_words, word_at
+
+__all__ = [
+    "GATE_STATISTICS",
+    "LORA_PARTS",
+    "MEASURES",
+    "SCHEMA",
+    "SKETCH",
+    "SKETCH_GROUND",
+    "STEP_MEASURES",
+    "UNKNOWN",
+    "Call",
+    "Column",
+    "Gate",
+    "Grid",
+    "Kept",
+    "Keys",
+    "Kind",
+    "Layer",
+    "Level",
+    "Lora",
+    "Manifest",
+    "Request",
+    "Segment",
+    "SegmentKind",
+    "Sequence",
+    "Shard",
+    "Step",
+    "Text",
+    "Token",
+    "Word",
+    "block_columns",
+    "block_names",
+    "find_words",
+    "in_range",
+    "layer_matches",
+    "part",
+    "positions",
+    "query_parts",
+    "without_mass",
+    "word_at",
+]

@@ -1,0 +1,111 @@
+"""What is asked of a model: a generation with its LoRAs, and the forwards that make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA that a generation is made with, and what its change is multiplied by.
+
+    Attributes:
+        path: the file, or a folder as peft or diffusers saves it.
+        scale: of every part of the model but those in `parts`.
+        sha256: of the file; None means that it was not read yet.
+        parts: scales by part: `denoiser`, `text_encoder`, `text_encoder_2`, `text_encoder_3`.
+        adapter: the one of that name, of a file with several.
+        config_sha256: of peft's configuration beside the file; None where there is none.
+    """
+
+    path: str
+    scale: float = 1.0
+    sha256: str | None = None
+    parts: tuple[tuple[str, float], ...] = ()
+    adapter: str | None = None
+    config_sha256: str | None = None
+
+    @property
+    def strength(self) -> str:
+        """Its scales as people type them: `0.8`, or `unet=0.8,te=0.4`."""
+        scales = {LORA_PARTS[part]: scale for part, scale in sorted(self.parts)}
+        encoders = [name for name in LORA_PARTS.values() if name != "unet"]
+        if scales.keys() >= set(encoders) and len({scales[name] for name in encoders}) == 1:
+            (scales["te"],) = {scales.pop(name) for name in encoders}
+        if not (scales or self.adapter):
+            return shortest(self.scale)
+        whole = {} if self.scale == 1 else {"scale": self.scale}
+        texts = [f"{name}={shortest(scale)}" for name, scale in (whole | scales).items()]
+        return ",".join((*texts, *([f"adapter={self.adapter}"] if self.adapter else [])))
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """All that its change is multiplied by somewhere."""
+        return (self.scale, *(scale for _, scale in self.parts))
+
+    def scale_of(self, part: str) -> float:
+        """Return the factor on the weight change of one part of the model."""
+        return dict(self.parts).get(part, self.scale)
+
+
+LORA_PARTS = {
+    "denoiser": "unet",
+    "text_encoder": "te1",
+    "text_encoder_2": "te2",
+    "text_encoder_3": "te3",
+}
+"""The parts of a model that a LoRA changes, with the names for typing."""
+
+
+def shortest(number: float) -> str:
+    """Return a number in the fewest digits that tell it from others."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One generation that is asked for; None means the model's default.
+
+    `images` pictures are made from one prompt and seed; `loras` are added up. `options` are the
+    family's own: a session reads here those that its backend names in `request_options`, the others
+    are for the record. `negative` stays None where the model then reads zeros in place of a text.
+    """
+
+    prompt: str
+    negative: str | None = None
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    width: int | None = None
+    height: int | None = None
+    images: int = 1
+    scheduler: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    loras: tuple[Lora, ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One forward of a tower, announced just before it runs.
+
+    `rows[i]` says which (branch, sample) the i-th row of the batch is. `skipped_layers` are paths
+    of modules (or of their parents) that this call leaves out. `padding[i]` is the number of
+    positions that the i-th row begins with and that are no part of its sequence: a mask hides them
+    as keys; empty is no padding. `outcome` is asked for when the step is over, and returns all
+    `STEP_MEASURES`, (row, position) with the padding; None where the model writes no text.
+    """
+
+    tower: str
+    step: int
+    timestep: float | None
+    noise: float | None
+    rows: tuple[tuple[str, int], ...]
+    skipped_layers: tuple[str, ...] = ()
+    padding: tuple[int, ...] = ()
+    outcome: Callable[[], Mapping[str, np.ndarray]] | None = field(default=None, compare=False)

@@ -1,0 +1,101 @@
+"""Draw what an analysis found, over what the trace generated."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn.errors import TraceError
+from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
+from attn.files.outside import read_bytes
+from attn.viz.sizes import USUAL, FigureSize
+
+if TYPE_CHECKING:
+    from attn.analysis.result import Result
+    from attn.schema import Manifest
+    from attn.trace.trace import Trace
+    from attn.viz.figures import Pixels, Subject
+
+
+def draw_result(
+    draw: str, result: Result, trace: Trace, folder: Path, size: FigureSize = USUAL
+) -> tuple[str, ...]:
+    """Write the pictures of a result, one at a time in memory.
+
+    Args:
+        draw: `module:function` of the analysis.
+        result: what it found.
+        trace: where it found it.
+        folder: where the pictures go.
+        size: of the pictures.
+
+    Returns:
+        The files, relative to the folder.
+    """
+    from attn.viz.figures import write
+
+    module, _, name = draw.partition(":")
+    files = []
+    subject = _subject(trace, size.dpi)
+    for figure_file in getattr(import_module(module), name)(result, subject):
+        write(figure_file, folder, subject.texts, size)
+        files.append(figure_file.path)
+    return tuple(files)
+
+
+def note_fonts(manifest: Manifest) -> tuple[str, ...]:
+    """Name the fonts that are missing for the texts of a trace, if any."""
+    from attn.viz.fonts import note_missing
+
+    tokens = (token.text for read in manifest.tokens.values() for token in read)
+    return note_missing((manifest.request.prompt, *tokens))
+
+
+def _subject(trace: Trace, dpi: int) -> Subject:
+    from attn.viz.figures import Subject
+
+    manifest = trace.manifest
+    return Subject(
+        prompt=manifest.request.prompt,
+        seed=manifest.request.seed,
+        backend=manifest.backend,
+        images=tuple(read_image(trace, sample) for sample in range(manifest.samples)),
+        facts=_facts(manifest),
+        dpi=dpi,
+    )
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    """Return the settings of the generation, as texts for a PNG."""
+    request = manifest.request
+    facts = {
+        "negative_prompt": request.negative,
+        "steps": request.steps,
+        "guidance_scale": request.guidance,
+        "height": request.height,
+        "width": request.width,
+        "model_id": manifest.model.get("source"),
+        "scheduler": request.scheduler,
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def read_image(trace: Trace, sample: int) -> Pixels | None:
+    """Return a generated picture, or None where there is none, as in a partial trace.
+
+    Raises:
+        TraceError: the trace names a picture that cannot be read.
+    """
+    import numpy as np
+
+    if not any(name.endswith(".png") for name in trace.manifest.outputs):
+        return None
+    hint = "Analyse with --no-pictures, or restore it."
+    try:
+        path = trace.image(sample)
+        return np.asarray(decode_image(read_bytes(path, limit=MOST_BYTES)).convert("RGB"))
+    except UndecodableImageError as exc:
+        raise TraceError(f"could not read {path}: {exc}. {hint}") from exc
+    except TraceError as exc:
+        raise TraceError(f"{exc} {hint}") from exc

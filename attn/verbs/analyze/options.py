@@ -1,0 +1,83 @@
+"""The options of `attn analyze`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from attn.verbs import checks, inputs
+from attn.verbs.options import About, Pictures, Told, Words, validate
+from attn.viz.sizes import DPI, LEAST, MOST
+
+
+@dataclass(frozen=True)
+class AnalyzeOptions:
+    """What `attn analyze` takes."""
+
+    path: Annotated[
+        str | Path, About("Folder of a trace, or of a collection.", ("TRACE",), check=checks.folder)
+    ]
+    _: KW_ONLY
+    words: Words = None
+    phrases: Annotated[
+        str | Iterable[str] | None,
+        About(
+            "Words in a row, taken together: 'A B|C D'",
+            python="Words in a row, taken together.",
+            read=inputs.split_phrases,
+            check=checks.texts,
+        ),
+    ] = None
+    topk: Annotated[int | None, About("Draw only the words of most mass.", least=1)] = None
+    only: Annotated[
+        str | Iterable[str] | None,
+        About(
+            "Only these analyses: NAME,NAME,…",
+            python="Only these analyses; None is every one that can run, but those that run on "
+            "request.",
+            read=inputs.split,
+            check=checks.texts,
+        ),
+    ] = None
+    pooling: Annotated[
+        Literal["mean", "daam"] | None, About("How maps are made of many: mean, or daam.")
+    ] = None
+    settings: Annotated[
+        Mapping[str, str] | None,
+        About(
+            "ANALYSIS.KEY=VALUE, or KEY=VALUE of all that have it; repeat.",
+            ("--set",),
+            python="Options as {ANALYSIS.KEY: VALUE}, or {KEY: VALUE} of all that have such a one.",
+            read=inputs.split_settings,
+            check=checks.settings,
+        ),
+    ] = None
+    pictures: Pictures = True
+    figsize: Annotated[
+        tuple[float, float] | None,
+        About(
+            "WIDTHxHEIGHT in inches that pictures are scaled to.",
+            python="Width and height in inches that every page is scaled to, keeping its "
+            "proportions; None leaves each as large as it is laid out.",
+            read=inputs.parse_inches,
+        ),
+    ] = None
+    dpi: Annotated[
+        int, About("Pixels per inch of pictures, 20 to 600.", least=LEAST, most=MOST)
+    ] = DPI
+    out: Annotated[
+        str | Path | None,
+        About(
+            "Folder of results. [default: TRACE/analysis]",
+            ("--out", "-o"),
+            python="Folder of results; None is analysis in the trace. Of a collection, every trace "
+            "has a folder of its own in it.",
+            check=checks.folder,
+        ),
+    ] = None
+    report: Told = None
+
+    def __post_init__(self) -> None:
+        validate(self)

@@ -1,0 +1,166 @@
+"""The analyses of one trace: which run, what they write, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn.analysis.needs import Lack
+from attn.analysis.registry import Analysis, AnalysisPlan, plan
+from attn.analysis.tables import write_table
+from attn.errors import AnalysisError
+from attn.files.disk import as_utf8
+from attn.files.results import replaced
+from attn.verbs.analyze.absence import fit
+from attn.verbs.analyze.collection_tables import Findings
+from attn.verbs.analyze.figures import draw_result, note_fonts
+from attn.verbs.analyze.results import TraceResults
+from attn.verbs.analyze.settings import Settings
+from attn.verbs.capture.collection import Entry, require_listed
+from attn.verbs.capture.folders import ANALYSIS as FOLDER
+from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
+from attn.verbs.capture.folders import refuse_outside
+from attn.verbs.report import Report
+from attn.viz.sizes import FigureSize
+
+if TYPE_CHECKING:
+    from attn.trace.trace import Trace
+
+SCHEMA = 1
+"""Version of `analysis.json`."""
+
+
+@dataclass(frozen=True)
+class AnalysisJob:
+    """What is asked of every trace."""
+
+    only: tuple[str, ...] | None
+    options: Settings
+    draws: bool
+    size: FigureSize
+    report: Report
+
+
+def analyze_trace(
+    folder: Path, out: Path | None, job: AnalysisJob, entry: Entry | None = None
+) -> tuple[TraceResults, Findings]:
+    """Run the analyses of one trace and write their results.
+
+    Args:
+        folder: of the trace.
+        out: folder of the results; None is `analysis` in the trace.
+        job: what is asked of every trace.
+        entry: what the index says of the trace, if it is one of a collection.
+
+    Raises:
+        AnalysisError: an analysis cannot run.
+        TraceError: the trace cannot be read, or is another than the entry says.
+    """
+    from attn.trace.trace import open_trace
+
+    trace = open_trace(folder)
+    if entry is not None:
+        require_listed(folder, trace.manifest, entry.prompt, entry.seed)
+    planned = plan(trace, job.only)
+    absent: tuple[str, ...] = ()
+    if entry is not None:
+        options, absent = fit(trace.manifest, job.options)
+        job, planned = replace(job, options=options), _without(planned, options)
+    target = out or (trace.folder or folder) / FOLDER
+    if out is None:
+        refuse_outside(target, folder)
+    findings = Findings(trace.manifest, [])
+    with replaced_results(target, job) as staging:
+        ran = [_run(analysis, trace, job, staging, findings) for analysis in planned.runnable]
+        write_index(staging, _describe(trace, planned, ran))
+    notes = [note for facts in ran for note in facts["notes"]]
+    files = [file for facts in ran for file in facts["files"]]
+    skipped = {name: str(lack) for name, lack in planned.skipped.items()}
+    remarks = tuple(dict.fromkeys([*_remarks(trace, planned, absent), *notes]))
+    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, planned.offered)
+    return done, findings
+
+
+def replaced_results(folder: Path, job: AnalysisJob) -> AbstractContextManager[Path]:
+    """Give a folder for new results, which replace the earlier ones when the context ends."""
+    return replaced(folder, "analyze", INDEX, job.report.warn)
+
+
+def write_index(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write `analysis.json` into a folder of results."""
+    text = json.dumps({"schema": SCHEMA, **facts}, indent=1, ensure_ascii=False)
+    (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
+
+
+def _without(planned: AnalysisPlan, options: Settings) -> AnalysisPlan:
+    """Skip the analyses that have no options: none of the words that they should look at."""
+    lack = Lack("one of the asked words, of which the prompt has none", None)
+    lacking = [analysis.name for analysis in planned.runnable if analysis.name not in options]
+    runnable = tuple(analysis for analysis in planned.runnable if analysis.name in options)
+    return replace(
+        planned, runnable=runnable, skipped=planned.skipped | dict.fromkeys(lacking, lack)
+    )
+
+
+def _remarks(trace: Trace, planned: AnalysisPlan, absent: Sequence[str]) -> Iterator[str]:
+    if absent:
+        yield f"words and phrases that the prompt does not have are left out: {', '.join(absent)}"
+    if trace.manifest.status == "partial":
+        yield f"the capture was interrupted; its first {len(trace.steps)} steps are analysed"
+    for name, lack in planned.skipped.items():
+        yield f"'{name}' is skipped: it needs {lack}"
+    for analysis in planned.runnable:
+        if analysis.name in planned.reduced:
+            lack = planned.reduced[analysis.name]
+            yield f"'{analysis.name}' has no {analysis.lost}: they need {lack}"
+
+
+def _run(
+    analysis: Analysis, trace: Trace, job: AnalysisJob, folder: Path, findings: Findings
+) -> dict[str, Any]:
+    """Run one analysis, write its files, and return what the index says of it."""
+    options = job.options[analysis.name]
+    try:
+        result = analysis.run(trace, options)
+    except AnalysisError as error:
+        raise AnalysisError(f"'{analysis.name}': {error}") from error
+    for path, table in result.tables.items():
+        write_table(table, folder / path)
+    for path, file in result.files.items():
+        file.write(folder / path)
+    drawn: tuple[str, ...] = ()
+    if job.draws and analysis.draw:
+        drawn = draw_result(analysis.draw, result, trace, folder, job.size)
+    notes = [*result.notes, *(note_fonts(trace.manifest) if drawn else ())]
+    findings.take(analysis.joins, result)
+    return {
+        "name": analysis.name,
+        "options": asdict(options),
+        "files": [*result.tables, *result.files, *drawn],
+        "notes": notes,
+    }
+
+
+def _describe(
+    trace: Trace, planned: AnalysisPlan, ran: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Build the content of `analysis.json`."""
+    from attn import __version__
+
+    manifest = trace.manifest
+    return {
+        "attn": __version__,
+        "trace": {
+            "status": manifest.status,
+            "backend": manifest.backend,
+            "prompt": manifest.request.prompt,
+            "seed": manifest.request.seed,
+        },
+        "analyses": ran,
+        "skipped": {name: asdict(lack) for name, lack in planned.skipped.items()},
+        "reduced": {name: asdict(lack) for name, lack in planned.reduced.items()},
+    }

@@ -1,0 +1,228 @@
+"""The options of `attn capture`, and those of everything that generates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+from attn.errors import UsageError
+from attn.verbs import checks, inputs
+from attn.verbs.options import About, Told, validate
+
+if TYPE_CHECKING:
+    from attn.engine.plan import Keep
+    from attn.verbs.compare.lora_specs import Spec
+else:
+    Spec = object  # importing it would double the time of --help
+
+Loras: TypeAlias = Spec | Sequence[Spec] | None
+BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
+
+Prompt = Annotated[
+    str | Sequence[str] | None,
+    About(
+        "What to draw, or to ask; repeat for several.",
+        ("--prompt", "-p"),
+        python="One or several; None takes the example of the built-in demo model.",
+        check=checks.texts,
+    ),
+]
+Seed = Annotated[
+    int | Sequence[int],
+    About(
+        "0, 0-7 or 1,5,9; each seed is a trace.",
+        python="One or several; every prompt runs with every seed, each a trace.",
+        read=inputs.parse_seeds,
+        check=checks.seeds,
+    ),
+]
+Level = Annotated[
+    Literal["mass", "means", "maps", "heads", "factors"],
+    About("Detail: mass, means, maps, heads or factors."),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions:
+    """How pictures or texts are generated, and what is kept of their attention."""
+
+    model: Annotated[
+        str | Path | object,
+        About(
+            "Diffusers folder, .safetensors file, hub id (hub:OWNER/NAME to download), demo or "
+            "demo:VARIANT. [default: demo]",
+            ("--model", "-m"),
+            python="Folder, .safetensors file, hub id, demo, demo:VARIANT, a pipeline that is "
+            "loaded already, or None: the denoiser that `settings` name, else demo.",
+            check=checks.unchecked,
+        ),
+    ] = None
+    prompts: Annotated[
+        str | Path | None,
+        About("File of prompts: .json list, .jsonl or .txt.", check=checks.folder),
+    ] = None
+    negative: Annotated[
+        str | None, About("What guidance pushes away from, or default.", check=checks.negative)
+    ] = None
+    steps: Annotated[int | None, About("Steps of the sampler.", least=1)] = None
+    guidance: Annotated[float | None, About("Guidance scale; 1 turns it off.")] = None
+    seed: Seed = 0
+    size: Annotated[
+        tuple[int, int] | None,
+        About(
+            "WIDTHxHEIGHT in pixels.",
+            python="(width, height) in pixels.",
+            read=inputs.parse_size,
+            check=checks.size,
+        ),
+    ] = None
+    images: Annotated[int, About("Pictures, or texts, of each trace.", least=1)] = 1
+    batch: Annotated[int, About("Traces that are generated at once.", least=1)] = 1
+    scheduler: Annotated[
+        str | None,
+        About("Sampler, such as euler, ddim, dpm++2m-karras.", check=checks.text),
+    ] = None
+    keep: Level = "maps"
+    keys: Annotated[
+        Literal["content", "all"], About("Columns of maps: content tokens and a rest, or all.")
+    ] = "content"
+    mass: Annotated[
+        Literal["text", "full"], About("Masses: text keys, or full (image keys, text rows).")
+    ] = "text"
+    blocks: Annotated[
+        str | Sequence[str] | None,
+        About("QUERIES.KEYS, such as image.text,image.image.", check=checks.pieces),
+    ] = None
+    layers: Annotated[
+        str | Sequence[str] | None,
+        About("Indices (0-11,20) or a glob of paths; repeat.", check=checks.pieces),
+    ] = None
+    branch: Annotated[
+        Literal["cond", "uncond", "both"], About("Guidance rows: cond, uncond or both.")
+    ] = "cond"
+    entropy: Annotated[bool, About("Entropy of rows also where it costs extra.")] = False
+    device: Annotated[str, About("auto, cpu, cuda or cuda:N.", check=checks.text)] = "auto"
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        About("auto, float32, bfloat16 or float16."),
+    ] = "auto"
+    offload: Annotated[
+        Literal["none", "model"], About("none, or model: parts wait in main memory.")
+    ] = "none"
+    budget: Annotated[
+        int | str,
+        About(
+            "Refuse to write more than this.",
+            python="Refuse to write more than this: bytes, or a text such as 8GB.",
+            check=checks.byte_limit,
+        ),
+    ] = "8GB"
+    dry_run: Annotated[bool, About("Show the plan and its bytes; load no weights.")] = False
+    resume: Annotated[bool, About("Go on with the run in --out, if there is one.")] = False
+
+    def __post_init__(self) -> None:
+        validate(self)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds."""
+        return checks.seeds("seed", self.seed)
+
+    @property
+    def limit(self) -> int:
+        """The bytes of the budget."""
+        return checks.byte_limit("budget", self.budget)
+
+    @property
+    def wanted(self) -> Keep:
+        """What is kept of the attention."""
+        from attn.engine.plan import Keep
+
+        return Keep(
+            level=self.keep,
+            keys=self.keys,
+            mass=self.mass,
+            blocks=checks.pieces("blocks", self.blocks),
+            layers=checks.pieces("layers", self.layers) or (),
+            branches=BRANCHES[self.branch],
+            entropy=self.entropy,
+        )
+
+
+@dataclass(frozen=True)
+class CaptureOptions(GenerationOptions):
+    """What `attn capture` takes."""
+
+    backend: Annotated[
+        str,
+        About("Model family; see `attn backends`.", ("--backend", "-b"), check=checks.text),
+    ]
+    prompt: Prompt = None
+    _: KW_ONLY
+    out: Annotated[
+        str | Path | None,
+        About(
+            "Empty or new folder. [default: attn-runs/DATE-BACKEND-PROMPT]",
+            ("--out", "-o"),
+            check=checks.folder,
+        ),
+    ] = None
+    lora: Annotated[
+        Loras,
+        About(
+            "FILE, FILE:SCALE or by part FILE:unet=0.8,te=0.4; FILE may be a folder of peft "
+            "or diffusers; demo is the demo's own; repeat to add several up.",
+            python='One or several that are added up: a path, "FILE:SCALE", or (path, scale), '
+            'where scale may be one by part: {"unet": 0.8, "te": 0.4}.',
+            check=checks.unchecked,
+        ),
+    ] = None
+    sketch: Annotated[
+        str | Path | None,
+        About(
+            "Drawing for backends that read one: FILE, or none; compare takes several.",
+            check=checks.source,
+        ),
+    ] = None
+    settings: Annotated[
+        Mapping[str, str] | None,
+        About(
+            "KEY=VALUE option of the backend; repeat.",
+            ("--set",),
+            python="Options of the backend as {KEY: VALUE}, both texts.",
+            read=inputs.split_settings,
+            check=checks.settings,
+        ),
+    ] = None
+    report: Told = None
+
+    @property
+    def backend_settings(self) -> dict[str, str]:
+        """Options of the backend, with the drawing.
+
+        Raises:
+            UsageError: the drawing is given twice.
+        """
+        drawing = {} if self.sketch is None else {"sketch": str(self.sketch)}
+        settings = dict(self.settings or {})
+        for key in drawing.keys() & settings.keys():
+            raise UsageError(
+                f"option '{key}' is given twice, as '{settings[key]}' and '{drawing[key]}'; give "
+                "it once."
+            )
+        return settings | drawing
+
+
+def read_prompt(options: GenerationOptions, prompt: Prompt) -> tuple[str, ...] | None:
+    """Return the prompts that were given, of a file or one by one; None is none.
+
+    Raises:
+        UsageError: both are given, or the file cannot be read.
+    """
+    if options.prompts is None:
+        return None if prompt is None else checks.texts("prompt", prompt)
+    if prompt:
+        raise UsageError("give --prompt or --prompts, not both")
+    return inputs.read_prompts(Path(options.prompts))

@@ -1,0 +1,162 @@
+"""Check what a verb is given, each value under its name, before time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from attn.errors import UsageError
+from attn.verbs.inputs import as_tuple, parse_bytes, require_characters
+
+NEGATIVE = (
+    "worst quality, low quality, lowers, low details, bad quality, poorly drawn, bad anatomy, "
+    "multiple views, bad hands, blurry, artist sign, weibo username"
+)
+"""What `default` stands for as a negative prompt: that of LoRA Attention Analyzer, word by word."""
+SHOWN = 40
+"""Longest piece of a value in a message."""
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "a text",
+    Path: "a path",
+    tuple[float, float]: "two numbers",
+}
+"""Types in words."""
+
+
+def convert(name: str, value: Any, kind: Any) -> Any:
+    """Return a value of a type; numbers may be numpy's, and a whole one may stand for any.
+
+    Raises:
+        UsageError: it is of another type, or not one of the texts that are allowed.
+    """
+    import msgspec
+
+    try:
+        if isinstance(value, Real) and not isinstance(value, bool):
+            value = int(value) if isinstance(value, Integral) else float(value)
+        elif not isinstance(value, str | bool | list | tuple | Path):
+            raise msgspec.ValidationError
+        return msgspec.convert(value, kind, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        if get_origin(kind) is Literal:
+            listed = ", ".join(get_args(kind))
+            raise UsageError(f"{name}: expected one of {listed}; got '{value}'") from error
+        raise wrong(name, _in_words(kind), value) from error
+
+
+def bounded(name: str, value: Any, least: float | None, most: float | None) -> Any:
+    """Return a number, or None, that is within bounds."""
+    if least is not None and most is not None and not least <= value <= most:
+        raise UsageError(f"{name}: expected {least} to {most}; got {value}")
+    if least is not None and value < least:
+        raise UsageError(f"{name} must be at least {least}; got {value}")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """Return a text that a file can hold."""
+    return require_characters(name, convert(name, value, str))
+
+
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    """Return one text or several."""
+    if isinstance(value, str):
+        return (text(name, value),)
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise wrong(name, "a text or several", value)
+    return tuple(text(f"{name} {index}", item) for index, item in enumerate(value))
+
+
+def pieces(name: str, value: Any) -> tuple[str, ...] | None:
+    """Return the pieces of one text or several, each with commas between them; None as it is."""
+    if value is None:
+        return None
+    listed = as_tuple(texts(name, value))
+    stripped = (piece.strip() for item in listed for piece in item.split(","))
+    named = tuple(piece for piece in stripped if piece)
+    if not named:
+        raise UsageError(f"{name}: nothing is named; leave the option out for the default")
+    return named
+
+
+def negative(name: str, value: Any) -> str:
+    """Return a negative prompt, of which `default` names a common one."""
+    return NEGATIVE if value == "default" else text(name, value)
+
+
+def seeds(name: str, value: Any) -> tuple[int, ...]:
+    """Return one seed or several."""
+    if isinstance(value, str | Mapping):
+        raise wrong(name, "a whole number or several", value)
+    several = isinstance(value, Iterable)
+    numbers = tuple(convert(name, seed, int) for seed in (value if several else (value,)))
+    out_of_range = [seed for seed in numbers if not 0 <= seed < 2**32]
+    if out_of_range or not numbers:
+        raise UsageError(
+            f"seeds: expected numbers from 0 to 2^32 - 1; got {out_of_range or 'none'}"
+        )
+    return numbers
+
+
+def size(name: str, value: Any) -> tuple[int, int]:
+    """Return (width, height)."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:  # noqa: PLR2004 - a pair
+        raise wrong(name, "(width, height) in pixels", value)
+    return convert(name, value[0], int), convert(name, value[1], int)
+
+
+def byte_limit(name: str, value: Any) -> int:
+    """Return a number of bytes, of a number or of a text such as `8GB`."""
+    return parse_bytes(value) if isinstance(value, str) else int(convert(name, value, int))
+
+
+def settings(name: str, value: Any) -> Mapping[str, str]:
+    """Return options as KEY: VALUE, both texts; None is none of them."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise wrong(name, "options as {KEY: VALUE}", value)
+    return {text(name, key): text(f"{name}, {key}", item) for key, item in value.items()}
+
+
+def folder(name: str, value: Any) -> Path:
+    """Return the path of a file or folder."""
+    if not isinstance(value, str | Path):
+        raise wrong(name, "a path", value)
+    return Path(value)
+
+
+def source(name: str, value: Any) -> str:
+    """Return what names a model or a drawing: a path, or a word that stands for one."""
+    return str(folder(name, value)) if isinstance(value, Path) else text(name, value)
+
+
+def unchecked(name: str, value: Any) -> Any:
+    """Return what only the code that takes it can tell of."""
+    return value
+
+
+def wrong(name: str, expected: str, value: Any) -> UsageError:
+    """Return the error of a value of another kind than the one expected."""
+    shown = repr(value)
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+    return UsageError(f"{name}: expected {expected}; got {shown} ({type(value).__name__})")
+
+
+def _path(kind: type, value: Any) -> Path:
+    import msgspec
+
+    if kind is not Path or not isinstance(value, str | Path):
+        raise msgspec.ValidationError
+    return Path(value)
+
+
+def _in_words(kind: Any) -> str:
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return " or ".join(_NAMES.get(member, str(member)) for member in members)

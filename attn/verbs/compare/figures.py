@@ -1,0 +1,351 @@
+"""Draw a comparison: one figure of all, and for every variant the pictures of its first pair."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn.trace.trace import open_trace
+from attn.verbs.analyze.figures import read_image
+from attn.verbs.capture.folders import name_folders
+from attn.verbs.compare.pairing import ComparedRun, Member
+from attn.verbs.compare.variants import Variant
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from attn.analysis.compare.change_tables import TermChange
+    from attn.analysis.compare.reading import SideReading
+    from attn.analysis.compare.terms import Term
+    from attn.analysis.compare.weights import WeightsAgainstAttention
+    from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
+    from attn.viz.figures import FigureFile
+
+GRIDS = (4, 8)
+"""Cells in a row and in a column of the pictures of cells."""
+
+
+def draw_comparison(
+    base: ComparedRun,
+    variants: Sequence[Variant],
+    folder: Path,
+    parts: Sequence[str] | None,
+    words: Sequence[str] | None,
+) -> list[str]:
+    """Write the pictures, one at a time in memory.
+
+    With one variant its files are in `folder`, with several in `variants/<name>/`.
+
+    Args:
+        base: the baseline.
+        variants: what was compared with it.
+        folder: where the files go.
+        parts: what was asked for; None is all.
+        words: only their changes are drawn; None is all.
+
+    Returns:
+        The files, relative to the folder.
+    """
+    from attn.viz.compare.change_summary import draw_summary
+
+    wanted = set(parts or ("words", "layers", "sinks", "maps", "sketch"))
+    files: list[str] = []
+    if "words" in wanted:
+        files += _write(iter([draw_summary(_scene(base, variants, words))]), folder)
+    if "sketch" in wanted and (measures := _sketch_changes(variants, words)):
+        from attn.viz.compare.change_sketch import draw_change_sketch
+
+        figure_file = draw_change_sketch(_scene(base, variants, words), measures)
+        files += _write(iter([figure_file]), folder)
+    if "maps" in wanted:
+        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", words)
+    for number, variant in enumerate(variants):
+        prefix = _folder_prefix(variants, number)
+        scene = _scene(base, [variant], words)
+        files += _write(_of_pair(scene, variant, wanted, words), folder, prefix)
+        if "maps" in wanted:
+            shown = _Shown(variant.label, variant, 1)
+            files += _draw_run(shown, folder, f"{prefix}{_name(shown)}", words)
+    return files
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One trace of the first pair of a variant: 0 is the baseline's, 1 the variant's."""
+
+    label: str
+    variant: Variant
+    side_index: int
+
+    @property
+    def member(self) -> Member:
+        return self.variant.members[self.side_index]
+
+    @property
+    def reading(self) -> SideReading:
+        example = self.variant.example
+        return example.variant if self.side_index else example.base
+
+    def side(self, words: Sequence[Term], note: str = "") -> SceneSide:
+        """Return its picture, and the maps of some words."""
+        from attn.viz.compare.comparison_scene import SceneSide
+
+        keys = [term.key for term in self.reading.terms]
+        # words of a variant are those of the base, whose spelling may differ
+        indices = [keys.index(word.key) for word in words]
+        maps = self.reading.maps
+        image = read_image(open_trace(self.member.folder), 0)
+        selected = maps[0, indices] if maps is not None and indices else None
+        return SceneSide(self.label, image, selected, note)
+
+
+def _name(variant: _Shown) -> str:
+    """Return how a variant's files begin: with LoRAs as in LoRA Attention Analyzer."""
+    return "lora" if open_trace(variant.member.folder).manifest.request.loras else "variant"
+
+
+def _scene(
+    base: ComparedRun, variants: Sequence[Variant], only: Sequence[str] | None
+) -> ComparisonScene:
+    """Collect what the figures show of the baseline and some variants: the example of each."""
+    from attn.analysis.compare.change_tables import by_size, changes, mass, overall
+    from attn.viz.compare.comparison_scene import ComparisonScene
+
+    words = _shared_words(variants)
+    shown = [_Shown(base.label, variants[0], 0)]
+    shown += [_Shown(variant.label, variant, 1) for variant in variants]
+    manifest = open_trace(shown[0].member.folder).manifest
+    prompts = list(dict.fromkeys(entry.member.prompt for entry in shown))
+    seeds = list(dict.fromkeys(entry.member.seed for entry in shown))
+    has_single_seed = len(seeds) == 1
+    others = {prompt for variant in variants for prompt in variant.prompts} - {*prompts}
+    which = "this prompt, " if others else ""
+    return ComparisonScene(
+        _listed(prompts),
+        f"{_backends(variants)} · {_count(variants, has_noise=has_single_seed)}",
+        words,
+        [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown],
+        [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
+        {
+            "prompt": manifest.request.prompt,
+            "seed": ", ".join(map(str, seeds)),
+            "backend": manifest.backend,
+            "base": base.label,
+            "variants": ", ".join(variant.label for variant in variants),
+            "pairs": ", ".join(str(variant.count) for variant in variants),
+        },
+        f"shown: {which}seed {seeds[0]}" if has_single_seed else "shown: not from the same noise",
+        len(others),
+    )
+
+
+def _listed(prompts: Sequence[str]) -> str:
+    """Return one prompt, or several with their numbers."""
+    if len(prompts) == 1:
+        return prompts[0]
+    return " · ".join(f"{number}: {prompt}" for number, prompt in enumerate(prompts, 1))
+
+
+def _note(member: Member, prompts: Sequence[str], seeds: Sequence[int]) -> str:
+    """Name the prompt and seed of a side, where they differ between sides."""
+    prompt = f"prompt {prompts.index(member.prompt) + 1}" if len(prompts) > 1 else ""
+    seed = f"seed {member.seed}" if len(seeds) > 1 else ""
+    return ", ".join(filter(None, (prompt, seed)))
+
+
+def _backends(variants: Sequence[Variant]) -> str:
+    """Name the backends of the first pairs, each once, the baseline's first."""
+    members = (variants[0].members[0], *(variant.members[1] for variant in variants))
+    names = [open_trace(member.folder).manifest.backend for member in members]
+    return " and ".join(dict.fromkeys(names))
+
+
+def _sketch_changes(
+    variants: Sequence[Variant], only: Sequence[str] | None
+) -> dict[str, list[list[TermChange]]]:
+    """Return by measure what each variant changes of words and drawing, if there is one."""
+    from attn.analysis.compare.change_tables import changes, drawn
+    from attn.analysis.sketch import COMPARED
+
+    by_measure = {
+        name: [
+            [entry for entry in changes(variant.pairs, drawn(name), only) if entry.change.n > 0]
+            for variant in variants
+        ]
+        for name in COMPARED
+    }
+    return {name: lists for name, lists in by_measure.items() if any(lists)}
+
+
+def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
+    """Count the pairs in words, and with `has_noise` tell whether they share their noise."""
+    counts = sorted({variant.count for variant in variants})
+    noun = "pair" if counts == [1] else "pairs"
+    prompts = {prompt for variant in variants for prompt in variant.prompts}
+    of = f" of {len(prompts)} prompts" if len(prompts) > 1 else ""
+    if not has_noise:
+        return f"{'/'.join(map(str, counts))} {noun}{of}"
+    pairs = sum(len(variant.pairs) for variant in variants)
+    same = sum(variant.same_noise for variant in variants)
+    noise = "from the same noise" if same == pairs else f"{same} of {pairs} from the same noise"
+    return f"{'/'.join(map(str, counts))} {noun}{of}, {noise}"
+
+
+def _shared_words(variants: Sequence[Variant]) -> list[Term]:
+    """Return the words of the first text segment that the first pairs of all variants share."""
+    terms = variants[0].example.terms
+    segment = next(term.segment for term in terms if term.kind == "word")
+    key_sets = [{term.key for term in variant.example.terms} for variant in variants]
+    return [
+        term
+        for term in terms
+        if (term.kind, term.segment) == ("word", segment)
+        and all(term.key in keys for keys in key_sets)
+    ]
+
+
+def _of_pair(
+    scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+) -> Iterator[FigureFile]:
+    """Draw what base and variant have in one picture."""
+    from attn.analysis.compare.change_tables import changes, has_layers, heads, mass, sink_changes
+    from attn.viz.compare.change_bars import draw_change_bars
+    from attn.viz.compare.change_heads import draw_change_heads
+    from attn.viz.compare.change_map import draw_change_map
+    from attn.viz.compare.side_by_side import draw_images, draw_word
+    from attn.viz.labels import file_stem
+
+    if "words" in wanted:
+        yield draw_change_bars(scene)
+    if "layers" in wanted and has_layers(variant.pairs):
+        yield draw_change_map(scene, changes(variant.pairs, mass, only), variant.pairs[0].layers)
+    sinks = sink_changes(variant.pairs, heads) if has_layers(variant.pairs) else []
+    if "sinks" in wanted and sinks:
+        yield draw_change_heads(scene, sinks, variant.pairs[0].layers)
+    if "maps" in wanted and any(side.image is not None for side in scene.sides):
+        yield draw_images(scene)
+    if "maps" in wanted and all(side.maps is not None for side in scene.sides):
+        changed = {entry.term.key for entry in scene.changes[0]}
+        for index, word in enumerate(scene.words):
+            if word.key not in changed:
+                continue
+            stem = file_stem(index, word.label)
+            yield draw_word(scene, index, f"token_comparisons/{stem}.png")
+
+
+def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None) -> list[str]:
+    """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
+    from attn.analysis.compare.cells import cell_masses, tabulate_cells
+    from attn.analysis.compare.change_tables import named
+    from attn.analysis.tables import write_table
+
+    files = []
+    trace = open_trace(shown.member.folder)
+    if trace.manifest.outputs:
+        target = folder / f"{name}_image.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(trace.image(0), target)
+        files.append(f"{name}_image.png")
+    words = _shared_words([shown.variant])
+    side, indices = shown.side(words), named(words, only)
+    if side.maps is None or not indices:
+        return files
+    where, maps = f"{name}_analysis/", np.asarray(side.maps, np.float64)
+    for count in GRIDS:
+        table = tabulate_cells(cell_masses(maps, count), words, indices)
+        files.append(f"{where}grid_analysis_{count}x{count}.csv")
+        write_table(table, folder / files[-1])
+    return files + _write(_of_run(shown, side, words, indices), folder, where)
+
+
+def _of_run(
+    shown: _Shown, side: SceneSide, words: Sequence[Term], indices: Sequence[int]
+) -> Iterator[FigureFile]:
+    """Draw what one run has by itself: all words count, those at some places are shown."""
+    from attn.analysis.words.word_sums import mean_present
+    from attn.viz.compare.change_bars import draw_distribution
+    from attn.viz.figures import FigureFile
+    from attn.viz.words.cells import draw_cells
+    from attn.viz.words.dominant import draw_dominant
+
+    manifest = open_trace(shown.member.folder).manifest
+    title = f"{shown.label}: {manifest.request.prompt}"
+    about = f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}"
+    labels = [word.label for word in words]
+    texts = {
+        "prompt": manifest.request.prompt,
+        "seed": str(shown.member.seed),
+        "backend": manifest.backend,
+        "run": shown.label,
+    }
+    dominant = draw_dominant(side, labels, indices, (title, about))
+    yield FigureFile("pixel_dominant_tokens.png", dominant, texts)
+    for count in GRIDS:
+        heading = title, f"{about} · parts of a word's attention"
+        cells = draw_cells(side, labels, indices, count, heading)
+        yield FigureFile(f"grid_analysis_{count}x{count}.png", cells, texts)
+    keys = [term.key for term in shown.reading.terms]
+    mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
+    masses = [float(mass[keys.index(word.key)]) for word in words]
+    heading = title, f"{about} · mass: attention probability"
+    bars = draw_distribution(labels, masses, indices, heading)
+    yield FigureFile("token_attention_distribution.png", bars, texts)
+    yield FigureFile(
+        "token_attention_gallery.png", _gallery(side, labels, indices, title, about), texts
+    )
+
+
+def _gallery(
+    side: SceneSide, labels: Sequence[str], indices: Sequence[int], title: str, about: str
+) -> Figure:
+    """Draw words over the picture, as `attn analyze` does."""
+    import xarray as xr
+
+    from attn.viz.compare.comparison_scene import say_shown
+    from attn.viz.words.heatmaps import draw_sheet
+
+    maps = xr.DataArray(
+        np.asarray(side.maps)[indices],
+        dims=("word", "row", "column"),
+        coords={"label": ("word", [labels[index] for index in indices])},
+        attrs={"unit": "attention probability"},
+    )
+    told = f"at the right: mean over the picture{say_shown(len(indices), len(labels))}"
+    return draw_sheet(maps, side.image, (title, f"{about} · {told}"))
+
+
+def draw_weights(
+    variants: Sequence[Variant], weights: Mapping[str, WeightsAgainstAttention], folder: Path
+) -> list[str]:
+    """Write `lora_weights.png`, with several variants one for each in its folder."""
+    from attn.viz.compare.weights import draw_weights as draw
+
+    files = []
+    for number, label in enumerate(variant.label for variant in variants):
+        if label in weights:
+            figure_file = draw(weights[label], label, {"variant": label})
+            files += _write(iter([figure_file]), folder, _folder_prefix(variants, number))
+    return files
+
+
+def _write(figure_files: Iterator[FigureFile], folder: Path, prefix: str = "") -> list[str]:
+    from attn.viz.figures import write
+
+    files = []
+    for figure_file in figure_files:
+        write(figure_file, folder / prefix)
+        figure_file.figure.clear()  # what refers to itself would wait for the garbage collector
+        files.append(f"{prefix}{figure_file.path}")
+    return files
+
+
+def _folder_prefix(variants: Sequence[Variant], number: int) -> str:
+    """Return the folder of a variant, with a slash; the only one has none."""
+    if len(variants) == 1:
+        return ""
+    return f"variants/{name_folders([variant.label for variant in variants])[number]}/"

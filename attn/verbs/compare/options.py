@@ -1,0 +1,144 @@
+"""The options of `attn compare`: what is compared, and how it is generated if it is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, cast, overload
+
+from attn.verbs import checks, inputs
+from attn.verbs.capture.options import (
+    CaptureOptions,
+    GenerationOptions,
+    Level,
+    Loras,
+    Prompt,
+    Seed,
+)
+from attn.verbs.options import About, Pictures, Told, Words, describe
+
+if TYPE_CHECKING:
+    from attn.verbs.compare.compare import Compared
+    from attn.verbs.report import Report
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOptions:
+    """What is compared with what."""
+
+    lora: Annotated[
+        Loras,
+        About(
+            "Instead of runs: generate without and with FILE, FILE:SCALE, by part "
+            "FILE:unet=0.8,te=0.4, a stack A+B, or a sweep FILE:0,0.5,1; demo or demo:VARIANT, a "
+            "demo's own; each --lora is a variant.",
+            check=checks.unchecked,
+        ),
+    ] = None
+    sketch: Annotated[
+        str | Path | Sequence[str | Path] | None,
+        About(
+            "Instead of runs: generate with each drawing: FILE, none, or a sweep over the "
+            "conditioning scale FILE:0,0.5,1; the first is the baseline.",
+            check=checks.unchecked,
+        ),
+    ] = None
+    backend: Annotated[
+        str | None,
+        About("Model family. [default: that of the LoRAs]", ("--backend", "-b"), check=checks.text),
+    ] = None
+    prompt: Prompt = None
+    words: Words = None
+    phrases: Annotated[
+        str | Iterable[str] | None,
+        About(
+            "Also words in a row: 'red cat|old barn'.",
+            python="Also words in a row, such as red cat.",
+            read=inputs.split_phrases,
+            check=checks.texts,
+        ),
+    ] = None
+    only: Annotated[
+        str | Iterable[str] | None,
+        About(
+            "Only these: words, layers, heads, steps, sinks, maps, sketch.",
+            read=inputs.split,
+            check=checks.texts,
+        ),
+    ] = None
+    pooling: Annotated[
+        Literal["mean", "daam"] | None, About("How maps are made: mean, or daam.")
+    ] = None
+    settings: Annotated[
+        Mapping[str, str] | None,
+        About(
+            "compare.KEY=VALUE, or KEY=VALUE of the backend; repeat.",
+            ("--set",),
+            python="Further options as {compare.KEY: VALUE}, and {KEY: VALUE} of the backend.",
+            read=inputs.split_settings,
+            check=checks.settings,
+        ),
+    ] = None
+    pictures: Pictures = True
+    out: Annotated[
+        str | Path | None,
+        About(
+            "Folder of results. [default: attn-runs/DATE-compare-PROMPT]",
+            ("--out", "-o"),
+            check=checks.folder,
+        ),
+    ] = None
+    report: Told = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(GenerationOptions, ComparisonOptions):
+    """What `attn compare` takes beside runs."""
+
+    seed: Seed = range(16)
+    keep: Level = "means"
+    budget: Annotated[
+        int | str, About("Refuse to write more than this a variant.", check=checks.byte_limit)
+    ] = "8GB"
+    resume: Annotated[bool, About("Go on with the comparison in --out.")] = False
+
+    def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
+        """Return what all variants have in common, as `attn capture` takes it."""
+        shared = {field.name: getattr(self, field.name) for field in fields(GenerationOptions)}
+        return CaptureOptions(backend, self.prompt, settings=settings, **shared)
+
+
+class Comparing(Protocol[P]):
+    """How `attn.compare` is called: with runs, or with what to generate."""
+
+    @overload
+    def __call__(
+        self,
+        *runs: str | Path,
+        words: str | Iterable[str] | None = None,
+        phrases: str | Iterable[str] | None = None,
+        only: str | Iterable[str] | None = None,
+        pooling: Literal["mean", "daam"] | None = None,
+        settings: Mapping[str, str] | None = None,
+        pictures: bool = True,
+        out: str | Path | None = None,
+        report: Report | None = None,
+    ) -> Compared: ...
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Compared: ...
+
+
+def takes_runs(
+    options: Callable[P, CompareOptions],
+) -> Callable[[Callable[..., Compared]], Comparing[P]]:
+    """Let a function of runs and options be called with each option by name."""
+
+    def decorate(verb: Any) -> Comparing[P]:
+        describe(verb, options)
+        return cast("Comparing[P]", verb)
+
+    return decorate

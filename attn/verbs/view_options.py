@@ -1,0 +1,33 @@
+"""The options of `attn view`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from attn.verbs import checks
+from attn.verbs.options import About, validate
+
+HIGHEST_PORT = 2**16 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewOptions:
+    """How traces are shown."""
+
+    port: Annotated[
+        int | None,
+        About("Default: the first free one from 7860.", least=0, most=HIGHEST_PORT),
+    ] = None
+    host: Annotated[str, About("Address to listen at.", check=checks.text)] = "127.0.0.1"
+    allow_host: Annotated[
+        Sequence[str],
+        About("A further name of this server; may be repeated.", check=checks.texts),
+    ] = ()
+    browser: Annotated[
+        bool, About("Open the page, or print its address.", ("--browser/--no-browser",))
+    ] = True
+
+    def __post_init__(self) -> None:
+        validate(self)

@@ -1,0 +1,313 @@
+"""Screen A: what is shown is what the trace holds, by pointer and by keys."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attn.trace.trace import open_trace
+from attn.trace.writer import TraceWriter
+from tests.helpers.toy_traces import JOINT, cross_layer, manifest, tensors, write_trace
+
+HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A trace of joint layers with two guidance rows and two pictures."""
+    return write_trace(tmp_path / "t", manifest(JOINT, branches=("cond", "uncond")))
+
+
+def shown(page):
+    """Return the ranked words: {(word, segment): (attention, share, lift)}, as they are written."""
+    rows = page.eval_on_selector_all(
+        ".words tbody tr",
+        "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))",
+    )
+    names = [tuple(row[0].split("\n")) for row in rows]
+    return dict(zip(names, [row[2:] for row in rows], strict=True))
+
+
+def ready(page):
+    """Wait until the maps are there."""
+    page.wait_for_selector(".scale canvas")
+
+
+def percent(value):
+    """Write an amount as the page does."""
+    digits = 1 if 100 * value >= 9.995 else 2 if 100 * value >= 0.0995 else 3
+    return f"{100 * value:.{digits}f} %"
+
+
+def point(page, row, column, grid=(6, 10)):
+    """Move the pointer to the middle of a cell of the picture."""
+    box = page.locator("#stage").bounding_box()
+    page.mouse.move(
+        box["x"] + box["width"] * (column + 0.5) / grid[1],
+        box["y"] + box["height"] * (row + 0.5) / grid[0],
+    )
+
+
+def expected(trace, row, column, **chosen):
+    """Return {(word, segment): amount} of a cell, by `Trace.word_maps`."""
+    maps = trace.word_maps(**chosen).isel(sample=0, row=row, column=column)
+    return {
+        (str(word), str(segment)): percent(float(maps.sel(segment=segment).values[at]))
+        for at, word in enumerate(maps["word"].values)
+        for segment in maps["segment"].values
+        if np.isfinite(maps.sel(segment=segment).values[at])
+    }
+
+
+def test_words_at_a_place(visit, folder):
+    """Pointing at a place lists every word with what `Trace.word_maps` has there."""
+    page = visit(folder)
+    ready(page)
+    point(page, 4, 7)
+    page.wait_for_selector("h2:has-text('At row 4, column 7 of 6 × 10')")
+    words = {name: values[0] for name, values in shown(page).items() if name[0] != ","}
+    assert words == expected(open_trace(folder), 4, 7)
+
+
+def test_share_and_lift(visit, folder):
+    """Share is of what the place gives to text, lift is against the mean of the picture."""
+    page = visit(folder)
+    ready(page)
+    point(page, 1, 2)
+    page.wait_for_selector("h2:has-text('row 1, column 2')")
+    maps = open_trace(folder).mean_maps()[..., :].astype(np.float64)
+    at, keys = maps.values[1, 2], maps["token"].values
+    key = list(keys).index("cat")
+    _, share, lift = shown(page)["cat", "clip"]
+    assert share == percent(at[key] / at.sum())
+    assert lift == f"{at[key] / maps.values[..., key].mean():.2f} ×"
+
+
+def test_by_keys_alone(visit, folder):
+    """Place, region, pin, word, step and layer can all be reached without a pointer."""
+    page = visit(folder)
+    ready(page)
+    page.focus("#stage")
+    for key in ("ArrowRight", "ArrowDown", "ArrowLeft"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#say:has-text('row 4, column 4')")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".chip:has-text('column 4–5')")
+    page.keyboard.press("]")
+    page.wait_for_selector("output:has-text('step 0')")
+    page.keyboard.press(".")
+    page.wait_for_selector(".cells-box p:has-text('layer 0')")
+    page.keyboard.press("/")
+    page.keyboard.type("bob")
+    page.wait_for_function("document.querySelectorAll('.words tbody tr').length === 1")
+    page.keyboard.press("Tab")
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".chip:has-text('bobcat')")
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('.chip')")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog[open]:has-text('the next layer')")
+
+
+def test_address_holds_the_view(visit, folder):
+    """A link brings back word, place, step, layer and guidance row."""
+    at = "branch=uncond&place=2,3,3,4&steps=1&layers=2&pins=clip.w1"
+    page = visit(folder, at=at)
+    ready(page)
+    page.wait_for_selector("h2:has-text('At row 2, column 3')")
+    words = {name: values[0] for name, values in shown(page).items() if name[1] == "clip"}
+    trace = open_trace(folder)
+    same = expected(trace, 2, 3, branch="uncond", steps=[1], layers=[2])
+    assert {name: words[name] for name in same if name[1] == "clip"} == {
+        name: value for name, value in same.items() if name[1] == "clip"
+    }
+    assert page.inner_text(".chip >> nth=1").startswith("cat")
+    assert page.inner_text("output") == "step 1"
+
+
+def test_layers_and_heads(visit, folder):
+    """The numbers beside the layers are the masses of the word, mean over heads and steps."""
+    page = visit(folder, at="pins=clip.w1")
+    page.wait_for_selector(".cell-row canvas")
+    page.wait_for_function("document.querySelector('svg polyline').points.length === 3")
+    trace = open_trace(folder)
+    own = [float(trace.mass(layer)[:, 0, 0, :, 2].mean()) for layer in (0, 2)]
+    amounts = page.eval_on_selector_all(".amount", "cells => cells.map(one => one.innerText)")
+    assert amounts == [percent(value) for value in own]
+
+
+def test_pinned_words(visit, folder):
+    """Several pinned words stand side by side, and can colour the picture."""
+    page = visit(folder)
+    ready(page)
+    page.click(".prompt .word >> nth=1")
+    page.click(".prompt .word >> nth=3")
+    assert page.locator(".thumbs .thumb").count() == 2
+    page.click("text=colour by strongest")
+    page.wait_for_selector(".swatch >> nth=1")
+    page.click(".chip >> nth=0")
+    page.wait_for_function("document.querySelectorAll('.chip').length === 1")
+
+
+def test_files(visit, folder):
+    """Picture and numbers are saved; a word that is a formula stays a text."""
+    page = visit(folder, at="place=2,3,3,4&pins=clip.w1")
+    ready(page)
+    files = {}
+    for name in ("PNG", "SVG", "CSV"):
+        with page.expect_download() as saving:
+            page.click(f".save button:has-text('{name}')")
+        files[name] = saving.value.path().read_bytes()
+    assert files["PNG"].startswith(b"\x89PNG")
+    assert files["SVG"].startswith(b"<svg")
+    lines = files["CSV"].decode().splitlines()
+    assert lines[0] == "word,segment,place,attention,share,lift"
+    (cat,) = [line.split(",") for line in lines if line.startswith("cat,clip")]
+    value = float(open_trace(folder).word_maps("cat").values[0, 0, 0, 2, 3])
+    assert float(cat[-3]) == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize("level", ["maps", "heads", "means"])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_accessible(level, dark, visit, tmp_path):
+    """Axe finds nothing, in light and dark, with all that can be opened open."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    about = manifest(JOINT, branches=("cond", "uncond"), level=level)
+    at = "pins=clip.w1+t5.w1&place=1,1,2,3"
+    page = visit(write_trace(tmp_path / "t", about), at=at, dark=dark)
+    ready(page)
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.wait_for_timeout(300)
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = Axe().run(page, options={"runOnly": tags})
+    assert found.response["violations"] == []
+
+
+def test_hostile_texts(visit, tmp_path):
+    """Prompts, tokens, options, names and warnings are text, whatever is in them."""
+    about = manifest(samples=1)
+    tokens = [replace(one, text=HOSTILE) for one in about.tokens["cond"]]
+    words = [replace(one, text=HOSTILE) for one in about.words]
+    request = replace(about.request, prompt=f"A cat, {HOSTILE}", options={HOSTILE: HOSTILE})
+    about = replace(
+        about,
+        backend=HOSTILE,
+        tokens={"cond": tuple(tokens)},
+        words=tuple(words),
+        request=request,
+        warnings=(HOSTILE,),
+        truncated={"cond": {"clip": HOSTILE}},
+    )
+    page = visit(write_trace(tmp_path / HOSTILE.replace("/", "-"), about))
+    ready(page)
+    assert page.title().endswith("· attn")
+    assert page.locator("img[src=x], script:not([src])").count() == 0
+    assert "\u202e" not in page.content()
+    assert "\\u202egnp.evil" in page.inner_text(".notices")
+
+
+def test_partial(visit, tmp_path):
+    """A trace that is not finished says how far it is, and shows what is there."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1), partial=True, done=2)
+    page = visit(trace)
+    ready(page)
+    assert "Not finished: 2 of 3 steps are here." in page.inner_text(".notices")
+    assert page.inner_text("output") == "mean of all 2 steps"
+
+
+def test_damaged(visit, tmp_path):
+    """A shard that is not as it was written is named."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1))
+    shard = trace / "attention/step-0001.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    page = visit(trace)
+    page.wait_for_selector(".notices:has-text('step-0001.safetensors has SHA-256')")
+
+
+def test_rewritten(visit, tmp_path):
+    """A trace that is written again while it is looked at says so instead of mixing the two."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1))
+    page = visit(trace)
+    ready(page)
+    for shard in trace.glob("attention/*.safetensors"):
+        shard.write_bytes(shard.read_bytes())
+    page.keyboard.press("]")
+    page.wait_for_selector(".error:has-text('was written again while it was open')")
+
+
+def test_newer(visit, tmp_path):
+    """A trace of a newer version is said to be one."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1))
+    page = visit(trace)
+    text = (trace / "trace.json").read_text().replace('"schema": 1', '"schema": 7')
+    (trace / "trace.json").write_text(re.sub(r',\s*"sha256": "[0-9a-f]{64}"\s*}\s*$', "}", text))
+    page.reload()
+    page.wait_for_selector(".error:has-text('reads up to schema 1: update attn')")
+
+
+def test_without_maps(visit, tmp_path):
+    """Where only masses were kept, words are ranked by them, and the page says why no map is."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1, level="mass"))
+    page = visit(trace)
+    page.wait_for_selector(".cell-row canvas")
+    assert "No maps were kept" in page.inner_text(".notices")
+    masses = np.mean([float(open_trace(trace).mass(at)[:, 0, 0, :, 2].mean()) for at in (1, 3)])
+    page.wait_for_function(f"document.body.innerText.includes('{percent(masses)}')")
+
+
+def test_hover_is_fast(visit, tmp_path):
+    """At 4096 places and 116 columns the list follows within 150 ms (the bar is 50), p95."""
+    page = visit(write_large(tmp_path / "t"))
+    ready(page)
+    box = page.locator("#stage").bounding_box()
+    times = page.evaluate(
+        """async ([x, y, size]) => {
+          const stage = document.getElementById("stage"), times = [];
+          for (let at = 0; at < 20; at++) {
+            const began = performance.now(), heading = document.querySelector("h2").innerText;
+            const where = { clientX: x + size * (at + 0.5) / 21, clientY: y + 9 + 7 * at };
+            stage.dispatchEvent(new PointerEvent("pointermove", { ...where, bubbles: true }));
+            while (document.querySelector("h2").innerText === heading)
+              await new Promise((ok) => setTimeout(ok));
+            times.push(performance.now() - began);
+          }
+          return times; }""",
+        [box["x"], box["y"], box["width"]],
+    )
+    assert np.quantile(times, 0.95) < 150
+
+
+def write_large(folder):
+    """Write a step of a picture of 64 × 64 places that reads 115 words."""
+    from attn.schema import Column, Segment, Token, find_words
+
+    prompt = " ".join(f"word{at}" for at in range(115))
+    words = find_words(prompt)
+    clip = Segment("clip", "text", 0, 131)
+    tokens = [
+        Token(at, "clip", at, one.text, False, False, one.start, one.stop, at)
+        for at, one in enumerate(words)
+    ]
+    tokens += [Token(at, "clip", at, "<pad>", False, True, 0, 0, None) for at in range(115, 131)]
+    layer = replace(cross_layer(1, (64, 64), 2), keys=(clip,))
+    about = manifest((layer,), samples=1, steps=1)
+    columns = (*(Column("clip", at) for at in range(115)), Column("clip", None))
+    about = replace(
+        about,
+        words=words,
+        segments={"cond": (clip,)},
+        tokens={"cond": tuple(tokens)},
+        request=replace(about.request, prompt=prompt),
+        kept=replace(about.kept, columns=columns),
+    )
+    with TraceWriter(folder, about) as writer:
+        writer.put(about.steps[0], next(iter(tensors(about).values())))
+        writer.finish(about)
+    return folder
