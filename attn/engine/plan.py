@@ -311,14 +311,10 @@ def plan_layer(
     keep: Keep,
     sequence: TokenSequence,
 ) -> LayerPlan:
-    """Decide what is kept of one layer.
+    """Decide what is kept of one layer, of those of some blocks that it has.
 
-    Args:
-        layer: as it runs.
-        blocks: those that are asked for; the layer need not have all.
-        columns: text columns of maps.
-        keep: what was asked.
-        sequence: what the first kept branch reads; its tokens are not looked at.
+    `columns` are the text columns of maps; of `sequence`, which the first kept branch reads, only
+    the segments count.
     """
     exist = block_names(layer)
     mapped = [name for name in blocks if name in exist]

@@ -23,6 +23,14 @@ from attn.engine.plan import Keep
 from attn.engine.refuse import refuse_unobservable
 from attn.engine.tapping.histories import History
 from attn.engine.tapping.layout import Declared, Layout, declare
+from attn.engine.tapping.modules import (
+    choose_modules,
+    find_encoder,
+    find_ends,
+    modules_around,
+    say_nothing,
+    say_outside,
+)
 from attn.engine.tapping.readings import Reading, Readings, reads_another
 from attn.engine.tapping.recording import BLOCK, Tapped
 from attn.engine.tapping.stretches import Side, fit
@@ -104,7 +112,7 @@ def tap(  # noqa: PLR0913 - all but the first two by name
     require_tokens(tokens)
     declared = declare(segments, grid)
     options = TapOptions(every, _read_axes(axes), _read_padding(padding), value_norm, tokens)
-    return Tap(model, _choose(model, layers), keep, see, Layout(declared, grid), options)
+    return Tap(model, choose_modules(model, layers), keep, see, Layout(declared, grid), options)
 
 
 @dataclass(frozen=True)
@@ -136,8 +144,8 @@ class Tap:
         self._callback = see
         self._options = options
         self._tapped = Tapped(Keep(level=keep, keys="all", blocks=(BLOCK,)), layout)
-        self._history = History(*_ends(model), options.padding)
-        self._encoder = _encoder(model)
+        self._history = History(*find_ends(model), options.padding)
+        self._encoder = find_encoder(model)
         # weak, so that a tap that is forgotten inside its block does not go on recording
         self._hooks = AttentionHooks(
             modules,
@@ -147,7 +155,7 @@ class Tap:
             axes=_weak(self._axes),
             begun=_weak(self._begun),
         )
-        self._readings = Readings(_around(model, modules))
+        self._readings = Readings(modules_around(model, modules))
         self._batch = 1
         self._forwards = 0
         self._thread: int | None = None  # of the forward that is running
@@ -242,9 +250,9 @@ class Tap:
         if self.error is not None:
             raise self.error
         if self._waiting is not None and self._trace is None:
-            raise CaptureError(_outside(self._waiting))
+            raise CaptureError(say_outside(self._waiting))
         if self._trace is None:
-            raise CaptureError(_nothing(self._model, self._modules, self._forwards))
+            raise CaptureError(say_nothing(self._model, self._modules, self._forwards))
 
     def _detach(self) -> None:
         self._hooks.__exit__()
@@ -341,7 +349,7 @@ class Tap:
         """Say what the axes of an attention are; None if it is left out."""
         if self._thread is None:
             if torch._C._current_graph_task_id() != -1:
-                raise CaptureError(_outside(path))
+                raise CaptureError(say_outside(path))
             if self._waiting is None:
                 self._tapped.begin(self._forwards)
             self._waiting = self._waiting or path
@@ -433,80 +441,12 @@ def _weak(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _outside(path: str) -> str:
-    """Say why attention that ran outside of a forward belongs to no step."""
-    part = path or "a part of the model"
-    if torch._C._current_graph_task_id() != -1:
-        return (
-            f"{part} ran in a backward pass, which computes it again (gradient checkpointing), so "
-            "it belongs to no step; switch that off, or call backward after the block"
-        )
-    return (
-        f"{part} ran outside of a forward of the tapped model, so it belongs to no step; call the "
-        "tapped model, or tap what is called"
-    )
-
-
-def _nothing(model: nn.Module, modules: Mapping[str, nn.Module], forwards: int) -> str:
-    """Say why nothing was recorded in a block."""
-    name = type(model).__name__
-    if not forwards:
-        return f"no attention kernel ran in the tapped modules: {name} was not called in the block"
-    return (
-        f"no attention kernel ran in the tapped modules ({', '.join(list(modules)[:3])}, "
-        f"{len(modules)} in all) in {forwards} forwards of {name}: they compute their attention "
-        "without torch's scaled_dot_product_attention or a softmax that multiplies values, or are "
-        "compiled, or are others; attn.tap(model) without globs finds those that do"
-    )
-
-
 def _has_batch(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim > 1
 
 
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 3  # noqa: PLR2004 - row, position, channel
-
-
-def _choose(model: nn.Module, layers: str | Sequence[str] | None) -> dict[str, nn.Module]:
-    modules = dict(model.named_modules())
-    if layers is None:
-        return modules
-    chosen: dict[str, nn.Module] = {}
-    for pattern in [layers] if isinstance(layers, str) else layers:
-        matches = {path: module for path, module in modules.items() if fnmatchcase(path, pattern)}
-        if not matches:
-            raise UsageError(f"no module of {type(model).__name__} matches '{pattern}'")
-        chosen |= matches
-    return chosen
-
-
-def _around(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """Return modules and all that they are in, the model itself first."""
-    names = {""} | {
-        ".".join(parts[:count])
-        for parts in (path.split(".") for path in modules)
-        for count in range(len(parts) + 1)
-    }
-    return {path: module for path, module in model.named_modules() if path in names}
-
-
-def _encoder(model: nn.Module) -> str | None:
-    """Return the path of the encoder of an encoder-decoder of transformers."""
-    if not getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        return None
-    find: Any = getattr(model, "get_encoder", None)
-    encoder = find() if callable(find) else None
-    paths = [path for path, module in model.named_modules() if module is encoder]
-    return f"{paths[0]}." if paths else None
-
-
-def _ends(model: nn.Module) -> tuple[tuple[int, ...], int | None]:
-    """Return the ids that end a text, and that of padding, as a model of transformers has them."""
-    settings = getattr(model, "generation_config", None)
-    ends = getattr(settings, "eos_token_id", None)
-    several = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
-    return several, getattr(settings, "pad_token_id", None)
 
 
 def _read_axes(axes: str | Mapping[str, str] | None) -> dict[str, str]:

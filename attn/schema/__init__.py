@@ -46,9 +46,9 @@ from attn.schema.manifest import (
     Keys,
     Level,
     Manifest,
+    SampleText,
     Shard,
     Step,
-    Text,
 )
 from attn.schema.requests import LORA_PARTS, Call, Lora, Request
 from attn.words import Word, find_words, word_at
@@ -74,12 +74,12 @@ __all__ = [
     "Lora",
     "Manifest",
     "Request",
+    "SampleText",
     "Segment",
     "SegmentKind",
     "Sequence",
     "Shard",
     "Step",
-    "Text",
     "Token",
     "Word",
     "block_columns",

@@ -102,7 +102,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Text:
+class SampleText:
     """What one sample reads, where samples read different texts."""
 
     prompt: str
@@ -138,4 +138,4 @@ class Manifest:
     outputs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     schema: int = 1
-    texts: tuple[Text, ...] = ()
+    texts: tuple[SampleText, ...] = ()

@@ -1,5 +1,6 @@
 """What a tap makes of a stranger's model, whose layers, texts and axes nobody declares.
 
+modules       which of its modules are watched
 readings      what a module is called to read: tokens, padding, cache
 histories     the text as it grows from forward to forward
 stretches     which of its positions a kernel has for queries and keys

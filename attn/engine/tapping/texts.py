@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from attn.errors import CaptureError, UsageError
-from attn.schema import UNKNOWN, Segment, Text, Token, Word, find_words, word_at
+from attn.schema import UNKNOWN, SampleText, Segment, Token, Word, find_words, word_at
 
 Tokens = Any
 """A tokenizer of transformers, a text for each position, or a `schema.Token` for each."""
@@ -30,7 +30,7 @@ class Row:
 
 def read_texts(
     tokens: Tokens, segments: Sequence[Segment], rows: Sequence[Row]
-) -> tuple[Text, tuple[Text, ...]]:
+) -> tuple[SampleText, tuple[SampleText, ...]]:
     """Name the positions of every row of a batch.
 
     Args:
@@ -49,7 +49,9 @@ def read_texts(
     first = texts[0]
     if all(text == first for text in texts):
         return first, ()
-    return Text("", tuple(map(_common, zip(*(text.tokens for text in texts), strict=True)))), texts
+    return SampleText(
+        "", tuple(map(_common, zip(*(text.tokens for text in texts), strict=True)))
+    ), texts
 
 
 def require_tokens(tokens: Tokens) -> None:
@@ -72,7 +74,7 @@ def _is_tokenizer(tokens: Tokens) -> bool:
     return hasattr(tokens, "convert_ids_to_tokens") and hasattr(tokens, "decode")
 
 
-def _read(tokens: Tokens, segments: Sequence[Segment], row: Row) -> Text:
+def _read(tokens: Tokens, segments: Sequence[Segment], row: Row) -> SampleText:
     places = [
         (segment, position)
         for segment in segments
@@ -86,7 +88,7 @@ def _read(tokens: Tokens, segments: Sequence[Segment], row: Row) -> Text:
     if not _is_tokenizer(tokens):
         return _of_list(tokens, segments, blank, row)
     if row.ids is None:
-        return Text("", tuple(blank))
+        return SampleText("", tuple(blank))
     special = _special_ids(tokens)
     pad = getattr(tokens, "pad_token_id", None)
     named = [
@@ -102,13 +104,15 @@ def _read(tokens: Tokens, segments: Sequence[Segment], row: Row) -> Text:
     return _with_prompt(tokens, segments, named)
 
 
-def _of_list(tokens: Tokens, segments: Sequence[Segment], blank: list[Token], row: Row) -> Text:
+def _of_list(
+    tokens: Tokens, segments: Sequence[Segment], blank: list[Token], row: Row
+) -> SampleText:
     """Name positions by a list of texts or tokens, or by their ids."""
     if tokens is None:
         ids = row.ids
         if ids is None:
-            return Text("", tuple(blank))
-        return Text(
+            return SampleText("", tuple(blank))
+        return SampleText(
             "",
             tuple(
                 replace(
@@ -123,7 +127,7 @@ def _of_list(tokens: Tokens, segments: Sequence[Segment], blank: list[Token], ro
             f"({', '.join(f'{one.name} {one.length}' for one in segments)}); name each of them"
         )
     if all(isinstance(token, Token) for token in tokens):
-        return Text("", tuple(tokens))
+        return SampleText("", tuple(tokens))
     texts = [str(token) for token in tokens]
     joint = "" if any(text[:1].isspace() for text in texts) else " "
     prompt, named = "", []
@@ -139,7 +143,7 @@ def _of_list(tokens: Tokens, segments: Sequence[Segment], blank: list[Token], ro
     return _with_words(prompt, named)
 
 
-def _with_prompt(tokenizer: Any, segments: Sequence[Segment], named: list[Token]) -> Text:
+def _with_prompt(tokenizer: Any, segments: Sequence[Segment], named: list[Token]) -> SampleText:
     """Give the tokens of the prompt their characters in it."""
     written = {segment.name for segment in segments if segment.is_generated}
     content = [
@@ -156,13 +160,13 @@ def _with_prompt(tokenizer: Any, segments: Sequence[Segment], named: list[Token]
     return _with_words(prompt, named)
 
 
-def _with_words(prompt: str, named: list[Token]) -> Text:
+def _with_words(prompt: str, named: list[Token]) -> SampleText:
     words = find_words(prompt)
     tokens = tuple(
         replace(token, word=_word(words, token)) if token.start < token.stop else token
         for token in named
     )
-    return Text(prompt, tokens, words)
+    return SampleText(prompt, tokens, words)
 
 
 def _word(words: Sequence[Word], token: Token) -> int | None:
