@@ -311,11 +311,7 @@ def plan_layer(
     keep: Keep,
     sequence: TokenSequence,
 ) -> LayerPlan:
-    """Decide what is kept of one layer, of those of some blocks that it has.
-
-    `columns` are the text columns of maps; of `sequence`, which the first kept branch reads, only
-    the segments count.
-    """
+    """Decide what is kept of a layer; of `sequence` only the segments count."""
     exist = block_names(layer)
     mapped = [name for name in blocks if name in exist]
     if not mapped:  # it is here for its gates

@@ -10,7 +10,7 @@ import numpy as np
 
 from attn.schema import MEASURES, Shard, part
 from attn.trace.shapes import Window, find_window, spans_of
-from attn.trace.views import Part, View
+from attn.trace.views import AxisPart, View
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class GrowingView(View):
             "channel": (0, layer.head_dim or 0),
         }
 
-    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
         """Lay what one step has of a selection where it is in the whole text."""
         shape = [part.count for part in selection if part.count is not None]
         indices = [np.atleast_1d(part.indices) for part in selection]

@@ -12,7 +12,7 @@ from attn.schema import Layer, part, without_mass
 from attn.trace.growing import GrowingView
 from attn.trace.lookup import find
 from attn.trace.shapes import is_of_growing
-from attn.trace.views import Part, TensorSource, View
+from attn.trace.views import AxisPart, TensorSource, View
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
         sums = [_sum(view, file, selection[:-1], keys) for view, keys in self.addends]
         totals = np.stack(sums, -1)
         has_run = ~np.isnan(totals).all(-1, keepdims=True)
@@ -52,10 +52,10 @@ class SumView(View):
         return np.asarray(totals[..., selection[-1].indices])
 
 
-def _sum(view: View, file: str, lead: Sequence[Part], keys: slice) -> np.ndarray:
+def _sum(view: View, file: str, lead: Sequence[AxisPart], keys: slice) -> np.ndarray:
     """Return the sum of a measure over some keys of one step, NaN where there are none."""
     length = tuple(view.sizes.values())[-1]
-    values = view._piece(file, [*lead, Part.of(keys, length)])
+    values = view._piece(file, [*lead, AxisPart.of(keys, length)])
     is_empty = np.isnan(values).all(-1)
     return np.where(is_empty, np.nan, np.nansum(values, -1))
 
