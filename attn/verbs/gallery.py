@@ -27,6 +27,7 @@ from attn.schema import SKETCH, Manifest
 from attn.trace.store import MANIFEST, read_manifest
 from attn.verbs.capture.folders import ANALYSIS
 from attn.verbs.compare.pairing import COMPARISON
+from attn.verbs.html import render
 from attn.verbs.report import Report
 
 PAGE = "index.html"
@@ -90,6 +91,8 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
     Raises:
         TraceError: there is nothing to show, another page is in the way, or it cannot be written.
     """
+    from markupsafe import Markup
+
     root, report = Path(folder), report or Report()
     page = root / PAGE
     if is_file(root):
@@ -109,26 +112,11 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
     entries.sort(key=lambda entry: -entry[0])  # the newest first
     kinds, articles = [kind for _, kind, _ in entries], [article for _, _, article in entries]
     made = Gallery(page, kinds.count(MANIFEST), kinds.count(COMPARISON))
-    text = _render(f"{root.resolve().name}: {count(made)}", articles)
+    title = f"{root.resolve().name}: {count(made)}"
+    text = render("gallery.html", mark=Markup(MARK), title=title, articles=articles)
     write_atomic(page, as_utf8(text).encode())
     remove_parts(page)
     return made
-
-
-def _render(title: str, articles: Sequence[Article]) -> str:
-    """Return the page; the template escapes every text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    page = Environment(
-        loader=PackageLoader("attn.verbs"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    ).get_template("gallery.html")
-    return page.render(mark=Markup(MARK), title=title, articles=articles)
 
 
 def _refuse_other_page(page: Path) -> None:
