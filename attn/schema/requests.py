@@ -21,6 +21,9 @@ class Lora:
         parts: scales by part: `denoiser`, `text_encoder`, `text_encoder_2`, `text_encoder_3`.
         adapter: the one of that name, of a file with several.
         config_sha256: of peft's configuration beside the file; None where there is none.
+        modules: patterns of the modules that it changes; none are all. See `attn.lora.selection`.
+        null: seed of the random changes that take the place of its own, of the same norm in each
+            module; None is the LoRA itself.
     """
 
     path: str
@@ -29,6 +32,13 @@ class Lora:
     parts: tuple[tuple[str, float], ...] = ()
     adapter: str | None = None
     config_sha256: str | None = None
+    modules: tuple[str, ...] = ()
+    null: int | None = None
+
+    @property
+    def selection(self) -> str:
+        """What it is restricted to as people type it: `@up.2,mid`; empty for all of it."""
+        return f"@{','.join(self.modules)}" if self.modules else ""
 
     @property
     def strength(self) -> str:
@@ -37,11 +47,13 @@ class Lora:
         encoders = [name for name in LORA_PARTS.values() if name != "unet"]
         if scales.keys() >= set(encoders) and len({scales[name] for name in encoders}) == 1:
             (scales["te"],) = {scales.pop(name) for name in encoders}
-        if not (scales or self.adapter):
+        others = {"adapter": self.adapter, "null": self.null}
+        named = [f"{name}={value}" for name, value in others.items() if value is not None]
+        if not (scales or named):
             return shortest(self.scale)
         whole = {} if self.scale == 1 else {"scale": self.scale}
         texts = [f"{name}={shortest(scale)}" for name, scale in (whole | scales).items()]
-        return ",".join((*texts, *([f"adapter={self.adapter}"] if self.adapter else [])))
+        return ",".join((*texts, *named))
 
     @property
     def scales(self) -> tuple[float, ...]:

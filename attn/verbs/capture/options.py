@@ -172,8 +172,8 @@ class CaptureOptions(GenerationOptions):
     lora: Annotated[
         Loras,
         About(
-            "FILE, FILE:SCALE or by part FILE:unet=0.8,te=0.4; FILE may be a folder of peft "
-            "or diffusers; demo is the demo's own; repeat to add several up.",
+            "FILE, FILE:SCALE or by part FILE:unet=0.8,te=0.4; FILE@up.2 only in these modules; "
+            "FILE may be a folder of peft or diffusers; demo is the demo's own; repeat to add up.",
             python='One or several that are added up: a path, "FILE:SCALE", or (path, scale), '
             'where scale may be one by part: {"unet": 0.8, "te": 0.4}.',
             check=checks.unchecked,

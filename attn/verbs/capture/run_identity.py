@@ -98,7 +98,7 @@ def lora_facts(loras: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _lora_fact(lora: Lora) -> str:
     config = f" configured by {lora.config_sha256[:HASH]}" if lora.config_sha256 else ""
-    return f"{(lora.sha256 or lora.path)[:HASH]}{config} at {lora.strength}"
+    return f"{(lora.sha256 or lora.path)[:HASH]}{config}{lora.selection} at {lora.strength}"
 
 
 def _trace_facts(prompt: str, seed: int, kept: Kept) -> Facts:
