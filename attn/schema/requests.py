@@ -74,6 +74,10 @@ LORA_PARTS = {
 """The parts of a model that a LoRA changes, with the names for typing."""
 
 
+Emphasis = tuple[tuple[int, int, float], ...]
+"""Weights of parts of a text, none of them 1: (start, stop, weight), in characters."""
+
+
 def shortest(number: float) -> str:
     """Return a number in the fewest digits that tell it from others."""
     short = f"{number:g}"
@@ -87,6 +91,7 @@ class Request:
     `images` pictures are made from one prompt and seed; `loras` are added up. `options` are the
     family's own: a session reads here those that its backend names in `request_options`, the others
     are for the record. `negative` stays None where the model then reads zeros in place of a text.
+    `emphasis` and `negative_emphasis` weight parts of the two texts, which hold no syntax.
     """
 
     prompt: str
@@ -100,6 +105,8 @@ class Request:
     scheduler: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     loras: tuple[Lora, ...] = ()
+    emphasis: Emphasis = ()
+    negative_emphasis: Emphasis = ()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,14 @@ class GenerationOptions:
         str | Path | None,
         About("File of prompts: .json list, .jsonl or .txt.", check=checks.folder),
     ] = None
+    prompt_syntax: Annotated[
+        Literal["plain", "a1111"],
+        About("Read (word:1.3) and <lora:NAME:0.8> as text, or as A1111's web UI does."),
+    ] = "plain"
+    lora_dir: Annotated[
+        str | Path | None,
+        About("Where <lora:NAME:0.8> is looked for, with subfolders.", check=checks.folder),
+    ] = None
     negative: Annotated[
         str | None, About("What guidance pushes away from, or default.", check=checks.negative)
     ] = None
