@@ -2,6 +2,7 @@
 
     registry   all analyses by name, with what they need and their options
     needs      whether a trace holds that, and what to capture with where it does not
+    tables     data frames: made, put below each other, written as CSV
     result     tables, arrays and files that an analysis hands back
     digest     curves of many traces, for the summary page of a collection
     words/     where words and phrases are looked at, and when

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -20,7 +19,7 @@ from attn.viz.figures import new_figure
 from attn.viz.labels import printable, room
 from attn.viz.lines import legend_rows, show_legend
 from attn.viz.page import GAP, LETTER, LINE, MARGIN, write_heading
-from attn.viz.style import FAINT, INK, STYLE
+from attn.viz.style import FAINT, INK, styled
 
 MOST_LINES = 3
 """Lines into which a title, or a subtitle, is wrapped at most."""
@@ -60,7 +59,7 @@ def new_charts(
     beside, above = PADDING
     figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=beside, h_pad=above, rect=box))
     write_heading(figure, lines, small=len(subtitle))
-    with rc_context(STYLE):
+    with styled():
         return figure, list(figure.subplots(**grid, squeeze=False).flat)
 
 
@@ -91,7 +90,7 @@ def show_scale(
     """
     colours, scale = look
     width = (figure.get_size_inches()[0] - 2 * MARGIN) * _part_across(axes)
-    with rc_context(STYLE):
+    with styled():
         bar = figure.colorbar(
             ScalarMappable(scale, colours),
             ax=list(axes),

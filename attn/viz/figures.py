@@ -18,8 +18,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from attn.files.disk import as_utf8
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families
-from attn.viz.page import FAINT, MARGIN, fit_title
+from attn.viz.page import MARGIN, fit_title
 from attn.viz.sizes import DPI, USUAL, FigureSize
+from attn.viz.style import FAINT
 
 COMPRESSION = 3  # of 9: three times as fast as the default, a tenth larger
 SAMPLED = 3

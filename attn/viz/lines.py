@@ -15,7 +15,8 @@ from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from attn.viz.labels import letter_count
-from attn.viz.page import FAINT, FAMILY, INK, MARGIN
+from attn.viz.page import FAMILY, MARGIN
+from attn.viz.style import FAINT, GRID, INK, RULE
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,7 +34,6 @@ COLOURS = (
 """Those of Okabe and Ito that are seen on white, and two more; then the dashes change."""
 Dashes = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
-RULE, GRID = "#9aa0a8", "#e4e6ea"
 SIZE = 7.5  # points of a tick's label
 APART = 0.38  # inches between labelled steps
 SAMPLE, LETTER = 0.42, 0.082  # inches of a line, and of a letter, in the legend
@@ -138,12 +138,11 @@ def mark_layers(axes: Axes, layers: Sequence[int]) -> None:
 class _Spread(Locator):
     """Ticks at some of the places, as many as the axis has room for when it is drawn."""
 
-    def __init__(self, x: NDArray[np.float64]) -> None:
-        self.x = x
+    def __init__(self, axes: Axes, x: NDArray[np.float64]) -> None:
+        self.axes, self.x = axes, x
 
     def __call__(self) -> list[float]:
-        axes = self.axis.axes
-        inches = axes.get_window_extent().width / axes.figure.dpi
+        inches = self.axes.get_window_extent().width / self.axes.figure.dpi
         return [float(self.x[index]) for index in spread(self.x, inches)]
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
@@ -153,7 +152,7 @@ class _Spread(Locator):
 
 def _mark(axes: Axes, x: NDArray[np.float64], labels: Sequence[str]) -> None:
     """Label places on the axis across."""
-    axes.xaxis.set_major_locator(_Spread(x))
+    axes.xaxis.set_major_locator(_Spread(axes, x))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: labels[int(np.abs(x - value).argmin())])
     )

@@ -15,7 +15,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from attn.viz.figures import Pixels
-from attn.viz.page import FAINT, FAMILY, INK
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, INK
 
 COLOURS = "inferno"  # perceptually uniform: equal steps of the value look equally large
 OPACITY = (0.5, 0.8)

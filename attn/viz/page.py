@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from attn.viz import fonts
 from attn.viz.labels import printable, room
-from attn.viz.style import FAINT, INK, STYLE
+from attn.viz.style import FAINT, INK, styled
 
 FAMILY = fonts.FAMILY
 
@@ -106,7 +105,7 @@ def add_axes(figure: Figure, left: float, upper: float, width: float, height: fl
     """Add axes, in inches from the figure's upper left corner."""
     across, down = figure.get_size_inches()
     box = (left / across, 1 - (upper + height) / down, width / across, height / down)
-    with rc_context(STYLE):
+    with styled():
         return figure.add_axes(box)
 
 
@@ -158,7 +157,10 @@ def fit_title(axes: Axes) -> None:
     if LEFT not in texts:
         return
     label, note = texts[LEFT], texts[RIGHT]
-    text, room = label.get_text(), _width(axes) - _text_width(note) - label.get_fontsize() / 2
+    text, room = (
+        label.get_text(),
+        _width(axes) - _text_width(note) - float(label.get_fontsize()) / 2,
+    )
     while len(text) > 1 and (width := _text_width(label)) > room:
         text = text[: max(1, min(len(text) - 1, int(len(text) * room / width)))]
         label.set_text(f"{text.rstrip()}…")

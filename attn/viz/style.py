@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
+
+from matplotlib import rc_context
 
 from attn.viz.fonts import FAMILY
 
@@ -24,4 +27,9 @@ STYLE: dict[str, Any] = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
-"""For `matplotlib.rc_context`: axes keep what was set when they were made."""
+"""Settings of matplotlib; axes keep what was set when they were made."""
+
+
+def styled() -> AbstractContextManager[None]:
+    """Make axes in the style sheet within a block; matplotlib's own settings come back."""
+    return rc_context(STYLE)  # type: ignore[arg-type]  # expects a literal type of every name

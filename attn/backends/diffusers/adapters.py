@@ -186,10 +186,10 @@ class Adapters:
 
 def _repeated(loras: Sequence[tuple[Lora, LoraFile]]) -> Iterator[str]:
     """Yield warnings of LoRAs given by several paths, which the hash of their weights shows."""
-    paths: dict[tuple[object, ...], list[str]] = {}
+    paths: dict[tuple[object, ...], dict[str, None]] = {}
     for lora, file in loras:
         what = (file.weights_sha256, lora.adapter, lora.modules, lora.null)
-        paths.setdefault(what, []).append(lora.path)
+        paths.setdefault(what, {})[lora.path] = None
     for same in paths.values():
         if len(same) > 1:
             yield f"{' and '.join(same)} have the same weights: the LoRA acts {len(same)} times"

@@ -17,7 +17,6 @@ from attn.viz.compare.comparison_scene import (
     BASE,
     FALL,
     RISE,
-    RULE,
     VARIANTS,
     ComparisonScene,
     name_terms,
@@ -28,12 +27,8 @@ from attn.viz.compare.comparison_scene import (
 )
 from attn.viz.figures import FigureFile
 from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_beyond
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    INK,
-    write_title,
-)
+from attn.viz.page import FAMILY, write_title
+from attn.viz.style import FAINT, INK, RULE
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""

@@ -21,11 +21,8 @@ from attn.viz.compare.comparison_scene import (
     style,
 )
 from attn.viz.figures import FigureFile
-from attn.viz.page import (
-    FAINT,
-    INK,
-    write_title,
-)
+from attn.viz.page import write_title
+from attn.viz.style import FAINT, INK
 
 WIDTHS = (5.0, 14.0)  # inches of the map
 COLUMN, ROW = 0.3, 0.3

@@ -10,9 +10,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.change_tables import TermChange
 from attn.analysis.compare.terms import Key
-from attn.viz.compare.comparison_scene import RULE, VARIANTS, name_terms, signed, style
+from attn.viz.compare.comparison_scene import VARIANTS, name_terms, signed, style
 from attn.viz.intervals import draw_interval, limit_intervals
-from attn.viz.page import FAINT, FAMILY
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, RULE
 
 MOST = len(VARIANTS)
 """So many variants are drawn; the tables have all."""

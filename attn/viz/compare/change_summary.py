@@ -38,7 +38,6 @@ from attn.viz.overlay import ColourScale, colour_scale, show_bar
 from attn.viz.page import (
     FAMILY,
     GAP,
-    INK,
     LETTER,
     LINE,
     MARGIN,
@@ -47,6 +46,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
+from attn.viz.style import INK
 
 ROOM, WIDEST, NARROWEST, TALLEST = 8.2, 2.9, 1.1, 3.0  # inches of the pictures
 NUMBERS, PLOT = 0.72, 3.1  # widths of relative changes and plot

@@ -15,12 +15,12 @@ from attn.analysis.compare.terms import Key, Term
 from attn.viz.figures import Pixels
 from attn.viz.labels import printable, room
 from attn.viz.overlay import ColourScale, fade, show_heat, show_image
-from attn.viz.page import FAINT, FAMILY, INK
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, GRID, INK, RULE
 
 BASE = "#5d6570"
 VARIANTS = ("#c8394f", "#2f6f9f", "#d08a1d", "#5b9a72")
 """Colours of the baseline and of up to four variants."""
-RULE, GRID = "#9aa0a8", "#e4e6ea"
 RISE, FALL = "#c8394f", "#2f6f9f"
 DIVERGING = "RdBu_r"
 

@@ -17,18 +17,9 @@ from attn.lora.file import Group, LoraFile, blocks, joint_norm, towers
 from attn.lora.names import DENOISER
 from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    add_axes,
-    write_heading,
-    write_title,
-)
+from attn.viz.page import FAMILY, GAP, LINE, MARGIN, add_axes, write_heading, write_title
 from attn.viz.sizes import DPI
+from attn.viz.style import FAINT, GRID, INK, RULE
 
 WIDTH = 12.0  # inches between the margins
 LEFT = 0.62  # for the numbers beside a panel
@@ -59,7 +50,6 @@ COLOURS = {
     "other": "#4a4e57",
 }
 PLAIN = "#5d6570"  # bars without parts
-RULE, GRID = "#9aa0a8", "#e4e6ea"
 
 
 def draw(lora: LoraFile) -> FigureFile | None:

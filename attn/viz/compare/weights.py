@@ -7,9 +7,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.weights import WeightsAgainstAttention
 from attn.viz.charts import new_charts
-from attn.viz.compare.comparison_scene import GRID, VARIANTS, style
+from attn.viz.compare.comparison_scene import VARIANTS, style
 from attn.viz.figures import FigureFile
-from attn.viz.page import FAINT, FAMILY
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, GRID
 
 SIZE = (7.2, 5.0)  # inches
 NAMED = 5

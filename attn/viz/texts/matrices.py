@@ -16,18 +16,8 @@ from attn.analysis.result import Result
 from attn.viz.figures import FigureFile, Subject, new_figure
 from attn.viz.labels import printable, shown_token
 from attn.viz.lines import mark_steps
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    TITLE,
-    add_axes,
-    write_heading,
-    write_title,
-)
+from attn.viz.page import FAMILY, GAP, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
+from attn.viz.style import FAINT, INK
 
 if TYPE_CHECKING:
     import xarray as xr

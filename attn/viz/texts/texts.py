@@ -18,17 +18,9 @@ from attn.analysis.texts.unmasking import correlate
 from attn.viz.charts import new_charts, show_names, show_scale
 from attn.viz.figures import AnimationFile, FigureFile, Subject
 from attn.viz.labels import shown_token
-from attn.viz.lines import GRID, RULE, mark_steps
-from attn.viz.page import (
-    FAINT,
-    FAMILY,
-    GAP,
-    INK,
-    LINE,
-    MARGIN,
-    TITLE,
-    write_title,
-)
+from attn.viz.lines import mark_steps
+from attn.viz.page import FAMILY, GAP, LINE, MARGIN, TITLE, write_title
+from attn.viz.style import FAINT, GRID, INK, RULE
 from attn.viz.texts.animation import animate
 
 if TYPE_CHECKING:

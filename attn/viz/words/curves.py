@@ -14,15 +14,7 @@ from attn.analysis.words.curves import ending
 from attn.viz.charts import new_charts, show_names
 from attn.viz.figures import FigureFile, Subject
 from attn.viz.labels import printable, ranges
-from attn.viz.lines import (
-    Time,
-    dress,
-    line_handles,
-    mark_time,
-    name_time,
-    read_time,
-    style,
-)
+from attn.viz.lines import Time, dress, line_handles, mark_time, name_time, read_time, style
 from attn.viz.page import MARGIN, arrange, write_title
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from attn.viz.compare.comparison_scene import SceneSide, short, show_side, style
 from attn.viz.figures import new_figure
 from attn.viz.overlay import fade, show_image
 from attn.viz.page import (
-    FAINT,
     FAMILY,
     GAP,
     LETTER,
@@ -26,6 +25,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
+from attn.viz.style import FAINT
 
 WORDS = (
     "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",

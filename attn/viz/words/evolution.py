@@ -22,15 +22,7 @@ from attn.viz.figures import (
     shrink,
 )
 from attn.viz.labels import ranges
-from attn.viz.lines import (
-    dress,
-    line_handles,
-    mark_layers,
-    mark_time,
-    name_time,
-    read_time,
-    style,
-)
+from attn.viz.lines import dress, line_handles, mark_layers, mark_time, name_time, read_time, style
 from attn.viz.overlay import colour_scale, fade, show_bar, show_heat
 from attn.viz.page import (
     GAP,

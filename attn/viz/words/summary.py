@@ -22,7 +22,8 @@ from attn.viz.lines import (
     name_time,
     style,
 )
-from attn.viz.page import FAMILY, INK, write_title
+from attn.viz.page import FAMILY, write_title
+from attn.viz.style import INK
 
 COLUMNS = 2
 PLOT = (5.9, 4.3)  # inches of a plot with all that is written at it
@@ -45,7 +46,7 @@ def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> F
     size = (COLUMNS * PLOT[0], rows * PLOT[1])
     figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
     for axes in panels[len(names) :]:
-        axes.set_axis_off()
+        axes.remove()
     for axes, name in zip(panels, names, strict=False):
         _draw(axes, digests[name])
     low, high = SPREAD
