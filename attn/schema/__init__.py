@@ -50,7 +50,7 @@ from attn.schema.manifest import (
     Shard,
     Step,
 )
-from attn.schema.requests import LORA_PARTS, Call, Lora, Request
+from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
 from attn.words import Word, find_words, word_at
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "UNKNOWN",
     "Call",
     "Column",
+    "Emphasis",
     "Gate",
     "Grid",
     "Kept",
