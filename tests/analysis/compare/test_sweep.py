@@ -27,8 +27,8 @@ def lora(scale, sha256="ab" * 32):
     ("base", "variant", "text"),
     [
         ({}, {"seed": 5}, ""),
-        ({"guidance": 3.0}, {"guidance": 7.0, "negative": "dog"}, "negative none → dog, guidance "
-         "3 → 7"),
+        ({"guidance": 3.0, "negative": ""}, {"guidance": 7.0, "negative": "dog"},
+         "negative none → dog, guidance 3 → 7"),
         ({}, lora(0.8), "LoRA style none → 0.8"),
         (lora(0.8), lora(0.8, "cd" * 32), "LoRA style 0.8 (abababab) → 0.8 (cdcdcdcd)"),
         ({"options": {"sketch": "a/b.png", "x": 1}}, {"options": {"sketch": "c/b.png", "x": 2}},
