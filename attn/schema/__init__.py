@@ -46,6 +46,7 @@ from attn.schema.manifest import (
     Keys,
     Level,
     Manifest,
+    SampleText,
     Shard,
     Step,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "Lora",
     "Manifest",
     "Request",
+    "SampleText",
     "Segment",
     "SegmentKind",
     "Sequence",
