@@ -168,3 +168,20 @@ def _fold_words(words: Seq[Word]) -> tuple[str, dict[int, int]]:
             text, is_edge = text + _fold(cluster), is_unspaced
         edges[len(text)] = word.stop
     return text, edges
+
+
+FUNCTION_WORDS = frozenset(
+    (
+        *("a", "an", "the", "this", "that", "these", "those", "and", "or", "but", "nor", "so"),
+        *("of", "in", "on", "at", "to", "by", "for", "from", "with", "without", "into", "onto"),
+        *("over", "under", "above", "below", "behind", "beside", "between", "near", "next", "as"),
+        *("is", "are", "be", "being", "was", "were", "it", "its", "he", "she", "they", "there"),
+        *("his", "her", "their", "my", "our", "your"),
+    )
+)
+"""English articles, prepositions, conjunctions and pronouns, which name nothing to be seen."""
+
+
+def is_content(word: str) -> bool:
+    """Whether a word names something: neither a function word of English nor without letters."""
+    return fold(word) not in FUNCTION_WORDS and any(map(str.isalnum, word))

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from attn.analysis.compare.change_tables import TermChange
+from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.terms import Key
 from attn.viz.compare.comparison_scene import VARIANTS, name_terms, signed, style
 from attn.viz.intervals import draw_interval, limit_intervals
