@@ -37,6 +37,10 @@ UNSPACED = (
     "BALINESE",
 )
 """How Unicode's names of letters begin in scripts that put no space between words."""
+STOP_WORDS = frozenset(
+    ["a", "above", "after", "an", "and", "are", "as", "at", "be", "before", "behind", "below", "beside", "between", "but", "by", "for", "from", "his", "her", "in", "inside", "into", "is", "it", "its", "my", "near", "no", "not", "of", "off", "on", "onto", "or", "our", "out", "over", "so", "some", "than", "that", "the", "their", "them", "then", "these", "they", "this", "those", "through", "to", "under", "up", "upon", "very", "was", "were", "which", "while", "who", "with", "without", "your"]
+)
+"""English articles, prepositions, pronouns and the like, which name nothing that can be seen."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ def find_words(prompt: str) -> tuple[Word, ...]:
         Word(index, prompt[match.start() : match.end()], match.start(), match.end())
         for index, match in enumerate(matches)
     )
+
+
+def is_stop_word(text: str) -> bool:
+    """Whether a word names nothing by itself: an article, a preposition, a pronoun."""
+    return fold(text) in STOP_WORDS
 
 
 def word_at(words: Seq[Word], start: int, stop: int) -> int | None:

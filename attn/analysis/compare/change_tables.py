@@ -123,6 +123,11 @@ def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
     return [entry for entry in _all_changes(pairs, measure) if entry.term.kind == "sink"]
 
 
+def competing(entries: Iterable[TermChange]) -> list[TermChange]:
+    """Return the terms that some pair has a number of: stop-words dominate nothing."""
+    return [entry for entry in entries if entry.change.n > 0]
+
+
 def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
     """Order terms of single numbers by their absolute change, the largest first."""
     return sorted(entries, key=lambda entry: -abs(float(entry.change.change)))
@@ -179,11 +184,9 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how alike maps are, and which words dominate the picture."""
     if not has_maps(pairs):
         return {}
-    return {
-        "dominant.csv": _rows(by_size(changes(pairs, dominant, words))),
-        "changed.csv": _changed(pairs),
-        "maps.csv": _alike(pairs, words),
-    }
+    dominating = competing(changes(pairs, dominant, words))
+    tables = {"dominant.csv": _rows(by_size(dominating))} if dominating else {}
+    return tables | {"changed.csv": _changed(pairs), "maps.csv": _alike(pairs, words)}
 
 
 def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:

@@ -33,8 +33,18 @@ import numpy as np
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.result import Deferred, Result
 from attn.analysis.words import daam
+from attn.analysis.words.dominance import NO_WORD, Dominance
 from attn.analysis.words.phrases import combine
-from attn.analysis.words.selection import BLOCK, Choice, Kind, Selection, choose
+from attn.analysis.words.places import find_dominant, tabulate_places
+from attn.analysis.words.selection import (
+    BLOCK,
+    SCALE_HELP,
+    Choice,
+    Kind,
+    Scale,
+    Selection,
+    choose,
+)
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers
 from attn.analysis.words.word_tables import align, summarise, tabulate
@@ -64,8 +74,9 @@ class WordsOptions(Choice):
     pooling: Literal["mean", "daam"] = field(
         default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
     )
-    scale: Literal["shared", "own"] = field(
-        default="shared", metadata={"help": "own gives each word's picture its own colour scale"}
+    scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})
+    dominance: Dominance = field(
+        default="lift", metadata={"help": "what decides which word is ahead: lift, or mass"}
     )
 
 
@@ -74,7 +85,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
 
     Returns:
         The tables `<segment>/tables/words.csv` and `words_summary.csv`, the same of phrases, and
-        `words/aligned.csv`; the maps to draw, (sample, word, row, column), where the trace has
+        `words/aligned.csv`; with maps those of `places`, too; the maps to draw, (sample, word, row, column), where the trace has
         maps, by `<segment>` and `<segment>/phrases`.
 
     Raises:
@@ -103,6 +114,8 @@ def run(trace: Trace, options: WordsOptions) -> Result:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
                 averaged = (means.layers, selection.steps, options)
                 arrays[key] = partial(_label, entry_maps, entry, sorted(drawn), kind, averaged)
+                if kind == "words":
+                    tables |= tabulate_places(entry_maps, entry, options.dominance)
             notes += note_missing(trace, entry) if kind == "words" else note_left_out(entry)
     if not segments:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
@@ -195,6 +208,8 @@ def _label(
 
     layers, steps, options = averaged
     words = [measured.words[index] for index in indices]
+    winners, among = find_dominant(maps, measured, options.dominance)
+    at = np.array([*(word.index for word in measured.words), NO_WORD])
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"
     many = f"{_count(len(layers), 'layer')}, {_count(len(steps), 'step')}"
@@ -206,6 +221,8 @@ def _label(
             "word": [word.index for word in words],
             "text": ("word", [word.text for word in words]),
             "label": ("word", [word.label for word in words]),
+            "mass": (("sample", "word"), measured.mass[indices].T),
+            "winner": (("sample", "row", "column"), at[winners]),
         },
         attrs={
             "kind": kind,
@@ -216,6 +233,9 @@ def _label(
             "layers": list(layers),
             "steps": list(steps),
             "scale": options.scale,
+            "dominance": options.dominance,
+            "rivals": [int(index) for index in at[among]],
+            "left_out": int((measured.tokens > 0).sum()) - len(indices),
         },
     )
 

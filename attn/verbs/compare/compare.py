@@ -285,7 +285,7 @@ def compare_runs(
             from attn.verbs.compare.figures import draw_comparison, draw_weights
             from attn.viz.fonts import note_missing
 
-            written += draw_comparison(runs[0], variants, folder, parts, options.words)
+            written += draw_comparison(runs[0], variants, folder, parts, options)
             written += draw_weights(variants, weights, folder)
             for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
                 report.warn(note)

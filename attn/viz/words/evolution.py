@@ -23,7 +23,15 @@ from attn.viz.figures import (
 )
 from attn.viz.labels import ranges
 from attn.viz.lines import dress, line_handles, mark_layers, mark_time, name_time, read_time, style
-from attn.viz.overlay import colour_scale, fade, show_bar, show_heat
+from attn.viz.overlay import (
+    colour_scale,
+    name_scale,
+    range_scale,
+    show_bar,
+    show_ends,
+    show_heat,
+    show_image,
+)
 from attn.viz.page import (
     GAP,
     LINE,
@@ -46,7 +54,7 @@ FOOTER, BAR = 0.72, 0.13
 LAST = 4
 """So many times as long as the others the GIF's last frame is shown."""
 CURVES = (7.35, 3.9)  # inches of a chart
-UNIT = "attention probability{}, the same scale in every step"
+UNIT = "attention probability{}"
 
 
 def draw(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFile]:
@@ -97,16 +105,26 @@ def draw_grid(maps: xr.DataArray, image: Pixels | None, subject: Subject, told: 
     """
     aspect = _aspect(maps, image)
     heading = (subject.prompt, _subtitle(maps, subject) + told)
-    sheet = arrange(maps.sizes["step"], aspect, heading, narrowest=SIDE, footer=FOOTER)
+    offset = 0 if image is None else 1
+    sheet = arrange(maps.sizes["step"] + offset, aspect, heading, narrowest=SIDE, footer=FOOTER)
     figure = new_figure(*sheet.size)
     write_heading(figure, sheet.heading)
-    scale = colour_scale(maps.values)
-    faded = None if image is None else fade(image)
-    for number, step_map in enumerate(maps):
+    common, is_own = colour_scale(maps.values), maps.attrs["scale"] == "own"
+    if image is not None:
+        axes = add_axes(figure, *sheet.corner(0), *sheet.cell)
+        show_image(axes, image)
+        write_title(axes, "result", size=9.5)
+    for number, step_map in enumerate(maps, start=offset):
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
-        show_heat(axes, step_map.values, faded, scale)
-        write_title(axes, _noise(step_map), f"step {int(step_map['step'])}", size=9.5)
-    _write_bar(figure, scale, _unit(maps))
+        scale = range_scale(step_map.values) if is_own else common
+        show_heat(axes, step_map.values, image, scale)
+        step = f"step {int(step_map['step'])}"
+        title, remark = (step, name_scale(scale)) if is_own else (_noise(step_map), step)
+        write_title(axes, title, remark, size=9.5)
+    if is_own:
+        show_ends(figure, _bar(figure), f"{_unit(maps)}, each step on its own scale")
+    else:
+        _write_bar(figure, common, f"{_unit(maps)}, the same scale in every step")
     return figure
 
 
@@ -115,15 +133,14 @@ def draw_frames(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> I
     aspect = _aspect(maps, image)
     wide, high = (SIDE, SIDE * aspect) if aspect <= 1 else (SIDE / aspect, SIDE)
     scale = colour_scale(maps.values)
-    faded = None if image is None else fade(image)
     last = int(maps["step"].values[-1])
     for step_map in maps:
         figure = new_figure(SIDE + 2 * MARGIN, 2 * MARGIN + TITLE + LINE + high + FOOTER)
         axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, MARGIN + TITLE, wide, high)
-        show_heat(axes, step_map.values, faded, scale)
+        show_heat(axes, step_map.values, image, scale)
         remark = f"{_noise(step_map)} · step {int(step_map['step'])} of {last}"
         write_title(axes, str(maps.attrs["word"]), remark, size=12)
-        _write_bar(figure, scale, _unit(maps))
+        _write_bar(figure, scale, f"{_unit(maps)}, the same scale in every step")
         yield figure
 
 
@@ -183,9 +200,13 @@ def _plot(axes: Axes, curves: xr.DataArray, series: str, highest: float) -> None
 
 
 def _write_bar(figure: Figure, scale: ColourScale, unit: str) -> None:
+    show_bar(figure, _bar(figure), scale, unit)
+
+
+def _bar(figure: Figure) -> Axes:
+    """Return the axes of the colour bar."""
     width, height = figure.get_size_inches()
-    axes = add_axes(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
-    show_bar(figure, axes, scale, unit)
+    return add_axes(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
 
 
 def _aspect(maps: xr.DataArray, image: Pixels | None) -> float:
