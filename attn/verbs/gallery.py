@@ -21,10 +21,11 @@ from attn.files.disk import (
     write_atomic,
 )
 from attn.files.markers import require_unchanged
-from attn.files.outside import read_json, require_inside
+from attn.files.outside import open_regular, read_json, require_inside
 from attn.files.results import sweep
 from attn.schema import SKETCH, Manifest
 from attn.trace.store import MANIFEST, read_manifest
+from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS
 from attn.verbs.compare.pairing import COMPARISON
 from attn.verbs.html import render
@@ -37,6 +38,8 @@ PICTURES = (".png", ".gif")
 SUMMARY = "summary.png"
 """The picture of a comparison that is shown; the others are linked."""
 MARK = "<!-- made by attn gallery -->"
+BEGINNING = 2**10
+"""Bytes of a page in which the mark is."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,17 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
 def _refuse_other_page(page: Path) -> None:
     """Refuse to replace what is called like our page and is not."""
     with reported(page, "read"):
-        if is_there(page) and not (
-            is_file(page) and MARK in page.read_text(encoding="utf-8", errors="replace")
-        ):
+        if is_there(page) and not _has_mark(page):
             raise TraceError(
                 f"{page} was not made by attn gallery: move it, or choose another folder"
             )
+
+
+def _has_mark(page: Path) -> bool:
+    if not is_file(page):
+        return False
+    with open_regular(page) as stream:
+        return MARK.encode() in stream.read(BEGINNING)
 
 
 def count(made: Gallery) -> str:
@@ -145,6 +153,11 @@ def _files(folder: Path, depth: int, warn: Callable[[str], None]) -> Iterator[Pa
         return
     if is_file(folder / COMPARISON):
         yield folder / COMPARISON
+    try:
+        if is_collection(folder):
+            read_index(folder)  # a damaged one is told of; its traces are shown
+    except TraceError as error:
+        warn(str(error))
     try:
         with reported(folder, "read"):
             children = sorted(folder.iterdir()) if depth and folder.is_dir() else []

@@ -125,7 +125,9 @@ def glora(rng, weight):
     d = normal(rng, 2, columns, *kernel)
     seen = np.moveaxis(np.tensordot(np.float64(weight), a.astype(float) @ b, (1, 0)), -1, 1)
     change = matrix(seen) + matrix(c) @ matrix(d)
-    tensors = dict(zip(("a1.weight", "a2.weight", "b1.weight", "b2.weight"), (a, b, c, d), strict=True))
+    tensors = dict(
+        zip(("a1.weight", "a2.weight", "b1.weight", "b2.weight"), (a, b, c, d), strict=True)
+    )
     return tensors, lambda s: s * change
 
 
