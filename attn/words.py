@@ -37,8 +37,11 @@ UNSPACED = (
     "BALINESE",
 )
 """How Unicode's names of letters begin in scripts that put no space between words."""
-STOP_WORDS = frozenset(
-    ["a", "above", "after", "an", "and", "are", "as", "at", "be", "before", "behind", "below", "beside", "between", "but", "by", "for", "from", "his", "her", "in", "inside", "into", "is", "it", "its", "my", "near", "no", "not", "of", "off", "on", "onto", "or", "our", "out", "over", "so", "some", "than", "that", "the", "their", "them", "then", "these", "they", "this", "those", "through", "to", "under", "up", "upon", "very", "was", "were", "which", "while", "who", "with", "without", "your"]
+STOP_WORDS = (
+    "a above after an and are as at be before behind below beside between but by for from his "
+    "her in inside into is it its my near no not of off on onto or our out over so some than "
+    "that the their them then these they this those through to under up upon very was were "
+    "which while who with without your"
 )
 """English articles, prepositions, pronouns and the like, which name nothing that can be seen."""
 
@@ -71,7 +74,7 @@ def find_words(prompt: str) -> tuple[Word, ...]:
 
 def is_stop_word(text: str) -> bool:
     """Whether a word names nothing by itself: an article, a preposition, a pronoun."""
-    return fold(text) in STOP_WORDS
+    return fold(text) in STOP_WORDS.split()
 
 
 def word_at(words: Seq[Word], start: int, stop: int) -> int | None:

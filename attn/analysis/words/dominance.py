@@ -4,9 +4,9 @@ Definitions, for the maps M_w of the words w that compete, at a place p:
 
 - lift       M_w(p) / mean of M_w over the picture: how many times its usual attention a word gets
              there; 1 on average, whatever the mass of the word.
-- dominant   the word of the largest lift, if that is `LEAST` or more and no other has the same; else
-             no word is. With the measure `mass` it is the word of the largest M_w(p), if no other
-             has the same.
+- dominant   the word of the largest lift, if that is `LEAST` or more and no other has the same;
+             else no word is. With the measure `mass` it is the word of the largest M_w(p), if no
+             other has the same.
 
 Articles, prepositions and the like do not compete unless they are named, or there are no others.
 Special tokens are no words. A word of large mass everywhere, which by mass wins the whole picture,

@@ -85,8 +85,8 @@ def run(trace: Trace, options: WordsOptions) -> Result:
 
     Returns:
         The tables `<segment>/tables/words.csv` and `words_summary.csv`, the same of phrases, and
-        `words/aligned.csv`; with maps those of `places`, too; the maps to draw, (sample, word, row, column), where the trace has
-        maps, by `<segment>` and `<segment>/phrases`.
+        `words/aligned.csv`; where the trace has maps those of `places` too, and the maps to draw,
+        (sample, word, row, column), by `<segment>` and `<segment>/phrases`.
 
     Raises:
         AnalysisError: a word, phrase, layer, step or branch is not there.
@@ -108,14 +108,12 @@ def run(trace: Trace, options: WordsOptions) -> Result:
             joined = measured.join(selection.phrases, options.weights)
             shown.append(("phrases", joined, _join(maps, selection, options)))
         for kind, entry, entry_maps in shown:
-            tables |= _tabulate(kind, entry, entry_maps)
+            tables |= _tabulate(kind, entry, entry_maps, options.dominance)
             drawn = entry.ranked()[: options.topk]
             if drawn and means is not None and entry_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
                 averaged = (means.layers, selection.steps, options)
                 arrays[key] = partial(_label, entry_maps, entry, sorted(drawn), kind, averaged)
-                if kind == "words":
-                    tables |= tabulate_places(entry_maps, entry, options.dominance)
             notes += note_missing(trace, entry) if kind == "words" else note_left_out(entry)
     if not segments:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
@@ -123,7 +121,9 @@ def run(trace: Trace, options: WordsOptions) -> Result:
     return Result(tables, Deferred(arrays), notes=tuple(notes))
 
 
-def _tabulate(kind: Kind, measured: SegmentWords, maps: WordMaps | None) -> dict[str, DataFrame]:
+def _tabulate(
+    kind: Kind, measured: SegmentWords, maps: WordMaps | None, dominance: Dominance
+) -> dict[str, DataFrame]:
     """Return the summary, and the long table unless the segment has none of the words.
 
     Words that a segment lacks stay in the summary, without values; such phrases are left out.
@@ -135,6 +135,8 @@ def _tabulate(kind: Kind, measured: SegmentWords, maps: WordMaps | None) -> dict
     tables = {f"{start}_summary.csv": summary}
     if measured.tokens.any():
         tables[f"{start}.csv"] = tabulate(measured, name)
+        if kind == "words" and maps is not None:
+            tables |= tabulate_places(maps, measured, dominance)
     return tables
 
 

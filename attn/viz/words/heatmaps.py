@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,9 +67,8 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
             texts = _texts(maps) | {"sample": str(sample)}
             yield from _draw_maps(maps, image, subject, texts, ending)
             if maps.attrs["kind"] == "words":
-                for figure_file in draw_run(_run(maps, image, subject), texts, ending):
-                    path = f"{maps.attrs['segment']}/{FOLDER}/{figure_file.path}"
-                    yield replace(figure_file, path=path)
+                folder = f"{maps.attrs['segment']}/{FOLDER}"
+                yield from draw_run(_run(maps, image, subject), texts, folder, ending)
 
 
 def _draw_maps(

@@ -42,7 +42,9 @@ class RunWords:
     about: str
 
 
-def draw_run(run: RunWords, texts: dict[str, str], ending: str = "") -> Iterator[FigureFile]:
+def draw_run(
+    run: RunWords, texts: dict[str, str], folder: str = "", ending: str = ""
+) -> Iterator[FigureFile]:
     """Draw the dominant words, the cells, and how attention is distributed over words.
 
     Files: `pixel_dominant_tokens.png`, `grid_analysis_NxN.png`, `token_attention_distribution.png`.
@@ -50,16 +52,18 @@ def draw_run(run: RunWords, texts: dict[str, str], ending: str = "") -> Iterator
     Args:
         run: what is drawn.
         texts: of every PNG.
+        folder: of the files, below that of the results.
         ending: of every name, such as the sample's number.
     """
+    start = f"{folder}/" if folder else ""
     every = range(len(run.labels))
     heading = run.title, run.about
     figure = draw_dominant(run.side, run.labels, run.winners, run.among, heading, run.measure)
-    yield FigureFile(f"pixel_dominant_tokens{ending}.png", figure, texts)
+    yield FigureFile(f"{start}pixel_dominant_tokens{ending}.png", figure, texts)
     for count in GRIDS:
         heading = run.title, f"{run.about} · parts of a word's attention"
         figure = draw_cells(run.side, run.labels, every, count, heading)
-        yield FigureFile(f"grid_analysis_{count}x{count}{ending}.png", figure, texts)
+        yield FigureFile(f"{start}grid_analysis_{count}x{count}{ending}.png", figure, texts)
     heading = run.title, f"{run.about} · mass: attention probability"
     figure = draw_distribution(run.labels, run.masses, every, heading)
-    yield FigureFile(f"token_attention_distribution{ending}.png", figure, texts)
+    yield FigureFile(f"{start}token_attention_distribution{ending}.png", figure, texts)
