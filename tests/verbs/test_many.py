@@ -11,7 +11,7 @@ from attn.verbs.compare.compare import compare
 from attn.verbs.report import Report
 from tests.helpers.toy_traces import write_collection
 
-FEW, MANY = 20, 60
+FEW, MANY = 5, 23
 MOST = 12_000
 """Bytes that a trace or pair may add to the peak: its line of the index, what is told of it."""
 
@@ -58,6 +58,6 @@ def test_shards_are_opened_once(collections, monkeypatch):
 
     store_open = store.safe_open
     monkeypatch.setattr(store, "safe_open", count)
-    analyze(collections / "variant-20", pictures=False, report=Report())
-    assert len(opened) == 60
+    analyze(collections / f"variant-{FEW}", pictures=False, report=Report())
+    assert len(opened) == 3 * FEW
     assert set(opened.values()) == {1}
