@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from attn.viz.figures import Pixels
-from attn.viz.page import FAINT, FAMILY, INK
+from attn.viz.page import FAMILY
+from attn.viz.style import FAINT, INK
 
 COLOURS = "inferno"  # perceptually uniform: equal steps of the value look equally large
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -29,7 +30,7 @@ LEVELS = (0.3, 0.6)
 """Brightness between the image's darkest and brightest, in parts, along which lines run."""
 EVEN = 12.0
 """An image that is nowhere brighter than elsewhere by so much of 255 has no outlines."""
-LINES = {"colors": "white", "linewidths": 0.45, "alpha": 0.75}
+WIDTH, OPACITY = 0.45, 0.75  # of a line, in points
 
 ColourScale = Normalize
 Scale = Literal["shared", "own"]
@@ -92,7 +93,7 @@ def trace_outlines(axes: Axes, image: Pixels, colour: str = "white") -> None:
     across = (np.arange(columns) + 0.5) * width / columns - 0.5
     down = (np.arange(rows) + 0.5) * height / rows - 0.5
     levels = [low + part * (high - low) for part in LEVELS]
-    axes.contour(across, down, light, levels, **LINES | {"colors": colour})
+    axes.contour(across, down, light, levels, colors=colour, linewidths=WIDTH, alpha=OPACITY)
 
 
 def show_bar(figure: Figure, axes: Axes, scale: ColourScale, label: str) -> None:

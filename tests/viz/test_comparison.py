@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from attn.analysis.compare.change_tables import TermChange, by_size
+from attn.analysis.compare.changes import TermChange, by_size
 from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.terms import Term
 from attn.schema import Layer

@@ -10,6 +10,7 @@ import numpy as np
 
 from attn.analysis import sketch
 from attn.analysis.compare.agreement import Agreement, agree
+from attn.analysis.compare.images import compare_image_pairs
 from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
 from attn.analysis.words.dominance import Dominance, dominance, rivals
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 Readings = dict[SideSelection, SideReading]
+
+COARSE = 32
+"""Rows and columns at most of the maps that are kept of every pair."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,10 @@ class PairOptions:
         default="lift", metadata={"help": "what decides which word is ahead: lift, or mass"}
     )
     scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})
+    seed: int | None = field(
+        default=None,
+        metadata={"help": "of the pair in figures of one pair; empty is one of median change"},
+    )
 
     def __post_init__(self) -> None:
         if self.words == ():
@@ -75,6 +83,11 @@ class Pair:
         changed: (sample,) by segment: part of the places with another dominant word.
         overlap: (base and variant, sample, term, measure) of `sketch.COMPARED` with one drawing,
             or None without maps or strokes.
+        coarse: (base and variant, sample, term, row, column): the maps by area on a grid of at most
+            `COARSE` rows and columns; probability. None without maps.
+        images: (sample, measure) of `images.IMAGE_MEASURES`, or None without two images.
+        prompt: of the base.
+        seed: of the base.
     """
 
     agreement: Agreement
@@ -86,6 +99,10 @@ class Pair:
     dominant: Numbers | None
     changed: dict[str, Numbers]
     overlap: Numbers | None = None
+    coarse: Numbers | None = None
+    images: Numbers | None = None
+    prompt: str = ""
+    seed: int = 0
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -142,7 +159,12 @@ def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Re
     before, after = readings[first], read(variant, second)
     steps = agreement.base.steps or tuple(step.index for step in base.steps)
     layers = tuple(base.layer(index) for index in agreement.base.layers)
-    pair = Pair(agreement, layers, steps, before, after, None, None, {})
+    images, lack = compare_image_pairs(base, variant)
+    if lack:
+        agreement = replace(agreement, notes=(*agreement.notes, lack))
+    request = base.manifest.request
+    pair = Pair(agreement, layers, steps, before, after, None, None, {}, images=images)
+    pair = replace(pair, prompt=request.prompt, seed=request.seed)
     if before.maps is None or after.maps is None:
         return pair
     pair = _with_maps(pair, base, options)
@@ -221,7 +243,15 @@ def _with_maps(pair: Pair, base: Trace, options: PairOptions) -> Pair:
         alike=compare_maps(before, after, _aspect(base, before)),
         dominant=dominant,
         changed=changed,
+        coarse=np.stack([coarsen(before), coarsen(after)]),
     )
+
+
+def coarsen(maps: WordMaps) -> Numbers:
+    """Return maps by area on a grid of at most `COARSE` rows and columns, of the same shape."""
+    rows, columns = maps.shape[-2:]
+    factor = max(1.0, rows / COARSE, columns / COARSE)
+    return regrid(maps, (max(1, round(rows / factor)), max(1, round(columns / factor))))
 
 
 def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:

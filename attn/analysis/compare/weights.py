@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn.analysis.compare.change_tables import changes, has_layers, mass
+from attn.analysis.compare.changes import changes, has_layers, mass
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.tables import make_table
 from attn.analysis.words.similarity import correlation

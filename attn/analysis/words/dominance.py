@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.shapes import GridMaps, WordMaps
-from attn.words import fold, is_stop_word
+from attn.words import fold, is_content
 
 Dominance = Literal["lift", "mass"]
 
@@ -52,14 +52,15 @@ def rivals(words: Sequence[Named], names: Sequence[str] | None = None) -> list[i
     if names is not None:
         wanted = {fold(name) for name in names}
         return [index for index, word in enumerate(words) if fold(word.text) in wanted]
-    content = [index for index, word in enumerate(words) if not is_stop_word(word.text)]
+    content = [index for index, word in enumerate(words) if is_content(word.text)]
     return content or list(range(len(words)))
 
 
 def lift(maps: GridMaps) -> GridMaps:
     """Return each map divided by its mean over the picture; zeros stay zeros, NaN stays NaN."""
     mean = maps.mean(axis=(-2, -1), keepdims=True)
-    return np.divide(maps, mean, out=np.where(np.isnan(maps), np.nan, 0.0), where=mean > 0)
+    nothing = np.where(np.isnan(maps), np.nan, 0.0)
+    return np.asarray(np.divide(maps, mean, out=nothing, where=mean > 0))
 
 
 def dominance(

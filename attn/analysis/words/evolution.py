@@ -36,7 +36,7 @@ from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
 from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, locate, select_words
 from attn.trace.word_sums import TOGETHER, word_positions
-from attn.words import is_stop_word
+from attn.words import is_content
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -156,7 +156,7 @@ def _choose_word(selection: Selection, tokens: DataFrame, options: EvolutionOpti
         for name, segment in rows
         if name in labels and segment == (options.segment or segment)
     ]
-    telling = [word for word in ranked if not is_stop_word(word.text)]
+    telling = [word for word in ranked if is_content(word.text)]
     return next(iter([*telling, *ranked, *selection.words]))
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.trace.images import read_image
 from attn.trace.trace import open_trace
-from attn.verbs.analyze.figures import read_image
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.pairing import ComparedRun, Member
 from attn.verbs.compare.variants import Variant
@@ -19,12 +21,15 @@ from attn.verbs.compare.variants import Variant
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from attn.analysis.compare.change_tables import TermChange
+    from attn.analysis.compare.changes import TermChange
     from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.reading import SideReading
+    from attn.analysis.compare.sweep import Sweep
     from attn.analysis.compare.terms import Term
     from attn.analysis.compare.weights import WeightsAgainstAttention
+    from attn.trace.images import Pixels
     from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
+    from attn.viz.compare.pair_sheet import ShownPair
     from attn.viz.figures import FigureFile
     from attn.viz.words.run_figures import RunWords
 
@@ -35,6 +40,7 @@ def draw_comparison(
     folder: Path,
     parts: Sequence[str] | None,
     options: PairOptions,
+    sweep: Sweep | None = None,
 ) -> list[str]:
     """Write the pictures, one at a time in memory.
 
@@ -46,6 +52,7 @@ def draw_comparison(
         folder: where the files go.
         parts: what was asked for; None is all.
         options: which words are looked at, and on what scale.
+        sweep: if the variants are one.
 
     Returns:
         The files, relative to the folder.
@@ -53,10 +60,14 @@ def draw_comparison(
     from attn.viz.compare.change_summary import draw_summary
 
     words = options.words
-    wanted = set(parts or ("words", "layers", "sinks", "maps", "sketch"))
+    wanted = set(parts or ("words", "layers", "sinks", "maps", "images", "sketch"))
     files: list[str] = []
     if "words" in wanted:
         files += _write(iter([draw_summary(_scene(base, variants, words))]), folder)
+    if sweep is not None and parts is None:
+        from attn.viz.compare.sweep_curves import draw_sweep
+
+        files += _write(iter([draw_sweep(_scene(base, variants, words), sweep)]), folder)
     if "sketch" in wanted and (measures := _sketch_changes(variants, words)):
         from attn.viz.compare.change_sketch import draw_change_sketch
 
@@ -68,9 +79,10 @@ def draw_comparison(
         prefix = _folder_prefix(variants, number)
         scene = _scene(base, [variant], words)
         files += _write(_of_pair(scene, variant, wanted, options), folder, prefix)
+        files += _write(_of_all_pairs(scene, variant, wanted, words), folder, prefix)
         if "maps" in wanted:
             shown = _Shown(variant.label, variant, 1)
-            files += _draw_run(shown, folder, f"{prefix}{_name(shown)}", options)
+            files += _draw_run(shown, folder, f"{prefix}{_name(variant)}", options)
     return files
 
 
@@ -104,16 +116,20 @@ class _Shown:
         return SceneSide(self.label, image, selected, note)
 
 
-def _name(variant: _Shown) -> str:
-    """Return how a variant's files begin: with LoRAs as in LoRA Attention Analyzer."""
-    return "lora" if open_trace(variant.member.folder).manifest.request.loras else "variant"
+def _name(variant: Variant) -> str:
+    """Return how a variant's files begin: with what differs, if it is one setting or LoRAs alone.
+
+    With LoRAs that is `lora`, as in LoRA Attention Analyzer.
+    """
+    kinds = {entry.kind.lower() for entry in variant.differences}
+    return re.sub(r"\W+", "-", kinds.pop()) if len(kinds) == 1 else "variant"
 
 
 def _scene(
     base: ComparedRun, variants: Sequence[Variant], only: Sequence[str] | None
 ) -> ComparisonScene:
     """Collect what the figures show of the baseline and some variants: the example of each."""
-    from attn.analysis.compare.change_tables import by_size, changes, mass, overall
+    from attn.analysis.compare.changes import by_size, changes, mass, overall
     from attn.viz.compare.comparison_scene import ComparisonScene
 
     words = _shared_words(variants)
@@ -127,7 +143,16 @@ def _scene(
     which = "this prompt, " if others else ""
     return ComparisonScene(
         _listed(prompts),
-        f"{_backends(variants)} · {_count(variants, has_noise=has_single_seed)}",
+        " · ".join(
+            filter(
+                None,
+                (
+                    _backends(variants),
+                    _count(variants, has_noise=has_single_seed),
+                    _differing(variants),
+                ),
+            )
+        ),
         words,
         [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown],
         [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
@@ -142,6 +167,14 @@ def _scene(
         f"shown: {which}seed {seeds[0]}" if has_single_seed else "shown: not from the same noise",
         len(others),
     )
+
+
+def _differing(variants: Sequence[Variant]) -> str:
+    """Return what sets the variants apart from the baseline, if it is the same for all of them."""
+    from attn.analysis.compare.differences import list_differences
+
+    differences = {list_differences(variant.differences) for variant in variants}
+    return differences.pop() if len(differences) == 1 else ""
 
 
 def _listed(prompts: Sequence[str]) -> str:
@@ -169,7 +202,7 @@ def _sketch_changes(
     variants: Sequence[Variant], only: Sequence[str] | None
 ) -> dict[str, list[list[TermChange]]]:
     """Return by measure what each variant changes of words and drawing, if there is one."""
-    from attn.analysis.compare.change_tables import changes, drawn
+    from attn.analysis.compare.changes import changes, drawn
     from attn.analysis.sketch import COMPARED
 
     by_measure = {
@@ -213,7 +246,7 @@ def _of_pair(
     scene: ComparisonScene, variant: Variant, wanted: set[str], options: PairOptions
 ) -> Iterator[FigureFile]:
     """Draw what base and variant have in one picture."""
-    from attn.analysis.compare.change_tables import changes, has_layers, heads, mass, sink_changes
+    from attn.analysis.compare.changes import changes, has_layers, heads, mass, sink_changes
     from attn.viz.compare.change_bars import draw_change_bars
     from attn.viz.compare.change_heads import draw_change_heads
     from attn.viz.compare.change_map import draw_change_map
@@ -239,9 +272,52 @@ def _of_pair(
             yield draw_word(scene, index, f"token_comparisons/{stem}.png", options.scale)
 
 
+def _of_all_pairs(
+    scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+) -> Iterator[FigureFile]:
+    """Draw where a variant differs, mean over all pairs, and the images of all pairs."""
+    from attn.analysis.compare.changes import changes, coarse_grid, located
+    from attn.analysis.compare.images import mean_difference
+    from attn.viz.compare.change_difference import draw_difference
+    from attn.viz.compare.pair_sheet import draw_pairs
+
+    grid = coarse_grid(variant.pairs) if "maps" in wanted else None
+    located_changes = changes(variant.pairs, located(grid), only) if grid else []
+    order = {entry.term.key: number for number, entry in enumerate(scene.changes[0])}
+    located_changes.sort(key=lambda entry: order.get(entry.term.key, len(order)))
+    image = mean_difference(_image_pairs(variant)) if "images" in wanted else None
+    if located_changes or image is not None:
+        yield draw_difference(scene, located_changes, image)
+    if image is not None:
+        yield draw_pairs(scene, list(_shown_pairs(variant)), variant.count)
+
+
+def _image_pairs(variant: Variant) -> Iterator[tuple[Pixels, Pixels]]:
+    """Yield the images of all pairs that could be compared, one pair in memory."""
+    from attn.analysis.compare.images import image_pairs
+
+    for (base, other), pair in zip(variant.all_members, variant.pairs, strict=True):
+        if pair.images is not None:
+            yield from image_pairs(open_trace(base.folder), open_trace(other.folder))
+
+
+def _shown_pairs(variant: Variant) -> Iterator[ShownPair]:
+    """Yield the images of the first pairs, as small as they are drawn."""
+    from attn.viz.compare.pair_sheet import MOST, shrink_pair
+
+    compared = [pair for pair in variant.pairs if pair.images is not None]
+    numbers = [(pair, values) for pair in compared for values in np.asarray(pair.images)]
+    several = len(variant.prompts) > 1
+    prompts = sorted(variant.prompts)
+    for (pair, values), images in islice(zip(numbers, _image_pairs(variant), strict=False), MOST):
+        prompt = f"prompt {prompts.index(pair.prompt) + 1} · " if several else ""
+        remark = f"level {values[0]:.3g} · SSIM {values[1]:.3g}"
+        yield shrink_pair(f"{prompt}seed {pair.seed}", remark, images)
+
+
 def _draw_run(shown: _Shown, folder: Path, name: str, options: PairOptions) -> list[str]:
     """Write what one run has by itself: its image, and what is in `<name>_analysis/`."""
-    from attn.analysis.compare.change_tables import named
+    from attn.analysis.compare.changes import named
     from attn.analysis.tables import write_table
     from attn.analysis.words.cells import GRIDS, cell_masses, tabulate_cells
     from attn.analysis.words.dominance import dominance, rivals
@@ -314,8 +390,8 @@ def _gallery(run: RunWords, options: PairOptions) -> Figure:
         coords={"label": ("word", list(run.labels))},
         attrs={"unit": "attention probability"},
     )
-    scale = "own" if options.scale == "own" else "shared"
-    return draw_sheet(maps, run.side.image, (run.title, run.about), scale)
+    heading = run.title, run.about
+    return draw_sheet(maps, run.side.image, heading, "own" if options.scale == "own" else "shared")
 
 
 def draw_weights(

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from attn.analysis.compare.change_tables import TermChange
+from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.terms import Key, Term
 from attn.viz.figures import Pixels
 from attn.viz.labels import printable, room

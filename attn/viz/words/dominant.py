@@ -17,7 +17,6 @@ from attn.viz.overlay import trace_outlines
 from attn.viz.page import (
     FAMILY,
     GAP,
-    INK,
     LETTER,
     LINE,
     MARGIN,
@@ -26,7 +25,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.style import FAINT
+from attn.viz.style import FAINT, INK
 
 WORDS = (
     "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",

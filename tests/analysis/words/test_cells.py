@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attn.analysis.compare.cells import cell_masses, cell_parts, tabulate_cells
+from attn.analysis.words.cells import cell_masses, cell_parts, tabulate_cells
 from attn.analysis.compare.terms import Term
 
 WORDS = [Term("clip", "word", text, 1, False, ()) for text in ("cat", "hat")]
