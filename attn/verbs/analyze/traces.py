@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, plan
-from attn.analysis.tables import write_table
+from attn.analysis.tables import with_layer_names, write_table
 from attn.errors import AnalysisError
 from attn.files.disk import as_utf8
 from attn.files.results import replaced
+from attn.schema import name_layers
 from attn.verbs.analyze.absence import fit
 from attn.verbs.analyze.collection_tables import Findings
 from attn.verbs.analyze.earlier import keep_earlier, trace_digest
@@ -132,6 +133,9 @@ def _run(
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
+    names = name_layers(trace.layers)
+    tables = {path: with_layer_names(table, names) for path, table in result.tables.items()}
+    result = replace(result, tables=tables)
     for path, table in result.tables.items():
         write_table(table, folder / path)
     for path, file in result.files.items():

@@ -22,7 +22,16 @@ from attn.viz.figures import (
     shrink,
 )
 from attn.viz.labels import ranges
-from attn.viz.lines import dress, line_handles, mark_layers, mark_time, name_time, read_time, style
+from attn.viz.lines import (
+    dress,
+    layer_room,
+    line_handles,
+    mark_layers,
+    mark_time,
+    name_time,
+    read_time,
+    style,
+)
 from attn.viz.overlay import (
     colour_scale,
     name_scale,
@@ -90,7 +99,9 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFil
         if "balance" in result.arrays:
             balance = result.arrays["balance"].isel(sample=sample)
             yield FigureFile(
-                f"evolution/{_balance_name(balance)}{end}.png", draw_balance(balance, told), texts
+                f"evolution/{_balance_name(balance)}{end}.png",
+                draw_balance(balance, subject, told),
+                texts,
             )
 
 
@@ -144,11 +155,12 @@ def draw_frames(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> I
         yield figure
 
 
-def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
+def draw_balance(balance: xr.DataArray, subject: Subject, told: str = "") -> Figure:
     """Draw what each segment gets: over the steps, mean over layers, and for every layer.
 
     Args:
         balance: segment, layer, step.
+        subject: for the heading, and the names of layers.
         told: what else the heading says, such as the sample's number.
     """
     steps = balance.mean("layer", keep_attrs=True)
@@ -158,7 +170,7 @@ def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
         f"part of the attention{told}",
     )
     width, height = CURVES
-    size = (width, 2 * height)
+    size = (width, 2 * height + layer_room(subject.layers))
     figure, (over, axes) = new_charts(heading, size, legend=names, nrows=2)
     _plot(over, steps, "segment", 1.0)
     write_title(over, "by step", "mean over layers and heads", size=10)
@@ -167,7 +179,7 @@ def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
         colour, dashes = style(number)
         axes.plot(np.arange(len(curve)), curve, dashes, color=colour, marker=".", linewidth=1.3)
     dress(axes, 1.0)
-    mark_layers(axes, [int(layer) for layer in layers["layer"].values])
+    mark_layers(axes, [int(layer) for layer in layers["layer"].values], subject.layers)
     write_title(axes, "by layer", "mean over steps and heads", size=10)
     show_names(figure, line_handles(len(names)), names)
     return figure
