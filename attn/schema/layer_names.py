@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from attn.schema.layout import Layer
 
 UNET = re.compile(r"(down|up)_blocks\.(\d+)\.(attentions|resnets|downsamplers|upsamplers)\.(\d+)")
+LDM = re.compile(r"(input|output)_blocks\.(\d+)")
 MIDDLE = re.compile(r"mid_block\.(attentions|resnets)\.(\d+)")
 INNER = re.compile(r"\.transformer_blocks\.(\d+)(?:\.|$)")
 STACKED = re.compile(r"(?:^|\.)(single_)?(?:transformer_blocks|blocks|layers)\.(\d+)(?:\.|$)")
@@ -70,7 +71,9 @@ def kohya_name(path: str) -> str:
     Blocks are counted as in the original code of SD 1.5 and SDXL, whose levels have two
     transformers on the way down and three on the way up.
     """
-    if MIDDLE.search(path):
+    if match := LDM.match(path):
+        return f"{'IN' if match[1] == 'input' else 'OUT'}{int(match[2]):02}"
+    if MIDDLE.search(path) or path.startswith("middle_block"):
         return "MID"
     match = UNET.search(path)
     if match is None:

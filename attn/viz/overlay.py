@@ -62,7 +62,14 @@ def show_image(axes: Axes, image: Pixels) -> None:
     axes.set_axis_off()
 
 
-def show_heat(axes: Axes, heat: Heat, image: Pixels | None, scale: ColourScale) -> None:
+def show_heat(
+    axes: Axes,
+    heat: Heat,
+    image: Pixels | None,
+    scale: ColourScale,
+    *,
+    shape: tuple[int, int] | None = None,
+) -> None:
     """Show a map, and over it the outlines of its image, if there is one.
 
     Args:
@@ -70,8 +77,9 @@ def show_heat(axes: Axes, heat: Heat, image: Pixels | None, scale: ColourScale) 
         heat: row, column on the token grid; each cell has one colour.
         image: its edges are those of the map, whatever their sizes.
         scale: values to colours; what lies outside has the colour of the nearer end.
+        shape: height and width that the map fills without an image; None is that of the map.
     """
-    height, width = heat.shape if image is None else image.shape[:2]
+    height, width = shape or heat.shape if image is None else image.shape[:2]
     box = (-0.5, width - 0.5, height - 0.5, -0.5)
     axes.imshow(heat, cmap=COLOURS, norm=scale, interpolation="nearest", extent=box)
     if image is not None:

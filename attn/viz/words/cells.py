@@ -68,9 +68,11 @@ def draw_cells(
 
 def _draw_word(axes: Axes, parts: Heat, side: SceneSide, scale: ColourScale) -> None:
     """Draw the cells of one word, each with its number."""
-    show_heat(axes, parts, side.image, scale)
+    height, width = np.asarray(side.maps).shape[1:]
+    if side.image is not None:
+        height, width = side.image.shape[:2]
+    show_heat(axes, parts, None, scale, shape=(height, width))
     _draw_lines(axes, len(parts), "#ffffff80")
-    height, width = parts.shape if side.image is None else side.image.shape[:2]
     inches = axes.get_window_extent().width / axes.figure.dpi / len(parts)
     is_narrow = len(parts) > WIDE
     size = min(max(72 * inches / DIGIT / 1.6, SMALL), LARGE)
