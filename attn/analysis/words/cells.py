@@ -11,7 +11,7 @@ Definitions, for the map M of a word and a cell of area 1/n²:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ GRIDS = (4, 8)
 """Cells in a row and in a column of the tables and figures of cells."""
 
 
+@runtime_checkable
 class NumberedWord(Named, Protocol):
     """A word with its place among its equals."""
 

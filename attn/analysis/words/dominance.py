@@ -16,7 +16,7 @@ has a lift of 1 everywhere and wins nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ SAME = 1e-6
 """Values that differ by less than this part of them are the same: maps come in single precision."""
 
 
+@runtime_checkable
 class Named(Protocol):
     """What competes: a word or a term with its text."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,31 +23,38 @@ FOLDER = "base_analysis"
 """Below a segment: tables and figures that LoRA Attention Analyzer has in a folder of this name."""
 
 
-def find_dominant(
-    maps: WordMaps, measured: SegmentWords, measure: Dominance
-) -> tuple[NDArray[np.int64], list[int]]:
-    """Return (sample, row, column), the index of the dominant word, and the words that compete."""
-    there = np.flatnonzero(measured.tokens)
-    words = [measured.words[int(index)] for index in there]
-    among = [int(there[index]) for index in rivals(words)]
-    return dominance(maps, among, measure), among
+@dataclass(frozen=True)
+class Contest:
+    """Who competes for the places of a picture: `measure` decides, among `names` if there are."""
+
+    measure: Dominance
+    names: Sequence[str] | None = None
+
+    def winners(
+        self, maps: WordMaps, measured: SegmentWords
+    ) -> tuple[NDArray[np.int64], list[int]]:
+        """Return (sample, row, column), the index of the dominant word, and who competes."""
+        there = np.flatnonzero(measured.tokens)
+        words = [measured.words[int(index)] for index in there]
+        among = [int(there[index]) for index in rivals(words, self.names)]
+        return dominance(maps, among, self.measure), among
 
 
 def tabulate_places(
-    maps: WordMaps, measured: SegmentWords, measure: Dominance
+    maps: WordMaps, measured: SegmentWords, contest: Contest
 ) -> dict[str, DataFrame]:
     """Return `dominant.csv` and `grid_analysis_NxN.csv` of a segment, by their paths.
 
     Args:
         maps: (sample, word, row, column).
         measured: the words.
-        measure: what decides which word is dominant.
+        contest: what decides which word is dominant, and among which.
     """
-    tables = {f"{measured.segment}/tables/dominant.csv": _areas(maps, measured, measure)}
+    tables = {f"{measured.segment}/tables/dominant.csv": _areas(maps, measured, contest)}
     there = np.flatnonzero(measured.tokens)
     for count in GRIDS:
         masses = cell_masses(maps, count)
-        winners, _ = find_dominant(masses, measured, measure)
+        winners, _ = contest.winners(masses, measured)
         rank = np.full(len(measured.words) + 1, -1)  # of no word, too
         rank[there] = np.arange(len(there))
         words = [measured.words[int(index)] for index in there]
@@ -61,9 +70,9 @@ def tabulate_places(
     return tables
 
 
-def _areas(maps: WordMaps, measured: SegmentWords, measure: Dominance) -> DataFrame:
+def _areas(maps: WordMaps, measured: SegmentWords, contest: Contest) -> DataFrame:
     """Return one row per word that competes and sample."""
-    winners, among = find_dominant(maps, measured, measure)
+    winners, among = contest.winners(maps, measured)
     highest = lift(maps[:, among]).max(axis=(2, 3))
     index, sample = np.indices((len(among), len(maps))).reshape(2, -1)
     words = [measured.words[word] for word in among]

@@ -35,7 +35,7 @@ from attn.analysis.result import Deferred, Result
 from attn.analysis.words import daam
 from attn.analysis.words.dominance import NO_WORD, Dominance
 from attn.analysis.words.phrases import combine
-from attn.analysis.words.places import find_dominant, tabulate_places
+from attn.analysis.words.places import Contest, tabulate_places
 from attn.analysis.words.selection import (
     BLOCK,
     SCALE_HELP,
@@ -79,6 +79,11 @@ class WordsOptions(Choice):
         default="lift", metadata={"help": "what decides which word is ahead: lift, or mass"}
     )
 
+    @property
+    def contest(self) -> Contest:
+        """Who competes for the places of a picture: the named words, else those of content."""
+        return Contest(self.dominance, self.words)
+
 
 def run(trace: Trace, options: WordsOptions) -> Result:
     """Analyse the words and phrases of a trace.
@@ -108,7 +113,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
             joined = measured.join(selection.phrases, options.weights)
             shown.append(("phrases", joined, _join(maps, selection, options)))
         for kind, entry, entry_maps in shown:
-            tables |= _tabulate(kind, entry, entry_maps, options.dominance)
+            tables |= _tabulate(kind, entry, entry_maps, options.contest)
             drawn = entry.ranked()[: options.topk]
             if drawn and means is not None and entry_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
@@ -122,7 +127,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
 
 
 def _tabulate(
-    kind: Kind, measured: SegmentWords, maps: WordMaps | None, dominance: Dominance
+    kind: Kind, measured: SegmentWords, maps: WordMaps | None, contest: Contest
 ) -> dict[str, DataFrame]:
     """Return the summary, and the long table unless the segment has none of the words.
 
@@ -136,7 +141,7 @@ def _tabulate(
     if measured.tokens.any():
         tables[f"{start}.csv"] = tabulate(measured, name)
         if kind == "words" and maps is not None:
-            tables |= tabulate_places(maps, measured, dominance)
+            tables |= tabulate_places(maps, measured, contest)
     return tables
 
 
@@ -210,7 +215,7 @@ def _label(
 
     layers, steps, options = averaged
     words = [measured.words[index] for index in indices]
-    winners, among = find_dominant(maps, measured, options.dominance)
+    winners, among = options.contest.winners(maps, measured)
     at = np.array([*(word.index for word in measured.words), NO_WORD])
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"

@@ -78,7 +78,9 @@ def test_only_articles():
     assert rivals(find_words("of the")) == [0, 1]
 
 
-@pytest.mark.parametrize(("words", "expected"), [(None, ["cat", "bobcat"]), (("a",), ["A", "a"])])
+@pytest.mark.parametrize(
+    ("words", "expected"), [(None, ["cat", "bobcat"]), (("a", "cat"), ["A", "cat", "a"])]
+)
 def test_table(words, expected):
     """`--words` limits who competes; areas and largest lifts are those of the maps."""
     result = run(make_trace(manifest(JOINT)), WordsOptions(words=words))
@@ -87,7 +89,7 @@ def test_table(words, expected):
     maps = result.arrays["clip"]
     indices = [list(maps["text"].values).index(word) for word in expected]
     values = maps.values[:, indices]
-    winners = dominance(values, [0, 1])
+    winners = dominance(values, range(len(expected)))
     for number, word in enumerate(expected):
         rows = table[table["word"] == word]
         assert rows["dominant"].tolist() == (winners == number).mean((1, 2)).tolist()

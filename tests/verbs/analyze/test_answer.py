@@ -20,16 +20,16 @@ DOMINANT = {
 }
 WHOLE = (
     "“star (1)” is read most in the middle left: 40 % of its attention is in one sixteenth of the "
-    "image, where an even map has 6.25 %. “star (2)” is read most in the lower right: 52.3 % of its "
-    "attention is in one sixteenth of the image. “star (1)” is the most concentrated word: 7.09 "
-    "times its mean at its peak; “white” is spread most evenly, 1.12 times its mean. “star (1)” "
-    "leads in 25 % of the image, the most; no word leads in 62.5 %. The start token gets 61 %, a "
-    "sink; the words get 20.3 % of the image's attention."
+    "image, where an even map has 6.25 %. “star (2)” is read most in the lower right: 52.3 % of "
+    "its attention is in one sixteenth of the image. “star (1)” is the most concentrated word: "
+    "7.09 times its mean at its peak; “white” is spread most evenly, 1.12 times its mean. "
+    "“star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. The start token "
+    "gets 61 %, a sink; the words get 20.3 % of the image's attention."
 )
 
 
 def cells():
-    """Return parts in a grid of 4 by 4: the first star at the left, the second at the lower right."""
+    """Return parts in a grid of 4 by 4: one star at the left, one at the lower right."""
     rows = []
     for word, number, at, most in (("star", 1, (1, 0), 0.4), ("star", 2, (3, 3), 0.523456)):
         for place in range(16):
@@ -88,7 +88,7 @@ def test_cut_words():
 
 
 def test_report_of_a_trace(tmp_path):
-    """The page has the paragraph, its tables, and every figure; the same trace gives the same page."""
+    """The page has the paragraph, its tables, and every figure; it is the same every time."""
     trace = write_trace(tmp_path / "run", manifest(JOINT))
     pages = []
     for _ in range(2):

@@ -151,7 +151,7 @@ def read_cells(figure, heat, image_axes):
 
 @pytest.mark.parametrize("image", [PICTURE, np.zeros_like(PICTURE), None])
 def test_every_cell_has_the_colour_of_the_bar(image):
-    """Read back from the page, the colour of every cell is the bar's to 2 of 255, whatever image."""
+    """Read back from the page, the colour of every cell is the bar's to 2 of 255."""
     array = maps()[0]
     figure = draw_word(array, 4, image, subject())
     compared = list(read_cells(figure, array.values[2], 0 if image is None else 1))
