@@ -137,7 +137,7 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None, subject: Subj
     show_heat(axes, word_map.values, image, scale)
     title = str(word_map["label"].item())
     write_title(axes, title, f"mean {float(word_map.mean()):.3g}", size=LARGE)
-    _write_footer(figure, scale, f"{maps.attrs['unit']} · {SAID[is_shared]}")
+    _write_footer(figure, scale, f"{maps.attrs['unit']}\n{SAID[is_shared]}, {name_scale(scale)}")
     return figure
 
 
