@@ -84,8 +84,9 @@ def _text(done: Compared) -> Iterator[str]:
         runs = counted(len(done.plans), "run")
         yield f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)}"
         return
-    yield from wrapped(done.answer, WIDTH)
-    yield ""
+    if done.answer:
+        yield from wrapped(done.answer, WIDTH)
+        yield ""
     for name, pairs in done.variants.items():
         yield f"{name} against {done.base}, {counted(pairs, 'pair')} of pictures"
         if done.differences.get(name):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attn.analysis.compare.differences import LORA
 from attn.verbs.report_page import DIGITS, Sentence, digits
 from attn.words import is_content
 
@@ -76,7 +77,7 @@ def tell(variants: Sequence[VariantTables], sweep: Sweep | None) -> list[Sentenc
         told, rest = [variant for variant in variants if variant.label == last], []
     sentences = [sentence for variant in told for sentence in tell_variant(variant)]
     first = [] if sweep is None else list(_tell_sweep(sweep))
-    return [*first, *sentences, *rest, _measured(told)]
+    return [*first, *sentences, *rest, *_tell_measure(told)]
 
 
 def tell_variant(variant: VariantTables) -> list[Sentence]:
@@ -96,19 +97,18 @@ def tell_variant(variant: VariantTables) -> list[Sentence]:
     return [*_tell_words(variant, words), *_tell_images(images)]
 
 
-def _measured(told: Sequence[VariantTables]) -> Sentence:
-    """Name the measure, and of how many images the intervals are."""
-    counts = sorted({row["n"] for variant in told for row in variant.rows("mass.csv")})
+def _tell_measure(told: Sequence[VariantTables]) -> Iterator[Sentence]:
+    """Name the measure of words, if they were compared, and of how many images intervals are."""
+    rows = [row for variant in told for row in variant.rows("mass.csv")]
+    counts = sorted({int(row["n"]) for row in rows})
     if not counts:
-        return Sentence("Words were not compared.")
-    most = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    has_intervals = any(_has_interval(row) for of in told for row in of.rows("mass.csv"))
-    ending = (
-        f"; intervals are of 95 %, over {most} pairs of images"
-        if has_intervals
-        else f", of {most} {'pair' if most == '1' else 'pairs'} of images: too few for intervals"
-    )
-    return Sentence(f"{MEASURED}{ending}.")
+        return
+    most = f"{counts[0]} to {counts[-1]} pairs" if len(counts) > 1 else f"{counts[0]} pairs"
+    if any(map(_has_interval, rows)):
+        yield Sentence(f"{MEASURED}; intervals are of 95 %, over {most} of images.")
+    else:
+        most = "1 pair" if counts == [1] else most
+        yield Sentence(f"{MEASURED}; of {most} of images, too few for intervals.")
 
 
 def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Sentence]:
@@ -134,10 +134,8 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
             MASS,
         )
         return
-    yield Sentence(
-        f"{start} the word “{_name(lead, words)}” gets {_amount(lead)}{_agreeing(variant, lead)}",
-        PAIRS,
-    )
+    yield Sentence(f"{start} the word “{_name(lead, words)}” gets {_amount(lead)},", MASS)
+    yield from _tell_pairs(variant, lead)
     yield from _tell_layer(variant, lead)
     yield _tell_others(lead, words)
 
@@ -237,16 +235,21 @@ def _is_same(images: Mapping[str, Row]) -> bool:
 def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     """Yield from where on a sweep works, and from where on images break, or that it is nowhere."""
     scales = [point.scale for point in sweep.points]
-    span = f"from {digits(scales[0])} to {digits(scales[-1])}"
+    unit = "scale " if sweep.name.startswith(LORA) else ""
+    span = f"from {unit}{digits(scales[0])} to {digits(scales[-1])}"
     rows = sweep.table.to_dict("records")
     works = next((row for row in rows if row["works"]), None)
     breaks = next((row for row in rows if row["breaks"]), None)
     if works is None:
-        yield Sentence(f"No {sweep.name} {span} is shown to change a content word:", SWEEP)
-        yield Sentence("no interval of the leading word leaves 0 out.", SWEEP)
+        word = "" if sweep.word is None else f" “{sweep.word.term.label}”"
+        yield Sentence(
+            f"{sweep.name} is not shown to work {span}: no interval of the leading word{word} "
+            "leaves 0 out.",
+            SWEEP,
+        )
     else:
         yield Sentence(
-            f"{sweep.name} works from {digits(works['scale'])}: there “{works['word']}” gets "
+            f"{sweep.name} works from {unit}{digits(works['scale'])}: there “{works['word']}” gets "
             f"{_amount(works)}.",
             SWEEP,
         )
@@ -258,22 +261,20 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
         )
         return
     yield Sentence(
-        f"It breaks the picture from {digits(breaks['scale'])}, where a step changes it at least "
-        "twice as fast as the step before.",
+        f"It breaks the picture from {unit}{digits(breaks['scale'])}, where a step changes it at "
+        "least twice as fast as the step before.",
         SWEEP,
     )
 
 
-def _agreeing(variant: VariantTables, lead: Row) -> str:
-    """Return in how many images a word changes in the direction of the mean."""
+def _tell_pairs(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
+    """Yield in how many images a word changes in the direction of the mean."""
     changes = np.array(
         [row["change"] for row in variant.rows("mass_pairs.csv") if _is_of(row, lead)]
     )
-    if not len(changes):
-        return ","
     same = int((np.sign(changes) == np.sign(lead["change"])).sum())
     more = "more" if lead["change"] > 0 else "less"
-    return f", {more} in {same} of {len(changes)} images,"
+    yield Sentence(f"{more} in {same} of {len(changes)} images,", PAIRS)
 
 
 def _is_of(row: Row, word: Row) -> bool:

@@ -15,6 +15,7 @@ from attn.options import parse_options
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
+from attn.verbs.compare.lora_files import find_lora_files
 from attn.verbs.compare.lora_runs import generate
 from attn.verbs.compare.options import CompareOptions, takes_runs
 from attn.verbs.compare.pairing import COMPARISON, FOLDER, open_runs
@@ -77,6 +78,7 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
         opened = open_runs([Path(path) for path in runs])
         folder = None if options.out is None else Path(options.out)
         target = choose_folder(folder, "compare", opened[0].members[0].prompt)
+        files = find_lora_files(opened, report) if parts is None else {}
     try:
         return compare_runs(
             *(opened, selection, parts, target / FOLDER),

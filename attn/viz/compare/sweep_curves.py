@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.changes import TermChange, by_size
+from attn.analysis.compare.differences import LORA
 from attn.analysis.compare.sweep import Sweep, change_of, mean_level
 from attn.schema.requests import shortest
 from attn.viz.charts import new_charts, show_names
@@ -127,6 +128,8 @@ def _say(axes: Axes, scale: float | None, there: str, nowhere: str) -> None:
         fontsize=9,
         color=FAINT if scale is None else INK,
         fontfamily=FAMILY,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
+        zorder=5,
     )
 
 
@@ -139,7 +142,8 @@ def _dress(axes: Axes, sweep: Sweep, *, in_percent: bool) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
     factor = 100 if in_percent else 1
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(factor * value)))
-    axes.set_xlabel(f"{sweep.name} (baseline {shortest(sweep.base)})", color=FAINT)
+    unit = "scale of " if sweep.name.startswith(LORA) else ""
+    axes.set_xlabel(f"{unit}{sweep.name} (baseline {shortest(sweep.base)})", color=FAINT)
     style(axes, across=False)
 
 
