@@ -25,7 +25,6 @@ NAMED = 3
 """So many words are told of, those of largest lift."""
 CELLS = 4
 """Cells in a row and in a column of the table by which a word's place is named."""
-DOWN, ACROSS = ("upper", "middle", "middle", "lower"), ("left", "centre", "centre", "right")
 SINK = 0.5
 """From this part of the image's attention on, what takes it is called a sink."""
 ROLES, ALIGNED = "sinks/roles.csv", "words/aligned.csv"
@@ -43,19 +42,23 @@ def tell(manifest: Manifest, tables: Tables) -> list[Sentence]:
     told: list[Sentence] = []
     if path is not None:
         segment = path.split("/", maxsplit=1)[0]
-        told += _tell_places(segment, tables, path)
+        many = sum(name.endswith("/tables/dominant.csv") for name in tables) > 1
+        told += _tell_places(segment, tables, path, many=many)
     told += _tell_cut(manifest, tables)
     told += _tell_sinks(tables)
     return told or [Sentence("What was read is in the tables and figures below.")]
 
 
-def _tell_places(segment: str, tables: Tables, path: str) -> Iterator[Sentence]:
+def _tell_places(
+    segment: str, tables: Tables, path: str, *, many: bool = False
+) -> Iterator[Sentence]:
     """Yield where the words of largest lift are, how concentrated they are, and where none leads.
 
     Args:
         segment: of the words.
         tables: by path.
         path: of the table of dominant words.
+        many: whether there are other segments, so that this one is named.
     """
     cells_path = f"{segment}/{FOLDER}/grid_analysis_{CELLS}x{CELLS}.csv"
     rows = _mean(tables[path], ["dominant", "lift_max"])
@@ -64,7 +67,8 @@ def _tell_places(segment: str, tables: Tables, path: str) -> Iterator[Sentence]:
     telling = [row for _, row in rows.iterrows() if row["lift_max"] >= LEAST][:NAMED]
     for number, row in enumerate(telling if cells is not None else ()):
         even = f", where an even map has {_percent(1 / CELLS**2)}" if number == 0 else ""
-        yield Sentence(f"{_place(row, cells, rows)}{even}.", cells_path)
+        of = f"Of the text of {segment}, " if number == 0 and many else ""
+        yield Sentence(f"{of}{_place(row, cells, rows)}{even}.", cells_path)
     if not telling:
         yield Sentence(
             f"No word is concentrated anywhere: none gets {LEAST:g} times its mean at any place.",
@@ -90,12 +94,25 @@ def _place(row: Mapping[str, object], cells: DataFrame, rows: DataFrame) -> str:
     """Say in which cell most of a word's attention is."""
     is_word = (cells["word"] == row["word"]) & (cells["occurrence"] == row["occurrence"])
     best = cells[is_word].sort_values("part", ascending=False, kind="stable").iloc[0]
-    down, across = DOWN[int(best["row"])], ACROSS[int(best["column"])]
-    where = "centre" if (down, across) == ("middle", "centre") else f"{down} {across}"
+    where = _name_cell(int(best["row"]), int(best["column"]))
     return (
-        f"“{_name(row, rows)}” is read most in the {where}: {_percent(best['part'])} of its "
+        f"“{_name(row, rows)}” is read most {where}: {_percent(best['part'])} of its "
         "attention is in one sixteenth of the image"
     )
+
+
+def _name_cell(row: int, column: int) -> str:
+    """Say where a cell is in the image; no two of the sixteen have one name."""
+    last, half = CELLS - 1, CELLS // 2
+    down = "upper" if row < half else "lower"
+    across = "left" if column < half else "right"
+    if row in (0, last) and column in (0, last):
+        return f"in the {down} {across} corner"
+    if row in (0, last):
+        return f"at the {'top' if row == 0 else 'bottom'}, {across} of the centre"
+    if column in (0, last):
+        return f"at the {across} edge, {'above' if row < half else 'below'} the centre"
+    return f"to the {down} {across} of the centre"
 
 
 def _tell_cut(manifest: Manifest, tables: Tables) -> Iterator[Sentence]:

@@ -44,28 +44,26 @@ def draw_word(
             each map.
     """
     width, height = (size * 0.8 for size in _cell(scene))
-    figure = new_figure(2 * (width + MARGIN) + GAP, 2 * MARGIN + 2 * (TITLE + height) + GAP + FOOT)
+    across, top = 2 * width + GAP, MARGIN + 2 * LINE + GAP
+    below = top + 2 * (TITLE + height) + GAP
+    figure = new_figure(across + 2 * MARGIN, below + FOOT + MARGIN)
+    letters = int(across / LETTER)
+    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle_of_images, letters)))
     maps = [side.maps[word] for side in scene.sides[:2] if side.maps is not None]
     every = [side.maps for side in scene.sides[:2] if side.maps is not None]
     common = colour_scale(np.stack(every)) if scale == "shared" else range_scale(np.stack(maps))
     scales = [range_scale(heat) if scale == "own" else common for heat in maps]
     for number, side in enumerate(scene.sides[:2]):
         left = MARGIN + number * (width + GAP)
-        axes = add_axes(figure, left, MARGIN + TITLE, width, height)
+        axes = add_axes(figure, left, top + TITLE, width, height)
         show_side(axes, side)
         write_title(axes, side.label, side.remark("variant" if number else "baseline"), size=11)
-        axes = add_axes(figure, left, MARGIN + 2 * TITLE + height + GAP, width, height)
+        axes = add_axes(figure, left, top + 2 * TITLE + height + GAP, width, height)
         show_map(axes, side, word, scales[number])
         mean = float(maps[number].mean())
-        write_title(
-            axes,
-            scene.words[word].label,
-            f"mean {mean:.3g} · {name_scale(scales[number])}",
-            size=11,
-        )
-    across = 2 * width + GAP
-    below = MARGIN + 2 * (TITLE + height) + GAP + GAP
-    bar = add_axes(figure, MARGIN + across * 0.15, below, across * 0.7, BAR)
+        remark = f"mean {mean:.3g} · {name_scale(scales[number])}"
+        write_title(axes, scene.words[word].label, remark, size=11)
+    bar = add_axes(figure, MARGIN + across * 0.15, below + GAP, across * 0.7, BAR)
     if scale == "own":
         show_ends(figure, bar, "attention probability, each map on its own scale")
     else:

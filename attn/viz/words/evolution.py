@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
 from attn.viz.charts import new_charts, show_names
+from attn.viz.compare.comparison_scene import short
 from attn.viz.figures import (
     AnimationFile,
     FigureFile,
@@ -43,6 +44,7 @@ from attn.viz.overlay import (
 )
 from attn.viz.page import (
     GAP,
+    LETTER,
     LINE,
     MARGIN,
     TITLE,
@@ -90,7 +92,7 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFil
         curves = result.arrays["correlation"].isel(sample=sample)
         title = f"Map of “{of_sample.attrs['word']}” against other steps"
         where = " + ".join(of_sample.attrs["segments"])
-        heading = (title, f"Pearson's r of its cells · {where}{told}")
+        heading = (title, f"Pearson's r of its cells · {where}{told} · {_named(subject)}")
         yield FigureFile(
             f"evolution/correlation{end}.png",
             draw_curves(curves.rename(against="series"), heading),
@@ -145,9 +147,12 @@ def draw_frames(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> I
     wide, high = (SIDE, SIDE * aspect) if aspect <= 1 else (SIDE / aspect, SIDE)
     scale = colour_scale(maps.values)
     last = int(maps["step"].values[-1])
+    heading = tuple(short(line, int(SIDE / LETTER)) for line in (subject.prompt, _facts(subject)))
+    top = MARGIN + 2 * LINE + GAP + TITLE
     for step_map in maps:
-        figure = new_figure(SIDE + 2 * MARGIN, 2 * MARGIN + TITLE + LINE + high + FOOTER)
-        axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, MARGIN + TITLE, wide, high)
+        figure = new_figure(SIDE + 2 * MARGIN, top + high + FOOTER + MARGIN)
+        write_heading(figure, heading)
+        axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, top, wide, high)
         show_heat(axes, step_map.values, image, scale)
         remark = f"{_noise(step_map)} · step {int(step_map['step'])} of {last}"
         write_title(axes, str(maps.attrs["word"]), remark, size=12)
@@ -167,7 +172,7 @@ def draw_balance(balance: xr.DataArray, subject: Subject, told: str = "") -> Fig
     names = [str(name) for name in balance["segment"].values]
     heading = (
         "Text and sketch" if "sketch" in names else "Segments",
-        f"part of the attention{told}",
+        f"part of the attention{told} · {_named(subject)}",
     )
     width, height = CURVES
     size = (width, 2 * height + layer_room(subject.layers))
@@ -241,10 +246,19 @@ def _unit(maps: xr.DataArray) -> str:
     return UNIT.format(f" of {' + '.join(segments)}" if len(segments) > 1 else "")
 
 
+def _facts(subject: Subject) -> str:
+    return f"{subject.backend} · seed {subject.seed}"
+
+
+def _named(subject: Subject) -> str:
+    """Name the generation behind what a chart is about."""
+    return f"{_facts(subject)} · {subject.prompt}"
+
+
 def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
     attrs = maps.attrs
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
-    facts = f"{subject.backend} · seed {subject.seed} · {' + '.join(attrs['segments'])}{branch}"
+    facts = f"{_facts(subject)} · {' + '.join(attrs['segments'])}{branch}"
     return f"{facts} · “{attrs['word']}” at every step"
 
 

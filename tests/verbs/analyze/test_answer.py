@@ -19,12 +19,12 @@ DOMINANT = {
     "lift_max": [7.0879, 1.1234, 2.5],
 }
 WHOLE = (
-    "“star (1)” is read most in the middle left: 40 % of its attention is in one sixteenth of the "
-    "image, where an even map has 6.25 %. “star (2)” is read most in the lower right: 52.3 % of "
-    "its attention is in one sixteenth of the image. “star (1)” is the most concentrated word: "
-    "7.09 times its mean at its peak; “white” is spread most evenly, 1.12 times its mean. "
-    "“star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. The start token "
-    "gets 61 %, a sink; the words get 20.3 % of the image's attention."
+    "“star (1)” is read most at the left edge, above the centre: 40 % of its attention is in one "
+    "sixteenth of the image, where an even map has 6.25 %. “star (2)” is read most in the lower "
+    "right corner: 52.3 % of its attention is in one sixteenth of the image. “star (1)” is the "
+    "most concentrated word: 7.09 times its mean at its peak; “white” is spread most evenly, 1.12 "
+    "times its mean. “star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. "
+    "The start token gets 61 %, a sink; the words get 20.3 % of the image's attention."
 )
 
 
