@@ -351,6 +351,7 @@ def _of_run(
     """Draw what one run has by itself, of the words that are looked at."""
     from attn.analysis.words.dominance import dominance, rivals
     from attn.analysis.words.word_sums import mean_present
+    from attn.viz.figures import FigureFile
     from attn.viz.words.run_figures import RunWords, draw_run
 
     manifest = open_trace(shown.member.folder).manifest
