@@ -170,18 +170,15 @@ def _fold_words(words: Seq[Word]) -> tuple[str, dict[int, int]]:
     return text, edges
 
 
-FUNCTION_WORDS = frozenset(
-    (
-        *("a", "an", "the", "this", "that", "these", "those", "and", "or", "but", "nor", "so"),
-        *("of", "in", "on", "at", "to", "by", "for", "from", "with", "without", "into", "onto"),
-        *("over", "under", "above", "below", "behind", "beside", "between", "near", "next", "as"),
-        *("is", "are", "be", "being", "was", "were", "it", "its", "he", "she", "they", "there"),
-        *("his", "her", "their", "my", "our", "your"),
-    )
+FUNCTION_WORDS = (
+    "a above after an and are as at be before behind being below beside between but by for "
+    "from he her his in inside into is it its my near next no nor not of off on onto or our "
+    "out over she so some than that the their them then there these they this those through "
+    "to under up upon very was were which while who with without your"
 )
 """English articles, prepositions, conjunctions and pronouns, which name nothing to be seen."""
 
 
 def is_content(word: str) -> bool:
     """Whether a word names something: neither a function word of English nor without letters."""
-    return fold(word) not in FUNCTION_WORDS and any(map(str.isalnum, word))
+    return fold(word) not in FUNCTION_WORDS.split() and any(map(str.isalnum, word))

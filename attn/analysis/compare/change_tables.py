@@ -14,6 +14,7 @@ from attn.analysis.compare.changes import (
     by_size,
     changes,
     coarse_grid,
+    competing,
     dominant,
     has_layers,
     has_maps,
@@ -101,8 +102,9 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how alike maps are, and which words dominate the picture."""
     if not has_maps(pairs):
         return {}
-    return {
-        "dominant.csv": _rows(by_size(changes(pairs, dominant, words))),
+    dominating = competing(changes(pairs, dominant, words))
+    tables = {"dominant.csv": _rows(by_size(dominating))} if dominating else {}
+    return tables | {
         "changed.csv": _changed(pairs),
         "maps.csv": _alike(pairs, words),
         "difference.csv": _difference(pairs, words),

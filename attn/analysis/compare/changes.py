@@ -127,6 +127,11 @@ def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
     return [entry for entry in _all_changes(pairs, measure) if entry.term.kind == "sink"]
 
 
+def competing(entries: Iterable[TermChange]) -> list[TermChange]:
+    """Return the terms that some pair has a number of: stop-words dominate nothing."""
+    return [entry for entry in entries if entry.change.n > 0]
+
+
 def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
     """Order terms of single numbers by their absolute change, the largest first."""
     return sorted(entries, key=lambda entry: -abs(float(entry.change.change)))

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attn.analysis import sketch
 from attn.analysis.compare.agreement import Agreement, agree
 from attn.analysis.compare.images import compare_image_pairs
 from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
+from attn.analysis.words.dominance import Dominance, dominance, rivals
+from attn.analysis.words.selection import SCALE_HELP, Scale
 from attn.analysis.words.similarity import compare_maps
 from attn.analysis.words.word_measures import tell_left_out
 from attn.analysis.words.word_sums import Numbers
@@ -52,6 +53,10 @@ class PairOptions:
     pooling: Pooling = field(
         default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
     )
+    dominance: Dominance = field(
+        default="lift", metadata={"help": "what decides which word is ahead: lift, or mass"}
+    )
+    scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})
     seed: int | None = field(
         default=None,
         metadata={"help": "of the pair in figures of one pair; empty is one of median change"},
@@ -73,7 +78,8 @@ class Pair:
         base: the one reading.
         variant: the other, its maps on the base's grid.
         alike: (sample, term, measure) of `similarity.MEASURES`, or None without maps.
-        dominant: (base and variant, sample, term): see `dominance`.
+        dominant: (base and variant, sample, term): part of the places that a word dominates, NaN of
+            those that do not compete; see `words.dominance`.
         changed: (sample,) by segment: part of the places with another dominant word.
         overlap: (base and variant, sample, term, measure) of `sketch.COMPARED` with one drawing,
             or None without maps or strokes.
@@ -161,17 +167,8 @@ def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Re
     pair = replace(pair, prompt=request.prompt, seed=request.seed)
     if before.maps is None or after.maps is None:
         return pair
-    pair = _with_maps(pair, base)
+    pair = _with_maps(pair, base, options)
     return replace(pair, overlap=_overlap(pair, base, variant))
-
-
-def dominance(maps: WordMaps) -> NDArray[np.int64]:
-    """Return (sample, row, column): the place of the word that is largest; the first of equals.
-
-    Args:
-        maps: (sample, word, row, column).
-    """
-    return np.asarray(maps.argmax(1))
 
 
 def word_indices(terms: Sequence[Term], segment: str) -> list[int]:
@@ -223,7 +220,7 @@ def _select(side: Side, terms: tuple[Term, ...], options: PairOptions) -> SideSe
     return SideSelection(options.branch, side.layers, side.steps, terms, options.pooling)
 
 
-def _with_maps(pair: Pair, base: Trace) -> Pair:
+def _with_maps(pair: Pair, base: Trace, options: PairOptions) -> Pair:
     before, after = pair.base.maps, pair.variant.maps
     if before is None or after is None:
         return pair
@@ -232,12 +229,13 @@ def _with_maps(pair: Pair, base: Trace) -> Pair:
     changed = {}
     for segment in dict.fromkeys(term.segment for term in pair.terms):
         indices = word_indices(pair.terms, segment)
-        if not indices:
+        among = [indices[at] for at in rivals([pair.terms[at] for at in indices], options.words)]
+        if not among:
             continue
-        winners = [dominance(maps[:, indices]) for maps in (before, after)]
+        winners = [dominance(maps, among, options.dominance) for maps in (before, after)]
         for side, winner in enumerate(winners):
-            for number, index in enumerate(indices):
-                dominant[side, :, index] = (winner == number).mean((1, 2))
+            for index in among:
+                dominant[side, :, index] = (winner == index).mean((1, 2))
         changed[segment] = (winners[0] != winners[1]).mean((1, 2))
     return replace(
         pair,

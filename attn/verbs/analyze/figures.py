@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attn.schema import name_layers
 from attn.trace.images import read_image
 from attn.viz.sizes import USUAL, FigureSize
 
@@ -61,6 +62,7 @@ def _subject(trace: Trace, dpi: int) -> Subject:
         images=tuple(read_image(trace, sample) for sample in range(manifest.samples)),
         facts=_facts(manifest),
         dpi=dpi,
+        layers=name_layers(manifest.layers),
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from attn.analysis.compare.changes import TermChange
+    from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.reading import SideReading
     from attn.analysis.compare.sweep import Sweep
     from attn.analysis.compare.terms import Term
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
     from attn.viz.compare.pair_sheet import ShownPair
     from attn.viz.figures import FigureFile
-
-GRIDS = (4, 8)
-"""Cells in a row and in a column of the pictures of cells."""
+    from attn.viz.words.run_figures import RunWords
 
 
 def draw_comparison(
@@ -40,7 +39,7 @@ def draw_comparison(
     variants: Sequence[Variant],
     folder: Path,
     parts: Sequence[str] | None,
-    words: Sequence[str] | None,
+    options: PairOptions,
     sweep: Sweep | None = None,
 ) -> list[str]:
     """Write the pictures, one at a time in memory.
@@ -52,7 +51,7 @@ def draw_comparison(
         variants: what was compared with it.
         folder: where the files go.
         parts: what was asked for; None is all.
-        words: only their changes are drawn; None is all.
+        options: which words are looked at, and on what scale.
         sweep: if the variants are one.
 
     Returns:
@@ -60,6 +59,7 @@ def draw_comparison(
     """
     from attn.viz.compare.change_summary import draw_summary
 
+    words = options.words
     wanted = set(parts or ("words", "layers", "sinks", "maps", "images", "sketch"))
     files: list[str] = []
     if "words" in wanted:
@@ -74,15 +74,15 @@ def draw_comparison(
         figure_file = draw_change_sketch(_scene(base, variants, words), measures)
         files += _write(iter([figure_file]), folder)
     if "maps" in wanted:
-        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", words)
+        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", options)
     for number, variant in enumerate(variants):
         prefix = _folder_prefix(variants, number)
         scene = _scene(base, [variant], words)
-        files += _write(_of_pair(scene, variant, wanted, words), folder, prefix)
+        files += _write(_of_pair(scene, variant, wanted, options), folder, prefix)
         files += _write(_of_all_pairs(scene, variant, wanted, words), folder, prefix)
         if "maps" in wanted:
             shown = _Shown(variant.label, variant, 1)
-            files += _draw_run(shown, folder, f"{prefix}{_name(variant)}", words)
+            files += _draw_run(shown, folder, f"{prefix}{_name(variant)}", options)
     return files
 
 
@@ -243,7 +243,7 @@ def _shared_words(variants: Sequence[Variant]) -> list[Term]:
 
 
 def _of_pair(
-    scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+    scene: ComparisonScene, variant: Variant, wanted: set[str], options: PairOptions
 ) -> Iterator[FigureFile]:
     """Draw what base and variant have in one picture."""
     from attn.analysis.compare.changes import changes, has_layers, heads, mass, sink_changes
@@ -253,6 +253,7 @@ def _of_pair(
     from attn.viz.compare.side_by_side import draw_images, draw_word
     from attn.viz.labels import file_stem
 
+    only = options.words
     if "words" in wanted:
         yield draw_change_bars(scene)
     if "layers" in wanted and has_layers(variant.pairs):
@@ -268,7 +269,7 @@ def _of_pair(
             if word.key not in changed:
                 continue
             stem = file_stem(index, word.label)
-            yield draw_word(scene, index, f"token_comparisons/{stem}.png")
+            yield draw_word(scene, index, f"token_comparisons/{stem}.png", options.scale)
 
 
 def _of_all_pairs(
@@ -314,11 +315,12 @@ def _shown_pairs(variant: Variant) -> Iterator[ShownPair]:
         yield shrink_pair(f"{prompt}seed {pair.seed}", remark, images)
 
 
-def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None) -> list[str]:
-    """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
-    from attn.analysis.compare.cells import cell_masses, tabulate_cells
+def _draw_run(shown: _Shown, folder: Path, name: str, options: PairOptions) -> list[str]:
+    """Write what one run has by itself: its image, and what is in `<name>_analysis/`."""
     from attn.analysis.compare.changes import named
     from attn.analysis.tables import write_table
+    from attn.analysis.words.cells import GRIDS, cell_masses, tabulate_cells
+    from attn.analysis.words.dominance import dominance, rivals
 
     files = []
     trace = open_trace(shown.member.folder)
@@ -328,71 +330,69 @@ def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None
         shutil.copyfile(trace.image(0), target)
         files.append(f"{name}_image.png")
     words = _shared_words([shown.variant])
-    side, indices = shown.side(words), named(words, only)
-    if side.maps is None or not indices:
+    words = [words[index] for index in named(words, options.words)]
+    side = shown.side(words)
+    if side.maps is None:
         return files
     where, maps = f"{name}_analysis/", np.asarray(side.maps, np.float64)
+    among = rivals(words, options.words)
     for count in GRIDS:
-        table = tabulate_cells(cell_masses(maps, count), words, indices)
+        masses = cell_masses(maps, count)
+        winners = dominance(masses[np.newaxis], among, options.dominance)[0]
+        table = tabulate_cells(masses, words, words[0].segment, winners)
         files.append(f"{where}grid_analysis_{count}x{count}.csv")
         write_table(table, folder / files[-1])
-    return files + _write(_of_run(shown, side, words, indices), folder, where)
+    return files + _write(_of_run(shown, side, words, options), folder, where)
 
 
 def _of_run(
-    shown: _Shown, side: SceneSide, words: Sequence[Term], indices: Sequence[int]
+    shown: _Shown, side: SceneSide, words: Sequence[Term], options: PairOptions
 ) -> Iterator[FigureFile]:
-    """Draw what one run has by itself: all words count, those at some places are shown."""
+    """Draw what one run has by itself, of the words that are looked at."""
+    from attn.analysis.words.dominance import dominance, rivals
     from attn.analysis.words.word_sums import mean_present
-    from attn.viz.compare.change_bars import draw_distribution
     from attn.viz.figures import FigureFile
-    from attn.viz.words.cells import draw_cells
-    from attn.viz.words.dominant import draw_dominant
+    from attn.viz.words.run_figures import RunWords, draw_run
 
     manifest = open_trace(shown.member.folder).manifest
-    title = f"{shown.label}: {manifest.request.prompt}"
-    about = f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}"
-    labels = [word.label for word in words]
+    keys = [term.key for term in shown.reading.terms]
+    mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
+    among = rivals(words, options.words)
+    maps = np.asarray(side.maps, np.float64)
+    run = RunWords(
+        side,
+        [word.label for word in words],
+        [float(mass[keys.index(word.key)]) for word in words],
+        dominance(maps[np.newaxis], among, options.dominance)[0],
+        among,
+        options.dominance,
+        f"{shown.label}: {manifest.request.prompt}",
+        f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}",
+    )
     texts = {
         "prompt": manifest.request.prompt,
         "seed": str(shown.member.seed),
         "backend": manifest.backend,
         "run": shown.label,
     }
-    dominant = draw_dominant(side, labels, indices, (title, about))
-    yield FigureFile("pixel_dominant_tokens.png", dominant, texts)
-    for count in GRIDS:
-        heading = title, f"{about} · parts of a word's attention"
-        cells = draw_cells(side, labels, indices, count, heading)
-        yield FigureFile(f"grid_analysis_{count}x{count}.png", cells, texts)
-    keys = [term.key for term in shown.reading.terms]
-    mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
-    masses = [float(mass[keys.index(word.key)]) for word in words]
-    heading = title, f"{about} · mass: attention probability"
-    bars = draw_distribution(labels, masses, indices, heading)
-    yield FigureFile("token_attention_distribution.png", bars, texts)
-    yield FigureFile(
-        "token_attention_gallery.png", _gallery(side, labels, indices, title, about), texts
-    )
+    yield from draw_run(run, texts)
+    yield FigureFile("token_attention_gallery.png", _gallery(run, options), texts)
 
 
-def _gallery(
-    side: SceneSide, labels: Sequence[str], indices: Sequence[int], title: str, about: str
-) -> Figure:
-    """Draw words over the picture, as `attn analyze` does."""
+def _gallery(run: RunWords, options: PairOptions) -> Figure:
+    """Draw words beside the image, as `attn analyze` does."""
     import xarray as xr
 
-    from attn.viz.compare.comparison_scene import say_shown
     from attn.viz.words.heatmaps import draw_sheet
 
     maps = xr.DataArray(
-        np.asarray(side.maps)[indices],
+        np.asarray(run.side.maps),
         dims=("word", "row", "column"),
-        coords={"label": ("word", [labels[index] for index in indices])},
+        coords={"label": ("word", list(run.labels))},
         attrs={"unit": "attention probability"},
     )
-    told = f"at the right: mean over the picture{say_shown(len(indices), len(labels))}"
-    return draw_sheet(maps, side.image, (title, f"{about} · {told}"))
+    heading = run.title, run.about
+    return draw_sheet(maps, run.side.image, heading, "own" if options.scale == "own" else "shared")
 
 
 def draw_weights(

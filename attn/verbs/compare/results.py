@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import AnalysisError
 from attn.files.results import replaced
+from attn.schema import name_layers
 from attn.verbs.compare.answer import VariantTables, tell
 from attn.verbs.compare.pairing import COMPARISON, ComparedRun
 from attn.verbs.compare.report import lay_out_report
@@ -120,7 +121,7 @@ def compare_runs(
             from attn.verbs.compare.figures import draw_comparison, draw_weights
             from attn.viz.fonts import note_missing
 
-            written += draw_comparison(runs[0], variants, folder, parts, options.words, sweep)
+            written += draw_comparison(runs[0], variants, folder, parts, options, sweep)
             written += draw_weights(variants, weights, folder)
             for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
                 report.warn(note)
@@ -182,13 +183,14 @@ def _stack(
 ) -> dict[str, DataFrame]:
     """Put the tables of all variants together; with several they have the variants' names."""
     from attn.analysis.compare.change_tables import with_name
-    from attn.analysis.tables import stack_tables
+    from attn.analysis.tables import stack_tables, with_layer_names
 
     by_name: dict[str, list[DataFrame]] = {}
     for variant, tables in zip(variants, by_variant, strict=True):
         for name, table in tables.items():
-            named = with_name(table, variant.label, _scale(sweep, variant.label))
-            by_name.setdefault(name, []).append(named if len(variants) > 1 else table)
+            layered = with_layer_names(table, name_layers(variant.pairs[0].layers))
+            named = with_name(layered, variant.label, _scale(sweep, variant.label))
+            by_name.setdefault(name, []).append(named if len(variants) > 1 else layered)
     return {name: stack_tables(stacked) for name, stacked in by_name.items()}
 
 
@@ -208,7 +210,7 @@ def _told(
         VariantTables(
             variant.label,
             tables,
-            {layer.index: f"layer {layer.index}" for layer in variant.pairs[0].layers},
+            name_layers(variant.pairs[0].layers),
         )
         for variant, tables in zip(variants, by_variant, strict=True)
     ]
