@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis.images import Pixels, read_image
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import TraceError
-from attn.trace.images import Pixels, read_image
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace

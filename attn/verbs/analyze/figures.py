@@ -6,8 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attn.analysis.images import read_image
 from attn.schema import name_layers
-from attn.trace.images import read_image
 from attn.viz.sizes import USUAL, FigureSize
 
 if TYPE_CHECKING:

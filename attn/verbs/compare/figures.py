@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn.trace.images import read_image
+from attn.analysis.images import read_image
 from attn.trace.trace import open_trace
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.pairing import ComparedRun, Member
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from attn.analysis.compare.sweep import Sweep
     from attn.analysis.compare.terms import Term
     from attn.analysis.compare.weights import WeightsAgainstAttention
-    from attn.trace.images import Pixels
+    from attn.analysis.images import Pixels
     from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
     from attn.viz.compare.pair_sheet import ShownPair
     from attn.viz.figures import FigureFile
