@@ -217,7 +217,7 @@ def _difference(pairs: Sequence[Pair], words: Words) -> DataFrame:
     parts = []
     for entry in entries:
         kept = entry.change.n > 0
-        row, column = (index[kept] for index in np.indices(kept.shape))
+        row, column = (np.asarray(index)[kept] for index in np.indices(kept.shape))
         numbers = _numbers(entry.change)
         del numbers["relative_change"], numbers["effect_size"]  # of cells with next to nothing
         parts.append(_names(entry.term, int(kept.sum())) | {"row": row, "column": column} | numbers)
