@@ -237,7 +237,7 @@ def test_scale_of_a_word(scale):
         "shared": [(0, both.max())] * 2,
         "own": [(of_word.min(), of_word.max()) for of_word in both[:, 1]],
     }
-    assert clims == pytest.approx(ranges[scale])
+    np.testing.assert_allclose(clims, ranges[scale])
 
 
 def test_pictures_without_a_picture():

@@ -11,5 +11,4 @@ differences     settings in which two generations differ
 images          how much the generated images differ
 sweep           what a scale changes, and from where on
 weights         a LoRA's weights against the change of attention
-cells           the picture in equal cells
 """
