@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attn.analysis.compare.paired import PairedChange, paired_change, paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Key, Term
-from attn.analysis.sketch import COMPARED
+from attn.analysis.sketch.sketch import COMPARED
 from attn.analysis.tables import make_table, stack_tables
 from attn.analysis.words.similarity import MEASURES
 from attn.analysis.words.word_sums import Numbers, mean_present

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis import sketch
 from attn.analysis.compare.agreement import Agreement, agree
 from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
+from attn.analysis.sketch import sketch
+from attn.analysis.sketch.strokes import lay_out, read_strokes
 from attn.analysis.words.similarity import compare_maps
 from attn.analysis.words.word_measures import tell_left_out
 from attn.analysis.words.word_sums import Numbers
@@ -228,12 +229,12 @@ def _with_maps(pair: Pair, base: Trace) -> Pair:
 
 def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
     """Hold the maps of both against the strokes of the base, or of the variant if it has none."""
-    drawings = (sketch.read_strokes(trace) for trace in traces if trace.sketch())
+    drawings = (read_strokes(trace) for trace in traces if trace.sketch())
     strokes = next((drawing for drawing in drawings if drawing.any()), None)
     if strokes is None or pair.base.maps is None or pair.variant.maps is None:
         return None
     rows, columns = pair.base.maps.shape[-2:]
-    drawn = sketch.lay_out(strokes, (rows, columns))
+    drawn = lay_out(strokes, (rows, columns))
     maps = np.stack([pair.base.maps, pair.variant.maps])
     measured = [sketch.measure_mean(side[:, np.newaxis], drawn) for side in maps]
     return np.stack(

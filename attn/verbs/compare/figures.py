@@ -170,7 +170,7 @@ def _sketch_changes(
 ) -> dict[str, list[list[TermChange]]]:
     """Return by measure what each variant changes of words and drawing, if there is one."""
     from attn.analysis.compare.change_tables import changes, drawn
-    from attn.analysis.sketch import COMPARED
+    from attn.analysis.sketch.sketch import COMPARED
 
     by_measure = {
         name: [

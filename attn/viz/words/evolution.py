@@ -34,6 +34,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
+from attn.viz.strokes import show_strokes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -105,6 +106,7 @@ def draw_grid(maps: xr.DataArray, image: Pixels | None, subject: Subject, told: 
     for number, step_map in enumerate(maps):
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
         show_heat(axes, step_map.values, faded, scale)
+        show_strokes(axes, subject.strokes)
         write_title(axes, _noise(step_map), f"step {int(step_map['step'])}", size=9.5)
     _write_bar(figure, scale, _unit(maps))
     return figure
@@ -121,6 +123,7 @@ def draw_frames(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> I
         figure = new_figure(SIDE + 2 * MARGIN, 2 * MARGIN + TITLE + LINE + high + FOOTER)
         axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, MARGIN + TITLE, wide, high)
         show_heat(axes, step_map.values, faded, scale)
+        show_strokes(axes, subject.strokes)
         remark = f"{_noise(step_map)} · step {int(step_map['step'])} of {last}"
         write_title(axes, str(maps.attrs["word"]), remark, size=12)
         _write_bar(figure, scale, _unit(maps))
@@ -165,11 +168,16 @@ def draw_curves(curves: xr.DataArray, heading: tuple[str, str]) -> Figure:
     """
     names = [str(name) for name in curves["series"].values]
     figure, (axes,) = new_charts(heading, CURVES, legend=names)
+    plot_curves(axes, curves)
+    show_names(figure, line_handles(len(names)), names)
+    return figure
+
+
+def plot_curves(axes: Axes, curves: xr.DataArray) -> None:
+    """Plot (series, step) over the time of a generation, from 0 or the lowest value."""
     values = curves.values[~np.isnan(curves.values)]
     _plot(axes, curves, "series", 1.05 * float(values.max(initial=0.0)))
     axes.set_ylim(bottom=min(0.0, 1.05 * float(values.min(initial=0.0))))
-    show_names(figure, line_handles(len(names)), names)
-    return figure
 
 
 def _plot(axes: Axes, curves: xr.DataArray, series: str, highest: float) -> None:

@@ -14,6 +14,7 @@ from attn.viz.figures import FigureFile, Pixels, Subject, new_figure, shrink
 from attn.viz.labels import file_stem, ranges
 from attn.viz.overlay import ColourScale, colour_scale, fade, show_bar, show_heat, show_image
 from attn.viz.page import GAP, MARGIN, TITLE, add_axes, arrange, write_heading, write_title
+from attn.viz.strokes import Lines, show_strokes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,20 +45,24 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
             maps = words.isel(sample=sample)
             ending = f"-sample-{sample}" if len(subject.images) > 1 else ""
             texts = _texts(maps) | {"sample": str(sample)}
-            sheet = draw_sheet(maps, image, (subject.prompt, _subtitle(maps, subject)))
+            heading = (subject.prompt, _subtitle(maps, subject))
+            sheet = draw_sheet(maps, image, heading, subject.strokes)
             yield FigureFile(f"{start}{ending}.png", sheet, texts)
             for index, word in zip(maps["word"].values, maps["text"].values, strict=True):
                 path = f"{start}/{file_stem(int(index), word)}{ending}.png"
-                yield FigureFile(path, draw_word(maps, int(index), image), texts | {name: word})
+                yield FigureFile(
+                    path, draw_word(maps, int(index), image, subject.strokes), texts | {name: word}
+                )
 
 
-def draw_word(maps: xr.DataArray, word: int, image: Pixels | None) -> Figure:
+def draw_word(maps: xr.DataArray, word: int, image: Pixels | None, strokes: Lines = ()) -> Figure:
     """Draw one word: the picture under its map, its title, its mean, the colour bar.
 
     Args:
         maps: word, row, column; the other words are there for the common colour scale.
         word: index of the word.
         image: the generated picture, or None: then the map is over grey.
+        strokes: lines of the drawing that it was drawn over.
     """
     word_map = maps.sel(word=word)
     scale = colour_scale(word_map.values if maps.attrs["scale"] == "own" else maps.values)
@@ -65,12 +70,9 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None) -> Figure:
     wide, high = LONG_SIDE * width / max(width, height), LONG_SIDE * height / max(width, height)
     across = max(wide, NARROWEST)
     figure = new_figure(across + 2 * MARGIN, 2 * MARGIN + TITLE + high + FOOTER)
-    show_heat(
-        add_axes(figure, MARGIN + (across - wide) / 2, MARGIN + TITLE, wide, high),
-        word_map.values,
-        image if image is None else fade(image),
-        scale,
-    )
+    axes = add_axes(figure, MARGIN + (across - wide) / 2, MARGIN + TITLE, wide, high)
+    show_heat(axes, word_map.values, image if image is None else fade(image), scale)
+    show_strokes(axes, strokes)
     page = add_axes(figure, MARGIN, MARGIN + TITLE, across, high)
     page.set_axis_off()
     write_title(
@@ -80,13 +82,16 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None) -> Figure:
     return figure
 
 
-def draw_sheet(maps: xr.DataArray, image: Pixels | None, heading: tuple[str, str]) -> Figure:
+def draw_sheet(
+    maps: xr.DataArray, image: Pixels | None, heading: tuple[str, str], strokes: Lines = ()
+) -> Figure:
     """Draw the picture and every word over it, with one colour scale and one bar.
 
     Args:
         maps: word, row, column.
         image: the generated picture, or None: then the sheet has the words only.
         heading: title and subtitle of the page.
+        strokes: lines of the drawing that it was drawn over.
     """
     height, width = _shape(maps.values[0], image)
     offset = 0 if image is None else 1
@@ -101,6 +106,7 @@ def draw_sheet(maps: xr.DataArray, image: Pixels | None, heading: tuple[str, str
     for number, word_map in enumerate(maps, start=offset):
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
         show_heat(axes, word_map.values, faded, scale)
+        show_strokes(axes, strokes)
         write_title(
             axes, str(word_map["label"].item()), f"{float(word_map.mean()):.2g}", size=SMALL
         )
