@@ -23,6 +23,7 @@ from pandas import DataFrame
 
 import attn
 from attn import demo
+from attn.analysis.tables import write_table
 from attn.demo import scenes
 from attn.verbs.capture.capture import Shared
 from benchmarks.figures import draw_heads
@@ -59,7 +60,7 @@ def main() -> None:
     draw_sheet([one.picture for one in painted[:SHEET]], captions, arguments.out / "pictures.png")
     print_agreement([one.verdict for one in painted])
     table = truth.summarise([one.rows for one in painted])
-    table.write(arguments.out / "scores.csv")
+    write_table(table, arguments.out / "scores.csv")
     draw_heads(table, arguments.out / "heads.png")
     print_scores(table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ WEIGHTS = "adapter_model.safetensors"
 """What peft's `save_pretrained` writes into a folder."""
 LARGEST = 2**22
 """Longest believable configuration, in bytes."""
+KINDS = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha", "IA3": ""}
+"""Peft's kinds that are read, each with the field of its alpha; empty where it has none."""
 
 
 @dataclass(frozen=True)
@@ -24,26 +26,40 @@ class Adapter:
     """What peft's own configuration says of one tower.
 
     Attributes:
-        alpha: of all modules but those in `alphas`.
+        alpha: of all modules but those in `alphas`; None where the kind has none.
         alphas: by a regular expression for a module's path.
+        rank: of all modules but those in `ranks`; None where it is not said.
+        ranks: by a regular expression for a module's path.
+        kind: peft's name of it, one of `KINDS`.
         is_rank_stabilised: whether the scale is alpha / sqrt(rank).
         is_dora: whether magnitudes are trained.
         obstacle: what it asks for that is not followed, in words; empty if nothing.
     """
 
-    alpha: float
+    alpha: float | None
     alphas: Mapping[str, float] = field(default_factory=dict)
+    rank: float | None = None
+    ranks: Mapping[str, float] = field(default_factory=dict)
+    kind: str = "LORA"
     is_rank_stabilised: bool = False
     is_dora: bool = False
     obstacle: str = ""
 
-    def alpha_of(self, path: str) -> float:
-        """Return the alpha of the module with this path: that of the first key that matches.
+    def alpha_of(self, path: str) -> float | None:
+        """Return the alpha of the module with this path."""
+        return self.alphas.get(_key(self.alphas, path), self.alpha)
 
-        Source: peft's `get_pattern_key`.
-        """
-        keys = (key for key in self.alphas if re.match(rf"(.*\.)?({key})$", path))
-        return self.alphas.get(next(keys, ""), self.alpha)
+    def rank_of(self, path: str) -> float | None:
+        """Return the rank of the module with this path, which its factors may not show."""
+        return self.ranks.get(_key(self.ranks, path), self.rank)
+
+
+def _key(keys: Iterable[str], path: str) -> str:
+    """Return the first key that matches a path; empty if none does.
+
+    Source: peft's `get_pattern_key`.
+    """
+    return next((key for key in keys if re.match(rf"(.*\.)?({key})$", path)), "")
 
 
 _PREFIXES = {
@@ -103,35 +119,47 @@ def written_beside(config: Path) -> dict[str, Adapter]:
         raise ModelError(f"{config} is no JSON, so the LoRA's strength is unknown") from exc
     fields = decoded if isinstance(decoded, dict) else {}
     kind = fields.get("peft_type", "LORA")
-    if kind != "LORA":
-        raise ModelError(f"{config} is of peft's kind {ascii(kind)[:40]}; only LORA is read")
-    adapter = _adapter(fields, "")
+    if kind not in KINDS:
+        listed = ", ".join(KINDS)
+        raise ModelError(f"{config} is of peft's kind {ascii(kind)[:40]}; read are {listed}")
+    adapter = _adapter(fields, "", kind)
     if adapter is None:
         raise ModelError(
-            f"{config} has no number for lora_alpha, so the LoRA's strength is unknown; write it "
-            "there, or take the file away from this folder for alpha = rank"
+            f"{config} has no number for {KINDS[kind]}, so the LoRA's strength is unknown; write "
+            "it there, or take the file away from this folder for alpha = rank"
         )
     return dict.fromkeys(TOWERS, adapter)
 
 
-def _adapter(config: Mapping[str, Any], prefix: str) -> Adapter | None:
-    alpha: Any = config.get(f"{prefix}lora_alpha")
+def _adapter(config: Mapping[str, Any], prefix: str, kind: str = "LORA") -> Adapter | None:
+    alpha: Any = config.get(f"{prefix}{KINDS[kind]}") if KINDS[kind] else 1
     if not _is_number(alpha):
         return None
-    alphas = _alphas(config.get(f"{prefix}alpha_pattern") or {})
+    rank: Any = config.get(f"{prefix}r")
+    alphas, ranks = (_numbers(config, prefix, f"{name}_pattern") for name in ("alpha", "rank"))
     is_stabilised, is_dora = (_switch(config, prefix, f"use_{it}") for it in ("rslora", "dora"))
-    return Adapter(float(alpha), alphas, is_stabilised, is_dora, _obstacle(config, prefix))
+    return Adapter(
+        alpha=float(alpha) if KINDS[kind] else None,
+        alphas=alphas,
+        rank=float(rank) if _is_number(rank) and rank > 0 else None,
+        ranks=ranks,
+        kind=kind,
+        is_rank_stabilised=is_stabilised,
+        is_dora=is_dora,
+        obstacle=_obstacle(config, prefix),
+    )
 
 
-def _alphas(pattern: Any) -> dict[str, float]:
-    """Return the alphas of single modules, by regular expression.
+def _numbers(config: Mapping[str, Any], prefix: str, name: str) -> dict[str, float]:
+    """Return the numbers of single modules, by regular expression.
 
     Raises:
         ModelError: something in their place is none.
     """
+    pattern = config.get(f"{prefix}{name}") or {}
     if not isinstance(pattern, dict) or not all(map(_is_number, pattern.values())):
-        raise _unclear("alpha_pattern", pattern, "a number for each pattern")
-    return {_checked(key): float(value) for key, value in pattern.items()}
+        raise _unclear(name, pattern, "a number for each pattern")
+    return {_checked(name, key): float(value) for key, value in pattern.items()}
 
 
 def _switch(config: Mapping[str, Any], prefix: str, name: str) -> bool:
@@ -157,7 +185,7 @@ _NESTED = re.compile(r"[+*}]\)[+*{]")  # takes time without bound
 _LONGEST = 500  # characters of a pattern
 
 
-def _checked(pattern: str) -> str:
+def _checked(name: str, pattern: str) -> str:
     """Return a regular expression that can be followed.
 
     Raises:
@@ -170,7 +198,7 @@ def _checked(pattern: str) -> str:
         is_bounded = False
     if not is_bounded:
         raise ModelError(
-            f"alpha_pattern of peft's configuration has {ascii(pattern)[:60]}, which is no regular "
+            f"{name} of peft's configuration has {ascii(pattern)[:60]}, which is no regular "
             "expression that is followed, so the LoRA's strength is unknown"
         )
     return pattern

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attn.lora.kinds import MAGNITUDES, Parts, flat, kronecker_factor, loha_factors
-from attn.lora.tensors import Values
+from attn.lora.kinds import MAGNITUDES, kronecker_factor, loha_factors
+from attn.lora.relative import RELATIVE, ia3_bias
+from attn.lora.tensors import Parts, Values, flat
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ def weight_delta(kind: str, parts: Parts, strength: Strength, weight: Values) ->
         kind: one of `DELTAS`.
         parts: tensors of the module by role.
         strength: of the module.
-        weight: the base's, which only DoRA reads.
+        weight: the base's, which DoRA and the kinds of `attn.lora.relative` read.
     """
-    plain = DELTAS[kind](parts)
+    plain = DELTAS[kind](parts, weight)
     if plain is None:
         return None
     if "magnitude" in parts:
@@ -48,11 +49,20 @@ def weight_delta(kind: str, parts: Parts, strength: Strength, weight: Values) ->
     return strength.multiplier * strength.scale * plain
 
 
-def bias_delta(parts: Parts, strength: Strength) -> Values | None:
+def bias_delta(parts: Parts, strength: Strength, bias: Values | None) -> Values | None:
     """Return the change of a bias, (rows,); None if there is none.
 
-    `bias` belongs to the second factor and is scaled with it; the others are differences.
+    `bias` belongs to the second factor and is scaled with it; the others are differences, but for
+    those of (IA)³.
+
+    Args:
+        parts: tensors of the module by role.
+        strength: of the module.
+        bias: the base's; None where it has none.
     """
+    if "ia3_l" in parts:
+        change = None if bias is None else ia3_bias(parts, bias)
+        return None if change is None else strength.multiplier * change
     scales = {"bias": strength.scale * strength.multiplier}
     scales |= dict.fromkeys(("diff_b", "b_norm"), strength.multiplier)
     terms = [
@@ -82,7 +92,7 @@ def _decomposed(weight: Values, change: Values, magnitude: Values) -> Values:
     return decomposed - weight
 
 
-def _lora(parts: Parts) -> Values:
+def _lora(parts: Parts, weight: Values) -> Values:
     down, up = (flat(parts[role].read()) for role in ("down", "up"))
     if "mid" not in parts:
         return up @ down
@@ -91,26 +101,27 @@ def _lora(parts: Parts) -> Values:
     return flat(np.einsum("pi,ijk,jq->pqk", up, core, down, optimize=True))
 
 
-def _loha(parts: Parts) -> Values:
+def _loha(parts: Parts, weight: Values) -> Values:
     (left, right), (other_left, other_right) = loha_factors(parts)
     return (left @ right) * (other_left @ other_right)
 
 
-def _lokr(parts: Parts) -> Values:
+def _lokr(parts: Parts, weight: Values) -> Values:
     product = np.kron(kronecker_factor(parts, 1), kronecker_factor(parts, 2))
     return product.astype(np.float64, copy=False)
 
 
-def _stored(role: str) -> Callable[[Parts], Values | None]:
+def _stored(role: str) -> Callable[[Parts, Values], Values | None]:
     """Return a function for differences that are stored as they are; of a bias alone it is None."""
-    return lambda parts: flat(parts[role].read()) if role in parts else None
+    return lambda parts, weight: flat(parts[role].read()) if role in parts else None
 
 
-DELTAS: dict[str, Callable[[Parts], Values | None]] = {
+DELTAS: dict[str, Callable[[Parts, Values], Values | None]] = {
     "lora": _lora,
     "loha": _loha,
     "lokr": _lokr,
     "full": _stored("diff"),
     "norm": _stored("w_norm"),
+    **RELATIVE,
 }
 """The unscaled change of each kind that is applied."""

@@ -13,6 +13,7 @@ from attn.checkpoints.headers import Header
 from attn.lora.blocks import TARGETS, Block
 from attn.lora.families import LoraFamily
 from attn.lora.names import TOWERS
+from attn.lora.relative import Sides
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Module:
         alpha: as stored, or as peft's configuration in the file has it; None means alpha = rank.
         scale: what the product of the factors is multiplied by; alpha / rank mostly.
         shape: of the change; None where only the base weight has one.
+        sides: rows and input channels that the base weight must have; None for any, as where there
+            is a shape.
         dtypes: of its tensors, as the format names them.
         roles: what its tensors are: `down`, `up`, `alpha`, ….
         unread: names of tensors of this module that the formula of its kind does not read.
@@ -61,6 +64,7 @@ class Module:
     roles: tuple[str, ...]
     norm: float | None
     unread: tuple[str, ...] = ()
+    sides: Sides = (None, None)
     adapter: str | None = None
     base_path: str | None = None
     base_norm: float | None = None

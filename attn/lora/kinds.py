@@ -22,13 +22,13 @@ from attn.lora.norms import (
     tucker_norm,
     unfold,
 )
-from attn.lora.tensors import Stored, Values
+from attn.lora.relative import RELATIVE, extent, glora_order
+from attn.lora.tensors import Parts, Stored, Values, flat
 
 MAGNITUDES = ("magnitude", "dora_scale")
 """Of DoRA: peft's, one for each row of the weight; LyCORIS', for each row or each column."""
 
 Infos = Mapping[str, TensorInfo]
-Parts = Mapping[str, Stored]
 Shape = tuple[int, ...]
 Weight = tuple[Stored, ...]
 """A weight of the base model: tensors whose rows follow one another."""
@@ -68,8 +68,9 @@ def kind_of(infos: Infos) -> str | None:
     roles = infos.keys()
     if {"a1", "a2", "b1", "b2"} <= roles:
         return "glora"
-    if "oft_blocks" in roles:
-        return "boft" if len(infos["oft_blocks"].shape) == 4 else "oft"  # noqa: PLR2004
+    for role in ("oft_blocks", "oft_diag"):
+        if role in roles:
+            return "boft" if len(infos[role].shape) == 4 else "oft"  # noqa: PLR2004
     for name, marks in _MARKS.items():
         if any(role.startswith(marks) for role in roles):
             return name
@@ -80,8 +81,9 @@ _MARKS = {
     "lora": ("down", "up", "mid"),
     "loha": ("hada_",),
     "lokr": ("lokr_",),
-    "ia3": ("on_input",),
-    "oft": ("oft_diag",),
+    "ia3": ("on_input", "ia3_l"),
+    "peft_oft": ("oft_R",),
+    "peft_boft": ("boft_",),
     "full": ("diff",),
     "norm": ("w_norm", "b_norm"),
 }
@@ -274,73 +276,63 @@ def _stored_norm(role: str) -> Callable[[Parts, Weight | None], float]:
 
 
 def _ia3_form(infos: Infos) -> Form:
-    _require(infos, ("weight",))
+    if "ia3_l" not in infos:
+        _require(infos, ("weight",))
+    elif len(infos["ia3_l"].shape) != 2 or 1 not in infos["ia3_l"].shape:  # noqa: PLR2004
+        shape = list(infos["ia3_l"].shape)
+        raise Misshapen(f"its ia3_l has shape {shape}, which does not tell what it multiplies")
     return Form()
-
-
-def _ia3_norm(parts: Parts, base: Weight | None) -> float | None:
-    """Return ‖W ∘ v‖: v multiplies the rows of the base weight W, or its columns `on_input`."""
-    if base is None:
-        return None
-    vector = parts["weight"].read().reshape(-1)
-    if parts["on_input"].read().any():
-        kernel = base[0].columns // len(vector)  # positions, of a convolution
-        _equal("length and the columns of the weight", len(vector) * kernel, base[0].columns)
-        return blocks_norm(block * np.repeat(vector, kernel) for block in rows_of(base))
-    _equal("length and the rows of the weight", len(vector), sum(s.info.shape[0] for s in base))
-    return blocks_norm(_scaled_rows(rows_of(base), vector))
-
-
-def _scaled_rows(blocks: Iterable[Values], vector: Values) -> Iterable[Values]:
-    start = 0
-    for block in blocks:
-        yield block * vector[start : start + len(block), None]
-        start += len(block)
 
 
 def _glora_form(infos: Infos) -> Form:
-    first, _, left, right = _glora_order(infos)
-    _equal("ranks, of both halves,", infos[first].shape[1], infos[left].shape[1])
-    return Form(infos[left].shape[1], (infos[left].shape[0], *infos[right].shape[1:]))
+    shapes = {role: _matrix(infos, role) for role in ("a1", "a2", "b1", "b2")}
+    order = glora_order(shapes)
+    if order is None:
+        raise Misshapen("its ranks, of a1, a2, b1 and b2, differ")
+    first, second, left, right = (shapes[role] for role in order)
+    _equal("ranks, of both halves,", first[1], left[1])
+    _equal("input channels, of both halves,", first[0], right[1])
+    _equal("columns, of both halves,", math.prod(second[1:]), first[0])
+    return Form(left[1], (left[0], *right[1:]))
 
 
-def _glora_order(infos: Infos) -> tuple[str, str, str, str]:
-    """Return the roles so that the change is W · (first · second) + left · right.
-
-    Early files have the factors of each half the other way round; the shapes tell.
-    """
-    a1, a2, b1, b2 = (_matrix(infos, role) for role in ("a1", "a2", "b1", "b2"))
-    if a1[0] == a2[1] == b1[0] == b2[1]:
-        return "a2", "a1", "b2", "b1"
-    if a1[1] == a2[0] == b1[1] == b2[0]:
-        return "a1", "a2", "b1", "b2"
-    raise Misshapen("its ranks, of a1, a2, b1 and b2, differ")
-
-
-def _glora_norm(parts: Parts, base: Weight | None) -> float | None:
-    """Return ‖W a b + c d‖ = ‖[W a, c] · [b; d]‖; None for kernels wider than one."""
-    if base is None or "bm" in parts:
-        return None
-    order = _glora_order({role: stored.info for role, stored in parts.items() if role != "alpha"})
-    first, second, left, right = (flat(parts[role].read()) for role in order)
-    if right.shape[1] != base[0].columns or len(first) != base[0].columns:
-        return None
-    seen = np.concatenate([block @ first for block in rows_of(base)])
-    _equal("rows and those of the weight", len(left), len(seen))
-    return product_norm(np.concatenate([seen, left], 1), np.concatenate([second, right]))
-
-
-def _rotation_form(infos: Infos) -> Form:
+def _oft_form(infos: Infos) -> Form:
+    role = "oft_blocks" if "oft_blocks" in infos else "oft_diag"
+    shape = infos[role].shape
+    if len(shape) not in {3, 4} or shape[-1] != shape[-2]:
+        raise Misshapen(f"its {role} has shape {list(shape)}; expected square blocks")
+    is_butterfly = len(shape) == 4  # noqa: PLR2004
+    if is_butterfly and (shape[-1] % 2 or shape[1] % 2 ** (shape[0] - 1)):
+        raise Misshapen(f"its {role} has shape {list(shape)}, whose stages mix no whole blocks")
+    rows = shape[-3] * shape[-2]
+    if "rescale" in infos:
+        _equal("rows, of rescale and blocks,", infos["rescale"].elements, rows)
     return Form()
 
 
-def _rotation_norm(parts: Parts, base: Weight | None) -> None:
-    """Return nothing: how far a rotation moves a weight is not computed."""
+def _relative_norm(kind: str) -> Callable[[Parts, Weight | None], float | None]:
+    """Return a function for changes that depend on the weight; without it only 0 and NaN show."""
+
+    def norm(parts: Parts, base: Weight | None) -> float | None:
+        if base is not None:
+            return blocks_norm([RELATIVE[kind](parts, matrix_of(base))])
+        size = extent(kind, parts)
+        return None if math.isfinite(size) and size else size
+
+    return norm
 
 
-def flat(values: Values) -> Values:
-    """Return a tensor as a matrix: its first axis, and all others in one."""
-    return values.reshape(len(values), -1)
+def matrix_of(weight: Weight) -> Values:
+    """Return a weight of the base model as a matrix."""
+    return np.concatenate(list(rows_of(weight)))
+
+
+def _unread_form(infos: Infos) -> Form:
+    return Form()
+
+
+def _unread_norm(parts: Parts, base: Weight | None) -> None:
+    """Return nothing: the kind is not computed."""
 
 
 def _core(values: Values) -> Values:
@@ -372,12 +364,14 @@ KINDS = {
         _lokr_form,
         _lokr_norm,
     ),
-    "ia3": _kind("(IA)³", ("weight", "on_input"), _ia3_form, _ia3_norm),
-    "glora": _kind("GLoRA", ("a1", "a2", "b1", "b2", "bm"), _glora_form, _glora_norm),
+    "ia3": _kind("(IA)³", ("weight", "on_input", "ia3_l"), _ia3_form, _relative_norm("ia3")),
+    "glora": _kind("GLoRA", ("a1", "a2", "b1", "b2"), _glora_form, _relative_norm("glora")),
     "full": _kind("full difference", ("diff", "diff_b"), _full_form, _stored_norm("diff")),
     "norm": _kind(
         "difference of a norm layer", ("w_norm", "b_norm"), _norm_form, _stored_norm("w_norm")
     ),
-    "oft": _kind("OFT", _ROTATION, _rotation_form, _rotation_norm),
-    "boft": _kind("BOFT", _ROTATION, _rotation_form, _rotation_norm),
+    "oft": _kind("OFT", _ROTATION, _oft_form, _relative_norm("oft")),
+    "boft": _kind("BOFT", _ROTATION, _oft_form, _relative_norm("boft")),
+    "peft_oft": _kind("peft's OFT", ("oft_R",), _unread_form, _unread_norm),
+    "peft_boft": _kind("peft's BOFT", ("boft_R", "boft_s"), _unread_form, _unread_norm),
 }

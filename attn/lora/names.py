@@ -126,11 +126,11 @@ _PLAIN = frozenset(
     (
         *("alpha", "dora_scale", "diff", "diff_b", "w_norm", "b_norm", "on_input"),
         *("oft_blocks", "oft_diag", "rescale", "hada_t1", "hada_t2", "lokr_t1", "lokr_t2"),
-        *("lokr_w1", "lokr_w2"),
+        *("lokr_w1", "lokr_w2", "ia3_l", "boft_R", "boft_s"),
         *(f"{kind}_w{n}_{side}" for kind in ("hada", "lokr") for n in "12" for side in "ab"),
     )
 )
-_WEIGHTS = frozenset(f"{name}.weight" for name in ("a1", "a2", "b1", "b2", "bm"))
+_WEIGHTS = frozenset(f"{name}.weight" for name in ("a1", "a2", "b1", "b2", "bm", "oft_R"))
 _COMPILED = [(re.compile(rf"(?:{end})\Z"), role, style) for end, role, style in _PATTERNS]
 
 
@@ -169,7 +169,8 @@ def _described(ending: _Ending, before: TensorChange | None) -> TensorChange:
             return TensorChange(stem, "kohya", tower, stem.removeprefix(prefix), *named)
     tower, path = _dotted(stem.removeprefix(_WRAPPED))
     path = _modern(tower, path) if ending.style == "diffusers" else path
-    return TensorChange(stem, ending.style, tower, path, *named)
+    style = "peft" if stem.startswith(_WRAPPED) else ending.style
+    return TensorChange(stem, style, tower, path, *named)
 
 
 _WRAPPED = "base_model.model."  # peft's own classes around the model
@@ -177,6 +178,7 @@ _UNDERSCORED = {
     "lora_unet_": DENOISER,
     "lora_transformer_": DENOISER,
     "lora_prior_unet_": DENOISER,
+    "oft_unet_": DENOISER,
     "lycoris_": DENOISER,
     "lora_te_": "text_encoder",
     "lora_te1_": "text_encoder",

@@ -59,13 +59,13 @@ _STRENGTH = re.compile(r"(?:alpha|scale|scaling)(?:\.[\w-]+)?\Z", re.IGNORECASE)
 def _changes_something(module: Module) -> bool:
     """Whether a module changes its weight, or has what no norm is computed of."""
     is_beside = not {*MAGNITUDES, "bias", "diff_b"}.isdisjoint(module.roles)
-    return bool(is_finite(module.norm) and module.norm) or is_beside
+    return module.norm is None or bool(is_finite(module.norm) and module.norm) or is_beside
 
 
 def _obstacles(module: Module, adapter: Adapter | None) -> Iterator[str]:
     title = KINDS[module.kind].title
     if module.kind not in DELTAS:
-        yield f"{title}, which is not applied yet"
+        yield f"{title}, which is not applied: how far it turns depends on how it was trained"
     if module.unread:
         ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in module.unread))
         yield f"{title} with tensors that its formula does not read ({ends})"
@@ -76,6 +76,8 @@ def _obstacles(module: Module, adapter: Adapter | None) -> Iterator[str]:
             yield f"configured with {adapter.obstacle}"
         if adapter.is_dora and not module.is_dora:
             yield "configured with use_dora, but without magnitudes"
+        if adapter.kind.lower() != module.kind:
+            yield f"{title}, but configured as {adapter.kind}"
     if module.problem is not None:
         yield "damaged"
     if _is_not_finite(module):
@@ -258,15 +260,7 @@ def _mixed_ranks(lora: LoraFile) -> Iterator[Oddity]:
 
 
 def _unmeasured(lora: LoraFile) -> Iterator[Oddity]:
-    for module in lora.modules:
-        if module.kind in {"oft", "boft"}:
-            names = _names(lora, lambda m: m.kind in {"oft", "boft"})
-            message = f"{_plural(len(names), 'module')} that turn weights: norms are not computed"
-            yield Oddity("unmeasured", message, names)
-            break
-    names = _names(
-        lora, lambda m: m.norm is None and m.problem is None and m.kind in {"ia3", "glora"}
-    )
+    names = _names(lora, lambda m: m.norm is None and m.problem is None and m.kind in DELTAS)
     if names:
         why = (
             "are not in the base model" if lora.base is not None else "need the base model: --model"

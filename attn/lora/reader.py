@@ -31,6 +31,7 @@ from attn.lora.kinds import (
 )
 from attn.lora.names import TOWERS, TensorChange, changes, embedding_word, of_adapter, underscored
 from attn.lora.oddities import find_oddities, obstacles
+from attn.lora.relative import sides_of
 from attn.lora.source import weights_file
 from attn.lora.tensors import SizeError, Stored, hashes, is_readable
 
@@ -197,7 +198,7 @@ def _check(change: TensorChange, form: Form) -> None:
         if info.elements == 0:
             raise Misshapen(f"its {role} is empty: shape {list(info.shape)}")
     alpha = change.tensors.get("alpha")
-    if alpha and alpha.elements > 1 and "oft_blocks" not in change.tensors:
+    if alpha and alpha.elements > 1:
         raise Misshapen(f"its alpha has shape {list(alpha.shape)}; expected one number")
     if (form.rank or 0) > LARGEST_RANK or math.prod(form.shape or ()) > LARGEST_CHANGE:
         raise Misshapen(f"its rank {form.rank} or shape {list(form.shape or ())} is too large")
@@ -233,7 +234,7 @@ def _measure(
         module = _described(draft, family, adapters.get(draft.change.tower))
         weight: Weight | None = None
         if base is not None and draft.problem is None:
-            entry = base.find(module.tower, module.path, module.shape)
+            entry = base.find(module.tower, module.path, module.shape, module.sides)
             if isinstance(entry, str):
                 missing[module.name] = entry
             else:
@@ -254,6 +255,9 @@ def _described(draft: _Draft, family: LoraFamily, adapter: Adapter | None) -> Mo
     change, form = draft.change, draft.form
     configured = adapter if _is_configured(draft) else None
     alpha = _alpha(draft, configured)
+    rank = form.rank  # of LoKr's whole factors peft's configuration has one
+    if rank is None and configured is not None:
+        rank = configured.rank_of(change.path)
     return Module(
         name=change.name,
         adapter=change.adapter,
@@ -269,8 +273,9 @@ def _described(draft: _Draft, family: LoraFamily, adapter: Adapter | None) -> Mo
         has_core=bool(change.tensors.keys() & {"mid", "hada_t1", "lokr_t2", "lokr_t1", "bm"}),
         rank=form.rank,
         alpha=alpha,
-        scale=_scale(alpha, form.rank, configured),
+        scale=_scale(alpha, rank, configured),
         shape=form.shape,
+        sides=(None, None) if draft.problem else sides_of(draft.kind, draft.parts),
         dtypes=tuple(dict.fromkeys(info.dtype for info in change.tensors.values())),
         roles=tuple(change.tensors),
         unread=(*_unread(draft), *change.strays),
@@ -287,7 +292,8 @@ def _unread(draft: _Draft) -> list[str]:
 
 def _is_configured(draft: _Draft) -> bool:
     """Whether peft's configuration says how strong a module is: not where a tensor does."""
-    is_peft = draft.change.spelling == "peft" and draft.form.rank is not None
+    is_scaled = draft.form.rank is not None or draft.kind == "lokr"
+    is_peft = draft.change.spelling == "peft" and is_scaled
     return is_peft and "alpha" not in draft.change.tensors
 
 
@@ -297,7 +303,7 @@ def _alpha(draft: _Draft, adapter: Adapter | None) -> float | None:
     return adapter.alpha_of(draft.change.path) if adapter else None
 
 
-def _scale(alpha: float | None, rank: int | None, adapter: Adapter | None) -> float:
+def _scale(alpha: float | None, rank: float | None, adapter: Adapter | None) -> float:
     """Return the scale of the factors' product; 1 without factors."""
     if alpha is None or rank is None:
         return 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,15 @@ class Stored:
         width = (info.stop - info.start) // info.shape[0]
         span = info.start + start * width, info.start + stop * width
         return Stored(self.path, TensorInfo(info.dtype, (stop - start, *info.shape[1:]), *span))
+
+
+Parts = Mapping[str, Stored]
+"""The tensors of a module by role."""
+
+
+def flat(values: Values) -> Values:
+    """Return a tensor as a matrix: its first axis, and all others in one."""
+    return values.reshape(len(values), -1)
 
 
 def is_readable(info: TensorInfo) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import Layer, part, without_mass
-from attn.trace.views import Part, TensorSource, View, find
+from attn.trace.views import AxisSelection, TensorSource, View, find
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[AxisSelection]) -> np.ndarray:
         every = (slice(None),) * 3
         sums = [
             self.source.read(file, view.tensor, (*every, keys)).sum(-1)

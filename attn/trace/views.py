@@ -166,7 +166,7 @@ class View:
     def read(self, selection: Selection) -> np.ndarray:
         """Read a selection; of every shard no more than what the selection spans."""
         sizes = self.sizes.values()
-        parts = [Part.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        parts = [AxisSelection.of(one, size) for one, size in zip(selection, sizes, strict=True)]
         result = np.empty([part.count for part in parts if part.count is not None], self.dtype)
         if not result.size:
             return result
@@ -244,7 +244,7 @@ class View:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, selection: Sequence[Part]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[AxisSelection]) -> np.ndarray:
         """Read one step's part: the span of the selection from the file, then the selection."""
         spans = [part.span for part in selection]
         index = list(spans)
@@ -267,7 +267,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Part:
+class AxisSelection:
     """What is selected of one axis.
 
     Attributes:
@@ -281,12 +281,12 @@ class Part:
     is_whole: bool
 
     @classmethod
-    def of(cls, selected: int | slice | np.ndarray, size: int) -> Part:
+    def of(cls, selected: int | slice | np.ndarray, size: int) -> AxisSelection:
         """Look at a selection of an axis of some size."""
         if isinstance(selected, slice) and selected.step in (None, 1):
             start, stop, _ = selected.indices(size)
             return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
-        indices = np.arange(size)[selected]
+        indices = np.asarray(np.arange(size)[selected])
         if not indices.size:
             return cls(indices, slice(0, 0), is_whole=True)
         return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)

@@ -21,12 +21,14 @@ from attn.files.disk import (
     write_atomic,
 )
 from attn.files.markers import require_unchanged
-from attn.files.outside import read_json, require_inside
+from attn.files.outside import open_regular, read_json, require_inside
 from attn.files.results import sweep
 from attn.schema import SKETCH, Manifest
 from attn.trace.store import MANIFEST, read_manifest
+from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS
 from attn.verbs.compare.pairing import COMPARISON
+from attn.verbs.html import render
 from attn.verbs.report import Report
 
 PAGE = "index.html"
@@ -36,6 +38,8 @@ PICTURES = (".png", ".gif")
 SUMMARY = "summary.png"
 """The picture of a comparison that is shown; the others are linked."""
 MARK = "<!-- made by attn gallery -->"
+BEGINNING = 2**10
+"""Bytes of a page in which the mark is."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
     Raises:
         TraceError: there is nothing to show, another page is in the way, or it cannot be written.
     """
+    from markupsafe import Markup
+
     root, report = Path(folder), report or Report()
     page = root / PAGE
     if is_file(root):
@@ -109,37 +115,27 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
     entries.sort(key=lambda entry: -entry[0])  # the newest first
     kinds, articles = [kind for _, kind, _ in entries], [article for _, _, article in entries]
     made = Gallery(page, kinds.count(MANIFEST), kinds.count(COMPARISON))
-    text = _render(f"{root.resolve().name}: {count(made)}", articles)
+    title = f"{root.resolve().name}: {count(made)}"
+    text = render("gallery.html", mark=Markup(MARK), title=title, articles=articles)
     write_atomic(page, as_utf8(text).encode())
     remove_parts(page)
     return made
 
 
-def _render(title: str, articles: Sequence[Article]) -> str:
-    """Return the page; the template escapes every text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    page = Environment(
-        loader=PackageLoader("attn.verbs"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    ).get_template("gallery.html")
-    return page.render(mark=Markup(MARK), title=title, articles=articles)
-
-
 def _refuse_other_page(page: Path) -> None:
     """Refuse to replace what is called like our page and is not."""
     with reported(page, "read"):
-        if is_there(page) and not (
-            is_file(page) and MARK in page.read_text(encoding="utf-8", errors="replace")
-        ):
+        if is_there(page) and not _has_mark(page):
             raise TraceError(
                 f"{page} was not made by attn gallery: move it, or choose another folder"
             )
+
+
+def _has_mark(page: Path) -> bool:
+    if not is_file(page):
+        return False
+    with open_regular(page) as stream:
+        return MARK.encode() in stream.read(BEGINNING)
 
 
 def count(made: Gallery) -> str:
@@ -157,6 +153,11 @@ def _files(folder: Path, depth: int, warn: Callable[[str], None]) -> Iterator[Pa
         return
     if is_file(folder / COMPARISON):
         yield folder / COMPARISON
+    try:
+        if is_collection(folder):
+            read_index(folder)  # a damaged one is told of; its traces are shown
+    except TraceError as error:
+        warn(str(error))
     try:
         with reported(folder, "read"):
             children = sorted(folder.iterdir()) if depth and folder.is_dir() else []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 from attn.trace.trace import Trace
 from attn.verbs.view_options import ViewOptions
@@ -28,7 +30,6 @@ class BrowserView:
 
     paths: tuple[Path, ...]
     _server: Server | None = field(default=None, repr=False)
-    _folder: TemporaryDirectory[str] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -65,7 +66,7 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> Brow
     """
     from attn.explorer.opened import open_library
 
-    folder: TemporaryDirectory[str] | None = None
+    folders: list[Path] = []
     paths: list[Path] = []
     for number, source in enumerate((first, *more)):
         if not isinstance(source, Trace):
@@ -73,11 +74,14 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> Brow
         elif source.folder is not None:
             paths.append(source.folder)
         else:
-            folder = folder or TemporaryDirectory(prefix="attn-view-")
-            paths.append(Path(folder.name) / f"trace-{number}")
+            folders.append(Path(mkdtemp(prefix="attn-view-")))
+            paths.append(folders[-1] / f"trace-{number}")
             source.save(paths[-1])
     open_library(paths)
-    return BrowserView(tuple(paths), _folder=folder)
+    shown = BrowserView(tuple(paths))
+    for folder in folders:
+        finalize(shown, shutil.rmtree, folder, ignore_errors=True)
+    return shown
 
 
 def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:

@@ -51,7 +51,7 @@ def watched(browser, host, **options):
     """Open an empty page; at the end, complain of errors and of requests to anywhere else."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
     page, complaints = context.new_page(), []
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(6_000)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
     page.on(
@@ -71,11 +71,11 @@ def visit(chromium):
     """Serve traces, and open the page of them in the browser."""
     stack = []
 
-    def open_page(*paths, at="", dark=False):
+    def open_page(*paths, at=""):
         server = make_server(paths, ViewOptions())
         server.start()
         netloc = urlsplit(server.url).netloc
-        opening = watched(chromium, netloc, color_scheme="dark" if dark else "light")
+        opening = watched(chromium, netloc)
         stack.append((server, opening))
         page = opening.__enter__()
         page.goto(server.url)

@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attn.schema import find_words
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
+from tests.helpers.axe import violations
 from tests.helpers.toy_traces import JOINT, cross_layer, manifest, tensors, write_trace
 
 HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
@@ -19,14 +21,14 @@ def folder(tmp_path):
     return write_trace(tmp_path / "t", manifest(JOINT, branches=("cond", "uncond")))
 
 
+ROWS = """rows => rows.map(row => [row.querySelector(".word").innerText,
+  row.querySelector(".tag")?.innerText, ...[...row.cells].slice(2).map(cell => cell.innerText)])"""
+
+
 def shown(page):
-    """Return the ranked words: {(word, segment): (attention, share, lift)}, as they are written."""
-    rows = page.eval_on_selector_all(
-        ".words tbody tr",
-        "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))",
-    )
-    names = [tuple(row[0].split("\n")) for row in rows]
-    return dict(zip(names, [row[2:] for row in rows], strict=True))
+    """Return the ranked words: {(word, segment): [attention, share, lift]}, as they are written."""
+    rows = page.eval_on_selector_all(".words tbody tr", ROWS)
+    return {(word, segment): values for word, segment, *values in rows}
 
 
 def ready(page):
@@ -171,37 +173,30 @@ def test_files(visit, folder):
     assert float(cat[-3]) == pytest.approx(value, abs=1e-6)
 
 
-@pytest.mark.parametrize("level", ["maps", "heads", "means"])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_accessible(level, dark, visit, tmp_path):
+@pytest.mark.parametrize("level", ["maps", "means"])
+def test_accessible(level, visit, tmp_path):
     """Axe finds nothing, in light and dark, with all that can be opened open."""
-    from axe_playwright_python.sync_playwright import Axe
-
     about = manifest(JOINT, branches=("cond", "uncond"), level=level)
     at = "pins=clip.w1+t5.w1&place=1,1,2,3"
-    page = visit(write_trace(tmp_path / "t", about), at=at, dark=dark)
+    page = visit(write_trace(tmp_path / "t", about), at=at)
     ready(page)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-    page.wait_for_timeout(300)
-    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = Axe().run(page, options={"runOnly": tags})
-    assert found.response["violations"] == []
+    assert violations(page) == []
 
 
 def test_hostile_texts(visit, tmp_path):
     """Prompts, tokens, options, names and warnings are text, whatever is in them."""
     about = manifest(samples=1)
     tokens = [replace(one, text=HOSTILE) for one in about.tokens["cond"]]
-    words = [replace(one, text=HOSTILE) for one in about.words]
-    request = replace(about.request, prompt=f"A cat, {HOSTILE}", options={HOSTILE: HOSTILE})
+    request = replace(about.request, prompt=HOSTILE, options={HOSTILE: HOSTILE})
     about = replace(
         about,
         backend=HOSTILE,
         tokens={"cond": tuple(tokens)},
-        words=tuple(words),
+        words=find_words(HOSTILE),
         request=request,
         warnings=(HOSTILE,),
-        truncated={"cond": {"clip": HOSTILE}},
+        truncated={"cond": {"clip": HOSTILE[-9:]}},
     )
     page = visit(write_trace(tmp_path / HOSTILE.replace("/", "-"), about))
     ready(page)
@@ -271,10 +266,12 @@ def test_hover_is_fast(visit, tmp_path):
         """async ([x, y, size]) => {
           const stage = document.getElementById("stage"), times = [];
           for (let at = 0; at < 20; at++) {
-            const began = performance.now(), heading = document.querySelector("h2").innerText;
+            const began = performance.now();
+            const heading = document.querySelector(".words h2").innerText;
             const where = { clientX: x + size * (at + 0.5) / 21, clientY: y + 9 + 7 * at };
             stage.dispatchEvent(new PointerEvent("pointermove", { ...where, bubbles: true }));
-            while (document.querySelector("h2").innerText === heading)
+            while (document.querySelector(".words h2").innerText === heading
+                   && performance.now() - began < 1000)
               await new Promise((ok) => setTimeout(ok));
             times.push(performance.now() - began);
           }

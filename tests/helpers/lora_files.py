@@ -147,7 +147,7 @@ def oft(rng: np.random.Generator) -> Sample:
 
 
 def boft(rng: np.random.Generator) -> Sample:
-    return Sample({"oft_blocks": normal(rng, 5, 2, 3, 3), "alpha": np.float32(0.1)}, None, None)
+    return Sample({"oft_blocks": normal(rng, 2, 2, 6, 6), "alpha": np.float32(0.1)}, None, None)
 
 
 MEASURED: dict[str, tuple[str, Callable[[np.random.Generator], Sample]]] = {

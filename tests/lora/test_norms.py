@@ -201,7 +201,7 @@ def test_ia3_that_does_not_fit(tmp_path):
     path = write(tmp_path / "a.safetensors", make_ia3(rng).named(TO_Q))
     read = lora.read(path, model_with(tmp_path / "model", normal(rng, COLUMNS, 7)))
     assert read.modules[0].norm is None
-    assert "wrong_shape" in {oddity.kind for oddity in read.oddities}
+    assert "not_in_model" in {oddity.kind for oddity in read.oddities}
 
 
 def test_a_kernel_of_one_position_is_a_matrix(tmp_path):

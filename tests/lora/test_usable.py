@@ -67,12 +67,14 @@ def spoilt(tensors, role, values):
 
 BAD = {
     "ia3": (
-        lambda rng: lora_files.ia3(rng).named(KOHYA.format(1, "to_q")),
-        r"this LoRA cannot be applied: 1 module is \(IA\)³, which is not applied yet: lora_unet_",
+        lambda rng: {f"unet.{ATTENTION.format(1, 'to_q')}.ia3_l": lora_files.normal(rng, 1, 2, 1)},
+        "this LoRA cannot be applied: 1 module is damaged: unet.down_",
     ),
     "oft": (
-        lambda rng: sdxl(rng) | lora_files.oft(rng).named(KOHYA.format(1, "to_q")),
-        "this LoRA cannot be applied: 1 module is OFT, which is not applied yet: lora_unet_down_",
+        lambda rng: (
+            sdxl(rng) | {f"unet.{ATTENTION.format(1, 'to_q')}.boft_s": lora_files.normal(rng, 3, 1)}
+        ),
+        "this LoRA cannot be applied: 1 module is peft's BOFT, which is not applied: how far it ",
     ),
     "unread": (
         lambda rng: sdxl(rng) | {f"{SDXL}.rescale": np.ones((13, 1), np.float32)},

@@ -189,3 +189,23 @@ def test_command(runs, monkeypatch):
     monkeypatch.chdir(runs.parent)
     result = CliRunner().invoke(application(), ["gallery", runs.name])
     assert (result.exit_code, result.stdout) == (0, f"3 runs in {runs.name}/index.html\n")
+
+
+def test_a_damaged_index(tmp_path):
+    """An index that is not as it was written is told of; the traces beside it are shown."""
+    write_collection(tmp_path / "runs", (3, 5))
+    index = tmp_path / "runs" / "index.json"
+    index.write_bytes(index.read_bytes().replace(b"cat", b"dog", 1))
+    report = Report()
+    assert build(tmp_path, report=report).runs == 2
+    (warning,) = report.warnings
+    assert warning.startswith(f"{index} was changed since it was written")
+
+
+def test_a_large_page_of_others(tmp_path):
+    """Of what is called like the page only the beginning is read."""
+    write_collection(tmp_path / "runs", (3,))
+    with (tmp_path / "index.html").open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(TraceError, match="was not made by attn gallery"):
+        build(tmp_path)

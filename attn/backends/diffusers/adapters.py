@@ -211,9 +211,9 @@ class Adapters:
 
 def _repeated(loras: Sequence[tuple[Lora, LoraFile]]) -> Iterator[str]:
     """Yield warnings of LoRAs given by several paths, which the hash of their weights shows."""
-    paths: dict[tuple[str, str | None], list[str]] = {}
+    paths: dict[tuple[str, str | None], dict[str, None]] = {}
     for lora, file in loras:
-        paths.setdefault((file.weights_sha256, lora.adapter), []).append(lora.path)
+        paths.setdefault((file.weights_sha256, lora.adapter), {})[lora.path] = None
     for same in paths.values():
         if len(same) > 1:
             yield f"{' and '.join(same)} have the same weights: the LoRA acts {len(same)} times"
@@ -267,7 +267,7 @@ def _changes(
     else:
         base = _base_weight(model, entry)
         weight = weight_delta(module.kind, parts, strength, base.numpy())
-    bias = bias_delta(parts, strength)
+    bias = bias_delta(parts, strength, _base_bias(model, entry))
     if weight is None and bias is None:
         return
     weights, biases = (_pieces(values, entry, rows) for values in (weight, bias))
@@ -280,6 +280,16 @@ def _base_weight(model: nn.Module, entry: BaseWeight) -> Tensor:
     weights = [cast("Tensor", model.get_submodule(path).weight) for path in entry.paths]
     rows = [_exact(weight).reshape(len(weight), -1) for weight in weights]
     return _in_order(torch.cat(rows), entry)
+
+
+def _base_bias(model: nn.Module, entry: BaseWeight) -> Values | None:
+    """Return the bias beside the weight that is changed, in the same order; None without one."""
+    biases = [getattr(model.get_submodule(path), "bias", None) for path in entry.paths]
+    present = [_exact(bias) for bias in biases if bias is not None]
+    if len(present) < len(biases):
+        return None
+    values: Values = _in_order(torch.cat(present), entry).numpy()
+    return values
 
 
 def _exact(parameter: Tensor) -> Tensor:

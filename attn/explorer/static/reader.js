@@ -38,9 +38,14 @@ export async function readSums(source, job, tell) {
   return sums;
 }
 
-/** @param {Job} job */
-export function sourceOf(job) {
-  return new HttpSource(job.base);
+/** @type {Map<string, HttpSource>} */
+const sources = new Map();
+
+/** The source of a job's trace: one for all its jobs, so that it notices what is written again. @param {Job} job */
+export function sourceOf({ base }) {
+  const source = sources.get(base) ?? new HttpSource(base);
+  sources.set(base, source);
+  return source;
 }
 
 /** @param {Shard} shard @param {Job} job @param {MapSums} sums */

@@ -29,6 +29,7 @@ export function Stage(props) {
   const { grid, region, isPinned, onHover, onPin } = props;
   const map = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [corner, setCorner] = useState(/** @type {[number, number] | null} */ (null));
+  const [ratio, setRatio] = useState(grid[0] ? grid[1] / grid[0] : 1);
   useEffect(() => map.current && props.paint(map.current), props.painted);
 
   const cellOf = (/** @type {PointerEvent} */ event) => {
@@ -62,9 +63,9 @@ export function Stage(props) {
     event.preventDefault();
   };
   const box = region && grid[0] ? `left:${(100 * region[1]) / grid[1]}%;top:${(100 * region[0]) / grid[0]}%;width:${(100 * (region[3] - region[1])) / grid[1]}%;height:${(100 * (region[2] - region[0])) / grid[0]}%` : "";
-  return html`<div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} tabindex="0" role="application" aria-label="Picture. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
+  return html`<div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} style=${`--ratio:${ratio}`} tabindex="0" role="application" aria-label="Picture. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
       onPointerMove=${onMove} onPointerDown=${onDown} onPointerUp=${onUp} onPointerLeave=${() => !isPinned && !corner && onHover(null)} onKeyDown=${onKey}>
-    ${props.picture ? html`<img src=${props.picture} alt="The generated picture" draggable=${false} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>no picture yet</div>`}
+    ${props.picture ? html`<img src=${props.picture} alt="The generated picture" draggable=${false} onLoad=${(/** @type {any} */ event) => setRatio(event.target.naturalWidth / event.target.naturalHeight || 1)} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>no picture yet</div>`}
     <canvas ref=${map} aria-hidden="true"></canvas>
     ${props.sketch && html`<img class="sketch" src=${props.sketch} alt="The drawing that the model was given" draggable=${false} />`}
     ${region && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${box}></div>`}

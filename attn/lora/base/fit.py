@@ -46,7 +46,7 @@ def fit(file: LoraFile, base: Base) -> Fit:
     taken: set[tuple[str, str]] = set()
     unfit = len(file.unknown) + len(file.repeated)
     for module in file.modules:
-        entry = base.find(module.tower, module.path, module.shape)
+        entry = base.find(module.tower, module.path, module.shape, module.sides)
         if not isinstance(entry, str) and taken & _spots(module, entry):
             entry = "another name for what is changed already"
         if isinstance(entry, str):

@@ -15,6 +15,7 @@ from attn.lora.families import LoraFamily, Target, recognise
 from attn.lora.kinds import rows_of
 from attn.lora.names import DENOISER, TOWERS, underscored
 from attn.lora.norms import blocks_norm
+from attn.lora.relative import Sides
 from attn.lora.tensors import Stored, is_readable
 
 _FOLDERS = {"unet": DENOISER, "transformer": DENOISER} | {name: name for name in TOWERS[1:]}
@@ -47,13 +48,20 @@ class Base:
     path: Path
     towers: dict[str, dict[str, BaseWeight]] = field(default_factory=dict)
 
-    def find(self, tower: str, path: str, shape: tuple[int, ...] | None) -> BaseWeight | str:
+    def find(
+        self,
+        tower: str,
+        path: str,
+        shape: tuple[int, ...] | None,
+        sides: Sides = (None, None),
+    ) -> BaseWeight | str:
         """Return the weight that a module changes, or why there is none.
 
         Args:
             tower: one of `attn.lora.names.TOWERS`.
             path: of the module, with dots or underscores.
             shape: of the change; None for any.
+            sides: rows and input channels that the weight must have; None for any.
         """
         if tower not in self.towers:
             return f"the model has no {tower}"
@@ -63,12 +71,13 @@ class Base:
         if not all(is_readable(stored.info) for stored in entry.weight):
             return "the weight is of a type that is not read"
         there = _shape(entry)
-        if shape is None or _matrix(shape) == _matrix(there):
+        if _is_of(there, shape, sides):
             return entry
         other = self.towers[tower].get(underscored(path) + OTHER_ROWS)
-        if other is not None and _matrix(shape) == _matrix(_shape(other)):
+        if other is not None and _is_of(_shape(other), shape, sides):
             return other
-        return f"the weight has another shape (weight {list(there)}, change {list(shape)})"
+        wanted = [side or "any" for side in sides] if shape is None else list(shape)
+        return f"the weight has another shape (weight {list(there)}, change {wanted})"
 
 
 def family_of(base: Base) -> LoraFamily:
@@ -178,6 +187,14 @@ def _add(entries: dict[str, BaseWeight], name: str, file: Path, info: TensorInfo
 def _shape(entry: BaseWeight) -> tuple[int, ...]:
     first = entry.weight[0].info.shape
     return (sum(stored.info.shape[0] for stored in entry.weight), *first[1:])
+
+
+def _is_of(there: tuple[int, ...], shape: tuple[int, ...] | None, sides: Sides) -> bool:
+    """Whether a change of this shape, or of these sides, is one of a weight."""
+    if shape is not None:
+        return _matrix(shape) == _matrix(there)
+    pairs = zip(sides, (*there, 1), strict=False)
+    return all(side is None or side == size for side, size in pairs)
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from attn.analysis.registry import ANALYSES
 from attn.errors import AnalysisError, AttnError, UsageError
 from attn.files.disk import is_there
 from attn.trace.store import MANIFEST
 from attn.verbs.analyze.absence import refuse_absent
-from attn.verbs.analyze.collection_tables import Joined
+from attn.verbs.analyze.collection_tables import SUMMARY, Joined
+from attn.verbs.analyze.earlier import PAGE, keep_earlier, trace_digest
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.analyze.results import Analyzed, Summary, TraceResults
 from attn.verbs.analyze.settings import read_settings, refuse_unread
@@ -32,7 +34,8 @@ REASONS = 3
 def analyze(options: AnalyzeOptions) -> Analyzed:
     """Analyse a trace, or every trace of a collection: `attn analyze`.
 
-    Results replace those of an earlier analysis as a whole; if it fails, the earlier ones stay.
+    Results replace those of an earlier run of the same analyses; those of others stay, and all of
+    them if it fails.
     What others put into their folder stays in any case.
 
     Args:
@@ -101,7 +104,11 @@ def _analyze_collection(folder: Path, out: Path | None, job: AnalysisJob) -> Ana
         if not any(entry.path for entry in done):
             raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
         joined.draw(folder.resolve().name, job.size)
-        write_index(staging, _describe_collection(done, joined.files))
+        manifests = [trace_digest(entry.trace) for entry in done if entry.path]
+        made = _list_analyses(joined.files, job)
+        kept = keep_earlier(target, staging, manifests, [facts["name"] for facts in made])
+        about = {"manifests": manifests, "analyses": [*made, *kept]}
+        write_index(staging, _describe_collection(done, joined.files) | about)
     for warning in _gather_remarks(done):
         job.report.warn(warning)
     summary = Summary(target, (*joined.files, INDEX))
@@ -126,6 +133,21 @@ def _analyze_entry(
         return TraceResults(folder, error=str(error))
     joined.add(entry, results)
     return done
+
+
+def _list_analyses(files: Sequence[str], job: AnalysisJob) -> list[dict[str, Any]]:
+    """Return what each analysis that was to run has among the files of a collection."""
+    ran = [
+        analysis
+        for analysis in ANALYSES
+        if (analysis.name in job.only if job.only else not analysis.on_request)
+    ]
+    by_name = {analysis.name: analysis.joins for analysis in ran}
+    by_name |= {PAGE: (SUMMARY,)} if SUMMARY in files else {}
+    return [
+        {"name": name, "files": [file for file in files if file in joins]}
+        for name, joins in by_name.items()
+    ]
 
 
 def _gather_errors(done: Sequence[TraceResults]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from attn.analysis.digest import Digest, Gathered
 from attn.analysis.result import Result
-from attn.analysis.tables import append_table, label_table, make_table
+from attn.analysis.tables import Columns, append_table, label_table, make_table
 from attn.files.disk import as_utf8
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Joined:
         write(figure_file, self.folder, about, size)
         self.files.append(SUMMARY)
 
-    def _append(self, table: DataFrame, name: str) -> None:
+    def _append(self, table: Columns | DataFrame, name: str) -> None:
         append_table(table, self.folder / name)
         if name not in self.files:
             self.files.append(name)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
-from attn.analysis.registry import Analysis, AnalysisPlan, plan
+from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, plan
 from attn.analysis.tables import write_table
 from attn.errors import AnalysisError
 from attn.files.disk import as_utf8
 from attn.files.results import replaced
 from attn.verbs.analyze.absence import fit
 from attn.verbs.analyze.collection_tables import Findings
+from attn.verbs.analyze.earlier import keep_earlier, trace_digest
 from attn.verbs.analyze.figures import draw_result, note_fonts
 from attn.verbs.analyze.results import TraceResults
 from attn.verbs.analyze.settings import Settings
@@ -76,12 +77,15 @@ def analyze_trace(
     findings = Findings(trace.manifest, [])
     with replaced_results(target, job) as staging:
         ran = [_run(analysis, trace, job, staging, findings) for analysis in planned.runnable]
-        write_index(staging, _describe(trace, planned, ran))
+        manifests = [trace_digest(trace.folder or folder)]
+        kept = keep_earlier(target, staging, manifests, [facts["name"] for facts in ran])
+        write_index(staging, _describe(trace, planned, [*ran, *kept]) | {"manifests": manifests})
     notes = [note for facts in ran for note in facts["notes"]]
     files = [file for facts in ran for file in facts["files"]]
     skipped = {name: str(lack) for name, lack in planned.skipped.items()}
     remarks = tuple(dict.fromkeys([*_remarks(trace, planned, absent), *notes]))
-    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, planned.offered)
+    offered = tuple(name for name in planned.offered if name not in {it["name"] for it in kept})
+    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, offered)
     return done, findings
 
 
@@ -148,10 +152,11 @@ def _run(
 def _describe(
     trace: Trace, planned: AnalysisPlan, ran: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Build the content of `analysis.json`."""
+    """Build the content of `analysis.json`; the analyses are in the order of the registry."""
     from attn import __version__
 
     manifest = trace.manifest
+    order = [analysis.name for analysis in ANALYSES]
     return {
         "attn": __version__,
         "trace": {
@@ -160,7 +165,7 @@ def _describe(
             "prompt": manifest.request.prompt,
             "seed": manifest.request.seed,
         },
-        "analyses": ran,
+        "analyses": sorted(ran, key=lambda facts: order.index(facts["name"])),
         "skipped": {name: asdict(lack) for name, lack in planned.skipped.items()},
         "reduced": {name: asdict(lack) for name, lack in planned.reduced.items()},
     }

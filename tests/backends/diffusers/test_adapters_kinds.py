@@ -111,7 +111,44 @@ def dora_of_columns(rng, weight):
     return lycoris_dora(rng, weight, axis=1)
 
 
-KINDS = [core, loha, lokr, full, peft_dora, lycoris_dora, dora_of_columns]
+def ia3(rng, weight):
+    """Return (IA)³ of input channels, and its change."""
+    vector = normal(rng, weight.shape[1])
+    change = matrix(weight * vector.reshape(-1, *(1 for _ in weight.shape[2:])).astype(float))
+    return {"weight": vector, "on_input": np.array(1)}, lambda s: s * change
+
+
+def glora(rng, weight):
+    """Return GLoRA, and its change."""
+    rows, columns, *kernel = weight.shape
+    a, b, c = normal(rng, columns, 2), normal(rng, 2, columns), normal(rng, rows, 2)
+    d = normal(rng, 2, columns, *kernel)
+    seen = np.moveaxis(np.tensordot(np.float64(weight), a.astype(float) @ b, (1, 0)), -1, 1)
+    change = matrix(seen) + matrix(c) @ matrix(d)
+    tensors = dict(
+        zip(("a1.weight", "a2.weight", "b1.weight", "b2.weight"), (a, b, c, d), strict=True)
+    )
+    return tensors, lambda s: s * change
+
+
+def oft(rng, weight):
+    """Return OFT in two blocks, and its change by one large rotation."""
+    half = len(weight) // 2
+    blocks = normal(rng, 2, half, half)
+    skew = np.zeros((2 * half, 2 * half))
+    for index, block in enumerate(blocks.astype(float)):
+        part = slice(index * half, (index + 1) * half)
+        skew[part, part] = block - block.T
+    one = np.eye(2 * half)
+    rotation = np.linalg.solve((one - skew).T, (one + skew).T).T
+    change = rotation.T @ matrix(weight) - matrix(weight)
+    return {"oft_blocks": blocks, "alpha": np.float32(0)}, lambda s: s * change
+
+
+KINDS = [
+    *(core, loha, lokr, full, peft_dora, lycoris_dora, dora_of_columns),
+    *(ia3, glora, oft),
+]
 
 
 def drawn_with(tmp_path, tensors, **strength):
@@ -245,7 +282,8 @@ def test_a_scale_for_the_text_encoders_of_all_loras(tmp_path, monkeypatch):
     parts = ("denoiser", "text_encoder", "text_encoder_2")
     assert [first.scale_of(part) for part in parts] == [0.7, 0.5, 0.5]
     assert [second.scale_of(part) for part in parts] == [1, 0.3, 0.5]
-    assert "their scale has no effect" in session.remarks(request, request)[0]
+    told = session.remarks(request, request)
+    assert any("their scale has no effect" in remark for remark in told)
 
 
 def test_a_text_encoder_scale_that_is_no_number():
@@ -285,15 +323,26 @@ def test_two_adapters_of_a_file(tmp_path):
         np.testing.assert_allclose(result, expected, atol=2e-6)
 
 
-CONFIGS = {
-    "dora": {"use_dora": True},
-    "bias": {"lora_bias": True, "target_modules": ["to_out.0"]},
-    "patterns": {
-        "use_rslora": True,
-        "rank_pattern": {".*attn2.*": 2},
-        "alpha_pattern": {r".*\.attn2\.(to_q|to_k)": 7, "to_k": 3},
-    },
+PATTERNS = {
+    "rank_pattern": {".*attn2.*": 2},
+    "alpha_pattern": {r".*\.attn2\.(to_q|to_k)": 7, "to_k": 3},
 }
+SCALED = {"r": 3, "target_modules": ["to_q", "to_k", "conv1"], "init_weights": False}
+FACTORS = {"r": 3, "lora_alpha": 2, "target_modules": ["to_q", "to_k"], "init_lora_weights": False}
+CONFIGS = {
+    "dora": ("LoraConfig", FACTORS | {"use_dora": True}),
+    "bias": ("LoraConfig", FACTORS | {"lora_bias": True, "target_modules": ["to_out.0"]}),
+    "patterns": ("LoraConfig", FACTORS | {"use_rslora": True} | PATTERNS),
+    "loha": ("LoHaConfig", SCALED | {"alpha": 2} | PATTERNS),
+    "loha core": ("LoHaConfig", SCALED | {"alpha": 2, "use_effective_conv2d": True}),
+    "lokr": ("LoKrConfig", SCALED | {"alpha": 2, "decompose_both": True} | PATTERNS),
+    "lokr whole": ("LoKrConfig", SCALED | {"alpha": 200, "r": 300}),
+    "ia3": (
+        "IA3Config",
+        {"target_modules": ["to_out.0", "net.2"], "feedforward_modules": ["net.2"]},
+    ),
+}
+"""Classes of peft's configurations, and what they are given."""
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:peft")
@@ -302,14 +351,14 @@ def test_what_peft_saves_is_what_peft_merges(name, tmp_path):
     """A folder of peft changes weights and biases as peft itself does."""
     from copy import deepcopy
 
-    from peft import LoraConfig, get_peft_model
+    import peft
 
     session = shared_session("sdxl")
-    config = {"target_modules": ["to_q", "to_k"], "r": 3, "lora_alpha": 2} | CONFIGS[name]
+    kind, config = CONFIGS[name]
     torch.manual_seed(67)
-    twin = get_peft_model(deepcopy(session.model), LoraConfig(**config, init_lora_weights=False))
+    twin = peft.get_peft_model(deepcopy(session.model), getattr(peft, kind)(**config))
     for path, parameter in twin.named_parameters():
-        if "magnitude" in path:
+        if "magnitude" in path or "ia3" in path:
             parameter.data *= 1.5
     twin.save_pretrained(tmp_path)
     expected = twin.double().merge_and_unload().state_dict()

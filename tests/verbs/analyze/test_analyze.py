@@ -158,6 +158,53 @@ def test_results_are_replaced(trace):
     assert [path.name for path in trace.iterdir() if path.name.startswith(".")] == []
 
 
+def test_other_analyses_stay(trace):
+    """An analysis that is asked for alone replaces its own results, and leaves those of others."""
+    analyze(trace)
+    before = {name: (trace / "analysis" / name).stat().st_mtime_ns for name in FILES}
+    analyze(trace, only=["sinks"], pictures=False)
+    analyze(trace, only=["evolution"], words=["cat"], pictures=False)
+    rest = [name for name in FILES if not (name.startswith("sinks/") and name.endswith(".png"))]
+    files = tree(trace / "analysis")
+    assert [name for name in files if not name.startswith("evolution/")] == rest
+    kept = [name for name in rest if not name.startswith(("sinks/", "analysis.json"))]
+    assert all((trace / "analysis" / name).stat().st_mtime_ns == before[name] for name in kept)
+    index = json.loads((trace / "analysis" / "analysis.json").read_text(encoding="utf-8"))
+    assert [facts["name"] for facts in index["analyses"]] == [
+        *("words", "curves", "sinks", "evolution")
+    ]
+    listed = [file for facts in index["analyses"] for file in facts["files"]]
+    assert sorted([*listed, "analysis.json"]) == files
+    assert analyze(trace).traces[0].offered == ("stepavg",)[:0]
+
+
+@pytest.mark.parametrize("change", ["trace", "index", "file"])
+def test_what_does_not_stay(trace, change):
+    """Results of another trace go, as do those of an index that nobody can read."""
+    analyze(trace, pictures=False)
+    if change == "trace":
+        edit(trace / MANIFEST, lambda fields: fields["request"].update(seed=8))
+    elif change == "index":
+        (trace / "analysis/analysis.json").write_text('{"schema": 1}')
+    else:
+        (trace / "analysis/sinks/sinks.csv").write_text("mine")
+    if change == "index":  # it is not as it was written, so it is somebody else's
+        with pytest.raises(AnalysisError, match=r"analysis.json is in the way"):
+            analyze(trace, only=["curves"], pictures=False)
+        return
+    analyze(trace, only=["curves"], pictures=False)
+    files = tree(trace / "analysis")
+    assert ("clip/tables/words.csv" in files) == (change == "file")
+    assert ("sinks/sinks.csv" in files) == (change == "file")
+
+
+def test_other_analyses_of_a_collection_stay(collection):
+    """The joined tables of analyses that do not run again stay, too, as does the page."""
+    analyze(collection, pictures=False)
+    analyze(collection, only=["words"], pictures=False)
+    assert tree(collection / "analysis") == JOINED
+
+
 def test_a_failed_analysis_keeps_the_results(trace, monkeypatch):
     """What was there stays as it was, whenever the failure comes."""
     analyze(trace)

@@ -1,0 +1,150 @@
+"""`report.html`: what the numbers say, the figures that matter, and everything else folded.
+
+The page is one file: figures are in it, nothing is fetched, and no script runs. Every sentence is
+made from a table and leads to it, on the same page. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from attn.files.disk import as_utf8, write_atomic
+from attn.verbs.html import render
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+REPORT = "report.html"
+SHOWN = 24
+"""Rows of a table on the page; its file has all."""
+DIGITS = 3
+"""Significant digits of what is read; files have all."""
+MIMES = {".png": "image/png", ".gif": "image/gif"}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A clause of the first paragraph, with its full stop, comma or semicolon.
+
+    Attributes:
+        text: as it is read.
+        href: the table or figure that it was made from, as `Section` names it; empty for none.
+    """
+
+    text: str
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures and tables below a title.
+
+    Attributes:
+        title: of the section.
+        figures: captions by path, relative to the page's folder; PNG or GIF.
+        tables: by path of their CSV, relative to the page's folder.
+        is_open: whether it stands open; others are folded.
+    """
+
+    title: str
+    figures: Mapping[str, str]
+    tables: Mapping[str, DataFrame]
+    is_open: bool = False
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """What the page says.
+
+    Attributes:
+        title: what was generated: the prompt.
+        subtitle: what was compared or analysed, of how many images.
+        paragraph: the answer.
+        sections: in the order of the page.
+        notes: what sets the runs apart or limits what is said, one line each.
+    """
+
+    title: str
+    subtitle: str
+    paragraph: Sequence[Sentence]
+    sections: Sequence[Section]
+    notes: Sequence[str] = ()
+
+
+def plain(paragraph: Sequence[Sentence]) -> str:
+    """Return a paragraph as plain text, as a terminal shows it."""
+    return " ".join(sentence.text for sentence in paragraph)
+
+
+def digits(number: float) -> str:
+    """Return a number in `DIGITS` significant digits, without an exponent where it is of use."""
+    text = f"{number:.{DIGITS}g}"
+    return f"{number:.0f}" if "e+" in text else text
+
+
+def write_report(page: ReportPage, folder: Path) -> str:
+    """Write `report.html` beside the files that it shows.
+
+    Args:
+        page: what it says.
+        folder: with the figures that its sections name.
+
+    Returns:
+        The name of the file.
+
+    Raises:
+        ValueError: a sentence leads to a table or figure that no section has.
+        TraceError: it cannot be written.
+    """
+    names = {name for section in page.sections for name in (*section.figures, *section.tables)}
+    lost = [sentence for sentence in page.paragraph if sentence.href and sentence.href not in names]
+    if lost:
+        raise ValueError(f"no section has {lost[0].href}, which '{lost[0].text}' was made from")
+    sections = [_laid_out(section, folder) for section in page.sections]
+    text = render("report.html", page=page, sections=sections)
+    write_atomic(folder / REPORT, as_utf8(text).encode())
+    return REPORT
+
+
+def _laid_out(section: Section, folder: Path) -> dict[str, Any]:
+    """Return what the template shows of a section."""
+    return {
+        "title": section.title,
+        "is_open": section.is_open,
+        "figures": [
+            {"name": name, "caption": caption, "data": _data_uri(folder / name)}
+            for name, caption in section.figures.items()
+        ],
+        "tables": [
+            {
+                "name": name,
+                "url": quote(name),
+                "columns": list(table),
+                "rows": [[_cell(value) for value in row] for row in _rows(table)],
+                "more": max(0, len(table) - SHOWN),
+            }
+            for name, table in section.tables.items()
+        ],
+    }
+
+
+def _rows(table: DataFrame) -> Iterator[tuple[Any, ...]]:
+    return table.head(SHOWN).itertuples(index=False, name=None)
+
+
+def _cell(value: Any) -> str:
+    """Return what a cell shows; what is unknown is empty."""
+    if isinstance(value, float):
+        return digits(value) if isfinite(value) else ""
+    return str(value)
+
+
+def _data_uri(path: Path) -> str:
+    """Return an image as an address that has all of it."""
+    return f"data:{MIMES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"

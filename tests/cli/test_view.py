@@ -1,0 +1,101 @@
+"""`attn view`."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from typer.testing import CliRunner
+
+from attn.cli import build
+from attn.explorer.server import Server
+from tests.helpers.toy_traces import manifest, write_trace
+
+
+def run(*arguments):
+    """Return exit code, stdout and stderr of a command."""
+    result = CliRunner().invoke(build(), [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A trace."""
+    return write_trace(tmp_path / "t", manifest(samples=1))
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Let the server end at once, and return the addresses that a browser was given."""
+    addresses = []
+    monkeypatch.setattr(Server, "run", Server.stop)
+    monkeypatch.setattr("webbrowser.open", addresses.append)
+    return addresses
+
+
+def test_address(folder, opened):
+    """The address is all that stdout has, and what the browser opens."""
+    code, stdout, stderr = run("view", folder)
+    assert (code, stderr) == (0, "Ctrl-C ends it.\n")
+    assert stdout == f"{opened[0]}\n"
+
+
+def test_json(folder, opened):
+    """With --json stdout is one object; --no-browser opens nothing."""
+    code, stdout, stderr = run("view", folder, "--json", "--no-browser")
+    answer = json.loads(stdout)
+    assert (code, stderr, opened) == (0, "Ctrl-C ends it.\n", [])
+    assert answer.pop("url").startswith("http://127.0.0.1:")
+    assert answer == {
+        "command": "view",
+        "status": "serving",
+        "path": str(folder),
+        "pid": os.getpid(),
+        "warnings": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nowhere"], 1, "could not read nowhere: the file or its folder does not exist."),
+        (["."], 1, ". holds no trace; make one with attn capture --out NAME"),
+        ([], 1, "could not read attn-runs: the file or its folder does not exist."),
+        (["t", "--port", "99999"], 2, "--port: expected 0 to 65535; got 99999"),
+        (
+            ["t", "--host", "0.0.0.0"],
+            2,
+            "--host 0.0.0.0 lets other machines in: name the host under which they may ask, with "
+            "--allow-host NAME",
+        ),
+    ],
+)
+def test_bad_input(arguments, code, said, tmp_path, monkeypatch, opened):
+    """What cannot be shown is one sentence, before a browser opens."""
+    (tmp_path / "empty").mkdir()
+    write_trace(tmp_path / "empty" / ".t", manifest(samples=1))
+    monkeypatch.chdir(tmp_path / "empty")
+    pathlib.Path(".t").rename(tmp_path / "t")
+    arguments = ["../t" if one == "t" else one for one in arguments]
+    got = run("view", *arguments)
+    assert got == (code, "", f"Error: {said}\n")
+    assert opened == []
+
+
+def test_interrupt(folder):
+    """Ctrl-C ends a real server with code 130 and frees the port."""
+    command = [sys.executable, "-m", "attn", "view", str(folder), "--no-browser"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        url = process.stdout.readline().strip()
+        with urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(url) as page:
+            assert b"<title>attn</title>" in page.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert (
+            process.stderr.read().splitlines()[-1] == "interrupted; what was finished stays usable"
+        )
