@@ -16,12 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.sketch.strokes import thin
+from attn.analysis.tables import make_table
 from attn.shapes import Image, Points, Strokes
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SMOOTH = 128
 SPECK = 8
@@ -90,22 +95,13 @@ def say_deviation(deviation: Deviation | None) -> str:
     )
 
 
-def tabulate_deviations(deviations: Sequence[Deviation | None]) -> dict[str, list[float]]:
+def tabulate_deviations(deviations: Sequence[Deviation | None]) -> DataFrame:
     """Tabulate each sample's deviation; empty cells where an image has no edges."""
-    rows = [
-        (np.nan,) * 5
-        if entry is None
-        else (
-            float(len(entry.distance)),
-            float(np.median(entry.distance)),
-            float(np.quantile(entry.distance, 0.9)),
-            entry.followed,
-            entry.anywhere,
-        )
-        for entry in deviations
-    ]
+    rows = np.full((len(deviations), 5), np.nan)
+    for row, entry in zip(rows, deviations, strict=True):
+        if entry is not None:
+            median, high = np.quantile(entry.distance, (0.5, 0.9))
+            row[:] = len(entry.distance), median, high, entry.followed, entry.anywhere
     names = ("stroke_px", "median_px", "p90_px", "followed", "anywhere")
-    columns = {
-        name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)
-    }
-    return {"sample": list(range(len(rows)))} | columns
+    columns = dict(zip(names, rows.T, strict=True))
+    return make_table({"sample": np.arange(len(rows))} | columns)

@@ -215,8 +215,7 @@ def _hold_image(trace: Trace, pixels: Strokes) -> Result:
         )
         for sample, entry in enumerate(deviations)
     }
-    table = make_table(tabulate_deviations(deviations))
-    return Result({"sketch/deviation.csv": table}, arrays)
+    return Result({"sketch/deviation.csv": tabulate_deviations(deviations)}, arrays)
 
 
 def _read_image(trace: Trace, sample: int) -> Image:

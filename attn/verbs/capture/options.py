@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from attn.errors import UsageError
 from attn.verbs import checks, inputs
+from attn.verbs.capture.drawings import Drawing, drawing, drawing_file
 from attn.verbs.options import About, Told, validate
 
 if TYPE_CHECKING:
@@ -180,10 +181,11 @@ class CaptureOptions(GenerationOptions):
         ),
     ] = None
     sketch: Annotated[
-        str | Path | None,
+        Drawing | None,
         About(
             "Drawing for backends that read one: FILE, or none; compare takes several.",
-            check=checks.source,
+            python="Drawing for backends that read one: a file, an image of Pillow, or none.",
+            check=drawing,
         ),
     ] = None
     settings: Annotated[
@@ -205,14 +207,14 @@ class CaptureOptions(GenerationOptions):
         Raises:
             UsageError: the drawing is given twice.
         """
-        drawing = {} if self.sketch is None else {"sketch": str(self.sketch)}
+        sketch = {} if self.sketch is None else {"sketch": drawing_file(self.sketch)}
         settings = dict(self.settings or {})
-        for key in drawing.keys() & settings.keys():
+        for key in sketch.keys() & settings.keys():
             raise UsageError(
-                f"option '{key}' is given twice, as '{settings[key]}' and '{drawing[key]}'; give "
+                f"option '{key}' is given twice, as '{settings[key]}' and '{sketch[key]}'; give "
                 "it once."
             )
-        return settings | drawing
+        return settings | sketch
 
 
 def read_prompt(options: GenerationOptions, prompt: Prompt) -> tuple[str, ...] | None:
