@@ -118,6 +118,8 @@ class Session(ABC):
     info: ModelInfo
     warnings: tuple[str, ...] = ()
     """What the user should know of the loaded model, whatever is generated with it."""
+    weighs_words: bool = False
+    """Whether `Request.emphasis` is applied; a request that has it is refused where it is not."""
 
     @abstractmethod
     def complete(self, request: Request) -> Request:

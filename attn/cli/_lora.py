@@ -59,6 +59,9 @@ def _summary(content: Facts) -> list[tuple[str, str]]:
         ("sha256", file["sha256"]),
         ("of weights", file["weights_sha256"] + _remark(content)),
     ]
+    if file["modules"]:
+        number = f"{len(content['modules'])} of its modules"
+        rows.insert(1, ("only", f"{plain(', '.join(file['modules']))}: {number}"))
     if file["config_sha256"]:
         rows.append(("of adapter_config.json", file["config_sha256"]))
     model = content["model"]

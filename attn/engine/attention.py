@@ -21,6 +21,10 @@ that are not hidden by -inf.
 """
 
 
+HIDDEN = -5e3
+"""A key with a mask, or a logit, of less than this is hidden: the least that models use is -1e4."""
+
+
 @dataclass(frozen=True)
 class Attention:
     """One call of an attention kernel, as the model made it.
@@ -35,6 +39,10 @@ class Attention:
         open_probs: (batch, head, query, key), the probabilities themselves where the model computed
             its softmax in the open; then `query`, `key` and `lse` are None.
         kernel: name of the operator that ran.
+        value: (batch, key head, key, channel), what the probabilities weigh; None where the model
+            computed its softmax in the open and laid its values out in another way.
+        valid: (batch, 1 or head, query) bool: which rows are rows. Those without an allowed key
+            are not, nor are those of padding; None where all are.
     """
 
     query: Tensor | None
@@ -45,6 +53,8 @@ class Attention:
     causal: bool
     open_probs: Tensor | None
     kernel: str
+    value: Tensor | None = None
+    valid: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -119,16 +129,48 @@ class Attention:
         single, rest = slice(row, row + 1), slice(padding, None)
         mask = None if self.mask is None else self._row_mask(row, rest)
         open_probs = None if self.open_probs is None else self.open_probs[single, :, rest, rest]
+        valid = None if self.valid is None else self.valid[single, :, rest]
         if self.query is None or self.key is None or self.lse is None:
-            return replace(self, open_probs=open_probs, mask=mask)
+            return replace(self, open_probs=open_probs, mask=mask, valid=valid)
         return replace(
             self,
             query=self.query[single, :, rest],
             key=self.key[single, :, rest],
             lse=self.lse[single, :, rest],
+            value=None if self.value is None else self.value[single, :, rest],
             mask=mask,
             open_probs=open_probs,
+            valid=valid,
         )
+
+    def unfolded(self, groups: int) -> Attention:
+        """Return the attention of a kernel that was given the heads of a group as queries.
+
+        Libraries do that in steps of a single query, so that grouped queries need no copies of
+        keys: (batch, key head, group · query) stands for (batch, key head · group, query).
+
+        Args:
+            groups: how many heads share a key head.
+        """
+        query, _, lse = self.factors()
+        batch, key_heads, rows, _ = self.shape
+        lead = (batch, key_heads * groups, rows // groups)
+        mask, valid = self.mask, self.valid
+        if mask is not None and max(mask.shape[-3:-1]) > 1:
+            mask = mask.expand(self.shape).reshape(*lead, -1)
+        if valid is not None:
+            valid = valid.expand(batch, key_heads, rows).reshape(lead)
+        return replace(
+            self,
+            query=query.reshape(*lead, -1),
+            lse=lse.reshape(lead),
+            mask=mask,
+            valid=valid,
+        )
+
+    def row_valid(self, row: int) -> Tensor | None:
+        """Return which rows of one row of the batch are rows, (1 or head, query); None if all."""
+        return None if self.valid is None else self.valid[row]
 
     @property
     def hides_keys(self) -> bool:

@@ -11,10 +11,14 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
-from attn.engine.kernels import KernelMode, Report
+from attn.engine.kernels import KernelMode, Report, raise_it
 from attn.errors import CaptureError
 
 Key = TypeVar("Key")
+
+
+def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+    """Take no note of a module that begins to run."""
 
 
 class AttentionHooks(Generic[Key]):
@@ -25,6 +29,9 @@ class AttentionHooks(Generic[Key]):
         see: takes each kernel call as it happens.
         done: called after a watched module ran without an error.
         wanted: asked before each watched module; while it says no, nothing is switched on.
+        refuse: takes the error of what cannot be observed; if it returns, the model goes on.
+        axes: of softmaxes in a module, see `kernels.KernelMode`.
+        begun: told each watched module that begins to run, and its arguments.
 
     Raises:
         CaptureError: two keys stand for one module, so its attention could not be told apart.
@@ -36,6 +43,10 @@ class AttentionHooks(Generic[Key]):
         see: Callable[[Key, Attention], None],
         done: Callable[[Key], None] = lambda key: None,
         wanted: Callable[[], bool] = lambda: True,
+        *,
+        refuse: Callable[[Exception], None] = raise_it,
+        axes: Callable[[Key], str | None] = lambda key: None,
+        begun: Callable[[Key, tuple[Any, ...], Mapping[str, Any]], None] = _ignore,
     ) -> None:
         if len(set(map(id, modules.values()))) < len(modules):
             raise CaptureError(f"one module is listed twice among {', '.join(map(str, modules))}")
@@ -43,15 +54,21 @@ class AttentionHooks(Generic[Key]):
         self._see = see
         self._done = done
         self._wanted = wanted
+        self._refuse = refuse
+        self._begun = begun
         self._running: list[Key] = []
         self._thread = get_ident()  # in which the watched modules run
         self._handles: list[RemovableHandle] = []
-        self._mode = KernelMode(lambda attention: self._see(self._running[-1], attention))
+        self._mode = KernelMode(
+            lambda attention: self._see(self._running[-1], attention),
+            refuse,
+            lambda: axes(self._running[-1]),
+        )
 
     def __enter__(self) -> AttentionHooks[Key]:
         for key, module in self._modules.items():
             self._handles += [
-                module.register_forward_pre_hook(self._before(key)),
+                module.register_forward_pre_hook(self._before(key), with_kwargs=True),
                 module.register_forward_hook(self._after(key), always_call=True),
             ]
         return self
@@ -70,15 +87,18 @@ class AttentionHooks(Generic[Key]):
         """What was checked of each kind of kernel call."""
         return list(self._mode.report.values())
 
-    def _before(self, key: Key) -> Callable[[nn.Module, Any], None]:
-        def before(module: nn.Module, args: Any) -> None:
+    def _before(self, key: Key) -> Callable[[nn.Module, Any, Any], None]:
+        def before(module: nn.Module, args: Any, keywords: Mapping[str, Any]) -> None:
             if not self._wanted():
                 return
             if self._running and self._thread != get_ident():
-                raise CaptureError(
-                    "two threads run the watched model at once, so its attention cannot be told "
-                    "apart; let one wait for the other, or give each a copy of the model"
+                return self._refuse(
+                    CaptureError(
+                        "two threads run the watched model at once, so its attention cannot be "
+                        "told apart; let one wait for the other, or give each a copy of the model"
+                    )
                 )
+            self._begun(key, args, keywords)
             self._running.append(key)
             self._thread = get_ident()
             if len(self._running) == 1:
@@ -93,6 +113,7 @@ class AttentionHooks(Generic[Key]):
                 return
             self._running.pop()
             if not self._running:
+                self._mode.forget()
                 self._mode.__exit__(None, None, None)
             if output is not None:
                 self._done(key)

@@ -7,14 +7,16 @@ in the operator's own schema, and what a kernel hands out is checked before it i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from attn.engine.attention import UNIFORM_BELOW, Attention
+from attn.engine.attention import HIDDEN, UNIFORM_BELOW, Attention
+from attn.engine.open_softmax import OpenSoftmaxes
 from attn.errors import CaptureError
 
 _aten = torch.ops.aten
@@ -43,12 +45,22 @@ COMPOSITE = _operators(
 )
 """Reached undecomposed by inference tensors; its parts are what we need to see."""
 
+COMPOSITE_PRODUCTS = _operators("matmul", "einsum")
+"""The same of what multiplies values; looked into only where a softmax waits for them."""
+
 _EXACT = ("none", "ieee")
+DROPS = "attention dropout is active; call .eval() on the model first"
 
 LSE_TOLERANCE = 1e-3
 """Largest believable difference of a kernel's log-sum-exp from our own, absolute."""
 
 Report = dict[str, Any]
+Result = TypeVar("Result")
+
+
+def raise_it(error: Exception) -> None:
+    """Raise an error where it happened."""
+    raise error
 
 
 class KernelMode(TorchDispatchMode):
@@ -56,14 +68,32 @@ class KernelMode(TorchDispatchMode):
 
     `report` has one entry for each kind of call: which kernel, whether its output was compared
     with the plain call (`output`), and whose log-sum-exp is used (`lse`).
+
+    Args:
+        see: takes each kernel call as it happens, a softmax in the open as it multiplies values.
+        refuse: takes the error of what cannot be observed exactly; if it returns, the model goes
+            on.
+        axes: asked at every softmax for the letters of its axes, see `open_softmax.AXES`.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self, see: Callable[[Attention], None]) -> None:
+    def __init__(
+        self,
+        see: Callable[[Attention], None],
+        refuse: Callable[[Exception], None] = raise_it,
+        axes: Callable[[], str | None] = lambda: None,
+    ) -> None:
         super().__init__()
         self._see = _exactly(see)
+        self._refuse = refuse
+        self._axes = axes
+        self._softmaxes = OpenSoftmaxes()
         self.report: dict[tuple[Any, ...], Report] = {}
+
+    def forget(self) -> None:
+        """Let go of softmaxes that multiplied no values: their module has ended."""
+        self._softmaxes.clear()
 
     def __torch_dispatch__(
         self,
@@ -75,27 +105,55 @@ class KernelMode(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if func in FUSED:
             return self._fused(func, args, kwargs)
-        if func in COMPOSITE:
+        if func in COMPOSITE or (self._softmaxes and func in COMPOSITE_PRODUCTS):
             with self:
                 return func.decompose(*args, **kwargs)
         if isinstance(func, torch._ops.HigherOrderOperator):
-            raise CaptureError(
-                f"{func.name()} runs in place of an attention kernel and hides its numbers; "
-                "use the model's default attention (torch's scaled_dot_product_attention)"
+            self._refuse(
+                CaptureError(
+                    f"{func.name()} runs in place of an attention kernel and hides its numbers; "
+                    "use the model's default attention (torch's scaled_dot_product_attention)"
+                )
             )
         if func in DROPOUT and _drops(func, args, kwargs):
-            raise CaptureError("attention dropout is active; call .eval() on the model first")
+            self._refuse(CaptureError(DROPS))
         result = func(*args, **kwargs)
-        if func in SOFTMAX and args[1] in (-1, result.ndim - 1):
-            self._see(_explicit(func, result))
+        if func in SOFTMAX:
+            self._guarded(self._softmaxes.add, func, args, result, self._axes())
+        elif self._softmaxes:
+            attention = self._guarded(self._softmaxes.follow, func, args, result)
+            if attention is not None:
+                self._see(attention)
         return result
+
+    def _guarded(self, function: Callable[..., Result], *args: Any) -> Result | None:
+        """Look at what the model does; no error of that is the model's."""
+        try:
+            return function(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever observes decides
+            self._refuse(error)
+            return None
 
     def _fused(self, func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         plain = _bind(func, args, kwargs)
         if plain.get("dropout_p"):
-            raise CaptureError("attention dropout is active; call .eval() on the model first")
+            self._refuse(CaptureError(DROPS))
+            return _run(func, plain)
         used = plain | ({"compute_log_sumexp": True} if "compute_log_sumexp" in plain else {})
         result = _run(func, used)
+        seen = self._guarded(self._checked, func, plain, used, result)
+        if seen is None:
+            return _run(func, plain)
+        attention, kind = seen
+        if self.report[kind]["output"] == "differs with log-sum-exp":
+            result = _run(func, plain)
+        self._see(attention)
+        return result
+
+    def _checked(
+        self, func: OpOverload, plain: dict[str, Any], used: dict[str, Any], result: Any
+    ) -> tuple[Attention, tuple[Any, ...]]:
+        """Return what a kernel computed, and the kind of call that it was checked as."""
         seen = _attention(func, used, result)
         kind = (
             func,
@@ -109,12 +167,9 @@ class KernelMode(TorchDispatchMode):
         if kind not in self.report:
             with _disable_current_modes():  # another tap around this one counts kernels too
                 self.report[kind] = _check(func, plain, result, seen)
-        if self.report[kind]["output"] == "differs with log-sum-exp":
-            result = _run(func, plain)
         if self.report[kind]["lse"] == "recomputed":
-            seen = _replace_lse(seen)
-        self._see(seen)
-        return result
+            seen = replace(seen, lse=seen.log_sum_exp())
+        return seen, kind
 
 
 def _exactly(see: Callable[[Attention], None]) -> Callable[[Attention], None]:
@@ -162,24 +217,31 @@ def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tens
     mask = bound.get("attn_mask", bound.get("attn_bias"))
     # efficient attention pads the row axis, cuDNN adds a last axis of one
     lse = result[1].reshape(query.shape[0], query.shape[1], -1)[..., : query.shape[2]]
+    causal = bool(bound["is_causal"])
     return Attention(
         query=query.detach(),
         key=bound["key"].detach(),
         lse=lse.detach().float(),
         mask=None if mask is None else mask.detach(),
         scale=query.shape[-1] ** -0.5 if scale is None else scale,
-        causal=bool(bound["is_causal"]),
+        causal=causal,
         open_probs=None,
         kernel=func._schema.name,
+        value=bound["value"].detach(),
+        valid=None if mask is None else _rows_with_keys(mask.detach(), query, causal=causal),
     )
 
 
-def _explicit(func: OpOverload, probs: Tensor) -> Attention:
-    """Take a softmax for probabilities; unless there are four axes, leading ones are heads."""
-    detached = probs.detach()
-    if detached.ndim != 4:  # noqa: PLR2004 - (batch, head, query, key)
-        detached = detached.reshape(1, detached.shape[:-2].numel(), *(1, 1, *detached.shape)[-2:])
-    return Attention(None, None, None, None, 1.0, False, detached, func._schema.name)
+def _rows_with_keys(mask: Tensor, query: Tensor, *, causal: bool) -> Tensor | None:
+    """Return which rows have an allowed key, (batch, 1 or head, query); None if all have."""
+    mask = mask.reshape((1,) * (4 - mask.ndim) + tuple(mask.shape))
+    shown = mask if mask.dtype == torch.bool else mask > HIDDEN
+    if causal:
+        shown = shown.expand(-1, -1, query.shape[2], -1).tril()
+    valid = shown.any(-1)
+    if bool(valid.all()):
+        return None
+    return valid.expand(query.shape[0], -1, query.shape[2])
 
 
 def _check(
@@ -242,11 +304,4 @@ def _slab(seen: Attention, queries: list[int]) -> Attention:
         False,
         None,
         seen.kernel,
-    )
-
-
-def _replace_lse(seen: Attention) -> Attention:
-    query, key, _ = seen.factors()
-    return Attention(
-        query, key, seen.log_sum_exp(), seen.mask, seen.scale, seen.causal, None, seen.kernel
     )

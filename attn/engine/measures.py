@@ -41,12 +41,17 @@ class Scratch:
 
 @dataclass
 class Folded:
-    """Sums of one block over its query rows (`mass`, `entropy`) and over heads (`map`)."""
+    """Means of one block over its query rows (`mass`, `entropy`) and over heads (`map`).
+
+    `rows` says which queries of the block are rows in some head; None where all are. Those that
+    are not count nowhere, and are NaN in maps.
+    """
 
     mass: Tensor
     entropy: Tensor | None
     map: Tensor | None
     headmap: Tensor | None
+    rows: Tensor | None
 
 
 def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -> Measures:
@@ -86,11 +91,13 @@ def _fold(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) ->
 
     measures = block.measures
     wants_map = bool(measures & {"map", "share", "peak"})
+    valid = _valid(attention, row, block.queries)
     folded = Folded(
         mass=zeros(heads, keys),
         entropy=zeros(heads) if "entropy" in measures and block.whole_rows else None,
         map=zeros(queries, keys) if wants_map else None,
         headmap=None,
+        rows=None if valid is None else valid.any(0),
     )
     if "headmap" in measures:
         folded.headmap = torch.empty(
@@ -106,11 +113,14 @@ def _fold(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) ->
             folded.headmap[some, rows] = _columns(probs, block).half()
         if folded.entropy is not None:
             folded.entropy[some] += _entropy(probs, logs)
-    folded.mass /= queries
+    count = _count(valid, queries).to(attention.device)
+    folded.mass /= count
     if folded.map is not None:
-        folded.map /= heads
+        folded.map /= heads if valid is None else valid.sum(0).clamp(min=1)[:, None]
+    if folded.headmap is not None and valid is not None:
+        folded.headmap.masked_fill_(~valid[:, :, None], torch.nan)
     if folded.entropy is not None:
-        folded.entropy /= queries
+        folded.entropy /= count.squeeze(-1)
     return folded
 
 
@@ -126,13 +136,29 @@ def _finish(block: BlockPlan, folded: Folded) -> Iterator[tuple[str, Tensor]]:
         of_text = folded.map / folded.map.sum(1, keepdim=True).clamp(
             min=torch.finfo(torch.float32).tiny
         )
-        yield "share", of_text.mean(0)
+        yield "share", of_text.mean(0) if folded.rows is None else of_text[folded.rows].mean(0)
         if "share_max" in block.measures:
             yield "share_max", of_text.amax(0)
     if "peak" in block.measures:
         yield "peak", folded.map.amax(0)
     if "map" in block.measures:
-        yield "map", _columns(folded.map, block)
+        columns = _columns(folded.map, block)
+        if folded.rows is not None:
+            columns = columns.masked_fill(~folded.rows[:, None], torch.nan)
+        yield "map", columns
+
+
+def _valid(attention: Attention, row: int, queries: tuple[int, ...]) -> Tensor | None:
+    """Return which of some queries are rows, (head, query); None if all are."""
+    valid = attention.row_valid(row)
+    if valid is None:
+        return None
+    return valid.expand(attention.shape[1], -1)[:, as_index(queries, attention.device)]
+
+
+def _count(valid: Tensor | None, queries: int) -> Tensor:
+    """Return how many rows each head has, (head or 1, 1); a mean over none of them is NaN."""
+    return torch.tensor([[queries]]) if valid is None else valid.sum(1, keepdim=True)
 
 
 def _chunks(
@@ -144,7 +170,11 @@ def _chunks(
     *,
     with_logs: bool = False,
 ) -> Iterator[tuple[slice, slice, Logits | None, Probs]]:
-    """Yield (heads, rows of the block, log probs or None, probs) until the block is covered."""
+    """Yield (heads, rows of the block, log probs or None, probs) until the block is covered.
+
+    What is no row is 0 throughout.
+    """
+    valid = _valid(attention, row, queries)
     num_heads = attention.shape[1]
     heads = max(1, min(num_heads, CHUNK // (len(queries) * len(keys))))
     rows = min(len(queries), max(1, CHUNK // (heads * len(keys))))
@@ -157,11 +187,14 @@ def _chunks(
             shape = (some.stop - head, span.stop - start, len(keys))
             out = scratch.take("probs", attention.device, *shape)
             if attention.hides_keys or not with_logs:
-                yield some, span, None, attention.probs(row, some, index, columns, out)
+                logs, probs = None, attention.probs(row, some, index, columns, out)
             else:
                 logs = scratch.take("logs", attention.device, *shape)
                 attention.log_probs(row, some, index, columns, logs)
-                yield some, span, logs, torch.exp(logs, out=out)
+                probs = torch.exp(logs, out=out)
+            if valid is not None:
+                probs = probs.masked_fill(~valid[some, span, None], 0)
+            yield some, span, logs, probs
 
 
 def _entropy(probs: Probs, logs: Logits | None) -> PerHead:
@@ -204,7 +237,8 @@ def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scra
     chunks = _chunks(block.queries, keys, attention, row, scratch, with_logs=True)
     for some, _, logs, probs in chunks:
         entropy[some] += _entropy(probs, logs)
-    return entropy / len(block.queries)
+    valid = _valid(attention, row, block.queries)
+    return entropy / _count(valid, len(block.queries)).to(entropy.device).squeeze(-1)
 
 
 def _total(
@@ -232,16 +266,18 @@ def _total(
             )
             offset += segment.length
     missing = list(without_mass(plan.layer, query, masses))
-    if len(missing) == 1 and attention.mask is None and attention.open_probs is None:
+    hides = attention.mask is not None or attention.open_probs is not None
+    if len(missing) == 1 and not hides and attention.valid is None:
         by_segment[missing[0].name] = 1 - torch.stack(list(by_segment.values())).sum(0)
         missing = []
     queries = next(block.queries for block in plan.blocks if block.name.split(".")[0] == query)
+    count = _count(_valid(attention, row, queries), len(queries)).to(attention.device)
     for segment in missing:
         mass = torch.zeros(attention.shape[1], device=attention.device)
         keys = tuple(range(segment.start, segment.stop))
         for some, _, _, probs in _chunks(queries, keys, attention, row, scratch):
             mass[some] += probs.sum((1, 2))
-        by_segment[segment.name] = mass / len(queries)
+        by_segment[segment.name] = mass / count.squeeze(-1)
     return torch.stack([by_segment[segment.name] for segment in plan.totals[query]], 1)
 
 
@@ -249,7 +285,8 @@ def _factors(attention: Attention, row: int) -> Iterator[tuple[str, Tensor]]:
     query, key, lse = attention.factors()
     yield "query", query[row]
     yield "key", key[row]
-    yield "lse", lse[row]
+    valid = attention.row_valid(row)
+    yield "lse", lse[row] if valid is None else lse[row].masked_fill(~valid, torch.nan)
     yield "scale", torch.tensor(attention.scale)
     mask = attention.row_mask(row)
     if attention.causal:

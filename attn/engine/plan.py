@@ -232,7 +232,7 @@ def make_plan(
     keys: Keys = "all" if part(written, "text") else keep.keys
     columns = _columns([sequences[branch] for branch in keep.branches], keys)
     plans = tuple(
-        _plan_layer(layer, blocks, columns, keep, sequences[keep.branches[0]]) for layer in selected
+        plan_layer(layer, blocks, columns, keep, sequences[keep.branches[0]]) for layer in selected
     )
     kept = Kept(
         level=keep.level,
@@ -304,13 +304,14 @@ def _columns(sequences: Sequence[TokenSequence], keys: Keys) -> tuple[Column, ..
     return tuple(selected)
 
 
-def _plan_layer(
+def plan_layer(
     layer: Layer,
     blocks: Sequence[str],
     columns: Sequence[Column],
     keep: Keep,
     sequence: TokenSequence,
 ) -> LayerPlan:
+    """Decide what is kept of a layer; of `sequence` only the segments count."""
     exist = block_names(layer)
     mapped = [name for name in blocks if name in exist]
     if not mapped:  # it is here for its gates

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import ml_dtypes
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attn.engine.attention import Attention
 from attn.engine.gates import GateKey, summarise
+from attn.engine.heads import with_heads
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import LayerPlan, Plan
 from attn.errors import CaptureError
@@ -69,6 +70,7 @@ class Recorder:
         self._recorded: set[tuple[str, str, int]] = set()
         self._shapes = [plan.step_shapes() | plan.mean_shapes() for plan in plans]
         self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
+        self._gaps: set[tuple[int, int]] = set()  # traces and layers in which rows are missing
         self._sums: dict[tuple[int, str], np.ndarray] = {}
         self._counts: dict[tuple[int, str], np.ndarray] = {}
         self._is_empty = True
@@ -225,6 +227,8 @@ class Recorder:
     ) -> None:
         trace, cell = self._cell_of(branch, sample)
         shapes = self._shapes[trace]
+        if attention.valid is not None:
+            self._gaps.add((trace, self._layers[trace][key].layer.index))
         for name, value in measure(self._layers[trace][key], attention, row, self._scratch).items():
             dtype = _TORCH[shapes[name][1]] if name in shapes else value.dtype
             is_factor = "." not in name
@@ -270,7 +274,8 @@ class Recorder:
         step, self._step = self._step, None
         self._keep_outcomes(step)
         for (trace, name), cells in self._cells.items():
-            if "/mass." in name and any(bool(value.isnan().any()) for value in cells.values()):
+            is_exempt = "/mass." not in name or (trace, int(name.split("/")[0])) in self._gaps
+            if not is_exempt and any(bool(value.isnan().any()) for value in cells.values()):
                 raise CaptureError(_not_a_number(self._plans[trace], name, step))
         for trace, plan in enumerate(self._plans):
             masks = {name for of, name in self._cells if of == trace and name.endswith("/mask")}
@@ -283,6 +288,7 @@ class Recorder:
                 self._add_mean(trace, name, kept.pop(name))
             self._write(trace, step, kept)
         self._cells.clear()
+        self._gaps.clear()
         self._recorded.clear()
         self.steps.append(step)
 
@@ -336,14 +342,6 @@ def to_numpy(value: Tensor) -> np.ndarray:
     if value.dtype == torch.bfloat16:
         return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return value.numpy()
-
-
-def with_heads(attention: Attention, batch: int) -> Attention:
-    """Unfold (batch · head, query, key), as legacy attention code lays its softmax out."""
-    open_probs = attention.open_probs
-    if open_probs is None or open_probs.shape[0] != 1 or open_probs.shape[1] % batch:
-        return attention
-    return replace(attention, open_probs=open_probs.reshape(batch, -1, *open_probs.shape[2:]))
 
 
 def _skipped(key: LayerKey, call: Call) -> bool:

@@ -2,44 +2,71 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from threading import get_ident
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakMethod
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
+from attn.engine.heads import check_axes, count_heads, share_keys, unfold, with_heads
 from attn.engine.hooks import AttentionHooks
-from attn.engine.measures import Scratch, measure
-from attn.engine.plan import Keep, LayerPlan, make_plan
-from attn.engine.recorder import to_numpy, with_heads
+from attn.engine.open_softmax import read_axes
+from attn.engine.plan import Keep
 from attn.engine.refuse import refuse_unobservable
+from attn.engine.tapping.histories import History
+from attn.engine.tapping.layout import Declared, Layout, declare
+from attn.engine.tapping.modules import (
+    choose_modules,
+    find_encoder,
+    find_ends,
+    modules_around,
+    say_nothing,
+    say_outside,
+)
+from attn.engine.tapping.readings import Reading, Readings, reads_another
+from attn.engine.tapping.recording import BLOCK, Tapped
+from attn.engine.tapping.stretches import Side, fit
+from attn.engine.tapping.texts import Tokens, require_tokens
+from attn.engine.tapping.traces import make_trace
+from attn.engine.tapping.value_norms import find_projection, value_norm
 from attn.errors import CaptureError, UsageError
-from attn.schema import Kept, Layer, Level, Manifest, Request, Segment, Step
-from attn.schema import Sequence as TokenSequence
-from attn.trace.store import shard_file
-from attn.trace.trace import MemoryFiles, Trace
+from attn.schema import Grid, Level
+from attn.trace.trace import Trace
 
-BLOCK = "all.all"
+Result = TypeVar("Result")
+LEVELS = ("mass", "means", "maps", "heads", "factors")
 
 
-def tap(
+def tap(  # noqa: PLR0913 - all but the first two by name
     model: nn.Module,
     layers: str | Sequence[str] | None = None,
     *,
     keep: Level = "maps",
     see: Callable[[str, Attention], None] | None = None,
+    every: int = 1,
+    axes: str | Mapping[str, str] | None = None,
+    segments: Declared | None = None,
+    padding: Any = None,
+    grid: Grid | None = None,
+    value_norm: bool | str = False,
+    tokens: Tokens = None,
 ) -> Tap:
     """Record the attention of any torch model while it runs, without changing what it computes.
 
     Every forward of `model` becomes one step of an in-memory trace, every row of its batch one
     sample, every module in which an attention kernel runs one layer with the block `all.all`. A
-    softmax over the last axis counts as attention too, so name the modules where there are others.
+    softmax counts as attention where its result multiplies values.
+
+    Where the model reads token ids, each forward of `model.generate` is a step that knows which
+    positions of the text it read; see `schema.Step.span`.
 
     Example:
         ```python
@@ -51,20 +78,52 @@ def tap(
     Args:
         model: what will be called; it is hooked only inside the `with` block.
         layers: globs of module paths; None takes every module that runs a kernel itself.
-        keep: level of detail, as in `attn capture --keep`; `means` is not offered, because a
-            forward here need not be a step of one generation. Memory grows with every forward.
+        keep: level of detail, as in `attn capture --keep`; `means` only of a text. Memory grows
+            with every forward by what is kept.
         see: also told (path, attention) at every kernel call, during the forward.
+        every: keep only every so many forwards, from the first on.
+        axes: letters of the axes of softmaxes in the open, such as `bqhk`, or of those in modules
+            by globs of their paths; without it they are batch, head, query, key.
+        segments: what the positions are, in order: lengths by name, or segments. Those called
+            `generated` are written by the model, those called `image` are a picture.
+        padding: (row, position) bool, True where a position only fills a row up; without it, the
+            `attention_mask` of the call says so.
+        grid: rows and columns of the picture.
+        value_norm: keep also, per key, the norm of what it moves: its value times the output
+            projection, which is searched, or is the module of that path inside of each layer.
+        tokens: the tokenizer, or a text for each position; names positions and finds words.
 
     Returns:
         A context manager for one block, after which its `trace` is ready. A forward that raises is
-        no step, and leaves a trace of status `partial`.
+        no step, and leaves a trace of status `partial`. What cannot be recorded does not stop the
+        model: the error is raised at the end of the block.
 
     Raises:
-        UsageError: a glob matches no module.
+        UsageError: `model` is none, or a glob matches no module.
         CaptureError: the model cannot be observed exactly, nothing was seen in the block, or
             several threads call the model at once.
     """
-    return Tap(model, layers, keep, see)
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"tap: expected a torch module, got {type(model).__name__} {model!r:.60}")
+    if keep not in LEVELS:
+        raise UsageError(f"keep: expected one of {', '.join(LEVELS)}; got '{keep}'")
+    if every < 1:
+        raise UsageError(f"every: expected 1 or more forwards; got {every}")
+    require_tokens(tokens)
+    declared = declare(segments, grid)
+    options = TapOptions(every, _read_axes(axes), _read_padding(padding), value_norm, tokens)
+    return Tap(model, choose_modules(model, layers), keep, see, Layout(declared, grid), options)
+
+
+@dataclass(frozen=True)
+class TapOptions:
+    """How a tap looks at things; see `tap`."""
+
+    every: int
+    axes: Mapping[str, str]
+    padding: Tensor | None
+    value_norm: bool | str
+    tokens: Tokens
 
 
 class Tap:
@@ -73,31 +132,45 @@ class Tap:
     def __init__(
         self,
         model: nn.Module,
-        layers: str | Sequence[str] | None,
+        modules: dict[str, nn.Module],
         keep: Level,
         see: Callable[[str, Attention], None] | None,
+        layout: Layout,
+        options: TapOptions,
     ) -> None:
         self._handles: list[RemovableHandle] = []
-        if keep not in ("mass", "maps", "heads", "factors"):
-            raise UsageError(
-                f"keep: expected one of mass, maps, heads, factors; got '{keep}' (the steps of "
-                "'means' are those of a generation: attn.capture)"
-            )
         self._model = model
-        self._keep = Keep(level=keep, keys="all", blocks=(BLOCK,))
+        self._modules = modules
         self._callback = see
+        self._options = options
+        self._tapped = Tapped(Keep(level=keep, keys="all", blocks=(BLOCK,)), layout)
+        self._history = History(*find_ends(model), options.padding)
+        self._encoder = find_encoder(model)
         # weak, so that a tap that is forgotten inside its block does not go on recording
-        self._hooks = AttentionHooks(_choose(model, layers), _weak(self._see))
-        self._scratch = Scratch()
-        self._plans: dict[str, LayerPlan] = {}
+        self._hooks = AttentionHooks(
+            modules,
+            _weak(self._see),
+            wanted=_weak(self._wants),
+            refuse=_weak(self._refuse),
+            axes=_weak(self._axes),
+            begun=_weak(self._begun),
+        )
+        self._readings = Readings(modules_around(model, modules))
         self._batch = 1
-        self._samples = 0
+        self._forwards = 0
         self._thread: int | None = None  # of the forward that is running
-        self._tensors: dict[str, np.ndarray] = {}  # of the forward that is running
-        self._steps: list[dict[str, np.ndarray]] = []
+        self._waiting: str | None = None  # a module that ran since the last forward
+        self._main: Reading | None = None  # what the running forward reads
+        self._calls: Counter[str] = Counter()
+        self._lengths: dict[str, int | None] = {}
+        self._crosses: set[str] = set()
         self._status: Literal["ready", "recording", "complete", "partial"] = "ready"
         self._failed = False
-        self._second: dict[str, tuple[int, int]] = {}
+        self._stopped = False
+        self.error: Exception | None = None
+        self.seen: set[str] = set()
+        self.assumed: set[str] = set()
+        self.left_out: set[str] = set()
         self._trace: Trace | None = None
 
     @property
@@ -120,6 +193,7 @@ class Tap:
             raise UsageError("a tap records one `with` block; call attn.tap again for another")
         refuse_unobservable(self._model, type(self._model).__name__)
         self._status = "recording"
+        self._readings.__enter__()
         self._handles = [
             self._model.register_forward_pre_hook(_weak(self._begin), with_kwargs=True),
             self._model.register_forward_hook(_weak(self._end), always_call=True),
@@ -129,197 +203,267 @@ class Tap:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._detach()
-        self._status = "partial" if self._failed or kind is not None else "complete"
-        if any(self._steps):
-            self._trace = Trace(MemoryFiles(self._manifest(), self._filled()))
-        elif kind is None:
-            raise CaptureError(
-                "no attention kernel ran in the tapped modules; the model was not called, "
-                "is compiled, or computes attention without torch's scaled_dot_product_attention "
-                "or softmax"
+        is_whole = kind is None and self.error is None and not self._failed
+        self._status = "complete" if is_whole else "partial"
+        if any(step.tensors for step in self._tapped.steps):
+            self._guarded(self._finish)
+        if kind is None:
+            self._raise()
+
+    def _finish(self) -> None:
+        about = {
+            "status": "partial" if self._status == "partial" else "complete",
+            "model": {"source": type(self._model).__name__},
+            "identity": {"kernels": self._hooks.report, "axes_assumed": sorted(self.assumed)},
+            "warnings": self._warnings(),
+        }
+        tokens = self._options.tokens
+        self._trace = make_trace(self._tapped, self._history, tokens, about)
+
+    def _warnings(self) -> tuple[str, ...]:
+        warnings = []
+        if self.assumed:
+            warnings.append(
+                f"{len(self.assumed)} modules compute their softmax in the open, such as "
+                f"{min(self.assumed)}, and nothing says what its axes are: batch, head, query, key "
+                "are assumed; name them with axes= if they are others"
             )
+        if self.left_out:
+            warnings.append(
+                f"{len(self.left_out)} modules attend in other rows than those of the batch, such "
+                f"as {min(self.left_out)} (a picture in pieces?), and are left out"
+            )
+        if any(parents is not None for parents in self._history.parents):
+            warnings.append(
+                "the rows of the batch took each other's places between forwards, as beams do: "
+                "each sample is one of those at the end, followed back through the steps; what "
+                "generate returns may be a beam that ended before"
+            )
+        return tuple(warnings)
 
     def __del__(self) -> None:
         if self._handles:
             self._detach()
 
+    def _raise(self) -> None:
+        """Raise what went wrong in the block, now that it is over."""
+        if self.error is not None:
+            raise self.error
+        if self._waiting is not None and self._trace is None:
+            raise CaptureError(say_outside(self._waiting))
+        if self._trace is None:
+            raise CaptureError(say_nothing(self._model, self._modules, self._forwards))
+
     def _detach(self) -> None:
         self._hooks.__exit__()
+        self._readings.__exit__()
         while self._handles:
             self._handles.pop().remove()
 
-    def _begin(self, module: nn.Module, args: tuple[Any, ...], keywords: Any) -> None:
+    def _refuse(self, error: Exception) -> None:
+        """Take an error that must not stop the model; one of another thread does not stop us."""
+        self.error = self.error or error
+        self._stopped |= self._thread in (None, get_ident())
+
+    def _wants(self) -> bool:
+        return not self._stopped and self._forwards % self._options.every == 0
+
+    def _axes(self, path: str) -> str | None:
+        globs = self._options.axes
+        return next((globs[glob] for glob in globs if fnmatchcase(path, glob)), None)
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if self._thread not in (None, get_ident()):
-            raise CaptureError(
-                f"two threads call the tapped {type(self._model).__name__} at once, so its "
-                "attention cannot be told apart; let one wait for the other, or tap a copy in each"
+            return self._refuse(
+                CaptureError(
+                    f"two threads call the tapped {type(self._model).__name__} at once, so its "
+                    "attention cannot be told apart; let one wait for the other, or tap a copy in "
+                    "each"
+                )
             )
-        self._thread, self._tensors = get_ident(), {}
-        inputs = (*args, *keywords.values())
-        self._batch = next((one.shape[0] for one in inputs if _has_batch(one)), 1)
+        if self._stopped:
+            return
+        self._thread = get_ident()
+        inputs = (*args, *named.values())
+        self._batch = next((value.shape[0] for value in inputs if _has_batch(value)), 1)
+        if self._waiting is None:
+            self._calls.clear()
+            self._tapped.begin(self._forwards)
+        self._waiting, self._main = None, None
+        reading = self._readings.current
+        is_own = self._encoder is None or any(
+            named.get(name) is not None for name in ("decoder_input_ids", "decoder_inputs_embeds")
+        )
+        if reading is not None and is_own:
+            self._guarded(self._follow, reading)
 
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         """Keep the step of a forward that ended; torch hands over None for one that raised."""
         if self._thread == get_ident():
             self._thread = None
-            if output is not None:
-                self._steps.append(self._tensors)
+            self._calls.clear()
+            if output is not None and not self._stopped:
+                if self._wants():
+                    self._tapped.end()
+                if self._main is not None:
+                    self._history.end(self._main.cache)
+                self._forwards += 1
         self._failed |= output is None
 
+    def _begun(self, path: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        self._calls[path] += 1
+        inputs = (*args, *named.values())
+        self._lengths[path] = next(
+            (value.shape[1] for value in inputs if _is_sequence(value)), None
+        )
+        self._crosses.discard(path)
+        if reads_another(named):
+            self._crosses.add(path)
+
+    def _guarded(self, function: Callable[..., Result], *args: Any) -> Result | None:
+        """Run what may refuse the model without stopping it."""
+        try:
+            return function(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user's generation goes on
+            self._refuse(error)
+            return None
+
     def _see(self, path: str, attention: Attention) -> None:
-        if self._thread is None:
-            raise CaptureError(_outside(path))
-        attention = with_heads(attention, self._batch)
-        if self._callback is not None:
-            self._callback(path, attention)
-        plan = self._plans.get(path) or self._declare(path, attention)
-        if self._attends_again(plan.layer, attention):
+        seen = None if self._stopped else self._guarded(self._read, path, attention)
+        if seen is None:
             return
-        self._require_same_shape(plan.layer, attention)
-        rows = [measure(plan, attention, row, self._scratch) for row in range(attention.shape[0])]
-        for name in rows[0]:
-            if name in self._tensors:
-                raise CaptureError(
-                    f"{path} ran two attention kernels in one forward; tap its parts instead"
-                )
-            self._tensors[name] = np.stack([to_numpy(row[name].clone()) for row in rows])[None]
+        attention, sides = seen
+        if self._callback is not None:
+            self._callback(path, attention)  # its errors are the user's own
+        self._guarded(self._keep, path, attention, sides)
 
-    def _filled(self) -> dict[str, dict[str, np.ndarray]]:
-        """Return the shards of all steps, NaN for the layers that did not run in a step."""
-        some = {name: one for tensors in self._steps for name, one in tensors.items()}
-        filled = {}
-        for step, tensors in enumerate(self._steps):
-            ran = {name.partition("/")[0] for name in tensors}
-            gaps = {  # a layer that ran without a mask was masked by 0
-                name: np.full_like(one, 0 if name.partition("/")[0] in ran else np.nan)
-                for name, one in some.items()
-                if name not in tensors
-            }
-            filled[shard_file(Step(step, None, None))] = tensors | gaps
-        return filled
+    def _follow(self, reading: Reading) -> None:
+        """Find out which positions of the text this forward reads."""
+        self._main = reading
+        stretch = self._history.follow(reading)
+        layout = self._tapped.layout
+        layout.prompt = layout.prompt or stretch.stop
+        self._tapped.step.stretch = stretch
 
-    def _declare(self, path: str, attention: Attention) -> LayerPlan:
-        """Describe a layer when its attention is first seen."""
-        samples, heads, queries, keys = attention.shape
-        self._samples = self._samples or samples
-        is_self = queries == keys
-        layer = Layer(
-            index=len(self._plans),
-            tower="model",
-            path=path,
-            kind="self" if is_self else "cross",
-            num_heads=heads,
-            queries=(Segment("sequence" if is_self else "query", "image", 0, queries),),
-            keys=(Segment("sequence" if is_self else "key", "image", 0, keys),),
-            head_dim=None if attention.query is None else attention.query.shape[-1],
-            num_key_heads=None if attention.key is None else attention.key.shape[1],
-        )
-        sequences = {"cond": TokenSequence((), ())}
-        plan = make_plan([layer], sequences, self._keep, samples=1, steps=1, dtype="F32").layers[0]
-        self._plans[path] = plan
-        return plan
+    def _read(self, path: str, attention: Attention) -> tuple[Attention, tuple[Side, Side]] | None:
+        """Say what the axes of an attention are; None if it is left out."""
+        if self._thread is None:
+            if torch._C._current_graph_task_id() != -1:
+                raise CaptureError(say_outside(path))
+            if self._waiting is None:
+                self._tapped.begin(self._forwards)
+            self._waiting = self._waiting or path
+        self.seen.add(path)
+        reading = self._readings.current
+        batch = self._batch if self._thread is not None or reading is None else reading.rows
+        heads, length = count_heads(self._modules[path]), self._lengths.get(path)
+        attention = unfold(with_heads(attention, batch), heads, length)
+        attention = share_keys(attention, self._modules[path])
+        if check_axes(path, attention, heads, length, self._axes(path)):
+            self.assumed.add(path)
+        if reading is not None and attention.shape[0] != batch:
+            self.left_out.add(path)
+            return None
+        attention, sides = self._place(path, attention, reading)
+        return self._without_padding(attention, sides, reading), sides
 
-    def _attends_again(self, layer: Layer, attention: Attention) -> bool:
-        """Whether a module reads other keys after its own in one forward, as with an IP-Adapter."""
-        queries, keys = attention.shape[2:]
-        ran = any(name.startswith(f"{layer.index}/") for name in self._tensors)
-        is_other = queries == layer.num_queries and keys != layer.num_keys
-        if not (ran and is_other and layer.kind == "cross"):
-            return False
-        self._second[layer.path] = (layer.num_keys, keys)
-        return True
+    def _keep(self, path: str, attention: Attention, sides: tuple[Side, Side]) -> None:
+        self._tapped.add((path, self._calls[path]), attention, sides, self._more(path, attention))
 
-    def _require_same_shape(self, layer: Layer, attention: Attention) -> None:
-        expected = (self._samples, layer.num_heads, layer.num_queries, layer.num_keys)
-        if attention.shape != expected:
-            raise CaptureError(
-                f"{layer.path} changed its shape between forwards: {expected} rows, heads, "
-                f"queries, keys, then {attention.shape}; use one tap for each shape"
-            )
+    def _place(
+        self, path: str, attention: Attention, reading: Reading | None
+    ) -> tuple[Attention, tuple[Side, Side]]:
+        """Say what queries and keys are, and give the attention all keys of its text."""
+        _, _, queries, keys = attention.shape
+        layout = self._tapped.layout
+        if reading is None or reading.length != queries:
+            return attention, (queries, keys)
+        if self._encoder is not None and path.startswith(self._encoder):
+            if keys == queries and reading.ids is not None:
+                layout.source = keys
+                self._tapped.source = _source(reading)
+                return attention, ("source", "source")
+            return attention, (queries, keys)
+        if self._main is None and reading.ids is not None:
+            self._follow(reading)
+        stretch = self._tapped.step.stretch
+        if self._main is None or stretch is None or stretch.length != queries:
+            return attention, (queries, keys)
+        if path not in self._crosses:
+            whole = fit(attention, stretch, self._main.cache)
+            if whole is not None:
+                return whole, ("text", "text")
+        return attention, ("text", "source" if keys == layout.source else keys)
 
-    def _manifest(self) -> Manifest:
-        layers = tuple(plan.layer for plan in self._plans.values())
-        some = next(iter(next(filter(None, self._steps)).values()))
-        kept = Kept(
-            level=self._keep.level,
-            keys="all",
-            mass="text",
-            entropy=True,
-            blocks=(BLOCK,),
-            layers=tuple(layer.index for layer in layers),
-            columns=(),
-        )
-        return Manifest(
-            status="partial" if self._status == "partial" else "complete",
-            backend="tap",
-            model={"source": type(self._model).__name__},
-            request=Request(prompt=""),
-            branches=("cond",),
-            samples=some.shape[1],
-            steps=tuple(Step(index, None, None) for index in range(len(self._steps))),
-            layers=layers,
-            segments={"cond": ()},
-            tokens={"cond": ()},
-            words=(),
-            truncated={},
-            kept=kept,
-            identity={"kernels": self._hooks.report},
-            shards=(),
-            environment={},
-            cost={},
-            warnings=_say_second(self._second),
+    def _without_padding(
+        self, attention: Attention, sides: tuple[Side, Side], reading: Reading | None
+    ) -> Attention:
+        """Leave out rows of padding."""
+        rows, _, queries, _ = attention.shape
+        padding, stretch = None, self._tapped.step.stretch
+        asked = self._options.padding
+        if sides[0] == "text" and stretch is not None:
+            padding = self._history.invalid(stretch)
+        elif asked is not None and asked.shape == (rows, queries):
+            padding = asked
+        elif reading is not None and reading.padding is not None and reading.length == queries:
+            padding = reading.padding[:, -queries:]
+        if padding is None or padding.shape != (rows, queries) or not bool(padding.any()):
+            return attention
+        valid = ~padding.to(attention.device)[:, None]
+        return replace(
+            attention, valid=valid if attention.valid is None else valid & attention.valid
         )
 
+    def _more(self, path: str, attention: Attention) -> dict[str, list[Tensor]]:
+        """Return the measures that are kept on request."""
+        if not self._options.value_norm:
+            return {}
+        projection = find_projection(self._model, path, self._options.value_norm)
+        return {f"value_norm.{BLOCK}": list(value_norm(path, attention, projection))}
 
-def _weak(method: Callable[..., None]) -> Callable[..., None]:
+
+def _source(reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and padding of the text that an encoder reads."""
+    ids = (reading.ids if reading.ids is not None else torch.zeros(0)).cpu().long().numpy()
+    padding = reading.padding
+    return ids, np.zeros(ids.shape, bool) if padding is None else padding.cpu().numpy()
+
+
+def _weak(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that calls a method as long as its object lives."""
     reference = WeakMethod(method)
 
-    def call(*args: Any) -> None:
+    def call(*args: Any) -> Any:
         living = reference()
-        if living is not None:
-            living(*args)
+        return living(*args) if living is not None else None
 
     return call
 
 
-def _outside(path: str) -> str:
-    """Say why attention that ran outside of a forward belongs to no step."""
-    part = path or "a part of the model"
-    if torch._C._current_graph_task_id() != -1:
-        return (
-            f"{part} ran in a backward pass, which computes it again (gradient checkpointing), so "
-            "it belongs to no step; switch that off, or call backward after the block"
-        )
-    return (
-        f"{part} ran outside of a forward of the tapped model, so it belongs to no step; call the "
-        "tapped model, or tap what is called"
-    )
-
-
-def _say_second(second: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-    """Say which modules attended twice in one forward, to so many keys first and last."""
-    if not second:
-        return ()
-    path, (first, last) = next(iter(second.items()))
-    return (
-        f"{len(second)} modules attend twice in one forward, such as {path}: to {first} keys, "
-        f"which is recorded, and then to {last} others (an IP-Adapter's picture?), which is not",
-    )
-
-
 def _has_batch(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.ndim > 1
+    return isinstance(value, Tensor) and value.ndim > 1
 
 
-def _choose(model: nn.Module, layers: str | Sequence[str] | None) -> dict[str, nn.Module]:
-    modules = dict(model.named_modules())
-    if layers is None:
-        return modules
-    chosen: dict[str, nn.Module] = {}
-    for pattern in [layers] if isinstance(layers, str) else layers:
-        matches = {path: module for path, module in modules.items() if fnmatchcase(path, pattern)}
-        if not matches:
-            raise UsageError(f"no module of {type(model).__name__} matches '{pattern}'")
-        chosen |= matches
-    return chosen
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 3  # noqa: PLR2004 - row, position, channel
+
+
+def _read_axes(axes: str | Mapping[str, str] | None) -> dict[str, str]:
+    globs = {"*": axes} if isinstance(axes, str) else dict(axes or {})
+    try:
+        return {glob: read_axes(letters) for glob, letters in globs.items()}
+    except CaptureError as error:
+        raise UsageError(str(error)) from error
+
+
+def _read_padding(padding: Any) -> Tensor | None:
+    if padding is None:
+        return None
+    mask = torch.as_tensor(padding).cpu()
+    if mask.ndim != 2 or mask.dtype != torch.bool:  # noqa: PLR2004 - (row, position)
+        raise UsageError(
+            "padding: expected (row, position) of True and False, True where a position is "
+            f"padding, such as attention_mask == 0; got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+    return mask

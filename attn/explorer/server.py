@@ -108,7 +108,7 @@ class Server:
 
     def start(self) -> None:
         """Answer in a thread, until `stop` or the end of the process."""
-        self._thread = Thread(target=self.run, daemon=True)
+        self._thread = Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

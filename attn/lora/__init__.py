@@ -4,8 +4,10 @@
     names, kinds, tensors        the changes in it: whose, of which kind, their numbers
     families, blocks             the model family, and what each module is for
     reader, file                 all of it read, as plain records
-    norms, deltas                size of a change, and the change itself
+    norms, deltas, relative      size of a change, and the change itself
     oddities, usable             what is odd, and whether a backend can apply it
+    selection                    parts of it, by the names of modules
+    null                         random changes of the same size, as a control
     facts                        the records as plain data, for JSON and tables
     base/                        the model that is changed, and whether the LoRA fits it
 

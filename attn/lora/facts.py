@@ -41,6 +41,7 @@ def describe(lora: LoraFile) -> dict[str, Any]:
 def _file(lora: LoraFile) -> dict[str, Any]:
     return {
         "path": str(lora.path),
+        "modules": list(lora.selection),
         "bytes": lora.size,
         "sha256": lora.sha256,
         "weights_sha256": lora.weights_sha256,

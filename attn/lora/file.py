@@ -127,6 +127,7 @@ class LoraFile:
         oddities: what its maker or user should know.
         obstacles: why no backend can load it, each with names; empty if one can.
         base: the model that changes were compared with, if one was given.
+        selection: patterns that `modules` were restricted to; see `attn.lora.selection`.
     """
 
     header: Header
@@ -144,6 +145,7 @@ class LoraFile:
     oddities: tuple[Oddity, ...]
     obstacles: Mapping[str, tuple[str, ...]]
     base: BaseModel | None = None
+    selection: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:

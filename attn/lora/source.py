@@ -31,4 +31,6 @@ def weights_file(path: Path) -> Path:
         )
     pickled = next((file.name for file in sorted(path.glob("*.bin"))), "")
     told = f"; {pickled} is pickled, which is not read: save it as .safetensors" if pickled else ""
-    raise ModelError(f"{path} holds no LoRA: expected {' or '.join(NAMES)} in this folder{told}")
+    others = sorted(entry.name for entry in path.iterdir())[:4]
+    found = told or f"; there is {', '.join(others) or 'nothing'}"
+    raise ModelError(f"{path} holds no LoRA: expected {' or '.join(NAMES)} in this folder{found}")

@@ -32,11 +32,12 @@ def completed(loras: Sequence[Lora], families: Sequence[str]) -> tuple[Lora, ...
         ModelError: see `usable`.
     """
     completed_loras = [_with_digests(lora, usable(lora, families)) for lora in loras]
-    return tuple(
-        sorted(
-            completed_loras, key=lambda lora: (lora.sha256 or "", lora.scale, lora.parts, lora.path)
-        )
-    )
+    return tuple(sorted(completed_loras, key=_order))
+
+
+def _order(lora: Lora) -> tuple[object, ...]:
+    seed = -1 if lora.null is None else lora.null
+    return lora.sha256 or "", lora.scale, lora.parts, lora.path, lora.modules, seed
 
 
 def _with_digests(lora: Lora, file: LoraFile) -> Lora:

@@ -46,10 +46,11 @@ from attn.schema.manifest import (
     Keys,
     Level,
     Manifest,
+    SampleText,
     Shard,
     Step,
 )
-from attn.schema.requests import LORA_PARTS, Call, Lora, Request
+from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
 from attn.words import Word, find_words, word_at
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "UNKNOWN",
     "Call",
     "Column",
+    "Emphasis",
     "Gate",
     "Grid",
     "Kept",
@@ -73,6 +75,7 @@ __all__ = [
     "Lora",
     "Manifest",
     "Request",
+    "SampleText",
     "Segment",
     "SegmentKind",
     "Sequence",

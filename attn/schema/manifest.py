@@ -9,8 +9,11 @@ from attn.schema.layout import Column, Layer, Segment, Token
 from attn.schema.requests import Request
 from attn.words import Word
 
-SCHEMA = 1
-"""Version of `trace.json` that this code writes, and the newest that it reads."""
+SCHEMA = 2
+"""Newest version of `trace.json` that this code reads; it writes the oldest that says it all.
+
+1: every step has the whole of each tensor. 2: steps have a `span`, or samples read other texts.
+"""
 
 Level = Literal["mass", "means", "maps", "heads", "factors"]
 Keys = Literal["content", "all"]
@@ -35,6 +38,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "lse": ("head", "position"),
     "scale": (),
     "mask": ("head", "query", "key"),
+    "value_norm": ("head", "key"),
     "gate": ("head", "statistic"),
 }
 """Axes of every measure after `branch` and `sample`."""
@@ -63,11 +67,15 @@ class Step:
 
     `timestep` is the scheduler's number; `noise` the share of noise left, 0 to 1 (sigma for flow
     models, sqrt(1 - alpha_bar) for DDPM-like ones, the masked share for masked language models).
+    `span` are the positions `[start, stop)` of the sequence that the model read in this step, where
+    a text grows: they are its queries, and its keys are all before `stop`. The step's tensors have
+    only those. None is the whole sequence.
     """
 
     index: int
     timestep: float | None
     noise: float | None
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,21 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class SampleText:
+    """What one sample reads, where samples read different texts."""
+
+    prompt: str
+    tokens: tuple[Token, ...]
+    words: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """The contents of `trace.json`."""
+    """The contents of `trace.json`.
+
+    Where samples read different texts, `texts` are those of each; then `tokens` has numbers for
+    positions at which they differ, and there are no `words`.
+    """
 
     status: Literal["partial", "complete"]
     backend: str
@@ -116,4 +137,5 @@ class Manifest:
     cost: dict[str, float]
     outputs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    schema: int = SCHEMA
+    schema: int = 1
+    texts: tuple[SampleText, ...] = ()

@@ -21,6 +21,9 @@ class Lora:
         parts: scales by part: `denoiser`, `text_encoder`, `text_encoder_2`, `text_encoder_3`.
         adapter: the one of that name, of a file with several.
         config_sha256: of peft's configuration beside the file; None where there is none.
+        modules: patterns of the modules that it changes; none are all. See `attn.lora.selection`.
+        null: seed of the random changes that take the place of its own, of the same norm in each
+            module; None is the LoRA itself.
     """
 
     path: str
@@ -29,6 +32,13 @@ class Lora:
     parts: tuple[tuple[str, float], ...] = ()
     adapter: str | None = None
     config_sha256: str | None = None
+    modules: tuple[str, ...] = ()
+    null: int | None = None
+
+    @property
+    def selection(self) -> str:
+        """What it is restricted to as people type it: `@up.2,mid`; empty for all of it."""
+        return f"@{','.join(self.modules)}" if self.modules else ""
 
     @property
     def strength(self) -> str:
@@ -37,11 +47,13 @@ class Lora:
         encoders = [name for name in LORA_PARTS.values() if name != "unet"]
         if scales.keys() >= set(encoders) and len({scales[name] for name in encoders}) == 1:
             (scales["te"],) = {scales.pop(name) for name in encoders}
-        if not (scales or self.adapter):
+        others = {"adapter": self.adapter, "null": self.null}
+        named = [f"{name}={value}" for name, value in others.items() if value is not None]
+        if not (scales or named):
             return shortest(self.scale)
         whole = {} if self.scale == 1 else {"scale": self.scale}
         texts = [f"{name}={shortest(scale)}" for name, scale in (whole | scales).items()]
-        return ",".join((*texts, *([f"adapter={self.adapter}"] if self.adapter else [])))
+        return ",".join((*texts, *named))
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -62,6 +74,10 @@ LORA_PARTS = {
 """The parts of a model that a LoRA changes, with the names for typing."""
 
 
+Emphasis = tuple[tuple[int, int, float], ...]
+"""Weights of parts of a text, none of them 1: (start, stop, weight), in characters."""
+
+
 def shortest(number: float) -> str:
     """Return a number in the fewest digits that tell it from others."""
     short = f"{number:g}"
@@ -75,6 +91,7 @@ class Request:
     `images` pictures are made from one prompt and seed; `loras` are added up. `options` are the
     family's own: a session reads here those that its backend names in `request_options`, the others
     are for the record. `negative` stays None where the model then reads zeros in place of a text.
+    `emphasis` and `negative_emphasis` weight parts of the two texts, which hold no syntax.
     """
 
     prompt: str
@@ -88,6 +105,8 @@ class Request:
     scheduler: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     loras: tuple[Lora, ...] = ()
+    emphasis: Emphasis = ()
+    negative_emphasis: Emphasis = ()
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from attn.schema import GATE_STATISTICS, STEP_MEASURES, Layer, Manifest, Segment, part, without_mass
+from attn.schema import (
+    GATE_STATISTICS,
+    STEP_MEASURES,
+    Layer,
+    Manifest,
+    Segment,
+    Shard,
+    part,
+    without_mass,
+)
+
+Window = tuple[int, int]
+"""First place and end of what a step has of an axis."""
 
 Shape = tuple[int | None, ...]
 """Sizes of axes; None is any size."""
@@ -26,13 +38,23 @@ class Shapes:
         self._columns = Counter(column.segment for column in manifest.kept.columns)
         segments = manifest.segments[manifest.branches[0]]
         self._positions = max((segment.stop for segment in segments), default=0)
-        self._expected_shapes: dict[str, tuple[Shape, ...]] = {}
+        self._spans = spans_of(manifest)
+        self._expected_shapes: dict[tuple[str, Window | None], tuple[Shape, ...]] = {}
 
-    def misfit(self, name: str, shape: tuple[int, ...], dtype: str) -> str | None:
-        """Describe what is wrong with a tensor; None if nothing is, or nothing is expected."""
-        if name not in self._expected_shapes:
-            self._expected_shapes[name] = self._expected(name)
-        expected = self._expected_shapes[name]
+    def misfit(
+        self, name: str, shape: tuple[int, ...], dtype: str, span: Window | None = None
+    ) -> str | None:
+        """Describe what is wrong with a tensor; None if nothing is, or nothing is expected.
+
+        Args:
+            name: of the tensor.
+            shape: of the tensor.
+            dtype: its name in a shard.
+            span: of the sequence that its step read; None is all of it.
+        """
+        if (name, span) not in self._expected_shapes:
+            self._expected_shapes[name, span] = self._expected(name, span)
+        expected = self._expected_shapes[name, span]
         if not expected:
             return None
         if not any(_agree(shape, candidate) for candidate in expected):
@@ -44,7 +66,7 @@ class Shapes:
             return f"{name} has dtype {dtype}, expected {' or '.join(dtypes)}"
         return None
 
-    def _expected(self, name: str) -> tuple[Shape, ...]:
+    def _expected(self, name: str, span: Window | None) -> tuple[Shape, ...]:
         """Return the shapes that a tensor can have; none if it is no such tensor."""
         owner, _, tensor = name.partition("/")
         if owner == "step":
@@ -56,28 +78,40 @@ class Shapes:
         query, _, key = block.partition(".")
         inner: tuple[Shape, ...]
         if not block:
-            inner = _factors(layer).get(measure, ())
+            rows = self._length(layer.queries, span)
+            keys = self._length(layer.keys, span and (0, span[1]))
+            inner = _factors(layer, rows, keys).get(measure, ())
         elif not key:
             inner = _of_queries(layer, measure, query)
         else:
-            inner = self._of_block(layer, measure, query, key)
+            inner = self._of_block(layer, measure, (query, key), span)
         return tuple((*self._lead, *shape) for shape in inner)
 
-    def _of_block(self, layer: Layer, measure: str, query: str, key: str) -> tuple[Shape, ...]:
-        rows, keys = part(layer.queries, query), part(layer.keys, key)
+    def _of_block(
+        self, layer: Layer, measure: str, block: tuple[str, str], span: Window | None
+    ) -> tuple[Shape, ...]:
+        rows, keys = part(layer.queries, block[0]), part(layer.keys, block[1])
         if not rows or not keys:
             return ()
         heads, columns = layer.num_heads, sum(map(self._width, keys))
+        queries, length = self._length(rows, span), self._length(keys, span and (0, span[1]))
+        if span is not None:  # a growing text keeps every key
+            columns = length
         shapes: dict[str, Shape] = {
-            "mass": (heads, _length(keys)),
-            "share": (_length(keys),),
-            "share_max": (_length(keys),),
-            "peak": (_length(keys),),
+            "mass": (heads, length),
+            "share": (length,),
+            "share_max": (length,),
+            "peak": (length,),
             "entropy": (heads,),
-            "map": (_length(rows), columns),
-            "headmap": (heads, _length(rows), columns),
+            "map": (queries, columns),
+            "headmap": (heads, queries, columns),
+            "value_norm": (heads, length),
         }
         return (shapes[measure],) if measure in shapes else ()
+
+    def _length(self, segments: Sequence[Segment], span: Window | None) -> int:
+        start, stop = find_window(segments, self._spans, span)
+        return stop - start
 
     def _width(self, segment: Segment) -> int:
         """Return how many columns a map has of a segment."""
@@ -95,8 +129,8 @@ def _of_queries(layer: Layer, measure: str, query: str) -> tuple[Shape, ...]:
     return tuple((layer.num_heads, count) for count in sorted(counts, reverse=True))
 
 
-def _factors(layer: Layer) -> dict[str, tuple[Shape, ...]]:
-    heads, queries, keys = layer.num_heads, layer.num_queries, layer.num_keys
+def _factors(layer: Layer, queries: int, keys: int) -> dict[str, tuple[Shape, ...]]:
+    heads = layer.num_heads
     masks = ((a, b, c) for a in {1, heads} for b in {1, queries} for c in {1, keys})
     return {
         "query": ((heads, queries, layer.head_dim),),
@@ -107,10 +141,6 @@ def _factors(layer: Layer) -> dict[str, tuple[Shape, ...]]:
     }
 
 
-def _length(segments: Sequence[Segment]) -> int:
-    return sum(segment.length for segment in segments)
-
-
 def _agree(shape: tuple[int, ...], expected: Shape) -> bool:
     return len(shape) == len(expected) and all(
         size in (None, got) for got, size in zip(shape, expected, strict=True)
@@ -119,3 +149,42 @@ def _agree(shape: tuple[int, ...], expected: Shape) -> bool:
 
 def _shown(shape: Shape) -> str:
     return "x".join("any" if size is None else str(size) for size in shape) or "of a single number"
+
+
+def is_of_growing(shards: Iterable[Shard]) -> bool:
+    """Whether steps read different spans of a text."""
+    return any(shard.step is not None and shard.step.span is not None for shard in shards)
+
+
+def spans_of(manifest: Manifest) -> dict[str, Window]:
+    """Return where the segments of the sequence are in it, by name."""
+    segments = manifest.segments[manifest.branches[0]]
+    return {segment.name: (segment.start, segment.stop) for segment in segments}
+
+
+def find_window(
+    segments: Sequence[Segment], places: Mapping[str, Window], span: Window | None
+) -> Window:
+    """Return which positions of segments put one after the other lie in a span of the sequence.
+
+    Args:
+        segments: of a layer.
+        places: where segments of the sequence are in it; others do not grow.
+        span: of the sequence; None is all of it.
+    """
+    offset, edges = 0, []
+    for segment in segments:
+        start, stop = 0, segment.length
+        if span is not None and segment.name in places:
+            begin = places[segment.name][0]
+            start, stop = max(start, span[0] - begin), min(stop, span[1] - begin)
+        if start < stop:
+            edges += [offset + start, offset + stop]
+        offset += segment.length
+    return (min(edges), max(edges)) if edges else (0, 0)
+
+
+def step_windows(layer: Layer, manifest: Manifest, span: Window) -> tuple[Window, Window]:
+    """Return which queries and keys of a layer a step of some span has."""
+    places = spans_of(manifest)
+    return find_window(layer.queries, places, span), find_window(layer.keys, places, (0, span[1]))

@@ -152,10 +152,12 @@ class TraceFiles:
         """Refuse a shard, before any of it is read, whose tensors are not as the manifest says."""
         if file in self._fits:
             return
-        path = self.folder / file
+        path, step = self.folder / file, self._listed(file).step
+        span = step.span if step else None
         for name in shard.keys():  # noqa: SIM118 - it is no dict
             stored = shard.get_slice(name)
-            wrong = self._shapes.misfit(name, tuple(stored.get_shape()), stored.get_dtype())
+            shape = tuple(stored.get_shape())
+            wrong = self._shapes.misfit(name, shape, stored.get_dtype(), span)
             if wrong is not None:
                 raise DamagedError(f"{path} is not what {MANIFEST} describes: {wrong}. {AGAIN}")
         self._fits.add(file)

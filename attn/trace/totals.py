@@ -9,7 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import Layer, part, without_mass
-from attn.trace.views import AxisSelection, TensorSource, View, find
+from attn.trace.growing import GrowingView
+from attn.trace.lookup import find
+from attn.trace.shapes import is_of_growing
+from attn.trace.views import AxisPart, TensorSource, View
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class SumView(View):
         kept = {dim: lengths[dim] for dim in ("step", "branch", "sample", "head")}
         return kept | {"segment": len(self.addends)}
 
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """Dtype of what is handed out."""
+        return self.addends[0][0].dtype
+
     def require_fit(self) -> None:
         """Refuse tensors that the manifest does not describe, those that are added up too."""
         super().require_fit()
@@ -36,15 +44,20 @@ class SumView(View):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, selection: Sequence[AxisSelection]) -> np.ndarray:
-        every = (slice(None),) * 3
-        sums = [
-            self.source.read(file, view.tensor, (*every, keys)).sum(-1)
-            for view, keys in self.addends
-        ]
-        indices = np.ix_(*(np.atleast_1d(part.indices) for part in selection))
-        piece: np.ndarray = np.stack(sums, -1)[indices]
-        return piece.reshape([part.count for part in selection if part.count is not None])
+    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
+        sums = [_sum(view, file, selection[:-1], keys) for view, keys in self.addends]
+        totals = np.stack(sums, -1)
+        has_run = ~np.isnan(totals).all(-1, keepdims=True)
+        totals = np.where(has_run & np.isnan(totals), 0, totals)  # a segment that is not there yet
+        return np.asarray(totals[..., selection[-1].indices])
+
+
+def _sum(view: View, file: str, lead: Sequence[AxisPart], keys: slice) -> np.ndarray:
+    """Return the sum of a measure over some keys of one step, NaN where there are none."""
+    length = tuple(view.sizes.values())[-1]
+    values = view._piece(file, [*lead, AxisPart.of(keys, length)])
+    is_empty = np.isnan(values).all(-1)
+    return np.where(is_empty, np.nan, np.nansum(values, -1))
 
 
 def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:
@@ -56,11 +69,13 @@ def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:
     shards = tuple(shard for shard in source.manifest.shards if shard.step is not None)
     bare = without_mass(layer, query or "", layer.blocks)
     stored = f"{layer.index}/total.{query}"
-    held = bool(shards) and stored in source.tensors(shards[0].file)
-    columns = source.describe(shards[0].file, stored)[0][-1] if held else 0
+    some = shards if is_of_growing(shards) else shards[:1]
+    held = next((shard.file for shard in some if stored in source.tensors(shard.file)), None)
+    columns = source.describe(held, stored)[0][-1] if held else 0
     if not shards or len(bare) == len(layer.keys) or columns != len(bare):
         return find(source, "total", layer, query)
-    total = View(source, shards, stored, "total", layer, query, None)
+    kind = GrowingView if is_of_growing(shards) else View
+    total = kind(source, shards, stored, "total", layer, query, None)
     addends = {segment: (total, slice(index, index + 1)) for index, segment in enumerate(bare)}
     for block in (block for block in layer.blocks if block.split(".")[0] == query):
         mass, start = find(source, "mass", layer, block), 0

@@ -21,11 +21,12 @@ from attn.schema import (
     Step,
     Token,
     Word,
-    block_columns,
     block_names,
 )
+from attn.trace.exact import read_probs
 from attn.trace.grids import resample
-from attn.trace.labels import attributes, key_labels
+from attn.trace.labels import key_labels
+from attn.trace.lookup import find
 from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.step_tokens import read_written
 from attn.trace.store import open_files
@@ -34,11 +35,8 @@ from attn.trace.views import (
     MemoryFiles,
     TensorSource,
     View,
-    all_columns,
-    find,
     index_of,
     listed,
-    recompute,
 )
 from attn.trace.word_maps import word_maps
 from attn.trace.writer import TraceWriter
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryFiles", "TensorSource", "Trace", "open_trace", "resample"]
 
-_FACTORS = ("query", "key", "lse", "scale", "mask")
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -96,10 +93,17 @@ class Trace:
         """The guidance rows that were kept."""
         return self.manifest.branches
 
-    def tokens(self, branch: str = "cond") -> tuple[Token, ...]:
-        """Return the tokens that the model read for one branch."""
+    def tokens(self, branch: str = "cond", sample: int | None = None) -> tuple[Token, ...]:
+        """Return the tokens that the model read for one branch.
+
+        Where samples read different texts, `sample` names one of them; without it, positions at
+        which they differ have their number for a text.
+        """
         index_of("branch", branch, tuple(self.manifest.tokens))
-        return self.manifest.tokens[branch]
+        if sample is None or not self.manifest.texts:
+            return self.manifest.tokens[branch]
+        samples = range(self.manifest.samples)
+        return self.manifest.texts[index_of("sample", sample, samples)].tokens
 
     def layer(self, which: int | str) -> Layer:
         """Return a layer by index, by path, or by `tower:path` where towers share paths.
@@ -229,19 +233,16 @@ class Trace:
         """Return every head's probs of one block, exactly: recomputed from factors, or stored.
 
         Returns:
-            (head, query, key), float32, read at once; over all keys a row sums to 1.
+            (head, query, key), float32, read at once; over all keys a row sums to 1. Of a text that
+            grows, only the queries and keys that the step has, with their `position`s.
 
         Raises:
             TraceError: neither factors nor head maps with all keys were kept.
         """
-        import xarray as xr
-
         selected = self.layer(layer)
         index_of("block", block, block_names(selected))
-        values = self._exact(selected, block, step, self._cell(branch, sample))
-        labels = key_labels(self.manifest, all_columns(self.manifest, selected, block), [branch])
-        attrs = attributes("probs", selected, block)
-        return xr.DataArray(values, labels, ("head", "query", "key"), "probs", attrs)
+        cell = self._cell(branch, sample)
+        return read_probs(self._source, selected, block, self._step_shard(step), cell)
 
     def mean_maps(
         self,
@@ -364,27 +365,6 @@ class Trace:
         shards = {shard.step.index: shard for shard in self.manifest.shards if shard.step}
         index_of("step", step, tuple(shards))
         return shards[step]
-
-    def _exact(self, layer: Layer, block: str, step: int, cell: tuple[int, int]) -> np.ndarray:
-        file = self._step_shard(step).file
-        held = self._source.tensors(file)
-
-        def read(name: str) -> np.ndarray:
-            return self._source.read(file, f"{layer.index}/{name}", cell)
-
-        if f"{layer.index}/lse" in held:
-            factors = {name: read(name) for name in _FACTORS if f"{layer.index}/{name}" in held}
-            return recompute(factors, layer, block)
-        columns = block_columns(layer, block, self.manifest.kept.columns)
-        is_whole = columns == all_columns(self.manifest, layer, block)
-        if is_whole and f"{layer.index}/headmap.{block}" in held:
-            return read(f"headmap.{block}").astype(np.float32)
-        raise TraceError(
-            f"{self._where} was kept with level '{self.manifest.kept.level}', keys "
-            f"'{self.manifest.kept.keys}', so there are no exact probs of {block} in layer "
-            f"{layer.index} ({layer.path}): capture with --keep factors, or with --keep heads "
-            f"--keys all --blocks {block}"
-        )
 
 
 def open_trace(path: str | Path) -> Trace:

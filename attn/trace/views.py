@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from attn.schema import (
     Shard,
     block_columns,
     part,
-    positions,
 )
 from attn.trace.arrays import lazy_array
 from attn.trace.labels import attributes, key_labels, step_labels
@@ -30,22 +29,6 @@ from attn.trace.store import Index, shard_file
 
 if TYPE_CHECKING:
     import xarray as xr
-
-UNIFORM_BELOW = -1e38
-"""A row's log-sum-exp under this means that every key was masked with the dtype's lowest number.
-
-Adding that number rounds every logit away, so such a row is spread evenly over the keys that are
-not hidden by -inf.
-"""
-
-_REMEDY = {
-    "map": "--keep maps (or means)",
-    "headmap": "--keep heads",
-    "entropy": "--entropy",
-    "mass": "--mass full, or this block in --blocks",
-    **dict.fromkeys(("share_max", "peak"), "--keep maps (or means)"),
-    **dict.fromkeys(("query", "key", "lse", "scale"), "--keep factors"),
-}
 
 Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
@@ -166,7 +149,7 @@ class View:
     def read(self, selection: Selection) -> np.ndarray:
         """Read a selection; of every shard no more than what the selection spans."""
         sizes = self.sizes.values()
-        parts = [AxisSelection.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        parts = [AxisPart.of(one, size) for one, size in zip(selection, sizes, strict=True)]
         result = np.empty([part.count for part in parts if part.count is not None], self.dtype)
         if not result.size:
             return result
@@ -244,7 +227,7 @@ class View:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, selection: Sequence[AxisSelection]) -> np.ndarray:
+    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
         """Read one step's part: the span of the selection from the file, then the selection."""
         spans = [part.span for part in selection]
         index = list(spans)
@@ -267,7 +250,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class AxisSelection:
+class AxisPart:
     """What is selected of one axis.
 
     Attributes:
@@ -281,7 +264,7 @@ class AxisSelection:
     is_whole: bool
 
     @classmethod
-    def of(cls, selected: int | slice | np.ndarray, size: int) -> AxisSelection:
+    def of(cls, selected: int | slice | np.ndarray, size: int) -> AxisPart:
         """Look at a selection of an axis of some size."""
         if isinstance(selected, slice) and selected.step in (None, 1):
             start, stop, _ = selected.indices(size)
@@ -303,66 +286,6 @@ class AxisSelection:
         return np.asarray(self.indices - span.start)
 
 
-def find(
-    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
-) -> View:
-    """Find a measure in the shards; where there is no `map` it is made of `headmap`.
-
-    Args:
-        source: the trace.
-        name: a name in `MEASURES`.
-        layer: of which layer.
-        block: of which block; for `total` and `gate` the query part, None for factors.
-        lay_out: give queries that are one image the axes (row, column).
-
-    Raises:
-        TraceError: the trace does not hold it.
-    """
-    shards = source.manifest.shards
-    steps = tuple(shard for shard in shards if shard.step is not None)
-    means = tuple(shard for shard in shards if shard.step is None)
-    grid = query_grid(layer, block) if lay_out else None
-    for group in filter(None, (steps, means)):
-        held = source.tensors(group[0].file)
-        for stored in ("map", "headmap") if name == "map" else (name,):
-            tensor = f"{layer.index}/{stored}" + (f".{block}" if block else "")
-            if tensor in held:
-                return View(source, group, tensor, name, layer, block, grid)
-    raise_absent(source, name, layer, block)
-
-
-def raise_absent(source: TensorSource, name: str, layer: Layer, block: str | None) -> NoReturn:
-    """Raise an error that names what the trace has of a layer, and how to capture the rest."""
-    where, kept = source.folder or "the trace", source.manifest.kept
-    if not source.manifest.shards:
-        raise TraceError(f"{where} has no finished step: capture it again")
-    held = [name for shard in source.manifest.shards[-2:] for name in source.tensors(shard.file)]
-    measures = dict.fromkeys(
-        name.split("/")[1] for name in held if name.startswith(f"{layer.index}/")
-    )
-    requested = f"{name}.{block}" if block else name
-    has = (
-        f"of this layer it has {listed(measures)}"
-        if measures
-        else f"it has layers {listed(kept.layers)}"
-    )
-    state = f"'{kept.level}', {source.manifest.status}"
-    raise TraceError(
-        f"{where} has no {requested} of layer {layer.index} ({layer.path}): its level is "
-        f"{state}; {has}{_remedy(name, block, measures)}"
-    )
-
-
-def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
-    """Suggest how to get a measure of a block, given what the trace has of the layer."""
-    blocks = [tensor.partition(".")[2] for tensor in held if tensor.startswith(f"{name}.")]
-    if "all.all" in blocks:
-        return f"; its rows are part of {name}.all.all"
-    if blocks:
-        return f"; capture with --blocks {','.join([*blocks, block or ''])}"
-    return f"; capture with {_REMEDY[name]}" if name in _REMEDY else ""
-
-
 def index_of(what: str, value: object, values: Sequence[object]) -> int:
     """Return the index of a value, or raise an error that lists the values.
 
@@ -380,39 +303,6 @@ def listed(items: Iterable[object], most: int = 8) -> str:
     texts = [str(item) for item in items]
     rest = f", … ({len(texts)} in all)" if len(texts) > most else ""
     return (", ".join(texts[:most]) or "nothing") + rest
-
-
-def recompute(factors: Mapping[str, np.ndarray], layer: Layer, block: str) -> np.ndarray:
-    """Compute probs = exp(scale · query · keyᵀ + mask - lse) of a block.
-
-    Args:
-        factors: query (head, position, channel); key likewise, of as many or fewer heads; lse
-            (head, position); scale; maybe mask (head, query, key), axes of size 1 repeat.
-        layer: whose positions the factors have.
-        block: which queries and keys.
-
-    Returns:
-        (head, query, key) float32.
-    """
-    rows, columns = (
-        positions(part(segments, name))
-        for segments, name in zip((layer.queries, layer.keys), block.split("."), strict=True)
-    )
-    query, lse = factors["query"][:, rows].astype(np.float32), factors["lse"][:, rows, np.newaxis]
-    lse = np.where(np.isneginf(lse), 0, lse)  # every key is hidden: a row of zeros
-    key = factors["key"][:, columns].astype(np.float32)
-    heads, num_keys = len(query), factors["key"].shape[1]
-    probs = np.empty((heads, len(rows), len(columns)), np.float32)
-    shape = (heads, factors["query"].shape[1], num_keys)
-    mask = np.broadcast_to(factors.get("mask", np.float32(0)), shape)
-    for head in range(heads):
-        logits = query[head] @ key[head * len(key) // heads].T * np.float32(factors["scale"])
-        with np.errstate(over="ignore"):  # a mask of the lowest number may go below it
-            logits += mask[head][np.ix_(rows, columns)].astype(np.float32)
-            np.exp(logits - lse[head], out=probs[head])
-    shown = (~np.isneginf(mask[:, rows].astype(np.float32))).sum(-1, keepdims=True)
-    np.divide(probs, shown, out=probs, where=lse < UNIFORM_BELOW)
-    return probs
 
 
 def query_grid(layer: Layer, block: str | None) -> Grid | None:

@@ -284,7 +284,9 @@ def _settings(manifest: Manifest) -> str:
         "size": f"{request.width}x{request.height}" if request.width else None,
         "scheduler": request.scheduler,
         "negative": request.negative,
-        "LoRAs": ", ".join(f"{Path(lora.path).name} at {lora.strength}" for lora in request.loras),
+        "LoRAs": ", ".join(
+            f"{Path(lora.path).name}{lora.selection} at {lora.strength}" for lora in request.loras
+        ),
         **request.options,
     }
     told = ((name, value) for name, value in facts.items() if value not in (None, "", ()))

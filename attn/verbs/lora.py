@@ -14,6 +14,7 @@ from attn.errors import ModelError
 from attn.files.disk import as_utf8
 from attn.files.results import refuse_others, replaced
 from attn.verbs.capture.folders import refuse_parts
+from attn.verbs.compare.lora_specs import cut_modules
 from attn.verbs.lora_options import LoraOptions
 from attn.verbs.options import takes
 from attn.verbs.report import Report
@@ -58,15 +59,17 @@ def examine(options: LoraOptions) -> Examined:
         TraceError: the results cannot be written.
     """
     from attn import lora
+    from attn.lora.selection import restricted
 
-    path, report = Path(lora_file(str(options.path))), options.report or Report()
+    typed, patterns = cut_modules(str(options.path))
+    path, report = Path(lora_file(typed)), options.report or Report()
     out = None if options.out is None else Path(options.out)
     if out is not None:
         refuse_parts(out.parent)  # before time is spent
         refuse_others(out, COMMAND, INDEX)
     _refuse_models(path)
     base = None if options.model is None else find_model(str(options.model), path)
-    found = lora.read(path, base, options.adapter)
+    found = restricted(lora.read(path, base, options.adapter), patterns)
     files = () if out is None else _write(found, out, report)
     warnings = (*(oddity.message for oddity in found.oddities), *report.warnings)
     return Examined(found, out, files, warnings)

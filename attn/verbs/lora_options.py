@@ -18,7 +18,7 @@ class LoraOptions:
         str | Path,
         About(
             "A LoRA as .safetensors file, or as a folder of peft or diffusers; demo or "
-            "demo:VARIANT, a demo's own.",
+            "demo:VARIANT, a demo's own; FILE@up.2, only modules of this name.",
             ("FILE",),
             check=checks.folder,
         ),

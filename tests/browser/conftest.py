@@ -51,7 +51,7 @@ def watched(browser, host, **options):
     """Open an empty page; at the end, complain of errors and of requests to anywhere else."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
     page, complaints = context.new_page(), []
-    page.set_default_timeout(6_000)
+    page.set_default_timeout(20_000)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
     page.on(

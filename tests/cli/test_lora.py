@@ -297,3 +297,16 @@ def test_relative(file, changes, model):
         f"odd:\n  1 module without a base weight: the weight has another shape ({STEMS[1]})\n"
         f"  1 module without a base weight: the model has no text_encoder ({STEMS[2]})\n"
     )
+
+
+def test_some_modules():
+    """Behind an `@` are the modules whose norms are told, all others are left out."""
+    code, stdout, _ = run("lora", "demo@up.1,!*to_v", "--json")
+    answer = json.loads(stdout)
+    assert (code, answer["file"]["modules"]) == (0, ["up.1", "!*to_v"])
+    names = [row["name"] for row in answer["modules"]]
+    assert names
+    assert all("up_blocks_1_" in name and "to_v" not in name for name in names)
+    code, _, stderr = run("lora", "demo@up.9")
+    assert code == 1
+    assert "no module of the LoRA matches 'up.9'; near it are up." in stderr

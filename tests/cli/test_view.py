@@ -65,7 +65,7 @@ def test_json(folder, opened):
         (["nowhere"], 1, "could not read nowhere: the file or its folder does not exist."),
         (["."], 1, ". holds no trace; make one with attn capture --out NAME"),
         ([], 1, "could not read attn-runs: the file or its folder does not exist."),
-        (["t", "--port", "99999"], 2, "--port: expected 0 to 65535; got 99999"),
+        (["t", "--port", "99999"], 2, "port: expected 0 to 65535; got 99999"),
         (
             ["t", "--host", "0.0.0.0"],
             2,

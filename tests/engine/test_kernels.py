@@ -10,6 +10,7 @@ from attn.engine import kernels
 from attn.errors import CaptureError
 from tests.helpers.toy_attention import (
     BATCH,
+    CHANNELS,
     DTYPES,
     HEADS,
     KEYS,
@@ -164,6 +165,12 @@ def test_flex_attention_is_refused():
         see(flex_attention, *inputs())
 
 
+def weigh(logits, *, axis=-1, dtype=None):
+    """Attend in the open: the softmax of logits, times values."""
+    probs = torch.softmax(logits, axis, dtype)
+    return probs @ states(*logits.shape[:-2], logits.shape[-1], CHANNELS).to(probs)
+
+
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.float64])
 def test_open_softmax_is_seen(context, dtype):
@@ -171,7 +178,7 @@ def test_open_softmax_is_seen(context, dtype):
     query, key, _ = inputs()
     with context():
         logits = query @ key.mT
-        _, (attention,), _ = see(torch.softmax, logits, -1, dtype)
+        _, (attention,), _ = see(weigh, logits, dtype=dtype)
     assert attention.query is None
     assert np.abs(whole(attention) - exact(query, key, scale=1.0)).max() <= 1e-5
 
@@ -182,25 +189,30 @@ def test_open_softmax_is_seen(context, dtype):
         ((BATCH * HEADS, QUERIES, KEYS), (1, BATCH * HEADS, QUERIES, KEYS)),
         ((BATCH, HEADS, 5, QUERIES, KEYS), (1, BATCH * HEADS * 5, QUERIES, KEYS)),
         ((QUERIES, KEYS), (1, 1, QUERIES, KEYS)),
-        ((KEYS,), (1, 1, 1, KEYS)),
-        ((), (1, 1, 1, 1)),
     ],
 )
 def test_softmax_of_other_ranks_is_taken_as_heads(shape, taken):
-    """Axes before the last two are heads, and no rank stops the model."""
-    _, (attention,), _ = see(torch.softmax, states(*shape), -1)
+    """Axes before the last two are heads."""
+    _, (attention,), _ = see(weigh, states(*shape))
     assert attention.shape == taken
+
+
+@pytest.mark.parametrize("shape", [(KEYS,), ()])
+def test_softmax_without_queries_is_left_alone(shape):
+    """No rank stops the model, and a vector is no attention."""
+    _, seen, _ = see(torch.softmax, states(*shape), -1)
+    assert not seen
 
 
 def test_softmax_over_another_axis_is_not_attention():
     """A softmax that does not normalise its last axis is left alone."""
-    _, seen, _ = see(torch.softmax, states(BATCH, HEADS, QUERIES, KEYS), 1)
+    _, seen, _ = see(weigh, states(BATCH, HEADS, QUERIES, KEYS), axis=1)
     assert not seen
 
 
 def test_open_softmax_over_a_positive_axis_is_seen():
     """The last axis may be counted from the front."""
-    _, (attention,), _ = see(torch.softmax, states(BATCH, HEADS, QUERIES, KEYS), 3)
+    _, (attention,), _ = see(weigh, states(BATCH, HEADS, QUERIES, KEYS), axis=3)
     assert attention.shape == (BATCH, HEADS, QUERIES, KEYS)
 
 

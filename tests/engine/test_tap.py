@@ -232,15 +232,24 @@ class Twice(nn.Module):
         return functional.scaled_dot_product_attention(x, some, some)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize(
-    ("keys", "message"),
-    [(LENGTH, "0 ran two attention kernels in one forward"), (5, "0 changed its shape between")],
+    ("keys", "layers", "blocks"),
+    [
+        (LENGTH, ["0", "0#2"], [("all.all",), ("all.all",)]),
+        (5, ["0"], [("all.sequence", "all.key")]),
+    ],
 )
-def test_two_kernels_of_one_module(keys, message):
-    """Two attentions of one module cannot be told apart: an error, not the last of them."""
-    model = nn.Sequential(Twice(keys))
-    with pytest.raises(CaptureError, match=f"^{message}"), attn.tap(model):
-        model(torch.randn(BATCH, HEADS, LENGTH, DIM))
+def test_two_kernels_of_one_module(keys, layers, blocks):
+    """Attention to other keys is a block of the layer; to the same once more a layer of its own."""
+    model, x = nn.Sequential(Twice(keys)), torch.randn(BATCH, HEADS, LENGTH, DIM)
+    with attn.tap(model, keep="heads") as tapped:
+        model(x)
+        model(x)
+    assert [layer.path for layer in tapped.trace.layers] == layers
+    assert [layer.blocks for layer in tapped.trace.layers] == blocks
+    got = tapped.trace.headmaps(len(layers) - 1, blocks[-1][-1]).isel(step=1).squeeze("branch")
+    np.testing.assert_allclose(got, softmax(x, x[:, :, :keys]), atol=6e-4)
 
 
 class Sometimes(nn.Module):
@@ -287,11 +296,42 @@ def test_open_softmax_has_no_factors(slow_path, x):
         module(x, x, x)
 
 
-@pytest.mark.parametrize("keep", ["means", "all"])
-def test_levels(model, keep, unchecked):
-    """Levels that a tap cannot keep are refused, with those that it can."""
-    with pytest.raises(UsageError, match=f"^keep: expected one of mass, .*; got '{keep}'"):
-        attn.tap(model, keep=keep)
+def test_unknown_level(model, unchecked):
+    """A level that does not exist is refused, with those that do."""
+    with pytest.raises(UsageError, match=r"^keep: expected one of mass, means, .*; got 'all'"):
+        attn.tap(model, keep="all")
+
+
+@torch.no_grad()
+def test_means_need_a_text(model, x):
+    """Forwards that read no token ids need not be steps of one generation: no mean of them."""
+    refused = pytest.raises(CaptureError, match=r"^keep='means': the model reads no token ids")
+    with refused, attn.tap(model, keep="means"):
+        model(x)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every": 0}, "every: expected 1 or more forwards; got 0"),
+        ({"segments": {}}, "segments: expected lengths by name, such as"),
+        ({"segments": {"a": 0}}, "segments: expected lengths by name, such as"),
+        ({"segments": {"image": 7}, "grid": (2, 3)}, "grid: 2x3 does not hold the 7 positions"),
+        ({"padding": [1, 0]}, "padding: expected .row, position. of True and False"),
+        ({"tokens": "a text"}, "tokens: expected a tokenizer of transformers, or a text for each"),
+    ],
+)
+def test_options(model, options, message, unchecked):
+    """What an option cannot be is refused before anything runs, with what it should be."""
+    with pytest.raises(UsageError, match=f"^{message}"):
+        attn.tap(model, **options)
+
+
+def test_no_module(unchecked):
+    """What is no torch module is refused by what it is."""
+    with pytest.raises(UsageError) as error:
+        attn.tap("x")
+    assert str(error.value) == "tap: expected a torch module, got str 'x'"
 
 
 @torch.no_grad()
@@ -376,24 +416,18 @@ def test_no_forward_that_ended(model, x):
 
 @torch.no_grad()
 def test_two_threads_at_once(model, x):
-    """A second thread is refused while a forward runs; the first one's step stays whole."""
-    errors = []
+    """A second thread is not recorded while a forward runs; the first one's step stays whole."""
+    results = []
 
     def call_elsewhere(path, attention):
-        def call():
-            try:
-                model(x)
-            except CaptureError as error:
-                errors.append(str(error))
-
-        other = Thread(target=call)
+        other = Thread(target=lambda: results.append(model(x)))
         other.start()
         other.join()
 
-    with attn.tap(model, see=call_elsewhere) as tapped:
+    refused = pytest.raises(CaptureError, match=r"^two threads call the tapped Sequential at once")
+    with refused, attn.tap(model, see=call_elsewhere) as tapped:
         model(x)
-    assert len(errors) == 2
-    assert errors[0].startswith("two threads call the tapped Sequential at once")
+    assert len(results) == 2  # the user's call is none of the tap's business
     assert len(tapped.trace.steps) == 1
     assert not np.isnan(tapped.trace.mass(layer="2", block="all.all")).any()
 
@@ -445,7 +479,7 @@ class TwiceAttention(nn.Module):
 
 
 def test_module_that_attends_twice():
-    """Of two attentions in one forward the first, to the text, is recorded; the trace says so."""
+    """Two attentions in one forward, to a text and to a picture, are two blocks of one layer."""
     generator = torch.Generator().manual_seed(5)
     x, text, picture = (
         torch.randn(BATCH, HEADS, length, DIM, generator=generator) for length in (LENGTH, 13, 4)
@@ -453,11 +487,7 @@ def test_module_that_attends_twice():
     with attn.tap(model := TwiceAttention().eval(), "", keep="heads") as tapped:
         model(x, text, picture)
         model(x, text, picture)
-    logits = np.einsum("bhqc,bhkc->bhqk", x.double().numpy(), text.double().numpy()) / DIM**0.5
-    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    maps = tapped.trace.headmaps(layer=0, block="all.all").isel(step=1).squeeze("branch")
-    maps = maps.transpose("sample", "head", "query", "key")
-    np.testing.assert_allclose(maps, expected, atol=6e-4)
-    (warning,) = tapped.trace.manifest.warnings
-    assert warning.startswith("1 modules attend twice in one forward, such as ")
-    assert "to 13 keys, which is recorded, and then to 4 others" in warning
+    assert tapped.trace.layers[0].blocks == ("all.key", "all.key-2")
+    for block, keys in (("all.key", text), ("all.key-2", picture)):
+        maps = tapped.trace.headmaps(layer=0, block=block).isel(step=1).squeeze("branch")
+        np.testing.assert_allclose(maps, softmax(x, keys), atol=6e-4)

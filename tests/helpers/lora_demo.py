@@ -127,3 +127,14 @@ def by_hand(model: Any, pairs: Mapping[str, Pair]) -> Any:
     for path, one in pairs.items():
         twin.get_submodule(path).weight.data += torch.from_numpy(one.change)
     return twin
+
+
+def states(pipe: Any) -> dict[str, Any]:
+    """Return the weights of a pipeline's parts with its active LoRAs in them, in float64."""
+    parts = {part: getattr(pipe, part, None) for part in ENDS}
+    return {
+        f"{part}.{name}": values
+        for part, model in parts.items()
+        if model is not None
+        for name, values in merged(model).state_dict().items()
+    }

@@ -12,28 +12,29 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from dataclasses import replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from attn.backends.loading.unfilled import Unfilled
+from attn.backends.diffusers.adapter_layers import (
+    Change,
+    changes_of,
+    make_layer,
+    random_changes,
+)
 from attn.demo.shipped import other_lora
 from attn.errors import CaptureError, ModelError, RequestError
 from attn.lora.base.fit import fit, require_fit
-from attn.lora.base.layouts import BaseWeight
 from attn.lora.base.weights import Base, describe_base
-from attn.lora.deltas import Strength, bias_delta, is_written_out, weight_delta
-from attn.lora.file import LoraFile, Module
+from attn.lora.deltas import Strength
+from attn.lora.file import LoraFile
 from attn.lora.names import TOWERS
 from attn.lora.oddities import TOLD
 from attn.lora.reader import tensors_of
-from attn.lora.tensors import Stored, Values
 from attn.lora.usable import completed, usable
 from attn.schema import Lora
 
@@ -42,35 +43,6 @@ KEPT = 4
 
 Layers = Mapping[str, Mapping[str, nn.Module]]
 """Peft's layers that are put in, by tower and path."""
-
-
-class Written(NamedTuple):
-    """The change of one module, written out in float64; None where nothing changes.
-
-    Attributes:
-        weight: (rows, columns).
-        bias: (rows,).
-    """
-
-    weight: Tensor | None
-    bias: Tensor | None
-
-
-class Factors(NamedTuple):
-    """The change of one weight, scale · up · down.
-
-    Attributes:
-        down: (rank, columns), with the kernel of a convolution.
-        up: (rows, rank).
-        scale: alpha / rank, times what is asked for.
-    """
-
-    down: Tensor
-    up: Tensor
-    scale: float
-
-
-Change = Factors | Written
 
 
 def complete(loras: Sequence[Lora], families: Sequence[str]) -> tuple[Lora, ...]:
@@ -156,6 +128,7 @@ class Adapters:
             with _demo_named([lora], self._families[0]):
                 misfit = require_fit(file, base, self._families)
             warnings += [misfit] if misfit else []
+            fit(file, base, lora.modules)  # a pattern that matches nothing is refused here
             warnings += [f"{file.path}: {odd.message}" for odd in file.oddities if odd.kind in TOLD]
             warnings += _idle_parts(lora, file)
         return completed, tuple(warnings)
@@ -190,19 +163,21 @@ class Adapters:
         for lora in loras:
             file = usable(lora, self._families)
             tensors = tensors_of(file, lora.adapter)
-            for module, entry in fit(file, base).placed:
+            for module, entry in fit(file, base, lora.modules).placed:
                 multiplier = lora.scale_of(module.tower)
                 if not multiplier:
                     continue
                 model = towers[module.tower]
                 tower = collected.setdefault(module.tower, {})
-                for path, change in _changes(
-                    module, tensors[module.name], entry, multiplier, model
-                ):
+                strength = Strength(module.scale, multiplier)
+                changes = changes_of(module, tensors[module.name], entry, strength, model)
+                if lora.null is not None:
+                    changes = random_changes(changes, module, lora.null)
+                for path, change in changes:
                     tower.setdefault(path, []).append(change)
         return {
             tower: {
-                path: _layer(towers[tower].get_submodule(path), all_of_it)
+                path: make_layer(towers[tower].get_submodule(path), all_of_it)
                 for path, all_of_it in by_path.items()
             }
             for tower, by_path in collected.items()
@@ -211,9 +186,10 @@ class Adapters:
 
 def _repeated(loras: Sequence[tuple[Lora, LoraFile]]) -> Iterator[str]:
     """Yield warnings of LoRAs given by several paths, which the hash of their weights shows."""
-    paths: dict[tuple[str, str | None], dict[str, None]] = {}
+    paths: dict[tuple[object, ...], dict[str, None]] = {}
     for lora, file in loras:
-        paths.setdefault((file.weights_sha256, lora.adapter), {})[lora.path] = None
+        what = (file.weights_sha256, lora.adapter, lora.modules, lora.null)
+        paths.setdefault(what, {})[lora.path] = None
     for same in paths.values():
         if len(same) > 1:
             yield f"{' and '.join(same)} have the same weights: the LoRA acts {len(same)} times"
@@ -245,147 +221,6 @@ def describe_towers(towers: Mapping[str, nn.Module]) -> Base:
             for tower, model in towers.items()
         },
     )
-
-
-def _changes(
-    module: Module,
-    parts: Mapping[str, Stored],
-    entry: BaseWeight,
-    multiplier: float,
-    model: nn.Module,
-) -> Iterator[tuple[str, Change]]:
-    """Yield the change of each weight; query, key and value may be one module in the file."""
-    strength = Strength(module.scale, multiplier)
-    rows = [stored.info.shape[0] for stored in entry.weight]
-    is_matrix = len(entry.weight[0].info.shape) > 1  # not a norm's vector
-    if is_matrix and not is_written_out(module.kind, parts):
-        down, up = (torch.from_numpy(parts[role].read()) for role in ("down", "up"))
-        pieces = _in_order(up.flatten(1), entry).split(rows)
-        for path, piece in zip(entry.paths, pieces, strict=True):
-            yield path, Factors(down, piece, module.scale * multiplier)
-        weight = None
-    else:
-        base = _base_weight(model, entry)
-        weight = weight_delta(module.kind, parts, strength, base.numpy())
-    bias = bias_delta(parts, strength, _base_bias(model, entry))
-    if weight is None and bias is None:
-        return
-    weights, biases = (_pieces(values, entry, rows) for values in (weight, bias))
-    for path, weight_part, bias_part in zip(entry.paths, weights, biases, strict=True):
-        yield path, Written(weight_part, bias_part)
-
-
-def _base_weight(model: nn.Module, entry: BaseWeight) -> Tensor:
-    """Return the weight that is changed, as the file of the LoRA has its rows; float64."""
-    weights = [cast("Tensor", model.get_submodule(path).weight) for path in entry.paths]
-    rows = [_exact(weight).reshape(len(weight), -1) for weight in weights]
-    return _in_order(torch.cat(rows), entry)
-
-
-def _base_bias(model: nn.Module, entry: BaseWeight) -> Values | None:
-    """Return the bias beside the weight that is changed, in the same order; None without one."""
-    biases = [getattr(model.get_submodule(path), "bias", None) for path in entry.paths]
-    present = [_exact(bias) for bias in biases if bias is not None]
-    if len(present) < len(biases):
-        return None
-    values: Values = _in_order(torch.cat(present), entry).numpy()
-    return values
-
-
-def _exact(parameter: Tensor) -> Tensor:
-    """Return a parameter's numbers in float64, in main memory."""
-    _require_here(parameter)
-    return parameter.detach().cpu().double()
-
-
-def _require_here(parameter: Tensor) -> None:
-    """Refuse a parameter whose numbers come when its layer runs.
-
-    Raises:
-        CaptureError: with the call that undoes it.
-    """
-    if parameter.is_meta:
-        raise CaptureError(
-            "LoRAs cannot be put into a model that is offloaded layer by layer; call "
-            "pipe.remove_all_hooks(), or use --offload model"
-        )
-
-
-def _in_order(rows: Tensor, entry: BaseWeight) -> Tensor:
-    """Exchange the halves of rows where the other layout has them so; done twice it is undone."""
-    return torch.cat(rows.chunk(2)[::-1]) if entry.is_swapped else rows
-
-
-def _pieces(values: Values | None, entry: BaseWeight, rows: list[int]) -> Sequence[Tensor | None]:
-    """Return the part of each weight, in the model's order of rows."""
-    if values is None:
-        return [None] * len(rows)
-    pieces: Sequence[Tensor] = _in_order(torch.from_numpy(values), entry).split(rows)
-    return pieces
-
-
-def _layer(module: Any, stack: Sequence[Change]) -> nn.Module:
-    """Return a layer that computes what a module does with changes, in the order of the stack.
-
-    Args:
-        module: linear, a convolution of two dimensions, or a norm; it stays as it is.
-        stack: at least one change.
-
-    Raises:
-        CaptureError: the module's weight is elsewhere.
-    """
-    _require_here(module.weight)
-    written = [change for change in stack if isinstance(change, Written)]
-    factors = [change for change in stack if isinstance(change, Factors)]
-    changed = _with_written(module, written) if written else module
-    return _beside(changed, factors) if factors else changed
-
-
-def _with_written(module: Any, stack: Sequence[Written]) -> Any:
-    """Return a copy of a module with other numbers; what does not change is shared with it."""
-    twin = copy(module)
-    twin._parameters = dict(module._parameters)
-    weights = [change.weight for change in stack if change.weight is not None]
-    biases = [change.bias for change in stack if change.bias is not None]
-    original = module.weight.detach()
-    if weights:
-        total = torch.stack(weights).sum(0).reshape(original.shape)
-        twin.weight = _frozen(_exact(original) + total, original)
-    if biases:
-        before = 0 if module.bias is None else _exact(module.bias)
-        twin.bias = _frozen(before + torch.stack(biases).sum(0), original)
-    return twin
-
-
-def _beside(module: Any, stack: Sequence[Factors]) -> nn.Module:
-    """Return peft's layer around a module, which adds products of factors to what it computes."""
-    from peft import LoraConfig
-    from peft.tuners.lora import Conv2d, Linear
-
-    weight = module.weight
-    config = LoraConfig(init_lora_weights=False, inference_mode=True)
-    names = [str(index) for index in range(len(stack))]
-    ranks = [len(factors.down) for factors in stack]
-    make = Conv2d if isinstance(module, nn.Conv2d) else Linear
-    layer: Any
-    with Unfilled():
-        layer = make(module, names[0], config=config, r=ranks[0], lora_alpha=ranks[0])
-        for name, rank in zip(names[1:], ranks[1:], strict=True):
-            layer.update_layer(name, rank, lora_alpha=rank, config=config)
-    for name, rank, factors in zip(names, ranks, stack, strict=True):
-        ones = (1,) * (weight.ndim - 2)
-        down = factors.down.reshape(rank, *weight.shape[1:])
-        layer.lora_A[name].weight = _frozen(down, weight)
-        layer.lora_B[name].weight = _frozen(factors.up.reshape(-1, rank, *ones), weight)
-        layer.scaling[name] = factors.scale
-    layer.set_adapter(names, inference_mode=True)
-    layer.eval()
-    return cast("nn.Module", layer)
-
-
-def _frozen(values: Tensor, like: Tensor) -> nn.Parameter:
-    """Return a parameter beside a weight, in memory of its own."""
-    return nn.Parameter(values.to(like.device, like.dtype, copy=True), requires_grad=False)
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_WEIGHT = "no weight is read from it, as A1111 and ComfyUI do"
+_HOW = "; --prompt-syntax a1111 reads it"
+_WEIGHT = f"no weight is read from it, as A1111 and ComfyUI do{_HOW}"
 SYNTAX = (
-    (r"<lora:[^<>:]+(?::[^<>]*)?>", "it adds no LoRA; give its file with --lora FILE:SCALE"),
+    (r"<lora:([^<>:]+)(?::([^<>]*))?>", "it adds no LoRA; give --lora {}"),
     (r"<(?:lyco|hypernet):[^<>]+>", "it adds nothing to the model"),
     (r"\([^()]*[^\W\d_][^()]*:\s*[+-]?(?:[0-2]?\.\d+|[0-2])\s*\)", _WEIGHT),
     (r"\(\([^()]+\)\)", _WEIGHT),
@@ -31,4 +32,11 @@ def foreign_syntax(prompt: str) -> Iterator[str]:
     for pattern, effect in SYNTAX:
         match = re.search(pattern, prompt[:LOOKED_AT])
         if match:
-            yield f"{match[0]!r} in the prompt is read as plain text, like any word: {effect}"
+            told = effect.format(_command(match)) if "{}" in effect else effect
+            yield f"{match[0]!r} in the prompt is read as plain text, like any word: {told}"
+
+
+def _command(tag: re.Match[str]) -> str:
+    """Return what is to be typed for `<lora:NAME:SCALE>`."""
+    scale = f":{tag[2]}" if re.fullmatch(r"-?\d*\.?\d+", tag[2] or "") else ""
+    return f"{tag[1]}.safetensors{scale}, or --prompt-syntax a1111 with --lora-dir DIR"

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from attn.backends.diffusers.emphasis import EncodedPart
 from attn.backends.diffusers.encoders import Encoder, labels_checked
 from attn.backends.diffusers.tokens import Convert, decode, zero_tokens
 from attn.errors import ModelError
@@ -114,6 +115,21 @@ class Prompts:
         ]
         with labels_checked(encoders, denoiser) as unknown:
             yield unknown
+
+    def parts(self, segments: Sequence[Segment]) -> list[EncodedPart]:
+        """Return where the states of each encoder lie in the embeddings of a prompt.
+
+        Segments follow one another; the encoders of one have its channels side by side.
+        """
+        parts, start = [], 0
+        for segment in segments:
+            positions, channel = slice(start, start + segment.length), 0
+            for ending in self._endings(segment):
+                width = getattr(self._pipe, f"text_encoder{ending}").config.hidden_size
+                parts.append(EncodedPart(positions, slice(channel, channel + width)))
+                channel += width
+            start += segment.length
+        return parts
 
     def require(self, segment: str) -> None:
         """Refuse a pipeline without the parts that read the prompt for a segment.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from attn.backends.diffusers import adapters, components, samplers, schedules
 from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
+from attn.backends.diffusers.emphasis import token_weights, weighted
 from attn.backends.diffusers.encoders import unknown_tokens
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.prompt_syntax import foreign_syntax
@@ -275,11 +276,12 @@ class DiffusersSession(Session):
             self._adapters.active(self._scaled(first.loras)),
             self._scheduled(first),
             self._prompts.checked(self.branch_texts(requests), segments, self.model) as unknown,
+            self._weighted(requests) as told,
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
             self.announced(requests, on_call) as noise,
         ):
             images = self.pipe(**self.pipeline_arguments(requests)).images
-        warnings = tuple(unknown_tokens(*where) for where in sorted(unknown))
+        warnings = (*(unknown_tokens(*where) for where in sorted(unknown)), *told)
         parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
             Output(
@@ -325,6 +327,26 @@ class DiffusersSession(Session):
         """Return LoRAs as they act, with the option that scales their parts."""
         scale = getattr(self.options, "lora_text_encoder_scale", None)  # a stranger's may lack it
         return adapters.scaled(loras, scale)
+
+    def _weighted(self, requests: Sequence[Request]) -> AbstractContextManager[list[str]]:
+        """Apply the weights of words in a block; where there are none, nothing is touched."""
+        emphases = {
+            "cond": [request.emphasis for request in requests],
+            "uncond": [request.negative_emphasis for request in requests],
+        }
+        weights = {
+            branch: torch.tensor(
+                [
+                    token_weights(self.read_text(request, branch).tokens, emphasis)
+                    for request, emphasis in zip(requests, emphases[branch], strict=True)
+                ]
+            )
+            for branch in self.branch_texts(requests)
+            if any(emphases.get(branch, ()))
+        }
+        if not weights:
+            return nullcontext([])
+        return weighted(self.pipe, weights, self._prompts.parts(self.text_segments(requests[0])))
 
     @contextmanager
     def _scheduled(self, request: Request) -> Iterator[None]:

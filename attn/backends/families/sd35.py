@@ -59,6 +59,7 @@ class SD35Session(DiffusersSession):
     """A loaded SD3 or SD3.5 pipeline. The sequence is image, then `clip` (L and G), then `t5`."""
 
     denoiser = "transformer"
+    weighs_words = True
     default_steps = 28
     default_guidance = 4.5
     lora_families = ("sd35",)

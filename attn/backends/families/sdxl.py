@@ -65,6 +65,7 @@ class UNetSession(DiffusersSession):
     input_name = "sample"
     default_steps = 30
     multiple = 8
+    weighs_words = True
     skips_prompt_alone: ClassVar[bool] = True
     """Whether `clip_skip` leaves the negative prompt as it is, as it does in diffusers."""
 

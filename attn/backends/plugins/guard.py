@@ -137,6 +137,7 @@ class GuardedSession(Session):
         self._unfilled = ""
         self.info = replace(self._attribute("info", ModelInfo), identity=self._identity)
         self.warnings = self._attribute("warnings", tuple[str, ...])
+        self.weighs_words = self._attribute("weighs_words", bool)
 
     def complete(self, request: Request) -> Request:
         """See `Session.complete`."""

@@ -54,26 +54,28 @@ def measures(layer: Layer, probs: np.ndarray) -> dict[str, np.ndarray]:
 
     Args:
         layer: its segments say which positions a block is.
-        probs: (head, query, key), full rows.
+        probs: (head, query, key), full rows; a row that is 0 throughout sees no key, so it is none.
     """
+    probs = np.where(probs.sum(-1, keepdims=True) > 0, probs, np.nan)
     values: dict[str, np.ndarray] = {}
     for name in block_names(layer):
         query, key = (positions(part(side, half)) for side, half in _sides(layer, name))
         rows = probs[:, query]
         block = rows[:, :, key]
-        values[f"{layer.index}/mass.{name}"] = block.mean(1)
-        values[f"{layer.index}/entropy.{name}"] = _entropy(rows).mean(1)
+        values[f"{layer.index}/mass.{name}"] = np.nanmean(block, 1)
+        values[f"{layer.index}/entropy.{name}"] = np.nanmean(_entropy(rows), 1)
         values[f"{layer.index}/map.{name}"] = block.mean(0)
         values[f"{layer.index}/headmap.{name}"] = block
-        total = [rows[..., segment.start : segment.stop].sum(-1).mean(1) for segment in layer.keys]
+        parts = [rows[..., segment.start : segment.stop].sum(-1) for segment in layer.keys]
+        total = [np.nanmean(each, 1) for each in parts]
         values[f"{layer.index}/total.{name.split('.')[0]}"] = np.stack(total, 1)
         if name == "image.text":
             maps = block.mean(0)
             text = maps.sum(1, keepdims=True)
-            share = np.divide(maps, text, out=np.zeros_like(maps), where=text > 0)
-            values[f"{layer.index}/share.{name}"] = share.mean(0)
-            values[f"{layer.index}/share_max.{name}"] = share.max(0)
-            values[f"{layer.index}/peak.{name}"] = maps.max(0)
+            share = np.divide(maps, text, out=maps * 0, where=text > 0)
+            values[f"{layer.index}/share.{name}"] = np.nanmean(share, 0)
+            values[f"{layer.index}/share_max.{name}"] = np.nanmax(share, 0)
+            values[f"{layer.index}/peak.{name}"] = np.nanmax(maps, 0)
     return values
 
 
@@ -121,7 +123,7 @@ def as_float64(tensor: Any) -> np.ndarray:
 
 def _entropy(rows: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(rows > 0, -rows * np.log(rows), 0.0)
+        terms = np.where(rows == 0, 0.0, -rows * np.log(rows))
     return np.asarray(terms.sum(-1))
 
 

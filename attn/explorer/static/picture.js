@@ -37,7 +37,7 @@ export async function showPicture(root, item, state) {
 function Screen({ trace, item, state, work }) {
   const [, redraw] = useState(0);
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
-  const [hovered, hoverPlace] = useFrame(/** @type {import("./sums.js").Region | null} */ (null));
+  const [hovered, hoverPlace, lastHovered] = useFrame(/** @type {import("./sums.js").Region | null} */ (null));
   const [word, hoverWord] = useFrame(/** @type {string | null} */ (null));
 
   const selection = readSelection(trace, state);
@@ -52,7 +52,8 @@ function Screen({ trace, item, state, work }) {
   const grid = sums?.grid ?? selection.net.layers[0].grid;
 
   const pinned = readRegion(state.get("place"), grid);
-  const region = pinned ?? (hovered && readRegion(regionText(hovered), grid));
+  const placeOf = (/** @type {import("./sums.js").Region | null} */ own) => readRegion(state.get("place"), grid) ?? (own && readRegion(regionText(own), grid));
+  const region = placeOf(hovered);
   const whole = useMemo(() => sums?.whole() ?? massColumns(masses, selection), [sums, massSteps, key]);
   const readings = useMemo(() => readingsOf(groups, region && sums ? sums.amounts(region) : whole, whole), [groups, sums, whole, regionText(region)]);
   const pins = state.get("pins").split(" ").filter((id) => groups.some((group) => group.id === id && group.columns.length));
@@ -101,7 +102,7 @@ function Screen({ trace, item, state, work }) {
   <${Switches} trace=${trace} state=${state} selection=${selection} />
   <${Prompt} branch=${branch} segments=${segments} readings=${readings} groups=${groups} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} sink=${sink} />
   <div class="columns"><div class="left">
-    <${Stage} picture=${picture} sketch=${sketch} label=${name} paint=${paint} painted=${[map, maps, top, threshold, alpha, mode]} grid=${grid} region=${region} isPinned=${Boolean(pinned)} smooth=${smooth} fade=${map ? Math.min(1, alpha * 1.2) : 0} say=${say}
+    <${Stage} picture=${picture} sketch=${sketch} label=${name} paint=${paint} painted=${[map, maps, top, threshold, alpha, mode]} grid=${grid} region=${region} last=${() => placeOf(lastHovered())} isPinned=${Boolean(pinned)} smooth=${smooth} fade=${map ? Math.min(1, alpha * 1.2) : 0} say=${say}
       onHover=${(/** @type {any} */ at) => hoverPlace(at)} onPin=${(/** @type {any} */ at) => state.set({ place: regionText(at) })} />
     ${mode === "strongest" ? html`<p class="scale">${pins.map((id, at) => html`<span class="swatch" style=${`--colour:${PINNED[at % PINNED.length]}`}><bdi>${nameOf(groups, id, segments)}</bdi></span>`)} <span class="faint">where each is most above its mean</span></p>` : map && html`<${Scale} top=${top} label=${name} />`}
     <p class="status" aria-live="polite">${note}${loaded.ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all steps (${(loaded.ask / 1e9).toFixed(2)} GB)</button>`}</p>
@@ -217,7 +218,7 @@ function shortcutsOf(trace, state, selection, free) {
   ];
 }
 
-/** State that changes at most once in a frame. @template T @param {T} first @returns {[T, (value: T) => void]} */
+/** State that is shown at most once in a frame; last, what it will be then. @template T @param {T} first @returns {[T, (value: T) => void, () => T]} */
 function useFrame(first) {
   const [value, set] = useState(first);
   const next = useRef({ value: first, isDue: false });
@@ -226,5 +227,5 @@ function useFrame(first) {
     if (next.current.isDue) return;
     next.current.isDue = true;
     requestAnimationFrame(() => { next.current.isDue = false; set(() => next.current.value); });
-  }];
+  }, () => next.current.value];
 }

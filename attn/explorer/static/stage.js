@@ -18,6 +18,7 @@ const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], Arrow
  * @param {any[]} props.painted           what the painting depends on
  * @param {[number, number]} props.grid
  * @param {Region | null} props.region    the place that is shown
+ * @param {() => Region | null} props.last  the same, if keys follow faster than frames
  * @param {boolean} props.isPinned
  * @param {(region: Region | null) => void} props.onHover
  * @param {(region: Region | null) => void} props.onPin
@@ -53,9 +54,10 @@ export function Stage(props) {
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     const move = /** @type {Record<string, number[]>} */ (ARROWS)[event.key];
-    const now = region ?? middle(grid);
+    const last = props.last();
+    const now = last ?? middle(grid);
     if (move) {
-      const next = region ? moved(now, move, grid, event.shiftKey) : now;
+      const next = last ? moved(now, move, grid, event.shiftKey) : now;
       if (isPinned) onPin(next);
       else onHover(next);
     } else if (event.key === "Enter" || event.key === " ") onPin(isPinned ? null : now);

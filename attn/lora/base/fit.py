@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from attn.errors import ModelError
-from attn.lora.base.layouts import BaseWeight
+from attn.lora.base.layouts import OTHER_ROWS, BaseWeight
 from attn.lora.base.weights import Base, family_of
 from attn.lora.file import LoraFile, Module
+from attn.lora.selection import selected
 from attn.lora.usable import listed, other_family
 from attn.schema import Lora
+
+Placed = list[tuple[Module, BaseWeight]]
+"""Modules with the weights that they change."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,18 @@ class Fit:
         return f"{self.unfit} of its {self.total} tensors fit nothing: {listed(self.misfits)}"
 
 
-def fit(file: LoraFile, base: Base) -> Fit:
+def fit(file: LoraFile, base: Base, patterns: Sequence[str] = ()) -> Fit:
     """Find the weights that a LoRA changes.
 
     Args:
         file: the LoRA.
         base: the model.
+        patterns: of the modules that are placed; see `attn.lora.selection`.
+
+    Raises:
+        ModelError: a pattern matches none of those that fit.
     """
-    placed: list[tuple[Module, BaseWeight]] = []
+    placed: Placed = []
     misfits: list[str] = []
     taken: set[tuple[str, str]] = set()
     unfit = len(file.unknown) + len(file.repeated)
@@ -57,7 +65,23 @@ def fit(file: LoraFile, base: Base) -> Fit:
             placed.append((module, entry))
     names = (*misfits, *file.unknown, *file.repeated)
     total = len(file.header.tensors) - len(file.embeddings)
+    if patterns:
+        placed = _restricted(placed, patterns, base, file)
     return Fit(tuple(placed), names, unfit, total)
+
+
+def _restricted(placed: Placed, patterns: Sequence[str], base: Base, file: LoraFile) -> Placed:
+    """Return the modules that patterns leave, whichever layout these name them in."""
+    layouts: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for tower, entries in base.towers.items():
+        for name, entry in entries.items():
+            layouts.setdefault((tower, entry.paths), []).append(name.removesuffix(OTHER_ROWS))
+    names = {
+        module.name: (module.tower, (*entry.paths, *layouts.get((module.tower, entry.paths), ())))
+        for module, entry in placed
+    }
+    left = selected(patterns, names, str(file.path))
+    return [(module, entry) for module, entry in placed if module.name in left]
 
 
 def require_fit(file: LoraFile, base: Base, families: Sequence[str]) -> str | None:
@@ -95,11 +119,11 @@ def applied(file: LoraFile, base: Base, lora: Lora) -> LoraFile:
     Args:
         file: the LoRA.
         base: the model; modules of towers that it does not have are left out too.
-        lora: what its changes are multiplied by.
+        lora: what its changes are multiplied by, and the modules that it is restricted to.
     """
     modules = (
         _scaled(replace(module, base_path=entry.path), lora.scale_of(module.tower))
-        for module, entry in fit(file, base).placed
+        for module, entry in fit(file, base, lora.modules).placed
     )
     return replace(file, modules=tuple(modules))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -20,6 +20,7 @@ from attn.verbs.capture.folders import choose_folder, output_folder, refuse_cont
 from attn.verbs.capture.generation import run_job
 from attn.verbs.capture.jobs import check_space, plan_job
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
+from attn.verbs.capture.prompt_syntax import WeightedPrompt, parse_a1111, shared_loras
 from attn.verbs.capture.remains import find_previous
 from attn.verbs.capture.resume import keep_finished, refuse_other_list
 from attn.verbs.compare.lora_specs import parse_stack
@@ -118,14 +119,19 @@ def capture_with(options: CaptureOptions) -> Captured:
         backend = backend_options(family.Options, name, options.backend_settings)
     model = family.default_model(backend) if options.model is None else options.model
     request = _request(options, backend)
-    stack = parse_stack(options.lora)
+    texts = choose_prompts(read_prompt(options, options.prompt), model, family, report)
+    prompts, negative = parse_prompts(options, texts)
+    stack = parse_stack([*parse_stack(options.lora), *shared_loras(prompts)])
     if stack:  # what is wrong with a file is said before a model is loaded
         request = replace(request, loras=complete_loras(family, stack))
-    prompts = choose_prompts(read_prompt(options, options.prompt), model, family, report)
+    if negative is not None:
+        request = replace(request, negative=negative.text, negative_emphasis=negative.emphasis)
     wishes = [
-        replace(request, prompt=text, seed=seed) for text in prompts for seed in options.seeds
+        replace(request, prompt=prompt.text, emphasis=prompt.emphasis, seed=seed)
+        for prompt in prompts
+        for seed in options.seeds
     ]
-    target = _target(options, name, prompts[0])
+    target = _target(options, name, prompts[0].text)
     making = nullcontext() if options.dry_run else output_folder(target)
     with making, blamed(registered):
         previous = find_previous(target, wishes) if options.resume else None
@@ -143,6 +149,28 @@ def capture_with(options: CaptureOptions) -> Captured:
             entries = run_job(job, entries)
     plans = tuple(item.plan for item in job.items)
     return Captured(target, entries, plans, tuple(report.warnings))
+
+
+def parse_prompts(
+    options: GenerationOptions, texts: Sequence[str]
+) -> tuple[list[WeightedPrompt], WeightedPrompt | None]:
+    """Return prompts, and the negative one, without the syntax that they are in.
+
+    Raises:
+        UsageError: there is syntax that is not applied, or a LoRA that is not found.
+    """
+    negative = options.negative
+    if options.prompt_syntax == "plain":
+        if options.lora_dir is not None:
+            raise UsageError("lora_dir is read with --prompt-syntax a1111 only")
+        plain = [WeightedPrompt(text, (), ()) for text in texts]
+        return plain, None if negative is None else WeightedPrompt(negative, (), ())
+    folder = None if options.lora_dir is None else Path(options.lora_dir)
+    prompts = [parse_a1111(text, folder) for text in texts]
+    parsed = None if negative is None else parse_a1111(negative, folder)
+    if parsed is not None and parsed.loras:
+        raise UsageError("a LoRA in the negative prompt would act on both; name it in the prompt")
+    return prompts, parsed
 
 
 def open_session(

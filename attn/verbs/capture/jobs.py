@@ -98,6 +98,7 @@ def plan_job(
     Raises:
         RequestError: the model can do none of them; if it can do some, the others are `failed`.
     """
+    _refuse_weights(session, wishes)
     requests: dict[int, Request] = {}
     refused: dict[int, RequestError] = {}
     for index, wish in enumerate(wishes):
@@ -135,6 +136,19 @@ def plan_job(
     for warning in opening:
         report.warn(warning)
     return Job(backend, session, out, entries, items, batch, report, opening)
+
+
+def _refuse_weights(session: Session, wishes: Sequence[Request]) -> None:
+    """Refuse weights of words that would not be applied.
+
+    Raises:
+        RequestError: the session applies none.
+    """
+    if not session.weighs_words and any(w.emphasis or w.negative_emphasis for w in wishes):
+        raise RequestError(
+            "this backend applies no weights of words: leave --prompt-syntax a1111 out, and give "
+            "the prompt without them"
+        )
 
 
 def _common(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -286,5 +300,5 @@ def _layout(sequence: TokenSequence) -> Hashable:
     return sequence.segments, positions
 
 
-_PER_TRACE = {"prompt", "seed"}
+_PER_TRACE = {"prompt", "seed", "emphasis"}
 """What a request has for itself."""

@@ -64,6 +64,14 @@ class GenerationOptions:
         str | Path | None,
         About("File of prompts: .json list, .jsonl or .txt.", check=checks.folder),
     ] = None
+    prompt_syntax: Annotated[
+        Literal["plain", "a1111"],
+        About("Read (word:1.3) and <lora:NAME:0.8> as text, or as A1111's web UI does."),
+    ] = "plain"
+    lora_dir: Annotated[
+        str | Path | None,
+        About("Where <lora:NAME:0.8> is looked for, with subfolders.", check=checks.folder),
+    ] = None
     negative: Annotated[
         str | None, About("What guidance pushes away from, or default.", check=checks.negative)
     ] = None
@@ -173,8 +181,8 @@ class CaptureOptions(GenerationOptions):
     lora: Annotated[
         Loras,
         About(
-            "FILE, FILE:SCALE or by part FILE:unet=0.8,te=0.4; FILE may be a folder of peft "
-            "or diffusers; demo is the demo's own; repeat to add several up.",
+            "FILE, FILE:SCALE or by part FILE:unet=0.8,te=0.4; FILE@up.2 only in these modules; "
+            "FILE may be a folder of peft or diffusers; demo is the demo's own; repeat to add up.",
             python='One or several that are added up: a path, "FILE:SCALE", or (path, scale), '
             'where scale may be one by part: {"unet": 0.8, "te": 0.4}.',
             check=checks.unchecked,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from attn.schema import Kept, Lora, Manifest
+from attn.schema import Kept, Lora, Manifest, Request
 from attn.verbs.capture.collection import Run
 from attn.verbs.capture.jobs import JobItem, describe_run
 
@@ -54,13 +54,13 @@ def manifest_facts(manifest: Manifest) -> Facts:
     """Return all facts of a trace that was found."""
     identity = {f"model {name}": manifest.model[name] for name in _identity_names(manifest.model)}
     request = manifest.request
-    details = _trace_facts(request.prompt, request.seed, manifest.kept)
+    details = _trace_facts(request, manifest.kept)
     return run_facts(manifest_run(manifest)) | details | identity
 
 
 def item_facts(shared: Facts, item: JobItem, identity: Mapping[str, str]) -> Facts:
     """Return all facts of a trace that is asked for, of those that its run shares and its own."""
-    details = _trace_facts(item.request.prompt, item.request.seed, item.plan.kept)
+    details = _trace_facts(item.request, item.plan.kept)
     identities = {f"model {name}": identity[name] for name in _identity_names(identity)}
     return shared | details | identities
 
@@ -98,12 +98,18 @@ def lora_facts(loras: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _lora_fact(lora: Lora) -> str:
     config = f" configured by {lora.config_sha256[:HASH]}" if lora.config_sha256 else ""
-    return f"{(lora.sha256 or lora.path)[:HASH]}{config} at {lora.strength}"
+    return f"{(lora.sha256 or lora.path)[:HASH]}{config}{lora.selection} at {lora.strength}"
 
 
-def _trace_facts(prompt: str, seed: int, kept: Kept) -> Facts:
+def _trace_facts(request: Request, kept: Kept) -> Facts:
     columns = [f"{column.segment} {column.position}" for column in kept.columns]
-    return {"prompt": prompt, "seed": seed, "columns of its maps": columns}
+    weights = [f"{request.prompt[start:stop]!r}: {w:g}" for start, stop, w in request.emphasis]
+    return {
+        "prompt": request.prompt,
+        "seed": request.seed,
+        "weights of words": weights,
+        "columns of its maps": columns,
+    }
 
 
 def _shown(value: Any) -> str:

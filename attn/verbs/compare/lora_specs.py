@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,17 @@ from attn.errors import UsageError, did_you_mean
 from attn.files.disk import is_folder, is_there
 from attn.schema import LORA_PARTS, Lora
 from attn.verbs.capture.folders import short_names
-from attn.verbs.checks import convert, text
+from attn.verbs.checks import convert, seeds, text
+from attn.verbs.compare.lora_folders import lora_files
 
 Strength = float | Mapping[str, float | str]
 """One scale, or scales by part as in `{"unet": 0.8, "te": 0.4}`, with the `adapter` if there are
 several in the file."""
 Spec = str | Path | Lora | tuple[str | Path, Strength]
 """`FILE`, `FILE:SCALE`, `FILE:SCALE,SCALE`, `FILE:PART=SCALE,…`, several of these joined by `+`,
-FILE being a path or `demo` or `demo:FAMILY` for a demo model's own LoRA; a path, which is taken as
-it is; a path and its strength; or a LoRA that was read from one of these."""
+FILE being a path or `demo` or `demo:FAMILY` for a demo model's own LoRA, or one of these with
+`@MODULE,MODULE` behind it; a path, which is taken as it is; a path and its strength; or a LoRA that
+was read from one of these. In a comparison FILE may be a folder of LoRAs or a glob of them."""
 
 ENDING = ".safetensors"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -39,7 +41,9 @@ _PARTS = {
     "te": _ENCODERS,
 }
 """What parts of a model are called in a text, those of diffusers among them."""
-_NAMES = ("unet", "te", "te1", "te2", "te3", "scale", "adapter")
+_NAMES = ("unet", "te", "te1", "te2", "te3", "scale", "adapter", "modules", "null")
+_TEXTS = ("adapter", "modules", "null")
+"""Names that stand for no scale."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def parse_stack(specs: Spec | Sequence[Spec] | None) -> tuple[Lora, ...]:
         UsageError: not such a list, a file twice, or several scales for one file.
     """
     stacks = [_expand(spec) for spec in _listed(specs)]
+    _refuse_several(lora for variants in stacks for stack in variants for lora in stack)
     swept = next((variants for variants in stacks if len(variants) > 1), None)
     if swept is not None:
         raise UsageError(
@@ -75,12 +80,30 @@ def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[LoraVariant, ..
     Raises:
         UsageError: not such a list, or a variant twice.
     """
-    stacks = [_stacked(stack) for spec in _listed(specs) for stack in _expand(spec)]
+    expanded = [stack for spec in _listed(specs) for stack in _expand(spec)]
+    stacks = [_stacked(stack) for variant in expanded for stack in _of_files(variant)]
     labels = _labels(stacks)
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise UsageError(f"lora: '{twice}' is given twice; leave one out")
     return tuple(map(LoraVariant, labels, stacks))
+
+
+def _of_files(stack: tuple[Lora, ...]) -> Iterator[tuple[Lora, ...]]:
+    """Yield a stack for each combination of the files that folders and globs in it stand for."""
+    files = [[replace(lora, path=path) for path in lora_files(lora.path)] for lora in stack]
+    return product(*files)
+
+
+def _refuse_several(loras: Iterator[Lora]) -> None:
+    """Refuse globs of several LoRAs, which are no single one; folders are refused when read."""
+    for lora in loras:
+        files = [] if is_folder(Path(lora.path)) else lora_files(lora.path)
+        if len(files) > 1:
+            raise UsageError(
+                f"lora: {lora.path} stands for {len(files)} LoRAs ({Path(files[0]).name}, …); give "
+                "one of them (each by itself is a comparison: attn compare --lora)"
+            )
 
 
 def _listed(specs: Any) -> tuple[Any, ...]:
@@ -118,7 +141,7 @@ def _pieces(spec: str) -> Iterator[str]:
         begun.append(piece)
         whole = "+".join(begun)
         is_named = _NAMED.fullmatch(whole) and not whole.endswith("=")  # else a sign follows
-        if _is_file(whole) or _SCALED.fullmatch(whole) or is_named:
+        if _is_file(cut_modules(whole)[0]) or _SCALED.fullmatch(whole) or is_named:
             yield whole
             begun = []
     if begun:
@@ -136,12 +159,40 @@ def _scales(piece: str) -> list[Lora]:
     named = _NAMED.fullmatch(piece)
     if named and not is_there(Path(piece)):
         _require_single_strength(named[1], piece)
-        return [_by_part(_path(named[1]), _read_parts(named[2]))]
+        path, modules = cut_modules(named[1])
+        return [_restricted(_by_part(_path(path), _read_parts(named[2])), modules)]
     scaled = _SCALED.fullmatch(piece)
     path, scales = scaled.groups() if scaled else (piece, "1")
     _require_single_strength(path, piece)
     _refuse_decimal_comma(scales)
-    return [Lora(_path(path), _finite(float(scale))) for scale in scales.split(",")]
+    path, modules = cut_modules(path)
+    loras = [Lora(_path(path), _finite(float(scale))) for scale in scales.split(",")]
+    return [_restricted(lora, modules) for lora in loras]
+
+
+def cut_modules(piece: str) -> tuple[str, tuple[str, ...]]:
+    """Return a file and the patterns of modules behind its last `@`, unless that is in its name."""
+    path, _, rest = piece.rpartition("@")
+    is_name = not path or not rest or re.search(r"[/\\]|\.safetensors\Z", rest, re.IGNORECASE)
+    if is_name or is_there(Path(piece)):
+        return piece, ()
+    return path, patterns(rest)
+
+
+def patterns(text: str) -> tuple[str, ...]:
+    """Read `up.2,mid,!text_encoder`.
+
+    Raises:
+        UsageError: one is empty.
+    """
+    pieces = tuple(piece.strip() for piece in text.split(","))
+    if not all(piece.removeprefix("!") for piece in pieces):
+        raise UsageError(f"lora: expected FILE@MODULE,MODULE; got '@{text}'")
+    return pieces
+
+
+def _restricted(lora: Lora, modules: tuple[str, ...]) -> Lora:
+    return replace(lora, modules=modules) if modules else lora
 
 
 def _require_single_strength(path: str, piece: str) -> None:
@@ -187,7 +238,7 @@ def _read_parts(strength: str) -> dict[str, float | str]:
     if twice is not None:
         raise UsageError(f"lora: {twice} is given twice in '{strength}'")
     return {
-        name: value if name == "adapter" or not re.fullmatch(_NUMBER, value) else float(value)
+        name: value if name in _TEXTS or not re.fullmatch(_NUMBER, value) else float(value)
         for name, value in pairs
     }
 
@@ -197,23 +248,33 @@ def _by_part(path: str, strength: Mapping[str, Any]) -> Lora:
     unknown = next((name for name in strength if name not in {*_PARTS, *_NAMES}), None)
     if unknown is not None:
         raise UsageError(
-            f"lora: no part is called {unknown!r}; the parts are {', '.join(_NAMES[:-2])}, beside "
-            f"scale for all others, and adapter.{did_you_mean(str(unknown), (*_PARTS, *_NAMES))}"
+            f"lora: no part is called {unknown!r}; the parts are {', '.join(_NAMES[:-4])}, beside "
+            "scale for all others, adapter, modules and null."
+            f"{did_you_mean(str(unknown), (*_PARTS, *_NAMES))}"
         )
     scales = {
         name: _finite(_part_scale(name, value))
         for name, value in strength.items()
-        if name != "adapter"
+        if name not in _TEXTS
     }
     widest_first = sorted(scales.keys() & _PARTS.keys(), key=lambda name: -len(_PARTS[name]))
     parts = {part: scales[name] for name in widest_first for part in _PARTS[name]}
-    adapter = strength.get("adapter")
+    adapter, modules, null = (strength.get(name) for name in _TEXTS)
     return Lora(
         path,
         scales.get("scale", 1.0),
         parts=tuple(sorted(parts.items())),
         adapter=None if adapter is None else text("lora", adapter),
+        modules=() if modules is None else patterns(text("lora", modules)),
+        null=None if null is None else _seed(null),
     )
+
+
+def _seed(value: Any) -> int:
+    """Return the seed of random changes."""
+    is_digits = isinstance(value, str) and value.isdecimal()
+    (seed,) = seeds("null", int(value) if is_digits else convert("null", value, int))
+    return seed
 
 
 def _part_scale(name: str, value: Any) -> float:
@@ -229,9 +290,9 @@ def _finite(scale: float) -> float:
 
 
 def _stacked(loras: Iterator[Lora] | Sequence[Lora]) -> tuple[Lora, ...]:
-    stack = sorted(loras, key=lambda lora: (lora.path, lora.scale, lora.parts))
-    keys = [(Path(lora.path), lora.adapter) for lora in stack]
-    twice = next((path for path, name in keys if keys.count((path, name)) > 1), None)
+    stack = sorted(loras, key=lambda lora: (lora.path, lora.scale, lora.parts, lora.modules))
+    keys = [(Path(lora.path), lora.adapter, lora.modules, lora.null) for lora in stack]
+    twice = next((key[0] for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise UsageError(f"lora: {twice} is added to itself; give it once, with the sum as scale")
     return tuple(stack)
@@ -242,10 +303,9 @@ def _labels(stacks: Sequence[tuple[Lora, ...]]) -> list[str]:
     paths = sorted({lora.path for stack in stacks for lora in stack})
     names = short_names({path: path.removesuffix(ENDING) for path in paths})
     scaled = {lora.path for stack in stacks for lora in stack if lora.strength != "1"}
-    return [
-        "+".join(
-            f"{names[lora.path]}:{lora.strength}" if lora.path in scaled else names[lora.path]
-            for lora in stack
-        )
-        for stack in stacks
-    ]
+
+    def label(lora: Lora) -> str:
+        name = names[lora.path] + lora.selection
+        return f"{name}:{lora.strength}" if lora.path in scaled else name
+
+    return ["+".join(map(label, stack)) for stack in stacks]

@@ -34,8 +34,8 @@ class ComparisonOptions:
         Loras,
         About(
             "Instead of runs: generate without and with FILE, FILE:SCALE, by part "
-            "FILE:unet=0.8,te=0.4, a stack A+B, or a sweep FILE:0,0.5,1; demo or demo:VARIANT, a "
-            "demo's own; each --lora is a variant.",
+            "FILE:unet=0.8,te=0.4, a stack A+B, a sweep FILE:0,0.5,1, modules FILE@up.2, a folder "
+            "of epochs or a 'glob'; demo is the demo's own; each --lora is a variant.",
             check=checks.unchecked,
         ),
     ] = None

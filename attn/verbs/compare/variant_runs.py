@@ -16,6 +16,7 @@ from attn.verbs.capture.capture import (
     capture_with,
     choose_prompts,
     open_session,
+    parse_prompts,
 )
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents
@@ -133,7 +134,7 @@ def generate_variants(
     options = setting.capture
     requested = read_prompt(options, options.prompt)
     prompts = choose_prompts(requested, setting.model, setting.family, report)
-    require.of_prompts(prompts)
+    require.of_prompts([prompt.text for prompt in parse_prompts(options, prompts)[0]])
     options = replace(options, prompt=prompts, prompts=None)
     target = _target(options, out, f"{setting.name}-compare", prompts[0])
     sessions = _Sessions(setting, require_of_model)

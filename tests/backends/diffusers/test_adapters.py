@@ -1,5 +1,6 @@
 """LoRAs in the demo models: they act as their numbers say, and leave nothing behind."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -355,3 +356,64 @@ def test_one_lora_by_two_paths_is_remarked(write_both, tmp_path):
     (warning,) = remarks(session, Request("a cat", loras=(first, Lora(str(copy), 0.5))))
     assert sorted(warning.partition(" have ")[0].split(" and ")) == sorted([first.path, str(copy)])
     assert warning.endswith(" have the same weights: the LoRA acts 2 times")
+
+
+@pytest.mark.parametrize("modules", [("mid",), ("up.0", "!*attn2*"), ("te",)])
+def test_a_lora_of_some_modules(modules, write_both):
+    """Restricted to modules, both spellings change these and no others, as the whole does there."""
+    session = shared_session("sdxl")
+    files = write_both(session)
+    wholes, parts = [], []
+    for file in files:
+        for acting, states in ((file, wholes), (replace(file, modules=modules), parts)):
+            with active(session, acting):
+                states.append(lora_demo.states(session.pipe))
+    own, whole = lora_demo.states(session.pipe), wholes[0]
+    changed = {name for name in own if not torch.equal(parts[0][name], own[name])}
+    assert changed == {name for name in own if not torch.equal(parts[1][name], own[name])}
+    for name in changed:
+        assert torch.equal(parts[0][name], whole[name])
+    names = {name for name in own if not torch.equal(whole[name], own[name])}
+    starts = {"mid": "unet.mid_block", "up.0": "unet.up_blocks.0.", "te": "text_encoder"}
+    expected = {name for name in names if name.startswith(starts[modules[0]])}
+    assert changed == {name for name in expected if "attn2" not in name or len(modules) == 1}
+    assert changed
+
+
+def test_modules_that_are_not_there(write_both):
+    """A pattern that matches nothing is refused before anything is drawn, with what there is."""
+    session = shared_session("sdxl")
+    file = replace(write_both(session, "unet")[0], modules=("up.7",))
+    with pytest.raises(
+        ModelError, match=r"no module of the LoRA matches 'up.7'; near it are up\.2"
+    ):
+        asked(session, file)
+
+
+@pytest.mark.parametrize("kind", ["lora", "loha"])
+def test_a_control_of_the_same_norms(kind, tmp_path):
+    """Random changes have the norm that the LoRA has in each module, and nothing else of it."""
+    session = shared_session("sdxl")
+    pairs = lora_demo.changes(session.pipe)
+    file = lora_demo.kohya(tmp_path / "a.safetensors", pairs)
+    if kind == "loha":
+        tensors = {}
+        for (part, path), factors in pairs.items():
+            stem = lora_demo.PREFIXES[part] + path.replace(".", "_")
+            up, down = factors.up.reshape(len(factors.up), -1), factors.down.reshape(3, -1)
+            tensors |= {f"{stem}.hada_w1_a": up, f"{stem}.hada_w1_b": down}
+            tensors |= {f"{stem}.hada_w2_a": up + 1, f"{stem}.hada_w2_b": down}
+        file = write(tmp_path / "b.safetensors", tensors)
+    changes = []
+    own = lora_demo.states(session.pipe)
+    for seed in (None, 1, 1, 2):
+        with active(session, Lora(str(file), -0.5, null=seed)):
+            state = lora_demo.states(session.pipe)
+        changes.append({name: state[name] - own[name] for name in own})
+    real, first, again, other = changes
+    for name, change in real.items():
+        assert first[name].norm() == pytest.approx(float(change.norm()), rel=1e-4, abs=1e-6)
+        assert torch.equal(first[name], again[name])
+        if change.norm():
+            assert not torch.equal(first[name], other[name])
+            assert abs((first[name] * change).sum()) < 0.5 * (change * change).sum()

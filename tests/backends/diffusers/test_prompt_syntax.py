@@ -12,12 +12,17 @@ from attn.trace.manifests import MOST_CHARACTERS
 @pytest.mark.parametrize(
     ("prompt", "match", "effect"),
     [
-        ("a (red:1.3) cat", "(red:1.3)", "no weight"),
+        ("a (red:1.3) cat", "(red:1.3)", "; --prompt-syntax a1111 reads it"),
+        ("a cat <lora:style>", "<lora:style>", "give --lora style.safetensors, or"),
         ("a (rusty old:.8) cat", "(rusty old:.8)", "no weight"),
         ("a ((red)) cat", "((red))", "no weight"),
         ("a red++ cat", "red++", "no weight"),
         ("a (red cat)1.2", "(red cat)1.2", "no weight"),
-        ("cat <lora:style:0.8>", "<lora:style:0.8>", "--lora FILE:SCALE"),
+        (
+            "cat <lora:style:0.8>",
+            "<lora:style:0.8>",
+            "give --lora style.safetensors:0.8, or --prompt-syntax a1111 with --lora-dir DIR",
+        ),
         ("cat <lyco:style>", "<lyco:style>", "adds nothing"),
         ("a [cat:dog:0.5]", "[cat:dog:0.5]", "between steps"),
         ("embedding:easynegative", "embedding:easynegative", "no embedding"),

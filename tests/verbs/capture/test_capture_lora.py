@@ -192,3 +192,21 @@ def test_bad_files_are_refused_before_a_model_is_looked_for(files, tmp_path):
         with pytest.raises(AttnError, match=said):
             capture(backend, "a cat", model="./nowhere", lora=lora, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_prompt_in_the_syntax_of_a1111(run, tmp_path, files):
+    """The trace has the words without syntax, with their weights, and the LoRA that is named."""
+    typed = f"a (red:1.3) cat <lora:{files.a.stem}:0.5>"
+    syntax = {"prompt_syntax": "a1111", "lora_dir": tmp_path}
+    done = run(out=tmp_path / "run", prompt=typed, negative="[bad]", **syntax)
+    request = done.trace.manifest.request
+    assert (request.prompt, request.emphasis) == ("a red cat", ((2, 5, 1.3),))
+    assert (request.negative, request.negative_emphasis) == ("bad", ((0, 3, 1 / 1.1),))
+    assert [(lora.path, lora.scale) for lora in request.loras] == [(str(files.a), 0.5)]
+    assert [word.text for word in done.trace.manifest.words] == ["a", "red", "cat"]
+    assert not any("plain text" in warning for warning in done.warnings)
+    other = typed.replace("1.3", "1.4")
+    with pytest.raises(AttnError, match=r"weights of words: 'red': 1.3 → 'red': 1.4"):
+        run(out=tmp_path / "run", prompt=other, negative="[bad]", resume=True, **syntax)
+    with pytest.raises(AttnError, match="lora_dir is read with --prompt-syntax a1111 only"):
+        run(out=tmp_path / "c", prompt="a cat", lora_dir=tmp_path)

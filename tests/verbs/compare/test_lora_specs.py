@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attn.demo import shipped
-from attn.errors import UsageError
+from attn.errors import ModelError, UsageError
 from attn.schema import Lora
 from attn.verbs.compare.lora_specs import LoraVariant, parse_stack, parse_variants
+from tests.helpers.lora_files import pair, write
 
 SPECS = {
     "a.safetensors": [("a.safetensors", 1.0)],
@@ -207,3 +209,97 @@ def test_what_is_no_scale(tmp_path, scale):
     )
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_variants(f"{path}:{scale}")
+
+
+MODULES = {
+    "a.safetensors@up.2": ("a.safetensors", ("up.2",), 1.0),
+    "a.safetensors@up.2,!te:0.5": ("a.safetensors", ("up.2", "!te"), 0.5),
+    "a@mid:scale=2,null=7": ("a", ("mid",), 2.0),
+    "demo@text_encoder": (str(shipped.LORAS["demo"]), ("text_encoder",), 1.0),
+    "me@home/a.safetensors": ("me@home/a.safetensors", (), 1.0),
+    "a@2x.safetensors": ("a@2x.safetensors", (), 1.0),
+    "@up.2": ("@up.2", (), 1.0),
+}
+
+
+@pytest.mark.parametrize("spec", MODULES)
+def test_modules(spec):
+    """What follows a file and an `@` are modules, unless it goes on as a path does."""
+    ((lora,),) = (parse_stack(spec),)
+    assert (lora.path, lora.modules, lora.scale) == MODULES[spec]
+    assert lora.null == (7 if "null" in spec else None)
+
+
+def test_modules_in_stacks_and_labels():
+    """A file may be there once for each choice of modules; labels name them, and controls."""
+    stack = parse_stack("a.safetensors@up.1:0.5+a.safetensors@mid")
+    assert [(lora.modules, lora.scale) for lora in stack] == [(("up.1",), 0.5), (("mid",), 1.0)]
+    given = ["a.safetensors@up.1:0.5,1", ("a.safetensors", {"null": 3, "modules": "mid,te"})]
+    labels = [variant.label for variant in parse_variants(given)]
+    assert labels == ["a@up.1:0.5", "a@up.1:1", "a@mid,te:null=3"]
+
+
+WRONG_MODULES = {
+    "a@up,,mid": "lora: expected FILE@MODULE,MODULE; got '@up,,mid'",
+    "a@!": "lora: expected FILE@MODULE,MODULE; got '@!'",
+    "a:null=x": "null: expected a whole number; got 'x' (str)",
+    "a:null=-1": "null: expected a whole number; got '-1' (str)",
+}
+
+
+@pytest.mark.parametrize("spec", WRONG_MODULES)
+def test_modules_that_are_refused(spec):
+    """Nothing between commas, and a seed that is none, are refused."""
+    with pytest.raises(UsageError) as caught:
+        parse_stack(spec)
+    assert str(caught.value) == WRONG_MODULES[spec]
+
+
+EPOCHS = ["style-000002", "style-000010", "style"]
+
+
+@pytest.fixture
+def epochs(tmp_path, monkeypatch):
+    """A folder of three LoRAs and of what is none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "epochs").mkdir()
+    tensors = pair(np.random.default_rng(3)).named("lora_unet_conv_in")
+    for name in EPOCHS:
+        write(tmp_path / "epochs" / f"{name}.safetensors", tensors)
+    write(tmp_path / "epochs" / "vae.safetensors", {"decoder.weight": np.ones(3, np.float32)})
+    (tmp_path / "epochs" / "notes.txt").touch()
+    return "epochs"
+
+
+@pytest.mark.parametrize("spec", ["epochs", "epochs/*.safetensors", "epochs/style*"])
+def test_a_folder_of_epochs(epochs, spec):
+    """Each LoRA of a folder or glob is a variant, in the order of training, the end last."""
+    assert [variant.label for variant in parse_variants(spec)] == EPOCHS
+    labels = [variant.label for variant in parse_variants(f"{spec}@mid:0.5")]
+    assert labels == [f"{name}@mid:0.5" for name in EPOCHS]
+
+
+def test_folders_of_peft_in_a_folder(tmp_path):
+    """The checkpoints of a training are in natural order, each a folder of its own."""
+    tensors = pair(np.random.default_rng(3), "lora_A", "lora_B").named("base_model.model.conv_in")
+    for step in (1000, 500):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        write(folder / "adapter_model.safetensors", tensors)
+    labels = [variant.label for variant in parse_variants(tmp_path)]
+    assert labels == ["checkpoint-500", "checkpoint-1000"]
+
+
+def test_a_folder_without_loras(epochs, tmp_path):
+    """It is refused with what is in it, as is a glob that matches nothing."""
+    (tmp_path / "none").mkdir()
+    write(tmp_path / "none" / "vae.safetensors", {"decoder.weight": np.ones(3, np.float32)})
+    for spec, message in {
+        "none": "none holds no LoRA; there is vae.safetensors. Give a folder of .safetensors files",
+        "epochs/x*": "no LoRA matches epochs/x*; epochs holds notes.txt, style-000002.safetensors",
+    }.items():
+        with pytest.raises(ModelError) as caught:
+            parse_variants(spec)
+        assert str(caught.value).startswith(message)
+    with pytest.raises(UsageError, match=r"epochs/style\* stands for 3 LoRAs \(style-000002"):
+        parse_stack("epochs/style*")

@@ -31,6 +31,7 @@ class TokensSession(DrawnSession, SD15Session):
 
     encoder: SketchEncoder
     foreign = OF_CONTROL
+    weighs_words = False  # both rows are encoded as prompts
     skips_prompt_alone = False
 
     def complete(self, request: Request) -> Request:

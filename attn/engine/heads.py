@@ -1,0 +1,110 @@
+"""What a module says of its heads, to read the axes of its attention by."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from attn.engine.attention import Attention
+from attn.errors import CaptureError
+
+NAMES = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
+"""What modules and configurations call the number of heads."""
+
+
+def count_heads(module: nn.Module) -> int | None:
+    """Return how many heads a module says that it has, or None."""
+    for owner in (module, getattr(module, "config", None)):
+        counts = (getattr(owner, name, None) for name in NAMES)
+        count = next((count for count in counts if isinstance(count, int)), None)
+        if count is not None:
+            return count
+    return None
+
+
+def unfold(attention: Attention, heads: int | None, length: int | None) -> Attention:
+    """Give the heads back their axis where a kernel was given those of a group as queries.
+
+    Args:
+        attention: of a kernel.
+        heads: that the module has, if it says so.
+        length: queries of the call, if they are known.
+    """
+    if attention.query is None or attention.key is None or not heads or length is None:
+        return attention
+    _, kernel_heads, queries, _ = attention.shape
+    groups = queries // length
+    is_folded = groups > 1 and (kernel_heads * groups, length * groups) == (heads, queries)
+    return attention.unfolded(groups) if is_folded else attention
+
+
+def share_keys(attention: Attention, module: nn.Module) -> Attention:
+    """Take back the copies of keys and values that a library made for grouped queries.
+
+    Some of its calls make them and some do not; so all have the heads of the model.
+    """
+    groups = getattr(module, "num_key_value_groups", 1)
+    key, value = attention.key, attention.value
+    if not isinstance(groups, int) or groups < 2 or key is None or value is None:  # noqa: PLR2004
+        return attention
+    if key.shape[1] != attention.shape[1] or key.shape[1] % groups:
+        return attention
+    if not torch.equal(key[:, ::groups], key[:, groups - 1 :: groups]):
+        return attention
+    return replace(attention, key=key[:, ::groups], value=value[:, ::groups])
+
+
+def with_heads(attention: Attention, batch: int) -> Attention:
+    """Unfold (batch · head, query, key), as legacy attention code lays its softmax out."""
+    open_probs = attention.open_probs
+    if open_probs is None or open_probs.shape[0] != 1 or open_probs.shape[1] % batch:
+        return attention
+    valid, value = attention.valid, attention.value
+    return replace(
+        attention,
+        open_probs=open_probs.reshape(batch, -1, *open_probs.shape[2:]),
+        valid=None if valid is None else valid.reshape(batch, -1, valid.shape[-1]),
+        value=None if value is None else value.reshape(batch, -1, *value.shape[2:]),
+    )
+
+
+def check_axes(
+    path: str, attention: Attention, heads: int | None, length: int | None, axes: str | None
+) -> bool:
+    """Compare the axes of a softmax in the open with what its module says.
+
+    Args:
+        path: of the module.
+        attention: of any kernel.
+        heads: that the module has, if it says so.
+        length: queries of the call, if they are known.
+        axes: that were named for the module.
+
+    Returns:
+        whether the axes had to be assumed: nothing names or confirms them.
+
+    Raises:
+        CaptureError: the axes contradict the module.
+    """
+    if attention.open_probs is None:
+        return False
+    _, got, queries, _ = attention.shape
+    if heads is None and length is None:
+        return axes is None
+    is_wrong = (heads not in (None, got)) and (axes is not None or queries == heads)
+    if heads is None:
+        is_wrong = queries != length and got == length
+    if is_wrong:
+        expected = f"{heads} heads" if heads else f"{length} queries"
+        way = (
+            "its axes are others than axes= names"
+            if axes
+            else "its axes are others than batch, head, query, key: name them, as in axes='bqhk'"
+        )
+        raise CaptureError(
+            f"{path} has {expected}, but its softmax would have {got} heads and {queries} queries; "
+            f"{way}"
+        )
+    return axes is None and (heads != got and queries != length)

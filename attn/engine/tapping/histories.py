@@ -1,0 +1,110 @@
+"""The text that a tapped model reads, as it grows from forward to forward."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn.engine.tapping.readings import Reading, cached_keys, continued_rows
+from attn.engine.tapping.stretches import Stretch, follow
+
+
+class History:
+    """Tokens, padding and ends of the rows of a batch.
+
+    Args:
+        ends: ids of the tokens that end a text: what a row reads behind one is no text.
+        pad: id of the token that fills rows up which have ended, if it is no end itself.
+        told: (row, position) bool, what the user says is padding.
+
+    Attributes:
+        reached: how many positions were read.
+        length: how many were read in forwards that ended.
+        ids: (row, position) int64; None where vectors are read.
+        padding: (row, position) bool.
+        parents: of each forward, which row of the forward before each row continues; None where
+            that is its own.
+    """
+
+    def __init__(
+        self, ends: Collection[int] = (), pad: int | None = None, told: Tensor | None = None
+    ) -> None:
+        self.reached = 0
+        self.length = 0
+        self._told = told
+        self._pad = None if pad in ends else pad
+        self.ids: Tensor | None = None
+        self.padding: Tensor | None = None
+        self.parents: list[Sequence[int] | None] = []
+        self._ends = torch.tensor(sorted(ends), dtype=torch.int64)
+        self._finished: Tensor | None = None
+        self._keys: Tensor | None = None
+
+    def follow(self, reading: Reading) -> Stretch:
+        """Take what a forward reads; return where that is in the text.
+
+        Raises:
+            CaptureError: it is another text.
+        """
+        parents = continued_rows(self._keys, cached_keys(reading.cache))
+        self._keys = None
+        self.parents.append(parents)
+        if parents is not None:
+            self._sort(parents)
+        stretch = follow(reading, self.reached, self.ids)
+        self._take(reading, stretch)
+        self.reached = stretch.stop
+        return stretch
+
+    def end(self, cache: Any) -> None:
+        """Note what a cache holds at the end of a forward, to see whether its rows are sorted."""
+        self._keys = cached_keys(cache)
+        self.length = self.reached
+
+    def invalid(self, stretch: Stretch) -> Tensor | None:
+        """Return which positions of a stretch are padding, (row, position); None if none is."""
+        if self.padding is None:
+            return None
+        padding = self.padding[:, stretch.start : stretch.stop]
+        return padding if bool(padding.any()) else None
+
+    def ancestors(self) -> list[list[int] | None]:
+        """Return, of each forward, which row the last forward's rows come from; None if its own."""
+        rows = 0 if self.padding is None else len(self.padding)
+        own = list(range(rows))
+        current, result = own, []
+        for parents in reversed(self.parents):
+            result.append(None if current == own else list(current))
+            if parents is not None:
+                current = [parents[row] for row in current]
+        return result[::-1]
+
+    def _sort(self, parents: Sequence[int]) -> None:
+        rows = torch.tensor(parents)
+        for name in ("ids", "padding", "_finished"):
+            value = getattr(self, name)
+            if value is not None:
+                setattr(self, name, value[rows])
+
+    def _take(self, reading: Reading, stretch: Stretch) -> None:
+        padding = torch.zeros(reading.rows, stretch.stop, dtype=torch.bool)
+        if self.padding is not None:
+            padding[:, : min(self.reached, stretch.stop)] = self.padding[:, : stretch.stop]
+        if reading.padding is not None and reading.padding.shape[1] == stretch.stop:
+            padding |= reading.padding.cpu()
+        if self._told is not None and len(self._told) == reading.rows:
+            told = self._told[:, : stretch.stop]
+            padding[:, : told.shape[1]] |= told
+        ids = None if reading.ids is None else reading.ids.detach().cpu().long()
+        if ids is not None and stretch.start and self.ids is not None:
+            if self._finished is None:
+                self._finished = torch.zeros(reading.rows, dtype=torch.bool)
+            if self._pad is not None:
+                self._finished |= (ids == self._pad).all(1)
+            padding[:, stretch.start :] |= self._finished[:, None]
+            self._finished |= torch.isin(ids, self._ends).any(1)
+            ids = torch.cat([self.ids[:, : stretch.start], ids], 1)
+        self.ids, self.padding = ids, padding

@@ -1,0 +1,154 @@
+"""What the positions are that a tapped model attends with: segments, as far as they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from attn.engine.tapping.stretches import Side, Stretch
+from attn.errors import CaptureError, UsageError
+from attn.schema import Grid, Segment
+
+Sides = tuple[Side, Side]
+Declared = Mapping[str, int] | Sequence[Segment]
+GENERATED = "generated"
+
+
+@dataclass
+class Layout:
+    """Segments of a text, of its encoder's text, and of other sequences.
+
+    Attributes:
+        declared: the segments that the user named, in order; None where nobody did.
+        grid: rows and columns of a picture, if the user said them.
+        prompt: end of what was read in the first forward.
+        source: length of the text that an encoder reads, where there is one.
+    """
+
+    declared: tuple[Segment, ...] | None = None
+    grid: Grid | None = None
+    prompt: int | None = None
+    source: int | None = None
+
+    def queries(self, sides: Sides, stretch: Stretch | None) -> tuple[Segment, ...]:
+        """Return what the queries of a kernel are, counted from the first of them."""
+        if sides[0] != "text" or stretch is None:
+            return self._others(sides[0], "sequence" if sides[0] == sides[1] else "query")
+        parts = _clip(self.text(stretch.stop), stretch.start, stretch.stop)
+        if len(parts) > 1:
+            return parts
+        return tuple(replace(part, is_generated=False) for part in parts)  # nothing to tell apart
+
+    def keys(self, sides: Sides, stretch: Stretch | None) -> tuple[Segment, ...]:
+        """Return what the keys of a kernel are."""
+        if sides[1] != "text" or stretch is None:
+            return self._others(sides[1], "sequence" if sides[0] == sides[1] else "key")
+        return self.text(stretch.stop)
+
+    def final(self, sides: Sides, which: int, reached: int) -> tuple[Segment, ...]:
+        """Return what queries (0) or keys (1) are when the text has reached its end."""
+        if sides[which] == "text":
+            return self.text(reached)
+        return (self.queries, self.keys)[which](sides, None)
+
+    def text(self, stop: int) -> tuple[Segment, ...]:
+        """Return the segments of a text of so many positions.
+
+        Raises:
+            CaptureError: the user's are of another length.
+        """
+        if self.declared is not None:
+            if self.declared[-1].stop < stop:
+                raise CaptureError(
+                    f"segments= names {self.declared[-1].stop} positions, but the model reads "
+                    f"{stop}; name them all"
+                )
+            return _clip(self.declared, 0, stop)
+        prompt = 0 if self.source is not None else min(self.prompt or stop, stop)
+        parts = [Segment("prompt", "text", 0, prompt)] if prompt else []
+        if stop > prompt:
+            parts.append(Segment(GENERATED, "text", prompt, stop, is_generated=True))
+        return tuple(parts)
+
+    def _others(self, side: Side, name: str) -> tuple[Segment, ...]:
+        length = self.source if side == "source" else side
+        if not isinstance(length, int):
+            raise CaptureError("text is attended to before any was read")
+        if side == "source":
+            return (Segment("prompt", "text", 0, length),)
+        for segments in self._candidates():
+            if sum(segment.length for segment in segments) == length:
+                begin = segments[0].start
+                return tuple(_moved(segment, -begin) for segment in segments)
+        return (Segment(name, "image", 0, length, self._grid_of(length)),)
+
+    def _candidates(self) -> list[tuple[Segment, ...]]:
+        declared = self.declared or ()
+        return [declared, *((segment,) for segment in declared)] if declared else []
+
+    def _grid_of(self, length: int) -> Grid | None:
+        if self.grid is None or self.grid[0] * self.grid[1] != length:
+            return None
+        return self.grid
+
+
+def declare(segments: Declared | None, grid: Grid | None) -> tuple[Segment, ...] | None:
+    """Return the segments that a user names: lengths by name, in order, or segments.
+
+    Raises:
+        UsageError: they do not follow each other, or the grid is of none of them.
+    """
+    if segments is None:
+        return None
+    if isinstance(segments, Mapping):
+        declared, start = [], 0
+        for name, length in segments.items():
+            is_image = name == "image"
+            declared.append(
+                Segment(
+                    name,
+                    "image" if is_image else "text",
+                    start,
+                    start + int(length),
+                    grid if is_image else None,
+                    is_generated=name == GENERATED,
+                )
+            )
+            start += int(length)
+    else:
+        declared = list(segments)
+    ends = [0, *(segment.stop for segment in declared)]
+    if not declared or any(
+        segment.start != end or segment.length < 1
+        for segment, end in zip(declared, ends, strict=False)
+    ):
+        raise UsageError(
+            "segments: expected lengths by name, such as {'prompt': 13, 'generated': 32}, or "
+            f"segments that follow each other from 0 on; got {segments!r}"
+        )
+    for segment in declared:
+        if segment.grid and segment.grid[0] * segment.grid[1] != segment.length:
+            raise UsageError(
+                f"grid: {segment.grid[0]}x{segment.grid[1]} does not hold the {segment.length} "
+                f"positions of segment '{segment.name}'"
+            )
+    return tuple(declared)
+
+
+def _clip(segments: Sequence[Segment], start: int, stop: int) -> tuple[Segment, ...]:
+    """Return what lies between two positions, counted from the first."""
+    parts = [
+        replace(
+            segment,
+            start=max(segment.start, start) - start,
+            stop=min(segment.stop, stop) - start,
+            grid=segment.grid if start <= segment.start and segment.stop <= stop else None,
+        )
+        for segment in segments
+        if segment.start < stop and segment.stop > start
+    ]
+    return tuple(parts)
+
+
+def _moved(segment: Segment, by: int) -> Segment:
+    return replace(segment, start=segment.start + by, stop=segment.stop + by)

@@ -1,0 +1,245 @@
+"""What a tap has seen, forward by forward: layers, their blocks, and what is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from attn.engine.attention import Attention
+from attn.engine.measures import Scratch, measure
+from attn.engine.plan import Keep, LayerPlan, plan_layer
+from attn.engine.recorder import to_numpy
+from attn.engine.tapping.layout import Layout
+from attn.engine.tapping.stretches import Side, Stretch
+from attn.errors import CaptureError
+from attn.schema import Column, Layer
+from attn.schema import Sequence as TokenSequence
+
+BLOCK = "all.all"
+
+Tensors = dict[str, np.ndarray]
+"""Arrays (branch, sample, …) by `<measure>.<block>`, as they are named in a shard after `/`."""
+
+
+Place = tuple[int, int]
+"""Places of a layer, and of a kernel in it."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel of a layer: its heads, and what its queries and keys are."""
+
+    heads: int
+    queries: Side
+    keys: Side
+    head_dim: int | None
+    key_heads: int | None
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """What its queries and keys are."""
+        return self.queries, self.keys
+
+
+@dataclass
+class TappedLayer:
+    """A module in one of its calls in a forward, and the kernels that run in it, in order."""
+
+    path: str
+    call: int
+    kernels: list[Kernel] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its path; of a module's further calls with their number, from 2."""
+        return self.path if self.call == 1 else f"{self.path}#{self.call}"
+
+
+@dataclass
+class TappedStep:
+    """What is kept of one forward.
+
+    Attributes:
+        index: its number among all forwards.
+        stretch: positions of the text that it read; None where the model reads no text.
+        tensors: by the places of layer and kernel.
+    """
+
+    index: int
+    stretch: Stretch | None = None
+    tensors: dict[Place, Tensors] = field(default_factory=dict)
+
+
+class Tapped:
+    """Collects what kernels give.
+
+    Args:
+        keep: what is kept of each.
+        layout: what positions are.
+        with_norms: keep `value_norm`, too.
+    """
+
+    def __init__(self, keep: Keep, layout: Layout) -> None:
+        self.keep = keep
+        self.layout = layout
+        self.layers: list[TappedLayer] = []
+        self.steps: list[TappedStep] = []
+        self.samples = 0
+        self.means: dict[Place, dict[Stretch, tuple[np.ndarray, int]]] = {}
+        self.source: tuple[np.ndarray, np.ndarray] | None = None  # ids, padding of an encoder
+        self._scratch = Scratch()
+        self._plans: dict[Any, LayerPlan] = {}
+        self._ran: dict[tuple[str, int], list[Place]] = {}
+
+    def begin(self, index: int) -> None:
+        """Begin a forward."""
+        self._step = TappedStep(index)
+        self._plans.clear()  # made for these lengths
+        self._ran.clear()
+
+    @property
+    def step(self) -> TappedStep:
+        """What is kept of the forward that runs."""
+        return self._step
+
+    def end(self) -> None:
+        """Keep the forward that ran as a step."""
+        self.steps.append(self._step)
+
+    def add(
+        self,
+        module: tuple[str, int],
+        attention: Attention,
+        sides: tuple[Side, Side],
+        more: Mapping[str, Sequence[Any]],
+    ) -> None:
+        """Take one kernel call.
+
+        Args:
+            module: its path, and which of its calls in this forward runs.
+            attention: of the kernel, keys of a text from its begin on.
+            sides: what queries and keys are.
+            more: further measures, a tensor per row of the batch.
+
+        Raises:
+            CaptureError: it has another shape than in the forwards before.
+        """
+        samples, heads, _, _ = attention.shape
+        kernel = Kernel(
+            heads,
+            *sides,
+            head_dim=None if attention.query is None else attention.query.shape[-1],
+            key_heads=None if attention.key is None else attention.key.shape[1],
+        )
+        self.samples = self.samples or samples
+        if samples != self.samples:
+            raise CaptureError(_other_rows(module[0], self.samples, samples))
+        place = self._place(module, kernel)
+        plan = self._plan(kernel, attention)
+        rows = [measure(plan, attention, row, self._scratch) for row in range(samples)]
+        tensors = {
+            name.partition("/")[2]: np.stack([to_numpy(row[name].clone()) for row in rows])[None]
+            for name in rows[0]
+        }
+        if self.keep.level == "means":
+            self._add_mean(place, tensors.pop(f"map.{BLOCK}"))
+        self._step.tensors[place] = tensors | {
+            name: np.stack([to_numpy(value) for value in values])[None]
+            for name, values in more.items()
+        }
+
+    def _add_mean(self, place: Place, maps: np.ndarray) -> None:
+        """Add maps to those of the same stretch of the text."""
+        stretch = self._step.stretch
+        if stretch is None:
+            raise CaptureError(
+                "keep='means': the model reads no token ids, so it cannot be told whether its "
+                "forwards are steps of one generation; use keep='maps'"
+            )
+        sums = self.means.setdefault(place, {})
+        before, times = sums.get(stretch, (0, 0))
+        sums[stretch] = (before + maps, times + 1)
+
+    def _place(self, module: tuple[str, int], kernel: Kernel) -> Place:
+        """Return the places of layer and kernel, of new ones at the end.
+
+        Kernels that attend to other keys in one call of a module are blocks of one layer; to the
+        same keys once more is as if the module was called again.
+        """
+        path, call = module
+        ran = self._ran.setdefault(module, [])
+        repeats = sum(self._kernel(place).sides == kernel.sides for place in ran)
+        if self.keep.level == "factors":  # of which a layer has one set
+            repeats = len(ran)
+        layer = self._layer(path, call + repeats)
+        kernels = self.layers[layer].kernels
+        number = sum(place[0] == layer for place in ran)
+        if number == len(kernels):
+            kernels.append(kernel)
+        elif (kernels[number].heads, *kernels[number].sides) != (kernel.heads, *kernel.sides):
+            raise CaptureError(_other_shape(path, kernels[number], kernel))
+        ran.append((layer, number))
+        return layer, number
+
+    def _kernel(self, place: Place) -> Kernel:
+        return self.layers[place[0]].kernels[place[1]]
+
+    def _layer(self, path: str, call: int) -> int:
+        for place, layer in enumerate(self.layers):
+            if (layer.path, layer.call) == (path, call):
+                return place
+        self.layers.append(TappedLayer(path, call))
+        return len(self.layers) - 1
+
+    def _plan(self, kernel: Kernel, attention: Attention) -> LayerPlan:
+        key = (kernel, attention.shape)
+        if key not in self._plans:
+            self._plans[key] = self._make_plan(kernel)
+        return self._plans[key]
+
+    def _make_plan(self, kernel: Kernel) -> LayerPlan:
+        stretch = self._step.stretch
+        queries = self.layout.queries(kernel.sides, stretch)
+        keys = self.layout.keys(kernel.sides, stretch)
+        layer = Layer(
+            index=0,
+            tower="model",
+            path="",
+            kind=kind_of(kernel),
+            num_heads=kernel.heads,
+            queries=queries,
+            keys=keys,
+        )
+        columns = tuple(
+            Column(segment.name, place)
+            for segment in keys
+            if segment.kind == "text"
+            for place in range(segment.start, segment.stop)
+        )
+        return plan_layer(layer, (BLOCK,), columns, self.keep, TokenSequence(keys, ()))
+
+
+def kind_of(kernel: Kernel) -> Any:
+    """Return who attends to whom: a sequence to itself, or to another."""
+    return "self" if kernel.queries == kernel.keys else "cross"
+
+
+def _other_rows(path: str, expected: int, got: int) -> str:
+    windows = max(expected, got) % min(expected, got) == 0
+    way = (
+        "; where these are the windows of a picture, tap only modules that attend in as many rows"
+        if windows
+        else "; use one tap for each batch"
+    )
+    return f"{path} attends in {got} rows, the modules before it in {expected}{way}"
+
+
+def _other_shape(path: str, expected: Kernel, got: Kernel) -> str:
+    before, after = (f"{one.heads}, {one.queries}, {one.keys}" for one in (expected, got))
+    return (
+        f"{path} changed its shape between forwards: {before} heads, queries, keys, then {after}; "
+        "use one tap for each shape"
+    )
