@@ -24,7 +24,7 @@ from attn.viz.lines import COLOURS, line_handles
 from attn.viz.overlay import COLOURS as HEAT
 from attn.viz.overlay import INTERPOLATION, colour_scale, show_image
 from attn.viz.page import write_title
-from attn.viz.strokes import show_strokes, trace_lines
+from attn.viz.strokes import Lines, show_strokes, trace_lines
 from attn.viz.style import FAINT, INK
 from attn.viz.words.evolution import CURVES, draw_curves, plot_curves
 
@@ -123,17 +123,17 @@ def draw_drawing(sample: _Sample) -> Figure:
         show_image(axes[1], sample.image)
         write_title(axes[1], "image", size=10.5)
     if sample.image is not None and deviation is not None:
-        _show_deviation(figure, axes, deviation, sample)
+        _show_deviation(figure, axes, deviation, sample.image, sample.subject.strokes)
     return figure
 
 
 def _show_deviation(
-    figure: Figure, axes: list[Axes], deviation: xr.DataArray, sample: _Sample
+    figure: Figure, axes: list[Axes], deviation: xr.DataArray, image: Pixels, strokes: Lines
 ) -> None:
     """Shade what lies between each stroke and the nearest edge of the image."""
-    height, width = sample.drawing.shape
+    height, width = image.shape[:2]
     side, panel = min(height, width), axes[2]
-    show_image(panel, _pale(sample.image))
+    show_image(panel, _pale(image))
     points = np.asarray(deviation.values)
     scale = Normalize(0.0, 100 * FAR)
     pixel = 72 * PANEL / max(height, width)  # points
@@ -145,9 +145,9 @@ def _show_deviation(
     )
     shade.set_array(100 * points[:, 4] / side)
     panel.add_collection(shade, autolim=False)
-    edges = trace_lines(find_edges(sample.image))
+    edges = trace_lines(find_edges(image))
     show_strokes(panel, edges, EDGE, halo=False)
-    show_strokes(panel, sample.subject.strokes, halo=False)
+    show_strokes(panel, strokes, halo=False)
     write_title(panel, "strokes and edges", "black: the image's edges", size=10.5)
     label = f"stroke to nearest edge, % of shorter side; red: {100 * FAR:.0f} or more"
     show_scale(figure, axes, (DEVIATIONS, scale), label)
@@ -190,9 +190,9 @@ def _show_table(axes: Axes, lifts: xr.DataArray, scale: Normalize) -> None:
         axes.imshow(np.log2(values), cmap="RdBu_r", norm=scale, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         is_dark = abs(np.log2(max(value, 1e-9))) > DARK
-        told = {"color": "white" if is_dark else INK, "ha": "center", "va": "center"}
+        colour = "white" if is_dark else INK
         text = "–" if np.isnan(value) else f"{value:.2g}×"
-        axes.text(column, row, text, fontsize=9, **told)
+        axes.text(column, row, text, fontsize=9, color=colour, ha="center", va="center")
     axes.set_xticks(range(values.shape[1]), [str(name) for name in lifts["shape"].values])
     axes.set_yticks(range(values.shape[0]), [printable(name) for name in lifts["word"].values])
     axes.tick_params(labelsize=9, length=0, labelcolor=INK)
@@ -300,7 +300,7 @@ def _number_shapes(axes: Axes, numbers: NDArray[np.intp]) -> None:
 
     for number in range(1, numbers.max() + 1):
         room = distance_transform_edt(numbers == number)
-        row, column = np.unravel_index(int(room.argmax()), room.shape)
+        row, column = map(int, np.unravel_index(int(room.argmax()), room.shape))
         axes.text(
             column, row, str(number), fontsize=12, color=INK, ha="center", va="center",
             bbox={"boxstyle": "circle", "facecolor": "white", "edgecolor": FAINT, "alpha": 0.9},

@@ -100,7 +100,7 @@ def _name(centres: Sequence[tuple[float, float]]) -> tuple[str, ...]:
     """Name shapes by number and by where they are; of two, only which is which."""
     places = [name_ninth(*centre) for centre in centres]
     if len(centres) == 2:  # noqa: PLR2004 - a pair
-        down, across = np.abs(np.subtract(*centres))
+        down, across = np.abs(np.subtract(centres[0], centres[1]))
         places = ["left", "right"] if across >= down else ["upper", "lower"]
         if across < down and centres[0][0] > centres[1][0]:
             places.reverse()

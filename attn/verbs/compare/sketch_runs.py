@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attn.errors import UsageError
-from attn.verbs.capture.drawings import Drawing, drawing_file, is_image
+from attn.verbs.capture.drawings import Drawing, drawing_file
 from attn.verbs.capture.families import SKETCH, backend_options
 from attn.verbs.capture.folders import name_folders, short_names
 from attn.verbs.compare.options import CompareOptions
@@ -35,8 +35,8 @@ def parse_sketches(specs: Drawing | Sequence[Drawing]) -> dict[str, dict[str, st
         UsageError: there is nothing to compare with, or something twice.
     """
     listed = specs if isinstance(specs, Sequence) and not isinstance(specs, str) else [specs]
-    listed = [Path(drawing_file(spec)) if is_image(spec) else spec for spec in listed]
-    requested = [pair for spec in listed for pair in _expand(spec)]
+    files = [spec if isinstance(spec, str | Path) else Path(drawing_file(spec)) for spec in listed]
+    requested = [pair for file in files for pair in _expand(file)]
     if len(requested) < FEWEST:
         raise UsageError(
             "sketch: name what to compare with: another --sketch FILE, or --sketch none"
