@@ -39,6 +39,8 @@ TITLES = {
 """Heading and unit of each measure."""
 PLOT, LEAST = 3.1, 0.5  # width of a plot with its names, and height of its rows
 SIDE = 2.6  # inches of an image's longer side
+IMAGES = 3
+"""So many images are shown at most, the baseline's first."""
 FOOT = 1.0
 
 
@@ -64,7 +66,7 @@ def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) 
     subtitle = f"{scene.subtitle}{say_shown(len(keys), len(words))}{say_hidden(hidden)}"
     base, *others = [short(side.label, 30) for side in scene.sides[: 1 + variants]]
     legend = [f"{other} against {base}" for other in others]
-    sides = scene.sides[: 1 + variants]
+    sides = scene.sides[: min(1 + variants, IMAGES)]
     wide = SIDE / max(sides[0].aspect, 1.0)
     columns = [wide] * len(sides) + [PLOT] * len(shown)
     size = (sum(columns), max(height, wide * sides[0].aspect) + FOOT)
@@ -84,4 +86,4 @@ def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) 
 
 
 def _drawn(side: SceneSide) -> str:
-    return "with its strokes" if side.strokes else "no drawing"
+    return "drawing" if side.strokes else "no drawing"
