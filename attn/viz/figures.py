@@ -36,8 +36,9 @@ class Subject:
     """The generation that figures are about.
 
     `images` has the generated image of every sample, or None where there is none; `facts` say
-    how they were made, by name; `dpi` is the resolution at which they will be drawn; `strokes` are
-    the lines of the drawing that the model was given, if it was given one.
+    how they were made, by name; `dpi` is the resolution at which they will be drawn; `layers` are
+    the names of layers by their index; `strokes` are the lines of the drawing that the model was
+    given, if it was given one.
     """
 
     prompt: str
@@ -47,6 +48,7 @@ class Subject:
     facts: Mapping[str, str] = field(default_factory=dict)
     dpi: int = DPI
     strokes: Lines = ()
+    layers: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def texts(self) -> dict[str, str]:

@@ -22,7 +22,7 @@ from attn.viz.figures import FigureFile, Pixels, Subject
 from attn.viz.labels import printable
 from attn.viz.lines import COLOURS, line_handles
 from attn.viz.overlay import COLOURS as HEAT
-from attn.viz.overlay import INTERPOLATION, colour_scale, show_image
+from attn.viz.overlay import colour_scale, show_heat, show_image
 from attn.viz.page import write_title
 from attn.viz.strokes import Lines, show_strokes, trace_lines
 from attn.viz.style import FAINT, INK
@@ -239,12 +239,10 @@ def draw_tokens(sample: _Sample) -> Figure:
         show_image(panels[0], sample.image)
         show_strokes(panels[0], sample.subject.strokes)
     write_title(panels[0], "drawing" if sample.image is None else "image", size=9.5)
-    edges = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
     for axes, token_map in zip(panels[1:], maps, strict=True):
         values = np.asarray(token_map.values)
         scale = colour_scale(values)
-        axes.imshow(values, cmap=HEAT, norm=scale, interpolation=INTERPOLATION, extent=edges)
-        axes.set_axis_off()
+        show_heat(axes, values, sample.image, scale, shape=(shape[0], shape[1]))
         show_strokes(axes, sample.subject.strokes)
         write_title(axes, str(token_map["series"].item()), f"mean {values.mean():.2g}", size=9.5)
         label = "attention probability, own scale"

@@ -51,10 +51,8 @@ from attn.analysis.tables import make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
-from attn.errors import TraceError
-from attn.files.images import UndecodableImageError, decode_image
-from attn.schema import SKETCH
-from attn.shapes import Image, Region, StepMaps, Strokes, WordMaps
+from attn.shapes import Region, StepMaps, Strokes, WordMaps
+from attn.trace.images import read_image
 from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
@@ -198,9 +196,10 @@ def _hold_image(trace: Trace, pixels: Strokes) -> Result:
     """Hold the edges of each image against the strokes, where there is an image of their size."""
     import xarray as xr
 
-    if not any(name.endswith(".png") and name != SKETCH for name in trace.manifest.outputs):
+    found = [read_image(trace, sample) for sample in range(trace.manifest.samples)]
+    images = [image for image in found if image is not None]
+    if len(images) < len(found):
         return Result({})
-    images = [_read_image(trace, sample) for sample in range(trace.manifest.samples)]
     others = [image.shape[:2] for image in images if image.shape[:2] != pixels.shape]
     if others:
         sizes = " and ".join(f"{wide}x{high}" for high, wide in (pixels.shape, others[0]))
@@ -216,19 +215,6 @@ def _hold_image(trace: Trace, pixels: Strokes) -> Result:
         for sample, entry in enumerate(deviations)
     }
     return Result({"sketch/deviation.csv": tabulate_deviations(deviations)}, arrays)
-
-
-def _read_image(trace: Trace, sample: int) -> Image:
-    """Return a generated image.
-
-    Raises:
-        TraceError: it cannot be read.
-    """
-    path = trace.image(sample)
-    try:
-        return np.asarray(decode_image(path.read_bytes()).convert("RGB"))
-    except UndecodableImageError as exc:
-        raise TraceError(f"could not read {path}: {exc}") from exc
 
 
 def _follow_residuals(trace: Trace, selection: Selection) -> Result:
