@@ -25,9 +25,8 @@ import numpy as np
 from attn.analysis.compare.reading import regrid
 from attn.analysis.sketch.strokes import surrounded
 from attn.analysis.tables import make_table
-from attn.analysis.words.evolution import SMALL_WORDS
 from attn.shapes import ShapeLifts, ShapeNumbers, ShapeRegions, Strokes, WordMaps
-from attn.words import fold
+from attn.words import fold, is_content
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -41,8 +40,8 @@ LEAST_LIFT = 1.2
 LEAST_LEAD = 1.5
 """So many times the lift of the next shape a word's shape has, where two words look swapped."""
 PARTS = (("top", "middle", "bottom"), ("left", "centre", "right"))
-DIRECTIONS = ("above", "below", "bottom", "left", "right", "top", "under", "over", "beside")
-"""English words that say where something is; none is the name of a shape."""
+DIRECTIONS = ("bottom", "left", "right", "top")
+"""English words that say where something is, beside the prepositions."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def tabulate_shapes(words: Sequence[Occurrence], shapes: Shapes, lifts: ShapeLif
 
 def is_telling(word: Occurrence) -> bool:
     """Whether a word names something: articles, prepositions and directions do not."""
-    return fold(word.text) not in (*SMALL_WORDS.split(), *DIRECTIONS)
+    return is_content(word.text) and fold(word.text) not in DIRECTIONS
 
 
 def describe_word(label: str, lifts: np.ndarray, names: Sequence[str]) -> str:
