@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from attn.trace.occurrences import Occurrence
 
 MOST = 12
-"""Shapes that are looked at, the largest; more cannot be told apart in a figure."""
+"""ClosedShapes that are looked at, the largest; more cannot be told apart in a figure."""
 LEAST_LIFT = 1.2
 """From this lift on a word is said to read a shape."""
 LEAST_LEAD = 1.5
@@ -45,7 +45,7 @@ DIRECTIONS = ("bottom", "left", "right", "top")
 
 
 @dataclass(frozen=True)
-class Shapes:
+class ClosedShapes:
     """The closed shapes of a drawing, from left to right.
 
     Attributes:
@@ -66,7 +66,7 @@ class Shapes:
         return [float(region.mean()) for region in self.regions]
 
 
-def find_shapes(pixels: Strokes, grid: tuple[int, int]) -> Shapes:
+def find_shapes(pixels: Strokes, grid: tuple[int, int]) -> ClosedShapes:
     """Find what strokes enclose.
 
     Args:
@@ -87,7 +87,7 @@ def find_shapes(pixels: Strokes, grid: tuple[int, int]) -> Shapes:
     masks = [numbered == number for number in range(1, len(kept) + 1)]
     regions = [regrid(mask.astype(np.float64), grid) for mask in masks]
     parts = [tuple(np.array(centres[at]) / pixels.shape) for at in kept]
-    return Shapes(
+    return ClosedShapes(
         numbered,
         _name(parts),
         np.stack(regions) if regions else np.zeros((0, *grid)),
@@ -112,7 +112,7 @@ def name_ninth(down: float, across: float) -> str:
     return f"{PARTS[0][row]}-{PARTS[1][column]}"
 
 
-def measure_lifts(maps: WordMaps, shapes: Shapes) -> ShapeLifts:
+def measure_lifts(maps: WordMaps, shapes: ClosedShapes) -> ShapeLifts:
     """Return how much more each word reads each shape than an even map; NaN for unread words."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
@@ -120,7 +120,9 @@ def measure_lifts(maps: WordMaps, shapes: Shapes) -> ShapeLifts:
     return np.asarray(mass / np.array(shapes.areas))
 
 
-def tabulate_shapes(words: Sequence[Occurrence], shapes: Shapes, lifts: ShapeLifts) -> DataFrame:
+def tabulate_shapes(
+    words: Sequence[Occurrence], shapes: ClosedShapes, lifts: ShapeLifts
+) -> DataFrame:
     """Tabulate mass and lift by word and shape."""
     sample, word, shape = np.indices(lifts.shape).reshape(3, -1)
     area = np.array(shapes.areas)
