@@ -42,6 +42,8 @@ def show_strokes(axes: Axes, lines: Lines, colour: str = STROKE, *, halo: bool =
         colour: of the lines.
         halo: also part them from what is below.
     """
+    if not lines:
+        return
     left, right = axes.get_xlim()
     bottom, top = axes.get_ylim()
     size = np.array([right - left, bottom - top])

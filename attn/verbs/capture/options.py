@@ -196,6 +196,9 @@ class CaptureOptions(GenerationOptions):
             check=drawing,
         ),
     ] = None
+    generate: Annotated[
+        int | None, About("Tokens to write at most, of backends that write a text.", least=1)
+    ] = None
     settings: Annotated[
         Mapping[str, str] | None,
         About(
@@ -210,19 +213,21 @@ class CaptureOptions(GenerationOptions):
 
     @property
     def backend_settings(self) -> dict[str, str]:
-        """Options of the backend, with the drawing.
+        """Options of the backend, with those that have a name of their own.
 
         Raises:
-            UsageError: the drawing is given twice.
+            UsageError: one is given twice.
         """
-        sketch = {} if self.sketch is None else {"sketch": drawing_file(self.sketch)}
+        sketch = None if self.sketch is None else drawing_file(self.sketch)
+        named = {"sketch": sketch, "generate": self.generate}
+        filled = {key: str(value) for key, value in named.items() if value is not None}
         settings = dict(self.settings or {})
-        for key in sketch.keys() & settings.keys():
+        for key in filled.keys() & settings.keys():
             raise UsageError(
-                f"option '{key}' is given twice, as '{settings[key]}' and '{sketch[key]}'; give "
+                f"option '{key}' is given twice, as '{settings[key]}' and '{filled[key]}'; give "
                 "it once."
             )
-        return settings | sketch
+        return settings | filled
 
 
 def read_prompt(options: GenerationOptions, prompt: Prompt) -> tuple[str, ...] | None:
