@@ -68,7 +68,7 @@ def test_tables(drawn):
 
 
 def test_python(drawn, runs):
-    """In Python there are the figures by name, and the maps: means over pairs of those of traces."""
+    """In Python there are figures by name, and maps: means over pairs of those of traces."""
     assert drawn.pictures["summary.png"].is_file()
     maps = drawn.maps["style"].sel(word="bobcat")
     for value, name in (("base", "base"), ("variant", "style")):
