@@ -57,7 +57,7 @@ def _subject(trace: Trace, dpi: int) -> Subject:
 
     manifest = trace.manifest
     return Subject(
-        prompt=manifest.request.prompt,
+        prompt=manifest.request.prompt or " / ".join(text.prompt for text in manifest.texts),
         seed=manifest.request.seed,
         backend=manifest.backend,
         images=tuple(read_image(trace, sample) for sample in range(manifest.samples)),
