@@ -82,6 +82,8 @@ REFUSED = {
     "not listed": (404, "/t/0/private.txt", {}),
     "journal": (404, "/t/0/attention/shards.jsonl", {}),
     "link to the outside": (404, "/t/0/outputs/image-0.png", {}),
+    "small picture of a link to the outside": (404, "/t/0/thumb", {}),
+    "small picture of another number": (404, "/t/1/thumb", {}),
     "other number": (404, "/t/1/trace.json", {}),
     "negative number": (404, "/t/-1/trace.json", {}),
     "huge number": (404, "/t/" + "9" * 4000 + "/trace.json", {}),
