@@ -19,7 +19,9 @@ export function Keys({ shortcuts, own = OWN_KEYS }) {
   const all = useRef(shortcuts);
   all.current = shortcuts;
   useEffect(() => {
-    const show = () => { if (!dialog.current?.open) dialog.current?.showModal(); };
+    const show = () => {
+      if (!dialog.current?.open) dialog.current?.showModal();
+    };
     const onKey = (/** @type {KeyboardEvent} */ event) => {
       const target = /** @type {HTMLElement} */ (event.target);
       if (event.ctrlKey || event.metaKey || event.altKey || dialog.current?.open) return;

@@ -115,7 +115,12 @@ export function selectRows(rows, sought, chosen, order) {
 function Choices({ rows, state, order, sought }) {
   const values = useMemo(() => Object.entries(FILTERS).map(([name, of]) => [name, distinct(rows.map(of))]), [rows]);
   const write = (/** @type {string} */ name) => (/** @type {any} */ event) => state.set({ [name]: event.target.value });
-  const select = (/** @type {string} */ label, /** @type {string} */ name, /** @type {string} */ now, /** @type {[string, string][]} */ options) =>
+  const select = (
+    /** @type {string} */ label,
+    /** @type {string} */ name,
+    /** @type {string} */ now,
+    /** @type {[string, string][]} */ options,
+  ) =>
     html`<label>${label} <select onChange=${write(name)}>${options.map(
       ([value, text]) => html`<option value=${value} selected=${value === now}>${visible(text)}</option>`,
     )}</select></label>`;
@@ -126,7 +131,12 @@ function Choices({ rows, state, order, sought }) {
       const options = all.map((/** @type {string} */ value) => [value, value]);
       return select(String(name), String(name), state.get(String(name)), [["", "all"], ...options]);
     })}
-    ${select("sort by", "sort", order, Object.keys(ORDERS_OF_ROWS).map((name) => [name, name]))}</div>`;
+    ${select(
+      "sort by",
+      "sort",
+      order,
+      Object.keys(ORDERS_OF_ROWS).map((name) => [name, name]),
+    )}</div>`;
 }
 
 /** @param {string[]} values @returns {any} */
@@ -161,11 +171,17 @@ function Cards({ rows, source }) {
 function Card({ row, source }) {
   const { id, error, status, steps } = row;
   const facts = [`seed ${row.seed}`, row.backend, ...(row.loras ?? [])].filter(Boolean).join(" · ");
-  const picture = row.picture ? html`<img src=${source.url(`t/${id}/thumb`)} alt="" loading="lazy" />` : html`<span class="none">${error ? "failed" : "no picture"}</span>`;
-  const state = error ? html`<span class="card-error" tabindex="0">${visible(error)}</span>` : html`<span class="faint">${visible(facts)}</span>`;
+  const picture = row.picture
+    ? html`<img src=${source.url(`t/${id}/thumb`)} alt="" loading="lazy" />`
+    : html`<span class="none">${error ? "failed" : "no picture"}</span>`;
+  const state = error
+    ? html`<span class="card-error" tabindex="0">${visible(error)}</span>`
+    : html`<span class="faint">${visible(facts)}</span>`;
   const inside = html`<span class=${`card-picture ${error ? "small" : ""}`}>${picture}</span>
     <span class="card-prompt"><bdi>${visible(row.prompt ?? row.label)}</bdi></span>${state}
     ${status === "partial" && html`<span class="card-mark">not finished: ${steps?.[0]} of ${steps?.[1] ?? "?"} steps</span>`}
     <span class="faint card-label"><bdi>${visible(row.label)}</bdi></span>`;
-  return id !== undefined && !error ? html`<a class="card" href=${`#t=${id}`}>${inside}</a>` : html`<div class="card">${inside}</div>`;
+  return id !== undefined && !error
+    ? html`<a class="card" href=${`#t=${id}`}>${inside}</a>`
+    : html`<div class="card">${inside}</div>`;
 }

@@ -24,7 +24,9 @@ export function useSums(trace, work, selection, key, isAsked) {
     const show = (/** @type {Partial<Loaded>} */ change) => {
       if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key }));
     };
-    read(trace, work, selection, isAsked, stop.signal, show).catch((error) => show({ sums: null, note: "", error: error.message }));
+    read(trace, work, selection, isAsked, stop.signal, show).catch((error) =>
+      show({ sums: null, note: "", error: error.message }),
+    );
     return () => stop.abort();
   }, [trace, key, isAsked]);
   return loaded;
@@ -55,7 +57,11 @@ async function read(trace, work, selection, isAsked, signal, show) {
     if (several && bytes > SMALL) show({ note: `Reading: ${done} of ${all} steps` });
   };
   const sums = await work.run(job, signal, tell);
-  show(sums.count ? { sums, note: "" } : { sums: null, note: "None of the chosen layers ran in the chosen steps, or their maps were not kept." });
+  show(
+    sums.count
+      ? { sums, note: "" }
+      : { sums: null, note: "None of the chosen layers ran in the chosen steps, or their maps were not kept." },
+  );
 }
 
 /**

@@ -40,8 +40,11 @@ export function showError(error) {
 function navigate(items, chosen) {
   const label = html`<span class="label"><bdi>${visible(chosen.label)}</bdi></span>`;
   const all = html`<a href="#">All ${items.length}</a>`;
-  render(html`<span class="brand">attn</span>${items.length > 1 && chosen !== INDEX ? all : ""}${label}
-    <button onClick=${() => window.dispatchEvent(new Event("show-keys"))}>Keys <kbd>?</kbd></button>`, top);
+  render(
+    html`<span class="brand">attn</span>${items.length > 1 && chosen !== INDEX ? all : ""}${label}
+    <button onClick=${() => window.dispatchEvent(new Event("show-keys"))}>Keys <kbd>?</kbd></button>`,
+    top,
+  );
 }
 
 /** The list of all. */
