@@ -51,24 +51,24 @@ def test_what_is_listed(visit, runs):
     assert sum("out of memory" in text for text in texts) == 1
     assert sum("not finished: 2 of 3 steps" in text for text in texts) == 1
     assert page.locator("img[src=x]").count() == 0 and "\u202e" not in page.content()
-    page.wait_for_function("[...document.images].every(one => one.naturalHeight === 40)")
+    page.wait_for_function("() => [...document.images].every(one => one.naturalHeight === 40)")
 
 
 def test_find_filter_and_sort(visit, runs):
     """Search, filters and order do what they say, and stay in the address."""
     page = visit(runs)
     page.select_option("label:has-text('sort by') select", "seed")
-    page.wait_for_function("location.hash.includes('sort=seed')")
+    page.wait_for_function("() => location.hash.includes('sort=seed')")
     assert seeds(page) == [3, 5, 7, 11]
     page.select_option("label:has-text('backend') select", "other")
-    page.wait_for_function("document.querySelectorAll('.card').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
     page.keyboard.press("Escape")
     page.locator("select >> nth=0").evaluate("one => one.blur()")
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelectorAll('.card').length === 5")
+    page.wait_for_function("() => document.querySelectorAll('.card').length === 5")
     page.keyboard.press("/")
     page.keyboard.type("bobcat 0001")
-    page.wait_for_function("document.querySelectorAll('.card').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
     assert seeds(page) == [3]
     page.reload()
     page.wait_for_selector("[role=status]:has-text('1 of 5 are shown')")
@@ -95,7 +95,7 @@ def test_running_is_followed(visit, tmp_path):
     page.wait_for_selector(".card-mark:has-text('1 of 3')")
     write_trace(tmp_path / "other", about)
     (tmp_path / "runs/new/trace.json").write_bytes((tmp_path / "other/trace.json").read_bytes())
-    page.wait_for_function("!document.querySelector('.card-mark')")
+    page.wait_for_function("() => !document.querySelector('.card-mark')")
 
 
 def test_accessible(visit, runs):

@@ -9,7 +9,7 @@ const PACE = 700; // milliseconds between looks at what was checked
  */
 export function About({ trace, source, branch }) {
   const { request, backend, model, status } = trace.manifest;
-  const checks = useChecks(source);
+  const checks = useChecks(source, trace);
   const loras = request.loras
     .map((/** @type {any} */ one) => `${one.path.split("/").at(-1)} at ${one.scale}`)
     .join(", ");
@@ -67,8 +67,8 @@ function identityOf(trace) {
   return isSame ? "Same picture as without capture: checked, bit for bit" : "How it was made";
 }
 
-/** @param {import("./source.js").Source} source */
-function useChecks(source) {
+/** @param {import("./source.js").Source} source @param {import("./trace.js").Trace} trace */
+function useChecks(source, trace) {
   const [checks, setChecks] = useState(/** @type {any} */ (null));
   useEffect(() => {
     if (!source.base) return;
@@ -80,6 +80,6 @@ function useChecks(source) {
     };
     void look();
     return () => clearTimeout(timer);
-  }, [source]);
+  }, [source, trace]);
   return checks;
 }

@@ -6,7 +6,7 @@ import { fileName, save, toCsv, toPng, toSvg } from "./export.js";
 import { Frames } from "./frames.js";
 import { Chips, Looks, Switches, nameOf, shortcutsOf } from "./controls.js";
 import { Keys } from "./keys.js";
-import { useMasses, useSums } from "./loading.js";
+import { useMasses, useSums, useTrace } from "./loading.js";
 import { sinkLayers } from "./masses.js";
 import { largest, paintMap, paintStrongest } from "./paint.js";
 import { Prompt } from "./prompt.js";
@@ -15,7 +15,7 @@ import { visible } from "./safe.js";
 import { Scale, Stage, Thumb, describeRegion, readRegion, regionText } from "./stage.js";
 import { Steps } from "./steps.js";
 import { massColumns, measuresOf, relative, saidOf, telling } from "./telling.js";
-import { Trace, readSelection } from "./trace.js";
+import { readSelection } from "./trace.js";
 import { Work } from "./work.js";
 import { Words } from "./words.js";
 
@@ -27,16 +27,16 @@ import { Words } from "./words.js";
  */
 export async function showPicture(root, item, state) {
   const work = new Work(item.source);
-  const trace = new Trace(item.facts);
-  render(html`<${Screen} trace=${trace} item=${item} state=${state} work=${work} />`, root);
+  render(html`<${Screen} item=${item} state=${state} work=${work} />`, root);
   return () => {
     work.close();
     render(null, root);
   };
 }
 
-/** @param {{trace: Trace, item: import("./screens.js").Item, state: import("./state.js").State, work: Work}} props */
-function Screen({ trace, item, state, work }) {
+/** @param {{item: import("./screens.js").Item, state: import("./state.js").State, work: Work}} props */
+function Screen({ item, state, work }) {
+  const trace = useTrace(item);
   const [, redraw] = useState(0);
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
   const [hovered, hoverPlace, lastHovered] = useFrame(/** @type {import("./sums.js").Region | null} */ (null));

@@ -30,7 +30,9 @@ export function Steps({ steps, chosen, onChoose }) {
     ? `step ${step.index}${noise(step.noise)}`
     : chosen
       ? `mean of ${chosen.length} of ${steps.length} steps`
-      : `mean of all ${steps.length} steps`;
+      : steps.length === 1
+        ? "the only step"
+        : `mean of all ${steps.length} steps`;
   return html`<div class="steps"><button aria-pressed=${String(!chosen)} onClick=${() => {
     play(false);
     onChoose("");
