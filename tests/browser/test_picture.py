@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.schema import find_words
+from attn.schema import SCHEMA, find_words
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
@@ -263,7 +263,7 @@ def test_newer(visit, tmp_path):
     text = (trace / "trace.json").read_text().replace('"schema": 1', '"schema": 7')
     (trace / "trace.json").write_text(re.sub(r',\s*"sha256": "[0-9a-f]{64}"\s*}\s*$', "}", text))
     page.reload()
-    page.wait_for_selector(".error:has-text('reads up to schema 1: update attn')")
+    page.wait_for_selector(f".error:has-text('reads up to schema {SCHEMA}: update attn')")
 
 
 def test_without_maps(visit, tmp_path):

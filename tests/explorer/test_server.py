@@ -12,6 +12,7 @@ import pytest
 from attn.errors import TraceError, UsageError
 from attn.explorer.opened import open_library
 from attn.explorer.server import Server
+from attn.schema import SCHEMA
 from tests.helpers.toy_traces import manifest, write_trace
 
 
@@ -187,7 +188,10 @@ def test_damaged_trace(tmp_path):
     server.stop()
     assert (status, json.loads(body)) == (
         422,
-        {"error": f"{trace}/trace.json has schema 7, this attn reads up to schema 1: update attn"},
+        {
+            "error": f"{trace}/trace.json has schema 7, this attn reads up to schema {SCHEMA}: "
+            "update attn"
+        },
     )
 
 
