@@ -168,7 +168,7 @@ def test_maps(pairs):
     (row,) = rows(tables, "changed.csv")
     assert row["changed"] == pytest.approx(np.mean([pair.changed["clip"][0] for pair in pairs]))
     dominant = tables["dominant.csv"]
-    assert dominant["base"].sum() == pytest.approx(1)
+    assert 0 < dominant["base"].sum() <= 1  # no word is dominant where none stands out
     assert dominant["variant"].sum() == pytest.approx(1)
 
 
