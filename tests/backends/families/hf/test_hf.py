@@ -1,6 +1,5 @@
 """Language models of transformers: their texts, and the attention by which they were written."""
 
-
 import numpy as np
 import pytest
 import torch
