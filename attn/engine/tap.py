@@ -24,12 +24,12 @@ from attn.engine.tapping.modules import (
     choose_modules,
     find_encoder,
     find_ends,
+    find_unseen,
     modules_around,
     say_nothing,
     say_outside,
     say_threads,
     say_warnings,
-    without_kernels,
 )
 from attn.engine.tapping.options import TapOptions, read_axes_of, read_padding
 from attn.engine.tapping.plans import TapPlan, make_tap_plan
@@ -44,7 +44,7 @@ from attn.engine.tapping.recording import BLOCK, Tapped
 from attn.engine.tapping.stretches import Side, fit
 from attn.engine.tapping.texts import Tokens, require_tokens
 from attn.engine.tapping.traces import make_trace
-from attn.engine.tapping.value_norms import find_projection, value_norm
+from attn.engine.tapping.value_norms import keep_norms
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Level
 from attn.trace.trace import Trace
@@ -232,20 +232,14 @@ class Tap:
             "model": {"source": type(self._model).__name__},
             "identity": {"kernels": self._hooks.report, "axes_assumed": sorted(self.assumed)},
             "warnings": say_warnings(
-                self.assumed, self.left_out, self._unseen(), is_sorted=is_sorted
+                self.assumed,
+                self.left_out,
+                find_unseen(self._model, self._modules, self.seen),
+                is_sorted=is_sorted,
             ),
         }
         tokens = self._options.tokens
         self._trace = make_trace(self._tapped, self._history, tokens, about)
-
-    def _unseen(self) -> list[str]:
-        """Return what globs match, but does not attend as far as can be seen."""
-        if len(self._modules) == sum(1 for _ in self._model.modules()):
-            return []
-        return [
-            f"{path} ({type(self._modules[path]).__name__})"
-            for path in without_kernels(self._modules, self.seen)
-        ]
 
     def __del__(self) -> None:
         if self._handles:
@@ -364,7 +358,9 @@ class Tap:
         return self._without_padding(attention, sides, reading), sides
 
     def _keep(self, path: str, attention: Attention, sides: tuple[Side, Side]) -> None:
-        self._tapped.add((path, self._calls[path]), attention, sides, self._more(path, attention))
+        wanted = self._options.value_norm
+        more = keep_norms(self._model, path, attention, wanted) if wanted else {}
+        self._tapped.add((path, self._calls[path]), attention, sides, more)
 
     def _place(
         self, path: str, attention: Attention, reading: Reading | None
@@ -404,10 +400,3 @@ class Tap:
         if padding is None or padding.shape != rows or not bool(padding.any()):
             return attention
         return attention.without(padding)
-
-    def _more(self, path: str, attention: Attention) -> dict[str, list[Tensor]]:
-        """Return the measures that are kept on request."""
-        if not self._options.value_norm:
-            return {}
-        projection = find_projection(self._model, path, self._options.value_norm)
-        return {f"value_norm.{BLOCK}": list(value_norm(path, attention, projection))}

@@ -47,6 +47,13 @@ def without_kernels(modules: Iterable[str], seen: Set[str]) -> list[str]:
     ]
 
 
+def find_unseen(model: nn.Module, modules: Mapping[str, nn.Module], seen: Set[str]) -> list[str]:
+    """Return what globs match but runs no kernel, with its class; nothing where all is watched."""
+    if len(modules) == sum(1 for _ in model.modules()):
+        return []
+    return [f"{path} ({type(modules[path]).__name__})" for path in without_kernels(modules, seen)]
+
+
 def modules_around(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     """Return modules and all that they are in, the model itself first."""
     names = {""} | {

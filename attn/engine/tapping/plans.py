@@ -17,6 +17,8 @@ from attn.engine.tapping.stretches import Stretch
 from attn.errors import UsageError
 
 BYTES = {"F32": 4, "F16": 2}
+SEGMENTS = 2
+"""Prompt and text, of which every step has totals."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,12 @@ def _bytes(keep: Keep, kernel: Kernel, prompt: int, stretch: Stretch) -> int:
     tapped = Tapped(keep, Layout(prompt=prompt))
     tapped.begin(0)
     tapped.step.stretch = stretch
-    shapes = tapped.plan_kernel(kernel).shapes().values()
-    size = sum(prod(shape) * BYTES[dtype] for shape, dtype in shapes)
+    shapes = tapped.plan_kernel(kernel).shapes()
+    size = sum(
+        prod((*shape[:-1], SEGMENTS) if "/total." in name else shape)
+        * (BYTES["F32"] if "/map." in name else BYTES[dtype])  # halved only in a file
+        for name, (shape, dtype) in shapes.items()
+    )
     if keep.level == "factors":
         queries = kernel.heads * stretch.length * ((kernel.head_dim or 0) + 1)
         keys = (kernel.key_heads or kernel.heads) * stretch.stop * (kernel.head_dim or 0)
