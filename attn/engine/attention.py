@@ -168,6 +168,11 @@ class Attention:
             valid=valid,
         )
 
+    def without(self, padding: Tensor) -> Attention:
+        """Return the attention without the rows of padding, (batch, query) bool."""
+        valid = ~padding.to(self.device)[:, None]
+        return replace(self, valid=valid if self.valid is None else valid & self.valid)
+
     def row_valid(self, row: int) -> Tensor | None:
         """Return which rows of one row of the batch are rows, (1 or head, query); None if all."""
         return None if self.valid is None else self.valid[row]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from threading import get_ident
 from typing import Any, Literal, TypeVar
-from weakref import WeakMethod
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -18,25 +15,36 @@ from torch.utils.hooks import RemovableHandle
 from attn.engine.attention import Attention
 from attn.engine.heads import check_axes, count_heads, share_keys, unfold, with_heads
 from attn.engine.hooks import AttentionHooks
-from attn.engine.open_softmax import read_axes
 from attn.engine.plan import Keep
 from attn.engine.refuse import refuse_unobservable
+from attn.engine.tapping.calls import count_positions, count_rows, weakly
 from attn.engine.tapping.histories import History
 from attn.engine.tapping.layout import Declared, Layout, declare
 from attn.engine.tapping.modules import (
     choose_modules,
     find_encoder,
     find_ends,
+    find_unseen,
     modules_around,
     say_nothing,
     say_outside,
+    say_threads,
+    say_warnings,
 )
-from attn.engine.tapping.readings import Reading, Readings, reads_another
+from attn.engine.tapping.options import TapOptions, read_axes_of, read_padding
+from attn.engine.tapping.plans import TapPlan, make_tap_plan
+from attn.engine.tapping.readings import (
+    Reading,
+    Readings,
+    padding_of,
+    read_source,
+    reads_another,
+)
 from attn.engine.tapping.recording import BLOCK, Tapped
 from attn.engine.tapping.stretches import Side, fit
 from attn.engine.tapping.texts import Tokens, require_tokens
 from attn.engine.tapping.traces import make_trace
-from attn.engine.tapping.value_norms import find_projection, value_norm
+from attn.engine.tapping.value_norms import keep_norms
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Level
 from attn.trace.trace import Trace
@@ -104,26 +112,18 @@ def tap(  # noqa: PLR0913 - all but the first two by name
             several threads call the model at once.
     """
     if not isinstance(model, nn.Module):
-        raise UsageError(f"tap: expected a torch module, got {type(model).__name__} {model!r:.60}")
+        raise UsageError(
+            f"tap: expected a torch module, got {type(model).__name__} {model!r:.60}; load the "
+            "model and pass it, as in attn.tap(model)"
+        )
     if keep not in LEVELS:
         raise UsageError(f"keep: expected one of {', '.join(LEVELS)}; got '{keep}'")
     if every < 1:
         raise UsageError(f"every: expected 1 or more forwards; got {every}")
     require_tokens(tokens)
     declared = declare(segments, grid)
-    options = TapOptions(every, _read_axes(axes), _read_padding(padding), value_norm, tokens)
+    options = TapOptions(every, read_axes_of(axes), read_padding(padding), value_norm, tokens)
     return Tap(model, choose_modules(model, layers), keep, see, Layout(declared, grid), options)
-
-
-@dataclass(frozen=True)
-class TapOptions:
-    """How a tap looks at things; see `tap`."""
-
-    every: int
-    axes: Mapping[str, str]
-    padding: Tensor | None
-    value_norm: bool | str
-    tokens: Tokens
 
 
 class Tap:
@@ -149,11 +149,11 @@ class Tap:
         # weak, so that a tap that is forgotten inside its block does not go on recording
         self._hooks = AttentionHooks(
             modules,
-            _weak(self._see),
-            wanted=_weak(self._wants),
-            refuse=_weak(self._refuse),
-            axes=_weak(self._axes),
-            begun=_weak(self._begun),
+            weakly(self._see),
+            wanted=weakly(self._wants),
+            refuse=weakly(self._refuse),
+            axes=weakly(self._axes),
+            begun=weakly(self._begun),
         )
         self._readings = Readings(modules_around(model, modules))
         self._batch = 1
@@ -188,6 +188,21 @@ class Tap:
             )
         return self._trace
 
+    def plan(self, input_ids: Tensor, new_tokens: int = 512) -> TapPlan:
+        """Return what this tap will keep of `model.generate`, and how many bytes that is.
+
+        Nothing is computed, so the model may be on the meta device.
+
+        Args:
+            input_ids: the prompts, (row, position).
+            new_tokens: that will be written.
+
+        Raises:
+            UsageError: the modules do not say what they are.
+        """
+        keep, every = self._tapped.keep, self._options.every
+        return make_tap_plan(self._modules, keep, every, input_ids, new_tokens)
+
     def __enter__(self) -> Tap:
         if self._status != "ready":
             raise UsageError("a tap records one `with` block; call attn.tap again for another")
@@ -195,8 +210,8 @@ class Tap:
         self._status = "recording"
         self._readings.__enter__()
         self._handles = [
-            self._model.register_forward_pre_hook(_weak(self._begin), with_kwargs=True),
-            self._model.register_forward_hook(_weak(self._end), always_call=True),
+            self._model.register_forward_pre_hook(weakly(self._begin), with_kwargs=True),
+            self._model.register_forward_hook(weakly(self._end), always_call=True),
         ]
         self._hooks.__enter__()
         return self
@@ -211,35 +226,20 @@ class Tap:
             self._raise()
 
     def _finish(self) -> None:
+        is_sorted = any(parents is not None for parents in self._history.parents)
         about = {
             "status": "partial" if self._status == "partial" else "complete",
             "model": {"source": type(self._model).__name__},
             "identity": {"kernels": self._hooks.report, "axes_assumed": sorted(self.assumed)},
-            "warnings": self._warnings(),
+            "warnings": say_warnings(
+                self.assumed,
+                self.left_out,
+                find_unseen(self._model, self._modules, self.seen),
+                is_sorted=is_sorted,
+            ),
         }
         tokens = self._options.tokens
         self._trace = make_trace(self._tapped, self._history, tokens, about)
-
-    def _warnings(self) -> tuple[str, ...]:
-        warnings = []
-        if self.assumed:
-            warnings.append(
-                f"{len(self.assumed)} modules compute their softmax in the open, such as "
-                f"{min(self.assumed)}, and nothing says what its axes are: batch, head, query, key "
-                "are assumed; name them with axes= if they are others"
-            )
-        if self.left_out:
-            warnings.append(
-                f"{len(self.left_out)} modules attend in other rows than those of the batch, such "
-                f"as {min(self.left_out)} (a picture in pieces?), and are left out"
-            )
-        if any(parents is not None for parents in self._history.parents):
-            warnings.append(
-                "the rows of the batch took each other's places between forwards, as beams do: "
-                "each sample is one of those at the end, followed back through the steps; what "
-                "generate returns may be a beam that ended before"
-            )
-        return tuple(warnings)
 
     def __del__(self) -> None:
         if self._handles:
@@ -274,18 +274,11 @@ class Tap:
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if self._thread not in (None, get_ident()):
-            return self._refuse(
-                CaptureError(
-                    f"two threads call the tapped {type(self._model).__name__} at once, so its "
-                    "attention cannot be told apart; let one wait for the other, or tap a copy in "
-                    "each"
-                )
-            )
+            return self._refuse(CaptureError(say_threads(self._model)))
         if self._stopped:
             return
         self._thread = get_ident()
-        inputs = (*args, *named.values())
-        self._batch = next((value.shape[0] for value in inputs if _has_batch(value)), 1)
+        self._batch = count_rows(args, named)
         if self._waiting is None:
             self._calls.clear()
             self._tapped.begin(self._forwards)
@@ -312,10 +305,7 @@ class Tap:
 
     def _begun(self, path: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         self._calls[path] += 1
-        inputs = (*args, *named.values())
-        self._lengths[path] = next(
-            (value.shape[1] for value in inputs if _is_sequence(value)), None
-        )
+        self._lengths[path] = count_positions(args, named)
         self._crosses.discard(path)
         if reads_another(named):
             self._crosses.add(path)
@@ -368,7 +358,9 @@ class Tap:
         return self._without_padding(attention, sides, reading), sides
 
     def _keep(self, path: str, attention: Attention, sides: tuple[Side, Side]) -> None:
-        self._tapped.add((path, self._calls[path]), attention, sides, self._more(path, attention))
+        wanted = self._options.value_norm
+        more = keep_norms(self._model, path, attention, wanted) if wanted else {}
+        self._tapped.add((path, self._calls[path]), attention, sides, more)
 
     def _place(
         self, path: str, attention: Attention, reading: Reading | None
@@ -381,7 +373,7 @@ class Tap:
         if self._encoder is not None and path.startswith(self._encoder):
             if keys == queries and reading.ids is not None:
                 layout.source = keys
-                self._tapped.source = _source(reading)
+                self._tapped.source = read_source(reading)
                 return attention, ("source", "source")
             return attention, (queries, keys)
         if self._main is None and reading.ids is not None:
@@ -399,71 +391,12 @@ class Tap:
         self, attention: Attention, sides: tuple[Side, Side], reading: Reading | None
     ) -> Attention:
         """Leave out rows of padding."""
-        rows, _, queries, _ = attention.shape
-        padding, stretch = None, self._tapped.step.stretch
-        asked = self._options.padding
-        if sides[0] == "text" and stretch is not None:
+        stretch = self._tapped.step.stretch if sides[0] == "text" else None
+        told, rows = self._options.padding, (attention.shape[0], attention.shape[2])
+        if stretch is not None:
             padding = self._history.invalid(stretch)
-        elif asked is not None and asked.shape == (rows, queries):
-            padding = asked
-        elif reading is not None and reading.padding is not None and reading.length == queries:
-            padding = reading.padding[:, -queries:]
-        if padding is None or padding.shape != (rows, queries) or not bool(padding.any()):
+        else:
+            padding = told if told is not None and told.shape == rows else padding_of(reading, rows)
+        if padding is None or padding.shape != rows or not bool(padding.any()):
             return attention
-        valid = ~padding.to(attention.device)[:, None]
-        return replace(
-            attention, valid=valid if attention.valid is None else valid & attention.valid
-        )
-
-    def _more(self, path: str, attention: Attention) -> dict[str, list[Tensor]]:
-        """Return the measures that are kept on request."""
-        if not self._options.value_norm:
-            return {}
-        projection = find_projection(self._model, path, self._options.value_norm)
-        return {f"value_norm.{BLOCK}": list(value_norm(path, attention, projection))}
-
-
-def _source(reading: Reading) -> tuple[np.ndarray, np.ndarray]:
-    """Return ids and padding of the text that an encoder reads."""
-    ids = (reading.ids if reading.ids is not None else torch.zeros(0)).cpu().long().numpy()
-    padding = reading.padding
-    return ids, np.zeros(ids.shape, bool) if padding is None else padding.cpu().numpy()
-
-
-def _weak(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that calls a method as long as its object lives."""
-    reference = WeakMethod(method)
-
-    def call(*args: Any) -> Any:
-        living = reference()
-        return living(*args) if living is not None else None
-
-    return call
-
-
-def _has_batch(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim > 1
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 3  # noqa: PLR2004 - row, position, channel
-
-
-def _read_axes(axes: str | Mapping[str, str] | None) -> dict[str, str]:
-    globs = {"*": axes} if isinstance(axes, str) else dict(axes or {})
-    try:
-        return {glob: read_axes(letters) for glob, letters in globs.items()}
-    except CaptureError as error:
-        raise UsageError(str(error)) from error
-
-
-def _read_padding(padding: Any) -> Tensor | None:
-    if padding is None:
-        return None
-    mask = torch.as_tensor(padding).cpu()
-    if mask.ndim != 2 or mask.dtype != torch.bool:  # noqa: PLR2004 - (row, position)
-        raise UsageError(
-            "padding: expected (row, position) of True and False, True where a position is "
-            f"padding, such as attention_mask == 0; got {mask.dtype} of shape {tuple(mask.shape)}"
-        )
-    return mask
+        return attention.without(padding)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -28,6 +28,30 @@ def choose_modules(model: nn.Module, layers: str | Sequence[str] | None) -> dict
             raise UsageError(f"no module of {type(model).__name__} matches '{pattern}'")
         chosen |= matches
     return chosen
+
+
+def without_kernels(modules: Iterable[str], seen: Set[str]) -> list[str]:
+    """Return the paths in and around which no kernel ran, without those inside of others."""
+
+    def is_in(inner: str, outer: str) -> bool:
+        return not outer or f"{inner}.".startswith(f"{outer}.")
+
+    paths = list(modules)
+    outermost = [
+        path for path in paths if not any(path != other and is_in(path, other) for other in paths)
+    ]
+    return [
+        path
+        for path in outermost
+        if not any(is_in(path, other) or is_in(other, path) for other in seen)
+    ]
+
+
+def find_unseen(model: nn.Module, modules: Mapping[str, nn.Module], seen: Set[str]) -> list[str]:
+    """Return what globs match but runs no kernel, with its class; nothing where all is watched."""
+    if len(modules) == sum(1 for _ in model.modules()):
+        return []
+    return [f"{path} ({type(modules[path]).__name__})" for path in without_kernels(modules, seen)]
 
 
 def modules_around(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -72,6 +96,14 @@ def say_outside(path: str) -> str:
     )
 
 
+def say_threads(model: nn.Module) -> str:
+    """Say that two threads call a model at once."""
+    return (
+        f"two threads call the tapped {type(model).__name__} at once, so its attention cannot be "
+        "told apart; let one wait for the other, or tap a copy in each"
+    )
+
+
 def say_nothing(model: nn.Module, modules: Mapping[str, nn.Module], forwards: int) -> str:
     """Say why nothing was recorded in a block."""
     name = type(model).__name__
@@ -83,3 +115,41 @@ def say_nothing(model: nn.Module, modules: Mapping[str, nn.Module], forwards: in
         "without torch's scaled_dot_product_attention or a softmax that multiplies values, or are "
         "compiled, or are others; attn.tap(model) without globs finds those that do"
     )
+
+
+def say_warnings(
+    assumed: Set[str], left_out: Set[str], unseen: Sequence[str], *, is_sorted: bool
+) -> tuple[str, ...]:
+    """Say what a trace had to assume or leave out.
+
+    Args:
+        assumed: modules whose axes are assumed.
+        left_out: modules that attend in other rows than those of the batch.
+        unseen: modules that were asked for, but run no kernel.
+        is_sorted: whether the rows of the batch took each other's places.
+    """
+    warnings = []
+    if assumed:
+        warnings.append(
+            f"{len(assumed)} modules compute their softmax in the open, such as "
+            f"{min(assumed)}, and nothing says what its axes are: batch, head, query, key "
+            "are assumed; name them with axes= if they are others"
+        )
+    if left_out:
+        warnings.append(
+            f"{len(left_out)} modules attend in other rows than those of the batch, such "
+            f"as {min(left_out)} (a picture in pieces?), and are left out"
+        )
+    if unseen:
+        warnings.append(
+            f"{len(unseen)} modules that layers= matches ran no attention kernel and are left out: "
+            f"{', '.join(unseen[:3])}; attention without a softmax (linear attention) has no "
+            "probabilities to record"
+        )
+    if is_sorted:
+        warnings.append(
+            "the rows of the batch took each other's places between forwards, as beams do: "
+            "each sample is one of those at the end, followed back through the steps; what "
+            "generate returns may be a beam that ended before"
+        )
+    return tuple(warnings)

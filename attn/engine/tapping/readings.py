@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from threading import get_ident
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -132,6 +133,20 @@ def read_call(module: nn.Module, args: tuple[Any, ...], named: Arguments) -> Rea
     past = _past(cache, names.get("cache_position"))
     padding = _padding(names, past or 0, length)
     return Reading(rows, length, past, ids[0] if ids else None, padding, cache)
+
+
+def read_source(reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+    """Return ids and padding of the text that an encoder reads."""
+    ids = (reading.ids if reading.ids is not None else torch.zeros(0)).cpu().long().numpy()
+    padding = reading.padding
+    return ids, np.zeros(ids.shape, bool) if padding is None else padding.cpu().numpy()
+
+
+def padding_of(reading: Reading | None, rows: tuple[int, int]) -> Tensor | None:
+    """Return which of the positions that are read are padding, of (row, position) so many."""
+    if reading is None or reading.padding is None or reading.length != rows[1]:
+        return None
+    return reading.padding[:, -rows[1] :]
 
 
 def reads_another(named: Arguments) -> bool:

@@ -198,10 +198,11 @@ class Tapped:
     def _plan(self, kernel: Kernel, attention: Attention) -> LayerPlan:
         key = (kernel, attention.shape)
         if key not in self._plans:
-            self._plans[key] = self._make_plan(kernel)
+            self._plans[key] = self.plan_kernel(kernel)
         return self._plans[key]
 
-    def _make_plan(self, kernel: Kernel) -> LayerPlan:
+    def plan_kernel(self, kernel: Kernel) -> LayerPlan:
+        """Return what is kept of a kernel in the forward that runs."""
         stretch = self._step.stretch
         queries = self.layout.queries(kernel.sides, stretch)
         keys = self.layout.keys(kernel.sides, stretch)

@@ -202,17 +202,19 @@ def _name_tensors(
 ) -> Tensors:
     """Return the tensors of a step by their names in a shard, rows in the order of the last."""
     named: Tensors = {}
-    for (index, number), tensors in step.tensors.items():
+    for (index, number), measured in step.tensors.items():
         layer, kernel = layers[index], tapped.layers[index].kernels[number]
+        tensors = {
+            name: _with_segments(array, layer.layer) if name.startswith("total.") else array
+            for name, array in measured.items()
+        }
         whole = tensors
         if len(layer.parts) > 1:
             whole = _renamed(tensors, ".".join(layer.parts[number]), number)
         elif kernel.queries == "text":
             whole = tensors | _of_parts(tensors, layer.layer, step)
         for name, array in whole.items():
-            is_total = name.startswith("total.")
-            value = _with_segments(array, layer.layer) if is_total else array
-            named[f"{index}/{name}"] = value if rows is None else value[:, rows]
+            named[f"{index}/{name}"] = array if rows is None else array[:, rows]
     return named
 
 

@@ -63,3 +63,11 @@ def value_norm(path: str, attention: Attention, weight: Tensor) -> Tensor:
     parts = weight.detach().float().unflatten(1, (heads, -1)).permute(1, 2, 0)
     norms: Tensor = torch.linalg.vector_norm(value @ parts, dim=-1)
     return norms
+
+
+def keep_norms(
+    model: nn.Module, path: str, attention: Attention, name: bool | str
+) -> dict[str, list[Tensor]]:
+    """Return `value_norm` of every row of a batch, as it is named in a trace."""
+    projection = find_projection(model, path, name)
+    return {"value_norm.all.all": list(value_norm(path, attention, projection))}

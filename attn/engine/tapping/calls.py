@@ -1,0 +1,39 @@
+"""What the calls of a tapped module say of its batch and its sequence, and who is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from weakref import WeakMethod
+
+from torch import Tensor
+
+SEQUENCE = 3
+"""Axes of vectors: row, position, channel."""
+
+
+def count_rows(args: tuple[Any, ...], named: Mapping[str, Any]) -> int:
+    """Return how many rows the batch of a call has; 1 where no tensor says so."""
+    inputs = (*args, *named.values())
+    sizes = (value.shape[0] for value in inputs if isinstance(value, Tensor) and value.ndim > 1)
+    return next(sizes, 1)
+
+
+def count_positions(args: tuple[Any, ...], named: Mapping[str, Any]) -> int | None:
+    """Return how long the sequence of vectors is that a module is called with, if it is."""
+    inputs = (*args, *named.values())
+    lengths = (
+        value.shape[1] for value in inputs if isinstance(value, Tensor) and value.ndim == SEQUENCE
+    )
+    return next(lengths, None)
+
+
+def weakly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls a method as long as its object lives."""
+    reference = WeakMethod(method)
+
+    def call(*args: Any) -> Any:
+        living = reference()
+        return living(*args) if living is not None else None
+
+    return call

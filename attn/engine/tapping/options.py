@@ -1,0 +1,55 @@
+"""How a tap looks at a model: what its caller says of axes, padding and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attn.engine.open_softmax import read_axes
+from attn.engine.tapping.texts import Tokens
+from attn.errors import CaptureError, UsageError
+
+
+@dataclass(frozen=True)
+class TapOptions:
+    """How a tap looks at things; see `tap`."""
+
+    every: int
+    axes: Mapping[str, str]
+    padding: Tensor | None
+    value_norm: bool | str
+    tokens: Tokens
+
+
+def read_axes_of(axes: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Return the letters of the axes of open softmaxes by globs of paths.
+
+    Raises:
+        UsageError: they are no axes.
+    """
+    globs = {"*": axes} if isinstance(axes, str) else dict(axes or {})
+    try:
+        return {glob: read_axes(letters) for glob, letters in globs.items()}
+    except CaptureError as error:
+        raise UsageError(str(error)) from error
+
+
+def read_padding(padding: Any) -> Tensor | None:
+    """Return (row, position) bool, True where a position is padding.
+
+    Raises:
+        UsageError: it is no such matrix.
+    """
+    if padding is None:
+        return None
+    mask = torch.as_tensor(padding).cpu()
+    if mask.ndim != 2 or mask.dtype != torch.bool:  # noqa: PLR2004 - (row, position)
+        raise UsageError(
+            "padding: expected (row, position) of True and False, True where a position is "
+            f"padding, such as attention_mask == 0; got {mask.dtype} of shape {tuple(mask.shape)}"
+        )
+    return mask
