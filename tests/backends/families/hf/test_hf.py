@@ -1,6 +1,5 @@
 """Language models of transformers: their texts, and the attention by which they were written."""
 
-import json
 
 import numpy as np
 import pytest
@@ -8,10 +7,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import attn
-from attn.backends.families.hf.hf import HFBackend
-from attn.backends.families.hf.options import HFOptions
-from attn.errors import AttnError
-from attn.schema import Request
 from tests.backends.families.hf.conftest import KINDS
 
 PROMPT, NEW = "a red cat", 5
