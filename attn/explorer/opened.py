@@ -40,7 +40,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedTrace:
     """A trace that a collection lists and that could not be made.
 
     Attributes:
@@ -66,7 +66,7 @@ class Library:
     """
 
     items: list[Item] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[FailedTrace] = field(default_factory=list)
 
     def item(self, number: str) -> Item | None:
         """Return the item of an address, or None."""

@@ -16,7 +16,7 @@ from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.view_options import ViewOptions
 
 if TYPE_CHECKING:
-    from attn.explorer.opened import Failure
+    from attn.explorer.opened import FailedTrace
     from attn.explorer.server import Server
 
 DEFAULT = "attn-runs"
@@ -103,12 +103,14 @@ def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
     return Server(library, host=options.host, port=options.port, hosts=tuple(options.allow_host))
 
 
-def _failures(folder: Path) -> Iterator[Failure]:
+def _failures(folder: Path) -> Iterator[FailedTrace]:
     """Yield what a collection lists as failed."""
-    from attn.explorer.opened import Failure
+    from attn.explorer.opened import FailedTrace
 
     if is_collection(folder):
         for entry in read_index(folder):
             if entry.status == "failed":
                 label = f"{folder.name}/{entry.folder}"
-                yield Failure(label, entry.prompt, entry.seed, entry.error or "no reason was kept")
+                yield FailedTrace(
+                    label, entry.prompt, entry.seed, entry.error or "no reason was kept"
+                )
