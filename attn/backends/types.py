@@ -174,11 +174,11 @@ class Session(ABC):
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the requests as one batch and return their outputs in order.
 
-        The requests differ in prompt and seed only; the lengths of their sequences may differ
-        too. Their LoRAs are in the model during this call and have left no trace in it afterwards.
-        Before every forward of a tower `on_call` is told what runs; sample `s` of its rows is image
-        `s % images` of request `s // images`. With `on_call=None` the very same generation runs
-        unobserved.
+        The requests differ in prompt, its emphasis, and seed only; the lengths of their sequences
+        may differ too. Their LoRAs are in the model during this call and have left no trace in it
+        afterwards. Before every forward of a tower `on_call` is told what runs; sample `s` of its
+        rows is image `s % images` of request `s // images`. With `on_call=None` the very same
+        generation runs unobserved.
         """
 
     def check(self) -> None:  # noqa: B027 - most models can be captured

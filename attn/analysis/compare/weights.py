@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn.analysis.compare.change_tables import changes, has_layers, mass
+from attn.analysis.compare.changes import changes, has_layers, mass
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.tables import make_table
 from attn.analysis.words.similarity import correlation
@@ -25,7 +25,7 @@ from attn.analysis.words.word_sums import mean_present
 from attn.errors import AnalysisError
 from attn.lora.file import Group, LoraFile, Module
 from attn.lora.names import underscored
-from attn.schema import Layer
+from attn.schema import Layer, kohya_name, name_layers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -80,6 +80,8 @@ def against_weights(
     table = make_table(
         {
             "layer": np.array([layer.index for layer in layers]),
+            "layer_name": np.array(list(name_layers(layers).values()), object),
+            "kohya": np.array([kohya_name(layer.path) for layer in layers], object),
             "path": np.array([layer.path for layer in layers], object),
             "modules": np.array([len(modules) for modules in owned]),
             "norm": norms,

@@ -99,7 +99,7 @@ def test_bytes_are_those_of_the_plan(make_folder, tmp_path, keep):
 def test_means_are_those_of_the_rows(make_folder, tmp_path):
     """Each row of the mean map is that of the step which read its position."""
     trace = capture(make_folder(), tmp_path / "means", keep="means").trace
-    got = trace.mean_maps(1, "all.all").squeeze()
+    got = trace.maps(1, "all.all").squeeze()
     for start, row in enumerate(matrices(make_folder(), ids_of(trace))[1].mean(0)):
         np.testing.assert_allclose(got[start, : start + 1], row[: start + 1], atol=1e-5)
 
@@ -112,7 +112,7 @@ def test_prompts_of_two_lengths(make_folder, tmp_path):
     alone = capture(make_folder(), tmp_path / "alone", prompts[1]).trace
     trace = attn.open(tmp_path / "both" / "0001")
     assert trace.tokens() == alone.tokens()
-    assert trace.verify() is None
+    assert not attn.verify(tmp_path / "both").damaged
     np.testing.assert_array_equal(trace.mass(1, "all.all"), alone.mass(1, "all.all"))
 
 
@@ -137,18 +137,11 @@ def test_text_ends_early(make_folder, tmp_path, keep):
     (folder / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": [end]}))
     trace = capture(folder, tmp_path / "short", keep=keep).trace
     assert trace.steps[-1].span[1] == len(trace.tokens()) == prompt + 2
-    assert trace.verify() is None
+    assert not attn.verify(tmp_path / "short").damaged
     again = capture(folder, tmp_path / "short", keep=keep, resume=True)
     assert [entry.status for entry in again.entries] == ["complete"]
     if keep == "factors":
         require_exact(trace, folder)
-
-
-def test_analyses_of_texts(make_folder, tmp_path):
-    """Every analysis of texts reads such a trace, and tells prompt from text."""
-    capture(make_folder(), tmp_path / "out", keep="maps")
-    names = {path.name for path in attn.analyze(tmp_path / "out").path.iterdir()}
-    assert {"matrices", "influence", "patterns", "flow", "sinks"} <= names
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
