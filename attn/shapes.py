@@ -11,13 +11,15 @@ An alias names every axis of an array, in order; within one call axes of one nam
     group          of keys that are looked at together: the tokens of a word
     word           of a prompt; or phrases, or what else is compared
     row, column    of the grid that an image segment is laid out on
+    height, width  of a drawing or an image, pixels
+    shape          closed, of a drawing
     pair, cell     two traces that belong together; whatever is compared between them
 """
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int, UInt8
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -38,8 +40,18 @@ GridMaps = Float64[Array, "*axes row column"]
 """Any maps on a grid."""
 Region = Float64[Array, "row column"]
 """One number a cell of a grid."""
-Strokes = Bool[NDArray[np.bool_], "row column"]
+Strokes = Bool[NDArray[np.bool_], "height width"]
 """Where a drawing has strokes, in pixels."""
+ShapeNumbers = Int[NDArray[np.integer], "height width"]
+"""The closed shape of a drawing at each pixel, from 1; 0 is none."""
+ShapeRegions = Float64[Array, "shape row column"]
+"""The part of each cell that lies inside of each shape."""
+ShapeLifts = Float64[Array, "sample word shape"]
+"""How much more each word reads each shape than an even map."""
+Points = Float64[Array, "point 4"]
+"""Two places in pixels: row and column, row and column."""
+Image = UInt8[NDArray[np.uint8], "height width 3"]
+"""Red, green and blue, 0 to 255."""
 
 TokenMaps = Float64[Array, "sample query key"]
 """Attention between the tokens of a text; rows sum to 1."""

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 import attn
-from attn.analysis import sketch
+from attn.analysis.sketch import sketch
+from attn.analysis.sketch.strokes import lay_out
 from attn.analysis.words.selection import choose
 from attn.backends import find, load
 from attn.demo import scenes
@@ -64,7 +65,7 @@ def measure(
             picture = np.asarray(image.convert("RGB"))
         words = tuple(kind.shape for kind in scene.content.kinds)
         maps = sketch.word_maps(trace, choose(trace, sketch.SketchOptions(words=words)))
-    drawn = sketch.lay_out(scenes.outlines(scene, len(picture)), maps.shape[-2:])
+    drawn = lay_out(scenes.outlines(scene, len(picture)), maps.shape[-2:])
     inside = sketch.measure_mean(maps, drawn)["inside"]
     return control.overlap(picture, scene), float(np.nanmean(inside))
 

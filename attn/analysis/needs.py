@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from attn.schema import SKETCH, Kind, Layer, Level, Manifest, SegmentKind
 
@@ -15,7 +15,9 @@ class Needs:
         segments: kinds of segments that some captured layer has.
         measures: `<measure>.<block>` that some captured layer has.
         kinds: some captured layer must be of one of these kinds; empty is any.
+        texts: the model must read a text, and no picture.
         written: the model must write a text.
+        decided: the trace must say what each step decided of it.
         stepwise: maps must be kept of every step, not only their mean.
         words: the prompt has words.
         image_keys: the masses of image keys, wherever pictures attend to text and to themselves.
@@ -27,7 +29,9 @@ class Needs:
     segments: tuple[SegmentKind, ...] = ()
     measures: tuple[str, ...] = ()
     kinds: tuple[Kind, ...] = ()
+    texts: bool = False
     written: bool = False
+    decided: bool = False
     stepwise: bool = False
     words: bool = False
     image_keys: bool = False
@@ -64,7 +68,8 @@ def concerns(needs: Needs, manifest: Manifest) -> bool:
     """Whether a trace is of the kind of model that an analysis with these needs is about."""
     is_gated = any(layer.gates for layer in manifest.layers)
     return (
-        needs.written == _is_written(manifest)
+        not (needs.decided and _is_growing(manifest))
+        and (needs.texts or needs.written) == _is_of_text(manifest)
         and (is_gated or not needs.gates)
         and (_is_drawn(manifest) or not needs.sketch)
     )
@@ -72,21 +77,46 @@ def concerns(needs: Needs, manifest: Manifest) -> bool:
 
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
     """Return the first thing that a trace lacks, or None if it has all."""
+    lack = _find(needs, manifest)
+    if lack is None or manifest.backend != "tap":
+        return lack
+    level = (lack.enable or "").partition("--keep ")[2].partition(" ")[0]
+    return replace(lack, enable=f"attn.tap(keep='{level}')" if level else None)
+
+
+def _find(needs: Needs, manifest: Manifest) -> Lack | None:
     layers = manifest.layers
-    if needs.written and not _is_written(manifest):
-        return Lack("a text that the model wrote, which this model does not", None)
     for segment in needs.segments:
         if not any(_has(layer, segment) for layer in layers):
             return Lack(f"{segment} segments, which no captured layer has", None)
-    for measure in needs.measures:
-        lack = _find_measure(measure, manifest)
-        if lack:
-            return lack
+    lack = _find_text(needs, manifest) or _find_measures(needs.measures, manifest)
+    if lack:
+        return lack
     if needs.stepwise and manifest.kept.level == "means":
         return Lack("the maps of every step, of which only the mean was kept", "--keep maps")
     if needs.kinds and not any(layer.kind in needs.kinds for layer in layers):
         return Lack(f"{' or '.join(needs.kinds)} layers, of which none was captured", None)
     return _find_rest(needs, manifest)
+
+
+def _find_text(needs: Needs, manifest: Manifest) -> Lack | None:
+    if needs.written and not _is_written(manifest):
+        return Lack("a text that the model wrote, of which there is none", None)
+    if needs.texts and not _is_of_text(manifest):
+        return Lack("a text, which no captured layer reads alone", None)
+    if needs.decided and not records_decisions(manifest):
+        return Lack("what each step decided, which this trace does not say", None)
+    return None
+
+
+def _find_measures(measures: tuple[str, ...], manifest: Manifest) -> Lack | None:
+    """Look for measures, and for a layer that has the blocks of all of them."""
+    lacks = (_find_measure(measure, manifest) for measure in measures)
+    lack = next(filter(None, lacks), None)
+    blocks = {measure.partition(".")[2] for measure in measures}
+    if lack or any(blocks <= {*layer.blocks} for layer in manifest.layers):
+        return lack
+    return Lack(f"{' and '.join(sorted(blocks))} in one layer, which none has", None)
 
 
 def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
@@ -111,6 +141,24 @@ def _is_drawn(manifest: Manifest) -> bool:
 def _is_written(manifest: Manifest) -> bool:
     keys = (segment for layer in manifest.layers for segment in layer.keys)
     return any(segment.is_generated and segment.kind == "text" for segment in keys)
+
+
+def _is_of_text(manifest: Manifest) -> bool:
+    """Whether the model writes a text, or reads one and no picture."""
+    kinds = {each.kind for layer in manifest.layers for each in (*layer.queries, *layer.keys)}
+    return _is_written(manifest) or kinds == {"text"}
+
+
+def records_decisions(manifest: Manifest) -> bool:
+    """Whether a trace says what was written, and when: a tap sees no decisions.
+
+    A text that grows needs no record: what a step writes is what the next one reads.
+    """
+    return manifest.backend != "tap" and not _is_growing(manifest)
+
+
+def _is_growing(manifest: Manifest) -> bool:
+    return any(step.span is not None for step in manifest.steps)
 
 
 def _lacks_image_keys(layer: Layer) -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attn.analysis import gates, sketch
+from attn.analysis import gates
 from attn.analysis.needs import Lack, Needs, concerns, find_lack
 from attn.analysis.result import Result
 from attn.analysis.sinks import sinks
+from attn.analysis.sketch import sketch
 from attn.analysis.texts import (
     blocks,
     flow,
@@ -119,7 +120,7 @@ ANALYSES: tuple[Analysis, ...] = (
         Options=sketch.SketchOptions,
         run=sketch.run,
         draw="attn.viz.sketch:draw",
-        joins=("words.csv", "residuals.csv"),
+        joins=("words.csv", "shapes.csv", "deviation.csv", "residuals.csv"),
     ),
     Analysis(
         name="evolution",

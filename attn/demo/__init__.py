@@ -9,15 +9,13 @@ Importing this module loads no torch; the first `checkpoint` of a model does.
 
 from __future__ import annotations
 
-import os
 import stat
 from importlib.metadata import version
 from pathlib import Path
 
-import platformdirs
-
 from attn.demo import shipped
 from attn.errors import ModelError, did_you_mean
+from attn.files.cache import cache_folder
 from attn.files.results import scratch, sweep
 
 __all__ = [
@@ -172,9 +170,8 @@ def _require_name(name: str) -> None:
 
 def _cache() -> Path:
     """Folder for models of this version, saved by this diffusers."""
-    root = os.environ.get("ATTN_CACHE") or platformdirs.user_cache_path("attn")
     release = ".".join(version("diffusers").split(".")[:2])
-    return Path(root) / f"demo-{VERSION}-diffusers-{release}"
+    return cache_folder() / f"demo-{VERSION}-diffusers-{release}"
 
 
 def _install(name: str, folder: Path) -> None:

@@ -5,6 +5,7 @@
     guard        who may ask: host, origin, token; headers on every answer
     server       the addresses, and the server behind them
     checked      digests of shards, held against the manifest in the background
+    thumbs       small pictures for the index
     static/      the page itself, plain ES modules (static/README.md is its map)
 
 A browser asks for `index.json`, then for `t/NUMBER/trace.json`, then for ranges of shards. No path

@@ -38,7 +38,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
     return {
         "manifest": msgspec.to_builtins(manifest),
         "screen": screen_of(manifest),
-        "pictures": [name for name in manifest.outputs if _is_picture(name)],
+        "pictures": pictures_of(manifest),
         "sketch": SKETCH if SKETCH in manifest.outputs else None,
         "branches": [_branch(manifest, name, prompt) for name, prompt in prompts.items()],
         "layers": [_layer(layer, number[layer.index]) for layer in shown],
@@ -62,8 +62,10 @@ def screen_of(manifest: Manifest) -> str:
     return "picture" if picture_layers(manifest) else "text"
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURES) and name != SKETCH
+def pictures_of(manifest: Manifest) -> list[str]:
+    """Return the names of the generated pictures."""
+    names = [name for name in manifest.outputs if name.lower().endswith(PICTURES)]
+    return [name for name in names if name != SKETCH]
 
 
 def _branch(manifest: Manifest, name: str, prompt: Prompt) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from attn.errors import TraceError
-from attn.explorer.description import describe, screen_of
+from attn.explorer.description import describe, pictures_of
 from attn.files.disk import is_file, is_folder, is_there, reported
 from attn.schema import Manifest
-from attn.trace.store import MANIFEST, load_manifest, read_manifest
+from attn.trace.store import MANIFEST, load_manifest
 
 DEEPEST = 4
 """Levels below a folder on which traces are looked for; a comparison's are on the third."""
@@ -39,15 +39,34 @@ class Item:
     label: str
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A trace that a collection lists and that could not be made.
+
+    Attributes:
+        label: what people call it.
+        prompt: that it was to be of.
+        seed: that it was to be of.
+        error: why there is none.
+    """
+
+    label: str
+    prompt: str
+    seed: int
+    error: str
+
+
 @dataclass
 class Library:
     """What was opened.
 
     Attributes:
         items: in the order in which they are listed.
+        failures: listed behind them.
     """
 
     items: list[Item] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     def item(self, number: str) -> Item | None:
         """Return the item of an address, or None."""
@@ -56,7 +75,8 @@ class Library:
 
     def index(self) -> bytes:
         """Return what the page lists, as JSON."""
-        return msgspec.json.encode({"items": [_row(item) for item in self.items]})
+        rows = [_row(item) for item in self.items]
+        return msgspec.json.encode({"items": rows, "failures": self.failures})
 
 
 def open_library(paths: Sequence[Path]) -> Library:
@@ -99,6 +119,15 @@ def file_of(item: Item, name: str) -> Path | None:
         return None
 
 
+def picture_of(item: Item) -> Path | None:
+    """Return the first picture of a trace; None where there is none."""
+    try:
+        names = pictures_of(manifest_of(item.folder))
+    except TraceError:  # gone
+        return None
+    return file_of(item, names[0]) if names else None
+
+
 def facts_of(item: Item) -> bytes:
     """Return what a page has to know of a trace, as JSON.
 
@@ -136,16 +165,26 @@ def _row(item: Item) -> dict[str, object]:
     """Return one line of the index; what cannot be read says so."""
     row: dict[str, object] = {"id": item.id, "label": item.label}
     try:
-        manifest = read_manifest(item.folder)
+        return row | _facts(item.folder, tuple(_stamps(item.folder)))
     except TraceError as error:
-        return row | {"screen": "picture", "error": str(error)}
-    request = manifest.request
-    return row | {
-        "screen": screen_of(manifest),
+        return row | {"error": str(error)}
+
+
+@lru_cache(maxsize=MOST)
+def _facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> dict[str, object]:
+    """Return what the index says of a trace; it is read again only when it has changed."""
+    manifest = load_manifest(folder)
+    request, pictures = manifest.request, pictures_of(manifest)
+    return {
         "status": manifest.status,
+        "steps": [sum(shard.step is not None for shard in manifest.shards), request.steps],
         "prompt": request.prompt,
         "seed": request.seed,
         "backend": manifest.backend,
+        "loras": [f"{Path(lora.path).name} at {lora.scale:g}" for lora in request.loras],
+        "size": [request.width, request.height] if request.width else None,
+        "picture": pictures[0] if pictures else None,
+        "written": max((stamp[0] for stamp in stamps), default=0) // 10**6,
     }
 
 

@@ -5,6 +5,7 @@
 /index.json              what was opened
 /t/NUMBER/trace.json     what a page has to know of a trace
 /t/NUMBER/checked        how many of its files were checked
+/t/NUMBER/thumb          its picture, small
 /t/NUMBER/NAME           a file that its manifest lists
 """
 
@@ -22,7 +23,8 @@ import msgspec
 from attn.errors import AttnError, UsageError
 from attn.explorer.checked import Checker
 from attn.explorer.guard import LOOPBACK, Guard
-from attn.explorer.opened import Item, Library, facts_of, file_of
+from attn.explorer.opened import Item, Library, facts_of, file_of, picture_of
+from attn.explorer.thumbs import thumbnail
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -149,6 +151,11 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
             return _missing()
         return _answer(lambda: msgspec.json.encode(checker.look(opened.folder)))
 
+    def thumb(request: Request) -> Response:
+        opened = item(request)
+        path = None if opened is None else picture_of(opened)
+        return _small(None if path is None else thumbnail(path))
+
     def file(request: Request) -> Response:
         opened = item(request)
         path = None if opened is None else file_of(opened, request.path_params["name"])
@@ -160,6 +167,7 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         Route("/index.json", index),
         Route("/t/{number}/trace.json", facts),
         Route("/t/{number}/checked", checked),
+        Route("/t/{number}/thumb", thumb),
         Route("/t/{number}/{name:path}", file),
     ]
     return Guard(Starlette(routes=routes), token, hosts)
@@ -171,6 +179,12 @@ def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
     if path is None or not path.is_file():
         return _missing()
     return FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
+
+
+def _small(data: bytes | None) -> Response:
+    from starlette.responses import Response
+
+    return _missing() if data is None else Response(data, media_type="image/jpeg")
 
 
 def _answer(make: Callable[[], bytes]) -> Response:

@@ -35,23 +35,16 @@ PER_LEVEL = 2
 def name_layers(layers: Iterable[Layer]) -> dict[int, str]:
     """Return what each layer is called, by its index; no two have one name."""
     listed = list(layers)
-    shorts = {layer.index: short_name(layer.path) for layer in listed}
-    names = {}
-    for rename in (_with_block, _with_end):
-        twice = {name for name, count in Counter(shorts.values()).items() if count > 1}
-        shorts |= {
-            layer.index: rename(layer, shorts[layer.index])
+    names = {layer.index: short_name(layer.path) for layer in listed}
+    for rename in (_with_block, _with_end, _with_path):
+        counts = Counter((layer.tower, names[layer.index]) for layer in listed)
+        names |= {
+            layer.index: rename(layer, names[layer.index])
             for layer in listed
-            if shorts[layer.index] in twice
+            if counts[layer.tower, names[layer.index]] > 1
         }
-    for layer in listed:
-        tower = f"{layer.tower}." if layer.tower != listed[0].tower else ""
-        names[layer.index] = f"{tower}{shorts[layer.index]}"
-    counts = Counter(names.values())
-    return {
-        layer.index: names[layer.index] if counts[names[layer.index]] == 1 else layer.path
-        for layer in listed
-    }
+    others = [layer for layer in listed if layer.tower != listed[0].tower]
+    return names | {layer.index: f"{layer.tower}.{names[layer.index]}" for layer in others}
 
 
 def short_name(path: str) -> str:
@@ -90,6 +83,10 @@ def _with_block(layer: Layer, name: str) -> str:
     inner = INNER.search(layer.path)
     is_unet = name.startswith(("down.", "up.", "mid."))
     return f"{name}.{inner[1]}" if inner and is_unet else name
+
+
+def _with_path(layer: Layer, name: str) -> str:
+    return layer.path
 
 
 def _with_end(layer: Layer, name: str) -> str:

@@ -11,4 +11,5 @@ options    options declared once: command line, signature and checks are made of
 checks     what a verb is given, each value under its name
 inputs     what people type: prompts, seeds, sizes, bytes
 report     what a verb tells while it works
+html, report_page   pages from templates, and `report.html`: sentences, figures, tables
 """

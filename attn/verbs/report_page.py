@@ -151,7 +151,7 @@ def _laid_out(section: Section, folder: Path, inside: Collection[str]) -> dict[s
 
 
 def _rows(table: DataFrame) -> Iterator[tuple[Any, ...]]:
-    return table.head(SHOWN).itertuples(index=False, name=None)
+    yield from table.head(SHOWN).itertuples(index=False, name=None)
 
 
 def _cell(value: Any) -> str:

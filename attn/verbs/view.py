@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from weakref import finalize
 
 from attn.trace.trace import Trace
+from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.view_options import ViewOptions
 
 if TYPE_CHECKING:
+    from attn.explorer.opened import Failure
     from attn.explorer.server import Server
 
 DEFAULT = "attn-runs"
@@ -94,5 +96,19 @@ def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
     from attn.explorer.opened import open_library
     from attn.explorer.server import Server
 
-    library = open_library([Path(path) for path in paths])
+    folders = [Path(path) for path in paths]
+    library = open_library(folders)
+    parents = dict.fromkeys(item.folder.parent for item in library.items)
+    library.failures += [one for folder in parents for one in _failures(folder)]
     return Server(library, host=options.host, port=options.port, hosts=tuple(options.allow_host))
+
+
+def _failures(folder: Path) -> Iterator[Failure]:
+    """Yield what a collection lists as failed."""
+    from attn.explorer.opened import Failure
+
+    if is_collection(folder):
+        for entry in read_index(folder):
+            if entry.status == "failed":
+                label = f"{folder.name}/{entry.folder}"
+                yield Failure(label, entry.prompt, entry.seed, entry.error or "no reason was kept")

@@ -20,6 +20,7 @@ from attn.files.disk import as_utf8
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families
 from attn.viz.page import MARGIN, fit_title
 from attn.viz.sizes import DPI, USUAL, FigureSize
+from attn.viz.strokes import Lines
 from attn.viz.style import FAINT
 
 COMPRESSION = 3  # of 9: three times as fast as the default, a tenth larger
@@ -36,7 +37,8 @@ class Subject:
 
     `images` has the generated image of every sample, or None where there is none; `facts` say
     how they were made, by name; `dpi` is the resolution at which they will be drawn; `layers` are
-    the names of layers by their index.
+    the names of layers by their index; `strokes` are the lines of the drawing that the model was
+    given, if it was given one.
     """
 
     prompt: str
@@ -45,6 +47,7 @@ class Subject:
     images: tuple[Pixels | None, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
     dpi: int = DPI
+    strokes: Lines = ()
     layers: Mapping[int, str] = field(default_factory=dict)
 
     @property

@@ -11,14 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 from attn.analysis import registry
 from attn.analysis.compare import pairs
 from attn.analysis.compare.change_tables import PARTS
-from attn.analysis.sketch import (
-    SketchOptions,
-    _describe_largest,
-    lay_out,
-    read_strokes,
-    run,
-    surrounded,
-)
+from attn.analysis.sketch.sketch import SketchOptions, _describe_largest, run
+from attn.analysis.sketch.strokes import lay_out, read_strokes, surrounded
 from attn.analysis.tables import write_table
 from attn.errors import TraceError
 from attn.schema import SKETCH
@@ -47,9 +41,10 @@ def drawn(tmp_path):
     """Write a trace with a sketch, and return its folder."""
 
     def write(pixels=None, history=None, name="trace", seed=0):
-        about = replace(manifest(), outputs=("outputs/image.png", SKETCH, "outputs/history.json"))
+        images = ("outputs/image-0.png", "outputs/image-1.png")
+        about = replace(manifest(), outputs=(*images, SKETCH, "outputs/history.json"))
         folder = tmp_path / name
-        write_trace(folder, about, picture=SIZE, seed=seed)
+        write_trace(folder, about, picture=SIZE[::-1], seed=seed)
         (folder / "outputs").mkdir(exist_ok=True)
         pixels = strokes() if pixels is None else pixels
         Image.fromarray(np.where(pixels, 255, 0).astype(np.uint8)).save(folder / SKETCH)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.schema import find_words
+from attn.schema import SCHEMA, find_words
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
@@ -103,14 +103,14 @@ def test_by_keys_alone(visit, folder):
     page.wait_for_selector(".cells-box p:has-text('layer 0')")
     page.keyboard.press("/")
     page.keyboard.type("bob")
-    page.wait_for_function("document.querySelectorAll('.words tbody tr').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.words tbody tr').length === 1")
     page.keyboard.press("Tab")
     for _ in range(3):
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_selector(".chip:has-text('bobcat')")
     page.keyboard.press("Escape")
-    page.wait_for_function("!document.querySelector('.chip')")
+    page.wait_for_function("() => !document.querySelector('.chip')")
     page.keyboard.press("?")
     page.wait_for_selector("dialog[open]:has-text('the next layer')")
 
@@ -135,7 +135,7 @@ def test_layers_and_heads(visit, folder):
     """The numbers beside the layers are the masses of the word, mean over heads and steps."""
     page = visit(folder, at="pins=clip.w1")
     page.wait_for_selector(".cell-row canvas")
-    page.wait_for_function("document.querySelector('svg polyline').points.length === 3")
+    page.wait_for_function("() => document.querySelector('svg polyline').points.length === 3")
     trace = open_trace(folder)
     own = [float(trace.mass(layer)[:, 0, 0, :, 2].mean()) for layer in (0, 2)]
     amounts = page.eval_on_selector_all(".amount", "cells => cells.map(one => one.innerText)")
@@ -152,7 +152,7 @@ def test_pinned_words(visit, folder):
     page.click("text=colour by strongest")
     page.wait_for_selector(".swatch >> nth=1")
     page.click(".chip >> nth=0")
-    page.wait_for_function("document.querySelectorAll('.chip').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.chip').length === 1")
 
 
 def test_files(visit, folder):
@@ -215,6 +215,25 @@ def test_partial(visit, tmp_path):
     assert page.inner_text("output") == "mean of all 2 steps"
 
 
+def test_growing(visit, tmp_path):
+    """While a trace is captured, its steps come in, and then its end; the place stays."""
+    about = manifest(JOINT, samples=1)
+    files = list(tensors(about).values())
+    with TraceWriter(tmp_path / "t", about) as writer:
+        writer.put(about.steps[0], files[0])
+        page = visit(tmp_path / "t", at="place=2,3,3,4")
+        page.wait_for_selector("output:has-text('the only step')")
+        for step in (1, 2):
+            writer.put(about.steps[step], files[step])
+            page.wait_for_selector(f"output:has-text('mean of all {step + 1} steps')", timeout=3000)
+        assert "Not finished: 3 of 3 steps are here." in page.inner_text(".notices")
+        writer.finish(about)
+    page.wait_for_function("() => !document.body.innerText.includes('Not finished')")
+    page.wait_for_function("() => document.querySelector('svg polyline').points.length === 3")
+    values = {name: amounts[0] for name, amounts in shown(page).items() if name[0] != ","}
+    assert values == expected(open_trace(tmp_path / "t"), 2, 3)
+
+
 def test_damaged(visit, tmp_path):
     """A shard that is not as it was written is named."""
     trace = write_trace(tmp_path / "t", manifest(samples=1))
@@ -244,7 +263,7 @@ def test_newer(visit, tmp_path):
     text = (trace / "trace.json").read_text().replace('"schema": 1', '"schema": 7')
     (trace / "trace.json").write_text(re.sub(r',\s*"sha256": "[0-9a-f]{64}"\s*}\s*$', "}", text))
     page.reload()
-    page.wait_for_selector(".error:has-text('reads up to schema 1: update attn')")
+    page.wait_for_selector(f".error:has-text('reads up to schema {SCHEMA}: update attn')")
 
 
 def test_without_maps(visit, tmp_path):
@@ -254,7 +273,7 @@ def test_without_maps(visit, tmp_path):
     page.wait_for_selector(".cell-row canvas")
     assert "No maps were kept" in page.inner_text(".notices")
     masses = np.mean([float(open_trace(trace).mass(at)[:, 0, 0, :, 2].mean()) for at in (1, 3)])
-    page.wait_for_function(f"document.body.innerText.includes('{percent(masses)}')")
+    page.wait_for_function(f"() => document.body.innerText.includes('{percent(masses)}')")
 
 
 def test_hover_is_fast(visit, tmp_path):

@@ -13,6 +13,9 @@ from tests.helpers.toy_traces import PROMPT, manifest, write_trace
 TABLES = """\
   clip/tables/words_summary.csv
   clip/tables/words.csv
+  clip/tables/dominant.csv
+  clip/base_analysis/grid_analysis_4x4.csv
+  clip/base_analysis/grid_analysis_8x8.csv
   words/aligned.csv
   clip/tables/words_auc.csv
   clip/tables/words_stepavg.csv
@@ -20,7 +23,19 @@ TABLES = """\
   sinks/sinks.csv
   sinks/roles.csv
   sinks/tokens.json
+  report.html
   analysis.json
+"""
+WORDS = """\
+“cat” is read most in the upper left corner: 9 % of its attention is in one sixteenth of the image,
+where an even map has 6.25 %. “bobcat” is read most in the lower right corner: 7.12 % of its
+attention is in one sixteenth of the image. “cat” is the most concentrated word: 2.08 times its mean
+at its peak; “bobcat” is spread most evenly, 1.46 times its mean. “cat” leads in 21.7 % of the
+image, the most; no word leads in 70 %.\
+"""
+ANSWER = f"""\
+{WORDS} Padding gets 36.7 %; the words get 44.5 % of the image's
+attention.
 """
 
 
@@ -42,13 +57,18 @@ OFFERED = "'evolution' is skipped unless asked for: attn analyze {} --only evolu
 
 def test_files():
     """The command says where the results are; of many pictures it gives the folder."""
-    expected = """\
-run/analysis
+    expected = f"""\
+{ANSWER}run/analysis
   clip/tables/words_summary.csv
   clip/tables/words.csv
+  clip/tables/dominant.csv
+  clip/base_analysis/grid_analysis_4x4.csv
+  clip/base_analysis/grid_analysis_8x8.csv
   words/aligned.csv
   clip/heatmaps/words.png
+  clip/heatmaps/words-own-scale.png
   clip/heatmaps/words/  4 pictures
+  clip/base_analysis/  4 pictures
   clip/tables/words_auc.csv
   clip/tables/words_stepavg.csv
   clip/curves/words.png
@@ -57,6 +77,7 @@ run/analysis
   sinks/roles.csv
   sinks/tokens.json
   sinks/  3 pictures
+  report.html
   analysis.json
 """
     assert run("run") == (0, expected, OFFERED.format("run"))
@@ -64,14 +85,21 @@ run/analysis
 
 def test_options():
     """Options of the command and of an analysis choose what is written, and where."""
-    expected = """\
+    expected = f"""\
+{WORDS}
 results
   clip/tables/words_summary.csv
   clip/tables/words.csv
+  clip/tables/dominant.csv
+  clip/base_analysis/grid_analysis_4x4.csv
+  clip/base_analysis/grid_analysis_8x8.csv
   words/aligned.csv
   clip/heatmaps/words.png
+  clip/heatmaps/words-own-scale.png
   clip/heatmaps/words/001-cat.png
   clip/heatmaps/words/003-bobcat.png
+  clip/base_analysis/  4 pictures
+  report.html
   analysis.json
 """
     options = ["--words", "cat, bobcat", "--set", "words.heads=yes", "--only", "words"]
@@ -107,7 +135,15 @@ def test_json():
         "warnings": [],
         "files": [f"run/analysis/{file}" for file in files],
         "summary": None,
-        "traces": [{"trace": "run", "path": "run/analysis", "skipped": {}, "error": None}],
+        "traces": [
+            {
+                "trace": "run",
+                "path": "run/analysis",
+                "skipped": {},
+                "error": None,
+                "answer": " ".join(ANSWER.split()),
+            }
+        ],
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 from attn.errors import TraceError, UsageError
 from attn.explorer.opened import open_library
 from attn.explorer.server import Server
+from attn.schema import SCHEMA
 from tests.helpers.toy_traces import manifest, write_trace
 
 
@@ -82,6 +83,8 @@ REFUSED = {
     "not listed": (404, "/t/0/private.txt", {}),
     "journal": (404, "/t/0/attention/shards.jsonl", {}),
     "link to the outside": (404, "/t/0/outputs/image-0.png", {}),
+    "small picture of a link to the outside": (404, "/t/0/thumb", {}),
+    "small picture of another number": (404, "/t/1/thumb", {}),
     "other number": (404, "/t/1/trace.json", {}),
     "negative number": (404, "/t/-1/trace.json", {}),
     "huge number": (404, "/t/" + "9" * 4000 + "/trace.json", {}),
@@ -185,7 +188,10 @@ def test_damaged_trace(tmp_path):
     server.stop()
     assert (status, json.loads(body)) == (
         422,
-        {"error": f"{trace}/trace.json has schema 7, this attn reads up to schema 1: update attn"},
+        {
+            "error": f"{trace}/trace.json has schema 7, this attn reads up to schema {SCHEMA}: "
+            "update attn"
+        },
     )
 
 

@@ -35,7 +35,7 @@ from attn.analysis.compare.images import IMAGE_MEASURES
 from attn.analysis.compare.paired import PairedChange, paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Term
-from attn.analysis.sketch import COMPARED
+from attn.analysis.sketch.sketch import COMPARED
 from attn.analysis.tables import make_table, stack_tables
 from attn.analysis.words.similarity import MEASURES
 from attn.analysis.words.word_sums import mean_present
@@ -217,7 +217,7 @@ def _difference(pairs: Sequence[Pair], words: Words) -> DataFrame:
     parts = []
     for entry in entries:
         kept = entry.change.n > 0
-        row, column = (index[kept] for index in np.indices(kept.shape))
+        row, column = (np.asarray(index)[kept] for index in np.indices(kept.shape))
         numbers = _numbers(entry.change)
         del numbers["relative_change"], numbers["effect_size"]  # of cells with next to nothing
         parts.append(_names(entry.term, int(kept.sum())) | {"row": row, "column": column} | numbers)

@@ -11,7 +11,7 @@ import numpy as np
 from attn.analysis.compare.paired import PairedChange, paired_change
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Key, Term
-from attn.analysis.sketch import COMPARED
+from attn.analysis.sketch.sketch import COMPARED
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.words import fold, is_content
 

@@ -115,12 +115,12 @@ def _loras(side: Manifest, other: Manifest) -> dict[str, Any]:
 
 
 def _stem(lora: Lora) -> str:
-    return Path(lora.path).name.removesuffix(".safetensors")
+    return f"{Path(lora.path).name.removesuffix('.safetensors')}{lora.selection}"
 
 
 def _strength(lora: Lora) -> Setting:
     """Return the scale as a number where it is one for all parts."""
-    return lora.strength if lora.parts or lora.adapter else float(lora.scale)
+    return float(lora.scale) if lora.strength == shortest(lora.scale) else lora.strength
 
 
 def _spell(value: Setting) -> str:

@@ -50,7 +50,7 @@ def compare_images(base: Pixels, variant: Pixels) -> tuple[float, float]:
     window = side - 1 + side % 2
     if window < SMALLEST:
         return level, float("nan")
-    from skimage.metrics import structural_similarity  # noqa: PLC0415 - takes long to import
+    from skimage.metrics import structural_similarity
 
     ssim = structural_similarity(base, variant, win_size=window, channel_axis=-1, data_range=255)
     return level, float(ssim)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from attn.analysis import sketch
 from attn.analysis.compare.agreement import Agreement, agree
 from attn.analysis.compare.images import compare_image_pairs
 from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
+from attn.analysis.sketch import sketch
+from attn.analysis.sketch.strokes import lay_out, read_strokes
 from attn.analysis.words.dominance import Dominance, dominance, rivals
 from attn.analysis.words.selection import SCALE_HELP, Scale
 from attn.analysis.words.similarity import compare_maps
@@ -256,12 +257,12 @@ def coarsen(maps: WordMaps) -> Numbers:
 
 def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
     """Hold the maps of both against the strokes of the base, or of the variant if it has none."""
-    drawings = (sketch.read_strokes(trace) for trace in traces if trace.sketch())
+    drawings = (read_strokes(trace) for trace in traces if trace.sketch())
     strokes = next((drawing for drawing in drawings if drawing.any()), None)
     if strokes is None or pair.base.maps is None or pair.variant.maps is None:
         return None
     rows, columns = pair.base.maps.shape[-2:]
-    drawn = sketch.lay_out(strokes, (rows, columns))
+    drawn = lay_out(strokes, (rows, columns))
     maps = np.stack([pair.base.maps, pair.variant.maps])
     measured = [sketch.measure_mean(side[:, np.newaxis], drawn) for side in maps]
     return np.stack(

@@ -8,6 +8,7 @@ is the mean over the rows of one part of the probability on the keys of a part, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ from attn.shapes import TokenMaps
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
-NEEDS = NEEDS_MAPS
+NEEDS = replace(NEEDS_MAPS, written=True, decided=True)
 Options = PromptOptions
 
 

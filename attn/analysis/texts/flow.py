@@ -4,8 +4,9 @@ For the rows R of one segment and the keys K of another, per layer, head and ste
 
 - mass    mean over the rows i in R of Σ_{j in K} probs[i, j], from the float32 measure `total`;
           probability, 0 to 1, over both K together 1. It does not depend on the lengths.
-- sum     mass · (number of rows): what MMaDA's attention visualisation calls `prompt_to_generated`
-          (rows of the text, keys of the prompt) and `generated_to_prompt` (the other way round).
+- sum     mass · (number of rows in that step): what MMaDA's attention visualisation calls
+          `prompt_to_generated` (rows of the text, keys of the prompt) and `generated_to_prompt`
+          (the other way round).
 - ratio   the former sum divided by the latter, as there without its 1e-8.
 """
 
@@ -20,8 +21,16 @@ from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result
-from attn.analysis.texts.texts import PromptOptions, axes_of, choose, lay_out, read_measure
-from attn.analysis.words.word_sums import Numbers
+from attn.analysis.texts.texts import (
+    PromptOptions,
+    axes_of,
+    choose,
+    lay_out,
+    mean_over_steps,
+    read_measure,
+)
+from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.trace.shapes import spans_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 Axes = Mapping[str, Sequence[Any]]
+Rows = NDArray[np.bool_]
+"""Which positions of a segment were computed as rows, (step, sample, position)."""
 
 SEGMENTS = ("prompt", "generated")
 BLOCKS = tuple(f"{rows}.all" for rows in SEGMENTS)
@@ -57,11 +68,13 @@ def run(trace: Trace, options: FlowOptions) -> Result:
     """
     import xarray as xr
 
-    choice = choose(trace, replace(options, prompt_length=None), BLOCKS[0])
+    choice = choose(trace, replace(options, prompt_length=None), BLOCKS)
     totals = np.stack([read_measure(trace, choice, "total", rows) for rows in SEGMENTS])
-    mean = totals.mean(axis=4, keepdims=True)
+    mean = mean_present(totals, 4)[:, :, :, :, None]
     split = np.concatenate([mean, totals], axis=4) if options.heads else mean
-    lengths = np.array([choice.prompt, choice.length - choice.prompt])
+    spans = spans_of(trace.manifest)
+    rows = [choice.rows[..., slice(*spans[name])] for name in SEGMENTS]
+    keys = [segment.name for segment in choice.layers[0].keys]
     axes = axes_of(choice, trace.manifest.samples)
     read = xr.DataArray(
         np.moveaxis(mean[1, :, :, :, 0, 0], 2, 0),
@@ -72,8 +85,8 @@ def run(trace: Trace, options: FlowOptions) -> Result:
         },
     )
     tables = {
-        "flow/flow.csv": _tabulate(split, lengths, axes),
-        "flow/flow_summary.csv": _summarise(mean[..., 0, :], lengths, axes),
+        "flow/flow.csv": _tabulate(split, rows, axes, keys),
+        "flow/flow_summary.csv": _summarise(mean[..., 0, :], rows, axes, keys),
     }
     notes: tuple[str, ...] = ()
     if options.prompt_length not in (None, choice.prompt):
@@ -84,18 +97,21 @@ def run(trace: Trace, options: FlowOptions) -> Result:
     return Result(tables, {"read": read}, notes)
 
 
-def _tabulate(split: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFrame:
+def _tabulate(split: Numbers, rows: Sequence[Rows], axes: Axes, keys: Sequence[str]) -> DataFrame:
     """Lay out (rows, layer, step, sample, head, keys)."""
     heads = ["mean", *map(str, range(split.shape[4] - 1))]
-    named = {"rows": SEGMENTS, **axes, "head": heads, "keys": SEGMENTS}
-    sums = split * lengths.reshape(-1, 1, 1, 1, 1, 1)
+    named = {"rows": SEGMENTS, **axes, "head": heads, "keys": keys}
+    counts = np.stack([each.sum(-1) for each in rows])
+    sums = split * counts[:, None, :, :, None, None]
     return lay_out(named, {"mass": split, "sum": sums})
 
 
-def _summarise(mean: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFrame:
+def _summarise(mean: Numbers, rows: Sequence[Rows], axes: Axes, keys: Sequence[str]) -> DataFrame:
     """Return one line per layer and sample, means over the steps."""
-    over = mean.mean(axis=2)
-    to_generated, to_prompt = over[1, ..., 0], over[0, ..., 1]
+    of_prompt, of_text = map(mean_over_steps, mean, rows)
+    to_generated = of_text[..., keys.index("prompt")]
+    to_prompt = of_prompt[..., keys.index("generated")]
+    lengths = [each.any(0).sum(-1) for each in rows]
     sums = (to_generated * lengths[1], to_prompt * lengths[0])
     ratio = np.divide(*sums, out=np.full_like(sums[0], np.nan), where=sums[1] > 0)
     named = {"layer": axes["layer"], "sample": axes["sample"]}

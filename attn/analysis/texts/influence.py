@@ -4,7 +4,8 @@ Definitions, for one layer, head and step, from the float32 measure `mass` of th
 
 - mass        mean over all rows of the probability that the token receives; over all tokens 1.
 - column_sum  T · mass, the sum over the rows: what MMaDA's attention visualisation calls outgoing
-              influence. 1 where all tokens get the same.
+              influence. 1 where all tokens get the same. Of a step that reads only a part of a text
+              T is the number of its keys.
 - sink        column_sum > mean of the other T - 1 column sums + epsilon. With epsilon = 3 the rule
               of Rulli et al. 2025 (https://arxiv.org/abs/2510.15731) for masked diffusion language
               models.
@@ -31,10 +32,11 @@ from attn.analysis.texts.texts import (
     TextSelection,
     choose,
     lay_out,
+    mean_over_steps,
     read_measure,
     stack_rows,
 )
-from attn.analysis.words.word_sums import Numbers
+from attn.analysis.words.word_sums import Numbers, mean_present
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from attn.trace.trace import Trace
 
-NEEDS = Needs(written=True, measures=(f"mass.{BLOCK}",))
+NEEDS = Needs(texts=True, measures=(f"mass.{BLOCK}",))
 
 
 @dataclass(frozen=True)
@@ -78,22 +80,22 @@ def run(trace: Trace, options: InfluenceOptions) -> Result:
 
     choice, samples = choose(trace, options), trace.manifest.samples
     mass = read_measure(trace, choice, "mass", BLOCK)
-    over = mass.mean(axis=(1, 3))[..., : options.max_tokens]
+    over = mean_present(mean_over_steps(mass, choice.rows), 2)[..., : options.max_tokens]
     tables = {"influence/tokens.csv": _tabulate(over, choice, samples)}
-    heads = mass if options.heads else mass.mean(axis=3, keepdims=True)
-    sinks = is_sink(heads * choice.length, options.epsilon)
+    heads = mass if options.heads else mean_present(mass, 3)[:, :, :, None]
+    keys = np.array(choice.keys, np.float64).reshape(1, -1, 1, 1, 1)
+    sinks = is_sink(heads * keys, options.epsilon, keys)
     tables["influence/sink_moves.csv"] = _tabulate_moves(sinks, choice, options.heads)
     notes: tuple[str, ...] = ()
     if sinks.any():
         tables["influence/sinks.csv"] = _list_sinks(heads, sinks, choice, options.heads)
     else:
         notes = (f"no token is a sink by the rule of epsilon {options.epsilon:g}",)
-    shown = choice.tokens[: options.max_tokens]
     array = xr.DataArray(
         np.moveaxis(over, 1, 0),
         {
             "layer": [layer.index for layer in choice.layers],
-            "token": ("position", [token.text for token in shown]),
+            "token": choice.labels("position", options.max_tokens),
         },
         ("sample", "layer", "position"),
         attrs={"unit": "attention that a token receives, mean over rows, heads and steps"},
@@ -113,21 +115,22 @@ def _sinks_by_step(
         share,
         {
             "step": list(choice.steps),
-            "token": ("position", [token.text for token in choice.tokens[: options.max_tokens]]),
+            "token": choice.labels("position", options.max_tokens),
         },
         ("sample", "step", "position"),
         attrs={"prompt": choice.prompt, "epsilon": options.epsilon},
     )
 
 
-def is_sink(sums: Numbers, epsilon: float) -> np.ndarray:
+def is_sink(sums: Numbers, epsilon: float, keys: Numbers | int) -> np.ndarray:
     """Flag column sums that exceed the mean of the others by more than epsilon.
 
     Args:
-        sums: (…, key), at least two keys.
+        sums: (…, key); those of keys that are not there yet are 0.
         epsilon: the excess.
+        keys: how many are there, as a number or for each row of `sums`, (…, 1).
     """
-    others = (sums.sum(-1, keepdims=True) - sums) / (sums.shape[-1] - 1)
+    others = (sums.sum(-1, keepdims=True) - sums) / np.maximum(np.asarray(keys) - 1, 1)
     return np.asarray(sums > others + epsilon)
 
 
@@ -175,7 +178,8 @@ def _tabulate(over: Numbers, choice: TextSelection, samples: int) -> DataFrame:
         },
         {"mass": over, "column_sum": over * choice.length},
     )
-    tokens = [choice.tokens[position].text for position in table["position"]]
+    places = zip(table["position"].tolist(), table["sample"].tolist(), strict=True)
+    tokens = [choice.text(position, sample) for position, sample in places]
     segments = [choice.segment(position) for position in table["position"]]
     return make_table({**table, "token": tokens, "segment": segments})
 
@@ -190,9 +194,9 @@ def _list_sinks(
             "sample": sample,
             "head": str(head) if single else "mean",
             "position": position,
-            "token": choice.tokens[position].text,
+            "token": choice.text(position, sample),
             "segment": choice.segment(position),
-            "column_sum": heads[layer, step, sample, head, position] * choice.length,
+            "column_sum": heads[layer, step, sample, head, position] * choice.keys[step],
         }
         for layer, step, sample, head, position in np.argwhere(sinks).tolist()
     ]

@@ -3,6 +3,10 @@
 Per layer, on A as in `texts.texts`: the mean over the steps, the first step, the last one,
 and last minus first. With head maps or factors also every head of chosen steps. A pair is one
 cell of the mean: how much of its row a query gives to a key, 0 to 1.
+
+Where each step reads only a part of a text, the mean has every row from the step that computed it:
+it is the matrix of the whole text. First, last and change have no row in common and are left out;
+the heads are those of the whole text, too.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     BLOCK,
     NEEDS_MAPS,
+    MapMean,
     PromptOptions,
     TextSelection,
     choose,
@@ -27,6 +32,9 @@ from attn.analysis.texts.texts import (
     stack_rows,
 )
 from attn.analysis.words.select import select_steps
+from attn.analysis.words.word_sums import mean_present
+from attn.schema import Layer
+from attn.shapes import HeadTokenMaps
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -79,19 +87,21 @@ def run(trace: Trace, options: MatricesOptions) -> Result:
     import xarray as xr
 
     choice, samples = choose(trace, options), trace.manifest.samples
-    shape = (len(choice.layers), len(KINDS), samples, choice.length, choice.length)
+    kinds = KINDS[:1] if choice.is_growing else KINDS
+    shape = (len(choice.layers), len(kinds), samples, choice.length, choice.length)
     matrices = np.zeros(shape, np.float32)
-    last = len(choice.steps) - 1
+    mean, last = MapMean((shape[0], *shape[2:])), len(choice.steps) - 1
     masked = read_written(trace, choice, "masked").astype(bool)
     read = np.zeros((shape[0], samples, len(READ), len(choice.steps)))
     for step, layer, maps in read_maps(trace, choice):
         read[layer, :, :, step] = _read_states(maps, masked[step], choice.prompt)
-        matrices[layer, 0] += maps / len(choice.steps)
-        if step == 0:
-            matrices[layer, 1] = maps
-        if step == last:
-            matrices[layer, 2] = maps
-    matrices[:, 3] = matrices[:, 2] - matrices[:, 1]
+        mean.add(layer, maps)
+        for kind, of_step in (("first", 0), ("last", last)):
+            if kind in kinds and step == of_step:
+                matrices[layer, kinds.index(kind)] = maps
+    matrices[:, 0] = mean.values()
+    if "change" in kinds:
+        matrices[:, 3] = matrices[:, 2] - matrices[:, 1]
     arrays = {
         "layers": _label(matrices, ("layer", "kind", "sample", "query", "key"), choice, options)
     }
@@ -109,24 +119,37 @@ def _read_states(
     maps: NDArray[np.float64], masked: NDArray[np.bool_], prompt: int
 ) -> NDArray[np.float64]:
     """Return the mean mass of the text's rows on the keys in each state, (sample, state)."""
-    received = maps[:, prompt:].mean(1)
+    received = mean_present(maps[:, prompt:], 1)
     is_prompt = np.arange(maps.shape[-1]) < prompt
     states = (np.broadcast_to(is_prompt, masked.shape), masked & ~is_prompt, ~masked & ~is_prompt)
     return np.stack([(received * state).sum(-1) for state in states], -1)
 
 
 def _read_heads(trace: Trace, choice: TextSelection, options: MatricesOptions) -> xr.DataArray:
-    """Return every head of the chosen steps."""
+    """Return every head of the chosen steps, of a text that grows those of the whole text."""
     ends = tuple(dict.fromkeys((choice.steps[0], choice.steps[-1])))
     steps = select_steps(trace.steps, options.head_steps) if options.head_steps else ends
+    if choice.is_growing:
+        steps = choice.steps[-1:]
     heads = np.stack(
         [
-            [read_heads(trace, choice, layer.index, step).astype(np.float32) for step in steps]
+            [_heads(trace, choice, layer, step).astype(np.float32) for step in steps]
             for layer in choice.layers
         ]
     )
     dims = ("layer", "step", "sample", "head", "query", "key")
     return _label(heads, dims, choice, options).assign_coords(step=list(steps))
+
+
+def _heads(trace: Trace, choice: TextSelection, layer: Layer, step: int) -> HeadTokenMaps:
+    """Return every head in one step, or of the whole text where each step has a part of it."""
+    if not choice.is_growing:
+        return read_heads(trace, choice, layer, step)
+    length, samples = choice.length, trace.manifest.samples
+    mean = MapMean((1, samples, layer.num_heads, length, length))
+    for each in choice.steps:
+        mean.add(0, read_heads(trace, choice, layer, each))
+    return mean.values()[0]
 
 
 def _label(
@@ -136,16 +159,15 @@ def _label(
     import xarray as xr
 
     most = options.max_tokens
-    texts = np.array([token.text for token in choice.tokens[:most]], object)
     coords: dict[str, Any] = {
         "layer": [layer.index for layer in choice.layers],
-        "token": ("key", texts),
+        "token": choice.labels("key", most),
     }
     if "kind" in dims:
-        coords["kind"] = list(KINDS)
+        coords["kind"] = list(KINDS[: values.shape[dims.index("kind")]])
     shown = values[..., :most, :most]
     attrs: dict[str, Any] = {"prompt": choice.prompt, "size": options.size}
-    attrs |= {"steps": (choice.steps[0], choice.steps[-1])}
+    attrs |= {"steps": (choice.steps[0], choice.steps[-1]), "growing": choice.is_growing}
     return xr.DataArray(shown, coords, dims, attrs=attrs)
 
 
@@ -154,16 +176,17 @@ def _strongest(means: NDArray[np.float32], choice: TextSelection, most: int) -> 
     rows = []
     for number, sample in np.ndindex(means.shape[:2]):
         matrix = means[number, sample]
-        order = np.argsort(-matrix, axis=None, kind="stable")[:most]
-        for query, key in zip(*np.unravel_index(order, matrix.shape), strict=True):
+        there = np.count_nonzero(~np.isnan(matrix))
+        order = np.argsort(-matrix, axis=None, kind="stable")[: min(most, there)]
+        for query, key in np.stack(np.unravel_index(order, matrix.shape), 1).tolist():
             rows.append(
                 {
                     "layer": choice.layers[number].index,
                     "sample": sample,
-                    "query": int(query),
-                    "query_token": choice.tokens[query].text,
-                    "key": int(key),
-                    "key_token": choice.tokens[key].text,
+                    "query": query,
+                    "query_token": choice.text(query, sample),
+                    "key": key,
+                    "key_token": choice.text(key, sample),
                     "mass": float(matrix[query, key]),
                 }
             )

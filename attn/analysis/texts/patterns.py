@@ -4,12 +4,14 @@ Definitions, on A as in `attn.analysis.texts.texts`:
 
 - entropy   mean over rows and heads of -Σ p ln p, in nats, from the float32 measure `entropy`,
             which knows single heads. ln T where every key gets the same.
-- density   T · max A: how much more than its even part the most read key of any row gets.
-- focus     Σ_i A[i, i] / T: the part of a row that stays on its own position.
+- density   T · max A: how much more than its even part the most read key of any row gets; of a step
+            that reads only a part of a text, T is the number of its keys.
+- focus     mean over rows of A[i, i]: the part of a row that stays on its own position.
 - distance  mean over rows of Σ_j A[i, j] · |i - j|, in positions.
 - earlier, own, later   mean over the rows of the text of Σ_{j < i}, j = i and Σ_{j > i} of A[i, j]:
             they sum to 1. A causal model has 0 in `later`.
-- profile   Σ_{|i - j| = d} A[i, j] / T for every distance d, mean over steps; sums to 1.
+- profile   mean over rows of Σ_{|i - j| = d} A[i, j] for every distance d, over the rows of all
+            steps; sums to 1.
 
 Source: density and focus are those of MMaDA's attention visualisation. Its entropy is that of A / T
 as one distribution of T² numbers, ln T + the mean entropy of A's rows; here heads are not mixed.
@@ -29,16 +31,17 @@ from attn.analysis.texts.texts import (
     axes_of,
     choose,
     lay_out,
+    mean_over_steps,
     read_maps,
     read_measure,
 )
-from attn.analysis.words.word_sums import Numbers
+from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.shapes import TokenMaps
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
-NEEDS = Needs(written=True, stepwise=True, measures=(f"map.{BLOCK}", f"entropy.{BLOCK}"))
+NEEDS = Needs(texts=True, stepwise=True, measures=(f"map.{BLOCK}", f"entropy.{BLOCK}"))
 MEASURES = ("entropy", "density", "focus", "distance", "earlier", "own", "later")
 
 Options = PromptOptions
@@ -59,17 +62,17 @@ def run(trace: Trace, options: PromptOptions) -> Result:
     choice, samples = choose(trace, options), trace.manifest.samples
     shape = (len(choice.layers), len(choice.steps), samples)
     measures = {name: np.empty(shape) for name in MEASURES}
-    profile = np.zeros((shape[0], samples, choice.length))
+    profiles = np.empty((*shape, choice.length))
     for step, layer, maps in read_maps(trace, choice):
-        for name, values in measure(maps, choice.prompt).items():
+        for name, values in measure(maps, choice.prompt, choice.keys[step]).items():
             measures[name][layer, step] = values
-        profile[layer] += profile_of(maps) / len(choice.steps)
-    measures["entropy"] = read_measure(trace, choice, "entropy", BLOCK).mean(axis=3)
+        profiles[layer, step] = profile_of(maps)
+    measures["entropy"] = mean_present(read_measure(trace, choice, "entropy", BLOCK), 3)
     axes = axes_of(choice, samples)
     along = {"layer": axes["layer"], "sample": axes["sample"], "distance": range(choice.length)}
     tables = {
         "patterns/patterns.csv": lay_out(axes, measures),
-        "patterns/profile.csv": lay_out(along, {"mass": profile}),
+        "patterns/profile.csv": lay_out(along, {"mass": mean_over_steps(profiles, choice.rows)}),
     }
     stacked = xr.DataArray(
         np.moveaxis(np.stack([measures[name] for name in MEASURES]), 3, 1),
@@ -79,20 +82,21 @@ def run(trace: Trace, options: PromptOptions) -> Result:
     return Result(tables, {"patterns": stacked})
 
 
-def measure(maps: TokenMaps, prompt: int) -> dict[str, Numbers]:
-    """Return all measures but entropy of some maps, each (sample,).
+def measure(maps: TokenMaps, prompt: int, keys: int) -> dict[str, Numbers]:
+    """Return all measures but entropy of some maps, each (sample,); NaN without a row.
 
     Args:
-        maps: (sample, query, key), rows sum to 1.
+        maps: (sample, query, key), rows sum to 1, or are NaN and none.
         prompt: position at which the text begins.
+        keys: how many there are.
     """
-    length = maps.shape[-1]
-    positions = np.arange(length)
+    positions = np.arange(maps.shape[-1])
     apart = np.abs(positions[:, None] - positions)
+    most = np.fmax.reduce(maps.max(2), axis=1)
     return {
-        "density": length * maps.max((1, 2)),
-        "focus": maps[:, positions, positions].sum(-1) / length,
-        "distance": (maps * apart).sum((1, 2)) / length,
+        "density": keys * most,
+        "focus": mean_present(maps[:, positions, positions], 1),
+        "distance": mean_present((maps * apart).sum(2), 1),
         **causal_split(maps, prompt),
     }
 
@@ -101,25 +105,25 @@ def causal_split(maps: Numbers, prompt: int) -> dict[str, Numbers]:
     """Return `earlier`, `own` and `later` of some maps, each (…); they sum to 1.
 
     Args:
-        maps: (…, query, key), rows sum to 1.
+        maps: (…, query, key), rows sum to 1, or are NaN and none.
         prompt: position at which the text begins.
     """
     positions = np.arange(maps.shape[-1])
     text = maps[..., prompt:, :]
-    diagonal = text[..., positions[prompt:] - prompt, positions[prompt:]].mean(-1)
-    earlier = (text * (positions < positions[prompt:, None])).sum(-1).mean(-1)
-    return {
-        "earlier": earlier,
-        "own": diagonal,
-        "later": text.sum(-1).mean(-1) - earlier - diagonal,
-    }
+    apart = positions - positions[prompt:, None]
+    parts = {"earlier": apart < 0, "own": apart == 0, "later": apart > 0}
+    return {name: mean_present((text * keys).sum(-1), -1) for name, keys in parts.items()}
 
 
 def profile_of(maps: TokenMaps) -> Numbers:
-    """Return the mass at every distance, (sample, distance)."""
+    """Return the mass at every distance, (sample, distance), mean over rows; NaN without one."""
     length = maps.shape[-1]
     positions = np.arange(length)
-    apart = np.abs(positions[:, None] - positions).ravel()
-    return np.stack(
-        [np.bincount(apart, matrix.ravel(), minlength=length) / length for matrix in maps]
-    )
+    apart = np.abs(positions[:, None] - positions)
+    there = ~np.isnan(maps[..., 0])
+    sums = [
+        np.bincount(apart[rows].ravel(), matrix[rows].ravel(), minlength=length)
+        for matrix, rows in zip(maps, there, strict=True)
+    ]
+    counts = there.sum(1)[:, None]
+    return np.divide(sums, counts, out=np.full((len(maps), length), np.nan), where=counts > 0)

@@ -29,11 +29,12 @@ from attn.analysis.texts.texts import (
     PromptOptions,
     TextSelection,
     choose,
+    mean_over_steps,
     read_heads,
     read_maps,
     read_measure,
 )
-from attn.analysis.words.word_sums import Numbers
+from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -133,16 +134,17 @@ def _measure(trace: Trace, choice: TextSelection) -> list[Measured]:
     shape: dict[str, Numbers] = {}
     read = np.zeros((2, *grid, 2))
     for step, layer, maps in read_maps(trace, choice):
-        rows = -(maps * np.log(np.where(maps > 0, maps, 1))).sum(-1).mean(-1)
-        measures = {**measure(maps, choice.prompt), "matrix_entropy": np.log(length) + rows}
+        rows = mean_present(-(maps * np.log(np.where(maps > 0, maps, 1))).sum(-1), 1)
+        measures = measure(maps, choice.prompt, choice.keys[step])
+        measures["matrix_entropy"] = np.log(length) + rows
         for name, values in measures.items():
             shape.setdefault(name, np.empty(grid))[:, layer, step] = values
         for index, part in enumerate((maps[:, : choice.prompt], maps[:, choice.prompt :])):
-            on_prompt = part[..., : choice.prompt].sum(-1).mean(-1)
-            read[index, :, layer, step, 0] = on_prompt
-            read[index, :, layer, step, 1] = part[..., choice.prompt :].sum(-1).mean(-1)
-    received = read_measure(trace, choice, "mass", BLOCK).mean(axis=(1, 3))
-    entropy = read_measure(trace, choice, "entropy", BLOCK).mean(axis=3)
+            for keys, of_keys in enumerate((slice(choice.prompt), slice(choice.prompt, None))):
+                read[index, :, layer, step, keys] = mean_present(part[..., of_keys].sum(-1), 1)
+    mass = read_measure(trace, choice, "mass", BLOCK)
+    received = mean_present(mean_over_steps(mass, choice.rows), 2)
+    entropy = mean_present(read_measure(trace, choice, "entropy", BLOCK), 3)
     shape["entropy"] = np.moveaxis(entropy, 2, 0)
     heads = _split_heads(trace, choice)
     return [
@@ -162,13 +164,13 @@ def _split_heads(trace: Trace, choice: TextSelection) -> dict[str, Numbers]:
         return {}
     by_name: dict[str, list[Numbers]] = {}
     for layer in choice.layers:
-        total: dict[str, Numbers] = {}
-        for step in choice.steps:
-            maps = read_heads(trace, choice, layer.index, step)
-            for name, values in causal_split(maps, choice.prompt).items():
-                total[name] = total.get(name, 0) + values / len(choice.steps)
-        for name, values in total.items():
-            by_name.setdefault(name, []).append(values)
+        splits = [
+            causal_split(read_heads(trace, choice, layer, step), choice.prompt)
+            for step in choice.steps
+        ]
+        for name in splits[0]:
+            over = mean_present(np.stack([split[name] for split in splits]), 0)
+            by_name.setdefault(name, []).append(over)
     return {name: np.stack(values) for name, values in by_name.items()}
 
 
@@ -179,7 +181,7 @@ def _read_raw(trace: Trace, choice: TextSelection, tokens: int) -> dict[str, lis
     }
     for step, layer, maps in read_maps(trace, choice):
         for sample, matrix in enumerate(maps[:, :tokens, :tokens]):
-            values = np.round(matrix, 6).tolist()
+            values = _listed(np.round(matrix, 6))
             raw[choice.layers[layer].path][sample][f"step_{choice.steps[step]}"] = values
     return raw
 
@@ -223,12 +225,22 @@ def _statistics(trace: Trace, choice: TextSelection) -> Facts:
 
 def _spread(values: Numbers) -> Facts:
     statistics = {
-        "mean": values.mean(),
-        "std": values.std(),
-        "min": values.min(),
-        "max": values.max(),
+        "mean": _mean(values),
+        "std": np.nanstd(values),
+        "min": np.nanmin(values),
+        "max": np.nanmax(values),
     }
     return {name: float(value) for name, value in statistics.items()}
+
+
+def _mean(values: Numbers) -> float:
+    """Return the mean of the steps (and layers) that have a number."""
+    return float(mean_present(values.ravel(), 0))
+
+
+def _listed(values: Numbers) -> Any:
+    """Return numbers as JSON has them: null is what a step does not have."""
+    return np.where(np.isnan(values), None, values.astype(object)).tolist()
 
 
 def _by_layer(choice: TextSelection) -> Iterator[tuple[int, str]]:
@@ -247,10 +259,10 @@ def _over_steps(measured: Measured, choice: TextSelection) -> Facts:
     facts = {}
     for index, path in _by_layer(choice):
         read = {
-            "prompt_to_generated": measured.read[1, index, :, 0].tolist(),
-            "generated_to_prompt": measured.read[0, index, :, 1].tolist(),
+            "prompt_to_generated": _listed(measured.read[1, index, :, 0]),
+            "generated_to_prompt": _listed(measured.read[0, index, :, 1]),
         }
-        shape = {name: values[index].tolist() for name, values in sorted(measured.shape.items())}
+        shape = {name: _listed(values[index]) for name, values in sorted(measured.shape.items())}
         facts[path] = {"steps": list(choice.steps), **read, **shape}
     return facts
 
@@ -277,7 +289,7 @@ def _influence(measured: Measured, choice: TextSelection, tokens: int) -> Facts:
 def _cross(measured: Measured, choice: TextSelection) -> Facts:
     """Return the mass between prompt and text both ways, per row and as upstream sums it."""
     lengths = (choice.length - choice.prompt, choice.prompt)
-    masses = (measured.read[1, :, :, 0].mean(1), measured.read[0, :, :, 1].mean(1))
+    masses = tuple(mean_present(measured.read[at, :, :, 1 - at], 1) for at in (1, 0))
 
     def describe(to_generated: float, to_prompt: float) -> Facts:
         sums = (to_generated * lengths[0], to_prompt * lengths[1])
@@ -293,7 +305,7 @@ def _cross(measured: Measured, choice: TextSelection) -> Facts:
         path: describe(float(masses[0][index]), float(masses[1][index]))
         for index, path in _by_layer(choice)
     }
-    return {**describe(float(masses[0].mean()), float(masses[1].mean())), "layers": layers}
+    return {**describe(_mean(masses[0]), _mean(masses[1])), "layers": layers}
 
 
 def _causal(measured: Measured, choice: TextSelection) -> Facts:
@@ -301,11 +313,13 @@ def _causal(measured: Measured, choice: TextSelection) -> Facts:
     for index, path in _by_layer(choice):
         split = {name: 100 * measured.shape[name][index] for name in ("earlier", "own", "later")}
         earlier = split["earlier"]
-        slope = float(np.polyfit(choice.steps, earlier, 1)[0]) if len(earlier) > 1 else 0.0
-        facts: Facts = {f"{name}_percent": float(values.mean()) for name, values in split.items()}
+        there = ~np.isnan(earlier)
+        steps, known = np.array(choice.steps)[there], earlier[there]
+        slope = float(np.polyfit(steps, known, 1)[0]) if len(known) > 1 else 0.0
+        facts: Facts = {f"{name}_percent": _mean(values) for name, values in split.items()}
         facts |= {
-            "bucket": bucket(float(earlier.mean())),
-            "consistency": float(1 / (1 + earlier.std())),
+            "bucket": bucket(_mean(earlier)),
+            "consistency": float(1 / (1 + known.std())),
             "slope_percent_per_step": slope,
             "trend": {1: "increasing", -1: "decreasing", 0: "flat"}[int(np.sign(slope))],
         }
@@ -338,7 +352,7 @@ def bucket(percent: float) -> str:
 def _summarise(measured: Measured, choice: TextSelection) -> Facts:
     mean = measured.received.mean(0)
     names = [layer.path for layer in choice.layers]
-    focus, earlier = (measured.shape[name].mean(1) for name in ("focus", "earlier"))
+    focus, earlier = (mean_present(measured.shape[name], 1) for name in ("focus", "earlier"))
     return {
         "most_read_tokens": [
             {
@@ -350,7 +364,7 @@ def _summarise(measured: Measured, choice: TextSelection) -> Facts:
         ],
         "most_focused_layer": names[int(focus.argmax())],
         "most_causal_layer": names[int(earlier.argmax())],
-        "mass_of_the_text_on_the_prompt": float(measured.read[1, :, :, 0].mean()),
+        "mass_of_the_text_on_the_prompt": _mean(measured.read[1, :, :, 0]),
         "even": choice.prompt / choice.length,
-        "mean_entropy": float(measured.shape["entropy"].mean()),
+        "mean_entropy": _mean(measured.shape["entropy"]),
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.result import Result
-from attn.analysis.texts.texts import NEEDS_MAPS, TextOptions, choose, lay_out, read_maps
+from attn.analysis.texts.texts import NEEDS_MAPS, MapMean, TextOptions, choose, lay_out, read_maps
 from attn.analysis.words.word_sums import Numbers
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ def run(trace: Trace, options: TextOptions) -> Result:
     import xarray as xr
 
     choice, samples = choose(trace, options), trace.manifest.samples
-    means = np.zeros((len(choice.layers), samples, choice.length, choice.length))
+    mean = MapMean((len(choice.layers), samples, choice.length, choice.length))
     for _, layer, maps in read_maps(trace, choice):
-        means[layer] += maps / len(choice.steps)
+        mean.add(layer, maps)
+    means = np.nan_to_num(mean.values())
     similarities = np.stack([cosines(means[:, sample]) for sample in range(samples)])
     layers = [layer.index for layer in choice.layers]
     axes = {"sample": range(samples), "layer": layers, "other": layers}

@@ -14,6 +14,7 @@ as in `attn.analysis.texts.texts`:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from attn.trace.trace import Trace
 
-NEEDS = NEEDS_MAPS
+NEEDS = replace(NEEDS_MAPS, written=True, decided=True)
 STATES = ("prompt", "masked", "decided")
 ROUNDING = 1e-5
 """What differs by less than this does not vary: a sure model's confidences are all 1."""

@@ -296,8 +296,8 @@ def _balance(trace: Trace, selection: Selection) -> xr.DataArray | None:
 def _activity(trace: Trace, selection: Selection, specials: bool) -> DataFrame:
     """Rank the tokens of all text segments by the largest part that they get anywhere."""
     kept = [token for token in selection.tokens if token.is_content or specials]
-    largest = _token_means(trace, selection, "share_max")
-    mass = _token_means(trace, selection, "mass")
+    largest = token_means(trace, selection, "share_max")
+    mass = token_means(trace, selection, "mass")
     rows = [
         (sample, token, largest[token.segment, token.position][sample])
         for sample in range(trace.manifest.samples)
@@ -320,7 +320,7 @@ def _activity(trace: Trace, selection: Selection, specials: bool) -> DataFrame:
     )
 
 
-def _token_means(trace: Trace, selection: Selection, name: str) -> dict[tuple[str, int], Numbers]:
+def token_means(trace: Trace, selection: Selection, name: str) -> dict[tuple[str, int], Numbers]:
     """Return a measure of every text key, (sample), mean over layers, steps and heads."""
     branch = trace.branches.index(selection.branch)
     values = []

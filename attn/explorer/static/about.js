@@ -9,11 +9,19 @@ const PACE = 700; // milliseconds between looks at what was checked
  */
 export function About({ trace, source, branch }) {
   const { request, backend, model, status } = trace.manifest;
-  const checks = useChecks(source);
-  const loras = request.loras.map((/** @type {any} */ one) => `${one.path.split("/").at(-1)} at ${one.scale}`).join(", ");
+  const checks = useChecks(source, trace);
+  const loras = request.loras
+    .map((/** @type {any} */ one) => `${one.path.split("/").at(-1)} at ${one.scale}`)
+    .join(", ");
   const facts = [
-    backend, model.source, `seed ${request.seed}`, `${trace.steps.length} steps`, request.guidance !== null && `guidance ${request.guidance}`,
-    request.width && `${request.width} × ${request.height}`, request.scheduler, loras && `LoRA ${loras}`,
+    backend,
+    model.source,
+    `seed ${request.seed}`,
+    `${trace.steps.length} steps`,
+    request.guidance !== null && `guidance ${request.guidance}`,
+    request.width && `${request.width} × ${request.height}`,
+    request.scheduler,
+    loras && `LoRA ${loras}`,
     `${trace.facts.layers.length} layers, kept ${trace.manifest.kept.level}`,
   ].filter(Boolean);
   const options = Object.entries(request.options).filter(([, value]) => value !== null && value !== "");
@@ -28,20 +36,26 @@ export function About({ trace, source, branch }) {
 
 /** @param {{notices: string[]}} props */
 export function Notices({ notices }) {
-  return notices.length ? html`<ul class="notices">${notices.map((notice) => html`<li><bdi>${visible(notice)}</bdi></li>`)}</ul>` : null;
+  return notices.length
+    ? html`<ul class="notices">${notices.map((notice) => html`<li><bdi>${visible(notice)}</bdi></li>`)}</ul>`
+    : null;
 }
 
 /** @param {import("./trace.js").Trace} trace @param {any} branch @param {any} checks @returns {string[]} */
 function noticesOf(trace, branch, checks) {
   const { status, request, warnings, kept } = trace.manifest;
-  const lost = Object.entries(branch.truncated).map(([segment, text]) => `${segment} does not read the end of the text: “${text}”`);
+  const lost = Object.entries(branch.truncated).map(
+    ([segment, text]) => `${segment} does not read the end of the text: “${text}”`,
+  );
   const partial = `Not finished: ${trace.steps.length} of ${request.steps ?? "?"} steps are here.`;
   return [
     ...(status === "partial" ? [partial] : []),
     ...(checks?.damaged ?? []).map((/** @type {string} */ reason) => `Damaged: ${reason}`),
     ...lost,
     ...(kept.level === "means" ? ["Maps were kept as the mean over all steps: they cannot be seen step by step."] : []),
-    ...(kept.level === "mass" ? ["No maps were kept (--keep mass): words are ranked for the whole picture, and have no places."] : []),
+    ...(kept.level === "mass"
+      ? ["No maps were kept (--keep mass): words are ranked for the whole picture, and have no places."]
+      : []),
     ...warnings,
   ];
 }
@@ -53,8 +67,8 @@ function identityOf(trace) {
   return isSame ? "Same picture as without capture: checked, bit for bit" : "How it was made";
 }
 
-/** @param {import("./source.js").Source} source */
-function useChecks(source) {
+/** @param {import("./source.js").Source} source @param {import("./trace.js").Trace} trace */
+function useChecks(source, trace) {
   const [checks, setChecks] = useState(/** @type {any} */ (null));
   useEffect(() => {
     if (!source.base) return;
@@ -66,6 +80,6 @@ function useChecks(source) {
     };
     void look();
     return () => clearTimeout(timer);
-  }, [source]);
+  }, [source, trace]);
   return checks;
 }

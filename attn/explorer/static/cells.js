@@ -32,7 +32,10 @@ export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads 
     onChoose(isSame ? "" : String(layer), isSame || head === null || !hasHeads ? "" : String(head));
   };
   const row = pointed && rows[layers.findIndex((layer) => layer.index === pointed.layer)];
-  const said = pointed && row ? `layer ${pointed.layer}, head ${pointed.head}: ${measure.format(row.heads[pointed.head])}` : `${said0(selection)}${hasHeads ? "" : " Maps of single heads were not kept: capture with --keep heads."}`;
+  const said =
+    pointed && row
+      ? `layer ${pointed.layer}, head ${pointed.head}: ${measure.format(row.heads[pointed.head])}`
+      : `${said0(selection)}${hasHeads ? "" : " Maps of single heads were not kept: capture with --keep heads."}`;
   return html`<section class="cells-box" aria-label="Layers and heads"><div class="words-head"><h2>Layers and heads</h2>
       <label>of <select onChange=${(/** @type {any} */ event) => setName(event.target.value)}>${measures.map((one) => html`<option value=${one.name} selected=${one === measure}>${one.label}</option>`)}</select></label>
       <button aria-pressed=${String(!selection.layers)} onClick=${() => onChoose("", "")}>all layers</button></div>
@@ -47,7 +50,9 @@ const percentOr = (measure, value) => measure.format(value);
 /** @param {import("./trace.js").Selection} selection */
 function said0({ layers, heads, net }) {
   const which = layers ? `layer ${layers.join(", ")}` : `all ${net.layers.length} layers`;
-  return heads ? `The picture above is of ${which}, head ${heads.join(", ")}.` : `The picture above is the mean of ${which}, all heads.`;
+  return heads
+    ? `The picture above is of ${which}, head ${heads.join(", ")}.`
+    : `The picture above is the mean of ${which}, all heads.`;
 }
 
 /** @param {any} props */
@@ -56,8 +61,11 @@ function Row({ row, most, peak, loaded, measure, selection, isChosen, point, cho
   const [head, setHead] = useState(0);
   const { layer, heads, line, mean } = row;
   const width = Math.max(6, Math.min(26, Math.floor(420 / heads.length)));
-  useEffect(() => { if (canvas.current) draw(canvas.current, heads, most, width, isChosen ? selection.heads : null); }, [loaded, measure.label, most, selection, isChosen]);
-  const headAt = (/** @type {MouseEvent} */ event) => Math.max(0, Math.min(heads.length - 1, Math.floor(event.offsetX / width)));
+  useEffect(() => {
+    if (canvas.current) draw(canvas.current, heads, most, width, isChosen ? selection.heads : null);
+  }, [loaded, measure.label, most, selection, isChosen]);
+  const headAt = (/** @type {MouseEvent} */ event) =>
+    Math.max(0, Math.min(heads.length - 1, Math.floor(event.offsetX / width)));
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     const next = { ArrowLeft: head - 1, ArrowRight: head + 1 }[event.key];
     if (next !== undefined) {
@@ -69,7 +77,10 @@ function Row({ row, most, peak, loaded, measure, selection, isChosen, point, cho
     else return;
     event.preventDefault();
   };
-  const points = line.map((/** @type {number} */ value, /** @type {number} */ at) => `${((at + 0.5) * WIDE) / line.length},${(HEIGHT - 3 - ((HEIGHT - 6) * (value || 0)) / peak).toFixed(1)}`);
+  const points = line.map(
+    (/** @type {number} */ value, /** @type {number} */ at) =>
+      `${((at + 0.5) * WIDE) / line.length},${(HEIGHT - 3 - ((HEIGHT - 6) * (value || 0)) / peak).toFixed(1)}`,
+  );
   return html`<div class=${`cell-row ${isChosen ? "chosen" : ""}`}><button class="layer" aria-pressed=${String(isChosen)} title=${visible(layer.path)} onClick=${() => choose(layer.index, null)} onKeyDown=${onKey} onFocus=${() => point({ layer: layer.index, head })} onBlur=${() => point(null)}><span class="number">${layer.index}</span> <bdi>${shortPath(layer.path)}</bdi></button>
     <canvas ref=${canvas} style=${`width:${width * heads.length}px;height:${HEIGHT}px`} aria-hidden="true" onMouseMove=${(/** @type {MouseEvent} */ event) => point({ layer: layer.index, head: headAt(event) })} onMouseLeave=${() => point(null)} onClick=${(/** @type {MouseEvent} */ event) => choose(layer.index, headAt(event))}></canvas>
     <svg width=${WIDE} height=${HEIGHT} aria-hidden="true"><polyline points=${points.join(" ")} />${points.length === 1 && html`<circle cx=${WIDE / 2} cy=${points[0].split(",")[1]} r="2" />`}</svg><span class="amount">${measure.format(mean)}</span></div>`;
@@ -84,7 +95,9 @@ function draw(canvas, values, most, width, chosen) {
   context.scale(ratio, ratio);
   values.forEach((value, head) => {
     const level = 3 * Math.round(255 * Math.max(0, Math.min(1, value / most)));
-    context.fillStyle = Number.isFinite(value) ? `rgb(${INFERNO[level]} ${INFERNO[level + 1]} ${INFERNO[level + 2]})` : "transparent";
+    context.fillStyle = Number.isFinite(value)
+      ? `rgb(${INFERNO[level]} ${INFERNO[level + 1]} ${INFERNO[level + 2]})`
+      : "transparent";
     context.fillRect(head * width, 2, width - 1, HEIGHT - 4);
     if (!chosen?.includes(head)) return;
     context.strokeStyle = "#fff";
@@ -109,5 +122,13 @@ function focusRow(event) {
 
 /** The telling parts of a module's path. @param {string} path */
 export function shortPath(path) {
-  return visible(path.replace("down_blocks", "down").replace("up_blocks", "up").replace("mid_block", "mid").replace("transformer_blocks", "block").replace("attentions", "attn").replace(/\.(attn|attn2|processor)$/, ""));
+  return visible(
+    path
+      .replace("down_blocks", "down")
+      .replace("up_blocks", "up")
+      .replace("mid_block", "mid")
+      .replace("transformer_blocks", "block")
+      .replace("attentions", "attn")
+      .replace(/\.(attn|attn2|processor)$/, ""),
+  );
 }

@@ -1,12 +1,28 @@
 /** Colours of amounts: inferno, ordered in lightness, readable without red and green. */
 const ANCHORS = [
-  [0, 0, 4], [27, 12, 65], [74, 12, 107], [120, 28, 109], [165, 44, 96], [207, 68, 70], [237, 105, 37],
-  [251, 155, 6], [247, 209, 61], [252, 255, 164],
+  [0, 0, 4],
+  [27, 12, 65],
+  [74, 12, 107],
+  [120, 28, 109],
+  [165, 44, 96],
+  [207, 68, 70],
+  [237, 105, 37],
+  [251, 155, 6],
+  [247, 209, 61],
+  [252, 255, 164],
 ];
 export const INFERNO = scaleOf(ANCHORS);
 
 /** Blue over white to orange, for differences. */
-export const DIFFERENCE = scaleOf([[8, 48, 107], [66, 146, 198], [222, 235, 247], [247, 247, 247], [253, 224, 200], [230, 130, 50], [127, 59, 8]]);
+export const DIFFERENCE = scaleOf([
+  [8, 48, 107],
+  [66, 146, 198],
+  [222, 235, 247],
+  [247, 247, 247],
+  [253, 224, 200],
+  [230, 130, 50],
+  [127, 59, 8],
+]);
 
 /** Okabe and Ito's colours for pinned words. */
 export const PINNED = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999"];
@@ -17,7 +33,8 @@ function scaleOf(anchors) {
   for (let i = 0; i < 256; i++) {
     const place = (i / 255) * (anchors.length - 1);
     const low = Math.min(anchors.length - 2, Math.floor(place));
-    for (let c = 0; c < 3; c++) table[3 * i + c] = anchors[low][c] + (anchors[low + 1][c] - anchors[low][c]) * (place - low);
+    for (let c = 0; c < 3; c++)
+      table[3 * i + c] = anchors[low][c] + (anchors[low + 1][c] - anchors[low][c]) * (place - low);
   }
   return table;
 }

@@ -13,7 +13,12 @@ export function save(name, content) {
 
 /** A name for a file. @param {string} text */
 export function fileName(text) {
-  return visible(text).replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[-.]+|-+$/g, "").slice(0, 80) || "attn";
+  return (
+    visible(text)
+      .replace(/[^\p{L}\p{N}._-]+/gu, "-")
+      .replace(/^[-.]+|-+$/g, "")
+      .slice(0, 80) || "attn"
+  );
 }
 
 /** @param {string[]} head @param {(string | number)[][]} rows */
@@ -39,16 +44,24 @@ export async function toPng(stage, caption) {
   }
   Object.assign(context, { filter: "none", globalAlpha: 1, fillStyle: "#1a1a1a", font: "15px sans-serif" });
   context.fillText(caption, 8, height + 26, width - 16);
-  return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture was made"))), "image/png"));
+  return new Promise((resolve, reject) =>
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("no picture was made"))), "image/png"),
+  );
 }
 
 /** @param {HTMLElement} stage @param {string} caption @returns {Blob} SVG, its map with a pixel for a cell */
 export function toSvg(stage, caption) {
   const { layers, width, height } = layersOf(stage);
   const escaped = (/** @type {string} */ text) => text.replace(/[&<>"]/g, (one) => `&#${one.charCodeAt(0)};`);
-  const images = layers.map(({ node, smooth, alpha }) => `<image href="${asUrl(node)}" width="${width}" height="${height}" preserveAspectRatio="none" opacity="${alpha}" style="image-rendering:${smooth ? "auto" : "pixelated"}"/>`);
+  const images = layers.map(
+    ({ node, smooth, alpha }) =>
+      `<image href="${asUrl(node)}" width="${width}" height="${height}" preserveAspectRatio="none" opacity="${alpha}" style="image-rendering:${smooth ? "auto" : "pixelated"}"/>`,
+  );
   const text = `<text x="8" y="${height + 26}" font-family="sans-serif" font-size="15">${escaped(visible(caption))}</text>`;
-  return new Blob([`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height + 40}">${images.join("")}${text}</svg>`], { type: "image/svg+xml" });
+  return new Blob(
+    [`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height + 40}">${images.join("")}${text}</svg>`],
+    { type: "image/svg+xml" },
+  );
 }
 
 /** @param {HTMLElement} stage */
@@ -66,7 +79,10 @@ function layersOf(stage) {
 /** @param {HTMLImageElement | HTMLCanvasElement} node */
 function asUrl(node) {
   if (node instanceof HTMLCanvasElement) return node.toDataURL("image/png");
-  const canvas = Object.assign(document.createElement("canvas"), { width: node.naturalWidth, height: node.naturalHeight });
+  const canvas = Object.assign(document.createElement("canvas"), {
+    width: node.naturalWidth,
+    height: node.naturalHeight,
+  });
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.filter = getComputedStyle(node).filter;
   context.drawImage(node, 0, 0);

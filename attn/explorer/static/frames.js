@@ -21,7 +21,9 @@ const LARGE = 256e6;
 export function Frames({ trace, work, selection, selectionKey, group, picture, onChoose }) {
   const [isOpen, open] = useState(false);
   const [, redraw] = useState(0);
-  const held = useRef(/** @type {{key: string, sums: Map<number, import("./sums.js").MapSums>}} */ ({ key: "", sums: new Map() }));
+  const held = useRef(
+    /** @type {{key: string, sums: Map<number, import("./sums.js").MapSums>}} */ ({ key: "", sums: new Map() }),
+  );
   const shown = evenly(trace.steps, MOST);
   useEffect(() => {
     if (!isOpen) return;
@@ -31,7 +33,11 @@ export function Frames({ trace, work, selection, selectionKey, group, picture, o
     (async () => {
       for (const step of shown) {
         if (stop.signal.aborted) return;
-        if (!sums.has(step.index)) sums.set(step.index, await work.run(trace.job({ ...selection, steps: [step.index] }, work.source.base), stop.signal, () => {}));
+        if (!sums.has(step.index))
+          sums.set(
+            step.index,
+            await work.run(trace.job({ ...selection, steps: [step.index] }, work.source.base), stop.signal, () => {}),
+          );
         redraw((n) => n + 1);
       }
     })().catch(() => {}); // the main view says what cannot be read
@@ -39,15 +45,24 @@ export function Frames({ trace, work, selection, selectionKey, group, picture, o
   }, [isOpen, selectionKey]);
   if (trace.steps.length < 2) return null;
   const bytes = shown.reduce((sum, step) => sum + step.bytes, 0);
-  const maps = new Map([...held.current.sums].filter(([, sums]) => sums.count).map(([step, sums]) => [step, { values: sums.map(group.columns), grid: sums.grid }]));
+  const maps = new Map(
+    [...held.current.sums]
+      .filter(([, sums]) => sums.count)
+      .map(([step, sums]) => [step, { values: sums.map(group.columns), grid: sums.grid }]),
+  );
   const top = Math.max(...[...maps.values()].map((map) => largest(map.values)), 0);
   const ask = bytes > LARGE ? ` (reads ${(bytes / 1e6).toFixed(0)} MB)` : "";
   return html`<details class="frames" onToggle=${(/** @type {any} */ event) => open(event.target.open)}><summary>Step by step${ask}</summary>
-    ${isOpen && html`<p class="faint">One scale for all: 0 to ${percent(top)}. Choose one to see it above.</p><div class="thumbs">${shown.map((step) => {
-      const map = maps.get(step.index);
-      return html`<${Thumb} key=${step.index} picture=${picture} values=${map?.values ?? null} grid=${map?.grid ?? [1, 1]} top=${top} alpha=${0.75} isCurrent=${selection.steps?.length === 1 && selection.steps[0] === step.index}
+    ${
+      isOpen &&
+      html`<p class="faint">One scale for all: 0 to ${percent(top)}. Choose one to see it above.</p><div class="thumbs">${shown.map(
+        (step) => {
+          const map = maps.get(step.index);
+          return html`<${Thumb} key=${step.index} picture=${picture} values=${map?.values ?? null} grid=${map?.grid ?? [1, 1]} top=${top} alpha=${0.75} isCurrent=${selection.steps?.length === 1 && selection.steps[0] === step.index}
         label=${`step ${step.index}`} onChoose=${() => onChoose(String(step.index))} />`;
-    })}</div>`}</details>`;
+        },
+      )}</div>`
+    }</details>`;
 }
 
 /** @template T @param {T[]} all @param {number} most */

@@ -12,14 +12,16 @@ export const OWN_KEYS = [
 
 /**
  * Shortcuts of a screen, and their list behind `?`.
- * @param {{shortcuts: Shortcut[]}} props
+ * @param {{shortcuts: Shortcut[], own?: Shortcut[]}} props  own: of the screen's parts
  */
-export function Keys({ shortcuts }) {
+export function Keys({ shortcuts, own = OWN_KEYS }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const all = useRef(shortcuts);
   all.current = shortcuts;
   useEffect(() => {
-    const show = () => { if (!dialog.current?.open) dialog.current?.showModal(); };
+    const show = () => {
+      if (!dialog.current?.open) dialog.current?.showModal();
+    };
     const onKey = (/** @type {KeyboardEvent} */ event) => {
       const target = /** @type {HTMLElement} */ (event.target);
       if (event.ctrlKey || event.metaKey || event.altKey || dialog.current?.open) return;
@@ -38,6 +40,6 @@ export function Keys({ shortcuts }) {
     };
   }, []);
   return html`<dialog ref=${dialog} class="keys" aria-labelledby="keys-title"><h2 id="keys-title">Keys</h2>
-    <dl>${[...OWN_KEYS, ...shortcuts].map(({ keys, does }) => html`<dt><kbd>${keys}</kbd></dt><dd>${does}</dd>`)}</dl>
+    <dl>${[...own, ...shortcuts].map(({ keys, does }) => html`<dt><kbd>${keys}</kbd></dt><dd>${does}</dd>`)}</dl>
     <form method="dialog"><button>Close</button></form></dialog>`;
 }

@@ -1,11 +1,42 @@
-import { useEffect, useState } from "./vendor/preact.js";
+import { useEffect, useMemo, useState } from "./vendor/preact.js";
 import { Masses } from "./masses.js";
+import { Trace } from "./trace.js";
 
 /** @typedef {import("./sums.js").MapSums} MapSums */
 /** @typedef {{key: string, sums: MapSums | null, note: string, error: string, ask: number}} Loaded */
 
 const LARGE = 256e6; // bytes that are not read without being asked for
 const SMALL = 24e6; // bytes that are read before anything is shown
+const FOLLOW = 500; // milliseconds between looks for further steps of a trace that is not finished
+
+/**
+ * The trace of an item, as it grows.
+ * @param {import("./screens.js").Item} item
+ * @returns {Trace}
+ */
+export function useTrace(item) {
+  const [facts, setFacts] = useState(item.facts);
+  useEffect(() => {
+    if (facts.manifest.status !== "partial" || !item.source.base) return;
+    let timer = 0;
+    let isOver = false;
+    const look = async () => {
+      const now = await item.source.json("trace.json").catch(() => facts); // the server, or the trace, may be gone
+      if (isOver) return;
+      if (amountOf(now) !== amountOf(facts)) setFacts(now);
+      else timer = setTimeout(look, FOLLOW);
+    };
+    timer = setTimeout(look, FOLLOW);
+    return () => {
+      isOver = true;
+      clearTimeout(timer);
+    };
+  }, [facts]);
+  return useMemo(() => new Trace(facts), [facts]);
+}
+
+/** @param {any} facts */
+const amountOf = ({ manifest }) => `${manifest.status} ${manifest.shards.length}`;
 
 /**
  * The maps of a selection: a step in the middle first, where all steps take long to read.
@@ -24,7 +55,9 @@ export function useSums(trace, work, selection, key, isAsked) {
     const show = (/** @type {Partial<Loaded>} */ change) => {
       if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key }));
     };
-    read(trace, work, selection, isAsked, stop.signal, show).catch((error) => show({ sums: null, note: "", error: error.message }));
+    read(trace, work, selection, isAsked, stop.signal, show).catch((error) =>
+      show({ sums: null, note: "", error: error.message }),
+    );
     return () => stop.abort();
   }, [trace, key, isAsked]);
   return loaded;
@@ -55,7 +88,11 @@ async function read(trace, work, selection, isAsked, signal, show) {
     if (several && bytes > SMALL) show({ note: `Reading: ${done} of ${all} steps` });
   };
   const sums = await work.run(job, signal, tell);
-  show(sums.count ? { sums, note: "" } : { sums: null, note: "None of the chosen layers ran in the chosen steps, or their maps were not kept." });
+  show(
+    sums.count
+      ? { sums, note: "" }
+      : { sums: null, note: "None of the chosen layers ran in the chosen steps, or their maps were not kept." },
+  );
 }
 
 /**
@@ -71,6 +108,7 @@ export function useMasses(source, trace, selection) {
   useEffect(() => {
     const stop = new AbortController();
     const masses = held.key === key ? held.masses : new Masses(source, trace, selection);
+    masses.trace = trace; // it may have further steps now
     const show = (error = "") => !stop.signal.aborted && setHeld({ key, masses, loaded: masses.steps.size, error });
     masses.load(stop.signal, () => show()).catch((error) => show(error.message));
     if (held.key !== key) show();

@@ -1,4 +1,5 @@
 import { html, render } from "./vendor/preact.js";
+import { showIndex } from "./listing.js";
 import { visible } from "./safe.js";
 import { SCREENS } from "./screens.js";
 import { HttpSource } from "./source.js";
@@ -37,29 +38,36 @@ export function showError(error) {
 
 /** @param {any[]} items @param {any} chosen */
 function navigate(items, chosen) {
-  const choose = (/** @type {any} */ item) => state.set(fresh(item.id));
-  const list = html`<label>Trace <select onChange=${(/** @type {any} */ event) => choose(items[event.target.selectedIndex])}>
-    ${items.map((item) => html`<option selected=${item.id === chosen.id}>${visible(item.label)} ${item.status === "partial" ? "(partial)" : ""}</option>`)}
-  </select></label>`;
-  render(html`<span class="brand">attn</span>${items.length > 1 ? list : html`<span class="label"><bdi>${visible(chosen.label)}</bdi></span>`}
-    <button onClick=${() => window.dispatchEvent(new Event("show-keys"))}>Keys <kbd>?</kbd></button>`, top);
+  const label = html`<span class="label"><bdi>${visible(chosen.label)}</bdi></span>`;
+  const all = html`<a href="#">All ${items.length}</a>`;
+  render(
+    html`<span class="brand">attn</span>${items.length > 1 && chosen !== INDEX ? all : ""}${label}
+    <button onClick=${() => window.dispatchEvent(new Event("show-keys"))}>Keys <kbd>?</kbd></button>`,
+    top,
+  );
 }
 
-/** What is kept of the address when another item is opened. @param {string} id */
-function fresh(id) {
-  /** @type {Record<string, string | null>} */
-  const changes = Object.fromEntries([...state.values.keys()].map((name) => [name, null]));
-  return { ...changes, t: id };
+/** The list of all. */
+const INDEX = { id: "index", label: "" };
+
+/** @param {any} listed */
+async function openIndex(listed) {
+  close();
+  document.title = "attn";
+  close = await showIndex(root, { ...INDEX, facts: listed, source: new HttpSource("") }, state);
+  document.body.dataset.ready = INDEX.id;
 }
 
 async function start() {
-  const { items } = await new HttpSource("").json("index.json");
+  const listed = await new HttpSource("").json("index.json");
+  const { items, failures } = listed;
+  const only = items.length + failures.length === 1 ? items[0] : INDEX;
   const choose = () => {
-    const item = items.find((/** @type {any} */ one) => one.id === state.get("t")) ?? items[0];
+    const item = items.find((/** @type {any} */ row) => row.id === state.get("t")) ?? only;
     if (item.id === shown) return;
     shown = item.id;
     navigate(items, item);
-    void open(item);
+    void (item === INDEX ? openIndex(listed) : open(item));
   };
   state.on(choose);
   choose();

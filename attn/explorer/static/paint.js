@@ -30,7 +30,9 @@ export function paintStrongest(canvas, maps, [rows, columns], colours, alpha) {
   const table = colours.map(rgb);
   paintCells(canvas, rows, columns, (at, pixel) => {
     let best = 0;
-    maps.forEach((map, place) => { if (map[at] > maps[best][at]) best = place; });
+    maps.forEach((map, place) => {
+      if (map[at] > maps[best][at]) best = place;
+    });
     for (let c = 0; c < 3; c++) pixel[c] = table[best][c];
     pixel[3] = maps[best][at] > 1 ? 255 * alpha : 0; // nowhere more than on the whole picture: nobody's
   });
@@ -53,7 +55,12 @@ function paintCells(canvas, rows, columns, colour) {
 
 /** @param {HTMLCanvasElement} canvas */
 export function paintScale(canvas) {
-  paintMap(canvas, Float64Array.from({ length: 256 }, (_, at) => at), [1, 256], { top: 255, floor: 1 });
+  paintMap(
+    canvas,
+    Float64Array.from({ length: 256 }, (_, at) => at),
+    [1, 256],
+    { top: 255, floor: 1 },
+  );
 }
 
 /** @param {Float64Array} values */

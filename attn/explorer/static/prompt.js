@@ -27,9 +27,18 @@ export function Prompt(props) {
 /** @param {any} props */
 function Row({ branch, segment, segments, readings, current, pins, onPin, onHover }) {
   const own = readings.filter((/** @type {Reading} */ one) => one.group.segment === segment);
-  const words = new Map(own.filter((/** @type {Reading} */ one) => one.group.kind === "word").map((/** @type {Reading} */ one) => [one.group.word, one]));
+  const words = new Map(
+    own
+      .filter((/** @type {Reading} */ one) => one.group.kind === "word")
+      .map((/** @type {Reading} */ one) => [one.group.word, one]),
+  );
   if (!words.size) return null;
-  const most = Math.max(...readings.filter((/** @type {Reading} */ one) => one.group.kind === "word").map((/** @type {Reading} */ one) => one.attention), 1e-12);
+  const most = Math.max(
+    ...readings
+      .filter((/** @type {Reading} */ one) => one.group.kind === "word")
+      .map((/** @type {Reading} */ one) => one.attention),
+    1e-12,
+  );
   const total = own.reduce((/** @type {number} */ sum, /** @type {Reading} */ one) => sum + one.attention, 0);
   const pieces = [];
   let at = 0;
@@ -39,8 +48,11 @@ function Row({ branch, segment, segments, readings, current, pins, onPin, onHove
     const text = visible(characters.slice(word.start, word.stop).join(""));
     const reading = words.get(word.index);
     at = word.stop;
-    pieces.push(reading ? html`<${Word} text=${text} reading=${reading} part=${reading.attention / most} isCurrent=${current === reading.group.id} isPinned=${pins.includes(reading.group.id)} onPin=${onPin} onHover=${onHover} />`
-      : html`<span class="lost" title=${`${segment} does not read this word`}>${text}</span>`);
+    pieces.push(
+      reading
+        ? html`<${Word} text=${text} reading=${reading} part=${reading.attention / most} isCurrent=${current === reading.group.id} isPinned=${pins.includes(reading.group.id)} onPin=${onPin} onHover=${onHover} />`
+        : html`<span class="lost" title=${`${segment} does not read this word`}>${text}</span>`,
+    );
   }
   pieces.push(visible(characters.slice(at).join("")));
   return html`<p class="row">${segments.length > 1 && html`<span class="segment">${visible(segment)} <span class="faint">${percent(total)}</span></span>`}<bdi class="text">${pieces}</bdi></p>`;
@@ -59,7 +71,8 @@ function Folded({ groups, readings, segments, sink }) {
   const total = others.reduce((/** @type {number} */ sum, /** @type {Reading} */ one) => sum + one.attention, 0);
   const inside = groups.filter((/** @type {any} */ one) => !one.columns.length);
   if (!others.length) return null;
-  const name = (/** @type {any} */ group) => `${segments.length > 1 ? `${visible(group.segment)}: ` : ""}${visible(group.text)}`;
+  const name = (/** @type {any} */ group) =>
+    `${segments.length > 1 ? `${visible(group.segment)}: ` : ""}${visible(group.text)}`;
   return html`<details class="folded"><summary>Special tokens and padding get ${percent(total)} here</summary>
     <ul>${others.map((/** @type {Reading} */ one) => html`<li><bdi>${name(one.group)}</bdi> ${percent(one.attention)} <span class="faint">${sink(one.group)}</span></li>`)}
     ${inside.length > 0 && html`<li class="faint">In <em>rest</em>, together: ${inside.map((/** @type {any} */ group, /** @type {number} */ at) => html`${at ? ", " : ""}<bdi>${name(group)}</bdi>${sink(group)}`)}</li>`}</ul></details>`;

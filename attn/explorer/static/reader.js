@@ -92,7 +92,10 @@ function typed({ dtype, data }) {
 function meanOf(maps) {
   const sums = new MapSums(1);
   for (const one of maps) sums.add([1, one.length], one);
-  return Float32Array.from(sums.grids[0]?.sum ?? new Float64Array(maps[0].length).fill(NaN), (sum) => sum / maps.length);
+  return Float32Array.from(
+    sums.grids[0]?.sum ?? new Float64Array(maps[0].length).fill(NaN),
+    (sum) => sum / maps.length,
+  );
 }
 
 /** @param {Shard} shard @param {JobLayer} layer @param {Job} job */

@@ -41,7 +41,9 @@ export function resample(values, [rows, columns], [newRows, newColumns]) {
   const wide = new Float64Array(rows * newColumns);
   overlaps(columns, newColumns).forEach(({ first, weights }, at) => {
     for (let row = 0; row < rows; row++)
-      weights.forEach((weight, place) => (wide[row * newColumns + at] += weight * values[row * columns + first + place]));
+      weights.forEach(
+        (weight, place) => (wide[row * newColumns + at] += weight * values[row * columns + first + place]),
+      );
   });
   const result = new Float64Array(newRows * newColumns);
   overlaps(rows, newRows).forEach(({ first, weights }, at) => {

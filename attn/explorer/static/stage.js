@@ -64,7 +64,10 @@ export function Stage(props) {
     else return;
     event.preventDefault();
   };
-  const box = region && grid[0] ? `left:${(100 * region[1]) / grid[1]}%;top:${(100 * region[0]) / grid[0]}%;width:${(100 * (region[3] - region[1])) / grid[1]}%;height:${(100 * (region[2] - region[0])) / grid[0]}%` : "";
+  const box =
+    region && grid[0]
+      ? `left:${(100 * region[1]) / grid[1]}%;top:${(100 * region[0]) / grid[0]}%;width:${(100 * (region[3] - region[1])) / grid[1]}%;height:${(100 * (region[2] - region[0])) / grid[0]}%`
+      : "";
   return html`<div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} style=${`--ratio:${ratio}`} tabindex="0" role="application" aria-label="Picture. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
       onPointerMove=${onMove} onPointerDown=${onDown} onPointerUp=${onUp} onPointerLeave=${() => !isPinned && !corner && onHover(null)} onKeyDown=${onKey}>
     ${props.picture ? html`<img src=${props.picture} alt="The generated picture" draggable=${false} onLoad=${(/** @type {any} */ event) => setRatio(event.target.naturalWidth / event.target.naturalHeight || 1)} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>no picture yet</div>`}
@@ -78,14 +81,18 @@ export function Stage(props) {
 /** The scale below the map. @param {{top: number, label: string}} props */
 export function Scale({ top, label }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  useEffect(() => { if (canvas.current) paintScale(canvas.current); }, []);
+  useEffect(() => {
+    if (canvas.current) paintScale(canvas.current);
+  }, []);
   return html`<div class="scale"><span>0</span><canvas ref=${canvas} aria-hidden="true"></canvas><span>${percent(top)}</span><span class="of">attention to <strong><bdi>${label}</bdi></strong></span></div>`;
 }
 
 /** A small map over a small picture, for pins and steps. @param {{picture: string | null, values: Float64Array | null, grid: [number, number], top: number, label: any, alpha: number, isCurrent?: boolean, onChoose?: () => void}} props */
 export function Thumb({ picture, values, grid, top, label, alpha, isCurrent, onChoose }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  useEffect(() => { if (canvas.current && values) paintMap(canvas.current, values, grid, { top, alpha }); }, [values, top, alpha]);
+  useEffect(() => {
+    if (canvas.current && values) paintMap(canvas.current, values, grid, { top, alpha });
+  }, [values, top, alpha]);
   return html`<button class="thumb" aria-pressed=${String(Boolean(isCurrent))} onClick=${onChoose}>
     <span class="thumb-box" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>${picture && html`<img src=${picture} alt="" />`}<canvas ref=${canvas} aria-hidden="true"></canvas></span><span class="thumb-label">${label}</span>
   </button>`;
@@ -95,7 +102,12 @@ export function Thumb({ picture, values, grid, top, label, alpha, isCurrent, onC
 const clamp = (value, size) => Math.max(0, Math.min(size - 1, value));
 
 /** @param {[number, number]} a @param {[number, number]} b @returns {Region} */
-const between = (a, b) => [Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]) + 1, Math.max(a[1], b[1]) + 1];
+const between = (a, b) => [
+  Math.min(a[0], b[0]),
+  Math.min(a[1], b[1]),
+  Math.max(a[0], b[0]) + 1,
+  Math.max(a[1], b[1]) + 1,
+];
 
 /** @param {Region} a @param {Region} b */
 const same = (a, b) => a.every((value, at) => value === b[at]);
@@ -105,7 +117,13 @@ const middle = ([rows, columns]) => [rows >> 1, columns >> 1, (rows >> 1) + 1, (
 
 /** @param {Region} region @param {number[]} move @param {[number, number]} grid @param {boolean} widens @returns {Region} */
 function moved([top, left, bottom, right], [down, across], [rows, columns], widens) {
-  if (widens) return [top, left, Math.max(top + 1, Math.min(rows, bottom + down)), Math.max(left + 1, Math.min(columns, right + across))];
+  if (widens)
+    return [
+      top,
+      left,
+      Math.max(top + 1, Math.min(rows, bottom + down)),
+      Math.max(left + 1, Math.min(columns, right + across)),
+    ];
   const dy = Math.max(-top, Math.min(rows - bottom, down));
   const dx = Math.max(-left, Math.min(columns - right, across));
   return [top + dy, left + dx, bottom + dy, right + dx];
@@ -117,13 +135,26 @@ export const regionText = (region) => region?.join(",") ?? "";
 /** @param {string} text @param {[number, number]} grid @returns {Region | null} */
 export function readRegion(text, [rows, columns]) {
   const [top, left, bottom, right, ...more] = text.split(",").map(Number);
-  const fits = Number.isInteger(top) && Number.isInteger(left) && 0 <= top && top < bottom && bottom <= rows && 0 <= left && left < right && right <= columns;
-  return fits && Number.isInteger(bottom) && Number.isInteger(right) && !more.length ? [top, left, bottom, right] : null;
+  const fits =
+    Number.isInteger(top) &&
+    Number.isInteger(left) &&
+    0 <= top &&
+    top < bottom &&
+    bottom <= rows &&
+    0 <= left &&
+    left < right &&
+    right <= columns;
+  return fits && Number.isInteger(bottom) && Number.isInteger(right) && !more.length
+    ? [top, left, bottom, right]
+    : null;
 }
 
 /** @param {Region} region @param {[number, number]} grid */
 export function describeRegion([top, left, bottom, right], [rows, columns]) {
-  const span = (/** @type {number} */ first, /** @type {number} */ stop) => (stop - first === 1 ? `${first}` : `${first}–${stop - 1}`);
+  const span = (/** @type {number} */ first, /** @type {number} */ stop) =>
+    stop - first === 1 ? `${first}` : `${first}–${stop - 1}`;
   const many = (bottom - top) * (right - left);
-  return visible(`row ${span(top, bottom)}, column ${span(left, right)} of ${rows} × ${columns}${many > 1 ? `, mean of ${many} cells` : ""}`);
+  return visible(
+    `row ${span(top, bottom)}, column ${span(left, right)} of ${rows} × ${columns}${many > 1 ? `, mean of ${many} cells` : ""}`,
+  );
 }

@@ -24,11 +24,24 @@ export function Steps({ steps, chosen, onChoose }) {
   }, [isPlaying, at]);
   if (!steps.length) return null;
   const step = steps[at];
-  const noise = (/** @type {number | null | undefined} */ value) => (value === null || value === undefined ? "" : `, ${(100 * value).toFixed(0)} % noise left`);
-  const said = step ? `step ${step.index}${noise(step.noise)}` : chosen ? `mean of ${chosen.length} of ${steps.length} steps` : `mean of all ${steps.length} steps`;
-  return html`<div class="steps"><button aria-pressed=${String(!chosen)} onClick=${() => { play(false); onChoose(""); }}>all steps</button>
+  const noise = (/** @type {number | null | undefined} */ value) =>
+    value === null || value === undefined ? "" : `, ${(100 * value).toFixed(0)} % noise left`;
+  const said = step
+    ? `step ${step.index}${noise(step.noise)}`
+    : chosen
+      ? `mean of ${chosen.length} of ${steps.length} steps`
+      : steps.length === 1
+        ? "the only step"
+        : `mean of all ${steps.length} steps`;
+  return html`<div class="steps"><button aria-pressed=${String(!chosen)} onClick=${() => {
+    play(false);
+    onChoose("");
+  }}>all steps</button>
     <button onClick=${() => play(!isPlaying)}>${isPlaying ? "pause" : "play"}</button>
     <label><span class="unseen">step</span><input id="step" type="range" min="0" max=${steps.length - 1} value=${at < 0 ? 0 : at} class=${at < 0 ? "off" : ""} aria-valuetext=${said}
-      onInput=${(/** @type {any} */ event) => { play(false); onChoose(String(steps[Number(event.target.value)].index)); }} /></label>
+      onInput=${(/** @type {any} */ event) => {
+        play(false);
+        onChoose(String(steps[Number(event.target.value)].index));
+      }} /></label>
     <output>${said}</output></div>`;
 }

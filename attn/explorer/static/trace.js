@@ -37,7 +37,11 @@ export class Trace {
   constructor(facts) {
     this.facts = facts;
     this.manifest = facts.manifest;
-    const shards = this.manifest.shards.map((/** @type {any} */ one) => ({ ...one.step, file: one.file, bytes: one.bytes }));
+    const shards = this.manifest.shards.map((/** @type {any} */ one) => ({
+      ...one.step,
+      file: one.file,
+      bytes: one.bytes,
+    }));
     /** @type {StepShard[]} */
     this.steps = shards.filter((/** @type {any} */ one) => one.index !== undefined);
     /** @type {{file: string, bytes: number} | undefined} */
@@ -159,13 +163,21 @@ export function readSelection(trace, state) {
   const { branches, samples } = trace.manifest;
   const named = state.get("branch", branches[0]);
   const net = trace.nets.find((one) => one.name === state.get("tower")) ?? trace.nets[0];
-  const layers = readNumbers(state.get("layers"), net.layers.map((layer) => layer.index));
+  const layers = readNumbers(
+    state.get("layers"),
+    net.layers.map((layer) => layer.index),
+  );
   const heads = Math.min(...net.layers.filter((one) => !layers || layers.includes(one.index)).map((one) => one.heads));
   return {
     branch: branches.includes(named) ? named : branches[0],
     sample: Math.min(samples - 1, Math.max(0, Math.trunc(Number(state.get("sample", "0"))) || 0)),
     net,
-    steps: trace.hasStepMaps ? readNumbers(state.get("steps"), trace.steps.map((step) => step.index)) : null,
+    steps: trace.hasStepMaps
+      ? readNumbers(
+          state.get("steps"),
+          trace.steps.map((step) => step.index),
+        )
+      : null,
     layers,
     heads: trace.hasHeads ? readNumbers(state.get("heads"), [...Array(heads).keys()]) : null,
   };

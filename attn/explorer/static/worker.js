@@ -16,7 +16,10 @@ self.onmessage = async ({ data }) => {
     });
     const plain = { keys: sums.keys, count: sums.count, grids: sums.grids };
     // @ts-ignore: the types are those of a page
-    self.postMessage({ id, sums: plain }, sums.grids.map((grid) => grid.sum.buffer));
+    self.postMessage(
+      { id, sums: plain },
+      sums.grids.map((grid) => grid.sum.buffer),
+    );
   } catch (error) {
     self.postMessage({ id, error: String(/** @type {Error} */ (error).message) });
   }

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from attn.schema import Manifest
     from attn.trace.trace import Trace
     from attn.viz.figures import Subject
+    from attn.viz.strokes import Lines
 
 
 def draw_result(
@@ -56,14 +57,27 @@ def _subject(trace: Trace, dpi: int) -> Subject:
 
     manifest = trace.manifest
     return Subject(
-        prompt=manifest.request.prompt,
+        prompt=manifest.request.prompt or " / ".join(text.prompt for text in manifest.texts),
         seed=manifest.request.seed,
         backend=manifest.backend,
         images=tuple(read_image(trace, sample) for sample in range(manifest.samples)),
         facts=_facts(manifest),
         dpi=dpi,
+        strokes=read_lines(trace),
         layers=name_layers(manifest.layers),
     )
+
+
+def read_lines(trace: Trace) -> Lines:
+    """Return the lines of the drawing that a model was given; none if it was given none.
+
+    Raises:
+        TraceError: the drawing cannot be read.
+    """
+    from attn.analysis.sketch.strokes import read_strokes
+    from attn.viz.strokes import trace_lines
+
+    return () if trace.sketch() is None else trace_lines(read_strokes(trace))
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MATTER = 5
 """So many figures stand open."""
 CAPTIONS = {
+    "drawing": "The drawing, the image, and how far the image's edges are from the strokes.",
+    "shapes": "Which word reads which closed shape of the drawing.",
     "pixel_dominant_tokens": "At each place the word that is furthest above its mean.",
     "words-own-scale": "Where each word is read, each map on its own scale.",
     "words": "Where each word is read, all maps on one scale.",
@@ -28,6 +30,8 @@ CAPTIONS = {
 }
 """What figures show, by the stem of their name; the first ones matter most."""
 SMALL = (
+    "shapes.csv",
+    "deviation.csv",
     "dominant.csv",
     "words_summary.csv",
     "phrases_summary.csv",

@@ -2,6 +2,7 @@
 
 capture        the verb
 options        what it takes, and what everything that generates takes
+drawings       those that come as images in memory
 families       what a backend says of that before it opens a model
 jobs           the plan: every trace with what is kept of it
 generation     batch by batch

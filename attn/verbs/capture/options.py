@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from attn.errors import UsageError
 from attn.verbs import checks, inputs
+from attn.verbs.capture.drawings import Drawing, drawing, drawing_file
 from attn.verbs.options import About, Told, validate
 
 if TYPE_CHECKING:
@@ -188,10 +189,11 @@ class CaptureOptions(GenerationOptions):
         ),
     ] = None
     sketch: Annotated[
-        str | Path | None,
+        Drawing | None,
         About(
             "Drawing for backends that read one: FILE, or none; compare takes several.",
-            check=checks.source,
+            python="Drawing for backends that read one: a file, an image of Pillow, or none.",
+            check=drawing,
         ),
     ] = None
     generate: Annotated[
@@ -216,7 +218,8 @@ class CaptureOptions(GenerationOptions):
         Raises:
             UsageError: one is given twice.
         """
-        named = {"sketch": self.sketch, "generate": self.generate}
+        sketch = None if self.sketch is None else drawing_file(self.sketch)
+        named = {"sketch": sketch, "generate": self.generate}
         filled = {key: str(value) for key, value in named.items() if value is not None}
         settings = dict(self.settings or {})
         for key in filled.keys() & settings.keys():

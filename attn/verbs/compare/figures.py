@@ -14,6 +14,7 @@ import numpy as np
 
 from attn.trace.images import read_image
 from attn.trace.trace import open_trace
+from attn.verbs.analyze.figures import read_lines
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.pairing import ComparedRun, Member
 from attn.verbs.compare.variants import Variant
@@ -111,9 +112,10 @@ class _Shown:
         # words of a variant are those of the base, whose spelling may differ
         indices = [keys.index(word.key) for word in words]
         maps = self.reading.maps
-        image = read_image(open_trace(self.member.folder), 0)
+        trace = open_trace(self.member.folder)
+        image = read_image(trace, 0)
         selected = maps[0, indices] if maps is not None and indices else None
-        return SceneSide(self.label, image, selected, note)
+        return SceneSide(self.label, image, selected, note, read_lines(trace))
 
 
 def _name(variant: Variant) -> str:
@@ -203,7 +205,7 @@ def _sketch_changes(
 ) -> dict[str, list[list[TermChange]]]:
     """Return by measure what each variant changes of words and drawing, if there is one."""
     from attn.analysis.compare.changes import changes, drawn
-    from attn.analysis.sketch import COMPARED
+    from attn.analysis.sketch.sketch import COMPARED
 
     by_measure = {
         name: [

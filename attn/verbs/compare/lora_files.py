@@ -46,8 +46,12 @@ def find_lora_files(runs: Sequence[ComparedRun], report: Report) -> dict[str, Lo
 
 def _added(base: Manifest, variant: Manifest) -> list[Lora]:
     """Return the LoRAs of a variant that the baseline has not."""
-    before = {lora.sha256 or lora.path for lora in base.request.loras}
-    return [lora for lora in variant.request.loras if (lora.sha256 or lora.path) not in before]
+    before = {(lora.sha256 or lora.path, lora.selection) for lora in base.request.loras}
+    return [
+        lora
+        for lora in variant.request.loras
+        if (lora.sha256 or lora.path, lora.selection) not in before
+    ]
 
 
 def _find(lora: Lora, run: ComparedRun) -> Path:

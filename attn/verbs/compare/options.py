@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, cast, overload
 
 from attn.verbs import checks, inputs
+from attn.verbs.capture.drawings import Drawing
 from attn.verbs.capture.options import (
     CaptureOptions,
     GenerationOptions,
@@ -39,10 +40,12 @@ class ComparisonOptions:
         ),
     ] = None
     sketch: Annotated[
-        str | Path | Sequence[str | Path] | None,
+        Drawing | Sequence[Drawing] | None,
         About(
             "Instead of runs: generate with each drawing: FILE, none, or a sweep over the "
             "conditioning scale FILE:0,0.5,1; the first is the baseline.",
+            python="Instead of runs: generate with each drawing: a file, an image of Pillow, none, "
+            "or a sweep over the conditioning scale, FILE:0,0.5,1; the first is the baseline.",
             check=checks.unchecked,
         ),
     ] = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn.analysis.result import Deferred
 from attn.errors import AnalysisError
 from attn.files.results import replaced
 from attn.schema import name_layers
@@ -19,6 +21,7 @@ from attn.verbs.report import Report
 from attn.verbs.report_page import REPORT, plain, write_report
 
 if TYPE_CHECKING:
+    import xarray as xr
     from pandas import DataFrame
 
     from attn.analysis.compare.differences import Difference
@@ -47,6 +50,8 @@ class Compared:
         plans: of a dry run what would be generated, the baseline first; then nothing else is there.
         answer: what changed, in sentences: the first paragraph of `report.html`.
         differences: settings in which a variant differs from the baseline, by what it is called.
+        maps: where each word is read, (value, word, row, column), by what a variant is called; made
+            when it is looked at. See `attn.analysis.compare.mean_maps:mean_maps`.
     """
 
     path: Path
@@ -58,6 +63,12 @@ class Compared:
     plans: tuple[Captured, ...] = ()
     answer: str = ""
     differences: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
+    maps: Mapping[str, xr.DataArray] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> dict[str, Path]:
+        """The figures and images that were written, by their names in `files`."""
+        return {name: self.path / name for name in self.files if name.endswith(".png")}
 
     @property
     def report(self) -> Path:
@@ -104,6 +115,7 @@ def compare_runs(
     if parts is None or "maps" in parts:
         for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
             report.warn(note)
+    from attn.analysis.compare.mean_maps import mean_maps
     from attn.analysis.tables import write_table
 
     sweep = find_sweep(variants, options)
@@ -138,6 +150,12 @@ def compare_runs(
         tuple(report.warnings),
         answer=plain(answer),
         differences={variant.label: variant.differences for variant in variants},
+        maps=Deferred(
+            {
+                variant.label: partial(mean_maps, variant.pairs, options.words)
+                for variant in variants
+            }
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attn.errors import UsageError
+from attn.verbs.capture.drawings import Drawing, drawing_file
 from attn.verbs.capture.families import SKETCH, backend_options
 from attn.verbs.capture.folders import name_folders, short_names
 from attn.verbs.compare.options import CompareOptions
@@ -24,8 +25,8 @@ FEWEST = 2
 _SCALES = re.compile(r"(.+):(\d*\.?\d+(?:,\d*\.?\d+)*)", re.DOTALL)
 
 
-def parse_sketches(specs: str | Path | Sequence[str | Path]) -> dict[str, dict[str, str]]:
-    """Read drawings: `FILE`, `none`, or a sweep over the conditioning scale, `FILE:0,0.5,1`.
+def parse_sketches(specs: Drawing | Sequence[Drawing]) -> dict[str, dict[str, str]]:
+    """Read drawings: `FILE`, `none`, an image, or a sweep over its scale, `FILE:0,0.5,1`.
 
     Returns:
         options of the backend, by what the run is called; the first is the baseline.
@@ -33,8 +34,9 @@ def parse_sketches(specs: str | Path | Sequence[str | Path]) -> dict[str, dict[s
     Raises:
         UsageError: there is nothing to compare with, or something twice.
     """
-    listed = [specs] if isinstance(specs, str | Path) else specs
-    requested = [pair for spec in listed for pair in _expand(spec)]
+    listed = specs if isinstance(specs, Sequence) and not isinstance(specs, str) else [specs]
+    files = [spec if isinstance(spec, str | Path) else Path(drawing_file(spec)) for spec in listed]
+    requested = [pair for file in files for pair in _expand(file)]
     if len(requested) < FEWEST:
         raise UsageError(
             "sketch: name what to compare with: another --sketch FILE, or --sketch none"

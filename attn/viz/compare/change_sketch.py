@@ -17,7 +17,14 @@ from attn.viz.compare.change_points import (
     name_words,
     say_hidden,
 )
-from attn.viz.compare.comparison_scene import VARIANTS, ComparisonScene, say_shown, short
+from attn.viz.compare.comparison_scene import (
+    VARIANTS,
+    ComparisonScene,
+    SceneSide,
+    say_shown,
+    short,
+    show_side,
+)
 from attn.viz.figures import FigureFile
 from attn.viz.page import (
     write_title,
@@ -30,12 +37,15 @@ TITLES = {
     "iou": ("Overlap with strokes (IoU)", "change, in % of cells"),
 }
 """Heading and unit of each measure."""
-PLOT, LEAST = 4.0, 0.5  # width of a plot with its names, and height of its rows
+PLOT, LEAST = 3.1, 0.5  # width of a plot with its names, and height of its rows
+SIDE = 2.6  # inches of an image's longer side
+IMAGES = 3
+"""So many images are shown at most, the baseline's first."""
 FOOT = 1.0
 
 
 def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) -> FigureFile:
-    """Draw `sketch_changes.png`: by measure, the change of each word with its interval.
+    """Draw `sketch_changes.png`: the images with strokes, and by measure each word's change.
 
     The words are those of most change inside of closed strokes, or if there are none on strokes.
 
@@ -56,12 +66,24 @@ def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) 
     subtitle = f"{scene.subtitle}{say_shown(len(keys), len(words))}{say_hidden(hidden)}"
     base, *others = [short(side.label, 30) for side in scene.sides[: 1 + variants]]
     legend = [f"{other} against {base}" for other in others]
-    size = (len(shown) * PLOT, height + FOOT)
+    sides = scene.sides[: min(1 + variants, IMAGES)]
+    wide = SIDE / max(sides[0].aspect, 1.0)
+    columns = [wide] * len(sides) + [PLOT] * len(shown)
+    size = (sum(columns), max(height, wide * sides[0].aspect) + FOOT)
     heading = (scene.title_of_charts, subtitle)
-    figure, panels = new_charts(heading, size, legend=legend, ncols=len(shown))
-    for axes, (name, changes) in zip(panels, shown.items(), strict=True):
+    figure, panels = new_charts(
+        heading, size, legend=legend, ncols=len(columns), width_ratios=columns
+    )
+    for axes, side in zip(panels, sides, strict=False):
+        show_side(axes, side)
+        write_title(axes, side.label, side.remark(_drawn(side)), size=10.5)
+    for axes, (name, changes) in zip(panels[len(sides) :], shown.items(), strict=True):
         title, unit = TITLES[name]
         draw_points(axes, changes, keys, lane / row, unit)
         write_title(axes, title, size=10.5)
     show_names(figure, [Patch(facecolor=colour) for colour in VARIANTS[:variants]], legend)
     return FigureFile("sketch_changes.png", figure, scene.texts)
+
+
+def _drawn(side: SceneSide) -> str:
+    return "drawing" if side.strokes else "no drawing"

@@ -16,6 +16,7 @@ from attn.viz.figures import Pixels
 from attn.viz.labels import printable, room
 from attn.viz.overlay import ColourScale, show_heat, show_image
 from attn.viz.page import FAMILY
+from attn.viz.strokes import Lines, show_strokes
 from attn.viz.style import FAINT, GRID, INK, RULE
 
 BASE = "#5d6570"
@@ -39,12 +40,14 @@ class SceneSide:
         image: what it painted, or None.
         maps: (word, row, column), or None; the words are the same for all sides.
         note: what sets it apart from the other sides, such as its seed.
+        strokes: lines of the drawing that it was given, if it was given one.
     """
 
     label: str
     image: Pixels | None
     maps: Heat | None
     note: str = ""
+    strokes: Lines = ()
 
     def remark(self, role: str) -> str:
         """Return the remark beside its name: whether it is the baseline, and its note."""
@@ -95,9 +98,10 @@ class ComparisonScene:
 
 
 def show_side(axes: Axes, side: SceneSide) -> None:
-    """Show what was painted, or an empty frame that says that there is nothing."""
+    """Show what was painted, with the strokes below it, or a frame that says there is nothing."""
     if side.image is not None:
         show_image(axes, side.image)
+        show_strokes(axes, side.strokes)
         return
     axes.set_xticks([])
     axes.set_yticks([])
@@ -111,6 +115,7 @@ def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None
     """Show where a word is attended to."""
     if side.maps is not None:
         show_heat(axes, side.maps[word], side.image, scale)
+        show_strokes(axes, side.strokes)
 
 
 def short(text: str, letters: int) -> str:

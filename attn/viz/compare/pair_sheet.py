@@ -9,8 +9,9 @@ import numpy as np
 
 from attn.viz.charts import new_charts
 from attn.viz.compare.comparison_scene import ComparisonScene
-from attn.viz.figures import DPI, FigureFile, Pixels, shrink
+from attn.viz.figures import FigureFile, Pixels, shrink
 from attn.viz.page import TITLE, write_title
+from attn.viz.sizes import DPI
 
 MOST = 64
 """So many pairs are drawn, the first ones; `image_pairs.csv` has all."""

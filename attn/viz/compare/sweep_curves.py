@@ -16,7 +16,6 @@ from attn.schema.requests import shortest
 from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.comparison_scene import (
     RISE,
-    RULE,
     VARIANTS,
     ComparisonScene,
     name_terms,
@@ -27,7 +26,7 @@ from attn.viz.compare.comparison_scene import (
 from attn.viz.figures import FigureFile
 from attn.viz.lines import COLOURS, DASHES
 from attn.viz.page import FAMILY, write_title
-from attn.viz.style import FAINT, INK
+from attn.viz.style import FAINT, INK, RULE
 
 MOST = 8
 """So many other words are drawn, those that changed most; the tables have all."""

@@ -13,6 +13,8 @@ from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, GRID
 
 SIZE = (7.2, 5.0)  # inches
+NEAR = 0.3, 0.05
+"""Parts of the axes within which names of points would lie over each other."""
 NAMED = 5
 """So many layers are named: those whose attention changed most."""
 
@@ -31,12 +33,19 @@ def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, 
     figure, (axes,) = new_charts((title, f"one point per attention layer{r}"), SIZE)
     axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
     changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
+    named: list[int] = []
     for at in changed[:NAMED]:
+        is_near = any(
+            abs(norms[at] - norms[other]) < NEAR[0] * norms.max()
+            and abs(change[at] - change[other]) < NEAR[1] * change.max()
+            for other in named
+        )
+        named.append(at)
         is_right = norms[at] > norms.max() * 0.7
         axes.annotate(
             " ".join(filter(None, (columns["layer_name"][at], columns["kohya"][at]))),
             (norms[at], change[at]),
-            (-6 if is_right else 6, 3),
+            (-6 if is_right else 6, -10 if is_near else 3),
             textcoords="offset points",
             ha="right" if is_right else "left",
             fontsize=8.5,

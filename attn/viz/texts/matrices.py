@@ -41,14 +41,15 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
     layers = result.arrays["layers"]
     for sample in range(layers.sizes["sample"]):
         of_sample = layers.isel(sample=sample)
-        sheet = _grid(
-            of_sample.sel(kind="mean"), "layer", subject, "every layer, mean over the steps"
-        )
+        what = "the whole text" if layers.attrs["growing"] else "mean over the steps"
+        sheet = _grid(of_sample.sel(kind="mean"), "layer", subject, f"every layer, {what}")
         yield _figure_file("matrices/layers", sheet, sample, subject)
         for layer in of_sample["layer"].values.tolist():
             of_layer, read = of_sample.sel(layer=layer), result.arrays["read"].sel(layer=layer)
-            page = _whole(of_layer.sel(kind="mean"), subject, f"layer {layer}, mean over the steps")
+            page = _whole(of_layer.sel(kind="mean"), subject, f"layer {layer}, {what}")
             yield _figure_file(f"matrices/layer_{layer:02d}", page, sample, subject)
+            if layers.attrs["growing"]:
+                continue
             page = _compare(of_layer, read.isel(sample=sample), subject, f"layer {layer}")
             yield _figure_file(
                 f"matrices/attention_evolution_layer_{layer:02d}", page, sample, subject
@@ -60,7 +61,8 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
         for layer in heads["layer"].values.tolist():
             for sample in range(heads.sizes["sample"]):
                 of_sample = heads.sel(step=step, layer=layer).isel(sample=sample)
-                page = _grid(of_sample, "head", subject, f"step {step}, layer {layer}, every head")
+                when = "the whole text" if layers.attrs["growing"] else f"step {step}"
+                page = _grid(of_sample, "head", subject, f"{when}, layer {layer}, every head")
                 stem = f"matrices/step_{step:04d}/layer_{layer:02d}_all_heads"
                 yield _figure_file(stem, page, sample, subject)
 
@@ -69,7 +71,7 @@ def _whole(array: xr.DataArray, subject: Subject, what: str) -> Figure:
     """Draw one matrix, large, with the tokens at its edges."""
     side = WHOLE * float(array.attrs["size"])
     figure = _page(side + LABEL, side + LABEL + TITLE + 0.6, array, subject, what)
-    scale = Normalize(0, float(np.sqrt(array.values.max())) or 1.0)
+    scale = Normalize(0, float(np.sqrt(array.max())) or 1.0)
     axes = add_axes(figure, MARGIN + LABEL, TOP + GAP, side, side)
     axes.imshow(np.sqrt(array.values), cmap=HEAT, norm=scale, interpolation="nearest")
     _mark(axes, array, side)
@@ -87,8 +89,8 @@ def _compare(array: xr.DataArray, read: xr.DataArray, subject: Subject, what: st
     }
     wide, high = side + LABEL, side + LABEL + TITLE + GAP
     figure = _page(2 * wide, 2 * high + 0.6, array, subject, what)
-    scale = Normalize(0, float(np.sqrt(array.values[:3].max())) or 1.0)
-    most = float(np.abs(array.values[3]).max()) or 1.0
+    scale = Normalize(0, float(np.sqrt(array[:3].max())) or 1.0)
+    most = float(np.abs(array[3]).max()) or 1.0
     axes = add_axes(figure, MARGIN + LABEL, TOP + TITLE, side - GAP, side - GAP)
     _draw_lines(axes, read)
     for index, kind in enumerate(titles, 1):
@@ -132,7 +134,7 @@ def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:
     step = (side + GAP, side + TITLE + GAP)
     wide, high = max(5.0, LABEL + columns * step[0]), rows * step[1] + LABEL + 0.6
     figure = _page(wide, high, many, subject, what)
-    scale = Normalize(0, float(np.sqrt(many.values.max())) or 1.0)
+    scale = Normalize(0, float(np.sqrt(many.max())) or 1.0)
     for index in range(count):
         row, column = divmod(index, columns)
         left, upper = MARGIN + LABEL + column * step[0], TOP + TITLE + row * step[1]

@@ -53,6 +53,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
+from attn.viz.strokes import show_strokes
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -131,6 +132,7 @@ def draw_grid(maps: xr.DataArray, image: Pixels | None, subject: Subject, told: 
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
         scale = range_scale(step_map.values) if is_own else common
         show_heat(axes, step_map.values, image, scale)
+        show_strokes(axes, subject.strokes)
         step = f"step {int(step_map['step'])}"
         title, remark = (step, name_scale(scale)) if is_own else (_noise(step_map), step)
         write_title(axes, title, remark, size=9.5)
@@ -154,6 +156,7 @@ def draw_frames(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> I
         write_heading(figure, heading)
         axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, top, wide, high)
         show_heat(axes, step_map.values, image, scale)
+        show_strokes(axes, subject.strokes)
         remark = f"{_noise(step_map)} · step {int(step_map['step'])} of {last}"
         write_title(axes, str(maps.attrs["word"]), remark, size=12)
         _write_bar(figure, scale, f"{_unit(maps)}, the same scale in every step")
@@ -199,11 +202,16 @@ def draw_curves(curves: xr.DataArray, heading: tuple[str, str]) -> Figure:
     """
     names = [str(name) for name in curves["series"].values]
     figure, (axes,) = new_charts(heading, CURVES, legend=names)
+    plot_curves(axes, curves)
+    show_names(figure, line_handles(len(names)), names)
+    return figure
+
+
+def plot_curves(axes: Axes, curves: xr.DataArray) -> None:
+    """Plot (series, step) over the time of a generation, from 0 or the lowest value."""
     values = curves.values[~np.isnan(curves.values)]
     _plot(axes, curves, "series", 1.05 * float(values.max(initial=0.0)))
     axes.set_ylim(bottom=min(0.0, 1.05 * float(values.min(initial=0.0))))
-    show_names(figure, line_handles(len(names)), names)
-    return figure
 
 
 def _plot(axes: Axes, curves: xr.DataArray, series: str, highest: float) -> None:

@@ -38,6 +38,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
+from attn.viz.strokes import Lines, show_strokes
 from attn.viz.words.run_figures import RunWords, draw_run
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _draw_maps(
     if scale != "auto":
         sheets = {"": scale}
     for name, of_sheet in sheets.items():
-        figure = draw_sheet(maps, image, heading, of_sheet)
+        figure = draw_sheet(maps, image, heading, of_sheet, subject.strokes)
         yield FigureFile(f"{start}{name}{ending}.png", figure, texts)
     for index, word in zip(maps["word"].values, maps["text"].values, strict=True):
         figure = draw_word(maps, int(index), image, subject)
@@ -97,7 +98,7 @@ def _run(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> RunWords
     ranks = {NO_WORD: NO_WORD} | {word: rank for rank, word in enumerate(words)}
     winners = np.vectorize(lambda word: ranks.get(word, len(words)), [int])(maps["winner"].values)
     return RunWords(
-        SceneSide(f"seed {subject.seed}", image, maps.values),
+        SceneSide(f"seed {subject.seed}", image, maps.values, strokes=subject.strokes),
         labels,
         [float(mass) for mass in maps["mass"].values],
         winners,
@@ -135,6 +136,7 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None, subject: Subj
         left += wide + GAP
     axes = add_axes(figure, left, top + TITLE, wide, high)
     show_heat(axes, word_map.values, image, scale)
+    show_strokes(axes, subject.strokes)
     title = str(word_map["label"].item())
     write_title(axes, title, f"mean {float(word_map.mean()):.3g}", size=LARGE)
     _write_footer(figure, scale, f"{maps.attrs['unit']}\n{SAID[is_shared]}, {name_scale(scale)}")
@@ -142,7 +144,11 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None, subject: Subj
 
 
 def draw_sheet(
-    maps: xr.DataArray, image: Pixels | None, heading: tuple[str, str], scale: Scale = "shared"
+    maps: xr.DataArray,
+    image: Pixels | None,
+    heading: tuple[str, str],
+    scale: Scale = "shared",
+    strokes: Lines = (),
 ) -> Figure:
     """Draw the image and every word beside it, with one bar.
 
@@ -151,6 +157,7 @@ def draw_sheet(
         image: the generated image, or None: then the sheet has the words only.
         heading: title and subtitle of the page.
         scale: one for all, or one for each map, from its smallest to its largest value.
+        strokes: lines of the drawing that the image was made over.
     """
     height, width = _shape(maps.values[0], image)
     offset = 0 if image is None else 1
@@ -165,6 +172,7 @@ def draw_sheet(
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
         panel = common if scale == "shared" else range_scale(word_map.values)
         show_heat(axes, word_map.values, image, panel)
+        show_strokes(axes, strokes)
         mean = f"mean {float(word_map.mean()):.2g}"
         remark = mean if scale == "shared" else name_scale(panel)
         write_title(axes, str(word_map["label"].item()), remark, size=SMALL)

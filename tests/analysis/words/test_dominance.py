@@ -21,7 +21,7 @@ def winner_of(maps, among, measure, place):
         for cells, mean in zip(exact, means, strict=True)
     ]
     best = max(values)
-    is_low = measure == "lift" and best < Fraction(LEAST)
+    is_low = best <= 0 or (measure == "lift" and best < Fraction(LEAST))
     return NO_WORD if values.count(best) > 1 or is_low else among[values.index(best)]
 
 

@@ -6,9 +6,9 @@ from unicodedata import normalize
 import numpy as np
 import pytest
 
-from attn.analysis import sketch
 from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.terms import find_terms
+from attn.analysis.sketch import sketch
 from attn.analysis.words import evolution, words
 from attn.analysis.words.selection import Choice, choose
 from attn.errors import AnalysisError

@@ -67,6 +67,19 @@ def test_tables(drawn):
     assert {row["n"] for row in rows} == {"5"}
 
 
+def test_python(drawn, runs):
+    """In Python there are figures by name, and maps: means over pairs of those of traces."""
+    assert drawn.pictures["summary.png"].is_file()
+    maps = drawn.maps["style"].sel(word="bobcat")
+    for value, name in (("base", "base"), ("variant", "style")):
+        folders = sorted(path.parent for path in (runs / name).glob("*/trace.json"))
+        traces = [attn.open(folder).word_maps("bobcat").values for folder in folders]
+        expected = np.mean(traces, (0, 1), np.float64)[0, 0]
+        np.testing.assert_allclose(maps.sel(value=value).values.squeeze(), expected, rtol=1e-5)
+    change = maps.sel(value="variant") - maps.sel(value="base")
+    np.testing.assert_allclose(maps.sel(value="change"), change, atol=1e-9)
+
+
 def test_index(drawn, runs):
     """The index says what was compared, how, and which files there are."""
     index = json.loads((drawn.path / "comparison.json").read_text(encoding="utf-8"))

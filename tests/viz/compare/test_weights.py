@@ -8,10 +8,12 @@ from attn.viz.compare.weights import draw_weights
 
 
 def test_points():
-    """There is a point per layer, and those that changed most have their number."""
+    """There is a point per layer, and those that changed most have their names."""
     table = make_table(
         {
             "layer": np.arange(7) + 3,
+            "layer_name": np.array([f"up.{level}" for level in range(7)], object),
+            "kohya": np.array(["IN01"] * 6 + [""], object),
             "norm": np.arange(7.0),
             "change": np.arange(7.0) / 100,
         }
@@ -21,7 +23,9 @@ def test_points():
     np.testing.assert_allclose(
         axes.collections[0].get_offsets(), np.stack([np.arange(7.0), np.arange(7.0)], 1)
     )
-    assert [text.get_text() for text in axes.texts] == ["9", "8", "7", "6", "5"]
+    assert [text.get_text() for text in axes.texts] == [
+        *("up.6", "up.5 IN01", "up.4 IN01", "up.3 IN01", "up.2 IN01")
+    ]
     assert figure.texts[1].get_text() == "one point per attention layer · correlation 1.00"
     assert axes.get_xlabel() == "|scale| · ‖ΔW‖ of the layer's modules"
     assert axes.get_ylabel() == "mean absolute change of a word's mass, in % of all attention"

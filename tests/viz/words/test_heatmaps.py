@@ -145,7 +145,7 @@ def read_cells(figure, heat, image_axes):
         y = [top + (row + part) * height / heat.shape[0] for part in (0.25, 0.5, 0.75)]
         x = [left + (column + part) * width / heat.shape[1] for part in (0.25, 0.5, 0.75)]
         inside = pixels[np.ix_(np.int_(y), np.int_(x))].reshape(-1, 3)
-        at = start + float(norm(value)) * (length - 1)
+        at = start + (min(int(256 * norm(value)), 255) + 0.5) / 256 * length  # of 256 colours
         yield inside, pixels[int(pixels.shape[0] - base - thick / 2), int(at)]
 
 
@@ -213,7 +213,7 @@ def test_png(tmp_path):
     write(word, tmp_path, about)
     with Image.open(tmp_path / word.path) as image:
         assert image.format == "PNG"
-        assert image.size == tuple(word.figure.get_size_inches() * 150)
+        assert image.size == tuple(np.round(word.figure.get_size_inches() * 150))
         assert len(np.unique(np.asarray(image).reshape(-1, 3), axis=0)) > 100
         texts = {key: str(text) for key, text in image.info.items()}
     assert texts.pop("Software").startswith("attn")

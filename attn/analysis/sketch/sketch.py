@@ -24,25 +24,35 @@ the sketch. Places come from maps and strokes alone here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from attn.analysis.compare.reading import regrid
 from attn.analysis.needs import Needs
-from attn.analysis.result import Result, Text, WritableFile
+from attn.analysis.result import Result, Text
+from attn.analysis.sketch.edges import measure_deviation, say_deviation, tabulate_deviations
+from attn.analysis.sketch.residuals import read_residuals, tabulate_residuals
+from attn.analysis.sketch.shapes import (
+    describe_word,
+    find_shapes,
+    find_swapped,
+    headline,
+    is_telling,
+    measure_lifts,
+    name_ninth,
+    tabulate_shapes,
+)
+from attn.analysis.sketch.strokes import Drawn, lay_out, read_strokes
+from attn.analysis.sketch.tokens import read_tokens
 from attn.analysis.tables import make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
-from attn.errors import TraceError
-from attn.files.images import UndecodableImageError, decode_image
-from attn.files.outside import DAMAGED, decode_reason
-from attn.schema import SKETCH, SKETCH_GROUND
 from attn.shapes import Region, StepMaps, Strokes, WordMaps
+from attn.trace.images import read_image
 from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
@@ -63,7 +73,7 @@ COMPARED = ("on", "near", "inside", "iou")
 VALUES = ("on", "on_ratio", "near", "inside", "inside_ratio", "iou")
 HIGHEST = 0.1
 """Part of the cells, those with the largest values, that a word's place is told from."""
-PARTS = (("top", "middle", "bottom"), ("left", "centre", "right"))
+NO_SHAPES = "the sketch has no closed shapes, so no word is held against one"
 
 
 @dataclass(frozen=True)
@@ -81,91 +91,139 @@ class SketchOptions(Scope):
             raise ValueError(f"value must be auto or one of {', '.join(VALUES)}; got {self.value}")
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A sketch on a grid of cells.
-
-    Attributes:
-        strokes: part of each cell that strokes cover, (row, column).
-        inside: part of each cell that strokes surround.
-        distance: from each cell to the nearest with a stroke, in cells.
-    """
-
-    strokes: Region
-    inside: Region
-    distance: Region
-
-
 def run(trace: Trace, options: SketchOptions) -> Result:
-    """Compare the maps of words with the strokes of the sketch.
+    """Compare the maps of words, and the edges of the image, with the strokes of the sketch.
 
     Returns:
-        The tables `sketch/{words,steps,distance,residuals}.csv`, the text `sketch/regions.txt`;
-        arrays `overlap` (sample, word, step) and `residuals` (sample, block, step).
+        The tables `sketch/{words,steps,distance,shapes,deviation,tokens,residuals}.csv`, the texts
+        `sketch/{regions,shapes}.txt`; arrays for the figures: see `attn.viz.sketch`.
 
     Raises:
         AnalysisError: a word, layer, step or branch is not there.
-        TraceError: the sketch cannot be read.
+        TraceError: the sketch, or an image, cannot be read.
     """
     selection = choose(trace, options)
-    maps = word_maps(trace, selection)  # sample, step, word, row, column
-    tables: dict[str, DataFrame] = {}
-    files: dict[str, WritableFile] = {}
-    arrays: dict[str, xr.DataArray] = {}
-    notes: tuple[str, ...] = ()
     pixels = read_strokes(trace)
+    made = Result({}, notes=("the sketch has no strokes, so nothing can overlap them",))
     if pixels.any():
-        drawn = lay_out(pixels, (maps.shape[-2], maps.shape[-1]))
-        values = _measure(maps, drawn)
-        tables["sketch/words.csv"] = _tabulate(selection, measure_mean(maps, drawn))
-        tables["sketch/steps.csv"] = _tabulate_steps(trace, selection, values)
-        tables["sketch/distance.csv"] = _tabulate_distance(selection, maps.mean(1), drawn.distance)
-        files["sketch/regions.txt"] = Text(_describe(selection, maps.mean(1), drawn))
-        arrays["overlap"] = _label(trace, selection, values, options.value)
-    else:
-        notes = ("the sketch has no strokes, so nothing can overlap them",)
-    residuals = _residuals(trace, selection)
-    if residuals is not None:
-        arrays["residuals"] = residuals
-        tables["sketch/residuals.csv"] = _tabulate_residuals(residuals)
-    return Result(tables, arrays, notes=notes, files=files)
+        maps = word_maps(trace, selection)  # sample, step, word, row, column
+        parts = (
+            _hold_words(trace, selection, maps, pixels, options.value),
+            _hold_shapes(trace, selection, maps.mean(1), pixels),
+            _hold_image(trace, pixels),
+        )
+        made = join_results(parts)
+    return join_results((made, read_tokens(trace, selection), _follow_residuals(trace, selection)))
 
 
-def read_strokes(trace: Trace) -> Strokes:
-    """Return a mask of the strokes, bool (row, column) in pixels.
-
-    Raises:
-        TraceError: there is no such file, or it is no picture.
-    """
-    if SKETCH not in trace.manifest.outputs:
-        raise TraceError(f"could not read the sketch of {trace.folder}: the trace has none")
-    try:
-        image = decode_image(trace.output(SKETCH))
-    except UndecodableImageError as exc:
-        raise TraceError(f"could not read the sketch of {trace.folder}: {exc}") from exc
-    is_white = np.asarray(image.convert("L")) > 127  # noqa: PLR2004 - half of white
-    return np.asarray(is_white != (image.info.get(SKETCH_GROUND) == "light"))
+def join_results(parts: Sequence[Result]) -> Result:
+    """Return one result with all tables, arrays, notes and files of several."""
+    return Result(
+        {name: table for part in parts for name, table in part.tables.items()},
+        {name: array for part in parts for name, array in part.arrays.items()},
+        tuple(note for part in parts for note in part.notes),
+        {name: file for part in parts for name, file in part.files.items()},
+    )
 
 
-def lay_out(pixels: Strokes, grid: tuple[int, int]) -> Drawn:
-    """Return a sketch on a grid of cells.
+def _hold_words(
+    trace: Trace, selection: Selection, maps: StepMaps, pixels: Strokes, value: str
+) -> Result:
+    """Hold the words' maps against the strokes."""
+    import xarray as xr
 
-    Args:
-        pixels: True where a stroke is, (row, column).
-        grid: rows and columns of cells.
-    """
-    from scipy.ndimage import distance_transform_edt
+    drawn = lay_out(pixels, (maps.shape[-2], maps.shape[-1]))
+    values = _measure(maps, drawn)
+    tables = {
+        "sketch/words.csv": _tabulate(selection, measure_mean(maps, drawn)),
+        "sketch/steps.csv": _tabulate_steps(trace, selection, values),
+        "sketch/distance.csv": _tabulate_distance(selection, maps.mean(1), drawn.distance),
+    }
+    regions = Text(_describe(selection, maps.mean(1), drawn))
+    arrays = {
+        "drawing": xr.DataArray(pixels, dims=("row", "column")),
+        "overlap": _label(trace, selection, values, value),
+    }
+    return Result(tables, arrays, files={"sketch/regions.txt": regions})
 
-    strokes = regrid(pixels.astype(np.float64), grid)
-    inside = regrid(surrounded(pixels).astype(np.float64), grid)
-    return Drawn(strokes, inside, np.asarray(distance_transform_edt(strokes == 0)))
+
+def _hold_shapes(trace: Trace, selection: Selection, maps: WordMaps, pixels: Strokes) -> Result:
+    """Hold the words' maps against the closed shapes of the drawing, if there are any."""
+    import xarray as xr
+
+    shapes = find_shapes(pixels, (maps.shape[-2], maps.shape[-1]))
+    if not shapes.names:
+        return Result({}, notes=(NO_SHAPES,))
+    lifts = measure_lifts(maps, shapes)
+    words, samples = selection.words, range(len(maps))
+    prompt = trace.manifest.request.prompt if selection.branch != "uncond" else ""
+    swapped = [find_swapped(prompt, words, lifts[sample], shapes.names) for sample in samples]
+    ending = [f" in sample {sample}" if len(maps) > 1 else "" for sample in samples]
+    notes = [f"{said}{ending[sample]}" for sample in samples for said in swapped[sample]]
+    if shapes.left_out:
+        notes.append(f"the sketch has {shapes.left_out} more closed shapes; the largest are shown")
+    array = xr.DataArray(
+        lifts,
+        {
+            "word": [word.label for word in words],
+            "shape": list(shapes.names),
+            "telling": ("word", [is_telling(word) for word in words]),
+        },
+        ("sample", "word", "shape"),
+        attrs={
+            "branch": selection.branch,
+            "headlines": [headline(words, lifts[sample], shapes.names) for sample in samples],
+        },
+    )
+    told = (
+        line
+        for sample in samples
+        for line in (
+            *([f"sample {sample}"] if len(maps) > 1 else []),
+            *map(describe_word, array["word"].values, lifts[sample], [shapes.names] * len(words)),
+            *swapped[sample],
+        )
+    )
+    return Result(
+        {"sketch/shapes.csv": tabulate_shapes(words, shapes, lifts)},
+        {"lifts": array, "numbers": xr.DataArray(shapes.numbers, dims=("row", "column"))},
+        tuple(notes),
+        {"sketch/shapes.txt": Text("\n".join(told) + "\n")},
+    )
 
 
-def surrounded(pixels: Strokes) -> Strokes:
-    """Return a mask of what the strokes enclose: background out of reach of the edge."""
-    from scipy.ndimage import binary_fill_holes
+def _hold_image(trace: Trace, pixels: Strokes) -> Result:
+    """Hold the edges of each image against the strokes, where there is an image of their size."""
+    import xarray as xr
 
-    return np.asarray(binary_fill_holes(pixels) & ~pixels)
+    found = [read_image(trace, sample) for sample in range(trace.manifest.samples)]
+    images = [image for image in found if image is not None]
+    if len(images) < len(found):
+        return Result({})
+    others = [image.shape[:2] for image in images if image.shape[:2] != pixels.shape]
+    if others:
+        sizes = " and ".join(f"{wide}x{high}" for high, wide in (pixels.shape, others[0]))
+        return Result({}, notes=(f"sketch and image are {sizes}: no edges are held against it",))
+    deviations = [measure_deviation(pixels, image) for image in images]
+    arrays = {
+        f"deviation {sample}": xr.DataArray(
+            np.column_stack([entry.points, entry.distance]) if entry else np.zeros((0, 5)),
+            {"field": ["row", "column", "edge_row", "edge_column", "distance"]},
+            ("point", "field"),
+            attrs={"headline": say_deviation(entry)},
+        )
+        for sample, entry in enumerate(deviations)
+    }
+    return Result({"sketch/deviation.csv": tabulate_deviations(deviations)}, arrays)
+
+
+def _follow_residuals(trace: Trace, selection: Selection) -> Result:
+    """Follow what a ControlNet adds, if there is one."""
+    residuals = read_residuals(trace, selection)
+    if residuals is None:
+        return Result({})
+    table = tabulate_residuals(residuals)
+    return Result({"sketch/residuals.csv": table}, {"residuals": residuals})
 
 
 def measure_mean(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
@@ -288,7 +346,7 @@ def _describe_largest(map_: Region, count: int, strokes: Region) -> str:
     there = (ninths[0] == row) & (ninths[1] == column)
     return (
         f"{mass.sum() / map_.sum():.0%} of the map; {across:.0%} from the left, {down:.0%} from "
-        f"the top ({PARTS[0][row]}-{PARTS[1][column]}, {there.mean():.0%} of them there); "
+        f"the top ({name_ninth(down, across)}, {there.mean():.0%} of them there); "
         f"strokes cover {strokes[cells].mean():.1%}"
     )
 
@@ -305,73 +363,4 @@ def _label(
         {"series": [word.label for word in selection.words], **step_axis(trace, selection.steps)},
         ("sample", "series", "step"),
         attrs={"value": name, "branch": selection.branch},
-    )
-
-
-@dataclass(frozen=True)
-class _Residuals:
-    """How strongly a ControlNet acted: by guidance row, then by step and block."""
-
-    blocks: tuple[str, ...]
-    strength: dict[str, tuple[tuple[float, ...], ...]]
-
-
-@dataclass(frozen=True)
-class _History:
-    """What is read of `outputs/history.json`."""
-
-    residuals: _Residuals | None = None
-
-
-def _residuals(trace: Trace, selection: Selection) -> xr.DataArray | None:
-    """Return the strength of a ControlNet's residuals as the trace's histories have it."""
-    import xarray as xr
-
-    names = [name for name in trace.manifest.outputs if "/history" in name]
-    residuals = [
-        residual
-        for residual in (_history(trace, name).residuals for name in names)
-        if residual is not None
-    ]
-    if not residuals or selection.branch not in residuals[0].strength:
-        return None
-    indices = [step.index for step in trace.steps]
-    shape = (len(residuals), len(indices), len(residuals[0].blocks))
-    try:
-        strength = np.array(
-            [residual.strength[selection.branch] for residual in residuals], np.float64
-        )
-        of_steps = strength.reshape(shape)[:, [indices.index(step) for step in selection.steps]]
-    except (KeyError, ValueError) as exc:
-        raise TraceError(
-            f"the histories of {trace.folder} do not tell {shape[2]} residuals at each of "
-            f"{shape[1]} steps"
-        ) from exc
-    return xr.DataArray(
-        np.swapaxes(of_steps, 1, 2),
-        {"series": list(residuals[0].blocks), **step_axis(trace, selection.steps)},
-        ("sample", "series", "step"),
-        attrs={"branch": selection.branch},
-    )
-
-
-def _history(trace: Trace, name: str) -> _History:
-    try:
-        return msgspec.json.decode(trace.output(name), type=_History)
-    except DAMAGED as exc:
-        reason = decode_reason(exc)
-        raise TraceError(f"could not read {name} of {trace.folder}: {reason}") from exc
-
-
-def _tabulate_residuals(residuals: xr.DataArray) -> DataFrame:
-    sample, block, step = np.indices(residuals.shape).reshape(3, -1)
-    return make_table(
-        {
-            "block": residuals["series"].values.astype(object)[block],
-            "sample": sample,
-            "branch": np.full(sample.size, residuals.attrs["branch"], object),
-            "step": residuals["step"].values[step],
-            "noise": residuals["noise"].values[step],
-            "strength": residuals.values.ravel(),
-        }
     )

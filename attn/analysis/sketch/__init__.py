@@ -1,0 +1,9 @@
+"""A drawing against what was made of it.
+
+strokes    the drawing, in pixels and on the grid of the maps
+shapes     its closed shapes, and which word reads which
+edges      how far the edges of the image are from the strokes
+tokens     where the model reads the drawing, if it reads it as tokens
+residuals  how strongly a ControlNet acts
+sketch     the analysis
+"""

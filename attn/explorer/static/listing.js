@@ -1,0 +1,187 @@
+import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
+import { Keys } from "./keys.js";
+import { visible } from "./safe.js";
+
+/**
+ * @typedef {object} Row  a trace, or one that could not be made
+ * @property {string} [id]
+ * @property {string} label
+ * @property {string} [status]
+ * @property {[number, number | null]} [steps]  that are there, of how many
+ * @property {string} [prompt]
+ * @property {number} [seed]
+ * @property {string} [backend]
+ * @property {string[]} [loras]
+ * @property {[number, number] | null} [size]
+ * @property {string | null} [picture]
+ * @property {number} [written]  milliseconds
+ * @property {string} [error]
+ */
+
+const WIDE = 208; // pixels of a card, with the gap
+const HIGH = 292;
+const AROUND = 2; // rows of cards above and below what is seen, so that Tab finds the next
+const PACE = 3000; // milliseconds between looks, while something is not finished
+
+/** @type {Record<string, (row: Row) => string>} */
+const FILTERS = {
+  status: (row) => (row.error ? "failed" : row.status === "partial" ? "not finished" : "complete"),
+  backend: (row) => row.backend ?? "",
+  LoRA: (row) => (row.error ? "" : row.loras?.join(", ") || "none"),
+  size: (row) => (row.size ? row.size.join(" × ") : ""),
+};
+
+/** @type {Record<string, (a: Row, b: Row) => number>} */
+const ORDERS_OF_ROWS = {
+  "as listed": () => 0,
+  newest: (a, b) => (b.written ?? 0) - (a.written ?? 0),
+  prompt: (a, b) => (a.prompt ?? "").localeCompare(b.prompt ?? ""),
+  seed: (a, b) => (a.seed ?? 0) - (b.seed ?? 0),
+};
+
+/**
+ * Screen D: everything that was opened.
+ * @param {HTMLElement} root
+ * @param {import("./screens.js").Item} item  facts: `items` and `failures` of `index.json`
+ * @param {import("./state.js").State} state
+ */
+export async function showIndex(root, item, state) {
+  render(html`<${Listing} item=${item} state=${state} />`, root);
+  return () => render(null, root);
+}
+
+/** @param {{item: import("./screens.js").Item, state: import("./state.js").State}} props */
+function Listing({ item, state }) {
+  const [, redraw] = useState(0);
+  useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
+  const rows = useRows(item);
+  const chosen = Object.keys(FILTERS).map((name) => [name, state.get(name)]);
+  const sought = state.get("find");
+  const order = state.get("sort", "as listed");
+  const shown = useMemo(
+    () => selectRows(rows, sought, Object.fromEntries(chosen), order),
+    [rows, sought, order, ...chosen.map(([, value]) => value)],
+  );
+  const shortcuts = [
+    { keys: "/", does: "find in prompts and names", run: () => document.getElementById("find-run")?.focus() },
+    { keys: "Escape", does: "show everything again", run: () => state.set({ find: "", ...cleared() }) },
+    { keys: "?", does: "this list" },
+  ];
+  return html`<${Keys} shortcuts=${shortcuts} own=${OWN_INDEX_KEYS} />
+    <h1>${rows.length} traces</h1>
+    <${Choices} rows=${rows} state=${state} order=${order} sought=${sought} />
+    <p class="faint" role="status">${shown.length === rows.length ? "" : `${shown.length} of ${rows.length} are shown.`}</p>
+    <${Cards} rows=${shown} source=${item.source} />`;
+}
+
+/** @type {import("./keys.js").Shortcut[]} */
+const OWN_INDEX_KEYS = [
+  { keys: "Tab", does: "the next trace" },
+  { keys: "Enter", does: "open it" },
+];
+
+const cleared = () => Object.fromEntries(Object.keys(FILTERS).map((name) => [name, ""]));
+
+/** The rows, read again while something is not finished. @param {import("./screens.js").Item} item @returns {Row[]} */
+function useRows(item) {
+  const [listed, setListed] = useState(item.facts);
+  const isRunning = listed.items.some((/** @type {Row} */ row) => row.status === "partial");
+  useEffect(() => {
+    if (!isRunning) return;
+    const look = () => item.source.json("index.json").then(setListed, () => {}); // the server may be gone
+    const timer = setInterval(look, PACE);
+    return () => clearInterval(timer);
+  }, [isRunning]);
+  return useMemo(() => [...listed.items, ...listed.failures], [listed]);
+}
+
+/**
+ * @param {Row[]} rows
+ * @param {string} sought
+ * @param {Record<string, string>} chosen  by filter; nothing is everything
+ * @param {string} order
+ */
+export function selectRows(rows, sought, chosen, order) {
+  const words = sought.toLowerCase().split(/\s+/).filter(Boolean);
+  const filters = Object.entries(chosen).filter(([, value]) => value);
+  const kept = rows.filter((row) => {
+    const text = `${row.prompt ?? ""} ${row.label} ${row.seed ?? ""} ${row.loras ?? ""}`.toLowerCase();
+    return words.every((word) => text.includes(word)) && filters.every(([name, value]) => FILTERS[name](row) === value);
+  });
+  return order in ORDERS_OF_ROWS ? kept.sort(ORDERS_OF_ROWS[order]) : kept;
+}
+
+/** Search, filters and order. @param {{rows: Row[], state: import("./state.js").State, order: string, sought: string}} props */
+function Choices({ rows, state, order, sought }) {
+  const values = useMemo(() => Object.entries(FILTERS).map(([name, of]) => [name, distinct(rows.map(of))]), [rows]);
+  const write = (/** @type {string} */ name) => (/** @type {any} */ event) => state.set({ [name]: event.target.value });
+  const select = (
+    /** @type {string} */ label,
+    /** @type {string} */ name,
+    /** @type {string} */ now,
+    /** @type {[string, string][]} */ options,
+  ) =>
+    html`<label>${label} <select onChange=${write(name)}>${options.map(
+      ([value, text]) => html`<option value=${value} selected=${value === now}>${visible(text)}</option>`,
+    )}</select></label>`;
+  const filters = values.filter(([, all]) => all.length > 1);
+  return html`<div class="choices" role="search">
+    <label>Find <input id="find-run" type="search" value=${sought} onInput=${write("find")} /></label>
+    ${filters.map(([name, all]) => {
+      const options = all.map((/** @type {string} */ value) => [value, value]);
+      return select(String(name), String(name), state.get(String(name)), [["", "all"], ...options]);
+    })}
+    ${select(
+      "sort by",
+      "sort",
+      order,
+      Object.keys(ORDERS_OF_ROWS).map((name) => [name, name]),
+    )}</div>`;
+}
+
+/** @param {string[]} values @returns {any} */
+const distinct = (values) => [...new Set(values)].filter(Boolean).sort();
+
+/** Cards, of which only those are there that are seen. @param {{rows: Row[], source: import("./source.js").Source}} props */
+function Cards({ rows, source }) {
+  const [view, setView] = useState({ top: 0, height: 900, width: 1280 });
+  useEffect(() => {
+    const look = () => {
+      const box = document.getElementById("cards")?.getBoundingClientRect();
+      if (box) setView({ top: -box.top, height: window.innerHeight, width: box.width });
+    };
+    look();
+    window.addEventListener("scroll", look, { passive: true });
+    window.addEventListener("resize", look);
+    return () => {
+      window.removeEventListener("scroll", look);
+      window.removeEventListener("resize", look);
+    };
+  }, []);
+  const across = Math.max(1, Math.floor(view.width / WIDE));
+  const lines = Math.ceil(rows.length / across);
+  const first = Math.max(0, Math.min(lines - 1, Math.floor(view.top / HIGH) - AROUND));
+  const last = Math.min(lines, Math.ceil((view.top + view.height) / HIGH) + AROUND);
+  const seen = rows.slice(first * across, last * across);
+  return html`<ul id="cards" style=${`--across:${across};--high:${HIGH}px;height:${lines * HIGH}px;padding-top:${first * HIGH}px`}>
+    ${seen.map((row) => html`<li key=${row.id ?? row.label}><${Card} row=${row} source=${source} /></li>`)}</ul>`;
+}
+
+/** @param {{row: Row, source: import("./source.js").Source}} props */
+function Card({ row, source }) {
+  const { id, error, status, steps } = row;
+  const facts = [`seed ${row.seed}`, row.backend, ...(row.loras ?? [])].filter(Boolean).join(" · ");
+  const picture = row.picture
+    ? html`<img src=${source.url(`t/${id}/thumb`)} alt="" loading="lazy" />`
+    : html`<span class="none">${error ? "failed" : "no picture"}</span>`;
+  const state = error
+    ? html`<span class="card-error" tabindex="0">${visible(error)}</span>`
+    : html`<span class="faint">${visible(facts)}</span>`;
+  const inside = html`<span class=${`card-picture ${error ? "small" : ""}`}>${picture}</span>
+    <span class="card-prompt"><bdi>${visible(row.prompt ?? row.label)}</bdi></span>${state}
+    ${status === "partial" && html`<span class="card-mark">not finished: ${steps?.[0]} of ${steps?.[1] ?? "?"} steps</span>`}
+    <span class="faint card-label"><bdi>${visible(row.label)}</bdi></span>`;
+  return id !== undefined && !error
+    ? html`<a class="card" href=${`#t=${id}`}>${inside}</a>`
+    : html`<div class="card">${inside}</div>`;
+}
