@@ -54,7 +54,6 @@ def attn_backends() -> list[BackendSpec]:
         ),
         BackendSpec(
             name="hf",
-            aliases=("transformers", "causal-lm"),
             summary="causal language models of transformers, which write token by token",
             load=_hf,
         ),

@@ -58,11 +58,7 @@ class LayerPlan:
 
     def within(self, span: Span) -> LayerPlan:
         """Return the layer in a step that reads a span of the text, its keys all before its end."""
-        layer = replace(
-            self.layer,
-            queries=clip(self.layer.queries, span),
-            keys=clip(self.layer.keys, (0, span[1])),
-        )
+        layer = layer_within(self.layer, span)
         blocks = tuple(part for block in self.blocks if (part := block.within(span)))
         queries = query_parts(block.name for block in blocks)
         totals = {
@@ -102,6 +98,13 @@ class LayerPlan:
         for gate in self.layer.gates:
             shapes[f"{index}/gate.{gate.part}"] = ((heads, len(GATE_STATISTICS)), "F32")
         return shapes
+
+
+def layer_within(layer: Layer, span: Span | None) -> Layer:
+    """Return a layer as a step that reads a span of the text has it; None is all of it."""
+    if span is None:
+        return layer
+    return replace(layer, queries=clip(layer.queries, span), keys=clip(layer.keys, (0, span[1])))
 
 
 def clip(segments: Sequence[Segment], span: Span) -> tuple[Segment, ...]:

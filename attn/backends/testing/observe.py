@@ -17,6 +17,7 @@ from attn.backends.plugins.validation import AnswerError
 from attn.backends.types import Output, Session
 from attn.engine.attention import Attention
 from attn.engine.hooks import AttentionHooks
+from attn.engine.layer_plans import layer_within
 from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError
@@ -132,7 +133,7 @@ def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list
         call = calls[-1]
         attention = _unfolded(attention, len(call.rows))
         for row, (_, sample) in enumerate(call.rows[: attention.shape[0]]):
-            layer = layers[sample // requests[0].images][key]
+            layer = layer_within(layers[sample // requests[0].images][key], call.span)
             alone = attention.alone(row, call.padding[row] if call.padding else 0)
             if alone.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
                 visit(call, row, layer, alone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from attn.schema import Manifest, SampleText, Segment, Step, Token
+from attn.schema import Kept, Manifest, SampleText, Segment, Step, Token
 
 SPANNED = 2
 """Version of manifests whose steps have spans."""
@@ -32,16 +32,20 @@ def ended(manifest: Manifest, steps: Sequence[Step]) -> Manifest:
             branch: tuple(token for token in tokens if token.position < stop)
             for branch, tokens in manifest.tokens.items()
         },
-        kept=replace(
-            manifest.kept,
-            columns=tuple(
-                column
-                for column in manifest.kept.columns
-                if column.position is None or column.position < stop
-            ),
-        ),
+        kept=reached(manifest.kept, steps),
         schema=SPANNED,
     )
+
+
+def reached(kept: Kept, steps: Sequence[Step]) -> Kept:
+    """Return what was kept, with the columns only that steps reached."""
+    if not steps or steps[-1].span is None:
+        return kept
+    stop = steps[-1].span[1]
+    columns = (
+        column for column in kept.columns if column.position is None or column.position < stop
+    )
+    return replace(kept, columns=tuple(columns))
 
 
 def sample_texts(manifest: Manifest, written: Sequence[Sequence[Token]]) -> tuple[SampleText, ...]:

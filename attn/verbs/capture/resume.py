@@ -199,7 +199,8 @@ def _compare_trace(
     if comparison.identity is None and set(IDENTITIES) & set(manifest.model):
         comparison.identity = identify(job.session.info)
     other = differences(
-        manifest_facts(manifest), item_facts(comparison.now, item, comparison.identity or {})
+        manifest_facts(manifest),
+        item_facts(comparison.now, item, comparison.identity or {}, manifest.steps),
     )
     where = f"{item.folder.name}: " if job.is_collection else ""
     _refuse(previous, [f"{where}{difference}" for difference in other])

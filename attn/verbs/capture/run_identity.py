@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from attn.schema import Kept, Lora, Manifest, Request
+from attn.schema import Kept, Lora, Manifest, Request, Step
 from attn.verbs.capture.collection import Run
+from attn.verbs.capture.growing import reached
 from attn.verbs.capture.jobs import JobItem, describe_run
 
 Facts = dict[str, Any]
@@ -58,9 +59,18 @@ def manifest_facts(manifest: Manifest) -> Facts:
     return run_facts(manifest_run(manifest)) | details | identity
 
 
-def item_facts(shared: Facts, item: JobItem, identity: Mapping[str, str]) -> Facts:
-    """Return all facts of a trace that is asked for, of those that its run shares and its own."""
-    details = _trace_facts(item.request, item.plan.kept)
+def item_facts(
+    shared: Facts, item: JobItem, identity: Mapping[str, str], steps: Sequence[Step] = ()
+) -> Facts:
+    """Return all facts of a trace that is asked for, of those that its run shares and its own.
+
+    Args:
+        shared: of the run.
+        item: the trace.
+        identity: of the model.
+        steps: that ran, of a text that may have ended early.
+    """
+    details = _trace_facts(item.request, reached(item.plan.kept, steps))
     identities = {f"model {name}": identity[name] for name in _identity_names(identity)}
     return shared | details | identities
 

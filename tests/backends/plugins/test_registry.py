@@ -15,6 +15,7 @@ def test_builtins(install):
     result = registry.installed()
     assert [spec.names for spec in result.specs] == [
         ("gated", "gated-dit", "sd-scripts"),
+        ("hf",),
         ("mmada", "mmada-dllm", "llada"),
         ("scribble", "scribble-controlnet"),
         ("sd15", "sd1"),
@@ -30,7 +31,7 @@ def test_third_party(offer):
     offer("attn-toy")
     toy = registry.find("toy")
     assert (toy.distribution, toy.version, toy.plugin) == ("attn-toy", "1.0", "toy")
-    assert names() == ["gated", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
+    assert names() == ["gated", "hf", "mmada", "scribble", "sd15", "sd35", "sdxl", "toy"]
 
 
 def test_loaded_once(offer):
@@ -45,7 +46,7 @@ def test_builtin_wins(offer, aliases):
     taken = "sdxl" if aliases == "()" else "mine"
     specs = f"BackendSpec('{taken}', 'Mine', load, {aliases}), BackendSpec('other', 'Other', load)"
     offer("attn-grab", f"[{specs}]")
-    assert names() == ["gated", "mmada", "other", "scribble", "sd15", "sd35", "sdxl"]
+    assert names() == ["gated", "hf", "mmada", "other", "scribble", "sd15", "sd35", "sdxl"]
     assert registry.find("sdxl-lora").distribution == "attn"
     (failure,) = registry.installed().failures
     assert f"of backend '{taken}' is also a name of backend 'sdxl' from attn " in failure.cause
@@ -83,7 +84,7 @@ def test_unknown_name(install):
         registry.find("SDLX")
     assert str(error.value) == (
         "no backend 'SDLX'. Did you mean 'sdxl'? "
-        "Installed: gated, gated-dit, llada, mmada, mmada-dllm, scribble, scribble-controlnet, "
+        "Installed: gated, gated-dit, hf, llada, mmada, mmada-dllm, scribble, scribble-controlnet, "
         "sd-scripts, sd1, sd15, sd35, "
         "sd35-mmdit, sdxl, sdxl-lora."
     )
@@ -110,7 +111,7 @@ def test_backend_of_a_failed_plugin_of_another_name(install, offer):
     with pytest.raises(UsageError) as error:
         registry.find("flux")
     assert str(error.value) == (
-        "no backend 'flux'. Installed: gated, gated-dit, llada, mmada, mmada-dllm, scribble, "
+        "no backend 'flux'. Installed: gated, gated-dit, hf, llada, mmada, mmada-dllm, scribble, "
         "scribble-controlnet, sd-scripts, sd1, sd15, sd35, sd35-mmdit, sdxl, sdxl-lora. "
         "What these have is not known, because they cannot be used:\n"
         f"  {registry.installed().failures[0]}"

@@ -1,6 +1,7 @@
 """Language models of transformers, which write token by token.
 
 hf          the backend: opens models
+loading     weights under the names that transformers knows them by
 options     its options
 session     a loaded model that writes texts
 layers      which modules of a model attend, and with how many heads

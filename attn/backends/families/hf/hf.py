@@ -12,6 +12,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from attn.backends.chat.prompts import Template, Vocabulary, read_template
 from attn.backends.diffusers.tokens import special_ids
+from attn.backends.families.hf.loading import load_model
 from attn.backends.families.hf.options import HFOptions
 from attn.backends.families.hf.session import HFSession, Reader
 from attn.backends.loading import source as sources
@@ -23,7 +24,7 @@ from attn.backends.loading.devices import (
     count_parameters,
     dtype_name,
 )
-from attn.backends.loading.pipeline import find_class, load_network
+from attn.backends.loading.pipeline import find_class
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import Backend, ModelInfo
 from attn.checkpoints.folders import CONFIG, INDEX, is_language_model, read_object
@@ -85,7 +86,7 @@ class HFBackend(Backend):
         cls = _find_class(origin.path, settings)
         folder = options.tokenizer and sources.existing(options.tokenizer, "tokenizer")
         reader = _read_vocabulary(folder or origin.path, origin.path, options, settings)
-        model = load_network(cls, origin.path, dtype=kind, weights=weights)
+        model = load_model(cls, origin.path, kind, weights=weights)
         _require_readable(model, reader, folder or origin.path)
         model.set_attn_implementation(options.attention)
         if weights:

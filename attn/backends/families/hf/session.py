@@ -13,7 +13,7 @@ from torch import nn
 from attn.backends.chat.prompts import Template, Vocabulary, read_prompt
 from attn.backends.families.hf.layers import attention_layers
 from attn.backends.families.hf.options import HFOptions
-from attn.backends.families.hf.writing import Writing, make_recipe
+from attn.backends.families.hf.writing import WrittenText, make_recipe
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError
 from attn.schema import UNKNOWN, Call, Layer, Request, Segment, Token
@@ -124,7 +124,7 @@ class HFSession(Session):
         """Write the texts of a batch, each by itself: none has padding; see `Session.generate`."""
         recipe = make_recipe(self.options, self.reader.ends)
         texts = [
-            Writing(
+            WrittenText(
                 [token.id for token in self._read(request.prompt)],
                 torch.Generator().manual_seed(image_seed(request.seed, image)),
                 recipe,
@@ -145,7 +145,7 @@ class HFSession(Session):
             for index in range(len(requests))
         ]
 
-    def _output(self, texts: Sequence[Writing]) -> Output:
+    def _output(self, texts: Sequence[WrittenText]) -> Output:
         vocabulary = self.reader.vocabulary
         return Output(
             texts=tuple(
@@ -159,7 +159,7 @@ class HFSession(Session):
             steps=1 + max(len(writing.written) for writing in texts),
         )
 
-    def _tokens(self, writing: Writing) -> tuple[Token, ...]:
+    def _tokens(self, writing: WrittenText) -> tuple[Token, ...]:
         vocabulary, start = self.reader.vocabulary, len(writing.prompt)
         return tuple(
             Token(
@@ -176,7 +176,7 @@ class HFSession(Session):
             for offset, number in enumerate(writing.written)
         )
 
-    def _describe(self, writing: Writing) -> dict[str, Any]:
+    def _describe(self, writing: WrittenText) -> dict[str, Any]:
         """Return the history of a text, as `outputs/history.json` holds it."""
         start = len(writing.prompt)
         return {
@@ -211,7 +211,7 @@ class HFSession(Session):
         return room if isinstance(room, int) and room > 0 else None
 
 
-def _announce(step: int, sample: int, writing: Writing) -> Call:
+def _announce(step: int, sample: int, writing: WrittenText) -> Call:
     """Return the announcement of one forward, of one text."""
     return Call(
         tower="denoiser",

@@ -25,7 +25,7 @@ from attn.backends.families.hf.options import HFOptions
 
 
 @dataclass(frozen=True)
-class Recipe:
+class WritingSettings:
     """How texts are written.
 
     Attributes:
@@ -40,7 +40,7 @@ class Recipe:
 
 
 @dataclass
-class Writing:
+class WrittenText:
     """The state of one text.
 
     Attributes:
@@ -53,7 +53,7 @@ class Writing:
 
     prompt: list[int]
     generator: torch.Generator
-    recipe: Recipe
+    recipe: WritingSettings
     written: list[int] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
     _cache: Any = field(default_factory=DynamicCache)
@@ -101,7 +101,7 @@ class Writing:
         self.probabilities.append(float(logits[0].double().softmax(-1)[number]))
 
 
-def make_recipe(options: HFOptions, ends: frozenset[int]) -> Recipe:
+def make_recipe(options: HFOptions, ends: frozenset[int]) -> WritingSettings:
     """Return how texts are written.
 
     Args:
@@ -115,7 +115,7 @@ def make_recipe(options: HFOptions, ends: frozenset[int]) -> Recipe:
             warpers.append(TopKLogitsWarper(options.top_k))
         if options.top_p is not None:
             warpers.append(TopPLogitsWarper(options.top_p))
-    return Recipe(options.generate, ends if options.stop_at_end else frozenset(), warpers)
+    return WritingSettings(options.generate, ends if options.stop_at_end else frozenset(), warpers)
 
 
 def _last_only(model: Any) -> dict[str, int]:

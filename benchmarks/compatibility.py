@@ -1,0 +1,440 @@
+"""Which architectures `attn.tap` captures: tiny models with random weights against references.
+
+`python -m benchmarks.compatibility` writes docs/compatibility.md. Models of transformers are
+compared with what they return themselves as `output_attentions`, eager, in float64; those of
+diffusers with the softmax in float64 of what their calls of scaled_dot_product_attention were
+handed. Capture must leave every output as it is, bit for bit.
+"""
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+import attn
+from attn.errors import AttnError
+from attn.trace.trace import Trace
+
+PAGE = Path(__file__).parents[1] / "docs" / "compatibility.md"
+TOLERANCE = 1e-3  # probabilities are kept as float16
+HEADS, WIDTH = 6, 48
+SIZES = {
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": HEADS,
+    "intermediate_size": 20,
+}
+TEXT = {"vocab_size": 53, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+GROUPED = {"num_key_value_heads": 3}
+EXPERTS = {"moe_intermediate_size": 12, "num_experts": 4, "num_experts_per_tok": 2}
+PICTURE = {"image_size": 24, "patch_size": 8}
+SOUND = {"conv_dim": (13, 17), "conv_stride": (5, 4), "conv_kernel": (7, 3)}
+SOUND |= {"num_feat_extract_layers": 2, "num_conv_pos_embeddings": 4}
+SOUND |= {"num_conv_pos_embedding_groups": 2}
+PARTED = {"d_model": WIDTH, "encoder_layers": 2, "decoder_layers": 2}
+PARTED |= {"encoder_attention_heads": HEADS, "decoder_attention_heads": HEADS}
+PARTED |= {"encoder_ffn_dim": 20, "decoder_ffn_dim": 20, "decoder_start_token_id": 2}
+T5 = {"d_model": WIDTH, "d_kv": 8, "d_ff": 20, "num_layers": 2, "num_heads": HEADS}
+IDS = torch.tensor([[3, 5, 7, 11, 13, 17, 19], [23, 29, 31, 37, 41, 43, 47]])
+
+TRANSFORMERS = {
+    "decoder": {
+        "llama": SIZES | TEXT | GROUPED,
+        "mistral": SIZES | TEXT | GROUPED | {"sliding_window": 3},
+        "qwen2": SIZES | TEXT | GROUPED,
+        "qwen3": SIZES | TEXT | GROUPED | {"head_dim": 10},
+        "qwen3_moe": SIZES | TEXT | GROUPED | EXPERTS | {"head_dim": 10},
+        "gemma": SIZES | TEXT | GROUPED | {"head_dim": 10},
+        "gemma2": SIZES | TEXT | GROUPED | {"head_dim": 10, "sliding_window": 3},
+        "phi": SIZES | TEXT,
+        "gpt2": {"n_embd": WIDTH, "n_head": HEADS, "n_layer": 2} | TEXT,
+        "gpt_neox": SIZES | TEXT,
+        "gptj": {"n_embd": WIDTH, "n_head": HEADS, "n_layer": 2, "rotary_dim": 4} | TEXT,
+        "bloom": {"hidden_size": WIDTH, "n_head": HEADS, "n_layer": 2} | TEXT,
+        "opt": SIZES | TEXT | {"ffn_dim": 20, "word_embed_proj_dim": WIDTH},
+        "olmo2": SIZES | TEXT | GROUPED,
+        "cohere": SIZES | TEXT | GROUPED,
+        "gpt_oss": SIZES | TEXT | GROUPED | {"head_dim": 10, "num_local_experts": 4},
+        "mamba": {"hidden_size": WIDTH, "num_hidden_layers": 2, "state_size": 5} | TEXT,
+    },
+    "encoder": {
+        "bert": SIZES | TEXT,
+        "roberta": SIZES | TEXT,
+        "electra": SIZES | TEXT | {"embedding_size": 14},
+        "distilbert": {"dim": WIDTH, "n_heads": HEADS, "n_layers": 2, "hidden_dim": 20} | TEXT,
+        "albert": SIZES | TEXT | {"embedding_size": 14},
+        "mpnet": SIZES | TEXT,
+        "modernbert": SIZES | TEXT | {"cls_token_id": 1, "sep_token_id": 2},
+        "deberta-v2": SIZES | TEXT,
+        "clip_text_model": SIZES | TEXT,
+    },
+    "encoder-decoder": {
+        "t5": T5 | TEXT | {"decoder_start_token_id": 2},
+        "bart": PARTED | TEXT,
+        "pegasus": PARTED | TEXT,
+        "marian": PARTED | TEXT,
+        "mbart": PARTED | TEXT,
+    },
+    "vision": {
+        "vit": SIZES | PICTURE,
+        "deit": SIZES | PICTURE,
+        "dinov2": SIZES | PICTURE | {"mlp_ratio": 2},
+        "beit": SIZES | PICTURE,
+        "siglip_vision_model": SIZES | PICTURE,
+        "clip_vision_model": SIZES | PICTURE,
+        "swin": {"image_size": 32, "patch_size": 4, "embed_dim": 12, "depths": [2, 2]}
+        | {"num_heads": [2, 3], "window_size": 4},
+    },
+    "audio": {
+        "wav2vec2": SIZES | SOUND,
+        "hubert": SIZES | SOUND,
+        "unispeech": SIZES | SOUND,
+        "audio-spectrogram-transformer": SIZES | {"max_length": 32, "num_mel_bins": 16},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one architecture; `reason` says why it is not captured."""
+
+    group: str
+    name: str
+    layers: int = 0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        """Return the row of the page."""
+        result = f"{self.layers} layers" if not self.reason else f"no: {self.reason}"
+        return f"| {self.group} | `{self.name}` | {result} |"
+
+
+class Sdpa(TorchFunctionMode):
+    """Note what each call of scaled_dot_product_attention has to give, in float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrices: list[np.ndarray] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is functional.scaled_dot_product_attention:
+            self.matrices.append(softmax(*args, **kwargs))
+        return function(*args, **kwargs)
+
+
+def softmax(query: Any, key: Any, value: Any, attn_mask: Any = None, **options: Any) -> np.ndarray:
+    """Return the probabilities of a call, (row, head, query, key)."""
+    scale = options.get("scale") or query.shape[-1] ** -0.5
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
+    logits = query.double() @ key.double().mT * scale
+    if options.get("is_causal"):
+        hidden = torch.ones(logits.shape[-2:], dtype=torch.bool).triu(1)
+        logits = logits.masked_fill(hidden, -torch.inf)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        logits = logits.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        logits = logits + attn_mask.double()
+    return logits.softmax(-1).nan_to_num().numpy()
+
+
+def inputs(group: str, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what a tiny model of transformers is called with."""
+    draw = torch.Generator().manual_seed(11)
+    if group == "vision":
+        size = settings["image_size"]
+        return {"pixel_values": torch.randn(2, 3, size, size, generator=draw)}
+    if kind == "audio-spectrogram-transformer":
+        return {"input_values": torch.randn(2, 32, 16, generator=draw)}
+    if group == "audio":
+        return {"input_values": torch.randn(2, 401, generator=draw)}
+    decoder = {"decoder_input_ids": IDS[:, :5]} if group == "encoder-decoder" else {}
+    return {"input_ids": IDS, **decoder}
+
+
+def expected(output: Any) -> list[np.ndarray]:
+    """Return the attention that a model of transformers returns, in the order of its layers."""
+    if getattr(output, "encoder_attentions", None) is None:
+        return [layer.numpy() for layer in output.attentions or ()]
+    pairs = zip(output.decoder_attentions, output.cross_attentions, strict=True)
+    both = [layer for pair in pairs for layer in pair]
+    return [layer.numpy() for layer in (*output.encoder_attentions, *both)]
+
+
+def compare(trace: Trace, matrices: list[np.ndarray]) -> str:
+    """Return in what a trace differs from its reference; nothing if it does not."""
+    if len(trace.layers) != len(matrices):
+        return f"{len(trace.layers)} layers seen, the reference has {len(matrices)}"
+    for index, matrix in enumerate(matrices):
+        for sample, probs in enumerate(matrix):
+            got = trace.probs(index, 0, sample=sample).to_numpy()
+            if got.shape[-1] == probs.shape[-1] + 1:  # a learned sink, which the model leaves out
+                got = got[..., :-1]
+            if got.shape != probs.shape:
+                return f"layer {index} has shape {got.shape}, the reference {probs.shape}"
+            if not np.allclose(got, probs, atol=TOLERANCE):
+                return f"layer {index} differs from the reference"
+    return ""
+
+
+def first(output: Any) -> torch.Tensor:
+    """Return the first tensor of a model's output."""
+    tensor: torch.Tensor = output[0]
+    return tensor
+
+
+def capture(model: Any, call: dict[str, Any]) -> Trace:
+    """Return the trace of one forward.
+
+    Raises:
+        AssertionError: capture changed the output.
+    """
+    with torch.no_grad():
+        plain = first(model(**call))
+        with attn.tap(model, keep="heads") as tapped:
+            output = first(model(**call))
+    assert torch.equal(plain, output)
+    return tapped.trace
+
+
+def try_transformers(group: str, kind: str) -> Row:
+    """Check one architecture of transformers."""
+    from transformers import AutoConfig, AutoModel
+
+    settings = TRANSFORMERS[group][kind]
+
+    def build(**more: Any) -> Any:
+        torch.manual_seed(5)
+        config = AutoConfig.for_model(kind, **settings, **more)
+        config._experts_implementation = "eager"  # the other has no float64
+        return AutoModel.from_config(config).eval()
+
+    def check() -> tuple[Trace, list[np.ndarray]]:
+        call = inputs(group, kind, settings)
+        trace = capture(build(), call)
+        wide = {
+            name: value.double() if value.is_floating_point() else value
+            for name, value in call.items()
+        }
+        with torch.no_grad():
+            output = build(attn_implementation="eager").double()(**wide, output_attentions=True)
+        return trace, expected(output)
+
+    return judge(group, kind, check)
+
+
+def try_diffusers(name: str) -> Row:
+    """Check one transformer of diffusers."""
+    import diffusers
+
+    settings, call = DIFFUSERS[name]
+
+    def check() -> tuple[Trace, list[np.ndarray]]:
+        torch.manual_seed(5)
+        model = getattr(diffusers, name)(**settings).eval()
+        trace = capture(model, call)
+        with torch.no_grad(), Sdpa() as reference:
+            model(**call)
+        return trace, reference.matrices
+
+    return judge("diffusers", name, check)
+
+
+def judge(group: str, name: str, check: Callable[[], tuple[Trace, list[np.ndarray]]]) -> Row:
+    """Return what became of a check."""
+    try:
+        trace, matrices = check()
+    except AttnError as error:
+        return Row(
+            group, name, reason=str(error).split("; ")[0].split(": they")[0].replace("|", "\\|")
+        )
+    difference = compare(trace, matrices)
+    return Row(group, name, len(trace.layers), difference)
+
+
+def noise(*shape: int) -> torch.Tensor:
+    """Return numbers that are the same in every run."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+LATENT = {"hidden_states": noise(2, 4, 8, 8), "timestep": torch.tensor([500, 500])}
+DIFFUSERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "SD3Transformer2DModel": (
+        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "num_layers": 2}
+        | {"attention_head_dim": 8, "num_attention_heads": HEADS, "joint_attention_dim": 22}
+        | {"caption_projection_dim": WIDTH, "pooled_projection_dim": 26, "out_channels": 4},
+        LATENT | {"encoder_hidden_states": noise(2, 7, 22), "pooled_projections": noise(2, 26)},
+    ),
+    "PixArtTransformer2DModel": (
+        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 2}
+        | {"attention_head_dim": 8, "num_attention_heads": HEADS, "cross_attention_dim": WIDTH}
+        | {
+            "caption_channels": 22,
+            "norm_type": "ada_norm_single",
+            "use_additional_conditions": False,
+        },
+        LATENT
+        | {
+            "encoder_hidden_states": noise(2, 7, 22),
+            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+        },
+    ),
+    "DiTTransformer2DModel": (
+        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 2}
+        | {"attention_head_dim": 8, "num_attention_heads": HEADS, "num_embeds_ada_norm": 11},
+        LATENT | {"class_labels": torch.tensor([3, 5])},
+    ),
+    "FluxTransformer2DModel": (
+        {"patch_size": 1, "in_channels": 4, "num_layers": 1, "num_single_layers": 2}
+        | {"attention_head_dim": 16, "num_attention_heads": 3, "joint_attention_dim": 22}
+        | {"pooled_projection_dim": 26, "axes_dims_rope": [4, 4, 8]},
+        {"hidden_states": noise(2, 15, 4), "encoder_hidden_states": noise(2, 7, 22)}
+        | {"pooled_projections": noise(2, 26), "timestep": torch.tensor([0.5, 0.5])}
+        | {"img_ids": torch.zeros(15, 3), "txt_ids": torch.zeros(7, 3)},
+    ),
+    "WanTransformer3DModel": (
+        {"patch_size": (1, 2, 2), "num_attention_heads": 3, "attention_head_dim": 12}
+        | {"in_channels": 4, "out_channels": 4, "text_dim": 22, "freq_dim": 14, "ffn_dim": 20}
+        | {"num_layers": 2, "rope_max_seq_len": 32},
+        {"hidden_states": noise(2, 4, 3, 8, 6), "timestep": torch.tensor([500, 500])}
+        | {"encoder_hidden_states": noise(2, 7, 22)},
+    ),
+    "LuminaNextDiT2DModel": (
+        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "hidden_size": 24, "num_layers": 2}
+        | {"num_attention_heads": 3, "num_kv_heads": 3, "multiple_of": 4, "cross_attention_dim": 22}
+        | {"ffn_dim_multiplier": 2.0, "norm_eps": 1e-5, "learn_sigma": True, "qk_norm": True},
+        {"hidden_states": noise(2, 4, 8, 8), "timestep": torch.tensor([0.5, 0.5])}
+        | {"encoder_hidden_states": noise(2, 7, 22), "encoder_mask": torch.ones(2, 7)}
+        | {"image_rotary_emb": torch.ones(64, 64, 4, dtype=torch.complex64)}
+        | {"cross_attention_kwargs": {}},
+    ),
+    "LTXVideoTransformer3DModel": (
+        {"in_channels": 4, "out_channels": 4, "num_attention_heads": 3, "attention_head_dim": 12}
+        | {"cross_attention_dim": 36, "num_layers": 2, "caption_channels": 22},
+        {"hidden_states": noise(2, 24, 4), "timestep": torch.tensor([500, 500])}
+        | {"encoder_hidden_states": noise(2, 7, 22), "num_frames": 2, "height": 4, "width": 3}
+        | {"encoder_attention_mask": torch.ones(2, 7).bool()},
+    ),
+    "QwenImageTransformer2DModel": (
+        {"patch_size": 2, "in_channels": 16, "out_channels": 4, "num_layers": 2}
+        | {"attention_head_dim": 16, "num_attention_heads": 3, "joint_attention_dim": 22}
+        | {"guidance_embeds": False, "axes_dims_rope": (8, 4, 4)},
+        {"hidden_states": noise(2, 12, 16), "timestep": torch.tensor([0.5, 0.5])}
+        | {"encoder_hidden_states": noise(2, 7, 22), "img_shapes": [(1, 4, 3)] * 2}
+        | {"encoder_hidden_states_mask": torch.ones(2, 7).long()},
+    ),
+    "SanaTransformer2DModel": (
+        {"patch_size": 1, "in_channels": 4, "out_channels": 4, "num_layers": 2, "sample_size": 8}
+        | {"attention_head_dim": 4, "num_attention_heads": 6, "num_cross_attention_heads": 6}
+        | {"cross_attention_head_dim": 4, "cross_attention_dim": 24, "caption_channels": 22},
+        LATENT | {"encoder_hidden_states": noise(2, 7, 22)},
+    ),
+    "AllegroTransformer3DModel": (
+        {"num_attention_heads": 3, "attention_head_dim": 12, "in_channels": 4, "out_channels": 4}
+        | {"num_layers": 2, "cross_attention_dim": 36, "sample_width": 8, "sample_height": 6}
+        | {"sample_frames": 3, "caption_channels": 22},
+        {"hidden_states": noise(2, 4, 3, 6, 8), "timestep": torch.tensor([500, 500])}
+        | {"encoder_hidden_states": noise(2, 1, 7, 22), "encoder_attention_mask": torch.ones(2, 7)}
+        | {"attention_mask": torch.ones(2, 3, 6, 8)},
+    ),
+    "LatteTransformer3DModel": (
+        {"sample_size": 8, "num_layers": 1, "patch_size": 2, "attention_head_dim": 8}
+        | {"num_attention_heads": 3, "caption_channels": 22, "in_channels": 4, "out_channels": 8}
+        | {"cross_attention_dim": 24, "norm_type": "ada_norm_single", "video_length": 1},
+        {"hidden_states": noise(2, 4, 1, 8, 8), "timestep": torch.tensor([500, 500])}
+        | {"encoder_hidden_states": noise(2, 7, 22), "enable_temporal_attentions": True},
+    ),
+    "ChromaTransformer2DModel": (
+        {"patch_size": 1, "in_channels": 4, "num_layers": 1, "num_single_layers": 1}
+        | {"attention_head_dim": 16, "num_attention_heads": 3, "joint_attention_dim": 22}
+        | {"axes_dims_rope": [4, 4, 8], "approximator_num_channels": 8}
+        | {"approximator_hidden_dim": 16, "approximator_layers": 1},
+        {"hidden_states": noise(2, 15, 4), "encoder_hidden_states": noise(2, 7, 22)}
+        | {"timestep": torch.tensor([0.5, 0.5])}
+        | {"img_ids": torch.zeros(15, 3), "txt_ids": torch.zeros(7, 3)},
+    ),
+    "Lumina2Transformer2DModel": (
+        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "hidden_size": 24, "num_layers": 2}
+        | {"num_refiner_layers": 1, "num_attention_heads": 3, "num_kv_heads": 1, "multiple_of": 2}
+        | {"axes_dim_rope": (4, 2, 2), "axes_lens": (64, 64, 64), "cap_feat_dim": 22},
+        {"hidden_states": noise(2, 4, 8, 8), "timestep": torch.tensor([0.5, 0.5])}
+        | {"encoder_hidden_states": noise(2, 7, 22)}
+        | {"encoder_attention_mask": torch.ones(2, 7).bool()},
+    ),
+    "AuraFlowTransformer2DModel": (
+        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "num_mmdit_layers": 1}
+        | {"num_single_dit_layers": 2, "attention_head_dim": 8, "num_attention_heads": HEADS}
+        | {"joint_attention_dim": 22, "caption_projection_dim": WIDTH, "pos_embed_max_size": 16},
+        LATENT | {"encoder_hidden_states": noise(2, 7, 22), "timestep": torch.tensor([0.5, 0.5])},
+    ),
+}
+
+
+def all_diffusers() -> list[str]:
+    """Return the names of all transformers of the installed diffusers."""
+    from diffusers import ModelMixin
+    from diffusers.models import transformers as package
+
+    return sorted(
+        name
+        for name in dir(package)
+        if "Transformer" in name or "DiT" in name
+        if inspect.isclass(getattr(package, name))
+        if issubclass(getattr(package, name), ModelMixin)
+    )
+
+
+def page(rows: list[Row]) -> str:
+    """Return the page of all rows."""
+    import diffusers
+    import transformers
+
+    names = all_diffusers()
+    untried = [name for name in names if name not in DIFFUSERS]
+    captured = sum(not row.reason for row in rows)
+    head = f"""# Which architectures are captured
+
+What [`attn.tap`](python.md) was tried on: tiny models with random weights, whose attention was
+compared with a reference and whose outputs had to stay the same bit for bit. Of transformers the
+reference is `output_attentions` of the eager model in float64; of diffusers the softmax in float64
+of what `scaled_dot_product_attention` was handed. `python -m benchmarks.compatibility` writes this
+page; here with transformers {transformers.__version__} and diffusers {diffusers.__version__}.
+{captured} of {len(rows)} are captured.
+
+| | architecture | captured |
+|---|---|---|
+"""
+    table = "\n".join(map(str, rows))
+    listed = "\n".join(f"- `{name}`" for name in untried)
+    tried = len(names) - len(untried)
+    tail = f"Of the {len(names)} transformers of diffusers, {tried} were tried, not:"
+    return f"{head}{table}\n\n{tail}\n\n{listed}\n"
+
+
+def all_rows() -> list[Row]:
+    """Check everything."""
+    rows = [
+        try_transformers(group, kind) for group, kinds in TRANSFORMERS.items() for kind in kinds
+    ]
+    return rows + [try_diffusers(name) for name in DIFFUSERS]
+
+
+def main() -> None:
+    """Write the page."""
+    warnings.simplefilter("ignore")
+    PAGE.write_text(page(all_rows()), encoding="utf-8")
+    sys.stdout.write(f"{PAGE}\n")
+
+
+if __name__ == "__main__":
+    main()
