@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.images import read_image
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result, Text
 from attn.analysis.sketch.edges import measure_deviation, say_deviation, tabulate_deviations
@@ -52,7 +53,6 @@ from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
 from attn.shapes import Region, StepMaps, Strokes, WordMaps
-from attn.trace.images import read_image
 from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
