@@ -34,7 +34,7 @@ import numpy as np
 from attn.analysis.compare.reading import regrid
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result, Text, WritableFile
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
@@ -47,7 +47,6 @@ from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -109,7 +108,7 @@ def run(trace: Trace, options: SketchOptions) -> Result:
     """
     selection = choose(trace, options)
     maps = word_maps(trace, selection)  # sample, step, word, row, column
-    tables: dict[str, DataFrame] = {}
+    tables: dict[str, Table] = {}
     files: dict[str, WritableFile] = {}
     arrays: dict[str, xr.DataArray] = {}
     notes: tuple[str, ...] = ()
@@ -208,19 +207,19 @@ def _iou(parts: StepMaps, region: Strokes) -> Numbers:
     return np.where(np.isnan(flat).any(-1), np.nan, ratio)
 
 
-def _tabulate(selection: Selection, values: dict[str, Numbers]) -> DataFrame:
+def _tabulate(selection: Selection, values: dict[str, Numbers]) -> Table:
     sample, word = np.indices(values["on"].shape).reshape(2, -1)
     return make_table(_words(selection, word) | {"sample": sample} | _ravel(values))
 
 
-def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> DataFrame:
+def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> Table:
     sample, step, word = np.indices(values["on"].shape).reshape(3, -1)
     axis = step_axis(trace, selection.steps)
     time = {name: np.asarray(axis[name][1])[step] for name in ("step", "noise")}
     return make_table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
 
 
-def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> DataFrame:
+def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> Table:
     """Tabulate each word's mean map, and a uniform map, by distance from the strokes."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)
@@ -363,7 +362,7 @@ def _history(trace: Trace, name: str) -> _History:
         raise TraceError(f"could not read {name} of {trace.folder}: {reason}") from exc
 
 
-def _tabulate_residuals(residuals: xr.DataArray) -> DataFrame:
+def _tabulate_residuals(residuals: xr.DataArray) -> Table:
     sample, block, step = np.indices(residuals.shape).reshape(3, -1)
     return make_table(
         {

@@ -11,18 +11,14 @@ Definitions, for the map M of a word and a cell of area 1/n²:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attn.analysis.compare.reading import regrid
 from attn.analysis.compare.terms import Term
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.word_sums import Numbers
 from attn.shapes import GridMaps
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 def cell_masses(maps: GridMaps, count: int) -> Numbers:
@@ -37,7 +33,7 @@ def cell_parts(masses: Numbers) -> Numbers:
     return parts
 
 
-def tabulate_cells(masses: Numbers, words: Sequence[Term], indices: Sequence[int]) -> DataFrame:
+def tabulate_cells(masses: Numbers, words: Sequence[Term], indices: Sequence[int]) -> Table:
     """Lay cells out as rows, word by word, from the upper left.
 
     Args:

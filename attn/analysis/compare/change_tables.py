@@ -5,31 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attn.analysis.compare.paired import PairedChange, paired_change, paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Key, Term
 from attn.analysis.sketch import COMPARED
-from attn.analysis.tables import make_table, stack_tables
+from attn.analysis.tables import Table, count_rows, make_table, stack_tables
 from attn.analysis.words.similarity import MEASURES
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.words import fold
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-Columns = dict[str, NDArray[Any]]
 Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
 """Takes (sample, term, …) of base and variant out of a pair; None if it has no such thing."""
 
 Words = Sequence[str] | None
 """Only these words; None is all."""
 
-Tables = dict[str, "DataFrame"]
+Tables = dict[str, Table]
 
 LARGEST = 2**26
 """Bytes of one measure of all pairs that are in memory at once."""
@@ -227,9 +222,9 @@ def has_maps(pairs: Sequence[Pair]) -> bool:
     return any(pair.alike is not None for pair in pairs)
 
 
-def with_name(table: DataFrame, name: str) -> DataFrame:
+def with_name(table: Table, name: str) -> Table:
     """Add a column with the name of the variant."""
-    return make_table({**table, "variant_name": np.full(len(table), name, object)})
+    return make_table({**table, "variant_name": np.full(count_rows(table), name, object)})
 
 
 def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
@@ -268,7 +263,7 @@ def _gather(
     return {key: found[key] for key in keys if key in found}
 
 
-def _rows(entries: Sequence[TermChange], **labels: Any) -> DataFrame:
+def _rows(entries: Sequence[TermChange], **labels: Any) -> Table:
     """Lay changes out, one row per term and cell; cells that no pair has are left out.
 
     Args:
@@ -278,7 +273,7 @@ def _rows(entries: Sequence[TermChange], **labels: Any) -> DataFrame:
     return stack_tables(_term_rows(entry, labels) for entry in entries)
 
 
-def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Columns:
+def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Table:
     change = entry.change
     kept = change.n > 0
     cells: dict[str, Any] = {"layer": ALL, "head": ALL, "step": ALL, **labels}
@@ -289,7 +284,7 @@ def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Columns:
     return _names(entry.term, int(kept.sum())) | columns | _numbers(change)
 
 
-def _numbers(change: PairedChange) -> Columns:
+def _numbers(change: PairedChange) -> Table:
     """Return the numbers of cells that some pair has."""
     kept = change.n > 0
     numbers = {
@@ -305,7 +300,7 @@ def _numbers(change: PairedChange) -> Columns:
     return {name: np.asarray(column)[kept] for name, column in numbers.items()}
 
 
-def _names(term: Term, count: int) -> Columns:
+def _names(term: Term, count: int) -> Table:
     return {
         "word": np.full(count, term.text, object),
         "occurrence": np.full(count, term.number),
@@ -313,7 +308,7 @@ def _names(term: Term, count: int) -> Columns:
     }
 
 
-def _alike(pairs: Sequence[Pair], words: Words) -> DataFrame:
+def _alike(pairs: Sequence[Pair], words: Words) -> Table:
     """Return one row per term and measure of similarity."""
     parts = []
     for entry in changes(pairs, _similar, words):
@@ -341,7 +336,7 @@ def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {"layer": layer, "head": range(pairs[0].base.mass.shape[-1] - 1)}
 
 
-def _changed(pairs: Sequence[Pair]) -> DataFrame:
+def _changed(pairs: Sequence[Pair]) -> Table:
     """Return how much of the picture has another dominant word, by segment."""
     names = list(dict.fromkeys(name for pair in pairs for name in pair.changed))
     parts = []

@@ -20,12 +20,11 @@ from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result
+from attn.analysis.tables import Table
 from attn.analysis.texts.texts import PromptOptions, axes_of, choose, lay_out, read_measure
 from attn.analysis.words.word_sums import Numbers
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.trace.trace import Trace
 
 Axes = Mapping[str, Sequence[Any]]
@@ -84,7 +83,7 @@ def run(trace: Trace, options: FlowOptions) -> Result:
     return Result(tables, {"read": read}, notes)
 
 
-def _tabulate(split: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFrame:
+def _tabulate(split: Numbers, lengths: NDArray[np.int64], axes: Axes) -> Table:
     """Lay out (rows, layer, step, sample, head, keys)."""
     heads = ["mean", *map(str, range(split.shape[4] - 1))]
     named = {"rows": SEGMENTS, **axes, "head": heads, "keys": SEGMENTS}
@@ -92,7 +91,7 @@ def _tabulate(split: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFra
     return lay_out(named, {"mass": split, "sum": sums})
 
 
-def _summarise(mean: Numbers, lengths: NDArray[np.int64], axes: Axes) -> DataFrame:
+def _summarise(mean: Numbers, lengths: NDArray[np.int64], axes: Axes) -> Table:
     """Return one line per layer and sample, means over the steps."""
     over = mean.mean(axis=2)
     to_generated, to_prompt = over[1, ..., 0], over[0, ..., 1]

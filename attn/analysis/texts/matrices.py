@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.result import Result
+from attn.analysis.tables import Table
 from attn.analysis.texts.texts import (
     BLOCK,
     NEEDS_MAPS,
@@ -30,7 +31,6 @@ from attn.analysis.words.select import select_steps
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -149,7 +149,7 @@ def _label(
     return xr.DataArray(shown, coords, dims, attrs=attrs)
 
 
-def _strongest(means: NDArray[np.float32], choice: TextSelection, most: int) -> DataFrame:
+def _strongest(means: NDArray[np.float32], choice: TextSelection, most: int) -> Table:
     """List the largest cells of every layer's mean, largest first."""
     rows = []
     for number, sample in np.ndindex(means.shape[:2]):

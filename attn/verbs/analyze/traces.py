@@ -132,7 +132,7 @@ def _run(
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
-    for path, table in result.tables.items():
+    for path, table in result.columns.items():
         write_table(table, folder / path)
     for path, file in result.files.items():
         file.write(folder / path)
@@ -144,7 +144,7 @@ def _run(
     return {
         "name": analysis.name,
         "options": asdict(options),
-        "files": [*result.tables, *result.files, *drawn],
+        "files": [*result.columns, *result.files, *drawn],
         "notes": notes,
     }
 

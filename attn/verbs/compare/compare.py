@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.weights import WeightsAgainstAttention
+    from attn.analysis.tables import Table
     from attn.lora import LoraFile
     from attn.verbs.capture.capture import Captured
 
@@ -52,7 +53,7 @@ class Compared:
         path: folder of the results, `comparison` in the one that was asked for.
         base: what the baseline is called.
         variants: number of pairs of pictures by what a variant is called.
-        tables: by name, such as `mass.csv`.
+        tables: data frames by name, such as `mass.csv`, each made when it is looked at.
         files: relative to `path`.
         warnings: what the reader of the results should know.
         plans: of a dry run what would be generated, the baseline first; then nothing else is there.
@@ -272,7 +273,7 @@ def compare_runs(
     if parts is None or "maps" in parts:
         for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
             report.warn(note)
-    from attn.analysis.tables import write_table
+    from attn.analysis.tables import Frames, write_table
 
     tables = _make_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
@@ -293,7 +294,7 @@ def compare_runs(
         _write_index(folder, facts | {"warnings": report.warnings})
     counts = {variant.label: variant.count for variant in variants}
     return Compared(
-        out, runs[0].label, counts, tables, (*written, COMPARISON), tuple(report.warnings)
+        out, runs[0].label, counts, Frames(tables), (*written, COMPARISON), tuple(report.warnings)
     )
 
 
@@ -303,7 +304,7 @@ def _say(variant: Variant, note: str) -> str:
 
 def _make_tables(
     variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
-) -> dict[str, DataFrame]:
+) -> dict[str, Table]:
     """Make every table of all variants; with several variants it has their names."""
     from attn.analysis.compare.change_tables import PARTS, with_name
     from attn.analysis.tables import stack_tables
@@ -340,7 +341,7 @@ def _weigh(
     return weights
 
 
-def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, DataFrame]:
+def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, Table]:
     """Return `lora_weights.csv`, always with the names of the variants."""
     from attn.analysis.compare.change_tables import with_name
     from attn.analysis.tables import stack_tables
