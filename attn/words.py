@@ -168,3 +168,17 @@ def _fold_words(words: Seq[Word]) -> tuple[str, dict[int, int]]:
             text, is_edge = text + _fold(cluster), is_unspaced
         edges[len(text)] = word.stop
     return text, edges
+
+
+FUNCTION_WORDS = (
+    "a above after an and are as at be before behind being below beside between but by for "
+    "from he her his in inside into is it its my near next no nor not of off on onto or our "
+    "out over she so some than that the their them then there these they this those through "
+    "to under up upon very was were which while who with without your"
+)
+"""English articles, prepositions, conjunctions and pronouns, which name nothing to be seen."""
+
+
+def is_content(word: str) -> bool:
+    """Whether a word names something: neither a function word of English nor without letters."""
+    return fold(word) not in FUNCTION_WORDS.split() and any(map(str.isalnum, word))

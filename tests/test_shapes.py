@@ -9,8 +9,8 @@ import pytest
 from jaxtyping import TypeCheckError
 
 import attn
-from attn.analysis.compare.pairs import dominance
 from attn.analysis.texts.patterns import profile_of
+from attn.analysis.words.dominance import dominance
 from attn.trace.means import MeanMaps
 from attn.trace.word_sums import sum_tokens
 
@@ -22,7 +22,7 @@ ALIASES = ("shapes.py", "engine/shapes.py")
     ("call", "shapes"),
     [
         (profile_of, [(2, 3, 5, 7)]),
-        (dominance, [(2, 3, 5)]),
+        (lambda maps: dominance(maps, [0]), [(2, 3, 5)]),
         (sum_tokens, [(2, 5), (7, 3)]),
         (lambda maps: MeanMaps(maps, (), ()), [(2, 3, 5)]),
     ],

@@ -110,6 +110,22 @@ def label_table(table: Columns, **labels: object) -> Columns:
     return {name: np.full(count, value, object) for name, value in labels.items()} | columns
 
 
+def with_layer_names(table: Table, names: Mapping[int, str]) -> Table:
+    """Return a table with a column `layer_name` behind its column `layer`, if it has that.
+
+    What is no layer's index there, such as `mean`, is its own name.
+    """
+    if "layer" not in table or "layer_name" in table:
+        return table
+    columns = {}
+    for name, column in table.items():
+        columns[name] = column
+        if name == "layer":
+            called = [names.get(layer, str(layer)) for layer in column]
+            columns["layer_name"] = np.array(called, object)
+    return make_table(columns)
+
+
 def write_table(table: Columns | DataFrame, path: Path) -> None:
     """Write a table as CSV: UTF-8, one header line."""
     path.parent.mkdir(parents=True, exist_ok=True)

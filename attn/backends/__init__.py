@@ -7,6 +7,7 @@
     plugins/     finding packages, keeping their faults to themselves, checking their answers
     loading/     from a folder, file, hub id or demo to networks with all their weights
     diffusers/   the base of every family that is a pipeline of diffusers
+    chat/        prompts as language models read them, in chat templates
     families/    one family each: all facts of it stand there
     testing/     the kit that every backend must pass, and a small fake
 

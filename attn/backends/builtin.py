@@ -52,6 +52,12 @@ def attn_backends() -> list[BackendSpec]:
             summary="MMaDA and LLaDA, language models that write by unmasking: self-attention",
             load=_mmada,
         ),
+        BackendSpec(
+            name="hf",
+            aliases=("transformers", "causal-lm"),
+            summary="causal language models of transformers, which write token by token",
+            load=_hf,
+        ),
     ]
 
 
@@ -95,3 +101,10 @@ def _mmada() -> Backend:
         from attn.backends.families.mmada.mmada import MMaDABackend
 
     return MMaDABackend()
+
+
+def _hf() -> Backend:
+    with quiet():
+        from attn.backends.families.hf.hf import HFBackend
+
+    return HFBackend()

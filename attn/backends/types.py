@@ -160,12 +160,22 @@ class Session(ABC):
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return segments and tokens that the model reads for one branch of the request."""
 
+    def spans(self, request: Request) -> tuple[tuple[int, int], ...]:
+        """Return the positions `[start, stop)` of the sequence that each step reads.
+
+        Of a model whose text grows from step to step, which has read all before `stop` earlier; the
+        last step ends where the sequence does. `Call.span` then says the same of every forward. A
+        generation may end earlier: it has so many steps fewer, and its trace ends there. Empty
+        where every step reads the whole sequence.
+        """
+        return ()
+
     @abstractmethod
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the requests as one batch and return their outputs in order.
 
-        The requests differ in prompt and seed only; the lengths of their sequences may differ
-        too. Their LoRAs are in the model during this call and have left no trace in it afterwards.
+        The requests differ in prompt, its emphasis, and seed only; the lengths of their sequences
+        may differ too. Their LoRAs are in the model during this call and have left no trace in it afterwards.
         Before every forward of a tower `on_call` is told what runs; sample `s` of its rows is image
         `s % images` of request `s // images`. With `on_call=None` the very same generation runs
         unobserved.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from textwrap import wrap as wrapped
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from attn.verbs.analyze.results import Analyzed
 
 
+WIDTH = 100
+"""Letters of a line of the answer."""
 LISTED = 10
 """So many traces that failed are named; the warnings have them all."""
 
@@ -77,6 +80,7 @@ def _json(done: Analyzed) -> str:
                 "path": str(entry.path) if entry.path else None,
                 "skipped": dict(entry.skipped),
                 "error": entry.error,
+                "answer": entry.answer,
             }
             for entry in done.traces
         ],
@@ -92,6 +96,7 @@ def _text(done: Analyzed) -> Iterator[str]:
         elif done.summary is not None:
             yield f"{entry.path}  {counted(len(entry.files), 'file')}"
         else:
+            yield from wrapped(entry.answer, WIDTH)
             yield str(entry.path)
             yield from (f"  {line}" for line in listed_files(entry.files))
     if done.summary is not None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
+from textwrap import wrap as wrapped
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,8 +19,10 @@ from attn.verbs.compare.options import CompareOptions
 from attn.words import fold
 
 if TYPE_CHECKING:
-    from attn.verbs.compare.compare import Compared
+    from attn.verbs.compare.results import Compared
 
+WIDTH = 100
+"""Letters of a line of the answer."""
 SHOWN = 5
 """So many words are shown, those that changed most; the tables have all."""
 
@@ -57,12 +60,21 @@ def _json(done: Compared) -> str:
         "path": str(done.path),
         "warnings": list(done.warnings),
         "base": done.base,
-        "variants": [{"name": name, "pairs": pairs} for name, pairs in done.variants.items()],
+        "variants": [_variant(done, name) for name in done.variants],
+        "answer": done.answer,
         "files": list(done.files),
     }
     if done.plans:
         answer["predicted_bytes"] = done.predicted_bytes
     return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def _variant(done: Compared, name: str) -> dict[str, Any]:
+    """Return what JSON says of a variant: its differences as in `comparison.json`."""
+    from dataclasses import asdict
+
+    differences = [asdict(entry) for entry in done.differences.get(name, ())]
+    return {"name": name, "pairs": done.variants[name], "differences": differences}
 
 
 def _text(done: Compared) -> Iterator[str]:
@@ -72,8 +84,13 @@ def _text(done: Compared) -> Iterator[str]:
         runs = counted(len(done.plans), "run")
         yield f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)}"
         return
+    if done.answer:
+        yield from wrapped(done.answer, WIDTH)
+        yield ""
     for name, pairs in done.variants.items():
         yield f"{name} against {done.base}, {counted(pairs, 'pair')} of pictures"
+        if done.differences.get(name):
+            yield f"  differs in {', '.join(map(str, done.differences[name]))}"
         if "mass.csv" in done.tables:
             yield from (f"  {line}" for line in aligned(_changes(done, name)))
     yield str(done.path)

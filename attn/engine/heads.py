@@ -40,12 +40,15 @@ def unfold(attention: Attention, heads: int | None, length: int | None) -> Atten
     return attention.unfolded(groups) if is_folded else attention
 
 
-def share_keys(attention: Attention, module: nn.Module) -> Attention:
+def share_keys(attention: Attention, groups: object) -> Attention:
     """Take back the copies of keys and values that a library made for grouped queries.
 
     Some of its calls make them and some do not; so all have the heads of the model.
+
+    Args:
+        attention: of a kernel.
+        groups: query heads for each key head, as the module says; what is no number is 1.
     """
-    groups = getattr(module, "num_key_value_groups", 1)
     key, value = attention.key, attention.value
     if not isinstance(groups, int) or groups < 2 or key is None or value is None:  # noqa: PLR2004
         return attention

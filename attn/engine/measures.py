@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attn.engine.attention import Attention, Index
-from attn.engine.plan import BlockPlan, LayerPlan
+from attn.engine.layer_plans import BlockPlan, LayerPlan
 from attn.engine.shapes import ColumnMembers, Logits, PerHead, Probs, SegmentMass
 from attn.schema import part, without_mass
 
@@ -75,7 +75,7 @@ def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -
         kept |= {f"{index}/{name}.{block.name}": value for name, value in _finish(block, folded)}
         if "entropy" in block.measures and folded.entropy is None:
             kept[f"{index}/entropy.{block.name}"] = _row_entropy(block, attention, row, scratch)
-    for query in plan.totals:
+    for query in (query for query, segments in plan.totals.items() if segments):
         kept[f"{index}/total.{query}"] = _total(plan, query, masses, attention, row, scratch)
     if plan.factors:
         kept |= {f"{index}/{name}": value for name, value in _factors(attention, row)}

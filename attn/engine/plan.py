@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+from attn.engine.layer_plans import BlockPlan, LayerPlan, Shapes, Span
 from attn.errors import RequestError, did_you_mean
 from attn.schema import (
-    GATE_STATISTICS,
     STEP_MEASURES,
     Column,
     Kept,
@@ -37,9 +37,6 @@ SMALL = "image.text"
 Above the level `mass`, whose analyses read them of no trace, `share_max` and `peak` are too.
 """
 
-Shapes = dict[str, tuple[tuple[int, ...], str]]
-"""Tensor name to (shape, safetensors dtype)."""
-
 
 @dataclass(frozen=True)
 class Keep:
@@ -66,64 +63,11 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class BlockPlan:
-    """One block of one layer.
-
-    `queries` and `keys` are positions in the module's own sequences. `groups` are the map's
-    columns as places among `keys`: one place for a token, many for a column of the rest.
-    `measures` are those of `schema.MEASURES` that this block gets.
-    """
-
-    name: str
-    queries: tuple[int, ...]
-    keys: tuple[int, ...]
-    groups: tuple[tuple[int, ...], ...]
-    measures: frozenset[str]
-    whole_rows: bool
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """Everything that is kept of one layer; without blocks, that is what its gates do.
-
-    `totals` are the key segments whose `total` is kept, by query part; at level `mass` those
-    without a kept mass, because the others are sums of it.
-    """
-
-    layer: Layer
-    blocks: tuple[BlockPlan, ...]
-    factors: bool
-    totals: Mapping[str, tuple[Segment, ...]]
-
-    def shapes(self) -> Shapes:
-        """Return the tensors of one step, without the axes branch and sample."""
-        index, heads = self.layer.index, self.layer.num_heads
-        shapes: Shapes = {}
-        for block in self.blocks:
-            queries, keys, columns = len(block.queries), len(block.keys), len(block.groups)
-            of: Shapes = {
-                "mass": ((heads, keys), "F32"),
-                "share": ((keys,), "F32"),
-                "share_max": ((keys,), "F32"),
-                "peak": ((keys,), "F32"),
-                "entropy": ((heads,), "F32"),
-                "map": ((queries, columns), "F16"),
-                "headmap": ((heads, queries, columns), "F16"),
-            }
-            names = (name for name in of if name in block.measures)
-            shapes.update({f"{index}/{name}.{block.name}": of[name] for name in names})
-        for query, segments in self.totals.items():
-            shapes[f"{index}/total.{query}"] = ((heads, len(segments)), "F32")
-        for gate in self.layer.gates:
-            shapes[f"{index}/gate.{gate.part}"] = ((heads, len(GATE_STATISTICS)), "F32")
-        return shapes
-
-
-@dataclass(frozen=True)
 class Plan:
     """What is kept of one trace: `samples` pictures over `steps` steps.
 
-    `positions` is the length of the sequence where the model writes a part of it, else 0.
+    `positions` is the length of the sequence where the model writes a part of it in place, else 0.
+    `spans` are the positions that each step reads, where the text grows; see `schema.Step.span`.
     """
 
     layers: tuple[LayerPlan, ...]
@@ -133,9 +77,10 @@ class Plan:
     steps: int
     dtype: str
     positions: int = 0
+    spans: tuple[Span, ...] = ()
 
-    def step_shapes(self) -> Shapes:
-        """Return every tensor of one step's shard, shapes in full."""
+    def step_shapes(self, span: Span | None = None) -> Shapes:
+        """Return every tensor of one step's shard, shapes in full; of a step that reads a span."""
         lead = (len(self.branches), self.samples)
         written = STEP_MEASURES if self.positions else {}
         shapes: Shapes = {
@@ -143,19 +88,20 @@ class Plan:
         }
         for layer in self.layers:
             shapes |= {
-                name: (lead + shape, dtype) for name, (shape, dtype) in layer.shapes().items()
+                name: (lead + shape, dtype)
+                for name, (shape, dtype) in _shapes_of(layer, span).items()
             }
             if layer.factors:
-                shapes |= self._factor_shapes(layer.layer)
+                shapes |= self._factor_shapes((layer.within(span) if span else layer).layer)
         return {name: entry for name, entry in shapes.items() if not self.is_mean(name)}
 
-    def mean_shapes(self) -> Shapes:
+    def mean_shapes(self, span: Span | None = None) -> Shapes:
         """Return every tensor of the file of means; empty unless the level is `means`."""
         lead = (len(self.branches), self.samples)
         return {
             name: (lead + shape, "F32")
             for layer in self.layers
-            for name, (shape, _) in layer.shapes().items()
+            for name, (shape, _) in _shapes_of(layer, span).items()
             if self.is_mean(name)
         }
 
@@ -167,16 +113,23 @@ class Plan:
     def bytes(self) -> int:
         """Size of the folder `attention/`, headers included, the index of shards left out."""
         means = self.mean_shapes()
-        return self.steps * predict_bytes(self.step_shapes()) + (
-            predict_bytes(means) if means else 0
+        steps = (
+            sum(predict_bytes(self.step_shapes(span)) for span in self.spans)
+            if self.spans
+            else self.steps * predict_bytes(self.step_shapes())
         )
+        return steps + (predict_bytes(means) if means else 0)
 
     @property
     def full_bytes(self) -> int:
         """Size of every probability of the kept layers in float16, to weigh `factors` against."""
         layers = [entry.layer for entry in self.layers]
-        numbers = sum(layer.num_heads * layer.num_queries * layer.num_keys for layer in layers)
-        return 2 * numbers * self.steps * self.samples * len(self.branches)
+        heads = sum(layer.num_heads for layer in layers)
+        numbers = heads * sum((stop - start) * stop for start, stop in self.spans)
+        if not self.spans:
+            each = (layer.num_heads * layer.num_queries * layer.num_keys for layer in layers)
+            numbers = sum(each) * self.steps
+        return 2 * numbers * self.samples * len(self.branches)
 
     def _factor_shapes(self, layer: Layer) -> Shapes:
         if layer.head_dim is None:
@@ -204,6 +157,7 @@ def make_plan(
     samples: int,
     steps: int,
     dtype: str,
+    spans: Sequence[Span] = (),
 ) -> Plan:
     """Decide what is kept of one generation.
 
@@ -214,6 +168,7 @@ def make_plan(
         samples: pictures of the trace.
         steps: steps of the sampler.
         dtype: safetensors name of the model's dtype, for `factors`.
+        spans: positions that each step reads, where the text grows.
 
     Raises:
         RequestError: a layer pattern, block or branch matches nothing.
@@ -244,7 +199,12 @@ def make_plan(
         columns=columns,
     )
     length = max((segment.stop for segment in sequences[keep.branches[0]].segments), default=0)
-    return Plan(plans, kept, keep.branches, samples, steps, dtype, length if written else 0)
+    positions = length if written and not spans else 0
+    return Plan(plans, kept, keep.branches, samples, steps, dtype, positions, tuple(spans))
+
+
+def _shapes_of(layer: LayerPlan, span: Span | None) -> Shapes:
+    return layer.shapes() if span is None else layer.shapes_within(span)
 
 
 def _choose_blocks(layers: Sequence[Layer], requested: Sequence[str] | None) -> tuple[str, ...]:

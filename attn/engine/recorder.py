@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ml_dtypes
 import numpy as np
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from attn.engine.attention import Attention
 from attn.engine.gates import GateKey, summarise
-from attn.engine.heads import with_heads
+from attn.engine.heads import share_keys, unfold, with_heads
+from attn.engine.layer_plans import LayerPlan, Shapes, Span
+from attn.engine.means import Means
 from attn.engine.measures import Scratch, measure
-from attn.engine.plan import LayerPlan, Plan
+from attn.engine.plan import Plan
 from attn.errors import CaptureError
 from attn.schema import STEP_MEASURES, Call, Layer, Step, part
 
@@ -51,7 +53,8 @@ class Recorder:
     A step keeps, of each (branch, sample), the first call that runs it.
 
     Args:
-        plans: one per trace of the batch; they differ in their columns only.
+        plans: one per trace of the batch; they differ in their columns only, and where texts grow
+            in their lengths.
         images: samples of each trace.
         write: takes the tensors of every finished step, and at the end the means.
     """
@@ -65,16 +68,18 @@ class Recorder:
         ]
         self._scratch = Scratch()
         self._step: Step | None = None
+        self._spans: dict[int, Span] = {}  # of the traces that read a part of a text in this step
+        self._within: dict[tuple[int, LayerKey], LayerPlan] = {}  # this step's
         self._call: _OpenCall | None = None
         self._calls: list[_OpenCall] = []
         self._recorded: set[tuple[str, str, int]] = set()
-        self._shapes = [plan.step_shapes() | plan.mean_shapes() for plan in plans]
+        self._shapes = [_shapes(plan) for plan in plans]  # this step's
         self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
         self._gaps: set[tuple[int, int]] = set()  # traces and layers in which rows are missing
-        self._sums: dict[tuple[int, str], np.ndarray] = {}
-        self._counts: dict[tuple[int, str], np.ndarray] = {}
+        self._means = [Means(plan) for plan in plans]
         self._is_empty = True
-        self.steps: list[Step] = []
+        self._last = -1
+        self.steps: list[list[Step]] = [[] for _ in plans]
 
     @property
     def keys(self) -> list[LayerKey]:
@@ -99,12 +104,13 @@ class Recorder:
         self._close_call()
         if self._step is None or call.step != self._step.index:
             self._close_step()
-            if self.steps and call.step <= self.steps[-1].index:
+            if call.step <= self._last:
                 raise CaptureError(
-                    f"the backend announced step {call.step} after {self.steps[-1].index}; "
+                    f"the backend announced step {call.step} after {self._last}; "
                     "announce steps 0, 1, 2, … in order"
                 )
             self._step = Step(call.step, call.timestep, call.noise)
+        self._read_span(call)
         kept = self._plans[0].branches
         rows = {
             (branch, sample): row
@@ -116,6 +122,29 @@ class Recorder:
         }
         self._call = _OpenCall(call, rows, due)
 
+    def _read_span(self, call: Call) -> None:
+        """Take which positions of their texts the rows of a call read."""
+        for trace in {sample // self._images for _, sample in call.rows}:
+            plan, span = self._plans[trace], call.span
+            if bool(plan.spans) != (span is not None) or self._spans.get(trace, span) != span:
+                raise CaptureError(
+                    f"step {call.step} is announced with the span {span}, expected "
+                    f"{self._spans.get(trace, 'one' if plan.spans else None)}: say in Call.span "
+                    "what spans() lays out, the same for all samples of a request"
+                )
+            if span is not None and trace not in self._spans:
+                self._spans[trace] = span
+                self._shapes[trace] = _shapes(plan, span)
+
+    def _plan(self, trace: int, key: LayerKey) -> LayerPlan:
+        """Return what is kept of a layer in this step."""
+        plan = self._layers[trace][key]
+        if trace not in self._spans:
+            return plan
+        if (trace, key) not in self._within:
+            self._within[trace, key] = plan.within(self._spans[trace])
+        return self._within[trace, key]
+
     def wanted(self) -> bool:
         """Whether the forward that runs now has rows to keep."""
         return self._call is not None and bool(self._call.rows)
@@ -125,6 +154,8 @@ class Recorder:
         call = self._open_call()
         layer = self._layers[0][key].layer
         attention = with_heads(attention, len(call.call.rows))
+        if call.call.span is not None:
+            attention = _ungrouped(attention, layer, call.call.span)
         batch, *shape = attention.shape
         if any(self._shape(key, call, *cell) != shape for cell in call.rows):
             heads, queries, keys = shape
@@ -198,9 +229,8 @@ class Recorder:
                 "the generation ended without one forward of a captured tower; call on_call before "
                 "every forward, with all its rows, and give in towers() the modules that run"
             )
-        for trace, plan in enumerate(self._plans):
-            means = {name: self._mean(trace, name) for name in plan.mean_shapes()}
-            if means:
+        for trace, sums in enumerate(self._means):
+            if means := sums.means(self.steps[trace][-1].span):
                 self._write(trace, None, means)
 
     def _open_call(self) -> _OpenCall:
@@ -213,7 +243,7 @@ class Recorder:
 
     def _shape(self, key: LayerKey, call: _OpenCall, branch: str, sample: int) -> list[int]:
         """Return the heads, queries and keys that one row of a layer has in the batch."""
-        layer = self._layers[sample // self._images][key].layer
+        layer = self._plan(sample // self._images, key).layer
         padding = call.call.padding[call.rows[branch, sample]] if call.call.padding else 0
         return [layer.num_heads, layer.num_queries + padding, layer.num_keys + padding]
 
@@ -229,13 +259,28 @@ class Recorder:
         shapes = self._shapes[trace]
         if attention.valid is not None:
             self._gaps.add((trace, self._layers[trace][key].layer.index))
-        for name, value in measure(self._layers[trace][key], attention, row, self._scratch).items():
+        plan = self._plan(trace, key)
+        for name, value in measure(plan, attention, row, self._scratch).items():
             dtype = _TORCH[shapes[name][1]] if name in shapes else value.dtype
             is_factor = "." not in name
             if is_factor:  # never rounded, even where attention runs wider than the model's weights
                 dtype = torch.promote_types(dtype, value.dtype)
             copy = is_factor and value.dtype == dtype
             self._cells.setdefault((trace, name), {})[cell] = value.to(dtype, copy=copy)
+        self._complete_totals(trace, plan, cell, attention.device)
+
+    def _complete_totals(
+        self, trace: int, plan: LayerPlan, cell: int, device: torch.device
+    ) -> None:
+        """Give a total the segments that are not there yet: they receive nothing."""
+        for query in plan.totals if trace in self._spans else ():
+            name = f"{plan.layer.index}/total.{query}"
+            shape = self._shapes[trace][name][0][2:]
+            whole = torch.zeros(shape, device=device)
+            cells = self._cells.setdefault((trace, name), {})
+            if cell in cells:
+                whole[:, : cells[cell].shape[1]] = cells[cell]
+            cells[cell] = whole
 
     def _close_call(self) -> None:
         if self._call is None:
@@ -278,19 +323,26 @@ class Recorder:
             if not is_exempt and any(bool(value.isnan().any()) for value in cells.values()):
                 raise CaptureError(_not_a_number(self._plans[trace], name, step))
         for trace, plan in enumerate(self._plans):
+            if plan.spans and trace not in self._spans:  # its text has ended
+                continue
             masks = {name for of, name in self._cells if of == trace and name.endswith("/mask")}
             shapes = self._shapes[trace]
             kept = {
                 name: self._stack(trace, name, shapes.get(name))
                 for name in (*shapes, *sorted(masks))
             }
-            for name in plan.mean_shapes():
-                self._add_mean(trace, name, kept.pop(name))
-            self._write(trace, step, kept)
+            for name in [name for name in kept if plan.is_mean(name)]:
+                ran = self._cells.get((trace, name), ())
+                self._means[trace].add(name, kept.pop(name), ran, self._spans.get(trace))
+            read = replace(step, span=self._spans.get(trace))
+            self.steps[trace].append(read)
+            self._write(trace, read, kept)
         self._cells.clear()
+        self._spans.clear()
+        self._within.clear()
         self._gaps.clear()
         self._recorded.clear()
-        self.steps.append(step)
+        self._last = step.index
 
     def _stack(
         self, trace: int, name: str, planned: tuple[tuple[int, ...], str] | None
@@ -318,22 +370,16 @@ class Recorder:
             stacked[cell] = value
         return stacked.reshape(lead + single)
 
-    def _add_mean(self, trace: int, name: str, array: np.ndarray) -> None:
-        """Add a step to the sums; a cell that did not run in it adds nothing."""
-        ran = np.zeros(array.shape[:2], np.float32)
-        ran.flat[list(self._cells.get((trace, name), ()))] = 1
-        array[ran == 0] = 0
-        if (trace, name) in self._sums:
-            self._sums[trace, name] += array
-            self._counts[trace, name] += ran
-        else:
-            self._sums[trace, name], self._counts[trace, name] = array, ran
 
-    def _mean(self, trace: int, name: str) -> np.ndarray:
-        """Return the mean over the steps in which a cell ran, NaN for one that never did."""
-        total, count = self._sums[trace, name], self._counts[trace, name]
-        with np.errstate(invalid="ignore"):
-            return np.asarray(total / count.reshape(*count.shape, 1, 1))
+def _shapes(plan: Plan, span: Span | None = None) -> Shapes:
+    """Return every tensor that a step computes."""
+    return plan.step_shapes(span) | plan.mean_shapes(span)
+
+
+def _ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
+    """Give grouped queries the heads of the model, as calls with a cache may not have them."""
+    attention = unfold(attention, layer.num_heads, span[1] - span[0])
+    return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))
 
 
 def to_numpy(value: Tensor) -> np.ndarray:

@@ -25,7 +25,7 @@ def record(
     images: int,
     generate: Callable[[Callable[[Call], None]], Result],
     write: Write,
-) -> tuple[Result, tuple[Step, ...], list[Report]]:
+) -> tuple[Result, tuple[tuple[Step, ...], ...], list[Report]]:
     """Run a generation and record its attention; the generation itself is not changed.
 
     Args:
@@ -36,7 +36,8 @@ def record(
         write: takes the tensors of every finished step.
 
     Returns:
-        what `generate` returned, the steps that ran, and what was checked of the kernels.
+        what `generate` returned, the steps that ran of each trace, and what was checked of the
+        kernels.
 
     Raises:
         CaptureError: attention that was due was not seen, or could not be had exactly.
@@ -52,7 +53,7 @@ def record(
     ):
         result = generate(recorder.on_call)
         recorder.finish()
-    return result, tuple(recorder.steps), hooks.report
+    return result, tuple(map(tuple, recorder.steps)), hooks.report
 
 
 def _module(towers: Mapping[str, nn.Module], key: LayerKey) -> nn.Module:

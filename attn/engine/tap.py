@@ -358,7 +358,7 @@ class Tap:
         batch = self._batch if self._thread is not None or reading is None else reading.rows
         heads, length = count_heads(self._modules[path]), self._lengths.get(path)
         attention = unfold(with_heads(attention, batch), heads, length)
-        attention = share_keys(attention, self._modules[path])
+        attention = share_keys(attention, getattr(self._modules[path], "num_key_value_groups", 1))
         if check_axes(path, attention, heads, length, self._axes(path)):
             self.assumed.add(path)
         if reading is not None and attention.shape[0] != batch:

@@ -9,6 +9,8 @@ from typing import Any
 from attn.lora.file import Group, LoraFile, Module, blocks, counted, is_finite, targets, towers
 from attn.lora.kinds import KINDS
 from attn.lora.metadata import highlights
+from attn.lora.names import DENOISER
+from attn.schema import kohya_name, short_name
 
 FIRST = 5
 """So many tensors are listed with their shapes."""
@@ -130,6 +132,8 @@ def block_rows(lora: LoraFile) -> list[dict[str, Any]]:
             "place": index,
             "tower": group.tower,
             "block": group.name,
+            "name": short_name(group.name),
+            "kohya": kohya_name(group.name) if group.tower == DENOISER else "",
             "modules": len(group.modules),
             "norm": group.norm,
             "share": group.share(lora.norm),

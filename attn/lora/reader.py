@@ -256,7 +256,7 @@ def _described(draft: _Draft, family: LoraFamily, adapter: Adapter | None) -> Mo
     change, form = draft.change, draft.form
     configured = adapter if _is_configured(draft) else None
     alpha = _alpha(draft, configured)
-    rank = form.rank  # of LoKr's whole factors peft's configuration has one
+    rank: float | None = form.rank  # of LoKr's whole factors peft's configuration has one
     if rank is None and configured is not None:
         rank = configured.rank_of(change.path)
     return Module(

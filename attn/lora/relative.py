@@ -112,8 +112,8 @@ def extent(kind: str, parts: Parts) -> float:
             terms = [ia3_factors(parts)]
         case "glora":
             order = glora_order({role: stored.info.shape for role, stored in parts.items()})
-            norms = [np.linalg.norm(parts[role].read()) for role in order or ()]
-            terms = [norms[0] * norms[1], norms[2] * norms[3]]
+            norms = [float(np.linalg.norm(parts[role].read())) for role in order or ()]
+            return norms[0] * norms[1] + norms[2] * norms[3]
         case _:
             rotation = _rotation(parts)
             rescale = parts["rescale"].read() if "rescale" in parts else np.ones(1)

@@ -81,12 +81,16 @@ def restricted(lora: LoraFile, patterns: Sequence[str]) -> LoraFile:
 
 
 def _paths(module: Module) -> tuple[str, ...]:
-    own = (module.base_path or "").split(" + ") if module.base_path else []
-    return (*own, module.path, *(() if own else _of_published(underscored(module.path))))
+    if module.base_path:
+        return (*module.base_path.split(" + "), module.path)
+    return (*_of_published(underscored(module.path)), module.path)
 
 
 def _of_published(path: str) -> Iterator[str]:
     """Yield the name in diffusers of a block in LDM's layout, of three places to a level."""
+    if middle := re.match(r"middle_block_([012])(?=_|\Z)", path):
+        inside = ("resnets_0", "attentions_0", "resnets_1")[int(middle[1])]
+        yield f"mid_block_{inside}{path[middle.end() :]}"
     match = re.match(r"(input|output)_blocks_(\d+)_([01])(?=_|\Z)", path)
     if match is None or match[0] == "input_blocks_0_0":
         return
@@ -95,6 +99,11 @@ def _of_published(path: str) -> Iterator[str]:
     block = {"input": "down_blocks", "output": "up_blocks"}[side]
     inside = ("resnets", "attentions")[int(match[3])]
     yield f"{block}_{level}_{inside}_{place}{path[match.end() :]}"
+
+
+def block_names(lora: LoraFile) -> tuple[str, ...]:
+    """Return the blocks of a LoRA, each as a pattern for all that it changes there, in order."""
+    return tuple(dict.fromkeys(block_name((m.tower, _paths(m))) for m in lora.modules))
 
 
 def block_name(names: Names) -> str:

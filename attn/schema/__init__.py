@@ -7,6 +7,7 @@ name of one segment.
 
     layout     sequences: segments and their tokens, and the layers that read them
     blocks     which blocks a layer has, and the positions and columns in them
+    layer_names   what people call a layer
     requests   what is asked of a model, and the forwards that it announces
     manifest   `trace.json`, and the axes of every measure
 
@@ -23,6 +24,7 @@ from attn.schema.blocks import (
     query_parts,
     without_mass,
 )
+from attn.schema.layer_names import kohya_name, name_layers, short_name
 from attn.schema.layout import (
     UNKNOWN,
     Column,
@@ -87,10 +89,13 @@ __all__ = [
     "block_names",
     "find_words",
     "in_range",
+    "kohya_name",
     "layer_matches",
+    "name_layers",
     "part",
     "positions",
     "query_parts",
+    "short_name",
     "without_mass",
     "word_at",
 ]

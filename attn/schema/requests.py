@@ -117,7 +117,8 @@ class Call:
     of modules (or of their parents) that this call leaves out. `padding[i]` is the number of
     positions that the i-th row begins with and that are no part of its sequence: a mask hides them
     as keys; empty is no padding. `outcome` is asked for when the step is over, and returns all
-    `STEP_MEASURES`, (row, position) with the padding; None where the model writes no text.
+    `STEP_MEASURES`, (row, position) with the padding; None where the model writes no text. `span`
+    are the positions that the rows read, where a text grows; see `Step.span`.
     """
 
     tower: str
@@ -127,4 +128,5 @@ class Call:
     rows: tuple[tuple[str, int], ...]
     skipped_layers: tuple[str, ...] = ()
     padding: tuple[int, ...] = ()
+    span: tuple[int, int] | None = None
     outcome: Callable[[], Mapping[str, np.ndarray]] | None = field(default=None, compare=False)

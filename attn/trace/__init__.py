@@ -12,6 +12,7 @@
     means          maps added up over layers of one tower and steps
     occurrences, prompts   which words and phrases are meant, and which tokens they have
     word_sums, word_maps   sums over the tokens of words; a map per word
+    images         the generated images, decoded
     step_tokens    what each step wrote, for language models
     labels         coordinates of the axes: steps, keys, tokens
     arrays, grids  arrays that are read when they are asked for; pictures as grids of tokens

@@ -7,8 +7,9 @@ made from a table and leads to it, on the same page. The same results give the s
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ SHOWN = 24
 """Rows of a table on the page; its file has all."""
 DIGITS = 3
 """Significant digits of what is read; files have all."""
+MOST_BYTES = 24 * 2**20
+"""Bytes of figures that are in a page, the first ones; further figures are files beside it."""
 MIMES = {".png": "image/png", ".gif": "image/gif"}
 
 
@@ -106,19 +109,32 @@ def write_report(page: ReportPage, folder: Path) -> str:
     lost = [sentence for sentence in page.paragraph if sentence.href and sentence.href not in names]
     if lost:
         raise ValueError(f"no section has {lost[0].href}, which '{lost[0].text}' was made from")
-    sections = [_laid_out(section, folder) for section in page.sections]
+    inside = _inside(page.sections, folder)
+    sections = [_laid_out(section, folder, inside) for section in page.sections]
     text = render("report.html", page=page, sections=sections)
     write_atomic(folder / REPORT, as_utf8(text).encode())
     return REPORT
 
 
-def _laid_out(section: Section, folder: Path) -> dict[str, Any]:
+def _inside(sections: Sequence[Section], folder: Path) -> set[str]:
+    """Return which figures are in the page: the first ones, up to `MOST_BYTES`."""
+    names = [name for section in sections for name in section.figures]
+    sizes = accumulate((folder / name).stat().st_size for name in names)
+    return {name for name, size in zip(names, sizes, strict=True) if size <= MOST_BYTES}
+
+
+def _laid_out(section: Section, folder: Path, inside: Collection[str]) -> dict[str, Any]:
     """Return what the template shows of a section."""
     return {
         "title": section.title,
         "is_open": section.is_open,
         "figures": [
-            {"name": name, "caption": caption, "data": _data_uri(folder / name)}
+            {
+                "name": name,
+                "url": quote(name),
+                "caption": caption,
+                "data": _data_uri(folder / name) if name in inside else "",
+            }
             for name, caption in section.figures.items()
         ],
         "tables": [

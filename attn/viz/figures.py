@@ -35,7 +35,8 @@ class Subject:
     """The generation that figures are about.
 
     `images` has the generated image of every sample, or None where there is none; `facts` say
-    how they were made, by name; `dpi` is the resolution at which they will be drawn.
+    how they were made, by name; `dpi` is the resolution at which they will be drawn; `layers` are
+    the names of layers by their index.
     """
 
     prompt: str
@@ -44,6 +45,7 @@ class Subject:
     images: tuple[Pixels | None, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
     dpi: int = DPI
+    layers: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def texts(self) -> dict[str, str]:

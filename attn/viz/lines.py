@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -36,6 +37,7 @@ Dashes = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
 SIZE = 7.5  # points of a tick's label
 APART = 0.38  # inches between labelled steps
+UPRIGHT, NARROW = 0.14, 0.062  # inches between labels that are written upwards; of their letters
 SAMPLE, LETTER = 0.42, 0.082  # inches of a line, and of a letter, in the legend
 
 
@@ -129,30 +131,46 @@ def name_time(axes: Axes, time: Time) -> None:
     )
 
 
-def mark_layers(axes: Axes, layers: Sequence[int]) -> None:
-    """Mark layers by their numbers, in numeric order."""
+def mark_layers(
+    axes: Axes, layers: Sequence[int], names: Mapping[int, str] = MappingProxyType({})
+) -> None:
+    """Mark layers, in numeric order, by their names and numbers, or by numbers alone.
+
+    Args:
+        axes: with a place for each layer across.
+        layers: their indices.
+        names: of layers, by index; `layer_room` is the height that they take.
+    """
     axes.set_xlim(-0.6, len(layers) - 0.4)
-    _mark(axes, np.arange(len(layers), dtype=np.float64), [str(layer) for layer in layers])
+    labels = [f"{names[layer]}  {layer}" if layer in names else str(layer) for layer in layers]
+    _mark(axes, np.arange(len(layers), dtype=np.float64), labels, UPRIGHT if names else APART)
+    if names:
+        axes.tick_params(axis="x", labelrotation=90)
+
+
+def layer_room(names: Mapping[int, str]) -> float:
+    """Return the height that the names of layers take below axes, in inches."""
+    return NARROW * max(map(len, names.values()), default=0)
 
 
 class _Spread(Locator):
     """Ticks at some of the places, as many as the axis has room for when it is drawn."""
 
-    def __init__(self, axes: Axes, x: NDArray[np.float64]) -> None:
-        self.axes, self.x = axes, x
+    def __init__(self, axes: Axes, x: NDArray[np.float64], apart: float) -> None:
+        self.axes, self.x, self.apart = axes, x, apart
 
     def __call__(self) -> list[float]:
         inches = self.axes.get_window_extent().width / self.axes.figure.dpi
-        return [float(self.x[index]) for index in spread(self.x, inches)]
+        return [float(self.x[index]) for index in spread(self.x, inches, self.apart)]
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
         """Return the ticks, whatever is in sight."""
         return self()
 
 
-def _mark(axes: Axes, x: NDArray[np.float64], labels: Sequence[str]) -> None:
+def _mark(axes: Axes, x: NDArray[np.float64], labels: Sequence[str], apart: float = APART) -> None:
     """Label places on the axis across."""
-    axes.xaxis.set_major_locator(_Spread(axes, x))
+    axes.xaxis.set_major_locator(_Spread(axes, x, apart))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda value, _: labels[int(np.abs(x - value).argmin())])
     )

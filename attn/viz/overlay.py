@@ -1,93 +1,113 @@
-"""A heatmap laid over the picture it belongs to, with its colour bar."""
+"""A map on its colour scale, with the outlines of the image it belongs to, and the colour bar.
+
+Maps are opaque, each cell in one colour, so that every colour on the page is that of the bar. The
+image stands beside them, or is traced over them by thin lines of equal brightness.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from attn.viz.figures import Pixels
 from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, INK
 
 COLOURS = "inferno"  # perceptually uniform: equal steps of the value look equally large
-OPACITY = (0.5, 0.8)
-"""Of the lowest and highest colour: what gets nothing stays visible, what gets most glows."""
-
-INTERPOLATION = "catrom"
-"""Bicubic convolution (Keys 1981, a = -1/2), which passes through the values.
-
-What matplotlib calls "bicubic" is a B-spline: it takes more than half off a peak of one token, so
-that no colour on the picture would be that of the value.
-"""
-
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-COLOUR_LEFT = 0.2
-"""Share of the picture's own colour below a heatmap; more would compete with the heat's colours."""
-
-BACKDROP = 0.55
-"""Grey that stands for the picture: where there is none, and below the colours of the bar."""
+TRACED = 96
+"""Pixels of the image's long side where it is traced: finer structure would hide the map."""
+BLUR = 1.2  # of these pixels
+LEVELS = (0.3, 0.6)
+"""Brightness between the image's darkest and brightest, in parts, along which lines run."""
+EVEN = 12.0
+"""An image that is nowhere brighter than elsewhere by so much of 255 has no outlines."""
+WIDTH, OPACITY = 0.45, 0.75  # of a line, in points
 
 ColourScale = Normalize
+Scale = Literal["shared", "own"]
+Heat = NDArray[np.floating[Any]]
+"""A map: row, column."""
 
 
 def colour_scale(values: NDArray[np.floating[Any]]) -> ColourScale:
     """Return the scale from 0 to the largest value; zeros only give the scale 0 to 1."""
-    top = float(values.max())
+    top = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
     return Normalize(0.0, top if top > 0 else 1.0)
 
 
+def range_scale(values: NDArray[np.floating[Any]]) -> ColourScale:
+    """Return the scale from the smallest to the largest value; if they are one, that from 0."""
+    is_known = np.isfinite(values).any()
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if is_known else (0.0, 0.0)
+    return Normalize(low, high) if high > low else colour_scale(values)
+
+
+def name_scale(scale: ColourScale) -> str:
+    """Name the ends of a scale."""
+    return f"{float(scale.vmin or 0):.3g} to {float(scale.vmax or 0):.3g}"
+
+
 def show_image(axes: Axes, image: Pixels) -> None:
-    """Show the generated picture alone."""
+    """Show the generated image alone."""
     axes.imshow(image, interpolation="antialiased")
     axes.set_axis_off()
 
 
-def fade(image: Pixels) -> Pixels:
-    """Take most of the colour out of a picture, for the background of a map."""
-    grey = image @ np.asarray(LUMA, np.float32)
-    mixed = image * np.float32(COLOUR_LEFT) + (grey * np.float32(1 - COLOUR_LEFT))[..., None]
-    return np.asarray(mixed.round(), np.uint8)
-
-
 def show_heat(
-    axes: Axes, heat: NDArray[np.floating[Any]], faded: Pixels | None, scale: ColourScale
+    axes: Axes,
+    heat: Heat,
+    image: Pixels | None,
+    scale: ColourScale,
+    *,
+    shape: tuple[int, int] | None = None,
 ) -> None:
-    """Show a map over its picture, or over grey where there is none.
+    """Show a map, and over it the outlines of its image, if there is one.
 
     Args:
         axes: where to draw.
-        heat: row, column on the token grid; enlarged by bicubic interpolation for display only.
-        faded: the picture (see `fade`); its edges are those of the map, whatever their sizes.
-        scale: values to colours; what lies above its top gets the last colour.
+        heat: row, column on the token grid; each cell has one colour.
+        image: its edges are those of the map, whatever their sizes.
+        scale: values to colours; what lies outside has the colour of the nearer end.
+        shape: height and width that the map fills without an image; None is that of the map.
     """
-    if faded is None:
-        faded = np.full((*heat.shape, 3), round(255 * BACKDROP), np.uint8)
-    height, width = faded.shape[:2]
-    axes.imshow(faded, interpolation="antialiased")
-    axes.imshow(
-        heat,
-        cmap=_translucent(),
-        norm=scale,
-        interpolation=INTERPOLATION,
-        interpolation_stage="data",
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-    )
+    height, width = shape or heat.shape if image is None else image.shape[:2]
+    box = (-0.5, width - 0.5, height - 0.5, -0.5)
+    axes.imshow(heat, cmap=COLOURS, norm=scale, interpolation="nearest", extent=box)
+    if image is not None:
+        trace_outlines(axes, image)
     axes.set_axis_off()
 
 
+def trace_outlines(axes: Axes, image: Pixels, colour: str = "white") -> None:
+    """Draw thin lines of equal brightness of an image, in its pixels."""
+    grey = Image.fromarray(np.asarray(image @ np.asarray(LUMA, np.float32), np.uint8))
+    height, width = image.shape[:2]
+    factor = min(1.0, TRACED / max(height, width))
+    small = grey.resize((max(2, round(width * factor)), max(2, round(height * factor))))
+    light = np.asarray(small.filter(ImageFilter.GaussianBlur(BLUR)), np.float64)
+    low, high = float(light.min()), float(light.max())
+    if high - low < EVEN:
+        return
+    rows, columns = light.shape
+    across = (np.arange(columns) + 0.5) * width / columns - 0.5
+    down = (np.arange(rows) + 0.5) * height / rows - 0.5
+    levels = [low + part * (high - low) for part in LEVELS]
+    axes.contour(across, down, light, levels, colors=colour, linewidths=WIDTH, alpha=OPACITY)
+
+
 def show_bar(figure: Figure, axes: Axes, scale: ColourScale, label: str) -> None:
-    """Draw the horizontal colour bar of a scale, in the colours seen over mid-grey."""
+    """Draw the horizontal colour bar of a scale."""
     bar = figure.colorbar(
-        ScalarMappable(scale, _opaque()),
+        ScalarMappable(scale, COLOURS),
         cax=axes,
         orientation="horizontal",
         ticks=MaxNLocator(5),
@@ -98,17 +118,13 @@ def show_bar(figure: Figure, axes: Axes, scale: ColourScale, label: str) -> None
     axes.set_xlabel(label, fontsize=8.5, color=INK, fontfamily=FAMILY, parse_math=False)
 
 
-@cache
-def _translucent() -> ListedColormap:
-    """The colours of heat, the lowest letting most of the picture through."""
-    colours = colormaps[COLOURS](np.linspace(0, 1, 256))
-    colours[:, 3] = np.linspace(*OPACITY, 256)
-    return ListedColormap(colours, name="heat")
+def show_ends(figure: Figure, axes: Axes, label: str) -> None:
+    """Draw a colour bar of panels of which each has a scale of its own: only the ends have names.
 
-
-@cache
-def _opaque() -> ListedColormap:
-    """The same colours as they look over the backdrop."""
-    colours = _translucent()(np.linspace(0, 1, 256))
-    alpha = colours[:, 3:]
-    return ListedColormap(colours[:, :3] * alpha + BACKDROP * (1 - alpha), name="heat on grey")
+    Args:
+        figure: the page.
+        axes: of the bar.
+        label: what the colours mean.
+    """
+    show_bar(figure, axes, Normalize(0.0, 1.0), label)
+    axes.set_xticks([0, 1], ["the panel's smallest", "its largest"])

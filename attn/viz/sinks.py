@@ -18,6 +18,7 @@ from attn.viz.labels import ranges
 from attn.viz.lines import (
     COLOURS,
     dress,
+    layer_room,
     mark_layers,
     mark_time,
     name_axes,
@@ -69,12 +70,14 @@ def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:
     layers, heads = values.sizes["layer"], values.sizes["head"]
     width = min(max(CELL[0] * layers, WIDE[0]), WIDE[1])
     height = CELL[1] * heads
-    figure, axes = _page(subject, values, (width + LEFT, height + BELOW + 0.9))
+    figure, axes = _page(
+        subject, values, (width + LEFT, height + BELOW + 0.9 + layer_room(subject.layers))
+    )
     scale = colour_scale(values.values[~np.isnan(values.values)])
     axes.set_facecolor(GREY)
     ordered = values.sortby("layer")
     axes.imshow(ordered.values.T, aspect="auto", cmap=HEAT, norm=scale, interpolation="nearest")
-    mark_layers(axes, [int(layer) for layer in ordered["layer"].values])
+    mark_layers(axes, [int(layer) for layer in ordered["layer"].values], subject.layers)
     axes.set_xlim(-0.5, layers - 0.5)
     axes.set_yticks(spread(np.arange(heads, dtype=np.float64), height, 0.2))
     axes.spines[:].set_visible(False)
@@ -106,7 +109,9 @@ def draw_roles(values: xr.DataArray, subject: Subject) -> Figure:
     layers = values.sizes["layer"]
     names = [str(name) for name in values["role"].values]
     width = min(max(CELL[0] * layers, WIDE[0]), WIDE[1])
-    figure, axes = _page(subject, values, (width + LEFT, 3.2 + BELOW), names)
+    figure, axes = _page(
+        subject, values, (width + LEFT, 3.2 + BELOW + layer_room(subject.layers)), names
+    )
     ordered = values.sortby("layer")
     bottom = np.zeros(layers)
     patches = []
@@ -125,7 +130,7 @@ def draw_roles(values: xr.DataArray, subject: Subject) -> Figure:
         patches.append(Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0))
         bottom += heights
     dress(axes, 1.0)
-    mark_layers(axes, [int(layer) for layer in ordered["layer"].values])
+    mark_layers(axes, [int(layer) for layer in ordered["layer"].values], subject.layers)
     name_axes(axes, "layer", values.attrs["unit"])
     title = "what the picture attends to"
     write_title(axes, title, "mean over steps, heads and places", size=10)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attn.backends.families.mmada import template_process
+from attn.backends.chat import template_process
 
 SCRIPT = Path(template_process.__file__)
 """What fills chat templates, in bounds: the only process that a command may start."""

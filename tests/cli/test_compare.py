@@ -19,7 +19,7 @@ keep means, keys content, blocks image.text
      3  down_blocks.1.attentions.1.transformer_blocks.0.attn2  cross, 2 heads, grid 4x6, 77 keys
      5  down_blocks.2.attentions.0.transformer_blocks.0.attn2  cross, 3 heads, grid 2x3, 77 keys
 one trace: 15.7 kB; in all 47.2 kB
-3 runs (base, a:0, a:1): 141.7 kB
+3 runs (base, a:0.5, a:1): 141.7 kB
 """
 
 
@@ -43,13 +43,18 @@ def test_text():
     code, stdout, stderr = run("base", "style", "-o", "out", "--no-pictures", "--words", "cat")
     lines = stdout.splitlines()
     assert (code, stderr) == (0, "")
-    assert lines[0] == "style against base, 4 pairs of pictures"
-    assert lines[1].split() == ["WORD", "SEGMENT", "BASE", "CHANGE", "95", "%", "INTERVAL"]
-    assert lines[2].split()[:2] == ["cat", "clip"]
-    assert lines[3:] == [
+    answer = json.loads(Path("out/comparison/comparison.json").read_text())["answer"]
+    end = lines.index("")
+    assert " ".join(lines[:end]) == answer
+    assert "Attention is measured as mass" in answer
+    assert lines[end + 1] == "style against base, 4 pairs of pictures"
+    assert lines[end + 2].split() == ["WORD", "SEGMENT", "BASE", "CHANGE", "95", "%", "INTERVAL"]
+    assert lines[end + 3].split()[:2] == ["cat", "clip"]
+    assert lines[end + 4 :] == [
         "out/comparison",
         "  tables/mass.csv",
         "  tables/share.csv",
+        "  tables/mass_pairs.csv",
         "  tables/mass_layers.csv",
         "  tables/share_layers.csv",
         "  tables/mass_heads.csv",
@@ -60,6 +65,10 @@ def test_text():
         "  tables/dominant.csv",
         "  tables/changed.csv",
         "  tables/maps.csv",
+        "  tables/difference.csv",
+        "  tables/images.csv",
+        "  tables/image_pairs.csv",
+        "  report.html",
         "  comparison.json",
     ]
 
@@ -67,6 +76,10 @@ def test_text():
 def test_itself():
     """A run against itself shows zeros, and nothing where there are too few pairs."""
     expected = """\
+With one (2) every word gets the same attention. Attention is measured as mass: the part of its
+attention that the image gives to a word, mean over layers, heads and steps; of 1 pair of images,
+too few for intervals.
+
 one (2) against one, 1 pair of pictures
   WORD    SEGMENT  BASE     CHANGE         95 % INTERVAL
   A (1)   clip     0.1037   +0      +0.0%  -
@@ -76,6 +89,8 @@ one (2) against one, 1 pair of pictures
 out/comparison
   tables/mass.csv
   tables/share.csv
+  tables/mass_pairs.csv
+  report.html
   comparison.json
 """
     answer = run("one", "one", "-o", "out", "--no-pictures", "--only", "words")
@@ -93,8 +108,9 @@ def test_json():
         "path": "out/comparison",
         "warnings": [],
         "base": "base",
-        "variants": [{"name": "style", "pairs": 4}],
-        "files": ["tables/sinks.csv", "tables/sinks_heads.csv", "comparison.json"],
+        "variants": [{"name": "style", "pairs": 4, "differences": []}],
+        "answer": "",
+        "files": ["tables/sinks.csv", "tables/sinks_heads.csv", "report.html", "comparison.json"],
     }
 
 
@@ -116,16 +132,16 @@ def test_dry_run(opened):
     lora_demo.kohya(Path("a.safetensors"), pairs)
     limits = ("--seed", "0-2", "--steps", "2", "--size", "96x64", "--layers", "1-5")
     asked = ("-p", "a red cat sitting on a wooden chair in a garden")
-    given = ("--lora", "a.safetensors:0,1", *asked, *limits, "--dry-run", "-o", "out")
+    given = ("--lora", "a.safetensors:0,0.5,1", *asked, *limits, "--dry-run", "-o", "out")
     code, stdout, stderr = run(*given)
     assert (code, stdout) == (0, PLAN)
     assert stderr == (
         f"model: the built-in demo ({load(find('sdxl')).note_on_demo('demo')})\n"
-        "base: out/base\na:0: out/a-0\na:1: out/a-1\n"
+        "base: out/base\na:0.5: out/a-0.5\na:1: out/a-1\n"
     )
     answer = json.loads(run(*given, "--json")[1])
     assert (answer["status"], answer["files"]) == ("planned", [])
-    assert answer["variants"] == [{"name": "a:0", "pairs": 3}, {"name": "a:1", "pairs": 3}]
+    assert [(of["name"], of["pairs"]) for of in answer["variants"]] == [("a:0.5", 3), ("a:1", 3)]
     assert not Path("out").exists()
 
 

@@ -116,7 +116,7 @@ def test_files(file, tmp_path):
     )
     assert len(modules) == 1 + len(STEMS)
     blocks = (tmp_path / "found" / "blocks.csv").read_text().splitlines()
-    assert blocks[0] == "place,tower,block,modules,norm,share,relative"
+    assert blocks[0] == "place,tower,block,name,kohya,modules,norm,share,relative"
     assert [line.split(",")[2] for line in blocks[1:]] == ["down_blocks.1.attentions.0", "layers.0"]
     facts = json.loads((tmp_path / "found" / "lora.json").read_text())
     assert (facts["schema"], facts["file"]["path"]) == (1, "cat.safetensors")

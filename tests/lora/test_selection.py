@@ -1,10 +1,14 @@
 """A LoRA restricted to modules by their names, in whatever layout either has them."""
 
+import numpy as np
 import pytest
 
+from attn import lora
+from attn.demo.shipped import lora_file
 from attn.errors import ModelError
 from attn.lora.names import DENOISER
-from attn.lora.selection import block_name, selected
+from attn.lora.selection import block_name, block_names, restricted, selected
+from tests.helpers.lora_files import pair, write
 
 MODULES = {
     "a": (DENOISER, ("up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",)),
@@ -69,3 +73,35 @@ def test_the_names_of_blocks():
         *("te1.layers.3", "te2.layers.1"),
     ]
     assert all(key in selected([name], MODULES, "x") for key, name in names.items())
+
+
+def test_the_blocks_of_a_file():
+    """They take a file apart: each chooses some of its modules, and together they are all."""
+    file = lora.read(lora_file("demo"))
+    names = block_names(file)
+    assert names == (
+        *("down.0.attn.0", "down.1.attn.0", "mid.attn.0", "up.1.attn.0", "up.1.attn.1"),
+        *("up.2.attn.0", "up.2.attn.1"),
+    )
+    parts = [restricted(file, [name]) for name in names]
+    assert sum((part.modules for part in parts), ()) == file.modules
+    squares = sum(part.norm**2 for part in parts)
+    assert squares == pytest.approx(file.norm**2, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("input_blocks_4_1_transformer_blocks_0_attn2_to_k", "down.1.attn.0"),
+        ("input_blocks_5_0_in_layers_2", "down.1.resnet.1"),
+        ("middle_block_1_proj_in", "mid.attn.0"),
+        ("output_blocks_5_1_proj_in", "up.1.attn.2"),
+        ("joint_blocks_3_x_block_attn_qkv", "block.3"),
+    ],
+)
+def test_the_blocks_of_other_layouts(path, name, tmp_path):
+    """LDM's and Stability's names stand for the blocks that published models have there."""
+    tensors = pair(np.random.default_rng(3)).named(f"lora_unet_{path}")
+    file = lora.read(write(tmp_path / "a.safetensors", tensors))
+    assert block_names(file) == (name,)
+    assert restricted(file, [name]).modules == file.modules

@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from attn.analysis.compare.change_tables import TermChange, by_size
+from attn.analysis.compare.changes import TermChange, by_size
 from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.terms import Term
 from attn.schema import Layer
@@ -221,7 +221,23 @@ def test_word():
     figure = draw_word(shown, 1, "word.png").figure
     first, second = maps(figure)
     assert first.get_clim() == second.get_clim()
-    assert f"mean {shown.sides[1].maps[1].mean():.3g}" in texts(figure)
+    low, high = first.get_clim()
+    mean = shown.sides[1].maps[1].mean()
+    assert f"mean {mean:.3g} · {low:.3g} to {high:.3g}" in texts(figure)
+
+
+@pytest.mark.parametrize("scale", ["auto", "shared", "own"])
+def test_scale_of_a_word(scale):
+    """Both maps of a word are on the range of both, on that of all words, or each on its own."""
+    shown = scene()
+    both = np.stack([side.maps for side in shown.sides[:2]])
+    clims = [image.get_clim() for image in maps(draw_word(shown, 1, "word.png", scale).figure)]
+    ranges = {
+        "auto": [(both[:, 1].min(), both[:, 1].max())] * 2,
+        "shared": [(0, both.max())] * 2,
+        "own": [(of_word.min(), of_word.max()) for of_word in both[:, 1]],
+    }
+    assert clims == pytest.approx(ranges[scale])
 
 
 def test_pictures_without_a_picture():
@@ -284,14 +300,24 @@ def test_numbers_of_small_cells(first, expected):
 
 
 def test_dominant():
-    """Bars give the area that each word has, the largest first."""
-    heat = np.zeros((3, 3, 5))
-    heat[0, 0], heat[1, 1:] = 1, 1
-    shown = SceneSide("base", None, heat)
-    figure = draw_dominant(shown, ["a", "b", "c"], [0, 1, 2], HEADING)
-    chart = figure.axes[-1]
-    assert [bar.get_width() for bar in chart.patches] == pytest.approx([200 / 3, 100 / 3, 0])
-    assert [label.get_text() for label in chart.get_yticklabels()] == ["b", "a", "c"]
+    """Bars give the area that each word has, the largest first, then that of no word."""
+    winners = np.array([[0, 0, 2, 2, 2], [-1] * 5, [2, 2, 2, 2, -1]])
+    shown = SceneSide("base", None, np.zeros((3, 3, 5)))
+    figure = draw_dominant(shown, ["a", "b", "c"], winners, [0, 2], HEADING)
+    chart, image = figure.axes[-1], figure.axes[1].images[-1].get_array()
+    assert [bar.get_width() for bar in chart.patches] == pytest.approx([700 / 15, 200 / 15, 40])
+    assert [label.get_text() for label in chart.get_yticklabels()] == ["c", "a", "no word"]
+    assert image[0, 2] == 0 != image[0, 0]
+    assert image[1, 0] == image.max()
+
+
+def test_dominant_words_that_are_not_drawn():
+    """Places of words beyond those that are named are counted together."""
+    winners = np.array([[0, 1, 1, 1, 1]] * 3)
+    shown = SceneSide("base", None, np.zeros((1, 3, 5)))
+    chart = draw_dominant(shown, ["a"], winners, [0], HEADING).axes[-1]
+    assert [label.get_text() for label in chart.get_yticklabels()] == ["a", "other words"]
+    assert [bar.get_width() for bar in chart.patches] == pytest.approx([20, 80])
 
 
 def test_some_words():
@@ -306,12 +332,6 @@ def test_some_words():
     assert [label for label in texts(cells) if label in labels] == ["a", "c"]
     for figure in (bars, cells):
         assert figure.texts[1].get_text().endswith(" · 2 of 3 words")
-    dominant = draw_dominant(shown, labels, [2], HEADING)
-    chart, picture = dominant.axes[-1], dominant.axes[1].images[-1].get_array()
-    assert [bar.get_width() for bar in chart.patches] == pytest.approx([100 / 3, 200 / 3])
-    assert [label.get_text() for label in chart.get_yticklabels()] == ["c", "2 other words"]
-    assert [len(np.unique(row)) for row in picture] == [1, 1, 1]
-    assert picture[0, 0] == picture[1, 0] != picture[2, 0] == 0
 
 
 def test_titles_of_several_prompts():
@@ -331,7 +351,7 @@ def test_change_map():
     axes = figure.axes[0]
     assert axes.images[0].get_array().shape == (2, 3)
     assert {1} <= set(axes.lines[0].get_xdata())
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "5", "7"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["p  2", "p  5", "p  7"]
     low, high = axes.images[0].get_clim()
     assert low == -high
 

@@ -5,7 +5,11 @@ terms           what is looked at: words, phrases, the sink
 reading         one pass over a trace
 pairs           two traces that belong together
 paired          means over pairs, intervals, effect sizes
+changes         measures of a pair, and how they change, term by term
 change_tables   the tables
+differences     settings in which two generations differ
+images          how much the generated images differ
+sweep           what a scale changes, and from where on
 weights         a LoRA's weights against the change of attention
 cells           the picture in equal cells
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from attn.analysis.compare.differences import Difference, find_differences
 from attn.analysis.words.select import select_steps, select_tower
 from attn.analysis.words.selection import BLOCK
 from attn.errors import AnalysisError
@@ -33,6 +34,7 @@ class Agreement:
         together: whether their text segments differ, so that all text is taken as one segment.
         noise: what decides with which noise they began, and differs; empty if it was the same.
         notes: what the reader should know.
+        differences: settings in which the generations differ.
     """
 
     base: Side
@@ -42,6 +44,7 @@ class Agreement:
     together: bool
     noise: tuple[str, ...]
     notes: tuple[str, ...]
+    differences: tuple[Difference, ...] = ()
 
 
 def agree(
@@ -78,7 +81,8 @@ def agree(
         *_text_notes(segments, together),
     )
     noise = tuple(noise_differences(base, variant))
-    return Agreement(first, second, by_layer, by_step, together, noise, notes)
+    differences = find_differences(base, variant)
+    return Agreement(first, second, by_layer, by_step, together, noise, notes, differences)
 
 
 def noise_differences(base: Manifest, variant: Manifest) -> list[str]:

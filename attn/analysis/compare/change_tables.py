@@ -2,133 +2,56 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from attn.analysis.compare.paired import PairedChange, paired_change, paired_interval
+from attn.analysis.compare.changes import (
+    TermChange,
+    Words,
+    by_size,
+    changes,
+    coarse_grid,
+    competing,
+    dominant,
+    has_layers,
+    has_maps,
+    has_steps,
+    heads,
+    located,
+    mass,
+    mass_steps,
+    named,
+    overall,
+    overlap_sides,
+    share,
+    share_steps,
+    similar,
+    sink_changes,
+)
+from attn.analysis.compare.images import IMAGE_MEASURES
+from attn.analysis.compare.paired import PairedChange, paired_interval
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.compare.terms import Key, Term
+from attn.analysis.compare.terms import Term
 from attn.analysis.sketch import COMPARED
 from attn.analysis.tables import Table, count_rows, make_table, stack_tables
 from attn.analysis.words.similarity import MEASURES
-from attn.analysis.words.word_sums import Numbers, mean_present
-from attn.words import fold
-
-Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
-"""Takes (sample, term, …) of base and variant out of a pair; None if it has no such thing."""
-
-Words = Sequence[str] | None
-"""Only these words; None is all."""
+from attn.analysis.words.word_sums import mean_present
 
 Tables = dict[str, Table]
 
-LARGEST = 2**26
-"""Bytes of one measure of all pairs that are in memory at once."""
 ALL = "mean"
 """In the columns `layer`, `head` and `step`: the mean over all of them."""
 
 
-@dataclass(frozen=True)
-class TermChange:
-    """The change of one term; the arrays of `change` are cells: layers, heads, steps, or one."""
-
-    term: Term
-    change: PairedChange
-
-
-def mass(pair: Pair) -> tuple[Numbers, Numbers]:
-    """Mass by layer, mean over heads and steps."""
-    return pair.base.mass[..., 0], pair.variant.mass[..., 0]
-
-
-def share(pair: Pair) -> tuple[Numbers, Numbers]:
-    """Share by layer, mean over steps."""
-    return pair.base.share, pair.variant.share
-
-
-def heads(pair: Pair) -> tuple[Numbers, Numbers]:
-    """Mass by layer and single head, mean over steps."""
-    return pair.base.mass[..., 1:], pair.variant.mass[..., 1:]
-
-
-def mass_steps(pair: Pair) -> tuple[Numbers, Numbers]:
-    """Mass by step, mean over layers and heads."""
-    return pair.base.mass_steps, pair.variant.mass_steps
-
-
-def share_steps(pair: Pair) -> tuple[Numbers, Numbers]:
-    """Share by step, mean over layers."""
-    return pair.base.share_steps, pair.variant.share_steps
-
-
-def dominant(pair: Pair) -> tuple[Numbers, Numbers] | None:
-    """Part of the places that a word dominates."""
-    return None if pair.dominant is None else (pair.dominant[0], pair.dominant[1])
-
-
-def drawn(name: str) -> Measure:
-    """Return one of `sketch.COMPARED` of each word's map and one drawing."""
-    column = COMPARED.index(name)
-
-    def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
-        overlap = _overlap(pair)
-        return None if overlap is None else (overlap[0][..., column], overlap[1][..., column])
-
-    return measure
-
-
-def overall(measure: Measure) -> Measure:
-    """Return the mean of a measure over its last axis, the layers."""
-
-    def mean(pair: Pair) -> tuple[Numbers, Numbers] | None:
-        sides = measure(pair)
-        return None if sides is None else (mean_present(sides[0], -1), mean_present(sides[1], -1))
-
-    return mean
-
-
-def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> list[TermChange]:
-    """Compare words and phrases over all pairs and samples, in the order of the prompt.
-
-    Args:
-        pairs: of one variant.
-        measure: what to compare.
-        words: only these words, and every phrase; None is all.
-    """
-    entries = [entry for entry in _all_changes(pairs, measure) if entry.term.kind != "sink"]
-    return [entries[index] for index in named([entry.term for entry in entries], words)]
-
-
-def named(terms: Sequence[Term], words: Words) -> list[int]:
-    """Return the indices of the requested words and of all phrases among the terms."""
-    wanted = None if words is None else {fold(word) for word in words}
-    return [
-        index
-        for index, term in enumerate(terms)
-        if wanted is None or term.kind == "phrase" or fold(term.text) in wanted
-    ]
-
-
-def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
-    """Compare the special tokens that open the segments, and those of a drawing together."""
-    return [entry for entry in _all_changes(pairs, measure) if entry.term.kind == "sink"]
-
-
-def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
-    """Order terms of single numbers by their absolute change, the largest first."""
-    return sorted(entries, key=lambda entry: -abs(float(entry.change.change)))
-
-
 def word_tables(pairs: Sequence[Pair], words: Words) -> Tables:
-    """Return mass and share of each word and phrase, the largest change first."""
-    return {
+    """Return mass and share of each word and phrase, the largest change first, and by pair."""
+    tables = {
         f"{name}.csv": _rows(by_size(changes(pairs, overall(measure), words)))
         for name, measure in (("mass", mass), ("share", share))
     }
+    return tables | {"mass_pairs.csv": _by_pair(pairs, words)}
 
 
 def layer_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -174,17 +97,33 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how alike maps are, and which words dominate the picture."""
     if not has_maps(pairs):
         return {}
-    return {
-        "dominant.csv": _rows(by_size(changes(pairs, dominant, words))),
+    dominating = competing(changes(pairs, dominant, words))
+    tables = {"dominant.csv": _rows(by_size(dominating))} if dominating else {}
+    return tables | {
         "changed.csv": _changed(pairs),
         "maps.csv": _alike(pairs, words),
+        "difference.csv": _difference(pairs, words),
     }
+
+
+def image_tables(pairs: Sequence[Pair], words: Words) -> Tables:
+    """Return how much the generated images differ: over all pairs, and pair by pair."""
+    compared = [pair for pair in pairs if pair.images is not None]
+    if not compared:
+        return {}
+    values = np.concatenate([np.asarray(pair.images) for pair in compared])
+    low, high, _ = paired_interval(values)
+    numbers = {"value": mean_present(values, 0), "low": low, "high": high}
+    count = np.asarray((~np.isnan(values)).sum(0))
+    overall = {"measure": np.array(IMAGE_MEASURES, object), **numbers, "n": count}
+    columns = _pair_columns(compared) | dict(zip(IMAGE_MEASURES, values.T, strict=True))
+    return {"images.csv": make_table(overall), "image_pairs.csv": make_table(columns)}
 
 
 def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how far maps of words lie on one drawing, with both runs."""
     parts = []
-    for entry in changes(pairs, _overlap, words):
+    for entry in changes(pairs, overlap_sides, words):
         measures = np.array(COMPARED, object)[entry.change.n > 0]
         numbers = _numbers(entry.change)
         del numbers["relative_change"]  # these are shares already
@@ -199,68 +138,17 @@ PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
     "steps": step_tables,
     "sinks": sink_tables,
     "maps": map_tables,
+    "images": image_tables,
     "sketch": sketch_tables,
 }
 """What `attn compare --only` takes; each makes its tables, or none where traces do not agree."""
 
 
-def has_layers(pairs: Sequence[Pair]) -> bool:
-    """Whether all traces have the same layers."""
-    kinds = {tuple((layer.path, layer.num_heads) for layer in pair.layers) for pair in pairs}
-    return len(kinds) == 1 and all(pair.agreement.by_layer for pair in pairs)
-
-
-def has_steps(pairs: Sequence[Pair]) -> bool:
-    """Whether all traces have the same steps."""
-    return len({pair.steps for pair in pairs}) == 1 and all(
-        pair.agreement.by_step for pair in pairs
-    )
-
-
-def has_maps(pairs: Sequence[Pair]) -> bool:
-    """Whether the traces of some pair have maps; the others are left out."""
-    return any(pair.alike is not None for pair in pairs)
-
-
-def with_name(table: Table, name: str) -> Table:
-    """Add a column with the name of the variant."""
-    return make_table({**table, "variant_name": np.full(count_rows(table), name, object)})
-
-
-def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
-    """Compare every term, as many of them at once as fit into `LARGEST` bytes."""
-    terms: dict[Key, Term] = {}
-    for pair in pairs:
-        for term in pair.terms:
-            terms.setdefault(term.key, term)
-    sizes = (2 * values[0].nbytes for pair in pairs for values in [measure(pair)] if values)
-    rounds = max(1, math.ceil(len(pairs) * next(sizes, 0) / LARGEST))
-    count = max(1, math.ceil(len(terms) / rounds))
-    found: list[TermChange] = []
-    for start in range(0, len(terms), count):
-        gathered = _gather(pairs, measure, list(terms)[start : start + count])
-        found += [
-            TermChange(terms[key], paired_change(*map(np.concatenate, sides)))
-            for key, sides in gathered.items()
-        ]
-    return found
-
-
-def _gather(
-    pairs: Sequence[Pair], measure: Measure, keys: Sequence[Key]
-) -> dict[Key, tuple[list[Numbers], list[Numbers]]]:
-    """Return base and variant of some terms, by pair; copies, so that the pairs can be let go."""
-    found: dict[Key, tuple[list[Numbers], list[Numbers]]] = {}
-    for pair in pairs:
-        indices = {term.key: index for index, term in enumerate(pair.terms)}
-        values = measure(pair)
-        if values is None:
-            continue
-        for key in filter(indices.__contains__, keys):
-            before, after = found.setdefault(key, ([], []))
-            before.append(values[0][:, indices[key]].copy())
-            after.append(values[1][:, indices[key]].copy())
-    return {key: found[key] for key in keys if key in found}
+def with_name(table: Table, name: str, scale: float | None = None) -> Table:
+    """Add a column with the name of the variant, and in a sweep one with its scale."""
+    count = count_rows(table)
+    named = {**table, "variant_name": np.full(count, name, object)}
+    return make_table(named if scale is None else named | {"scale": np.full(count, scale)})
 
 
 def _rows(entries: Sequence[TermChange], **labels: Any) -> Table:
@@ -311,19 +199,48 @@ def _names(term: Term, count: int) -> Table:
 def _alike(pairs: Sequence[Pair], words: Words) -> Table:
     """Return one row per term and measure of similarity."""
     parts = []
-    for entry in changes(pairs, _similar, words):
+    for entry in changes(pairs, similar, words):
         rows = _names(entry.term, len(MEASURES)) | {"measure": np.array(MEASURES, object)}
         value = {"value": entry.change.variant, "low": entry.change.low, "high": entry.change.high}
         parts.append(rows | value | {"n": entry.change.n})
     return stack_tables(parts)
 
 
-def _similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
-    return None if pair.alike is None else (np.zeros_like(pair.alike), pair.alike)
+def _difference(pairs: Sequence[Pair], words: Words) -> Table:
+    """Return one row per term and cell of the grid, from the upper left."""
+    grid = coarse_grid(pairs)
+    entries = changes(pairs, located(grid), words) if grid else []
+    parts = []
+    for entry in entries:
+        kept = entry.change.n > 0
+        row, column = (index[kept] for index in np.indices(kept.shape))
+        numbers = _numbers(entry.change)
+        del numbers["relative_change"], numbers["effect_size"]  # of cells with next to nothing
+        parts.append(_names(entry.term, int(kept.sum())) | {"row": row, "column": column} | numbers)
+    return stack_tables(parts)
 
 
-def _overlap(pair: Pair) -> tuple[Numbers, Numbers] | None:
-    return None if pair.overlap is None else (pair.overlap[0], pair.overlap[1])
+def _by_pair(pairs: Sequence[Pair], words: Words) -> Table:
+    """Return the mass of every word in every pair, in the order of the pairs."""
+    parts = []
+    for pair in pairs:
+        before, after = (mean_present(side, -1) for side in mass(pair))
+        terms = [index for index, term in enumerate(pair.terms) if term.kind != "sink"]
+        for index in [terms[at] for at in named([pair.terms[at] for at in terms], words)]:
+            base, variant = before[:, index], after[:, index]
+            numbers = {"base": base, "variant": variant, "change": variant - base}
+            parts.append(_pair_columns([pair]) | _names(pair.terms[index], len(base)) | numbers)
+    return stack_tables(parts)
+
+
+def _pair_columns(pairs: Sequence[Pair]) -> Table:
+    """Return what each image is of."""
+    samples = [len(pair.base.mass) for pair in pairs]
+    return {
+        "prompt": np.repeat(np.array([pair.prompt for pair in pairs], object), samples),
+        "seed": np.repeat([pair.seed for pair in pairs], samples),
+        "sample": np.concatenate([np.arange(count) for count in samples]),
+    }
 
 
 def _layers(pairs: Sequence[Pair]) -> list[int]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attn.analysis import sketch
 from attn.analysis.compare.agreement import Agreement, agree
+from attn.analysis.compare.images import compare_image_pairs
 from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
+from attn.analysis.words.dominance import Dominance, dominance, rivals
+from attn.analysis.words.selection import SCALE_HELP, Scale
 from attn.analysis.words.similarity import compare_maps
 from attn.analysis.words.word_measures import tell_left_out
 from attn.analysis.words.word_sums import Numbers
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 Readings = dict[SideSelection, SideReading]
+
+COARSE = 32
+"""Rows and columns at most of the maps that are kept of every pair."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,14 @@ class PairOptions:
     pooling: Pooling = field(
         default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
     )
+    dominance: Dominance = field(
+        default="lift", metadata={"help": "what decides which word is ahead: lift, or mass"}
+    )
+    scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})
+    seed: int | None = field(
+        default=None,
+        metadata={"help": "of the pair in figures of one pair; empty is one of median change"},
+    )
 
     def __post_init__(self) -> None:
         if self.words == ():
@@ -65,10 +78,16 @@ class Pair:
         base: the one reading.
         variant: the other, its maps on the base's grid.
         alike: (sample, term, measure) of `similarity.MEASURES`, or None without maps.
-        dominant: (base and variant, sample, term): see `dominance`.
+        dominant: (base and variant, sample, term): part of the places that a word dominates, NaN of
+            those that do not compete; see `words.dominance`.
         changed: (sample,) by segment: part of the places with another dominant word.
         overlap: (base and variant, sample, term, measure) of `sketch.COMPARED` with one drawing,
             or None without maps or strokes.
+        coarse: (base and variant, sample, term, row, column): the maps by area on a grid of at most
+            `COARSE` rows and columns; probability. None without maps.
+        images: (sample, measure) of `images.IMAGE_MEASURES`, or None without two images.
+        prompt: of the base.
+        seed: of the base.
     """
 
     agreement: Agreement
@@ -80,6 +99,10 @@ class Pair:
     dominant: Numbers | None
     changed: dict[str, Numbers]
     overlap: Numbers | None = None
+    coarse: Numbers | None = None
+    images: Numbers | None = None
+    prompt: str = ""
+    seed: int = 0
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -136,20 +159,16 @@ def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Re
     before, after = readings[first], read(variant, second)
     steps = agreement.base.steps or tuple(step.index for step in base.steps)
     layers = tuple(base.layer(index) for index in agreement.base.layers)
-    pair = Pair(agreement, layers, steps, before, after, None, None, {})
+    images, lack = compare_image_pairs(base, variant)
+    if lack:
+        agreement = replace(agreement, notes=(*agreement.notes, lack))
+    request = base.manifest.request
+    pair = Pair(agreement, layers, steps, before, after, None, None, {}, images=images)
+    pair = replace(pair, prompt=request.prompt, seed=request.seed)
     if before.maps is None or after.maps is None:
         return pair
-    pair = _with_maps(pair, base)
+    pair = _with_maps(pair, base, options)
     return replace(pair, overlap=_overlap(pair, base, variant))
-
-
-def dominance(maps: WordMaps) -> NDArray[np.int64]:
-    """Return (sample, row, column): the place of the word that is largest; the first of equals.
-
-    Args:
-        maps: (sample, word, row, column).
-    """
-    return np.asarray(maps.argmax(1))
 
 
 def word_indices(terms: Sequence[Term], segment: str) -> list[int]:
@@ -201,7 +220,7 @@ def _select(side: Side, terms: tuple[Term, ...], options: PairOptions) -> SideSe
     return SideSelection(options.branch, side.layers, side.steps, terms, options.pooling)
 
 
-def _with_maps(pair: Pair, base: Trace) -> Pair:
+def _with_maps(pair: Pair, base: Trace, options: PairOptions) -> Pair:
     before, after = pair.base.maps, pair.variant.maps
     if before is None or after is None:
         return pair
@@ -210,12 +229,13 @@ def _with_maps(pair: Pair, base: Trace) -> Pair:
     changed = {}
     for segment in dict.fromkeys(term.segment for term in pair.terms):
         indices = word_indices(pair.terms, segment)
-        if not indices:
+        among = [indices[at] for at in rivals([pair.terms[at] for at in indices], options.words)]
+        if not among:
             continue
-        winners = [dominance(maps[:, indices]) for maps in (before, after)]
+        winners = [dominance(maps, among, options.dominance) for maps in (before, after)]
         for side, winner in enumerate(winners):
-            for number, index in enumerate(indices):
-                dominant[side, :, index] = (winner == number).mean((1, 2))
+            for index in among:
+                dominant[side, :, index] = (winner == index).mean((1, 2))
         changed[segment] = (winners[0] != winners[1]).mean((1, 2))
     return replace(
         pair,
@@ -223,7 +243,15 @@ def _with_maps(pair: Pair, base: Trace) -> Pair:
         alike=compare_maps(before, after, _aspect(base, before)),
         dominant=dominant,
         changed=changed,
+        coarse=np.stack([coarsen(before), coarsen(after)]),
     )
+
+
+def coarsen(maps: WordMaps) -> Numbers:
+    """Return maps by area on a grid of at most `COARSE` rows and columns, of the same shape."""
+    rows, columns = maps.shape[-2:]
+    factor = max(1.0, rows / COARSE, columns / COARSE)
+    return regrid(maps, (max(1, round(rows / factor)), max(1, round(columns / factor))))
 
 
 def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:

@@ -22,7 +22,7 @@ LARGEST = 2**24
 HINT = "Set TMPDIR to a folder with more room."
 
 _READ = ("mass", "mass_steps", "share", "share_steps")
-_COMPARED = ("alike", "dominant", "overlap")
+_COMPARED = ("alike", "dominant", "overlap", "coarse", "images")
 _EMPTY = np.zeros(0)
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -30,11 +30,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class _Kept:
-    """One pair: what describes it, without its numbers, and where these are."""
+    """One pair: what describes it and others, where its numbers are, and what it is of."""
 
     about: Pair
     start: int
     shapes: Shapes
+    prompt: str
+    seed: int
 
 
 class Pairs(Sequence[Pair]):
@@ -65,7 +67,7 @@ class Pairs(Sequence[Pair]):
         for before in self._kept[-1:]:
             about = _share(about, before.about)
             shapes = before.shapes if shapes == before.shapes else shapes
-        self._kept.append(_Kept(about, start, shapes))
+        self._kept.append(_Kept(about, start, shapes, pair.prompt, pair.seed))
 
     def __del__(self) -> None:
         self._file.close()
@@ -92,7 +94,8 @@ class Pairs(Sequence[Pair]):
             flat = np.frombuffer(self._file.read(8 * stops[-1]), np.float64)
         spans = zip(kept.shapes.items(), [0, *stops], stops, strict=False)
         numbers = {name: flat[at:stop].reshape(shape) for (name, shape), at, stop in spans}
-        return _with_numbers(kept.about, numbers)
+        about = replace(kept.about, prompt=kept.prompt, seed=kept.seed)
+        return _with_numbers(about, numbers)
 
 
 def _numbers(pair: Pair) -> dict[str, Numbers]:
@@ -118,6 +121,8 @@ def _with_numbers(pair: Pair, numbers: Mapping[str, Numbers]) -> Pair:
         alike=numbers.get("alike"),
         dominant=numbers.get("dominant"),
         overlap=numbers.get("overlap"),
+        coarse=numbers.get("coarse"),
+        images=numbers.get("images"),
     )
 
 
@@ -134,6 +139,6 @@ def _share(pair: Pair, before: Pair) -> Pair:
 
 
 def _description(pair: Pair) -> tuple[object, ...]:
-    """Return all of a pair that is no number."""
+    """Return all of a pair that is no number, but for what it is of."""
     of_sides = [(side.terms, side.lack) for side in (pair.base, pair.variant)]
     return pair.agreement, pair.layers, pair.steps, of_sides, list(_numbers(pair))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attn.analysis.compare.change_tables import changes, has_layers, mass
+from attn.analysis.compare.changes import changes, has_layers, mass
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.similarity import correlation
@@ -24,7 +24,7 @@ from attn.analysis.words.word_sums import mean_present
 from attn.errors import AnalysisError
 from attn.lora.file import Group, LoraFile, Module
 from attn.lora.names import underscored
-from attn.schema import Layer
+from attn.schema import Layer, kohya_name, name_layers
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ def against_weights(
     table = make_table(
         {
             "layer": np.array([layer.index for layer in layers]),
+            "layer_name": np.array(list(name_layers(layers).values()), object),
+            "kohya": np.array([kohya_name(layer.path) for layer in layers], object),
             "path": np.array([layer.path for layer in layers], object),
             "modules": np.array([len(modules) for modules in owned]),
             "norm": norms,

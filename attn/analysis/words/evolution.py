@@ -30,13 +30,13 @@ from attn.analysis.result import Result, Text
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.evolution_texts import describe, summarise
-from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
+from attn.analysis.words.selection import BLOCK, Scale, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
 from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, locate, select_words
 from attn.trace.word_sums import TOGETHER, word_positions
-from attn.words import fold
+from attn.words import is_content
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -54,13 +54,6 @@ SECONDS = (0.02, 60.0)
 """How long a step can be shown: browsers slow down shorter ones, GIFs count 1/100 s in 16 bits."""
 NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)\s*", re.DOTALL)
 """How the second of several equal words is labelled."""
-SMALL_WORDS = (
-    "a above after an and are as at be before behind below beside between but by for from his her "
-    "in inside into is it its my near no not of off on onto or our out over so some than that the "
-    "their them then these they this those through to under up upon very was were which while who "
-    "with without your"
-)
-"""English words that name nothing; they are followed only if they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +78,14 @@ class EvolutionOptions(Scope):
         default=False, metadata={"help": "list special tokens and padding among the tokens too"}
     )
     seconds: float = field(default=0.4, metadata={"help": "how long the GIF shows each step"})
+
+    scale: Scale = field(
+        default="auto",
+        metadata={
+            "help": "of the page's colours: own gives each step its own; auto is shared, as the "
+            "animation always is"
+        },
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -154,8 +155,7 @@ def _choose_word(selection: Selection, tokens: Table, options: EvolutionOptions)
         for name, segment in rows
         if name in labels and segment == (options.segment or segment)
     ]
-    small = SMALL_WORDS.split()
-    telling = [word for word in ranked if fold(word.text) not in small]
+    telling = [word for word in ranked if is_content(word.text)]
     return next(iter([*telling, *ranked, *selection.words]))
 
 
@@ -205,6 +205,7 @@ def _follow(
             "segments": segments,
             "layers": list(ran),
             "seconds": options.seconds,
+            "scale": options.scale,
         },
     )
 

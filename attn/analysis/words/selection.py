@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 BLOCK = "image.text"
+Scale = Literal["auto", "shared", "own"]
+"""Which maps share a colour scale."""
+SCALE_HELP = (
+    "of colours: shared by all maps of a page and its files, each map's own, or auto, which is "
+    "shared on pages and own in files of one map"
+)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,18 @@ from attn.analysis.needs import Needs, find_lack
 from attn.analysis.result import Deferred, Result
 from attn.analysis.tables import Table
 from attn.analysis.words import daam
+from attn.analysis.words.dominance import NO_WORD, Dominance
 from attn.analysis.words.phrases import combine
-from attn.analysis.words.selection import BLOCK, Choice, Kind, Selection, choose
+from attn.analysis.words.places import Contest, tabulate_places
+from attn.analysis.words.selection import (
+    BLOCK,
+    SCALE_HELP,
+    Choice,
+    Kind,
+    Scale,
+    Selection,
+    choose,
+)
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers
 from attn.analysis.words.word_tables import align, summarise, tabulate
@@ -64,9 +74,15 @@ class WordsOptions(Choice):
     pooling: Literal["mean", "daam"] = field(
         default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
     )
-    scale: Literal["shared", "own"] = field(
-        default="shared", metadata={"help": "own gives each word's picture its own colour scale"}
+    scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})
+    dominance: Dominance = field(
+        default="lift", metadata={"help": "what decides which word is ahead: lift, or mass"}
     )
+
+    @property
+    def contest(self) -> Contest:
+        """Who competes for the places of a picture: the named words, else those of content."""
+        return Contest(self.dominance, self.words)
 
 
 def run(trace: Trace, options: WordsOptions) -> Result:
@@ -74,8 +90,8 @@ def run(trace: Trace, options: WordsOptions) -> Result:
 
     Returns:
         The tables `<segment>/tables/words.csv` and `words_summary.csv`, the same of phrases, and
-        `words/aligned.csv`; the maps to draw, (sample, word, row, column), where the trace has
-        maps, by `<segment>` and `<segment>/phrases`.
+        `words/aligned.csv`; where the trace has maps those of `places` too, and the maps to draw,
+        (sample, word, row, column), by `<segment>` and `<segment>/phrases`.
 
     Raises:
         AnalysisError: a word, phrase, layer, step or branch is not there.
@@ -97,7 +113,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
             joined = measured.join(selection.phrases, options.weights)
             shown.append(("phrases", joined, _join(maps, selection, options)))
         for kind, entry, entry_maps in shown:
-            tables |= _tabulate(kind, entry, entry_maps)
+            tables |= _tabulate(kind, entry, entry_maps, options.contest)
             drawn = entry.ranked()[: options.topk]
             if drawn and means is not None and entry_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
@@ -110,7 +126,9 @@ def run(trace: Trace, options: WordsOptions) -> Result:
     return Result(tables, Deferred(arrays), notes=tuple(notes))
 
 
-def _tabulate(kind: Kind, measured: SegmentWords, maps: WordMaps | None) -> dict[str, Table]:
+def _tabulate(
+    kind: Kind, measured: SegmentWords, maps: WordMaps | None, contest: Contest
+) -> dict[str, Table]:
     """Return the summary, and the long table unless the segment has none of the words.
 
     Words that a segment lacks stay in the summary, without values; such phrases are left out.
@@ -122,6 +140,8 @@ def _tabulate(kind: Kind, measured: SegmentWords, maps: WordMaps | None) -> dict
     tables = {f"{start}_summary.csv": summary}
     if measured.tokens.any():
         tables[f"{start}.csv"] = tabulate(measured, name)
+        if kind == "words" and maps is not None:
+            tables |= tabulate_places(maps, measured, contest)
     return tables
 
 
@@ -195,6 +215,8 @@ def _label(
 
     layers, steps, options = averaged
     words = [measured.words[index] for index in indices]
+    winners, among = options.contest.winners(maps, measured)
+    at = np.array([*(word.index for word in measured.words), NO_WORD])
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"
     many = f"{_count(len(layers), 'layer')}, {_count(len(steps), 'step')}"
@@ -206,6 +228,8 @@ def _label(
             "word": [word.index for word in words],
             "text": ("word", [word.text for word in words]),
             "label": ("word", [word.label for word in words]),
+            "mass": (("sample", "word"), measured.mass[indices].T),
+            "winner": (("sample", "row", "column"), at[winners]),
         },
         attrs={
             "kind": kind,
@@ -216,6 +240,9 @@ def _label(
             "layers": list(layers),
             "steps": list(steps),
             "scale": options.scale,
+            "dominance": options.dominance,
+            "rivals": [int(index) for index in at[among]],
+            "left_out": int((measured.tokens > 0).sum()) - len(indices),
         },
     )
 

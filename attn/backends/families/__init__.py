@@ -5,4 +5,5 @@ sd35        Stable Diffusion 3.5 and 3
 gated       SD3.5 with gates on its attention
 scribble/   Stable Diffusion with a drawing
 mmada/      language models that write by unmasking
+hf/         causal language models of transformers
 """

@@ -173,6 +173,10 @@ class GuardedSession(Session):
         sequence: TokenSequence = self._ask("sequence", request, branch, check=check)
         return sequence
 
+    def spans(self, request: Request) -> tuple[tuple[int, int], ...]:
+        """See `Session.spans`."""
+        return tuple(self._ask("spans", request))
+
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """See `Session.generate`."""
         heard = None if on_call is None else self._hearing(requests, on_call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import resource
 import sys
 
@@ -24,7 +25,7 @@ def require_room() -> None:
     if "torch" in sys.modules:
         return
     try:
-        os.getcwd()
+        pathlib.Path.cwd()
     except FileNotFoundError:
         raise PluginError(
             "the working folder was deleted, and torch cannot be loaded without one: change to "

@@ -100,6 +100,7 @@ def recorded(
             samples=first.images,
             steps=first.steps or 1,
             dtype="F32",
+            spans=session.spans(request),
         )
         for request in requests
     ]

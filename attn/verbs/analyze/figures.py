@@ -6,16 +6,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn.errors import TraceError
-from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
-from attn.files.outside import read_bytes
+from attn.schema import name_layers
+from attn.trace.images import read_image
 from attn.viz.sizes import USUAL, FigureSize
 
 if TYPE_CHECKING:
     from attn.analysis.result import Result
     from attn.schema import Manifest
     from attn.trace.trace import Trace
-    from attn.viz.figures import Pixels, Subject
+    from attn.viz.figures import Subject
 
 
 def draw_result(
@@ -63,6 +62,7 @@ def _subject(trace: Trace, dpi: int) -> Subject:
         images=tuple(read_image(trace, sample) for sample in range(manifest.samples)),
         facts=_facts(manifest),
         dpi=dpi,
+        layers=name_layers(manifest.layers),
     )
 
 
@@ -79,23 +79,3 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "scheduler": request.scheduler,
     }
     return {name: str(value) for name, value in facts.items() if value is not None}
-
-
-def read_image(trace: Trace, sample: int) -> Pixels | None:
-    """Return a generated picture, or None where there is none, as in a partial trace.
-
-    Raises:
-        TraceError: the trace names a picture that cannot be read.
-    """
-    import numpy as np
-
-    if not any(name.endswith(".png") for name in trace.manifest.outputs):
-        return None
-    hint = "Analyse with --no-pictures, or restore it."
-    try:
-        path = trace.image(sample)
-        return np.asarray(decode_image(read_bytes(path, limit=MOST_BYTES)).convert("RGB"))
-    except UndecodableImageError as exc:
-        raise TraceError(f"could not read {path}: {exc}. {hint}") from exc
-    except TraceError as exc:
-        raise TraceError(f"{exc} {hint}") from exc

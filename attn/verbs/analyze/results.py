@@ -18,6 +18,7 @@ class TraceResults:
         skipped: by the name of an analysis that did not run: why, and what would enable it.
         error: why the trace failed.
         remarks: what the reader of the results should know.
+        answer: the first paragraph of its report.
         offered: names of analyses that could run, but do only if they are asked for.
     """
 
@@ -28,6 +29,7 @@ class TraceResults:
     error: str | None = None
     remarks: tuple[str, ...] = ()
     offered: tuple[str, ...] = ()
+    answer: str = ""
 
 
 @dataclass(frozen=True)

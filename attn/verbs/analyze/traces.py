@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, plan
-from attn.analysis.tables import write_table
+from attn.analysis.tables import with_layer_names, write_table
 from attn.errors import AnalysisError
 from attn.files.disk import as_utf8
 from attn.files.results import replaced
+from attn.schema import name_layers
 from attn.verbs.analyze.absence import fit
 from attn.verbs.analyze.collection_tables import Findings
 from attn.verbs.analyze.earlier import keep_earlier, trace_digest
 from attn.verbs.analyze.figures import draw_result, note_fonts
+from attn.verbs.analyze.report import report_trace
 from attn.verbs.analyze.results import TraceResults
 from attn.verbs.analyze.settings import Settings
 from attn.verbs.capture.collection import Entry, require_listed
@@ -26,6 +28,7 @@ from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside
 from attn.verbs.report import Report
+from attn.verbs.report_page import REPORT
 from attn.viz.sizes import FigureSize
 
 if TYPE_CHECKING:
@@ -79,13 +82,17 @@ def analyze_trace(
         ran = [_run(analysis, trace, job, staging, findings) for analysis in planned.runnable]
         manifests = [trace_digest(trace.folder or folder)]
         kept = keep_earlier(target, staging, manifests, [facts["name"] for facts in ran])
-        write_index(staging, _describe(trace, planned, [*ran, *kept]) | {"manifests": manifests})
-    notes = [note for facts in ran for note in facts["notes"]]
-    files = [file for facts in ran for file in facts["files"]]
+        index = _describe(trace, planned, [*ran, *kept])
+        listed = [file for facts in index["analyses"] for file in facts["files"]]
+        notes = [note for facts in ran for note in facts["notes"]]
+        remarks = tuple(dict.fromkeys([*_remarks(trace, planned, absent), *notes]))
+        answer = report_trace(trace.manifest, staging, listed, remarks)
+        write_index(staging, index | {"manifests": manifests})
+    files = [*(file for facts in ran for file in facts["files"]), REPORT]
     skipped = {name: str(lack) for name, lack in planned.skipped.items()}
-    remarks = tuple(dict.fromkeys([*_remarks(trace, planned, absent), *notes]))
     offered = tuple(name for name in planned.offered if name not in {it["name"] for it in kept})
-    done = TraceResults(folder, target, (*files, INDEX), skipped, None, remarks, offered)
+    results = (*files, INDEX)
+    done = TraceResults(folder, target, results, skipped, None, remarks, offered, answer)
     return done, findings
 
 
@@ -132,6 +139,9 @@ def _run(
         result = analysis.run(trace, options)
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
+    names = name_layers(trace.layers)
+    tables = {path: with_layer_names(table, names) for path, table in result.columns.items()}
+    result = replace(result, columns=tables)
     for path, table in result.columns.items():
         write_table(table, folder / path)
     for path, file in result.files.items():

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SKETCH = "sketch"
 """Option of the backends that read a drawing, which `--sketch` fills."""
+GENERATE = "generate"
+"""Option of the backends that write token by token, which `--generate` fills."""
 
 
 def backend_options(kind: type[Any], name: str, settings: Mapping[str, str]) -> Any:
@@ -37,6 +39,11 @@ def backend_options(kind: type[Any], name: str, settings: Mapping[str, str]) -> 
         )
         raise UsageError(
             f"backend {name} reads no drawing, so --sketch would have no effect; {'; '.join(able)}"
+        )
+    if GENERATE in settings and GENERATE not in {field.name for field in fields(kind)}:
+        raise UsageError(
+            f"backend {name} does not write token by token, so --generate would have no effect; "
+            "--backend hf does; how much a model writes that unmasks, says --set gen_length=N"
         )
     return parse_options(kind, settings, f"backend {name}")
 

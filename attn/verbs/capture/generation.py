@@ -251,19 +251,20 @@ def _generate(
             lambda call: job.session.generate(requests, call),
             write,
         )
-        expected = outputs[0].steps or requests[0].steps
-        if len(steps) != expected:
-            raise CaptureError(
-                f"the sampler ran {len(steps)} steps; expected {expected}: announce each of "
-                "request.steps in generate(), or say in Output.steps how many ran"
-            )
+        for request, output, of_trace in zip(requests, outputs, steps, strict=True):
+            expected = output.steps or request.steps
+            if len(of_trace) != expected:
+                raise CaptureError(
+                    f"the sampler ran {len(of_trace)} steps; expected {expected}: announce each of "
+                    "request.steps in generate(), or say in Output.steps how many ran"
+                )
         for warning in dict.fromkeys(text for output in outputs for text in output.warnings):
             job.report.warn(warning)
         seconds = (time.monotonic() - began) / len(batch)
-        ran = Ran(steps, kernels, seconds)
-        for item, output in zip(batch, outputs, strict=True):
+        for item, output, of_trace in zip(batch, outputs, steps, strict=True):
             if item.index in writers:
                 writer, begun = writers[item.index], drafts[item.index]
+                ran = Ran(of_trace, kernels, seconds)
                 writer.finish(finished(job, begun, ran, output, item.folder))
 
 

@@ -14,7 +14,8 @@ import msgspec
 from rich import filesize
 
 from attn.backends import ModelInfo, Session
-from attn.engine.plan import BlockPlan, Keep, Plan, make_plan
+from attn.engine.layer_plans import BlockPlan
+from attn.engine.plan import Keep, Plan, make_plan
 from attn.errors import RequestError, TraceError
 from attn.files.disk import as_utf8, encode_json
 from attn.schema import Kept, Layer, Request, Segment
@@ -274,6 +275,7 @@ class _Planner:
                 samples=request.images,
                 steps=request.steps or 0,
                 dtype=STORED.get(session.info.dtype, "F32"),
+                spans=session.spans(request),
             )
             self._plans[key] = self._share(plan)
         return self._plans[key]

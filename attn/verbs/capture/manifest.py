@@ -11,6 +11,7 @@ from typing import Any
 from attn.backends import ModelInfo, Output
 from attn.errors import ModelError
 from attn.schema import UNKNOWN, Manifest, Request, Sequence, Step, Token, find_words
+from attn.verbs.capture.growing import SPANNED, ended, sample_texts
 from attn.verbs.capture.jobs import Job, JobItem, describe_model
 from attn.verbs.capture.outputs import environment, peak_memory, save_outputs
 
@@ -62,6 +63,7 @@ def draft(job: Job, item: JobItem, remarks: tuple[str, ...] = ()) -> Manifest:
         shards=(),
         environment=environment(),
         cost={},
+        schema=SPANNED if plan.spans else 1,
         warnings=tuple(
             dict.fromkeys(
                 [
@@ -77,6 +79,7 @@ def draft(job: Job, item: JobItem, remarks: tuple[str, ...] = ()) -> Manifest:
 def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) -> Manifest:
     """Write the outputs of a trace, and say what is known at its end."""
     outputs = save_outputs(folder, output, begun)
+    begun = ended(begun, ran.steps)
     return replace(
         begun,
         model={**begun.model, **identify(job.session.info)},
@@ -95,6 +98,7 @@ def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) 
             "peak_memory_bytes": peak_memory(),
         },
         warnings=(*begun.warnings, *output.warnings),
+        texts=sample_texts(begun, output.tokens),
     )
 
 

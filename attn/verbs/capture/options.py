@@ -194,6 +194,9 @@ class CaptureOptions(GenerationOptions):
             check=checks.source,
         ),
     ] = None
+    generate: Annotated[
+        int | None, About("Tokens to write at most, of backends that write a text.", least=1)
+    ] = None
     settings: Annotated[
         Mapping[str, str] | None,
         About(
@@ -208,19 +211,20 @@ class CaptureOptions(GenerationOptions):
 
     @property
     def backend_settings(self) -> dict[str, str]:
-        """Options of the backend, with the drawing.
+        """Options of the backend, with those that have a name of their own.
 
         Raises:
-            UsageError: the drawing is given twice.
+            UsageError: one is given twice.
         """
-        drawing = {} if self.sketch is None else {"sketch": str(self.sketch)}
+        named = {"sketch": self.sketch, "generate": self.generate}
+        filled = {key: str(value) for key, value in named.items() if value is not None}
         settings = dict(self.settings or {})
-        for key in drawing.keys() & settings.keys():
+        for key in filled.keys() & settings.keys():
             raise UsageError(
-                f"option '{key}' is given twice, as '{settings[key]}' and '{drawing[key]}'; give "
+                f"option '{key}' is given twice, as '{settings[key]}' and '{filled[key]}'; give "
                 "it once."
             )
-        return settings | drawing
+        return settings | filled
 
 
 def read_prompt(options: GenerationOptions, prompt: Prompt) -> tuple[str, ...] | None:

@@ -24,6 +24,7 @@ from attn.verbs.capture.folders import (
     refuse_outside,
     sweep,
 )
+from attn.verbs.capture.growing import ended
 from attn.verbs.capture.jobs import Job, JobItem, folder_names, missing_bytes
 from attn.verbs.capture.manifest import draft, identify
 from attn.verbs.capture.outputs import check_output, environment
@@ -251,7 +252,8 @@ def _damage(job: Job, item: JobItem) -> str:
     steps = tuple(shard.step for shard in manifest.shards if shard.step is not None)
     if steps not in ((), manifest.steps):
         return f"{folder / MANIFEST} lists other steps than its shards are of"
-    begun = msgspec.json.decode(encode_json(draft(job, item)), type=Manifest)
+    planned = ended(draft(job, item), manifest.steps)
+    begun = msgspec.json.decode(encode_json(planned), type=Manifest)
     later = _later(manifest)
     was, now = _planned(manifest, later), _planned(begun, later)
     wrong = [name for name in PLANNED if was[name] != now[name]]

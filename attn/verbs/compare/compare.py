@@ -2,75 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import is_file
-from attn.files.results import refuse_others, replaced
+from attn.files.results import refuse_others
 from attn.options import parse_options
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
+from attn.verbs.compare.lora_files import find_lora_files
 from attn.verbs.compare.lora_runs import generate
 from attn.verbs.compare.options import CompareOptions, takes_runs
-from attn.verbs.compare.pairing import COMPARISON, FOLDER, ComparedRun, open_runs
+from attn.verbs.compare.pairing import COMPARISON, FOLDER, open_runs
+from attn.verbs.compare.results import Compared, compare_runs
 from attn.verbs.compare.sketch_runs import generate_sketches
 from attn.verbs.compare.variant_runs import Generated, Required
-from attn.verbs.compare.variants import Variant, compare_traces, require_in_plan, require_in_prompts
+from attn.verbs.compare.variants import require_in_plan, require_in_prompts
 from attn.verbs.inputs import as_tuple
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.analysis.compare.pairs import PairOptions
-    from attn.analysis.compare.weights import WeightsAgainstAttention
-    from attn.analysis.tables import Table
     from attn.lora import LoraFile
-    from attn.verbs.capture.capture import Captured
 
-SCHEMA = 1
-"""Version of `comparison.json`."""
-TABLES = "tables"
 PREFIX = "compare."
 UNCOND = "uncond"
 CHOOSING = ("layers", "steps", "branch")
 """What both a capture and a comparison can be limited to."""
 FEWEST = 2
 """Runs that can be compared: a baseline and a variant."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What a comparison left.
-
-    Attributes:
-        path: folder of the results, `comparison` in the one that was asked for.
-        base: what the baseline is called.
-        variants: number of pairs of pictures by what a variant is called.
-        tables: data frames by name, such as `mass.csv`, each made when it is looked at.
-        files: relative to `path`.
-        warnings: what the reader of the results should know.
-        plans: of a dry run what would be generated, the baseline first; then nothing else is there.
-    """
-
-    path: Path
-    base: str
-    variants: Mapping[str, int]
-    tables: Mapping[str, DataFrame]
-    files: tuple[str, ...]
-    warnings: tuple[str, ...]
-    plans: tuple[Captured, ...] = ()
-
-    @property
-    def predicted_bytes(self) -> int:
-        """Bytes of all folders `attention/` that a dry run plans."""
-        return sum(plan.predicted_bytes for plan in self.plans)
 
 
 @takes_runs(CompareOptions)
@@ -113,6 +78,7 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
         opened = open_runs([Path(path) for path in runs])
         folder = None if options.out is None else Path(options.out)
         target = choose_folder(folder, "compare", opened[0].members[0].prompt)
+        files = find_lora_files(opened, report) if parts is None else {}
     try:
         return compare_runs(
             *(opened, selection, parts, target / FOLDER),
@@ -237,151 +203,3 @@ def parse_parts(only: Iterable[str] | None) -> tuple[str, ...] | None:
             hint = did_you_mean(name, PARTS)
             raise UsageError(f"unknown part '{name}'.{hint} There is: {', '.join(PARTS)}.")
     return requested
-
-
-def compare_runs(
-    runs: Sequence[ComparedRun],
-    options: PairOptions,
-    parts: Sequence[str] | None,
-    out: Path,
-    *,
-    pictures: bool,
-    report: Report,
-    files: Mapping[str, LoraFile],
-) -> Compared:
-    """Compare runs with the first of them and write the results.
-
-    Args:
-        runs: the baseline, then the variants.
-        options: what to compare.
-        parts: what was asked for; None is all that can be made.
-        out: folder of the results.
-        pictures: also draw.
-        report: told warnings.
-        files: the LoRAs of variants that have a single one, by what these are called.
-
-    Raises:
-        AnalysisError: nothing can be compared.
-        TraceError: a trace cannot be read, or the results cannot be written.
-    """
-    variants = compare_traces(runs, options)
-    for note in (
-        *runs[0].notes,
-        *(_say(variant, note) for variant in variants for note in variant.notes),
-    ):
-        report.warn(note)
-    if parts is None or "maps" in parts:
-        for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
-            report.warn(note)
-    from attn.analysis.tables import Frames, write_table
-
-    tables = _make_tables(variants, parts, options)
-    weights = {} if parts else _weigh(variants, files, options, report)
-    tables |= _weight_tables(weights)
-    with replaced(out, "compare", COMPARISON, report.warn) as folder:
-        for name, table in tables.items():
-            write_table(table, folder / TABLES / name)
-        written = [f"{TABLES}/{name}" for name in tables]
-        if pictures:
-            from attn.verbs.compare.figures import draw_comparison, draw_weights
-            from attn.viz.fonts import note_missing
-
-            written += draw_comparison(runs[0], variants, folder, parts, options.words)
-            written += draw_weights(variants, weights, folder)
-            for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
-                report.warn(note)
-        facts = _describe(runs[0], variants, options) | {"files": written}
-        _write_index(folder, facts | {"warnings": report.warnings})
-    counts = {variant.label: variant.count for variant in variants}
-    return Compared(
-        out, runs[0].label, counts, Frames(tables), (*written, COMPARISON), tuple(report.warnings)
-    )
-
-
-def _say(variant: Variant, note: str) -> str:
-    return f"{variant.label}: {note}"
-
-
-def _make_tables(
-    variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
-) -> dict[str, Table]:
-    """Make every table of all variants; with several variants it has their names."""
-    from attn.analysis.compare.change_tables import PARTS, with_name
-    from attn.analysis.tables import stack_tables
-
-    by_name: dict[str, list[Any]] = {}
-    for part in parts or PARTS:
-        made = {variant.label: PARTS[part](variant.pairs, options.words) for variant in variants}
-        if parts and not any(made.values()):
-            raise AnalysisError(f"there is no part '{part}' of this comparison: {_why(variants)}")
-        for label, tables in made.items():
-            for name, columns in tables.items():
-                shown = with_name(columns, label) if len(variants) > 1 else columns
-                by_name.setdefault(name, []).append(shown)
-    return {name: stack_tables(stacked) for name, stacked in by_name.items()}
-
-
-def _weigh(
-    variants: Sequence[Variant],
-    files: Mapping[str, LoraFile],
-    options: PairOptions,
-    report: Report,
-) -> dict[str, WeightsAgainstAttention]:
-    """Hold the weights of single LoRAs against attention, where layers agree."""
-    from attn.analysis.compare.weights import against_weights
-
-    weights = {}
-    for variant in variants:
-        if variant.label in files:
-            try:
-                file = files[variant.label]
-                weights[variant.label] = against_weights(file, variant.pairs, options.words)
-            except AnalysisError as error:
-                report.warn(f"{variant.label}: no table of weights: {error}")
-    return weights
-
-
-def _weight_tables(weights: Mapping[str, WeightsAgainstAttention]) -> dict[str, Table]:
-    """Return `lora_weights.csv`, always with the names of the variants."""
-    from attn.analysis.compare.change_tables import with_name
-    from attn.analysis.tables import stack_tables
-
-    parts = [with_name(weight.table, label) for label, weight in weights.items()]
-    return {"lora_weights.csv": stack_tables(parts)} if parts else {}
-
-
-def _why(variants: Sequence[Variant]) -> str:
-    notes = (note for variant in variants for note in (*variant.lacks, *variant.notes))
-    return "; ".join(dict.fromkeys(notes)) or "the traces have no drawing"
-
-
-def _describe(
-    base: ComparedRun, variants: Sequence[Variant], options: PairOptions
-) -> dict[str, Any]:
-    """Build the content of `comparison.json`, without files and warnings."""
-    from attn import __version__
-
-    return {
-        "schema": SCHEMA,
-        "attn": __version__,
-        "base": {"name": base.label, "path": str(base.path)},
-        "variants": [
-            {
-                "name": variant.label,
-                "path": str(variant.run.path),
-                "pairs": variant.count,
-                "pairs_of_traces": len(variant.pairs),
-                "same_noise": variant.same_noise,
-                "notes": list(variant.notes),
-            }
-            for variant in variants
-        ],
-        "options": asdict(options),
-    }
-
-
-def _write_index(folder: Path, facts: Mapping[str, Any]) -> None:
-    from attn.files.disk import as_utf8
-
-    text = json.dumps(facts, indent=1, ensure_ascii=False)
-    (folder / COMPARISON).write_text(as_utf8(text) + "\n", encoding="utf-8")

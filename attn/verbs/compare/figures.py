@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.trace.images import read_image
 from attn.trace.trace import open_trace
-from attn.verbs.analyze.figures import read_image
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.pairing import ComparedRun, Member
 from attn.verbs.compare.variants import Variant
@@ -19,15 +21,17 @@ from attn.verbs.compare.variants import Variant
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from attn.analysis.compare.change_tables import TermChange
+    from attn.analysis.compare.changes import TermChange
+    from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.reading import SideReading
+    from attn.analysis.compare.sweep import Sweep
     from attn.analysis.compare.terms import Term
     from attn.analysis.compare.weights import WeightsAgainstAttention
+    from attn.trace.images import Pixels
     from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
+    from attn.viz.compare.pair_sheet import ShownPair
     from attn.viz.figures import FigureFile
-
-GRIDS = (4, 8)
-"""Cells in a row and in a column of the pictures of cells."""
+    from attn.viz.words.run_figures import RunWords
 
 
 def draw_comparison(
@@ -35,7 +39,8 @@ def draw_comparison(
     variants: Sequence[Variant],
     folder: Path,
     parts: Sequence[str] | None,
-    words: Sequence[str] | None,
+    options: PairOptions,
+    sweep: Sweep | None = None,
 ) -> list[str]:
     """Write the pictures, one at a time in memory.
 
@@ -46,31 +51,38 @@ def draw_comparison(
         variants: what was compared with it.
         folder: where the files go.
         parts: what was asked for; None is all.
-        words: only their changes are drawn; None is all.
+        options: which words are looked at, and on what scale.
+        sweep: if the variants are one.
 
     Returns:
         The files, relative to the folder.
     """
     from attn.viz.compare.change_summary import draw_summary
 
-    wanted = set(parts or ("words", "layers", "sinks", "maps", "sketch"))
+    words = options.words
+    wanted = set(parts or ("words", "layers", "sinks", "maps", "images", "sketch"))
     files: list[str] = []
     if "words" in wanted:
         files += _write(iter([draw_summary(_scene(base, variants, words))]), folder)
+    if sweep is not None and parts is None:
+        from attn.viz.compare.sweep_curves import draw_sweep
+
+        files += _write(iter([draw_sweep(_scene(base, variants, words), sweep)]), folder)
     if "sketch" in wanted and (measures := _sketch_changes(variants, words)):
         from attn.viz.compare.change_sketch import draw_change_sketch
 
         figure_file = draw_change_sketch(_scene(base, variants, words), measures)
         files += _write(iter([figure_file]), folder)
     if "maps" in wanted:
-        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", words)
+        files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", options)
     for number, variant in enumerate(variants):
         prefix = _folder_prefix(variants, number)
         scene = _scene(base, [variant], words)
-        files += _write(_of_pair(scene, variant, wanted, words), folder, prefix)
+        files += _write(_of_pair(scene, variant, wanted, options), folder, prefix)
+        files += _write(_of_all_pairs(scene, variant, wanted, words), folder, prefix)
         if "maps" in wanted:
             shown = _Shown(variant.label, variant, 1)
-            files += _draw_run(shown, folder, f"{prefix}{_name(shown)}", words)
+            files += _draw_run(shown, folder, f"{prefix}{_name(variant)}", options)
     return files
 
 
@@ -104,16 +116,20 @@ class _Shown:
         return SceneSide(self.label, image, selected, note)
 
 
-def _name(variant: _Shown) -> str:
-    """Return how a variant's files begin: with LoRAs as in LoRA Attention Analyzer."""
-    return "lora" if open_trace(variant.member.folder).manifest.request.loras else "variant"
+def _name(variant: Variant) -> str:
+    """Return how a variant's files begin: with what differs, if it is one setting or LoRAs alone.
+
+    With LoRAs that is `lora`, as in LoRA Attention Analyzer.
+    """
+    kinds = {entry.kind.lower() for entry in variant.differences}
+    return re.sub(r"\W+", "-", kinds.pop()) if len(kinds) == 1 else "variant"
 
 
 def _scene(
     base: ComparedRun, variants: Sequence[Variant], only: Sequence[str] | None
 ) -> ComparisonScene:
     """Collect what the figures show of the baseline and some variants: the example of each."""
-    from attn.analysis.compare.change_tables import by_size, changes, mass, overall
+    from attn.analysis.compare.changes import by_size, changes, mass, overall
     from attn.viz.compare.comparison_scene import ComparisonScene
 
     words = _shared_words(variants)
@@ -127,7 +143,16 @@ def _scene(
     which = "this prompt, " if others else ""
     return ComparisonScene(
         _listed(prompts),
-        f"{_backends(variants)} · {_count(variants, has_noise=has_single_seed)}",
+        " · ".join(
+            filter(
+                None,
+                (
+                    _backends(variants),
+                    _count(variants, has_noise=has_single_seed),
+                    _differing(variants),
+                ),
+            )
+        ),
         words,
         [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown],
         [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
@@ -142,6 +167,14 @@ def _scene(
         f"shown: {which}seed {seeds[0]}" if has_single_seed else "shown: not from the same noise",
         len(others),
     )
+
+
+def _differing(variants: Sequence[Variant]) -> str:
+    """Return what sets the variants apart from the baseline, if it is the same for all of them."""
+    from attn.analysis.compare.differences import list_differences
+
+    differences = {list_differences(variant.differences) for variant in variants}
+    return differences.pop() if len(differences) == 1 else ""
 
 
 def _listed(prompts: Sequence[str]) -> str:
@@ -169,7 +202,7 @@ def _sketch_changes(
     variants: Sequence[Variant], only: Sequence[str] | None
 ) -> dict[str, list[list[TermChange]]]:
     """Return by measure what each variant changes of words and drawing, if there is one."""
-    from attn.analysis.compare.change_tables import changes, drawn
+    from attn.analysis.compare.changes import changes, drawn
     from attn.analysis.sketch import COMPARED
 
     by_measure = {
@@ -210,16 +243,17 @@ def _shared_words(variants: Sequence[Variant]) -> list[Term]:
 
 
 def _of_pair(
-    scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+    scene: ComparisonScene, variant: Variant, wanted: set[str], options: PairOptions
 ) -> Iterator[FigureFile]:
     """Draw what base and variant have in one picture."""
-    from attn.analysis.compare.change_tables import changes, has_layers, heads, mass, sink_changes
+    from attn.analysis.compare.changes import changes, has_layers, heads, mass, sink_changes
     from attn.viz.compare.change_bars import draw_change_bars
     from attn.viz.compare.change_heads import draw_change_heads
     from attn.viz.compare.change_map import draw_change_map
     from attn.viz.compare.side_by_side import draw_images, draw_word
     from attn.viz.labels import file_stem
 
+    only = options.words
     if "words" in wanted:
         yield draw_change_bars(scene)
     if "layers" in wanted and has_layers(variant.pairs):
@@ -235,14 +269,58 @@ def _of_pair(
             if word.key not in changed:
                 continue
             stem = file_stem(index, word.label)
-            yield draw_word(scene, index, f"token_comparisons/{stem}.png")
+            yield draw_word(scene, index, f"token_comparisons/{stem}.png", options.scale)
 
 
-def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None) -> list[str]:
-    """Write what one run has by itself: its picture, and the pictures in `<name>_analysis/`."""
-    from attn.analysis.compare.cells import cell_masses, tabulate_cells
-    from attn.analysis.compare.change_tables import named
+def _of_all_pairs(
+    scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+) -> Iterator[FigureFile]:
+    """Draw where a variant differs, mean over all pairs, and the images of all pairs."""
+    from attn.analysis.compare.changes import changes, coarse_grid, located
+    from attn.analysis.compare.images import mean_difference
+    from attn.viz.compare.change_difference import draw_difference
+    from attn.viz.compare.pair_sheet import draw_pairs
+
+    grid = coarse_grid(variant.pairs) if "maps" in wanted else None
+    located_changes = changes(variant.pairs, located(grid), only) if grid else []
+    order = {entry.term.key: number for number, entry in enumerate(scene.changes[0])}
+    located_changes.sort(key=lambda entry: order.get(entry.term.key, len(order)))
+    image = mean_difference(_image_pairs(variant)) if "images" in wanted else None
+    if located_changes or image is not None:
+        yield draw_difference(scene, located_changes, image)
+    if image is not None:
+        yield draw_pairs(scene, list(_shown_pairs(variant)), variant.count)
+
+
+def _image_pairs(variant: Variant) -> Iterator[tuple[Pixels, Pixels]]:
+    """Yield the images of all pairs that could be compared, one pair in memory."""
+    from attn.analysis.compare.images import image_pairs
+
+    for (base, other), pair in zip(variant.all_members, variant.pairs, strict=True):
+        if pair.images is not None:
+            yield from image_pairs(open_trace(base.folder), open_trace(other.folder))
+
+
+def _shown_pairs(variant: Variant) -> Iterator[ShownPair]:
+    """Yield the images of the first pairs, as small as they are drawn."""
+    from attn.viz.compare.pair_sheet import MOST, shrink_pair
+
+    compared = [pair for pair in variant.pairs if pair.images is not None]
+    numbers = [(pair, values) for pair in compared for values in np.asarray(pair.images)]
+    several = len(variant.prompts) > 1
+    prompts = sorted(variant.prompts)
+    for (pair, values), images in islice(zip(numbers, _image_pairs(variant), strict=False), MOST):
+        prompt = f"prompt {prompts.index(pair.prompt) + 1} · " if several else ""
+        remark = f"level {values[0]:.3g} · SSIM {values[1]:.3g}"
+        yield shrink_pair(f"{prompt}seed {pair.seed}", remark, images)
+
+
+def _draw_run(shown: _Shown, folder: Path, name: str, options: PairOptions) -> list[str]:
+    """Write what one run has by itself: its image, and what is in `<name>_analysis/`."""
+    from attn.analysis.compare.changes import named
     from attn.analysis.tables import write_table
+    from attn.analysis.words.cells import GRIDS, cell_masses, tabulate_cells
+    from attn.analysis.words.dominance import dominance, rivals
 
     files = []
     trace = open_trace(shown.member.folder)
@@ -252,71 +330,69 @@ def _draw_run(shown: _Shown, folder: Path, name: str, only: Sequence[str] | None
         shutil.copyfile(trace.image(0), target)
         files.append(f"{name}_image.png")
     words = _shared_words([shown.variant])
-    side, indices = shown.side(words), named(words, only)
-    if side.maps is None or not indices:
+    words = [words[index] for index in named(words, options.words)]
+    side = shown.side(words)
+    if side.maps is None:
         return files
     where, maps = f"{name}_analysis/", np.asarray(side.maps, np.float64)
+    among = rivals(words, options.words)
     for count in GRIDS:
-        table = tabulate_cells(cell_masses(maps, count), words, indices)
+        masses = cell_masses(maps, count)
+        winners = dominance(masses[np.newaxis], among, options.dominance)[0]
+        table = tabulate_cells(masses, words, words[0].segment, winners)
         files.append(f"{where}grid_analysis_{count}x{count}.csv")
         write_table(table, folder / files[-1])
-    return files + _write(_of_run(shown, side, words, indices), folder, where)
+    return files + _write(_of_run(shown, side, words, options), folder, where)
 
 
 def _of_run(
-    shown: _Shown, side: SceneSide, words: Sequence[Term], indices: Sequence[int]
+    shown: _Shown, side: SceneSide, words: Sequence[Term], options: PairOptions
 ) -> Iterator[FigureFile]:
-    """Draw what one run has by itself: all words count, those at some places are shown."""
+    """Draw what one run has by itself, of the words that are looked at."""
+    from attn.analysis.words.dominance import dominance, rivals
     from attn.analysis.words.word_sums import mean_present
-    from attn.viz.compare.change_bars import draw_distribution
     from attn.viz.figures import FigureFile
-    from attn.viz.words.cells import draw_cells
-    from attn.viz.words.dominant import draw_dominant
+    from attn.viz.words.run_figures import RunWords, draw_run
 
     manifest = open_trace(shown.member.folder).manifest
-    title = f"{shown.label}: {manifest.request.prompt}"
-    about = f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}"
-    labels = [word.label for word in words]
+    keys = [term.key for term in shown.reading.terms]
+    mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
+    among = rivals(words, options.words)
+    maps = np.asarray(side.maps, np.float64)
+    run = RunWords(
+        side,
+        [word.label for word in words],
+        [float(mass[keys.index(word.key)]) for word in words],
+        dominance(maps[np.newaxis], among, options.dominance)[0],
+        among,
+        options.dominance,
+        f"{shown.label}: {manifest.request.prompt}",
+        f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}",
+    )
     texts = {
         "prompt": manifest.request.prompt,
         "seed": str(shown.member.seed),
         "backend": manifest.backend,
         "run": shown.label,
     }
-    dominant = draw_dominant(side, labels, indices, (title, about))
-    yield FigureFile("pixel_dominant_tokens.png", dominant, texts)
-    for count in GRIDS:
-        heading = title, f"{about} · parts of a word's attention"
-        cells = draw_cells(side, labels, indices, count, heading)
-        yield FigureFile(f"grid_analysis_{count}x{count}.png", cells, texts)
-    keys = [term.key for term in shown.reading.terms]
-    mass = mean_present(shown.reading.mass[0, :, :, 0], -1)
-    masses = [float(mass[keys.index(word.key)]) for word in words]
-    heading = title, f"{about} · mass: attention probability"
-    bars = draw_distribution(labels, masses, indices, heading)
-    yield FigureFile("token_attention_distribution.png", bars, texts)
-    yield FigureFile(
-        "token_attention_gallery.png", _gallery(side, labels, indices, title, about), texts
-    )
+    yield from draw_run(run, texts)
+    yield FigureFile("token_attention_gallery.png", _gallery(run, options), texts)
 
 
-def _gallery(
-    side: SceneSide, labels: Sequence[str], indices: Sequence[int], title: str, about: str
-) -> Figure:
-    """Draw words over the picture, as `attn analyze` does."""
+def _gallery(run: RunWords, options: PairOptions) -> Figure:
+    """Draw words beside the image, as `attn analyze` does."""
     import xarray as xr
 
-    from attn.viz.compare.comparison_scene import say_shown
     from attn.viz.words.heatmaps import draw_sheet
 
     maps = xr.DataArray(
-        np.asarray(side.maps)[indices],
+        np.asarray(run.side.maps),
         dims=("word", "row", "column"),
-        coords={"label": ("word", [labels[index] for index in indices])},
+        coords={"label": ("word", list(run.labels))},
         attrs={"unit": "attention probability"},
     )
-    told = f"at the right: mean over the picture{say_shown(len(indices), len(labels))}"
-    return draw_sheet(maps, side.image, (title, f"{about} · {told}"))
+    heading = run.title, run.about
+    return draw_sheet(maps, run.side.image, heading, "own" if options.scale == "own" else "shared")
 
 
 def draw_weights(

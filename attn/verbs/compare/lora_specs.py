@@ -80,7 +80,7 @@ def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[LoraVariant, ..
     Raises:
         UsageError: not such a list, or a variant twice.
     """
-    expanded = [stack for spec in _listed(specs) for stack in _expand(spec)]
+    expanded = [stack for spec in _listed(specs) for stack in _without_zero(_expand(spec))]
     stacks = [_stacked(stack) for variant in expanded for stack in _of_files(variant)]
     labels = _labels(stacks)
     twice = next((label for label in labels if labels.count(label) > 1), None)
@@ -132,6 +132,15 @@ def _expand(spec: Any) -> list[tuple[Lora, ...]]:
             return [(Lora(text("lora", str(path)), _finite(convert("lora", scale, float))),)]
     pieces = [_scales(piece) for piece in _pieces(text("lora", spec))]
     return list(product(*pieces))
+
+
+def _without_zero(sweep: list[tuple[Lora, ...]]) -> list[tuple[Lora, ...]]:
+    """Leave out of a sweep where nothing acts: that is the baseline, which is there anyway.
+
+    A single stack stays, whatever its scales are.
+    """
+    acting = [stack for stack in sweep if any(any(lora.scales) for lora in stack)]
+    return acting or sweep[:1]
 
 
 def _pieces(spec: str) -> Iterator[str]:

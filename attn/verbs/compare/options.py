@@ -19,7 +19,7 @@ from attn.verbs.capture.options import (
 from attn.verbs.options import About, Pictures, Told, Words, describe
 
 if TYPE_CHECKING:
-    from attn.verbs.compare.compare import Compared
+    from attn.verbs.compare.results import Compared
     from attn.verbs.report import Report
 
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ class ComparisonOptions:
     only: Annotated[
         str | Iterable[str] | None,
         About(
-            "Only these: words, layers, heads, steps, sinks, maps, sketch.",
+            "Only these: words, layers, heads, steps, sinks, maps, images, sketch.",
             read=inputs.split,
             check=checks.texts,
         ),

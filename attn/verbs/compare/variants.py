@@ -11,6 +11,7 @@ from attn.verbs.compare.pairing import ComparedRun, Member, Pairing, open_member
 from attn.words import find_words, fold, word_keys
 
 if TYPE_CHECKING:
+    from attn.analysis.compare.differences import Difference
     from attn.analysis.compare.pairs import Pair, PairOptions, Readings
     from attn.analysis.compare.spool import Pairs
     from attn.analysis.compare.terms import Key
@@ -29,10 +30,11 @@ class Variant:
         run: the run.
         pairs: what its pairs of traces say, without maps.
         prompts: of the baseline, those of the pairs.
-        example: the one that is drawn, with its maps if it has some: the first with asked words,
+        example: the one that is drawn, with its maps if it has some: of those with asked words,
             with maps, of a trace of the baseline that every variant has a partner of, and with the
-            word that changed most, as far as there is one.
+            leading word, as far as there are any, the one of median change of this word.
         members: the two traces of the example.
+        all_members: the two traces of every pair.
         same_noise: pairs that began with the same noise, as far as the manifests tell.
         notes: what was not, or only partly, comparable.
     """
@@ -42,8 +44,15 @@ class Variant:
     prompts: frozenset[str]
     example: Pair
     members: tuple[Member, Member]
+    all_members: tuple[tuple[Member, Member], ...]
     same_noise: int
     notes: tuple[str, ...]
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Settings in which it differs from the baseline in any pair."""
+        listed = (entry for pair in self.pairs for entry in pair.agreement.differences)
+        return tuple(dict.fromkeys(listed))
 
     @property
     def label(self) -> str:
@@ -70,15 +79,11 @@ class Variant:
 
 @dataclass
 class _MemberPairs:
-    """What is collected of one variant: lists of what there is of each pair.
-
-    `drawn` is the place of the best pair so far, and that pair with its maps.
-    """
+    """What is collected of one variant: lists of what there is of each pair."""
 
     pairs: Pairs
     members: list[tuple[Member, Member]] = field(default_factory=list)
     merits: list[tuple[bool, ...]] = field(default_factory=list)
-    drawn: tuple[int, Pair] | None = None
     other_noise: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     errors: list[AttnError] = field(default_factory=list)
@@ -101,10 +106,12 @@ def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[V
     compared = [_MemberPairs(Pairs(), notes=list(pairing.notes)) for pairing in pairings]
     for member in base.members:
         _compare_member(member, pairings, compared, options)
-    word = _most_changed([entry.pairs for entry in compared], options)
+    for run, pairing, entry in zip(others, pairings, compared, strict=True):
+        _require_pairs(run, pairing, entry)
+    shown = _typical(compared, options)
     variants = tuple(
-        _finish(run, pairing, entry, word, options)
-        for run, pairing, entry in zip(others, pairings, compared, strict=True)
+        _finish(run, entry, at, options)
+        for run, entry, at in zip(others, compared, shown, strict=True)
     )
     _require_named(variants, options)
     return variants
@@ -136,8 +143,6 @@ def _compare_member(
     has_maps = all(pair.alike is not None for _, pair, _ in made)
     merits = (has_words, has_maps, len(made) == len(compared))
     for entry, pair, partner in made:
-        if entry.drawn is None or merits > entry.merits[entry.drawn[0]]:
-            entry.drawn = len(entry.pairs), pair
         _keep(entry, pair, (member, partner), merits)
 
 
@@ -149,12 +154,56 @@ def _has_words(pair: Pair, words: Sequence[str] | None) -> bool:
     )
 
 
-def _most_changed(pairs: Sequence[Sequence[Pair]], options: PairOptions) -> Key | None:
-    """Return the word whose mass changed most in any of the variants, if there is one."""
-    from attn.analysis.compare.change_tables import by_size, changes, mass, overall
+def _typical(compared: Sequence[_MemberPairs], options: PairOptions) -> list[int]:
+    """Return which pair of each variant is drawn: of the same trace of the baseline, if it can be.
 
-    every = [entry for group in pairs for entry in changes(group, overall(mass), options.words)]
-    return next((entry.term.key for entry in by_size(every) if entry.term.kind == "word"), None)
+    Raises:
+        AnalysisError: no pair has the seed that is asked for.
+    """
+    from attn.analysis.compare.changes import changes, headline, mass, overall
+
+    leads = [headline(changes(entry.pairs, overall(mass), options.words)) for entry in compared]
+    sizes = [0.0 if lead is None else abs(float(lead.change.change)) for lead in leads]
+    best = max(range(len(sizes)), key=lambda number: sizes[number])
+    lead = leads[best]
+    word = None if lead is None else lead.term.key
+    first = _median_pair(compared[best], word, options)
+    base = compared[best].members[first][0]
+    return [
+        next(
+            (at for at, members in enumerate(entry.members) if members[0] == base),
+            _median_pair(entry, word, options),
+        )
+        for entry in compared
+    ]
+
+
+def _median_pair(entry: _MemberPairs, word: Key | None, options: PairOptions) -> int:
+    """Return the pair whose change of a word is the median, of those of most merit."""
+
+    def merit(index: int) -> tuple[tuple[bool, ...], bool]:
+        return entry.merits[index], any(term.key == word for term in entry.pairs[index].terms)
+
+    indices = [
+        index for index, (base, _) in enumerate(entry.members) if options.seed in (None, base.seed)
+    ]
+    if not indices:
+        seeds = ", ".join(str(base.seed) for base, _ in entry.members[:SHOWN])
+        raise AnalysisError(f"compare.seed: no pair has the seed {options.seed}; there are {seeds}")
+    most = max(map(merit, indices))
+    best = [index for index in indices if merit(index) == most]
+    ranked = sorted(best, key=lambda index: _change_of(entry.pairs[index], word))
+    return ranked[(len(ranked) - 1) // 2]
+
+
+def _change_of(pair: Pair, word: Key | None) -> float:
+    """Return the change of a word's mass in one pair, mean over its images; 0 without the word."""
+    from attn.analysis.compare.changes import mass
+    from attn.analysis.words.word_sums import mean_present
+
+    at = next((at for at, term in enumerate(pair.terms) if term.key == word), None)
+    before, after = (mean_present(side, -1) for side in mass(pair))
+    return 0.0 if at is None else float((after[:, at] - before[:, at]).mean())
 
 
 def _keep(
@@ -168,47 +217,34 @@ def _keep(
         entry.other_noise.append(", ".join(pair.agreement.noise))
 
 
-def _finish(
-    run: ComparedRun,
-    pairing: Pairing,
-    entry: _MemberPairs,
-    word: Key | None,
-    options: PairOptions,
-) -> Variant:
-    if not entry.pairs:
-        if len(pairing.pairs) == 1:
-            raise entry.errors[0]
-        raise AnalysisError(f"no pair of {run.path} can be compared: {entry.errors[0]}")
+def _require_pairs(run: ComparedRun, pairing: Pairing, entry: _MemberPairs) -> None:
+    """Refuse a variant of which no pair could be compared."""
+    if entry.pairs:
+        return
+    if len(pairing.pairs) == 1:
+        raise entry.errors[0]
+    raise AnalysisError(f"no pair of {run.path} can be compared: {entry.errors[0]}")
+
+
+def _finish(run: ComparedRun, entry: _MemberPairs, shown: int, options: PairOptions) -> Variant:
+    """Describe a variant; the pair that is drawn is read again, with its maps."""
+    from attn.analysis.compare.pairs import compare_pair
+    from attn.trace.trace import open_trace
+
     same = len(entry.pairs) - len(entry.other_noise)
     notes = [*run.notes, *entry.notes, *_noise_note(entry)]
-    example, members = _choose_example(entry, word, options)
+    members = entry.members[shown]
+    base, variant = (open_trace(member.folder) for member in members)
     return Variant(
         run,
         entry.pairs,
         frozenset(base.prompt for base, _ in entry.members),
-        example,
+        compare_pair(base, variant, options, {}),
         members,
+        tuple(entry.members),
         same,
         tuple(dict.fromkeys(notes)),
     )
-
-
-def _choose_example(
-    entry: _MemberPairs, word: Key | None, options: PairOptions
-) -> tuple[Pair, tuple[Member, Member]]:
-    """Return the pair to draw, with its maps; it is read again unless these are still there."""
-    from attn.analysis.compare.pairs import compare_pair
-    from attn.trace.trace import open_trace
-
-    def merit(index: int) -> tuple[tuple[bool, ...], bool]:
-        return entry.merits[index], any(term.key == word for term in entry.pairs[index].terms)
-
-    best = max(range(len(entry.pairs)), key=merit)
-    members = entry.members[best]
-    if entry.drawn and entry.drawn[0] == best:
-        return entry.drawn[1], members
-    base, variant = (open_trace(member.folder) for member in members)
-    return compare_pair(base, variant, options, {}), members
 
 
 def _noise_note(entry: _MemberPairs) -> Iterator[str]:

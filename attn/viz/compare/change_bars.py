@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from attn.analysis.compare.change_tables import TermChange
+from attn.analysis.compare.changes import TermChange
 from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.comparison_scene import (
     BASE,

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
-from attn.analysis.compare.change_tables import TermChange
-from attn.schema import Layer
+from attn.analysis.compare.changes import TermChange
+from attn.schema import Layer, name_layers
 from attn.viz.charts import new_charts, show_scale
 from attn.viz.compare.comparison_scene import DIVERGING, ComparisonScene, name_terms, short, signed
 from attn.viz.figures import FigureFile
-from attn.viz.lines import mark_layers, name_axes, spread
+from attn.viz.lines import layer_room, mark_layers, name_axes, spread
 from attn.viz.overlay import COLOURS, colour_scale
 from attn.viz.page import (
     write_title,
@@ -40,7 +40,10 @@ def draw_change_heads(
     heads = changes[0].change.base.shape[1]
     width = min(max(CELL[0] * len(layers), WIDTHS[0]), WIDTHS[1])
     height = max(CELL[1] * heads, 0.6)
-    size = (3 * (LEFT + width), len(changes) * (height + BELOW) + FOOT)
+    size = (
+        3 * (LEFT + width),
+        len(changes) * (height + BELOW + layer_room(name_layers(layers))) + FOOT,
+    )
     heading = (scene.title_of_charts, scene.subtitle)
     figure, panels = new_charts(heading, size, nrows=len(changes), ncols=3)
     tables = [(entry.change.base, entry.change.variant, entry.change.change) for entry in changes]
@@ -67,7 +70,7 @@ def draw_change_heads(
 
 def _label(axes: Axes, layers: Sequence[Layer], heads: Sequence[float]) -> None:
     axes.set_facecolor(GREY)
-    mark_layers(axes, [layer.index for layer in layers])
+    mark_layers(axes, [layer.index for layer in layers], name_layers(layers))
     axes.set_xlim(-0.5, len(layers) - 0.5)
     axes.set_yticks(heads)
     axes.spines[:].set_visible(False)

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
-from attn.analysis.compare.change_tables import TermChange
-from attn.schema import Layer
+from attn.analysis.compare.changes import TermChange
+from attn.schema import Layer, name_layers
 from attn.viz.charts import new_charts, show_scale
 from attn.viz.compare.comparison_scene import (
     DIVERGING,
@@ -21,6 +21,7 @@ from attn.viz.compare.comparison_scene import (
     style,
 )
 from attn.viz.figures import FigureFile
+from attn.viz.lines import layer_room
 from attn.viz.page import write_title
 from attn.viz.style import FAINT, INK
 
@@ -57,7 +58,10 @@ def draw_change_map(
     height = max(len(words), 2) * ROW
     labels = list(name_terms([entry.term for entry in words], LETTERS).values())
     subtitle = scene.subtitle + say_shown(len(words), len(changes))
-    figure, (axes,) = new_charts((scene.title_of_charts, subtitle), (width + NAMES, height + FOOT))
+    figure, (axes,) = new_charts(
+        (scene.title_of_charts, subtitle),
+        (width + NAMES, height + FOOT + layer_room(name_layers(layers))),
+    )
     most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     scale = Normalize(-most, most)
     axes.imshow(values, cmap=DIVERGING, norm=scale, aspect="auto", interpolation="nearest")
@@ -74,7 +78,9 @@ def draw_change_map(
 
 def _label(axes: Axes, labels: Sequence[str], layers: Sequence[Layer]) -> None:
     every = -(-len(layers) // TICKS)
-    axes.set_xticks(range(0, len(layers), every), [str(layer.index) for layer in layers[::every]])
+    names = name_layers(layers)
+    labelled = [f"{names[layer.index]}  {layer.index}" for layer in layers[::every]]
+    axes.set_xticks(range(0, len(layers), every), labelled, rotation=90)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("layer, in the order of execution", fontsize=8.5, color=FAINT)
     style(axes, across=True)

@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from attn.analysis.compare.change_tables import TermChange
+from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.terms import Key
 from attn.viz.compare.comparison_scene import VARIANTS, name_terms, signed, style
 from attn.viz.intervals import draw_interval, limit_intervals
 from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, RULE
+from attn.words import is_content
 
 MOST = len(VARIANTS)
 """So many variants are drawn; the tables have all."""
@@ -44,13 +45,21 @@ def say_hidden(hidden: int) -> str:
 
 
 def leading(changes: Changes) -> list[Key]:
-    """Return the words that changed most in any variant, the largest change first."""
+    """Return the words that changed most in any variant, the largest change first.
+
+    An article or preposition is not the first while a content word changed, too.
+    """
     largest: dict[Key, float] = {}
     for entry in (entry for listed in changes for entry in listed):
         size = abs(float(entry.change.change))
         largest[entry.term.key] = max(largest.get(entry.term.key, 0.0), size)
     count = WORDS if len(changes) <= FEW else FEWER
-    return sorted(largest, key=lambda key: -largest[key])[:count]
+    ranked = sorted(largest, key=lambda key: -largest[key])
+    telling = {
+        entry.term.key for listed in changes for entry in listed if is_content(entry.term.text)
+    }
+    first = [key for key in ranked if key in telling and largest[key] > 0][:1]
+    return [*first, *(key for key in ranked if key not in first)][:count]
 
 
 def name_words(changes: Changes) -> dict[Key, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attn.analysis.compare.change_tables import TermChange
+from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.terms import Key
 from attn.viz.compare.change_points import (
     FEW,

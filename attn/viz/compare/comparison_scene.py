@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from attn.analysis.compare.change_tables import TermChange
+from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.terms import Key, Term
 from attn.viz.figures import Pixels
 from attn.viz.labels import printable, room
-from attn.viz.overlay import ColourScale, fade, show_heat, show_image
+from attn.viz.overlay import ColourScale, show_heat, show_image
 from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, GRID, INK, RULE
 
@@ -110,8 +110,7 @@ def show_side(axes: Axes, side: SceneSide) -> None:
 def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None:
     """Show where a word is attended to."""
     if side.maps is not None:
-        faded = None if side.image is None else fade(side.image)
-        show_heat(axes, side.maps[word], faded, scale)
+        show_heat(axes, side.maps[word], side.image, scale)
 
 
 def short(text: str, letters: int) -> str:

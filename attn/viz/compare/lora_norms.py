@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from attn.lora.blocks import TARGETS
 from attn.lora.file import Group, LoraFile, blocks, joint_norm, towers
 from attn.lora.names import DENOISER
+from attn.schema import kohya_name, short_name
 from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable
 from attn.viz.page import FAMILY, GAP, LINE, MARGIN, add_axes, write_heading, write_title
@@ -274,8 +275,10 @@ def _style(axes: Axes, bars: int, width: float, highest: float, ticks: int = 4) 
 
 
 def _rest(block: Group) -> str:
-    """Return a block's name without the part that it shares with its neighbours."""
-    return block.name.partition(".")[2]
+    """Return a block's name without the part that it shares with its neighbours, and kohya's."""
+    name = short_name(block.name) if "." in short_name(block.name) else block.name
+    kohya = kohya_name(block.name) if block.tower == DENOISER else ""
+    return " ".join(filter(None, (name.partition(".")[2], kohya)))
 
 
 def _name_blocks(axes: Axes, members: Sequence[Group], row: _Row) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from attn.viz.compare.comparison_scene import ComparisonScene, short, show_map, show_side
 from attn.viz.figures import FigureFile, new_figure
-from attn.viz.overlay import colour_scale, show_bar
+from attn.viz.overlay import Scale, colour_scale, name_scale, range_scale, show_bar, show_ends
 from attn.viz.page import GAP, LETTER, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
 
 WIDEST, TALLEST = 4.6, 5.2  # inches of a picture
 FOOT = 0.62
 BAR = 0.12
+SAID = {"auto": "both maps on one scale", "shared": "all words on one scale"}
 
 
 def draw_images(scene: ComparisonScene) -> FigureFile:
@@ -28,25 +31,43 @@ def draw_images(scene: ComparisonScene) -> FigureFile:
     return FigureFile("image_comparison.png", figure, scene.texts)
 
 
-def draw_word(scene: ComparisonScene, word: int, path: str) -> FigureFile:
-    """Draw the pictures, and below them where one word is attended to, on one scale."""
+def draw_word(
+    scene: ComparisonScene, word: int, path: str, scale: Scale | Literal["auto"] = "auto"
+) -> FigureFile:
+    """Draw the images, and below them where one word is attended to.
+
+    Args:
+        scene: what is compared.
+        word: index of the word.
+        path: of the file.
+        scale: `auto` is the range of both maps, `shared` that of all words of both, `own` that of
+            each map.
+    """
     width, height = (size * 0.8 for size in _cell(scene))
-    figure = new_figure(2 * (width + MARGIN) + GAP, 2 * MARGIN + 2 * (TITLE + height) + GAP + FOOT)
+    across, top = 2 * width + GAP, MARGIN + 2 * LINE + GAP
+    below = top + 2 * (TITLE + height) + GAP
+    figure = new_figure(across + 2 * MARGIN, below + FOOT + MARGIN)
+    letters = int(across / LETTER)
+    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle_of_images, letters)))
     maps = [side.maps[word] for side in scene.sides[:2] if side.maps is not None]
-    scale = colour_scale(np.stack(maps))
+    every = [side.maps for side in scene.sides[:2] if side.maps is not None]
+    common = colour_scale(np.stack(every)) if scale == "shared" else range_scale(np.stack(maps))
+    scales = [range_scale(heat) if scale == "own" else common for heat in maps]
     for number, side in enumerate(scene.sides[:2]):
         left = MARGIN + number * (width + GAP)
-        axes = add_axes(figure, left, MARGIN + TITLE, width, height)
+        axes = add_axes(figure, left, top + TITLE, width, height)
         show_side(axes, side)
         write_title(axes, side.label, side.remark("variant" if number else "baseline"), size=11)
-        axes = add_axes(figure, left, MARGIN + 2 * TITLE + height + GAP, width, height)
-        show_map(axes, side, word, scale)
+        axes = add_axes(figure, left, top + 2 * TITLE + height + GAP, width, height)
+        show_map(axes, side, word, scales[number])
         mean = float(maps[number].mean())
-        write_title(axes, scene.words[word].label, f"mean {mean:.3g}", size=11)
-    across = 2 * width + GAP
-    below = MARGIN + 2 * (TITLE + height) + GAP + GAP
-    bar = add_axes(figure, MARGIN + across * 0.15, below, across * 0.7, BAR)
-    show_bar(figure, bar, scale, "attention probability")
+        remark = f"mean {mean:.3g} · {name_scale(scales[number])}"
+        write_title(axes, scene.words[word].label, remark, size=11)
+    bar = add_axes(figure, MARGIN + across * 0.15, below + GAP, across * 0.7, BAR)
+    if scale == "own":
+        show_ends(figure, bar, "attention probability, each map on its own scale")
+    else:
+        show_bar(figure, bar, common, f"attention probability, {SAID[scale]}")
     return FigureFile(path, figure, scene.texts | {"word": scene.words[word].text})
 
 

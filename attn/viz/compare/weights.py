@@ -34,7 +34,7 @@ def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, 
     for at in changed[:NAMED]:
         is_right = norms[at] > norms.max() * 0.7
         axes.annotate(
-            str(columns["layer"][at]),
+            " ".join(filter(None, (columns["layer_name"][at], columns["kohya"][at]))),
             (norms[at], change[at]),
             (-6 if is_right else 6, 3),
             textcoords="offset points",

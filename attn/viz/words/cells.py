@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attn.analysis.compare.cells import cell_masses, cell_parts
+from attn.analysis.words.cells import cell_masses, cell_parts
 from attn.viz.compare.comparison_scene import Heat, SceneSide, say_shown, show_side
-from attn.viz.figures import Pixels, new_figure
-from attn.viz.overlay import BACKDROP, ColourScale, colour_scale, fade, show_bar, show_heat
+from attn.viz.figures import new_figure
+from attn.viz.overlay import ColourScale, colour_scale, show_bar, show_heat
 from attn.viz.page import FAMILY, GAP, MARGIN, add_axes, arrange, write_heading, write_title
 
 FOOT = 0.72
@@ -24,8 +24,6 @@ DIGIT = 1.9  # digits and their margins across a cell, in heights of a letter
 WIDE = 4
 """Up to so many cells in a row, three digits have room."""
 TENS = 9.95
-CELL = 8
-"""Pixels of a place where there is no picture."""
 BRIGHT = 0.62
 """From this part of the scale on, numbers are dark."""
 
@@ -70,11 +68,11 @@ def draw_cells(
 
 def _draw_word(axes: Axes, parts: Heat, side: SceneSide, scale: ColourScale) -> None:
     """Draw the cells of one word, each with its number."""
-    faded = _backdrop(side)
-    show_heat(axes, parts, faded, scale)
-    axes.images[-1].set_interpolation("nearest")
+    height, width = np.asarray(side.maps).shape[1:]
+    if side.image is not None:
+        height, width = side.image.shape[:2]
+    show_heat(axes, parts, None, scale, shape=(height, width))
     _draw_lines(axes, len(parts), "#ffffff80")
-    height, width = faded.shape[:2]
     inches = axes.get_window_extent().width / axes.figure.dpi / len(parts)
     is_narrow = len(parts) > WIDE
     size = min(max(72 * inches / DIGIT / 1.6, SMALL), LARGE)
@@ -89,13 +87,6 @@ def _draw_word(axes: Axes, parts: Heat, side: SceneSide, scale: ColourScale) -> 
             fontfamily=FAMILY,
             color="#101010" if part > BRIGHT * (scale.vmax or 1.0) else "white",
         )
-
-
-def _backdrop(side: SceneSide) -> Pixels:
-    if side.image is not None:
-        return fade(side.image)
-    rows, columns = np.asarray(side.maps).shape[1:]
-    return np.full((rows * CELL, columns * CELL, 3), round(255 * BACKDROP), np.uint8)
 
 
 def _draw_lines(axes: Axes, count: int, colour: str) -> None:

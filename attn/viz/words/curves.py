@@ -80,7 +80,10 @@ def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:
             axes.tick_params(labelleft=False)
         elif is_lowest:
             name_time(axes, time)
-        write_title(axes, f"layer {layer}", _ends(str(of_layer["path"].item())), size=9)
+        name = subject.layers.get(int(layer))
+        path = _ends(str(of_layer["path"].item()))
+        title, remark = (name, f"layer {layer}") if name else (f"layer {layer}", path)
+        write_title(axes, title, remark, size=9)
     show_names(figure, line_handles(len(names)), names)
     return figure
 
@@ -107,7 +110,8 @@ def draw_layer(curves: xr.DataArray, layer: int, subject: Subject) -> Figure:
     mark_time(axes, time)
     name_time(axes, time)
     block = f"block {int(of_layer['row'])} · " if curves.attrs["numbered"] == "block" else ""
-    write_title(axes, f"{block}layer {layer}", str(of_layer["path"].item()), size=11)
+    name = f" · {subject.layers[layer]}" if layer in subject.layers else ""
+    write_title(axes, f"{block}layer {layer}{name}", str(of_layer["path"].item()), size=11)
     show_names(figure, line_handles(len(names)), names)
     return figure
 

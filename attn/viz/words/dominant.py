@@ -1,4 +1,4 @@
-"""Which word is largest at each place of the picture."""
+"""Which word is dominant at each place of the picture."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from attn.analysis.compare.pairs import dominance
-from attn.viz.compare.comparison_scene import SceneSide, short, show_side, style
+from attn.analysis.words.dominance import LEAST, NO_WORD
+from attn.viz.compare.comparison_scene import TINY, SceneSide, short, show_side, style
 from attn.viz.figures import new_figure
-from attn.viz.overlay import fade, show_image
+from attn.viz.overlay import trace_outlines
 from attn.viz.page import (
     FAMILY,
     GAP,
@@ -25,7 +25,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.style import FAINT
+from attn.viz.style import FAINT, INK
 
 WORDS = (
     "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",
@@ -33,36 +33,48 @@ WORDS = (
 )  # fmt: skip
 """Colours of words, those with the largest area first."""
 OTHERS = "#d5d8dc"
-"""Colour of the words that have no colour of their own."""
+"""Colour of the words for which no colour is left."""
+NONE = "#f4f4f2"
+"""Colour of the places at which no word is dominant."""
 WIDEST, TALLEST = 4.0, 4.6  # inches of the picture
 CHART, VALUES = 2.4, 0.6
 LETTERS, NAME = 18, 0.085
 ROW = 0.36
 FOOT = 0.2
-OPACITY = 0.78
 
 
 def draw_dominant(
-    side: SceneSide, labels: Sequence[str], indices: Sequence[int], heading: tuple[str, str]
+    side: SceneSide,
+    labels: Sequence[str],
+    winners: NDArray[np.int64],
+    among: Sequence[int],
+    heading: tuple[str, str],
+    measure: str = "lift",
 ) -> Figure:
-    """Draw the picture, the word that is largest at each place, and what area each word has.
+    """Draw the image, the word that is dominant at each place, and what area each word has.
 
     Args:
-        side: with maps.
-        labels: of the words of the maps, all of which count.
-        indices: of the words that are named; the others are grey and counted together.
+        side: the generation.
+        labels: of all words.
+        winners: (row, column): the index of the dominant word, or `NO_WORD`.
+        among: indices of the words that compete.
         heading: title and subtitle of the page.
+        measure: what decided, `lift` or `mass`.
     """
-    winners = dominance(np.asarray(side.maps, np.float64)[np.newaxis])[0]
-    area = np.bincount(winners.ravel(), minlength=len(labels)) / winners.size
-    shown = sorted(indices, key=lambda word: -area[word])[: len(WORDS)]
+    areas = {word: 100 * float((winners == word).mean()) for word in among}
+    none = 100 * float((winners == NO_WORD).mean())
+    ranked = sorted(areas, key=lambda word: -areas[word])
+    shown = ranked[: len(WORDS)]
     names = [short(labels[word], LETTERS) for word in shown]
-    areas = [100 * float(area[word]) for word in shown]
-    if hidden := len(labels) - len(shown):
-        names.append(f"{hidden} other word{'s' if hidden > 1 else ''}")
-        areas.append(max(0.0, 100 - sum(areas)))
-    ranks = np.full(len(labels), len(WORDS))
-    ranks[shown] = np.arange(len(shown))
+    parts, colours = [areas[word] for word in shown], [*WORDS[: len(shown)]]
+    others = max(0.0, 100 - none - sum(parts))
+    for name, part, colour in (("other words", others, OTHERS), ("no word", none, NONE)):
+        if part > TINY:
+            names, parts, colours = [*names, name], [*parts, part], [*colours, colour]
+    ranks = np.full(winners.shape, len(WORDS))
+    for rank, word in enumerate(shown):
+        ranks[winners == word] = rank
+    ranks[winners == NO_WORD] = len(WORDS) + 1
     width = min(WIDEST, TALLEST / side.aspect)
     height, chart = width * side.aspect, len(names) * ROW
     top, left = MARGIN + 2 * LINE + GAP + TITLE, NAME * max(map(len, names))
@@ -73,28 +85,29 @@ def draw_dominant(
     show_side(axes, side)
     write_title(axes, side.label, size=10.5)
     axes = add_axes(figure, MARGIN + width + GAP, top, width, height)
-    _draw_winners(axes, side, ranks[winners])
+    _draw_winners(axes, side, ranks, measure)
     axes = add_axes(figure, MARGIN + 2 * width + 3 * GAP + left, top, CHART, chart)
-    _draw_areas(axes, names, areas, [*WORDS[: len(shown)], OTHERS])
+    _draw_areas(axes, names, parts, colours)
     return figure
 
 
-def _draw_winners(axes: Axes, side: SceneSide, ranks: NDArray[np.int64]) -> None:
+def _draw_winners(axes: Axes, side: SceneSide, ranks: NDArray[np.int64], measure: str) -> None:
     """Colour every place by the rank of its word."""
-    shape = ranks.shape if side.image is None else side.image.shape[:2]
-    if side.image is not None:
-        show_image(axes, fade(side.image))
+    height, width = ranks.shape if side.image is None else side.image.shape[:2]
+    colours = [*WORDS, OTHERS, NONE]
     axes.imshow(
         ranks,
-        cmap=ListedColormap([*WORDS, OTHERS]),
+        cmap=ListedColormap(colours),
         vmin=-0.5,
-        vmax=len(WORDS) + 0.5,
+        vmax=len(colours) - 0.5,
         interpolation="nearest",
-        extent=(-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5),
-        alpha=OPACITY,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
     )
+    if side.image is not None:
+        trace_outlines(axes, side.image, INK)
     axes.set_axis_off()
-    write_title(axes, "largest word", f"{ranks.shape[0]} × {ranks.shape[1]}", size=10.5)
+    remark = f"{LEAST} times its mean or more" if measure == "lift" else "attention probability"
+    write_title(axes, f"word of the largest {measure}", remark, size=10.5)
 
 
 def _draw_areas(
@@ -104,7 +117,7 @@ def _draw_areas(
     axes.barh(range(len(names)), areas, 0.68, color=colours[: len(names)])
     for level, value in enumerate(areas):
         axes.annotate(
-            f"{value:.1f} %",
+            f"{value:.3g} %",
             (value, level),
             (4, 0),
             textcoords="offset points",

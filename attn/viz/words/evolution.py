@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
 from attn.viz.charts import new_charts, show_names
+from attn.viz.compare.comparison_scene import short
 from attn.viz.figures import (
     AnimationFile,
     FigureFile,
@@ -22,10 +23,28 @@ from attn.viz.figures import (
     shrink,
 )
 from attn.viz.labels import ranges
-from attn.viz.lines import dress, line_handles, mark_layers, mark_time, name_time, read_time, style
-from attn.viz.overlay import colour_scale, fade, show_bar, show_heat
+from attn.viz.lines import (
+    dress,
+    layer_room,
+    line_handles,
+    mark_layers,
+    mark_time,
+    name_time,
+    read_time,
+    style,
+)
+from attn.viz.overlay import (
+    colour_scale,
+    name_scale,
+    range_scale,
+    show_bar,
+    show_ends,
+    show_heat,
+    show_image,
+)
 from attn.viz.page import (
     GAP,
+    LETTER,
     LINE,
     MARGIN,
     TITLE,
@@ -46,7 +65,7 @@ FOOTER, BAR = 0.72, 0.13
 LAST = 4
 """So many times as long as the others the GIF's last frame is shown."""
 CURVES = (7.35, 3.9)  # inches of a chart
-UNIT = "attention probability{}, the same scale in every step"
+UNIT = "attention probability{}"
 
 
 def draw(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFile]:
@@ -73,7 +92,7 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFil
         curves = result.arrays["correlation"].isel(sample=sample)
         title = f"Map of “{of_sample.attrs['word']}” against other steps"
         where = " + ".join(of_sample.attrs["segments"])
-        heading = (title, f"Pearson's r of its cells · {where}{told}")
+        heading = (title, f"Pearson's r of its cells · {where}{told} · {_named(subject)}")
         yield FigureFile(
             f"evolution/correlation{end}.png",
             draw_curves(curves.rename(against="series"), heading),
@@ -82,7 +101,9 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile | AnimationFil
         if "balance" in result.arrays:
             balance = result.arrays["balance"].isel(sample=sample)
             yield FigureFile(
-                f"evolution/{_balance_name(balance)}{end}.png", draw_balance(balance, told), texts
+                f"evolution/{_balance_name(balance)}{end}.png",
+                draw_balance(balance, subject, told),
+                texts,
             )
 
 
@@ -97,16 +118,26 @@ def draw_grid(maps: xr.DataArray, image: Pixels | None, subject: Subject, told: 
     """
     aspect = _aspect(maps, image)
     heading = (subject.prompt, _subtitle(maps, subject) + told)
-    sheet = arrange(maps.sizes["step"], aspect, heading, narrowest=SIDE, footer=FOOTER)
+    offset = 0 if image is None else 1
+    sheet = arrange(maps.sizes["step"] + offset, aspect, heading, narrowest=SIDE, footer=FOOTER)
     figure = new_figure(*sheet.size)
     write_heading(figure, sheet.heading)
-    scale = colour_scale(maps.values)
-    faded = None if image is None else fade(image)
-    for number, step_map in enumerate(maps):
+    common, is_own = colour_scale(maps.values), maps.attrs["scale"] == "own"
+    if image is not None:
+        axes = add_axes(figure, *sheet.corner(0), *sheet.cell)
+        show_image(axes, image)
+        write_title(axes, "result", size=9.5)
+    for number, step_map in enumerate(maps, start=offset):
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
-        show_heat(axes, step_map.values, faded, scale)
-        write_title(axes, _noise(step_map), f"step {int(step_map['step'])}", size=9.5)
-    _write_bar(figure, scale, _unit(maps))
+        scale = range_scale(step_map.values) if is_own else common
+        show_heat(axes, step_map.values, image, scale)
+        step = f"step {int(step_map['step'])}"
+        title, remark = (step, name_scale(scale)) if is_own else (_noise(step_map), step)
+        write_title(axes, title, remark, size=9.5)
+    if is_own:
+        show_ends(figure, _bar(figure), f"{_unit(maps)}, each step on its own scale")
+    else:
+        _write_bar(figure, common, f"{_unit(maps)}, the same scale in every step")
     return figure
 
 
@@ -115,33 +146,36 @@ def draw_frames(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> I
     aspect = _aspect(maps, image)
     wide, high = (SIDE, SIDE * aspect) if aspect <= 1 else (SIDE / aspect, SIDE)
     scale = colour_scale(maps.values)
-    faded = None if image is None else fade(image)
     last = int(maps["step"].values[-1])
+    heading = tuple(short(line, int(SIDE / LETTER)) for line in (subject.prompt, _facts(subject)))
+    top = MARGIN + 2 * LINE + GAP + TITLE
     for step_map in maps:
-        figure = new_figure(SIDE + 2 * MARGIN, 2 * MARGIN + TITLE + LINE + high + FOOTER)
-        axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, MARGIN + TITLE, wide, high)
-        show_heat(axes, step_map.values, faded, scale)
+        figure = new_figure(SIDE + 2 * MARGIN, top + high + FOOTER + MARGIN)
+        write_heading(figure, heading)
+        axes = add_axes(figure, MARGIN + (SIDE - wide) / 2, top, wide, high)
+        show_heat(axes, step_map.values, image, scale)
         remark = f"{_noise(step_map)} · step {int(step_map['step'])} of {last}"
         write_title(axes, str(maps.attrs["word"]), remark, size=12)
-        _write_bar(figure, scale, _unit(maps))
+        _write_bar(figure, scale, f"{_unit(maps)}, the same scale in every step")
         yield figure
 
 
-def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
+def draw_balance(balance: xr.DataArray, subject: Subject, told: str = "") -> Figure:
     """Draw what each segment gets: over the steps, mean over layers, and for every layer.
 
     Args:
         balance: segment, layer, step.
+        subject: for the heading, and the names of layers.
         told: what else the heading says, such as the sample's number.
     """
     steps = balance.mean("layer", keep_attrs=True)
     names = [str(name) for name in balance["segment"].values]
     heading = (
         "Text and sketch" if "sketch" in names else "Segments",
-        f"part of the attention{told}",
+        f"part of the attention{told} · {_named(subject)}",
     )
     width, height = CURVES
-    size = (width, 2 * height)
+    size = (width, 2 * height + layer_room(subject.layers))
     figure, (over, axes) = new_charts(heading, size, legend=names, nrows=2)
     _plot(over, steps, "segment", 1.0)
     write_title(over, "by step", "mean over layers and heads", size=10)
@@ -150,7 +184,7 @@ def draw_balance(balance: xr.DataArray, told: str = "") -> Figure:
         colour, dashes = style(number)
         axes.plot(np.arange(len(curve)), curve, dashes, color=colour, marker=".", linewidth=1.3)
     dress(axes, 1.0)
-    mark_layers(axes, [int(layer) for layer in layers["layer"].values])
+    mark_layers(axes, [int(layer) for layer in layers["layer"].values], subject.layers)
     write_title(axes, "by layer", "mean over steps and heads", size=10)
     show_names(figure, line_handles(len(names)), names)
     return figure
@@ -183,9 +217,13 @@ def _plot(axes: Axes, curves: xr.DataArray, series: str, highest: float) -> None
 
 
 def _write_bar(figure: Figure, scale: ColourScale, unit: str) -> None:
+    show_bar(figure, _bar(figure), scale, unit)
+
+
+def _bar(figure: Figure) -> Axes:
+    """Return the axes of the colour bar."""
     width, height = figure.get_size_inches()
-    axes = add_axes(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
-    show_bar(figure, axes, scale, unit)
+    return add_axes(figure, (width - SIDE) / 2, height - MARGIN - FOOTER + 1.5 * GAP, SIDE, BAR)
 
 
 def _aspect(maps: xr.DataArray, image: Pixels | None) -> float:
@@ -208,10 +246,19 @@ def _unit(maps: xr.DataArray) -> str:
     return UNIT.format(f" of {' + '.join(segments)}" if len(segments) > 1 else "")
 
 
+def _facts(subject: Subject) -> str:
+    return f"{subject.backend} · seed {subject.seed}"
+
+
+def _named(subject: Subject) -> str:
+    """Name the generation behind what a chart is about."""
+    return f"{_facts(subject)} · {subject.prompt}"
+
+
 def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
     attrs = maps.attrs
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
-    facts = f"{subject.backend} · seed {subject.seed} · {' + '.join(attrs['segments'])}{branch}"
+    facts = f"{_facts(subject)} · {' + '.join(attrs['segments'])}{branch}"
     return f"{facts} · “{attrs['word']}” at every step"
 
 

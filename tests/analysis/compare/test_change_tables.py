@@ -8,7 +8,16 @@ import pytest
 from attn.analysis.compare.change_tables import PARTS, with_name
 from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.tables import make_frame, stack_tables, write_table
-from tests.helpers.toy_traces import CLIP_WORDS, CROSS, JOINT, make_trace, manifest, stored, tensors
+from tests.helpers.toy_traces import (
+    CLIP_WORDS,
+    CROSS,
+    JOINT,
+    make_trace,
+    manifest,
+    plain_maps,
+    stored,
+    tensors,
+)
 
 SEEDS = range(5)
 COLUMNS = [
@@ -178,12 +187,13 @@ def test_other_layers():
     pairs = [compare_pair(base, variant, PairOptions(), {})]
     made = {name: sorted(part(pairs, None)) for name, part in PARTS.items()}
     assert made == {
-        "words": ["mass.csv", "share.csv"],
+        "words": ["mass.csv", "mass_pairs.csv", "share.csv"],
         "layers": [],
         "heads": [],
         "steps": [],
         "sinks": [],
-        "maps": ["changed.csv", "dominant.csv", "maps.csv"],
+        "maps": ["changed.csv", "difference.csv", "dominant.csv", "maps.csv"],
+        "images": [],
         "sketch": [],
     }
 
@@ -197,9 +207,10 @@ def test_a_trace_with_itself(files):
         pairs.append(compare_pair(trace, replace_trace(trace), PairOptions(), {}))
     tables = [columns for part in PARTS.values() for columns in part(pairs, None).values()]
     for columns in (one for one in tables if "change" in one):
-        for name in ("change", "low", "high", "effect_size"):
+        for name in {"change", "low", "high", "effect_size"} & {*columns}:
             assert (columns[name] == 0).all()
-        assert (columns["relative_change"][columns["base"] > 0] == 0).all()
+        if "relative_change" in columns:
+            assert (columns["relative_change"][columns["base"] > 0] == 0).all()
     maps = PARTS["maps"](pairs, None)["maps.csv"]
     same = np.isin(maps["measure"], ["correlation", "iou"])
     assert (maps["value"] == same).all()
@@ -219,3 +230,26 @@ def test_names(pairs, tmp_path):
     lines = (tmp_path / "mass.csv").read_text().splitlines()
     assert lines[0] == ",".join([*COLUMNS, "variant_name"])
     assert [line.split(",")[-1] for line in lines[1:]] == ["x", "y"]
+
+
+def test_difference(pairs, files):
+    """Where a word changed is variant minus baseline, cell by cell, mean over pairs."""
+    about = manifest(samples=1)
+    found = rows(PARTS["maps"](pairs, None), "difference.csv", word="bobcat")
+    maps = [[plain_maps(about, side, [5, 6], 0) for side in pair] for pair in files]
+    changes = np.array([variant - base for base, variant in maps])
+    assert [(row["row"], row["column"]) for row in found] == [*np.ndindex(changes.shape[1:])]
+    for row in found:
+        cell = changes[:, row["row"], row["column"]]
+        assert row["change"] == pytest.approx(cell.mean(), rel=1e-5)
+        error = cell.std(ddof=1) / np.sqrt(5)  # fewer than eight: Student's t
+        assert row["low"] == pytest.approx(cell.mean() - 2.7764451 * error, rel=1e-4)
+        assert row["high"] == pytest.approx(cell.mean() + 2.7764451 * error, rel=1e-4)
+
+
+def test_pairs(pairs, files):
+    """Pair by pair there is the mass of every word."""
+    found = rows(PARTS["words"](pairs, ["bobcat"]), "mass_pairs.csv")
+    expected = masses(files, ("bobcat", 1))
+    np.testing.assert_allclose([[row["base"], row["variant"]] for row in found], expected)
+    np.testing.assert_allclose([row["change"] for row in found], np.diff(expected)[:, 0])

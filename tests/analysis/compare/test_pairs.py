@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attn.analysis.compare.pairs import PairOptions, compare_pair
+from attn.analysis.words.dominance import dominance
 from attn.errors import AnalysisError
 from attn.schema import find_words
 from tests.helpers.toy_traces import CROSS, JOINT, cross_layer, make_trace, manifest, tensors
@@ -43,15 +44,20 @@ def test_phrases_that_were_cut_off():
     assert pair.agreement.notes == (left_out,)
 
 
-def test_dominance():
-    """A word dominates where its map is the largest, and the parts add up to the picture."""
-    pair = compare(trace(), trace(seed=1))
+@pytest.mark.parametrize("measure", ["lift", "mass"])
+@pytest.mark.parametrize("only", [None, ("a", "cat")])
+def test_dominance(measure, only):
+    """Words that compete have the part of the places that they dominate, others have none."""
+    pair = compare(trace(), trace(seed=1), dominance=measure, words=only)
     words = [place for place, term in enumerate(pair.terms) if term.kind == "word"]
+    named = only or ("cat", "bobcat")
+    among = [place for place in words if pair.terms[place].text.lower() in named]
     for side, reading in enumerate((pair.base, pair.variant)):
-        winner = reading.maps[:, words].argmax(1)
-        expected = [(winner == number).mean((1, 2)) for number in range(len(words))]
-        np.testing.assert_allclose(pair.dominant[side][:, words], np.transpose(expected))
-    assert pair.dominant[:, :, words].sum(2) == pytest.approx(1)
+        winner = dominance(reading.maps, among, measure)
+        expected = [(winner == place).mean((1, 2)) for place in among]
+        np.testing.assert_allclose(pair.dominant[side][:, among], np.transpose(expected))
+    rest = [place for place in range(len(pair.terms)) if place not in among]
+    assert np.isnan(pair.dominant[:, :, rest]).all()
 
 
 def test_one_pass_for_several_variants(monkeypatch):

@@ -25,16 +25,25 @@ from tests.helpers.toy_traces import PROMPT, joint_layer, manifest, read_csv, wr
 
 FILES = [
     "analysis.json",
+    "clip/base_analysis/grid_analysis_4x4.csv",
+    "clip/base_analysis/grid_analysis_4x4.png",
+    "clip/base_analysis/grid_analysis_8x8.csv",
+    "clip/base_analysis/grid_analysis_8x8.png",
+    "clip/base_analysis/pixel_dominant_tokens.png",
+    "clip/base_analysis/token_attention_distribution.png",
     "clip/curves/words.png",
+    "clip/heatmaps/words-own-scale.png",
     "clip/heatmaps/words.png",
     "clip/heatmaps/words/000-A.png",
     "clip/heatmaps/words/001-cat.png",
     "clip/heatmaps/words/002-a.png",
     "clip/heatmaps/words/003-bobcat.png",
+    "clip/tables/dominant.csv",
     "clip/tables/words.csv",
     "clip/tables/words_auc.csv",
     "clip/tables/words_stepavg.csv",
     "clip/tables/words_summary.csv",
+    "report.html",
     "sinks/first_token_metrics.csv",
     "sinks/layer_head_heatmap.png",
     "sinks/roles.csv",
@@ -101,11 +110,11 @@ def test_index(trace):
     assert (words["options"]["topk"], words["options"]["heads"]) == (1, True)
     assert [one["name"] for one in others] == ["curves", "sinks"]
     files = [file for one in index["analyses"] for file in one["files"]]
-    assert sorted([*files, "analysis.json"]) == tree(trace / "analysis")
+    assert sorted([*files, "analysis.json", "report.html"]) == tree(trace / "analysis")
 
 
 def test_the_generated_picture_is_shown(trace):
-    """The sheet shows what the trace generated in its own colours; below a map they are faded."""
+    """Sheets and files show what the trace generated, in its colours."""
     path = trace / "outputs/image-0.png"
     Image.new("RGB", (24, 40), (0, 200, 0)).save(path)
     digest = sha256(path.read_bytes()).hexdigest()
@@ -116,7 +125,7 @@ def test_the_generated_picture_is_shown(trace):
     analyze(trace)
     heatmaps = trace / "analysis/clip/heatmaps"
     assert (0, 200, 0) in colours(heatmaps / "words.png")
-    assert (0, 200, 0) not in colours(heatmaps / "words/001-cat.png")
+    assert (0, 200, 0) in colours(heatmaps / "words/001-cat.png")
 
 
 def test_without_pictures(trace):
@@ -167,15 +176,15 @@ def test_other_analyses_stay(trace):
     rest = [name for name in FILES if not (name.startswith("sinks/") and name.endswith(".png"))]
     files = tree(trace / "analysis")
     assert [name for name in files if not name.startswith("evolution/")] == rest
-    kept = [name for name in rest if not name.startswith(("sinks/", "analysis.json"))]
+    kept = [name for name in rest if not name.startswith(("sinks/", "analysis.json", "report"))]
     assert all((trace / "analysis" / name).stat().st_mtime_ns == before[name] for name in kept)
     index = json.loads((trace / "analysis" / "analysis.json").read_text(encoding="utf-8"))
     assert [facts["name"] for facts in index["analyses"]] == [
         *("words", "curves", "sinks", "evolution")
     ]
     listed = [file for facts in index["analyses"] for file in facts["files"]]
-    assert sorted([*listed, "analysis.json"]) == files
-    assert analyze(trace).traces[0].offered == ("stepavg",)[:0]
+    assert sorted([*listed, "analysis.json", "report.html"]) == files
+    assert analyze(trace).traces[0].offered == ()
 
 
 @pytest.mark.parametrize("change", ["trace", "index", "file"])
@@ -200,8 +209,8 @@ def test_what_does_not_stay(trace, change):
 
 def test_other_analyses_of_a_collection_stay(collection):
     """The joined tables of analyses that do not run again stay, too, as does the page."""
-    analyze(collection, pictures=False)
-    analyze(collection, only=["words"], pictures=False)
+    analyze(collection, pictures=False, report=Report())
+    analyze(collection, only=["words"], pictures=False, report=Report())
     assert tree(collection / "analysis") == JOINED
 
 

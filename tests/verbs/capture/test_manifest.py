@@ -3,14 +3,14 @@
 import pytest
 
 from attn.backends.diffusers.tokens import decode
-from attn.backends.families.mmada.chat import Vocabulary, read_prompt
+from attn.backends.chat.prompts import Vocabulary, read_prompt
 from attn.demo import language
 from attn.demo.tokenizers import MASK, clip_tokenizer, t5_tokenizer
 from attn.schema import Request, Segment, Sequence
 from attn.verbs.capture.manifest import typed_out
 
 CHAT = language.tokenizer()
-VOCABULARY = Vocabulary(CHAT, CHAT.convert_tokens_to_ids(MASK), frozenset(CHAT.all_special_ids))
+VOCABULARY = Vocabulary(CHAT, frozenset(CHAT.all_special_ids))
 
 
 def read(segment, prompt, length=13):

@@ -80,7 +80,10 @@ def test_index(drawn, runs):
         "pairs_of_traces": 5,
         "same_noise": 5,
         "notes": [],
+        "differences": [],
+        "seed_shown": variant["seed_shown"],
     }
+    assert (index["answer"], index["sweep"]) == (drawn.answer, None)
     assert index["options"]["pooling"] == "mean"
     assert index["warnings"] == []
     assert (*index["files"], "comparison.json") == drawn.files
@@ -88,7 +91,7 @@ def test_index(drawn, runs):
 
 
 def test_pictures(drawn, runs):
-    """All pictures of LoRA Attention Analyzer are there, and two of our own."""
+    """All pictures of LoRA Attention Analyzer are there, and those of our own."""
     files = set(drawn.files)
     assert {"summary.png", "layers.png", "image_comparison.png", "attention_comparison.png"} < files
     for run in ("base", "variant"):
@@ -97,11 +100,13 @@ def test_pictures(drawn, runs):
         for name in (*names, "grid_analysis_4x4", "grid_analysis_8x8"):
             assert f"{run}_analysis/{name}.png" in files
     assert len([file for file in files if file.startswith("token_comparisons/")]) == len(WORDS)
+    assert {"difference.png", "pairs.png", "report.html"} < files
+    (shown,) = json.loads((drawn.path / "comparison.json").read_text())["variants"]
     copied = (drawn.path / "variant_image.png").read_bytes()
-    assert copied == (runs / "style/0000/outputs/image-0.png").read_bytes()
+    seed = shown["seed_shown"]
+    assert copied == (runs / f"style/{seed:04}/outputs/image-0.png").read_bytes()
     with Image.open(drawn.path / "summary.png") as image:
-        assert image.info["variants"] == "style"
-        assert image.info["seed"] == "0"
+        assert (image.info["variants"], image.info["seed"]) == ("style", str(seed))
 
 
 def scenes(monkeypatch):
@@ -122,9 +127,13 @@ def test_one_pair_is_shown(runs, tmp_path, monkeypatch):
     few = {"out": tmp_path / "out", "only": ["words"]}
     compare(runs / "base", runs / "style", late, **few)
     (scene,) = found
-    assert scene.subtitle_of_images == "toy · 2/5 pairs, from the same noise · shown: seed 3"
+    shown = scene.texts["seed"]
+    assert shown in "34"
+    expected = f"toy · 2/5 pairs, from the same noise · shown: seed {shown}"
+    assert scene.subtitle_of_images == expected
     assert [side.note for side in scene.sides] == ["", "", ""]
-    compare(runs / "base/0003", runs / "style/0003", out=tmp_path / "one", only=["words"])
+    one = (runs / f"base/000{shown}", runs / f"style/000{shown}")
+    compare(*one, out=tmp_path / "one", only=["words"])
     np.testing.assert_array_equal(scene.sides[0].maps, found[1].sides[0].maps)
     np.testing.assert_array_equal(scene.sides[1].maps, found[1].sides[1].maps)
 
@@ -137,9 +146,12 @@ def test_other_seeds_are_named(runs, tmp_path, monkeypatch):
     done = compare(runs / "base", early, late, out=tmp_path / "out", only=["words"])
     (scene,) = found
     assert scene.subtitle_of_images == "toy · 2 pairs · shown: not from the same noise"
-    assert [side.note for side in scene.sides] == ["seed 0", "seed 0", "seed 3"]
+    seeds = [side.note.removeprefix("seed ") for side in scene.sides]
+    assert seeds[1] in "01"
+    assert seeds[2] in "34"
+    assert seeds[0] == seeds[1]  # figures are of the first variant's pair
     with Image.open(done.path / "summary.png") as image:
-        assert image.info["seed"] == "0, 3"
+        assert image.info["seed"] == ", ".join(dict.fromkeys(seeds))
 
 
 def test_other_prompts_are_named(tmp_path, monkeypatch):
@@ -180,10 +192,10 @@ def test_itself(runs, tmp_path):
     for name, table in done.tables.items():
         columns = table
         for key in {"change", "low", "high", "effect_size", "changed"} & {*columns}:
-            if name != "maps.csv":
+            if name not in ("maps.csv", "images.csv"):
                 assert (columns[key] == 0).all(), name
-    maps = done.tables["maps.csv"]
-    assert set(maps["value"]) == {0.0, 1.0}
+    assert set(done.tables["maps.csv"]["value"]) == {0.0, 1.0}
+    assert done.tables["images.csv"]["value"].tolist() == [0.0, 1.0]
 
 
 def test_several_variants(runs, tmp_path):
@@ -227,7 +239,8 @@ def test_replaced(runs, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "comparison/notes.txt").write_text("mine")
     compare(runs / "base", runs / "other", out=tmp_path, only=["words"], pictures=False)
-    names = ("comparison.json", "notes.txt", "tables/mass.csv", "tables/share.csv")
+    tables = ("tables/mass.csv", "tables/mass_pairs.csv", "tables/share.csv")
+    names = ("comparison.json", "notes.txt", "report.html", *tables)
     assert contents(tmp_path).keys() == {"notes.txt", *(f"comparison/{name}" for name in names)}
 
 
@@ -296,7 +309,7 @@ def test_one_text(runs, tmp_path):
         only="words",
         pictures=False,
     )
-    assert one.tables.keys() == {"mass.csv", "share.csv"}
+    assert one.tables.keys() == {"mass.csv", "share.csv", "mass_pairs.csv"}
     assert set(one.tables["mass.csv"]["word"]) == {"cat", "a bobcat"}
 
 

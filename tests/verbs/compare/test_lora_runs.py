@@ -36,7 +36,7 @@ def files(opened, tmp_path_factory):
 def sweep(files, tmp_path_factory):
     """Return a comparison of one LoRA at the scales 0 and 1."""
     out = tmp_path_factory.mktemp("sweep") / "out"
-    return compare(lora=f"{files[0]}:0,1", prompt="a red cat", out=out, **SMALL)
+    return compare(lora=[f"{files[0]}:0", f"{files[0]}:1"], prompt="a red cat", out=out, **SMALL)
 
 
 def test_traces(sweep):
@@ -84,7 +84,9 @@ def test_weights_left_out(sweep, files, opened, tmp_path):
     tensors[f"unet.{layer}.to_v.lora_up.weight"] = np.ones((991, 3), np.float32)
     bad = write(tmp_path / "bad.safetensors", tensors)
     few = SMALL | {"seed": 0, "steps": 1}
-    done = compare(lora=[bad, f"{files[0]}:0,-0.5"], prompt="cat", out=tmp_path / "x", **few)
+    done = compare(
+        lora=[bad, f"{files[0]}:0", f"{files[0]}:-0.5"], prompt="cat", out=tmp_path / "x", **few
+    )
     table = done.tables["lora_weights.csv"]
     norms = {
         name: table["norm"][table["variant_name"] == name] for name in set(table["variant_name"])
@@ -121,7 +123,7 @@ def test_one_model(files, tmp_path, monkeypatch):
 def test_dry_run(files, tmp_path):
     """A dry run plans baseline and variants, and leaves nothing."""
     plan = {"out": tmp_path / "x", "dry_run": True, **SMALL}
-    done = compare(lora=[f"{files[0]}:0,1", files[1]], prompt="a cat", **plan)
+    done = compare(lora=[f"{files[0]}:0", f"{files[0]}:1", files[1]], prompt="a cat", **plan)
     assert (done.base, done.variants) == ("base", {"a:0": 4, "a:1": 4, "b": 4})
     assert [len(one.entries) for one in done.plans] == [4] * 4
     assert done.predicted_bytes == 16 * done.plans[0].plans[0].bytes

@@ -46,7 +46,7 @@ def test_the_demo_has_a_lora_of_its_own(tmp_path, monkeypatch):
     """`demo` names the LoRA that ships, in sweeps and stacks too, unless a file has that name."""
     own = str(shipped.LORAS["demo"])
     assert [(lora.path, lora.scale) for lora in parse_stack("demo:0.5")] == [(own, 0.5)]
-    assert [one.loras[0].scale for one in parse_variants("demo:0,1")] == [0.0, 1.0]
+    assert [one.loras[0].scale for one in parse_variants("demo:0,0.5,1")] == [0.5, 1.0]
     assert {lora.path for lora in parse_stack("a.safetensors+demo")} == {"a.safetensors", own}
     other = str(shipped.LORAS["demo:sd35"])
     assert [(lora.path, lora.scale) for lora in parse_stack("demo:sd35:2")] == [(other, 2)]
@@ -97,11 +97,10 @@ def test_refused(name):
 
 
 def test_variants():
-    """Each text is a variant, a sweep one for each scale, and each has a name of its own."""
+    """Each text is a variant, a sweep one for each scale but 0, and each has its own name."""
     found = parse_variants(["x/a.safetensors:0,0.5,1", "y/b.safetensors", "y/b.safetensors+c:2"])
     a, b = "x/a.safetensors", "y/b.safetensors"
     assert found == (
-        LoraVariant("a:0", (Lora(a, 0.0),)),
         LoraVariant("a:0.5", (Lora(a, 0.5),)),
         LoraVariant("a:1", (Lora(a, 1.0),)),
         LoraVariant("b", (Lora(b),)),
@@ -188,7 +187,8 @@ def test_a_decimal_comma(typed):
     message = f"lora: '{typed}' is the scale {whole}.{rest} or the two scales {whole} and {rest}"
     with pytest.raises(UsageError, match=re.escape(message)):
         parse_variants(f"a:{typed}")
-    assert len(parse_variants(f"a:{whole}.0,{rest}")) == 2
+    acting = [scale for scale in (f"{whole}.0", rest) if float(scale)]
+    assert len(parse_variants(f"a:{whole}.0,{rest}")) == len(acting)
 
 
 def test_folders(tmp_path, monkeypatch):

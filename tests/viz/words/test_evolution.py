@@ -52,8 +52,8 @@ def test_samples_are_told_apart():
 @pytest.mark.parametrize(
     ("segment", "told", "unit"),
     [
-        (None, " · clip + t5 · ", "attention probability of clip + t5, the same scale in"),
-        ("t5", " · t5 · ", "attention probability, the same scale in every step"),
+        (None, " · clip + t5 · ", "attention probability of clip + t5"),
+        ("t5", " · t5 · ", "attention probability"),
     ],
 )
 def test_encoders(segment, told, unit):
@@ -65,7 +65,19 @@ def test_encoders(segment, told, unit):
     for picture in (grid, film):
         assert picture.texts["segment"] == told.strip(" ·")
         assert picture.texts["unit"].startswith(unit)
-    assert grid.figure.axes[-1].get_xlabel().startswith(unit)
+    assert grid.figure.axes[-1].get_xlabel() == f"{unit}, the same scale in every step"
+
+
+def test_scale_of_each_step():
+    """With scales of their own, the steps of the page name them; the animation has one for all."""
+    trace = make_trace(manifest(JOINT, samples=1))
+    result = run(trace, EvolutionOptions(word="cat", scale="own"))
+    page, _, *_ = draw(result, replace(ABOUT, images=ABOUT.images[:1]))
+    maps = result.arrays["maps"][0].values
+    expected = [f"{step_map.min():.3g} to {step_map.max():.3g}" for step_map in maps]
+    told = [text.get_text() for axes in page.figure.axes for text in axes.texts]
+    assert [text for text in told if " to " in text] == expected
+    assert "each step on its own scale" in page.figure.axes[-1].get_xlabel()
 
 
 def test_gif(pictures):

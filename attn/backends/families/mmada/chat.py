@@ -1,4 +1,4 @@
-"""Turn a prompt into what a chat model reads, and say which token is which part of the prompt."""
+"""The vocabularies of LLaDA and MMaDA, which have a mask."""
 
 from __future__ import annotations
 
@@ -7,80 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from attn.backends.chat.prompts import Vocabulary
 from attn.backends.diffusers.tokens import special_ids
 from attn.backends.families.mmada.llama import Config
-from attn.backends.families.mmada.templates import fill
 from attn.backends.loading import tokenizers
-from attn.backends.loading.explain import explained
 from attn.checkpoints.folders import CONFIG
 from attn.errors import ModelError
-from attn.files.outside import read_text
-from attn.schema import Token, find_words, word_at
 
 MASK = "<|mdm_mask|>"
 """Name of the mask in the vocabularies of LLaDA and MMaDA."""
-PLACEHOLDER = "\ue000"
-"""A character of private use, which stands for the prompt while a template is looked at."""
-
-SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-"""How a token is shown that is nothing but space."""
-BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
-"""The byte that each letter of a name stands for, in vocabularies of bytes."""
-
-LONGEST_TEMPLATE = 2**20
-"""Bytes; published templates have a few thousand."""
-TEMPLATE_HINT = "; give another one (Jinja) by --set chat_template=FILE"
-Template = str | None
-"""A Jinja template, or None for the bare prompt."""
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """A tokenizer that fits the model.
+class MaskedVocabulary(Vocabulary):
+    """A vocabulary with a mask; `mask` is its id."""
 
-    Attributes:
-        tokenizer: a fast tokenizer of transformers.
-        mask: id of the mask.
-        specials: ids of all special tokens.
-    """
-
-    tokenizer: Any
     mask: int
-    specials: frozenset[int]
-
-    @property
-    def end(self) -> int | None:
-        """Id of the token that ends a text."""
-        number: int | None = self.tokenizer.eos_token_id
-        return number
-
-    def text(self, number: int) -> str:
-        """Return the readable text of a token.
-
-        Models have vectors for more ids than there are tokens, and may write those.
-        """
-        name = self.tokenizer.convert_ids_to_tokens(number)
-        if name is None:
-            return f"<{number}>"
-        read = str(self.tokenizer.decode([number]))
-        return _spell_bytes(name) if "\ufffd" in read else spell(read) or str(name)
 
 
-def spell(text: str) -> str:
-    """Return a token without the space around it; a token that is nothing but space, visibly."""
-    return text.strip() or "".join(SPACES.get(character, character) for character in text)
-
-
-def _spell_bytes(name: str) -> str:
-    """Return part of a character as its bytes, as Llama's tokenizers name those."""
-    if not set(name) <= BYTES.keys():
-        return name
-    return "".join(f"<0x{BYTES[character]:02X}>" for character in name)
-
-
-def read_vocabulary(folder: Path, config: Config) -> Vocabulary:
+def read_vocabulary(folder: Path, config: Config) -> MaskedVocabulary:
     """Read the tokenizer in a folder, and check that it is the model's.
 
     Raises:
@@ -95,101 +41,7 @@ def read_vocabulary(folder: Path, config: Config) -> Vocabulary:
     specials = special_ids(tokenizer)
     _require_same_vocabulary(tokenizer, specials, config, folder)
     mask = _mask(tokenizer, config, folder)
-    return Vocabulary(tokenizer, mask, specials | {mask})
-
-
-def read_template(tokenizer: Any, name: str | None) -> Template:
-    """Return the chat template: the tokenizer's own for `model`, or that in a file.
-
-    Raises:
-        ModelError: there is none.
-    """
-    if name is None:
-        return None
-    if name != "model":
-        return read_text(Path(name).expanduser(), limit=LONGEST_TEMPLATE, error=ModelError)
-    if not isinstance(tokenizer.chat_template, str):
-        raise ModelError(
-            "the model's tokenizer has no chat template; give a file with one (Jinja) by "
-            "--set chat_template=FILE, or read the bare prompt, as base models do, by "
-            "--set chat_template=none"
-        )
-    return tokenizer.chat_template
-
-
-def read_prompt(
-    vocabulary: Vocabulary, prompt: str, template: Template, lead: str = ""
-) -> tuple[Token, ...]:
-    """Tokenize a prompt the way the model was taught to read one.
-
-    Args:
-        vocabulary: of the model.
-        prompt: what the user wrote.
-        template: of the chat.
-        lead: fixed text that goes before the prompt.
-
-    Returns:
-        one token per position of the segment `prompt`, with character offsets into the prompt.
-        What the template adds is special: it carries no text of the prompt.
-
-    Raises:
-        ModelError: the template fails, or changes the prompt.
-    """
-    text, begin = _render(vocabulary.tokenizer, prompt, template, lead)
-    with explained("the tokenizer cannot read the prompt"):
-        read = vocabulary.tokenizer(
-            text,
-            add_special_tokens=template is None,
-            return_offsets_mapping=True,
-            truncation=False,
-            verbose=False,
-        )
-        names = vocabulary.tokenizer.convert_ids_to_tokens(read["input_ids"])
-    words = find_words(prompt)
-    tokens = []
-    for position, number in enumerate(read["input_ids"]):
-        span = read["offset_mapping"][position]
-        first, last = (min(max(at - begin, 0), len(prompt)) for at in span)
-        special = number in vocabulary.specials or first == last
-        tokens.append(
-            Token(
-                position=position,
-                segment="prompt",
-                id=number,
-                text=spell(text[slice(*span)]) or names[position],
-                special=special,
-                padding=False,
-                start=0 if special else first,
-                stop=0 if special else last,
-                word=None if special else word_at(words, first, last),
-            )
-        )
-    return tuple(tokens)
-
-
-def _render(tokenizer: Any, prompt: str, template: Template, lead: str) -> tuple[str, int]:
-    """Return the text that is read, and where in it the prompt's first character would be.
-
-    Templates trim what they are given, so the first character may not be there.
-    """
-    if template is None:
-        return lead + prompt, len(lead)
-    head, separator, tail = _fill(tokenizer, PLACEHOLDER, template).partition(PLACEHOLDER)
-    text = _fill(tokenizer, lead + prompt, template)
-    inside = text[len(head) : len(text) - len(tail)]
-    at = (lead + prompt).find(inside)
-    if not (separator and text.startswith(head) and text.endswith(tail)) or at < 0:
-        raise ModelError(
-            "the chat template changes the text of the prompt, so its tokens cannot be told; use "
-            "one that puts message.content in as it is"
-        )
-    return text, len(head) - at + len(lead)
-
-
-def _fill(tokenizer: Any, content: str, template: str) -> str:
-    message = [{"role": "user", "content": content}]
-    with explained("the chat template cannot be used", TEMPLATE_HINT):
-        return fill(template, message, tokenizer.special_tokens_map)
+    return MaskedVocabulary(tokenizer, specials | {mask}, mask)
 
 
 def _require_same_vocabulary(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from attn.backends.families.mmada.chat import Vocabulary
+from attn.backends.families.mmada.chat import MaskedVocabulary
 from attn.backends.families.mmada.unmask import Record, Writing
 from attn.schema import Call, Token
 
@@ -56,7 +56,9 @@ def outcome(writing: Writing, step: int, *, guided: bool) -> dict[str, np.ndarra
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def written_tokens(writing: Writing, sample: int, vocabulary: Vocabulary) -> tuple[Token, ...]:
+def written_tokens(
+    writing: Writing, sample: int, vocabulary: MaskedVocabulary
+) -> tuple[Token, ...]:
     """Return the tokens that were written, at their positions in the sample's own sequence."""
     begin = writing.start - writing.padding[sample]
     numbers = writing.ids[sample, writing.start :].tolist()
@@ -76,7 +78,7 @@ def written_tokens(writing: Writing, sample: int, vocabulary: Vocabulary) -> tup
     )
 
 
-def describe(writing: Writing, sample: int, vocabulary: Vocabulary) -> dict[str, Any]:
+def describe(writing: Writing, sample: int, vocabulary: MaskedVocabulary) -> dict[str, Any]:
     """Return the history of one sample, as `outputs/history.json` holds it."""
     begin = writing.start - writing.padding[sample]
     steps = [_step(writing, index, sample) for index in range(len(writing.records))]

@@ -10,8 +10,9 @@ import torch
 from transformers import LlamaForCausalLM
 
 from attn import demo
+from attn.backends.chat.prompts import read_template
 from attn.backends.families.mmada import llama, text_to_image
-from attn.backends.families.mmada.chat import read_template, read_vocabulary
+from attn.backends.families.mmada.chat import read_vocabulary
 from attn.backends.families.mmada.image_session import ImageSession
 from attn.backends.families.mmada.llama import Config
 from attn.backends.families.mmada.options import MMaDAOptions

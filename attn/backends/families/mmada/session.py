@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
+from attn.backends.chat.prompts import Template, read_prompt
 from attn.backends.diffusers.encoders import prompts_checked
 from attn.backends.diffusers.finite import require_finite
 from attn.backends.families.mmada import history
-from attn.backends.families.mmada.chat import Template, Vocabulary, read_prompt
+from attn.backends.families.mmada.chat import MaskedVocabulary
 from attn.backends.families.mmada.options import MMaDAOptions
 from attn.backends.families.mmada.unmask import UnmaskSettings, Writing
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
@@ -41,7 +42,7 @@ class MMaDASession(Session):
     def __init__(
         self,
         model: LlamaForCausalLM,
-        vocabulary: Vocabulary,
+        vocabulary: MaskedVocabulary,
         template: Template,
         options: MMaDAOptions,
         info: ModelInfo,

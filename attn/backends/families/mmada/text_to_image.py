@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attn.backends.chat.prompts import read_prompt
 from attn.backends.families.mmada import history
-from attn.backends.families.mmada.chat import Vocabulary, read_prompt
+from attn.backends.families.mmada.chat import MaskedVocabulary
 from attn.backends.families.mmada.unmask import Record, UnmaskSettings, Writing
 from attn.errors import ModelError
 from attn.schema import Grid, Segment, Token
@@ -70,7 +71,11 @@ class Codes:
 
 
 def find_codes(
-    vocabulary: Vocabulary, embeddings: int, codebook: int | None, grid: Grid, names: Sequence[str]
+    vocabulary: MaskedVocabulary,
+    embeddings: int,
+    codebook: int | None,
+    grid: Grid,
+    names: Sequence[str],
 ) -> Codes:
     """Find out how a model spells pictures.
 
@@ -114,7 +119,7 @@ def _find(tokenizer: Any, name: str, option: str) -> int:
     return int(number)
 
 
-def lay_out(vocabulary: Vocabulary, codes: Codes, prompt: str, branch: str) -> TokenSequence:
+def lay_out(vocabulary: MaskedVocabulary, codes: Codes, prompt: str, branch: str) -> TokenSequence:
     """Return the sequence of one branch; image tokens have no text, and so are no `tokens`."""
     text = [token for token in read_prompt(vocabulary, prompt, None) if token.id != codes.begin]
     read = [
@@ -139,7 +144,7 @@ def lay_out(vocabulary: Vocabulary, codes: Codes, prompt: str, branch: str) -> T
     return TokenSequence(segments, (*placed, replace(closing, position=stop)))
 
 
-def _special(vocabulary: Vocabulary, number: int) -> Token:
+def _special(vocabulary: MaskedVocabulary, number: int) -> Token:
     return Token(0, "prompt", number, vocabulary.text(number), True, False, 0, 0, None)
 
 
@@ -264,7 +269,7 @@ def outcome(painting: Painting, step: int, *, guided: bool) -> dict[str, np.ndar
     return {name: np.concatenate([cond[name], uncond[name]]) for name in cond}
 
 
-def describe(painting: Painting, sample: int, vocabulary: Vocabulary) -> dict[str, Any]:
+def describe(painting: Painting, sample: int, vocabulary: MaskedVocabulary) -> dict[str, Any]:
     """Return the history of one picture; the code of an image token is its id - `first_code`."""
     codes = painting.codes
     spelled = {"grid": list(codes.grid), "first_code": codes.first, "codebook_size": codes.count}

@@ -4,12 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from attn.backends.families.mmada.chat import (
-    Vocabulary,
-    read_prompt,
-    read_template,
-    read_vocabulary,
-)
+from attn.backends.chat.prompts import Vocabulary, read_prompt, read_template
+from attn.backends.families.mmada.chat import read_vocabulary
 from attn.backends.families.mmada.llama import Config
 from attn.demo import language
 from attn.demo.tokenizers import MASK, chat_tokenizer
@@ -18,7 +14,7 @@ from attn.schema import find_words
 
 TOKENIZER = language.tokenizer()
 SPECIALS = frozenset(TOKENIZER.all_special_ids)
-VOCABULARY = Vocabulary(TOKENIZER, TOKENIZER.convert_tokens_to_ids(MASK), SPECIALS)
+VOCABULARY = Vocabulary(TOKENIZER, SPECIALS)
 OWN = TOKENIZER.chat_template
 
 

@@ -5,25 +5,39 @@ Definitions, for the map M of a word and a cell of area 1/n²:
 - mass      mean of M over the cell; probability.
 - part      mean of M over the cell / n² / mean of M over the picture: the part of the word's
             attention that is in the cell, 0 to 1; all cells together have 1.
-- dominant  whether no other word has a larger mass in the cell; of equal ones the first.
+- dominant  whether the word is dominant there, as `dominance` defines it, of the cells' masses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from attn.analysis.compare.reading import regrid
-from attn.analysis.compare.terms import Term
 from attn.analysis.tables import Table, make_table
+from attn.analysis.words.dominance import Named
 from attn.analysis.words.word_sums import Numbers
 from attn.shapes import GridMaps
+from attn.trace.grids import resample_values
+
+GRIDS = (4, 8)
+"""Cells in a row and in a column of the tables and figures of cells."""
+
+
+@runtime_checkable
+class NumberedWord(Named, Protocol):
+    """A word with its place among its equals."""
+
+    @property
+    def number(self) -> int:
+        """From 1."""
 
 
 def cell_masses(maps: GridMaps, count: int) -> Numbers:
     """Return (word, row, column) of `count` by `count` cells, by area."""
-    return regrid(maps, (count, count))
+    return resample_values(maps, (count, count)).astype(np.float64)
 
 
 def cell_parts(masses: Numbers) -> Numbers:
@@ -33,22 +47,24 @@ def cell_parts(masses: Numbers) -> Numbers:
     return parts
 
 
-def tabulate_cells(masses: Numbers, words: Sequence[Term], indices: Sequence[int]) -> Table:
+def tabulate_cells(
+    masses: Numbers, words: Sequence[NumberedWord], segment: str, winners: NDArray[np.int64]
+) -> Table:
     """Lay cells out as rows, word by word, from the upper left.
 
     Args:
         masses: (word, row, column).
-        words: of the masses, all of which count.
-        indices: of the words that get rows.
+        words: of the masses.
+        segment: which reads the words.
+        winners: (row, column): the index of the word that dominates each cell.
     """
-    dominant = (np.arange(len(words))[:, None, None] == masses.argmax(0))[list(indices)]
-    masses, words = masses[list(indices)], [words[index] for index in indices]
+    dominant = np.arange(len(words))[:, None, None] == winners
     word, row, column = np.indices(masses.shape).reshape(3, -1)
     return make_table(
         {
-            "word": np.array([term.text for term in words], object)[word],
-            "occurrence": np.array([term.number for term in words])[word],
-            "segment": np.array([term.segment for term in words], object)[word],
+            "word": np.array([entry.text for entry in words], object)[word],
+            "occurrence": np.array([entry.number for entry in words])[word],
+            "segment": np.full(word.size, segment, object),
             "row": row,
             "column": column,
             "mass": masses.ravel(),

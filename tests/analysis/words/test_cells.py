@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from attn.analysis.compare.cells import cell_masses, cell_parts, tabulate_cells
 from attn.analysis.compare.terms import Term
+from attn.analysis.words.cells import cell_masses, cell_parts, tabulate_cells
 
 WORDS = [Term("clip", "word", text, 1, False, ()) for text in ("cat", "hat")]
 
@@ -24,19 +24,11 @@ def test_cells_that_cut_places():
 
 
 def test_table():
-    """One row per word and cell, with the word that is largest there."""
+    """One row per word and cell, with whether the word is dominant there."""
     masses = np.array([[[1, 4], [2, 3]], [[2, 3], [2, 1]]], float)
-    columns = tabulate_cells(masses, WORDS, [0, 1])
+    columns = tabulate_cells(masses, WORDS, "clip", np.array([[1, 0], [-1, 0]]))
     assert columns["word"].tolist() == ["cat"] * 4 + ["hat"] * 4
     assert columns["row"].tolist() == [0, 0, 1, 1] * 2
     assert columns["column"].tolist() == [0, 1, 0, 1] * 2
     assert columns["part"].tolist() == pytest.approx([0.1, 0.4, 0.2, 0.3, 0.25, 0.375, 0.25, 0.125])
-    assert columns["dominant"].tolist() == [0, 1, 1, 1, 1, 0, 0, 0]
-
-
-def test_some_words():
-    """A word is dominant where it has more than any other, whether these are listed or not."""
-    masses = np.array([[[1, 4], [2, 3]], [[2, 3], [2, 1]]], float)
-    columns = tabulate_cells(masses, WORDS, [1])
-    assert columns["word"].tolist() == ["hat"] * 4
-    assert columns["dominant"].tolist() == [1, 0, 0, 0]
+    assert columns["dominant"].tolist() == [0, 1, 0, 1, 1, 0, 0, 0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from signal import SIGXCPU
 from threading import Lock
 
-from attn.backends.families.mmada.template_process import SECONDS
+from attn.backends.chat.template_process import SECONDS
 
 SCRIPT = Path(__file__).with_name("template_process.py")
 _LOCK = Lock()

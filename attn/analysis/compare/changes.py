@@ -1,0 +1,218 @@
+"""What changes between pairs of traces: measures of a pair, and their changes term by term."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attn.analysis.compare.paired import PairedChange, paired_change
+from attn.analysis.compare.pairs import Pair
+from attn.analysis.compare.terms import Key, Term
+from attn.analysis.sketch import COMPARED
+from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.words import fold, is_content
+
+Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
+"""Takes (sample, term, …) of base and variant out of a pair; None if it has no such thing."""
+
+Words = Sequence[str] | None
+"""Only these words; None is all."""
+
+LARGEST = 2**26
+"""Bytes of one measure of all pairs that are in memory at once."""
+
+
+@dataclass(frozen=True)
+class TermChange:
+    """The change of one term; the arrays of `change` are cells: layers, heads, steps, or one."""
+
+    term: Term
+    change: PairedChange
+
+
+def mass(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Mass by layer, mean over heads and steps."""
+    return pair.base.mass[..., 0], pair.variant.mass[..., 0]
+
+
+def share(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Share by layer, mean over steps."""
+    return pair.base.share, pair.variant.share
+
+
+def heads(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Mass by layer and single head, mean over steps."""
+    return pair.base.mass[..., 1:], pair.variant.mass[..., 1:]
+
+
+def mass_steps(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Mass by step, mean over layers and heads."""
+    return pair.base.mass_steps, pair.variant.mass_steps
+
+
+def share_steps(pair: Pair) -> tuple[Numbers, Numbers]:
+    """Share by step, mean over layers."""
+    return pair.base.share_steps, pair.variant.share_steps
+
+
+def dominant(pair: Pair) -> tuple[Numbers, Numbers] | None:
+    """Part of the places that a word dominates."""
+    return None if pair.dominant is None else (pair.dominant[0], pair.dominant[1])
+
+
+def located(grid: tuple[int, ...]) -> Measure:
+    """Return where words are attended to, (sample, term, row, column), of pairs with this grid."""
+
+    def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
+        if pair.coarse is None or pair.coarse.shape[-2:] != grid:
+            return None
+        return pair.coarse[0], pair.coarse[1]
+
+    return measure
+
+
+def coarse_grid(pairs: Sequence[Pair]) -> tuple[int, ...] | None:
+    """Return the grid of the first maps that are kept of pairs; None without maps."""
+    return next((pair.coarse.shape[-2:] for pair in pairs if pair.coarse is not None), None)
+
+
+def drawn(name: str) -> Measure:
+    """Return one of `sketch.COMPARED` of each word's map and one drawing."""
+    column = COMPARED.index(name)
+
+    def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
+        overlap = overlap_sides(pair)
+        return None if overlap is None else (overlap[0][..., column], overlap[1][..., column])
+
+    return measure
+
+
+def overall(measure: Measure) -> Measure:
+    """Return the mean of a measure over its last axis, the layers."""
+
+    def mean(pair: Pair) -> tuple[Numbers, Numbers] | None:
+        sides = measure(pair)
+        return None if sides is None else (mean_present(sides[0], -1), mean_present(sides[1], -1))
+
+    return mean
+
+
+def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> list[TermChange]:
+    """Compare words and phrases over all pairs and samples, in the order of the prompt.
+
+    Args:
+        pairs: of one variant.
+        measure: what to compare.
+        words: only these words, and every phrase; None is all.
+    """
+    entries = [entry for entry in _all_changes(pairs, measure) if entry.term.kind != "sink"]
+    return [entries[index] for index in named([entry.term for entry in entries], words)]
+
+
+def named(terms: Sequence[Term], words: Words) -> list[int]:
+    """Return the indices of the requested words and of all phrases among the terms."""
+    wanted = None if words is None else {fold(word) for word in words}
+    return [
+        index
+        for index, term in enumerate(terms)
+        if wanted is None or term.kind == "phrase" or fold(term.text) in wanted
+    ]
+
+
+def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
+    """Compare the special tokens that open the segments, and those of a drawing together."""
+    return [entry for entry in _all_changes(pairs, measure) if entry.term.kind == "sink"]
+
+
+def competing(entries: Iterable[TermChange]) -> list[TermChange]:
+    """Return the terms that some pair has a number of: stop-words dominate nothing."""
+    return [entry for entry in entries if entry.change.n > 0]
+
+
+def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
+    """Order terms of single numbers by their absolute change, the largest first."""
+    return sorted(entries, key=lambda entry: -abs(float(entry.change.change)))
+
+
+def has_layers(pairs: Sequence[Pair]) -> bool:
+    """Whether all traces have the same layers."""
+    kinds = {tuple((layer.path, layer.num_heads) for layer in pair.layers) for pair in pairs}
+    return len(kinds) == 1 and all(pair.agreement.by_layer for pair in pairs)
+
+
+def has_steps(pairs: Sequence[Pair]) -> bool:
+    """Whether all traces have the same steps."""
+    return len({pair.steps for pair in pairs}) == 1 and all(
+        pair.agreement.by_step for pair in pairs
+    )
+
+
+def has_maps(pairs: Sequence[Pair]) -> bool:
+    """Whether the traces of some pair have maps; the others are left out."""
+    return any(pair.alike is not None for pair in pairs)
+
+
+def is_clear(entry: TermChange) -> bool:
+    """Whether the interval of a single number leaves 0 out."""
+    return bool(entry.change.low > 0 or entry.change.high < 0)
+
+
+def headline(entries: Iterable[TermChange]) -> TermChange | None:
+    """Return the word that a comparison is told by, or None where there is none.
+
+    It is the one of largest absolute change: of content words if any of these changed, and of those
+    whose interval leaves 0 out if there are any.
+    """
+    words = [entry for entry in by_size(entries) if entry.term.kind == "word"]
+    changed = [entry for entry in words if entry.change.change != 0]
+    content = [entry for entry in changed if is_content(entry.term.text)] or changed or words
+    return next(filter(is_clear, content), next(iter(content), None))
+
+
+def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
+    """Compare every term, as many of them at once as fit into `LARGEST` bytes."""
+    terms: dict[Key, Term] = {}
+    for pair in pairs:
+        for term in pair.terms:
+            terms.setdefault(term.key, term)
+    sizes = (2 * values[0].nbytes for pair in pairs for values in [measure(pair)] if values)
+    rounds = max(1, math.ceil(len(pairs) * next(sizes, 0) / LARGEST))
+    count = max(1, math.ceil(len(terms) / rounds))
+    found: list[TermChange] = []
+    for start in range(0, len(terms), count):
+        gathered = _gather(pairs, measure, list(terms)[start : start + count])
+        found += [
+            TermChange(terms[key], paired_change(*map(np.concatenate, sides)))
+            for key, sides in gathered.items()
+        ]
+    return found
+
+
+def _gather(
+    pairs: Sequence[Pair], measure: Measure, keys: Sequence[Key]
+) -> dict[Key, tuple[list[Numbers], list[Numbers]]]:
+    """Return base and variant of some terms, by pair; copies, so that the pairs can be let go."""
+    found: dict[Key, tuple[list[Numbers], list[Numbers]]] = {}
+    for pair in pairs:
+        indices = {term.key: index for index, term in enumerate(pair.terms)}
+        values = measure(pair)
+        if values is None:
+            continue
+        for key in filter(indices.__contains__, keys):
+            before, after = found.setdefault(key, ([], []))
+            before.append(values[0][:, indices[key]].copy())
+            after.append(values[1][:, indices[key]].copy())
+    return {key: found[key] for key in keys if key in found}
+
+
+def similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
+    """How alike the maps of words are, as a change from 0."""
+    return None if pair.alike is None else (np.zeros_like(pair.alike), pair.alike)
+
+
+def overlap_sides(pair: Pair) -> tuple[Numbers, Numbers] | None:
+    """Overlaps of words' maps with one drawing."""
+    return None if pair.overlap is None else (pair.overlap[0], pair.overlap[1])

@@ -1,0 +1,221 @@
+"""A sweep: runs that differ in one number, such as the scale of a LoRA.
+
+Definitions, for the leading word (see `changes.headline`, at any scale) and the scales on one side
+of the baseline, in the order of their distance from it:
+
+- works from   the first scale at which the interval of the word's change of mass leaves 0 out.
+- step         (level of the images at a scale - level at the scale before) / (distance of the two
+               scales), mean over pairs; before the first scale is the baseline, of level 0.
+- breaks from  the first scale whose step is at least twice the step before, if the interval of the
+               difference of the two steps, pair by pair, leaves 0 out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attn.analysis.compare.changes import TermChange, changes, headline, is_clear, mass, overall
+from attn.analysis.compare.differences import LORA, Difference, Setting
+from attn.analysis.compare.paired import paired_interval
+from attn.analysis.compare.pairs import Pair
+from attn.analysis.tables import Table, make_table
+
+FEWEST = 2
+"""Scales of a sweep, the baseline not among them."""
+STEEPER = 2.0
+"""So many times the step before is a break."""
+
+Image = tuple[str, int, int]
+"""Prompt, seed and sample."""
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """One scale of a sweep.
+
+    Attributes:
+        label: what the variant is called.
+        scale: the number that varies.
+        changes: of mass, of every word.
+        levels: of each image, how much it differs from the baseline's, 0 to 255.
+    """
+
+    label: str
+    scale: float
+    changes: Sequence[TermChange]
+    levels: dict[Image, float]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs that differ in one number.
+
+    Attributes:
+        name: of what varies, such as `LoRA style`.
+        base: its value in the baseline.
+        points: in the order of their scales; none has the baseline's.
+        word: the leading one, or None without words.
+        works: the scale from which it works; None if no interval leaves 0 out.
+        breaks: the scale from which images break; None if none does.
+        table: `sweep.csv`.
+    """
+
+    name: str
+    base: float
+    points: tuple[SweepPoint, ...]
+    word: TermChange | None
+    works: float | None
+    breaks: float | None
+    table: Table
+
+
+def find_scales(
+    differences: Sequence[Sequence[Difference]],
+) -> tuple[str, float, list[float]] | None:
+    """Return what varies over variants, with the value of the baseline and of every variant.
+
+    Args:
+        differences: from the baseline, of every variant.
+
+    Returns:
+        None unless exactly one setting varies over the variants, and is a number in all.
+    """
+    names = dict.fromkeys(entry.name for listed in differences for entry in listed)
+    by_name = [{entry.name: entry for entry in listed} for listed in differences]
+    varying = [name for name in names if len({of.get(name) for of in by_name}) > 1]
+    if len(differences) < FEWEST or len(varying) != 1:
+        return None
+    (name,) = varying
+    values = [of.get(name) for of in by_name]
+    before = next(entry.base for entry in values if entry is not None)
+    numbers = [_number(name, before if of is None else of.variant) for of in values]
+    base = _number(name, before)
+    scales = [number for number in numbers if number is not None]
+    if base is None or len(scales) < len(numbers) or len(set(scales) - {base}) < FEWEST:
+        return None
+    return name, base, scales
+
+
+def make_sweep(
+    name: str, base: float, runs: Sequence[tuple[str, float, Sequence[Pair]]], words: Any = None
+) -> Sweep:
+    """Look at how words and images follow a number.
+
+    Args:
+        name: of what varies.
+        base: its value in the baseline.
+        runs: label, value and pairs of every variant.
+        words: only these; None is all.
+    """
+    points = tuple(
+        SweepPoint(label, scale, changes(pairs, overall(mass), words), _levels(pairs))
+        for label, scale, pairs in sorted(runs, key=lambda run: run[1])
+        if scale != base
+    )
+    word = headline([entry for point in points for entry in point.changes])
+    rows = [row for side in _sides(points, base) for row in _rows(side, base, word)]
+    rows.sort(key=lambda row: row["scale"])
+    works, breaks = (
+        min(
+            (row["scale"] for row in rows if row[mark]), key=lambda at: abs(at - base), default=None
+        )
+        for mark in ("works", "breaks")
+    )
+    columns = {key: [row[key] for row in rows] for key in rows[0]}
+    return Sweep(name, base, points, word, works, breaks, make_table(columns))
+
+
+def change_of(point: SweepPoint, word: TermChange | None) -> TermChange | None:
+    """Return what a point says of a word."""
+    if word is None:
+        return None
+    return next((entry for entry in point.changes if entry.term.key == word.term.key), None)
+
+
+def mean_level(levels: dict[Image, float]) -> tuple[float, float, float]:
+    """Return mean, low and high of how much images differ; NaN where that is not known."""
+    if not levels:
+        return (float("nan"),) * 3
+    values = np.array(list(levels.values()))
+    low, high, _ = paired_interval(values)
+    return float(values.mean()), float(low), float(high)
+
+
+def _number(name: str, value: Setting) -> float | None:
+    """Return a value as a number; a LoRA that is not there has the scale 0."""
+    if value is None:
+        return 0.0 if name.startswith(LORA) else None
+    return None if isinstance(value, str) else float(value)
+
+
+def _levels(pairs: Sequence[Pair]) -> dict[Image, float]:
+    return {
+        (pair.prompt, pair.seed, sample): float(level)
+        for pair in pairs
+        if pair.images is not None
+        for sample, level in enumerate(pair.images[:, 0])
+    }
+
+
+def _sides(points: Sequence[SweepPoint], base: float) -> list[list[SweepPoint]]:
+    """Return the points above and below the baseline, each from it outwards."""
+    above = [point for point in points if point.scale > base]
+    below = [point for point in reversed(points) if point.scale < base]
+    return [side for side in (above, below) if side]
+
+
+def _rows(
+    points: Sequence[SweepPoint], base: float, word: TermChange | None
+) -> list[dict[str, Any]]:
+    """Return the rows of one side of the baseline, from it outwards."""
+    rows: list[dict[str, Any]] = []
+    before: tuple[float, dict[Image, float]] = base, dict.fromkeys(points[0].levels, 0.0)
+    steps: dict[Image, float] = {}
+    for point in points:
+        common = [image for image in point.levels if image in before[1]]
+        distance = abs(point.scale - before[0])
+        slopes = {at: (point.levels[at] - before[1][at]) / distance for at in common}
+        row = _row(point, word) | {"step": _mean(slopes)}
+        works_before, breaks_before = (any(of[key] for of in rows) for key in ("works", "breaks"))
+        entry = change_of(point, word)
+        row["works"] = int(not works_before and entry is not None and is_clear(entry))
+        row["breaks"] = int(not breaks_before and _is_steeper(slopes, steps))
+        rows.append(row)
+        before, steps = (point.scale, point.levels), slopes
+    return rows
+
+
+def _row(point: SweepPoint, word: TermChange | None) -> dict[str, Any]:
+    entry = change_of(point, word)
+    nan = float("nan")
+    numbers = (
+        {"change": nan, "relative_change": nan, "low": nan, "high": nan}
+        if entry is None
+        else {
+            "change": float(entry.change.change),
+            "relative_change": float(entry.change.relative),
+            "low": float(entry.change.low),
+            "high": float(entry.change.high),
+        }
+    )
+    level = dict(zip(("level", "level_low", "level_high"), mean_level(point.levels), strict=True))
+    text = "" if word is None else word.term.label
+    return {"scale": point.scale, "variant_name": point.label, "word": text, **numbers, **level}
+
+
+def _mean(slopes: dict[Image, float]) -> float:
+    return float(np.mean(list(slopes.values()))) if slopes else float("nan")
+
+
+def _is_steeper(slopes: dict[Image, float], before: dict[Image, float]) -> bool:
+    """Whether images change at least twice as fast as before, and not by chance."""
+    common = [image for image in slopes if image in before]
+    if not common:
+        return False
+    now, then = (np.array([of[image] for image in common]) for of in (slopes, before))
+    low, _, _ = paired_interval(now - then)
+    return bool(then.mean() > 0 and now.mean() >= STEEPER * then.mean() and low > 0)

@@ -1,0 +1,205 @@
+"""Any causal language model of transformers, through its own tokenizer and chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from attn.backends.chat.prompts import Template, Vocabulary, read_template
+from attn.backends.diffusers.tokens import special_ids
+from attn.backends.families.hf.options import HFOptions
+from attn.backends.families.hf.session import HFSession, Reader
+from attn.backends.loading import source as sources
+from attn.backends.loading import tokenizers
+from attn.backends.loading.devices import (
+    align,
+    choose_device,
+    choose_dtype,
+    count_parameters,
+    dtype_name,
+)
+from attn.backends.loading.pipeline import find_class, load_network
+from attn.backends.loading.quiet import quiet
+from attn.backends.types import Backend, ModelInfo
+from attn.checkpoints.folders import CONFIG, INDEX, is_language_model, read_object
+from attn.errors import ModelError, UsageError
+
+PLANNING = ("*.json", "*.jinja", "*.model", "*.txt")
+"""What is downloaded of a hub repository to plan a run: no code, nothing pickled."""
+WEIGHTS = "*.safetensors"
+"""What is downloaded besides to generate."""
+GENERATION = "generation_config.json"
+CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+TAP = "attn.tap captures what your own code runs of it (docs/python.md)"
+
+
+class HFBackend(Backend):
+    """Opens folders and hub ids of causal language models."""
+
+    Options = HFOptions
+    example_prompt = ""
+    demo_note = ""
+
+    def default_model(self, options: HFOptions) -> str:
+        """Refuse to go on without a model; see `Backend.default_model`."""
+        raise UsageError(
+            "backend hf has no built-in demo model; name one with --model: a folder that "
+            "transformers saved, or a hub id (hub:OWNER/NAME to download)"
+        )
+
+    def open(
+        self,
+        source: str | Path | object,
+        options: HFOptions,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        offload: str = "none",
+        weights: bool = True,
+    ) -> HFSession:
+        """Open a model; see `Backend.open`."""
+        if offload != "none":
+            raise ModelError("this model is one network, so there is no part to offload")
+        if not isinstance(source, str | Path):
+            raise ModelError(f"expected a folder or a hub id, not a {type(source).__name__}")
+        if str(source).partition(":")[0] == "demo":
+            self.default_model(options)
+        origin = sources.resolve(
+            source,
+            "hf",
+            expected=f"a folder with {CONFIG}",
+            download=partial(_download, weights=weights),
+        )
+        if not origin.path.is_dir():
+            raise ModelError(
+                f"{origin.path} is a file; give the folder with {CONFIG}, {origin.requested}"
+            )
+        target = choose_device(device)
+        kind = choose_dtype(dtype, target)
+        settings = _read_settings(origin.path)
+        cls = _find_class(origin.path, settings)
+        folder = options.tokenizer and sources.existing(options.tokenizer, "tokenizer")
+        reader = _read_vocabulary(folder or origin.path, origin.path, options, settings)
+        model = load_network(cls, origin.path, dtype=kind, weights=weights)
+        _require_readable(model, reader, folder or origin.path)
+        model.set_attn_implementation(options.attention)
+        if weights:
+            model.to(target)
+            if target == "cpu":
+                align(model)
+        files = {} if origin.revision else {"": origin.path}
+        if folder:
+            files = {"model": origin.path, "tokenizer": folder}
+        identity = sources.fingerprint(files, origin.revision) if weights else dict
+        info = ModelInfo(origin.requested, identity, dtype_name(kind), count_parameters(model))
+        return HFSession(model, reader, options, info)
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """Return config.json.
+
+    Raises:
+        ModelError: there is none, or it is of a model that another backend opens.
+    """
+    if (folder / INDEX).is_file():
+        raise ModelError(
+            f"{folder} is a pipeline of diffusers, no language model; see `attn backends` for the "
+            "backend of its family"
+        )
+    if not (folder / CONFIG).is_file():
+        raise ModelError(
+            f"{folder} is no model of transformers: it has no {CONFIG}; give the folder that the "
+            "model was saved to"
+        )
+    if is_language_model(folder):
+        raise ModelError(
+            f"{folder} holds a model that unmasks, LLaDA or MMaDA; use --backend mmada"
+        )
+    return read_object(folder / CONFIG)
+
+
+def _find_class(folder: Path, settings: dict[str, Any]) -> Any:
+    """Return the class of transformers that config.json names, if it writes token by token."""
+    names = settings.get("architectures")
+    name = names[0] if isinstance(names, list) and names else None
+    kind = settings.get("model_type")
+    if not isinstance(name, str):
+        name = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind) if isinstance(kind, str) else None
+    if name is None:
+        raise ModelError(
+            f"{folder / CONFIG} names no architecture (architectures, model_type), so it is "
+            "unclear what the model is"
+        )
+    if name not in CAUSAL:
+        raise ModelError(f"{folder / CONFIG}: {_why_not(name, settings)}")
+    cls = find_class("transformers", name, "the model")
+    if getattr(cls, "_is_stateful", False):
+        raise ModelError(
+            f"{name} keeps a state beside its attention, which one sequence of keys does not "
+            f"describe; {TAP}"
+        )
+    return cls
+
+
+def _why_not(name: str, settings: dict[str, Any]) -> str:
+    if "vision_config" in settings or "audio_config" in settings:
+        return (
+            f"{name} reads pictures or sound beside the text, and the backend hf only text; {TAP}"
+        )
+    if settings.get("is_encoder_decoder"):
+        return f"{name} has an encoder, and the backend hf opens decoders only; {TAP}"
+    if "auto_map" in settings:
+        return f"{name} is code of its own beside the weights (auto_map), which is not run"
+    return (
+        f"{name} is no causal language model of the installed transformers; expected an "
+        f"architecture such as LlamaForCausalLM. {TAP[0].upper()}{TAP[1:]}"
+    )
+
+
+def _read_vocabulary(
+    folder: Path, model: Path, options: HFOptions, settings: dict[str, Any]
+) -> Reader:
+    """Read the tokenizer, its chat template, and which tokens end a text."""
+    with quiet():
+        tokenizer = tokenizers.read(AutoTokenizer, folder)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"the tokenizer in {folder} does not say which characters a token is of "
+            f"({type(tokenizer).__name__}); expected a tokenizer.json beside it"
+        )
+    template: Template = None
+    has_template = isinstance(tokenizer.chat_template, str)
+    if options.chat_template not in (None, "model") or has_template:
+        template = read_template(tokenizer, options.chat_template)
+    stated = settings
+    if (model / GENERATION).is_file():
+        stated = settings | read_object(model / GENERATION)
+    ends = {*_numbers(stated.get("eos_token_id")), *_numbers(tokenizer.eos_token_id)}
+    return Reader(Vocabulary(tokenizer, special_ids(tokenizer)), template, frozenset(ends))
+
+
+def _numbers(value: object) -> Sequence[int]:
+    values = value if isinstance(value, list) else [value]
+    return [number for number in values if isinstance(number, int)]
+
+
+def _require_readable(model: Any, reader: Reader, folder: Path) -> None:
+    """Refuse a tokenizer with more tokens than the model has vectors for."""
+    size, vectors = len(reader.vocabulary.tokenizer), model.get_input_embeddings().weight.shape[0]
+    if size > vectors:
+        raise ModelError(
+            f"the tokenizer in {folder} is of another model: it has {size} tokens, the model has "
+            f"vectors for {vectors}"
+        )
+
+
+def _download(name: str, *, weights: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    wanted = [*PLANNING, WEIGHTS] if weights else [*PLANNING]
+    return Path(snapshot_download(name, allow_patterns=wanted))

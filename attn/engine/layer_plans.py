@@ -1,0 +1,114 @@
+"""What is kept of one layer and of its blocks, in a step that reads all of a text or a span."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from attn.schema import GATE_STATISTICS, Layer, Segment, query_parts
+
+Shapes = dict[str, tuple[tuple[int, ...], str]]
+"""Tensor name to (shape, safetensors dtype)."""
+
+Span = tuple[int, int]
+"""Positions `[start, stop)` of a text that one forward reads; see `schema.Step.span`."""
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """One block of one layer.
+
+    `queries` and `keys` are positions in the module's own sequences. `groups` are the map's
+    columns as places among `keys`: one place for a token, many for a column of the rest.
+    `measures` are those of `schema.MEASURES` that this block gets.
+    """
+
+    name: str
+    queries: tuple[int, ...]
+    keys: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
+    measures: frozenset[str]
+    whole_rows: bool
+
+    def within(self, span: Span) -> BlockPlan | None:
+        """Return the block in a step that reads a span of the text; None if it has no part of it.
+
+        The queries are counted from the span's first; every key is a column.
+        """
+        start, stop = span
+        queries = tuple(place - start for place in self.queries if start <= place < stop)
+        keys = tuple(place for place in self.keys if place < stop)
+        if not queries or not keys:
+            return None
+        return replace(self, queries=queries, keys=keys, groups=self.groups[: len(keys)])
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """Everything that is kept of one layer; without blocks, that is what its gates do.
+
+    `totals` are the key segments whose `total` is kept, by query part; at level `mass` those
+    without a kept mass, because the others are sums of it.
+    """
+
+    layer: Layer
+    blocks: tuple[BlockPlan, ...]
+    factors: bool
+    totals: Mapping[str, tuple[Segment, ...]]
+
+    def within(self, span: Span) -> LayerPlan:
+        """Return the layer in a step that reads a span of the text, its keys all before its end."""
+        layer = replace(
+            self.layer,
+            queries=clip(self.layer.queries, span),
+            keys=clip(self.layer.keys, (0, span[1])),
+        )
+        blocks = tuple(part for block in self.blocks if (part := block.within(span)))
+        queries = query_parts(block.name for block in blocks)
+        totals = {
+            query: clip(segments, (0, span[1]))
+            for query, segments in self.totals.items()
+            if query in queries
+        }
+        return replace(self, layer=layer, blocks=blocks, totals=totals)
+
+    def shapes_within(self, span: Span) -> Shapes:
+        """Return the tensors of such a step; totals are of all segments, read yet or not."""
+        whole = self.shapes()
+        return {
+            name: whole[name] if "/total." in name else entry
+            for name, entry in self.within(span).shapes().items()
+        }
+
+    def shapes(self) -> Shapes:
+        """Return the tensors of one step, without the axes branch and sample."""
+        index, heads = self.layer.index, self.layer.num_heads
+        shapes: Shapes = {}
+        for block in self.blocks:
+            queries, keys, columns = len(block.queries), len(block.keys), len(block.groups)
+            of: Shapes = {
+                "mass": ((heads, keys), "F32"),
+                "share": ((keys,), "F32"),
+                "share_max": ((keys,), "F32"),
+                "peak": ((keys,), "F32"),
+                "entropy": ((heads,), "F32"),
+                "map": ((queries, columns), "F16"),
+                "headmap": ((heads, queries, columns), "F16"),
+            }
+            names = (name for name in of if name in block.measures)
+            shapes.update({f"{index}/{name}.{block.name}": of[name] for name in names})
+        for query, segments in self.totals.items():
+            shapes[f"{index}/total.{query}"] = ((heads, len(segments)), "F32")
+        for gate in self.layer.gates:
+            shapes[f"{index}/gate.{gate.part}"] = ((heads, len(GATE_STATISTICS)), "F32")
+        return shapes
+
+
+def clip(segments: Sequence[Segment], span: Span) -> tuple[Segment, ...]:
+    """Return what lies in a span, counted from its first position."""
+    start, stop = span
+    return tuple(
+        replace(part, start=max(part.start, start) - start, stop=min(part.stop, stop) - start)
+        for part in segments
+        if part.start < stop and part.stop > start
+    )

@@ -1,0 +1,102 @@
+"""`report.html` of one trace: the answer, the figures that matter, and everything else folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attn.verbs.analyze.answer import tell
+from attn.verbs.report_page import MIMES, ReportPage, Section, plain, write_report
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from attn.schema import Manifest
+
+MATTER = 5
+"""So many figures stand open."""
+CAPTIONS = {
+    "pixel_dominant_tokens": "At each place the word that is furthest above its mean.",
+    "words-own-scale": "Where each word is read, each map on its own scale.",
+    "words": "Where each word is read, all maps on one scale.",
+    "roles": "What the image attends to, layer by layer.",
+    "attention_evolution": "How the map of one word forms.",
+    "attention_evolution_grid": "How the map of one word forms, step by step.",
+    "token_attention_distribution": "How attention is distributed over the words.",
+    "overlap": "How far words lie on the strokes.",
+}
+"""What figures show, by the stem of their name; the first ones matter most."""
+SMALL = (
+    "dominant.csv",
+    "words_summary.csv",
+    "phrases_summary.csv",
+    "grid_analysis_4x4.csv",
+    "aligned.csv",
+    "roles.csv",
+    "sinks.csv",
+    "balance.csv",
+)
+"""Tables of the page, by name; the others have a row for every layer or step."""
+
+
+def report_trace(
+    manifest: Manifest, folder: Path, files: Sequence[str], notes: Sequence[str]
+) -> str:
+    """Write `report.html` of the results in a folder.
+
+    Args:
+        manifest: of the trace.
+        folder: of the results.
+        files: results, relative to it, of all analyses.
+        notes: what limits what is said.
+
+    Returns:
+        The first paragraph, as plain text.
+    """
+    tables = {name: _read(folder / name) for name in files if name.rpartition("/")[2] in SMALL}
+    figures = [name for name in files if Path(name).suffix in MIMES]
+    order = {name: number for number, name in enumerate(CAPTIONS)}
+    ranked = sorted(
+        (name for name in figures if _stem(name) in CAPTIONS and "/heatmaps/words/" not in name),
+        key=lambda name: (order[_stem(name)], figures.index(name)),
+    )
+    matter = ranked[:MATTER]
+    rest = [name for name in figures if name not in matter]
+    paragraph = tell(manifest, tables)
+    sections = [
+        Section("What the words read", _captioned(matter), {}, is_open=True),
+        Section(f"Other figures ({len(rest)})", _captioned(rest), {}),
+        Section(f"Tables ({len(tables)})", {}, tables),
+    ]
+    write_report(
+        ReportPage(
+            manifest.request.prompt,
+            _subtitle(manifest),
+            paragraph,
+            [section for section in sections if section.figures or section.tables],
+            notes,
+        ),
+        folder,
+    )
+    return plain(paragraph)
+
+
+def _subtitle(manifest: Manifest) -> str:
+    count = f"{manifest.samples} image{'s' if manifest.samples > 1 else ''}"
+    return f"{manifest.backend} · seed {manifest.request.seed} · {count}"
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem.partition("-sample-")[0]
+
+
+def _captioned(names: Sequence[str]) -> dict[str, str]:
+    return {name: CAPTIONS.get(_stem(name), "") for name in names}
+
+
+def _read(path: Path) -> DataFrame:
+    """Return a table as it was written; only empty cells are unknown, not the word `nan`."""
+    import pandas as pd
+
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])

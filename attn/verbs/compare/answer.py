@@ -1,0 +1,317 @@
+"""What a comparison found, in sentences made from its tables; docs/compare.md defines each.
+
+A sentence claims no more than the interval of its number shows: a word that "gets more" has an
+interval above 0, and "no other word moves by more than" is the farthest end of all their intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn.analysis.compare.differences import LORA
+from attn.verbs.report_page import DIGITS, Sentence, digits
+from attn.words import is_content
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from attn.analysis.compare.sweep import Sweep
+
+MASS, LAYERS, PAIRS = "tables/mass.csv", "tables/mass_layers.csv", "tables/mass_pairs.csv"
+IMAGES, SWEEP = "tables/images.csv", "tables/sweep.csv"
+FEW = 4
+"""So many variants have sentences, the first ones; the tables have all."""
+HARDLY = 0.05
+"""Attention hardly changes if the intervals of all words lie within this part of their bases."""
+SEEN = 2.55
+"""Levels from which images that changed with hardly any attention are a change of style."""
+MOST = 0.5
+"""A layer has most of a change from this part on."""
+NAMED = 2
+"""So many further words are named."""
+MEASURED = (
+    "Attention is measured as mass: the part of its attention that the image gives to a word, mean "
+    "over layers, heads and steps"
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class VariantTables:
+    """The tables of one variant, and what its layers are called.
+
+    Attributes:
+        label: of the variant.
+        tables: by name, such as `mass.csv`.
+        layers: names by index.
+    """
+
+    label: str
+    tables: Mapping[str, DataFrame]
+    layers: Mapping[int, str]
+
+    def rows(self, name: str) -> list[Row]:
+        """Return the rows of a table; none if there is no such table."""
+        return self.tables[name].to_dict("records") if name in self.tables else []
+
+
+def tell(variants: Sequence[VariantTables], sweep: Sweep | None) -> list[Sentence]:
+    """Return the first paragraph of the report.
+
+    Args:
+        variants: at least one.
+        sweep: if they are one.
+    """
+    if sweep is None:
+        told = list(variants[:FEW])
+        hidden = len(variants) - len(told)
+        rest = [Sentence(f"{hidden} more variants are in the tables.")] if hidden else []
+    else:
+        last = sweep.points[-1].label
+        told, rest = [variant for variant in variants if variant.label == last], []
+    sentences = [sentence for variant in told for sentence in tell_variant(variant)]
+    first = [] if sweep is None else list(_tell_sweep(sweep))
+    return [*first, *sentences, *rest, *_tell_measure(told)]
+
+
+def tell_variant(variant: VariantTables) -> list[Sentence]:
+    """Return what one variant changed of words and images."""
+    words = [row for row in variant.rows("mass.csv") if " " not in row["word"]]
+    images = {row["measure"]: row for row in variant.rows("images.csv")}
+    if words and all(row["change"] == 0 for row in words) and _is_same(images):
+        every = _every(words[0]["n"])
+        return [
+            Sentence(
+                f"{variant.label} changes nothing: every word gets the same attention{every},", MASS
+            ),
+            Sentence("and these are the same pictures.", IMAGES),
+        ]
+    if _is_style(words, images):
+        return _tell_style(variant, words, images)
+    return [*_tell_words(variant, words), *_tell_images(images)]
+
+
+def _tell_measure(told: Sequence[VariantTables]) -> Iterator[Sentence]:
+    """Name the measure of words, if they were compared, and of how many images intervals are."""
+    rows = [row for variant in told for row in variant.rows("mass.csv")]
+    counts = sorted({int(row["n"]) for row in rows})
+    if not counts:
+        return
+    most = f"{counts[0]} to {counts[-1]} pairs" if len(counts) > 1 else f"{counts[0]} pairs"
+    if any(map(_has_interval, rows)):
+        yield Sentence(f"{MEASURED}; intervals are of 95 %, over {most} of images.")
+    else:
+        most = "1 pair" if counts == [1] else most
+        yield Sentence(f"{MEASURED}; of {most} of images, too few for intervals.")
+
+
+def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Sentence]:
+    """Yield what changed of words: the leading one, where, and what the others did."""
+    if not words:
+        return
+    start = f"With {variant.label}"
+    if all(row["change"] == 0 for row in words):
+        yield Sentence(f"{start} every word gets the same attention{_every(words[0]['n'])}.", MASS)
+        return
+    lead = leading(words)
+    if not _has_interval(lead):
+        yield Sentence(
+            f"{start} the word “{lead['word']}” changes most: it gets {_amount(lead)}, in too few "
+            "images to tell from chance.",
+            MASS,
+        )
+        return
+    if not is_clear(lead):
+        yield Sentence(
+            f"{start} no word is shown to get more or less attention: the interval of each holds "
+            "0.",
+            MASS,
+        )
+        return
+    yield Sentence(f"{start} the word “{_name(lead, words)}” gets {_amount(lead)},", MASS)
+    yield from _tell_pairs(variant, lead)
+    yield from _tell_layer(variant, lead)
+    yield _tell_others(lead, words)
+
+
+def leading(words: Sequence[Row]) -> Row:
+    """Return the row that leads: a content word whose interval leaves 0 out, if there is one."""
+    content = [row for row in words if is_content(row["word"]) and row["change"] != 0]
+    return next(filter(is_clear, content), next(iter(content), words[0]))
+
+
+def is_clear(row: Row) -> bool:
+    """Whether the interval of a row leaves 0 out."""
+    return bool(row["low"] > 0 or row["high"] < 0)
+
+
+def farthest(row: Row) -> float:
+    """Return the end of a row's interval that is farther from 0, as a part of its base."""
+    return float(max(abs(row["low"]), abs(row["high"])) / row["base"]) if row["base"] else math.inf
+
+
+def _tell_layer(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
+    """Yield in which layer most of the leading word's change is, if its interval leaves 0 out."""
+    sign = math.copysign(1, lead["change"])
+    rows = [row for row in variant.rows("mass_layers.csv") if _is_of(row, lead)]
+    along = [row for row in rows if sign * row["change"] > 0]
+    if len(rows) < 2 or not along:  # noqa: PLR2004 - of one layer nothing is told
+        return
+    most = max(along, key=lambda row: abs(row["change"]))
+    part = abs(most["change"]) / sum(abs(row["change"]) for row in along)
+    if is_clear(most):
+        name = variant.layers.get(int(most["layer"]), f"layer {most['layer']}")
+        told = "most of it" if part > MOST else f"{100 * part:.0f} % of it"
+        yield Sentence(f"{told} in {name};", LAYERS)
+
+
+def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
+    """Say how far all other words moved, or which of them moved most."""
+    others = [row for row in words if row is not lead]
+    if not others:
+        return Sentence("it is the only word that was compared.", MASS)
+    bound = max(map(farthest, others))
+    if bound < abs(lead["relative_change"]) / 2:
+        return Sentence(f"no other word moves by more than {_ceiling(bound)} %.", MASS)
+    clear = [row for row in others if is_clear(row)]
+    named = [row for row in clear if is_content(row["word"])][:NAMED]
+    if not named:
+        more = "no other content word's" if clear else "no other word's"
+        return Sentence(f"{more} interval leaves 0 out.", MASS)
+    listed = " and ".join(f"“{_name(row, words)}” gets {_amount(row)}" for row in named)
+    return Sentence(f"{listed}.", MASS)
+
+
+def _is_style(words: Sequence[Row], images: Mapping[str, Row]) -> bool:
+    """Whether images changed while all words kept their attention, as far as intervals show."""
+    if not words or not images or not all(map(_has_interval, words)):
+        return False
+    hardly = max(map(farthest, words)) <= HARDLY
+    return hardly and images["level"]["low"] >= SEEN
+
+
+def _tell_style(
+    variant: VariantTables, words: Sequence[Row], images: Mapping[str, Row]
+) -> list[Sentence]:
+    bound = _ceiling(max(map(farthest, words)))
+    return [
+        Sentence(
+            f"With {variant.label} attention hardly changes: no word moves by more than {bound} %;",
+            MASS,
+        ),
+        Sentence(
+            f"but the picture changes by {_levels(images)}: a change of style rather than of "
+            "attention to words.",
+            IMAGES,
+        ),
+    ]
+
+
+def _tell_images(images: Mapping[str, Row]) -> Iterator[Sentence]:
+    if not images:
+        return
+    if _is_same(images):
+        yield Sentence("The images are the same pictures.", IMAGES)
+        return
+    yield Sentence(f"The picture changes by {_levels(images)}.", IMAGES)
+
+
+def _levels(images: Mapping[str, Row]) -> str:
+    ssim = images["ssim"]["value"]
+    alike = "" if math.isnan(ssim) else f" (SSIM {digits(ssim)})"
+    return f"{digits(images['level']['value'])} of 255 levels{alike}"
+
+
+def _is_same(images: Mapping[str, Row]) -> bool:
+    return bool(images) and images["level"]["value"] == 0
+
+
+def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
+    """Yield from where on a sweep works, and from where on images break, or that it is nowhere."""
+    scales = [point.scale for point in sweep.points]
+    unit = "scale " if sweep.name.startswith(LORA) else ""
+    span = f"from {unit}{digits(scales[0])} to {digits(scales[-1])}"
+    from attn.analysis.tables import make_frame
+
+    rows = make_frame(sweep.table).to_dict("records")
+    works = next((row for row in rows if row["works"]), None)
+    breaks = next((row for row in rows if row["breaks"]), None)
+    if works is None:
+        word = "" if sweep.word is None else f" “{sweep.word.term.label}”"
+        yield Sentence(
+            f"{sweep.name} is not shown to work {span}: no interval of the leading word{word} "
+            "leaves 0 out.",
+            SWEEP,
+        )
+    else:
+        yield Sentence(
+            f"{sweep.name} works from {unit}{digits(works['scale'])}: there “{works['word']}” gets "
+            f"{_amount(works)}.",
+            SWEEP,
+        )
+    if breaks is None:
+        yield Sentence(
+            f"It breaks the picture nowhere {span}: no step of it is shown to change the picture "
+            "twice as fast as the step before.",
+            SWEEP,
+        )
+        return
+    yield Sentence(
+        f"It breaks the picture from {unit}{digits(breaks['scale'])}, where a step changes it at "
+        "least twice as fast as the step before.",
+        SWEEP,
+    )
+
+
+def _tell_pairs(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
+    """Yield in how many images a word changes in the direction of the mean."""
+    changes = np.array(
+        [row["change"] for row in variant.rows("mass_pairs.csv") if _is_of(row, lead)]
+    )
+    same = int((np.sign(changes) == np.sign(lead["change"])).sum())
+    more = "more" if lead["change"] > 0 else "less"
+    yield Sentence(f"{more} in {same} of {len(changes)} images,", PAIRS)
+
+
+def _is_of(row: Row, word: Row) -> bool:
+    return all(row[key] == word[key] for key in ("word", "occurrence", "segment"))
+
+
+def _name(row: Row, words: Sequence[Row]) -> str:
+    """Return a word, with its segment where several have it and its number where it is repeated."""
+    equal = [other for other in words if other["word"] == row["word"]]
+    number = f" ({row['occurrence']})" if len({of["occurrence"] for of in equal}) > 1 else ""
+    segment = f" of {row['segment']}" if len({of["segment"] for of in equal}) > 1 else ""
+    return f"{row['word']}{number}{segment}"
+
+
+def _amount(row: Row) -> str:
+    """Return how much more or less attention a word gets."""
+    relative = row["relative_change"]
+    if not math.isfinite(relative):
+        return f"{digits(100 * row['change'])} % of all attention, and none before"
+    if relative >= 1:
+        return f"{digits(1 + relative)}× the attention"
+    return f"{digits(100 * abs(relative))} % {'more' if relative > 0 else 'less'} attention"
+
+
+def _ceiling(part: float) -> str:
+    """Return a part in %, rounded up, so that nothing is beyond it."""
+    if not math.isfinite(part) or part <= 0:
+        return "0" if part == 0 else "∞"
+    unit = 10.0 ** (math.floor(math.log10(100 * part)) - DIGITS + 2)
+    return digits(math.ceil(100 * part / unit) * unit)
+
+
+def _every(count: int) -> str:
+    return f" in {count} of {count} images" if count > 1 else ""
+
+
+def _has_interval(row: Row) -> bool:
+    return math.isfinite(row["low"])

@@ -1,0 +1,95 @@
+"""`report.html` of a comparison: the answer, the figures that matter, and all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from attn.verbs.compare.pairing import ComparedRun
+from attn.verbs.compare.variants import Variant
+from attn.verbs.report_page import MIMES, ReportPage, Section, Sentence
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MATTER = 5
+"""So many figures stand open."""
+CAPTIONS = {
+    "summary.png": "Images, the maps of the leading word, and the words that changed most.",
+    "sweep.png": "The leading word, the images and all other words against the scale.",
+    "difference.png": "Where the image and each word's attention changed, mean over all pairs.",
+    "layers.png": "Change of each word's mass, layer by layer.",
+    "attention_comparison.png": "Mass of each word with and without, and its change.",
+    "pairs.png": "All pairs of images.",
+    "sinks.png": "Mass of the tokens that open a text, by layer and head.",
+    "sketch_changes.png": "How far words lie on the drawing.",
+    "image_comparison.png": "The two images of one pair.",
+    "lora_weights.png": "What the LoRA changes in the weights, against what changes in attention.",
+}
+"""What figures show, by the last part of their path; the first ones matter most."""
+
+
+def lay_out_report(
+    base: ComparedRun,
+    variants: Sequence[Variant],
+    paragraph: Sequence[Sentence],
+    tables: Mapping[str, DataFrame],
+    files: Sequence[str],
+) -> ReportPage:
+    """Say what is on the page, and in which order.
+
+    Args:
+        base: the baseline.
+        variants: what was compared with it.
+        paragraph: the answer.
+        tables: by name.
+        files: that were written, relative to the page.
+    """
+    figures = [name for name in files if name[-4:] in MIMES]
+    order = {name: number for number, name in enumerate(CAPTIONS)}
+    ranked = sorted(
+        (name for name in figures if name.rpartition("/")[2] in CAPTIONS),
+        key=lambda name: (order[name.rpartition("/")[2]], figures.index(name)),
+    )
+    matter = ranked[:MATTER]
+    rest = [name for name in figures if name not in matter]
+    prompts = sorted({prompt for variant in variants for prompt in variant.prompts})
+    more = f" and {len(prompts) - 1} more prompts" if len(prompts) > 1 else ""
+    sections = [
+        Section("What changed", _captioned(matter), {}, is_open=True),
+        Section(f"Other figures ({len(rest)})", _captioned(rest), {}),
+        Section(
+            f"Tables ({len(tables)})", {}, {f"tables/{name}": of for name, of in tables.items()}
+        ),
+    ]
+    return ReportPage(
+        f"{variants[0].members[0].prompt}{more}",
+        _subtitle(base, variants),
+        paragraph,
+        [section for section in sections if section.figures or section.tables],
+        _notes(variants),
+    )
+
+
+def _captioned(names: Sequence[str]) -> dict[str, str]:
+    return {name: CAPTIONS.get(name.rpartition("/")[2], "") for name in names}
+
+
+def _subtitle(base: ComparedRun, variants: Sequence[Variant]) -> str:
+    counts = sorted({variant.count for variant in variants})
+    noun = "pair" if counts == [1] else "pairs"
+    labels = ", ".join(variant.label for variant in variants)
+    return f"{labels} against {base.label}, {'/'.join(map(str, counts))} {noun} of images"
+
+
+def _notes(variants: Sequence[Variant]) -> list[str]:
+    """Return what else differs, and what limits the comparison."""
+    from attn.analysis.compare.differences import list_differences
+
+    notes = []
+    for variant in variants:
+        start = f"{variant.label}: " if len(variants) > 1 else ""
+        if variant.differences:
+            notes.append(f"{start}differs in {list_differences(variant.differences)}")
+        notes += [f"{start}{note}" for note in (*variant.notes, *variant.lacks)]
+    return notes

@@ -1,0 +1,97 @@
+"""Where a variant differs from the baseline: the image, and the attention to each word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from attn.analysis.compare.changes import TermChange
+from attn.analysis.compare.images import ImageDifference
+from attn.viz.charts import new_charts, show_scale
+from attn.viz.compare.comparison_scene import (
+    DIVERGING,
+    ComparisonScene,
+    name_terms,
+    say_shown,
+    signed,
+)
+from attn.viz.figures import FigureFile
+from attn.viz.overlay import COLOURS, colour_scale
+from attn.viz.page import TITLE, write_title
+
+MOST = 11
+"""So many words are drawn, those that changed most; the tables have all."""
+COLUMNS = 4
+PANEL, BARS = 2.5, 1.3  # inches of a panel, and of the bars below all
+LETTERS = 18
+MASKED = "#d2d5d9"
+"""Where the interval holds 0."""
+
+
+def draw_difference(
+    scene: ComparisonScene, changes: Sequence[TermChange], image: ImageDifference | None
+) -> FigureFile:
+    """Draw `difference.png`: variant minus baseline, mean over all pairs.
+
+    Cells of words whose 95 % interval holds 0 are grey. All words have one scale, symmetric
+    about 0.
+
+    Args:
+        scene: what is compared; its first variant.
+        changes: of words' maps, cells (row, column), the largest change first.
+        image: mean absolute difference of the images, or None.
+    """
+    words = list(changes)[:MOST]
+    count = len(words) + (image is not None)
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    has_intervals = any(np.isfinite(entry.change.low).any() for entry in words)
+    size = (columns * PANEL, rows * (PANEL * scene.sides[0].aspect + TITLE) + BARS)
+    heading = (scene.title_of_charts, _subtitle(scene, len(words), len(changes), has_intervals))
+    figure, panels = new_charts(heading, size, nrows=rows, ncols=columns)
+    for axes in panels:
+        axes.set_axis_off()
+    if image is not None:
+        levels = colour_scale(image.levels)
+        panels[0].imshow(image.levels, cmap=COLOURS, norm=levels, interpolation="antialiased")
+        write_title(panels[0], "image", f"mean {image.levels.mean():.3g}", size=10.5)
+    values = [np.asarray(entry.change.change) for entry in words]
+    most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
+    scale = Normalize(-most, most)
+    names = name_terms([entry.term for entry in words], LETTERS)
+    colours = colormaps[DIVERGING].with_extremes(bad=MASKED)
+    for axes, entry in zip(panels[count - len(words) :], words, strict=False):
+        rows_and_columns = np.asarray(entry.change.change).shape
+        shown = np.ma.masked_array(entry.change.change, is_masked(entry))
+        aspect = scene.sides[0].aspect * rows_and_columns[1] / rows_and_columns[0]
+        axes.imshow(shown, cmap=colours, norm=scale, aspect=aspect, interpolation="nearest")
+        mean = f"{signed(100 * float(np.nanmean(entry.change.change)))} %"
+        write_title(axes, names[entry.term.key], mean, size=10.5)
+    if words:
+        ticks = MaxNLocator(5, symmetric=True)
+        about = "change of attention to the word, in % of all attention of a place"
+        look = (DIVERGING, scale)
+        show_scale(figure, panels, look, about, ticks=ticks, spell=lambda part: signed(100 * part))
+    if image is not None:
+        show_scale(figure, panels, (COLOURS, levels), "image: mean |difference|, levels of 255")
+    return FigureFile("difference.png", figure, scene.texts)
+
+
+def is_masked(entry: TermChange) -> NDArray[np.bool_]:
+    """Return which cells have an interval that holds 0; none where there are no intervals."""
+    low, high = np.asarray(entry.change.low), np.asarray(entry.change.high)
+    return np.asarray((low <= 0) & (high >= 0))
+
+
+def _subtitle(scene: ComparisonScene, shown: int, total: int, has_intervals: bool) -> str:
+    grey = "grey: the 95 % interval holds 0" if has_intervals else "too few pairs for intervals"
+    label = scene.sides[1].label
+    return (
+        f"{scene.subtitle} · {label} minus {scene.sides[0].label}, mean over pairs · {grey}"
+        f"{say_shown(shown, total)}"
+    )

@@ -1,0 +1,151 @@
+"""A sweep as curves: the leading word, the images and all other words against the scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from attn.analysis.compare.changes import TermChange, by_size
+from attn.analysis.compare.differences import LORA
+from attn.analysis.compare.sweep import Sweep, change_of, mean_level
+from attn.schema.requests import shortest
+from attn.viz.charts import new_charts, show_names
+from attn.viz.compare.comparison_scene import (
+    RISE,
+    RULE,
+    VARIANTS,
+    ComparisonScene,
+    name_terms,
+    say_shown,
+    signed,
+    style,
+)
+from attn.viz.figures import FigureFile
+from attn.viz.lines import COLOURS, DASHES
+from attn.viz.page import FAMILY, write_title
+from attn.viz.style import FAINT, INK
+
+MOST = 8
+"""So many other words are drawn, those that changed most; the tables have all."""
+SIZE = (12.0, 3.9)  # inches of the three panels
+LETTERS = 18
+TICKS = 9
+"""Up to so many scales are marked each."""
+
+Point = tuple[float, float, float]
+"""A mean with its interval."""
+
+
+def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
+    """Draw `sweep.png`.
+
+    The baseline is the point where nothing changed. Bands are 95 % intervals. From where on the
+    sweep works, and from where on images break, is marked, or said to be nowhere.
+
+    Args:
+        scene: the baseline and the variants.
+        sweep: what varies.
+    """
+    others = _others(sweep)
+    names = name_terms([entry.term for entry in others], LETTERS)
+    legend = [names[entry.term.key] for entry in others]
+    total = len({entry.term.key for point in sweep.points for entry in point.changes}) - 1
+    subtitle = f"{scene.subtitle} · band: 95 % interval{say_shown(len(others), max(total, 0))}"
+    heading = (scene.title_of_charts, subtitle)
+    figure, (word, images, rest) = new_charts(heading, SIZE, legend=legend, ncols=3)
+    if sweep.word is not None:
+        _curve(word, sweep, _masses(sweep, sweep.word), RISE)
+        _say(word, sweep.works, f"works from {_spell(sweep.works)}", "works nowhere")
+        write_title(word, sweep.word.term.label, "change, % of all attention", size=10.5)
+    _curve(images, sweep, [mean_level(point.levels) for point in sweep.points], VARIANTS[1])
+    _say(images, sweep.breaks, f"breaks from {_spell(sweep.breaks)}", "breaks nowhere")
+    write_title(images, "image", "mean |difference|, levels of 255", size=10.5)
+    handles = [_other(rest, sweep, entry, number) for number, entry in enumerate(others)]
+    write_title(rest, "other words", "change, % of all attention", size=10.5)
+    for axes in (word, images, rest):
+        _dress(axes, sweep, in_percent=axes is not images)
+    if handles:
+        show_names(figure, handles, legend)
+    return FigureFile("sweep.png", figure, scene.texts | {"varies": sweep.name})
+
+
+def _others(sweep: Sweep) -> list[TermChange]:
+    """Return the words that changed most beside the leading one, each once."""
+    entries = by_size(entry for point in sweep.points for entry in point.changes)
+    lead = None if sweep.word is None else sweep.word.term.key
+    by_key: dict[object, TermChange] = {}
+    for entry in entries:
+        if entry.term.key != lead:
+            by_key.setdefault(entry.term.key, entry)
+    return list(by_key.values())[:MOST]
+
+
+def _masses(sweep: Sweep, word: TermChange) -> list[Point]:
+    """Return the change of a word at every scale; NaN where the word is not there."""
+    entries = [change_of(point, word) for point in sweep.points]
+    return [
+        (np.nan,) * 3
+        if entry is None
+        else (float(entry.change.change), float(entry.change.low), float(entry.change.high))
+        for entry in entries
+    ]
+
+
+def _lay_out(sweep: Sweep, values: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
+    """Return scales, with the baseline's among them, and (scale, 3) of what is there."""
+    at = [sweep.base, *(point.scale for point in sweep.points)]
+    order = np.argsort(at, kind="stable")
+    return np.array(at)[order], np.array([(0.0, 0.0, 0.0), *values])[order]
+
+
+def _curve(axes: Axes, sweep: Sweep, values: Sequence[Point], colour: str) -> None:
+    at, points = _lay_out(sweep, values)
+    axes.fill_between(at, points[:, 1], points[:, 2], color=colour, alpha=0.2, linewidth=0)
+    axes.plot(at, points[:, 0], "o-", color=colour, linewidth=1.8, markersize=4.5)
+
+
+def _other(axes: Axes, sweep: Sweep, word: TermChange, number: int) -> Line2D:
+    at, points = _lay_out(sweep, _masses(sweep, word))
+    colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+    (line,) = axes.plot(at, points[:, 0], color=colour, linestyle=dashes, linewidth=1.4)
+    axes.fill_between(at, points[:, 1], points[:, 2], color=colour, alpha=0.12, linewidth=0)
+    return line
+
+
+def _say(axes: Axes, scale: float | None, there: str, nowhere: str) -> None:
+    """Mark a scale with an upright line, or say that there is none."""
+    if scale is not None:
+        axes.axvline(scale, color=INK, linewidth=1, linestyle="--")
+    axes.annotate(
+        nowhere if scale is None else there,
+        (0.03, 0.97),
+        xycoords="axes fraction",
+        va="top",
+        fontsize=9,
+        color=FAINT if scale is None else INK,
+        fontfamily=FAMILY,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
+        zorder=5,
+    )
+
+
+def _dress(axes: Axes, sweep: Sweep, *, in_percent: bool) -> None:
+    at = sorted({sweep.base, *(point.scale for point in sweep.points)})
+    if len(at) <= TICKS:
+        axes.set_xticks(at, [shortest(scale) for scale in at])
+    axes.axhline(0, color=RULE, linewidth=1)
+    axes.margins(y=0.18)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    factor = 100 if in_percent else 1
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(factor * value)))
+    unit = "scale of " if sweep.name.startswith(LORA) else ""
+    axes.set_xlabel(f"{unit}{sweep.name} (baseline {shortest(sweep.base)})", color=FAINT)
+    style(axes, across=False)
+
+
+def _spell(scale: float | None) -> str:
+    return "" if scale is None else shortest(scale)

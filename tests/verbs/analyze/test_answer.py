@@ -1,0 +1,102 @@
+"""The sentences of a trace's report, against the tables that they are made from."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from attn.verbs.analyze.analyze import analyze
+from attn.verbs.analyze.answer import tell
+from attn.verbs.report_page import REPORT, plain
+from tests.helpers.toy_traces import JOINT, manifest, write_trace
+
+DOMINANT = {
+    "word": ["star", "white", "star"],
+    "occurrence": [1, 1, 2],
+    "segment": ["clip"] * 3,
+    "sample": [0] * 3,
+    "dominant": [0.25, 0.0, 0.125],
+    "lift_max": [7.0879, 1.1234, 2.5],
+}
+WHOLE = (
+    "“star (1)” is read most at the left edge, above the centre: 40 % of its attention is in one "
+    "sixteenth of the image, where an even map has 6.25 %. “star (2)” is read most in the lower "
+    "right corner: 52.3 % of its attention is in one sixteenth of the image. “star (1)” is the "
+    "most concentrated word: 7.09 times its mean at its peak; “white” is spread most evenly, 1.12 "
+    "times its mean. “star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. "
+    "The start token gets 61 %, a sink; the words get 20.3 % of the image's attention."
+)
+
+
+def cells():
+    """Return parts in a grid of 4 by 4: one star at the left, one at the lower right."""
+    rows = []
+    for word, number, at, most in (("star", 1, (1, 0), 0.4), ("star", 2, (3, 3), 0.523456)):
+        for place in range(16):
+            row, column = divmod(place, 4)
+            part = most if (row, column) == at else (1 - most) / 15
+            rows.append((word, number, row, column, part))
+    return pd.DataFrame(rows, columns=["word", "occurrence", "row", "column", "part"])
+
+
+def roles():
+    """Return masses of two layers; the text reads other things."""
+    rows = [
+        ("cond", 0, "image", layer, "clip", role, mass)
+        for layer, masses in ((1, (0.7, 0.1, 0.15)), (3, (0.52, 0.306, 0.17)))
+        for role, mass in zip(("bos", "word", "padding"), masses, strict=True)
+    ]
+    columns = ["branch", "sample", "rows", "layer", "segment", "role", "mass"]
+    return pd.DataFrame([*rows, ("cond", 0, "clip", 1, "clip", "eos", 1.0)], columns=columns)
+
+
+TABLES = {
+    "clip/tables/dominant.csv": pd.DataFrame(DOMINANT),
+    "clip/base_analysis/grid_analysis_4x4.csv": cells(),
+    "sinks/roles.csv": roles(),
+}
+
+
+def test_whole():
+    """Places, concentration, leading words and sinks are told, each with the table that says it."""
+    told = tell(manifest(), TABLES)
+    assert plain(told) == WHOLE
+    assert {sentence.href for sentence in told} == set(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("tables", "text"),
+    [
+        ({}, "What was read is in the tables and figures below."),
+        (
+            {"clip/tables/dominant.csv": pd.DataFrame(DOMINANT | {"lift_max": [1.1] * 3})},
+            "No word is concentrated anywhere: none gets 1.2 times its mean at any place.",
+        ),
+    ],
+)
+def test_nothing_to_tell(tables, text):
+    """Of even maps it is said that nothing is concentrated, and of no words nothing."""
+    assert plain(tell(manifest(), tables)) == text
+
+
+def test_cut_words():
+    """What a text encoder does not read is told with its words."""
+    about = replace(manifest(), truncated={"cond": {"t5": " a  bobcat"}})
+    assert (
+        plain(tell(about, {})) == "The prompt is too long for t5, which does not read “a bobcat”."
+    )
+
+
+def test_report_of_a_trace(tmp_path):
+    """The page has the paragraph, its tables, and every figure; it is the same every time."""
+    trace = write_trace(tmp_path / "run", manifest(JOINT))
+    pages = []
+    for _ in range(2):
+        done = analyze(trace)
+        pages.append((trace / "analysis" / REPORT).read_text(encoding="utf-8"))
+    assert pages[0] == pages[1]
+    assert done.traces[0].answer.startswith("“")
+    for name in done.traces[0].files:
+        if name.endswith(".png"):
+            assert f'id="{name}"' in pages[0]
+    assert analyze(trace, only=["sinks"], pictures=False).traces[0].answer == done.traces[0].answer

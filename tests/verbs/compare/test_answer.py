@@ -1,0 +1,168 @@
+"""The first paragraph of a comparison: sentences from tables, and no more than these show."""
+
+import pytest
+
+from attn.analysis.compare.changes import TermChange
+from attn.analysis.compare.paired import paired_change
+from attn.analysis.compare.sweep import Sweep, SweepPoint
+from attn.analysis.compare.terms import Term
+from attn.analysis.tables import make_table
+from attn.verbs.compare.answer import VariantTables, farthest, tell, tell_variant
+from attn.verbs.report_page import plain
+
+COLUMNS = ("word", "base", "change", "low", "high")
+LAYERS = {1: "down.1", 5: "up.2.attn.1"}
+
+
+def table(rows, **more):
+    """Return a table of words from (word, base, change, low, high)."""
+    columns = {name: [row[at] for row in rows] for at, name in enumerate(COLUMNS)}
+    relative = [row[2] / row[1] for row in rows]
+    common = {"occurrence": [1] * len(rows), "segment": ["clip"] * len(rows), "n": [16] * len(rows)}
+    return make_table(columns | common | {"relative_change": relative} | more)
+
+
+def images(level, ssim, low=None):
+    """Return `images.csv`."""
+    low = level if low is None else low
+    return make_table({"measure": ["level", "ssim"], "value": [level, ssim], "low": [low, ssim]})
+
+
+def variant(rows, *, pairs=(0.1,) * 16, layers=(), picture=None):
+    """Return the tables of a variant."""
+    tables = {"mass.csv": table(rows)}
+    count = len(pairs)
+    tables["mass_pairs.csv"] = make_table(
+        {
+            "word": [rows[0][0]] * count,
+            "occurrence": [1] * count,
+            "segment": ["clip"] * count,
+            "change": list(pairs),
+        }
+    )
+    if layers:
+        tables["mass_layers.csv"] = table(layers, layer=[1, 5])
+    if picture is not None:
+        tables["images.csv"] = picture
+    return VariantTables("style", tables, LAYERS)
+
+
+LEAD = ("square", 0.01, 0.014, 0.013, 0.015)
+STILL = ("red", 0.04, -0.002, -0.0024, -0.0016)
+NOISE = ("cat", 0.02, 0.001, -0.001, 0.003)
+UNKNOWN = float("nan")
+
+
+def test_a_word():
+    """A word that leads is told with its factor, its images, its layer, and what others did."""
+    layers = [("square", 0.01, 0.004, -0.1, 0.2), ("square", 0.01, 0.024, 0.02, 0.03)]
+    told = variant([LEAD, STILL], pairs=[0.1] * 15 + [-0.1], layers=layers, picture=images(6, 0.9))
+    assert [(sentence.text, sentence.href) for sentence in tell_variant(told)] == [
+        ("With style the word “square” gets 2.4× the attention,", "tables/mass.csv"),
+        ("more in 15 of 16 images,", "tables/mass_pairs.csv"),
+        ("most of it in up.2.attn.1;", "tables/mass_layers.csv"),
+        ("no other word moves by more than 6 %.", "tables/mass.csv"),
+        ("The picture changes by 6 of 255 levels (SSIM 0.9).", "tables/images.csv"),
+    ]
+
+
+def test_nothing():
+    """What changes nothing at all says so, of words and of pictures."""
+    rows = [("cat", 0.01, 0.0, 0.0, 0.0), ("a", 0.1, 0.0, 0.0, 0.0)]
+    assert plain(tell_variant(variant(rows, picture=images(0.0, 1.0)))) == (
+        "style changes nothing: every word gets the same attention in 16 of 16 images, "
+        "and these are the same pictures."
+    )
+
+
+def test_style():
+    """Where pictures change and words do not, that is a change of style."""
+    rows = [("cat", 0.1, 0.002, 0.001, 0.003), ("a", 0.1, 0.0, -0.001, 0.001)]
+    assert plain(tell_variant(variant(rows, picture=images(40.25, 0.5)))) == (
+        "With style attention hardly changes: no word moves by more than 3 %; but the picture "
+        "changes by 40.2 of 255 levels (SSIM 0.5): a change of style rather than of attention to "
+        "words."
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([NOISE], "With style no word is shown to get more or less attention: the interval of each "
+         "holds 0."),
+        ([("cat", 0.02, 0.01, UNKNOWN, UNKNOWN)], "With style the word “cat” changes most: it gets "
+         "50 % more attention, in too few images to tell from chance."),
+        ([("a", 0.02, 0.02, 0.01, 0.03), LEAD, NOISE], "With style the word “square” gets 2.4× the "
+         "attention, more in 16 of 16 images, no other content word's interval leaves 0 out."),
+        ([LEAD, ("red", 0.04, -0.04, -0.041, -0.039)], "With style the word “square” gets 2.4× the "
+         "attention, more in 16 of 16 images, “red” gets 100 % less attention."),
+        ([LEAD], "With style the word “square” gets 2.4× the attention, more in 16 of 16 images, "
+         "it is the only word that was compared."),
+    ],
+)  # fmt: skip
+def test_no_more_than_the_intervals(rows, text):
+    """Nothing is claimed of a word whose interval holds 0, or is not known."""
+    lead = next((row for row in rows if row[0] == "square"), rows[0])
+    told = variant([lead, *(row for row in rows if row is not lead)])
+    told.tables["mass.csv"] = table(rows)
+    assert plain(tell_variant(told)) == text
+
+
+def test_bound_holds():
+    """The bound on all other words is not below the farthest end of any interval."""
+    rows = [LEAD, ("red", 0.03, 0.001, 0.0009, 0.0011111)]
+    text = plain(tell_variant(variant(rows)))
+    bound = float(text.rpartition("more than ")[2].removesuffix(" %."))
+    assert bound >= 100 * farthest({"low": 0.0009, "high": 0.0011111, "base": 0.03})
+    assert bound == 3.8
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "end"),
+    [
+        (5, [LEAD], "; intervals are of 95 %, over 16 pairs of images."),
+        (1, [("cat", 0.02, 0.0, UNKNOWN, UNKNOWN)], "; of 16 pairs of images, too few for "
+         "intervals."),
+    ],
+)  # fmt: skip
+def test_measure(count, rows, end):
+    """The paragraph ends with what was measured, and variants that are left out are counted."""
+    text = plain(tell([variant(rows)] * count, None))
+    assert text.endswith(f"mean over layers, heads and steps{end}")
+    assert ("1 more variants are in the tables." in text) == (count == 5)
+
+
+def test_no_words():
+    """Without tables of words and images there is nothing to tell."""
+    assert tell([VariantTables("style", {}, {})], None) == []
+
+
+@pytest.mark.parametrize(
+    ("works", "breaks", "expected"),
+    [
+        (1, 1, "LoRA style works from scale 1: there “cat” gets 50 % more attention. It breaks the "
+         "picture from scale 1, where a step changes it at least twice as fast as the step "
+         "before."),
+        (0, 0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the leading "
+         "word “cat” leaves 0 out. It breaks the picture nowhere from scale 0.5 to 1: no step of "
+         "it is shown to change the picture twice as fast as the step before."),
+    ],
+)  # fmt: skip
+def test_sweep(works, breaks, expected):
+    """A sweep says from where on it works and breaks, or that it does nowhere."""
+    term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
+    word = TermChange(term, paired_change(*[make_table({"x": [0.1, 0.2]})["x"].to_numpy()] * 2))
+    points = tuple(SweepPoint(f"style:{at}", at, [word], {}) for at in (0.5, 1.0))
+    rows = make_table(
+        {
+            "scale": [0.5, 1.0],
+            "word": ["cat"] * 2,
+            "change": [0.0, 0.1],
+            "relative_change": [0.0, 0.5],
+            "works": [0, works],
+            "breaks": [0, breaks],
+        }
+    )
+    sweep = Sweep("LoRA style", 0.0, points, word, 1.0, 1.0, rows)
+    last = VariantTables("style:1.0", {}, {})
+    assert plain(tell([last], sweep)) == expected
