@@ -1,4 +1,4 @@
-"""What a table of a million rows costs: written by pandas, and by the csv module, in one run.
+"""What a table of a million rows costs: written by attn, and by the csv module, in one run.
 
     python -m benchmarks.tables [--rows 1000000]
 
@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from pandas import DataFrame
 
-from attn.analysis.tables import make_table, write_table
+from attn.analysis.tables import make_frame, write_table
 from attn.files.safe_text import csv_cell
 
 CHUNK = 2**16
@@ -63,7 +63,7 @@ def toy_table(rows: int) -> DataFrame:
     words = np.array([f"word {number}" for number in range(20)], object)
     mass, share = rng.random((2, rows))
     share[rng.random(rows) < 0.1] = np.nan
-    return make_table(
+    return make_frame(
         {
             "word": words[rng.integers(len(words), size=rows)],
             "segment": np.full(rows, "clip", object),
@@ -100,7 +100,7 @@ def peak() -> float:
     return int(line.split()[1]) / 1000
 
 
-WRITERS = {"csv": write_plain, "pandas": write_table}
+WRITERS = {"csv": write_plain, "attn": write_table}
 
 
 if __name__ == "__main__":

@@ -23,14 +23,13 @@ from numpy.typing import NDArray
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result
-from attn.analysis.tables import stack_tables
+from attn.analysis.tables import Table, stack_tables
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import GATE_STATISTICS, Layer, Step
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -120,9 +119,7 @@ def _read(trace: Trace, layer: Layer, part: str, steps: Sequence[int]) -> Gating
     return Gating(layer, part, np.concatenate([pool(heads, 3)[:, :, :, np.newaxis], heads], 3))
 
 
-def _by_step(
-    branches: Sequence[str], gatings: Sequence[Gating], steps: Sequence[Step]
-) -> DataFrame:
+def _by_step(branches: Sequence[str], gatings: Sequence[Gating], steps: Sequence[Step]) -> Table:
     """Return a row per guidance row, sample, step, layer, part and head."""
     columns = []
     for gating in gatings:
@@ -141,7 +138,7 @@ def _by_step(
     return _join(columns)
 
 
-def _summary(branches: Sequence[str], gatings: Sequence[Gating]) -> DataFrame:
+def _summary(branches: Sequence[str], gatings: Sequence[Gating]) -> Table:
     """Return a row per guidance row, sample, layer, part and head: all steps together."""
     columns = []
     for gating in gatings:
@@ -170,7 +167,7 @@ def _statistics(values: Numbers) -> dict[str, Numbers]:
     return {name: flat[:, column] for column, name in enumerate(GATE_STATISTICS)}
 
 
-def _join(columns: Sequence[dict[str, NDArray[Any]]]) -> DataFrame:
+def _join(columns: Sequence[dict[str, NDArray[Any]]]) -> Table:
     """Put tables one below the other, ordered by guidance row, sample and step."""
     by = [name for name in ("branch", "sample", "step") if name in columns[0]]
     return stack_tables(columns, by)

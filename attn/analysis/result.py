@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
+from attn.analysis.tables import Frames, Table
 from attn.files.safe_text import csv_cell, visible
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
 
 class Deferred(Mapping[str, "xr.DataArray"]):
@@ -114,15 +114,20 @@ class Result:
     """The outcome of one analysis of one trace.
 
     Attributes:
-        tables: by path below `analysis/`.
+        columns: tables by path below `analysis/`.
         arrays: what `Analysis.draw` needs, by names that the two agree on.
         notes: what the reader of the results should know.
         files: what is neither a table nor a picture, by path below `analysis/`.
         digests: curves for the summary page of a collection, by a name that sorts.
     """
 
-    tables: Mapping[str, DataFrame]
+    columns: Mapping[str, Table]
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, WritableFile] = field(default_factory=dict)
     digests: Mapping[str, Digest] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> Frames:
+        """The tables as data frames, by the same paths."""
+        return Frames(self.columns)

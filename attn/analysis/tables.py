@@ -1,4 +1,4 @@
-"""Tidy tables: data frames, written as CSV that is safe to open in a spreadsheet."""
+"""Tidy tables: columns by name, written as CSV that is safe to open in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.files.safe_text import csv_cell
 
@@ -21,28 +22,63 @@ NUMBER = "{:.9g}"
 
 Columns = Mapping[str, Any]
 """Arrays or lists of one length by the name of their column."""
+Table = dict[str, NDArray[Any]]
+"""Columns of one length; texts are objects."""
 
 
-def make_table(columns: Columns | DataFrame) -> DataFrame:
+def make_table(columns: Columns) -> Table:
     """Return a table of columns; NaN and None are empty cells.
 
     Raises:
         ValueError: the columns are not of one length.
     """
-    import pandas as pd
-
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     if len({len(array) for array in arrays.values()}) > 1:
         raise ValueError(f"columns of different lengths: {', '.join(arrays)}")
+    return {
+        name: array.astype(object) if array.dtype.kind == "U" else array
+        for name, array in arrays.items()
+    }
+
+
+def make_frame(columns: Columns) -> DataFrame:
+    """Return a table as a data frame."""
+    import pandas as pd
+
     # pandas' own type for texts takes no half of a surrogate pair
     series = {
-        name: pd.Series(array, dtype=object) if array.dtype.kind in "OU" else array
-        for name, array in arrays.items()
+        name: pd.Series(array, dtype=object) if array.dtype.kind == "O" else array
+        for name, array in make_table(columns).items()
     }
     return pd.DataFrame(series, copy=False)
 
 
-def stack_tables(tables: Iterable[Columns | DataFrame], by: Sequence[str] = ()) -> DataFrame:
+def count_rows(table: Columns) -> int:
+    """Return the number of rows; a table has a column."""
+    return len(next(iter(table.values())))
+
+
+class Frames(Mapping[str, "DataFrame"]):
+    """Tables by name as data frames, each made when it is looked at.
+
+    Inside tables are plain columns: a collection has thousands of small ones, and pandas takes
+    milliseconds for each.
+    """
+
+    def __init__(self, tables: Mapping[str, Columns]) -> None:
+        self._tables = tables
+
+    def __getitem__(self, name: str) -> DataFrame:
+        return make_frame(self._tables[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+
+def stack_tables(tables: Iterable[Columns], by: Sequence[str] = ()) -> Table:
     """Return tables of the same columns below each other; there must be one.
 
     Args:
@@ -50,27 +86,31 @@ def stack_tables(tables: Iterable[Columns | DataFrame], by: Sequence[str] = ()) 
         by: columns whose equal values are then brought together, the first name first; values are
             in the order in which they first appear.
     """
-    import pandas as pd
-
-    parts = list(tables)  # as arrays: for small tables pandas' own ways take ten times as long
+    parts = list(tables)
     columns = {
         name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]
     }
     if by:
-        codes = [pd.factorize(columns[name])[0] for name in by]
-        order = np.lexsort(codes[::-1])
+        order = np.lexsort([_codes(columns[name]) for name in reversed(by)])
         columns = {name: column[order] for name, column in columns.items()}
     return make_table(columns)
 
 
-def label_table(table: Columns | DataFrame, **labels: object) -> Columns:
+def _codes(column: NDArray[Any]) -> NDArray[np.int64]:
+    """Number equal values alike, in the order in which they first appear."""
+    values = column.tolist()
+    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+    return np.array([numbers[value] for value in values], np.int64)
+
+
+def label_table(table: Columns, **labels: object) -> Columns:
     """Return the columns of a table, with columns of one value each before them."""
     columns = dict(table.items())
-    count = len(next(iter(columns.values())))
+    count = count_rows(columns)
     return {name: np.full(count, value, object) for name, value in labels.items()} | columns
 
 
-def with_layer_names(table: DataFrame, names: Mapping[int, str]) -> DataFrame:
+def with_layer_names(table: Table, names: Mapping[int, str]) -> Table:
     """Return a table with a column `layer_name` behind its column `layer`, if it has that.
 
     What is no layer's index there, such as `mean`, is its own name.
@@ -79,7 +119,7 @@ def with_layer_names(table: DataFrame, names: Mapping[int, str]) -> DataFrame:
         return table
     columns = {}
     for name, column in table.items():
-        columns[str(name)] = column
+        columns[name] = column
         if name == "layer":
             called = [names.get(layer, str(layer)) for layer in column]
             columns["layer_name"] = np.array(called, object)
@@ -96,10 +136,10 @@ def write_table(table: Columns | DataFrame, path: Path) -> None:
 def append_table(table: Columns | DataFrame, path: Path) -> None:
     """Add rows to a file of the same columns; a new one gets the header line.
 
-    By the csv module: pandas takes milliseconds for each file, and a collection has thousands.
+    By the csv module, for the same reason as `Frames`.
     """
     columns = {name: np.asarray(values) for name, values in table.items()}
-    count = len(next(iter(columns.values())))
+    count = count_rows(columns)
     with path.open("a", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         if not stream.tell():

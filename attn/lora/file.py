@@ -44,6 +44,7 @@ class Module:
             finite.
         base_path: dotted path in the base model; None if none was given or the module is not there.
         base_norm: Frobenius norm of the weight that is changed.
+        unmeasured: why its norm, which can be told, was not computed, or None; it can be used.
         problem: why it cannot be used, or None.
     """
 
@@ -68,6 +69,7 @@ class Module:
     adapter: str | None = None
     base_path: str | None = None
     base_norm: float | None = None
+    unmeasured: str | None = None
     problem: str | None = None
 
     @property

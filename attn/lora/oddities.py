@@ -260,13 +260,23 @@ def _mixed_ranks(lora: LoraFile) -> Iterator[Oddity]:
 
 
 def _unmeasured(lora: LoraFile) -> Iterator[Oddity]:
-    names = _names(lora, lambda m: m.norm is None and m.problem is None and m.kind in DELTAS)
+    for reason in dict.fromkeys(module.unmeasured for module in lora.modules if module.unmeasured):
+        names = tuple(module.name for module in lora.modules if module.unmeasured == reason)
+        number = "norm" if len(names) == 1 else f"{len(names)} norms"
+        yield Oddity("unmeasured", f"{number} not computed, which {reason}", names)
+    names = _names(lora, _lacks_base)
     if names:
         why = (
             "are not in the base model" if lora.base is not None else "need the base model: --model"
         )
         number = _plural(len(names), "module")
         yield Oddity("unmeasured", f"the norms of {number} {why}", names)
+
+
+def _lacks_base(module: Module) -> bool:
+    """Whether a norm is unknown, though nothing is wrong and it would not take long."""
+    is_fine = module.problem is None and module.unmeasured is None
+    return module.norm is None and is_fine and module.kind in DELTAS
 
 
 def _dora(lora: LoraFile) -> Iterator[Oddity]:

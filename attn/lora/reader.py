@@ -162,6 +162,7 @@ class _Draft:
     kind: str
     form: Form
     problem: str | None
+    unmeasured: str | None = None
 
     @property
     def target(self) -> Target:
@@ -205,20 +206,20 @@ def _check(change: TensorChange, form: Form) -> None:
 
 
 def _bounded(drafts: Sequence[_Draft]) -> list[_Draft]:
-    """Refuse the modules whose norms would take too long, each alone or after those before it."""
+    """Leave the norms out that would take too long, each alone or after those before it."""
     bounded, total = [], 0
     for draft in drafts:
-        problem, work = draft.problem, 0
-        if problem is None:
+        unmeasured, work = None, 0
+        if draft.problem is None:
             work = work_of(draft.kind, draft.change.tensors, draft.form)
         if work > MOST_WORK:
             limit = f"at most {MOST_WORK:.1e} are made"
-            problem, work = f"has a norm that takes {work:.1e} multiplications; {limit}", 0
+            unmeasured, work = f"takes {work:.1e} multiplications; {limit}", 0
         elif total + work > MOST_WORK_OF_FILE:
             limit = f"{MOST_WORK_OF_FILE:.1e} multiplications, the most that are made for a file"
-            problem, work = f"has a norm that takes, with those before it, more than {limit}", 0
+            unmeasured, work = f"takes, with those before it, more than {limit}", 0
         total += work
-        bounded.append(replace(draft, problem=problem))
+        bounded.append(replace(draft, unmeasured=unmeasured))
     return bounded
 
 
@@ -280,6 +281,7 @@ def _described(draft: _Draft, family: LoraFamily, adapter: Adapter | None) -> Mo
         roles=tuple(change.tensors),
         unread=(*_unread(draft), *change.strays),
         norm=None,
+        unmeasured=draft.unmeasured,
         problem=draft.problem,
     )
 
@@ -311,7 +313,7 @@ def _scale(alpha: float | None, rank: float | None, adapter: Adapter | None) -> 
 
 
 def _with_norm(module: Module, draft: _Draft, weight: Weight | None) -> Module:
-    if module.problem is not None:
+    if module.problem is not None or module.unmeasured is not None:
         return module
     try:
         with np.errstate(all="ignore"):  # what is not finite is reported, not warned of

@@ -73,15 +73,16 @@ def raise_absent(source: TensorSource, name: str, layer: Layer, block: str | Non
     state = f"'{kept.level}', {source.manifest.status}"
     raise TraceError(
         f"{where} has no {requested} of layer {layer.index} ({layer.path}): its level is "
-        f"{state}; {has}{_remedy(name, block, measures)}"
+        f"{state}; {has}{_remedy(name, block, measures, kept.level)}"
     )
 
 
-def _remedy(name: str, block: str | None, held: Iterable[str]) -> str:
+def _remedy(name: str, block: str | None, held: Iterable[str], level: str) -> str:
     """Suggest how to get a measure of a block, given what the trace has of the layer."""
     blocks = [tensor.partition(".")[2] for tensor in held if tensor.startswith(f"{name}.")]
     if "all.all" in blocks:
         return f"; its rows are part of {name}.all.all"
     if blocks:
         return f"; capture with --blocks {','.join([*blocks, block or ''])}"
-    return f"; capture with {_REMEDY[name]}" if name in _REMEDY else ""
+    remedy = _REMEDY.get(name, level)
+    return "" if level in remedy else f"; capture with {remedy}"

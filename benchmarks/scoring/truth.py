@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 
-from attn.analysis.tables import make_table
+from attn.analysis.tables import make_frame
 from attn.analysis.words.select import select_layers
 from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.word_sums import Numbers
@@ -254,7 +254,7 @@ def _tabulate(groups: dict[tuple[str, str, Pooling], Numbers]) -> DataFrame:
         for place, measure in enumerate(MEASURES)
     ]
     segments, roles, poolings, measures, intervals, chances = zip(*lines, strict=True)
-    return make_table(
+    return make_frame(
         {
             "segment": _texts(segments),
             "class": _texts(roles),

@@ -50,7 +50,7 @@ def made():
 
 def on_disk(trace, name, tmp_path, **options):
     """Return the rows of a table as they are on disk."""
-    write_table(run(trace, GatesOptions(**options)).tables[f"gates/{name}"], tmp_path / name)
+    write_table(run(trace, GatesOptions(**options)).columns[f"gates/{name}"], tmp_path / name)
     return read_csv(tmp_path / name)
 
 

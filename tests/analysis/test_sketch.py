@@ -100,7 +100,7 @@ def test_words(drawn, tmp_path):
     """Each measure of a word is that of its mean map."""
     trace = drawn()
     result = run(trace, SketchOptions())
-    write_table(result.tables["sketch/words.csv"], tmp_path / "table.csv")
+    write_table(result.columns["sketch/words.csv"], tmp_path / "table.csv")
     row = next(
         row
         for row in read_csv(tmp_path / "table.csv")
@@ -151,10 +151,10 @@ def test_compared(drawn, who_draws):
     assert table["measure"].tolist() == ["on", "near", "inside", "iou"]
     before, after = measured_by_hand(0), measured_by_hand(1)
     shown = [0, 2]
-    assert table["base"][shown].to_numpy() == pytest.approx(before.mean(0), rel=1e-4)
-    assert table["variant"][shown].to_numpy() == pytest.approx(after.mean(0), rel=1e-4)
+    assert table["base"][shown] == pytest.approx(before.mean(0), rel=1e-4)
+    assert table["variant"][shown] == pytest.approx(after.mean(0), rel=1e-4)
     effect = (after - before).mean(0) / (after - before).std(0, ddof=1)
-    assert table["effect_size"][shown].to_numpy() == pytest.approx(effect, rel=1e-2)
+    assert table["effect_size"][shown] == pytest.approx(effect, rel=1e-2)
     assert set(table["n"]) == {2}
 
 
@@ -171,7 +171,7 @@ def test_compared_without_strokes(drawn):
 
 def test_distance_table(drawn):
     """By distance, the parts of a map add up to 1, and an even map's are the areas."""
-    table = run(drawn(), SketchOptions(words=("cat",))).tables["sketch/distance.csv"]
+    table = run(drawn(), SketchOptions(words=("cat",))).columns["sketch/distance.csv"]
     own = table["sample"] == 0
     assert table["mass"][own].sum() == pytest.approx(1)
     assert table["area"][own].sum() == pytest.approx(1)
@@ -234,7 +234,7 @@ def test_residuals(drawn):
         "residuals": {"blocks": ["conv_in", "mid_block"], "strength": {"cond": strength.tolist()}}
     }
     result = run(drawn(history=history), SketchOptions())
-    table = result.tables["sketch/residuals.csv"]
+    table = result.columns["sketch/residuals.csv"]
     assert table["block"].tolist() == ["conv_in"] * 3 + ["mid_block"] * 3
     assert table["strength"].tolist() == strength.T.ravel().tolist()
     assert table["step"].tolist() == [0, 1, 2] * 2

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pandas import DataFrame
 
-from attn.analysis.tables import make_table
+from attn.analysis.tables import make_frame
 from attn.demo import scenes
 from benchmarks import score_lora
 from benchmarks.training import lora
@@ -29,7 +29,7 @@ def table(**changes: tuple[float, float, float]) -> DataFrame:
         "variant_name": np.repeat(np.array(names, object), len(changes)),
     }
     numbers = np.array([row for _, row in rows])
-    return make_table(columns | dict(zip(("change", "low", "high"), numbers.T, strict=True)))
+    return make_frame(columns | dict(zip(("change", "low", "high"), numbers.T, strict=True)))
 
 
 def verdicts(**changes: tuple[float, float, float]) -> list[bool]:

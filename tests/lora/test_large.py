@@ -78,12 +78,14 @@ LABOURS = {
 
 @pytest.mark.parametrize("case", LABOURS)
 def test_norm_that_takes_long_is_unknown(tmp_path, case):
-    """However a file claims much work, the module is told, with why its norm is not."""
+    """However a file claims much work, the norm is left out and told; the file stays of use."""
     shapes, least = LABOURS[case]
-    (module,) = lora.read(sparse_file(tmp_path / "a.safetensors", factors(shapes))).modules
-    assert module.norm is None
+    file = lora.read(sparse_file(tmp_path / "a.safetensors", factors(shapes)))
+    (module,) = file.modules
+    assert (module.norm, module.problem, file.obstacles) == (None, None, {})
+    assert [(odd.kind, odd.names) for odd in file.oddities] == [("unmeasured", (NAME,))]
     result = re.fullmatch(
-        r"has a norm that takes (.*) multiplications; at most 1.7e\+10 are made", module.problem
+        r"takes (.*) multiplications; at most 1.7e\+10 are made", module.unmeasured
     )
     assert float(result[1]) > 0.95 * least > 2**34
 
@@ -95,12 +97,12 @@ def test_work_of_a_file_is_bounded(tmp_path, monkeypatch):
     entries = {key: shape for name in names for key, shape in factors(shapes, name).items()}
     monkeypatch.setattr("attn.lora.reader.MOST_WORK_OF_FILE", 2 * 48 + 47)
     modules = lora.read(sparse_file(tmp_path / "a.safetensors", entries)).modules
-    assert [(module.norm, module.problem) for module in modules] == [
+    assert [(module.norm, module.unmeasured) for module in modules] == [
         (0.0, None),
         (0.0, None),
         (
             None,
-            "has a norm that takes, with those before it, more than 1.4e+02 multiplications, the "
+            "takes, with those before it, more than 1.4e+02 multiplications, the "
             "most that are made for a file",
         ),
     ]

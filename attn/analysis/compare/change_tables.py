@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attn.analysis.compare.changes import (
     TermChange,
@@ -36,15 +35,11 @@ from attn.analysis.compare.paired import PairedChange, paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Term
 from attn.analysis.sketch.sketch import COMPARED
-from attn.analysis.tables import make_table, stack_tables
+from attn.analysis.tables import Table, count_rows, make_table, stack_tables
 from attn.analysis.words.similarity import MEASURES
 from attn.analysis.words.word_sums import mean_present
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-Columns = dict[str, NDArray[Any]]
-Tables = dict[str, "DataFrame"]
+Tables = dict[str, Table]
 
 ALL = "mean"
 """In the columns `layer`, `head` and `step`: the mean over all of them."""
@@ -149,13 +144,14 @@ PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
 """What `attn compare --only` takes; each makes its tables, or none where traces do not agree."""
 
 
-def with_name(table: DataFrame, name: str, scale: float | None = None) -> DataFrame:
+def with_name(table: Table, name: str, scale: float | None = None) -> Table:
     """Add a column with the name of the variant, and in a sweep one with its scale."""
-    named = {**table, "variant_name": np.full(len(table), name, object)}
-    return make_table(named if scale is None else named | {"scale": np.full(len(table), scale)})
+    count = count_rows(table)
+    named = {**table, "variant_name": np.full(count, name, object)}
+    return make_table(named if scale is None else named | {"scale": np.full(count, scale)})
 
 
-def _rows(entries: Sequence[TermChange], **labels: Any) -> DataFrame:
+def _rows(entries: Sequence[TermChange], **labels: Any) -> Table:
     """Lay changes out, one row per term and cell; cells that no pair has are left out.
 
     Args:
@@ -165,7 +161,7 @@ def _rows(entries: Sequence[TermChange], **labels: Any) -> DataFrame:
     return stack_tables(_term_rows(entry, labels) for entry in entries)
 
 
-def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Columns:
+def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Table:
     change = entry.change
     kept = change.n > 0
     cells: dict[str, Any] = {"layer": ALL, "head": ALL, "step": ALL, **labels}
@@ -176,7 +172,7 @@ def _term_rows(entry: TermChange, labels: Mapping[str, Any]) -> Columns:
     return _names(entry.term, int(kept.sum())) | columns | _numbers(change)
 
 
-def _numbers(change: PairedChange) -> Columns:
+def _numbers(change: PairedChange) -> Table:
     """Return the numbers of cells that some pair has."""
     kept = change.n > 0
     numbers = {
@@ -192,7 +188,7 @@ def _numbers(change: PairedChange) -> Columns:
     return {name: np.asarray(column)[kept] for name, column in numbers.items()}
 
 
-def _names(term: Term, count: int) -> Columns:
+def _names(term: Term, count: int) -> Table:
     return {
         "word": np.full(count, term.text, object),
         "occurrence": np.full(count, term.number),
@@ -200,7 +196,7 @@ def _names(term: Term, count: int) -> Columns:
     }
 
 
-def _alike(pairs: Sequence[Pair], words: Words) -> DataFrame:
+def _alike(pairs: Sequence[Pair], words: Words) -> Table:
     """Return one row per term and measure of similarity."""
     parts = []
     for entry in changes(pairs, similar, words):
@@ -210,7 +206,7 @@ def _alike(pairs: Sequence[Pair], words: Words) -> DataFrame:
     return stack_tables(parts)
 
 
-def _difference(pairs: Sequence[Pair], words: Words) -> DataFrame:
+def _difference(pairs: Sequence[Pair], words: Words) -> Table:
     """Return one row per term and cell of the grid, from the upper left."""
     grid = coarse_grid(pairs)
     entries = changes(pairs, located(grid), words) if grid else []
@@ -224,7 +220,7 @@ def _difference(pairs: Sequence[Pair], words: Words) -> DataFrame:
     return stack_tables(parts)
 
 
-def _by_pair(pairs: Sequence[Pair], words: Words) -> DataFrame:
+def _by_pair(pairs: Sequence[Pair], words: Words) -> Table:
     """Return the mass of every word in every pair, in the order of the pairs."""
     parts = []
     for pair in pairs:
@@ -237,7 +233,7 @@ def _by_pair(pairs: Sequence[Pair], words: Words) -> DataFrame:
     return stack_tables(parts)
 
 
-def _pair_columns(pairs: Sequence[Pair]) -> Columns:
+def _pair_columns(pairs: Sequence[Pair]) -> Table:
     """Return what each image is of."""
     samples = [len(pair.base.mass) for pair in pairs]
     return {
@@ -257,7 +253,7 @@ def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {"layer": layer, "head": range(pairs[0].base.mass.shape[-1] - 1)}
 
 
-def _changed(pairs: Sequence[Pair]) -> DataFrame:
+def _changed(pairs: Sequence[Pair]) -> Table:
     """Return how much of the picture has another dominant word, by segment."""
     names = list(dict.fromkeys(name for pair in pairs for name in pair.changed))
     parts = []

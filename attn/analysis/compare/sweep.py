@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,7 @@ from attn.analysis.compare.changes import TermChange, changes, headline, is_clea
 from attn.analysis.compare.differences import LORA, Difference, Setting
 from attn.analysis.compare.paired import paired_interval
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.tables import make_table
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from attn.analysis.tables import Table, make_table
 
 FEWEST = 2
 """Scales of a sweep, the baseline not among them."""
@@ -73,7 +70,7 @@ class Sweep:
     word: TermChange | None
     works: float | None
     breaks: float | None
-    table: DataFrame
+    table: Table
 
 
 def find_scales(

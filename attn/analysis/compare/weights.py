@@ -13,22 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attn.analysis.compare.changes import changes, has_layers, mass
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.similarity import correlation
 from attn.analysis.words.word_sums import mean_present
 from attn.errors import AnalysisError
 from attn.lora.file import Group, LoraFile, Module
 from attn.lora.names import underscored
 from attn.schema import Layer, kohya_name, name_layers
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class WeightsAgainstAttention:
         unmatched: names of modules of the LoRA that belong to no compared layer.
     """
 
-    table: DataFrame
+    table: Table
     correlation: float
     unmatched: tuple[str, ...]
 

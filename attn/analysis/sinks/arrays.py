@@ -9,12 +9,12 @@ import numpy as np
 
 from attn.analysis.digest import Digest
 from attn.analysis.sinks.tables import FollowedToken
+from attn.analysis.tables import Table
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
 UNITS = {
     "mass": "attention probability",
@@ -58,7 +58,7 @@ def label_steps(tokens: Sequence[FollowedToken], steps: Sequence[Step], value: s
     return xr.DataArray(_curves(tokens, value), coords, ("layer", "step"), attrs=attrs)
 
 
-def label_roles(table: DataFrame) -> xr.DataArray:
+def label_roles(table: Table) -> xr.DataArray:
     """Return the mass that each role receives from image queries: (role, layer)."""
     import xarray as xr
 
@@ -70,7 +70,7 @@ def label_roles(table: DataFrame) -> xr.DataArray:
 
 
 def summarise(
-    table: DataFrame, tokens: Sequence[FollowedToken], steps: Sequence[Step], value: str
+    table: Table, tokens: Sequence[FollowedToken], steps: Sequence[Step], value: str
 ) -> dict[str, Digest]:
     """Return one trace's contribution to the summary page of a collection.
 
@@ -111,9 +111,10 @@ def _curves(tokens: Sequence[FollowedToken], value: str) -> Numbers:
     return np.stack([mean_present(value[:, :, 0], 0) for value in values])
 
 
-def _masses(table: DataFrame) -> tuple[dict[str, Numbers], list[int]]:
+def _masses(table: Table) -> tuple[dict[str, Numbers], list[int]]:
     """Return the mass that each role receives from image queries, (layer,), and the layers."""
-    rows = table[(table["branch"] == table["branch"][0]) & (table["rows"] == "image")]
+    is_counted = (table["branch"] == table["branch"][0]) & (table["rows"] == "image")
+    rows = {name: column[is_counted] for name, column in table.items()}
     pairs = zip(rows["segment"], rows["role"], strict=True)
     names = [segment if segment == role else f"{segment} {role}" for segment, role in pairs]
     layers = rows["layer"].tolist()

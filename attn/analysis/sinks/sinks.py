@@ -42,13 +42,13 @@ from attn.analysis.sinks.tables import (
     sum_roles,
     tabulate_token,
 )
+from attn.analysis.tables import Table
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.selection import BLOCK
 from attn.errors import AnalysisError
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -106,8 +106,8 @@ def run(trace: Trace, options: SinksOptions) -> Result:
     steps = select_steps(trace.steps, options.steps)
     rules = Rules(options.epsilon, options.threshold, options.heads)
     followed: list[FollowedToken] = []
-    sinks: list[DataFrame] = []
-    roles: list[DataFrame] = []
+    sinks: list[Table] = []
+    roles: list[Table] = []
     for layer in layers:
         for incoming in read_incoming(trace, layer, steps):
             keys = _keys(trace, incoming)
@@ -116,7 +116,7 @@ def run(trace: Trace, options: SinksOptions) -> Result:
             if incoming.rows == "image" and BLOCK in layer.blocks:
                 followed.append(_follow(trace, incoming, keys, options.token, steps))
     captured = [step for step in trace.steps if step.index in steps]
-    tables: dict[str, DataFrame] = {}
+    tables: dict[str, Table] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     if followed:
         tables["sinks/first_token_metrics.csv"] = tabulate_token(followed, captured)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.sinks.key_mass import Incoming
 from attn.analysis.sinks.roles import Key
-from attn.analysis.tables import make_table, stack_tables
+from attn.analysis.tables import Table, make_table, stack_tables
 from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step, part
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 Keys = Mapping[str, Sequence[Key]]
 """What the keys of a layer are, by guidance row."""
@@ -84,13 +81,13 @@ def find_sinks(mass: Numbers, total: Numbers, num_keys: int, rules: Rules) -> tu
     return mass * num_keys > others + rules.epsilon, mass > rules.threshold
 
 
-def tabulate_token(tokens: Sequence[FollowedToken], steps: Sequence[Step]) -> DataFrame:
+def tabulate_token(tokens: Sequence[FollowedToken], steps: Sequence[Step]) -> Table:
     """Lay out the followed token: a row per guidance row, sample, step, layer and head."""
     rows = (_token_rows(token, steps) for token in tokens)
     return stack_tables(rows, ("branch", "sample", "step"))
 
 
-def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> DataFrame:
+def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> Table:
     """Return the keys of a layer that are sinks, with how often they are.
 
     `epsilon_part` and `share_part` are the parts of all (step, head) for which the rule holds.
@@ -121,7 +118,7 @@ def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> DataFrame:
     )
 
 
-def sum_roles(incoming: Incoming, keys: Keys) -> DataFrame:
+def sum_roles(incoming: Incoming, keys: Keys) -> Table:
     """Return a row per guidance row, sample and role: its keys, and what they receive together.
 
     Keys whose masses were not kept are the picture's: they get the rest of the row.
@@ -142,7 +139,7 @@ def sum_roles(incoming: Incoming, keys: Keys) -> DataFrame:
     return stack_tables(tables)
 
 
-def join(tables: Sequence[DataFrame]) -> DataFrame:
+def join(tables: Sequence[Table]) -> Table:
     """Put tables of the same columns one below the other, ordered by guidance row and sample."""
     return stack_tables(tables, ("branch", "sample", "rows"))
 
@@ -169,7 +166,7 @@ def _token_rows(token: FollowedToken, steps: Sequence[Step]) -> dict[str, NDArra
 
 def _role_rows(
     incoming: Incoming, branch: str, names: Sequence[str], counts: NDArray[np.int64], mass: Numbers
-) -> DataFrame:
+) -> Table:
     """Lay out masses (role, sample)."""
     sample, role = np.indices(mass.T.shape).reshape(2, -1)
     segments, roles = zip(*(name.rsplit(" ", 1) for name in names), strict=True)
@@ -214,14 +211,3 @@ def _flat_cells(values: Numbers) -> Numbers:
 
 def _or_nan(values: Sequence[float | None]) -> Numbers:
     return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
-def _stack(tables: Sequence[Mapping[str, NDArray[Any]]], by: Sequence[str] = ()) -> DataFrame:
-    """Join tables; rows keep their order but for what they are sorted by, first name first."""
-    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    order = np.arange(len(next(iter(columns.values()))))
-    for name in reversed(by):
-        codes = {value: index for index, value in enumerate(dict.fromkeys(columns[name].tolist()))}
-        ranks = np.array([codes[value] for value in columns[name][order].tolist()], np.int64)
-        order = order[np.argsort(ranks, kind="stable")]
-    return make_table({name: column[order] for name, column in columns.items()})

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result
+from attn.analysis.tables import Table
 from attn.analysis.texts.texts import (
     PromptOptions,
     axes_of,
@@ -33,8 +34,6 @@ from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.trace.shapes import spans_of
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.trace.trace import Trace
 
 Axes = Mapping[str, Sequence[Any]]
@@ -97,7 +96,7 @@ def run(trace: Trace, options: FlowOptions) -> Result:
     return Result(tables, {"read": read}, notes)
 
 
-def _tabulate(split: Numbers, rows: Sequence[Rows], axes: Axes, keys: Sequence[str]) -> DataFrame:
+def _tabulate(split: Numbers, rows: Sequence[Rows], axes: Axes, keys: Sequence[str]) -> Table:
     """Lay out (rows, layer, step, sample, head, keys)."""
     heads = ["mean", *map(str, range(split.shape[4] - 1))]
     named = {"rows": SEGMENTS, **axes, "head": heads, "keys": keys}
@@ -106,7 +105,7 @@ def _tabulate(split: Numbers, rows: Sequence[Rows], axes: Axes, keys: Sequence[s
     return lay_out(named, {"mass": split, "sum": sums})
 
 
-def _summarise(mean: Numbers, rows: Sequence[Rows], axes: Axes, keys: Sequence[str]) -> DataFrame:
+def _summarise(mean: Numbers, rows: Sequence[Rows], axes: Axes, keys: Sequence[str]) -> Table:
     """Return one line per layer and sample, means over the steps."""
     of_prompt, of_text = map(mean_over_steps, mean, rows)
     to_generated = of_text[..., keys.index("prompt")]

@@ -25,7 +25,7 @@ import numpy as np
 
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.texts.texts import (
     BLOCK,
     PromptOptions,
@@ -40,7 +40,6 @@ from attn.analysis.words.word_sums import Numbers, mean_present
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -148,7 +147,7 @@ def how_still(sinks: np.ndarray) -> float:
     return float(((before & after).sum(1)[seen] / either[seen]).mean())
 
 
-def _tabulate_moves(sinks: np.ndarray, choice: TextSelection, single: bool) -> DataFrame:
+def _tabulate_moves(sinks: np.ndarray, choice: TextSelection, single: bool) -> Table:
     """Count the sinks of every layer (and head), and how stable they are over the steps."""
     rows = []
     for layer, sample, head in np.ndindex(len(sinks), *sinks.shape[2:4]):
@@ -169,7 +168,7 @@ def _tabulate_moves(sinks: np.ndarray, choice: TextSelection, single: bool) -> D
     return stack_rows(rows)
 
 
-def _tabulate(over: Numbers, choice: TextSelection, samples: int) -> DataFrame:
+def _tabulate(over: Numbers, choice: TextSelection, samples: int) -> Table:
     table = lay_out(
         {
             "layer": [layer.index for layer in choice.layers],
@@ -184,9 +183,7 @@ def _tabulate(over: Numbers, choice: TextSelection, samples: int) -> DataFrame:
     return make_table({**table, "token": tokens, "segment": segments})
 
 
-def _list_sinks(
-    heads: Numbers, sinks: np.ndarray, choice: TextSelection, single: bool
-) -> DataFrame:
+def _list_sinks(heads: Numbers, sinks: np.ndarray, choice: TextSelection, single: bool) -> Table:
     rows = [
         {
             "layer": choice.layers[layer].index,

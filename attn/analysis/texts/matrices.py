@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.result import Result
+from attn.analysis.tables import Table
 from attn.analysis.texts.texts import (
     BLOCK,
     NEEDS_MAPS,
@@ -38,7 +39,6 @@ from attn.shapes import HeadTokenMaps
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -171,7 +171,7 @@ def _label(
     return xr.DataArray(shown, coords, dims, attrs=attrs)
 
 
-def _strongest(means: NDArray[np.float32], choice: TextSelection, most: int) -> DataFrame:
+def _strongest(means: NDArray[np.float32], choice: TextSelection, most: int) -> Table:
     """List the largest cells of every layer's mean, largest first."""
     rows = []
     for number, sample in np.ndindex(means.shape[:2]):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs, records_decisions
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
@@ -29,8 +29,6 @@ from attn.shapes import HeadTokenMaps, TokenMaps
 from attn.trace.shapes import Window, spans_of, step_windows
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.trace.trace import Trace
 
 BLOCK = "all.all"
@@ -343,20 +341,22 @@ def read_written(trace: Trace, choice: TextSelection, name: str) -> np.ndarray:
     return np.asarray(array.values)
 
 
-def lay_out(axes: Mapping[str, Sequence[Any]], values: Mapping[str, Numbers]) -> DataFrame:
+def lay_out(axes: Mapping[str, Sequence[Any]], values: Mapping[str, Numbers]) -> Table:
     """Return a tidy table: a row per cell, first the coordinates, then the values.
 
     Args:
         axes: labels by the name of each axis, in order.
         values: arrays over all these axes, by the name of their column.
     """
-    from pandas import MultiIndex
+    indices = np.indices([len(labels) for labels in axes.values()]).reshape(len(axes), -1)
+    cells = {
+        name: np.asarray(labels)[index]
+        for (name, labels), index in zip(axes.items(), indices, strict=True)
+    }
+    return make_table(cells | {name: array.reshape(-1) for name, array in values.items()})
 
-    cells = MultiIndex.from_product(axes.values(), names=list(axes)).to_frame()
-    return make_table({**cells} | {name: array.reshape(-1) for name, array in values.items()})
 
-
-def stack_rows(rows: Sequence[Mapping[str, Any]]) -> DataFrame:
+def stack_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of rows that all have the same columns; there must be some."""
     return make_table({name: [row[name] for row in rows] for name in rows[0]})
 

@@ -11,20 +11,16 @@ Definitions, for the map M of a word and a cell of area 1/n²:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.dominance import Named
 from attn.analysis.words.word_sums import Numbers
 from attn.shapes import GridMaps
 from attn.trace.grids import resample_values
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
 
 GRIDS = (4, 8)
 """Cells in a row and in a column of the tables and figures of cells."""
@@ -53,7 +49,7 @@ def cell_parts(masses: Numbers) -> Numbers:
 
 def tabulate_cells(
     masses: Numbers, words: Sequence[NumberedWord], segment: str, winners: NDArray[np.int64]
-) -> DataFrame:
+) -> Table:
     """Lay cells out as rows, word by word, from the upper left.
 
     Args:

@@ -27,7 +27,7 @@ import numpy as np
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
 from attn.analysis.result import Deferred, Matrix, Result, WritableFile
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_sums import Numbers, mean_present
@@ -37,7 +37,6 @@ from attn.trace.labels import block_numbers
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -82,7 +81,7 @@ def run(trace: Trace, options: CurvesOptions) -> Result:
         AnalysisError: a word, phrase, layer, step or branch is not there.
     """
     selection = choose(trace, options)
-    tables: dict[str, DataFrame] = {}
+    tables: dict[str, Table] = {}
     files: dict[str, WritableFile] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     segments = measure(trace, selection, heads=False, together=options.together)
@@ -144,7 +143,7 @@ def _areas(values: WordCurves, steps: Sequence[int]) -> WordLayers:
     return areas
 
 
-def _tabulate(measured: SegmentWords, means: WordLayers, kind: str, name: str) -> DataFrame:
+def _tabulate(measured: SegmentWords, means: WordLayers, kind: str, name: str) -> Table:
     """Lay out one number per word, layer and sample."""
     present = np.flatnonzero(measured.tokens)
     index, layer, sample = np.indices(means[present].shape).reshape(3, -1)

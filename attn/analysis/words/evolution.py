@@ -27,7 +27,7 @@ import numpy as np
 
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result, Text
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.evolution_texts import describe, summarise
 from attn.analysis.words.selection import BLOCK, Scale, Scope, Selection, choose, step_maps
@@ -40,7 +40,6 @@ from attn.words import is_content
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -142,7 +141,7 @@ def run(trace: Trace, options: EvolutionOptions) -> Result:
     return Result(tables, arrays, files=files)
 
 
-def _choose_word(selection: Selection, tokens: DataFrame, options: EvolutionOptions) -> Occurrence:
+def _choose_word(selection: Selection, tokens: Table, options: EvolutionOptions) -> Occurrence:
     """Return the word that was asked for, or the most active of the selected ones.
 
     Articles and the like give way to others, if there are any.
@@ -293,7 +292,7 @@ def _balance(trace: Trace, selection: Selection) -> xr.DataArray | None:
     )
 
 
-def _activity(trace: Trace, selection: Selection, specials: bool) -> DataFrame:
+def _activity(trace: Trace, selection: Selection, specials: bool) -> Table:
     """Rank the tokens of all text segments by the largest part that they get anywhere."""
     kept = [token for token in selection.tokens if token.is_content or specials]
     largest = token_means(trace, selection, "share_max")
@@ -353,7 +352,7 @@ def _time(array: xr.DataArray) -> dict[str, Any]:
     return {"step": array["step"].values, "noise": ("step", array["noise"].values)}
 
 
-def _long(array: xr.DataArray, series: str, value: str) -> DataFrame:
+def _long(array: xr.DataArray, series: str, value: str) -> Table:
     """Lay an array out as a table: one row per cell, with the noise of its step."""
     indices = np.indices(array.shape).reshape(array.ndim, -1)
     columns = {

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.tables import Table
 from attn.trace.store import written_at
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -45,7 +45,7 @@ def _date(trace: Trace) -> str:
     return "" if trace.folder is None else f"{written_at(trace.folder):%Y-%m-%d %H:%M} UTC"
 
 
-def summarise(arrays: Mapping[str, xr.DataArray], tokens: DataFrame) -> str:
+def summarise(arrays: Mapping[str, xr.DataArray], tokens: Table) -> str:
     """Return the numbers that one reads first, sample by sample."""
     samples = arrays["maps"].sizes["sample"]
     attrs = arrays["maps"].attrs
@@ -75,14 +75,14 @@ def _list_steps(maps: xr.DataArray, correlation: xr.DataArray) -> list[str]:
     return lines
 
 
-def _list_tokens(tokens: DataFrame, sample: int) -> list[str]:
+def _list_tokens(tokens: Table, sample: int) -> list[str]:
     """Return a line for each of the most active tokens of a sample."""
     lines = [
         "most active tokens (largest part of the text's attention, mean over layers and steps):"
     ]
-    names = ("token", "segment", "word", "share_max", "mass")
-    rows = tokens.loc[tokens["sample"] == sample, list(names)]
-    for token, segment, word, largest, mass in rows[:LISTED].itertuples(index=False):
+    columns = [tokens[name] for name in ("token", "segment", "word", "share_max", "mass")]
+    for row in np.flatnonzero(tokens["sample"] == sample)[:LISTED]:
+        token, segment, word, largest, mass = (column[row] for column in columns)
         told = f" of '{word}'" if word else ""
         lines.append(f"  {token}{told} ({segment}): share_max {largest:.3g}, mass {mass:.3g}")
     return lines

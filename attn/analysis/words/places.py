@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.tables import label_table, make_table, stack_tables
+from attn.analysis.tables import Table, label_table, make_table, stack_tables
 from attn.analysis.words.cells import GRIDS, cell_masses, tabulate_cells
 from attn.analysis.words.dominance import Dominance, dominance, lift, rivals
 from attn.shapes import WordMaps
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.analysis.words.word_measures import SegmentWords
 
 FOLDER = "base_analysis"
@@ -40,9 +38,7 @@ class Contest:
         return dominance(maps, among, self.measure), among
 
 
-def tabulate_places(
-    maps: WordMaps, measured: SegmentWords, contest: Contest
-) -> dict[str, DataFrame]:
+def tabulate_places(maps: WordMaps, measured: SegmentWords, contest: Contest) -> dict[str, Table]:
     """Return `dominant.csv` and `grid_analysis_NxN.csv` of a segment, by their paths.
 
     Args:
@@ -70,7 +66,7 @@ def tabulate_places(
     return tables
 
 
-def _areas(maps: WordMaps, measured: SegmentWords, contest: Contest) -> DataFrame:
+def _areas(maps: WordMaps, measured: SegmentWords, contest: Contest) -> Table:
     """Return one row per word that competes and sample."""
     winners, among = contest.winners(maps, measured)
     highest = lift(maps[:, among]).max(axis=(2, 3))

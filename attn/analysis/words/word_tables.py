@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.word_measures import LayerWords, SegmentWords
 from attn.schema import Token
 from attn.shapes import WordMaps
 from attn.trace.occurrences import Occurrence
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
-
-def tabulate(measured: SegmentWords, name: str = "word") -> DataFrame:
+def tabulate(measured: SegmentWords, name: str = "word") -> Table:
     """Lay out every number as rows, ordered by word, layer, head, step, sample.
 
     Words without a token in the segment have no rows. Rows of single heads have no share. The first
@@ -33,7 +30,7 @@ def tabulate(measured: SegmentWords, name: str = "word") -> DataFrame:
     return make_table(columns)
 
 
-def summarise(measured: SegmentWords, maps: WordMaps | None, name: str = "word") -> DataFrame:
+def summarise(measured: SegmentWords, maps: WordMaps | None, name: str = "word") -> Table:
     """Return one row per word and sample.
 
     Mass and share are means over steps in each layer, then over layers, so that layers count
@@ -64,7 +61,7 @@ def summarise(measured: SegmentWords, maps: WordMaps | None, name: str = "word")
     )
 
 
-def align(selection: Selection) -> DataFrame:
+def align(selection: Selection) -> Table:
     """Return one row per selected word and text segment: which of its tokens are this word.
 
     Words and tokens are matched by their character offsets in the prompt. Positions are those of

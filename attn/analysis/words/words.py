@@ -32,6 +32,7 @@ import numpy as np
 
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.result import Deferred, Result
+from attn.analysis.tables import Table
 from attn.analysis.words import daam
 from attn.analysis.words.dominance import NO_WORD, Dominance
 from attn.analysis.words.phrases import combine
@@ -54,7 +55,6 @@ from attn.trace.word_sums import lay_out, sum_tokens, word_positions
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -99,7 +99,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
     selection = choose(trace, options)
     has_maps = find_lack(WANTS, trace.manifest) is None
     sums = _begin_maps(trace, selection, options) if has_maps else None
-    tables: dict[str, DataFrame] = {}
+    tables: dict[str, Table] = {}
     arrays: dict[str, Callable[[], xr.DataArray]] = {}
     notes: list[str] = []
     segments = measure(trace, selection, heads=options.heads, together=options.together, maps=sums)
@@ -128,7 +128,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
 
 def _tabulate(
     kind: Kind, measured: SegmentWords, maps: WordMaps | None, contest: Contest
-) -> dict[str, DataFrame]:
+) -> dict[str, Table]:
     """Return the summary, and the long table unless the segment has none of the words.
 
     Words that a segment lacks stay in the summary, without values; such phrases are left out.
@@ -136,7 +136,7 @@ def _tabulate(
     name, start = kind.removesuffix("s"), f"{measured.segment}/tables/{kind}"
     summary = summarise(measured, maps, name)
     if kind == "phrases":
-        summary = summary[summary["tokens"] > 0]
+        summary = {name: column[summary["tokens"] > 0] for name, column in summary.items()}
     tables = {f"{start}_summary.csv": summary}
     if measured.tokens.any():
         tables[f"{start}.csv"] = tabulate(measured, name)

@@ -11,12 +11,10 @@ import numpy as np
 
 from attn.analysis.digest import Digest, Gathered
 from attn.analysis.result import Result
-from attn.analysis.tables import Columns, append_table, label_table, make_table
+from attn.analysis.tables import Columns, Table, append_table, label_table, make_table
 from attn.files.disk import as_utf8
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.schema import Manifest
     from attn.verbs.capture.collection import Entry
     from attn.viz.sizes import FigureSize
@@ -32,12 +30,12 @@ class Findings:
     """What is kept of the analyses of one trace: rows to join, and digests."""
 
     manifest: Manifest
-    tables: list[tuple[str, DataFrame]]
+    tables: list[tuple[str, Table]]
     digests: dict[str, Digest] = field(default_factory=dict)
 
     def take(self, names: Sequence[str], result: Result) -> None:
         """Keep the tables of these names, and the digests, of one result."""
-        for path, table in result.tables.items():
+        for path, table in result.columns.items():
             name = path.rpartition("/")[2]
             if name in names:
                 self.tables.append((name, table))
@@ -87,7 +85,7 @@ class Joined:
         write(figure_file, self.folder, about, size)
         self.files.append(SUMMARY)
 
-    def _append(self, table: Columns | DataFrame, name: str) -> None:
+    def _append(self, table: Columns, name: str) -> None:
         append_table(table, self.folder / name)
         if name not in self.files:
             self.files.append(name)
@@ -98,7 +96,7 @@ def _shorten(prompt: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _row(entry: Entry, manifest: Manifest) -> DataFrame:
+def _row(entry: Entry, manifest: Manifest) -> Table:
     """Return a table row that identifies a trace, and what was cut off its prompt."""
     branch = manifest.branches[0]
     cut = ", ".join(manifest.truncated.get(branch, {}))

@@ -140,9 +140,9 @@ def _run(
     except AnalysisError as error:
         raise AnalysisError(f"'{analysis.name}': {error}") from error
     names = name_layers(trace.layers)
-    tables = {path: with_layer_names(table, names) for path, table in result.tables.items()}
-    result = replace(result, tables=tables)
-    for path, table in result.tables.items():
+    tables = {path: with_layer_names(table, names) for path, table in result.columns.items()}
+    result = replace(result, columns=tables)
+    for path, table in result.columns.items():
         write_table(table, folder / path)
     for path, file in result.files.items():
         file.write(folder / path)
@@ -154,7 +154,7 @@ def _run(
     return {
         "name": analysis.name,
         "options": asdict(options),
-        "files": [*result.tables, *result.files, *drawn],
+        "files": [*result.columns, *result.files, *drawn],
         "notes": notes,
     }
 

@@ -237,7 +237,9 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     scales = [point.scale for point in sweep.points]
     unit = "scale " if sweep.name.startswith(LORA) else ""
     span = f"from {unit}{digits(scales[0])} to {digits(scales[-1])}"
-    rows = sweep.table.to_dict("records")
+    from attn.analysis.tables import make_frame
+
+    rows = make_frame(sweep.table).to_dict("records")
     works = next((row for row in rows if row["works"]), None)
     breaks = next((row for row in rows if row["breaks"]), None)
     if works is None:

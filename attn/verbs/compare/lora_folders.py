@@ -99,7 +99,7 @@ def _loras(paths: Iterable[Path]) -> Iterator[str]:
     from attn.lora import is_lora
 
     for path in paths:
-        if path.is_dir():
+        if is_folder(path):
             if _is_saved_lora(path):
                 yield str(path)
         elif path.name.lower().endswith(ENDING):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError
-from attn.files.disk import is_file, is_there, reported
+from attn.files.disk import is_file, is_folder, is_there, reported
 from attn.trace.store import MANIFEST, read_manifest
 from attn.verbs.capture.collection import is_collection, read_index, require_listed
 
@@ -156,7 +156,7 @@ def open_run(path: Path, label: str) -> ComparedRun:
         return ComparedRun(path, label, (Member(path, request.prompt, request.seed),))
     entries = read_index(path)
     usable = [
-        entry for entry in entries if entry.status != "failed" and (path / entry.folder).is_dir()
+        entry for entry in entries if entry.status != "failed" and is_folder(path / entry.folder)
     ]
     members = tuple(Member(path / entry.folder, entry.prompt, entry.seed) for entry in usable)
     if not members:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.sweep import Sweep
     from attn.analysis.compare.weights import WeightsAgainstAttention
+    from attn.analysis.tables import Table
     from attn.lora import LoraFile
     from attn.verbs.capture.capture import Captured
 
@@ -44,7 +45,7 @@ class Compared:
         path: folder of the results, `comparison` in the one that was asked for.
         base: what the baseline is called.
         variants: number of pairs of pictures by what a variant is called.
-        tables: by name, such as `mass.csv`.
+        tables: data frames by name, such as `mass.csv`, each made when it is looked at.
         files: relative to `path`.
         warnings: what the reader of the results should know.
         plans: of a dry run what would be generated, the baseline first; then nothing else is there.
@@ -116,7 +117,7 @@ def compare_runs(
         for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
             report.warn(note)
     from attn.analysis.compare.mean_maps import mean_maps
-    from attn.analysis.tables import write_table
+    from attn.analysis.tables import Frames, write_table
 
     sweep = find_sweep(variants, options)
     by_variant = _variant_tables(variants, parts, options)
@@ -137,7 +138,7 @@ def compare_runs(
             written += draw_weights(variants, weights, folder)
             for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
                 report.warn(note)
-        page = lay_out_report(runs[0], variants, answer, tables, written)
+        page = lay_out_report(runs[0], variants, answer, Frames(tables), written)
         written.append(write_report(page, folder))
         facts = _describe(runs[0], variants, options, sweep) | {"answer": plain(answer)}
         _write_index(folder, facts | {"files": written, "warnings": report.warnings})
@@ -145,7 +146,7 @@ def compare_runs(
         out,
         runs[0].label,
         {variant.label: variant.count for variant in variants},
-        tables,
+        Frames(tables),
         (*written, COMPARISON),
         tuple(report.warnings),
         answer=plain(answer),
@@ -180,11 +181,11 @@ def _say(variant: Variant, note: str) -> str:
 
 def _variant_tables(
     variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
-) -> list[dict[str, DataFrame]]:
+) -> list[dict[str, Table]]:
     """Make every table of each variant."""
     from attn.analysis.compare.change_tables import PARTS
 
-    by_variant: list[dict[str, DataFrame]] = [{} for _ in variants]
+    by_variant: list[dict[str, Table]] = [{} for _ in variants]
     for part in parts or PARTS:
         made = [PARTS[part](variant.pairs, options.words) for variant in variants]
         if parts and not any(made):
@@ -195,15 +196,15 @@ def _variant_tables(
 
 
 def _stack(
-    by_variant: Sequence[Mapping[str, DataFrame]],
+    by_variant: Sequence[Mapping[str, Table]],
     variants: Sequence[Variant],
     sweep: Sweep | None,
-) -> dict[str, DataFrame]:
+) -> dict[str, Table]:
     """Put the tables of all variants together; with several they have the variants' names."""
     from attn.analysis.compare.change_tables import with_name
     from attn.analysis.tables import stack_tables, with_layer_names
 
-    by_name: dict[str, list[DataFrame]] = {}
+    by_name: dict[str, list[Table]] = {}
     for variant, tables in zip(variants, by_variant, strict=True):
         for name, table in tables.items():
             layered = with_layer_names(table, name_layers(variant.pairs[0].layers))
@@ -221,13 +222,15 @@ def _scale(sweep: Sweep | None, label: str) -> float | None:
 
 
 def _told(
-    variants: Sequence[Variant], by_variant: Sequence[Mapping[str, DataFrame]]
+    variants: Sequence[Variant], by_variant: Sequence[Mapping[str, Table]]
 ) -> list[VariantTables]:
     """Return what the paragraph is made from."""
+    from attn.analysis.tables import Frames
+
     return [
         VariantTables(
             variant.label,
-            tables,
+            Frames(tables),
             name_layers(variant.pairs[0].layers),
         )
         for variant, tables in zip(variants, by_variant, strict=True)
@@ -256,7 +259,7 @@ def _weigh(
 
 def _weight_tables(
     weights: Mapping[str, WeightsAgainstAttention], sweep: Sweep | None
-) -> dict[str, DataFrame]:
+) -> dict[str, Table]:
     """Return `lora_weights.csv`, always with the names of the variants."""
     from attn.analysis.compare.change_tables import with_name
     from attn.analysis.tables import stack_tables

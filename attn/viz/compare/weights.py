@@ -27,7 +27,7 @@ def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, 
         title: of the page, such as the LoRA's name.
         texts: what the PNG says of itself.
     """
-    columns = {name: column.to_numpy() for name, column in weights.table.items()}
+    columns = weights.table
     norms, change = columns["norm"], 100 * columns["change"]
     r = "" if np.isnan(weights.correlation) else f" · correlation {weights.correlation:.2f}"
     figure, (axes,) = new_charts((title, f"one point per attention layer{r}"), SIZE)

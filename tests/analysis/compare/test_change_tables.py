@@ -7,7 +7,7 @@ import pytest
 
 from attn.analysis.compare.change_tables import PARTS, with_name
 from attn.analysis.compare.pairs import PairOptions, compare_pair
-from attn.analysis.tables import stack_tables, write_table
+from attn.analysis.tables import make_frame, stack_tables, write_table
 from tests.helpers.toy_traces import (
     CLIP_WORDS,
     CROSS,
@@ -45,7 +45,7 @@ def pairs(files):
 
 def rows(tables, name, **where):
     """Return the rows of a table, as dictionaries, that have some values."""
-    listed = tables[name].to_dict("records")
+    listed = make_frame(tables[name]).to_dict("records")
     return [row for row in listed if all(row[key] == value for key, value in where.items())]
 
 

@@ -8,6 +8,7 @@ import pytest
 from attn.analysis.compare.differences import Difference, find_differences, list_differences
 from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.sweep import find_scales, make_sweep
+from attn.analysis.tables import make_frame
 from attn.schema import Lora
 from tests.helpers.toy_traces import make_trace, manifest
 
@@ -104,7 +105,8 @@ def test_marks(sweep):
 def test_table(sweep):
     """The numbers of a scale are means over its pairs, in float64."""
     found, runs = sweep
-    row = found.table[found.table["scale"] == 2.0].to_dict("records")[0]
+    frame = make_frame(found.table)
+    row = frame[frame["scale"] == 2.0].to_dict("records")[0]
     pairs = next(pairs for _, at, pairs in runs if at == 2.0)
     word = next(i for i, term in enumerate(pairs[0].terms) if term.text == "cat")
     changes = [

@@ -49,7 +49,7 @@ def layer_of(about, row):
 def test_first_token_metrics(tmp_path):
     """Mass, share, text_share and ratio_to_uniform of every step, layer, head and branch."""
     trace, about, probs = make_full()
-    table = run(trace, SinksOptions(token=12)).tables["sinks/first_token_metrics.csv"]
+    table = run(trace, SinksOptions(token=12)).columns["sinks/first_token_metrics.csv"]
     rows = read(table, tmp_path)
     assert len(rows) == 2 * 2 * 3 * (3 + 4)  # branches, samples, steps, heads and their mean
     assert {(row["segment"], row["role"], row["position"]) for row in rows} == {
@@ -71,7 +71,7 @@ def test_first_token_metrics(tmp_path):
 def test_time_and_layers_are_in_order(tmp_path):
     """Rows are by guidance row, sample and step in generation order, layers by number."""
     trace, *_ = make_full()
-    rows = read(run(trace, SinksOptions()).tables["sinks/first_token_metrics.csv"], tmp_path)
+    rows = read(run(trace, SinksOptions()).columns["sinks/first_token_metrics.csv"], tmp_path)
     order = [
         (row["branch"], int(row["sample"]), int(row["step"]), int(row["layer"])) for row in rows
     ]
@@ -109,7 +109,7 @@ def key_at(row, layer):
 def test_sinks(tmp_path):
     """The listed keys are those for which a rule holds, over both kinds of rows."""
     trace, about, probs = make_full()
-    rows = read(run(trace, SinksOptions()).tables["sinks/sinks.csv"], tmp_path)
+    rows = read(run(trace, SinksOptions()).columns["sinks/sinks.csv"], tmp_path)
     assert rows
     found = {}
     for row in rows:
@@ -133,7 +133,7 @@ def test_sinks(tmp_path):
 def test_planted_sinks():
     """What was made a sink is found: a special token, and a place of the picture."""
     trace, *_ = make_full()
-    columns = run(trace, SinksOptions()).tables["sinks/sinks.csv"]
+    columns = run(trace, SinksOptions()).columns["sinks/sinks.csv"]
     rows = set(
         zip(
             columns["layer"],
@@ -153,7 +153,7 @@ def test_without_image_keys():
     """From the small measures alone the same text keys are found: a row's sum is known."""
     full, *_ = make_full()
     small, *_ = make_full(blocks=("image.text",))
-    tables = [run(trace, SinksOptions()).tables["sinks/sinks.csv"] for trace in (full, small)]
+    tables = [run(trace, SinksOptions()).columns["sinks/sinks.csv"] for trace in (full, small)]
     chosen = (tables[0]["rows"] == "image") & (tables[0]["segment"] != "image")
     for name, column in tables[1].items():
         np.testing.assert_array_equal(column, tables[0][name][chosen])
@@ -186,14 +186,14 @@ def test_rules():
 def test_no_sinks(tmp_path):
     """If nothing is a sink, the table has its header and no rows."""
     result = run(make_full()[0], SinksOptions(epsilon=1e9, threshold=1.0))
-    assert read(result.tables["sinks/sinks.csv"], tmp_path) == []
+    assert read(result.columns["sinks/sinks.csv"], tmp_path) == []
     assert (tmp_path / "table.csv").read_text(encoding="utf-8").startswith("branch,sample,rows,")
 
 
 def test_roles(tmp_path):
     """What all roles of a row receive adds up to 1; each is the sum over its keys."""
     trace, about, probs = make_full()
-    rows = read(run(trace, SinksOptions()).tables["sinks/roles.csv"], tmp_path)
+    rows = read(run(trace, SinksOptions()).columns["sinks/roles.csv"], tmp_path)
     sums = {}
     for row in rows:
         cell = tuple(row[name] for name in ("branch", "sample", "rows", "layer"))
@@ -216,8 +216,8 @@ def test_roles(tmp_path):
 
 def test_roles_without_image_keys(tmp_path):
     """What the picture gets is known as the rest of the row."""
-    small = run(make_full(blocks=("image.text",))[0], SinksOptions()).tables["sinks/roles.csv"]
-    full = run(make_full()[0], SinksOptions()).tables["sinks/roles.csv"]
+    small = run(make_full(blocks=("image.text",))[0], SinksOptions()).columns["sinks/roles.csv"]
+    full = run(make_full()[0], SinksOptions()).columns["sinks/roles.csv"]
     for table in (small, full):
         assert list(dict.fromkeys(table["role"]))[:4] == ["bos", "word", "punctuation", "padding"]
     rows = full["rows"] == "image"
@@ -244,7 +244,7 @@ def test_roles_of_a_drawing():
 
 def test_cross_attention():
     """Layers that read text only have text rows that add up to 1, and no picture's keys."""
-    columns = run(make_trace(manifest(CROSS)), SinksOptions()).tables["sinks/roles.csv"]
+    columns = run(make_trace(manifest(CROSS)), SinksOptions()).columns["sinks/roles.csv"]
     assert set(columns["segment"]) == {"clip"}
 
 
@@ -295,7 +295,7 @@ def test_layers_without_text_keys():
         shard["3/total.image"] = rows.sum(-1).mean(-1)[..., np.newaxis].astype(np.float32)
     trace = Trace(MemoryFiles(replace(about, layers=(*about.layers, layer)), files))
     result = run(trace, SinksOptions(layers=("*attn2",)))
-    sinks, roles = (result.tables[f"sinks/{name}.csv"] for name in ("sinks", "roles"))
+    sinks, roles = (result.columns[f"sinks/{name}.csv"] for name in ("sinks", "roles"))
     assert set(zip(sinks["layer"], sinks["position"], strict=True)) == {(3, IMAGE_SINK)}
     np.testing.assert_allclose(roles["mass"], 1, rtol=1e-6)
     assert result.notes == ("the chosen layers have no text keys, so no token is followed",)

@@ -31,7 +31,7 @@ def test_tables(segment, tmp_path):
     trace, about, probs = make_full()
     result = run(trace, CurvesOptions())
     for name in ("auc", "stepavg"):
-        write_table(result.tables[f"{segment}/tables/words_{name}.csv"], tmp_path / "table.csv")
+        write_table(result.columns[f"{segment}/tables/words_{name}.csv"], tmp_path / "table.csv")
         rows = read_csv(tmp_path / "table.csv")
         known = [word for word, positions in WORDS[segment].items() if positions]
         assert len(rows) == len(known) * 2 * 2  # layers and samples
@@ -118,7 +118,7 @@ def test_phrases():
     result = run(make_trace(), CurvesOptions(phrases=("a bobcat",)))
     words, phrase = result.arrays["clip/words"], result.arrays["clip/phrases"]
     np.testing.assert_allclose(phrase.isel(word=0), words.sel(word=2) + words.sel(word=3))
-    rows = result.tables["clip/tables/phrases_auc.csv"]
+    rows = result.columns["clip/tables/phrases_auc.csv"]
     assert next(iter(rows)) == "phrase"
     assert set(rows["phrase"]) == {"a bobcat"}
 
@@ -133,7 +133,7 @@ def test_a_skipped_step_is_bridged():
             tensor[:] = np.nan
     result = run(Trace(MemoryFiles(about, files)), CurvesOptions(words=("cat",)))
     curve = plain(about, probs, about.layers[0], [2], 0)
-    rows = {name: result.tables[f"clip/tables/words_{name}.csv"] for name in ("auc", "stepavg")}
+    rows = {name: result.columns[f"clip/tables/words_{name}.csv"] for name in ("auc", "stepavg")}
     assert rows["stepavg"]["stepavg"][0] == pytest.approx((curve[0] + curve[2]) / 2, rel=1e-6)
     assert rows["auc"]["auc"][0] == pytest.approx(curve[0] + curve[2], rel=1e-6)
     assert np.isnan(result.arrays["clip/words"].values[0, 0, 0]).tolist() == [False, True, False]
@@ -141,7 +141,7 @@ def test_a_skipped_step_is_bridged():
 
 def test_one_step():
     """A single step has a mean, and no area."""
-    columns = run(make_trace(), CurvesOptions(steps=("1",))).tables["clip/tables/words_auc.csv"]
+    columns = run(make_trace(), CurvesOptions(steps=("1",))).columns["clip/tables/words_auc.csv"]
     assert (columns["auc"] == 0).all()
 
 

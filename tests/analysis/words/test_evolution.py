@@ -88,7 +88,7 @@ def test_encoders_without_the_word(options, message):
 
 def test_the_word_that_is_followed(toy):
     """Without a word it is the most active that names something, not the article that leads."""
-    ranked = run(toy[0], EvolutionOptions()).tables["evolution/tokens.csv"]
+    ranked = run(toy[0], EvolutionOptions()).columns["evolution/tokens.csv"]
     words = [word for word, of in zip(ranked["word"], ranked["sample"], strict=True) if of == 0]
     telling = [word for word in words if word and not word.startswith(("A", "a "))]
     assert run(toy[0], EvolutionOptions()).arrays["maps"].attrs["word"] == telling[0]
@@ -105,7 +105,7 @@ def test_correlation(toy, tmp_path):
     before = result.arrays["correlation"].sel(against="step before").values[1]
     assert np.isnan(before[0])
     np.testing.assert_allclose(before[1], np.corrcoef(own[1], own[0])[0, 1], rtol=1e-4)
-    write_table(result.tables["evolution/correlation.csv"], tmp_path / "table.csv")
+    write_table(result.columns["evolution/correlation.csv"], tmp_path / "table.csv")
     rows = read_csv(tmp_path / "table.csv")
     assert len(rows) == 2 * 2 * 3
     assert [row["noise"] for row in rows[:3]] == ["1", "0.7", "0.2"]
@@ -133,14 +133,14 @@ def test_tokens(tmp_path):
     """Tokens are ranked by the most they get anywhere; special ones and padding only on request."""
     trace = make_trace(manifest(JOINT))
     write_table(
-        run(trace, EvolutionOptions()).tables["evolution/tokens.csv"], tmp_path / "table.csv"
+        run(trace, EvolutionOptions()).columns["evolution/tokens.csv"], tmp_path / "table.csv"
     )
     rows = [row for row in read_csv(tmp_path / "table.csv") if row["sample"] == "0"]
     largest = [float(row["share_max"]) for row in rows]
     assert largest == sorted(largest, reverse=True)
     assert {row["token"] for row in rows} == {"A", "cat", ",", "a", "bob", "▁A", "▁cat", "▁a"}
     assert {row["word"] for row in rows if row["token"] == "bob"} == {"bobcat"}
-    table = run(trace, EvolutionOptions(specials=True)).tables["evolution/tokens.csv"]
+    table = run(trace, EvolutionOptions(specials=True)).columns["evolution/tokens.csv"]
     assert {"<s>", "</s>", "<pad>"} <= set(table["token"])
 
 

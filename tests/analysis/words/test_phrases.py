@@ -102,7 +102,7 @@ def test_tables_and_maps():
     about = manifest()
     files = tensors(about)
     result = run(make_trace(about, files), WordsOptions(phrases=("a bobcat", "a cat")))
-    rows = result.tables["clip/tables/phrases.csv"]
+    rows = result.columns["clip/tables/phrases.csv"]
     assert list(rows)[:2] == ["phrase", "occurrence"]
     positions = CLIP_WORDS["a", 2] + CLIP_WORDS["bobcat", 1]
     chosen = (rows["phrase"] == "a bobcat") & (rows["layer"] == 3) & (rows["step"] == 2)
@@ -132,7 +132,7 @@ def test_cut_phrase():
     expected = "phrases that segment 't5' does not hold whole are left out: a bobcat"
     assert expected in result.notes
     assert "t5/tables/phrases.csv" not in result.tables
-    assert result.tables["t5/tables/phrases_summary.csv"]["phrase"].size == 0
+    assert result.columns["t5/tables/phrases_summary.csv"]["phrase"].size == 0
     assert "t5/phrases" not in result.arrays
 
 
@@ -141,13 +141,13 @@ def test_together():
     result = run(make_trace(manifest(JOINT)), WordsOptions(together=True))
     parts = [result.arrays[name].sel(word=1) for name in ("clip", "t5", "text")]
     np.testing.assert_allclose(parts[0] + parts[1], parts[2])
-    summary = result.tables["text/tables/words_summary.csv"]
+    summary = result.columns["text/tables/words_summary.csv"]
     assert summary["tokens"].tolist() == [2, 2, 2, 2, 2, 2, 2, 2]
 
 
 def test_aligned():
     """The table of tokens says for each word which tokens of which encoder it is."""
-    columns = run(make_trace(manifest(JOINT)), WordsOptions()).tables["words/aligned.csv"]
-    rows = list(columns.itertuples(index=False, name=None))
+    columns = run(make_trace(manifest(JOINT)), WordsOptions()).columns["words/aligned.csv"]
+    rows = list(zip(*columns.values(), strict=True))
     assert rows[2:4] == [("cat", 1, "clip", "2", "cat"), ("cat", 1, "t5", "12", "▁cat")]
     assert rows[-2:] == [("bobcat", 1, "clip", "5 6", "bob cat"), ("bobcat", 1, "t5", "", "")]

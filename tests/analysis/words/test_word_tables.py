@@ -64,7 +64,7 @@ def test_table(tmp_path, layers, segment, words, heads):
         for head in ["mean", *range(layer.num_heads)][: None if heads else 1]
         for cells in plain_rows(files, layer, positions, head, (word, number, segment))
     ]
-    rows = [tuple(row.values()) for row in read(result.tables[TABLE.format(segment)], tmp_path)]
+    rows = [tuple(row.values()) for row in read(result.columns[TABLE.format(segment)], tmp_path)]
     assert [row[:8] for row in rows] == [row[:8] for row in expected]
     for row, (*_, mass, share) in zip(rows, expected, strict=True):
         assert close(row[8], mass)
@@ -75,7 +75,7 @@ def summarise(layers, segment, tmp_path):
     """Return the tensors of a trace and the rows of its summary, by word, occurrence, sample."""
     about = manifest(layers)
     files = tensors(about)
-    table = run(make_trace(about, files), WordsOptions()).tables[SUMMARY.format(segment)]
+    table = run(make_trace(about, files), WordsOptions()).columns[SUMMARY.format(segment)]
     rows = read(table, tmp_path)
     return files, {(row["word"], int(row["occurrence"]), int(row["sample"])): row for row in rows}
 
@@ -121,7 +121,7 @@ def test_negative_prompt(tmp_path):
     about = manifest(branches=("cond", "uncond"))
     files = tensors(about)
     result = run(make_trace(about, files), WordsOptions(branch="uncond"))
-    rows = read(result.tables["clip/tables/words.csv"], tmp_path)
+    rows = read(result.columns["clip/tables/words.csv"], tmp_path)
     assert list(dict.fromkeys(row["word"] for row in rows)) == ["blurry", "cat"]
     assert {row["branch"] for row in rows} == {"uncond"}
     first = stored(files, CROSS[0], "mass", 0, branch=1)[0, :, [1, 2]].sum(0).mean()
@@ -136,10 +136,10 @@ def test_a_skipped_layer_is_left_out(tmp_path):
         if name.startswith("3/"):
             tensor[:] = np.nan
     result = run(make_trace(about, files), WordsOptions())
-    rows = read(result.tables["clip/tables/words.csv"], tmp_path)
+    rows = read(result.columns["clip/tables/words.csv"], tmp_path)
     empty = [(row["layer"], row["step"]) for row in rows if not row["mass"]]
     assert set(empty) == {("3", "1")}
-    summary = read(result.tables["clip/tables/words_summary.csv"], tmp_path)
+    summary = read(result.columns["clip/tables/words_summary.csv"], tmp_path)
     masses = [
         [stored(files, layer, "mass", step)[0, :, 2].mean() for step in range(3)] for layer in CROSS
     ]
@@ -157,7 +157,7 @@ def test_raw_probabilities(tmp_path, kind):
     known = CLIP_WORDS
     if kind == "phrases":
         known = {(name, 1): places for name, places in PHRASES.items()}
-    table = run(trace, WordsOptions(phrases=tuple(PHRASES), heads=True)).tables[
+    table = run(trace, WordsOptions(phrases=tuple(PHRASES), heads=True)).columns[
         f"clip/tables/{kind}.csv"
     ]
     rows = read(table, tmp_path)

@@ -76,7 +76,7 @@ def test_rest_is_in_no_word():
     assert after.arrays["clip"].equals(before.arrays["clip"])
     for path, table in before.tables.items():
         for name, column in table.items():
-            np.testing.assert_array_equal(column, after.tables[path][name])
+            np.testing.assert_array_equal(column, after.columns[path][name])
 
 
 def test_selected_layers_and_steps():
@@ -84,7 +84,7 @@ def test_selected_layers_and_steps():
     about = manifest()
     files = tensors(about)
     result = run(make_trace(about, files), WordsOptions(layers=("3",), steps=("1-2",)))
-    rows = result.tables["clip/tables/words.csv"]
+    rows = result.columns["clip/tables/words.csv"]
     assert set(zip(rows["layer"], rows["step"], strict=True)) == {(3, 1), (3, 2)}
     expected = plain_maps(about, files, [2], 0, steps=(1, 2), layers=CROSS[1:])
     maps = result.arrays["clip"]
@@ -114,8 +114,8 @@ def test_normalised_maps():
 def test_topk_draws_the_largest():
     """`topk` keeps the words of most mass for pictures, in the prompt's order; tables keep all."""
     result = run(make_trace(), WordsOptions(topk=2))
-    summary = result.tables["clip/tables/words_summary.csv"]
-    mass = summary["mass"].to_numpy().reshape(4, 2).sum(1)
+    summary = result.columns["clip/tables/words_summary.csv"]
+    mass = summary["mass"].reshape(4, 2).sum(1)
     assert result.arrays["clip"]["word"].values.tolist() == sorted(np.argsort(-mass)[:2])
     assert len(mass) == 4
 
@@ -165,7 +165,7 @@ def test_word_that_another_segment_holds():
     """What clip cuts and t5 holds whole is not cut in the segment of both."""
     about = replace(manifest(JOINT), truncated={"cond": {"clip": "cat"}})
     result = run(make_trace(about), WordsOptions(phrases=("a bobcat",), together=True))
-    assert set(result.tables["text/tables/phrases_summary.csv"]["phrase"]) == {"a bobcat"}
+    assert set(result.columns["text/tables/phrases_summary.csv"]["phrase"]) == {"a bobcat"}
 
 
 def test_segment_without_words():
@@ -184,7 +184,7 @@ def test_without_maps():
     """Level `mass` gives the tables, without peaks."""
     result = run(make_trace(manifest(level="mass")), WordsOptions())
     assert result.arrays == {}
-    summary = result.tables["clip/tables/words_summary.csv"]
+    summary = result.columns["clip/tables/words_summary.csv"]
     assert np.isnan(summary["peak_row"]).all()
     assert (summary["mass"] > 0).all()
 

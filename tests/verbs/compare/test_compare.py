@@ -513,3 +513,12 @@ def test_nothing_to_compare_with(runs):
     """One run alone cannot be compared."""
     with pytest.raises(UsageError, match="name what is compared with the baseline"):
         compare(runs / "base")
+
+
+def test_listed_under_an_impossible_name(tmp_path):
+    """A trace that the index lists under a name that no file system takes is not there."""
+    write_trace(tmp_path / "a")
+    (tmp_path / "c").mkdir()
+    write_index(tmp_path / "c", [Entry("x" * 300, "complete", "a cat", 3)])
+    with pytest.raises(AnalysisError, match="no trace that could be compared"):
+        compare(tmp_path / "a", tmp_path / "c", out=tmp_path, pictures=False)
