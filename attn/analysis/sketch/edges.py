@@ -16,17 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.sketch.strokes import thin
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.shapes import Image, Points, Strokes
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 SMOOTH = 128
 SPECK = 8
@@ -95,7 +91,7 @@ def say_deviation(deviation: Deviation | None) -> str:
     )
 
 
-def tabulate_deviations(deviations: Sequence[Deviation | None]) -> DataFrame:
+def tabulate_deviations(deviations: Sequence[Deviation | None]) -> Table:
     """Tabulate each sample's deviation; empty cells where an image has no edges."""
     rows = np.full((len(deviations), 5), np.nan)
     for row, entry in zip(rows, deviations, strict=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import Selection
 from attn.errors import TraceError
@@ -16,7 +16,6 @@ from attn.files.outside import DAMAGED, decode_reason
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -76,7 +75,7 @@ def _history(trace: Trace, name: str) -> _History:
         raise TraceError(f"could not read {name} of {trace.folder}: {reason}") from exc
 
 
-def tabulate_residuals(residuals: xr.DataArray) -> DataFrame:
+def tabulate_residuals(residuals: xr.DataArray) -> Table:
     """Tabulate (sample, series, step) by block, sample and step."""
     sample, block, step = np.indices(residuals.shape).reshape(3, -1)
     return make_table(

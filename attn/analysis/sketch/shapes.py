@@ -24,13 +24,11 @@ import numpy as np
 
 from attn.analysis.compare.reading import regrid
 from attn.analysis.sketch.strokes import surrounded
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.shapes import ShapeLifts, ShapeNumbers, ShapeRegions, Strokes, WordMaps
 from attn.words import fold, is_content
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.trace.occurrences import Occurrence
 
 MOST = 12
@@ -120,9 +118,7 @@ def measure_lifts(maps: WordMaps, shapes: ClosedShapes) -> ShapeLifts:
     return np.asarray(mass / np.array(shapes.areas))
 
 
-def tabulate_shapes(
-    words: Sequence[Occurrence], shapes: ClosedShapes, lifts: ShapeLifts
-) -> DataFrame:
+def tabulate_shapes(words: Sequence[Occurrence], shapes: ClosedShapes, lifts: ShapeLifts) -> Table:
     """Tabulate mass and lift by word and shape."""
     sample, word, shape = np.indices(lifts.shape).reshape(3, -1)
     area = np.array(shapes.areas)

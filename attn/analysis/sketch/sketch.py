@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.images import read_image
 from attn.analysis.needs import Needs
 from attn.analysis.result import Result, Text
 from attn.analysis.sketch.edges import measure_deviation, say_deviation, tabulate_deviations
@@ -47,17 +48,15 @@ from attn.analysis.sketch.shapes import (
 )
 from attn.analysis.sketch.strokes import Drawn, lay_out, read_strokes
 from attn.analysis.sketch.tokens import read_tokens
-from attn.analysis.tables import make_table
+from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
 from attn.analysis.words.word_sums import Numbers
 from attn.shapes import Region, StepMaps, Strokes, WordMaps
-from attn.analysis.images import read_image
 from attn.trace.word_sums import word_positions
 
 if TYPE_CHECKING:
     import xarray as xr
-    from pandas import DataFrame
 
     from attn.trace.trace import Trace
 
@@ -266,19 +265,19 @@ def _iou(parts: StepMaps, region: Strokes) -> Numbers:
     return np.where(np.isnan(flat).any(-1), np.nan, ratio)
 
 
-def _tabulate(selection: Selection, values: dict[str, Numbers]) -> DataFrame:
+def _tabulate(selection: Selection, values: dict[str, Numbers]) -> Table:
     sample, word = np.indices(values["on"].shape).reshape(2, -1)
     return make_table(_words(selection, word) | {"sample": sample} | _ravel(values))
 
 
-def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> DataFrame:
+def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> Table:
     sample, step, word = np.indices(values["on"].shape).reshape(3, -1)
     axis = step_axis(trace, selection.steps)
     time = {name: np.asarray(axis[name][1])[step] for name in ("step", "noise")}
     return make_table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
 
 
-def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> DataFrame:
+def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> Table:
     """Tabulate each word's mean map, and a uniform map, by distance from the strokes."""
     with np.errstate(invalid="ignore"):
         parts = maps / maps.sum((-2, -1), keepdims=True)

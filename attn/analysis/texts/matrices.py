@@ -149,7 +149,7 @@ def _heads(trace: Trace, choice: TextSelection, layer: Layer, step: int) -> Head
     mean = MapMean((1, samples, layer.num_heads, length, length))
     for each in choice.steps:
         mean.add(0, read_heads(trace, choice, layer, each))
-    return mean.values()[0]
+    return np.asarray(mean.values()[0])
 
 
 def _label(

@@ -126,4 +126,6 @@ def profile_of(maps: TokenMaps) -> Numbers:
         for matrix, rows in zip(maps, there, strict=True)
     ]
     counts = there.sum(1)[:, None]
-    return np.divide(sums, counts, out=np.full((len(maps), length), np.nan), where=counts > 0)
+    means = np.full((len(maps), length), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means

@@ -224,13 +224,13 @@ def _statistics(trace: Trace, choice: TextSelection) -> Facts:
 
 
 def _spread(values: Numbers) -> Facts:
-    statistics = {
+    statistics: dict[str, float] = {
         "mean": _mean(values),
-        "std": np.nanstd(values),
-        "min": np.nanmin(values),
-        "max": np.nanmax(values),
+        "std": float(np.nanstd(values)),
+        "min": float(np.nanmin(values)),
+        "max": float(np.nanmax(values)),
     }
-    return {name: float(value) for name, value in statistics.items()}
+    return dict(statistics)
 
 
 def _mean(values: Numbers) -> float:
@@ -240,7 +240,9 @@ def _mean(values: Numbers) -> float:
 
 def _listed(values: Numbers) -> Any:
     """Return numbers as JSON has them: null is what a step does not have."""
-    return np.where(np.isnan(values), None, values.astype(object)).tolist()
+    numbers = values.astype(object)
+    numbers[np.isnan(values)] = None
+    return numbers.tolist()
 
 
 def _by_layer(choice: TextSelection) -> Iterator[tuple[int, str]]:

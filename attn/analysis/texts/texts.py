@@ -178,7 +178,7 @@ def _find_rows(windows: Sequence[Window], texts: Sequence[Sequence[Token]]) -> N
     is_text = np.array([[not token.padding for token in tokens] for tokens in texts])
     places = np.arange(is_text.shape[1])
     is_read = np.array([(start <= places) & (places < stop) for start, stop in windows])
-    return is_read[:, None] & is_text
+    return np.asarray(is_read[:, None] & is_text)
 
 
 def _name(trace: Trace, branch: str, start: int) -> tuple[Token, ...]:
@@ -284,8 +284,8 @@ def read_measure(trace: Trace, choice: TextSelection, name: str, block: str) -> 
             whole[..., _positions(trace, layer.keys)] = values[number]
             values[number] = fill_keys(whole)
     stacked = np.full((len(values), *np.max([each.shape for each in values], axis=0)), np.nan)
-    for number, each in enumerate(values):
-        stacked[(number, *map(slice, each.shape))] = each
+    for whole, each in zip(stacked, values, strict=True):
+        whole[tuple(slice(size) for size in each.shape)] = each
     return stacked
 
 
@@ -304,7 +304,7 @@ def mean_over_steps(values: Numbers, rows: NDArray[np.bool_]) -> Numbers:
     weights = counts.reshape(1, *counts.shape, *(1,) * (values.ndim - 3)) * present
     count = weights.sum(1)
     total = (np.where(present, values, 0.0) * weights).sum(1)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0))
 
 
 class MapMean:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -94,7 +94,8 @@ class WrittenText:
         if warpers is None:
             number = int(logits.argmax(-1))
         else:
-            read = torch.tensor([self.prompt + self.written], device=logits.device)
+            ids = torch.tensor([self.prompt + self.written], device=logits.device)
+            read = cast("torch.LongTensor", ids)
             chances = warpers(read, logits).double().softmax(-1).cpu()
             number = int(torch.multinomial(chances, 1, generator=self.generator))
         self.written.append(number)
