@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from attn.analysis.compare import spool
 from attn.trace import store
 from attn.verbs.analyze.analyze import analyze
 from attn.verbs.compare.compare import compare
@@ -41,8 +42,9 @@ def peak(verb, root, count):
 
 
 @pytest.mark.parametrize("verb", ["analyze", "compare"])
-def test_memory(collections, verb):
-    """Three times as many traces need the memory of one at a time, and what is said of each."""
+def test_memory(collections, verb, monkeypatch):
+    """Four times as many traces need the memory of one at a time, and what is said of each."""
+    monkeypatch.setattr(spool, "LARGEST", 2**12)  # toy pairs would all stay in memory
     peak(verb, collections, 1)  # imports
     few, many = (peak(verb, collections, count) for count in (FEW, MANY))
     assert (many - few) / (MANY - FEW) < MOST
