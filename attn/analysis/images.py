@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from attn.errors import TraceError
 from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
 from attn.files.outside import read_bytes
+from attn.schema import SKETCH
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -24,7 +25,7 @@ def read_image(trace: Trace, sample: int) -> Pixels | None:
     Raises:
         TraceError: the trace names a picture that cannot be read.
     """
-    if not any(name.endswith(".png") for name in trace.manifest.outputs):
+    if not any(name.endswith(".png") and name != SKETCH for name in trace.manifest.outputs):
         return None
     hint = "Analyse with --no-pictures, or restore it."
     try:

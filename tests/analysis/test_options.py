@@ -18,6 +18,7 @@ from tests.helpers.toy_texts import make_text
 from tests.helpers.toy_traces import JOINT, make_trace, manifest, tensors, write_trace
 
 OTHER = {
+    "dominance": "mass",
     "words": ("cat",),
     "phrases": ("a bobcat",),
     "phrase_mode": "bag",
@@ -103,7 +104,9 @@ def traces(tmp_path_factory):
     image, text = gated(), make_text()[0]
     folder = tmp_path_factory.mktemp("drawn") / "trace"
     special = {name: make(folder) for name, make in TRACES.items()}
-    return {one.name: text if one.needs.written else image for one in ANALYSES} | special
+    return {
+        one.name: text if one.needs.texts or one.needs.written else image for one in ANALYSES
+    } | special
 
 
 def outcome(trace, name, **options):

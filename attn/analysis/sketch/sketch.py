@@ -118,7 +118,7 @@ def run(trace: Trace, options: SketchOptions) -> Result:
 def join_results(parts: Sequence[Result]) -> Result:
     """Return one result with all tables, arrays, notes and files of several."""
     return Result(
-        {name: table for part in parts for name, table in part.tables.items()},
+        {name: table for part in parts for name, table in part.columns.items()},
         {name: array for part in parts for name, array in part.arrays.items()},
         tuple(note for part in parts for note in part.notes),
         {name: file for part in parts for name, file in part.files.items()},

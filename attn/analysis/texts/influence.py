@@ -179,7 +179,7 @@ def _tabulate(over: Numbers, choice: TextSelection, samples: int) -> Table:
     )
     places = zip(table["position"].tolist(), table["sample"].tolist(), strict=True)
     tokens = [choice.text(position, sample) for position, sample in places]
-    segments = [choice.segment(position) for position in table["position"]]
+    segments = [choice.segment(position) for position in table["position"].tolist()]
     return make_table({**table, "token": tokens, "segment": segments})
 
 
