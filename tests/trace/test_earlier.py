@@ -48,7 +48,8 @@ def test_maps():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables(analysed, name):
-    """The tables of an earlier trace have the rows and the numbers that they had then."""
+    """The tables of an earlier trace have the rows and numbers of then, maybe with more columns."""
     expected = pandas.read_csv(EXPECTED / name)
     assert len(expected) > 1
-    pandas.testing.assert_frame_equal(pandas.read_csv(analysed / name), expected, rtol=1e-6)
+    table = pandas.read_csv(analysed / name)[list(expected.columns)]
+    pandas.testing.assert_frame_equal(table, expected, rtol=1e-6)
