@@ -86,11 +86,12 @@ def test_lora(run, opened):
 def test_nonsense_for_a_lora(run):
     """A sweep is wrong usage here; a file that is not there is an error."""
     said = "Error: lora: one scale for each file; got 2 for a.safetensors (a sweep over scales is "
+    begins = f"{DEMO}{EXAMPLE}"
     code, stdout, stderr = run("--lora", "a.safetensors:0,1")
     assert (code, stdout) == (2, "")
-    assert stderr.startswith(said)
+    assert stderr.startswith(begins + said)
     said = "Error: cannot read a.safetensors:x: No such file or directory\n"
-    assert run("--lora", "a.safetensors:x") == (1, "", said)
+    assert run("--lora", "a.safetensors:x") == (1, "", begins + said)
 
 
 def test_dry_run(run):
@@ -153,9 +154,13 @@ def test_json_of_a_dry_run(run):
 def test_analyze(run):
     """With --analyze the pictures of the result are named."""
     code, stdout, _ = run("-o", "out", "--analyze", "-p", "red cat")
-    folders = [f"out/analysis/{segment}/heatmaps" for segment in ("clip", "t5")]
-    pictures = [f"{folder}/words{rest}.png" for folder in folders
-                for rest in ("", "/000-red", "/001-cat")]  # fmt: skip
+    maps = [f"heatmaps/words{rest}" for rest in ("", "-own-scale", "/000-red", "/001-cat")]
+    grids = ("grid_analysis_4x4", "grid_analysis_8x8")
+    parts = ("pixel_dominant_tokens", *grids, "token_attention_distribution")
+    names = [*maps, *(f"base_analysis/{name}" for name in parts)]
+    pictures = [
+        f"out/analysis/{segment}/{name}.png" for segment in ("clip", "t5") for name in names
+    ]
     pictures += [f"out/analysis/{segment}/curves/words.png" for segment in ("clip", "t5")]
     sinks = ("layer_head_heatmap", "timestep_curve", "roles")
     pictures += [f"out/analysis/sinks/{name}.png" for name in sinks]

@@ -46,9 +46,9 @@ def test_gated_against_ungated(tmp_path, monkeypatch):
     assert (code, stderr) == (0, "")
     lines = stdout.splitlines()
     assert lines[0] == "gated against off, 2 pairs of pictures"
-    assert lines[-5:] == [
+    assert lines[-6:] == [
         *("out/comparison", "  tables/sinks.csv", "  tables/sinks_heads.csv", "  sinks.png"),
-        "  comparison.json",
+        *("  report.html", "  comparison.json"),
     ]
     rows = read_csv(Path("out/comparison/tables/sinks_heads.csv"))
     assert len(rows) == 5 * 3  # layers and heads

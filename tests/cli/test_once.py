@@ -11,7 +11,7 @@ TWICE = {
     "analyze run --only words --only sinks --only words": "--only is given 3 times, expected once "
     "(Only these analyses: NAME,NAME,…)",
     "compare a b --only words --only sinks": "--only is given 2 times, expected once "
-    "(Only these: words, layers, heads, steps, sinks, maps, sketch.)",
+    "(Only these: words, layers, heads, steps, sinks, maps, images, sketch.)",
     "capture -b sdxl --backend sd15": "--backend is given 2 times, expected once "
     "(Model family; see `attn backends`.)",
     "backends -m a -m b": "--model is given 2 times, expected once "

@@ -331,7 +331,9 @@ def test_no_module(unchecked):
     """What is no torch module is refused by what it is."""
     with pytest.raises(UsageError) as error:
         attn.tap("x")
-    assert str(error.value) == "tap: expected a torch module, got str 'x'"
+    assert str(error.value) == (
+        "tap: expected a torch module, got str 'x'; load the model and pass it, as in attn.tap(model)"
+    )
 
 
 @torch.no_grad()
