@@ -123,6 +123,14 @@ def codebook() -> list[str]:
     return ["-m", "codebook", "--steps", "2", *(f"--set={one}" for one in settings)]
 
 
+def writer() -> Path:
+    """Return the folder of a tiny causal language model."""
+    from tests.backends.families.hf.conftest import save
+
+    Path("writer").mkdir(exist_ok=True)
+    return save(Path("writer"), "llama", {})
+
+
 def small(line: str) -> list[str]:
     """Return the arguments of a line with stand-ins for what is large or not here."""
     given = [STAND_INS.get(word, word) for word in shlex.split(line)]
@@ -146,6 +154,8 @@ def small(line: str) -> list[str]:
     generates = command == "capture" or bool({"--lora", "--sketch"} & set(arguments))
     if "t2i=yes" in given:
         arguments += codebook()
+    elif "hf" in given:
+        arguments[arguments.index("-m") + 1] = str(writer())
     elif generates and writes_text:
         arguments += [] if "--steps" in given else SHORT_TEXT
     elif generates:

@@ -331,9 +331,8 @@ def test_no_module(unchecked):
     """What is no torch module is refused by what it is."""
     with pytest.raises(UsageError) as error:
         attn.tap("x")
-    assert str(error.value) == (
-        "tap: expected a torch module, got str 'x'; load the model and pass it, as in attn.tap(model)"
-    )
+    advice = "load the model and pass it, as in attn.tap(model)"
+    assert str(error.value) == f"tap: expected a torch module, got str 'x'; {advice}"
 
 
 @torch.no_grad()

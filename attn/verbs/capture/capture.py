@@ -232,8 +232,8 @@ def choose_prompts(
         UsageError: there is none, and the model is another one.
     """
     builtin = model if isinstance(model, str) and model.partition(":")[0] == DEMO else None
-    if builtin is not None:
-        report.note(f"model: the built-in {builtin} ({family.note_on_demo(builtin)})")
+    if builtin is not None and (note := family.note_on_demo(builtin)):
+        report.note(f"model: the built-in {builtin} ({note})")
     if prompts:
         return prompts
     if builtin is None:
