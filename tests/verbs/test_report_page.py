@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from attn.analysis.tables import make_table
+from attn.analysis.tables import make_frame
 from attn.verbs.report_page import (
     REPORT,
     SHOWN,
@@ -43,10 +43,10 @@ class Read(HTMLParser):
 def page(**changes):
     """Return a page of a figure and two tables, one of them long."""
     tables = {
-        "tables/mass.csv": make_table(
+        "tables/mass.csv": make_frame(
             {"word": [NASTY], "change": [0.123456], "low": [float("nan")]}
         ),
-        "tables/long ü.csv": make_table({"n": range(SHOWN + 3)}),
+        "tables/long ü.csv": make_frame({"n": range(SHOWN + 3)}),
     }
     sections = [
         Section("What matters", {"summary.png": f"all of {NASTY}"}, {}, is_open=True),

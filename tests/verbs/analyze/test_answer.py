@@ -95,7 +95,7 @@ def test_report_of_a_trace(tmp_path):
         done = analyze(trace)
         pages.append((trace / "analysis" / REPORT).read_text(encoding="utf-8"))
     assert pages[0] == pages[1]
-    assert done.traces[0].answer.startswith("“")
+    assert done.traces[0].answer.startswith("Of the text of clip, “")
     for name in done.traces[0].files:
         if name.endswith(".png"):
             assert f'id="{name}"' in pages[0]

@@ -1,12 +1,13 @@
 """The first paragraph of a comparison: sentences from tables, and no more than these show."""
 
+import numpy as np
 import pytest
 
 from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.sweep import Sweep, SweepPoint
 from attn.analysis.compare.terms import Term
-from attn.analysis.tables import make_table
+from attn.analysis.tables import make_frame, make_table
 from attn.verbs.compare.answer import VariantTables, farthest, tell, tell_variant
 from attn.verbs.report_page import plain
 
@@ -19,20 +20,20 @@ def table(rows, **more):
     columns = {name: [row[at] for row in rows] for at, name in enumerate(COLUMNS)}
     relative = [row[2] / row[1] for row in rows]
     common = {"occurrence": [1] * len(rows), "segment": ["clip"] * len(rows), "n": [16] * len(rows)}
-    return make_table(columns | common | {"relative_change": relative} | more)
+    return make_frame(columns | common | {"relative_change": relative} | more)
 
 
 def images(level, ssim, low=None):
     """Return `images.csv`."""
     low = level if low is None else low
-    return make_table({"measure": ["level", "ssim"], "value": [level, ssim], "low": [low, ssim]})
+    return make_frame({"measure": ["level", "ssim"], "value": [level, ssim], "low": [low, ssim]})
 
 
 def variant(rows, *, pairs=(0.1,) * 16, layers=(), picture=None):
     """Return the tables of a variant."""
     tables = {"mass.csv": table(rows)}
     count = len(pairs)
-    tables["mass_pairs.csv"] = make_table(
+    tables["mass_pairs.csv"] = make_frame(
         {
             "word": [rows[0][0]] * count,
             "occurrence": [1] * count,
@@ -151,7 +152,7 @@ def test_no_words():
 def test_sweep(works, breaks, expected):
     """A sweep says from where on it works and breaks, or that it does nowhere."""
     term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
-    word = TermChange(term, paired_change(*[make_table({"x": [0.1, 0.2]})["x"].to_numpy()] * 2))
+    word = TermChange(term, paired_change(*[np.array([0.1, 0.2])] * 2))
     points = tuple(SweepPoint(f"style:{at}", at, [word], {}) for at in (0.5, 1.0))
     rows = make_table(
         {
