@@ -11,6 +11,7 @@ from attn.trace.store import open_files
 from attn.verbs.capture.collection import read_index
 
 OWN = {
+    "analysis.json": ("manifests",),
     "trace.json": ("environment", "cost", "sha256"),
     ".attn.json": ("pid", "started", "sha256"),
 }
@@ -64,6 +65,8 @@ def _content(path):
     if path.name not in OWN:
         return path.read_bytes()
     fields = json.loads(path.read_text())
+    if isinstance(fields.get("files"), dict):  # its digest is that of manifests with their times
+        fields["files"].pop("analysis.json", None)
     return {key: value for key, value in fields.items() if key not in OWN[path.name]}
 
 
