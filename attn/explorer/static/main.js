@@ -1,7 +1,7 @@
 import { showIndex } from "./listing.js";
 import { visible } from "./safe.js";
 import { SCREENS } from "./screens.js";
-import { HttpSource } from "./source.js";
+import { openSource } from "./source.js";
 import { State } from "./state.js";
 import { html, render } from "./vendor/preact.js";
 
@@ -19,7 +19,7 @@ async function open(item) {
   close = () => {};
   root.replaceChildren();
   try {
-    const source = new HttpSource(new URL(`t/${item.id}/`, document.baseURI).href);
+    const source = openSource(`t/${item.id}/`);
     const facts = await source.json("trace.json");
     const screen = SCREENS[facts.screen];
     if (!screen) throw new Error(`this version of the page has no screen for '${facts.screen}'`);
@@ -54,12 +54,12 @@ const INDEX = { id: "index", label: "" };
 async function openIndex(listed) {
   close();
   document.title = "attn";
-  close = await showIndex(root, { ...INDEX, facts: listed, source: new HttpSource("") }, state);
+  close = await showIndex(root, { ...INDEX, facts: listed, source: openSource("") }, state);
   document.body.dataset.ready = INDEX.id;
 }
 
 async function start() {
-  const listed = await new HttpSource("").json("index.json");
+  const listed = await openSource("").json("index.json");
   const { items, failures } = listed;
   const only = items.length + failures.length === 1 ? items[0] : INDEX;
   const choose = () => {
