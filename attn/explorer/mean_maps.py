@@ -1,4 +1,4 @@
-"""Means of maps for a page: over the layers of a net in each step, and over the steps of a layer."""
+"""Means of maps for a page: over the layers of a net at a step, and over the steps of a layer."""
 
 from __future__ import annotations
 

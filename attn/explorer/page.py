@@ -61,7 +61,7 @@ class _Parts:
     left_out: list[str] = field(default_factory=list)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         return sum(len(text) for _, text in self.texts.values())
 
     def put_json(self, name: str, value: Any) -> None:
@@ -106,9 +106,9 @@ def make_page(library: Library, size: int) -> Page:
 
 
 def _put_trace(parts: _Parts, item: Item, budget: float) -> None:
-    before, at = parts.bytes, f"t/{item.id}"
+    before, at = parts.size, f"t/{item.id}"
     said = list(_put_outputs(parts, item, at))
-    reduced = reduce(item.folder, budget - (parts.bytes - before) - SMALLEST / 2)
+    reduced = reduce(item.folder, budget - (parts.size - before) - SMALLEST / 2)
     shards = {file: to_shard(tensors) for file, tensors in reduced.files.items()}
     for file, data in shards.items():
         parts.texts[f"{at}/{file}"] = ("application/octet-stream", to_text(data))

@@ -78,7 +78,8 @@ def spread(values: Sequence[str], count: int) -> list[str]:
 
 def packed_size(tensors: Mapping[str, np.ndarray]) -> float:
     """Return about how many bytes of a page tensors take."""
-    return sum(len(compress(np.ascontiguousarray(one), 6)) for one in tensors.values()) * 4 / 3
+    sizes = [len(compress(tensor.tobytes(), 6)) for tensor in tensors.values()]
+    return sum(sizes) * 4 / 3
 
 
 def to_text(data: bytes) -> str:
