@@ -13,14 +13,15 @@ import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 from torch import nn
 
-from attn.backends.loading import checkpoint, compatibility, tokenizers
-from attn.backends.loading.checkpoint import ModelSpec, Piece
+from attn.backends.loading import compatibility, tokenizers
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import refuse_pickled_weights
-from attn.backends.loading.misfit import shown
 from attn.backends.loading.quiet import quiet
 from attn.backends.loading.scheduler import read_scheduler
 from attn.backends.loading.tokenizers import TokenizerFiles
+from attn.backends.loading.weights import checkpoint
+from attn.backends.loading.weights.checkpoint import ModelSpec, Piece
+from attn.backends.loading.weights.folder import refuse_pickled_weights
+from attn.backends.loading.weights.misfit import shown
 from attn.checkpoints.folders import CONFIG, INDEX, SAFE
 from attn.errors import ModelError
 

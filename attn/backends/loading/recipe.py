@@ -9,7 +9,6 @@ from typing import Any
 
 from attn.backends.loading import source as sources
 from attn.backends.loading import tokenizers as tokenizer_files
-from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.compatibility import require_class
 from attn.backends.loading.family import Family, Part, part_overrides
 from attn.backends.loading.locate import (
@@ -23,6 +22,7 @@ from attn.backends.loading.locate import (
 from attn.backends.loading.pipeline import find_class
 from attn.backends.loading.source import Source
 from attn.backends.loading.tokenizers import TokenizerFiles
+from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints.folders import INDEX, is_pipeline, read_index
 from attn.checkpoints.probe import CONFIGS, Checkpoint
 from attn.errors import ModelError

@@ -321,8 +321,8 @@ def _draw_run(shown: _Shown, folder: Path, name: str, options: PairOptions) -> l
     """Write what one run has by itself: its image, and what is in `<name>_analysis/`."""
     from attn.analysis.compare.changes import named
     from attn.analysis.tables import write_table
-    from attn.analysis.words.cells import GRIDS, cell_masses, tabulate_cells
-    from attn.analysis.words.dominance import dominance, rivals
+    from attn.analysis.words.maps.cells import GRIDS, cell_masses, tabulate_cells
+    from attn.analysis.words.maps.dominance import dominance, rivals
 
     files = []
     trace = open_trace(shown.member.folder)
@@ -351,8 +351,8 @@ def _of_run(
     shown: _Shown, side: SceneSide, words: Sequence[Term], options: PairOptions
 ) -> Iterator[FigureFile]:
     """Draw what one run has by itself, of the words that are looked at."""
-    from attn.analysis.words.dominance import dominance, rivals
-    from attn.analysis.words.word_sums import mean_present
+    from attn.analysis.numbers import mean_present
+    from attn.analysis.words.maps.dominance import dominance, rivals
     from attn.viz.figures import FigureFile
     from attn.viz.words.run_figures import RunWords, draw_run
 
