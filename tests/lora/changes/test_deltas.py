@@ -12,7 +12,7 @@ from attn.lora.changes.kinds import KINDS
 from attn.lora.reader import tensors_of
 from tests.helpers.lora_files import write
 
-LYCORIS = load_file(Path(__file__).parent / "data" / "lycoris.safetensors")
+LYCORIS = load_file(Path(__file__).parents[1] / "data" / "lycoris.safetensors")
 CASES = sorted({name.partition("|")[0] for name in LYCORIS})
 STEM = "lora_unet_mid_block_attentions_0_proj_in"
 
