@@ -6,6 +6,7 @@
     compatibility    whether the parts go together
     weights/         one part of one file becomes one network with all its weights
     tokenizers       found on this machine
+    library_classes  classes that the files of a model name
     pipeline         all parts together
     scheduler        of a folder
     explain          an error of a library, as one of ours

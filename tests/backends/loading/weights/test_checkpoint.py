@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from attn import demo
-from attn.backends.loading import pipeline
+from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.quiet import quiet
 from attn.backends.loading.weights import checkpoint, fit
 from attn.backends.loading.weights.checkpoint import ModelSpec, Piece
@@ -33,7 +33,7 @@ def empty():
         with quiet():
             for name, entry in folders.read_index(folder).items():
                 if (folder / name / "config.json").is_file():
-                    cls = pipeline.find_class(*entry, name)
+                    cls = find_class(*entry, name)
                     models[name] = checkpoint.empty_model(ModelSpec(cls, folder / name))
         return models
 

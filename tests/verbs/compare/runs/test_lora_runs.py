@@ -10,10 +10,10 @@ from safetensors.numpy import load_file
 import attn
 from attn.errors import AnalysisError, ModelError, TraceError, UsageError
 from attn.verbs.capture.folders import name_folders
-from attn.verbs.compare import lora_runs
 from attn.verbs.compare.compare import compare
-from attn.verbs.compare.lora_runs import infer_backend
-from attn.verbs.compare.lora_specs import parse_variants
+from attn.verbs.compare.runs import lora_runs
+from attn.verbs.compare.runs.lora_runs import infer_backend
+from attn.verbs.lora_specs import parse_variants
 from tests.helpers import lora_demo
 from tests.helpers.lora_files import write
 from tests.helpers.toy_traces import read_csv

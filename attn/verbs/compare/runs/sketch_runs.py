@@ -11,7 +11,7 @@ from attn.verbs.capture.drawings import Drawing, drawing_file
 from attn.verbs.capture.families import SKETCH, backend_options
 from attn.verbs.capture.folders import name_folders, short_names
 from attn.verbs.compare.options import CompareOptions
-from attn.verbs.compare.variant_runs import (
+from attn.verbs.compare.runs.variant_runs import (
     RESERVED,
     Generated,
     Required,

@@ -7,8 +7,8 @@ import pytest
 from attn.errors import UsageError
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.compare import compare
-from attn.verbs.compare.sketch_runs import parse_sketches
-from attn.verbs.compare.variant_runs import RESERVED
+from attn.verbs.compare.runs.sketch_runs import parse_sketches
+from attn.verbs.compare.runs.variant_runs import RESERVED
 from tests.helpers import sketches
 
 

@@ -9,7 +9,7 @@ import pytest
 from attn.demo import shipped
 from attn.errors import ModelError, UsageError
 from attn.schema import Lora
-from attn.verbs.compare.lora_specs import LoraVariant, parse_stack, parse_variants
+from attn.verbs.lora_specs import LoraVariant, parse_stack, parse_variants
 from tests.helpers.lora_files import pair, write
 
 SPECS = {

@@ -16,7 +16,7 @@ from attn.files.disk import is_folder, is_there
 from attn.schema import LORA_PARTS, Lora
 from attn.verbs.capture.folders import short_names
 from attn.verbs.checks import convert, seeds, text
-from attn.verbs.compare.lora_folders import lora_files
+from attn.verbs.lora_folders import lora_files
 
 Strength = float | Mapping[str, float | str]
 """One scale, or scales by part as in `{"unet": 0.8, "te": 0.4}`, with the `adapter` if there are

@@ -13,9 +13,8 @@ from attn.errors import ModelError, RequestError, UsageError
 from attn.schema import Request
 from attn.verbs.capture.families import complete_loras
 from attn.verbs.capture.folders import name_folders
-from attn.verbs.compare.lora_specs import LoraVariant, parse_variants
 from attn.verbs.compare.options import CompareOptions
-from attn.verbs.compare.variant_runs import (
+from attn.verbs.compare.runs.variant_runs import (
     BASE,
     RESERVED,
     Generated,
@@ -23,6 +22,7 @@ from attn.verbs.compare.variant_runs import (
     choose_setting,
     generate_variants,
 )
+from attn.verbs.lora_specs import LoraVariant, parse_variants
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
