@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ComparisonFindings:
     """All that is computed, before anything is written."""
 
     variants: Sequence[Variant]
@@ -58,7 +58,7 @@ def compute(
     options: PairOptions,
     files: Mapping[str, LoraFile],
     report: Report,
-) -> Findings:
+) -> ComparisonFindings:
     """Compute what there is to say of variants.
 
     Args:
@@ -78,7 +78,7 @@ def compute(
     if sweep is not None and parts is None:
         tables["sweep.csv"] = sweep.table
     answer = tell(_told(variants, by_variant), sweep if "sweep.csv" in tables else None)
-    return Findings(variants, sweep, weights, tables, answer)
+    return ComparisonFindings(variants, sweep, weights, tables, answer)
 
 
 def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | None:

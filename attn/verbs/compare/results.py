@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.files.results import replaced
-from attn.verbs.compare.findings import Findings, compute
+from attn.verbs.compare.findings import ComparisonFindings, compute
 from attn.verbs.compare.pairing import COMPARISON, ComparedRun
 from attn.verbs.compare.report import lay_out_report
 from attn.verbs.compare.variants import Variant, compare_traces
@@ -138,7 +138,7 @@ def _warn(
             report.warn(f"{variant.label}: {note}")
 
 
-def _write_tables(findings: Findings, folder: Path) -> list[str]:
+def _write_tables(findings: ComparisonFindings, folder: Path) -> list[str]:
     from attn.analysis.tables import write_table
 
     for name, table in findings.tables.items():
@@ -148,7 +148,7 @@ def _write_tables(findings: Findings, folder: Path) -> list[str]:
 
 def _draw(
     base: ComparedRun,
-    findings: Findings,
+    findings: ComparisonFindings,
     folder: Path,
     parts: Sequence[str] | None,
     options: PairOptions,
@@ -166,12 +166,16 @@ def _draw(
     return written
 
 
-def _write_page(base: ComparedRun, findings: Findings, folder: Path, written: Sequence[str]) -> str:
+def _write_page(
+    base: ComparedRun, findings: ComparisonFindings, folder: Path, written: Sequence[str]
+) -> str:
     page = lay_out_report(base, findings.variants, findings.answer, findings.frames, written)
     return write_report(page, folder)
 
 
-def _describe(base: ComparedRun, findings: Findings, options: PairOptions) -> dict[str, Any]:
+def _describe(
+    base: ComparedRun, findings: ComparisonFindings, options: PairOptions
+) -> dict[str, Any]:
     """Build the content of `comparison.json`, without files and warnings."""
     from attn import __version__
 
