@@ -111,6 +111,7 @@ def test_one_trace(run, tmp_path):
     done = run(seed=7)
     files = sorted(str(one.relative_to(done.path)) for one in done.path.rglob("*") if one.is_file())
     assert files == [
+        "attention/mean.safetensors",
         "attention/shards.jsonl",
         "attention/step-0000.safetensors",
         "attention/step-0001.safetensors",
@@ -175,7 +176,7 @@ def test_progress(run):
     share = done.predicted_bytes // 4
     assert [(step, total) for step, total, _ in report.steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [size for *_, size in report.steps] == pytest.approx(
-        [share, 2 * share, 3 * share, 4 * share], rel=0.01
+        [share, 2 * share, 3 * share, 4 * share], rel=0.02
     )
 
 
@@ -464,7 +465,7 @@ def test_budget(run, tmp_path, budget, shown):
     with pytest.raises(RequestError) as error:
         run(budget=budget)
     assert str(error.value) == (
-        f"this capture would write 89.1 kB, more than the budget of {shown}; keep less "
+        f"this capture would write 93.4 kB, more than the budget of {shown}; keep less "
         "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget"
     )
     assert not (tmp_path / "run").exists()
@@ -481,7 +482,7 @@ def test_full_disk(run, tmp_path, monkeypatch):
     with pytest.raises(TraceError) as error:
         run()
     assert str(error.value) == (
-        f"this capture would write 89.1 kB, but only 5.0 kB are free at {tmp_path / 'run'}; "
+        f"this capture would write 93.4 kB, but only 5.0 kB are free at {tmp_path / 'run'}; "
         "free some space, or choose another --out"
     )
     assert not (tmp_path / "run").exists()
