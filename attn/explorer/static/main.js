@@ -73,4 +73,13 @@ async function start() {
   choose();
 }
 
+/** Links inside the page: where it has no address of its own they would lead out of it. */
+document.addEventListener("click", (event) => {
+  const link = /** @type {Element} */ (event.target).closest("a[href]")?.getAttribute("href") ?? "";
+  if (link !== "#" && !link.startsWith("#t=")) return;
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return; // another tab
+  event.preventDefault();
+  state.go(link);
+});
+
 start().catch(showError);
