@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from attn.schema import SKETCH, Column, Layer, Manifest, Token, block_columns, block_names
-from attn.trace.measures.views import all_columns, query_grid
+from attn.trace.measures.axes import all_columns, query_grid
 from attn.trace.words.prompts import Prompt, read_prompt
 
 BLOCK = "image.text"

@@ -26,16 +26,12 @@ from attn.schema import (
 from attn.trace.grids import resample
 from attn.trace.labels import key_labels
 from attn.trace.means import MapSums, find_layers, image_views
+from attn.trace.measures.axes import index_of, listed
 from attn.trace.measures.exact import read_probs
 from attn.trace.measures.lookup import find
+from attn.trace.measures.sources import MemoryFiles, TensorSource
 from attn.trace.measures.totals import find_total
-from attn.trace.measures.views import (
-    MemoryFiles,
-    TensorSource,
-    View,
-    index_of,
-    listed,
-)
+from attn.trace.measures.views import View
 from attn.trace.step_tokens import read_written
 from attn.trace.store import open_files
 from attn.trace.words.maps import word_maps

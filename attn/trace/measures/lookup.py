@@ -7,8 +7,10 @@ from typing import NoReturn
 
 from attn.errors import TraceError
 from attn.schema import Layer
+from attn.trace.measures.axes import listed, query_grid
 from attn.trace.measures.growing import GrowingView
-from attn.trace.measures.views import TensorSource, View, listed, query_grid
+from attn.trace.measures.sources import TensorSource
+from attn.trace.measures.views import View
 from attn.trace.shapes import is_of_growing
 
 _REMEDY = {

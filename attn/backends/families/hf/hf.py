@@ -24,6 +24,7 @@ from attn.backends.loading.devices import (
     count_parameters,
     dtype_name,
 )
+from attn.backends.loading.fingerprints import fingerprint
 from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import Backend, ModelInfo
@@ -96,7 +97,7 @@ class HFBackend(Backend):
         files = {} if origin.revision else {"": origin.path}
         if folder:
             files = {"model": origin.path, "tokenizer": folder}
-        identity = sources.fingerprint(files, origin.revision) if weights else dict
+        identity = fingerprint(files, origin.revision) if weights else dict
         info = ModelInfo(origin.requested, identity, dtype_name(kind), count_parameters(model))
         return HFSession(model, reader, options, info)
 

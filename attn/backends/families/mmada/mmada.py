@@ -11,8 +11,9 @@ from transformers import LlamaForCausalLM
 
 from attn import demo
 from attn.backends.chat.prompts import read_template
-from attn.backends.families.mmada import llama, text_to_image
+from attn.backends.families.mmada import llama
 from attn.backends.families.mmada.chat import read_vocabulary
+from attn.backends.families.mmada.codes import find_codes
 from attn.backends.families.mmada.image_session import ImageSession
 from attn.backends.families.mmada.llama import Config
 from attn.backends.families.mmada.options import MMaDAOptions
@@ -25,6 +26,7 @@ from attn.backends.loading.devices import (
     count_parameters,
     dtype_name,
 )
+from attn.backends.loading.fingerprints import fingerprint
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import Backend, ModelInfo
 from attn.errors import ModelError
@@ -79,14 +81,14 @@ class MMaDABackend(Backend):
         files = {} if origin.revision else {"": origin.path}
         if tokenizer:
             files = {"model": origin.path, "tokenizer": tokenizer}
-        identity = sources.fingerprint(files, origin.revision) if weights else dict
+        identity = fingerprint(files, origin.revision) if weights else dict
         info = ModelInfo(origin.requested, identity, dtype_name(kind), count_parameters(model))
         if not options.t2i:
             return MMaDASession(model, vocabulary, template, options, info)
         names = (options.t2i_token, options.soi_token, options.eoi_token)
         grid = (options.image_rows, options.image_columns)
         size = config.codebook_size
-        codes = text_to_image.find_codes(vocabulary, config.embeddings, size, grid, names)
+        codes = find_codes(vocabulary, config.embeddings, size, grid, names)
         return ImageSession(codes, model, vocabulary, template, options, info)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from attn import demo
 from attn.backends.families.scribble import drawing as drawings
-from attn.backends.families.scribble.drawing import Strokes
 from attn.backends.families.scribble.options import (
     AUTO,
     NONE,
@@ -18,6 +17,7 @@ from attn.backends.families.scribble.options import (
     OF_TOKENS,
     effective_options,
 )
+from attn.backends.families.scribble.strokes import Strokes
 from attn.backends.families.sdxl import UNetSession
 from attn.demo import scenes
 from attn.errors import RequestError
