@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from attn.backends.plugins.answers import AnswerError
 from attn.backends.plugins.guard import GuardedSession
-from attn.backends.plugins.validation import AnswerError
 from attn.backends.types import Output, Session
 from attn.engine.attention import Attention
 from attn.engine.hooks import AttentionHooks

@@ -30,9 +30,7 @@ class ScribbleOptions(SDXLOptions):
     ground: Ground = field(
         default="auto", metadata={"help": "what the strokes are drawn on; auto looks"}
     )
-    fit: Fit = field(
-        default="pad", metadata={"help": "how a drawing of another shape is laid out"}
-    )
+    fit: Fit = field(default="pad", metadata={"help": "how a drawing of another shape is laid out"})
     edges: Literal["none", "canny"] = field(
         default="none", metadata={"help": "take the edges of a photo for the strokes"}
     )
