@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from attn.analysis.sketch.shapes import (
@@ -12,9 +10,6 @@ from attn.analysis.sketch.shapes import (
 from attn.analysis.sketch.strokes import Drawn
 from attn.analysis.words.selection import Selection
 from attn.shapes import Region, WordMaps
-
-if TYPE_CHECKING:
-    pass
 
 HIGHEST = 0.1
 """Part of the cells, those with the largest values, that a word's place is told from."""

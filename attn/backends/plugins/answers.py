@@ -9,12 +9,9 @@ from dataclasses import is_dataclass
 from functools import cache
 from itertools import repeat
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from attn.errors import PluginError
-
-if TYPE_CHECKING:
-    pass
 
 SHOWN = 60
 """Longest piece of a value in a message."""

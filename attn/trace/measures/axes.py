@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,6 @@ from attn.schema import (
     Manifest,
     part,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from attn.schema import (
     Shard,
 )
 from attn.trace.store import Index, shard_file
-
-if TYPE_CHECKING:
-    pass
 
 
 @runtime_checkable
