@@ -19,6 +19,7 @@ from PIL import Image
 
 import attn
 from attn.analysis.sketch import sketch
+from attn.analysis.sketch.overlap import measure_mean
 from attn.analysis.sketch.strokes import lay_out
 from attn.analysis.words.selection import choose
 from attn.backends import find, load
@@ -66,7 +67,7 @@ def measure(
         words = tuple(kind.shape for kind in scene.content.kinds)
         maps = sketch.word_maps(trace, choose(trace, sketch.SketchOptions(words=words)))
     drawn = lay_out(scenes.outlines(scene, len(picture)), maps.shape[-2:])
-    inside = sketch.measure_mean(maps, drawn)["inside"]
+    inside = measure_mean(maps, drawn)["inside"]
     return control.overlap(picture, scene), float(np.nanmean(inside))
 
 

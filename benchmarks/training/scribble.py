@@ -20,7 +20,7 @@ from diffusers import DDPMScheduler
 from attn import demo
 from attn.backends.families.scribble.sketch_tokens import SketchEncoder, as_drawings
 from attn.demo import drawn as checkpoint
-from attn.demo import networks, scenes, trained
+from attn.demo import scenes, trained
 from attn.demo.tokenizers import CLIP_LENGTH
 from benchmarks.score_demo import judge_all, tally
 from benchmarks.scoring import judge
@@ -127,7 +127,7 @@ def build_encoder(examples: Examples) -> SketchEncoder:
     differs between drawings is brought to unit variance.
     """
     torch.manual_seed(0)
-    encoder = SketchEncoder(HIDDEN, CLIP_LENGTH, networks.SHAPES_CLIP_L_WIDTH, STAGES)
+    encoder = SketchEncoder(HIDDEN, CLIP_LENGTH, text_encoders.SHAPES_CLIP_L_WIDTH, STAGES)
     for layer in encoder.conv_encoder[::2]:
         torch.nn.init.kaiming_normal_(layer.weight)
         torch.nn.init.zeros_(layer.bias)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from attn.demo import networks, scenes
+from attn.demo import scenes, shapes_networks
 from benchmarks.training.loop import Stage
 from benchmarks.training.report import draw_sheet
 
@@ -39,7 +39,7 @@ def stage(vae: AutoencoderKL, average: AutoencoderKL, *, steps: int) -> Stage:
 def build() -> AutoencoderKL:
     """Random weights in the memory format that convolutions like best."""
     torch.manual_seed(0)
-    return networks.shapes_vae().to(memory_format=torch.channels_last)
+    return shapes_networks.vae().to(memory_format=torch.channels_last)
 
 
 def loss(vae: AutoencoderKL, rng: np.random.Generator, number: int) -> torch.Tensor:

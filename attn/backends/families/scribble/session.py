@@ -18,7 +18,7 @@ from attn.backends.families.scribble.options import (
     effective_options,
 )
 from attn.backends.families.scribble.strokes import Strokes
-from attn.backends.families.sdxl import UNetSession
+from attn.backends.families.unet import UNetSession
 from attn.demo import scenes
 from attn.errors import RequestError
 from attn.schema import Request

@@ -17,7 +17,7 @@ from attn.backends.families.scribble.options import OF_CONTROL, ScribbleOptions,
 from attn.backends.families.scribble.session import DrawnSession
 from attn.backends.families.scribble.sketch_tokens import SketchEncoder
 from attn.backends.families.scribble.strokes import Strokes
-from attn.backends.families.sdxl import SD15Backend, SD15Session
+from attn.backends.families.sd15 import SD15Backend, SD15Session
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import OnCall, Output, Session
