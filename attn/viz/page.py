@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from attn.viz import fonts
-from attn.viz.labels import printable, room
+from attn.viz.labels import printable, room, short
 from attn.viz.style import FAINT, INK, styled
 
 FAMILY = fonts.FAMILY
@@ -133,9 +133,7 @@ def write_heading(figure: Figure, lines: Sequence[str], small: int = 1) -> None:
 
 def shorten(text: str, width: float) -> str:
     """Return a text for one line of the heading, cut where it is wider than that many inches."""
-    line = printable(text)
-    letters = room(line, int(width / LETTER))
-    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
+    return short(text, int(width / LETTER))
 
 
 def write_title(axes: Axes, title: str, remark: str = "", *, size: float) -> None:

@@ -12,6 +12,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from attn.errors import PluginError
+from attn.wording import cut
 
 SHOWN = 60
 """Longest piece of a value in a message."""
@@ -39,8 +40,7 @@ def got(value: object) -> str:
     if inspect.isasyncgen(value):
         return "an asynchronous generator (write def, not async def)"
     if value is None or isinstance(value, str | int | float | tuple | list | dict):
-        shown = " ".join(repr(value).split())
-        return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+        return cut(" ".join(repr(value).split()), SHOWN)
     if isinstance(value, type):
         return f"the class {_words(value)}"
     return f"type {_words(type(value))}"

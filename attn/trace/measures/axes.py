@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ from attn.schema import (
     Manifest,
     part,
 )
+from attn.wording import list_some
+
+LISTED = 8
+"""So many of a list are told in a message."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,7 @@ def index_of(what: str, value: object, values: Sequence[object]) -> int:
     if value in values:
         return values.index(value)
     hint = did_you_mean(value, map(str, values)) if isinstance(value, str) else ""
-    raise TraceError(f"there is no {what} {value!r}; there is {listed(values)}.{hint}")
-
-
-def listed(items: Iterable[object], most: int = 8) -> str:
-    """Join things for a message, the first few of them."""
-    texts = [str(item) for item in items]
-    rest = f", … ({len(texts)} in all)" if len(texts) > most else ""
-    return (", ".join(texts[:most]) or "nothing") + rest
+    raise TraceError(f"there is no {what} {value!r}; there is {list_some(values, LISTED)}.{hint}")
 
 
 def query_grid(layer: Layer, block: str | None) -> Grid | None:

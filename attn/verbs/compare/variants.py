@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attn.errors import AnalysisError, AttnError
 from attn.verbs.compare.pairing import ComparedRun, Member, Pairing, open_member, pair_up
 from attn.verbs.compare.requirements import require_present
+from attn.wording import list_some
 from attn.words import fold
 
 if TYPE_CHECKING:
@@ -249,12 +250,10 @@ def _finish(run: ComparedRun, entry: _MemberPairs, shown: int, options: PairOpti
 
 def _noise_note(entry: _MemberPairs) -> Iterator[str]:
     if entry.other_noise:
-        differing = dict.fromkeys(entry.other_noise)
-        more = len(differing) - SHOWN
-        rest = f"; and {more} more" if more > 0 else ""
+        differing = list_some(dict.fromkeys(entry.other_noise), SHOWN, "; ")
         yield (
             f"{len(entry.other_noise)} of {len(entry.pairs)} pairs may not have begun with the "
-            f"same noise: {'; '.join(list(differing)[:SHOWN])}{rest}"
+            f"same noise: {differing}"
         )
 
 

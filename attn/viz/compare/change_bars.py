@@ -21,12 +21,12 @@ from attn.viz.compare.comparison_scene import (
     ComparisonScene,
     name_terms,
     say_shown,
-    short,
     signed,
     style,
 )
 from attn.viz.figures import FigureFile
 from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_beyond
+from attn.viz.labels import short
 from attn.viz.page import FAMILY, write_title
 from attn.viz.style import FAINT, INK, RULE
 

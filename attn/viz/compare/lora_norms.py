@@ -21,6 +21,7 @@ from attn.viz.labels import printable
 from attn.viz.page import FAMILY, GAP, LINE, MARGIN, add_axes, write_heading, write_title
 from attn.viz.sizes import DPI
 from attn.viz.style import FAINT, GRID, INK, RULE
+from attn.wording import cut
 
 WIDTH = 12.0  # inches between the margins
 LEFT = 0.62  # for the numbers beside a panel
@@ -161,8 +162,7 @@ def _panel(tower: Group, members: Sequence[Group], whole: float | None) -> _Pane
 
 
 def _title(lora: LoraFile) -> str:
-    name = printable(lora.path.name)
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
+    return cut(printable(lora.path.name), LONGEST)
 
 
 def _subtitle(lora: LoraFile) -> str:
