@@ -1,4 +1,4 @@
-import { html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
 import { About } from "./about.js";
 import { Cells } from "./cells.js";
 import { PINNED, percent } from "./colours.js";
@@ -6,6 +6,7 @@ import { fileName, save, toCsv, toPng, toSvg } from "./export.js";
 import { Frames } from "./frames.js";
 import { Chips, Looks, Switches, nameOf, shortcutsOf } from "./controls.js";
 import { Keys } from "./keys.js";
+import { useFrame } from "./frame.js";
 import { useMasses, useSums, useTrace } from "./loading.js";
 import { sinkLayers } from "./masses.js";
 import { largest, paintMap, paintStrongest } from "./paint.js";
@@ -162,23 +163,4 @@ function Screen({ item, state, work }) {
     <${Words} readings=${readings} order=${order} onOrder=${(/** @type {string} */ text) => state.set({ sort: text })} segments=${segments} title=${region ? `At ${place}` : "In the whole picture"} isPlace=${Boolean(region)} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
   </div></div>
   ${frames}${cells}`;
-}
-
-/** State that is shown at most once in a frame; last, what it will be then. @template T @param {T} first @returns {[T, (value: T) => void, () => T]} */
-function useFrame(first) {
-  const [value, set] = useState(first);
-  const next = useRef({ value: first, isDue: false });
-  return [
-    value,
-    (wanted) => {
-      next.current.value = wanted;
-      if (next.current.isDue) return;
-      next.current.isDue = true;
-      requestAnimationFrame(() => {
-        next.current.isDue = false;
-        set(() => next.current.value);
-      });
-    },
-    () => next.current.value,
-  ];
 }
