@@ -193,7 +193,7 @@ def test_text_is_accessible(visit, folder):
 
 
 def test_growing_text(visit, tmp_path):
-    """A text that grows shows each row of the step that computed it, alone if the step is chosen."""
+    """A growing text shows each row of the step that computed it, and alone if it is chosen."""
     page = visit(make_growing()[0].save(tmp_path / "t").folder, at="at=9,-1")
     ready(page)
     assert "“t9” (9) reads" in page.inner_text("#cell")

@@ -5,7 +5,20 @@ import { visible } from "./safe.js";
  * Captions are the elements of the class `figure-text`.
  */
 
-const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity", "font-size", "font-family", "font-weight", "text-anchor", "dominant-baseline"]; // prettier-ignore
+const STYLES = [
+  "fill",
+  "fill-opacity",
+  "stroke",
+  "stroke-width",
+  "stroke-dasharray",
+  "stroke-opacity",
+  "opacity",
+  "font-size",
+  "font-family",
+  "font-weight",
+  "text-anchor",
+  "dominant-baseline",
+]; // prettier-ignore
 const MARGIN = 8;
 const LINE = 19; // pixels of a line of the caption
 const LETTER = 7.4; // about
@@ -79,7 +92,7 @@ function partOf(node, figure) {
     return `<image href="${imageUrl(node)}" ${at} preserveAspectRatio="none" opacity="${style.opacity}" style="image-rendering:${how}"/>`;
   }
   const size = parseFloat(style.fontSize);
-  const text = /** @type {HTMLElement} */ (node).innerText.replace(/\s+/g, " ");
+  const text = (node.textContent ?? "").replace(/\s+/g, " ");
   return `<text x="${x}" y="${y + size}" font-family="${escaped(style.fontFamily)}" font-size="${size}" fill="${style.color}">${escaped(text)}</text>`;
 }
 
@@ -93,7 +106,10 @@ function drawing(node, at, box) {
     for (const name of ["class", "style", "id"]) element.removeAttribute(name);
   });
   const view = node.getAttribute("viewBox") ?? `0 0 ${box.width} ${box.height}`;
-  const inside = new XMLSerializer().serializeToString(copy).replace(/^<svg[^>]*>/, "").replace(/<\/svg>$/, "");
+  const inside = new XMLSerializer()
+    .serializeToString(copy)
+    .replace(/^<svg[^>]*>/, "")
+    .replace(/<\/svg>$/, "");
   return copy.childNodes.length ? `<svg ${at} viewBox="${view}" preserveAspectRatio="none">${inside}</svg>` : "";
 }
 

@@ -1,6 +1,6 @@
-import { useEffect, useMemo, useState } from "./vendor/preact.js";
 import { Masses } from "./masses.js";
 import { Trace } from "./trace.js";
+import { useEffect, useMemo, useState } from "./vendor/preact.js";
 
 /** @typedef {import("./sums.js").MapSums} MapSums */
 /** @typedef {{key: string, sums: MapSums | null, note: string, error: string, ask: number}} Loaded */
@@ -113,7 +113,7 @@ export function useMasses(source, trace, selection, Kind = Masses) {
     const masses = held.key === key ? held.masses : new Kind(source, trace, selection);
     masses.trace = trace; // it may have further steps now
     const show = (error = "") => !stop.signal.aborted && setHeld({ key, masses, loaded: masses.steps.size, error });
-    masses.load(stop.signal, () => show()).catch((error) => show(error.message));
+    masses.load(stop.signal, () => show()).catch((/** @type {Error} */ error) => show(error.message));
     if (held.key !== key) show();
     return () => stop.abort();
   }, [trace, key]);

@@ -1,8 +1,8 @@
-import { html, useMemo, useRef, useEffect } from "./vendor/preact.js";
 import { percent } from "./colours.js";
-import { MatrixView, movedWindow, readWindow, windowText } from "./matrix-view.js";
+import { MatrixView, readWindow, windowText } from "./matrix-view.js";
 import { paintMap } from "./paint.js";
 import { Save } from "./saving.js";
+import { html, useEffect, useMemo, useRef } from "./vendor/preact.js";
 
 const BRIGHTEST = [1, 0.3, 0.1, 0.03, 0.01]; // of the largest cell
 const MOST_SAVED = 250_000; // cells of a table
@@ -35,20 +35,40 @@ export function MatrixPanel({ sums, net, names, state, cell, last, isPinned, onH
     () => ({ ...names, rowSpans: spansOf(net.rows, net.segments), columnSpans: spansOf(net.columns, net.segments) }),
     [net, names],
   );
-  const select = (/** @type {string} */ label, /** @type {string} */ field, /** @type {string} */ now, /** @type {[string, string][]} */ options) =>
+  const select = (
+    /** @type {string} */ label,
+    /** @type {string} */ field,
+    /** @type {string} */ now,
+    /** @type {[string, string][]} */ options,
+  ) =>
     html`<label>${label} <select onChange=${(/** @type {any} */ event) => state.set({ [field]: event.target.value })}>${options.map(([value, text]) => html`<option value=${value} selected=${value === now}>${text}</option>`)}</select></label>`;
   const cellTable = () => ({
     head: ["row", "token", ...listedFrom(shown.column, shown.columns).map((at) => `${at} ${names.columns[at]}`)],
-    rows: listedFrom(shown.row, shown.rows).map((row) => [row, names.rows[row], ...listedFrom(shown.column, shown.columns).map((column) => sums.value(row, column))]),
+    rows: listedFrom(shown.row, shown.rows).map((row) => [
+      row,
+      names.rows[row],
+      ...listedFrom(shown.column, shown.columns).map((column) => sums.value(row, column)),
+    ]),
   });
   const isPooled = shown.rows > 500 || shown.columns > 500;
   const tables = { CSV: table, ...(shown.rows * shown.columns <= MOST_SAVED ? { "CSV of cells": cellTable } : {}) };
   const what = scale === "root" ? "root scale" : "linear";
   return html`<h2>Who reads whom</h2><p class="faint">Rows read, columns are read; ${meant}. ${isPooled && `Each pixel shows the ${pooling === "mean" ? "mean" : "largest"} of its cells; come nearer for single ones.`}</p>
     <${MatrixView} sums=${sums} received=${sums.received} axes=${axes} window=${shown} top=${top} scale=${scale} pooling=${pooling} cell=${cell} last=${last} isPinned=${isPinned} onHover=${onHover} onPin=${(/** @type {any} */ one) => onPin(one)} onWindow=${(/** @type {any} */ window) => state.set({ view: windowText(window, sums) })} label="Matrix"><${RootScale} top=${top} scale=${scale} isCut=${part < 1} /><//>
-    <div class="looks">${select("colours", "scale", scale, [["", "root"], ["linear", "linear"]])}
-      ${select("brightest at", "bright", String(part), BRIGHTEST.map((one) => [String(one), percent(largest * one)]))}
-      ${select("a pixel shows", "pool", pooling, [["", "the largest cell"], ["mean", "the mean"]])}</div>
+    <div class="looks">${select("colours", "scale", scale, [
+      ["", "root"],
+      ["linear", "linear"],
+    ])}
+      ${select(
+        "brightest at",
+        "bright",
+        String(part),
+        BRIGHTEST.map((one) => [String(one), percent(largest * one)]),
+      )}
+      ${select("a pixel shows", "pool", pooling, [
+        ["", "the largest cell"],
+        ["mean", "the mean"],
+      ])}</div>
     <${Save} figure="matrix-figure" name=${`${name}-matrix`} caption=${`Rows read, columns are read; ${meant}; 0 to ${percent(top)}, ${what}`} tables=${tables} />`;
 }
 

@@ -1,7 +1,7 @@
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { INFERNO, percent } from "./colours.js";
 import { cellAt, pool } from "./pooling.js";
 import { shortened } from "./text-pane.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 
 /**
  * A matrix with its axes: hover, arrows and clicks for cells, drag or + and − to come nearer.
@@ -141,7 +141,10 @@ function paint(canvas, values, { wide, high }, top, scale) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const image = context.createImageData(wide, high);
   const pixels = new Uint32Array(image.data.buffer);
-  const table = Uint32Array.from({ length: 256 }, (_, at) => (255 << 24) | (INFERNO[3 * at + 2] << 16) | (INFERNO[3 * at + 1] << 8) | INFERNO[3 * at]); // prettier-ignore
+  const table = Uint32Array.from(
+    { length: 256 },
+    (_, at) => (255 << 24) | (INFERNO[3 * at + 2] << 16) | (INFERNO[3 * at + 1] << 8) | INFERNO[3 * at],
+  ); // prettier-ignore
   for (let at = 0; at < values.length; at++) {
     const part = Math.min(1, values[at] / top);
     if (!Number.isNaN(part)) pixels[at] = table[Math.round(255 * (scale === "root" ? Math.sqrt(part) : part))];
@@ -247,7 +250,12 @@ const clamped = (value, size) => Math.max(0, Math.min(size - 1, value));
 
 /** @param {Window} shown @param {Cell} cell @param {number} factor @param {{rows: number, columns: number}} sums @returns {Window} */
 function zoomedWindow(shown, cell, factor, sums) {
-  const axis = (/** @type {number} */ first, /** @type {number} */ count, /** @type {number} */ at, /** @type {number} */ all) => {
+  const axis = (
+    /** @type {number} */ first,
+    /** @type {number} */ count,
+    /** @type {number} */ at,
+    /** @type {number} */ all,
+  ) => {
     const size = Math.max(Math.min(4, all), Math.min(all, Math.round(count * factor)));
     const part = count > 1 ? (at - first) / count : 0;
     return [Math.max(0, Math.min(all - size, Math.round(at - part * size))), size];
@@ -258,9 +266,13 @@ function zoomedWindow(shown, cell, factor, sums) {
 }
 
 /** The same window, so far on that a cell is in it. @param {Window} shown @param {Cell} cell @param {{rows: number, columns: number}} sums @returns {Window} */
-export function movedWindow(shown, cell, sums) {
-  const axis = (/** @type {number} */ first, /** @type {number} */ count, /** @type {number} */ at, /** @type {number} */ all) =>
-    at >= first && at < first + count ? first : Math.max(0, Math.min(all - count, at - (count >> 1)));
+function movedWindow(shown, cell, sums) {
+  const axis = (
+    /** @type {number} */ first,
+    /** @type {number} */ count,
+    /** @type {number} */ at,
+    /** @type {number} */ all,
+  ) => (at >= first && at < first + count ? first : Math.max(0, Math.min(all - count, at - (count >> 1))));
   return {
     ...shown,
     row: axis(shown.row, shown.rows, cell.row, sums.rows),

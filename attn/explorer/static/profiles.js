@@ -1,6 +1,6 @@
-import { html } from "./vendor/preact.js";
 import { percent } from "./colours.js";
 import { shownText } from "./text-pane.js";
+import { html } from "./vendor/preact.js";
 
 const MOST = 12;
 
@@ -16,14 +16,20 @@ const MOST = 12;
  * @param {(at: number) => void} props.onPin
  */
 export function Profiles({ tokens, words, current, reads, readers, received, onPin }) {
-  const list = (/** @type {string} */ title, /** @type {string} */ note, /** @type {ArrayLike<number> | null} */ values) => {
+  const list = (
+    /** @type {string} */ title,
+    /** @type {string} */ note,
+    /** @type {ArrayLike<number> | null} */ values,
+  ) => {
     if (!values) return null;
     const order = strongest(values, MOST);
     const top = order.length ? values[order[0]] : 0;
     return html`<section class="profile"><h2>${title}</h2><p class="faint">${note}</p>${
       order.length
         ? html`<table><thead><tr><th scope="col">token</th><th scope="col"><span class="unseen">as a bar</span></th><th scope="col">attention</th></tr></thead><tbody>${order.map(
-            (at) => html`<tr key=${tokens[at].id} class=${at === current ? "is-current" : ""}><td><button class="word" style="--part:0" onClick=${() => onPin(at)}><bdi>${shownText(words[at])}</bdi></button><span class="tag">${tokens[at].position ?? ""}</span></td>
+            (
+              at,
+            ) => html`<tr key=${tokens[at].id} class=${at === current ? "is-current" : ""}><td><button class="word" style="--part:0" onClick=${() => onPin(at)}><bdi>${shownText(words[at])}</bdi></button><span class="tag">${tokens[at].position ?? ""}</span></td>
               <td><span class="bar" style=${`width:${(100 * values[at]) / (top || 1)}%`}></span></td><td>${percent(values[at])}</td></tr>`,
           )}</tbody></table>`
         : html`<p>none</p>`

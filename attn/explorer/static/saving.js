@@ -1,6 +1,6 @@
-import { html } from "./vendor/preact.js";
 import { fileName, save, toCsv } from "./export.js";
 import { figurePng, figureSvg } from "./figure.js";
+import { html } from "./vendor/preact.js";
 
 /**
  * Buttons that save a figure as it is seen, and its numbers.

@@ -1,5 +1,5 @@
-import { useEffect, useState } from "./vendor/preact.js";
 import { Written } from "./texts.js";
+import { useEffect, useState } from "./vendor/preact.js";
 
 /** @typedef {{key: string, sums: import("./matrix.js").MatrixSums | null, note: string, error: string, ask: number}} Loaded */
 
@@ -93,7 +93,8 @@ export function useWritten(source, trace) {
     const stop = new AbortController();
     const written = held.trace === trace ? held.written : new Written(trace, source);
     if (held.trace !== trace) for (const [step, moment] of held.written.steps) written.steps.set(step, moment);
-    const show = (error = "") => !stop.signal.aborted && setHeld({ trace, written, loaded: written.steps.size + 1, error });
+    const show = (error = "") =>
+      !stop.signal.aborted && setHeld({ trace, written, loaded: written.steps.size + 1, error });
     written.load(stop.signal, () => show()).catch((error) => show(error.message));
     return () => stop.abort();
   }, [trace]);

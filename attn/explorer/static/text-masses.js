@@ -132,11 +132,20 @@ export function textMeasures(masses, token, name) {
   for (const part of net.masses)
     net.segments.forEach((/** @type {string} */ segment, /** @type {number} */ at) => {
       if (net.segments.length > 1 && places(at).length)
-        add(`${part}.${segment}`, `attention of ${nameOf(part)} to all of ${visible(segment)}`, masses.massOf(part, places(at)));
+        add(
+          `${part}.${segment}`,
+          `attention of ${nameOf(part)} to all of ${visible(segment)}`,
+          masses.massOf(part, places(at)),
+        );
     });
   const number = (/** @type {number} */ value) => (Number.isNaN(value) ? "–" : value.toFixed(2));
   for (const part of net.masses)
     if (held.some((measure) => measure[part]?.entropy))
-      add(`entropy.${part}`, `entropy of rows of ${nameOf(part)}, nats`, (/** @type {any} */ one, /** @type {number} */ head) => one[part]?.entropy?.[head] ?? NaN, number);
+      add(
+        `entropy.${part}`,
+        `entropy of rows of ${nameOf(part)}, nats`,
+        (/** @type {any} */ one, /** @type {number} */ head) => one[part]?.entropy?.[head] ?? NaN,
+        number,
+      );
   return measures;
 }

@@ -50,7 +50,9 @@ export function TextPane({ tokens, words, states, ink, current, last, isPinned, 
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     const now = last();
-    const move = /** @type {Record<string, number>} */ ({ ArrowLeft: -1, ArrowRight: 1, ArrowUp: -10, ArrowDown: 10 })[event.key];
+    const move = /** @type {Record<string, number>} */ ({ ArrowLeft: -1, ArrowRight: 1, ArrowUp: -10, ArrowDown: 10 })[
+      event.key
+    ];
     if (move) {
       const next = now < 0 ? 0 : Math.max(0, Math.min(tokens.length - 1, now + move));
       (isPinned ? onPin : onHover)(next);

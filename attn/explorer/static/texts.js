@@ -1,6 +1,6 @@
 import { toFloats } from "./half.js";
-import { Shard } from "./safetensors.js";
 import { visible } from "./safe.js";
+import { Shard } from "./safetensors.js";
 import { Trace } from "./trace.js";
 
 /**
@@ -70,8 +70,8 @@ export function tokensOf({ segments, rows, columns }) {
     tokens.set(id, made);
     return made;
   };
-  columns.forEach((column, at) => (token(column).column = at));
-  rows.forEach((row, at) => (token(row).row = at));
+  for (const [at, column] of columns.entries()) token(column).column = at;
+  for (const [at, row] of rows.entries()) token(row).row = at;
   return [...tokens.values()];
 }
 
@@ -116,10 +116,15 @@ export class Written {
       const shard = new Shard(this.source, step.file, step.bytes);
       const tensors = await shard.header();
       if (!tensors["step/tokens"]) return;
-      const parts = STEP_MEASURES.map((name) => tensors[`step/${name}`] && { name: `step/${name}`, from: 0, to: sizeOf(tensors[`step/${name}`]) });
+      const parts = STEP_MEASURES.map(
+        (name) => tensors[`step/${name}`] && { name: `step/${name}`, from: 0, to: sizeOf(tensors[`step/${name}`]) },
+      );
       if (parts.some((part) => !part)) throw new Error(`${step.file} does not say all of what was written`);
       const pieces = await shard.read(/** @type {any} */ (parts));
-      this.steps.set(step.index, Object.fromEntries(STEP_MEASURES.map((name, at) => [name, toFloats(pieces[at].data, pieces[at].dtype)])));
+      this.steps.set(
+        step.index,
+        Object.fromEntries(STEP_MEASURES.map((name, at) => [name, toFloats(pieces[at].data, pieces[at].dtype)])),
+      );
     }
     tell();
   }
@@ -169,7 +174,10 @@ export class Written {
     const key = `${branch}/${sample}`;
     if (this.read.key !== key) {
       const listed = texts?.length ? texts[sample].tokens : (tokens[branch] ?? []);
-      this.read = { key, tokens: new Map(listed.map((/** @type {any} */ one) => [`${one.segment}.${one.position}`, one])) };
+      this.read = {
+        key,
+        tokens: new Map(listed.map((/** @type {any} */ one) => [`${one.segment}.${one.position}`, one])),
+      };
     }
     return this.read.tokens;
   }

@@ -1,7 +1,7 @@
-import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { INFERNO, percent } from "./colours.js";
 import { Save } from "./saving.js";
 import { shortened, shownText } from "./text-pane.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 
 /**
  * How a text was written: which step decided each position, and how sure it was.
@@ -34,18 +34,28 @@ export function Unmasking({ trace, written, loaded, cell, word, steps, onChoose,
   const { positions, moments } = grid;
   const at = (/** @type {MouseEvent} */ event) => {
     const box = /** @type {HTMLElement} */ (event.currentTarget).getBoundingClientRect();
-    const place = (/** @type {number} */ part, /** @type {number} */ size) => Math.max(0, Math.min(size - 1, Math.floor(part * size)));
+    const place = (/** @type {number} */ part, /** @type {number} */ size) =>
+      Math.max(0, Math.min(size - 1, Math.floor(part * size)));
     return {
       at: place((event.clientY - box.top) / box.height, moments.length),
       column: place((event.clientX - box.left) / box.width, positions.length),
     };
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
-    const move = /** @type {Record<string, number[]>} */ ({ ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] })[event.key];
+    const move = /** @type {Record<string, number[]>} */ ({
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+    })[event.key];
     const now = pointed ?? { at: 0, column: 0 };
     const next = (/** @type {number} */ value, /** @type {number} */ size) => Math.max(0, Math.min(size - 1, value));
     if (move)
-      point(pointed ? { at: next(now.at + move[0], moments.length), column: next(now.column + move[1], positions.length) } : now);
+      point(
+        pointed
+          ? { at: next(now.at + move[0], moments.length), column: next(now.column + move[1], positions.length) }
+          : now,
+      );
     else if (event.key === "Enter") onChoose(moments[now.at].step, positions[now.column]);
     else return;
     event.preventDefault();
@@ -53,14 +63,19 @@ export function Unmasking({ trace, written, loaded, cell, word, steps, onChoose,
   const said = pointed
     ? sayMoment(moments[pointed.at], positions[pointed.column], word(positions[pointed.column]))
     : steps?.length === 1
-      ? sayStep(moments.find((one) => one.step === steps[0]), word)
+      ? sayStep(
+          moments.find((one) => one.step === steps[0]),
+          word,
+        )
       : `${positions.length} positions in ${moments.length} steps. Steps go down, positions to the right; a click shows that step.`;
   const high = Math.max(4, Math.min(22, Math.floor(320 / moments.length)));
   const wide = (width - STEPS_WIDE) / positions.length;
   const table = () => ({
     head: ["step", "position", "token", "confidence"],
     rows: moments.flatMap(({ step, moment }) =>
-      positions.filter((position) => moment.finalised[position]).map((position) => [step, position, word(position), moment.confidence[position]]),
+      positions
+        .filter((position) => moment.finalised[position])
+        .map((position) => [step, position, word(position), moment.confidence[position]]),
     ),
   });
   const shown = steps?.length === 1 ? moments.findIndex((one) => one.step === steps[0]) : -1;
@@ -93,11 +108,16 @@ function WritingAxes({ moments, positions, word, high, wide, width }) {
 /** @param {import("./texts.js").TextTrace} trace @param {import("./texts.js").Written} written @param {number} cell */
 function gridOf(trace, written, cell) {
   const moments = trace.steps
-    .map(({ index }) => ({ step: index, moment: /** @type {import("./texts.js").Moment} */ (written.moment(index, cell)) }))
+    .map(({ index }) => ({
+      step: index,
+      moment: /** @type {import("./texts.js").Moment} */ (written.moment(index, cell)),
+    }))
     .filter(({ moment }) => moment);
   if (!moments.length) return null;
   const length = moments[0].moment.masked.length;
-  const positions = Array.from({ length }, (_, at) => at).filter((at) => moments.some(({ moment }) => moment.masked[at]));
+  const positions = Array.from({ length }, (_, at) => at).filter((at) =>
+    moments.some(({ moment }) => moment.masked[at]),
+  );
   return positions.length ? { positions, moments } : null;
 }
 
@@ -110,14 +130,13 @@ function draw(canvas, { positions, moments }) {
   canvas.height = moments.length;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const image = context.createImageData(canvas.width, canvas.height);
-  moments.forEach(({ moment }, row) =>
-    positions.forEach((position, column) => {
+  for (const [row, { moment }] of moments.entries())
+    for (const [column, position] of positions.entries()) {
       const level = 3 * Math.round(90 + 130 * Math.max(0, Math.min(1, moment.confidence[position] || 0)));
       const now = [INFERNO[level], INFERNO[level + 1], INFERNO[level + 2]];
       const colour = moment.finalised[position] ? now : moment.masked[position] ? MASKED : BEFORE;
       image.data.set([...colour, 255], 4 * (row * positions.length + column));
-    }),
-  );
+    }
   context.putImageData(image, 0, 0);
 }
 
@@ -137,7 +156,11 @@ function sayStep(one, word) {
   const { moment, step } = one;
   const decided = [...moment.finalised.keys()].filter((at) => moment.finalised[at]);
   const left = moment.masked.reduce((sum, value) => sum + value, 0) - decided.length;
-  const listed = decided.slice(0, 6).map((at) => `“${shownText(word(at))}” at ${at} (${percent(moment.confidence[at])})`);
+  const listed = decided
+    .slice(0, 6)
+    .map((at) => `“${shownText(word(at))}” at ${at} (${percent(moment.confidence[at])})`);
   const more = decided.length > 6 ? `, and ${decided.length - 6} more` : "";
-  return decided.length ? `Step ${step} decides ${listed.join(", ")}${more}; ${left} stay masked.` : `Step ${step} decides nothing.`;
+  return decided.length
+    ? `Step ${step} decides ${listed.join(", ")}${more}; ${left} stay masked.`
+    : `Step ${step} decides nothing.`;
 }

@@ -15,8 +15,7 @@ self.onmessage = async ({ data }) => {
       self.postMessage({ id, done, all });
       return !cancelled.has(id);
     });
-    // @ts-ignore: the types are those of a page
-    self.postMessage({ id, sums: { ...sums } }, sums.buffers);
+    self.postMessage({ id, sums: { ...sums } }, { transfer: sums.buffers });
   } catch (error) {
     self.postMessage({ id, error: String(/** @type {Error} */ (error).message) });
   }
