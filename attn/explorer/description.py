@@ -13,8 +13,8 @@ import msgspec
 
 from attn.explorer.matrices import BLOCK, describe_matrices
 from attn.schema import SKETCH, Column, Layer, Manifest, Token, block_columns, block_names
-from attn.trace.prompts import Prompt, read_prompt
-from attn.trace.views import all_columns, query_grid
+from attn.trace.measures.views import all_columns, query_grid
+from attn.trace.words.prompts import Prompt, read_prompt
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
