@@ -93,14 +93,13 @@ def _map(trace: Trace) -> bytes | None:
 def _telling(trace: Trace) -> tuple[int, np.ndarray] | None:
     """Return place and map of the word whose peak is highest above its mean; None without maps."""
     try:
-        maps = trace.word_maps().isel(sample=0).values
+        maps = trace.word_maps().isel(sample=0).sum("segment").values
     except AttnError:  # a text, or no maps were kept
         return None
-    totals = np.nansum(maps, 1)  # over segments
-    peaks = totals.max((1, 2), initial=0) / np.maximum(totals.mean((1, 2)), 1e-12)
+    peaks = maps.max((1, 2), initial=0) / np.maximum(maps.mean((1, 2)), 1e-12)
     is_long = np.array([len(word.text) > SHORT for word in trace.words], bool)
     peaks[~is_long] *= not is_long.any()
-    return (int(peaks.argmax()), totals[peaks.argmax()]) if peaks.size else None
+    return (int(peaks.argmax()), maps[peaks.argmax()]) if peaks.size else None
 
 
 def _jpeg(image: Image.Image) -> bytes:

@@ -93,7 +93,7 @@ export class Trace {
     const keyset = this.facts.keysets[net.keyset];
     return {
       base,
-      shards: this.#shards(steps, heads).map(({ file, bytes }) => ({ file, bytes })),
+      shards: this.shardsOf(steps, heads).map(({ file, bytes }) => ({ file, bytes })),
       layers: this.layersOf(net, layers, heads, "image.text").map((layer) => this.#jobLayer(layer, keyset)),
       keys: keyset.columns.length,
       cell: this.cell(selection),
@@ -133,8 +133,8 @@ export class Trace {
     return positions;
   }
 
-  /** @param {number[] | null} steps @param {number[] | null} heads */
-  #shards(steps, heads) {
+  /** Which shards hold the maps of a selection. @param {number[] | null} steps @param {number[] | null} heads @returns {any[]} */
+  shardsOf(steps, heads) {
     if (!this.hasStepMaps || (!steps && !heads && this.mean)) return this.mean ? [this.mean] : [];
     return this.steps.filter((step) => !steps || steps.includes(step.index));
   }
