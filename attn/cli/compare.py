@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn.cli._options import Json, Typed, with_options
+from attn.cli._options import Json, Look, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli._text import aligned, listed_files
+from attn.cli.view import look
 from attn.verbs.compare.options import CompareOptions
 from attn.wording import count_noun
 from attn.words import fold
@@ -37,6 +38,7 @@ def compare(
     ] = None,
     *,
     typed: Typed,
+    view: Look = False,
     as_json: Json = False,
 ) -> None:
     """Compare runs, or a model without and with LoRAs: what changed for each word."""
@@ -52,6 +54,8 @@ def compare(
     finally:
         report.close()
     say(_json(done) if as_json else "\n".join(_text(done)))
+    if view and not done.plans:
+        look(runs or [done.path])
 
 
 def _json(done: Compared) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,17 @@ def view(
         _serve(sources, options, as_json)
     else:
         _save(sources, options, as_json)
+
+
+def look(sources: Sequence[str | Path]) -> None:
+    """Show what a command made, until Ctrl-C; its own answer has stdout."""
+    from attn.verbs.view import make_server
+
+    server = make_server(sources, ViewOptions())
+    say(server.url, err=True)
+    say("Ctrl-C ends it.", err=True)
+    webbrowser.open(server.url)
+    server.run()
 
 
 def _save(sources: list[Path], options: ViewOptions, as_json: bool) -> None:

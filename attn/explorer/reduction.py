@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from attn.explorer.description import BLOCK, describe
+from attn.explorer.description import describe
+from attn.explorer.matrices import BLOCK
 from attn.explorer.mean_maps import Maps, Net, StepMeans, mean_of
 from attn.explorer.roots import SCALE, to_roots
 from attn.explorer.shelf import Shelf, Tensors, packed_size, spread

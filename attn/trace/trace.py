@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,11 @@ class Trace:
     def __repr__(self) -> str:
         layers = len(self.manifest.kept.layers)
         return f"<Trace of {self.manifest.backend}: {len(self.steps)} steps, {layers} layers kept>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return what a notebook shows: that of `attn.view`."""
+        shown: dict[str, str] = import_module("attn").view(self)._repr_mimebundle_()
+        return shown | {"text/plain": repr(self)}
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -43,7 +43,7 @@ export class TextTrace extends Trace {
       base,
       block: net.block,
       shards: shown.map(({ file, bytes, index }) => ({ file, bytes, window: this.windowOf(net, index) })),
-      layers: this.layersOf(net, layers, heads, net.block).map(({ index, heads }) => ({ index, heads })),
+      layers: this.layersOf(net, layers, heads, net.block),
       queries: net.queries,
       keys: net.keys,
       cell: this.cell(selection),
