@@ -14,6 +14,7 @@ from typing import Any
 from attn import demo
 from attn.checkpoints.folders import SAFE
 from attn.errors import ModelError
+from attn.files.disk import is_folder
 from attn.files.outside import open_regular, os_reason
 
 HUB = "hub:"
@@ -101,7 +102,7 @@ def existing(requested: str, option: str) -> Path:
 
 def refuse_pickled(path: Path) -> None:
     """Refuse a file whose ending says that opening it could run code."""
-    if path.suffix.lower() in REFUSED and not path.is_dir():
+    if path.suffix.lower() in REFUSED and not is_folder(path):
         raise ModelError(
             f"{path} is a pickled checkpoint, which could run any code when opened; "
             "convert it to .safetensors with a tool that you trust"
@@ -201,7 +202,7 @@ def fingerprint(files: Mapping[str, Path], revision: str | None) -> Callable[[],
         return lambda: {"revision": revision}
     members: dict[str, Path] = {}
     for name, path in files.items():
-        members |= _members(name, path) if path.is_dir() else {name: path}
+        members |= _members(name, path) if is_folder(path) else {name: path}
     pool = ThreadPoolExecutor(1, thread_name_prefix="attn-fingerprint")
     future = pool.submit(_hash, members, whole=files.keys() == {""})
     pool.shutdown(wait=False)

@@ -29,6 +29,7 @@ from attn.backends.loading.quiet import quiet
 from attn.backends.types import Backend, ModelInfo
 from attn.checkpoints.folders import CONFIG, INDEX, is_language_model, read_object
 from attn.errors import ModelError, UsageError
+from attn.files.disk import is_file, is_folder
 
 PLANNING = ("*.json", "*.jinja", "*.model", "*.txt")
 """What is downloaded of a hub repository to plan a run: no code, nothing pickled."""
@@ -76,7 +77,7 @@ class HFBackend(Backend):
             expected=f"a folder with {CONFIG}",
             download=partial(_download, weights=weights),
         )
-        if not origin.path.is_dir():
+        if not is_folder(origin.path):
             raise ModelError(
                 f"{origin.path} is a file; give the folder with {CONFIG}, {origin.requested}"
             )
@@ -107,12 +108,12 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: there is none, or it is of a model that another backend opens.
     """
-    if (folder / INDEX).is_file():
+    if is_file(folder / INDEX):
         raise ModelError(
             f"{folder} is a pipeline of diffusers, no language model; see `attn backends` for the "
             "backend of its family"
         )
-    if not (folder / CONFIG).is_file():
+    if not is_file(folder / CONFIG):
         raise ModelError(
             f"{folder} is no model of transformers: it has no {CONFIG}; give the folder that the "
             "model was saved to"
@@ -178,7 +179,7 @@ def _read_vocabulary(
     if options.chat_template not in (None, "model") or has_template:
         template = read_template(tokenizer, options.chat_template)
     stated = settings
-    if (model / GENERATION).is_file():
+    if is_file(model / GENERATION):
         stated = settings | read_object(model / GENERATION)
     ends = {*_numbers(stated.get("eos_token_id")), *_numbers(tokenizer.eos_token_id)}
     return Reader(Vocabulary(tokenizer, special_ids(tokenizer)), template, frozenset(ends))

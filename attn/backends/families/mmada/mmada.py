@@ -28,6 +28,7 @@ from attn.backends.loading.devices import (
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import Backend, ModelInfo
 from attn.errors import ModelError
+from attn.files.disk import is_folder
 
 FILES = ("*.json", "*.jinja")
 """What is downloaded of a hub repository to plan a run: no code, nothing pickled."""
@@ -63,7 +64,7 @@ class MMaDABackend(Backend):
             expected="a folder with config.json",
             download=partial(_download, weights=weights),
         )
-        if not origin.path.is_dir():
+        if not is_folder(origin.path):
             raise ModelError(
                 f"{origin.path} is a file; give the folder with config.json, {origin.requested}"
             )
