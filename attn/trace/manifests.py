@@ -85,15 +85,15 @@ def _request_problems(request: Request) -> Iterator[str]:
 
 def _step_problems(manifest: Manifest) -> Iterator[str]:
     indices = [step.index for step in manifest.steps]
-    if indices != list(range(len(indices))):
+    if indices != sorted(set(indices)) or min(indices, default=0) < 0:
         yield f"steps must count upwards from 0; got {indices[:8]}"
-    yield from _count_problems(manifest)
     for step in manifest.steps:
         if step.noise is not None and not 0 <= step.noise <= 1:
             yield f"step {step.index} has the noise {step.noise:g}, expected 0 to 1"
     of_shards = tuple(shard.step for shard in manifest.shards if shard.step is not None)
     if of_shards not in ((), manifest.steps):
         yield "it lists other steps than its shards are of"
+    yield from _count_problems(manifest)
 
 
 def _count_problems(manifest: Manifest) -> Iterator[str]:
@@ -162,6 +162,9 @@ def _text_problems(manifest: Manifest) -> Iterator[str]:
     for branch, tokens in manifest.tokens.items():
         spans = {segment.name: segment for segment in manifest.segments.get(branch, ())}
         yield from _token_problems(branch, tokens, spans, len(manifest.words))
+        for name in spans if manifest.backend != "tap" else ():  # a user's mask may hide any key
+            if has_gaps([token for token in tokens if token.segment == name]):
+                yield f"the padding of {branch!r} has gaps in segment {name!r}"
 
 
 def _word_problems(prompt: str, words: Sequence[Word]) -> Iterator[str]:
@@ -197,10 +200,12 @@ def _token_problems(
     positions = [(token.segment, token.position) for token in tokens]
     if _repeats(positions):
         yield f"two tokens of {branch!r} have one position"
-    for name in spans:
-        padded = [token.position for token in tokens if token.padding and token.segment == name]
-        if padded and len(padded) != 1 + max(padded) - min(padded):
-            yield f"the padding of {branch!r} has gaps in segment {name!r}"
+
+
+def has_gaps(tokens: Sequence[Token]) -> bool:
+    """Whether there is anything between two tokens of padding, of one segment."""
+    padded = [token.position for token in tokens if token.padding]
+    return bool(padded) and len(padded) != 1 + max(padded) - min(padded)
 
 
 def _repeats(values: Iterable[object]) -> bool:
