@@ -12,8 +12,8 @@ from attn.analysis.compare.paired import PairedChange, join_cells, paired_change
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.spool import NumbersFile
 from attn.analysis.compare.terms import Key, Term
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.sketch.sketch import COMPARED
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.words import fold, is_content
 
 Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
