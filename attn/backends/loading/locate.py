@@ -14,6 +14,7 @@ from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_folder
+from attn.wording import list_some
 
 NAMED = 3
 
@@ -51,11 +52,8 @@ class CheckpointFile:
         names = self.members.unknown
         if not names:
             return ()
-        first = ", ".join(ascii(name)[1:-1] for name in names[:NAMED])
-        more = f" … ({len(names)} in all)" if len(names) > NAMED else ""
-        return (
-            f"{self.path.name}: what belongs to no part of the model is left out: {first}{more}",
-        )
+        first = list_some((ascii(name)[1:-1] for name in names), NAMED)
+        return (f"{self.path.name}: what belongs to no part of the model is left out: {first}",)
 
 
 Location = CheckpointFile | Path
