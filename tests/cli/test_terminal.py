@@ -78,8 +78,8 @@ def test_pipe_for_a_model(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "False\n")
     assert done.stderr == (
-        f"Error: {tmp_path}/m: this is neither a file nor a folder; expected a .safetensors file or "
-        "the folder of a model\n"
+        f"Error: {tmp_path}/m: this is neither a file nor a folder; expected a .safetensors file "
+        "or the folder of a model\n"
     )
 
 
