@@ -25,6 +25,7 @@ from attn.backends.loading.source import Source
 from attn.backends.types import Backend, ModelInfo, Session
 from attn.checkpoints.folders import CONFIG
 from attn.errors import ModelError
+from attn.files.disk import is_folder
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class TextBackend(Backend):
             expected=f"a folder with {CONFIG}",
             download=partial(download_language_model, weights=weights),
         )
-        if not origin.path.is_dir():
+        if not is_folder(origin.path):
             raise ModelError(
                 f"{origin.path} is a file; give the folder with {CONFIG}, {origin.requested}"
             )
