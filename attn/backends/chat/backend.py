@@ -63,11 +63,18 @@ class ModelFolder:
             if self.device == "cpu":
                 align(model)
 
-    def describe(self, model: Any) -> ModelInfo:
-        """Return what is known of the network, its files identified in the background."""
+    def describe(self, model: Any, **others: Path) -> ModelInfo:
+        """Return what is known of the network, its files identified in the background.
+
+        Args:
+            model: the network.
+            others: what else is read, by name.
+        """
         files = {} if self.origin.revision else {"": self.path}
         if self.other_tokenizer:
-            files = {"model": self.path, "tokenizer": self.other_tokenizer}
+            others |= {"tokenizer": self.other_tokenizer}
+        if others:
+            files = {"model": self.path, **others}
         identity = fingerprint(files, self.origin.revision) if self.weights else dict
         name = dtype_name(self.dtype)
         return ModelInfo(self.origin.requested, identity, name, count_parameters(model))
