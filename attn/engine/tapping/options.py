@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attn.engine.open_softmax import read_axes
 from attn.engine.tapping.texts import Tokens
 from attn.errors import CaptureError, UsageError
+
+
+LEVELS = ("mass", "means", "maps", "heads", "factors")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,23 @@ class TapOptions:
     padding: Tensor | None
     value_norm: bool | str
     tokens: Tokens
+
+
+def require_usable(model: object, keep: str, every: int) -> None:
+    """Refuse what cannot be tapped.
+
+    Raises:
+        UsageError: `model` is none, or there is no such level or thinning.
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"tap: expected a torch module, got {type(model).__name__} {model!r:.60}; load the "
+            "model and pass it, as in attn.tap(model)"
+        )
+    if keep not in LEVELS:
+        raise UsageError(f"keep: expected one of {', '.join(LEVELS)}; got '{keep}'")
+    if every < 1:
+        raise UsageError(f"every: expected 1 or more forwards; got {every}")
 
 
 def read_axes_of(axes: str | Mapping[str, str] | None) -> dict[str, str]:

@@ -88,7 +88,7 @@ class HFBackend(Backend):
         reader = _read_vocabulary(folder or origin.path, origin.path, options, settings)
         model = load_model(cls, origin.path, kind, weights=weights)
         _require_readable(model, reader, folder or origin.path)
-        model.set_attn_implementation(options.attention)
+        model.set_attn_implementation(_choose_attention(cls, options))
         if weights:
             model.to(target)
             if target == "cpu":
@@ -160,6 +160,11 @@ def _why_not(name: str, settings: dict[str, Any]) -> str:
         f"{name} is no causal language model of the installed transformers; expected an "
         f"architecture such as LlamaForCausalLM. {TAP[0].upper()}{TAP[1:]}"
     )
+
+
+def _choose_attention(cls: Any, options: HFOptions) -> str:
+    """Return how a model computes its attention: in the open where it has no other way."""
+    return options.attention if getattr(cls, "_supports_sdpa", False) else "eager"
 
 
 def _read_vocabulary(

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from attn.engine.heads import count_heads
+from attn.engine.heads import count_heads, has_sink
 from attn.errors import ModelError
-from attn.schema import Layer, Segment
+from attn.schema import Layer, Segment, with_sink
 
 NAMED = "Attention"
 """What transformers calls its modules of attention."""
@@ -59,7 +59,7 @@ def _layer(index: int, path: str, module: Any, segments: tuple[Segment, ...]) ->
         kind="self",
         num_heads=heads,
         queries=segments,
-        keys=segments,
+        keys=with_sink(segments) if has_sink(module) else segments,
         head_dim=_head_size(module, heads),
         num_key_heads=None if key_heads == heads else key_heads,
     )

@@ -35,7 +35,8 @@ class HFOptions:
         default=None, metadata={"help": "folder of the tokenizer, if not the model's"}
     )
     attention: Literal["sdpa", "eager"] = field(
-        default="sdpa", metadata={"help": "how the model computes its attention"}
+        default="sdpa",
+        metadata={"help": "how the model computes its attention; eager where it has no sdpa"},
     )
 
     def __post_init__(self) -> None:
