@@ -55,7 +55,9 @@ def test_plan_of_a_large_model():
     keys = 32 * 32 * 4 * int((steps + 1 + 2).sum())  # mass, entropy, two segments
     planned = attn.tap(model, keep="mass").plan(ids, 512)
     assert abs(planned.bytes - keys) <= 0.01 * keys
-    assert str(planned).endswith("MB as files: 1 x 13 + 512 tokens, 32 layers, 512 steps at keep='mass'")
+    assert str(planned).endswith(
+        "MB as files: 1 x 13 + 512 tokens, 32 layers, 512 steps at keep='mass'"
+    )
     thinned = attn.tap(model, keep="mass", every=64).plan(ids, 512)
     assert (thinned.steps, thinned.bytes < planned.bytes / 50) == (8, True)
 

@@ -167,7 +167,9 @@ def _as_saved(shapes: Shapes, stretch: Stretch) -> Shapes:
     part = "prompt" if stretch.length > 1 else GENERATED
     again = {
         f"{kind}.{part}{rest.removeprefix('all')}": entry
-        for (kind, _, rest), entry in ((name.partition("."), entry) for name, entry in shapes.items())
+        for (kind, _, rest), entry in (
+            (name.partition("."), entry) for name, entry in shapes.items()
+        )
         if kind in PER_PART
     }
     return shapes | again

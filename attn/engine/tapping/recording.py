@@ -20,6 +20,8 @@ from attn.schema import Column, Layer, Segment, with_sink
 from attn.schema import Sequence as TokenSequence
 
 BLOCK = "all.all"
+PICTURE = "image.text"
+"""What is kept besides of a picture and the text that it reads: the heatmaps of words."""
 PER_PART = ("mass", "entropy", "total")
 """What is kept of the rows of each segment of a text that a model writes."""
 
@@ -226,7 +228,8 @@ class Tapped:
             if segment.kind == "text"
             for place in range(segment.start, segment.stop)
         )
-        return plan_layer(layer, (BLOCK,), columns, self.keep, TokenSequence(keys, ()))
+        blocks = (BLOCK,) if self.keep.level == "means" else (BLOCK, PICTURE)
+        return plan_layer(layer, blocks, columns, self.keep, TokenSequence(keys, ()))
 
 
 def keys_of(kernel: Kernel, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:

@@ -12,6 +12,7 @@ from attn.engine.tapping.histories import History
 from attn.engine.tapping.layout import Layout
 from attn.engine.tapping.recording import (
     PER_PART,
+    PICTURE,
     Kernel,
     Tapped,
     TappedLayer,
@@ -308,6 +309,8 @@ def _kept(tapped: Tapped, layers: Sequence[_Described], segments: Sequence[Segme
         for position in range(segment.start, segment.stop)
     )
     asked = dict.fromkeys(".".join(part) for layer in layers for part in layer.parts)
+    if any(PICTURE in layer.layer.blocks for layer in layers) and tapped.keep.level != "means":
+        asked[PICTURE] = None
     return Kept(
         level=tapped.keep.level,
         keys="all",
