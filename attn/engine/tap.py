@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from threading import get_ident
 from typing import Any, Literal, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 

@@ -56,7 +56,7 @@ def test_windows_are_told(swin):
 def test_windows_have_no_factors(swin):
     """Keys differ from window to window, so there are no factors; the message says what to keep."""
     model = SwinModel(SwinConfig(**SWIN, window_size=4, attn_implementation="sdpa")).eval()
-    refused = pytest.raises(CaptureError, match="in 4 pieces of each row.*keep heads instead")
+    refused = pytest.raises(CaptureError, match=r"in 4 pieces of each row.*keep heads instead")
     with torch.no_grad(), refused, attn.tap(model, keep="factors"):
         model(torch.randn(2, 3, 32, 32))
 

@@ -1,8 +1,8 @@
 """What the analyses of written texts share: what is looked at, and the maps one after the other.
 
 Here A is the head mean of one layer, step and sample: a row per query, a column per key, rows sum
-to 1; a learned sink, which is no position, is left out of it. T is the number of positions, p the length of the prompt; rows and columns from p on are those
-that the model writes.
+to 1; a learned sink, which is no position, is left out. T is the number of positions, p the length
+of the prompt; rows and columns from p on are those that the model writes.
 
 A step that reads only a part of a text, as each does that writes one token after another, has the
 rows of that part; its keys are those before its end, and later ones receive 0. The other rows are

@@ -84,8 +84,8 @@ def find_ends(model: nn.Module) -> tuple[tuple[int, ...], int | None]:
 def say_outside(path: str) -> str:
     """Say why attention that ran outside of a forward belongs to no step."""
     return (
-        f"{path or 'a part of the model'} ran outside of a forward of the tapped model, so it belongs to no step; call the "
-        "tapped model, or tap what is called"
+        f"{path or 'a part of the model'} ran outside of a forward of the tapped model, so it "
+        "belongs to no step; call the tapped model, or tap what is called"
     )
 
 

@@ -13,7 +13,6 @@ from attn.engine.open_softmax import read_axes
 from attn.engine.tapping.texts import Tokens
 from attn.errors import CaptureError, UsageError
 
-
 LEVELS = ("mass", "means", "maps", "heads", "factors")
 
 

@@ -49,8 +49,9 @@ class TapPlan:
 
     def __str__(self) -> str:
         return (
-            f"{self.bytes / 1e6:,.1f} MB in memory, {self.saved / 1e6:,.1f} MB as files: {self.samples} x {self.prompt} + {self.new_tokens} "
-            f"tokens, {self.layers} layers, {self.steps} steps at keep='{self.level}'"
+            f"{self.bytes / 1e6:,.1f} MB in memory, {self.saved / 1e6:,.1f} MB as files: "
+            f"{self.samples} x {self.prompt} + {self.new_tokens} tokens, {self.layers} layers, "
+            f"{self.steps} steps at keep='{self.level}'"
         )
 
 
