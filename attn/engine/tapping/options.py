@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attn.engine.open_softmax import read_axes
-from attn.engine.tapping.texts import Tokens
+from attn.engine.tapping.texts import Tokens, require_tokens
 from attn.errors import CaptureError, UsageError
 
 LEVELS = ("mass", "means", "maps", "heads", "factors")
@@ -27,11 +27,11 @@ class TapOptions:
     tokens: Tokens
 
 
-def require_usable(model: object, keep: str, every: int) -> None:
+def require_usable(model: object, keep: str) -> None:
     """Refuse what cannot be tapped.
 
     Raises:
-        UsageError: `model` is none, or there is no such level or thinning.
+        UsageError: `model` is none, or there is no such level.
     """
     if not isinstance(model, nn.Module):
         raise UsageError(
@@ -40,8 +40,24 @@ def require_usable(model: object, keep: str, every: int) -> None:
         )
     if keep not in LEVELS:
         raise UsageError(f"keep: expected one of {', '.join(LEVELS)}; got '{keep}'")
+
+
+def read_options(
+    every: int,
+    axes: str | Mapping[str, str] | None,
+    padding: Any,
+    value_norm: bool | str,
+    tokens: Tokens,
+) -> TapOptions:
+    """Return what the caller of `tap` says, checked.
+
+    Raises:
+        UsageError: it cannot be meant.
+    """
     if every < 1:
         raise UsageError(f"every: expected 1 or more forwards; got {every}")
+    require_tokens(tokens)
+    return TapOptions(every, read_axes_of(axes), read_padding(padding), value_norm, tokens)
 
 
 def read_axes_of(axes: str | Mapping[str, str] | None) -> dict[str, str]:

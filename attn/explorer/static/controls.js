@@ -1,6 +1,6 @@
-import { html } from "./vendor/preact.js";
 import { labelOf } from "./readings.js";
 import { visible } from "./safe.js";
+import { html } from "./vendor/preact.js";
 
 /** Branch, sample and network, where there are several. @param {any} props */
 export function Switches({ trace, state, selection }) {
@@ -21,7 +21,7 @@ export function Switches({ trace, state, selection }) {
     html`<fieldset class="switch"><legend>${label}</legend>${values.map((value) => html`<button aria-pressed=${String(value === chosen)} onClick=${() => state.set({ [name]: value, layers: "", heads: "" })}>${said(value)}</button>`)}</fieldset>`;
   return html`<div class="switches">${choice("reads", "branch", branches, selection.branch, (one) => names[one] ?? visible(one))}
     ${choice(
-      "picture",
+      trace.facts.screen,
       "sample",
       Array.from({ length: samples }, (_, at) => String(at)),
       String(selection.sample),

@@ -22,6 +22,11 @@ export class MapSums {
     return Object.assign(new MapSums(plain.keys), plain);
   }
 
+  /** What a worker hands over without a copy. @returns {ArrayBuffer[]} */
+  get buffers() {
+    return this.grids.map((grid) => /** @type {ArrayBuffer} */ (grid.sum.buffer));
+  }
+
   /**
    * @param {[number, number]} grid
    * @param {Float32Array | Uint16Array} maps (query, key); bits of float16, or float32
@@ -54,7 +59,9 @@ export class MapSums {
     for (const { rows: r, columns: c, sum } of this.grids) {
       const flat = new Float64Array(r * c);
       for (let cell = 0; cell < flat.length; cell++) for (const key of keys) flat[cell] += sum[cell * this.keys + key];
-      resample(flat, [r, c], [rows, columns]).forEach((value, at) => (result[at] += value / this.count));
+      resample(flat, [r, c], [rows, columns]).forEach((value, at) => {
+        result[at] += value / this.count;
+      });
     }
     return result;
   }
@@ -98,8 +105,8 @@ export class MapSums {
   }
 }
 
-/** @param {Uint16Array} halves */
-function hasNaN16(halves) {
+/** Whether a number is none. @param {Uint16Array} halves bits of float16 */
+export function hasNaN16(halves) {
   for (let i = 0; i < halves.length; i++) if ((halves[i] & 0x7fff) > 0x7c00) return true;
   return false;
 }
