@@ -204,7 +204,8 @@ class Attention:
             probs = torch.stack([self.probs(row, every, every, every) for row in range(batch)])
 
         def join(values: Tensor) -> Tensor:
-            return values.unflatten(0, (rows, -1)).transpose(1, 2).flatten(2, 3)
+            pieces: Tensor = values.unflatten(0, (rows, -1))
+            return pieces.transpose(1, 2).flatten(2, 3)
 
         return Attention(
             query=None,

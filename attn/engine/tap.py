@@ -348,10 +348,9 @@ class Tap:
         if reading is not None and attention.shape[0] != batch:
             self.left_out.add(path)
             return None
-        sides = pieces_of(attention, told) if reading is None else None
-        if sides is not None:
+        if reading is None and (pieces := pieces_of(attention, told)):
             self.pieces.add(path)
-            return attention.joined(batch), sides
+            return attention.joined(batch), pieces
         attention, sides = self._place(path, attention, reading)
         return self._without_padding(attention, sides, reading), sides
 
