@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 from attn.backends.chat.prompts import Template, Vocabulary, read_template
 from attn.backends.diffusers.tokens import special_ids
 from attn.backends.families.hf.loading import load_model
 from attn.backends.families.hf.options import HFOptions
+from attn.backends.families.hf.pictures import Picture, read_picture
 from attn.backends.families.hf.session import HFSession, Reader
 from attn.backends.loading import source as sources
 from attn.backends.loading import tokenizers
@@ -36,6 +41,8 @@ WEIGHTS = "*.safetensors"
 """What is downloaded besides to generate."""
 GENERATION = "generation_config.json"
 CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+SEEING = frozenset(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values())
+"""Classes that read a picture in their text, or beside it."""
 TAP = "attn.tap captures what your own code runs of it (docs/python.md)"
 
 
@@ -86,6 +93,8 @@ class HFBackend(Backend):
         cls = _find_class(origin.path, settings)
         folder = options.tokenizer and sources.existing(options.tokenizer, "tokenizer")
         reader = _read_vocabulary(folder or origin.path, origin.path, options, settings)
+        if options.image is not None:
+            reader = replace(reader, picture=_see(cls, origin.path, options.image))
         model = load_model(cls, origin.path, kind, weights=weights)
         _require_readable(model, reader, folder or origin.path)
         model.set_attn_implementation(_choose_attention(cls, options))
@@ -93,12 +102,19 @@ class HFBackend(Backend):
             model.to(target)
             if target == "cpu":
                 align(model)
-        files = {} if origin.revision else {"": origin.path}
-        if folder:
-            files = {"model": origin.path, "tokenizer": folder}
+        files = _files(origin, folder, options)
         identity = sources.fingerprint(files, origin.revision) if weights else dict
         info = ModelInfo(origin.requested, identity, dtype_name(kind), count_parameters(model))
         return HFSession(model, reader, options, info)
+
+
+def _files(origin: sources.Source, tokenizer: Path | None, options: HFOptions) -> dict[str, Path]:
+    """Return what a run is known by, by name: files of the model, and what else is read."""
+    others = {"tokenizer": tokenizer, "image": options.image and Path(options.image).expanduser()}
+    read = {name: path for name, path in others.items() if isinstance(path, Path)}
+    if read:
+        return {"model": origin.path, **read}
+    return {} if origin.revision else {"": origin.path}
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -136,7 +152,7 @@ def _find_class(folder: Path, settings: dict[str, Any]) -> Any:
             f"{folder / CONFIG} names no architecture (architectures, model_type), so it is "
             "unclear what the model is"
         )
-    if name not in CAUSAL:
+    if name not in CAUSAL | SEEING or settings.get("is_encoder_decoder"):
         raise ModelError(f"{folder / CONFIG}: {_why_not(name, settings)}")
     cls = find_class("transformers", name, "the model")
     if getattr(cls, "_is_stateful", False):
@@ -148,10 +164,8 @@ def _find_class(folder: Path, settings: dict[str, Any]) -> Any:
 
 
 def _why_not(name: str, settings: dict[str, Any]) -> str:
-    if "vision_config" in settings or "audio_config" in settings:
-        return (
-            f"{name} reads pictures or sound beside the text, and the backend hf only text; {TAP}"
-        )
+    if "audio_config" in settings:
+        return f"{name} reads sound beside the text, which the backend hf does not; {TAP}"
     if settings.get("is_encoder_decoder"):
         return f"{name} has an encoder, and the backend hf opens decoders only; {TAP}"
     if "auto_map" in settings:
@@ -160,6 +174,19 @@ def _why_not(name: str, settings: dict[str, Any]) -> str:
         f"{name} is no causal language model of the installed transformers; expected an "
         f"architecture such as LlamaForCausalLM. {TAP[0].upper()}{TAP[1:]}"
     )
+
+
+def _see(cls: Any, folder: Path, file: str) -> Picture:
+    """Return the picture of a model that reads one.
+
+    Raises:
+        ModelError: it reads none.
+    """
+    if cls.__name__ not in SEEING:
+        raise ModelError(
+            f"{cls.__name__} reads no pictures, so image={file} would have no effect; leave it out"
+        )
+    return read_picture(folder, file)
 
 
 def _choose_attention(cls: Any, options: HFOptions) -> str:

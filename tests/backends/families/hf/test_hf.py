@@ -157,7 +157,8 @@ def test_conforms(make_folder, check):
 
 
 REFUSED = {
-    "LlavaForConditionalGeneration": ({"vision_config": {}}, "reads pictures or sound"),
+    "UltravoxForConditionalGeneration": ({"audio_config": {}}, "reads sound beside the text"),
+    "VisionEncoderDecoderModel": ({"is_encoder_decoder": True}, "has an encoder"),
     "T5ForConditionalGeneration": ({"is_encoder_decoder": True}, "has an encoder"),
     "TheirsForCausalLM": ({"auto_map": {}}, "which is not run"),
     "MambaForCausalLM": ({}, "keeps a state"),
