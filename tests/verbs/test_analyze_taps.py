@@ -110,7 +110,7 @@ def test_words_of_a_tapped_picture(tmp_path):
     trace = tap.trace.save(tmp_path / "run")
     whole = trace.maps(1, "all.all").squeeze(["step", "branch"]).values
     maps = trace.maps(1, "image.text").squeeze(["step", "branch"])
-    np.testing.assert_array_equal(maps, whole[:, :15, 15:].reshape(2, 3, 5, 3))
+    np.testing.assert_allclose(maps, whole[:, :15, 15:].reshape(2, 3, 5, 3), rtol=1e-6)
     done = attn.analyze(tmp_path / "run", only=["words"])
     assert done.warnings == ()
     assert {"002-cat.png", "words.png"} <= {file.name for file in done.files}
