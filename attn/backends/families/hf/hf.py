@@ -102,7 +102,7 @@ class HFBackend(Backend):
             model.to(target)
             if target == "cpu":
                 align(model)
-        files = _files(origin, folder, options)
+        files = _files(origin, folder or None, options)
         identity = sources.fingerprint(files, origin.revision) if weights else dict
         info = ModelInfo(origin.requested, identity, dtype_name(kind), count_parameters(model))
         return HFSession(model, reader, options, info)

@@ -107,7 +107,7 @@ class HFSession(Session):
         start, stop = len(prompt), len(prompt) + self.options.generate
         picture = self.reader.picture
         segments = (
-            *lay_out(prompt, picture and picture.grid),
+            *lay_out(prompt, None if picture is None else picture.grid),
             Segment(GENERATED, "text", start, stop, is_generated=True),
         )
         unwritten = tuple(
