@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +13,19 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
+from attn.backends.chat.backend import ModelFolder, TextBackend
 from attn.backends.chat.prompts import Template, Vocabulary, read_template
 from attn.backends.diffusers.tokens import special_ids
 from attn.backends.families.hf.loading import load_model
 from attn.backends.families.hf.options import HFOptions
 from attn.backends.families.hf.pictures import Picture, read_picture
 from attn.backends.families.hf.session import HFSession, Reader
-from attn.backends.loading import source as sources
 from attn.backends.loading import tokenizers
-from attn.backends.loading.devices import (
-    align,
-    choose_device,
-    choose_dtype,
-    count_parameters,
-    dtype_name,
-)
 from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.quiet import quiet
-from attn.backends.types import Backend, ModelInfo
 from attn.checkpoints.folders import CONFIG, INDEX, is_language_model, read_object
 from attn.errors import ModelError, UsageError
 
-PLANNING = ("*.json", "*.jinja", "*.model", "*.txt")
-"""What is downloaded of a hub repository to plan a run: no code, nothing pickled."""
-WEIGHTS = "*.safetensors"
-"""What is downloaded besides to generate."""
 GENERATION = "generation_config.json"
 CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 SEEING = frozenset(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values())
@@ -46,10 +33,11 @@ SEEING = frozenset(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values())
 TAP = "attn.tap captures what your own code runs of it (docs/python.md)"
 
 
-class HFBackend(Backend):
+class HFBackend(TextBackend):
     """Opens folders and hub ids of causal language models."""
 
     Options = HFOptions
+    name = "hf"
     example_prompt = ""
     demo_note = ""
 
@@ -60,61 +48,20 @@ class HFBackend(Backend):
             "transformers saved, or a hub id (hub:OWNER/NAME to download)"
         )
 
-    def open(
-        self,
-        source: str | Path | object,
-        options: HFOptions,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        offload: str = "none",
-        weights: bool = True,
-    ) -> HFSession:
-        """Open a model; see `Backend.open`."""
-        if offload != "none":
-            raise ModelError("this model is one network, so there is no part to offload")
-        if not isinstance(source, str | Path):
-            raise ModelError(f"expected a folder or a hub id, not a {type(source).__name__}")
-        if str(source).partition(":")[0] == "demo":
-            self.default_model(options)
-        origin = sources.resolve(
-            source,
-            "hf",
-            expected=f"a folder with {CONFIG}",
-            download=partial(_download, weights=weights),
-        )
-        if not origin.path.is_dir():
-            raise ModelError(
-                f"{origin.path} is a file; give the folder with {CONFIG}, {origin.requested}"
-            )
-        target = choose_device(device)
-        kind = choose_dtype(dtype, target)
-        settings = _read_settings(origin.path)
-        cls = _find_class(origin.path, settings)
-        folder = options.tokenizer and sources.existing(options.tokenizer, "tokenizer")
-        reader = _read_vocabulary(folder or origin.path, origin.path, options, settings)
+    def open_folder(self, folder: ModelFolder, options: HFOptions) -> HFSession:
+        """Open a model that was found; see `TextBackend.open_folder`."""
+        settings = _read_settings(folder.path)
+        cls = _find_class(folder.path, settings)
+        reader = _read_vocabulary(folder.tokenizer, folder.path, options, settings)
+        others: dict[str, Path] = {}
         if options.image is not None:
-            reader = replace(reader, picture=_see(cls, origin.path, options.image))
-        model = load_model(cls, origin.path, kind, weights=weights)
-        _require_readable(model, reader, folder or origin.path)
+            reader = replace(reader, picture=_see(cls, folder.path, options.image))
+            others = {"image": Path(options.image).expanduser()}
+        model = load_model(cls, folder.path, folder.dtype, weights=folder.weights)
+        _require_readable(model, reader, folder.tokenizer)
         model.set_attn_implementation(_choose_attention(cls, options))
-        if weights:
-            model.to(target)
-            if target == "cpu":
-                align(model)
-        files = _files(origin, folder or None, options)
-        identity = sources.fingerprint(files, origin.revision) if weights else dict
-        info = ModelInfo(origin.requested, identity, dtype_name(kind), count_parameters(model))
-        return HFSession(model, reader, options, info)
-
-
-def _files(origin: sources.Source, tokenizer: Path | None, options: HFOptions) -> dict[str, Path]:
-    """Return what a run is known by, by name: files of the model, and what else is read."""
-    others = {"tokenizer": tokenizer, "image": options.image and Path(options.image).expanduser()}
-    read = {name: path for name, path in others.items() if isinstance(path, Path)}
-    if read:
-        return {"model": origin.path, **read}
-    return {} if origin.revision else {"": origin.path}
+        folder.place(model)
+        return HFSession(model, reader, options, folder.describe(model, others))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -229,10 +176,3 @@ def _require_readable(model: Any, reader: Reader, folder: Path) -> None:
             f"the tokenizer in {folder} is of another model: it has {size} tokens, the model has "
             f"vectors for {vectors}"
         )
-
-
-def _download(name: str, *, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    wanted = [*PLANNING, WEIGHTS] if weights else [*PLANNING]
-    return Path(snapshot_download(name, allow_patterns=wanted))
