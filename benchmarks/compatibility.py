@@ -195,19 +195,29 @@ def in_order(matrix: np.ndarray, samples: int, layer: Any) -> np.ndarray:
     return matrix
 
 
+def kernels(trace: Trace) -> list[tuple[Any, str]]:
+    """Return each kernel of a trace: its layer, and its block where a layer has several."""
+    return [
+        (layer, block)
+        for layer in trace.layers
+        for block in (("all.all",) if "all.all" in layer.blocks else layer.blocks)
+    ]
+
+
 def compare(trace: Trace, matrices: list[np.ndarray]) -> str:
     """Return in what a trace differs from its reference; nothing if it does not."""
-    if len(trace.layers) != len(matrices):
-        return f"{len(trace.layers)} layers seen, the reference has {len(matrices)}"
-    for index, matrix in enumerate(matrices):
-        laid = in_order(matrix, trace.manifest.samples, trace.layers[index])
+    seen = kernels(trace)
+    if len(seen) != len(matrices):
+        return f"{len(seen)} kernels seen, the reference has {len(matrices)}"
+    for (layer, block), matrix in zip(seen, matrices, strict=True):
+        laid = in_order(matrix, trace.manifest.samples, layer)
         for sample, probs in enumerate(laid):
-            got = trace.probs(index, 0, sample=sample).to_numpy()
+            got = trace.probs(layer.index, 0, block, sample=sample).to_numpy()
             if got.shape != probs.shape:
-                return f"layer {index} has shape {got.shape}, the reference {probs.shape}"
+                return f"layer {layer.index} has shape {got.shape}, the reference {probs.shape}"
             rows = np.where(probs.any(-1, keepdims=True), probs, np.nan)  # those with a key
             if not np.allclose(got, rows, atol=TOLERANCE, equal_nan=True):
-                return f"layer {index} differs from the reference"
+                return f"layer {layer.index} differs from the reference"
     return ""
 
 
