@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from attn.errors import TraceError
-from attn.explorer.description import describe, pictures_of
+from attn.explorer.description import describe
 from attn.files.disk import is_file, is_folder, is_there, reported
-from attn.schema import Manifest
+from attn.schema import Manifest, image_names
 from attn.trace.store import MANIFEST, load_manifest
 
 DEEPEST = 4
@@ -122,7 +122,7 @@ def file_of(item: Item, name: str) -> Path | None:
 def picture_of(item: Item) -> Path | None:
     """Return the first picture of a trace; None where there is none."""
     try:
-        names = pictures_of(manifest_of(item.folder))
+        names = image_names(manifest_of(item.folder).outputs)
     except TraceError:  # gone
         return None
     return file_of(item, names[0]) if names else None
@@ -174,7 +174,7 @@ def _row(item: Item) -> dict[str, object]:
 def _facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> dict[str, object]:
     """Return what the index says of a trace; it is read again only when it has changed."""
     manifest = load_manifest(folder)
-    request, pictures = manifest.request, pictures_of(manifest)
+    request, pictures = manifest.request, image_names(manifest.outputs)
     return {
         "status": manifest.status,
         "steps": [sum(shard.step is not None for shard in manifest.shards), request.steps],

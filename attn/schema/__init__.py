@@ -38,6 +38,8 @@ from attn.schema.layout import (
     Token,
 )
 from attn.schema.manifest import (
+    FORMING,
+    FORMING_ROW,
     GATE_STATISTICS,
     MEASURES,
     SCHEMA,
@@ -51,11 +53,15 @@ from attn.schema.manifest import (
     SampleText,
     Shard,
     Step,
+    forming_names,
+    image_names,
 )
 from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
 from attn.words import Word, find_words, word_at
 
 __all__ = [
+    "FORMING",
+    "FORMING_ROW",
     "GATE_STATISTICS",
     "LORA_PARTS",
     "MEASURES",
@@ -88,6 +94,8 @@ __all__ = [
     "block_columns",
     "block_names",
     "find_words",
+    "forming_names",
+    "image_names",
     "in_range",
     "kohya_name",
     "layer_matches",

@@ -21,24 +21,47 @@ if TYPE_CHECKING:
 
 TRACES = "traces.csv"
 SUMMARY = "summary.png"
+ON_PAGE = (
+    "shapes.csv",
+    "deviation.csv",
+    "dominant.csv",
+    "words_summary.csv",
+    "phrases_summary.csv",
+    "grid_analysis_4x4.csv",
+    "aligned.csv",
+    "roles.csv",
+    "sinks.csv",
+    "balance.csv",
+)
+"""Tables of the page of a trace, by name; the others have a row for every layer or step."""
 LONGEST = 80
 """Letters of a prompt in a row of a joined table; `traces.csv` has the whole."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is kept of the analyses of one trace: rows to join, and digests."""
+    """What is kept of the analyses of one trace: rows to join, what its page shows, and digests.
+
+    Attributes:
+        manifest: of the trace.
+        tables: to join, with their names.
+        shown: of its page, by path.
+        digests: by name.
+    """
 
     manifest: Manifest
     tables: list[tuple[str, Table]]
+    shown: dict[str, Table] = field(default_factory=dict)
     digests: dict[str, Digest] = field(default_factory=dict)
 
     def take(self, names: Sequence[str], result: Result) -> None:
-        """Keep the tables of these names, and the digests, of one result."""
+        """Keep the tables of these names, those of the page, and the digests, of one result."""
         for path, table in result.columns.items():
             name = path.rpartition("/")[2]
             if name in names:
                 self.tables.append((name, table))
+            if name in ON_PAGE:
+                self.shown[path] = table
         self.digests.update(result.digests)
 
 
