@@ -21,8 +21,8 @@ from attn.schema import (
     block_names,
     image_names,
 )
-from attn.trace.prompts import Prompt, read_prompt
-from attn.trace.views import all_columns, query_grid
+from attn.trace.measures.views import all_columns, query_grid
+from attn.trace.words.prompts import Prompt, read_prompt
 
 BLOCK = "image.text"
 

@@ -1,0 +1,6 @@
+"""Runs that are generated for a comparison, and the LoRAs of runs that are there.
+
+variant_runs             every variant from the same noise, with one model in memory
+lora_runs, sketch_runs   variants by LoRA, by drawing
+lora_files               LoRAs of runs that are there, found by their checksums
+"""
