@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
+import numpy as np
 import torch
 from PIL.Image import Image, Resampling, fromarray
 from torch import Tensor
@@ -164,8 +165,8 @@ def expected_picture(scheduler: Any, timestep: Any, answer: Tensor, latents: Ten
         return latents.float() - noise * answer
     if kind == "sample":
         return answer
-    scaled = scheduler.scale_model_input(latents, timestep).float()
-    signal = (1 - noise**2) ** 0.5
+    scaled: Tensor = scheduler.scale_model_input(latents, timestep).float()
+    signal = float(np.sqrt(1 - noise**2))
     if kind == "v":
         return signal * scaled - noise * answer
     return (scaled - noise * answer) / max(signal, 1e-6)
