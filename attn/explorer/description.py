@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from attn.explorer.matrices import BLOCK, describe_matrices
 from attn.schema import (
     SKETCH,
     Column,
@@ -24,8 +25,6 @@ from attn.schema import (
 from attn.trace.measures.views import all_columns, query_grid
 from attn.trace.words.prompts import Prompt, read_prompt
 
-BLOCK = "image.text"
-
 
 def describe(manifest: Manifest) -> dict[str, Any]:
     """Return the facts of a trace, as plain data.
@@ -35,7 +34,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         `pictures` and `sketch`, names of files; `branches` with their text and words; `layers`
         whose maps lie on a grid; and `keysets`, what the keys of these layers stand for: the keys
         that each column of a map is the sum of, and per branch groups of `columns` of maps and
-        `keys` of masses.
+        `keys` of masses; `matrices`, see `attn.explorer.matrices`.
     """
     shown = picture_layers(manifest)
     keysets: dict[tuple[Column, ...], list[Layer]] = {}
@@ -51,6 +50,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "branches": [_branch(manifest, name, prompt) for name, prompt in prompts.items()],
         "layers": [_layer(layer, number[layer.index]) for layer in shown],
         "keysets": [_keyset(manifest, layers[0], prompts) for layers in keysets.values()],
+        "matrices": describe_matrices(manifest),
     }
 
 
