@@ -33,8 +33,8 @@ corner. At its peak “cat” gets 2.08 times its mean, the most of all words; �
 its mean, the least. “cat” leads in 21.7 % of the image, the most; no word leads in 70 %.\
 """
 ANSWER = f"""\
-{WORDS} Padding gets 36.7 %; the words get 44.5 % of the image's
-attention.
+{WORDS} Padding
+gets 36.7 %; the words get 44.5 % of the image's attention.
 """
 
 

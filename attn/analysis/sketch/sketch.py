@@ -171,6 +171,7 @@ def _hold_shapes(trace: Trace, selection: Selection, maps: WordMaps, pixels: Str
             "word": [word.label for word in words],
             "shape": list(shapes.names),
             "telling": ("word", [is_telling(word.text) for word in words]),
+            "chance": (("sample", "word", "shape"), chances),
         },
         ("sample", "word", "shape"),
         attrs={
@@ -371,7 +372,11 @@ def _label(
     name = auto if requested == "auto" else requested
     return xr.DataArray(
         np.moveaxis(values[name], 2, 1),
-        {"series": [word.label for word in selection.words], **step_axis(trace, selection.steps)},
+        {
+            "series": [word.label for word in selection.words],
+            "telling": ("series", [is_telling(word.text) for word in selection.words]),
+            **step_axis(trace, selection.steps),
+        },
         ("sample", "series", "step"),
         attrs={"value": name, "branch": selection.branch},
     )

@@ -23,9 +23,10 @@ from attn.viz.compare.comparison_scene import (
 from attn.viz.figures import FigureFile
 from attn.viz.overlay import COLOURS, colour_scale
 from attn.viz.page import TITLE, write_title
+from attn.words import is_content
 
 MOST = 11
-"""So many words are drawn, those that changed most; the tables have all."""
+"""So many words are drawn, content words that changed most first; the tables have all."""
 COLUMNS = 4
 PANEL, BARS = 2.5, 1.3  # inches of a panel, and of the bars below all
 LETTERS = 18
@@ -43,10 +44,11 @@ def draw_difference(
 
     Args:
         scene: what is compared; its first variant.
-        changes: of words' maps, cells (row, column), the largest change first.
+        changes: of words' maps, cells (row, column), the largest change first; articles and the
+            like are drawn behind content words.
         image: mean absolute difference of the images, or None.
     """
-    words = list(changes)[:MOST]
+    words = sorted(changes, key=lambda entry: not is_content(entry.term.text))[:MOST]
     count = len(words) + (image is not None)
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
