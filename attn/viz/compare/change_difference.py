@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from attn.analysis.compare.changes import TermChange
+from attn.analysis.compare.changes import TermChange, content_first
 from attn.analysis.compare.images import ImageDifference
 from attn.viz.charts import new_charts, show_scale
 from attn.viz.compare.comparison_scene import (
@@ -23,7 +23,6 @@ from attn.viz.compare.comparison_scene import (
 from attn.viz.figures import FigureFile
 from attn.viz.overlay import COLOURS, colour_scale
 from attn.viz.page import TITLE, write_title
-from attn.words import is_content
 
 MOST = 11
 """So many words are drawn, content words that changed most first; the tables have all."""
@@ -48,7 +47,7 @@ def draw_difference(
             like are drawn behind content words.
         image: mean absolute difference of the images, or None.
     """
-    words = sorted(changes, key=lambda entry: not is_content(entry.term.text))[:MOST]
+    words = content_first(changes)[:MOST]
     count = len(words) + (image is not None)
     columns = min(COLUMNS, count)
     rows = -(-count // columns)

@@ -69,7 +69,7 @@ def test_a_style(trained, tmp_path):
     """A LoRA of the last convolution alone changes the contrast, and hardly any attention."""
     pipe = trained("sdxl")
     weight = pipe.unet.conv_out.weight.detach().numpy()
-    stem, gain = "lora_unet_conv_out", 0.03 * np.eye(len(weight), dtype=np.float32)
+    stem, gain = "lora_unet_conv_out", 0.2 * np.eye(len(weight), dtype=np.float32)
     factors = {
         f"{stem}.lora_down.weight": weight,
         f"{stem}.lora_up.weight": gain[:, :, None, None],
