@@ -1,5 +1,6 @@
 """What a report says of runs whose effect is known: of a word, of a style, of nothing else."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from attn.demo import shipped
 from attn.verbs.report_page import digits
 
 PACKAGED = Path(shipped.__file__).parent / "weights"
+NAMED = re.compile(r"“(\w+)(?: of (\w+))?” gets ([\d.]+)(×| %)(?: (more|less))?")
 PROMPT = "a red square left of a purple triangle on a white background"
 
 
@@ -37,32 +39,37 @@ def told(pipe, backend, lora, out):
     return done.answer.partition(" Attention is measured")[0], done.tables
 
 
-def row_of(tables, word):
-    """Return the row of a word in the table of masses."""
-    table = tables["mass.csv"]
-    return table[table["word"] == word].iloc[0]
+def stated(said):
+    """Return (word, segment, relative change) of every word that a paragraph gives a number of."""
+    for word, segment, number, unit, way in NAMED.findall(said):
+        size = float(number) - 1 if unit == "×" else float(number) / 100
+        yield word, segment or "clip", -size if way == "less" else size
 
 
 @pytest.mark.parametrize(
-    ("backend", "lora", "word"),
+    ("backend", "lora", "lead"),
     [
         ("sdxl", "sdxl-lora/square.kohya.safetensors", "square"),
-        ("sd35", "sd35-lora/purple.kohya.safetensors", "purple"),
+        ("sd35", "sd35-lora/purple.kohya.safetensors", None),
     ],
 )
-def test_a_word(trained, tmp_path, backend, lora, word):
-    """Of LoRAs that were trained on one word, that word is told, with the numbers of the tables."""
+def test_words(trained, tmp_path, backend, lora, lead):
+    """What is said of words and images is what the tables say, and no interval of it holds 0.
+
+    The first LoRA was trained on one word. The other changes what colour a word means, not who
+    reads it.
+    """
     said, tables = told(trained(backend), backend, PACKAGED / lora, tmp_path / "out")
-    row = row_of(tables, word)
-    pairs = tables["mass_pairs.csv"]
-    changes = pairs[(pairs["word"] == word) & (pairs["segment"] == row["segment"])]["change"]
-    more = "more" if row["change"] > 0 else "less"
-    count = int((np.sign(changes) == np.sign(row["change"])).sum())
-    assert f"the word “{word}" in said.partition("gets")[0]
-    assert f"{more} in {count} of 3 images" in said
-    assert min(abs(row["low"]), abs(row["high"])) > 0
+    rows = tables["mass.csv"].set_index(["word", "segment"])
+    named = list(stated(said))
+    assert lead in (None, named[0][0])
+    for word, segment, change in named:
+        row = rows.loc[(word, segment)]
+        assert change == pytest.approx(row["relative_change"], rel=0.01)
+        assert row["low"] * row["high"] > 0
     level = tables["images.csv"].set_index("measure")["value"]["level"]
     assert f"The picture changes by {digits(level)} of 255 levels" in said
+    assert level > 1
 
 
 def test_a_style(trained, tmp_path):
