@@ -22,7 +22,7 @@ from attn.schema import (
     block_names,
     image_names,
 )
-from attn.trace.measures.views import all_columns, query_grid
+from attn.trace.measures.axes import all_columns, query_grid
 from attn.trace.words.prompts import Prompt, read_prompt
 
 

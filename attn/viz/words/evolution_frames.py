@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from attn.viz.compare.comparison_scene import short
 from attn.viz.figures import Frames, Pixels, Subject, new_figure
+from attn.viz.labels import short
 from attn.viz.overlay import (
     COLOURS,
     colour_scale,
