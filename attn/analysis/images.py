@@ -32,7 +32,7 @@ def read_image(trace: Trace, sample: int) -> Pixels | None:
     Raises:
         TraceError: the trace names a picture that cannot be read.
     """
-    if not image_names(trace.manifest.outputs):
+    if not any(name.endswith(".png") for name in image_names(trace.manifest.outputs)):
         return None
     with _hinted():
         return _decode(trace.image(sample), "PNG")
