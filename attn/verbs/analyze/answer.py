@@ -81,8 +81,10 @@ def _tell_places(
         return
     first, last = rows.iloc[0], rows.iloc[-1]
     told = f"At its peak “{_name(first, rows)}” gets {_times(first)}"
-    which = "all words" if len(rows) == len(every) else "the words that name something"
-    others = f", the most of {which}; “{_name(last, rows)}” gets {_times(last)}, the least"
+    others = (
+        ", the most of the words that name something; "
+        f"“{_name(last, rows)}” gets {_times(last)}, the least"
+    )
     yield Sentence(f"{told}{others if len(rows) > 1 else ''}.", path)
     none = 1 - float(every["dominant"].sum())
     leader = every.sort_values("dominant", ascending=False, kind="stable").iloc[0]

@@ -21,10 +21,10 @@ DOMINANT = {
 WHOLE = (
     "“star (1)” has 40 % of its attention in one sixteenth of the image, at the left edge, above "
     "the centre (an even map has 6.25 %). “star (2)” has 52.3 % of its attention in one sixteenth "
-    "of the image, in the lower right corner. At its peak “star (1)” gets 7.09 times its mean, the "
-    "most of all words; “white” gets 1.12 times its mean, the least. “star (1)” leads in 25 % of "
-    "the image, the most; no word leads in 62.5 %. The start token gets 61 %, a sink; the words "
-    "get 20.3 % of the image's attention."
+    "of the image, in the lower right corner. At its peak “star (1)” gets 7.09 times its mean, "
+    "the most of the words that name something; “white” gets 1.12 times its mean, the least. "
+    "“star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. The start token "
+    "gets 61 %, a sink; the words get 20.3 % of the image's attention."
 )
 
 

@@ -33,7 +33,7 @@ def trained(demo_cache):
 def told(pipe, backend, lora, out):
     """Return what a comparison without and with a LoRA says, and its tables."""
     done = attn.compare(
-        backend=backend, model=pipe, lora=[str(lora)], prompt=PROMPT, seed=range(3), steps=4,
+        backend=backend, model=pipe, lora=[str(lora)], prompt=PROMPT, seed=range(4), steps=3,
         size=(96, 64), only=["words", "layers", "images"], pictures=False, out=out,
     )  # fmt: skip
     return done.answer.partition(" Attention is measured")[0], done.tables
@@ -76,7 +76,7 @@ def test_a_style(trained, tmp_path):
     """A LoRA of the last convolution alone changes the contrast, and hardly any attention."""
     pipe = trained("sdxl")
     weight = pipe.unet.conv_out.weight.detach().numpy()
-    stem, gain = "lora_unet_conv_out", 0.2 * np.eye(len(weight), dtype=np.float32)
+    stem, gain = "lora_unet_conv_out", 0.4 * np.eye(len(weight), dtype=np.float32)
     factors = {
         f"{stem}.lora_down.weight": weight,
         f"{stem}.lora_up.weight": gain[:, :, None, None],
