@@ -164,7 +164,8 @@ def draw_shapes(sample: _Sample) -> Figure:
     size = (wide + table, max(high, ROW * told.sizes["word"]) + 1.1)
     hidden = lifts.sizes["word"] - told.sizes["word"]
     more = f" · {hidden} more words in shapes.csv" if hidden else ""
-    heading = (str(lifts.attrs["headlines"][sample.number]), sample.subtitle + more)
+    subtitle = f"{sample.subtitle} · 1× is an even map{more}"
+    heading = (str(lifts.attrs["headlines"][sample.number]), subtitle)
     figure, (left, right) = new_charts(heading, size, ncols=2, width_ratios=(wide, table))
     if sample.image is None:
         _show_paper(left, sample)
@@ -175,9 +176,9 @@ def draw_shapes(sample: _Sample) -> Figure:
     write_title(left, "closed shapes", size=10.5)
     scale = Normalize(-np.log2(STRONGEST), np.log2(STRONGEST))
     _show_table(right, told, scale)
-    write_title(right, "attention in each shape", "bold: no accident of its place", size=10.5)
+    write_title(right, "attention", "bold: no accident of its place", size=10.5)
     ticks = FixedLocator(list(range(-3, 4)))
-    label = "lift: part of the word's map by part of the image; 1× is an even map"
+    label = "lift: part of the word's map by part of the image"
     show_scale(
         figure, [right], ("RdBu_r", scale), label, ticks=ticks, spell=lambda at: f"{2.0**at:.3g}×"
     )
