@@ -35,7 +35,6 @@ leads in 70 %.\
 """
 ANSWER = f"""\
 {WORDS} Padding gets 36.7 %; the words get 44.5 % of the image's attention.
-
 """
 
 
