@@ -18,7 +18,7 @@ from attn.cli._text import aligned, listed_files
 from attn.cli.view import look
 from attn.verbs.compare.options import CompareOptions
 from attn.wording import count_noun
-from attn.words import fold
+from attn.words import fold, is_content
 
 if TYPE_CHECKING:
     from attn.verbs.compare.results import Compared
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 """Letters of a line of the answer."""
 SHOWN = 5
-"""So many words are shown, those that changed most; the tables have all."""
+"""So many words are shown, those that changed most and name something; the tables have all."""
 
 
 @with_options(CompareOptions)
@@ -108,6 +108,7 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
     rows = list(range(len(columns)))
     if "variant_name" in columns:
         rows = [row for row in rows if columns["variant_name"][row] == name]
+    rows = [row for row in rows if is_content(str(columns["word"][row]))] or rows
     lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
     repeated = {fold(str(columns["word"][row])) for row in rows if columns["occurrence"][row] > 1}
     for row in rows[:SHOWN]:

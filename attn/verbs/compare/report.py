@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
-from attn.verbs.report_page import MIMES, ReportPage, Section, Sentence
+from attn.verbs.report_page import FIGURES, ReportPage, Section, Sentence
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -45,7 +45,7 @@ def lay_out_report(
         tables: by name.
         files: that were written, relative to the page.
     """
-    figures = [name for name in files if name[-4:] in MIMES]
+    figures = [name for name in files if name[-4:] in FIGURES]
     order = {name: number for number, name in enumerate(CAPTIONS)}
     ranked = sorted(
         (name for name in figures if name.rpartition("/")[2] in CAPTIONS),

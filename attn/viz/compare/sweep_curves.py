@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from attn.analysis.compare.changes import TermChange, by_size
+from attn.analysis.compare.changes import TermChange, by_size, content_first
 from attn.analysis.compare.differences import LORA
 from attn.analysis.compare.sweep import Sweep, change_of, mean_level
 from attn.schema.requests import shortest
@@ -80,7 +80,7 @@ def _others(sweep: Sweep) -> list[TermChange]:
     for entry in entries:
         if entry.term.key != lead:
             by_key.setdefault(entry.term.key, entry)
-    return list(by_key.values())[:MOST]
+    return content_first(by_key.values())[:MOST]
 
 
 def _masses(sweep: Sweep, word: TermChange) -> list[Point]:
