@@ -61,12 +61,15 @@ class VariantTables:
         return self.tables[name].to_dict("records") if name in self.tables else []
 
 
-def tell(variants: Sequence[VariantTables], sweep: Sweep | None) -> list[Sentence]:
+def tell(
+    variants: Sequence[VariantTables], sweep: Sweep | None, more: Sequence[Sentence] = ()
+) -> list[Sentence]:
     """Return the first paragraph of the report.
 
     Args:
         variants: at least one.
         sweep: if they are one.
+        more: what controls say of them.
     """
     if sweep is None:
         told = list(variants[:FEW])
@@ -77,7 +80,7 @@ def tell(variants: Sequence[VariantTables], sweep: Sweep | None) -> list[Sentenc
         told, rest = [variant for variant in variants if variant.label == last], []
     sentences = [sentence for variant in told for sentence in tell_variant(variant)]
     first = [] if sweep is None else list(_tell_sweep(sweep))
-    return [*first, *sentences, *rest, *_tell_measure(told)]
+    return [*first, *sentences, *rest, *more, *_tell_measure(told)]
 
 
 def tell_variant(variant: VariantTables) -> list[Sentence]:

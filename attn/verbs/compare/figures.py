@@ -64,23 +64,23 @@ def draw_comparison(
     wanted = set(parts or ("words", "layers", "sinks", "maps", "images", "sketch"))
     files: list[str] = []
     if "words" in wanted:
-        files += _write(iter([draw_summary(_scene(base, variants, words))]), folder)
+        files += write_figures(iter([draw_summary(make_scene(base, variants, words))]), folder)
     if sweep is not None and parts is None:
         from attn.viz.compare.sweep_curves import draw_sweep
 
-        files += _write(iter([draw_sweep(_scene(base, variants, words), sweep)]), folder)
+        files += write_figures(iter([draw_sweep(make_scene(base, variants, words), sweep)]), folder)
     if "sketch" in wanted and (measures := _sketch_changes(variants, words)):
         from attn.viz.compare.change_sketch import draw_change_sketch
 
-        figure_file = draw_change_sketch(_scene(base, variants, words), measures)
-        files += _write(iter([figure_file]), folder)
+        figure_file = draw_change_sketch(make_scene(base, variants, words), measures)
+        files += write_figures(iter([figure_file]), folder)
     if "maps" in wanted:
         files += _draw_run(_Shown(base.label, variants[0], 0), folder, "base", options)
     for number, variant in enumerate(variants):
         prefix = _folder_prefix(variants, number)
-        scene = _scene(base, [variant], words)
-        files += _write(_of_pair(scene, variant, wanted, options), folder, prefix)
-        files += _write(_of_all_pairs(scene, variant, wanted, words), folder, prefix)
+        scene = make_scene(base, [variant], words)
+        files += write_figures(_of_pair(scene, variant, wanted, options), folder, prefix)
+        files += write_figures(_of_all_pairs(scene, variant, wanted, words), folder, prefix)
         if "maps" in wanted:
             shown = _Shown(variant.label, variant, 1)
             files += _draw_run(shown, folder, f"{prefix}{_name(variant)}", options)
@@ -127,7 +127,7 @@ def _name(variant: Variant) -> str:
     return re.sub(r"\W+", "-", kinds.pop()) if len(kinds) == 1 else "variant"
 
 
-def _scene(
+def make_scene(
     base: ComparedRun, variants: Sequence[Variant], only: Sequence[str] | None
 ) -> ComparisonScene:
     """Collect what the figures show of the baseline and some variants: the example of each."""
@@ -344,7 +344,7 @@ def _draw_run(shown: _Shown, folder: Path, name: str, options: PairOptions) -> l
         table = tabulate_cells(masses, words, words[0].segment, winners)
         files.append(f"{where}grid_analysis_{count}x{count}.csv")
         write_table(table, folder / files[-1])
-    return files + _write(_of_run(shown, side, words, options), folder, where)
+    return files + write_figures(_of_run(shown, side, words, options), folder, where)
 
 
 def _of_run(
@@ -407,11 +407,12 @@ def draw_weights(
     for number, label in enumerate(variant.label for variant in variants):
         if label in weights:
             figure_file = draw(weights[label], label, {"variant": label})
-            files += _write(iter([figure_file]), folder, _folder_prefix(variants, number))
+            files += write_figures(iter([figure_file]), folder, _folder_prefix(variants, number))
     return files
 
 
-def _write(figure_files: Iterator[FigureFile], folder: Path, prefix: str = "") -> list[str]:
+def write_figures(figure_files: Iterator[FigureFile], folder: Path, prefix: str = "") -> list[str]:
+    """Write figures, one in memory, and return their names behind a prefix."""
     from attn.viz.figures import write
 
     files = []

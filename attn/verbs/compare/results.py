@@ -14,6 +14,9 @@ from attn.errors import AnalysisError
 from attn.files.results import replaced
 from attn.schema import name_layers
 from attn.verbs.compare.answer import VariantTables, tell
+from attn.verbs.compare.answer_controls import tell_controls
+from attn.verbs.compare.block_lists import write_block_lists
+from attn.verbs.compare.controls import find_controls
 from attn.verbs.compare.pairing import COMPARISON, ComparedRun
 from attn.verbs.compare.report import lay_out_report
 from attn.verbs.compare.variants import Variant, compare_traces
@@ -51,6 +54,8 @@ class Compared:
         plans: of a dry run what would be generated, the baseline first; then nothing else is there.
         answer: what changed, in sentences: the first paragraph of `report.html`.
         differences: settings in which a variant differs from the baseline, by what it is called.
+        controls: what each variant that is a control is of another, such as `null of style`, by what
+            it is called.
         maps: where each word is read, (value, word, row, column), by what a variant is called; made
             when it is looked at. See `attn.analysis.compare.mean_maps:mean_maps`.
     """
@@ -64,6 +69,7 @@ class Compared:
     plans: tuple[Captured, ...] = ()
     answer: str = ""
     differences: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
+    controls: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
     @property
@@ -119,28 +125,38 @@ def compare_runs(
     from attn.analysis.compare.mean_maps import mean_maps
     from attn.analysis.tables import Frames, write_table
 
-    sweep = find_sweep(variants, options)
+    controls = find_controls(variants, options, parts)
+    sweep = find_sweep(controls.plain, options)
     by_variant = _variant_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     tables = _stack(by_variant, variants, sweep) | _weight_tables(weights, sweep)
+    tables |= controls.tables
     if sweep is not None and parts is None:
         tables["sweep.csv"] = sweep.table
-    answer = tell(_told(variants, by_variant), sweep if "sweep.csv" in tables else None)
+    labels = {variant.label for variant in controls.plain}
+    told = [of for of in _told(variants, by_variant) if of.label in labels]
+    answer = tell(told, sweep if "sweep.csv" in tables else None, tell_controls(Frames(tables)))
     with replaced(out, "compare", COMPARISON, report.warn) as folder:
         for name, table in tables.items():
             write_table(table, folder / TABLES / name)
         written = [f"{TABLES}/{name}" for name in tables]
+        written += write_block_lists(controls.part_rows, controls.backend, folder)
         if pictures:
+            from attn.verbs.compare.control_figures import draw_controls
             from attn.verbs.compare.figures import draw_comparison, draw_weights
             from attn.viz.fonts import note_missing
 
-            written += draw_comparison(runs[0], variants, folder, parts, options, sweep)
-            written += draw_weights(variants, weights, folder)
+            written += draw_comparison(runs[0], controls.drawn, folder, parts, options, sweep)
+            written += draw_controls(runs[0], controls, folder, options)
+            written += draw_weights(controls.drawn, weights, folder)
             for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
                 report.warn(note)
-        page = lay_out_report(runs[0], variants, answer, Frames(tables), written)
+        page = lay_out_report(runs[0], controls.plain, answer, Frames(tables), written)
         written.append(write_report(page, folder))
-        facts = _describe(runs[0], variants, options, sweep) | {"answer": plain(answer)}
+        facts = _describe(runs[0], variants, options, sweep) | {
+            "answer": plain(answer),
+            "controls": controls.named,
+        }
         _write_index(folder, facts | {"files": written, "warnings": report.warnings})
     return Compared(
         out,
@@ -151,6 +167,7 @@ def compare_runs(
         tuple(report.warnings),
         answer=plain(answer),
         differences={variant.label: variant.differences for variant in variants},
+        controls=controls.named,
         maps=Deferred(
             {
                 variant.label: partial(mean_maps, variant.pairs, options.words)
