@@ -61,7 +61,7 @@ def word_values(pairs: Sequence[Pair], word: Key) -> Values:
         at = next((at for at, term in enumerate(pair.terms) if term.key == word), None)
         sides = measure(pair)
         if at is not None and sides is not None:
-            values |= _of_pair(pair, sides[1][:, at] - sides[0][:, at])
+            values |= of_pair(pair, sides[1][:, at] - sides[0][:, at])
     return values
 
 
@@ -70,7 +70,7 @@ def image_levels(pairs: Sequence[Pair]) -> Values:
     values = Values()
     for pair in pairs:
         if pair.images is not None:
-            values |= _of_pair(pair, pair.images[:, 0])
+            values |= of_pair(pair, pair.images[:, 0])
     return values
 
 
@@ -88,7 +88,7 @@ def null_table(effects: Sequence[Effect], roles: Sequence[Role | None]) -> Table
         if role is not None and role.kind == NULL
         for row in _null_rows(effects[role.whole], effect)
     ]
-    return _as_table(rows)
+    return as_table(rows)
 
 
 def part_table(effects: Sequence[Effect], roles: Sequence[Role | None]) -> Table | None:
@@ -99,7 +99,7 @@ def part_table(effects: Sequence[Effect], roles: Sequence[Role | None]) -> Table
         if role is not None and role.kind != NULL
         for row in _part_rows(effects[role.whole], effect, role)
     ]
-    return _as_table(rows)
+    return as_table(rows)
 
 
 def _null_rows(whole: Effect, null: Effect) -> Iterator[dict[str, Any]]:
@@ -110,11 +110,11 @@ def _null_rows(whole: Effect, null: Effect) -> Iterator[dict[str, Any]]:
         for measure, of_null in ((STRONGEST, other), (WORD, word)):
             values = word_values(null.pairs, of_null.key)
             texts = {"measure": measure, "word": word.label, "null_word": of_null.label}
-            yield {**names, **texts, **_numbers(effect, values, "null")}
+            yield {**names, **texts, **numbers(effect, values, ("effect", "null"))}
     effect, values = image_levels(whole.pairs), image_levels(null.pairs)
     if effect and values:
         texts = {"measure": LEVEL, "word": "", "null_word": ""}
-        yield {**names, **texts, **_numbers(effect, values, "null")}
+        yield {**names, **texts, **numbers(effect, values, ("effect", "null"))}
 
 
 def _part_rows(whole: Effect, part: Effect, role: Role) -> Iterator[dict[str, Any]]:
@@ -128,10 +128,10 @@ def _part_rows(whole: Effect, part: Effect, role: Role) -> Iterator[dict[str, An
     if whole.lead is not None:
         key, label = whole.lead.term.key, whole.lead.term.label
         sides = word_values(part.pairs, key), word_values(whole.pairs, key)
-        yield {**names, "measure": WORD, "word": label, **_numbers(*sides, "whole")}
+        yield {**names, "measure": WORD, "word": label, **numbers(*sides, ("effect", "whole"))}
     sides = image_levels(part.pairs), image_levels(whole.pairs)
     if all(sides):
-        yield {**names, "measure": LEVEL, "word": "", **_numbers(*sides, "whole")}
+        yield {**names, "measure": LEVEL, "word": "", **numbers(*sides, ("effect", "whole"))}
 
 
 def kohya_of(part: str) -> str:
@@ -143,11 +143,12 @@ def kohya_of(part: str) -> str:
     return slot_of(part.partition(",")[0])
 
 
-def _numbers(effect: Values, other: Values, name: str) -> dict[str, Any]:
+def numbers(effect: Values, other: Values, names: tuple[str, str]) -> dict[str, float]:
+    """Return two effects, called so, and the ratio of the first to the second, as columns."""
     ratio = compare_values(effect, other)
     common = [image for image in effect if image in other]
     means = (_mean(values, common) for values in (effect, other))
-    return dict(zip(("effect", name), means, strict=True)) | {
+    return dict(zip(names, means, strict=True)) | {
         "ratio": ratio.value,
         "low": ratio.low,
         "high": ratio.high,
@@ -156,7 +157,8 @@ def _numbers(effect: Values, other: Values, name: str) -> dict[str, Any]:
     }
 
 
-def _of_pair(pair: Pair, values: PairRow) -> Values:
+def of_pair(pair: Pair, values: PairRow) -> Values:
+    """Return one number of each image of a pair."""
     return {(pair.prompt, pair.seed, sample): float(value) for sample, value in enumerate(values)}
 
 
@@ -168,5 +170,6 @@ def _mean(values: Values, images: Sequence[Image]) -> float:
     return float(np.mean(_row(values, images))) if images else float("nan")
 
 
-def _as_table(rows: Sequence[dict[str, Any]]) -> Table | None:
+def as_table(rows: Sequence[dict[str, Any]]) -> Table | None:
+    """Return rows of the same columns as a table; None without rows."""
     return make_table({key: [row[key] for row in rows] for key in rows[0]}) if rows else None

@@ -15,11 +15,13 @@ from attn.verbs.report_page import Sentence, digits
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-NULL, PARTS = "tables/null.csv", "tables/parts.csv"
+NULL, PARTS, LEAK = "tables/null.csv", "tables/parts.csv", "tables/leak.csv"
 FAR = 100.0
 """Ratios beyond this are told as this: the divisor is next to nothing."""
 MOST = 0.5
 """From this part on it is most of an effect."""
+LITTLE = 0.1
+"""Below this part a LoRA hardly acts."""
 NAMED = 4
 """So many LoRAs of a stack are named."""
 RANDOM = "random weights of the same size"
@@ -29,7 +31,11 @@ Row = Mapping[str, Any]
 
 def tell_controls(tables: Mapping[str, DataFrame]) -> list[Sentence]:
     """Return what the controls of a comparison say; nothing without controls."""
-    return [*_tell_nulls(_rows(tables, "null.csv")), *_tell_parts(_rows(tables, "parts.csv"))]
+    return [
+        *_tell_nulls(_rows(tables, "null.csv")),
+        *_tell_parts(_rows(tables, "parts.csv")),
+        *_tell_leaks(_rows(tables, "leak.csv")),
+    ]
 
 
 def _rows(tables: Mapping[str, DataFrame], name: str) -> list[Row]:
@@ -155,6 +161,36 @@ def _tell_left_out(row: Row) -> str:
         return f"{start} is left, in too few images to tell from chance."
     held = "" if not row["low"] <= 1 <= row["high"] else ", which may be all of it"
     return f"{start} is left ({_interval(row, 100)}){held}."
+
+
+def _tell_leaks(rows: Sequence[Row]) -> Iterator[Sentence]:
+    """Say how much of what a LoRA does is left without its trigger words."""
+    for group in _groups(rows, "variant_name"):
+        told = {row["measure"]: row for row in group if not math.isnan(row["ratio"])}
+        if told:
+            yield Sentence(_tell_leak(told), LEAK)
+
+
+def _tell_leak(by_measure: Mapping[str, Row]) -> str:
+    amounts = [
+        f"{does} {_times(row['ratio'])} as much as with it" + _bracketed(row)
+        for measure, does in (("level", "changes the picture"), ("moved", "moves attention"))
+        if (row := by_measure.get(measure)) is not None
+    ]
+    first = next(iter(by_measure.values()))
+    words = " and ".join(f"“{word}”" for word in first["trigger"].split(", "))
+    start = f"Without {words} in the prompt {first['variant_name']} {' and '.join(amounts)}"
+    if any(math.isnan(row["low"]) for row in by_measure.values()):
+        return f"{start}, in too few images to tell from chance."
+    if all(row["high"] < LITTLE for row in by_measure.values()):
+        return f"{start}: it hardly acts without."
+    if all(row["low"] > MOST for row in by_measure.values()):
+        return f"{start}: most of its effect does not need the trigger."
+    return f"{start}."
+
+
+def _bracketed(row: Row) -> str:
+    return "" if math.isnan(row["low"]) else f" ({_interval(row)})"
 
 
 def _is_alone(row: Row, other: Row) -> bool:

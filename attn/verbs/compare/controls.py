@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from attn.verbs.compare.leak import Leak, find_leak, tabulate_leak
+from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
 
 if TYPE_CHECKING:
@@ -24,12 +26,14 @@ class Controls:
     Attributes:
         variants: all of them.
         roles: what each is; None is a variant in its own right.
-        tables: `null.csv` and `parts.csv`, where there are such controls.
+        tables: `null.csv`, `parts.csv` and `leak.csv`, where there are such controls.
+        leak: the same variants without the trigger words, if these were generated too.
     """
 
     variants: Sequence[Variant]
     roles: Sequence[Role | None]
     tables: Mapping[str, Table] = field(default_factory=dict)
+    leak: Leak | None = None
 
     @property
     def named(self) -> dict[str, str]:
@@ -69,11 +73,15 @@ class Controls:
 
 
 def find_controls(
-    variants: Sequence[Variant], options: PairOptions, parts: Sequence[str] | None
+    base: ComparedRun,
+    variants: Sequence[Variant],
+    options: PairOptions,
+    parts: Sequence[str] | None,
 ) -> Controls:
     """Look which variants are controls of others, and hold these against them.
 
     Args:
+        base: the baseline.
         variants: of the comparison.
         options: what is compared.
         parts: what was asked for; without all of it there are no tables of controls.
@@ -82,12 +90,18 @@ def find_controls(
     from attn.analysis.compare.roles import find_roles
 
     roles = find_roles([_added_loras(variant) for variant in variants])
-    if parts is not None or not any(roles):
+    if parts is not None:
         return Controls(variants, roles)
+    tables = {}
+    leak = find_leak(base, Controls(variants, roles).plain, options)
+    if leak is not None:
+        tables["leak.csv"] = tabulate_leak(leak, variants)
+    if not any(roles):
+        return Controls(variants, roles, tables, leak)
     effects = [make_effect(variant.label, variant.pairs, options.words) for variant in variants]
     made = {"null.csv": null_table(effects, roles), "parts.csv": part_table(effects, roles)}
-    tables = {name: table for name, table in made.items() if table is not None}
-    return Controls(variants, roles, tables)
+    tables |= {name: table for name, table in made.items() if table is not None}
+    return Controls(variants, roles, tables, leak)
 
 
 def _added_loras(variant: Variant) -> Stack:

@@ -13,6 +13,7 @@ from attn.errors import ModelError, RequestError, UsageError
 from attn.schema import Request
 from attn.verbs.capture.families import complete_loras
 from attn.verbs.capture.folders import name_folders
+from attn.verbs.compare.leak_runs import add_leak
 from attn.verbs.compare.lora_controls import add_controls
 from attn.verbs.compare.lora_specs import LoraVariant, parse_variants
 from attn.verbs.compare.options import CompareOptions
@@ -21,6 +22,7 @@ from attn.verbs.compare.variant_runs import (
     RESERVED,
     Generated,
     Required,
+    Sessions,
     choose_setting,
     generate_variants,
 )
@@ -52,17 +54,18 @@ def generate(
     variants = parse_variants(options.lora)
     if not variants:
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
-    read = variants
-    variants = add_controls(variants, options)
+    plain, variants = variants, add_controls(variants, options)
     setting = choose_setting(options.backend or infer_backend(variants), options, settings)
     # what is wrong with a file is said before a model is loaded
     stacks = [complete_loras(setting.family, variant.loras) for variant in variants]
     bases: list[Base] = []
-    fitting = partial(_require_fit, stacks, bases)
-    done = generate_variants(setting, _plan(variants), options.out, report, require, fitting)
+    sessions = Sessions(setting, partial(_require_fit, stacks, bases))
+    done = generate_variants(setting, _plan(variants), options.out, report, require, sessions)
+    if options.leak:
+        done = add_leak(done, setting, _plan(plain), options, (report, sessions))
     if options.dry_run:
         return done
-    return replace(done, files=_read_files(read, setting.model, bases[-1]))
+    return replace(done, files=_read_files(plain, setting.model, bases[-1]))
 
 
 def infer_backend(variants: Sequence[LoraVariant]) -> str:

@@ -54,8 +54,8 @@ class Compared:
         plans: of a dry run what would be generated, the baseline first; then nothing else is there.
         answer: what changed, in sentences: the first paragraph of `report.html`.
         differences: settings in which a variant differs from the baseline, by what it is called.
-        controls: what each variant that is a control is of another, such as `null of style`, by what
-            it is called.
+        controls: what each variant that is a control is of another, such as `null of style`, by
+            what it is called.
         maps: where each word is read, (value, word, row, column), by what a variant is called; made
             when it is looked at. See `attn.analysis.compare.mean_maps:mean_maps`.
     """
@@ -125,7 +125,7 @@ def compare_runs(
     from attn.analysis.compare.mean_maps import mean_maps
     from attn.analysis.tables import Frames, write_table
 
-    controls = find_controls(variants, options, parts)
+    controls = find_controls(runs[0], variants, options, parts)
     sweep = find_sweep(controls.plain, options)
     by_variant = _variant_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
