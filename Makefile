@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
 .PHONY: demo test
 
@@ -8,7 +9,8 @@ demo: $(VENV)/runtime.stamp
 	rm -rf attn-demo
 	$(BIN)/attn capture --backend sdxl --analyze --out attn-demo
 
-test: $(VENV)/dev.stamp
+test: $(VENV)/dev.stamp node_modules/.package-lock.json
+	$(NPM) run --silent check
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy attn examples/attn-toy/src examples/attn-flux/src
@@ -30,3 +32,7 @@ $(VENV)/runtime.stamp: pyproject.toml constraints.txt
 $(VENV)/dev.stamp: pyproject.toml constraints.txt
 	$(call install,--group dev)
 	touch $@
+
+# node and npm come with pip; what npm installs checks the page's code, and is no part of attn.
+node_modules/.package-lock.json: package.json package-lock.json $(VENV)/dev.stamp
+	$(NPM) ci --ignore-scripts --silent

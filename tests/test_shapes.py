@@ -10,9 +10,9 @@ from jaxtyping import TypeCheckError
 
 import attn
 from attn.analysis.texts.patterns import profile_of
-from attn.analysis.words.dominance import dominance
+from attn.analysis.words.maps.dominance import dominance
 from attn.trace.means import MeanMaps
-from attn.trace.word_sums import sum_tokens
+from attn.trace.words.sums import sum_tokens
 
 PACKAGE = Path(attn.__file__).parent
 ALIASES = ("shapes.py", "engine/shapes.py")

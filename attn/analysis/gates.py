@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.result import Result
 from attn.analysis.tables import Table, stack_tables
 from attn.analysis.words.select import select_layers, select_steps
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import GATE_STATISTICS, Layer, Step
 
 if TYPE_CHECKING:

@@ -1,8 +1,17 @@
 """Exact capture: what any attention module really computed, without changing it by one bit.
 
-`kernels` sees the fused kernel that runs inside a module, `attention` recomputes any block of its
-probabilities from the kernel's own log-sum-exp, `hooks` switches the two on for chosen modules,
-`measures` reduces what was seen, `plan` says what to keep and how many bytes that is, `recorder`
-collects a step, and `tap` offers all of it for a model of one's own, with what `tapping` finds out
-of it. `open_softmax` and `heads` tell attention, and its axes, where a model computes it itself.
+    kernels          the fused kernel that runs inside a module
+    open_softmax, heads   attention that a model computes itself, and its axes
+    attention        any block of its probabilities, from the kernel's own log-sum-exp
+    gates            what is multiplied with its output
+    hooks            switch that on for chosen modules
+    refuse           models in which it cannot be seen
+    measures, means  reduce what was seen
+    plan, layer_plans   what to keep, and how many bytes that is
+    recorder, cells  collect a step
+    run              one generation, recorded
+    shapes           of its tensors
+    tap, tapping/    all of it for a model of one's own, with what is found out of it
+
+Data flows kernels -> attention -> measures -> recorder; nothing flows back into the model.
 """

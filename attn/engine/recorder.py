@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import ml_dtypes
 import numpy as np
 import torch
 from torch import Tensor
 
 from attn.engine.attention import Attention
+from attn.engine.cells import TORCH_DTYPES, Cells
 from attn.engine.gates import GateKey, summarise
 from attn.engine.heads import share_keys, unfold, with_heads
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
@@ -25,14 +25,6 @@ LayerKey = tuple[str, str]
 
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]
 """Takes (trace of the batch, step or None for means, tensors)."""
-
-_TORCH = {
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I32": torch.int32,
-    "U8": torch.uint8,
-}
 
 
 @dataclass
@@ -74,7 +66,7 @@ class Recorder:
         self._calls: list[_OpenCall] = []
         self._recorded: set[tuple[str, str, int]] = set()
         self._shapes = [_shapes(plan) for plan in plans]  # this step's
-        self._cells: dict[tuple[int, str], dict[int, Tensor]] = {}
+        self._cells = Cells(plans, images)
         self._gaps: set[tuple[int, int]] = set()  # traces and layers in which rows are missing
         self._means = [Means(plan) for plan in plans]
         self._is_empty = True
@@ -189,7 +181,7 @@ class Recorder:
         call = self._open_call()
         *layer_key, name = key
         for (branch, sample), row in call.rows.items():
-            trace, cell = self._cell_of(branch, sample)
+            trace, cell = self._cells.cell_of(branch, sample)
             layer = self._layers[trace][layer_key[0], layer_key[1]].layer
             queries = sum(segment.length for segment in part(layer.queries, name))
             expected = (len(call.call.rows), queries)
@@ -201,7 +193,7 @@ class Recorder:
             if key in call.gates:
                 raise CaptureError(f"the gate of {layer.path} ({name}) ran twice in one call")
             summary = summarise(values[row], layer.num_heads)
-            self._cells.setdefault((trace, f"{layer.index}/gate.{name}"), {})[cell] = summary
+            self._cells.add(trace, f"{layer.index}/gate.{name}", cell, summary)
         call.gates.add(key)
 
     def done(self, key: LayerKey) -> None:
@@ -247,26 +239,21 @@ class Recorder:
         padding = call.call.padding[call.rows[branch, sample]] if call.call.padding else 0
         return [layer.num_heads, layer.num_queries + padding, layer.num_keys + padding]
 
-    def _cell_of(self, branch: str, sample: int) -> tuple[int, int]:
-        """Return the trace and the cell in it of one row."""
-        trace, image = divmod(sample, self._images)
-        return trace, self._plans[trace].branches.index(branch) * self._images + image
-
     def _keep(
         self, key: LayerKey, branch: str, sample: int, attention: Attention, row: int
     ) -> None:
-        trace, cell = self._cell_of(branch, sample)
+        trace, cell = self._cells.cell_of(branch, sample)
         shapes = self._shapes[trace]
         if attention.valid is not None:
             self._gaps.add((trace, self._layers[trace][key].layer.index))
         plan = self._plan(trace, key)
         for name, value in measure(plan, attention, row, self._scratch).items():
-            dtype = _TORCH[shapes[name][1]] if name in shapes else value.dtype
+            dtype = TORCH_DTYPES[shapes[name][1]] if name in shapes else value.dtype
             is_factor = "." not in name
             if is_factor:  # never rounded, even where attention runs wider than the model's weights
                 dtype = torch.promote_types(dtype, value.dtype)
             copy = is_factor and value.dtype == dtype
-            self._cells.setdefault((trace, name), {})[cell] = value.to(dtype, copy=copy)
+            self._cells.add(trace, name, cell, value.to(dtype, copy=copy))
         self._complete_totals(trace, plan, cell, attention.device)
 
     def _complete_totals(
@@ -277,10 +264,10 @@ class Recorder:
             name = f"{plan.layer.index}/total.{query}"
             shape = self._shapes[trace][name][0][2:]
             whole = torch.zeros(shape, device=device)
-            cells = self._cells.setdefault((trace, name), {})
-            if cell in cells:
-                whole[:, : cells[cell].shape[1]] = cells[cell]
-            cells[cell] = whole
+            received = self._cells.of(trace, name).get(cell)
+            if received is not None:
+                whole[:, : received.shape[1]] = received
+            self._cells.add(trace, name, cell, whole)
 
     def _close_call(self) -> None:
         if self._call is None:
@@ -298,16 +285,15 @@ class Recorder:
         for call in self._calls:
             outcome = call.call.outcome() if call.call.outcome and call.rows else {}
             for (branch, sample), row in call.rows.items():
-                trace, cell = self._cell_of(branch, sample)
+                trace, cell = self._cells.cell_of(branch, sample)
                 padding = call.call.padding[row] if call.call.padding else 0
                 for name, values in outcome.items():
                     rows = _of_row(values, row, padding, self._plans[trace].positions, name)
-                    self._cells.setdefault((trace, f"step/{name}"), {})[cell] = rows
+                    self._cells.add(trace, f"step/{name}", cell, rows)
         self._calls.clear()
         for trace, plan in enumerate(self._plans):
-            due = len(plan.branches) * self._images
             for name in STEP_MEASURES if plan.positions else ():
-                if len(self._cells.get((trace, f"step/{name}"), ())) != due:
+                if len(self._cells.of(trace, f"step/{name}")) != self._cells.count(trace):
                     raise CaptureError(
                         f"step {step.index}: the backend lays out a generated segment, but does "
                         f"not say its {name}; announce every row with an `outcome` that does"
@@ -318,21 +304,17 @@ class Recorder:
             return
         step, self._step = self._step, None
         self._keep_outcomes(step)
-        for (trace, name), cells in self._cells.items():
-            is_exempt = "/mass." not in name or (trace, int(name.split("/")[0])) in self._gaps
-            if not is_exempt and any(bool(value.isnan().any()) for value in cells.values()):
-                raise CaptureError(_not_a_number(self._plans[trace], name, step))
+        self._cells.require_numbers(step, self._gaps)
         for trace, plan in enumerate(self._plans):
             if plan.spans and trace not in self._spans:  # its text has ended
                 continue
-            masks = {name for of, name in self._cells if of == trace and name.endswith("/mask")}
             shapes = self._shapes[trace]
             kept = {
-                name: self._stack(trace, name, shapes.get(name))
-                for name in (*shapes, *sorted(masks))
+                name: self._cells.stack(trace, name, shapes.get(name))
+                for name in (*shapes, *self._cells.masks(trace))
             }
             for name in [name for name in kept if plan.is_mean(name)]:
-                ran = self._cells.get((trace, name), ())
+                ran = self._cells.of(trace, name)
                 self._means[trace].add(name, kept.pop(name), ran, self._spans.get(trace))
             read = replace(step, span=self._spans.get(trace))
             self.steps[trace].append(read)
@@ -344,32 +326,6 @@ class Recorder:
         self._recorded.clear()
         self._last = step.index
 
-    def _stack(
-        self, trace: int, name: str, planned: tuple[tuple[int, ...], str] | None
-    ) -> np.ndarray:
-        """Put the cells of a tensor together; one that did not run in this step is NaN.
-
-        A cell that ran without a mask, where others had one, was masked by 0.
-        """
-        cells = {
-            cell: to_numpy(value) for cell, value in self._cells.get((trace, name), {}).items()
-        }
-        count = len(self._plans[trace].branches) * self._images
-        some = next(iter(cells.values()), None)
-        shape, dtype = planned or ((), "")
-        single = some.shape if some is not None else shape[2:]
-        kind = (
-            some.dtype if some is not None else to_numpy(torch.empty(0, dtype=_TORCH[dtype])).dtype
-        )
-        lead = (len(self._plans[trace].branches), self._images)
-        if len(cells) == count == 1 and some is not None:
-            return some.reshape(lead + single)
-        is_whole = planned is None or kind.kind in "iu"  # whole numbers are there for every cell
-        stacked = np.full((count, *single), 0 if is_whole else np.nan, kind)
-        for cell, value in cells.items():
-            stacked[cell] = value
-        return stacked.reshape(lead + single)
-
 
 def _shapes(plan: Plan, span: Span | None = None) -> Shapes:
     """Return every tensor that a step computes."""
@@ -380,14 +336,6 @@ def _ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
     """Give grouped queries the heads of the model, as calls with a cache may not have them."""
     attention = unfold(attention, layer.num_heads, span[1] - span[0])
     return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))
-
-
-def to_numpy(value: Tensor) -> np.ndarray:
-    """Return a tensor as an array on the host, bfloat16 as `ml_dtypes.bfloat16`."""
-    value = value.detach().cpu().contiguous()
-    if value.dtype == torch.bfloat16:
-        return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return value.numpy()
 
 
 def _skipped(key: LayerKey, call: Call) -> bool:
@@ -417,17 +365,3 @@ def _unseen(layer: Layer, call: _OpenCall) -> str:
         f"expected {layer.num_heads} heads, {layer.num_queries} queries, {layer.num_keys} keys; "
         f"found {operators or 'no attention kernel'}. {reason}"
     )
-
-
-def _not_a_number(plan: Plan, name: str, step: Step) -> str:
-    index = int(name.split("/", maxsplit=1)[0])
-    path = next(entry.layer.path for entry in plan.layers if entry.layer.index == index)
-    cause = (
-        "in this precision a sound model does not overflow, so its weights are broken: they, or a "
-        "LoRA's, have values that are not finite or far too large; get the files again"
-        if plan.dtype in ("F32", "F64")
-        else "the model itself overflows, so its picture is broken too; try --dtype float32 or "
-        "bfloat16"
-    )
-    where = f"layer {path} is not a number in step {step.index} ({plan.dtype})"
-    return f"the attention of {where}: {cause}"

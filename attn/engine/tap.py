@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from threading import get_ident
@@ -17,7 +16,7 @@ from attn.engine.heads import check_axes, count_heads, share_keys, unfold, with_
 from attn.engine.hooks import AttentionHooks
 from attn.engine.plan import Keep
 from attn.engine.refuse import refuse_unobservable
-from attn.engine.tapping.calls import count_positions, count_rows, weakly
+from attn.engine.tapping.calls import InnerCalls, count_rows, weakly
 from attn.engine.tapping.histories import History
 from attn.engine.tapping.layout import Declared, Layout, declare
 from attn.engine.tapping.modules import (
@@ -31,18 +30,17 @@ from attn.engine.tapping.modules import (
     say_threads,
     say_warnings,
 )
-from attn.engine.tapping.options import TapOptions, read_axes_of, read_padding
+from attn.engine.tapping.options import TapOptions, read_options
 from attn.engine.tapping.plans import TapPlan, make_tap_plan
 from attn.engine.tapping.readings import (
     Reading,
     Readings,
     padding_of,
     read_source,
-    reads_another,
 )
 from attn.engine.tapping.recording import BLOCK, Tapped
 from attn.engine.tapping.stretches import Side, fit
-from attn.engine.tapping.texts import Tokens, require_tokens
+from attn.engine.tapping.texts import Tokens
 from attn.engine.tapping.traces import make_trace
 from attn.engine.tapping.value_norms import keep_norms
 from attn.errors import CaptureError, UsageError
@@ -118,11 +116,8 @@ def tap(  # noqa: PLR0913 - all but the first two by name
         )
     if keep not in LEVELS:
         raise UsageError(f"keep: expected one of {', '.join(LEVELS)}; got '{keep}'")
-    if every < 1:
-        raise UsageError(f"every: expected 1 or more forwards; got {every}")
-    require_tokens(tokens)
+    options = read_options(every, axes, padding, value_norm, tokens)
     declared = declare(segments, grid)
-    options = TapOptions(every, read_axes_of(axes), read_padding(padding), value_norm, tokens)
     return Tap(model, choose_modules(model, layers), keep, see, Layout(declared, grid), options)
 
 
@@ -146,6 +141,7 @@ class Tap:
         self._tapped = Tapped(Keep(level=keep, keys="all", blocks=(BLOCK,)), layout)
         self._history = History(*find_ends(model), options.padding)
         self._encoder = find_encoder(model)
+        self._calls = InnerCalls()
         # weak, so that a tap that is forgotten inside its block does not go on recording
         self._hooks = AttentionHooks(
             modules,
@@ -153,7 +149,7 @@ class Tap:
             wanted=weakly(self._wants),
             refuse=weakly(self._refuse),
             axes=weakly(self._axes),
-            begun=weakly(self._begun),
+            begun=weakly(self._calls.begin),
         )
         self._readings = Readings(modules_around(model, modules))
         self._batch = 1
@@ -161,9 +157,6 @@ class Tap:
         self._thread: int | None = None  # of the forward that is running
         self._waiting: str | None = None  # a module that ran since the last forward
         self._main: Reading | None = None  # what the running forward reads
-        self._calls: Counter[str] = Counter()
-        self._lengths: dict[str, int | None] = {}
-        self._crosses: set[str] = set()
         self._status: Literal["ready", "recording", "complete", "partial"] = "ready"
         self._failed = False
         self._stopped = False
@@ -280,7 +273,7 @@ class Tap:
         self._thread = get_ident()
         self._batch = count_rows(args, named)
         if self._waiting is None:
-            self._calls.clear()
+            self._calls.counts.clear()
             self._tapped.begin(self._forwards)
         self._waiting, self._main = None, None
         reading = self._readings.current
@@ -294,7 +287,7 @@ class Tap:
         """Keep the step of a forward that ended; torch hands over None for one that raised."""
         if self._thread == get_ident():
             self._thread = None
-            self._calls.clear()
+            self._calls.counts.clear()
             if output is not None and not self._stopped:
                 if self._wants():
                     self._tapped.end()
@@ -302,13 +295,6 @@ class Tap:
                     self._history.end(self._main.cache)
                 self._forwards += 1
         self._failed |= output is None
-
-    def _begun(self, path: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
-        self._calls[path] += 1
-        self._lengths[path] = count_positions(args, named)
-        self._crosses.discard(path)
-        if reads_another(named):
-            self._crosses.add(path)
 
     def _guarded(self, function: Callable[..., Result], *args: Any) -> Result | None:
         """Run what may refuse the model without stopping it."""
@@ -346,7 +332,7 @@ class Tap:
         self.seen.add(path)
         reading = self._readings.current
         batch = self._batch if self._thread is not None or reading is None else reading.rows
-        heads, length = count_heads(self._modules[path]), self._lengths.get(path)
+        heads, length = count_heads(self._modules[path]), self._calls.lengths.get(path)
         attention = unfold(with_heads(attention, batch), heads, length)
         attention = share_keys(attention, getattr(self._modules[path], "num_key_value_groups", 1))
         if check_axes(path, attention, heads, length, self._axes(path)):
@@ -360,7 +346,7 @@ class Tap:
     def _keep(self, path: str, attention: Attention, sides: tuple[Side, Side]) -> None:
         wanted = self._options.value_norm
         more = keep_norms(self._model, path, attention, wanted) if wanted else {}
-        self._tapped.add((path, self._calls[path]), attention, sides, more)
+        self._tapped.add((path, self._calls.counts[path]), attention, sides, more)
 
     def _place(
         self, path: str, attention: Attention, reading: Reading | None
@@ -381,7 +367,7 @@ class Tap:
         stretch = self._tapped.step.stretch
         if self._main is None or stretch is None or stretch.length != queries:
             return attention, (queries, keys)
-        if path not in self._crosses:
+        if path not in self._calls.crossing:
             whole = fit(attention, stretch, self._main.cache)
             if whole is not None:
                 return whole, ("text", "text")

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from attn.schema import SKETCH, Column, Layer, Manifest, Token, block_columns, block_names
-from attn.trace.prompts import Prompt, read_prompt
-from attn.trace.views import all_columns, query_grid
+from attn.trace.measures.views import all_columns, query_grid
+from attn.trace.words.prompts import Prompt, read_prompt
 
 BLOCK = "image.text"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")

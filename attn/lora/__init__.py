@@ -1,17 +1,16 @@
 """What a LoRA file changes, and by how much: `read(path)`; numpy only, no model is built.
 
     source, adapters, metadata   the file, its peft configuration, the trainer's texts
-    names, kinds, tensors        the changes in it: whose, of which kind, their numbers
+    names                        whose changes are in it
+    changes/                     of which kind they are, their numbers, their size
     families, blocks             the model family, and what each module is for
     reader, file                 all of it read, as plain records
-    norms, deltas, relative      size of a change, and the change itself
     oddities, usable             what is odd, and whether a backend can apply it
     selection                    parts of it, by the names of modules
-    null                         random changes of the same size, as a control
     facts                        the records as plain data, for JSON and tables
     base/                        the model that is changed, and whether the LoRA fits it
 
-A new kind of change is an entry in `kinds`, with its formula in `deltas` and `norms`.
+A new kind of change is added in `changes`.
 """
 
 from attn.lora.facts import describe

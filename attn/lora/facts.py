@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attn.lora.changes.kinds import KINDS
 from attn.lora.file import Group, LoraFile, Module, blocks, counted, is_finite, targets, towers
-from attn.lora.kinds import KINDS
 from attn.lora.metadata import highlights
 from attn.lora.names import DENOISER
 from attn.schema import kohya_name, short_name

@@ -11,9 +11,9 @@ from typing import Any
 
 from attn.checkpoints.headers import Header
 from attn.lora.blocks import TARGETS, Block
+from attn.lora.changes.relative import Sides
 from attn.lora.families import LoraFamily
 from attn.lora.names import TOWERS
-from attn.lora.relative import Sides
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Module:
         path: the module inside its tower; kohya's has underscores where the model has dots.
         block: where that is in the network.
         target: what it is for; one of `attn.lora.blocks.TARGETS`.
-        kind: how the change is stored; one of `attn.lora.kinds.KINDS`.
+        kind: how the change is stored; one of `attn.lora.changes.kinds.KINDS`.
         is_dora: whether a magnitude is trained too; the norm is that of the change before it.
         has_core: whether a small kernel stands between the factors (CP or Tucker decomposition).
         rank: inner size of the factors; None where there is none.

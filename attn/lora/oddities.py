@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
 from attn.lora.adapters import CONFIG, Adapter
-from attn.lora.deltas import DELTAS
+from attn.lora.changes.deltas import DELTAS
+from attn.lora.changes.kinds import KINDS, MAGNITUDES
 from attn.lora.families import claimed
 from attn.lora.file import LoraFile, Module, Oddity, counted, is_finite
-from attn.lora.kinds import KINDS, MAGNITUDES
 from attn.lora.names import DENOISER, embedding_word, underscored
 
 LARGE = 20.0

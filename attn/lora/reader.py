@@ -17,9 +17,7 @@ from attn.lora import metadata as meta
 from attn.lora.adapters import Adapter, config_beside, written_beside, written_inside
 from attn.lora.base.weights import Base, norm_of, open_base
 from attn.lora.blocks import block_of, target_of
-from attn.lora.families import LoraFamily, Target, attends_jointly, recognise
-from attn.lora.file import BaseModel, LoraFile, Module
-from attn.lora.kinds import (
+from attn.lora.changes.kinds import (
     KINDS,
     MAGNITUDES,
     Form,
@@ -29,11 +27,13 @@ from attn.lora.kinds import (
     require_beside,
     work_of,
 )
+from attn.lora.changes.relative import sides_of
+from attn.lora.changes.tensors import SizeError, Stored, hashes, is_readable
+from attn.lora.families import LoraFamily, Target, attends_jointly, recognise
+from attn.lora.file import BaseModel, LoraFile, Module
 from attn.lora.names import TOWERS, TensorChange, changes, embedding_word, of_adapter, underscored
 from attn.lora.oddities import find_oddities, obstacles
-from attn.lora.relative import sides_of
 from attn.lora.source import weights_file
-from attn.lora.tensors import SizeError, Stored, hashes, is_readable
 
 LARGEST_RANK = 2**13
 LARGEST_CHANGE = 2**31  # elements: more than any layer has

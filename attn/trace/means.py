@@ -13,11 +13,11 @@ from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
 from attn.shapes import KeyMaps, StoredMaps
 from attn.trace.grids import resample_values
-from attn.trace.views import index_of, listed, query_grid
+from attn.trace.measures.views import index_of, listed, query_grid
 
 if TYPE_CHECKING:
+    from attn.trace.measures.views import View
     from attn.trace.trace import Trace
-    from attn.trace.views import View
 
 
 class MapSums:

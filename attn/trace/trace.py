@@ -23,22 +23,22 @@ from attn.schema import (
     Word,
     block_names,
 )
-from attn.trace.exact import read_probs
 from attn.trace.grids import resample
 from attn.trace.labels import key_labels
-from attn.trace.lookup import find
 from attn.trace.means import MapSums, find_layers, image_views
-from attn.trace.step_tokens import read_written
-from attn.trace.store import open_files
-from attn.trace.totals import find_total
-from attn.trace.views import (
+from attn.trace.measures.exact import read_probs
+from attn.trace.measures.lookup import find
+from attn.trace.measures.totals import find_total
+from attn.trace.measures.views import (
     MemoryFiles,
     TensorSource,
     View,
     index_of,
     listed,
 )
-from attn.trace.word_maps import word_maps
+from attn.trace.step_tokens import read_written
+from attn.trace.store import open_files
+from attn.trace.words.maps import word_maps
 from attn.trace.writer import TraceWriter
 
 if TYPE_CHECKING:

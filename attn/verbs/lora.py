@@ -14,8 +14,8 @@ from attn.errors import ModelError
 from attn.files.disk import as_utf8
 from attn.files.results import refuse_others, replaced
 from attn.verbs.capture.folders import refuse_parts
-from attn.verbs.compare.lora_specs import cut_modules
 from attn.verbs.lora_options import LoraOptions
+from attn.verbs.lora_specs import cut_modules
 from attn.verbs.options import takes
 from attn.verbs.report import Report
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from attn.analysis.numbers import mean_present
 from attn.analysis.result import Result
-from attn.analysis.words.word_sums import mean_present
 from attn.viz.charts import new_charts, show_names, show_scale
 from attn.viz.figures import FigureFile, Subject
 from attn.viz.labels import ranges

@@ -30,15 +30,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pandas import DataFrame
 
+from attn.analysis.numbers import Numbers
 from attn.analysis.tables import make_frame
 from attn.analysis.words.select import select_layers
 from attn.analysis.words.selection import BLOCK
-from attn.analysis.words.word_sums import Numbers
 from attn.demo import scenes
 from attn.errors import AnalysisError
 from attn.schema import Column
-from attn.trace.occurrences import find_occurrences, select_words
-from attn.trace.word_sums import lay_out, sum_tokens, word_positions
+from attn.trace.words.occurrences import find_occurrences, select_words
+from attn.trace.words.sums import lay_out, sum_tokens, word_positions
 from benchmarks.scoring import judge
 from benchmarks.scoring.localise import (
     Region,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor, nn
 
-from attn.backends.loading import gates
+from attn.backends.loading.weights import gates
 from benchmarks.training import sd35
 
 BIAS = 2.0

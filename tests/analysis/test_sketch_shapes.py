@@ -17,8 +17,8 @@ from attn.analysis.sketch.sketch import NO_SHAPES, SketchOptions, run
 from attn.analysis.sketch.strokes import thin
 from attn.analysis.sketch.tokens import SINGLES
 from attn.schema import SKETCH, find_words
-from attn.trace.occurrences import find_occurrences
 from attn.trace.trace import open_trace
+from attn.trace.words.occurrences import find_occurrences
 from tests.helpers.editing import edit
 from tests.helpers.toy_traces import manifest, write_trace
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import attn
 from attn import demo
-from attn.backends.loading import gates as gating
+from attn.backends.loading.weights import gates as gating
 from attn.demo import scenes, shipped, trained
 from attn.demo.tokenizers import t5_tokenizer
 from benchmarks.train_demo import FAMILIES, RECIPES, drop_known, export, take_shared

@@ -8,7 +8,7 @@ import pytest
 
 from attn import lora
 from attn.checkpoints.headers import read_header
-from attn.lora.tensors import SizeError, Stored
+from attn.lora.changes.tensors import SizeError, Stored
 
 NAME = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
 

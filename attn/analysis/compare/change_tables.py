@@ -34,10 +34,10 @@ from attn.analysis.compare.images import IMAGE_MEASURES
 from attn.analysis.compare.paired import PairedChange, paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Term
+from attn.analysis.numbers import mean_present
 from attn.analysis.sketch.sketch import COMPARED
 from attn.analysis.tables import Table, count_rows, make_table, stack_tables
-from attn.analysis.words.similarity import MEASURES
-from attn.analysis.words.word_sums import mean_present
+from attn.analysis.words.maps.similarity import MEASURES
 
 Tables = dict[str, Table]
 

@@ -11,8 +11,8 @@ import numpy as np
 from attn.analysis.compare.paired import PairedChange, paired_change
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Key, Term
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.sketch.sketch import COMPARED
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.words import fold, is_content
 
 Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]

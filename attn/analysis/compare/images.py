@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.images import Pixels, read_image
-from attn.analysis.words.word_sums import Numbers
+from attn.analysis.numbers import Numbers
 from attn.errors import TraceError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.words.word_sums import Numbers, mean_present
+from attn.analysis.numbers import Numbers, mean_present
 from attn.shapes import Cells, PairCells
 
 LEVEL = 0.95

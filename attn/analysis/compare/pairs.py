@@ -12,18 +12,18 @@ from attn.analysis.compare.agreement import Agreement, agree
 from attn.analysis.compare.images import compare_image_pairs
 from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
+from attn.analysis.numbers import Numbers
 from attn.analysis.sketch import sketch
 from attn.analysis.sketch.strokes import lay_out, read_strokes
-from attn.analysis.words.dominance import Dominance, dominance, rivals
+from attn.analysis.words.maps.dominance import Dominance, dominance, rivals
+from attn.analysis.words.maps.similarity import compare_maps
 from attn.analysis.words.selection import SCALE_HELP, Scale
-from attn.analysis.words.similarity import compare_maps
 from attn.analysis.words.word_measures import tell_left_out
-from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.shapes import WordMaps
-from attn.trace.occurrences import locate
-from attn.trace.prompts import Prompt, read_prompt
-from attn.trace.word_sums import TOGETHER
+from attn.trace.words.occurrences import locate
+from attn.trace.words.prompts import Prompt, read_prompt
+from attn.trace.words.sums import TOGETHER
 
 if TYPE_CHECKING:
     from attn.analysis.compare.agreement import Side

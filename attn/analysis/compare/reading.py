@@ -12,15 +12,15 @@ import numpy as np
 
 from attn.analysis.compare.terms import Term
 from attn.analysis.needs import find_lack
-from attn.analysis.words import daam
+from attn.analysis.numbers import Numbers, mean_present
+from attn.analysis.words.maps import daam
 from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.shards import read_sums
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.words import WANTS
 from attn.shapes import GridMaps, WordMaps
 from attn.trace.grids import resample_values
 from attn.trace.means import MapSums
-from attn.trace.word_sums import lay_out, sum_tokens
+from attn.trace.words.sums import lay_out, sum_tokens
 
 if TYPE_CHECKING:
     from attn.schema import Grid

@@ -14,7 +14,7 @@ import numpy as np
 
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.reading import SideReading
-from attn.analysis.words.word_sums import Numbers
+from attn.analysis.numbers import Numbers
 from attn.files.disk import reported
 
 LARGEST = 2**24

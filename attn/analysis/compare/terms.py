@@ -9,9 +9,9 @@ from typing import Literal
 
 from attn.analysis.sinks.roles import SKETCH
 from attn.schema import Token
-from attn.trace.occurrences import Occurrence, locate
-from attn.trace.prompts import Prompt
-from attn.trace.word_sums import TOGETHER
+from attn.trace.words.occurrences import Occurrence, locate
+from attn.trace.words.prompts import Prompt
+from attn.trace.words.sums import TOGETHER
 from attn.words import fold
 
 EVERY = "all tokens"

@@ -18,9 +18,9 @@ import numpy as np
 
 from attn.analysis.compare.changes import changes, has_layers, mass
 from attn.analysis.compare.pairs import Pair
+from attn.analysis.numbers import mean_present
 from attn.analysis.tables import Table, make_table
-from attn.analysis.words.similarity import correlation
-from attn.analysis.words.word_sums import mean_present
+from attn.analysis.words.maps.similarity import correlation
 from attn.errors import AnalysisError
 from attn.lora.file import Group, LoraFile, Module
 from attn.lora.names import underscored

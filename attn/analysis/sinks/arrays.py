@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.digest import Digest
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.sinks.tables import FollowedToken
 from attn.analysis.tables import Table
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step
 
 if TYPE_CHECKING:

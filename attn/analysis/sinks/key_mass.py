@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from attn.analysis.words.word_sums import Numbers
+from attn.analysis.numbers import Numbers
 from attn.schema import Column, Layer, part
 
 if TYPE_CHECKING:
+    from attn.trace.measures.views import View
     from attn.trace.trace import Trace
-    from attn.trace.views import View
 
 Rows = Literal["image", "all"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.sinks.key_mass import Incoming
 from attn.analysis.sinks.roles import Key
 from attn.analysis.tables import Table, make_table, stack_tables
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.schema import Step, part
 
 Keys = Mapping[str, Sequence[Key]]

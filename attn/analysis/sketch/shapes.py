@@ -29,7 +29,7 @@ from attn.shapes import ShapeLifts, ShapeNumbers, ShapeRegions, Strokes, WordMap
 from attn.words import fold, is_content
 
 if TYPE_CHECKING:
-    from attn.trace.occurrences import Occurrence
+    from attn.trace.words.occurrences import Occurrence
 
 MOST = 12
 """ClosedShapes that are looked at, the largest; more cannot be told apart in a figure."""

@@ -33,6 +33,7 @@ import numpy as np
 
 from attn.analysis.images import read_image
 from attn.analysis.needs import Needs
+from attn.analysis.numbers import Numbers
 from attn.analysis.result import Result, Text
 from attn.analysis.sketch.edges import measure_deviation, say_deviation, tabulate_deviations
 from attn.analysis.sketch.residuals import read_residuals, tabulate_residuals
@@ -51,9 +52,8 @@ from attn.analysis.sketch.tokens import read_tokens
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
-from attn.analysis.words.word_sums import Numbers
 from attn.shapes import Region, StepMaps, Strokes, WordMaps
-from attn.trace.word_sums import word_positions
+from attn.trace.words.sums import word_positions
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.numbers import Numbers
 from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     NEEDS_MAPS,
@@ -23,7 +24,6 @@ from attn.analysis.texts.texts import (
     read_maps,
     read_written,
 )
-from attn.analysis.words.word_sums import Numbers
 from attn.shapes import TokenMaps
 
 if TYPE_CHECKING:

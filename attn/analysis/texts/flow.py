@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.result import Result
 from attn.analysis.tables import Table
 from attn.analysis.texts.texts import (
@@ -30,7 +31,6 @@ from attn.analysis.texts.texts import (
     mean_over_steps,
     read_measure,
 )
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.trace.shapes import spans_of
 
 if TYPE_CHECKING:

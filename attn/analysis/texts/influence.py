@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.needs import Needs
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.result import Result
 from attn.analysis.tables import Table, make_table
 from attn.analysis.texts.texts import (
@@ -36,7 +37,6 @@ from attn.analysis.texts.texts import (
     read_measure,
     stack_rows,
 )
-from attn.analysis.words.word_sums import Numbers, mean_present
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs, find_lack
+from attn.analysis.numbers import mean_present
 from attn.analysis.result import Result
 from attn.analysis.tables import Table
 from attn.analysis.texts.texts import (
@@ -33,7 +34,6 @@ from attn.analysis.texts.texts import (
     stack_rows,
 )
 from attn.analysis.words.select import select_steps
-from attn.analysis.words.word_sums import mean_present
 from attn.schema import Layer
 from attn.shapes import HeadTokenMaps
 

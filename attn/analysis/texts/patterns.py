@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.analysis.needs import Needs
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     BLOCK,
@@ -35,7 +36,6 @@ from attn.analysis.texts.texts import (
     read_maps,
     read_measure,
 )
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.shapes import TokenMaps
 
 if TYPE_CHECKING:

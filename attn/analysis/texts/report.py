@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.analysis.needs import Needs, find_lack
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.result import Document, Result, WritableFile
 from attn.analysis.texts.patterns import causal_split, measure
 from attn.analysis.texts.texts import (
@@ -34,7 +35,6 @@ from attn.analysis.texts.texts import (
     read_maps,
     read_measure,
 )
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.errors import AnalysisError
 
 if TYPE_CHECKING:

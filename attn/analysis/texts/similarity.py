@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.numbers import Numbers
 from attn.analysis.result import Result
 from attn.analysis.texts.texts import NEEDS_MAPS, MapMean, TextOptions, choose, lay_out, read_maps
-from attn.analysis.words.word_sums import Numbers
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.needs import Needs, records_decisions
+from attn.analysis.numbers import Numbers
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.select import select_layers, select_steps
-from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer, Segment, Token
 from attn.shapes import HeadTokenMaps, TokenMaps

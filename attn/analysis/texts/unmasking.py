@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attn.analysis.numbers import Numbers
 from attn.analysis.result import Result
 from attn.analysis.texts.texts import (
     NEEDS_MAPS,
@@ -29,7 +30,6 @@ from attn.analysis.texts.texts import (
     read_written,
     stack_rows,
 )
-from attn.analysis.words.word_sums import Numbers
 
 if TYPE_CHECKING:
     import xarray as xr

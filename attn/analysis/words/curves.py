@@ -26,11 +26,11 @@ import numpy as np
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.result import Deferred, Matrix, Result, WritableFile
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.analysis.words.word_tables import numbers, texts
 from attn.shapes import WordCurves, WordLayers
 from attn.trace.labels import block_numbers

@@ -26,16 +26,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.analysis.needs import Needs
+from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.result import Result, Text
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.evolution_texts import describe, summarise
 from attn.analysis.words.selection import BLOCK, Scale, Scope, Selection, choose, step_maps
-from attn.analysis.words.word_sums import Numbers, mean_present
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
-from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, locate, select_words
-from attn.trace.word_sums import TOGETHER, word_positions
+from attn.trace.words.occurrences import (
+    Mode,
+    Occurrence,
+    Phrase,
+    find_phrases,
+    locate,
+    select_words,
+)
+from attn.trace.words.sums import TOGETHER, word_positions
 from attn.words import is_content
 
 if TYPE_CHECKING:

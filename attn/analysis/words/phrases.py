@@ -18,9 +18,9 @@ from typing import Literal
 
 import numpy as np
 
-from attn.analysis.words.word_sums import Numbers
+from attn.analysis.numbers import Numbers
 from attn.shapes import WordMeans
-from attn.trace.occurrences import Phrase
+from attn.trace.words.occurrences import Phrase
 
 Weights = Literal["sum", "attention", "uniform"]
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from attn.analysis.numbers import Numbers
 from attn.analysis.words.phrases import Weights
 from attn.analysis.words.select import select_steps, select_tower
-from attn.analysis.words.word_sums import Numbers
 from attn.errors import AnalysisError
 from attn.schema import Layer, Manifest, Token
 from attn.trace.means import average
-from attn.trace.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
-from attn.trace.prompts import Prompt, read_prompt
-from attn.trace.word_sums import TokenPosition, lay_out, sum_tokens
+from attn.trace.words.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
+from attn.trace.words.prompts import Prompt, read_prompt
+from attn.trace.words.sums import TokenPosition, lay_out, sum_tokens
 from attn.words import find_words
 
 if TYPE_CHECKING:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.numbers import Numbers
 from attn.analysis.words.selection import BLOCK
-from attn.analysis.words.word_sums import Numbers
-from attn.trace.word_sums import TokenPosition, lay_out, sum_tokens
+from attn.trace.words.sums import TokenPosition, lay_out, sum_tokens
 
 if TYPE_CHECKING:
     from attn.schema import Column
     from attn.trace.means import MapSums
+    from attn.trace.measures.views import View
     from attn.trace.trace import Trace
-    from attn.trace.views import View
 
 
 @dataclass(frozen=True)

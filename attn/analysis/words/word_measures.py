@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis.numbers import mean_present
 from attn.analysis.words.phrases import Weights, combine
 from attn.analysis.words.selection import Selection
 from attn.analysis.words.shards import LayerSums, read_sums
-from attn.analysis.words.word_sums import mean_present
 from attn.schema import Column
 from attn.shapes import WordMass, WordMeans, WordShare
-from attn.trace.occurrences import Occurrence, Phrase
-from attn.trace.word_sums import TOGETHER, lay_out, word_positions
+from attn.trace.words.occurrences import Occurrence, Phrase
+from attn.trace.words.sums import TOGETHER, lay_out, word_positions
 
 if TYPE_CHECKING:
     from attn.trace.means import MapSums

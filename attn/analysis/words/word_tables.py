@@ -13,7 +13,7 @@ from attn.analysis.words.selection import Selection
 from attn.analysis.words.word_measures import LayerWords, SegmentWords
 from attn.schema import Token
 from attn.shapes import WordMaps
-from attn.trace.occurrences import Occurrence
+from attn.trace.words.occurrences import Occurrence
 
 
 def tabulate(measured: SegmentWords, name: str = "word") -> Table:

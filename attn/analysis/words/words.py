@@ -31,12 +31,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attn.analysis.needs import Needs, find_lack
+from attn.analysis.numbers import Numbers
 from attn.analysis.result import Deferred, Result
 from attn.analysis.tables import Table
-from attn.analysis.words import daam
-from attn.analysis.words.dominance import NO_WORD, Dominance
+from attn.analysis.words.maps import daam
+from attn.analysis.words.maps.areas import Contest, tabulate_places
+from attn.analysis.words.maps.dominance import NO_WORD, Dominance
 from attn.analysis.words.phrases import combine
-from attn.analysis.words.places import Contest, tabulate_places
 from attn.analysis.words.selection import (
     BLOCK,
     SCALE_HELP,
@@ -47,11 +48,10 @@ from attn.analysis.words.selection import (
     choose,
 )
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
-from attn.analysis.words.word_sums import Numbers
 from attn.analysis.words.word_tables import align, summarise, tabulate
 from attn.shapes import WordMaps
 from attn.trace.means import MapSums, MeanMaps, average, image_views
-from attn.trace.word_sums import lay_out, sum_tokens, word_positions
+from attn.trace.words.sums import lay_out, sum_tokens, word_positions
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attn.backends.loading.unfilled import Unfilled
+from attn.backends.loading.weights.unfilled import Unfilled
 from attn.errors import CaptureError
 from attn.lora.base.layouts import BaseWeight
-from attn.lora.deltas import Strength, bias_delta, is_written_out, weight_delta
+from attn.lora.changes.deltas import Strength, bias_delta, is_written_out, weight_delta
+from attn.lora.changes.norms import product_norm
+from attn.lora.changes.null import generator, random_factors, random_matrix
+from attn.lora.changes.tensors import Stored, Values
 from attn.lora.file import Module
-from attn.lora.norms import product_norm
-from attn.lora.null import generator, random_factors, random_matrix
-from attn.lora.tensors import Stored, Values
 
 
 class Written(NamedTuple):
@@ -90,7 +90,7 @@ def changes_of(
 def random_changes(
     changes: Iterable[tuple[str, Change]], module: Module, seed: int
 ) -> Iterator[tuple[str, Change]]:
-    """Yield random changes of the norms of others, for a control; see `attn.lora.null`.
+    """Yield random changes of the norms of others, for a control; see `attn.lora.changes.null`.
 
     Args:
         changes: of a module.

@@ -30,7 +30,7 @@ from attn.demo.shipped import other_lora
 from attn.errors import CaptureError, ModelError, RequestError
 from attn.lora.base.fit import fit, require_fit
 from attn.lora.base.weights import Base, describe_base
-from attn.lora.deltas import Strength
+from attn.lora.changes.deltas import Strength
 from attn.lora.file import LoraFile
 from attn.lora.names import TOWERS
 from attn.lora.oddities import TOLD

@@ -12,9 +12,9 @@ from attn import demo
 from attn.backends.diffusers.backend import guide_demo
 from attn.backends.diffusers.session import DiffusersSession
 from attn.backends.families.sd35 import SD35Backend, SD35Options, SD35Session
-from attn.backends.loading import gates as gating
 from attn.backends.loading import source as sources
 from attn.backends.loading.recipe import Recipe
+from attn.backends.loading.weights import gates as gating
 from attn.backends.types import OnCall, Session
 from attn.errors import ModelError, RequestError
 from attn.schema import Layer, Request, layer_matches

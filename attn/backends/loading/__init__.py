@@ -4,12 +4,11 @@
     family           the parts that a family's models are made of
     locate, recipe   where every part comes from
     compatibility    whether the parts go together
-    checkpoint       one part of one file becomes one network
-    convert, gates   names of published files -> names of the libraries
-    fit, misfit      whether every weight arrives, and in words why not
+    weights/         one part of one file becomes one network with all its weights
     tokenizers       found on this machine
+    library_classes  classes that the files of a model name
     pipeline         all parts together
-    folder, scheduler, unfilled   weights of a folder; its scheduler; networks without weights yet
+    scheduler        of a folder
     explain          an error of a library, as one of ours
     devices, quiet   where it runs; libraries that do not talk
 

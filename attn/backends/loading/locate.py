@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.compatibility import require_scaling
 from attn.backends.loading.family import Family, Part
+from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints.folders import CONFIG, SAFE, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe

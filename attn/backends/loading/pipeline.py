@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 from torch import nn
 
-from attn.backends.loading import checkpoint, compatibility, tokenizers
-from attn.backends.loading.checkpoint import ModelSpec, Piece
+from attn.backends.loading import compatibility, tokenizers
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import refuse_pickled_weights
-from attn.backends.loading.misfit import shown
+from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.quiet import quiet
+from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.scheduler import read_scheduler
 from attn.backends.loading.tokenizers import TokenizerFiles
+from attn.backends.loading.weights import checkpoint
+from attn.backends.loading.weights.checkpoint import ModelSpec, Piece
+from attn.backends.loading.weights.folder import refuse_pickled_weights
+from attn.backends.loading.weights.misfit import shown
 from attn.checkpoints.folders import CONFIG, INDEX, SAFE
 from attn.errors import ModelError
-
-if TYPE_CHECKING:
-    from attn.backends.loading.recipe import Recipe
 
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
@@ -204,23 +203,3 @@ def _load_entry(name: str, entry: Any, recipe: Recipe, cls: type[Any] | None) ->
     files = recipe.tokenizers.get(name, TokenizerFiles(folder))
     _require_folder(files.folder, entry)
     return tokenizers.load(cls, files)
-
-
-def find_class(library: str, class_name: str, name: str) -> Any:
-    """Return a class of diffusers or transformers.
-
-    Args:
-        library: whose class it is.
-        class_name: of the class.
-        name: of what needs it, for messages.
-
-    Raises:
-        ModelError: it is code of somebody else, which is not run, or does not exist.
-    """
-    if library not in ("diffusers", "transformers"):
-        raise ModelError(f"{name} needs code of '{library}.{class_name}', which is not run")
-    with explained(f"{name} needs {library}.{class_name}"):  # which may need other packages
-        cls = getattr(importlib.import_module(library), class_name, None)
-    if not isinstance(cls, type):
-        raise ModelError(f"{name} needs {library}.{class_name}, which this {library} does not have")
-    return cls

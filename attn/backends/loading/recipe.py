@@ -9,9 +9,9 @@ from typing import Any
 
 from attn.backends.loading import source as sources
 from attn.backends.loading import tokenizers as tokenizer_files
-from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.compatibility import require_class
 from attn.backends.loading.family import Family, Part, part_overrides
+from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.locate import (
     CheckpointFile,
     Location,
@@ -20,9 +20,9 @@ from attn.backends.loading.locate import (
     part_of_model,
     part_of_override,
 )
-from attn.backends.loading.pipeline import find_class
 from attn.backends.loading.source import Source
 from attn.backends.loading.tokenizers import TokenizerFiles
+from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints.folders import INDEX, is_pipeline, read_index
 from attn.checkpoints.probe import CONFIGS, Checkpoint
 from attn.errors import ModelError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakMethod
@@ -10,6 +11,32 @@ from torch import Tensor
 
 SEQUENCE = 3
 """Axes of vectors: row, position, channel."""
+OTHERS = ("key_value_states", "encoder_hidden_states", "cross_attention_states")
+"""Arguments that hold another sequence, to which a module attends."""
+
+
+class InnerCalls:
+    """The calls of modules inside of the forward that runs.
+
+    Attributes:
+        counts: calls of each module in this forward, by its path.
+        lengths: of the sequence that a module was last called with, if it was called with one.
+        crossing: modules that were last called to attend to another sequence than their own.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.lengths: dict[str, int | None] = {}
+        self.crossing: set[str] = set()
+
+    def begin(self, path: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        """Take a call that begins."""
+        self.counts[path] += 1
+        self.lengths[path] = count_positions(args, named)
+        if any(named.get(name) is not None for name in OTHERS):
+            self.crossing.add(path)
+        else:
+            self.crossing.discard(path)
 
 
 def count_rows(args: tuple[Any, ...], named: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attn.engine.open_softmax import read_axes
-from attn.engine.tapping.texts import Tokens
+from attn.engine.tapping.texts import Tokens, require_tokens
 from attn.errors import CaptureError, UsageError
 
 
@@ -23,6 +23,24 @@ class TapOptions:
     padding: Tensor | None
     value_norm: bool | str
     tokens: Tokens
+
+
+def read_options(
+    every: int,
+    axes: str | Mapping[str, str] | None,
+    padding: Any,
+    value_norm: bool | str,
+    tokens: Tokens,
+) -> TapOptions:
+    """Return what the caller of `tap` says, checked.
+
+    Raises:
+        UsageError: it cannot be meant.
+    """
+    if every < 1:
+        raise UsageError(f"every: expected 1 or more forwards; got {every}")
+    require_tokens(tokens)
+    return TapOptions(every, read_axes_of(axes), read_padding(padding), value_norm, tokens)
 
 
 def read_axes_of(axes: str | Mapping[str, str] | None) -> dict[str, str]:

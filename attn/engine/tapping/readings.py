@@ -22,8 +22,6 @@ KEPT = ("decoder_attention_mask", "attention_mask")
 """Arguments that say which positions are no padding, 1 or True."""
 HIDES = ("src_key_padding_mask", "tgt_key_padding_mask")
 """Arguments that say which positions are padding, True or -inf."""
-OTHERS = ("key_value_states", "encoder_hidden_states", "cross_attention_states")
-"""Arguments that hold another sequence, to which a module attends."""
 NO_IDS = ("mask", "position", "type", "label")
 """Parts of the names of arguments with whole numbers that are no tokens."""
 MATRIX, VECTORS, FULL = 2, 3, 4
@@ -147,11 +145,6 @@ def padding_of(reading: Reading | None, rows: tuple[int, int]) -> Tensor | None:
     if reading is None or reading.padding is None or reading.length != rows[1]:
         return None
     return reading.padding[:, -rows[1] :]
-
-
-def reads_another(named: Arguments) -> bool:
-    """Whether a module is called to attend to another sequence than its own."""
-    return any(named.get(name) is not None for name in OTHERS)
 
 
 def cached_keys(cache: Any) -> Tensor | None:

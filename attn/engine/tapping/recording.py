@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from attn.engine.attention import Attention
+from attn.engine.cells import to_numpy
 from attn.engine.layer_plans import LayerPlan
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, plan_layer
-from attn.engine.recorder import to_numpy
 from attn.engine.tapping.layout import Layout
 from attn.engine.tapping.stretches import Side, Stretch
 from attn.errors import CaptureError

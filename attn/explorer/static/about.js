@@ -1,5 +1,5 @@
-import { html, useEffect, useState } from "./vendor/preact.js";
 import { visible } from "./safe.js";
+import { html, useEffect, useState } from "./vendor/preact.js";
 
 const PACE = 700; // milliseconds between looks at what was checked
 

@@ -1,6 +1,6 @@
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
-import { INFERNO, percent } from "./colours.js";
+import { INFERNO } from "./colours.js";
 import { visible } from "./safe.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 
 const HEIGHT = 24; // a row is something to point at
 const WIDE = 168; // of a sparkline

@@ -1,6 +1,6 @@
-import { html } from "./vendor/preact.js";
 import { labelOf } from "./readings.js";
 import { visible } from "./safe.js";
+import { html } from "./vendor/preact.js";
 
 /** Branch, sample and network, where there are several. @param {any} props */
 export function Switches({ trace, state, selection }) {

@@ -23,7 +23,8 @@ export function fileName(text) {
 
 /** @param {string[]} head @param {(string | number)[][]} rows */
 export function toCsv(head, rows) {
-  return new Blob([[head, ...rows].map((row) => row.map(csvCell).join(",")).join("\n") + "\n"], { type: "text/csv" });
+  const lines = [head, ...rows].map((row) => `${row.map(csvCell).join(",")}\n`);
+  return new Blob(lines, { type: "text/csv" });
 }
 
 /**

@@ -1,7 +1,7 @@
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { percent } from "./colours.js";
 import { largest } from "./paint.js";
 import { Thumb } from "./stage.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 
 const MOST = 12;
 const LARGE = 256e6;

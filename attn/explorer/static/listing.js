@@ -1,6 +1,6 @@
-import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
 import { Keys } from "./keys.js";
 import { visible } from "./safe.js";
+import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
 
 /**
  * @typedef {object} Row  a trace, or one that could not be made

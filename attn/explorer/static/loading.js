@@ -1,6 +1,6 @@
-import { useEffect, useMemo, useState } from "./vendor/preact.js";
 import { Masses } from "./masses.js";
 import { Trace } from "./trace.js";
+import { useEffect, useMemo, useState } from "./vendor/preact.js";
 
 /** @typedef {import("./sums.js").MapSums} MapSums */
 /** @typedef {{key: string, sums: MapSums | null, note: string, error: string, ask: number}} Loaded */

@@ -1,9 +1,9 @@
-import { html, render } from "./vendor/preact.js";
 import { showIndex } from "./listing.js";
 import { visible } from "./safe.js";
 import { SCREENS } from "./screens.js";
 import { HttpSource } from "./source.js";
 import { State } from "./state.js";
+import { html, render } from "./vendor/preact.js";
 
 /** Open the index, and hand one item at a time to its screen. */
 const root = /** @type {HTMLElement} */ (document.getElementById("screen"));

@@ -1,10 +1,9 @@
-import { html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { About } from "./about.js";
 import { Cells } from "./cells.js";
 import { PINNED, percent } from "./colours.js";
+import { Chips, Looks, nameOf, Switches, shortcutsOf } from "./controls.js";
 import { fileName, save, toCsv, toPng, toSvg } from "./export.js";
 import { Frames } from "./frames.js";
-import { Chips, Looks, Switches, nameOf, shortcutsOf } from "./controls.js";
 import { Keys } from "./keys.js";
 import { useMasses, useSums, useTrace } from "./loading.js";
 import { sinkLayers } from "./masses.js";
@@ -12,12 +11,13 @@ import { largest, paintMap, paintStrongest } from "./paint.js";
 import { Prompt } from "./prompt.js";
 import { labelOf, readingsOf } from "./readings.js";
 import { visible } from "./safe.js";
-import { Scale, Stage, Thumb, describeRegion, readRegion, regionText } from "./stage.js";
+import { describeRegion, readRegion, regionText, Scale, Stage, Thumb } from "./stage.js";
 import { Steps } from "./steps.js";
 import { massColumns, measuresOf, relative, saidOf, telling } from "./telling.js";
 import { readSelection } from "./trace.js";
-import { Work } from "./work.js";
+import { html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { Words } from "./words.js";
+import { Work } from "./work.js";
 
 /**
  * Screen A: a picture, and what its places read.

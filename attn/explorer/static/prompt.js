@@ -1,6 +1,6 @@
-import { html } from "./vendor/preact.js";
 import { percent } from "./colours.js";
 import { visible } from "./safe.js";
+import { html } from "./vendor/preact.js";
 
 /** @typedef {import("./readings.js").Reading} Reading */
 

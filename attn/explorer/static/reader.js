@@ -1,6 +1,6 @@
 import { exactRow, factorParts, toFactors } from "./factors.js";
-import { HttpSource } from "./source.js";
 import { Shard } from "./safetensors.js";
+import { HttpSource } from "./source.js";
 import { MapSums } from "./sums.js";
 
 /**
@@ -53,9 +53,8 @@ async function addShard(shard, job, sums) {
   const tensors = await shard.header();
   const parts = job.layers.map((layer) => mapParts(tensors, layer, job));
   const pieces = await shard.read(parts.flat());
-  let at = 0;
   for (const [place, layer] of job.layers.entries()) {
-    const own = pieces.slice(at, (at += parts[place].length));
+    const own = pieces.splice(0, parts[place].length);
     if (own.length === 1) sums.add(layer.grid, typed(own[0]));
     else if (own.length) sums.add(layer.grid, meanOf(own.map(typed)));
     else if (job.heads && tensors[`${layer.index}/query`]) sums.add(layer.grid, await exactMaps(shard, layer, job));

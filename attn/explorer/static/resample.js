@@ -27,7 +27,9 @@ export function spread(old, size, start, stop) {
   const parts = new Float64Array(old);
   const covers = overlaps(old, size);
   for (let at = start; at < stop; at++)
-    covers[at].weights.forEach((weight, place) => (parts[covers[at].first + place] += weight / (stop - start)));
+    covers[at].weights.forEach((weight, place) => {
+      parts[covers[at].first + place] += weight / (stop - start);
+    });
   return parts;
 }
 
@@ -41,9 +43,9 @@ export function resample(values, [rows, columns], [newRows, newColumns]) {
   const wide = new Float64Array(rows * newColumns);
   overlaps(columns, newColumns).forEach(({ first, weights }, at) => {
     for (let row = 0; row < rows; row++)
-      weights.forEach(
-        (weight, place) => (wide[row * newColumns + at] += weight * values[row * columns + first + place]),
-      );
+      weights.forEach((weight, place) => {
+        wide[row * newColumns + at] += weight * values[row * columns + first + place];
+      });
   });
   const result = new Float64Array(newRows * newColumns);
   overlaps(rows, newRows).forEach(({ first, weights }, at) => {

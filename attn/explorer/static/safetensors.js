@@ -109,6 +109,7 @@ function isDescribed(tensor, size) {
 
 /** @param {{low: number, high: number}[]} spans */
 function merged(spans) {
+  /** @type {{low: number, high: number}[]} */
   const runs = [];
   for (const { low, high } of [...spans].sort((a, b) => a.low - b.low)) {
     const last = runs.at(-1);

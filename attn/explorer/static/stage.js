@@ -1,7 +1,7 @@
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { percent } from "./colours.js";
 import { paintMap, paintScale } from "./paint.js";
 import { visible } from "./safe.js";
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 
 /** @typedef {import("./sums.js").Region} Region */
 

@@ -38,7 +38,7 @@ export function Steps({ steps, chosen, onChoose }) {
     onChoose("");
   }}>all steps</button>
     <button onClick=${() => play(!isPlaying)}>${isPlaying ? "pause" : "play"}</button>
-    <label><span class="unseen">step</span><input id="step" type="range" min="0" max=${steps.length - 1} value=${at < 0 ? 0 : at} class=${at < 0 ? "off" : ""} aria-valuetext=${said}
+    <label><span class="unseen">step</span><input id="step" type="range" min="0" max=${steps.length - 1} value=${Math.max(0, at)} class=${at < 0 ? "off" : ""} aria-valuetext=${said}
       onInput=${(/** @type {any} */ event) => {
         play(false);
         onChoose(String(steps[Number(event.target.value)].index));

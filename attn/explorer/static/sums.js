@@ -54,7 +54,9 @@ export class MapSums {
     for (const { rows: r, columns: c, sum } of this.grids) {
       const flat = new Float64Array(r * c);
       for (let cell = 0; cell < flat.length; cell++) for (const key of keys) flat[cell] += sum[cell * this.keys + key];
-      resample(flat, [r, c], [rows, columns]).forEach((value, at) => (result[at] += value / this.count));
+      resample(flat, [r, c], [rows, columns]).forEach((value, at) => {
+        result[at] += value / this.count;
+      });
     }
     return result;
   }

@@ -1,8 +1,8 @@
-import { html, useState } from "./vendor/preact.js";
 import { percent } from "./colours.js";
-import { visible } from "./safe.js";
 import { Word } from "./prompt.js";
 import { ORDERS, ranked } from "./readings.js";
+import { visible } from "./safe.js";
+import { html, useState } from "./vendor/preact.js";
 
 const MOST = 24; // a longer list costs more than all sums
 

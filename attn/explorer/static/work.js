@@ -21,7 +21,11 @@ export class Work {
    */
   run(job, signal, tell) {
     const { worker } = this;
-    if (!worker) return readSums(this.source, job, (done, all) => (tell(done, all), !signal.aborted));
+    if (!worker)
+      return readSums(this.source, job, (done, all) => {
+        tell(done, all);
+        return !signal.aborted;
+      });
     const id = ++this.last;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, (message) => {

@@ -15,11 +15,8 @@ self.onmessage = async ({ data }) => {
       return !cancelled.has(id);
     });
     const plain = { keys: sums.keys, count: sums.count, grids: sums.grids };
-    // @ts-ignore: the types are those of a page
-    self.postMessage(
-      { id, sums: plain },
-      sums.grids.map((grid) => grid.sum.buffer),
-    );
+    const moved = sums.grids.map((grid) => /** @type {ArrayBuffer} */ (grid.sum.buffer));
+    self.postMessage({ id, sums: plain }, { transfer: moved });
   } catch (error) {
     self.postMessage({ id, error: String(/** @type {Error} */ (error).message) });
   }

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
-from attn.lora.kinds import Weight
+from attn.lora.changes.kinds import Weight
 
 
 @dataclass(frozen=True)

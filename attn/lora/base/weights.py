@@ -11,12 +11,12 @@ from pathlib import Path
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
 from attn.lora.base.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
+from attn.lora.changes.kinds import rows_of
+from attn.lora.changes.norms import blocks_norm
+from attn.lora.changes.relative import Sides
+from attn.lora.changes.tensors import Stored, is_readable
 from attn.lora.families import LoraFamily, Target, recognise
-from attn.lora.kinds import rows_of
 from attn.lora.names import DENOISER, TOWERS, underscored
-from attn.lora.norms import blocks_norm
-from attn.lora.relative import Sides
-from attn.lora.tensors import Stored, is_readable
 
 _FOLDERS = {"unet": DENOISER, "transformer": DENOISER} | {name: name for name in TOWERS[1:]}
 _PREFIXES = {

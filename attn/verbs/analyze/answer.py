@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from attn.analysis.words.dominance import LEAST
-from attn.analysis.words.places import FOLDER
+from attn.analysis.words.maps.areas import FOLDER
+from attn.analysis.words.maps.dominance import LEAST
 from attn.verbs.report_page import Sentence, digits
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_p
 from attn.verbs.capture.prompt_syntax import WeightedPrompt, parse_a1111, shared_loras
 from attn.verbs.capture.remains import find_previous
 from attn.verbs.capture.resume import keep_finished, refuse_other_list
-from attn.verbs.compare.lora_specs import parse_stack
+from attn.verbs.lora_specs import parse_stack
 from attn.verbs.options import takes
 from attn.verbs.report import Report, warn_of_failures
 

@@ -14,7 +14,7 @@ from attn.verbs.options import About, Told, validate
 
 if TYPE_CHECKING:
     from attn.engine.plan import Keep
-    from attn.verbs.compare.lora_specs import Spec
+    from attn.verbs.lora_specs import Spec
 else:
     Spec = object  # importing it would double the time of --help
 

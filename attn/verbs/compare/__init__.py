@@ -2,12 +2,11 @@
 
 compare                    the verb
 options                    what it takes: capture's options, and what is compared
-lora_specs                 LoRAs as people type them
-variant_runs               every variant from the same noise, with one model in memory
-lora_runs, sketch_runs     variants by LoRA, by drawing
+runs/                      runs that are generated: by LoRA, by drawing; LoRAs of runs
 pairing, variants          which traces belong together; pair by pair
-lora_files                 LoRAs of runs that are there, found by their checksums
-results                    tables, figures and report of runs that are there
-figures                    the figures
+controls/                  variants that are controls of others: null, parts, without triggers
+findings                   what there is to say of runs that are there
+results                    written: tables, figures and report
+scenes, figures, run_figures   what the figures show, and the figures
 answer, report             sentences made from the tables, and the page that they begin
 """

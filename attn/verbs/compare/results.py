@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.analysis.result import Deferred
-from attn.errors import AnalysisError
 from attn.files.results import replaced
-from attn.schema import name_layers
-from attn.verbs.compare.answer import VariantTables, tell
-from attn.verbs.compare.answer_controls import tell_controls
-from attn.verbs.compare.block_lists import write_block_lists
-from attn.verbs.compare.controls import find_controls
+from attn.verbs.compare.controls.block_lists import write_block_lists
+from attn.verbs.compare.controls.controls import find_controls
+from attn.verbs.compare.findings import ComparisonFindings, compute
 from attn.verbs.compare.pairing import COMPARISON, ComparedRun
 from attn.verbs.compare.report import lay_out_report
 from attn.verbs.compare.variants import Variant, compare_traces
@@ -30,8 +25,6 @@ if TYPE_CHECKING:
     from attn.analysis.compare.differences import Difference
     from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.sweep import Sweep
-    from attn.analysis.compare.weights import WeightsAgainstAttention
-    from attn.analysis.tables import Table
     from attn.lora import LoraFile
     from attn.verbs.capture.capture import Captured
 
@@ -114,186 +107,84 @@ def compare_runs(
         TraceError: a trace cannot be read, or the results cannot be written.
     """
     variants = compare_traces(runs, options)
-    for note in (
-        *runs[0].notes,
-        *(_say(variant, note) for variant in variants for note in variant.notes),
-    ):
-        report.warn(note)
-    if parts is None or "maps" in parts:
-        for note in (_say(variant, lack) for variant in variants for lack in variant.lacks):
-            report.warn(note)
-    from attn.analysis.compare.mean_maps import mean_maps
-    from attn.analysis.tables import Frames, write_table
-
+    _warn(runs[0], variants, parts, report)
     controls = find_controls(runs[0], variants, options, parts)
-    sweep = find_sweep(controls.plain, options)
-    by_variant = _variant_tables(variants, parts, options)
-    weights = {} if parts else _weigh(variants, files, options, report)
-    tables = _stack(by_variant, variants, sweep) | _weight_tables(weights, sweep)
-    tables |= controls.tables
-    if sweep is not None and parts is None:
-        tables["sweep.csv"] = sweep.table
-    labels = {variant.label for variant in controls.plain}
-    told = [of for of in _told(variants, by_variant) if of.label in labels]
-    answer = tell(told, sweep if "sweep.csv" in tables else None, tell_controls(Frames(tables)))
+    findings = compute(controls, parts, options, files, report)
     with replaced(out, "compare", COMPARISON, report.warn) as folder:
-        for name, table in tables.items():
-            write_table(table, folder / TABLES / name)
-        written = [f"{TABLES}/{name}" for name in tables]
+        written = _write_tables(findings, folder)
         written += write_block_lists(controls.part_rows, controls.backend, folder)
         if pictures:
-            from attn.verbs.compare.control_figures import draw_controls
-            from attn.verbs.compare.figures import draw_comparison, draw_weights
-            from attn.viz.fonts import note_missing
-
-            written += draw_comparison(runs[0], controls.drawn, folder, parts, options, sweep)
-            written += draw_controls(runs[0], controls, folder, options)
-            written += draw_weights(controls.drawn, weights, folder)
-            for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
-                report.warn(note)
-        page = lay_out_report(runs[0], controls.plain, answer, Frames(tables), written)
-        written.append(write_report(page, folder))
-        facts = _describe(runs[0], variants, options, sweep) | {
-            "answer": plain(answer),
-            "controls": controls.named,
-        }
+            written += _draw(runs[0], findings, folder, parts, options, report)
+        written.append(_write_page(runs[0], findings, folder, written))
+        facts = _describe(runs[0], findings, options)
         _write_index(folder, facts | {"files": written, "warnings": report.warnings})
     return Compared(
         out,
         runs[0].label,
         {variant.label: variant.count for variant in variants},
-        Frames(tables),
+        findings.frames,
         (*written, COMPARISON),
         tuple(report.warnings),
-        answer=plain(answer),
+        answer=plain(findings.answer),
         differences={variant.label: variant.differences for variant in variants},
-        controls=controls.named,
-        maps=Deferred(
-            {
-                variant.label: partial(mean_maps, variant.pairs, options.words)
-                for variant in variants
-            }
-        ),
+        controls=findings.controls.named,
+        maps=findings.maps(options.words),
     )
 
 
-def find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | None:
-    """Return the sweep that variants are: they differ in one number alone; else None."""
-    from attn.analysis.compare.sweep import find_scales, make_sweep
-
-    varying = find_scales([variant.differences for variant in variants])
-    if varying is None:
-        return None
-    name, base, scales = varying
-    runs = [
-        (variant.label, scale, variant.pairs)
-        for variant, scale in zip(variants, scales, strict=True)
-    ]
-    return make_sweep(name, base, runs, options.words)
-
-
-def _say(variant: Variant, note: str) -> str:
-    return f"{variant.label}: {note}"
+def _warn(
+    base: ComparedRun, variants: Sequence[Variant], parts: Sequence[str] | None, report: Report
+) -> None:
+    """Say what the comparison leaves out."""
+    for note in base.notes:
+        report.warn(note)
+    for variant in variants:
+        for note in variant.notes:
+            report.warn(f"{variant.label}: {note}")
+    for variant in variants if parts is None or "maps" in parts else ():
+        for note in variant.lacks:
+            report.warn(f"{variant.label}: {note}")
 
 
-def _variant_tables(
-    variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
-) -> list[dict[str, Table]]:
-    """Make every table of each variant."""
-    from attn.analysis.compare.change_tables import PARTS
+def _write_tables(findings: ComparisonFindings, folder: Path) -> list[str]:
+    from attn.analysis.tables import write_table
 
-    by_variant: list[dict[str, Table]] = [{} for _ in variants]
-    for part in parts or PARTS:
-        made = [PARTS[part](variant.pairs, options.words) for variant in variants]
-        if parts and not any(made):
-            raise AnalysisError(f"there is no part '{part}' of this comparison: {_why(variants)}")
-        for tables, more in zip(by_variant, made, strict=True):
-            tables.update(more)
-    return by_variant
+    for name, table in findings.tables.items():
+        write_table(table, folder / TABLES / name)
+    return [f"{TABLES}/{name}" for name in findings.tables]
 
 
-def _stack(
-    by_variant: Sequence[Mapping[str, Table]],
-    variants: Sequence[Variant],
-    sweep: Sweep | None,
-) -> dict[str, Table]:
-    """Put the tables of all variants together; with several they have the variants' names."""
-    from attn.analysis.compare.change_tables import with_name
-    from attn.analysis.tables import stack_tables, with_layer_names
-
-    by_name: dict[str, list[Table]] = {}
-    for variant, tables in zip(variants, by_variant, strict=True):
-        for name, table in tables.items():
-            layered = with_layer_names(table, name_layers(variant.pairs[0].layers))
-            named = with_name(layered, variant.label, _scale(sweep, variant.label))
-            by_name.setdefault(name, []).append(named if len(variants) > 1 else layered)
-    return {name: stack_tables(stacked) for name, stacked in by_name.items()}
-
-
-def _scale(sweep: Sweep | None, label: str) -> float | None:
-    """Return the scale of a variant in a sweep; that of the baseline if it is no point of it."""
-    if sweep is None:
-        return None
-    scales = (point.scale for point in sweep.points if point.label == label)
-    return next(scales, sweep.base)
-
-
-def _told(
-    variants: Sequence[Variant], by_variant: Sequence[Mapping[str, Table]]
-) -> list[VariantTables]:
-    """Return what the paragraph is made from."""
-    from attn.analysis.tables import Frames
-
-    return [
-        VariantTables(
-            variant.label,
-            Frames(tables),
-            name_layers(variant.pairs[0].layers),
-        )
-        for variant, tables in zip(variants, by_variant, strict=True)
-    ]
-
-
-def _weigh(
-    variants: Sequence[Variant],
-    files: Mapping[str, LoraFile],
+def _draw(
+    base: ComparedRun,
+    findings: ComparisonFindings,
+    folder: Path,
+    parts: Sequence[str] | None,
     options: PairOptions,
     report: Report,
-) -> dict[str, WeightsAgainstAttention]:
-    """Hold the weights of single LoRAs against attention, where layers agree."""
-    from attn.analysis.compare.weights import against_weights
+) -> list[str]:
+    """Write the figures, and say which letters no font has."""
+    from attn.verbs.compare.controls.control_figures import draw_controls
+    from attn.verbs.compare.figures import draw_comparison, draw_weights
+    from attn.viz.fonts import note_missing
 
-    weights = {}
-    for variant in variants:
-        if variant.label in files:
-            try:
-                file = files[variant.label]
-                weights[variant.label] = against_weights(file, variant.pairs, options.words)
-            except AnalysisError as error:
-                report.warn(f"{variant.label}: no table of weights: {error}")
-    return weights
-
-
-def _weight_tables(
-    weights: Mapping[str, WeightsAgainstAttention], sweep: Sweep | None
-) -> dict[str, Table]:
-    """Return `lora_weights.csv`, always with the names of the variants."""
-    from attn.analysis.compare.change_tables import with_name
-    from attn.analysis.tables import stack_tables
-
-    parts = [
-        with_name(weight.table, label, _scale(sweep, label)) for label, weight in weights.items()
-    ]
-    return {"lora_weights.csv": stack_tables(parts)} if parts else {}
+    variants = findings.controls.drawn
+    written = draw_comparison(base, variants, folder, parts, options, findings.sweep)
+    written += draw_controls(base, findings.controls, folder, options)
+    written += draw_weights(variants, findings.weights, folder)
+    for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
+        report.warn(note)
+    return written
 
 
-def _why(variants: Sequence[Variant]) -> str:
-    notes = (note for variant in variants for note in (*variant.lacks, *variant.notes))
-    return "; ".join(dict.fromkeys(notes)) or "the traces have no drawing"
+def _write_page(
+    base: ComparedRun, findings: ComparisonFindings, folder: Path, written: Sequence[str]
+) -> str:
+    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.frames, written)
+    return write_report(page, folder)
 
 
 def _describe(
-    base: ComparedRun, variants: Sequence[Variant], options: PairOptions, sweep: Sweep | None
+    base: ComparedRun, findings: ComparisonFindings, options: PairOptions
 ) -> dict[str, Any]:
     """Build the content of `comparison.json`, without files and warnings."""
     from attn import __version__
@@ -313,10 +204,12 @@ def _describe(
                 "differences": [asdict(entry) for entry in variant.differences],
                 "seed_shown": variant.members[0].seed,
             }
-            for variant in variants
+            for variant in findings.variants
         ],
         "options": asdict(options),
-        "sweep": None if sweep is None else _describe_sweep(sweep),
+        "sweep": None if findings.sweep is None else _describe_sweep(findings.sweep),
+        "controls": findings.controls.named,
+        "answer": plain(findings.answer),
     }
 
 

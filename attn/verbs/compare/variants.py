@@ -199,7 +199,7 @@ def _median_pair(entry: _MemberPairs, word: Key | None, options: PairOptions) ->
 def _change_of(pair: Pair, word: Key | None) -> float:
     """Return the change of a word's mass in one pair, mean over its images; 0 without the word."""
     from attn.analysis.compare.changes import mass
-    from attn.analysis.words.word_sums import mean_present
+    from attn.analysis.numbers import mean_present
 
     at = next((at for at, term in enumerate(pair.terms) if term.key == word), None)
     before, after = (mean_present(side, -1) for side in mass(pair))
@@ -269,8 +269,8 @@ def require_in_prompts(prompts: Sequence[str], options: PairOptions, negative: s
     Raises:
         AnalysisError: names the first.
     """
-    from attn.trace.occurrences import locate
-    from attn.trace.prompts import divide
+    from attn.trace.words.occurrences import locate
+    from attn.trace.words.prompts import divide
 
     read = prompts if options.branch == "cond" else [negative]
     names = (*(options.words or ()), *options.phrases)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attn.analysis.words.cells import cell_masses, cell_parts
+from attn.analysis.words.maps.cells import cell_masses, cell_parts
 from attn.viz.compare.comparison_scene import Heat, SceneSide, say_shown, show_side
 from attn.viz.figures import new_figure
 from attn.viz.overlay import ColourScale, colour_scale, show_bar, show_heat

@@ -10,7 +10,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from attn.analysis.words.dominance import LEAST, NO_WORD
+from attn.analysis.words.maps.dominance import LEAST, NO_WORD
 from attn.viz.compare.comparison_scene import TINY, SceneSide, short, show_side, style
 from attn.viz.figures import new_figure
 from attn.viz.overlay import trace_outlines

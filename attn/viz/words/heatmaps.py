@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attn.analysis.result import Result
-from attn.analysis.words.dominance import NO_WORD
-from attn.analysis.words.places import FOLDER
+from attn.analysis.words.maps.areas import FOLDER
+from attn.analysis.words.maps.dominance import NO_WORD
 from attn.viz.compare.comparison_scene import SceneSide, short
 from attn.viz.figures import FigureFile, Pixels, Subject, new_figure, shrink
 from attn.viz.labels import file_stem, ranges

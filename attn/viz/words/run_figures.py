@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.words.cells import GRIDS
+from attn.analysis.words.maps.cells import GRIDS
 from attn.viz.compare.change_bars import draw_distribution
 from attn.viz.compare.comparison_scene import SceneSide
 from attn.viz.figures import FigureFile

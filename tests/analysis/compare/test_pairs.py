@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attn.analysis.compare.pairs import PairOptions, compare_pair
-from attn.analysis.words.dominance import dominance
+from attn.analysis.words.maps.dominance import dominance
 from attn.errors import AnalysisError
 from attn.schema import find_words
 from tests.helpers.toy_traces import CROSS, JOINT, cross_layer, make_trace, manifest, tensors

@@ -5,7 +5,7 @@ import pytest
 
 from attn.analysis.compare.reading import SideSelection, read
 from attn.analysis.compare.terms import find_terms
-from attn.trace.prompts import read_prompt
+from attn.trace.words.prompts import read_prompt
 from tests.helpers.toy_traces import (
     CLIP_WORDS,
     CROSS,

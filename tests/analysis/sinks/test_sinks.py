@@ -14,8 +14,8 @@ from attn.analysis.tables import write_table
 from attn.analysis.words import curves
 from attn.errors import AnalysisError
 from attn.schema import Column, Layer, Segment, Token, part, positions
-from attn.trace.prompts import read_prompt
 from attn.trace.trace import MemoryFiles, Trace
+from attn.trace.words.prompts import read_prompt
 from attn.viz.figures import Subject
 from attn.viz.sinks import draw
 from tests.helpers.toy_probs import (

@@ -7,7 +7,7 @@ from attn.analysis.words.phrases import combine
 from attn.analysis.words.words import WordsOptions, run
 from attn.errors import AnalysisError
 from attn.schema import find_words
-from attn.trace.occurrences import find_occurrences, find_phrases
+from attn.trace.words.occurrences import find_occurrences, find_phrases
 from tests.helpers.toy_traces import (
     CLIP_WORDS,
     JOINT,

@@ -12,7 +12,7 @@ from attn.analysis.words.words import WordsOptions, run
 from attn.errors import AnalysisError
 from attn.trace.means import average
 from attn.trace.store import shard_file
-from attn.trace.word_sums import lay_out, sum_tokens
+from attn.trace.words.sums import lay_out, sum_tokens
 from tests.helpers.toy_traces import (
     CLIP_WORDS,
     CROSS,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from attn.backends.loading import gates
+from attn.backends.loading.weights import gates
 from attn.errors import ModelError
 from attn.schema import Request
 from tests.helpers.opening import SMALL, opening

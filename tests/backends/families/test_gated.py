@@ -10,8 +10,8 @@ from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file
 
 import attn
-from attn.backends.loading import gates
-from attn.backends.loading.checkpoint import ModelSpec, empty_model
+from attn.backends.loading.weights import gates
+from attn.backends.loading.weights.checkpoint import ModelSpec, empty_model
 from attn.checkpoints.inventory import CONFIGS
 from attn.errors import RequestError
 from attn.lora.base.weights import open_base

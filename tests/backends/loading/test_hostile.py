@@ -15,7 +15,7 @@ from torch import nn
 from attn import demo
 from attn.backends import find, load
 from attn.backends.loading import pipeline as pipeline_module
-from attn.backends.loading.unfilled import Unfilled
+from attn.backends.loading.weights.unfilled import Unfilled
 from attn.cli import main
 from attn.errors import CaptureError, ModelError
 from attn.schema import Request

@@ -164,7 +164,7 @@ def test_without_weights(saved, opened, monkeypatch, name, layout):
     def refuse(*arguments, **keywords):
         raise AssertionError("weights are read")
 
-    monkeypatch.setattr("attn.backends.loading.checkpoint.safe_open", refuse)
+    monkeypatch.setattr("attn.backends.loading.weights.checkpoint.safe_open", refuse)
     session = opening(backend, model, weights=False, **settings)
     request = session.complete(Request("a red cat", **SMALL))
     assert request == whole.complete(Request("a red cat", **SMALL))

@@ -7,7 +7,7 @@ from PIL import Image
 import attn
 from attn.errors import UsageError
 from attn.verbs.capture.drawings import drawing_file
-from attn.verbs.compare.sketch_runs import parse_sketches
+from attn.verbs.compare.runs.sketch_runs import parse_sketches
 from tests.helpers import sketches
 
 SMALL = {"model": "demo:sd15", "steps": 2, "size": (96, 64)}

@@ -24,7 +24,7 @@ from attn.backends.loading.devices import (
     count_parameters,
     dtype_name,
 )
-from attn.backends.loading.pipeline import find_class
+from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import Backend, ModelInfo
 from attn.checkpoints.folders import CONFIG, INDEX, is_language_model, read_object

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from attn.backends.loading import checkpoint
-from attn.backends.loading.checkpoint import ModelSpec
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import refuse_pickled_weights, weight_files
-from attn.backends.loading.misfit import Misfit
 from attn.backends.loading.quiet import quiet
+from attn.backends.loading.weights import checkpoint
+from attn.backends.loading.weights.checkpoint import ModelSpec
+from attn.backends.loading.weights.folder import refuse_pickled_weights, weight_files
+from attn.backends.loading.weights.misfit import Misfit
 from attn.checkpoints.folders import CONFIG
 from attn.checkpoints.headers import read_header
 from attn.errors import ModelError

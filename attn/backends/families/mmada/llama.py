@@ -20,9 +20,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from attn.backends.loading.explain import explained
-from attn.backends.loading.folder import read_settings, weight_files
-from attn.backends.loading.misfit import Misfit, misshapen
-from attn.backends.loading.unfilled import Unfilled
+from attn.backends.loading.weights.folder import read_settings, weight_files
+from attn.backends.loading.weights.misfit import Misfit, misshapen
+from attn.backends.loading.weights.unfilled import Unfilled
 from attn.checkpoints.folders import CONFIG, refuse_foreign
 from attn.checkpoints.headers import read_header
 from attn.errors import ModelError

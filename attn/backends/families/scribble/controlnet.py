@@ -9,10 +9,10 @@ from typing import Any
 from diffusers import ControlNetModel
 
 from attn.backends.loading import source
-from attn.backends.loading.checkpoint import Piece
 from attn.backends.loading.locate import is_listed
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
+from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints import folders
 from attn.checkpoints.folders import SAFE
 from attn.checkpoints.headers import read_header

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from attn.backends.loading import recipe as recipes
 from attn.backends.loading import source
 from attn.backends.loading.family import Family
-from attn.backends.loading.fit import Misfit, misshapen
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
+from attn.backends.loading.weights.fit import Misfit, misshapen
 from attn.checkpoints import folders
 from attn.checkpoints.folders import DRAWN
 from attn.checkpoints.headers import TensorInfo, read_header

@@ -1,0 +1,127 @@
+"""The tensors of a step while its calls run: of each name, what every branch and image has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch import Tensor
+
+from attn.engine.plan import Plan
+from attn.errors import CaptureError
+from attn.schema import Step
+
+TORCH_DTYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+}
+
+
+class Cells:
+    """Collect the tensors of the step that runs.
+
+    A cell is one image of one branch of a trace: branch index · images + image.
+
+    Args:
+        plans: one per trace of the batch.
+        images: samples of each trace.
+    """
+
+    def __init__(self, plans: Sequence[Plan], images: int) -> None:
+        self._plans = plans
+        self._images = images
+        self._values: dict[tuple[int, str], dict[int, Tensor]] = {}
+
+    def cell_of(self, branch: str, sample: int) -> tuple[int, int]:
+        """Return the trace of a row, and its cell there."""
+        trace, image = divmod(sample, self._images)
+        return trace, self._plans[trace].branches.index(branch) * self._images + image
+
+    def count(self, trace: int) -> int:
+        """Return how many cells a trace has."""
+        return len(self._plans[trace].branches) * self._images
+
+    def add(self, trace: int, name: str, cell: int, value: Tensor) -> None:
+        """Take what one cell has of a tensor."""
+        self._values.setdefault((trace, name), {})[cell] = value
+
+    def of(self, trace: int, name: str) -> Mapping[int, Tensor]:
+        """Return what there is of a tensor, by cell."""
+        return self._values.get((trace, name), {})
+
+    def masks(self, trace: int) -> list[str]:
+        """Return the names of the masks, which no plan knows."""
+        return sorted(name for of, name in self._values if of == trace and name.endswith("/mask"))
+
+    def clear(self) -> None:
+        """Forget the step."""
+        self._values.clear()
+
+    def require_numbers(self, step: Step, gaps: set[tuple[int, int]]) -> None:
+        """Check the masses of a step.
+
+        Args:
+            step: that ended.
+            gaps: traces and layers in which rows are missing, where NaN says so.
+
+        Raises:
+            CaptureError: one is not a number.
+        """
+        for (trace, name), cells in self._values.items():
+            is_exempt = "/mass." not in name or (trace, int(name.split("/")[0])) in gaps
+            if not is_exempt and any(bool(value.isnan().any()) for value in cells.values()):
+                raise CaptureError(_not_a_number(self._plans[trace], name, step))
+
+    def stack(
+        self, trace: int, name: str, planned: tuple[tuple[int, ...], str] | None
+    ) -> np.ndarray:
+        """Put the cells of a tensor together, (branch, image, …).
+
+        One that did not run in this step is NaN. One that ran without a mask, where others had
+        one, was masked by 0.
+        """
+        cells = {cell: to_numpy(value) for cell, value in self.of(trace, name).items()}
+        count = self.count(trace)
+        some = next(iter(cells.values()), None)
+        shape, dtype = planned or ((), "")
+        single = some.shape if some is not None else shape[2:]
+        kind = (
+            some.dtype
+            if some is not None
+            else to_numpy(torch.empty(0, dtype=TORCH_DTYPES[dtype])).dtype
+        )
+        lead = (len(self._plans[trace].branches), self._images)
+        if len(cells) == count == 1 and some is not None:
+            return some.reshape(lead + single)
+        is_whole = planned is None or kind.kind in "iu"  # whole numbers are there for every cell
+        stacked = np.full((count, *single), 0 if is_whole else np.nan, kind)
+        for cell, value in cells.items():
+            stacked[cell] = value
+        return stacked.reshape(lead + single)
+
+
+def to_numpy(value: Tensor) -> np.ndarray:
+    """Return a tensor as an array on the host, bfloat16 as `ml_dtypes.bfloat16`."""
+    value = value.detach().cpu().contiguous()
+    if value.dtype == torch.bfloat16:
+        return value.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return value.numpy()
+
+
+def _not_a_number(plan: Plan, name: str, step: Step) -> str:
+    index = int(name.split("/", maxsplit=1)[0])
+    path = next(entry.layer.path for entry in plan.layers if entry.layer.index == index)
+    cause = (
+        "in this precision a sound model does not overflow, so its weights are broken: they, or a "
+        "LoRA's, have values that are not finite or far too large; get the files again"
+        if plan.dtype in ("F32", "F64")
+        else "the model itself overflows, so its picture is broken too; try --dtype float32 or "
+        "bfloat16"
+    )
+    where = f"layer {path} is not a number in step {step.index} ({plan.dtype})"
+    return f"the attention of {where}: {cause}"

@@ -1,0 +1,324 @@
+"""Labelled views of a trace's tensors, which read only what is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.errors import TraceError, did_you_mean
+from attn.schema import (
+    GATE_STATISTICS,
+    MEASURES,
+    Column,
+    Grid,
+    Layer,
+    Manifest,
+    Shard,
+    block_columns,
+    part,
+)
+from attn.trace.labels import attributes, key_labels, step_labels
+from attn.trace.measures.arrays import lazy_array
+from attn.trace.store import Index, shard_file
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Selection = tuple[int | slice | np.ndarray, ...]
+"""One selection per axis, each on its own."""
+
+
+@runtime_checkable
+class TensorSource(Protocol):
+    """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the trace is."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it lies; None in memory."""
+
+    def tensors(self, file: str) -> tuple[str, ...]:
+        """Return the names of a shard's tensors."""
+
+    def describe(self, file: str, tensor: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Return shape and dtype of a tensor."""
+
+    def read(self, file: str, tensor: str, index: Index = ()) -> np.ndarray:
+        """Read a tensor or a part of it."""
+
+
+class MemoryFiles:
+    """Shards that were never written.
+
+    Attributes:
+        manifest: what the trace is; its shards are made of `files`.
+        folder: None.
+    """
+
+    folder: Path | None = None
+
+    def __init__(self, manifest: Manifest, files: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Take tensors by name, by the file that would hold them (`store.shard_file`)."""
+        steps = {shard_file(step): step for step in manifest.steps}
+        self.manifest = replace(
+            manifest,
+            shards=tuple(
+                Shard(file, "", sum(tensor.nbytes for tensor in tensors.values()), steps.get(file))
+                for file, tensors in files.items()
+            ),
+        )
+        self._files = files
+
+    def tensors(self, file: str) -> tuple[str, ...]:
+        """Return the names of a shard's tensors."""
+        return tuple(self._files[file])
+
+    def describe(self, file: str, tensor: str) -> tuple[tuple[int, ...], np.dtype]:
+        """Return shape and dtype of a tensor."""
+        return self._files[file][tensor].shape, self._files[file][tensor].dtype
+
+    def read(self, file: str, tensor: str, index: Index = ()) -> np.ndarray:
+        """Return a tensor or a part of it, not a copy."""
+        return np.asarray(self._files[file][tensor][index])
+
+
+@dataclass(frozen=True)
+class View:
+    """One measure of one layer over all steps, read a piece at a time.
+
+    Attributes:
+        source: where the tensors are.
+        shards: one per step, or the one with the means over steps.
+        tensor: its name in the shards.
+        name: the measure; a `map` may be the head mean of a stored `headmap`.
+        layer: the layer.
+        block: the block; for `total` and `gate` the query part, None for factors.
+        grid: rows and columns that the axis `query` is laid out in, or None to leave it.
+    """
+
+    source: TensorSource
+    shards: tuple[Shard, ...]
+    tensor: str
+    name: str
+    layer: Layer
+    block: str | None
+    grid: Grid | None
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Lengths of the axes by name, in order; `step` first where there is one."""
+        shape, _ = self.source.describe(self.shards[0].file, self.tensor)
+        dims = ("branch", "sample", *MEASURES[self.name])
+        if self._is_head_mean:
+            shape = (*shape[:2], *shape[3:])
+        if self.grid:
+            query = dims.index("query")
+            dims = (*dims[:query], "row", "column", *dims[query + 1 :])
+            shape = (*shape[:query], *self.grid, *shape[query + 1 :])
+        steps = {"step": len(self.shards)} if self.is_stepwise else {}
+        return steps | dict(zip(dims, shape, strict=True))
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        """Dtype of what is handed out: maps are float32, so that means over them are too."""
+        _, dtype = self.source.describe(self.shards[0].file, self.tensor)
+        return np.dtype(np.float32) if self.name in ("map", "headmap") else dtype
+
+    @property
+    def is_stepwise(self) -> bool:
+        """Whether there is a value per step, not only their mean."""
+        return self.shards[0].step is not None
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """What the axis `key` stands for."""
+        manifest = self.source.manifest
+        if self.name in ("map", "headmap") and self.block:
+            return block_columns(self.layer, self.block, manifest.kept.columns)
+        return all_columns(manifest, self.layer, self.block or "all.all")
+
+    def read(self, selection: Selection) -> np.ndarray:
+        """Read a selection; of every shard no more than what the selection spans."""
+        sizes = self.sizes.values()
+        parts = [AxisPart.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        result = np.empty([part.count for part in parts if part.count is not None], self.dtype)
+        if not result.size:
+            return result
+        steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
+        rows = result if steps.ndim else result[np.newaxis]
+        for index, step in enumerate(np.atleast_1d(steps)):
+            rows[index] = self._piece(self.shards[step].file, parts)
+        return result
+
+    def values(self, steps: Iterable[int]) -> np.ndarray:
+        """Return (branch, sample, step, …) of some steps, read at once and without labels.
+
+        Raises:
+            TraceError: there is no such step, or the tensors are not what the manifest says.
+        """
+        self.require_fit()
+        cells = np.array([cell for (cell,) in self.leads(steps)], np.int64)
+        others = [slice(None)] * (len(self.sizes) - 1)
+        return np.moveaxis(self.read((cells, *others)), 0, 2)
+
+    def leads(self, steps: Iterable[int] | None) -> list[tuple[int, ...]]:
+        """Return the leading indices, before (branch, sample, …), that select each step.
+
+        Raises:
+            TraceError: there is no such step, or only the mean over all steps.
+        """
+        if not self.is_stepwise:
+            if steps is None:
+                return [()]
+            raise TraceError(
+                f"{self.source.folder or 'the trace'} keeps maps as means over all steps only: "
+                "capture with --keep maps"
+            )
+        indices = [shard.step.index for shard in self.shards if shard.step]
+        if steps is None:
+            return [(at,) for at in range(len(indices))]
+        return [(index_of("step", step, indices),) for step in steps]
+
+    def labelled(self) -> xr.DataArray:
+        """Return the view as a lazy array with all its coordinates."""
+        import xarray as xr
+
+        manifest = self.source.manifest
+        self.require_fit()
+        coords: dict[str, Any] = {"branch": np.array(manifest.branches, object)}
+        coords["sample"] = np.arange(manifest.samples)
+        if self.is_stepwise:
+            coords |= step_labels(self.shards)
+        if "segment" in self.sizes:
+            coords["segment"] = np.array([segment.name for segment in self.layer.keys], object)
+        if "statistic" in self.sizes:
+            coords["statistic"] = np.array(GATE_STATISTICS, object)
+        if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
+            coords |= key_labels(manifest, self.columns, manifest.branches)
+        attrs = attributes(self.name, self.layer, self.block)
+        return xr.DataArray(lazy_array(self), coords, tuple(self.sizes), self.name, attrs)
+
+    def require_fit(self) -> None:
+        """Refuse tensors that the manifest does not describe."""
+        manifest = self.source.manifest
+        expected = {"branch": len(manifest.branches), "sample": manifest.samples}
+        expected |= {"head": self.layer.num_heads, "segment": len(self.layer.keys)}
+        expected |= {"statistic": len(GATE_STATISTICS)}
+        if self.name not in ("key", "mask"):
+            expected |= {"key": len(self.columns)}
+        got = self.sizes
+        wrong = [dim for dim in got if dim in expected and got[dim] != expected[dim]]
+        if wrong:
+            raise TraceError(
+                f"{self.source.folder or 'the trace'}: {self.tensor} has {got[wrong[0]]} on the "
+                f"axis {wrong[0]}, the manifest says {expected[wrong[0]]}; one of them is damaged"
+            )
+
+    @property
+    def _is_head_mean(self) -> bool:
+        return self.name == "map" and "/headmap." in self.tensor
+
+    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
+        """Read one step's part: the span of the selection from the file, then the selection."""
+        spans = [part.span for part in selection]
+        index = list(spans)
+        if self.grid:
+            row = tuple(self.sizes).index("row") - self.is_stepwise
+            width = self.grid[1]
+            index[row : row + 2] = [slice(spans[row].start * width, spans[row].stop * width)]
+            spans[row + 1] = slice(0, width)
+        if self._is_head_mean:
+            index.insert(2, slice(None))
+        piece = self.source.read(file, self.tensor, tuple(index))
+        if self._is_head_mean:
+            piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
+        piece = piece.reshape([span.stop - span.start for span in spans])
+        for axis in reversed(range(len(spans))):
+            local = selection[axis].within(spans[axis])
+            if local is not None:
+                piece = np.take(piece, local, axis=axis)
+        return piece
+
+
+@dataclass(frozen=True)
+class AxisPart:
+    """What is selected of one axis.
+
+    Attributes:
+        indices: on the axis; an array without axes selects one place, and removes the axis.
+        span: from the first of them to the last.
+        is_whole: whether the indices are all those of the span, in their order.
+    """
+
+    indices: NDArray[np.int64]
+    span: slice
+    is_whole: bool
+
+    @classmethod
+    def of(cls, selected: int | slice | np.ndarray, size: int) -> AxisPart:
+        """Look at a selection of an axis of some size."""
+        if isinstance(selected, slice) and selected.step in (None, 1):
+            start, stop, _ = selected.indices(size)
+            return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
+        indices = np.asarray(np.arange(size)[selected])
+        if not indices.size:
+            return cls(indices, slice(0, 0), is_whole=True)
+        return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)
+
+    @property
+    def count(self) -> int | None:
+        """How many indices are selected; None if the axis is removed."""
+        return len(self.indices) if self.indices.ndim else None
+
+    def within(self, span: slice) -> NDArray[np.int64] | None:
+        """Return the indices in what was read of the axis; None if they are all of it."""
+        if self.is_whole and span == self.span:
+            return None
+        return np.asarray(self.indices - span.start)
+
+
+def index_of(what: str, value: object, values: Sequence[object]) -> int:
+    """Return the index of a value, or raise an error that lists the values.
+
+    Raises:
+        TraceError: nowhere.
+    """
+    if value in values:
+        return values.index(value)
+    hint = did_you_mean(value, map(str, values)) if isinstance(value, str) else ""
+    raise TraceError(f"there is no {what} {value!r}; there is {listed(values)}.{hint}")
+
+
+def listed(items: Iterable[object], most: int = 8) -> str:
+    """Join things for a message, the first few of them."""
+    texts = [str(item) for item in items]
+    rest = f", … ({len(texts)} in all)" if len(texts) > most else ""
+    return (", ".join(texts[:most]) or "nothing") + rest
+
+
+def query_grid(layer: Layer, block: str | None) -> Grid | None:
+    """Return the grid of a block's queries if they are one image, else None."""
+    queries = part(layer.queries, (block or "").split(".")[0])
+    return queries[0].grid if len(queries) == 1 else None
+
+
+def all_columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:
+    """Return every key of a block, in the order of the layer's keys.
+
+    Text positions are those of the first kept branch's sequence, others the layer's own.
+    """
+    sequence = {segment.name: segment.start for segment in manifest.segments[manifest.branches[0]]}
+    columns: list[Column] = []
+    for segment in part(layer.keys, block.rpartition(".")[2]):
+        start = sequence.get(segment.name, 0) if segment.kind == "text" else segment.start
+        columns += [Column(segment.name, start + offset) for offset in range(segment.length)]
+    return tuple(columns)

@@ -1,0 +1,206 @@
+"""Compute all that there is to say of a comparison, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attn.analysis.result import Deferred
+from attn.errors import AnalysisError
+from attn.schema import name_layers
+from attn.verbs.compare.answer import VariantTables, tell
+from attn.verbs.compare.controls.control_answer import tell_controls
+from attn.verbs.compare.controls.controls import Controls
+from attn.verbs.compare.variants import Variant
+from attn.verbs.report import Report
+from attn.verbs.report_page import Sentence
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from pandas import DataFrame
+
+    from attn.analysis.compare.pairs import PairOptions
+    from attn.analysis.compare.sweep import Sweep
+    from attn.analysis.compare.weights import WeightsAgainstAttention
+    from attn.analysis.tables import Table
+    from attn.lora import LoraFile
+
+
+@dataclass(frozen=True)
+class ComparisonFindings:
+    """All that is computed, before anything is written."""
+
+    controls: Controls
+    sweep: Sweep | None
+    weights: Mapping[str, WeightsAgainstAttention]
+    tables: Mapping[str, Table]
+    answer: Sequence[Sentence]
+
+    @property
+    def variants(self) -> Sequence[Variant]:
+        """What was compared with the baseline, controls among them."""
+        return self.controls.variants
+
+    @property
+    def frames(self) -> Mapping[str, DataFrame]:
+        """The tables, each made a data frame when it is looked at."""
+        from attn.analysis.tables import Frames
+
+        return Frames(self.tables)
+
+    def maps(self, words: Sequence[str] | None) -> Mapping[str, xr.DataArray]:
+        """Return the mean maps of each variant, made when they are looked at."""
+        from attn.analysis.compare.mean_maps import mean_maps
+
+        return Deferred(
+            {variant.label: partial(mean_maps, variant.pairs, words) for variant in self.variants}
+        )
+
+
+def compute(
+    controls: Controls,
+    parts: Sequence[str] | None,
+    options: PairOptions,
+    files: Mapping[str, LoraFile],
+    report: Report,
+) -> ComparisonFindings:
+    """Compute what there is to say of variants.
+
+    Args:
+        controls: the variants, and which of them are controls of others.
+        parts: what was asked for; None is all that can be made.
+        options: what to compare.
+        files: the LoRAs of variants that have a single one, by what these are called.
+        report: told why weights cannot be held against attention.
+
+    Raises:
+        AnalysisError: a part cannot be made.
+    """
+    from attn.analysis.tables import Frames
+
+    variants = controls.variants
+    sweep = _find_sweep(controls.plain, options)
+    by_variant = _variant_tables(variants, parts, options)
+    weights = {} if parts else _weigh(variants, files, options, report)
+    tables = _stack(by_variant, variants, sweep) | _weight_tables(weights, sweep)
+    tables |= controls.tables
+    if sweep is not None and parts is None:
+        tables["sweep.csv"] = sweep.table
+    plain = {variant.label for variant in controls.plain}
+    told = [of for of in _told(variants, by_variant) if of.label in plain]
+    more = tell_controls(Frames(controls.tables))
+    answer = tell(told, sweep if "sweep.csv" in tables else None, more)
+    return ComparisonFindings(controls, sweep, weights, tables, answer)
+
+
+def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | None:
+    """Return the sweep that variants are: they differ in one number alone; else None."""
+    from attn.analysis.compare.sweep import find_scales, make_sweep
+
+    varying = find_scales([variant.differences for variant in variants])
+    if varying is None:
+        return None
+    name, base, scales = varying
+    runs = [
+        (variant.label, scale, variant.pairs)
+        for variant, scale in zip(variants, scales, strict=True)
+    ]
+    return make_sweep(name, base, runs, options.words)
+
+
+def _variant_tables(
+    variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
+) -> list[dict[str, Table]]:
+    """Make every table of each variant."""
+    from attn.analysis.compare.change_tables import PARTS
+
+    by_variant: list[dict[str, Table]] = [{} for _ in variants]
+    for part in parts or PARTS:
+        made = [PARTS[part](variant.pairs, options.words) for variant in variants]
+        if parts and not any(made):
+            raise AnalysisError(f"there is no part '{part}' of this comparison: {_why(variants)}")
+        for tables, more in zip(by_variant, made, strict=True):
+            tables.update(more)
+    return by_variant
+
+
+def _stack(
+    by_variant: Sequence[Mapping[str, Table]],
+    variants: Sequence[Variant],
+    sweep: Sweep | None,
+) -> dict[str, Table]:
+    """Put the tables of all variants together; with several they have the variants' names."""
+    from attn.analysis.compare.change_tables import with_name
+    from attn.analysis.tables import stack_tables, with_layer_names
+
+    by_name: dict[str, list[Table]] = {}
+    for variant, tables in zip(variants, by_variant, strict=True):
+        for name, table in tables.items():
+            layered = with_layer_names(table, name_layers(variant.pairs[0].layers))
+            named = with_name(layered, variant.label, _scale(sweep, variant.label))
+            by_name.setdefault(name, []).append(named if len(variants) > 1 else layered)
+    return {name: stack_tables(stacked) for name, stacked in by_name.items()}
+
+
+def _scale(sweep: Sweep | None, label: str) -> float | None:
+    """Return the scale of a variant in a sweep; that of the baseline if it is no point of it."""
+    if sweep is None:
+        return None
+    scales = (point.scale for point in sweep.points if point.label == label)
+    return next(scales, sweep.base)
+
+
+def _told(
+    variants: Sequence[Variant], by_variant: Sequence[Mapping[str, Table]]
+) -> list[VariantTables]:
+    """Return what the paragraph is made from."""
+    from attn.analysis.tables import Frames
+
+    return [
+        VariantTables(
+            variant.label,
+            Frames(tables),
+            name_layers(variant.pairs[0].layers),
+        )
+        for variant, tables in zip(variants, by_variant, strict=True)
+    ]
+
+
+def _weigh(
+    variants: Sequence[Variant],
+    files: Mapping[str, LoraFile],
+    options: PairOptions,
+    report: Report,
+) -> dict[str, WeightsAgainstAttention]:
+    """Hold the weights of single LoRAs against attention, where layers agree."""
+    from attn.analysis.compare.weights import against_weights
+
+    weights = {}
+    for variant in variants:
+        if variant.label in files:
+            try:
+                file = files[variant.label]
+                weights[variant.label] = against_weights(file, variant.pairs, options.words)
+            except AnalysisError as error:
+                report.warn(f"{variant.label}: no table of weights: {error}")
+    return weights
+
+
+def _weight_tables(
+    weights: Mapping[str, WeightsAgainstAttention], sweep: Sweep | None
+) -> dict[str, Table]:
+    """Return `lora_weights.csv`, always with the names of the variants."""
+    from attn.analysis.compare.change_tables import with_name
+    from attn.analysis.tables import stack_tables
+
+    parts = [
+        with_name(weight.table, label, _scale(sweep, label)) for label, weight in weights.items()
+    ]
+    return {"lora_weights.csv": stack_tables(parts)} if parts else {}
+
+
+def _why(variants: Sequence[Variant]) -> str:
+    notes = (note for variant in variants for note in (*variant.lacks, *variant.notes))
+    return "; ".join(dict.fromkeys(notes)) or "the traces have no drawing"
