@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from attn.lora.families import FOUR_LEVELS
 from attn.lora.file import LoraFile
 from attn.lora.selection import block_names
 from attn.schema import kohya_name
@@ -27,8 +28,6 @@ BASE, MIDDLE, ENCODERS = "BASE", "MID", "te"
 """The text encoders and the middle block in these lists; the pattern of all text encoders."""
 FEWEST = 12
 """Weights that ComfyUI's nodes want at least."""
-OLDER = "sd15"
-"""Backend of the UNets of twelve blocks a side; others have nine."""
 
 Blocks = Mapping[str, tuple[str, ...]]
 """Names of blocks as patterns of modules, by what a block-weight list calls them together."""
@@ -81,7 +80,7 @@ def a1111_weights(blocks: Blocks, weights: Weights, rest: float, backend: str) -
         rest: weight of blocks that it does not change.
         backend: of the model; lists of SDXL and SD 1.5 differ.
     """
-    lists = _OF_SD if backend == OLDER else (*_OF_SDXL, *_OF_SD)
+    lists = _OF_SD if backend in FOUR_LEVELS else (*_OF_SDXL, *_OF_SD)
     order = next((order for order in lists if set(blocks) <= set(order)), None)
     return None if order is None else _spell([weights.get(slot, rest) for slot in order])
 

@@ -34,6 +34,8 @@ class LoraFamily:
 
 BACKENDS = {"sd15": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd35": "sd35"}
 """The backend that opens models of a family, by the family's name."""
+FOUR_LEVELS = ("sd15",)
+"""Backends of UNets with four levels, of three blocks each, a side; others have three levels."""
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,7 @@ def _describe_sweep(sweep: Sweep) -> dict[str, Any]:
         "name": sweep.name,
         "base": sweep.base,
         "scales": [point.scale for point in sweep.points],
+        "files": list(sweep.files),
         "word": None if sweep.word is None else sweep.word.term.label,
         "works_from": sweep.works,
         "breaks_from": sweep.breaks,

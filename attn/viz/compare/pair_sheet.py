@@ -34,7 +34,7 @@ class ShownPair:
 def shrink_pair(
     title: str, remark: str, images: tuple[Pixels, Pixels], factor: float = 1.0
 ) -> ShownPair:
-    """Return a pair with no more pixels than its images have on the sheet, so many times as wide."""
+    """Return a pair with no more pixels than its images have on the sheet, by a factor wider."""
     base, variant = (shrink(image, factor * IMAGE, DPI) for image in images)
     return ShownPair(title, remark, base, variant)
 

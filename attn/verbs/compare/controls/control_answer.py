@@ -89,8 +89,8 @@ def _tell_unbounded(row: Row) -> str:
 
 def _tell_same_word(by_measure: Mapping[str, Row]) -> Iterator[Sentence]:
     """Say what random weights do to the LoRA's word, if they change another one most."""
-    row, strongest = by_measure["word"], by_measure["strongest"]
-    if row["null_word"] == strongest["null_word"] or not row["least"] > 0:
+    row, strongest = by_measure.get("word"), by_measure["strongest"]
+    if row is None or row["null_word"] == strongest["null_word"] or not row["least"] > 0:
         return
     if math.isnan(row["low"]):
         text = f"These are not shown to change “{row['word']}” itself."
@@ -228,6 +228,8 @@ def _ends(row: Row) -> tuple[float, float]:
 
 
 def _interval(row: Row, factor: float = 1.0) -> str:
-    low, high = _ends(row) if factor == 1 else (row["low"], row["high"])
-    unit = "" if factor == 1 else " %"
-    return f"95 % interval {digits(factor * low)} to {digits(factor * high)}{unit}"
+    if factor == 1:
+        ends = [f"over {FAR:.0f}" if end > FAR else digits(end) for end in _ends(row)]
+        return f"95 % interval {' to '.join(dict.fromkeys(ends))}"
+    low, high = (digits(factor * row[key]) for key in ("low", "high"))
+    return f"95 % interval {low} to {high} %"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attn.errors import UsageError
 from attn.schema import Lora
-from attn.verbs.compare.options import ComparisonOptions
+from attn.verbs.compare.options import ControlOptions
 from attn.verbs.lora_specs import LoraVariant, name_variants
 
 Stack = tuple[Lora, ...]
@@ -19,7 +19,7 @@ FEWEST = 2
 
 
 def add_controls(
-    variants: Sequence[LoraVariant], options: ComparisonOptions
+    variants: Sequence[LoraVariant], options: ControlOptions
 ) -> tuple[LoraVariant, ...]:
     """Return variants with the controls that are asked for, each behind the one that it is of.
 
@@ -39,7 +39,7 @@ def add_controls(
     return name_variants(list(stacks))
 
 
-def _controls(variant: LoraVariant, options: ComparisonOptions) -> Iterator[Stack]:
+def _controls(variant: LoraVariant, options: ControlOptions) -> Iterator[Stack]:
     stack = variant.loras
     if options.null and all(lora.null is None for lora in stack):
         yield tuple(replace(lora, null=NULL_SEED) for lora in stack)
