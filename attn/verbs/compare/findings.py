@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attn.analysis.result import Deferred
 from attn.errors import AnalysisError
 from attn.schema import name_layers
-from attn.verbs.compare.answer import VariantTables, tell
+from attn.verbs.compare.answer import FEW, VariantTables, tell
 from attn.verbs.compare.controls.control_answer import tell_controls
 from attn.verbs.compare.controls.controls import Controls
 from attn.verbs.compare.variants import Variant
@@ -92,7 +92,8 @@ def compute(
         tables["sweep.csv"] = sweep.table
     plain = {variant.label for variant in controls.plain}
     told = [of for of in _told(variants, by_variant) if of.label in plain]
-    more = tell_controls(Frames(controls.tables))
+    labels = [of.label for of in told[:FEW]] if sweep is None else [sweep.points[-1].label]
+    more = tell_controls(Frames(controls.tables), labels)
     answer = tell(told, sweep if "sweep.csv" in tables else None, more)
     return ComparisonFindings(controls, sweep, weights, tables, answer)
 

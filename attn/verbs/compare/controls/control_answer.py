@@ -7,7 +7,7 @@ that of random weights" only if the interval of the ratio leaves 1 out.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attn.verbs.report_page import Sentence, digits
@@ -29,17 +29,23 @@ RANDOM = "random weights of the same size"
 Row = Mapping[str, Any]
 
 
-def tell_controls(tables: Mapping[str, DataFrame]) -> list[Sentence]:
-    """Return what the controls of a comparison say; nothing without controls."""
+def tell_controls(tables: Mapping[str, DataFrame], labels: Collection[str]) -> list[Sentence]:
+    """Return what the controls of some variants say; nothing without controls.
+
+    Args:
+        tables: by name, such as `null.csv`.
+        labels: of the variants that are told of.
+    """
+
+    def rows(name: str, of: str) -> list[Row]:
+        listed = tables[name].to_dict("records") if name in tables else []
+        return [row for row in listed if row[of] in labels]
+
     return [
-        *_tell_nulls(_rows(tables, "null.csv")),
-        *_tell_parts(_rows(tables, "parts.csv")),
-        *_tell_leaks(_rows(tables, "leak.csv")),
+        *_tell_nulls(rows("null.csv", "variant_name")),
+        *_tell_parts(rows("parts.csv", "whole_name")),
+        *_tell_leaks(rows("leak.csv", "variant_name")),
     ]
-
-
-def _rows(tables: Mapping[str, DataFrame], name: str) -> list[Row]:
-    return tables[name].to_dict("records") if name in tables else []
 
 
 def _groups(rows: Sequence[Row], *keys: str) -> Iterator[list[Row]]:

@@ -22,7 +22,7 @@ def ratio(value, low, high, least=None):
 def told(name, *rows):
     """Return the sentences about a table of rows."""
     frame = make_frame({key: [row[key] for row in rows] for key in rows[0]})
-    return plain(tell_controls({name: frame}))
+    return plain(tell_controls({name: frame}, ["a"]))
 
 
 @pytest.mark.parametrize(

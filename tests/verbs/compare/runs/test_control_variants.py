@@ -9,7 +9,7 @@ from attn.verbs.compare.compare import compare
 from attn.verbs.compare.pairing import open_runs
 from tests.helpers import lora_demo
 
-SMALL = {"steps": 1, "size": (96, 64), "seed": range(4), "prompt": "a red cat"}
+SMALL = {"steps": 1, "size": (96, 64), "seed": range(4), "prompt": "a red cat", "backend": "sdxl"}
 BLOCKS = ("down_blocks.1.attentions.0", "up_blocks.1.attentions.1")
 
 
