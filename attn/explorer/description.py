@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
+from attn.explorer.matrices import BLOCK, describe_matrices
 from attn.schema import SKETCH, Column, Layer, Manifest, Token, block_columns, block_names
-from attn.trace.measures.views import all_columns, query_grid
+from attn.trace.measures.axes import all_columns, query_grid
 from attn.trace.words.prompts import Prompt, read_prompt
 
-BLOCK = "image.text"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -27,7 +27,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         `pictures` and `sketch`, names of files; `branches` with their text and words; `layers`
         whose maps lie on a grid; and `keysets`, what the keys of these layers stand for: the keys
         that each column of a map is the sum of, and per branch groups of `columns` of maps and
-        `keys` of masses.
+        `keys` of masses; `matrices`, see `attn.explorer.matrices`.
     """
     shown = picture_layers(manifest)
     keysets: dict[tuple[Column, ...], list[Layer]] = {}
@@ -43,6 +43,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "branches": [_branch(manifest, name, prompt) for name, prompt in prompts.items()],
         "layers": [_layer(layer, number[layer.index]) for layer in shown],
         "keysets": [_keyset(manifest, layers[0], prompts) for layers in keysets.values()],
+        "matrices": describe_matrices(manifest),
     }
 
 

@@ -1,5 +1,8 @@
 """Small traces of written texts, made by hand: random attention, and a plan of what was decided."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 
 from attn.schema import (
@@ -127,6 +130,30 @@ def make_text(samples=SAMPLES, level="maps", seed=0):
         shard = files[shard_file(about.steps[step])] = written(samples, step)
         for place, layer in enumerate(about.layers):
             shard |= fold(layer.index, exact[step, place], level)
+    return Trace(MemoryFiles(about, files)), exact
+
+
+def make_growing(samples=SAMPLES):
+    """Return a trace in memory whose first step reads the prompt, each further one a token."""
+    exact = np.tril(probs(samples)[0])
+    exact /= exact.sum(-1, keepdims=True)
+    ends = range(PROMPT, LENGTH + 1)
+    spans = [(0, PROMPT), *pairwise(ends)]
+    about = manifest(samples)
+    steps = tuple(Step(index, None, None, span) for index, span in enumerate(spans))
+    request = replace(about.request, steps=None)
+    about = replace(about, steps=steps, request=request, schema=2)
+    files = {}
+    for step, (start, stop) in zip(steps, spans, strict=True):
+        shard = files[shard_file(step)] = {}
+        for place, layer in enumerate(about.layers):
+            rows = exact[place, :, :, start:stop, :stop]
+            part = "prompt" if start == 0 else "generated"
+            tensors = {"map.all.all": rows.mean(1).astype(np.float16)}
+            tensors |= {f"mass.{name}.all": rows.mean(2) for name in ("all", part)}
+            for name, tensor in tensors.items():
+                dtype = np.float16 if name.startswith("map") else np.float32
+                shard[f"{layer.index}/{name}"] = tensor[None].astype(dtype)
     return Trace(MemoryFiles(about, files)), exact
 
 

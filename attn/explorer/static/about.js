@@ -22,7 +22,7 @@ export function About({ trace, source, branch }) {
     request.width && `${request.width} × ${request.height}`,
     request.scheduler,
     loras && `LoRA ${loras}`,
-    `${trace.facts.layers.length} layers, kept ${trace.manifest.kept.level}`,
+    `${trace.manifest.kept.layers.length} layers, kept ${trace.manifest.kept.level}`,
   ].filter(Boolean);
   const options = Object.entries(request.options).filter(([, value]) => value !== null && value !== "");
   return html`<div class="about"><p class="facts">${facts.map((fact) => html`<span><bdi>${visible(fact)}</bdi></span>`)}</p>
@@ -54,7 +54,11 @@ function noticesOf(trace, branch, checks) {
     ...lost,
     ...(kept.level === "means" ? ["Maps were kept as the mean over all steps: they cannot be seen step by step."] : []),
     ...(kept.level === "mass"
-      ? ["No maps were kept (--keep mass): words are ranked for the whole picture, and have no places."]
+      ? [
+          trace.facts.screen === "text"
+            ? "No maps were kept (--keep mass): there are no matrices, only what layers and heads read."
+            : "No maps were kept (--keep mass): words are ranked for the whole picture, and have no places.",
+        ]
       : []),
     ...warnings,
   ];
@@ -64,7 +68,8 @@ function noticesOf(trace, branch, checks) {
 function identityOf(trace) {
   const kernels = trace.manifest.identity.kernels ?? [];
   const isSame = kernels.length > 0 && kernels.every((/** @type {any} */ one) => one.output === "identical");
-  return isSame ? "Same picture as without capture: checked, bit for bit" : "How it was made";
+  const what = trace.facts.screen === "text" ? "text" : "picture";
+  return isSame ? `Same ${what} as without capture: checked, bit for bit` : "How it was made";
 }
 
 /** @param {import("./source.js").Source} source @param {import("./trace.js").Trace} trace */

@@ -17,8 +17,9 @@ const WIDE = 168; // of a sparkline
  * @param {import("./trace.js").Selection} props.selection
  * @param {(layers: string, heads: string) => void} props.onChoose
  * @param {boolean} props.hasHeads
+ * @param {string} [props.shows]  what the layers are chosen for
  */
-export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads }) {
+export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads, shows = "picture" }) {
   const [name, setName] = useState(measures[0].name);
   const [pointed, point] = useState(/** @type {{layer: number, head: number} | null} */ (null));
   const measure = measures.find((one) => one.name === name) ?? measures[0];
@@ -35,7 +36,7 @@ export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads 
   const said =
     pointed && row
       ? `layer ${pointed.layer}, head ${pointed.head}: ${measure.format(row.heads[pointed.head])}`
-      : `${said0(selection)}${hasHeads ? "" : " Maps of single heads were not kept: capture with --keep heads."}`;
+      : `${said0(selection, shows)}${hasHeads ? "" : " Maps of single heads were not kept: capture with --keep heads."}`;
   return html`<section class="cells-box" aria-label="Layers and heads"><div class="words-head"><h2>Layers and heads</h2>
       <label>of <select onChange=${(/** @type {any} */ event) => setName(event.target.value)}>${measures.map((one) => html`<option value=${one.name} selected=${one === measure}>${one.label}</option>`)}</select></label>
       <button aria-pressed=${String(!selection.layers)} onClick=${() => onChoose("", "")}>all layers</button></div>
@@ -47,12 +48,12 @@ export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads 
 /** @param {Measure} measure @param {number} value */
 const percentOr = (measure, value) => measure.format(value);
 
-/** @param {import("./trace.js").Selection} selection */
-function said0({ layers, heads, net }) {
+/** @param {import("./trace.js").Selection} selection @param {string} shows */
+function said0({ layers, heads, net }, shows) {
   const which = layers ? `layer ${layers.join(", ")}` : `all ${net.layers.length} layers`;
   return heads
-    ? `The picture above is of ${which}, head ${heads.join(", ")}.`
-    : `The picture above is the mean of ${which}, all heads.`;
+    ? `The ${shows} above is of ${which}, head ${heads.join(", ")}.`
+    : `The ${shows} above is the mean of ${which}, all heads.`;
 }
 
 /** @param {any} props */

@@ -21,7 +21,7 @@ export function Switches({ trace, state, selection }) {
     html`<fieldset class="switch"><legend>${label}</legend>${values.map((value) => html`<button aria-pressed=${String(value === chosen)} onClick=${() => state.set({ [name]: value, layers: "", heads: "" })}>${said(value)}</button>`)}</fieldset>`;
   return html`<div class="switches">${choice("reads", "branch", branches, selection.branch, (one) => names[one] ?? visible(one))}
     ${choice(
-      "picture",
+      trace.facts.screen,
       "sample",
       Array.from({ length: samples }, (_, at) => String(at)),
       String(selection.sample),

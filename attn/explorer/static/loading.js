@@ -11,10 +11,12 @@ const FOLLOW = 500; // milliseconds between looks for further steps of a trace t
 
 /**
  * The trace of an item, as it grows.
+ * @template {Trace} T
  * @param {import("./screens.js").Item} item
- * @returns {Trace}
+ * @param {new (facts: any) => T} Kind  of trace
+ * @returns {T}
  */
-export function useTrace(item) {
+export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
   const [facts, setFacts] = useState(item.facts);
   useEffect(() => {
     if (facts.manifest.status !== "partial" || !item.source.base) return;
@@ -32,7 +34,7 @@ export function useTrace(item) {
       clearTimeout(timer);
     };
   }, [facts]);
-  return useMemo(() => new Trace(facts), [facts]);
+  return useMemo(() => new Kind(facts), [facts]);
 }
 
 /** @param {any} facts */
@@ -100,17 +102,18 @@ async function read(trace, work, selection, isAsked, signal, show) {
  * @param {import("./source.js").Source} source
  * @param {import("./trace.js").Trace} trace
  * @param {import("./trace.js").Selection} selection
- * @returns {{masses: Masses, loaded: number, error: string}}
+ * @param {new (source: any, trace: any, selection: any) => any} Kind  of measures
+ * @returns {{masses: any, loaded: number, error: string}}
  */
-export function useMasses(source, trace, selection) {
+export function useMasses(source, trace, selection, Kind = Masses) {
   const key = `${selection.branch}/${selection.sample}/${selection.net.name}`;
-  const [held, setHeld] = useState(() => ({ key, masses: new Masses(source, trace, selection), loaded: 0, error: "" }));
+  const [held, setHeld] = useState(() => ({ key, masses: new Kind(source, trace, selection), loaded: 0, error: "" }));
   useEffect(() => {
     const stop = new AbortController();
-    const masses = held.key === key ? held.masses : new Masses(source, trace, selection);
+    const masses = held.key === key ? held.masses : new Kind(source, trace, selection);
     masses.trace = trace; // it may have further steps now
     const show = (error = "") => !stop.signal.aborted && setHeld({ key, masses, loaded: masses.steps.size, error });
-    masses.load(stop.signal, () => show()).catch((error) => show(error.message));
+    masses.load(stop.signal, () => show()).catch((/** @type {Error} */ error) => show(error.message));
     if (held.key !== key) show();
     return () => stop.abort();
   }, [trace, key]);

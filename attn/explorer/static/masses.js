@@ -46,19 +46,7 @@ export class Masses {
    */
   mean(layer, head, value, steps) {
     const { heads } = /** @type {import("./trace.js").Layer} */ (this.net.layers.find((one) => one.index === layer));
-    let sum = 0;
-    let count = 0;
-    for (const [step, layers] of this.steps) {
-      const own = layers.get(layer);
-      if (!own || (steps && !steps.includes(step))) continue;
-      for (let at = head ?? 0; at < (head === null ? heads : head + 1); at++) {
-        const one = value(own, at);
-        if (Number.isNaN(one)) continue;
-        sum += one;
-        count++;
-      }
-    }
-    return count ? sum / count : NaN;
+    return meanOver(this.steps, layer, head === null ? [...Array(heads).keys()] : [head], value, steps);
   }
 
   /** @param {number} group place among `groups` @returns {(one: LayerMeasures, head: number) => number} */
@@ -100,6 +88,31 @@ export class Masses {
       gates: Object.fromEntries(gates.map((part) => [part, gate(part)])),
     };
   }
+}
+
+/**
+ * Mean over steps and heads of a measure; NaN where nothing ran.
+ * @template T
+ * @param {Map<number, Map<number, T>>} measures  by step, by layer
+ * @param {number} layer
+ * @param {number[]} heads
+ * @param {(measures: T, head: number) => number} value
+ * @param {number[] | null} steps  null is all
+ */
+export function meanOver(measures, layer, heads, value, steps) {
+  let sum = 0;
+  let count = 0;
+  for (const [step, layers] of measures) {
+    const held = layers.get(layer);
+    if (!held || (steps && !steps.includes(step))) continue;
+    for (const head of heads) {
+      const amount = value(held, head);
+      if (Number.isNaN(amount)) continue;
+      sum += amount;
+      count++;
+    }
+  }
+  return count ? sum / count : NaN;
 }
 
 /**

@@ -3,6 +3,7 @@ import { Cells } from "./cells.js";
 import { PINNED, percent } from "./colours.js";
 import { Chips, Looks, nameOf, Switches, shortcutsOf } from "./controls.js";
 import { fileName, save, toCsv, toPng, toSvg } from "./export.js";
+import { useFrame } from "./frame.js";
 import { Frames } from "./frames.js";
 import { Keys } from "./keys.js";
 import { useMasses, useSums, useTrace } from "./loading.js";
@@ -15,7 +16,7 @@ import { describeRegion, readRegion, regionText, Scale, Stage, Thumb } from "./s
 import { Steps } from "./steps.js";
 import { massColumns, measuresOf, relative, saidOf, telling } from "./telling.js";
 import { readSelection } from "./trace.js";
-import { html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
 import { Words } from "./words.js";
 import { Work } from "./work.js";
 
@@ -162,23 +163,4 @@ function Screen({ item, state, work }) {
     <${Words} readings=${readings} order=${order} onOrder=${(/** @type {string} */ text) => state.set({ sort: text })} segments=${segments} title=${region ? `At ${place}` : "In the whole picture"} isPlace=${Boolean(region)} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
   </div></div>
   ${frames}${cells}`;
-}
-
-/** State that is shown at most once in a frame; last, what it will be then. @template T @param {T} first @returns {[T, (value: T) => void, () => T]} */
-function useFrame(first) {
-  const [value, set] = useState(first);
-  const next = useRef({ value: first, isDue: false });
-  return [
-    value,
-    (wanted) => {
-      next.current.value = wanted;
-      if (next.current.isDue) return;
-      next.current.isDue = true;
-      requestAnimationFrame(() => {
-        next.current.isDue = false;
-        set(() => next.current.value);
-      });
-    },
-    () => next.current.value,
-  ];
 }

@@ -114,7 +114,7 @@ async function exactMaps(shard, layer, job) {
   return maps;
 }
 
-/** @param {Shard} shard @param {JobLayer} layer @param {number} cell @param {number} head */
+/** @param {Shard} shard @param {{index: number, heads: number}} layer @param {number} cell @param {number} head */
 export async function readFactors(shard, layer, cell, head) {
   const tensors = await shard.header();
   const pieces = await shard.read(factorParts(tensors, layer.index, cell, head, layer.heads));

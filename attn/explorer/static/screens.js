@@ -1,4 +1,5 @@
 import { showPicture } from "./picture.js";
+import { showText } from "./text.js";
 
 /**
  * @typedef {{id: string, label: string, facts: any, source: import("./source.js").Source}} Item
@@ -6,4 +7,4 @@ import { showPicture } from "./picture.js";
  */
 
 /** Which screen shows what, by the name that `index.json` and `trace.json` give. @type {Record<string, Screen>} */
-export const SCREENS = { picture: showPicture };
+export const SCREENS = { picture: showPicture, text: showText };

@@ -22,6 +22,11 @@ export class MapSums {
     return Object.assign(new MapSums(plain.keys), plain);
   }
 
+  /** What a worker hands over without a copy. @returns {ArrayBuffer[]} */
+  get buffers() {
+    return this.grids.map((grid) => /** @type {ArrayBuffer} */ (grid.sum.buffer));
+  }
+
   /**
    * @param {[number, number]} grid
    * @param {Float32Array | Uint16Array} maps (query, key); bits of float16, or float32
@@ -100,8 +105,8 @@ export class MapSums {
   }
 }
 
-/** @param {Uint16Array} halves */
-function hasNaN16(halves) {
+/** Whether a number is none. @param {Uint16Array} halves bits of float16 */
+export function hasNaN16(halves) {
   for (let i = 0; i < halves.length; i++) if ((halves[i] & 0x7fff) > 0x7c00) return true;
   return false;
 }

@@ -88,7 +88,7 @@ export class Trace {
     const chosen = net.layers.filter((layer) => !layers || layers.includes(layer.index));
     return {
       base,
-      shards: this.#shards(steps, heads).map(({ file, bytes }) => ({ file, bytes })),
+      shards: this.shardsOf(steps, heads).map(({ file, bytes }) => ({ file, bytes })),
       layers: chosen.map((layer) => this.#jobLayer(layer, keyset)),
       keys: keyset.columns.length,
       cell: this.cell(selection),
@@ -106,8 +106,8 @@ export class Trace {
     return positions;
   }
 
-  /** @param {number[] | null} steps @param {number[] | null} heads */
-  #shards(steps, heads) {
+  /** Which shards hold the maps of a selection. @param {number[] | null} steps @param {number[] | null} heads @returns {any[]} */
+  shardsOf(steps, heads) {
     if (!this.hasStepMaps || (!steps && !heads && this.mean)) return this.mean ? [this.mean] : [];
     return this.steps.filter((step) => !steps || steps.includes(step.index));
   }

@@ -1,5 +1,4 @@
-import { readSums } from "./reader.js";
-import { MapSums } from "./sums.js";
+import { KINDS } from "./jobs.js";
 
 /** Jobs in a worker; here in the page, where it has no address to make one of. */
 export class Work {
@@ -14,22 +13,23 @@ export class Work {
   }
 
   /**
-   * @param {import("./reader.js").Job} job
+   * @param {any} job  see `jobs.js`
    * @param {AbortSignal} signal
    * @param {(done: number, all: number) => void} tell
-   * @returns {Promise<MapSums>}
+   * @returns {Promise<any>} sums, as the kind of the job makes them
    */
   run(job, signal, tell) {
     const { worker } = this;
+    const kind = KINDS[job.kind ?? "maps"];
     if (!worker)
-      return readSums(this.source, job, (done, all) => {
+      return kind.read(this.source, job, (done, all) => {
         tell(done, all);
         return !signal.aborted;
       });
     const id = ++this.last;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, (message) => {
-        if (message.sums) resolve(MapSums.of(message.sums));
+        if (message.sums) resolve(kind.of(message.sums));
         else if (message.error) reject(new Error(message.error));
         else return tell(message.done, message.all);
         this.waiting.delete(id);

@@ -1,4 +1,5 @@
-import { readSums, sourceOf } from "./reader.js";
+import { KINDS } from "./jobs.js";
+import { sourceOf } from "./reader.js";
 
 /** @type {Set<number>} */
 const cancelled = new Set();
@@ -10,13 +11,11 @@ self.onmessage = async ({ data }) => {
   }
   const { id, job } = data;
   try {
-    const sums = await readSums(sourceOf(job), job, (done, all) => {
+    const sums = await KINDS[job.kind ?? "maps"].read(sourceOf(job), job, (done, all) => {
       self.postMessage({ id, done, all });
       return !cancelled.has(id);
     });
-    const plain = { keys: sums.keys, count: sums.count, grids: sums.grids };
-    const moved = sums.grids.map((grid) => /** @type {ArrayBuffer} */ (grid.sum.buffer));
-    self.postMessage({ id, sums: plain }, { transfer: moved });
+    self.postMessage({ id, sums: { ...sums } }, { transfer: sums.buffers });
   } catch (error) {
     self.postMessage({ id, error: String(/** @type {Error} */ (error).message) });
   }
