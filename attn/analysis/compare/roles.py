@@ -11,7 +11,9 @@ from attn.schema import Lora
 
 Stack = tuple[Lora, ...]
 Kind = Literal["null", "alone", "without"]
-ALONE, WITHOUT, NULL = "alone", "without", "null"
+ALONE: Kind = "alone"
+WITHOUT: Kind = "without"
+NULL: Kind = "null"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.viz.charts import new_charts, show_names
-from attn.viz.compare.comparison_scene import BASE, VARIANTS, short, style
+from attn.viz.compare.comparison_scene import BASE, VARIANTS, style
 from attn.viz.figures import FigureFile
 from attn.viz.intervals import draw_interval, limit_intervals
+from attn.viz.labels import short
 from attn.viz.page import FAMILY, write_title
 from attn.viz.style import FAINT, GRID, INK, RULE
 

@@ -77,4 +77,4 @@ def _kept(rows: Sequence[Row], blocks: Blocks) -> dict[str, float] | None:
 
 def _is_idle(row: Row) -> bool:
     middle = 1.0 if row["kind"] == "without" else 0.0
-    return max(abs(row["low"] - middle), abs(row["high"] - middle)) < IDLE
+    return bool(max(abs(row["low"] - middle), abs(row["high"] - middle)) < IDLE)

@@ -200,7 +200,7 @@ def _bracketed(row: Row) -> str:
 
 
 def _is_alone(row: Row, other: Row) -> bool:
-    return row["kind"] == "alone" and row["part"] == other["part"]
+    return bool(row["kind"] == "alone" and row["part"] == other["part"])
 
 
 def _is_below(row: Row, bound: float) -> bool:

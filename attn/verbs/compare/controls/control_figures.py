@@ -102,6 +102,6 @@ def _shown(variant: Variant, index: int, title: str) -> ShownPair:
     from attn.viz.compare.pair_sheet import shrink_pair
 
     pair, (base, member) = variant.pairs[index], variant.all_members[index]
-    images = next(image_pairs(open_trace(base.folder), open_trace(member.folder)))
+    images = next(iter(image_pairs(open_trace(base.folder), open_trace(member.folder))))
     level = 0.0 if pair.images is None else pair.images[0, 0]
     return shrink_pair(f"{title} · seed {pair.seed}", f"level {level:.3g}", images, LARGER)

@@ -57,7 +57,8 @@ class Controls:
         """The rows of `parts.csv`."""
         from attn.analysis.tables import make_frame
 
-        return make_frame(self.tables.get("parts.csv", {})).to_dict("records")
+        rows: list[dict[str, Any]] = make_frame(self.tables.get("parts.csv", {})).to_dict("records")
+        return rows
 
     @property
     def backend(self) -> str:
