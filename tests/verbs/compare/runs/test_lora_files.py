@@ -7,7 +7,7 @@ import pytest
 from attn.verbs.compare.compare import compare
 from tests.helpers import lora_demo
 
-SMALL = {"steps": 1, "size": (96, 64), "backend": "sdxl", "pictures": False}
+SMALL = {"steps": 1, "size": (96, 64), "backend": "sdxl", "seed": 0, "pictures": False}
 
 
 @pytest.fixture(scope="module")
