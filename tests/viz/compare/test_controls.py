@@ -28,7 +28,7 @@ ROWS = [
 
 
 def test_parts():
-    """A bar is as long as what a part gives, or as what is lost without it; what is unknown none."""
+    """A bar is as long as what a part gives, or what is lost without it; what is unknown none."""
     figure = draw_parts(ROWS, ("a cat", "about"), "parts.png", {}).figure
     word, level = figure.axes[:2]
     assert [bar.get_width() for bar in word.patches[1:]] == pytest.approx([80, 70, -2])
@@ -46,7 +46,7 @@ def test_carrier(rows, part):
 
 
 def test_leak():
-    """A row has the images of one seed with the words at the left, and without them at the right."""
+    """A row has the images of a seed with the words at the left, without them at the right."""
     images = [np.full((13, 17, 3), value, np.uint8) for value in (10, 20, 30, 40)]
     pairs = [shrink_pair(name, "level 3", tuple(images[at : at + 2])) for name, at in
              (("with cat · seed 5", 0), ("without cat · seed 5", 2))]  # fmt: skip

@@ -4,9 +4,13 @@ import json
 
 import pytest
 
+from attn.analysis.compare.pairs import PairOptions
 from attn.errors import AnalysisError, UsageError
 from attn.verbs.compare.compare import compare
+from attn.verbs.compare.controls.control_figures import draw_controls
+from attn.verbs.compare.controls.controls import find_controls
 from attn.verbs.compare.pairing import open_runs
+from attn.verbs.compare.variants import compare_traces
 from tests.helpers import lora_demo
 
 SMALL = {"steps": 1, "size": (96, 64), "seed": range(4), "prompt": "a red cat", "backend": "sdxl"}
@@ -65,6 +69,17 @@ def test_files(controlled):
     lines = (controlled.path / "block_weights_a1111.txt").read_text(encoding="utf-8").split()
     assert "a-only-OUT04:" + ",".join("0" * 10) + ",1,0" in lines
     assert len(lines) == 5
+
+
+def test_figures(controlled, tmp_path):
+    """There is a figure of the parts, and one of the images with and without the trigger words."""
+    names = ("base", "a", "a-down.1.attn.0", "a-not-down.1.attn.0")
+    runs = open_runs([controlled.path.parent / name for name in names])
+    variants = compare_traces(runs, PairOptions())
+    controls = find_controls(runs[0], variants, PairOptions(), None)
+    files = draw_controls(runs[0], controls, tmp_path, PairOptions())
+    assert files == ["parts.png", "leak.png"]
+    assert all((tmp_path / file).stat().st_size > 0 for file in files)
 
 
 def test_without_the_trigger(controlled):
