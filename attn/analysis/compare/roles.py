@@ -25,11 +25,13 @@ class Role:
             `without` all but that part.
         whole: index of the other variant.
         part: patterns of the modules, or the name of the LoRA that is left out; empty of `null`.
+        is_stack: whether it is a stack, or a whole LoRA, that is of interest by itself, too.
     """
 
     kind: Kind
     whole: int
     part: str = ""
+    is_stack: bool = False
 
 
 def find_roles(stacks: Sequence[Stack]) -> list[Role | None]:
@@ -64,7 +66,7 @@ def _roles(
     for at, other in enumerate(stacks):
         missing = [lora for lora in other if _key(lora) not in set(map(_key, stack))]
         if len(missing) == 1 and len(stack) == len(other) - 1 > 0:
-            yield Role(WITHOUT, at, stem(missing[0]))
+            yield Role(WITHOUT, at, stem(missing[0]), is_stack=True)
 
 
 def stem(lora: Lora) -> str:

@@ -8,6 +8,11 @@ from attn.schema import Lora
 A, B = Lora("x/a.safetensors", 0.8, "aa"), Lora("b.safetensors", 0.5, "bb")
 
 
+def stacked(name):
+    """Return what a stack without one of its LoRAs is to it."""
+    return Role("without", 2, name, is_stack=True)
+
+
 def of(lora, **changes):
     """Return a LoRA with other facts."""
     facts = {"path": lora.path, "scale": lora.scale, "sha256": lora.sha256} | changes
@@ -17,7 +22,7 @@ def of(lora, **changes):
 @pytest.mark.parametrize(
     ("stacks", "roles"),
     [
-        ([(A,), (B,), (A, B)], [Role("without", 2, "b"), Role("without", 2, "a"), None]),
+        ([(A,), (B,), (A, B)], [stacked("b"), stacked("a"), None]),
         ([(A,), (of(A, null=3),)], [None, Role("null", 0)]),
         ([(A, B), (of(B, null=3), of(A, null=3))], [None, Role("null", 0)]),
         ([(A,), (of(A, modules=("mid", "te")),)], [None, Role("alone", 0, "mid,te")]),

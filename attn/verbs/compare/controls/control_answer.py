@@ -178,13 +178,15 @@ def _tell_leaks(rows: Sequence[Row]) -> Iterator[Sentence]:
 
 
 def _tell_leak(by_measure: Mapping[str, Row]) -> str:
+    first = next(iter(by_measure.values()))
+    triggers = first["trigger"].split(", ")
+    them = "it" if len(triggers) == 1 else "them"
     amounts = [
-        f"{does} {_times(row['ratio'])} as much as with it" + _bracketed(row)
+        f"{does} {_times(row['ratio'])} as much as with {them}" + _bracketed(row)
         for measure, does in (("level", "changes the picture"), ("moved", "moves attention"))
         if (row := by_measure.get(measure)) is not None
     ]
-    first = next(iter(by_measure.values()))
-    words = " and ".join(f"“{word}”" for word in first["trigger"].split(", "))
+    words = " and ".join(f"“{word}”" for word in triggers)
     start = f"Without {words} in the prompt {first['variant_name']} {' and '.join(amounts)}"
     if any(math.isnan(row["low"]) for row in by_measure.values()):
         return f"{start}, in too few images to tell from chance."

@@ -37,20 +37,23 @@ class Controls:
 
     @property
     def named(self) -> dict[str, str]:
-        """What each control is of another variant, in words, by what it is called."""
+        """What each control is of another variant, in words, by what it is called.
+
+        Stacks, and the LoRAs in them, are variants in their own right.
+        """
         return {
             variant.label: " ".join(
                 filter(None, (role.kind, role.part, f"of {self.variants[role.whole].label}"))
             )
             for variant, role in zip(self.variants, self.roles, strict=True)
-            if role is not None
+            if role is not None and not role.is_stack
         }
 
     @property
     def plain(self) -> list[Variant]:
         """The variants that are no controls; there is one."""
         pairs = zip(self.variants, self.roles, strict=True)
-        return [variant for variant, role in pairs if role is None]
+        return [variant for variant, role in pairs if role is None or role.is_stack]
 
     @property
     def part_rows(self) -> list[dict[str, Any]]:
