@@ -174,7 +174,7 @@ def test_files():
     term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
     word = TermChange(term, paired_change(*[np.array([0.1, 0.2])] * 2))
     names = ("style-2", "style-10", "style")
-    points = tuple(SweepPoint(name, at, [word], {}) for at, name in enumerate(names, 1))
+    points = tuple(SweepPoint(name, float(at), [word], {}) for at, name in enumerate(names, 1))
     rows = make_table(
         {
             "file": [1.0, 2.0, 3.0],
