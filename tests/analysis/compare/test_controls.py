@@ -7,29 +7,10 @@ import pytest
 
 from attn.analysis.compare.controls import make_effect, null_table, part_table
 from attn.analysis.compare.leak import leak_table
-from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.ratios import ratio_of_means
 from attn.analysis.compare.roles import Role
 from attn.analysis.tables import make_frame
-from tests.helpers.toy_traces import make_trace, manifest
-
-SEEDS = range(5)
-RNG = np.random.default_rng(5)
-
-
-def pairs(levels, **factors):
-    """Return pairs whose images change by levels, and whose words by factors, a bit at random."""
-    about = manifest(samples=1)
-    made = []
-    for seed in SEEDS:
-        trace = make_trace(replace(about, request=replace(about.request, seed=seed)))
-        pair = compare_pair(trace, trace, PairOptions(), {})
-        mass = pair.base.mass.copy()
-        for at, term in enumerate(pair.terms):
-            mass[:, at] *= 1 + factors.get(term.text, 0.0) * (1 + RNG.normal() / 50)
-        images = np.array([[levels * (1 + RNG.normal() / 20), 0.5]])
-        made.append(replace(pair, variant=replace(pair.variant, mass=mass), images=images))
-    return made
+from tests.helpers.toy_pairs import SEEDS, make_pairs
 
 
 def changes(made, word):
@@ -58,8 +39,8 @@ def check(row, first, second, names):
 @pytest.fixture(scope="module")
 def effects():
     """Return a LoRA that changes `cat`, random changes of `bobcat`, and half of the LoRA."""
-    made = {"a": pairs(8, cat=0.5, bobcat=0.01), "null": pairs(6, bobcat=-0.1, cat=0.02),
-            "part": pairs(2, cat=0.2)}  # fmt: skip
+    made = {"a": make_pairs(8, cat=0.5, bobcat=0.01), "null": make_pairs(6, bobcat=-0.1, cat=0.02),
+            "part": make_pairs(2, cat=0.2)}  # fmt: skip
     return [make_effect(label, of, None) for label, of in made.items()]
 
 

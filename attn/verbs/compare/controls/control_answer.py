@@ -193,7 +193,7 @@ def _tell_leak(by_measure: Mapping[str, Row]) -> str:
     if all(row["high"] < LITTLE for row in by_measure.values()):
         return f"{start}: it hardly acts without."
     if all(row["low"] > MOST for row in by_measure.values()):
-        return f"{start}: most of its effect does not need the trigger."
+        return f"{start}: most of its effect does not need {them}."
     return f"{start}."
 
 

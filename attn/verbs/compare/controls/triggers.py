@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -59,25 +60,25 @@ def require_triggers(prompts: Sequence[str], triggers: Sequence[str]) -> None:
 
 
 def moved_words(variants: Sequence[Variant], options: PairOptions) -> tuple[str, ...]:
-    """Return the words that variants moved most: of each its leading word, and those close to it.
+    """Return the words that variants moved most, as a part of what they had, as triggers are rare.
 
-    These are the content words of at least half of its change, whose interval leaves 0 out.
+    These are, of each variant, the content word of largest relative change, and those of at least
+    half of it; only words whose interval leaves 0 out, if there are any.
     """
-    from attn.analysis.compare.changes import changes, headline, mass, overall
+    from attn.analysis.compare.changes import changes, is_clear, mass, overall
 
     words: dict[str, str] = {}
     for variant in variants:
         entries = changes(variant.pairs, overall(mass), options.words)
-        lead = headline(entries)
-        if lead is not None and lead.change.change != 0:
-            near = [entry for entry in entries if _is_near(entry, lead)]
-            words |= {fold(entry.term.text): entry.term.text for entry in (lead, *near)}
+        content = [of for of in entries if of.term.kind == "word" and is_content(of.term.text)]
+        clear = list(filter(is_clear, content))
+        sizes = [(_relative(of), of.term.text) for of in clear or content]
+        most = max(sizes, default=(0.0, ""))[0]
+        words |= {fold(text): text for size, text in sizes if most and size >= MOVED * most}
     return tuple(words.values())
 
 
-def _is_near(entry: TermChange, lead: TermChange) -> bool:
-    from attn.analysis.compare.changes import is_clear
-
-    is_word = entry.term.kind == "word" and is_content(entry.term.text)
-    size, most = (abs(float(of.change.change)) for of in (entry, lead))
-    return is_word and is_clear(entry) and size >= MOVED * most
+def _relative(entry: TermChange) -> float:
+    """Return the size of a relative change; 0 where there was nothing before."""
+    size = abs(float(entry.change.relative))
+    return size if math.isfinite(size) else 0.0

@@ -1,9 +1,13 @@
 """Prompts without trigger words."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from attn.analysis.compare.pairs import PairOptions
 from attn.errors import AnalysisError
-from attn.verbs.compare.controls.triggers import require_triggers, without_words
+from attn.verbs.compare.controls.triggers import moved_words, require_triggers, without_words
+from tests.helpers.toy_pairs import make_pairs
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,17 @@ def test_refused(triggers, message):
     with pytest.raises(AnalysisError) as caught:
         require_triggers(["a red cat"], triggers)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ({"cat": 0.5, "bobcat": -0.3, "a": 0.9}, ("cat", "bobcat")),
+        ({"cat": 0.1, "bobcat": 0.5}, ("bobcat",)),
+        ({}, ()),
+    ],
+)
+def test_moved_words(factors, words):
+    """Content words that move most of what they had are named, up to half of the largest part."""
+    variant = SimpleNamespace(pairs=make_pairs(3, **factors))
+    assert moved_words([variant], PairOptions()) == words
