@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from attn.backends.loading.source import Source
 from attn.backends.types import Backend, ModelInfo, Session
 from attn.checkpoints.folders import CONFIG
 from attn.errors import ModelError
+from attn.files.disk import is_folder
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,17 @@ class ModelFolder:
             if self.device == "cpu":
                 align(model)
 
-    def describe(self, model: Any) -> ModelInfo:
-        """Return what is known of the network, its files identified in the background."""
+    def describe(self, model: Any, others: Mapping[str, Path] | None = None) -> ModelInfo:
+        """Return what is known of the network, its files identified in the background.
+
+        Args:
+            model: the network.
+            others: files that are read besides, by name.
+        """
         files = {} if self.origin.revision else {"": self.path}
-        if self.other_tokenizer:
-            files = {"model": self.path, "tokenizer": self.other_tokenizer}
+        read = {"tokenizer": self.other_tokenizer} if self.other_tokenizer else {}
+        if read := read | dict(others or {}):
+            files = {"model": self.path, **read}
         identity = fingerprint(files, self.origin.revision) if self.weights else dict
         name = dtype_name(self.dtype)
         return ModelInfo(self.origin.requested, identity, name, count_parameters(model))
@@ -101,7 +109,7 @@ class TextBackend(Backend):
             expected=f"a folder with {CONFIG}",
             download=partial(download_language_model, weights=weights),
         )
-        if not origin.path.is_dir():
+        if not is_folder(origin.path):
             raise ModelError(
                 f"{origin.path} is a file; give the folder with {CONFIG}, {origin.requested}"
             )

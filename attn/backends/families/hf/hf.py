@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 from attn.backends.chat.backend import ModelFolder, TextBackend
 from attn.backends.chat.prompts import Template, Vocabulary, read_template
 from attn.backends.diffusers.tokens import special_ids
 from attn.backends.families.hf.loading import load_model
 from attn.backends.families.hf.options import HFOptions
+from attn.backends.families.hf.pictures import Picture, read_picture
 from attn.backends.families.hf.session import HFSession, Reader
 from attn.backends.loading import tokenizers
 from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.quiet import quiet
 from attn.checkpoints.folders import CONFIG, INDEX, is_language_model, read_object
 from attn.errors import ModelError, UsageError
+from attn.files.disk import is_file
 
 GENERATION = "generation_config.json"
 CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+SEEING = frozenset(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values())
+"""Classes that read a picture in their text, or beside it."""
 TAP = "attn.tap captures what your own code runs of it (docs/python.md)"
 
 
@@ -46,11 +54,15 @@ class HFBackend(TextBackend):
         settings = _read_settings(folder.path)
         cls = _find_class(folder.path, settings)
         reader = _read_vocabulary(folder.tokenizer, folder.path, options, settings)
+        others: dict[str, Path] = {}
+        if options.image is not None:
+            reader = replace(reader, picture=_see(cls, folder.path, options.image))
+            others = {"image": Path(options.image).expanduser()}
         model = load_model(cls, folder.path, folder.dtype, weights=folder.weights)
         _require_readable(model, reader, folder.tokenizer)
-        model.set_attn_implementation(options.attention)
+        model.set_attn_implementation(_choose_attention(cls, options))
         folder.place(model)
-        return HFSession(model, reader, options, folder.describe(model))
+        return HFSession(model, reader, options, folder.describe(model, others))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -59,12 +71,12 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: there is none, or it is of a model that another backend opens.
     """
-    if (folder / INDEX).is_file():
+    if is_file(folder / INDEX):
         raise ModelError(
             f"{folder} is a pipeline of diffusers, no language model; see `attn backends` for the "
             "backend of its family"
         )
-    if not (folder / CONFIG).is_file():
+    if not is_file(folder / CONFIG):
         raise ModelError(
             f"{folder} is no model of transformers: it has no {CONFIG}; give the folder that the "
             "model was saved to"
@@ -88,7 +100,7 @@ def _find_class(folder: Path, settings: dict[str, Any]) -> Any:
             f"{folder / CONFIG} names no architecture (architectures, model_type), so it is "
             "unclear what the model is"
         )
-    if name not in CAUSAL:
+    if name not in CAUSAL | SEEING or settings.get("is_encoder_decoder"):
         raise ModelError(f"{folder / CONFIG}: {_why_not(name, settings)}")
     cls = find_class("transformers", name, "the model")
     if getattr(cls, "_is_stateful", False):
@@ -100,10 +112,8 @@ def _find_class(folder: Path, settings: dict[str, Any]) -> Any:
 
 
 def _why_not(name: str, settings: dict[str, Any]) -> str:
-    if "vision_config" in settings or "audio_config" in settings:
-        return (
-            f"{name} reads pictures or sound beside the text, and the backend hf only text; {TAP}"
-        )
+    if "audio_config" in settings:
+        return f"{name} reads sound beside the text, which the backend hf does not; {TAP}"
     if settings.get("is_encoder_decoder"):
         return f"{name} has an encoder, and the backend hf opens decoders only; {TAP}"
     if "auto_map" in settings:
@@ -112,6 +122,24 @@ def _why_not(name: str, settings: dict[str, Any]) -> str:
         f"{name} is no causal language model of the installed transformers; expected an "
         f"architecture such as LlamaForCausalLM. {TAP[0].upper()}{TAP[1:]}"
     )
+
+
+def _see(cls: Any, folder: Path, file: str) -> Picture:
+    """Return the picture of a model that reads one.
+
+    Raises:
+        ModelError: it reads none.
+    """
+    if cls.__name__ not in SEEING:
+        raise ModelError(
+            f"{cls.__name__} reads no pictures, so image={file} would have no effect; leave it out"
+        )
+    return read_picture(folder, file)
+
+
+def _choose_attention(cls: Any, options: HFOptions) -> str:
+    """Return how a model computes its attention: in the open where it has no other way."""
+    return options.attention if getattr(cls, "_supports_sdpa", False) else "eager"
 
 
 def _read_vocabulary(
@@ -130,7 +158,7 @@ def _read_vocabulary(
     if options.chat_template not in (None, "model") or has_template:
         template = read_template(tokenizer, options.chat_template)
     stated = settings
-    if (model / GENERATION).is_file():
+    if is_file(model / GENERATION):
         stated = settings | read_object(model / GENERATION)
     ends = {*_numbers(stated.get("eos_token_id")), *_numbers(tokenizer.eos_token_id)}
     return Reader(Vocabulary(tokenizer, special_ids(tokenizer)), template, frozenset(ends))
