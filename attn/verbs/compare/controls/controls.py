@@ -11,8 +11,8 @@ from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
 
 if TYPE_CHECKING:
+    from attn.analysis.compare.controls.roles import Role, Stack
     from attn.analysis.compare.pairs import PairOptions
-    from attn.analysis.compare.roles import Role, Stack
     from attn.analysis.tables import Table
 
 MOST_DRAWN = 4
@@ -90,8 +90,8 @@ def find_controls(
         options: what is compared.
         parts: what was asked for; without all of it there are no tables of controls.
     """
-    from attn.analysis.compare.controls import make_effect, null_table, part_table
-    from attn.analysis.compare.roles import find_roles
+    from attn.analysis.compare.controls.controls import make_effect, null_table, part_table
+    from attn.analysis.compare.controls.roles import find_roles
 
     roles = find_roles([_added_loras(variant) for variant in variants])
     if parts is not None:

@@ -62,7 +62,7 @@ def find_leak(base: ComparedRun, variants: Sequence[Variant], options: PairOptio
 
 def tabulate_leak(leak: Leak, variants: Sequence[Variant]) -> Table:
     """Return `leak.csv`."""
-    from attn.analysis.compare.leak import leak_table
+    from attn.analysis.compare.controls.leak import leak_table
 
     sides = {
         variant.label: (variant.pairs, leak.variants[variant.label].pairs)

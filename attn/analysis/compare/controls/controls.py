@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from attn.analysis.compare.changes import TermChange, Words, changes, headline, mass, overall
+from attn.analysis.compare.controls.ratios import Ratio, ratio_of_means
+from attn.analysis.compare.controls.roles import NULL, Role
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.compare.ratios import Ratio, ratio_of_means
-from attn.analysis.compare.roles import NULL, Role
 from attn.analysis.compare.terms import Key
 from attn.analysis.tables import Table, make_table
 from attn.lora.block_weights import slot_of

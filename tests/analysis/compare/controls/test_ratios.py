@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import t as student
 
-from attn.analysis.compare.ratios import Ratio, ratio_of_means
+from attn.analysis.compare.controls.ratios import Ratio, ratio_of_means
 
 RNG = np.random.default_rng(7)
 

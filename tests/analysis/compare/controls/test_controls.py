@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.compare.controls import make_effect, null_table, part_table
-from attn.analysis.compare.leak import leak_table
-from attn.analysis.compare.ratios import ratio_of_means
-from attn.analysis.compare.roles import Role
+from attn.analysis.compare.controls.controls import make_effect, null_table, part_table
+from attn.analysis.compare.controls.leak import leak_table
+from attn.analysis.compare.controls.ratios import ratio_of_means
+from attn.analysis.compare.controls.roles import Role
 from attn.analysis.tables import make_frame
 from tests.helpers.toy_pairs import SEEDS, make_pairs
 

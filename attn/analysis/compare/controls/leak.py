@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 
 from attn.analysis.compare.changes import mass, overall
-from attn.analysis.compare.controls import LEVEL, Values, as_table, image_levels, numbers, of_pair
+from attn.analysis.compare.controls.controls import (
+    LEVEL,
+    Values,
+    as_table,
+    image_levels,
+    numbers,
+    of_pair,
+)
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.tables import Table
 

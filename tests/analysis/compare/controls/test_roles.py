@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn.analysis.compare.roles import Role, find_roles
+from attn.analysis.compare.controls.roles import Role, find_roles
 from attn.schema import Lora
 
 A, B = Lora("x/a.safetensors", 0.8, "aa"), Lora("b.safetensors", 0.5, "bb")
