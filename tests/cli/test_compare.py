@@ -108,6 +108,7 @@ def test_json():
         "base": "base",
         "variants": [{"name": "style", "pairs": 4, "differences": []}],
         "answer": "",
+        "controls": {},
         "files": ["tables/sinks.csv", "tables/sinks_heads.csv", "report.html", "comparison.json"],
     }
 

@@ -17,6 +17,8 @@ MATTER = 5
 CAPTIONS = {
     "summary.png": "Images, the maps of the leading word, and the words that changed most.",
     "sweep.png": "The leading word, the images and all other words against the scale.",
+    "parts.png": "What each part of the LoRA gives alone, and what is lost without it.",
+    "leak.png": "What the LoRA changes with its trigger words in the prompt, and without them.",
     "difference.png": "Where the image and each word's attention changed, mean over all pairs.",
     "layers.png": "Change of each word's mass, layer by layer.",
     "attention_comparison.png": "Mass of each word with and without, and its change.",
