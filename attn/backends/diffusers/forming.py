@@ -30,7 +30,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from attn.backends.diffusers import schedules
 from attn.errors import ModelError
 
-CELLS = 32
+CELLS = 16
 """Most cells of latents on a side; larger ones are averaged down before they are decoded."""
 SIDE = 128
 """Most pixels of a decoded frame on a side."""
