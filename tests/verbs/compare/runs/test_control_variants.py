@@ -13,7 +13,14 @@ from attn.verbs.compare.pairing import open_runs
 from attn.verbs.compare.variants import compare_traces
 from tests.helpers import lora_demo
 
-SMALL = {"steps": 1, "size": (96, 64), "seed": range(4), "prompt": "a red cat", "backend": "sdxl"}
+SMALL = {
+    "steps": 1,
+    "size": (96, 64),
+    "seed": range(4),
+    "batch": 4,
+    "prompt": "a red cat",
+    "backend": "sdxl",
+}
 BLOCKS = ("down_blocks.1.attentions.0", "up_blocks.1.attentions.1")
 
 
