@@ -112,7 +112,7 @@ def test_large_latents():
     seen = ran(scheduler_of(2), Vae(), latents, lambda last: last / 0.5 + 0.25)
     assert seen.warnings == ()
     ((first, _),) = seen.frames
-    assert first.size == (round(21 * SIDE / CELLS), SIDE)
+    assert first.size == (round(round(2 * CELLS / 3) * SIDE / CELLS), SIDE)
 
 
 @pytest.mark.parametrize(
