@@ -17,8 +17,8 @@ from attn.schema import (
     part,
     positions,
 )
+from attn.trace.measures.views import all_columns, query_grid
 from attn.trace.shapes import step_windows
-from attn.trace.views import all_columns, query_grid
 
 BLOCK = "image.text"
 """The block that pictures are shown with, word by word."""

@@ -143,7 +143,7 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
 
     def facts(request: Request) -> Response:
         opened = item(request)
-        return _missing() if opened is None else _answer(lambda: facts_of(opened))
+        return _missing() if opened is None else _answer(lambda: facts_of(opened, library))
 
     def checked(request: Request) -> Response:
         opened = item(request)

@@ -34,6 +34,8 @@ from attn.files.locks import folder_lock
 from attn.files.markers import MARKER, digests, entries, is_marked, ours, read_marker, write_marker
 from attn.files.outside import read_json
 
+COMPARISON = "comparison.json"
+"""The file that tells what a folder of results of a comparison holds."""
 PREFIX = ".attn-scratch-"
 SCRATCH = re.compile(rf"{re.escape(PREFIX)}[a-z0-9_]{{8}}")
 """Names of temporary folders, as `mkdtemp` makes them."""

@@ -1,0 +1,52 @@
+/**
+ * Tables that `attn compare` and `attn analyze` write.
+ *
+ * @typedef {Record<string, string>} Row  cells by column
+ */
+
+/** Rows of a CSV file; a text that was kept from being a formula is as it was. @param {string} text @returns {Row[]} */
+export function parseCsv(text) {
+  /** @type {string[][]} */
+  const lines = [];
+  /** @type {string[]} */
+  let line = [];
+  const cells = /("(?:[^"]|"")*"|[^",\r\n]*)(,|\r?\n|$)/gy;
+  for (let found = cells.exec(text); found; found = cells.exec(text)) {
+    const [all, cell, end] = found;
+    line.push(plain(cell.startsWith('"') ? cell.slice(1, -1).replaceAll('""', '"') : cell));
+    if (end === ",") continue;
+    if (line.length > 1 || line[0]) lines.push(line);
+    line = [];
+    if (!all.length || cells.lastIndex >= text.length) break;
+  }
+  const [head, ...rows] = lines;
+  return head ? rows.map((row) => Object.fromEntries(head.map((name, at) => [name, row[at] ?? ""]))) : [];
+}
+
+/** @param {string} cell */
+const plain = (cell) => (/^'[=+\-@\t\r]/.test(cell) ? cell.slice(1) : cell);
+
+/** A number of a cell; NaN where it is empty. @param {string | undefined} cell */
+export const numberOf = (cell) => (cell ? Number(cell) : Number.NaN);
+
+/** Tables of a comparison, each read once. */
+export class Tables {
+  /** @param {import("./source.js").Source} source @param {Record<string, number>} sizes bytes by name */
+  constructor(source, sizes) {
+    this.source = source;
+    this.sizes = sizes;
+    /** @type {Map<string, Promise<Row[]>>} */
+    this.read = new Map();
+  }
+
+  /** @param {string} name such as `mass.csv` @returns {Promise<Row[]>} nothing where there is none */
+  rows(name) {
+    const file = `tables/${name}`;
+    if (!(file in this.sizes)) return Promise.resolve([]);
+    const held =
+      this.read.get(name) ??
+      this.source.read(file, 0, this.sizes[file]).then((data) => parseCsv(new TextDecoder().decode(data))); // prettier-ignore
+    this.read.set(name, held);
+    return held;
+  }
+}
