@@ -19,10 +19,11 @@ from PIL import Image
 
 import attn
 from attn.analysis.sketch import sketch
+from attn.analysis.sketch.overlap import measure_mean
 from attn.analysis.sketch.strokes import lay_out
 from attn.analysis.words.selection import choose
 from attn.backends import find, load
-from attn.demo import scenes
+from attn.demo import rendering, scenes
 from attn.verbs.capture.capture import Shared
 from benchmarks.scoring.truth import bootstrap
 from benchmarks.training import control
@@ -65,8 +66,8 @@ def measure(
             picture = np.asarray(image.convert("RGB"))
         words = tuple(kind.shape for kind in scene.content.kinds)
         maps = sketch.word_maps(trace, choose(trace, sketch.SketchOptions(words=words)))
-    drawn = lay_out(scenes.outlines(scene, len(picture)), maps.shape[-2:])
-    inside = sketch.measure_mean(maps, drawn)["inside"]
+    drawn = lay_out(rendering.outlines(scene, len(picture)), maps.shape[-2:])
+    inside = measure_mean(maps, drawn)["inside"]
     return control.overlap(picture, scene), float(np.nanmean(inside))
 
 

@@ -69,7 +69,7 @@ def _sdxl() -> Backend:
 
 def _sd15() -> Backend:
     with quiet():
-        from attn.backends.families.sdxl import SD15Backend
+        from attn.backends.families.sd15 import SD15Backend
 
     return SD15Backend()
 

@@ -15,9 +15,10 @@ from attn.backends.loading.devices import (
     count_parameters,
     dtype_name,
 )
+from attn.backends.loading.fingerprints import fingerprint
 from attn.backends.loading.pipeline import load_network, load_tokenizer
 from attn.backends.loading.quiet import quiet
-from attn.backends.loading.source import Source, fingerprint, resolve
+from attn.backends.loading.source import Source, resolve
 from attn.checkpoints.folders import read_index
 
 __all__ = [

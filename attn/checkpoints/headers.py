@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from rich import filesize
 
 from attn.errors import ModelError
+from attn.wording import cut
 
 LARGEST = 12 * 2**20
 """Longest believable header, in bytes: forty times that of SDXL, with room for metadata."""
@@ -323,5 +324,4 @@ _WIDEST = 80  # characters of a value in a message
 
 def _shown(value: object) -> str:
     """Return a value from the file for a message, short and without control characters."""
-    text = ascii(value)
-    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}…"
+    return cut(ascii(value), _WIDEST)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich import filesize
 
 from attn.cli._text import aligned
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from attn.lora import Oddity
@@ -55,7 +56,7 @@ def _summary(content: Facts) -> list[tuple[str, str]]:
         ("rank", _counts(stored["ranks"]) or "none"),
         ("alpha", _counts(stored["alphas"]) or "none, which means the rank"),
         ("scale", _counts(stored["scales"]) or "none"),
-        ("‖ΔW‖", f"{_number(content['norm'])} in {_many(len(content['modules']), 'module')}"),
+        ("‖ΔW‖", f"{_number(content['norm'])} in {count_noun(len(content['modules']), 'module')}"),
         ("sha256", file["sha256"]),
         ("of weights", file["weights_sha256"] + _remark(content)),
     ]
@@ -134,10 +135,6 @@ def _odd(oddity: Oddity) -> str:
     more = ", …" if len(oddity.names) > NAMED else ""
     is_named = names and names not in oddity.message
     return f"{plain(oddity.message)}{f' ({names}{more})' if is_named else ''}"
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _indented(texts: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attn.cli._text import counted
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from attn.engine.plan import Plan
@@ -17,8 +17,8 @@ def describe(captured: Captured) -> str:
 
     plan = captured.plans[0]
     lines = [
-        f"{counted(len(captured.entries), 'trace')} of {counted(plan.steps, 'step')}, "
-        f"{counted(plan.samples, 'sample')}, branch {' and '.join(plan.branches)}",
+        f"{count_noun(len(captured.entries), 'trace')} of {count_noun(plan.steps, 'step')}, "
+        f"{count_noun(plan.samples, 'sample')}, branch {' and '.join(plan.branches)}",
         f"keep {plan.kept.level}, keys {plan.kept.keys}, blocks {', '.join(plan.kept.blocks)}",
         *_layer_lines(plan),
         f"one trace: {filesize.decimal(plan.bytes)}; "
@@ -33,7 +33,7 @@ def describe(captured: Captured) -> str:
 
 
 def _layer_lines(plan: Plan) -> list[str]:
-    lines = [f"{counted(len(plan.layers), 'layer')}:"]
+    lines = [f"{count_noun(len(plan.layers), 'layer')}:"]
     has_towers = len({entry.layer.tower for entry in plan.layers}) > 1  # which share paths
     for entry in plan.layers:
         layer = entry.layer

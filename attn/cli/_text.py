@@ -31,8 +31,3 @@ def listed_files(names: Sequence[str]) -> Iterator[str]:
             yield file.as_posix()
         elif file == group[0]:
             yield f"{file.parent.as_posix()}/  {len(group)} pictures"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 trace`, `2 traces`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -13,8 +13,9 @@ import typer
 from attn.cli._errors import ANSWERED
 from attn.cli._options import Json, Typed, with_options
 from attn.cli._terminal import say
-from attn.cli._text import aligned, counted, listed_files
+from attn.cli._text import aligned, listed_files
 from attn.verbs.analyze.options import AnalyzeOptions
+from attn.wording import count_noun, list_some
 
 if TYPE_CHECKING:
     from attn.analysis.needs import Needs
@@ -59,10 +60,9 @@ def analyze(
 def explain(done: Analyzed) -> str:
     """List the traces of a collection that could not be analysed."""
     names = [failure.trace.name for failure in done.failures]
-    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return (
-        f"{len(names)} of {counted(len(done.traces), 'trace')} could not be analysed: "
-        f"{', '.join(names[:LISTED])}{rest}; the others are"
+        f"{len(names)} of {count_noun(len(done.traces), 'trace')} could not be analysed: "
+        f"{list_some(names, LISTED)}; the others are"
     )
 
 
@@ -94,7 +94,7 @@ def _text(done: Analyzed) -> Iterator[str]:
         if entry.path is None:
             yield f"{entry.trace}  failed"
         elif done.summary is not None:
-            yield f"{entry.path}  {counted(len(entry.files), 'file')}"
+            yield f"{entry.path}  {count_noun(len(entry.files), 'file')}"
         else:
             yield from wrapped(entry.answer, WIDTH)
             yield str(entry.path)

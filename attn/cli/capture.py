@@ -12,8 +12,8 @@ from attn.cli._errors import ANSWERED
 from attn.cli._options import Json, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
-from attn.cli._text import counted
 from attn.verbs.capture.options import CaptureOptions
+from attn.wording import count_noun, cut
 
 if TYPE_CHECKING:
     from attn.errors import AttnError
@@ -104,7 +104,7 @@ def _tell(captured: Captured, dry_run: bool, figures: list[str]) -> None:
     if dry_run:
         say(describe(captured))
         return
-    say(f"{counted(len(captured.entries), 'trace')} in {captured.path}")
+    say(f"{count_noun(len(captured.entries), 'trace')} in {captured.path}")
     is_single = len(captured.entries) == 1
     shown = [path for path in figures if is_single or Path(path).parents[1] == captured.path]
     for figure in shown:
@@ -117,16 +117,16 @@ def _tell_failures(captured: Captured, dry_run: bool) -> None:
     """Name the first traces that failed, and say what became of the others."""
     failures, total = captured.failures, len(captured.entries)
     for entry in failures[:LISTED]:
-        prompt = entry.prompt if len(entry.prompt) <= SHOWN else f"{entry.prompt[:SHOWN]}…"
+        prompt = cut(entry.prompt, SHOWN)
         say(f"failed: {entry.folder} ({prompt!r}, seed {entry.seed}): {entry.error}", err=True)
     if not failures:
         return
     if dry_run:
-        say(f"{len(failures)} of {counted(total, 'trace')} cannot be made", err=True)
+        say(f"{len(failures)} of {count_noun(total, 'trace')} cannot be made", err=True)
         return
     others = "; the others are complete" if len(failures) < total else ""
     say(
-        f"{len(failures)} of {counted(total, 'trace')} failed{others}. The reasons are in "
+        f"{len(failures)} of {count_noun(total, 'trace')} failed{others}. The reasons are in "
         f"{captured.path / 'index.json'}; --resume tries these again",
         err=True,
     )

@@ -14,8 +14,9 @@ import typer
 from attn.cli._options import Json, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
-from attn.cli._text import aligned, counted, listed_files
+from attn.cli._text import aligned, listed_files
 from attn.verbs.compare.options import CompareOptions
+from attn.wording import count_noun
 from attn.words import fold
 
 if TYPE_CHECKING:
@@ -81,14 +82,14 @@ def _text(done: Compared) -> Iterator[str]:
     """Yield what changed most, and where the results are; of a dry run, what would be made."""
     if done.plans:
         yield describe(done.plans[0])
-        runs = counted(len(done.plans), "run")
+        runs = count_noun(len(done.plans), "run")
         yield f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)}"
         return
     if done.answer:
         yield from wrapped(done.answer, WIDTH)
         yield ""
     for name, pairs in done.variants.items():
-        yield f"{name} against {done.base}, {counted(pairs, 'pair')} of pictures"
+        yield f"{name} against {done.base}, {count_noun(pairs, 'pair')} of pictures"
         if done.differences.get(name):
             yield f"  differs in {', '.join(map(str, done.differences[name]))}"
         if "mass.csv" in done.tables:

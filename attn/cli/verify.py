@@ -57,11 +57,11 @@ def _answer(done: Verified) -> dict[str, object]:
 
 
 def _summary(done: Verified) -> str:
-    from attn.cli._text import counted
+    from attn.wording import count_noun
 
-    what = [counted(done.traces, "trace")] if done.traces else []
-    what += [counted(done.results, "folder") + " of results"] if done.results else []
+    what = [count_noun(done.traces, "trace")] if done.traces else []
+    what += [count_noun(done.results, "folder") + " of results"] if done.results else []
     where = " and ".join(what)
     if done.damaged:
-        return f"{len(done.damaged)} of {counted(done.files, 'file')} damaged, in {where}"
-    return f"{counted(done.files, 'file')} of {where} as written"
+        return f"{len(done.damaged)} of {count_noun(done.files, 'file')} damaged, in {where}"
+    return f"{count_noun(done.files, 'file')} of {where} as written"

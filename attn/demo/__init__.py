@@ -16,7 +16,7 @@ from pathlib import Path
 from attn.demo import shipped
 from attn.errors import ModelError, did_you_mean
 from attn.files.cache import cache_folder
-from attn.files.results import scratch, sweep
+from attn.files.scratch import scratch, sweep
 
 __all__ = [
     "EXAMPLE_PROMPT",

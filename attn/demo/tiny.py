@@ -29,7 +29,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from attn.demo import drawn, networks, stability
+from attn.demo import drawn, networks, stability, text_encoders
 from attn.demo.quiet import without_progress_bars
 from attn.demo.tokenizers import CLIP_LENGTH, clip_tokenizer, t5_tokenizer
 
@@ -90,9 +90,9 @@ def sketch_encoder() -> dict[str, torch.Tensor]:
         state[f"conv_encoder.{2 * index}.bias"] = 0.1 * torch.randn(after)
     state["to_tokens.0.weight"] = torch.randn(SKETCH_WIDTH * CLIP_LENGTH, SKETCH_WIDTH)
     state["to_tokens.0.bias"] = torch.randn(SKETCH_WIDTH * CLIP_LENGTH)
-    state["to_cross_attn.weight"] = torch.randn(networks.CLIP_L_WIDTH, SKETCH_WIDTH) / 4
-    state["to_cross_attn.bias"] = torch.zeros(networks.CLIP_L_WIDTH)
-    state["pos_embeddings"] = torch.randn(1, CLIP_LENGTH, networks.CLIP_L_WIDTH)
+    state["to_cross_attn.weight"] = torch.randn(text_encoders.CLIP_L_WIDTH, SKETCH_WIDTH) / 4
+    state["to_cross_attn.bias"] = torch.zeros(text_encoders.CLIP_L_WIDTH)
+    state["pos_embeddings"] = torch.randn(1, CLIP_LENGTH, text_encoders.CLIP_L_WIDTH)
     return state
 
 
@@ -126,7 +126,7 @@ def _sd15() -> DiffusionPipeline:
     tokenizer = clip_tokenizer()
     return StableDiffusionPipeline(
         vae=networks.vae(scaling_factor=0.18215),
-        text_encoder=CLIPTextModel(networks.clip_l_config(tokenizer)),
+        text_encoder=CLIPTextModel(text_encoders.clip_l_config(tokenizer)),
         tokenizer=tokenizer,
         unet=networks.sd15_unet(),
         scheduler=PNDMScheduler(**_BETAS, skip_prk_steps=True),
@@ -141,8 +141,8 @@ def _sdxl() -> DiffusionPipeline:
     tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer(pad="!")
     pipeline = StableDiffusionXLPipeline(
         vae=networks.vae(scaling_factor=0.13025),
-        text_encoder=CLIPTextModel(networks.clip_l_config(tokenizer)),
-        text_encoder_2=CLIPTextModelWithProjection(networks.clip_g_config(tokenizer_2)),
+        text_encoder=CLIPTextModel(text_encoders.clip_l_config(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(text_encoders.clip_g_config(tokenizer_2)),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer_2,
         unet=networks.sdxl_unet(),
@@ -168,11 +168,11 @@ def _sd35(*, dual_layers: tuple[int, ...]) -> DiffusionPipeline:
         vae=networks.vae(
             scaling_factor=1.5305, shift_factor=0.0609, latent_channels=16, quant_conv=False
         ),
-        text_encoder=CLIPTextModelWithProjection(networks.clip_l_config(tokenizer)),
+        text_encoder=CLIPTextModelWithProjection(text_encoders.clip_l_config(tokenizer)),
         tokenizer=tokenizer,
-        text_encoder_2=CLIPTextModelWithProjection(networks.clip_g_config(tokenizer_2)),
+        text_encoder_2=CLIPTextModelWithProjection(text_encoders.clip_g_config(tokenizer_2)),
         tokenizer_2=tokenizer_2,
-        text_encoder_3=T5EncoderModel(networks.t5_config(tokenizer_3)),
+        text_encoder_3=T5EncoderModel(text_encoders.t5_config(tokenizer_3)),
         tokenizer_3=tokenizer_3,
     )
 

@@ -23,7 +23,7 @@ from diffusers import (
 from safetensors.torch import load_file, load_model
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
-from attn.demo import drawn, networks, stability
+from attn.demo import drawn, networks, shapes_networks, stability, text_encoders
 from attn.demo.quiet import without_progress_bars
 from attn.demo.shipped import weight_files
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
@@ -94,12 +94,12 @@ def sdxl() -> DiffusionPipeline:
     """
     tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer(pad="!")
     pipeline = StableDiffusionXLPipeline(
-        vae=networks.shapes_vae(),
-        text_encoder=CLIPTextModel(networks.shapes_clip_l_config(tokenizer)),
-        text_encoder_2=CLIPTextModelWithProjection(networks.shapes_clip_g_config(tokenizer_2)),
+        vae=shapes_networks.vae(),
+        text_encoder=CLIPTextModel(text_encoders.shapes_clip_l_config(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(text_encoders.shapes_clip_g_config(tokenizer_2)),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer_2,
-        unet=networks.shapes_unet(),
+        unet=shapes_networks.unet(),
         scheduler=EulerDiscreteScheduler(**NOISE, timestep_spacing="trailing"),
         **XL_SETTINGS,
     )
@@ -121,10 +121,10 @@ def scribble_tokens() -> DiffusionPipeline:
     """SD1.x of the shapes world, whose UNet reads a drawing's tokens after those of the text."""
     tokenizer = clip_tokenizer()
     return StableDiffusionPipeline(
-        vae=networks.shapes_vae(),
-        text_encoder=CLIPTextModel(networks.shapes_clip_l_config(tokenizer)),
+        vae=shapes_networks.vae(),
+        text_encoder=CLIPTextModel(text_encoders.shapes_clip_l_config(tokenizer)),
         tokenizer=tokenizer,
-        unet=networks.shapes_tokens_unet(),
+        unet=shapes_networks.tokens_unet(),
         scheduler=DDIMScheduler(**TOKENS_NOISE, **TOKENS_STEPS),
         safety_checker=None,
         feature_extractor=None,
@@ -142,12 +142,12 @@ def sd35(transformer: Callable[[], SD3Transformer2DModel]) -> DiffusionPipeline:
     return StableDiffusion3Pipeline(
         transformer=transformer(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
-        vae=networks.shapes_vae(),
-        text_encoder=CLIPTextModelWithProjection(networks.shapes_clip_l_config(tokenizer)),
+        vae=shapes_networks.vae(),
+        text_encoder=CLIPTextModelWithProjection(text_encoders.shapes_clip_l_config(tokenizer)),
         tokenizer=tokenizer,
-        text_encoder_2=CLIPTextModelWithProjection(networks.shapes_clip_g_config(tokenizer_2)),
+        text_encoder_2=CLIPTextModelWithProjection(text_encoders.shapes_clip_g_config(tokenizer_2)),
         tokenizer_2=tokenizer_2,
-        text_encoder_3=T5EncoderModel(networks.shapes_t5_config(tokenizer_3)),
+        text_encoder_3=T5EncoderModel(text_encoders.shapes_t5_config(tokenizer_3)),
         tokenizer_3=tokenizer_3,
     )
 
@@ -170,7 +170,7 @@ PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "sdxl": sdxl,
     "scribble": scribble,
     "scribble-tokens": scribble_tokens,
-    "sd35": partial(sd35, networks.shapes_large),
-    "sd35-medium": partial(sd35, networks.shapes_medium),
-    "gated": partial(sd35, networks.shapes_large),
+    "sd35": partial(sd35, shapes_networks.large),
+    "sd35-medium": partial(sd35, shapes_networks.medium),
+    "gated": partial(sd35, shapes_networks.large),
 }

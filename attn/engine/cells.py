@@ -86,23 +86,21 @@ class Cells:
         one, was masked by 0.
         """
         cells = {cell: to_numpy(value) for cell, value in self.of(trace, name).items()}
-        count = self.count(trace)
-        some = next(iter(cells.values()), None)
-        shape, dtype = planned or ((), "")
-        single = some.shape if some is not None else shape[2:]
-        kind = (
-            some.dtype
-            if some is not None
-            else to_numpy(torch.empty(0, dtype=TORCH_DTYPES[dtype])).dtype
+        example = next(iter(cells.values()), None)
+        if example is None:  # then it is planned
+            shape, dtype = planned or ((), "F32")
+            example = to_numpy(torch.empty(shape[2:], dtype=TORCH_DTYPES[dtype]))
+        shape = (len(self._plans[trace].branches), self._images, *example.shape)
+        if len(cells) == self.count(trace) == 1:
+            return example.reshape(shape)
+        # whole numbers are there for every cell
+        is_whole = planned is None or example.dtype.kind in "iu"
+        stacked = np.full(
+            (self.count(trace), *example.shape), 0 if is_whole else np.nan, example.dtype
         )
-        lead = (len(self._plans[trace].branches), self._images)
-        if len(cells) == count == 1 and some is not None:
-            return some.reshape(lead + single)
-        is_whole = planned is None or kind.kind in "iu"  # whole numbers are there for every cell
-        stacked = np.full((count, *single), 0 if is_whole else np.nan, kind)
         for cell, value in cells.items():
             stacked[cell] = value
-        return stacked.reshape(lead + single)
+        return stacked.reshape(shape)
 
 
 def to_numpy(value: Tensor) -> np.ndarray:

@@ -13,7 +13,7 @@ import msgspec
 
 from attn.explorer.matrices import BLOCK, describe_matrices
 from attn.schema import SKETCH, Column, Layer, Manifest, Token, block_columns, block_names
-from attn.trace.measures.views import all_columns, query_grid
+from attn.trace.measures.axes import all_columns, query_grid
 from attn.trace.words.prompts import Prompt, read_prompt
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")

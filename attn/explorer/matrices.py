@@ -17,7 +17,7 @@ from attn.schema import (
     part,
     positions,
 )
-from attn.trace.measures.views import all_columns, query_grid
+from attn.trace.measures.axes import all_columns, query_grid
 from attn.trace.shapes import step_windows
 
 BLOCK = "image.text"

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from attn.wording import cut
+
 MOST_TAGS = 12
 """So many of the words of the training captions are shown."""
 
@@ -112,7 +114,7 @@ def _date(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return cut(text, LONGEST)
 
 
 def _is_true(value: object) -> bool:

@@ -13,6 +13,7 @@ from attn.lora.changes.kinds import KINDS, MAGNITUDES
 from attn.lora.families import claimed
 from attn.lora.file import LoraFile, Module, Oddity, counted, is_finite
 from attn.lora.names import DENOISER, embedding_word, underscored
+from attn.wording import list_some
 
 LARGE = 20.0
 """A change is large if its root mean square is this many times the median of its tower."""
@@ -254,9 +255,8 @@ def _spread(module: Module) -> float | None:
 def _mixed_ranks(lora: LoraFile) -> Iterator[Oddity]:
     ranks = counted(module.rank for module in lora.modules if module.rank is not None)
     if len(ranks) > 1:
-        shown = ", ".join(f"{rank} ({number})" for rank, number in list(ranks.items())[:6])
-        more = f" and {len(ranks) - 6} more" if len(ranks) > 6 else ""  # noqa: PLR2004
-        yield Oddity("mixed_ranks", f"{len(ranks)} ranks: {shown}{more}")
+        shown = list_some((f"{rank} ({number})" for rank, number in ranks.items()), 6)
+        yield Oddity("mixed_ranks", f"{len(ranks)} ranks: {shown}")
 
 
 def _unmeasured(lora: LoraFile) -> Iterator[Oddity]:

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from attn.errors import ModelError
 from attn.lora.file import LoraFile, Module
 from attn.lora.names import DENOISER, TOWERS, underscored
+from attn.wording import list_some
 
 _TOWER_NAMES = {
     **{tower: (tower,) for tower in TOWERS},
@@ -185,6 +186,4 @@ def _near(pattern: str, modules: Mapping[str, Names]) -> str:
     wider = dict.fromkeys(".".join(name.split(".")[:2]) for name in blocks)
     near = get_close_matches(pattern.lower(), [*wider, *blocks], 3, 0.5)
     first = f"near it are {', '.join(near)}; " if near else ""
-    shown = list(wider)[:NAMED]
-    more = f" and {len(wider) - NAMED} more" if len(wider) > NAMED else ""
-    return f"{first}it changes {', '.join(shown)}{more}"
+    return f"{first}it changes {list_some(wider, NAMED)}"

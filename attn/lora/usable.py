@@ -14,6 +14,7 @@ from attn.lora.file import LoraFile
 from attn.lora.reader import read
 from attn.lora.source import weights_file
 from attn.schema import Lora
+from attn.wording import list_some
 
 NAMED = 3
 """So many modules are named, more are counted."""
@@ -99,7 +100,7 @@ def _flaws(file: LoraFile, families: Sequence[str]) -> Iterator[str]:
                 name for names_of_reason in file.obstacles.values() for name in names_of_reason
             )
         )
-        told = f": {listed(names)}" if names else ""
+        told = f": {list_some(names, NAMED)}" if names else ""
         yield f"this LoRA cannot be applied: {', '.join(file.obstacles)}{told}"
 
 
@@ -113,9 +114,3 @@ def other_family(family: LoraFamily, of_model: str) -> str:
         f"this LoRA is for {family.title} ('{family.name}'){lacking}{because}; the model is of the "
         f"family '{of_model}': choose {way}"
     )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first names, and how many there are beyond."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -13,7 +13,8 @@ from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
 from attn.shapes import KeyMaps, StoredMaps
 from attn.trace.grids import resample_values
-from attn.trace.measures.views import index_of, listed, query_grid
+from attn.trace.measures.axes import LISTED, index_of, query_grid
+from attn.wording import list_some
 
 if TYPE_CHECKING:
     from attn.trace.measures.views import View
@@ -184,8 +185,9 @@ def image_views(trace: Trace, block: str, layers: Sequence[Layer], name: str = "
     towers = list(dict.fromkeys(layer.tower for layer in layers))
     if len(towers) > 1:
         raise TraceError(
-            f"the layers are in the towers {listed(towers)}, which are different networks and have "
-            f"no common mean: name one, such as tower='{towers[0]}', or layers of one"
+            f"the layers are in the towers {list_some(towers, LISTED)}, which are different "
+            "networks and have no common mean: name one, such as "
+            f"tower='{towers[0]}', or layers of one"
         )
     views = [trace.pieces(name, layer.index, block, lay_out=True) for layer in layers]
     for view in views:

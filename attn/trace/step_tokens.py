@@ -9,7 +9,7 @@ import numpy as np
 from attn.errors import TraceError, did_you_mean
 from attn.schema import STEP_MEASURES
 from attn.trace.labels import step_labels
-from attn.trace.measures.views import TensorSource
+from attn.trace.measures.sources import TensorSource
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -26,20 +26,17 @@ from attn.schema import (
 from attn.trace.grids import resample
 from attn.trace.labels import key_labels
 from attn.trace.means import MapSums, find_layers, image_views
+from attn.trace.measures.axes import LISTED, index_of
 from attn.trace.measures.exact import read_probs
 from attn.trace.measures.lookup import find
+from attn.trace.measures.sources import MemoryFiles, TensorSource
 from attn.trace.measures.totals import find_total
-from attn.trace.measures.views import (
-    MemoryFiles,
-    TensorSource,
-    View,
-    index_of,
-    listed,
-)
+from attn.trace.measures.views import View
 from attn.trace.step_tokens import read_written
 from attn.trace.store import open_files
 from attn.trace.words.maps import word_maps
 from attn.trace.writer import TraceWriter
+from attn.wording import list_some
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -117,7 +114,9 @@ class Trace:
         full = [f"{layer.tower}:{layer.path}" for layer in self.layers]
         if paths.count(which) > 1:
             same = [name for name, path in zip(full, paths, strict=True) if path == which]
-            raise TraceError(f"there is more than one layer '{which}': say {listed(same)}")
+            raise TraceError(
+                f"there is more than one layer '{which}': say {list_some(same, LISTED)}"
+            )
         return self.layers[index_of("layer", which, full if which in full else paths)]
 
     def image(self, sample: int = 0) -> Path:

@@ -10,7 +10,7 @@ view       traces in a browser
 verify     every digest of traces and results
 options    options declared once: command line, signature and checks are made of them
 checks     what a verb is given, each value under its name
-inputs     what people type: prompts, seeds, sizes, bytes
+inputs, prompt_files   what people type: seeds, sizes, bytes; lists of prompts
 report     what a verb tells while it works
 html, report_page   pages from templates, and `report.html`: sentences, figures, tables
 """

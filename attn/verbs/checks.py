@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from attn.errors import UsageError
 from attn.verbs.inputs import as_tuple, parse_bytes, require_characters
+from attn.wording import cut
 
 NEGATIVE = (
     "worst quality, low quality, lowers, low details, bad quality, poorly drawn, bad anatomy, "
@@ -144,8 +145,7 @@ def unchecked(name: str, value: Any) -> Any:
 
 def wrong(name: str, expected: str, value: Any) -> UsageError:
     """Return the error of a value of another kind than the one expected."""
-    shown = repr(value)
-    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+    shown = cut(repr(value), SHOWN)
     return UsageError(f"{name}: expected {expected}; got {shown} ({type(value).__name__})")
 
 

@@ -112,7 +112,7 @@ def find_model(source: str, path: Path) -> Path:
     file = Path(source).expanduser()
     if file.exists():
         return file
-    from attn.backends.loading.source import find_cached
+    from attn.backends.loading.hub import find_cached
 
     cached = find_cached(source) if source.count("/") == 1 else None
     if cached is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attn.errors import ModelError
 from attn.files.disk import is_folder, is_there
+from attn.wording import list_some
 
 ENDING = ".safetensors"
 LISTED = 5
@@ -39,10 +40,9 @@ def _of_folder(folder: Path) -> list[str]:
     found = list(_loras(there))
     if found:
         return in_order(found)
-    shown = ", ".join(path.name for path in there[:LISTED]) or "nothing"
-    more = f" and {len(there) - LISTED} more" if len(there) > LISTED else ""
+    shown = list_some((path.name for path in there), LISTED)
     raise ModelError(
-        f"{folder} holds no LoRA; there is {shown}{more}. Give a folder of {ENDING} files as "
+        f"{folder} holds no LoRA; there is {shown}. Give a folder of {ENDING} files as "
         "kohya, peft, diffusers or LyCORIS save them"
     )
 

@@ -171,7 +171,10 @@ def render(figure: Figure) -> Image.Image:
 def choose_fonts(figure: Figure) -> None:
     """Give every text of a figure the fonts that have its letters, and say if there are none."""
     for axes in figure.axes:
-        axes.get_xticklabels(), axes.get_yticklabels()  # which are made when they are asked for
+        if axes.axison:
+            axes.get_xticklabels(), axes.get_yticklabels()  # which are made when they are asked for
+        else:
+            axes.set(xticks=[], yticks=[])  # looking for texts would make a dozen that nobody sees
     texts = [artist for artist in figure.findobj(Text) if isinstance(artist, Text)]
     for text in texts:
         text.set_text(boxed(text.get_text()))

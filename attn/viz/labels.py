@@ -30,6 +30,13 @@ def room(text: str, letters: int) -> int:
     return max(1, letters * len(text) // max(1, letter_count(text)))
 
 
+def short(text: str, letters: int) -> str:
+    """Return a text that fits into so many letters, cut with an ellipsis."""
+    line = printable(text)
+    letters = room(line, letters)
+    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
+
+
 def shown_token(text: str) -> str:
     """Return a token for the edge of a picture, on one line, cut where it is too long."""
     line = printable(text)

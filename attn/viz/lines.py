@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from attn.viz.labels import letter_count
 from attn.viz.page import FAMILY, MARGIN
-from attn.viz.style import FAINT, GRID, INK, RULE
+from attn.viz.style import FAINT, GRID, INK, LEGEND, RULE
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -208,14 +208,11 @@ def show_legend(
         loc="lower left",
         bbox_to_anchor=(MARGIN / width, MARGIN / 2 / height),
         ncols=int(np.ceil(len(names) / rows)),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
         handlelength=1.4,
         handletextpad=0.5,
         columnspacing=1.3,
         prop={"family": FAMILY, "size": 8.5},
-        labelcolor=INK,
+        **LEGEND,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from attn.viz import fonts
-from attn.viz.labels import printable, room
+from attn.viz.labels import printable, room, short
 from attn.viz.style import FAINT, INK, styled
 
 FAMILY = fonts.FAMILY
@@ -133,9 +134,7 @@ def write_heading(figure: Figure, lines: Sequence[str], small: int = 1) -> None:
 
 def shorten(text: str, width: float) -> str:
     """Return a text for one line of the heading, cut where it is wider than that many inches."""
-    line = printable(text)
-    letters = room(line, int(width / LETTER))
-    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
+    return short(text, int(width / LETTER))
 
 
 def write_title(axes: Axes, title: str, remark: str = "", *, size: float) -> None:
@@ -149,6 +148,46 @@ def write_title(axes: Axes, title: str, remark: str = "", *, size: float) -> Non
         fit_title(axes)
     else:  # which is to leave room for the title, and none for its width
         axes.set_title(" ", fontsize=size, pad=2)
+
+
+def write_beside(
+    axes: Axes,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float] = (4, 0),
+    *,
+    size: float = 8.5,
+    colour: str = FAINT,
+    **more: Any,
+) -> None:
+    """Write a text beside a point.
+
+    Args:
+        axes: in which the point is.
+        text: already printable.
+        at: the point, in data coordinates unless `xycoords` says otherwise.
+        offset: points to the right and upwards.
+        size: of the letters, points.
+        colour: of the letters.
+        more: arguments of `Axes.annotate`.
+    """
+    axes.annotate(
+        text,
+        at,
+        offset,
+        textcoords="offset points",
+        fontsize=size,
+        color=colour,
+        fontfamily=FAMILY,
+        annotation_clip=False,
+        **{"va": "center"} | more,
+    )
+
+
+def write_at_edge(axes: Axes, text: str, level: float, colour: str) -> None:
+    """Write a text at the right of axes, at a level of their data."""
+    beyond: Any = ("axes fraction", "data")
+    write_beside(axes, text, (1, level), (6, 0), colour=colour, xycoords=beyond)
 
 
 def fit_title(axes: Axes) -> None:

@@ -30,6 +30,15 @@ STYLE: dict[str, Any] = {
 """Settings of matplotlib; axes keep what was set when they were made."""
 
 
+LEGEND: dict[str, Any] = {
+    "frameon": False,
+    "borderpad": 0,
+    "borderaxespad": 0,
+    "labelcolor": INK,
+}
+"""What legends of pages have in common."""
+
+
 def styled() -> AbstractContextManager[None]:
     """Make axes in the style sheet within a block; matplotlib's own settings come back."""
     return rc_context(STYLE)  # type: ignore[arg-type]  # expects a literal type of every name

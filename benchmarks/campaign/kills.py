@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-import attn.files.results
+import attn.files.exchange
 from attn.errors import TraceError
 from attn.trace.store import MANIFEST, open_files
 from benchmarks.campaign.scenes import SCENES, Scene, State, bystander, look
@@ -245,7 +245,7 @@ def _on_change(changes: Iterator[object]) -> None:
         if is_write or event in CHANGES:
             next(changes)
 
-    sync, exchange = os.fsync, attn.files.results._exchange
+    sync, exchange = os.fsync, attn.files.exchange._exchange
 
     def before_sync(handle: int) -> None:
         next(changes)
@@ -255,5 +255,5 @@ def _on_change(changes: Iterator[object]) -> None:
         next(changes)
         return exchange(one, other)
 
-    os.fsync, attn.files.results._exchange = before_sync, before_exchange
+    os.fsync, attn.files.exchange._exchange = before_sync, before_exchange
     sys.addaudithook(audit)

@@ -37,7 +37,7 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.capture.collection import Entry, note_outcomes, write_index
 from attn.verbs.compare.compare import compare
 from attn.verbs.gallery import build
-from attn.verbs.inputs import read_prompts
+from attn.verbs.prompt_files import read_prompts
 from attn.verbs.report import Report
 from attn.verbs.verify import verify
 from benchmarks.campaign.watching import watched

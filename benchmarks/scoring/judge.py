@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from attn.demo.scenes import BACKGROUNDS, COLORS, SHAPES, Content, ObjectKind, Thing, distance
+from attn.demo.rendering import distance
+from attn.demo.scenes import BACKGROUNDS, COLORS, SHAPES, Content, ObjectKind, Thing
 
 Mask = npt.NDArray[np.bool_]
 

@@ -15,7 +15,7 @@ from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from attn.demo import networks, scenes
+from attn.demo import networks, rendering, scenes
 from benchmarks.scoring import judge
 from benchmarks.training import denoiser
 from benchmarks.training.loop import Stage
@@ -60,7 +60,7 @@ def prepare(pipeline: Any, path: Path, *, number: int = EXAMPLES) -> Examples:
 
         latents, captions = denoiser.encode_scenes(pipeline.vae, number, draw)
         size = pipeline.vae.config.sample_size
-        outlines = [np.packbits(scenes.outlines(scene, size), axis=1) for scene in drawn]
+        outlines = [np.packbits(rendering.outlines(scene, size), axis=1) for scene in drawn]
         examples = {
             "latents": latents.half(),
             "ids": denoiser.tokenize(FAMILY, pipeline, captions),
@@ -131,7 +131,7 @@ def overlap(picture: np.ndarray, scene: scenes.Scene) -> float:
     """Return intersection over union of what a picture shows and what its outlines surround."""
     result = [item.mask for item in judge.find(picture).objects]
     drawn = np.any(result, axis=0) if result else np.zeros(picture.shape[:2], bool)
-    truth = ~scenes.masks(scene, picture.shape[0])[-1]
+    truth = ~rendering.masks(scene, picture.shape[0])[-1]
     return float((drawn & truth).sum() / (drawn | truth).sum())
 
 
@@ -144,7 +144,7 @@ def show(pipeline: Any, net: ControlNetModel, path: Path) -> None:
     controlled.set_progress_bar_config(disable=True)
     captions = [scenes.caption(scene.content) for scene in drawn]
     size = pipeline.vae.config.sample_size
-    lines = [scenes.outlines(scene, size) for scene in drawn]
+    lines = [rendering.outlines(scene, size) for scene in drawn]
     pictures = controlled(
         captions,
         image=[

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from attn.demo import scenes, trained
+from attn.demo import rendering, scenes, trained
 from attn.demo.tokenizers import CLIP_LENGTH
 from benchmarks.score_demo import judge_all, tally
 from benchmarks.training.loop import Stage
@@ -169,7 +169,7 @@ def encode_scenes(vae: AutoencoderKL, number: int, draw: Draw) -> tuple[torch.Te
     latents, captions = [], []
     for start in range(0, number, 50):
         drawn = [draw(rng) for _ in range(start, min(start + 50, number))]
-        pictures = [scenes.render(scene, vae.config.sample_size) for scene in drawn]
+        pictures = [rendering.render(scene, vae.config.sample_size) for scene in drawn]
         latents.append(vae.encode(to_tensor(pictures, vae)).latent_dist.mean.contiguous())
         captions += [scenes.caption(scene.content) for scene in drawn]
     return torch.cat(latents) * vae.config.scaling_factor, captions

@@ -20,7 +20,7 @@ from diffusers import DDPMScheduler
 from attn import demo
 from attn.backends.families.scribble.sketch_tokens import SketchEncoder, as_drawings
 from attn.demo import drawn as checkpoint
-from attn.demo import networks, scenes, trained
+from attn.demo import rendering, scenes, text_encoders, trained
 from attn.demo.tokenizers import CLIP_LENGTH
 from benchmarks.score_demo import judge_all, tally
 from benchmarks.scoring import judge
@@ -127,7 +127,7 @@ def build_encoder(examples: Examples) -> SketchEncoder:
     differs between drawings is brought to unit variance.
     """
     torch.manual_seed(0)
-    encoder = SketchEncoder(HIDDEN, CLIP_LENGTH, networks.SHAPES_CLIP_L_WIDTH, STAGES)
+    encoder = SketchEncoder(HIDDEN, CLIP_LENGTH, text_encoders.SHAPES_CLIP_L_WIDTH, STAGES)
     for layer in encoder.conv_encoder[::2]:
         torch.nn.init.kaiming_normal_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
@@ -243,7 +243,7 @@ def paint(
     pipeline, number = student.pipeline, len(drawn)
     device = pipeline.device
     size = pipeline.vae.config.sample_size
-    lines = np.stack([np.packbits(scenes.outlines(item, size), axis=1) for item in drawn])
+    lines = np.stack([np.packbits(rendering.outlines(item, size), axis=1) for item in drawn])
     sketch = student.encoder(read_outlines(torch.from_numpy(lines).to(device)))
     nothing = student.encoder(torch.zeros(number, 1, SKETCH_SIZE, SKETCH_SIZE, device=device))
     no_text = torch.zeros_like(sketch)
@@ -267,5 +267,5 @@ def has_shapes(picture: np.ndarray, content: scenes.Content) -> bool:
 def agree_in_size(pictures: Sequence[np.ndarray], drawn: Sequence[scenes.Scene]) -> float:
     """Correlate the part of the picture that objects cover with the part inside the outlines."""
     sizes = [sum(item.mask.mean() for item in judge.find(picture).objects) for picture in pictures]
-    truths = [1 - scenes.masks(scene, SKETCH_SIZE)[-1].mean() for scene in drawn]
+    truths = [1 - rendering.masks(scene, SKETCH_SIZE)[-1].mean() for scene in drawn]
     return float(np.corrcoef(sizes, truths)[0, 1])

@@ -11,7 +11,7 @@ from diffusers import StableDiffusion3Pipeline
 from diffusers.models.normalization import AdaLayerNormContinuous, AdaLayerNormZero
 from safetensors.torch import load_file
 
-from attn.demo import networks, shipped, trained
+from attn.demo import shapes_networks, shipped, trained
 from benchmarks.training.denoiser import (
     NO_CAPTION,
     NO_SUMMARY,
@@ -46,7 +46,7 @@ def begin_words(pipeline: StableDiffusion3Pipeline) -> None:
     Published models share their encoders too. The encoders learn with it in half of the time that
     they would take with the fine one.
     """
-    pipeline.transformer = networks.shapes_coarse()
+    pipeline.transformer = shapes_networks.transformer((), patch=2)
     pipeline.text_encoder_3.eval()  # dropout's draws would differ after a restart
     _begin(pipeline)
     parts = {"text_encoder": pipeline.text_encoder.text_model}  # SDXL has no projection of CLIP-L

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from attn.demo import networks, scenes
+from attn.demo import rendering, scenes, shapes_networks
 from benchmarks.training.loop import Stage
 from benchmarks.training.report import draw_sheet
 
@@ -39,15 +39,15 @@ def stage(vae: AutoencoderKL, average: AutoencoderKL, *, steps: int) -> Stage:
 def build() -> AutoencoderKL:
     """Random weights in the memory format that convolutions like best."""
     torch.manual_seed(0)
-    return networks.shapes_vae().to(memory_format=torch.channels_last)
+    return shapes_networks.vae().to(memory_format=torch.channels_last)
 
 
 def loss(vae: AutoencoderKL, rng: np.random.Generator, number: int) -> torch.Tensor:
     """Weighted error of the reconstruction plus divergence, for scenes drawn at random."""
     drawn = [scenes.sample(rng, training=True) for _ in range(number)]
     size = vae.config.sample_size
-    pictures = to_tensor([scenes.render(scene, size) for scene in drawn], vae)
-    objects = np.stack([~scenes.masks(scene, size)[-1:] for scene in drawn])
+    pictures = to_tensor([rendering.render(scene, size) for scene in drawn], vae)
+    objects = np.stack([~rendering.masks(scene, size)[-1:] for scene in drawn])
     weight = 1 + OBJECT_WEIGHT * torch.from_numpy(objects).to(pictures)
     posterior = vae.encode(pictures).latent_dist
     noise = rng.standard_normal(posterior.mean.shape, dtype=np.float32)
@@ -64,7 +64,9 @@ def show(vae: AutoencoderKL, path: Path) -> None:
     size = vae.config.sample_size
     pictures, titles = [], []
     for background in scenes.BACKGROUNDS:
-        drawn = [scenes.render(_example(color, background, rng), size) for color in scenes.COLORS]
+        drawn = [
+            rendering.render(_example(color, background, rng), size) for color in scenes.COLORS
+        ]
         decoded = vae.decode(vae.encode(to_tensor(drawn, vae)).latent_dist.mean).sample
         pictures += [*drawn, *to_pictures(decoded)]
         titles += ["drawn"] * len(drawn) + ["decoded"] * len(drawn)

@@ -11,7 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 from attn.analysis import registry
 from attn.analysis.compare import pairs
 from attn.analysis.compare.change_tables import PARTS
-from attn.analysis.sketch.sketch import SketchOptions, _describe_largest, run
+from attn.analysis.sketch.regions import _describe_largest
+from attn.analysis.sketch.sketch import SketchOptions, run
 from attn.analysis.sketch.strokes import lay_out, read_strokes, surrounded
 from attn.analysis.tables import write_table
 from attn.errors import TraceError

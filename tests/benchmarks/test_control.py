@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from attn.demo import scenes
+from attn.demo import rendering, scenes
 from benchmarks.training import control, denoiser, vae
 from benchmarks.training.loop import Training
 from benchmarks.training.sdxl import FAMILY
@@ -35,7 +35,7 @@ def test_outlines_are_those_of_the_pictures(examples: control.Examples) -> None:
     hints = control.unpack(examples.outlines)
     assert hints.shape == (5, 3, 128, 128)
     for hint, scene in zip(hints, drawn, strict=True):
-        assert (hint.numpy() == scenes.outlines(scene, 128)).all()
+        assert (hint.numpy() == rendering.outlines(scene, 128)).all()
 
 
 def test_only_the_controlnet_learns(pipeline: Any, examples: control.Examples) -> None:
@@ -60,7 +60,7 @@ def test_only_the_controlnet_learns(pipeline: Any, examples: control.Examples) -
 def test_overlap() -> None:
     """A picture of the scene itself overlaps its outlines' inside; an empty one does not."""
     scene = control.held_out_scenes(3)[2]
-    assert control.overlap(scenes.render(scene, 128), scene) > 0.95
+    assert control.overlap(rendering.render(scene, 128), scene) > 0.95
     assert control.overlap(np.full((128, 128, 3), 245, np.uint8), scene) == 0
 
 
@@ -70,4 +70,4 @@ def test_held_out_scenes() -> None:
 
     for seed, scene in enumerate(control.held_out_scenes(2)):
         drawn = _outline(scenes.caption(scene.content), seed, 128, 128)
-        assert (drawn == scenes.outlines(scene, 128)).all()
+        assert (drawn == rendering.outlines(scene, 128)).all()

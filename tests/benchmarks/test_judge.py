@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.demo import scenes
+from attn.demo import rendering, scenes
 from attn.demo.scenes import Content, ObjectKind
 from benchmarks.scoring import judge
 
@@ -16,7 +16,7 @@ CONTENT = Content((STAR, CIRCLE), "left of", "white")
 
 
 def paint(content: Content, size: int = 128, seed: int = 0) -> np.ndarray:
-    return scenes.render(scenes.arrange(content, np.random.default_rng(seed)), size)
+    return rendering.render(scenes.arrange(content, np.random.default_rng(seed)), size)
 
 
 def blur(picture: np.ndarray, times: int) -> np.ndarray:
@@ -35,15 +35,15 @@ def test_true_scenes_agree_with_their_captions(size: int) -> None:
     rng = np.random.default_rng(size)
     for _ in range(100):
         scene = scenes.sample(rng)
-        result = judge.find(scenes.render(scene, size))
+        result = judge.find(rendering.render(scene, size))
         assert judge.agreement(scene.content, result).is_complete, scene
 
 
 def test_masks_are_those_of_the_scene() -> None:
     """Heatmaps are scored against the masks that the judge finds: they are the true ones."""
     scene = scenes.arrange(CONTENT, np.random.default_rng(1))
-    result = judge.find(scenes.render(scene, 128))
-    for kind, true in zip(CONTENT.kinds, scenes.masks(scene, 128), strict=False):
+    result = judge.find(rendering.render(scene, 128))
+    for kind, true in zip(CONTENT.kinds, rendering.masks(scene, 128), strict=False):
         match = judge.match(kind, result)
         assert match is not None
         assert (match.mask & true).sum() > 0.97 * (match.mask | true).sum()

@@ -14,7 +14,7 @@ import torch
 from peft import get_peft_model_state_dict
 from safetensors.torch import load_file
 
-from attn.demo import scenes
+from attn.demo import rendering, scenes
 from attn.lora import read
 from benchmarks.train_demo import FAMILIES
 from benchmarks.train_lora import write
@@ -244,19 +244,19 @@ def test_same_pictures_are_the_same() -> None:
     """A picture counts as left as it was if objects keep their colour and most of their pixels."""
     content = lora.held_out(EFFECT, asked=True)[0]
     scene = scenes.arrange(content, np.random.default_rng(0))
-    picture = scenes.render(scene, 128)
+    picture = rendering.render(scene, 128)
     assert lora.is_same(picture, picture)
     near = replace(scene, things=tuple(move(thing, 0.01) for thing in scene.things))
-    assert lora.is_same(picture, scenes.render(near, 128))
+    assert lora.is_same(picture, rendering.render(near, 128))
     intended = EFFECT.instead(content, "circle")
     things = [
         replace(thing, kind=kind) for thing, kind in zip(scene.things, intended.kinds, strict=True)
     ]
-    changed = scenes.render(replace(scene, things=tuple(things)), 128)
+    changed = rendering.render(replace(scene, things=tuple(things)), 128)
     assert EFFECT.is_drawn(content, changed)
     assert not EFFECT.is_drawn(content, picture)
     far = replace(scene, things=tuple(move(thing, 0.08) for thing in scene.things))
-    assert not lora.is_same(picture, scenes.render(far, 128))
+    assert not lora.is_same(picture, rendering.render(far, 128))
 
 
 def move(thing: scenes.Thing, by: float) -> scenes.Thing:
@@ -269,6 +269,6 @@ def test_a_color_is_drawn_as_another() -> None:
     content = lora.held_out(effect, asked=True)[0]
     assert effect.word in scenes.caption(content)
     green = scenes.arrange(effect.instead(content, effect.drawn_as), np.random.default_rng(0))
-    assert effect.is_drawn(content, scenes.render(green, 128))
+    assert effect.is_drawn(content, rendering.render(green, 128))
     purple = scenes.arrange(content, np.random.default_rng(0))
-    assert not effect.is_drawn(content, scenes.render(purple, 128))
+    assert not effect.is_drawn(content, rendering.render(purple, 128))

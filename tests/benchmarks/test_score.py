@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attn.demo import scenes, trained
+from attn.demo import rendering, scenes, trained
 from attn.demo.quiet import without_progress_bars
 from benchmarks import score_demo
 from benchmarks.figures import draw_heads
@@ -75,7 +75,7 @@ def test_from_prompts_to_files(
     pipeline: Any = trained.PIPELINES[name]()
     with without_progress_bars():
         pipeline.save_pretrained(tmp_path / "model")
-    scene = scenes.render(scenes.arrange(CONTENT, np.random.default_rng(0)), 128)
+    scene = rendering.render(scenes.arrange(CONTENT, np.random.default_rng(0)), 128)
     result = judge.find(scene)
     monkeypatch.setattr(judge, "find", lambda _: result)  # untrained models paint noise
     monkeypatch.setattr(scenes, "held_out", lambda: [CONTENT] * 5)

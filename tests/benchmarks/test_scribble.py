@@ -12,7 +12,7 @@ import torch
 
 import attn
 from attn.backends.families.scribble.tokens import TokensSession
-from attn.demo import scenes, shipped, trained
+from attn.demo import rendering, shipped, trained
 from benchmarks.train_demo import export
 from benchmarks.training import control, denoiser, scribble, sdxl, vae
 from benchmarks.training.loop import Stage
@@ -124,7 +124,7 @@ def test_what_is_left_out(student: scribble.Student, examples: control.Examples)
 def test_sizes_and_shapes(student: scribble.Student) -> None:
     """Pictures of the scenes themselves have their shapes and sizes; others have not."""
     drawn = control.held_out_scenes(5)
-    pictures = [scenes.render(scene, 128) for scene in drawn]
+    pictures = [rendering.render(scene, 128) for scene in drawn]
     assert all(
         scribble.has_shapes(picture, scene.content)
         for picture, scene in zip(pictures, drawn, strict=True)

@@ -7,7 +7,7 @@ import pytest
 
 from attn.analysis.tables import write_table
 from attn.analysis.words import words
-from attn.demo import scenes
+from attn.demo import rendering, scenes
 from attn.errors import AnalysisError
 from attn.schema import Sequence, find_words
 from attn.trace.store import shard_file
@@ -30,7 +30,7 @@ TARGET = Target("star", "shape", REGION)
 
 
 def paint(content=CONTENT):
-    return judge.find(scenes.render(scenes.arrange(content, np.random.default_rng(0)), 128))
+    return judge.find(rendering.render(scenes.arrange(content, np.random.default_rng(0)), 128))
 
 
 def read(*, t5):
@@ -91,7 +91,7 @@ def scores(rows, name):
 def test_words_name_what_was_painted():
     """Colour and shape name their object, the background's words all that is no object."""
     scene = scenes.arrange(CONTENT, np.random.default_rng(0))
-    star, circle, rest = scenes.masks(scene, 128)
+    star, circle, rest = rendering.masks(scene, 128)
     found = find_targets(CONTENT, paint())
     names = [(target.word, target.role) for target in found]
     assert names == [

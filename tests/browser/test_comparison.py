@@ -53,7 +53,7 @@ def table(root, name, **cells):
 def points(value):
     """Write a change as the page does."""
     digits = 1 if abs(value) >= 0.09995 else 2 if abs(value) >= 0.000995 else 3
-    sign = "+" if value > 0 else "−" if value < 0 else ""
+    sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
     return f"{sign}{abs(100 * value):.{digits}f}"
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn.demo import scenes
+from attn.demo import rendering, scenes
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
 from benchmarks.scoring import judge
 
@@ -25,7 +25,7 @@ def draw(seed: int) -> scenes.Scene:
 def test_masks_partition_the_picture(seed: int, size: int) -> None:
     """Every pixel belongs to exactly one object or to the background, and none is empty."""
     scene = draw(seed)
-    masks = scenes.masks(scene, size)
+    masks = rendering.masks(scene, size)
     assert masks.shape == (len(scene.things) + 1, size, size)
     assert (masks.sum(0) == 1).all()
     assert masks.any((1, 2)).all()
@@ -35,11 +35,11 @@ def test_masks_partition_the_picture(seed: int, size: int) -> None:
 def test_picture_has_the_colour_of_the_mask(seed: int, size: int) -> None:
     """Masks say where each colour really is: off the edges, pixels have it exactly."""
     scene = draw(seed)
-    picture = scenes.render(scene, size)
+    picture = rendering.render(scene, size)
     colors = [scenes.COLORS[thing.kind.color] for thing in scene.things]
     colors.append(scenes.BACKGROUNDS[scene.content.background])
-    edges = np.any([abs(scenes.distance(thing, size)) < 0.5 for thing in scene.things], axis=0)
-    for color, mask in zip(colors, scenes.masks(scene, size), strict=True):
+    edges = np.any([abs(rendering.distance(thing, size)) < 0.5 for thing in scene.things], axis=0)
+    for color, mask in zip(colors, rendering.masks(scene, size), strict=True):
         assert (picture[mask & ~edges] == color).all()
 
 
@@ -47,7 +47,9 @@ def test_picture_has_the_colour_of_the_mask(seed: int, size: int) -> None:
 def test_seed_decides_everything(seed: int) -> None:
     """Training and tests can be repeated: the same seed gives the same scene."""
     assert draw(seed) == draw(seed)
-    assert not np.array_equal(scenes.render(draw(seed), 64), scenes.render(draw(seed + 1), 64))
+    assert not np.array_equal(
+        rendering.render(draw(seed), 64), rendering.render(draw(seed + 1), 64)
+    )
 
 
 @given(seeds)
@@ -56,13 +58,13 @@ def test_objects_differ_and_keep_their_distance(seed: int) -> None:
     scene = draw(seed)
     for thing in scene.things:
         outside = min(*thing.center, *(1 - at for at in thing.center))
-        assert outside > scenes.REACH * thing.radius
+        assert outside > rendering.REACH * thing.radius
     if scene.content.relation:
         first, second = scene.things
         assert first.kind.color != second.kind.color
         assert first.kind.shape != second.kind.shape
         apart = np.hypot(*np.subtract(first.center, second.center))
-        assert apart > scenes.REACH * (first.radius + second.radius)
+        assert apart > rendering.REACH * (first.radius + second.radius)
 
 
 @given(seeds)
@@ -81,7 +83,7 @@ def test_centre_is_the_centroid() -> None:
     """Relations compare centroids: each shape's lies where its scene says."""
     for shape in scenes.SHAPES:
         thing = scenes.Thing(scenes.ObjectKind("red", shape), (0.4, 0.55), 0.2)
-        rows, columns = np.nonzero(scenes.distance(thing, 512) < 0)
+        rows, columns = np.nonzero(rendering.distance(thing, 512) < 0)
         center = ((columns.mean() + 0.5) / 512, (rows.mean() + 0.5) / 512)
         assert center == pytest.approx(thing.center, abs=2e-3)
 

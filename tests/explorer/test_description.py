@@ -6,7 +6,7 @@ import pytest
 
 from attn.explorer.description import describe
 from attn.schema import block_columns
-from attn.trace.measures.views import all_columns
+from attn.trace.measures.axes import all_columns
 from attn.trace.words.prompts import read_prompt
 from attn.trace.words.sums import lay_out
 from tests.helpers.toy_traces import CROSS, JOINT, manifest

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import attn.files.results
+import attn.files.exchange
 from attn.errors import AnalysisError, TraceError
 from attn.files.markers import MARKER, is_marked, read_marker, write_marker
-from attn.files.results import replaced, scratch, sweep, withdraw
+from attn.files.results import replaced, withdraw
+from attn.files.scratch import scratch, sweep
 from tests.helpers.editing import special
 
 INDEX = "toy.json"
@@ -81,7 +82,7 @@ def test_what_others_have(out, monkeypatch, lacks):
     """Their files, links and folders stay where they are, also on poorer file systems."""
     mine = add_others(out)
     if lacks == "exchange":
-        monkeypatch.setattr(attn.files.results, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(attn.files.exchange, "_exchange", lambda one, other: False)
     if lacks == "links":
         monkeypatch.setattr(os, "link", lambda *_, **__: fail(errno.EPERM))
     inode = (out / "notes.txt").stat().st_ino
@@ -189,7 +190,7 @@ def test_failure_of_a_rename(out, monkeypatch, has_exchange):
         return fail(errno.EIO) if path.name in ("new", "whole") else rename(path, goal)
 
     if not has_exchange:
-        monkeypatch.setattr(attn.files.results, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(attn.files.exchange, "_exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", broken)
     with pytest.raises(TraceError, match=r"could not write .*out"):
         make(out)

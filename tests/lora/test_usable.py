@@ -154,6 +154,9 @@ def test_cut_short(rng, tmp_path):
 
 
 def test_a_family_that_cannot_be_told(rng, tmp_path):
-    """Whether a LoRA of unknown family fits is left to the model."""
+    """A LoRA of unknown family is refused for none: whether it fits is left to the model."""
     path = write(tmp_path / "a.safetensors", lora_files.pair(rng).named(KOHYA.format(1, "to_q")))
-    assert usable(Lora(str(path)), ["sd15"]).family.name is None
+    for model in ("sd15", "sdxl", "sd35"):
+        file = usable(Lora(str(path)), [model])
+        assert (file.family.name, file.family.is_certain) == (None, False)
+        assert len(file.modules) == 1

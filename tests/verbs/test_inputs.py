@@ -3,13 +3,8 @@
 import pytest
 
 from attn.errors import UsageError
-from attn.verbs.inputs import (
-    as_tuple,
-    parse_bytes,
-    parse_seeds,
-    parse_size,
-    read_prompts,
-)
+from attn.verbs.inputs import as_tuple, parse_bytes, parse_seeds, parse_size
+from attn.verbs.prompt_files import read_prompts
 from tests.helpers.editing import special
 
 WHAT = "expected a string, or an object with the field 'prompt'; got a JSON"

@@ -14,6 +14,7 @@ from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, r
 from attn.analysis.compare.terms import Term, find_terms
 from attn.analysis.numbers import Numbers
 from attn.analysis.sketch import sketch
+from attn.analysis.sketch.overlap import measure_mean
 from attn.analysis.sketch.strokes import lay_out, read_strokes
 from attn.analysis.words.maps.dominance import Dominance, dominance, rivals
 from attn.analysis.words.maps.similarity import compare_maps
@@ -264,7 +265,7 @@ def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
     rows, columns = pair.base.maps.shape[-2:]
     drawn = lay_out(strokes, (rows, columns))
     maps = np.stack([pair.base.maps, pair.variant.maps])
-    measured = [sketch.measure_mean(side[:, np.newaxis], drawn) for side in maps]
+    measured = [measure_mean(side[:, np.newaxis], drawn) for side in maps]
     return np.stack(
         [np.stack([measures[name] for name in sketch.COMPARED], -1) for measures in measured]
     )

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +35,14 @@ from attn.analysis.needs import Needs
 from attn.analysis.numbers import Numbers
 from attn.analysis.result import Result, Text
 from attn.analysis.sketch.edges import measure_deviation, say_deviation, tabulate_deviations
+from attn.analysis.sketch.overlap import (
+    measure,
+    measure_mean,
+    tabulate,
+    tabulate_distance,
+    tabulate_steps,
+)
+from attn.analysis.sketch.regions import describe_regions
 from attn.analysis.sketch.residuals import read_residuals, tabulate_residuals
 from attn.analysis.sketch.shapes import (
     describe_word,
@@ -44,15 +51,13 @@ from attn.analysis.sketch.shapes import (
     headline,
     is_telling,
     measure_lifts,
-    name_ninth,
     tabulate_shapes,
 )
-from attn.analysis.sketch.strokes import Drawn, lay_out, read_strokes
+from attn.analysis.sketch.strokes import lay_out, read_strokes
 from attn.analysis.sketch.tokens import read_tokens
-from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
-from attn.shapes import Region, StepMaps, Strokes, WordMaps
+from attn.shapes import StepMaps, Strokes, WordMaps
 from attn.trace.words.sums import word_positions
 
 if TYPE_CHECKING:
@@ -63,15 +68,9 @@ if TYPE_CHECKING:
 NEEDS = Needs(
     segments=("image", "text"), measures=(f"map.{BLOCK}",), words=True, stepwise=True, sketch=True
 )
-NEAR = 1.5
-"""Cells: a cell's eight neighbours are near."""
-BANDS = (0.0, 0.5, 1.5, 2.5, 4.5, 8.5, np.inf)
-"""Borders of distances in the table, in cells; the first band is the strokes themselves."""
 COMPARED = ("on", "near", "inside", "iou")
 """What a comparison tells of two runs."""
 VALUES = ("on", "on_ratio", "near", "inside", "inside_ratio", "iou")
-HIGHEST = 0.1
-"""Part of the cells, those with the largest values, that a word's place is told from."""
 NO_SHAPES = "the sketch has no closed shapes, so no word is held against one"
 
 
@@ -132,13 +131,13 @@ def _hold_words(
     import xarray as xr
 
     drawn = lay_out(pixels, (maps.shape[-2], maps.shape[-1]))
-    values = _measure(maps, drawn)
+    values = measure(maps, drawn)
     tables = {
-        "sketch/words.csv": _tabulate(selection, measure_mean(maps, drawn)),
-        "sketch/steps.csv": _tabulate_steps(trace, selection, values),
-        "sketch/distance.csv": _tabulate_distance(selection, maps.mean(1), drawn.distance),
+        "sketch/words.csv": tabulate(selection, measure_mean(maps, drawn)),
+        "sketch/steps.csv": tabulate_steps(trace, selection, values),
+        "sketch/distance.csv": tabulate_distance(selection, maps.mean(1), drawn.distance),
     }
-    regions = Text(_describe(selection, maps.mean(1), drawn))
+    regions = Text(describe_regions(selection, maps.mean(1), drawn))
     arrays = {
         "drawing": xr.DataArray(pixels, dims=("row", "column")),
         "overlap": _label(trace, selection, values, value),
@@ -225,129 +224,11 @@ def _follow_residuals(trace: Trace, selection: Selection) -> Result:
     return Result({"sketch/residuals.csv": table}, {"residuals": residuals})
 
 
-def measure_mean(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
-    """Return the measures of the mean of the maps over steps, (sample, word) each."""
-    return {name: values[:, 0] for name, values in _measure(maps.mean(1)[:, None], drawn).items()}
-
-
 def word_maps(trace: Trace, selection: Selection) -> StepMaps:
     """Return (sample, step, word, row, column)."""
     groups = word_positions(selection.words, selection.tokens)
     maps, _ = step_maps(trace, selection, groups)
     return np.moveaxis(maps, -1, 2)
-
-
-def _measure(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
-    """Return the measures by name, (sample, step, word) each; NaN for words without tokens."""
-    with np.errstate(invalid="ignore"):
-        parts = maps / maps.sum((-2, -1), keepdims=True)
-    on, inside = ((parts * region).sum((-2, -1)) for region in (drawn.strokes, drawn.inside))
-    is_closed = bool(drawn.inside.any())
-    inside = inside if is_closed else np.full_like(inside, np.nan)
-    near = (parts * (drawn.distance <= NEAR)).sum((-2, -1))
-    return {
-        "on": on,
-        "on_ratio": on / drawn.strokes.mean(),
-        "near": near,
-        "inside": inside,
-        "inside_ratio": inside / drawn.inside.mean() if is_closed else inside,
-        "iou": _iou(parts, drawn.strokes > 0),
-    }
-
-
-def _iou(parts: StepMaps, region: Strokes) -> Numbers:
-    """Compare a region with as many cells of each map, the largest; ties in order of the cells."""
-    flat, truth = parts.reshape(*parts.shape[:-2], -1), region.ravel()
-    count = int(truth.sum())
-    order = np.argsort(-flat, axis=-1, kind="stable")[..., :count]
-    both = truth[order].sum(-1)
-    ratio = both / (2 * count - both)
-    return np.where(np.isnan(flat).any(-1), np.nan, ratio)
-
-
-def _tabulate(selection: Selection, values: dict[str, Numbers]) -> Table:
-    sample, word = np.indices(values["on"].shape).reshape(2, -1)
-    return make_table(_words(selection, word) | {"sample": sample} | _ravel(values))
-
-
-def _tabulate_steps(trace: Trace, selection: Selection, values: dict[str, Numbers]) -> Table:
-    sample, step, word = np.indices(values["on"].shape).reshape(3, -1)
-    axis = step_axis(trace, selection.steps)
-    time = {name: np.asarray(axis[name][1])[step] for name in ("step", "noise")}
-    return make_table(_words(selection, word) | {"sample": sample} | time | _ravel(values))
-
-
-def _tabulate_distance(selection: Selection, maps: WordMaps, distance: Region) -> Table:
-    """Tabulate each word's mean map, and a uniform map, by distance from the strokes."""
-    with np.errstate(invalid="ignore"):
-        parts = maps / maps.sum((-2, -1), keepdims=True)
-    pairs = list(pairwise(BANDS))
-    masks = np.stack([(distance >= low) & (distance < high) for low, high in pairs])
-    mass = np.einsum("swrc,brc->swb", parts, masks.astype(np.float64))
-    area = masks.mean((-2, -1))
-    sample, word, band = np.indices(mass.shape).reshape(3, -1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.where(area > 0, mass / area, np.nan)
-    return make_table(
-        _words(selection, word)
-        | {
-            "sample": sample,
-            "from_cells": np.asarray(BANDS)[band],
-            "to_cells": np.asarray(BANDS)[band + 1],
-            "area": area[band],
-            "mass": mass.ravel(),
-            "ratio": ratio.ravel(),
-        }
-    )
-
-
-def _words(selection: Selection, word: np.ndarray) -> dict[str, np.ndarray]:
-    names = np.array([occurrence.text for occurrence in selection.words], object)
-    return {
-        "word": names[word],
-        "occurrence": np.array([occurrence.number for occurrence in selection.words])[word],
-    }
-
-
-def _ravel(values: dict[str, Numbers]) -> dict[str, Numbers]:
-    return {name: array.ravel() for name, array in values.items()}
-
-
-def _describe(selection: Selection, maps: WordMaps, drawn: Drawn) -> str:
-    """Describe, per sample and word, where its map peaks and which strokes lie there."""
-    cells = drawn.strokes.size
-    count = max(1, round(HIGHEST * cells))
-    lines = [
-        f"Of each word, the {count} of {cells} cells where its map is highest: what they "
-        "hold of the map, their centre of mass, the part of them in its ninth of the picture, "
-        f"and the part that strokes cover, which of all cells is {drawn.strokes.mean():.1%}.",
-    ]
-    for sample, sample_maps in enumerate(maps):
-        lines += ["", *([f"sample {sample}"] if len(maps) > 1 else [])]
-        for word, word_map in zip(selection.words, sample_maps, strict=True):
-            told = (
-                _describe_largest(word_map, count, drawn.strokes)
-                if word_map.sum() > 0
-                else "not read by the model"
-            )
-            lines.append(f"{word.label}: {told}")
-    return "\n".join(lines) + "\n"
-
-
-def _describe_largest(map_: Region, count: int, strokes: Region) -> str:
-    """Describe the `count` largest cells of a map; ties in order of the cells."""
-    cells = np.unravel_index(np.argsort(-map_, axis=None, kind="stable")[:count], map_.shape)
-    mass = map_[cells]
-    centres = [(at + 0.5) / size for at, size in zip(cells, map_.shape, strict=True)]
-    ninths = [np.minimum((3 * at).astype(int), 2) for at in centres]
-    down, across = (float((mass * at).sum() / mass.sum()) for at in centres)
-    row, column = (min(int(3 * at), 2) for at in (down, across))
-    there = (ninths[0] == row) & (ninths[1] == column)
-    return (
-        f"{mass.sum() / map_.sum():.0%} of the map; {across:.0%} from the left, {down:.0%} from "
-        f"the top ({name_ninth(down, across)}, {there.mean():.0%} of them there); "
-        f"strokes cover {strokes[cells].mean():.1%}"
-    )
 
 
 def _label(

@@ -18,6 +18,7 @@ from attn.schema import Column
 from attn.shapes import WordMass, WordMeans, WordShare
 from attn.trace.words.occurrences import Occurrence, Phrase
 from attn.trace.words.sums import TOGETHER, lay_out, word_positions
+from attn.wording import list_some
 
 if TYPE_CHECKING:
     from attn.trace.means import MapSums
@@ -202,9 +203,11 @@ def note_missing(trace: Trace, measured: SegmentWords) -> list[str]:
     missing = [word.label for word in absent if word.index not in measured.crossed]
     crossed = [word.label for word in absent if word.index in measured.crossed]
     joined = f"segment '{measured.segment}' reads words together with what is beside them"
-    remarks = [f"{joined}, so they have no values there: {_list_some(crossed)}"] if crossed else []
+    remarks = (
+        [f"{joined}, so they have no values there: {list_some(crossed, NAMED)}"] if crossed else []
+    )
     halved = [word.label for word in measured.words if word.index == measured.cut]
-    lacks = [f"no token of {_list_some(missing)}"] if missing else []
+    lacks = [f"no token of {list_some(missing, NAMED)}"] if missing else []
     lacks += [f"only the beginning of {word}" for word in halved]
     if not lacks:
         return remarks
@@ -224,12 +227,7 @@ def note_left_out(measured: SegmentWords) -> list[str]:
 def tell_left_out(segment: str, phrases: Sequence[str]) -> list[str]:
     """Note the phrases that a segment holds only in part, if there are any."""
     why = f"phrases that segment '{segment}' does not hold whole are left out"
-    return [f"{why}: {_list_some(phrases)}"] if phrases else []
-
-
-def _list_some(names: Sequence[str]) -> str:
-    rest = f", … ({len(names)} in all)" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + rest
+    return [f"{why}: {list_some(phrases, NAMED)}"] if phrases else []
 
 
 def _segments_of(columns: Sequence[Column], names: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
 LONGEST_TEMPLATE = 2**20
 """Bytes; published templates have a few thousand."""
 TEMPLATE_HINT = "; give another one (Jinja) by --set chat_template=FILE"
+GENERATED = "generated"
+"""The segment that a model writes."""
 Template = str | None
 """A Jinja template, or None for the bare prompt."""
 
@@ -57,6 +60,23 @@ class Vocabulary:
             return f"<{number}>"
         read = str(self.tokenizer.decode([number]))
         return _spell_bytes(name) if "\ufffd" in read else spell(read) or str(name)
+
+    def written(self, numbers: Iterable[int], start: int) -> tuple[Token, ...]:
+        """Return tokens that a model wrote, from a position on; no prompt has their letters."""
+        return tuple(
+            Token(
+                position=position,
+                segment=GENERATED,
+                id=number,
+                text=self.text(number),
+                special=number in self.specials,
+                padding=False,
+                start=0,
+                stop=0,
+                word=None,
+            )
+            for position, number in enumerate(numbers, start)
+        )
 
 
 def spell(text: str) -> str:

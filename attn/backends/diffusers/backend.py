@@ -25,6 +25,7 @@ from attn.backends.loading.devices import (
 )
 from attn.backends.loading.explain import explained
 from attn.backends.loading.family import Family, part_overrides
+from attn.backends.loading.fingerprints import fingerprint
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import Backend, ModelInfo, Session
@@ -145,7 +146,7 @@ class DiffusersBackend(Backend):
                 _move(pipe, device, offload)
             denoiser = getattr(pipe, self.session.denoiser)
             components.refuse(denoiser)
-            identity = sources.fingerprint(recipe.files, origin.revision) if weights else dict
+            identity = fingerprint(recipe.files, origin.revision) if weights else dict
             info = ModelInfo(
                 origin.requested, identity, dtype_name(kind), count_parameters(denoiser)
             )

@@ -10,6 +10,7 @@ from typing import Any
 
 import diffusers
 
+from attn.backends.loading.explain import first_line
 from attn.backends.loading.quiet import quiet
 from attn.errors import RequestError, did_you_mean
 
@@ -190,8 +191,7 @@ def choose(current: Any, name: str) -> Any:
     try:
         return derive(current, cls, spacing | LATENTS | sampler.settings)
     except ImportError as exc:
-        reason = str(exc).strip().splitlines()[0]
-        raise RequestError(f"scheduler '{name}' needs another package: {reason}") from exc
+        raise RequestError(f"scheduler '{name}' needs another package: {first_line(exc)}") from exc
     except (TypeError, ValueError, NotImplementedError) as exc:
         raise RequestError(f"scheduler '{name}' does not fit this model: {exc}") from exc
 

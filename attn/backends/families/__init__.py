@@ -1,6 +1,8 @@
 """Our families of models, one file or folder each; removing one removes the family.
 
-sdxl        Stable Diffusion XL and 1.x
+sdxl        Stable Diffusion XL
+sd15        Stable Diffusion 1.x
+unet        what those two share
 sd35        Stable Diffusion 3.5 and 3
 gated       SD3.5 with gates on its attention
 scribble/   Stable Diffusion with a drawing

@@ -18,6 +18,7 @@ from attn.backends.loading.weights import gates as gating
 from attn.backends.types import OnCall, Session
 from attn.errors import ModelError, RequestError
 from attn.schema import Layer, Request, layer_matches
+from attn.wording import list_some
 
 SHOWN = 4
 """So many modules are named, more are counted."""
@@ -150,7 +151,8 @@ def _remarks(streams: Sequence[gating.Stream], *, is_on: bool) -> Iterator[str]:
     acting = [stream for stream in streams if stream.projection is not None]
     without = [stream for stream in acting if stream.gate is None]
     if without:
-        gated = _listed([stream.stem for stream in having if stream.projection is not None])
+        stems = (stream.stem for stream in having if stream.projection is not None)
+        gated = list_some(stems, SHOWN)
         yield f"gates in {len(acting) - len(without)} of {len(acting)} places: {gated}"
     yield from _zero_remarks(having) if is_on else ()
     if any(stream.path.endswith(".attn2") for stream in streams):
@@ -171,11 +173,6 @@ def _zero_remarks(having: Sequence[gating.Stream]) -> Iterator[str]:
     for value, stems in constant.items():
         yield (
             f"{len(stems)} of {len(having)} gates are untouched zeros, {value:g} for every input: "
-            f"attention is multiplied by {value:g} there ({_listed(stems)}); --set gate=off takes "
-            "the gates away"
+            f"attention is multiplied by {value:g} there ({list_some(stems, SHOWN)}); "
+            "--set gate=off takes the gates away"
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = f" … ({len(names)} in all)" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest

@@ -1,6 +1,8 @@
 """From what the user named to networks with all their weights, or one error that says why not.
 
-    source           a folder, a file, a hub id or a demo; and which bytes it was
+    source           a folder, a file, a hub id or a demo
+    hub              models of the hub, downloaded or downloaded before
+    fingerprints     which bytes a model is
     family           the parts that a family's models are made of
     locate, recipe   where every part comes from
     compatibility    whether the parts go together

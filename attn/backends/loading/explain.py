@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from attn.errors import AttnError, ModelError
+from attn.wording import cut
 
 WIDEST = 200
 """Characters of what a library said."""
@@ -61,7 +62,7 @@ def first_line(error: BaseException) -> str:
     text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
     if not isinstance(error, PLAIN) or not text:
         text = f"{type(error).__name__}: {text}".removesuffix(": ")
-    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
+    return cut(text, WIDEST)
 
 
 def suspects(cls: type[Any], settings: Mapping[str, Any]) -> str:
@@ -108,5 +109,4 @@ def _vanishes(value: Any, parameter: inspect.Parameter) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= WIDEST // 4 else f"{text[: WIDEST // 4]}…"
+    return cut(json.dumps(value), WIDEST // 4)

@@ -13,6 +13,7 @@ from attn.checkpoints.folders import CONFIG, SAFE, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe
 from attn.errors import ModelError
+from attn.wording import list_some
 
 NAMED = 3
 
@@ -50,11 +51,8 @@ class CheckpointFile:
         names = self.members.unknown
         if not names:
             return ()
-        first = ", ".join(ascii(name)[1:-1] for name in names[:NAMED])
-        more = f" … ({len(names)} in all)" if len(names) > NAMED else ""
-        return (
-            f"{self.path.name}: what belongs to no part of the model is left out: {first}{more}",
-        )
+        first = list_some((ascii(name)[1:-1] for name in names), NAMED)
+        return (f"{self.path.name}: what belongs to no part of the model is left out: {first}",)
 
 
 Location = CheckpointFile | Path

@@ -41,7 +41,7 @@ class Recipe:
         tokenizers: by the pipeline's name.
         lacking: the error that says which tokenizers were not found, or None.
         checkpoint: of the denoiser's file, or None if it comes from a folder.
-        files: what is read, by name, for `_source.fingerprint`.
+        files: what is read, by name, for `fingerprints.fingerprint`.
         warnings: what the user should know.
     """
 

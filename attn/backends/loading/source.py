@@ -1,29 +1,21 @@
-"""Find a model: a folder, a file, a hub id, or the built-in demo; and say which bytes it was."""
+"""Find a model: a folder, a file, a hub id, or the built-in demo."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from attn import demo
+from attn.backends.loading import hub
 from attn.checkpoints.folders import SAFE
 from attn.errors import ModelError
-from attn.files.outside import open_regular, os_reason
 
 HUB = "hub:"
 """Before a hub id: download what is not on this machine, or not the newest."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-HASHED = {".json", SAFE, ".model", ".jinja"}
-MERGES = "merges.txt"
-"""Files that a model is read from: configurations, weights, vocabularies, templates."""
-MOST_FILES = 10_000
-"""Of a model; a link to everything is none."""
 REFUSED = {".ckpt", ".pt", ".pth", ".bin"}
 """Endings of pickled files, which run code when they are opened."""
 
@@ -78,8 +70,10 @@ def resolve(
     name = requested.removeprefix(HUB)
     if HUB_ID.fullmatch(name) and path.suffix not in REFUSED | {SAFE}:
         if name != requested:
-            return _from_hub(name, download or _download_pipeline)
-        return _from_cache(name)
+            folder = hub.fetch(name, download or hub.download_pipeline)
+        else:
+            folder = _cached(name)
+        return Source(name, folder, folder.name)
     raise ModelError(
         f"no model at '{requested}': expected {expected}, a hub id (owner/name), "
         f"or {' or '.join(['demo', *(f'demo:{name}' for name in variants)])}"
@@ -144,106 +138,12 @@ def demo_name(requested: str, family: str, variants: tuple[str, ...]) -> str:
     return f"{family}:{variant}"
 
 
-def _download_pipeline(name: str) -> Path:
-    from diffusers import DiffusionPipeline
-
-    return Path(DiffusionPipeline.download(name, use_safetensors=True))
-
-
-def _from_hub(name: str, download: Callable[[str], Path]) -> Source:
-    try:
-        folder = download(name)
-    except (OSError, ValueError, RuntimeError) as exc:
-        raise ModelError(f"{name} could not be had from the hub: {_first_line(exc)}") from exc
-    return Source(name, folder, folder.name)
-
-
-def _from_cache(name: str) -> Source:
-    folder = find_cached(name)
+def _cached(name: str) -> Path:
+    folder = hub.find_cached(name)
     if folder is None:
         raise ModelError(
             f"no model at '{name}': there is no such folder here, and no model of this name was "
             f"downloaded from the hub before. If it is a folder, check the path; to download "
             f"{name} from huggingface.co, say {HUB}{name}"
         )
-    return Source(name, folder, folder.name)
-
-
-def find_cached(name: str) -> Path | None:
-    """Return the folder of a hub id that was downloaded before, if it was; asks no network."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (OSError, ValueError):  # not there, or no possible id
-        return None
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def fingerprint(files: Mapping[str, Path], revision: str | None) -> Callable[[], dict[str, Any]]:
-    """Start to identify a model in the background; the result waits for the end.
-
-    Args:
-        files: every file and folder that the model is read from, by a name that does not depend
-            on where it lies; of folders, what `HASHED` and `MERGES` name counts, also
-            where symbolic links lead.
-        revision: of the hub's snapshot; one that is taken as it is has no `files`.
-
-    Returns:
-        `{"revision": commit}` for a hub snapshot; else `sha256`, the hash of the lines
-        `<hash of file>  <name>` sorted by name, and for models in several places or in a file
-        `files`, the hash of each by name.
-    """
-    if not files:
-        return lambda: {"revision": revision}
-    members: dict[str, Path] = {}
-    for name, path in files.items():
-        members |= _members(name, path) if path.is_dir() else {name: path}
-    pool = ThreadPoolExecutor(1, thread_name_prefix="attn-fingerprint")
-    future = pool.submit(_hash, members, whole=files.keys() == {""})
-    pool.shutdown(wait=False)
-    pinned = {} if revision is None else {"revision": revision}
-    return lambda: pinned | future.result()
-
-
-def _hash(members: Mapping[str, Path], *, whole: bool) -> dict[str, Any]:
-    hashes = {}
-    for name in sorted(members):
-        try:
-            with open_regular(members[name]) as file:
-                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as exc:
-            raise ModelError(f"cannot read {members[name]}: {os_reason(exc)}") from exc
-    lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
-    total = {"sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()}
-    return total if whole else total | {"files": hashes}
-
-
-def _members(name: str, folder: Path) -> dict[str, Path]:
-    """Return every file of a folder that may be read, by its place in it; links are followed."""
-    prefix = f"{name}/" if name else ""
-    files = {}
-    try:
-        for number, path in enumerate(_walk(folder, ())):
-            if number > MOST_FILES:
-                raise ModelError(f"{folder} has more than {MOST_FILES} files: this is no model")
-            if path.suffix in HASHED or path.name == MERGES:
-                files[prefix + path.relative_to(folder).as_posix()] = path
-    except OSError as exc:
-        raise ModelError(f"cannot read {folder}: {os_reason(exc)}") from exc
-    return files
-
-
-def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield files, also of folders that symbolic links lead to; a circle is refused."""
-    real = folder.resolve()
-    if real in above:
-        raise ModelError(f"{folder}: its symbolic links lead in a circle")
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _walk(path, (*above, real))
-        elif path.exists():
-            yield path
+    return folder

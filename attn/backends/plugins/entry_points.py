@@ -6,7 +6,6 @@ own, and what goes wrong becomes a `Failure` that `attn backends` shows.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,20 +14,25 @@ from itertools import islice
 from re import fullmatch
 from threading import enumerate as enumerate_threads
 from time import perf_counter
-from traceback import format_exception_only
 
 import pluggy
 
 import attn
 from attn.backends.hookspecs import GROUP, Hooks
+from attn.backends.plugins.advice import advice, first_line, repair
+from attn.backends.plugins.answers import AnswerError, got
 from attn.backends.plugins.contained import contained
-from attn.backends.plugins.validation import AnswerError, got
+from attn.backends.plugins.switches import (
+    ALL,
+    DISABLE,
+    NONE,
+    is_switched_off,
+    normalise,
+    switched_off_names,
+)
 from attn.backends.types import BackendSpec
-from attn.errors import AttnError, did_you_mean
+from attn.errors import did_you_mean
 
-DISABLE = "ATTN_DISABLE_PLUGINS"
-ALL = ("1", "true", "all")
-NONE = ("", "0", "false", "none")
 BUILTIN_PACKAGE = "attn"
 MOST = 1000
 """Backends of one plugin: a generator may yield them without end."""
@@ -81,10 +85,10 @@ def declared(distributions: Iterable[Distribution]) -> tuple[list[EntryPoint], l
     for distribution in distributions:
         result = _read(distribution)
         name = _identified(distribution)[0] if result else NAMELESS
-        if _normal(name) in seen:
+        if normalise(name) in seen:
             continue
         if name != NAMELESS:
-            seen.add(_normal(name))
+            seen.add(normalise(name))
         if isinstance(result, Failure):
             failures.append(result)
         else:
@@ -95,7 +99,7 @@ def declared(distributions: Iterable[Distribution]) -> tuple[list[EntryPoint], l
 def ask(entry: EntryPoint) -> list[Registered] | Failure:
     """Return the backends of one plugin, or why there are none."""
     distribution, version = origin(entry)
-    if entry is not BUILTIN and _is_disabled(_names(entry)):
+    if entry is not BUILTIN and is_switched_off(_names(entry)):
         return _switched_off(entry.name, distribution)
     stage = "import"
     try:
@@ -130,12 +134,6 @@ def origin(entry: EntryPoint) -> tuple[str, str]:
     return _identified(entry.dist)
 
 
-def first_line(error: BaseException) -> str:
-    """Put an exception on one line; our own need no type in front."""
-    lines = [str(error)] if isinstance(error, AttnError) else format_exception_only(error)
-    return " ".join("".join(lines).split())
-
-
 def whose(registered: Registered) -> str:
     """Describe the package of a backend."""
     return (
@@ -143,39 +141,13 @@ def whose(registered: Registered) -> str:
     )
 
 
-def advice(error: BaseException, module: str, otherwise: str) -> str:
-    """Advise the author of a module on an error raised in it.
-
-    Args:
-        error: what went wrong.
-        module: name of the module.
-        otherwise: what can be done if the error does not tell.
-    """
-    if isinstance(error, AnswerError):
-        return error.fix
-    missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
-    if missing and missing.partition(".")[0] != module.partition(".")[0]:
-        return f"add the package of '{missing}' to its dependencies"
-    return otherwise
-
-
-def remedy(distribution: str, fix: str) -> str:
-    """Advise on a broken plugin, its author and everybody else."""
-    return f"if it is yours, {fix}, else update or uninstall {distribution}"
-
-
-def repair(distribution: str, fix: str) -> str:
-    """Advise on a plugin that cannot even be loaded."""
-    return f"{remedy(distribution, fix)}, or set {DISABLE}={distribution}"
-
-
 def misspelt(entries: Sequence[EntryPoint], failures: Sequence[Failure] = ()) -> tuple[str, ...]:
     """Return remarks on what the environment disables, but is not installed."""
     names = {name for entry in entries for name in _names(entry)}
-    names |= {_normal(failure.distribution) for failure in failures}
+    names |= {normalise(failure.distribution) for failure in failures}
     return tuple(
         f"{DISABLE}: no plugin '{name}' is installed.{did_you_mean(name, names)}"
-        for name in sorted(_disabled() - {*names, *ALL, *NONE})
+        for name in sorted(switched_off_names() - {*names, *ALL, *NONE})
     )
 
 
@@ -195,7 +167,7 @@ def _read(distribution: Distribution) -> list[EntryPoint] | Failure:
     # What is in a damaged file raises anything; the other packages must stay usable.
     except Exception as error:  # noqa: BLE001
         name, _ = _identified(distribution)
-        if _is_disabled({_normal(name)}):
+        if is_switched_off({normalise(name)}):
             return _switched_off(name, name)
         cause = f"entry_points.txt in {distribution.locate_file('')}: {first_line(error)}"
         fix = 'write toy = "attn_toy" under [project.entry-points.attn] and install it again'
@@ -207,21 +179,8 @@ def _switched_off(plugin: str, distribution: str) -> Failure:
     return Failure(plugin, distribution, "disabled", f"{DISABLE} is set", fix)
 
 
-def _is_disabled(names: set[str]) -> bool:
-    """Whether the environment switches a plugin off, by any of its names or with all others."""
-    return bool(_disabled() & {*ALL, *names})
-
-
-def _disabled() -> set[str]:
-    return {_normal(name) for name in os.environ.get(DISABLE, "").split(",")} - {""}
-
-
 def _names(entry: EntryPoint) -> set[str]:
-    return set(map(_normal, (entry.name, origin(entry)[0], entry.value.partition(":")[0])))
-
-
-def _normal(name: str) -> str:
-    return name.strip().lower().replace("_", "-").replace(".", "-")
+    return set(map(normalise, (entry.name, origin(entry)[0], entry.value.partition(":")[0])))
 
 
 def _imported(entry: EntryPoint) -> object:

@@ -15,18 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.backends.plugins.entry_points import (
-    BUILTIN_PACKAGE,
-    Registered,
-    advice,
-    first_line,
-    remedy,
-    whose,
-)
+from attn.backends.plugins.advice import advice, first_line, remedy
+from attn.backends.plugins.answers import AnswerError, as_declared, require_type, returned
+from attn.backends.plugins.entry_points import BUILTIN_PACKAGE, Registered, whose
 from attn.backends.plugins.registry import load
 from attn.backends.plugins.validation import (
-    AnswerError,
-    as_declared,
     check_branches,
     check_call,
     check_layers,
@@ -35,8 +28,6 @@ from attn.backends.plugins.validation import (
     check_request,
     check_sequence,
     check_towers,
-    require_type,
-    returned,
 )
 from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session
 from attn.errors import AttnError, CaptureError, PluginError

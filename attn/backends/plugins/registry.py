@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
 
+from attn.backends.plugins.advice import advice, first_line, repair
+from attn.backends.plugins.answers import require_type
 from attn.backends.plugins.contained import contained
 from attn.backends.plugins.entry_points import (
     BUILTIN,
     BUILTIN_PACKAGE,
     Failure,
     Registered,
-    advice,
     ask,
     declared,
-    first_line,
     misspelt,
     origin,
-    repair,
     whose,
 )
 from attn.backends.plugins.memory import require_room
-from attn.backends.plugins.validation import check_declared, require_type
+from attn.backends.plugins.validation import check_declared
 from attn.backends.types import Backend
 from attn.errors import PluginError, UsageError, did_you_mean
 

@@ -19,11 +19,9 @@ import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from attn.backends.testing.attention import attention_exact
+from attn.backends.testing.events import Event, LayerKey, events
 from attn.backends.testing.observe import (
-    Event,
-    LayerKey,
     begin,
-    events,
     fail,
     pair,
     recorded,

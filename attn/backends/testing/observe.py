@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from attn.backends.plugins.answers import AnswerError
 from attn.backends.plugins.guard import GuardedSession
-from attn.backends.plugins.validation import AnswerError
+from attn.backends.testing.events import LayerKey, layer_modules
 from attn.backends.types import Output, Session
 from attn.engine.attention import Attention
 from attn.engine.hooks import AttentionHooks
@@ -26,7 +27,6 @@ from attn.schema import Call, Column, Layer, Level, Request, Step, block_names
 OPEN = torch.ops.aten._softmax.default._schema.name
 """The operator of a softmax that is no part of a call of scaled_dot_product_attention."""
 OTHER_PROMPT = "two dogs, on a wooden-chair!"
-LayerKey = tuple[str, str]
 Visit = Callable[[Call, int, Layer, Attention], None]
 """Takes a call, a row of its batch, a layer as this row has it, and the row's attention."""
 
@@ -144,43 +144,6 @@ def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list
     return calls
 
 
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened: a call announced, a layer entered, a tower left."""
-
-    call: Call | None = None
-    layer: LayerKey | None = None
-    tower: str | None = None
-
-
-def events(session: Session, requests: Sequence[Request]) -> list[Event]:
-    """Generate without any capture and return what happened in order."""
-    log: list[Event] = []
-    handles = [
-        module.register_forward_pre_hook(_noting(log, Event(layer=key)))
-        for key, module in layer_modules(session, requests[0]).items()
-    ]
-    handles += [
-        module.register_forward_hook(_noting(log, Event(tower=name)))
-        for name, module in session.towers().items()
-    ]
-    try:
-        session.generate(requests, lambda call: log.append(Event(call=call)))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return log
-
-
-def layer_modules(session: Session, request: Request) -> dict[LayerKey, nn.Module]:
-    """Return the module of every layer."""
-    towers = session.towers()
-    return {
-        (layer.tower, layer.path): towers[layer.tower].get_submodule(layer.path)
-        for layer in session.layers(request)
-    }
-
-
 def undeclared(session: Session, request: Request) -> list[LayerKey]:
     """Return the modules of the towers in which attention runs outside of every layer.
 
@@ -225,10 +188,6 @@ def _same(left: Output, right: Output) -> bool:
     ]
     written = [(output.texts, output.histories) for output in (left, right)]
     return pixels[0] == pixels[1] and written[0] == written[1]
-
-
-def _noting(log: list[Event], event: Event) -> Callable[..., None]:
-    return lambda *_: log.append(event)
 
 
 def _unfolded(attention: Attention, batch: int) -> Attention:

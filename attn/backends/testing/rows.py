@@ -6,15 +6,8 @@ from itertools import product
 
 import numpy as np
 
-from attn.backends.testing.observe import (
-    OTHER_PROMPT,
-    Recording,
-    begin,
-    events,
-    fail,
-    pair,
-    recorded,
-)
+from attn.backends.testing.events import events
+from attn.backends.testing.observe import OTHER_PROMPT, Recording, begin, fail, pair, recorded
 from attn.backends.types import Session
 from attn.schema import Call, Request
 

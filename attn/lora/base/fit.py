@@ -10,8 +10,9 @@ from attn.lora.base.layouts import OTHER_ROWS, BaseWeight
 from attn.lora.base.weights import Base, family_of
 from attn.lora.file import LoraFile, Module
 from attn.lora.selection import selected
-from attn.lora.usable import listed, other_family
+from attn.lora.usable import NAMED, other_family
 from attn.schema import Lora
+from attn.wording import list_some
 
 Placed = list[tuple[Module, BaseWeight]]
 """Modules with the weights that they change."""
@@ -35,7 +36,8 @@ class Fit:
 
     def summary(self) -> str:
         """Count and list the modules that do not fit."""
-        return f"{self.unfit} of its {self.total} tensors fit nothing: {listed(self.misfits)}"
+        names = list_some(self.misfits, NAMED)
+        return f"{self.unfit} of its {self.total} tensors fit nothing: {names}"
 
 
 def fit(file: LoraFile, base: Base, patterns: Sequence[str] = ()) -> Fit:

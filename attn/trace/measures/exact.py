@@ -10,7 +10,8 @@ import numpy as np
 from attn.errors import TraceError
 from attn.schema import Layer, Shard, block_columns, part, positions
 from attn.trace.labels import attributes, key_labels
-from attn.trace.measures.views import TensorSource, all_columns
+from attn.trace.measures.axes import all_columns
+from attn.trace.measures.sources import TensorSource
 from attn.trace.shapes import Window, step_windows
 
 if TYPE_CHECKING:

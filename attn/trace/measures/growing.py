@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import MEASURES, Shard, part
-from attn.trace.measures.views import AxisPart, View
+from attn.trace.measures.axes import AxisPart
+from attn.trace.measures.views import View
 from attn.trace.shapes import Window, find_window, spans_of
 
 

@@ -7,9 +7,12 @@ from typing import NoReturn
 
 from attn.errors import TraceError
 from attn.schema import Layer
+from attn.trace.measures.axes import LISTED, query_grid
 from attn.trace.measures.growing import GrowingView
-from attn.trace.measures.views import TensorSource, View, listed, query_grid
+from attn.trace.measures.sources import TensorSource
+from attn.trace.measures.views import View
 from attn.trace.shapes import is_of_growing
+from attn.wording import list_some
 
 _REMEDY = {
     "map": "--keep maps (or means)",
@@ -66,9 +69,9 @@ def raise_absent(source: TensorSource, name: str, layer: Layer, block: str | Non
     )
     requested = f"{name}.{block}" if block else name
     has = (
-        f"of this layer it has {listed(measures)}"
+        f"of this layer it has {list_some(measures, LISTED)}"
         if measures
-        else f"it has layers {listed(kept.layers)}"
+        else f"it has layers {list_some(kept.layers, LISTED)}"
     )
     state = f"'{kept.level}', {source.manifest.status}"
     raise TraceError(

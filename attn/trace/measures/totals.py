@@ -9,9 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from attn.schema import Layer, part, without_mass
+from attn.trace.measures.axes import AxisPart
 from attn.trace.measures.growing import GrowingView
 from attn.trace.measures.lookup import find
-from attn.trace.measures.views import AxisPart, TensorSource, View
+from attn.trace.measures.sources import TensorSource
+from attn.trace.measures.views import View
 from attn.trace.shapes import is_of_growing
 
 

@@ -2,93 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from attn.errors import TraceError, did_you_mean
+from attn.errors import TraceError
 from attn.schema import (
     GATE_STATISTICS,
     MEASURES,
     Column,
     Grid,
     Layer,
-    Manifest,
     Shard,
     block_columns,
-    part,
 )
 from attn.trace.labels import attributes, key_labels, step_labels
 from attn.trace.measures.arrays import lazy_array
-from attn.trace.store import Index, shard_file
+from attn.trace.measures.axes import AxisPart, all_columns, index_of
+from attn.trace.measures.sources import TensorSource
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
-
-
-@runtime_checkable
-class TensorSource(Protocol):
-    """Where a trace's tensors come from: `store.TraceFiles`, or `MemoryFiles`."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """What the trace is."""
-
-    @property
-    def folder(self) -> Path | None:
-        """Where it lies; None in memory."""
-
-    def tensors(self, file: str) -> tuple[str, ...]:
-        """Return the names of a shard's tensors."""
-
-    def describe(self, file: str, tensor: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Return shape and dtype of a tensor."""
-
-    def read(self, file: str, tensor: str, index: Index = ()) -> np.ndarray:
-        """Read a tensor or a part of it."""
-
-
-class MemoryFiles:
-    """Shards that were never written.
-
-    Attributes:
-        manifest: what the trace is; its shards are made of `files`.
-        folder: None.
-    """
-
-    folder: Path | None = None
-
-    def __init__(self, manifest: Manifest, files: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Take tensors by name, by the file that would hold them (`store.shard_file`)."""
-        steps = {shard_file(step): step for step in manifest.steps}
-        self.manifest = replace(
-            manifest,
-            shards=tuple(
-                Shard(file, "", sum(tensor.nbytes for tensor in tensors.values()), steps.get(file))
-                for file, tensors in files.items()
-            ),
-        )
-        self._files = files
-
-    def tensors(self, file: str) -> tuple[str, ...]:
-        """Return the names of a shard's tensors."""
-        return tuple(self._files[file])
-
-    def describe(self, file: str, tensor: str) -> tuple[tuple[int, ...], np.dtype]:
-        """Return shape and dtype of a tensor."""
-        return self._files[file][tensor].shape, self._files[file][tensor].dtype
-
-    def read(self, file: str, tensor: str, index: Index = ()) -> np.ndarray:
-        """Return a tensor or a part of it, not a copy."""
-        return np.asarray(self._files[file][tensor][index])
 
 
 @dataclass(frozen=True)
@@ -247,78 +187,3 @@ class View:
             if local is not None:
                 piece = np.take(piece, local, axis=axis)
         return piece
-
-
-@dataclass(frozen=True)
-class AxisPart:
-    """What is selected of one axis.
-
-    Attributes:
-        indices: on the axis; an array without axes selects one place, and removes the axis.
-        span: from the first of them to the last.
-        is_whole: whether the indices are all those of the span, in their order.
-    """
-
-    indices: NDArray[np.int64]
-    span: slice
-    is_whole: bool
-
-    @classmethod
-    def of(cls, selected: int | slice | np.ndarray, size: int) -> AxisPart:
-        """Look at a selection of an axis of some size."""
-        if isinstance(selected, slice) and selected.step in (None, 1):
-            start, stop, _ = selected.indices(size)
-            return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
-        indices = np.asarray(np.arange(size)[selected])
-        if not indices.size:
-            return cls(indices, slice(0, 0), is_whole=True)
-        return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)
-
-    @property
-    def count(self) -> int | None:
-        """How many indices are selected; None if the axis is removed."""
-        return len(self.indices) if self.indices.ndim else None
-
-    def within(self, span: slice) -> NDArray[np.int64] | None:
-        """Return the indices in what was read of the axis; None if they are all of it."""
-        if self.is_whole and span == self.span:
-            return None
-        return np.asarray(self.indices - span.start)
-
-
-def index_of(what: str, value: object, values: Sequence[object]) -> int:
-    """Return the index of a value, or raise an error that lists the values.
-
-    Raises:
-        TraceError: nowhere.
-    """
-    if value in values:
-        return values.index(value)
-    hint = did_you_mean(value, map(str, values)) if isinstance(value, str) else ""
-    raise TraceError(f"there is no {what} {value!r}; there is {listed(values)}.{hint}")
-
-
-def listed(items: Iterable[object], most: int = 8) -> str:
-    """Join things for a message, the first few of them."""
-    texts = [str(item) for item in items]
-    rest = f", … ({len(texts)} in all)" if len(texts) > most else ""
-    return (", ".join(texts[:most]) or "nothing") + rest
-
-
-def query_grid(layer: Layer, block: str | None) -> Grid | None:
-    """Return the grid of a block's queries if they are one image, else None."""
-    queries = part(layer.queries, (block or "").split(".")[0])
-    return queries[0].grid if len(queries) == 1 else None
-
-
-def all_columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:
-    """Return every key of a block, in the order of the layer's keys.
-
-    Text positions are those of the first kept branch's sequence, others the layer's own.
-    """
-    sequence = {segment.name: segment.start for segment in manifest.segments[manifest.branches[0]]}
-    columns: list[Column] = []
-    for segment in part(layer.keys, block.rpartition(".")[2]):
-        start = sequence.get(segment.name, 0) if segment.kind == "text" else segment.start
-        columns += [Column(segment.name, start + offset) for offset in range(segment.length)]
-    return tuple(columns)

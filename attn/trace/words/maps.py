@@ -9,7 +9,7 @@ import numpy as np
 
 from attn.errors import TraceError
 from attn.trace.means import MapSums, find_layers, image_views
-from attn.trace.measures.views import index_of
+from attn.trace.measures.axes import index_of
 from attn.trace.words.occurrences import Occurrence, Phrase, find_phrases, select_words
 from attn.trace.words.prompts import Prompt, read_prompt
 from attn.trace.words.sums import TokenPosition, lay_out, sum_tokens

@@ -13,8 +13,8 @@ from attn.errors import AnalysisError, TraceError
 from attn.files.disk import is_file, is_there, remove_parts, reported, resolved
 from attn.files.locks import folder_lock
 from attn.files.markers import is_marked
-from attn.files.results import is_debris
-from attn.files.results import sweep as sweep_results
+from attn.files.scratch import is_debris
+from attn.files.scratch import sweep as sweep_results
 from attn.trace.store import MANIFEST
 from attn.verbs.capture.collection import INDEX
 

@@ -11,6 +11,7 @@ from attn.errors import UsageError
 from attn.verbs import checks, inputs
 from attn.verbs.capture.drawings import Drawing, drawing, drawing_file
 from attn.verbs.options import About, Told, validate
+from attn.verbs.prompt_files import read_prompts
 
 if TYPE_CHECKING:
     from attn.engine.plan import Keep
@@ -240,4 +241,4 @@ def read_prompt(options: GenerationOptions, prompt: Prompt) -> tuple[str, ...] |
         return None if prompt is None else checks.texts("prompt", prompt)
     if prompt:
         raise UsageError("give --prompt or --prompts, not both")
-    return inputs.read_prompts(Path(options.prompts))
+    return read_prompts(Path(options.prompts))

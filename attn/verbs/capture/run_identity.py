@@ -11,6 +11,7 @@ from attn.schema import Kept, Lora, Manifest, Request, Step
 from attn.verbs.capture.collection import Run
 from attn.verbs.capture.growing import reached
 from attn.verbs.capture.jobs import JobItem, describe_run
+from attn.wording import cut, list_some
 
 Facts = dict[str, Any]
 
@@ -92,9 +93,7 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def summary(changes: Sequence[str]) -> str:
     """Return the first differences, and how many there are beyond."""
-    more = len(changes) - LISTED
-    rest = f"; and {more} more" if more > 0 else ""
-    return "; ".join(changes[:LISTED]) + rest
+    return list_some(changes, LISTED, "; ")
 
 
 def _identity_names(identity: Iterable[str]) -> list[str]:
@@ -134,4 +133,4 @@ def _shown(value: Any) -> str:
             text = value or "''"
         case _:
             text = str(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return cut(text, SHOWN)

@@ -17,12 +17,12 @@ from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
 from attn.verbs.compare.options import CompareOptions, takes_runs
 from attn.verbs.compare.pairing import FOLDER, open_runs
+from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
 from attn.verbs.compare.results import Compared, compare_runs
 from attn.verbs.compare.runs.lora_files import find_lora_files
 from attn.verbs.compare.runs.lora_runs import generate
 from attn.verbs.compare.runs.sketch_runs import generate_sketches
 from attn.verbs.compare.runs.variant_runs import Generated, Required
-from attn.verbs.compare.variants import require_in_plan, require_in_prompts
 from attn.verbs.inputs import as_tuple
 from attn.verbs.report import Report
 

@@ -13,6 +13,7 @@ from attn.files.disk import is_file, is_folder, is_there, reported
 from attn.files.results import COMPARISON
 from attn.trace.store import MANIFEST, read_manifest
 from attn.verbs.capture.collection import is_collection, read_index, require_listed
+from attn.wording import list_some
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -193,8 +194,7 @@ def _numbered(members: Sequence[Member]) -> Iterator[tuple[tuple[int, int], Memb
 
 
 def _listed(prompts: Sequence[str] | dict[str, list[Member]]) -> str:
-    texts = [f"'{prompt}'" for prompt in prompts]
-    return ", ".join(texts[:3]) + (f" and {len(texts) - 3} more" if len(texts) > 3 else "")  # noqa: PLR2004
+    return list_some((f"'{prompt}'" for prompt in prompts), 3)
 
 
 def _seeds(members: Sequence[Member]) -> str:

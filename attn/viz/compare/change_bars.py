@@ -21,13 +21,13 @@ from attn.viz.compare.comparison_scene import (
     ComparisonScene,
     name_terms,
     say_shown,
-    short,
     signed,
     style,
 )
 from attn.viz.figures import FigureFile
 from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_beyond
-from attn.viz.page import FAMILY, write_title
+from attn.viz.labels import short
+from attn.viz.page import FAMILY, write_at_edge, write_beside, write_title
 from attn.viz.style import FAINT, INK, RULE
 
 MOST = 24
@@ -85,7 +85,7 @@ def draw_distribution(
     for axes, (name, words, values, spell) in zip(charts, panels, strict=True):
         axes.barh(range(len(words)), values, 0.66, color=BASE)
         for level, value in enumerate(values):
-            _write_value(axes, float(value), level, spell(float(value)))
+            write_beside(axes, spell(float(value)), (float(value), level), size=8)
         _label(axes, words)
         axes.set_xlim(0, float(max(values, default=1)) or 1.0)
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -125,17 +125,7 @@ def _draw_changes(axes: Axes, changes: Sequence[TermChange]) -> None:
             colour = RISE if value > 0 else FALL
             axes.barh(level, 100 * value, 0.6, color=colour)
             mark_beyond(axes, (100 * value, 100 * value), level, colour)
-            axes.annotate(
-                f"{signed(100 * value)} %",
-                (1, level),
-                (6, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                va="center",
-                fontsize=8.5,
-                color=INK,
-                fontfamily=FAMILY,
-            )
+            write_at_edge(axes, f"{signed(100 * value)} %", level, INK)
     _label(axes, [""] * len(changes))
     axes.axvline(0, color=RULE, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -147,17 +137,3 @@ def _draw_changes(axes: Axes, changes: Sequence[TermChange]) -> None:
 def _label(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_ylim(max(len(labels), 2) - 0.5, -0.5)
     axes.set_yticks(range(len(labels)), labels)
-
-
-def _write_value(axes: Axes, value: float, level: float, text: str) -> None:
-    axes.annotate(
-        text,
-        (value, level),
-        (4, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        color=FAINT,
-        fontfamily=FAMILY,
-        annotation_clip=False,
-    )

@@ -12,8 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from attn.analysis.compare.changes import TermChange
 from attn.schema import Layer, name_layers
 from attn.viz.charts import new_charts, show_scale
-from attn.viz.compare.comparison_scene import DIVERGING, ComparisonScene, name_terms, short, signed
+from attn.viz.compare.comparison_scene import DIVERGING, ComparisonScene, name_terms, signed
 from attn.viz.figures import FigureFile
+from attn.viz.labels import short
 from attn.viz.lines import layer_room, mark_layers, name_axes, spread
 from attn.viz.overlay import COLOURS, colour_scale
 from attn.viz.page import (

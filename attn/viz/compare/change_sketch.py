@@ -22,10 +22,10 @@ from attn.viz.compare.comparison_scene import (
     ComparisonScene,
     SceneSide,
     say_shown,
-    short,
     show_side,
 )
 from attn.viz.figures import FigureFile
+from attn.viz.labels import short
 from attn.viz.page import (
     write_title,
 )

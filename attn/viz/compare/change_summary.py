@@ -36,13 +36,13 @@ from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable, room
 from attn.viz.overlay import ColourScale, colour_scale, show_bar
 from attn.viz.page import (
-    FAMILY,
     GAP,
     LETTER,
     LINE,
     MARGIN,
     TITLE,
     add_axes,
+    write_at_edge,
     write_heading,
     write_title,
 )
@@ -159,14 +159,5 @@ def _write_relative(axes: Axes, entry: TermChange, level: float, colour: str) ->
     relative = float(entry.change.relative)
     if not np.isfinite(relative):
         return
-    axes.annotate(
-        f"{signed(100 * relative, 2)} %" if abs(relative) < LARGE else f"×{1 + relative:.3g}",
-        (1, level),
-        (6, 0),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        va="center",
-        fontsize=8.5,
-        color=colour,
-        fontfamily=FAMILY,
-    )
+    text = f"{signed(100 * relative, 2)} %" if abs(relative) < LARGE else f"×{1 + relative:.3g}"
+    write_at_edge(axes, text, level, colour)

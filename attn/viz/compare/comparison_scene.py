@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.terms import Key, Term
 from attn.viz.figures import Pixels
-from attn.viz.labels import printable, room
+from attn.viz.labels import short
 from attn.viz.overlay import ColourScale, show_heat, show_image
 from attn.viz.page import FAMILY
 from attn.viz.strokes import Lines, show_strokes
@@ -116,13 +116,6 @@ def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None
     if side.maps is not None:
         show_heat(axes, side.maps[word], side.image, scale)
         show_strokes(axes, side.strokes)
-
-
-def short(text: str, letters: int) -> str:
-    """Return a text that fits into so many letters, cut with an ellipsis."""
-    line = printable(text)
-    letters = room(line, letters)
-    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
 
 
 def say_shown(shown: int, total: int) -> str:

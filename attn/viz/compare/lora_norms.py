@@ -18,14 +18,24 @@ from attn.lora.names import DENOISER
 from attn.schema import kohya_name, short_name
 from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import printable
-from attn.viz.page import FAMILY, GAP, LINE, MARGIN, add_axes, write_heading, write_title
+from attn.viz.page import (
+    FAMILY,
+    GAP,
+    LINE,
+    MARGIN,
+    add_axes,
+    write_beside,
+    write_heading,
+    write_title,
+)
 from attn.viz.sizes import DPI
-from attn.viz.style import FAINT, GRID, INK, RULE
+from attn.viz.style import FAINT, GRID, INK, LEGEND, RULE
+from attn.wording import cut
 
 WIDTH = 12.0  # inches between the margins
 LEFT = 0.62  # for the numbers beside a panel
 HEAD = 0.38  # for the title above a panel
-LEGEND = 0.36
+NAMES = 0.36  # for the legend
 TALL, LOW, FLAT = 2.7, 1.35, 0.85  # heights: denoiser, text encoders, relative to the weights
 LONGEST = 80  # letters of the file's name, the widest of which still fit on the page
 TICK = 0.062  # height of a letter of a block's name that is written upwards
@@ -66,7 +76,7 @@ def draw(lora: LoraFile) -> FigureFile | None:
     if not rows:
         return None
     names = [name for name in TARGETS if any(name in row.targets for row in rows)]
-    top = MARGIN + 2 * LINE + GAP + LEGEND
+    top = MARGIN + 2 * LINE + GAP + NAMES
     figure = new_figure(WIDTH + 2 * MARGIN, top + sum(row.height for row in rows) + MARGIN / 2)
     write_heading(figure, (_title(lora), _subtitle(lora)))
     _write_legend(figure, names, MARGIN + 2 * LINE + GAP)
@@ -161,8 +171,7 @@ def _panel(tower: Group, members: Sequence[Group], whole: float | None) -> _Pane
 
 
 def _title(lora: LoraFile) -> str:
-    name = printable(lora.path.name)
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
+    return cut(printable(lora.path.name), LONGEST)
 
 
 def _subtitle(lora: LoraFile) -> str:
@@ -180,15 +189,12 @@ def _write_legend(figure: Figure, names: Sequence[str], top: float) -> None:
         loc="upper left",
         bbox_to_anchor=(MARGIN / width, 1 - top / height),
         ncols=len(names),
-        frameon=False,
-        borderpad=0,
-        borderaxespad=0,
         handlelength=0.9,
         handleheight=0.9,
         handletextpad=0.45,
         columnspacing=1.4,
         prop={"family": FAMILY, "size": 9},
-        labelcolor=INK,
+        **LEGEND,
     )
 
 
@@ -244,17 +250,7 @@ def _draw_relative(axes: Axes, panel: _Panel, highest: float, *, has_values: boo
 
 
 def _write_value(axes: Axes, position: int, height: float, text: str) -> None:
-    axes.annotate(
-        text,
-        (position, height),
-        (0, 2),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=7,
-        color=FAINT,
-        fontfamily=FAMILY,
-    )
+    write_beside(axes, text, (position, height), (0, 2), size=7, ha="center", va="bottom")
 
 
 def _style(axes: Axes, bars: int, width: float, highest: float, ticks: int = 4) -> None:

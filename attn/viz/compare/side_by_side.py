@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from attn.viz.compare.comparison_scene import ComparisonScene, short, show_map, show_side
+from attn.viz.compare.comparison_scene import ComparisonScene, show_map, show_side
 from attn.viz.figures import FigureFile, new_figure
+from attn.viz.labels import short
 from attn.viz.overlay import Scale, colour_scale, name_scale, range_scale, show_bar, show_ends
 from attn.viz.page import GAP, LETTER, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import LinearLocator
 
 from attn.analysis.result import Result
-from attn.viz.figures import FigureFile, Subject, new_figure
-from attn.viz.labels import printable, shown_token
+from attn.viz.charts import new_charts, show_scale
+from attn.viz.figures import FigureFile, Subject
+from attn.viz.labels import shown_token
 from attn.viz.lines import mark_steps
-from attn.viz.page import FAMILY, GAP, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
+from attn.viz.page import FAMILY, GAP, TITLE, write_title
 from attn.viz.style import FAINT, INK
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ LABEL = 1.2
 """Inches for the tokens at an edge."""
 SMALLEST = 4.0
 """Points of a label below which there is none."""
-TOP = MARGIN + 2 * LINE + 2 * GAP
-BAR = 0.14
+FOOT = 0.6
+"""Inches for the colour bar."""
+NARROWEST = 5.0
+PROBABILITY = "probability (colours follow its root)"
 
 
 def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
@@ -70,44 +73,32 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
 def _whole(array: xr.DataArray, subject: Subject, what: str) -> Figure:
     """Draw one matrix, large, with the tokens at its edges."""
     side = WHOLE * float(array.attrs["size"])
-    figure = _page(side + LABEL, side + LABEL + TITLE + 0.6, array, subject, what)
-    scale = Normalize(0, float(np.sqrt(array.max())) or 1.0)
-    axes = add_axes(figure, MARGIN + LABEL, TOP + GAP, side, side)
-    axes.imshow(np.sqrt(array.values), cmap=HEAT, norm=scale, interpolation="nearest")
+    figure, [axes] = _charts((1, 1), side, array, subject, what)
+    look = _show_roots([axes], [array])
     _mark(axes, array, side)
-    _bars(figure, scale, None)
+    show_scale(figure, [axes], look, PROBABILITY, ticks=LinearLocator(5), spell=_squared)
     return figure
 
 
 def _compare(array: xr.DataArray, read: xr.DataArray, subject: Subject, what: str) -> Figure:
     """Draw what the text reads over the steps, first, last and their difference."""
     side, (first, last) = float(array.attrs["size"]), array.attrs["steps"]
-    titles = {
-        "first": f"step {first}",
-        "last": f"step {last}",
-        "change": f"step {last} minus step {first}",
-    }
-    wide, high = side + LABEL, side + LABEL + TITLE + GAP
-    figure = _page(2 * wide, 2 * high + 0.6, array, subject, what)
-    scale = Normalize(0, float(np.sqrt(array[:3].max())) or 1.0)
-    most = float(np.abs(array[3]).max()) or 1.0
-    axes = add_axes(figure, MARGIN + LABEL, TOP + TITLE, side - GAP, side - GAP)
-    _draw_lines(axes, read)
-    for index, kind in enumerate(titles, 1):
-        row, column = divmod(index, 2)
-        left, upper = MARGIN + LABEL + column * wide, TOP + TITLE + row * high
-        axes = add_axes(figure, left, upper, side - GAP, side - GAP)
-        is_change = kind == "change"
-        values = array.sel(kind=kind).values
-        axes.imshow(
-            values if is_change else np.sqrt(values),
-            cmap=CHANGE if is_change else HEAT,
-            norm=TwoSlopeNorm(0, -most, most) if is_change else scale,
-            interpolation="nearest",
-        )
-        _mark(axes, array, side)
-        write_title(axes, titles[kind], size=9)
-    _bars(figure, scale, most)
+    figure, [curves, *others] = _charts((2, 2), side, array, subject, what)
+    _draw_lines(curves, read)
+    curves.set_box_aspect(1)
+    names = ("first", "last", "change")
+    titles = (f"step {first}", f"step {last}", f"step {last} minus step {first}")
+    matrices = [array.sel(kind=name) for name in names]
+    look = _show_roots(others[:2], matrices[:2])
+    most = float(np.abs(matrices[2]).max()) or 1.0
+    change = (CHANGE, TwoSlopeNorm(0, -most, most))
+    others[2].imshow(matrices[2], cmap=change[0], norm=change[1], interpolation="nearest")
+    for axes, matrix, title in zip(others, matrices, titles, strict=True):
+        _mark(axes, matrix, side)
+        write_title(axes, title, size=9)
+    below = (curves, others[1]), (others[0], others[2])
+    show_scale(figure, below[0], look, PROBABILITY, ticks=LinearLocator(5), spell=_squared)
+    show_scale(figure, below[1], change, "change of the probability")
     return figure
 
 
@@ -122,7 +113,7 @@ def _draw_lines(axes: Axes, read: xr.DataArray) -> None:
     for spine in axes.spines.values():
         spine.set_color("#d0d3d8")
     axes.legend(fontsize=8, frameon=False, labelcolor=INK)
-    write_title(axes, "what the text's rows read, by the state of the key", size=9)
+    write_title(axes, "what the text reads, by the state of the key", size=9)
 
 
 def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:
@@ -130,29 +121,40 @@ def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:
     count = many.sizes[dim]
     columns = math.ceil(math.sqrt(1.4 * count))
     side = float(many.attrs["size"]) / 2
-    rows = -(-count // columns)
-    step = (side + GAP, side + TITLE + GAP)
-    wide, high = max(5.0, LABEL + columns * step[0]), rows * step[1] + LABEL + 0.6
-    figure = _page(wide, high, many, subject, what)
-    scale = Normalize(0, float(np.sqrt(many.max())) or 1.0)
-    for index in range(count):
-        row, column = divmod(index, columns)
-        left, upper = MARGIN + LABEL + column * step[0], TOP + TITLE + row * step[1]
-        axes = add_axes(figure, left, upper, side, side)
-        array = many.isel({dim: index})
-        axes.imshow(np.sqrt(array.values), cmap=HEAT, norm=scale, interpolation="nearest")
-        _mark(axes, array, side, left=column == 0, below=index + columns >= count)
-        name = int(array[dim]) if dim in array.coords else index
-        write_title(axes, f"{dim} {name}", size=8)
-    _bars(figure, scale, None)
+    figure, axes = _charts((-(-count // columns), columns), side, many, subject, what)
+    matrices = [many.isel({dim: index}) for index in range(count)]
+    for empty in axes[count:]:
+        empty.set_visible(False)
+    look = _show_roots(axes[:count], matrices)
+    for index, (panel, matrix) in enumerate(zip(axes, matrices, strict=False)):
+        _mark(panel, matrix, side, left=index % columns == 0, below=index + columns >= count)
+        name = int(matrix[dim]) if dim in matrix.coords else index
+        write_title(panel, f"{dim} {name}", size=8)
+    show_scale(figure, axes[:count], look, PROBABILITY, ticks=LinearLocator(5), spell=_squared)
     return figure
 
 
-def _page(wide: float, high: float, array: xr.DataArray, subject: Subject, what: str) -> Figure:
-    figure = new_figure(wide + 2 * MARGIN, TOP + high + MARGIN)
+def _charts(
+    shape: tuple[int, int], side: float, array: xr.DataArray, subject: Subject, what: str
+) -> tuple[Figure, list[Axes]]:
+    """Return a page of matrices of about that side, in inches."""
+    rows, columns = shape
     facts = f"{subject.backend} · seed {subject.seed} · {what} · rows read columns"
-    write_heading(figure, (printable(subject.prompt)[:100], facts))
-    return figure
+    size = max(columns * (side + GAP) + LABEL, NARROWEST), rows * (side + TITLE) + LABEL + FOOT
+    return new_charts((subject.prompt, facts), size, nrows=rows, ncols=columns)
+
+
+def _show_roots(axes: Sequence[Axes], matrices: Sequence[xr.DataArray]) -> tuple[str, Normalize]:
+    """Draw the roots of probabilities on one scale, and return their colours and scale."""
+    highest = max(float(matrix.max()) for matrix in matrices)
+    look = HEAT, Normalize(0, math.sqrt(highest) or 1.0)
+    for panel, matrix in zip(axes, matrices, strict=True):
+        panel.imshow(np.sqrt(matrix.values), cmap=look[0], norm=look[1], interpolation="nearest")
+    return look
+
+
+def _squared(root: float) -> str:
+    return f"{root**2:.2g}"
 
 
 def _plain(axes: Axes, array: xr.DataArray) -> None:
@@ -186,27 +188,6 @@ def _mark(
 def _labels(tokens: Sequence[str], every: int) -> tuple[list[int], list[str]]:
     ticks = list(range(0, len(tokens), every))
     return ticks, [shown_token(str(tokens[index])) for index in ticks]
-
-
-def _bars(figure: Figure, scale: Normalize, most: float | None) -> None:
-    """Draw the colour bars at the foot of a page."""
-    width, height = figure.get_size_inches()
-    across = (width - 4 * MARGIN) / 2
-    axes = add_axes(figure, MARGIN, height - MARGIN - 0.45, across, BAR)
-    bar = figure.colorbar(ScalarMappable(scale, HEAT), cax=axes, orientation="horizontal")
-    ticks = np.linspace(0, float(scale.vmax or 1), 5)
-    bar.set_ticks(list(ticks), labels=[f"{tick**2:.2g}" for tick in ticks])
-    _label_bar(axes, "probability (colours follow its root)")
-    if most is not None:
-        axes = add_axes(figure, 3 * MARGIN + across, height - MARGIN - 0.45, across, BAR)
-        norm = TwoSlopeNorm(0, -most, most)
-        figure.colorbar(ScalarMappable(norm, CHANGE), cax=axes, orientation="horizontal")
-        _label_bar(axes, "change of the probability")
-
-
-def _label_bar(axes: Axes, label: str) -> None:
-    axes.tick_params(labelsize=7, color=FAINT, labelcolor=INK, length=2.5)
-    axes.set_xlabel(label, fontsize=8, color=INK, fontfamily=FAMILY, parse_math=False)
 
 
 def _figure_file(stem: str, figure: Figure, sample: int, subject: Subject) -> FigureFile:

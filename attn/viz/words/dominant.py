@@ -11,21 +11,22 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from attn.analysis.words.maps.dominance import LEAST, NO_WORD
-from attn.viz.compare.comparison_scene import TINY, SceneSide, short, show_side, style
+from attn.viz.compare.comparison_scene import TINY, SceneSide, show_side, style
 from attn.viz.figures import new_figure
+from attn.viz.labels import short
 from attn.viz.overlay import trace_outlines
 from attn.viz.page import (
-    FAMILY,
     GAP,
     LETTER,
     LINE,
     MARGIN,
     TITLE,
     add_axes,
+    write_beside,
     write_heading,
     write_title,
 )
-from attn.viz.style import FAINT, INK
+from attn.viz.style import INK
 
 WORDS = (
     "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",
@@ -116,17 +117,7 @@ def _draw_areas(
     """Draw the area of each word in its colour."""
     axes.barh(range(len(names)), areas, 0.68, color=colours[: len(names)])
     for level, value in enumerate(areas):
-        axes.annotate(
-            f"{value:.3g} %",
-            (value, level),
-            (4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8.5,
-            color=FAINT,
-            fontfamily=FAMILY,
-            annotation_clip=False,
-        )
+        write_beside(axes, f"{value:.3g} %", (value, level))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, max(areas) or 1)
     axes.set_yticks(range(len(names)), names)

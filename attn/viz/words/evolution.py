@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from attn.analysis.result import Result
 from attn.analysis.words.curves import ending
 from attn.viz.charts import new_charts, show_names
-from attn.viz.compare.comparison_scene import short
 from attn.viz.figures import (
     AnimationFile,
     FigureFile,
@@ -22,7 +21,7 @@ from attn.viz.figures import (
     new_figure,
     shrink,
 )
-from attn.viz.labels import ranges
+from attn.viz.labels import ranges, short
 from attn.viz.lines import (
     dress,
     layer_room,

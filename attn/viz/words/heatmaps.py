@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from attn.analysis.result import Result
 from attn.analysis.words.maps.areas import FOLDER
 from attn.analysis.words.maps.dominance import NO_WORD
-from attn.viz.compare.comparison_scene import SceneSide, short
+from attn.viz.compare.comparison_scene import SceneSide
 from attn.viz.figures import FigureFile, Pixels, Subject, new_figure, shrink
-from attn.viz.labels import file_stem, ranges
+from attn.viz.labels import file_stem, ranges, short
 from attn.viz.overlay import (
     ColourScale,
     Heat,

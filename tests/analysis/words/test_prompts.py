@@ -14,7 +14,7 @@ from attn.analysis.words.selection import Choice, choose
 from attn.errors import AnalysisError
 from attn.schema import Column, Segment, Token, find_words, word_at
 from attn.trace.words.prompts import read_prompt
-from attn.verbs.compare.variants import require_in_prompts
+from attn.verbs.compare.requirements import require_in_prompts
 from tests.helpers.toy_traces import make_trace, manifest, tensors
 
 CHINESE = "一只红色的猫坐在猫上"

@@ -326,7 +326,7 @@ def test_untouched_gates(toys, tmp_path, bias, value):
     assert session.warnings == (
         f"10 of 10 gates are untouched zeros, {value} for every input: attention is multiplied by "
         f"{value} there (joint_blocks.0.x_block.attn, joint_blocks.0.context_block.attn, "
-        "joint_blocks.1.x_block.attn, joint_blocks.1.context_block.attn … (10 in all)); "
+        "joint_blocks.1.x_block.attn, joint_blocks.1.context_block.attn and 6 more); "
         "--set gate=off takes the gates away",
     )
 

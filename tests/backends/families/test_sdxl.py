@@ -7,7 +7,7 @@ import torch
 from transformers import CLIPTokenizer
 
 from attn.backends import find, load
-from attn.backends.families.sdxl import SKIPS_PROMPT, UNetOptions
+from attn.backends.families.unet import SKIPS_PROMPT, UNetOptions
 from attn.demo.tokenizers import _clip_vocabulary
 from attn.engine.plan import Keep, make_plan
 from attn.errors import RequestError, UsageError

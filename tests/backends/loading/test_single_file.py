@@ -192,7 +192,7 @@ def test_averages_of_training(saved, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("count", "named"), [(1, "extra.0"), (4, "extra.0, extra.1, extra.2 … (4 in all)")]
+    ("count", "named"), [(1, "extra.0"), (4, "extra.0, extra.1, extra.2 and 1 more")]
 )
 def test_strangers_in_a_file(saved, tmp_path, count, named):
     """What belongs to no part is left out with a warning that names it."""

@@ -11,7 +11,8 @@ import pytest
 from diffusers import DiffusionPipeline
 
 from attn import demo
-from attn.backends.loading.source import Source, existing, fingerprint, resolve
+from attn.backends.loading.fingerprints import fingerprint
+from attn.backends.loading.source import Source, existing, resolve
 from attn.errors import ModelError
 
 MEDIUM = ("medium",)

@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from attn.backends.chat.backend import ModelFolder, TextBackend
 from attn.backends.chat.prompts import Template, Vocabulary, read_template
 from attn.backends.diffusers.tokens import special_ids
 from attn.backends.families.hf.loading import load_model
 from attn.backends.families.hf.options import HFOptions
 from attn.backends.families.hf.session import HFSession, Reader
-from attn.backends.loading import source as sources
 from attn.backends.loading import tokenizers
-from attn.backends.loading.devices import (
-    align,
-    choose_device,
-    choose_dtype,
-    count_parameters,
-    dtype_name,
-)
 from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.quiet import quiet
-from attn.backends.types import Backend, ModelInfo
 from attn.checkpoints.folders import CONFIG, INDEX, is_language_model, read_object
 from attn.errors import ModelError, UsageError
 
-PLANNING = ("*.json", "*.jinja", "*.model", "*.txt")
-"""What is downloaded of a hub repository to plan a run: no code, nothing pickled."""
-WEIGHTS = "*.safetensors"
-"""What is downloaded besides to generate."""
 GENERATION = "generation_config.json"
 CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
 TAP = "attn.tap captures what your own code runs of it (docs/python.md)"
 
 
-class HFBackend(Backend):
+class HFBackend(TextBackend):
     """Opens folders and hub ids of causal language models."""
 
     Options = HFOptions
+    name = "hf"
     example_prompt = ""
     demo_note = ""
 
@@ -53,52 +41,16 @@ class HFBackend(Backend):
             "transformers saved, or a hub id (hub:OWNER/NAME to download)"
         )
 
-    def open(
-        self,
-        source: str | Path | object,
-        options: HFOptions,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        offload: str = "none",
-        weights: bool = True,
-    ) -> HFSession:
-        """Open a model; see `Backend.open`."""
-        if offload != "none":
-            raise ModelError("this model is one network, so there is no part to offload")
-        if not isinstance(source, str | Path):
-            raise ModelError(f"expected a folder or a hub id, not a {type(source).__name__}")
-        if str(source).partition(":")[0] == "demo":
-            self.default_model(options)
-        origin = sources.resolve(
-            source,
-            "hf",
-            expected=f"a folder with {CONFIG}",
-            download=partial(_download, weights=weights),
-        )
-        if not origin.path.is_dir():
-            raise ModelError(
-                f"{origin.path} is a file; give the folder with {CONFIG}, {origin.requested}"
-            )
-        target = choose_device(device)
-        kind = choose_dtype(dtype, target)
-        settings = _read_settings(origin.path)
-        cls = _find_class(origin.path, settings)
-        folder = options.tokenizer and sources.existing(options.tokenizer, "tokenizer")
-        reader = _read_vocabulary(folder or origin.path, origin.path, options, settings)
-        model = load_model(cls, origin.path, kind, weights=weights)
-        _require_readable(model, reader, folder or origin.path)
+    def open_folder(self, folder: ModelFolder, options: HFOptions) -> HFSession:
+        """Open a model that was found; see `TextBackend.open_folder`."""
+        settings = _read_settings(folder.path)
+        cls = _find_class(folder.path, settings)
+        reader = _read_vocabulary(folder.tokenizer, folder.path, options, settings)
+        model = load_model(cls, folder.path, folder.dtype, weights=folder.weights)
+        _require_readable(model, reader, folder.tokenizer)
         model.set_attn_implementation(options.attention)
-        if weights:
-            model.to(target)
-            if target == "cpu":
-                align(model)
-        files = {} if origin.revision else {"": origin.path}
-        if folder:
-            files = {"model": origin.path, "tokenizer": folder}
-        identity = sources.fingerprint(files, origin.revision) if weights else dict
-        info = ModelInfo(origin.requested, identity, dtype_name(kind), count_parameters(model))
-        return HFSession(model, reader, options, info)
+        folder.place(model)
+        return HFSession(model, reader, options, folder.describe(model))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -197,10 +149,3 @@ def _require_readable(model: Any, reader: Reader, folder: Path) -> None:
             f"the tokenizer in {folder} is of another model: it has {size} tokens, the model has "
             f"vectors for {vectors}"
         )
-
-
-def _download(name: str, *, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    wanted = [*PLANNING, WEIGHTS] if weights else [*PLANNING]
-    return Path(snapshot_download(name, allow_patterns=wanted))

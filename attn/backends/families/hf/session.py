@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from attn.backends.chat.prompts import Template, Vocabulary, read_prompt
+from attn.backends.chat.prompts import GENERATED, Template, Vocabulary, read_prompt
 from attn.backends.families.hf.layers import attention_layers
 from attn.backends.families.hf.options import HFOptions
 from attn.backends.families.hf.writing import WrittenText, make_recipe
@@ -23,7 +23,7 @@ CACHED = 16
 """So many prompts are tokenized only once; each is asked for several times."""
 UNREAD_NEGATIVE = "the negative prompt is not read: there is no guidance"
 SAME_TEXTS = "temperature is 0, so all texts of a prompt are the same; --set temperature=1 draws"
-PROMPT, GENERATED = "prompt", "generated"
+PROMPT = "prompt"
 
 
 @dataclass(frozen=True)
@@ -155,25 +155,11 @@ class HFSession(Session):
                 for writing in texts
             ),
             histories=tuple(self._describe(writing) for writing in texts),
-            tokens=tuple(self._tokens(writing) for writing in texts),
+            tokens=tuple(
+                self.reader.vocabulary.written(writing.written, len(writing.prompt))
+                for writing in texts
+            ),
             steps=1 + max(len(writing.written) for writing in texts),
-        )
-
-    def _tokens(self, writing: WrittenText) -> tuple[Token, ...]:
-        vocabulary, start = self.reader.vocabulary, len(writing.prompt)
-        return tuple(
-            Token(
-                position=start + offset,
-                segment=GENERATED,
-                id=number,
-                text=vocabulary.text(number),
-                special=number in vocabulary.specials,
-                padding=False,
-                start=0,
-                stop=0,
-                word=None,
-            )
-            for offset, number in enumerate(writing.written)
         )
 
     def _describe(self, writing: WrittenText) -> dict[str, Any]:

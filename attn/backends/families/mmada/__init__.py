@@ -8,5 +8,6 @@ llama           the checkpoints as what they are: Llama without a causal mask
 chat            their vocabularies, which have a mask
 unmask          writing text
 text_to_image   writing image tokens
+codes           which ids they have, and the text around their grid
 history         what each step wrote
 """

@@ -60,22 +60,8 @@ def written_tokens(
     writing: Writing, sample: int, vocabulary: MaskedVocabulary
 ) -> tuple[Token, ...]:
     """Return the tokens that were written, at their positions in the sample's own sequence."""
-    begin = writing.start - writing.padding[sample]
     numbers = writing.ids[sample, writing.start :].tolist()
-    return tuple(
-        Token(
-            position=begin + offset,
-            segment="generated",
-            id=number,
-            text=vocabulary.text(number),
-            special=number in vocabulary.specials,
-            padding=False,
-            start=0,
-            stop=0,
-            word=None,
-        )
-        for offset, number in enumerate(numbers)
-    )
+    return vocabulary.written(numbers, writing.start - writing.padding[sample])
 
 
 def describe(writing: Writing, sample: int, vocabulary: MaskedVocabulary) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from attn.backends.families.mmada import history, text_to_image
+from attn.backends.families.mmada.codes import Codes, lay_out
 from attn.backends.families.mmada.session import MMaDASession, generators, guide
-from attn.backends.families.mmada.text_to_image import Codes
 from attn.backends.families.mmada.unmask import UnmaskSettings
 from attn.backends.types import OnCall, Output
 from attn.errors import RequestError
@@ -29,7 +29,7 @@ class ImageSession(MMaDASession):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the prompt, empty in `uncond`, and where the picture will be."""
-        return text_to_image.lay_out(self.vocabulary, self.codes, request.prompt, branch)
+        return lay_out(self.vocabulary, self.codes, request.prompt, branch)
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return the attention of every block: text and picture in one sequence."""

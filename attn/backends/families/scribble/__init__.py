@@ -7,6 +7,7 @@ control         sessions that a ControlNet steers
 tokens          sessions that read the drawing as tokens
 controlnet      files of a ControlNet beside the model that it steers
 drawing         a drawing, read as the strokes that a model is given
+levels, strokes   a picture as levels, and the strokes in it
 sketch_tokens   files and encoder of ScribbleDiffusion, whose tokens those are
 residuals       how strongly a ControlNet acts
 """

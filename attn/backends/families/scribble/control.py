@@ -26,13 +26,9 @@ from attn.backends.families.scribble.options import (
 )
 from attn.backends.families.scribble.residuals import Residuals
 from attn.backends.families.scribble.session import DrawnSession
-from attn.backends.families.sdxl import (
-    SD15Backend,
-    SD15Session,
-    SDXLBackend,
-    SDXLSession,
-    UNetBackend,
-)
+from attn.backends.families.sd15 import SD15Backend, SD15Session
+from attn.backends.families.sdxl import SDXLBackend, SDXLSession
+from attn.backends.families.unet import UNetBackend
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import OnCall, Output, Session

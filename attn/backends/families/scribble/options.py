@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from attn.backends.families.scribble import drawing as drawings
+from attn.backends.families.scribble.drawing import Fit
+from attn.backends.families.scribble.strokes import Ground
 from attn.backends.families.sdxl import SDXLOptions
 from attn.schema import Request
 
@@ -26,12 +27,10 @@ class ScribbleOptions(SDXLOptions):
             "prompt's outline, which only the demo models can draw"
         },
     )
-    ground: drawings.Ground = field(
+    ground: Ground = field(
         default="auto", metadata={"help": "what the strokes are drawn on; auto looks"}
     )
-    fit: drawings.Fit = field(
-        default="pad", metadata={"help": "how a drawing of another shape is laid out"}
-    )
+    fit: Fit = field(default="pad", metadata={"help": "how a drawing of another shape is laid out"})
     edges: Literal["none", "canny"] = field(
         default="none", metadata={"help": "take the edges of a photo for the strokes"}
     )

@@ -14,7 +14,8 @@ from attn.backends.families.scribble import controlnet as controlnets
 from attn.backends.families.scribble.control import ControlBackend, SD15Control, SDXLControl
 from attn.backends.families.scribble.options import OF_REQUEST, ScribbleOptions
 from attn.backends.families.scribble.tokens import TokensBackend
-from attn.backends.families.sdxl import SD15Session, SDXLBackend, SDXLSession
+from attn.backends.families.sd15 import SD15Session
+from attn.backends.families.sdxl import SDXLBackend, SDXLSession
 from attn.backends.loading import source as sources
 from attn.backends.types import Backend, Session
 from attn.checkpoints import folders

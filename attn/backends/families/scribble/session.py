@@ -10,7 +10,6 @@ import numpy as np
 
 from attn import demo
 from attn.backends.families.scribble import drawing as drawings
-from attn.backends.families.scribble.drawing import Strokes
 from attn.backends.families.scribble.options import (
     AUTO,
     NONE,
@@ -18,8 +17,9 @@ from attn.backends.families.scribble.options import (
     OF_TOKENS,
     effective_options,
 )
-from attn.backends.families.sdxl import UNetSession
-from attn.demo import scenes
+from attn.backends.families.scribble.strokes import Strokes
+from attn.backends.families.unet import UNetSession
+from attn.demo import rendering, scenes
 from attn.errors import RequestError
 from attn.schema import Request
 
@@ -108,5 +108,5 @@ def _outline(prompt: str, seed: int, width: int, height: int) -> Strokes:
     strokes = np.zeros((height, width), np.bool_)
     top, left = (height - side) // 2, (width - side) // 2
     scene = scenes.arrange(content, np.random.default_rng(seed))
-    strokes[top : top + side, left : left + side] = scenes.outlines(scene, side)
+    strokes[top : top + side, left : left + side] = rendering.outlines(scene, side)
     return strokes

@@ -13,11 +13,11 @@ from attn.backends.diffusers import schedules
 from attn.backends.diffusers.backend import guide_demo
 from attn.backends.families.scribble import drawing as drawings
 from attn.backends.families.scribble import sketch_tokens
-from attn.backends.families.scribble.drawing import Strokes
 from attn.backends.families.scribble.options import OF_CONTROL, ScribbleOptions, effective_options
 from attn.backends.families.scribble.session import DrawnSession
 from attn.backends.families.scribble.sketch_tokens import SketchEncoder
-from attn.backends.families.sdxl import SD15Backend, SD15Session
+from attn.backends.families.scribble.strokes import Strokes
+from attn.backends.families.sd15 import SD15Backend, SD15Session
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import OnCall, Output, Session

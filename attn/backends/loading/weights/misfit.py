@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from attn.wording import cut
+
 NAMED = 3
 WIDEST = 120
 
@@ -51,5 +53,4 @@ def misshapen(name: str, got: Iterable[int], expected: Iterable[int]) -> str:
 
 def shown(name: str) -> str:
     """Return a name from a file for a message, short and without control characters."""
-    text = name if name.isprintable() else ascii(name)
-    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
+    return cut(name if name.isprintable() else ascii(name), WIDEST)

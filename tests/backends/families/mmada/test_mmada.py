@@ -8,6 +8,7 @@ import torch
 
 from attn import demo
 from attn.backends import find, load
+from attn.backends.loading.hub import DESCRIPTIONS
 from attn.backends.testing.observe import recorded, watched
 from attn.engine.plan import Keep, make_plan
 from attn.errors import CaptureError, ModelError, RequestError, UsageError
@@ -345,4 +346,4 @@ def test_planning_downloads_no_weights(demo_cache, monkeypatch, weights):
     family = load(find("mmada"))
     family.open("hub:owner/name", family.Options(), device="cpu", weights=weights)
     heavy = ["*.safetensors"] if weights else []
-    assert asked == [("owner/name", ["*.json", "*.jinja", *heavy])]
+    assert asked == [("owner/name", [*DESCRIPTIONS, *heavy])]

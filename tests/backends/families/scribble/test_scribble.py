@@ -103,7 +103,7 @@ def test_towers(opened):
 
 def test_plain_model(opened, toys):
     """Without the drawing the picture is, bit for bit, that of the base model alone."""
-    from attn.backends.families.sdxl import SD15Backend
+    from attn.backends.families.sd15 import SD15Backend
 
     base = open_session("sd15", "demo")
     asked = base.complete(REQUEST)

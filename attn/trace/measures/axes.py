@@ -1,0 +1,90 @@
+"""Parts of axes: which steps, samples, heads and keys of a tensor are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.errors import TraceError, did_you_mean
+from attn.schema import (
+    Column,
+    Grid,
+    Layer,
+    Manifest,
+    part,
+)
+from attn.wording import list_some
+
+LISTED = 8
+"""So many of a list are told in a message."""
+
+
+@dataclass(frozen=True)
+class AxisPart:
+    """What is selected of one axis.
+
+    Attributes:
+        indices: on the axis; an array without axes selects one place, and removes the axis.
+        span: from the first of them to the last.
+        is_whole: whether the indices are all those of the span, in their order.
+    """
+
+    indices: NDArray[np.int64]
+    span: slice
+    is_whole: bool
+
+    @classmethod
+    def of(cls, selected: int | slice | np.ndarray, size: int) -> AxisPart:
+        """Look at a selection of an axis of some size."""
+        if isinstance(selected, slice) and selected.step in (None, 1):
+            start, stop, _ = selected.indices(size)
+            return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
+        indices = np.asarray(np.arange(size)[selected])
+        if not indices.size:
+            return cls(indices, slice(0, 0), is_whole=True)
+        return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)
+
+    @property
+    def count(self) -> int | None:
+        """How many indices are selected; None if the axis is removed."""
+        return len(self.indices) if self.indices.ndim else None
+
+    def within(self, span: slice) -> NDArray[np.int64] | None:
+        """Return the indices in what was read of the axis; None if they are all of it."""
+        if self.is_whole and span == self.span:
+            return None
+        return np.asarray(self.indices - span.start)
+
+
+def index_of(what: str, value: object, values: Sequence[object]) -> int:
+    """Return the index of a value, or raise an error that lists the values.
+
+    Raises:
+        TraceError: nowhere.
+    """
+    if value in values:
+        return values.index(value)
+    hint = did_you_mean(value, map(str, values)) if isinstance(value, str) else ""
+    raise TraceError(f"there is no {what} {value!r}; there is {list_some(values, LISTED)}.{hint}")
+
+
+def query_grid(layer: Layer, block: str | None) -> Grid | None:
+    """Return the grid of a block's queries if they are one image, else None."""
+    queries = part(layer.queries, (block or "").split(".")[0])
+    return queries[0].grid if len(queries) == 1 else None
+
+
+def all_columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:
+    """Return every key of a block, in the order of the layer's keys.
+
+    Text positions are those of the first kept branch's sequence, others the layer's own.
+    """
+    sequence = {segment.name: segment.start for segment in manifest.segments[manifest.branches[0]]}
+    columns: list[Column] = []
+    for segment in part(layer.keys, block.rpartition(".")[2]):
+        start = sequence.get(segment.name, 0) if segment.kind == "text" else segment.start
+        columns += [Column(segment.name, start + offset) for offset in range(segment.length)]
+    return tuple(columns)
