@@ -60,6 +60,16 @@ export class TextMasses {
     return meanOver(this.steps, layer, head === null ? [...Array(heads).keys()] : [head], value, steps);
   }
 
+  /** What each column gets, mean over layers, heads and steps, where there are no maps to tell. @param {number[] | null} steps */
+  received(steps) {
+    const { layers, keys, masses } = this.net;
+    return Float64Array.from(keys, (/** @type {number[]} */ places) => {
+      const mass = this.massOf(masses[0], places);
+      const means = layers.map((/** @type {any} */ layer) => this.mean(layer.index, null, mass, steps));
+      return means.reduce((/** @type {number} */ sum, /** @type {number} */ value) => sum + value, 0) / layers.length;
+    });
+  }
+
   /** What a query part gives to some keys. @param {string} part @param {number[]} places of keys in the layer */
   massOf(part, places) {
     return (/** @type {LayerMeasures} */ measures, /** @type {number} */ head) => {

@@ -95,10 +95,11 @@ function Reading({ item, state, work, trace }) {
     tokens.findIndex((token) => (isReaders ? column >= 0 && token.column === column : row >= 0 && token.row === row));
   const current = focus ? currentOf(focus) : -1;
   const profile = useMemo(() => profileOf(sums, tokens, current), [sums, tokens, current]);
-  const received = useMemo(
-    () => onTokens(sums?.received ?? new Float64Array(net.columns.length), tokens),
-    [sums, tokens],
-  );
+  const isMeasured = massSteps === masses.wanted.length;
+  const received = useMemo(() => {
+    const known = sums?.received ?? (isMeasured && !trace.hasMaps ? masses.received(selection.steps) : null);
+    return onTokens(known ?? new Float64Array(net.columns.length), tokens);
+  }, [sums, tokens, isMeasured, String(selection.steps)]);
   const cellOf = (/** @type {number} */ at) => ({
     row: isReaders ? -1 : tokens[at].row,
     column: isReaders ? tokens[at].column : -1,
