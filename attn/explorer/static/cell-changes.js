@@ -3,7 +3,7 @@ import { percent } from "./colours.js";
 import { paintDifference } from "./difference-map.js";
 import { visible } from "./safe.js";
 import { Save } from "./saving.js";
-import { numberOf } from "./tables.js";
+import { largestSize, numberOf } from "./tables.js";
 import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 import { direction, points } from "./word-changes.js";
 
@@ -19,7 +19,7 @@ export function CellChanges({ layers, heads, word, measure, name }) {
   const [said, say] = useState("");
   if (!layers.length) return null;
   const ofLayer = (/** @type {Row} */ row) => heads.filter((head) => head.layer === row.layer);
-  const most = Math.max(...[...layers, ...heads].map((row) => Math.abs(numberOf(row.change)) || 0), 1e-12);
+  const most = largestSize([...layers, ...heads].map((row) => numberOf(row.change)));
   const table = () => ({
     head: ["layer", "layer_name", "head", "base", "variant", "change", "low", "high"],
     rows: [...layers, ...heads].map((row) =>
@@ -91,7 +91,7 @@ export function StepChanges({ rows, word, measure, base, variant, name }) {
   const bounds = rows
     .flatMap((row) => [numberOf(row.low), numberOf(row.high), numberOf(row.change)])
     .filter(Number.isFinite);
-  const most = Math.max(...bounds.map(Math.abs), 1e-12);
+  const most = largestSize(bounds);
   const x = (/** @type {number} */ place) => left + ((place + 0.5) * (wide - left)) / rows.length;
   const y = (/** @type {number} */ value) => (high - 24) * (0.5 - (0.46 * value) / most);
   const table = () => ({

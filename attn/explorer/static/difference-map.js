@@ -3,7 +3,7 @@ import { useFrame } from "./frame.js";
 import { largest, paintMap } from "./paint.js";
 import { visible } from "./safe.js";
 import { Save } from "./saving.js";
-import { numberOf } from "./tables.js";
+import { largestSize, numberOf } from "./tables.js";
 import { html, useEffect, useMemo, useRef } from "./vendor/preact.js";
 import { direction, points } from "./word-changes.js";
 
@@ -34,7 +34,7 @@ export function DifferenceMap({ rows, measures, word, base, variant, state, isRe
   const pin = (/** @type {number | null} */ place) =>
     state.set({ place: place === null ? "" : placeText(place, grid) });
   const top = Math.max(largest(map.base), largest(map.variant));
-  const most = Math.max(...map.change.map(Math.abs), 1e-12);
+  const most = largestSize(map.change);
   const panels = [
     {
       id: "base",
@@ -103,9 +103,8 @@ const MEASURES_OF_MAPS = {
 /** @param {import("./tables.js").Row[]} rows @returns {ChangeMap | null} */
 function mapOf(rows) {
   if (!rows.length) return null;
-  const grid = /** @type {[number, number]} */ (
-    ["row", "column"].map((axis) => 1 + Math.max(...rows.map((row) => Number(row[axis]))))
-  );
+  const size = (/** @type {string} */ axis) => rows.reduce((most, row) => Math.max(most, 1 + Number(row[axis])), 0);
+  const grid = /** @type {[number, number]} */ ([size("row"), size("column")]);
   if (rows.length !== grid[0] * grid[1]) return null;
   const place = (/** @type {import("./tables.js").Row} */ row) => Number(row.row) * grid[1] + Number(row.column);
   const values = (/** @type {string} */ name) => {

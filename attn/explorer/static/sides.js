@@ -8,6 +8,7 @@ import { resample } from "./resample.js";
 import { visible } from "./safe.js";
 import { Save } from "./saving.js";
 import { amountsOf, sharedWords } from "./shared-words.js";
+import { largestSize } from "./tables.js";
 import { readSelection, Trace } from "./trace.js";
 import { html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { points } from "./word-changes.js";
@@ -79,7 +80,7 @@ function SideBySide({ sides, others, state }) {
     }),
   );
   const top = Math.max(...rowsOfMaps.flatMap(({ maps }) => maps.map((map) => (map ? largest(map) : 0))), 0);
-  const most = Math.max(...rowsOfMaps.flatMap(({ maps }) => Array.from(differenceOf(maps) ?? [], Math.abs)), 1e-12);
+  const most = largestSize(rowsOfMaps.flatMap(({ maps }) => [...(differenceOf(maps) ?? [])]));
   const pin = (/** @type {string} */ id) =>
     state.set({ pins: (pins.includes(id) ? pins.filter((one) => one !== id) : [...pins, id]).join(" ") });
   const pinPlace = (/** @type {number | null} */ place) =>

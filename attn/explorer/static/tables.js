@@ -29,6 +29,15 @@ const plain = (cell) => (/^'[=+\-@\t\r]/.test(cell) ? cell.slice(1) : cell);
 /** A number of a cell; NaN where it is empty. @param {string | undefined} cell */
 export const numberOf = (cell) => (cell ? Number(cell) : Number.NaN);
 
+/** The largest size of some numbers, those that are none left out. @param {Iterable<number>} values @returns {number} above 0 */
+export function largestSize(values) {
+  let most = 1e-12;
+  for (const value of values) if (Math.abs(value) > most) most = Math.abs(value);
+  return most;
+}
+
+const LARGEST = 64e6; // bytes of a table
+
 /** Tables of a comparison, each read once. */
 export class Tables {
   /** @param {import("./source.js").Source} source @param {Record<string, number>} sizes bytes by name */
@@ -42,7 +51,8 @@ export class Tables {
   /** @param {string} name such as `mass.csv` @returns {Promise<Row[]>} nothing where there is none */
   rows(name) {
     const file = `tables/${name}`;
-    if (!(file in this.sizes)) return Promise.resolve([]);
+    if (!Object.hasOwn(this.sizes, file)) return Promise.resolve([]);
+    if (this.sizes[file] > LARGEST) return Promise.reject(new Error(`${file} is too large for the page`));
     const held =
       this.read.get(name) ??
       this.source.read(file, 0, this.sizes[file]).then((data) => parseCsv(new TextDecoder().decode(data))); // prettier-ignore

@@ -1,5 +1,6 @@
 import { percent } from "./colours.js";
 import { Save } from "./saving.js";
+import { largestSize } from "./tables.js";
 import { html } from "./vendor/preact.js";
 
 const WIDE = 240;
@@ -24,10 +25,7 @@ export function points(value) {
  * @param {{words: import("./comparison.js").WordChange[], current: import("./comparison.js").WordChange, measure: string, name: string, onChoose: (id: string) => void}} props
  */
 export function WordChanges({ words, current, measure, name, onChoose }) {
-  const most = Math.max(
-    ...words.flatMap(({ low, high, change }) => [low, high, change].map((one) => Math.abs(one) || 0)),
-    1e-12,
-  );
+  const most = largestSize(words.flatMap(({ low, high, change }) => [low, high, change]));
   const x = (/** @type {number} */ value) => (WIDE / 2) * (1 + (0.94 * value) / most);
   const hasIntervals = words.some((word) => direction(word) !== "none");
   const table = () => ({
