@@ -71,20 +71,13 @@ _HOMES = {
 }
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("attn")
-    except PackageNotFoundError:  # run from a source tree
-        return "0+unknown"
-
-
 def _load(name: str) -> object:
     from importlib import import_module
 
     if name == "__version__":
-        return _version()
+        from attn.versions import attn_version
+
+        return attn_version()
     module, _, attribute = _HOMES[name].partition(":")
     return getattr(import_module(module), attribute)
 

@@ -9,6 +9,7 @@ import tokenize
 from collections import Counter
 from io import StringIO
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -20,7 +21,9 @@ NAMED = sorted(set(re.findall(r"`(attn[\w.]*):(\w+)`", PAGE)))
 PACKAGES = sorted(
     module.name for module in pkgutil.walk_packages(attn.__path__, "attn.") if module.ispkg
 )
-LONGEST_MAP, LARGEST_FOLDER = 30, 20
+LONGEST_MAP, LARGEST_FOLDER, LONGEST_FILE = 30, 16, 400
+MIDDLING_FILE = 125
+"""Half of all files are shorter."""
 VAGUE = {"one", "own", "place", "places", "found", "chosen", "asked", "given", "known"}
 MOST_VAGUE = 60
 """Of 10,000 names in the package, parts of names in snake case included."""
@@ -78,11 +81,20 @@ def home(name):
 
 
 def test_folders_are_small():
-    """A folder holds things of one kind, and not many of them."""
-    folders = {}
-    for _, path in sources():
-        folders.setdefault(path.parent, []).append(path)
-    assert [str(one) for one, files in folders.items() if len(files) > LARGEST_FOLDER] == []
+    """A folder holds few things of one kind; private modules are another kind than public ones."""
+    kinds = Counter(
+        (path.parent, path.name.startswith("_"))
+        for _, path in sources()
+        if path.name != "__init__.py"
+    )
+    assert [str(folder) for (folder, _), count in kinds.items() if count > LARGEST_FOLDER] == []
+
+
+def test_files_are_short():
+    """A file is about one thing, so that few are long."""
+    lengths = {name: path.read_text("utf-8").count("\n") for name, path in sources()}
+    assert [name for name, length in lengths.items() if length > LONGEST_FILE] == []
+    assert median(lengths.values()) <= MIDDLING_FILE
 
 
 FAMILIES = r"\b(?:sdxl|sd15|sd35|scribble|mmada)\b|[\"'`]gated[\"'`]|--backend gated"

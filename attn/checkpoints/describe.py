@@ -10,6 +10,7 @@ from attn.checkpoints import folders
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.inventory import PIPELINES, members, parameters
 from attn.checkpoints.probe import probe
+from attn.files.disk import is_file, is_folder
 
 if TYPE_CHECKING:
     from attn.checkpoints.headers import TensorInfo
@@ -23,7 +24,7 @@ def describe(path: Path) -> Facts:
     Raises:
         ModelError: it cannot be read or understood.
     """
-    if not path.is_dir():
+    if not is_folder(path):
         return _file(path)
     if folders.is_language_model(path):
         return _language(path)
@@ -60,7 +61,7 @@ def _language(path: Path) -> Facts:
     layers, heads, width = (config[name] for name in ("n_layers", "n_heads", "d_model"))
     weights, named = _tensors(path), config.get("architectures")
     name = str(named[0] if isinstance(named, list) and named else config.get("model_type", "?"))
-    tokenizer = (path / "tokenizer.json").is_file()
+    tokenizer = is_file(path / "tokenizer.json")
     return {
         "path": str(path),
         "kind": "folder",
@@ -83,7 +84,7 @@ def _drawn(path: Path) -> Facts:
     files_here = [
         {"part": part, "file": file.name, **_weights(read_header(file).tensors)}
         for part, file in files.items()
-        if file.is_file()
+        if is_file(file)
     ]
     advice = "it lacks the Stable Diffusion 1.x that it was made of: --set base=FOLDER names one"
     return {
@@ -94,7 +95,7 @@ def _drawn(path: Path) -> Facts:
         "layout": "ScribbleDiffusion",
         "parts": [*files_here, *(part for part in base["parts"] if part["part"] not in files)],
         "missing": [
-            *(part for part, file in files.items() if not file.is_file()),
+            *(part for part, file in files.items() if not is_file(file)),
             *(part for part in base["missing"] if part not in files),
         ],
         "unused": [],
@@ -122,9 +123,9 @@ def _pipeline(path: Path) -> Facts:
         "parts": [
             {"part": part, "class": cls, **_weights(_tensors(path / part))}
             for part, cls in listed.items()
-            if (path / part).is_dir()
+            if is_folder(path / part)
         ],
-        "missing": [part for part in listed if not (path / part).is_dir()],
+        "missing": [part for part in listed if not is_folder(path / part)],
         "unused": [],
         "unknown": [],
         "advice": None if family else "no backend for it is built in",

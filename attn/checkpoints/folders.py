@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.errors import ModelError
+from attn.files.disk import is_file
 from attn.files.outside import decode_json, read_bytes
 
 SAFE = ".safetensors"
@@ -25,7 +26,7 @@ DRAWN = tuple(f"{name}{SAFE}" for name in ("unet", "sketch_encoder", "sketch_tex
 
 def is_pipeline(folder: Path) -> bool:
     """Whether this is a diffusers folder of a whole pipeline."""
-    return (folder / INDEX).is_file()
+    return is_file(folder / INDEX)
 
 
 def is_language_model(folder: Path) -> bool:
@@ -56,7 +57,7 @@ def refuse_foreign(folder: Path) -> None:
 
 def is_drawn(folder: Path) -> bool:
     """Whether a folder has files that only a checkpoint of ScribbleDiffusion has."""
-    return any((folder / name).is_file() for name in DRAWN[1:])
+    return any(is_file(folder / name) for name in DRAWN[1:])
 
 
 def refuse_drawn(folder: Path, family: str, requested: str) -> None:
@@ -89,7 +90,7 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{folder} holds a language model in the layout of MMaDA and LLaDA, not a diffusers "
             "pipeline; use --backend mmada"
         )
-    if not path.is_file():
+    if not is_file(path):
         refuse_foreign(folder)
         files = sorted(folder.glob(f"*{SAFE}"))
         hint = "the folder that the model was saved to"

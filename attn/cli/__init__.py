@@ -57,9 +57,9 @@ def build() -> typer.Typer:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from attn import __version__
+        from attn.versions import attn_version
 
-        say(f"attn {__version__}")
+        say(f"attn {attn_version()}")
         raise typer.Exit
 
 

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from attn.cli._terminal import say
 from attn.errors import AttnError, OutputError
+from attn.files.disk import is_there
 
 if TYPE_CHECKING:
     from attn.verbs.report import Report
@@ -77,7 +78,7 @@ def _answer(context: Any, status: str, error: str) -> None:
     answer = {
         "command": context.invoked_subcommand,
         "status": status,
-        "path": str(path) if path and path.exists() else None,
+        "path": str(path) if path and is_there(path) else None,
         "warnings": [] if report is None else report.warnings,
         "error": error,
     }

@@ -12,11 +12,15 @@ from attn.cli._options import Json
 from attn.cli._terminal import say
 
 if TYPE_CHECKING:
-    from attn.verbs.verify import Verified
+    from collections.abc import Iterator
+
+    from attn.verbs.verify import Damage, Verified
+
+SHOWN = 20
+"""So many files without a digest are named."""
 
 
 def verify(
-    context: typer.Context,
     paths: Annotated[
         list[Path],
         typer.Argument(metavar="PATH…", help="Traces, collections, results, or folders of them."),
@@ -25,20 +29,14 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Check every file of traces and results against its digest; exit 1 if one is damaged."""
-    from attn.cli._report import ShownReport
     from attn.verbs.verify import verify as check
 
-    report = ShownReport(context)
-    try:
-        done = check(*paths, report=report)
-    finally:
-        report.close()
+    done = check(*paths)
     if as_json:
-        say(json.dumps(_answer(done) | {"warnings": report.warnings}))
+        say(json.dumps(_answer(done)))
     else:
-        for damage in done.damaged:
-            say(f"damaged: {damage.path}: {damage.reason}")
-        say(_summary(done))
+        for line in _lines(done):
+            say(line)
     if done.damaged:
         raise typer.Exit(1)
 
@@ -52,8 +50,28 @@ def _answer(done: Verified) -> dict[str, object]:
         "traces": done.traces,
         "results": done.results,
         "files": done.files,
-        "damaged": [{"path": str(damage.path), "reason": damage.reason} for damage in done.damaged],
+        "damaged": _listed(done.damaged),
+        "not_numbers": _listed(done.not_numbers),
+        "unsealed": [str(path) for path in done.unsealed],
+        "warnings": [],
     }
+
+
+def _listed(damages: list[Damage]) -> list[dict[str, str]]:
+    return [{"path": str(damage.path), "reason": damage.reason} for damage in damages]
+
+
+def _lines(done: Verified) -> Iterator[str]:
+    """Yield what is told of single files, and the summary."""
+    for damage in done.damaged:
+        yield f"damaged: {damage.path}: {damage.reason}"
+    for damage in done.not_numbers:
+        yield f"not a number: {damage.path}: {damage.reason}"
+    for path in done.unsealed[:SHOWN]:
+        yield f"no digest: {path} cannot be checked"
+    if len(done.unsealed) > SHOWN:
+        yield f"no digest: {len(done.unsealed) - SHOWN} more files; --json lists all"
+    yield _summary(done)
 
 
 def _summary(done: Verified) -> str:

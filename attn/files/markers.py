@@ -17,9 +17,9 @@ from types import MappingProxyType
 
 import msgspec
 
-import attn
 from attn.files.digests import require_digest, require_seal, seal
 from attn.files.outside import read_bytes
+from attn.versions import attn_version
 
 MARKER = ".attn.json"
 LARGEST = 2**26
@@ -80,7 +80,7 @@ def write_marker(
 ) -> None:
     """Mark a folder as ours; see `Marker`."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    marker = Marker(attn.__version__, os.getpid(), started, command, goal, dict(files))
+    marker = Marker(attn_version(), os.getpid(), started, command, goal, dict(files))
     text = msgspec.json.format(json.dumps(asdict(marker)), indent=1)  # names need not be UTF-8
     (folder / MARKER).write_bytes(seal(text.encode("ascii")))
 

@@ -56,6 +56,24 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(handle, "rb")
 
 
+def refuse_special(path: Path, expected: str, error: type[AttnError]) -> None:
+    """Refuse a pipe, socket or device, which could be waited for without an end.
+
+    What is not there, or may not be looked at, is left to whoever opens it.
+
+    Args:
+        path: as it was typed.
+        expected: what may be there, for the message.
+        error: what to raise.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise error(f"{path}: this is neither a file nor a folder; expected {expected}")
+
+
 def read_bytes(
     path: Path, *, limit: int = LARGEST, error: type[AttnError] = TraceError, hint: str = ""
 ) -> bytes:

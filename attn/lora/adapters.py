@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.errors import ModelError
+from attn.files.disk import is_file
 from attn.lora.names import DENOISER, TOWERS
 
 CONFIG = "adapter_config.json"
@@ -97,7 +98,7 @@ def config_beside(file: Path) -> Path | None:
     It belongs to the file that peft names, or, where that is not there, to the only one.
     """
     config = file.parent / CONFIG
-    if not config.is_file():
+    if not is_file(config):
         return None
     others = [path for path in file.parent.glob("*.safetensors") if path.name != file.name]
     is_weights = file.name == WEIGHTS or not others

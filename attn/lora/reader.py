@@ -318,6 +318,8 @@ def _with_norm(module: Module, draft: _Draft, weight: Weight | None) -> Module:
     try:
         with np.errstate(all="ignore"):  # what is not finite is reported, not warned of
             norm = KINDS[module.kind].norm(draft.parts, weight)
-    except (Misshapen, SizeError) as fact:
+    except Misshapen as fact:
         return replace(module, problem=str(fact))
+    except SizeError as fact:  # nothing is wrong with it
+        return replace(module, unmeasured=str(fact))
     return replace(module, norm=None if norm is None else abs(module.scale) * norm)

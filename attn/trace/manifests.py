@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from attn.schema import Layer, Manifest, Request, Segment, Token
+from attn.schema import Layer, Manifest, Request, Segment, Token, Word
 
 NAME = re.compile(r"\w[\w-]{0,63}")
 """What a segment may be called: its name becomes a folder of results."""
@@ -34,6 +34,8 @@ def problems(manifest: Manifest) -> Iterator[str]:
         yield from segment_problems(f"branch {branch!r}", manifest.segments.get(branch, ()))
     if _repeats(layer.index for layer in manifest.layers):
         yield "two layers have one index"
+    if _repeats((layer.tower, layer.path) for layer in manifest.layers):
+        yield "two layers of a tower have one path"
     for layer in manifest.layers:
         yield from layer_problems(layer)
     if _repeats(shard.file for shard in manifest.shards):
@@ -91,6 +93,22 @@ def _step_problems(manifest: Manifest) -> Iterator[str]:
     of_shards = tuple(shard.step for shard in manifest.shards if shard.step is not None)
     if of_shards not in ((), manifest.steps):
         yield "it lists other steps than its shards are of"
+    yield from _count_problems(manifest)
+
+
+def _count_problems(manifest: Manifest) -> Iterator[str]:
+    """Compare how many steps there are with how many were requested: texts may end early."""
+    count, requested = len(manifest.steps), manifest.request.steps
+    ran = manifest.identity.get("steps", requested)
+    if manifest.status == "partial" or not isinstance(ran, int):
+        return
+    is_text = "steps" not in manifest.identity and any(map(_is_text, manifest.outputs))
+    if count > ran or (count < ran and not is_text):
+        yield f"it is complete with {count} steps, expected {ran}"
+
+
+def _is_text(output: str) -> bool:
+    return output.endswith(".txt")
 
 
 def _kept_problems(manifest: Manifest) -> Iterator[str]:
@@ -140,15 +158,34 @@ def _text_problems(manifest: Manifest) -> Iterator[str]:
     if len(prompt) > MOST_CHARACTERS:
         yield f"its prompt has {len(prompt)} characters, expected at most {MOST_CHARACTERS}"
         return
-    end = 0
-    for index, word in enumerate(manifest.words):  # by whatever rule they were found
-        is_in_order = word.index == index and end <= word.start < word.stop
-        if not is_in_order or word.text != prompt[word.start : word.stop]:
-            yield f"its word {index} is not in its prompt: {word.text[:40]!r}"
-        end = word.stop
+    yield from _word_problems(prompt, manifest.words)
     for branch, tokens in manifest.tokens.items():
         spans = {segment.name: segment for segment in manifest.segments.get(branch, ())}
         yield from _token_problems(branch, tokens, spans, len(manifest.words))
+        for name in spans if manifest.backend != "tap" else ():  # a user's mask may hide any key
+            if has_gaps([token for token in tokens if token.segment == name]):
+                yield f"the padding of {branch!r} has gaps in segment {name!r}"
+
+
+def _word_problems(prompt: str, words: Sequence[Word]) -> Iterator[str]:
+    """Hold words against their prompt by what is true of every rule that finds them.
+
+    Rules differ between versions in what joins letters, but no letter or digit is outside of words.
+    """
+    end = 0
+    for index, word in enumerate(words):
+        begin = end + 1 if index else 0  # words that touch are one
+        is_in_order = word.index == index and begin <= word.start < word.stop
+        text = prompt[word.start : word.stop]
+        if not is_in_order or word.text != text or len(text.split()) != 1:
+            yield f"its word {index} is not in its prompt: {word.text[:40]!r}"
+        end = word.stop
+    stops = [0, *(word.stop for word in words)]
+    starts = [*(word.start for word in words), len(prompt)]
+    between = (prompt[start:stop] for start, stop in zip(stops, starts, strict=True))
+    lost = next((text for text in between if any(map(str.isalnum, text))), None)
+    if lost is not None:
+        yield f"its words leave out a part of its prompt: {lost.strip()[:40]!r}"
 
 
 def _token_problems(
@@ -163,6 +200,12 @@ def _token_problems(
     positions = [(token.segment, token.position) for token in tokens]
     if _repeats(positions):
         yield f"two tokens of {branch!r} have one position"
+
+
+def has_gaps(tokens: Sequence[Token]) -> bool:
+    """Whether there is anything between two tokens of padding, of one segment."""
+    padded = [token.position for token in tokens if token.padding]
+    return bool(padded) and len(padded) != 1 + max(padded) - min(padded)
 
 
 def _repeats(values: Iterable[object]) -> bool:

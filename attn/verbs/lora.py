@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attn.checkpoints.headers import read_header
 from attn.demo.shipped import lora_file
 from attn.errors import ModelError
-from attn.files.disk import as_utf8
+from attn.files.disk import as_utf8, is_there
 from attn.files.results import refuse_others, replaced
 from attn.verbs.capture.folders import refuse_parts
 from attn.verbs.lora_options import LoraOptions
@@ -110,7 +110,7 @@ def find_model(source: str, path: Path) -> Path:
     if source == "demo" or source.startswith("demo:"):
         return _demo(source, path)
     file = Path(source).expanduser()
-    if file.exists():
+    if is_there(file):
         return file
     from attn.backends.loading.hub import find_cached
 

@@ -8,7 +8,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from attn.errors import ModelError
-from attn.files.disk import is_folder, is_there
+from attn.files.disk import is_file, is_folder, is_there
 from attn.wording import list_some
 
 ENDING = ".safetensors"
@@ -90,7 +90,7 @@ def _is_saved_lora(folder: Path) -> bool:
     """Whether a library saved one LoRA as this folder."""
     from attn.lora.source import NAMES
 
-    return any((folder / name).is_file() for name in NAMES)
+    return any(is_file(folder / name) for name in NAMES)
 
 
 def _loras(paths: Iterable[Path]) -> Iterator[str]:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from attn.errors import DamagedError, TraceError
-from attn.files.digests import is_sealed, require_digest
+from attn.files.digests import is_sealed, output_digest
 from attn.files.disk import is_there, read_journal, reported
 from attn.files.markers import MARKER, REMEDY, read_marker, require_unchanged
 from attn.files.outside import read_bytes
@@ -17,8 +19,9 @@ from attn.schema import Manifest, Shard
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
 from attn.verbs.capture.collection import INDEX, read_index, require_listed
 from attn.verbs.capture.outputs import check_output
-from attn.verbs.report import Report
 
+ALONE = ("entropy", "lse", "scale", "confidence")
+"""Measures with one number per row or head, any of which may be missing."""
 DEEPEST = 6
 """Levels below a folder on which traces and results are looked for."""
 
@@ -41,7 +44,8 @@ class Verified:
         results: number of folders with results of `attn analyze`, `compare` or `lora`.
         files: number of files that were held against their digests.
         damaged: those that are not as they were written.
-        unsealed: files that have no digest, as those of earlier versions of `attn`.
+        unsealed: files without a digest, which cannot be checked: those of earlier versions.
+        not_numbers: shards, as they were written, that have NaN where no row is missing.
     """
 
     paths: tuple[Path, ...]
@@ -50,6 +54,7 @@ class Verified:
     files: int = 0
     damaged: list[Damage] = field(default_factory=list)
     unsealed: list[Path] = field(default_factory=list)
+    not_numbers: list[Damage] = field(default_factory=list)
 
     @property
     def status(self) -> str:
@@ -57,29 +62,23 @@ class Verified:
         return "failed" if self.damaged else "complete"
 
 
-def verify(*paths: str | Path, report: Report | None = None) -> Verified:
+def verify(*paths: str | Path) -> Verified:
     """Check every file of traces, collections and results against its digest: `attn verify`.
 
     Nothing is written, and everything is looked at, whatever is damaged.
 
     Args:
         paths: folders of traces, collections or results, or folders of such.
-        report: told warnings.
 
     Raises:
         TraceError: a path is missing, cannot be read, or holds nothing that `attn` wrote.
     """
-    done, report = Verified(tuple(map(Path, paths))), report or Report()
+    done = Verified(tuple(map(Path, paths)))
     for path in done.paths:
         before = done.traces + done.results
         _look(path.parent if path.name == MANIFEST else path, DEEPEST, done)
         if done.traces + done.results == before and not done.damaged:
             raise TraceError(f"{path} holds no trace and no results of attn")
-    if done.unsealed:
-        more = f" and {len(done.unsealed) - 1} more" if len(done.unsealed) > 1 else ""
-        report.warn(
-            f"{done.unsealed[0]}{more}: written by an earlier attn, without a digest of its own"
-        )
     return done
 
 
@@ -109,16 +108,41 @@ def _check_trace(folder: Path, done: Verified) -> None:
         done.unsealed.append(folder / MANIFEST)
     files = TraceFiles(folder, manifest)
     for shard in manifest.shards:
-        _check(folder / shard.file, partial(_check_shard, files, shard), done)
+        if _check(folder / shard.file, partial(_check_shard, files, shard), done):
+            _look_for_nan(files, shard, done)
     for name in manifest.outputs:
-        _check(folder / name, partial(check_output, folder, name, manifest), done)
+        is_whole = _check(folder / name, partial(check_output, folder, name, manifest), done)
+        if is_whole and output_digest(manifest, name) is None:
+            done.unsealed.append(folder / name)
     if is_there(folder / JOURNAL):
         _check(folder / JOURNAL, partial(_check_journal, folder, manifest), done)
 
 
 def _check_shard(files: TraceFiles, shard: Shard) -> None:
-    require_digest(files.folder / shard.file, shard.sha256)
+    files.verify(shard.file)
     files.tensors(shard.file)
+
+
+def _look_for_nan(files: TraceFiles, shard: Shard, done: Verified) -> None:
+    """Take down the tensors of a shard that are no numbers where something was computed."""
+    names = [name for name in files.tensors(shard.file) if has_stray_nan(files, shard.file, name)]
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        reason = f"{names[0]}{more} of its tensors: NaN where no row is missing"
+        done.not_numbers.append(Damage(files.folder / shard.file, reason))
+
+
+def has_stray_nan(files: TraceFiles, file: str, name: str) -> bool:
+    """Whether a tensor has NaN that does not say that a layer, head or row is missing.
+
+    What is missing is so as a whole: every key of a query, every key of a head, a number by itself
+    of those that there are one of per row or head.
+    """
+    measure = name.partition("/")[2].partition(".")[0]
+    if measure in ALONE:
+        return False
+    is_nan = np.isnan(files.read(file, name))
+    return bool((is_nan & ~is_nan.all(-1, keepdims=True)).any())
 
 
 def _check_journal(folder: Path, manifest: Manifest) -> None:

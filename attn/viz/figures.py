@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,6 +16,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from attn.files.disk import as_utf8
+from attn.versions import attn_version
 from attn.viz.fonts import BOX, FAMILY, NOTE, boxed, families
 from attn.viz.page import MARGIN, fit_title
 from attn.viz.sizes import DPI, USUAL, FigureSize
@@ -189,7 +189,4 @@ def choose_fonts(figure: Figure) -> None:
 
 def software() -> str:
     """Name this program and its version."""
-    try:
-        return f"attn {version('attn')}"
-    except PackageNotFoundError:  # run from a checkout
-        return "attn"
+    return f"attn {attn_version()}"

@@ -1,4 +1,9 @@
-"""Pages in inches: where axes and texts go on a figure, and texts that never overflow."""
+"""Pages in inches: where axes and texts go on a figure, and texts that never overflow.
+
+Sheets of images are laid out here rather than by matplotlib's engine (see `attn.viz.charts`): how
+many columns there are follows from the shape of the images, the size of numbers on them from their
+inches, and the edges of images meet that of the heading.
+"""
 
 from __future__ import annotations
 

@@ -193,6 +193,11 @@ class Displaced(Tokens):
         return replace(token, position=token.position + 1)
 
 
+class Gapped(Tokens):
+    def change(self, token):
+        return replace(token, padding=token.padding or token.position == 1)
+
+
 class PictureFirst(FakeSession):
     """Says, everywhere alike, that the picture comes first; the text does."""
 
@@ -261,6 +266,7 @@ BROKEN = [
     ("tokens_spanned", Shifted, r"sequence\(\).*use schema\.word_at"),
     ("tokens_spanned", Wordless, r"sequence\(\).*has word None.*use schema\.word_at"),
     ("tokens_spanned", Displaced, r"sequence\(\).*one token per position"),
+    ("tokens_spanned", Gapped, r"sequence\(\).*the padding of segment '\w+' has gaps"),
     ("tokens_spanned", Uncut, r"sequence\(\): branch cond: no token covers.*`truncated`"),
     ("text_placed", PictureFirst, r"layers\(\): blocks\.0\.attend: the keys of text segment 'prom"),
     ("model_restored", Hooked, r"generate\(\).*changed the hooks of denoiser.*in `finally`"),

@@ -65,6 +65,24 @@ def test_full_disk():
     )
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes by name")
+def test_pipe_for_a_model(tmp_path):
+    """A pipe is refused before libraries are imported for it, and nobody waits for its writer."""
+    os.mkfifo(tmp_path / "m")
+    code = (
+        "import sys, attn.cli as cli\n"
+        "sys.argv = ['attn', 'capture', '-b', 'sd35', '-m', sys.argv[1]]\n"
+        "try:\n    cli.main()\nfinally:\n    print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "m")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "False\n")
+    assert done.stderr == (
+        f"Error: {tmp_path}/m: this is neither a file nor a folder; expected a .safetensors file "
+        "or the folder of a model\n"
+    )
+
+
 def test_closed_output():
     """With --json and nobody to print to, the command fails, as every program of the system."""
     done = attn("backends", "--json", preexec_fn=lambda: os.close(1))

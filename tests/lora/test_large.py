@@ -41,9 +41,14 @@ def sparse(tmp_path):
 
 def test_norm_of_a_large_factor_is_unknown(sparse):
     """The module is told, with why its norm is not."""
-    (module,) = lora.read(sparse).modules
-    assert module.norm is None
-    assert module.problem == "a tensor of shape [8191, 8192] is too large to be read at once"
+    file = lora.read(sparse)
+    (module,) = file.modules
+    assert (module.norm, module.problem, file.obstacles) == (None, None, {})
+    why = "needs all of a tensor of shape [8191, 8192]; at most 16777216 numbers are read at once"
+    assert module.unmeasured == why
+    assert [(odd.kind, odd.message) for odd in file.oddities] == [
+        ("unmeasured", f"norm not computed, which {why}")
+    ]
 
 
 def test_large_tensors_are_not_read_at_once(sparse):

@@ -62,6 +62,15 @@ EDITS = {
     "word 1 is not in its prompt: 'red'": lambda m: m["request"].update(prompt="a blue cat"),
     "has 60000 words and": lambda m: m.update(words=m["words"] * 20_000),
     "has 40000 characters": lambda m: m["request"].update(prompt="." * 40_000),
+    "word 1 is not in its prompt: 'red cat'": lambda m: m["words"][1].update(
+        text="red cat", stop=m["words"].pop()["stop"]
+    ),
+    "leave out a part of its prompt: 'cat'": lambda m: m["words"].pop(),
+    "padding of 'cond' has gaps": lambda m: m["tokens"]["cond"][1].update(padding=True),
+    "two layers of a tower have one path": lambda m: m["layers"][1].update(
+        path=m["layers"][0]["path"]
+    ),
+    "complete with 1 steps, expected 2": lambda m: (m["steps"].pop(), m["shards"].pop()),
     "positions, but 76 in layer 0": lambda m: m["layers"][0]["keys"][1].update(stop=100),
 }
 

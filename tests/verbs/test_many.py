@@ -1,14 +1,13 @@
 """Collections of any size: memory stays flat, and every shard is opened once for all analyses."""
 
-import tracemalloc
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
 
-from attn.analysis.compare import spool
 from attn.trace import store
 from attn.verbs.analyze.analyze import analyze
-from attn.verbs.compare.compare import compare
 from attn.verbs.report import Report
 from tests.helpers.toy_traces import write_collection
 
@@ -27,29 +26,13 @@ def collections(tmp_path_factory):
     return root
 
 
-def peak(verb, root, count):
-    """Return the most bytes of Python and numpy while a verb runs."""
-    tracemalloc.start()
-    try:
-        if verb == "analyze":
-            analyze(root / f"base-{count}", pictures=False, report=Report())
-        else:
-            sides = [root / f"{name}-{count}" for name in ("base", "variant")]
-            compare(*sides, out=root / f"out-{count}", pictures=False, report=Report())
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-
-
-LINEAR = pytest.mark.xfail(strict=True, reason="maps of differences take about 270 kB a pair")
-
-
-@pytest.mark.parametrize("verb", ["analyze", pytest.param("compare", marks=LINEAR)])
-def test_memory(collections, verb, monkeypatch):
+@pytest.mark.parametrize("verb", ["analyze", "compare"])
+def test_memory(collections, verb):
     """Four times as many traces need the memory of one at a time, and what is said of each."""
-    monkeypatch.setattr(spool, "LARGEST", 2**12)  # toy pairs would all stay in memory
-    peak(verb, collections, 1)  # imports
-    few, many = (peak(verb, collections, count) for count in (FEW, MANY))
+    arguments = map(str, (verb, collections, 1, FEW, MANY))
+    command = [sys.executable, "-m", "tests.helpers.peak_memory", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    few, many = map(int, done.stdout.split())
     assert (many - few) / (MANY - FEW) < MOST
 
 

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,7 +21,16 @@ from attn.verbs.report import Report
 from attn.verbs.verify import verify
 from tests.helpers.editing import edit, special
 from tests.helpers.toy_runs import capture_fake, contents, use_fake
-from tests.helpers.toy_traces import HISTORY, IMAGE, PROMPT, TEXT, write_whole
+from tests.helpers.toy_traces import (
+    HISTORY,
+    IMAGE,
+    PROMPT,
+    TEXT,
+    make_trace,
+    manifest,
+    tensors,
+    write_whole,
+)
 
 SHARD, MANIFEST, JOURNAL = "attention/step-0001.safetensors", "trace.json", "attention/shards.jsonl"
 
@@ -195,16 +205,50 @@ def test_an_index_of_other_traces(copy, change):
 def test_traces_without_digests(copy):
     """A trace of an earlier version opens; verifying holds its pictures against its request."""
     edit(copy / "run/0000/trace.json", lambda data: data["identity"].clear())
-    report = Report()
     assert attn.open(copy / "run/0000").image()
-    reasons = [one.reason for one in verify(copy / "run/0000", report=report).damaged]
+    done = verify(copy / "run/0000")
+    reasons = [one.reason for one in done.damaged]
     assert reasons == [
         f"{copy}/run/0000/{name} is the picture of another request. {AGAIN}"
         for name in (IMAGE, SKETCH)
     ]
-    assert report.warnings == [
-        f"{copy}/run/0000/trace.json: written by an earlier attn, without a digest of its own"
-    ]
+    assert done.unsealed == [copy / "run/0000" / name for name in (MANIFEST, HISTORY, TEXT)]
+
+
+def test_files_without_digests_are_named(copy, monkeypatch):
+    """Nobody takes what could not be checked for whole; a program gets all names."""
+    monkeypatch.chdir(copy)
+    edit(copy / "run/0000/trace.json", lambda data: data["identity"]["outputs"].pop(TEXT))
+    assert call("run/0000") == (
+        0,
+        "no digest: run/0000/trace.json cannot be checked\n"
+        f"no digest: run/0000/{TEXT} cannot be checked\n"
+        "18 files of 1 trace and 1 folder of results as written\n",
+    )
+    unsealed = json.loads(call("run/0000", "--json")[1])["unsealed"]
+    assert unsealed == ["run/0000/trace.json", f"run/0000/{TEXT}"]
+
+
+GAPS = {
+    "a layer": ("3/mass.image.text", np.s_[:], False),
+    "a row of maps": ("3/map.image.text", np.s_[..., 7, :], False),
+    "a key": ("1/mass.image.text", np.s_[..., 2], True),
+    "a place of a map": ("1/map.image.text", np.s_[..., 7, 2], True),
+}
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_what_is_no_number(tmp_path, gap):
+    """NaN says that a layer or row is missing; anywhere else it is told of, in a whole file."""
+    name, index, is_stray = GAPS[gap]
+    about = manifest(samples=1)
+    files = tensors(about)
+    files[SHARD][name][index] = np.nan
+    make_trace(about, files).save(tmp_path / "run")
+    done = verify(tmp_path / "run")
+    expected = [(tmp_path / "run" / SHARD, f"{name} of its tensors: NaN where no row is missing")]
+    assert done.status == "complete"
+    assert [(one.path, one.reason) for one in done.not_numbers] == expected * is_stray
 
 
 def test_a_trace_that_is_gone(copy):
@@ -285,5 +329,7 @@ def test_json(copy, monkeypatch):
         "traces": 1,
         "results": 1,
         "files": 18,
+        "not_numbers": [],
+        "unsealed": [],
         "warnings": [],
     }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
-from attn.analysis.compare.paired import PairedChange, paired_change
+from attn.analysis.compare.paired import PairedChange, join_cells, paired_change
 from attn.analysis.compare.pairs import Pair
+from attn.analysis.compare.spool import NumbersFile
 from attn.analysis.compare.terms import Key, Term
 from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.sketch.sketch import COMPARED
@@ -21,8 +22,8 @@ Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
 Words = Sequence[str] | None
 """Only these words; None is all."""
 
-LARGEST = 2**26
-"""Bytes of one measure of all pairs that are in memory at once."""
+LARGEST = 2**22
+"""Bytes of all pairs that are in memory at once; the bytes of a single cell at least."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,44 @@ class TermChange:
 
     term: Term
     change: PairedChange
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Base and variant of one term in every pair that has it: in a file, cell by cell of a pair.
+
+    Attributes:
+        file: holds the numbers.
+        shape: of the cells.
+        kept: of every pair, where its numbers begin and how many samples it has.
+    """
+
+    file: NumbersFile
+    shape: tuple[int, ...]
+    kept: list[tuple[int, int]] = field(default_factory=list)
+
+    def append(self, both: Numbers) -> None:
+        """Add a pair, (side, sample, …)."""
+        samples = both.shape[1]
+        cells = both.reshape(2 * samples, prod(self.shape)).T
+        self.kept.append((self.file.append([cells]), samples))
+
+    def compare(self) -> PairedChange:
+        """Return the change of every cell."""
+        return join_cells([paired_change(*both) for both in self._tiles()], self.shape)
+
+    def _tiles(self) -> Iterator[Numbers]:
+        """Yield (side, pair, cell): all pairs, and as many cells as fit into `LARGEST` bytes."""
+        size, rows = prod(self.shape), sum(samples for _, samples in self.kept)
+        most = max(1, LARGEST // np.empty((2, rows)).nbytes)
+        for first in range(0, max(1, size), most):
+            cells = min(most, size - first)
+            yield np.concatenate([self._read(*pair, first, cells) for pair in self.kept], 1)
+
+    def _read(self, start: int, samples: int, first: int, cells: int) -> Numbers:
+        """Return (side, sample, cell) of one pair."""
+        values = self.file.read(start + 2 * samples * first, 2 * samples * cells)
+        return np.ascontiguousarray(values.reshape(cells, 2 * samples).T).reshape(2, samples, cells)
 
 
 def mass(pair: Pair) -> tuple[Numbers, Numbers]:
@@ -173,39 +212,21 @@ def headline(entries: Iterable[TermChange]) -> TermChange | None:
 
 
 def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
-    """Compare every term, as many of them at once as fit into `LARGEST` bytes."""
+    """Compare every term, in the order in which pairs name them."""
     terms: dict[Key, Term] = {}
-    for pair in pairs:
-        for term in pair.terms:
-            terms.setdefault(term.key, term)
-    sizes = (2 * values[0].nbytes for pair in pairs for values in [measure(pair)] if values)
-    rounds = max(1, math.ceil(len(pairs) * next(sizes, 0) / LARGEST))
-    count = max(1, math.ceil(len(terms) / rounds))
-    found: list[TermChange] = []
-    for start in range(0, len(terms), count):
-        gathered = _gather(pairs, measure, list(terms)[start : start + count])
-        found += [
-            TermChange(terms[key], paired_change(*map(np.concatenate, sides)))
-            for key, sides in gathered.items()
-        ]
-    return found
-
-
-def _gather(
-    pairs: Sequence[Pair], measure: Measure, keys: Sequence[Key]
-) -> dict[Key, tuple[list[Numbers], list[Numbers]]]:
-    """Return base and variant of some terms, by pair; copies, so that the pairs can be let go."""
-    found: dict[Key, tuple[list[Numbers], list[Numbers]]] = {}
+    sides: dict[Key, _Sides] = {}
+    file = NumbersFile()
     for pair in pairs:
         indices = {term.key: index for index, term in enumerate(pair.terms)}
+        for term in pair.terms:
+            terms.setdefault(term.key, term)
         values = measure(pair)
         if values is None:
             continue
-        for key in filter(indices.__contains__, keys):
-            before, after = found.setdefault(key, ([], []))
-            before.append(values[0][:, indices[key]].copy())
-            after.append(values[1][:, indices[key]].copy())
-    return {key: found[key] for key in keys if key in found}
+        both = np.stack(values)
+        for key, index in indices.items():
+            sides.setdefault(key, _Sides(file, both.shape[3:])).append(both[:, :, index])
+    return [TermChange(terms[key], sides[key].compare()) for key in terms if key in sides]
 
 
 def similar(pair: Pair) -> tuple[Numbers, Numbers] | None:

@@ -20,8 +20,8 @@ and hold the truth no more often.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,16 @@ class PairedChange:
         return np.divide(
             self.change, self.base, out=np.full_like(self.base, np.nan), where=self.base != 0
         )
+
+
+def join_cells(parts: Sequence[PairedChange], shape: tuple[int, ...]) -> PairedChange:
+    """Return the changes of several rows of cells as those of one array of this shape."""
+    names = [entry.name for entry in fields(PairedChange)]
+    arrays = {
+        name: np.concatenate([getattr(part, name) for part in parts]).reshape(shape)
+        for name in names
+    }
+    return PairedChange(**arrays)
 
 
 def paired_change(base: PairCells, variant: PairCells) -> PairedChange:

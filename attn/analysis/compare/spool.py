@@ -24,6 +24,7 @@ HINT = "Set TMPDIR to a folder with more room."
 _READ = ("mass", "mass_steps", "share", "share_steps")
 _COMPARED = ("alike", "dominant", "overlap", "coarse", "images")
 _EMPTY = np.zeros(0)
+_BYTES = 8
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -39,6 +40,33 @@ class _Kept:
     seed: int
 
 
+class NumbersFile:
+    """Numbers, one after the other: in memory while they are few, else in a file without a name."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(LARGEST, prefix="attn-")  # noqa: SIM115 - as long as this
+
+    def append(self, arrays: Iterable[Numbers]) -> int:
+        """Add arrays at the end, in C order, and return the index of their first number.
+
+        Raises:
+            TraceError: the disk is full.
+        """
+        with reported(Path(gettempdir()), hint=HINT):
+            start = self._file.seek(0, 2)
+            self._file.write(b"".join(array.tobytes() for array in arrays))
+        return start // _BYTES
+
+    def read(self, start: int, count: int) -> Numbers:
+        """Return `count` numbers from the one with this index on."""
+        with reported(Path(gettempdir()), "read"):
+            self._file.seek(_BYTES * start)
+            return np.frombuffer(self._file.read(_BYTES * count), np.float64)
+
+    def __del__(self) -> None:
+        self._file.close()
+
+
 class Pairs(Sequence[Pair]):
     """Pairs without maps, in the order in which they were added; each is read when it is asked for.
 
@@ -47,7 +75,7 @@ class Pairs(Sequence[Pair]):
     """
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
-        self._file = SpooledTemporaryFile(LARGEST, prefix="attn-")  # noqa: SIM115 - as long as this
+        self._file = NumbersFile()
         self._kept: list[_Kept] = []
         for pair in pairs:
             self.append(pair)
@@ -59,18 +87,13 @@ class Pairs(Sequence[Pair]):
             TraceError: the disk is full.
         """
         numbers = {name: np.asarray(one, np.float64) for name, one in _numbers(pair).items()}
-        with reported(Path(gettempdir()), hint=HINT):
-            start = self._file.seek(0, 2)
-            self._file.write(b"".join(one.tobytes() for one in numbers.values()))
+        start = self._file.append(numbers.values())
         about = _with_numbers(pair.without_maps(), dict.fromkeys(numbers, _EMPTY))
         shapes: Shapes = {name: one.shape for name, one in numbers.items()}
         for before in self._kept[-1:]:
             about = _share(about, before.about)
             shapes = before.shapes if shapes == before.shapes else shapes
         self._kept.append(_Kept(about, start, shapes, pair.prompt, pair.seed))
-
-    def __del__(self) -> None:
-        self._file.close()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -89,9 +112,7 @@ class Pairs(Sequence[Pair]):
 
     def _load(self, kept: _Kept) -> Pair:
         stops = list(accumulate(map(prod, kept.shapes.values())))
-        with reported(Path(gettempdir()), "read"):
-            self._file.seek(kept.start)
-            flat = np.frombuffer(self._file.read(8 * stops[-1]), np.float64)
+        flat = self._file.read(kept.start, stops[-1])
         spans = zip(kept.shapes.items(), [0, *stops], stops, strict=False)
         numbers = {name: flat[at:stop].reshape(shape) for (name, shape), at, stop in spans}
         about = replace(kept.about, prompt=kept.prompt, seed=kept.seed)

@@ -25,6 +25,7 @@ from attn.backends.loading.source import Source
 from attn.backends.types import Backend, ModelInfo, Session
 from attn.checkpoints.folders import CONFIG
 from attn.errors import ModelError
+from attn.files.disk import is_folder
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,18 @@ class ModelFolder:
             if self.device == "cpu":
                 align(model)
 
-    def describe(self, model: Any) -> ModelInfo:
-        """Return what is known of the network, its files identified in the background."""
+    def describe(self, model: Any, **others: Path) -> ModelInfo:
+        """Return what is known of the network, its files identified in the background.
+
+        Args:
+            model: the network.
+            others: what else is read, by name.
+        """
         files = {} if self.origin.revision else {"": self.path}
         if self.other_tokenizer:
-            files = {"model": self.path, "tokenizer": self.other_tokenizer}
+            others |= {"tokenizer": self.other_tokenizer}
+        if others:
+            files = {"model": self.path, **others}
         identity = fingerprint(files, self.origin.revision) if self.weights else dict
         name = dtype_name(self.dtype)
         return ModelInfo(self.origin.requested, identity, name, count_parameters(model))
@@ -101,7 +109,7 @@ class TextBackend(Backend):
             expected=f"a folder with {CONFIG}",
             download=partial(download_language_model, weights=weights),
         )
-        if not origin.path.is_dir():
+        if not is_folder(origin.path):
             raise ModelError(
                 f"{origin.path} is a file; give the folder with {CONFIG}, {origin.requested}"
             )

@@ -13,6 +13,7 @@ from attn.checkpoints.folders import CONFIG, SAFE, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe
 from attn.errors import ModelError
+from attn.files.disk import is_file, is_folder
 from attn.wording import list_some
 
 NAMED = 3
@@ -65,7 +66,7 @@ def look_into(path: Path) -> Location:
     Raises:
         ModelError: the file is damaged, or no safetensors file.
     """
-    if path.is_dir():
+    if is_folder(path):
         return path
     header = read_header(path)
     checkpoint = probe(header)
@@ -119,7 +120,7 @@ def _part_folder(folder: Path, part: Part, family: Family) -> Path:
     """Return the folder of one part: the folder itself, or the one in a pipeline's folder."""
     if is_pipeline(folder):
         folder = folder / part.component
-    if not (folder / CONFIG).is_file():
+    if not is_file(folder / CONFIG):
         raise ModelError(
             f"{part.name}={folder}: expected the folder of a part (with {CONFIG}), or of a "
             "whole model (with model_index.json) that has this part"

@@ -25,6 +25,7 @@ from attn.backends.loading.weights.folder import refuse_pickled_weights
 from attn.backends.loading.weights.misfit import shown
 from attn.checkpoints.folders import CONFIG, INDEX, SAFE
 from attn.errors import ModelError
+from attn.files.disk import is_file, is_folder
 
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
@@ -88,7 +89,7 @@ def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: b
         ModelError: a file is missing, damaged or pickled, or a weight is missing, left over or of
             another shape.
     """
-    if not (folder / CONFIG).is_file():
+    if not is_file(folder / CONFIG):
         raise ModelError(f"{folder} holds no network: expected {CONFIG} and {SAFE} files")
     refuse_pickled_weights(folder)
     with quiet():
@@ -152,7 +153,7 @@ def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
     piece = recipe.pieces.get(name)
     if isinstance(piece, Piece):
         folders = [piece.config] if piece.config else [root / name for root in recipe.roots]
-        folders = [folder for folder in folders if (folder / CONFIG).is_file()]
+        folders = [folder for folder in folders if is_file(folder / CONFIG)]
         if not folders:
             raise ModelError(f"{recipe.roots[0]} describes no {name}: expected {name}/{CONFIG}")
         compatibility.require_class(folders[0], cls, name)
@@ -165,7 +166,7 @@ def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
 
 
 def _require_folder(folder: Path, entry: list[str]) -> None:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ModelError(
             f"{folder} is missing: {INDEX} lists it as {'.'.join(entry)}; "
             "download or save the model again"

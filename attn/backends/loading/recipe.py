@@ -26,6 +26,7 @@ from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints.folders import INDEX, is_pipeline, read_index
 from attn.checkpoints.probe import CONFIGS, Checkpoint
 from attn.errors import ModelError
+from attn.files.disk import is_file, is_folder
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _folder(option: str, value: str | None) -> Path | None:
     if value is None:
         return None
     folder = Path(value).expanduser()
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ModelError(f"{option}={value}: there is no such folder")
     return folder
 
@@ -236,7 +237,7 @@ def _find_tokenizers(
 def _require_tokenizers(folder: Path | None, family: Family) -> None:
     """Refuse a folder that an option names and that holds none of what it was named for."""
     names = [part.tokenizer for part in family.parts if part.tokenizer]
-    if folder is not None and not any((folder / name).is_dir() for name in names):
+    if folder is not None and not any(is_folder(folder / name) for name in names):
         wanted = ", ".join(f"{name}/" for name in names)
         raise ModelError(f"tokenizers={folder}: expected a folder that holds {wanted}")
 
@@ -271,4 +272,4 @@ def _files(
 
 
 def _present(label: str, folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    return {f"{label}/{name}": folder / name for name in names if (folder / name).is_file()}
+    return {f"{label}/{name}": folder / name for name in names if is_file(folder / name)}

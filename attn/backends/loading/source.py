@@ -12,6 +12,7 @@ from attn import demo
 from attn.backends.loading import hub
 from attn.checkpoints.folders import SAFE
 from attn.errors import ModelError
+from attn.files.disk import is_folder
 
 HUB = "hub:"
 """Before a hub id: download what is not on this machine, or not the newest."""
@@ -95,7 +96,7 @@ def existing(requested: str, option: str) -> Path:
 
 def refuse_pickled(path: Path) -> None:
     """Refuse a file whose ending says that opening it could run code."""
-    if path.suffix.lower() in REFUSED and not path.is_dir():
+    if path.suffix.lower() in REFUSED and not is_folder(path):
         raise ModelError(
             f"{path} is a pickled checkpoint, which could run any code when opened; "
             "convert it to .safetensors with a tool that you trust"

@@ -10,7 +10,7 @@ from typing import Any
 from attn.backends.loading.explain import explained
 from attn.checkpoints.vocabularies import PUBLISHED
 from attn.errors import ModelError
-from attn.files.disk import is_there
+from attn.files.disk import is_file, is_there
 from attn.files.outside import read_bytes, read_json
 
 SECOND_PADDING = "!"
@@ -62,11 +62,11 @@ def has_vocabulary(cls: Any, folder: Path) -> bool:
     """Whether a folder holds what a tokenizer needs, in a form that needs no further package."""
     files: dict[str, str] = dict(getattr(cls, "vocab_files_names", {}))
     whole = files.pop("tokenizer_file", "tokenizer.json")
-    if (folder / whole).is_file():
+    if is_file(folder / whole):
         return True
     parts = [folder / file for file in files.values()]
     is_text = all(path.suffix in (".json", ".txt") for path in parts)
-    return bool(parts) and is_text and all(path.is_file() for path in parts)
+    return bool(parts) and is_text and all(is_file(path) for path in parts)
 
 
 def load(cls: Any, files: TokenizerFiles) -> Any:
@@ -110,9 +110,9 @@ def _require_vocabulary(cls: type[Any], folder: Path) -> None:
     """Refuse a tokenizer without its files, of which the library would make an empty one."""
     files: dict[str, str] = dict(getattr(cls, "vocab_files_names", {}))
     whole = files.pop("tokenizer_file", None)
-    if whole is None or (folder / whole).is_file():
+    if whole is None or is_file(folder / whole):
         return
-    missing = [file for file in files.values() if not (folder / file).is_file()]
+    missing = [file for file in files.values() if not is_file(folder / file)]
     if missing:
         others = " and ".join(missing)
         raise ModelError(f"{folder} has no vocabulary: expected {whole}, or {others}")
@@ -142,7 +142,7 @@ def missing(repository: str | None, names: Sequence[str], folders: Sequence[Path
 
 
 def _has_length(folder: Path) -> bool:
-    return (folder / "tokenizer_config.json").is_file()
+    return is_file(folder / "tokenizer_config.json")
 
 
 def _cached(name: str) -> list[Path]:

@@ -17,7 +17,6 @@ from time import perf_counter
 
 import pluggy
 
-import attn
 from attn.backends.hookspecs import GROUP, Hooks
 from attn.backends.plugins.advice import advice, first_line, repair
 from attn.backends.plugins.answers import AnswerError, got
@@ -32,6 +31,7 @@ from attn.backends.plugins.switches import (
 )
 from attn.backends.types import BackendSpec
 from attn.errors import did_you_mean
+from attn.versions import attn_version
 
 BUILTIN_PACKAGE = "attn"
 MOST = 1000
@@ -130,7 +130,7 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
 def origin(entry: EntryPoint) -> tuple[str, str]:
     """Return name and version of the distribution; only the built-in entry point has none."""
     if entry.dist is None:
-        return BUILTIN_PACKAGE, attn.__version__
+        return BUILTIN_PACKAGE, attn_version()
     return _identified(entry.dist)
 
 

@@ -16,7 +16,7 @@ from attn.backends.plugins.answers import AnswerError, got
 from attn.errors import did_you_mean
 from attn.options import describe_options
 from attn.schema import Call, Layer, Request, Segment, Sequence, Token, part
-from attn.trace.manifests import layer_problems, segment_problems
+from attn.trace.manifests import has_gaps, layer_problems, segment_problems
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -230,6 +230,11 @@ def _check_tokens(where: str, segment: Segment, tokens: list[Token], prompt: str
             f"{where}: segment '{segment.name}' is {segment.start} to {segment.stop - 1}, "
             f"its tokens are {shown if positions else 'missing'}",
             "give one token per position, padding included, in order",
+        )
+    if has_gaps(tokens):
+        raise AnswerError(
+            f"{where}: the padding of segment '{segment.name}' has gaps",
+            "call padding only what stands before or after the whole text",
         )
     for token in tokens:
         if token.is_content and not 0 <= token.start <= token.stop <= len(prompt):

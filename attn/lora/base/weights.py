@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
+from attn.files.disk import is_folder
 from attn.lora.base.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
 from attn.lora.changes.kinds import rows_of
 from attn.lora.changes.norms import blocks_norm
@@ -106,7 +107,7 @@ def open_base(path: Path) -> Base:
     Raises:
         ModelError: it cannot be read, or holds neither denoiser nor text encoder.
     """
-    parts = dict(_of_folder(path)) if path.is_dir() else dict(_of_file(path))
+    parts = dict(_of_folder(path)) if is_folder(path) else dict(_of_file(path))
     if not parts:
         raise ModelError(
             f"{path} holds no denoiser and no text encoder: expected a diffusers folder with "

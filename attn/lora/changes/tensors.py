@@ -57,7 +57,8 @@ class Stored:
         """
         if self.info.elements > LARGEST:
             shape = list(self.info.shape)
-            raise SizeError(f"a tensor of shape {shape} is too large to be read at once")
+            most = f"at most {LARGEST} numbers are read at once"
+            raise SizeError(f"needs all of a tensor of shape {shape}; {most}")
         flat = _read(self, 0, self.info.elements)
         return flat.reshape(self.info.shape)
 

@@ -184,10 +184,10 @@ def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
 
 def _describe_collection(done: Sequence[TraceResults], files: Sequence[str]) -> dict[str, Any]:
     """Build the content of a collection's `analysis.json`."""
-    from attn import __version__
+    from attn.versions import attn_version
 
     traces = [
         {"trace": entry.trace.name, "error": entry.error, "skipped": dict(entry.skipped)}
         for entry in done
     ]
-    return {"attn": __version__, "traces": traces, "files": list(files)}
+    return {"attn": attn_version(), "traces": traces, "files": list(files)}

@@ -163,12 +163,12 @@ def _describe(
     trace: Trace, planned: AnalysisPlan, ran: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Build the content of `analysis.json`; the analyses are in the order of the registry."""
-    from attn import __version__
+    from attn.versions import attn_version
 
     manifest = trace.manifest
     order = [analysis.name for analysis in ANALYSES]
     return {
-        "attn": __version__,
+        "attn": attn_version(),
         "trace": {
             "status": manifest.status,
             "backend": manifest.backend,

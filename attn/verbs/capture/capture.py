@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from attn.backends import Backend, Session, find, installed
 from attn.backends.plugins.guard import blamed, guarded, signed
 from attn.engine.plan import Plan
-from attn.errors import UsageError
+from attn.errors import ModelError, UsageError
+from attn.files.outside import refuse_special
 from attn.schema import Request
 from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.families import backend_options, complete_loras
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 DEMO = "demo"
+MODEL = "a .safetensors file or the folder of a model"
 
 
 class Shared:
@@ -110,6 +112,8 @@ def capture(options: CaptureOptions) -> Captured:
 def capture_with(options: CaptureOptions) -> Captured:
     """Capture; see `capture`."""
     report = options.report or Report()
+    if isinstance(options.model, str | Path):  # before anything is imported for it
+        refuse_special(Path(options.model).expanduser(), MODEL, ModelError)
     registered = find(options.backend)
     name = registered.spec.name
     for remark in installed().remarks:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attn.errors import UsageError
 from attn.files.cache import cache_folder
-from attn.files.disk import write_atomic
+from attn.files.disk import is_there, write_atomic
 from attn.verbs import checks
 
 if TYPE_CHECKING:
@@ -57,6 +57,6 @@ def drawing_file(value: Drawing) -> str:
         ) from error
     name = sha256(data.getvalue()).hexdigest()[:16]
     path = cache_folder() / "drawings" / f"drawing-{name}.png"
-    if not path.exists():
+    if not is_there(path):
         write_atomic(path, data.getvalue())
     return str(path)

@@ -43,7 +43,7 @@ def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
     names = chain([name], (f"{name}-{number}" for number in count(2)))  # two in one second
-    return next(path for path in map(RUNS.joinpath, names) if not path.exists())
+    return next(path for path in map(RUNS.joinpath, names) if not is_there(path))
 
 
 def short_names(paths: Mapping[str, str]) -> dict[str, str]:
@@ -173,7 +173,7 @@ def sweep(folder: Path) -> None:
 
 def existing(path: Path) -> Path:
     """Return the path, or the nearest of its parents that exists."""
-    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    return next(parent for parent in (path, *path.absolute().parents) if is_there(parent))
 
 
 @contextmanager

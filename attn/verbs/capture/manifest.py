@@ -91,7 +91,8 @@ def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) 
             "kernels": list(ran.kernels),
             "noise": list(output.noise),
             "outputs": outputs,
-        },
+        }
+        | ({} if output.steps is None else {"steps": output.steps}),
         cost={
             "seconds": round(ran.seconds, 3),
             "seconds_per_step": round(ran.seconds / len(ran.steps), 4),

@@ -11,9 +11,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from attn.files.disk import AGAIN, write_atomic
 from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
 from attn.files.outside import read_bytes
 from attn.schema import SKETCH, SKETCH_GROUND, Manifest
+from attn.versions import find_version
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -131,21 +130,13 @@ def _png(image: Image, manifest: Manifest, texts: Mapping[str, str] | None = Non
 
 def environment() -> dict[str, str]:
     """Return the versions and the machine that a trace depends on."""
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = {name: find_version(name) for name in PACKAGES}
     return {
         **{name: number for name, number in versions.items() if number},
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": _device(),
     }
-
-
-@cache
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
 
 
 def _device() -> str:

@@ -11,7 +11,7 @@ import msgspec
 from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
-from attn.files.disk import AGAIN, encode_json, read_journal, reported
+from attn.files.disk import AGAIN, encode_json, is_folder, is_there, read_journal, reported
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
 from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
@@ -123,7 +123,7 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
             refuse_outside(item.folder / part, job.out)
     sweep(job.out)
     for item in pending:
-        if item.folder.is_dir():
+        if is_folder(item.folder):
             withdraw(item.folder / ANALYSIS, "analyze", ANALYSIS_INDEX)
             _take_back(job, item)
 
@@ -134,7 +134,7 @@ def _take_back(job: Job, item: JobItem) -> None:
     The damaged manifest is kept: it may be the only one that says what was there.
     """
     path = item.folder / MANIFEST
-    if not path.exists():
+    if not is_there(path):
         return
     try:
         manifest = read_manifest(item.folder)

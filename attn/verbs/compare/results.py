@@ -177,11 +177,11 @@ def _describe(
     base: ComparedRun, findings: ComparisonFindings, options: PairOptions
 ) -> dict[str, Any]:
     """Build the content of `comparison.json`, without files and warnings."""
-    from attn import __version__
+    from attn.versions import attn_version
 
     return {
         "schema": SCHEMA,
-        "attn": __version__,
+        "attn": attn_version(),
         "base": {"name": base.label, "path": str(base.path)},
         "variants": [
             {

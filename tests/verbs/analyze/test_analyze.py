@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -72,6 +73,26 @@ def trace(tmp_path):
     return write_trace(tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A trace and all its results, which no test changes."""
+    trace = write_trace(tmp_path_factory.mktemp("whole") / "run")
+    return trace, analyze(trace)
+
+
+@pytest.fixture(scope="module")
+def with_phrase(tmp_path_factory):
+    """A trace and its results with a phrase, which no test changes."""
+    trace = write_trace(tmp_path_factory.mktemp("phrase") / "run")
+    return trace, analyze(trace, phrases=["a bobcat"])
+
+
+@pytest.fixture
+def analyzed(whole, tmp_path):
+    """A trace of the test alone with all its results."""
+    return shutil.copytree(whole[0], tmp_path / "run")
+
+
 def asked(about, **fields):
     """Return a manifest with other fields of its request, such as the seed."""
     return replace(about, request=replace(about.request, **fields))
@@ -89,9 +110,9 @@ def colours(path):
         return {colour for _, colour in image.getcolors(image.width * image.height)}
 
 
-def test_files(trace):
+def test_files(whole):
     """A trace gets tables, pictures and an index of them in its folder `analysis`."""
-    done = analyze(trace)
+    trace, done = whole
     assert tree(trace / "analysis") == FILES
     assert set(done.files) == {trace / "analysis" / file for file in FILES}
     assert set(done.pictures) == {file for file in done.files if file.suffix == ".png"}
@@ -159,32 +180,30 @@ def test_one_text(trace):
     assert {file: file.read_bytes() for file in before} == before
 
 
-def test_results_are_replaced(trace):
+def test_results_are_replaced(analyzed):
     """A second analysis leaves nothing of the first."""
-    analyze(trace)
-    analyze(trace, words=["cat"], pictures=False)
-    assert tree(trace / "analysis") == TABLES
-    assert [path.name for path in trace.iterdir() if path.name.startswith(".")] == []
+    analyze(analyzed, words=["cat"], pictures=False)
+    assert tree(analyzed / "analysis") == TABLES
+    assert [path.name for path in analyzed.iterdir() if path.name.startswith(".")] == []
 
 
-def test_other_analyses_stay(trace):
+def test_other_analyses_stay(analyzed):
     """An analysis that is asked for alone replaces its own results, and leaves those of others."""
-    analyze(trace)
-    before = {name: (trace / "analysis" / name).stat().st_mtime_ns for name in FILES}
-    analyze(trace, only=["sinks"], pictures=False)
-    analyze(trace, only=["evolution"], words=["cat"], pictures=False)
+    before = {name: (analyzed / "analysis" / name).stat().st_mtime_ns for name in FILES}
+    analyze(analyzed, only=["sinks"], pictures=False)
+    analyze(analyzed, only=["evolution"], words=["cat"], pictures=False)
     rest = [name for name in FILES if not (name.startswith("sinks/") and name.endswith(".png"))]
-    files = tree(trace / "analysis")
+    files = tree(analyzed / "analysis")
     assert [name for name in files if not name.startswith("evolution/")] == rest
     kept = [name for name in rest if not name.startswith(("sinks/", "analysis.json", "report"))]
-    assert all((trace / "analysis" / name).stat().st_mtime_ns == before[name] for name in kept)
-    index = json.loads((trace / "analysis" / "analysis.json").read_text(encoding="utf-8"))
+    assert all((analyzed / "analysis" / name).stat().st_mtime_ns == before[name] for name in kept)
+    index = json.loads((analyzed / "analysis" / "analysis.json").read_text(encoding="utf-8"))
     assert [facts["name"] for facts in index["analyses"]] == [
         *("words", "curves", "sinks", "evolution")
     ]
     listed = [file for facts in index["analyses"] for file in facts["files"]]
     assert sorted([*listed, "analysis.json", "report.html"]) == files
-    assert analyze(trace).traces[0].offered == ()
+    assert analyze(analyzed, pictures=False).traces[0].offered == ()
 
 
 @pytest.mark.parametrize("change", ["trace", "index", "file"])
@@ -214,20 +233,19 @@ def test_other_analyses_of_a_collection_stay(collection):
     assert tree(collection / "analysis") == JOINED
 
 
-def test_a_failed_analysis_keeps_the_results(trace, monkeypatch):
+def test_a_failed_analysis_keeps_the_results(analyzed, monkeypatch):
     """What was there stays as it was, whenever the failure comes."""
-    analyze(trace)
-    before = tree(trace)
+    before = tree(analyzed)
 
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("attn.verbs.analyze.traces.write_index", fail)
     with pytest.raises(TraceError, match="no space left"):
-        analyze(trace, words=["cat"])
+        analyze(analyzed, words=["cat"], pictures=False)
     with pytest.raises(AnalysisError, match="no word 'dog'"):
-        analyze(trace, words=["dog"])
-    assert tree(trace) == before
+        analyze(analyzed, words=["dog"])
+    assert tree(analyzed) == before
 
 
 def test_out(trace, tmp_path):
@@ -343,9 +361,9 @@ def test_picture_is_gone(trace):
     analyze(trace, pictures=False)
 
 
-def test_png_texts(trace):
+def test_png_texts(with_phrase):
     """Every saved picture says of which prompt, seed and segment it is, what it shows, and how."""
-    for picture in analyze(trace, phrases=["a bobcat"]).pictures:
+    for picture in with_phrase[1].pictures:
         with Image.open(picture) as image:
             texts = image.text
         assert (texts["prompt"], texts["seed"], texts["backend"]) == (PROMPT, "7", "toy")
@@ -354,9 +372,9 @@ def test_png_texts(trace):
         assert {"unit", "branch", "layers"} <= set(texts)
 
 
-def test_phrases(trace):
+def test_phrases(with_phrase):
     """A phrase has tables, heatmaps and curves; one that is not there is an error."""
-    done = analyze(trace, phrases=["a bobcat"])
+    trace, done = with_phrase
     files = {file.relative_to(trace / "analysis").as_posix() for file in done.files}
     tables = ("phrases", "phrases_summary", "phrases_auc", "phrases_stepavg")
     expected = {f"clip/tables/{name}.csv" for name in tables}
@@ -421,12 +439,17 @@ def test_settings_of_all(trace):
 
 
 @pytest.mark.parametrize(
-    ("size", "factor"), [({"dpi": 300}, 2), ({"figsize": (3.0, 99.0)}, None), ({"dpi": 75}, 0.5)]
+    ("size", "factor"),
+    [
+        ({"dpi": 300, "only": ["curves", "sinks"]}, 2),
+        ({"figsize": (3.0, 99.0), "only": ["curves", "sinks"]}, None),
+        ({"dpi": 75}, 0.5),
+    ],
 )
-def test_size_of_pictures(trace, size, factor):
+def test_size_of_pictures(whole, trace, size, factor):
     """Every picture has the resolution asked for, and fits the size asked for, undistorted."""
-    usual = [_look(file)[0] for file in analyze(trace).pictures]
-    for before, file in zip(usual, analyze(trace, **size).pictures, strict=True):
+    for file in analyze(trace, **size).pictures:
+        before, _ = _look(whole[0] / file.relative_to(trace))
         pixels, dpi = _look(file)
         assert dpi == pytest.approx(size.get("dpi", 150), abs=0.1)
         assert np.abs(pixels - before * (factor or 450 / before[0])).max() <= 2

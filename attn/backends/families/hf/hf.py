@@ -20,6 +20,7 @@ from attn.backends.loading.library_classes import find_class
 from attn.backends.loading.quiet import quiet
 from attn.checkpoints.folders import CONFIG, INDEX, is_language_model, read_object
 from attn.errors import ModelError, UsageError
+from attn.files.disk import is_file
 
 GENERATION = "generation_config.json"
 CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
@@ -59,12 +60,12 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: there is none, or it is of a model that another backend opens.
     """
-    if (folder / INDEX).is_file():
+    if is_file(folder / INDEX):
         raise ModelError(
             f"{folder} is a pipeline of diffusers, no language model; see `attn backends` for the "
             "backend of its family"
         )
-    if not (folder / CONFIG).is_file():
+    if not is_file(folder / CONFIG):
         raise ModelError(
             f"{folder} is no model of transformers: it has no {CONFIG}; give the folder that the "
             "model was saved to"
@@ -130,7 +131,7 @@ def _read_vocabulary(
     if options.chat_template not in (None, "model") or has_template:
         template = read_template(tokenizer, options.chat_template)
     stated = settings
-    if (model / GENERATION).is_file():
+    if is_file(model / GENERATION):
         stated = settings | read_object(model / GENERATION)
     ends = {*_numbers(stated.get("eos_token_id")), *_numbers(tokenizer.eos_token_id)}
     return Reader(Vocabulary(tokenizer, special_ids(tokenizer)), template, frozenset(ends))

@@ -14,6 +14,7 @@ from attn.backends.families.mmada.llama import Config
 from attn.backends.loading import tokenizers
 from attn.checkpoints.folders import CONFIG
 from attn.errors import ModelError
+from attn.files.disk import is_file
 
 MASK = "<|mdm_mask|>"
 """Name of the mask in the vocabularies of LLaDA and MMaDA."""
@@ -32,7 +33,7 @@ def read_vocabulary(folder: Path, config: Config) -> MaskedVocabulary:
     Raises:
         ModelError: it is missing or unreadable, or belongs to another model.
     """
-    if not (folder / "tokenizer.json").is_file():
+    if not is_file(folder / "tokenizer.json"):
         raise ModelError(
             f"{folder} has no tokenizer.json; put the model's tokenizer there, or name the folder "
             "that holds it with --set tokenizer=DIR"

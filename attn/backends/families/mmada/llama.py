@@ -26,6 +26,7 @@ from attn.backends.loading.weights.unfilled import Unfilled
 from attn.checkpoints.folders import CONFIG, refuse_foreign
 from attn.checkpoints.headers import read_header
 from attn.errors import ModelError
+from attn.files.disk import is_file
 from attn.files.outside import read_json
 
 OUTER = {"wte": "model.embed_tokens", "ln_f": "model.norm", "ff_out": "lm_head"}
@@ -118,7 +119,7 @@ def read_config(folder: Path) -> Config:
         ModelError: it is missing or unreadable, or describes another architecture.
     """
     path = folder / CONFIG
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(
             f"{folder} is no checkpoint of MMaDA or LLaDA: it has no {CONFIG}; give the folder "
             "that the model was saved to"

@@ -19,6 +19,7 @@ from attn.checkpoints.headers import read_header
 from attn.checkpoints.inventory import PIPELINES
 from attn.checkpoints.probe import probe
 from attn.errors import ModelError
+from attn.files.disk import is_file
 
 COMPONENT = "controlnet"
 CONFIG = "config.json"
@@ -38,7 +39,7 @@ def base_family(origin: Source) -> str:
     Raises:
         ModelError: it is of another family, or a ControlNet itself.
     """
-    if origin.path.is_file():
+    if is_file(origin.path):
         held = probe(read_header(origin.path))
         if held.family in ("sdxl", "sd15"):
             return held.family
@@ -48,7 +49,7 @@ def base_family(origin: Source) -> str:
             f"{origin.path} is a ControlNet, which steers a model and cannot draw alone; give the "
             "model with --model, and this with --set controlnet=PATH"
         )
-    if not folders.is_pipeline(origin.path) and (origin.path / CONFIG).is_file():
+    if not folders.is_pipeline(origin.path) and is_file(origin.path / CONFIG):
         width = folders.read_object(origin.path / CONFIG).get("addition_embed_type")
         return "sdxl" if width else "sd15"  # a UNet's own folder
     name = str(folders.read_index(origin.path)["_class_name"])
@@ -113,7 +114,7 @@ def require_agreement(pipe: Any) -> None:
 
 
 def _location(path: Path) -> Piece | Path:
-    if path.is_file():
+    if is_file(path):
         return _piece(path)
     folder = path / COMPONENT if folders.is_pipeline(path) else path
     if not _is_controlnet(folder):
@@ -135,7 +136,7 @@ def _piece(path: Path) -> Piece:
 
 def _is_controlnet(folder: Path) -> bool:
     path = folder / CONFIG
-    return path.is_file() and folders.read_object(path).get("_class_name") == ENTRY[1]
+    return is_file(path) and folders.read_object(path).get("_class_name") == ENTRY[1]
 
 
 def _download(name: str) -> Path:

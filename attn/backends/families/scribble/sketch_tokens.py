@@ -21,6 +21,7 @@ from attn.checkpoints import folders
 from attn.checkpoints.folders import DRAWN
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
+from attn.files.disk import is_file
 from attn.schema import Token
 
 UNET, ENCODER, COMBINER = DRAWN
@@ -161,7 +162,7 @@ def _size(tensors: Mapping[str, TensorInfo], name: str, axis: int, path: Path) -
 
 
 def _require_files(folder: Path) -> None:
-    missing = [name for name in DRAWN if not (folder / name).is_file()]
+    missing = [name for name in DRAWN if not is_file(folder / name)]
     if missing:
         raise ModelError(
             f"{folder} has no {' and no '.join(missing)}; a checkpoint of ScribbleDiffusion has "
@@ -179,7 +180,7 @@ def _refuse_combiner(folder: Path) -> None:
             "putting one after the other, which is all that is known here"
         )
     config = folder / CONFIG
-    method = _combination(folders.read_object(config)) if config.is_file() else None
+    method = _combination(folders.read_object(config)) if is_file(config) else None
     if method is not None and not str(method).startswith(CONCATENATION):
         raise ModelError(
             f"{config}: text and sketch are combined by {method!r}; expected {CONCATENATION!r}, "

@@ -10,6 +10,7 @@ from typing import Any
 from attn.backends.loading.source import REFUSED
 from attn.checkpoints.folders import SAFE, read_object
 from attn.errors import ModelError
+from attn.files.disk import is_file
 from attn.files.outside import read_json
 
 LARGEST_NUMBER = 2**24
@@ -54,9 +55,9 @@ def weight_files(folder: Path) -> list[Path]:
     infix = f".{variant}" if variant else ""
     for stem in STEMS:
         whole, index = folder / f"{stem}{infix}{SAFE}", f"{stem}{SAFE}.index{infix}.json"
-        if whole.is_file():
+        if is_file(whole):
             return [whole]
-        if (folder / index).is_file():
+        if is_file(folder / index):
             return listed_files(folder, index)
     refuse_pickled_weights(folder)
     raise ModelError(f"{folder} has no weights: expected a {SAFE} file")
@@ -92,7 +93,7 @@ def listed_files(folder: Path, index: str) -> list[Path]:
             f"{path} lists {', '.join(foreign[:3]) or 'nothing'}; expected names of {SAFE} files "
             "in its own folder: nothing else is read"
         )
-    missing = [name for name in names if not (folder / name).is_file()]
+    missing = [name for name in names if not is_file(folder / name)]
     if missing:
         raise ModelError(
             f"{folder} lacks {len(missing)} of the {len(names)} files that {index} lists: "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attn.errors import AttnError
 from attn.files.digests import require_digest
+from attn.files.disk import is_file
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.report import Report
 
@@ -82,9 +83,9 @@ def _candidates(lora: Lora, run: ComparedRun) -> Iterator[Path]:
     """Yield files that may be a LoRA, those of its name first."""
     there = Path(lora.path)
     folders = (Path(), run.path, run.path.parent)
-    yield from (path for path in (there, *(at / there.name for at in folders)) if path.is_file())
+    yield from (path for path in (there, *(at / there.name for at in folders)) if is_file(path))
     for folder in folders:
-        yield from sorted(path for path in folder.glob(f"*{there.suffix}") if path.is_file())
+        yield from sorted(path for path in folder.glob(f"*{there.suffix}") if is_file(path))
 
 
 def _read(lora: Lora, manifest: Manifest, path: Path) -> LoraFile:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attn.errors import UsageError
+from attn.files.disk import is_file, is_there
 from attn.verbs.capture.drawings import Drawing, drawing_file
 from attn.verbs.capture.families import SKETCH, backend_options
 from attn.verbs.capture.folders import name_folders, short_names
@@ -72,7 +73,7 @@ def _require_different(requested: Sequence[tuple[str, str | None]]) -> None:
 def _require_scales(file: str) -> None:
     """Refuse what would be a file and scales, were these numbers."""
     name, colon, scales = file.rpartition(":")
-    if colon and Path(name).is_file() and not Path(file).exists():
+    if colon and is_file(Path(name)) and not is_there(Path(file)):
         raise UsageError(
             f"sketch: '{scales}' are no conditioning scales for {name}: give numbers from 0, "
             "such as FILE:0,0.5,1"
