@@ -73,7 +73,8 @@ def test_who_reads_whom(visit, folder):
     for number, values in enumerate((matrix[7], matrix[:, 7])):
         rows = page.locator(".profile").nth(number).locator("tbody tr")
         got = rows.evaluate_all(
-            "rows => rows.map(one => [one.querySelector('.word').innerText, one.cells[2].innerText])"
+            """rows => rows.map(row =>
+            [row.querySelector(".word").innerText, row.cells[2].innerText])"""
         )
         order = np.argsort(-values, kind="stable")
         assert got == [[f"t{at}", percent(values[at])] for at in order]
