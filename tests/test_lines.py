@@ -123,12 +123,18 @@ def codebook() -> list[str]:
     return ["-m", "codebook", "--steps", "2", *(f"--set={one}" for one in settings)]
 
 
-def writer() -> Path:
-    """Return the folder of a tiny causal language model."""
-    from tests.backends.families.hf.conftest import save
+def writer(picture: str | None) -> Path:
+    """Return the folder of a tiny causal language model, one that reads a picture if it is to."""
+    from PIL import Image
 
-    Path("writer").mkdir(exist_ok=True)
-    return save(Path("writer"), "llama", {})
+    from tests.backends.families.hf import conftest, vision
+
+    folder = Path("seer" if picture else "writer")
+    folder.mkdir(exist_ok=True)
+    if picture is None:
+        return conftest.save(folder, "llama", {})
+    Image.new("RGB", (83, 47), "white").save(picture)
+    return vision.save(folder)
 
 
 def small(line: str) -> list[str]:
@@ -155,7 +161,8 @@ def small(line: str) -> list[str]:
     if "t2i=yes" in given:
         arguments += codebook()
     elif "hf" in given:
-        arguments[arguments.index("-m") + 1] = str(writer())
+        pictures = (word.partition("=")[2] for word in given if word.startswith("image="))
+        arguments[arguments.index("-m") + 1] = str(writer(next(pictures, None)))
     elif generates and writes_text:
         arguments += [] if "--steps" in given else SHORT_TEXT
     elif generates:

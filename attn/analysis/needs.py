@@ -146,7 +146,7 @@ def _is_written(manifest: Manifest) -> bool:
 def _is_of_text(manifest: Manifest) -> bool:
     """Whether the model writes a text, or reads one and no picture."""
     kinds = {each.kind for layer in manifest.layers for each in (*layer.queries, *layer.keys)}
-    return _is_written(manifest) or kinds == {"text"}
+    return _is_written(manifest) or kinds - {"sink"} == {"text"}
 
 
 def records_decisions(manifest: Manifest) -> bool:

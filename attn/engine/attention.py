@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from attn.engine.shapes import Logits, Norms, Probs, RowMask
 from attn.errors import CaptureError
@@ -43,6 +44,8 @@ class Attention:
             computed its softmax in the open and laid its values out in another way.
         valid: (batch, 1 or head, query) bool: which rows are rows. Those without an allowed key
             are not, nor are those of padding; None where all are.
+        sink: (batch, head, query), what a learned logit beside the keys receives, which moves no
+            value; a row sums to 1 with it. None where the model has none.
     """
 
     query: Tensor | None
@@ -55,6 +58,7 @@ class Attention:
     kernel: str
     value: Tensor | None = None
     valid: Tensor | None = None
+    sink: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -172,6 +176,49 @@ class Attention:
         """Return the attention without the rows of padding, (batch, query) bool."""
         valid = ~padding.to(self.device)[:, None]
         return replace(self, valid=valid if self.valid is None else valid & self.valid)
+
+    def with_sink(self) -> Attention:
+        """Return the attention whose first key is its learned sink, if it has one."""
+        if self.sink is None or self.open_probs is None:
+            return self
+        return replace(
+            self,
+            open_probs=torch.cat([self.sink[..., None], self.open_probs], -1),
+            value=None if self.value is None else pad(self.value, (0, 0, 1, 0)),
+            sink=None,
+        )
+
+    def joined(self, rows: int) -> Attention:
+        """Return the attention of rows that attend in pieces, such as the windows of a picture.
+
+        The queries of a row are those of its pieces, one piece after the other; its keys are the
+        positions inside a piece, whichever that is. So there are probabilities only.
+
+        Args:
+            rows: of the batch; each has as many pieces, which follow each other.
+        """
+        every = slice(None)
+        batch = self.shape[0]
+        probs = self.open_probs
+        if probs is None:
+            probs = torch.stack([self.probs(row, every, every, every) for row in range(batch)])
+
+        def join(values: Tensor) -> Tensor:
+            pieces: Tensor = values.unflatten(0, (rows, -1))
+            return pieces.transpose(1, 2).flatten(2, 3)
+
+        return Attention(
+            query=None,
+            key=None,
+            lse=None,
+            mask=None,
+            scale=1.0,
+            causal=False,
+            open_probs=join(probs),
+            kernel=f"{self.kernel}, in {batch // rows} pieces of each row",
+            valid=None if self.valid is None else join(self.valid),
+            sink=None if self.sink is None else join(self.sink),
+        )
 
     def row_valid(self, row: int) -> Tensor | None:
         """Return which rows of one row of the batch are rows, (1 or head, query); None if all."""

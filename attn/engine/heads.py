@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attn.engine.attention import Attention
 from attn.errors import CaptureError
 
 NAMES = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
 """What modules and configurations call the number of heads."""
+SINKS = "sinks"
+"""What modules of transformers call their learned sinks, a logit for each head."""
 
 
 def count_heads(module: nn.Module) -> int | None:
@@ -22,6 +24,25 @@ def count_heads(module: nn.Module) -> int | None:
         if count is not None:
             return count
     return None
+
+
+def has_sink(module: nn.Module) -> bool:
+    """Whether a module says that it has a learned sink beside its keys."""
+    return isinstance(getattr(module, SINKS, None), Tensor)
+
+
+def require_sink(path: str, module: nn.Module, attention: Attention) -> None:
+    """Refuse attention from which a learned sink is missing.
+
+    Raises:
+        CaptureError: the module has one, and its kernel was not given it.
+    """
+    if has_sink(module) and attention.sink is None:
+        raise CaptureError(
+            f"{path} has learned sinks ({SINKS}), which are not among the keys of its softmax "
+            f"({attention.kernel}), so what goes to them cannot be told; load the model with "
+            "attn_implementation='eager', if it has its sinks there"
+        )
 
 
 def unfold(attention: Attention, heads: int | None, length: int | None) -> Attention:
@@ -64,10 +85,11 @@ def with_heads(attention: Attention, batch: int) -> Attention:
     open_probs = attention.open_probs
     if open_probs is None or open_probs.shape[0] != 1 or open_probs.shape[1] % batch:
         return attention
-    valid, value = attention.valid, attention.value
+    valid, value, sink = attention.valid, attention.value, attention.sink
     return replace(
         attention,
         open_probs=open_probs.reshape(batch, -1, *open_probs.shape[2:]),
+        sink=None if sink is None else sink.reshape(batch, -1, sink.shape[-1]),
         valid=None if valid is None else valid.reshape(batch, -1, valid.shape[-1]),
         value=None if value is None else value.reshape(batch, -1, *value.shape[2:]),
     )

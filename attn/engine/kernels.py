@@ -48,6 +48,9 @@ COMPOSITE = _operators(
 COMPOSITE_PRODUCTS = _operators("matmul", "einsum")
 """The same of what multiplies values; looked into only where a softmax waits for them."""
 
+ELSEWHERE = frozenset({"flash_attn", "flash_attn_2", "flash_attn_3", "sageattention", "xformers"})
+"""Namespaces of other libraries' operators of attention."""
+
 _EXACT = ("none", "ieee")
 DROPS = "attention dropout is active; call .eval() on the model first"
 
@@ -115,6 +118,8 @@ class KernelMode(TorchDispatchMode):
                     "use the model's default attention (torch's scaled_dot_product_attention)"
                 )
             )
+        elif func.namespace in ELSEWHERE:
+            self._refuse(CaptureError(_elsewhere(func)))
         if func in DROPOUT and _drops(func, args, kwargs):
             self._refuse(CaptureError(DROPS))
         result = func(*args, **kwargs)
@@ -190,6 +195,13 @@ def _exactly(see: Callable[[Attention], None]) -> Callable[[Attention], None]:
                 backend.fp32_precision = precision
 
     return observe
+
+
+def _elsewhere(func: OpOverload) -> str:
+    return (
+        f"{func} is attention of another library, which hides its numbers; use torch's "
+        "scaled_dot_product_attention (in transformers, attn_implementation='sdpa')"
+    )
 
 
 def _bind(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,14 +30,14 @@ class BlockPlan:
     measures: frozenset[str]
     whole_rows: bool
 
-    def within(self, span: Span) -> BlockPlan | None:
+    def within(self, span: Span, reach: int) -> BlockPlan | None:
         """Return the block in a step that reads a span of the text; None if it has no part of it.
 
-        The queries are counted from the span's first; every key is a column.
+        The queries are counted from the span's first; every key is a column, up to `reach`.
         """
         start, stop = span
         queries = tuple(place - start for place in self.queries if start <= place < stop)
-        keys = tuple(place for place in self.keys if place < stop)
+        keys = tuple(place for place in self.keys if place < reach)
         if not queries or not keys:
             return None
         return replace(self, queries=queries, keys=keys, groups=self.groups[: len(keys)])
@@ -58,11 +58,11 @@ class LayerPlan:
 
     def within(self, span: Span) -> LayerPlan:
         """Return the layer in a step that reads a span of the text, its keys all before its end."""
-        layer = layer_within(self.layer, span)
-        blocks = tuple(part for block in self.blocks if (part := block.within(span)))
+        layer, reach = layer_within(self.layer, span), _reach(self.layer, span)
+        blocks = tuple(part for block in self.blocks if (part := block.within(span, reach)))
         queries = query_parts(block.name for block in blocks)
         totals = {
-            query: clip(segments, (0, span[1]))
+            query: clip(segments, (0, reach))
             for query, segments in self.totals.items()
             if query in queries
         }
@@ -104,7 +104,13 @@ def layer_within(layer: Layer, span: Span | None) -> Layer:
     """Return a layer as a step that reads a span of the text has it; None is all of it."""
     if span is None:
         return layer
-    return replace(layer, queries=clip(layer.queries, span), keys=clip(layer.keys, (0, span[1])))
+    keys = clip(layer.keys, (0, _reach(layer, span)))
+    return replace(layer, queries=clip(layer.queries, span), keys=keys)
+
+
+def _reach(layer: Layer, span: Span) -> int:
+    """Return how many keys a layer has in a step: a learned sink, then all before its end."""
+    return layer.num_sinks + span[1]
 
 
 def clip(segments: Sequence[Segment], span: Span) -> tuple[Segment, ...]:

@@ -120,7 +120,8 @@ class OpenSoftmaxes:
         self._candidates.remove(candidate)
         if not is_left:
             probs, values = probs.mT, values.mT
-        return replace(candidate.attention, value=_lay_out(candidate.attention, probs, values))
+        attention = _without_sink(candidate.attention, probs)
+        return replace(attention, value=_lay_out(attention, probs, values))
 
 
 def read_axes(axes: str) -> str:
@@ -162,6 +163,32 @@ def arrange(probs: Tensor, axes: str | None) -> Tensor:
         if letter not in axes:
             probs = probs.unsqueeze(place)
     return probs
+
+
+def _without_sink(attention: Attention, probs: Tensor) -> Attention:
+    """Take a learned sink out of the keys: the last or first, which is dropped before the product.
+
+    Args:
+        attention: with the whole softmax.
+        probs: what multiplies the values.
+    """
+    whole = attention.open_probs
+    if whole is None or probs.shape[-1] != whole.shape[-1] - 1:
+        return attention
+    for sink, keys in ((-1, slice(None, -1)), (0, slice(1, None))):
+        rest = whole[..., keys]
+        if rest.numel() == probs.numel() and torch.equal(
+            rest.to(probs.dtype), probs.detach().reshape(rest.shape)
+        ):
+            shown = (rest > 0).any(-1)  # where the sink is all that a mask left, there is no row
+            valid = shown if attention.valid is None else shown & attention.valid
+            return replace(
+                attention,
+                open_probs=rest,
+                sink=whole[..., sink],
+                valid=None if bool(valid.all()) else valid,
+            )
+    return attention
 
 
 def _lay_out(attention: Attention, probs: Tensor, values: Tensor) -> Tensor | None:

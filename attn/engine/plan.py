@@ -28,8 +28,9 @@ from attn.schema import (
 from attn.schema import Sequence as TokenSequence
 from attn.trace.writer import predict_bytes
 
-DEFAULT_BLOCKS = ("image.text", "all.all")
-"""The first of these that the model has is kept when none is asked for."""
+WHOLE = "all.all"
+DEFAULT_BLOCKS = ("image.text", WHOLE)
+"""The first of these that the model has is kept when none is asked for; the last of texts."""
 
 SMALL = "image.text"
 """The block whose `mass` and `share` are always kept where it exists.
@@ -180,11 +181,12 @@ def make_plan(
                 f"branch '{branch}' does not run in this generation; it has "
                 f"{', '.join(sequences)}{off or ':'} ask for --branch {next(iter(sequences))}"
             )
-    blocks = _choose_blocks(layers, keep.blocks)
+    written = [segment for segment in sequences[keep.branches[0]].segments if segment.is_generated]
+    is_text = bool(part(written, "text"))
+    blocks = _choose_blocks(layers, keep.blocks or ((WHOLE,) if is_text else None))
     having = [layer for layer in layers if layer.gates or set(blocks) & set(block_names(layer))]
     selected = _choose_layers(layers, having, keep.layers, blocks)
-    written = [segment for segment in sequences[keep.branches[0]].segments if segment.is_generated]
-    keys: Keys = "all" if part(written, "text") else keep.keys
+    keys: Keys = "all" if is_text else keep.keys
     columns = _columns([sequences[branch] for branch in keep.branches], keys)
     plans = tuple(
         plan_layer(layer, blocks, columns, keep, sequences[keep.branches[0]]) for layer in selected

@@ -145,7 +145,7 @@ class Recorder:
         """Take one kernel call of a layer; those of other shapes (adapters) are not the layer's."""
         call = self._open_call()
         layer = self._layers[0][key].layer
-        attention = with_heads(attention, len(call.call.rows))
+        attention = with_heads(attention, len(call.call.rows)).with_sink()
         if call.call.span is not None:
             attention = _ungrouped(attention, layer, call.call.span)
         batch, *shape = attention.shape

@@ -7,6 +7,9 @@ from torch import nn
 
 from attn.errors import CaptureError
 
+ELSEWHERE = ("flash", "flex", "paged", "/")
+"""Parts of the names of transformers' attention that is not torch's; `/` is a hub's kernel."""
+
 
 def refuse_unobservable(model: nn.Module, name: str) -> None:
     """Raise if a model runs its attention where hooks see nothing or see something else.
@@ -57,6 +60,16 @@ def _processor(module: nn.Module) -> str | None:
     return None
 
 
+def _implementation(module: nn.Module) -> str | None:
+    chosen = getattr(getattr(module, "config", None), "_attn_implementation", None)
+    if not isinstance(chosen, str) or not any(name in chosen for name in ELSEWHERE):
+        return None
+    return (
+        f"its attention is {chosen}, a kernel that hides its numbers; call "
+        "model.set_attn_implementation('sdpa') ('eager', where the model has no sdpa) before"
+    )
+
+
 def _sequential_offload(module: nn.Module) -> str | None:
     hook = getattr(module, "_hf_hook", None)
     offloading = [
@@ -70,4 +83,4 @@ def _sequential_offload(module: nn.Module) -> str | None:
     )
 
 
-_OBSTACLES = (_compiled, _two_paths, _processor, _sequential_offload)
+_OBSTACLES = (_compiled, _two_paths, _processor, _implementation, _sequential_offload)

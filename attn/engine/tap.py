@@ -7,16 +7,22 @@ from fnmatch import fnmatchcase
 from threading import get_ident
 from typing import Any, Literal, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
-from attn.engine.heads import check_axes, count_heads, share_keys, unfold, with_heads
+from attn.engine.heads import (
+    check_axes,
+    count_heads,
+    require_sink,
+    share_keys,
+    unfold,
+    with_heads,
+)
 from attn.engine.hooks import AttentionHooks
 from attn.engine.plan import Keep
 from attn.engine.refuse import refuse_unobservable
-from attn.engine.tapping.calls import InnerCalls, count_rows, weakly
+from attn.engine.tapping.calls import InnerCalls, count_rows, is_backward, weakly
 from attn.engine.tapping.histories import History
 from attn.engine.tapping.layout import Declared, Layout, declare
 from attn.engine.tapping.modules import (
@@ -30,7 +36,7 @@ from attn.engine.tapping.modules import (
     say_threads,
     say_warnings,
 )
-from attn.engine.tapping.options import TapOptions, read_options
+from attn.engine.tapping.options import TapOptions, read_options, require_usable
 from attn.engine.tapping.plans import TapPlan, make_tap_plan
 from attn.engine.tapping.readings import (
     Reading,
@@ -39,7 +45,7 @@ from attn.engine.tapping.readings import (
     read_source,
 )
 from attn.engine.tapping.recording import BLOCK, Tapped
-from attn.engine.tapping.stretches import Side, fit
+from attn.engine.tapping.stretches import Side, fit, pieces_of
 from attn.engine.tapping.texts import Tokens
 from attn.engine.tapping.traces import make_trace
 from attn.engine.tapping.value_norms import keep_norms
@@ -48,7 +54,6 @@ from attn.schema import Grid, Level
 from attn.trace.trace import Trace
 
 Result = TypeVar("Result")
-LEVELS = ("mass", "means", "maps", "heads", "factors")
 
 
 def tap(  # noqa: PLR0913 - all but the first two by name
@@ -109,13 +114,7 @@ def tap(  # noqa: PLR0913 - all but the first two by name
         CaptureError: the model cannot be observed exactly, nothing was seen in the block, or
             several threads call the model at once.
     """
-    if not isinstance(model, nn.Module):
-        raise UsageError(
-            f"tap: expected a torch module, got {type(model).__name__} {model!r:.60}; load the "
-            "model and pass it, as in attn.tap(model)"
-        )
-    if keep not in LEVELS:
-        raise UsageError(f"keep: expected one of {', '.join(LEVELS)}; got '{keep}'")
+    require_usable(model, keep)
     options = read_options(every, axes, padding, value_norm, tokens)
     declared = declare(segments, grid)
     return Tap(model, choose_modules(model, layers), keep, see, Layout(declared, grid), options)
@@ -152,7 +151,7 @@ class Tap:
             begun=weakly(self._calls.begin),
         )
         self._readings = Readings(modules_around(model, modules))
-        self._batch = 1
+        self._batch: int | None = None
         self._forwards = 0
         self._thread: int | None = None  # of the forward that is running
         self._waiting: str | None = None  # a module that ran since the last forward
@@ -164,6 +163,7 @@ class Tap:
         self.seen: set[str] = set()
         self.assumed: set[str] = set()
         self.left_out: set[str] = set()
+        self.pieces: set[str] = set()
         self._trace: Trace | None = None
 
     @property
@@ -227,6 +227,7 @@ class Tap:
             "warnings": say_warnings(
                 self.assumed,
                 self.left_out,
+                self.pieces,
                 find_unseen(self._model, self._modules, self.seen),
                 is_sorted=is_sorted,
             ),
@@ -259,6 +260,8 @@ class Tap:
         self._stopped |= self._thread in (None, get_ident())
 
     def _wants(self) -> bool:
+        if is_backward():  # it computes again what was recorded
+            return False
         return not self._stopped and self._forwards % self._options.every == 0
 
     def _axes(self, path: str) -> str | None:
@@ -266,6 +269,8 @@ class Tap:
         return next((globs[glob] for glob in globs if fnmatchcase(path, glob)), None)
 
     def _begin(self, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        if is_backward():
+            return
         if self._thread not in (None, get_ident()):
             return self._refuse(CaptureError(say_threads(self._model)))
         if self._stopped:
@@ -285,6 +290,8 @@ class Tap:
 
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         """Keep the step of a forward that ended; torch hands over None for one that raised."""
+        if is_backward():
+            return
         if self._thread == get_ident():
             self._thread = None
             self._calls.counts.clear()
@@ -324,15 +331,16 @@ class Tap:
     def _read(self, path: str, attention: Attention) -> tuple[Attention, tuple[Side, Side]] | None:
         """Say what the axes of an attention are; None if it is left out."""
         if self._thread is None:
-            if torch._C._current_graph_task_id() != -1:
-                raise CaptureError(say_outside(path))
             if self._waiting is None:
                 self._tapped.begin(self._forwards)
             self._waiting = self._waiting or path
         self.seen.add(path)
         reading = self._readings.current
-        batch = self._batch if self._thread is not None or reading is None else reading.rows
+        inner = None if reading is None else reading.rows
+        told = self._batch if self._thread is not None else inner
+        batch = told or 1
         heads, length = count_heads(self._modules[path]), self._calls.lengths.get(path)
+        require_sink(path, self._modules[path], attention)
         attention = unfold(with_heads(attention, batch), heads, length)
         attention = share_keys(attention, getattr(self._modules[path], "num_key_value_groups", 1))
         if check_axes(path, attention, heads, length, self._axes(path)):
@@ -340,12 +348,15 @@ class Tap:
         if reading is not None and attention.shape[0] != batch:
             self.left_out.add(path)
             return None
+        if reading is None and (pieces := pieces_of(attention, told)):
+            self.pieces.add(path)
+            return attention.joined(batch), pieces
         attention, sides = self._place(path, attention, reading)
         return self._without_padding(attention, sides, reading), sides
 
     def _keep(self, path: str, attention: Attention, sides: tuple[Side, Side]) -> None:
         wanted = self._options.value_norm
-        more = keep_norms(self._model, path, attention, wanted) if wanted else {}
+        more = keep_norms(self._model, path, attention.with_sink(), wanted) if wanted else {}
         self._tapped.add((path, self._calls.counts[path]), attention, sides, more)
 
     def _place(

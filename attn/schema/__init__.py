@@ -26,6 +26,7 @@ from attn.schema.blocks import (
 )
 from attn.schema.layer_names import kohya_name, name_layers, short_name
 from attn.schema.layout import (
+    SINK,
     UNKNOWN,
     Column,
     Gate,
@@ -36,6 +37,7 @@ from attn.schema.layout import (
     SegmentKind,
     Sequence,
     Token,
+    with_sink,
 )
 from attn.schema.manifest import (
     GATE_STATISTICS,
@@ -60,6 +62,7 @@ __all__ = [
     "LORA_PARTS",
     "MEASURES",
     "SCHEMA",
+    "SINK",
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
@@ -96,6 +99,7 @@ __all__ = [
     "positions",
     "query_parts",
     "short_name",
+    "with_sink",
     "without_mass",
     "word_at",
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["self", "cross", "joint"]
-SegmentKind = Literal["text", "image"]
+SegmentKind = Literal["text", "image", "sink"]
+"""A sink is no position: a learned logit beside the keys, which moves nothing; see `SINK`."""
 Grid = tuple[int, int]
 """(rows, columns) of an image segment, in tokens."""
+
+SINK = "sink"
+"""Name of the key segment, the first of its layer, that stands for a learned sink."""
 
 UNKNOWN = "<unknown>"
 """Text of a token of which only the position is known: no tokenizer read it. Its id is -1."""
@@ -32,6 +36,12 @@ class Segment:
     def length(self) -> int:
         """Number of positions."""
         return self.stop - self.start
+
+
+def with_sink(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Return the keys of a layer that has a learned sink in front of other keys."""
+    moved = (replace(part, start=part.start + 1, stop=part.stop + 1) for part in segments)
+    return (Segment(SINK, "sink", 0, 1), *moved)
 
 
 @dataclass(frozen=True)
@@ -129,8 +139,13 @@ class Layer:
 
     @property
     def num_keys(self) -> int:
-        """Length of the key sequence."""
+        """Length of the key sequence, a learned sink included."""
         return max(segment.stop for segment in self.keys)
+
+    @property
+    def num_sinks(self) -> int:
+        """How many keys, the first, are no positions but a learned sink: 0 or 1."""
+        return sum(segment.length for segment in self.keys if segment.kind == "sink")
 
 
 @dataclass(frozen=True)

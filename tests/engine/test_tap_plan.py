@@ -32,6 +32,20 @@ def test_plan_is_what_is_kept(keep, every):
     assert (planned.steps, planned.layers) == (len(tapped.trace.steps), 2)
 
 
+@pytest.mark.parametrize("keep", ["mass", "maps", "heads", "factors"])
+@pytest.mark.parametrize("name", ["llama", "one key head"])
+def test_plan_of_files(name, keep, tmp_path):
+    """What is kept, also of factors, and the files that are written are planned within 5 %."""
+    model = tiny.make(name)
+    with attn.tap(model, keep=keep) as tapped:
+        planned = tapped.plan(tiny.IDS, 13)
+        tiny.generate(model, max_new_tokens=13)
+    assert planned.bytes == pytest.approx(kept_bytes(tapped.trace), rel=0.05)
+    tapped.trace.save(tmp_path)
+    written = sum(path.stat().st_size for path in tmp_path.glob("attention/*.safetensors"))
+    assert planned.saved == pytest.approx(written, rel=0.05)
+
+
 def test_plan_of_a_large_model():
     """A model of 8 billion weights on the meta device is planned without its weights."""
     with torch.device("meta"):
@@ -41,7 +55,9 @@ def test_plan_of_a_large_model():
     keys = 32 * 32 * 4 * int((steps + 1 + 2).sum())  # mass, entropy, two segments
     planned = attn.tap(model, keep="mass").plan(ids, 512)
     assert abs(planned.bytes - keys) <= 0.01 * keys
-    assert str(planned).endswith("MB: 1 x 13 + 512 tokens, 32 layers, 512 steps at keep='mass'")
+    assert str(planned).endswith(
+        "MB as files: 1 x 13 + 512 tokens, 32 layers, 512 steps at keep='mass'"
+    )
     thinned = attn.tap(model, keep="mass", every=64).plan(ids, 512)
     assert (thinned.steps, thinned.bytes < planned.bytes / 50) == (8, True)
 

@@ -12,6 +12,8 @@ from transformers import (
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GptOssConfig,
+    GptOssForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -87,6 +89,13 @@ MODELS = {
         MixtralForCausalLM,
         MixtralConfig,
         SIZES | {"num_key_value_heads": KEY_HEADS, "num_local_experts": 5},
+    ),
+    "sinks": (
+        GptOssForCausalLM,
+        GptOssConfig,
+        SIZES
+        | {"num_key_value_heads": KEY_HEADS, "head_dim": 10, "sliding_window": 3}
+        | {"num_local_experts": 5, "num_experts_per_tok": 2},
     ),
     "t5": (
         T5ForConditionalGeneration,

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diffusers import SD3Transformer2DModel
 
 import attn
 from attn.errors import AnalysisError
@@ -13,6 +14,9 @@ from tests.helpers import language_models as tiny
 from tests.helpers.word_tokenizers import tokenizer
 
 TEXTS = ["the red cat sat on", "a big dog ran"]
+SD3 = {"sample_size": 16, "patch_size": 2, "in_channels": 4, "out_channels": 4, "num_layers": 2}
+SD3 |= {"attention_head_dim": 8, "num_attention_heads": 3, "joint_attention_dim": 22}
+SD3 |= {"caption_projection_dim": 24, "pooled_projection_dim": 26}
 LENGTH = tiny.PROMPT + tiny.NEW - 1
 TABLES = ("flow/flow_summary.csv", "influence/tokens.csv", "patterns/profile.csv")
 
@@ -89,6 +93,28 @@ def test_profile_and_pairs(analysed):
     first = pairs[(pairs["layer"] == 0) & (pairs["sample"] == 1)].iloc[0]
     assert (first["query_token"], first["key_token"]) == ("a", "a")
     assert first["mass"] == pytest.approx(1)
+
+
+def test_words_of_a_tapped_picture(tmp_path):
+    """A joint model whose segments, grid and tokens are named gives the heatmaps of its words."""
+    torch.manual_seed(5)
+    model = SD3Transformer2DModel(**SD3).eval()
+    call = {"hidden_states": torch.randn(2, 4, 6, 10), "timestep": torch.tensor([500, 400])}
+    call |= {
+        "encoder_hidden_states": torch.randn(2, 3, 22),
+        "pooled_projections": torch.ones(2, 26),
+    }
+    parts, names = {"image": 15, "text": 3}, ["a", "red", "cat"]
+    with torch.no_grad(), attn.tap(model, segments=parts, grid=(3, 5), tokens=names) as tap:
+        model(**call)
+    trace = tap.trace.save(tmp_path / "run")
+    whole = trace.maps(1, "all.all").squeeze(["step", "branch"]).values
+    maps = trace.maps(1, "image.text").squeeze(["step", "branch"])
+    np.testing.assert_allclose(maps, whole[:, :15, 15:].reshape(2, 3, 5, 3), rtol=1e-6)
+    done = attn.analyze(tmp_path / "run", only=["words"])
+    assert done.warnings == ()
+    drawn = {file.name for file in done.files}
+    assert {"002-cat-sample-0.png", "002-cat-sample-1.png"} <= drawn
 
 
 def test_what_runs(analysed):

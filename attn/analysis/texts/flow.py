@@ -3,7 +3,8 @@
 For the rows R of one segment and the keys K of another, per layer, head and step:
 
 - mass    mean over the rows i in R of Σ_{j in K} probs[i, j], from the float32 measure `total`;
-          probability, 0 to 1, over both K together 1. It does not depend on the lengths.
+          probability, 0 to 1, over both K together 1, with a learned sink (`sink`) where the
+          layer has one. It does not depend on the lengths.
 - sum     mass · (number of rows in that step): what MMaDA's attention visualisation calls
           `prompt_to_generated` (rows of the text, keys of the prompt) and `generated_to_prompt`
           (the other way round).
@@ -25,6 +26,7 @@ from attn.analysis.result import Result
 from attn.analysis.tables import Table
 from attn.analysis.texts.texts import (
     PromptOptions,
+    TextSelection,
     axes_of,
     choose,
     lay_out,
@@ -68,15 +70,14 @@ def run(trace: Trace, options: FlowOptions) -> Result:
     import xarray as xr
 
     choice = choose(trace, replace(options, prompt_length=None), BLOCKS)
-    totals = np.stack([read_measure(trace, choice, "total", rows) for rows in SEGMENTS])
+    keys, totals = _read_totals(trace, choice)
     mean = mean_present(totals, 4)[:, :, :, :, None]
     split = np.concatenate([mean, totals], axis=4) if options.heads else mean
     spans = spans_of(trace.manifest)
     rows = [choice.rows[..., slice(*spans[name])] for name in SEGMENTS]
-    keys = [segment.name for segment in choice.layers[0].keys]
     axes = axes_of(choice, trace.manifest.samples)
     read = xr.DataArray(
-        np.moveaxis(mean[1, :, :, :, 0, 0], 2, 0),
+        np.moveaxis(mean[1, :, :, :, 0, keys.index("prompt")], 2, 0),
         {"layer": list(axes["layer"]), "step": list(choice.steps)},
         ("sample", "layer", "step"),
         attrs={
@@ -94,6 +95,21 @@ def run(trace: Trace, options: FlowOptions) -> Result:
             f"{choice.prompt} positions of the run's own prompt",
         )
     return Result(tables, {"read": read}, notes)
+
+
+def _read_totals(trace: Trace, choice: TextSelection) -> tuple[list[str], Numbers]:
+    """Return the segments of all keys, and (rows, layer, step, sample, head, key segment).
+
+    What a layer does not have, a learned sink, is NaN.
+    """
+    keys = list(dict.fromkeys(part.name for layer in choice.layers for part in layer.keys))
+    read = np.stack([read_measure(trace, choice, "total", rows) for rows in SEGMENTS])
+    totals = np.full((*read.shape[:-1], len(keys)), np.nan)
+    for number, layer in enumerate(choice.layers):
+        has = [keys.index(part.name) for part in layer.keys]
+        of_layer = totals[:, number]
+        of_layer[..., has] = read[:, number, ..., : len(has)]
+    return keys, totals
 
 
 def _tabulate(split: Numbers, rows: Sequence[Rows], axes: Axes, keys: Sequence[str]) -> Table:

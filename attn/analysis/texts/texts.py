@@ -1,8 +1,8 @@
 """What the analyses of written texts share: what is looked at, and the maps one after the other.
 
 Here A is the head mean of one layer, step and sample: a row per query, a column per key, rows sum
-to 1. T is the number of positions, p the length of the prompt; rows and columns from p on are those
-that the model writes.
+to 1; a learned sink, which is no position, is left out. T is the number of positions, p the length
+of the prompt; rows and columns from p on are those that the model writes.
 
 A step that reads only a part of a text, as each does that writes one token after another, has the
 rows of that part; its keys are those before its end, and later ones receive 0. The other rows are
@@ -170,6 +170,7 @@ def _is_of_text(layer: Layer, spans: Mapping[str, Window]) -> bool:
     return all(
         segment.name in spans and segment.length == spans[segment.name][1] - spans[segment.name][0]
         for segment in (*layer.queries, *layer.keys)
+        if segment.kind != "sink"
     )
 
 
@@ -206,7 +207,7 @@ def read_maps(trace: Trace, choice: TextSelection) -> Iterator[tuple[int, int, T
     arrays = [trace.maps(layer.index, BLOCK).sel(branch=choice.branch) for layer in choice.layers]
     for index, step in enumerate(choice.steps):
         for number, array in enumerate(arrays):
-            maps = normalise(array.sel(step=step).values)
+            maps = normalise(array.sel(step=step).values[..., choice.layers[number].num_sinks :])
             yield index, number, _spread(trace, choice, choice.layers[number], maps)
 
 
@@ -225,7 +226,7 @@ def read_heads(trace: Trace, choice: TextSelection, layer: Layer, step: int) -> 
             trace.probs(layer.index, step, BLOCK, choice.branch, sample).values
             for sample in range(samples)
         ]
-    return _spread(trace, choice, layer, normalise(whole))
+    return _spread(trace, choice, layer, normalise(whole[..., layer.num_sinks :]))
 
 
 def _place(trace: Trace, step: int) -> int:
@@ -244,7 +245,12 @@ def _spread(trace: Trace, choice: TextSelection, layer: Layer, maps: Numbers) ->
 
 def _positions(trace: Trace, segments: Sequence[Segment]) -> list[int]:
     spans = spans_of(trace.manifest)
-    return [place for segment in segments for place in range(*spans[segment.name])]
+    return [
+        place
+        for segment in segments
+        if segment.kind != "sink"
+        for place in range(*spans[segment.name])
+    ]
 
 
 def fill_keys(values: Numbers) -> Numbers:
@@ -281,7 +287,7 @@ def read_measure(trace: Trace, choice: TextSelection, name: str, block: str) -> 
     if name == "mass":
         for number, layer in enumerate(choice.layers):
             whole = np.full((*values[number].shape[:-1], choice.length), np.nan)
-            whole[..., _positions(trace, layer.keys)] = values[number]
+            whole[..., _positions(trace, layer.keys)] = values[number][..., layer.num_sinks :]
             values[number] = fill_keys(whole)
     stacked = np.full((len(values), *np.max([each.shape for each in values], axis=0)), np.nan)
     for whole, each in zip(stacked, values, strict=True):

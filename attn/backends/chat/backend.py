@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,18 +64,17 @@ class ModelFolder:
             if self.device == "cpu":
                 align(model)
 
-    def describe(self, model: Any, **others: Path) -> ModelInfo:
+    def describe(self, model: Any, others: Mapping[str, Path] | None = None) -> ModelInfo:
         """Return what is known of the network, its files identified in the background.
 
         Args:
             model: the network.
-            others: what else is read, by name.
+            others: files that are read besides, by name.
         """
         files = {} if self.origin.revision else {"": self.path}
-        if self.other_tokenizer:
-            others |= {"tokenizer": self.other_tokenizer}
-        if others:
-            files = {"model": self.path, **others}
+        read = {"tokenizer": self.other_tokenizer} if self.other_tokenizer else {}
+        if read := read | dict(others or {}):
+            files = {"model": self.path, **read}
         identity = fingerprint(files, self.origin.revision) if self.weights else dict
         name = dtype_name(self.dtype)
         return ModelInfo(self.origin.requested, identity, name, count_parameters(model))

@@ -128,11 +128,26 @@ def read_prompt(
     Raises:
         ModelError: the template fails, or changes the prompt.
     """
-    text, begin = _render(vocabulary.tokenizer, prompt, template, lead)
+    text, begin = render(vocabulary.tokenizer, prompt, template, lead)
+    return tokenize(vocabulary, prompt, text, begin, add_special_tokens=template is None)
+
+
+def tokenize(
+    vocabulary: Vocabulary, prompt: str, text: str, begin: int, *, add_special_tokens: bool
+) -> tuple[Token, ...]:
+    """Tokenize a text in which a prompt stands.
+
+    Args:
+        vocabulary: of the model.
+        prompt: what the user wrote.
+        text: that is read.
+        begin: place in it at which the prompt's first character would be.
+        add_special_tokens: let the tokenizer put its own around the text.
+    """
     with explained("the tokenizer cannot read the prompt"):
         read = vocabulary.tokenizer(
             text,
-            add_special_tokens=template is None,
+            add_special_tokens=add_special_tokens,
             return_offsets_mapping=True,
             truncation=False,
             verbose=False,
@@ -160,15 +175,28 @@ def read_prompt(
     return tuple(tokens)
 
 
-def _render(tokenizer: Any, prompt: str, template: Template, lead: str) -> tuple[str, int]:
+def render(
+    tokenizer: Any, prompt: str, template: Template, lead: str = "", *, with_picture: bool = False
+) -> tuple[str, int]:
     """Return the text that is read, and where in it the prompt's first character would be.
 
     Templates trim what they are given, so the first character may not be there.
+
+    Args:
+        tokenizer: knows special tokens by their names.
+        prompt: what the user wrote.
+        template: of the chat.
+        lead: fixed text that goes before the prompt.
+        with_picture: the message has a picture, too.
+
+    Raises:
+        ModelError: the template fails, or changes the prompt.
     """
     if template is None:
         return lead + prompt, len(lead)
-    head, separator, tail = _fill(tokenizer, PLACEHOLDER, template).partition(PLACEHOLDER)
-    text = _fill(tokenizer, lead + prompt, template)
+    filled = _fill(tokenizer, PLACEHOLDER, template, with_picture)
+    head, separator, tail = filled.partition(PLACEHOLDER)
+    text = _fill(tokenizer, lead + prompt, template, with_picture)
     inside = text[len(head) : len(text) - len(tail)]
     at = (lead + prompt).find(inside)
     if not (separator and text.startswith(head) and text.endswith(tail)) or at < 0:
@@ -179,7 +207,8 @@ def _render(tokenizer: Any, prompt: str, template: Template, lead: str) -> tuple
     return text, len(head) - at + len(lead)
 
 
-def _fill(tokenizer: Any, content: str, template: str) -> str:
-    message = [{"role": "user", "content": content}]
+def _fill(tokenizer: Any, text: str, template: str, with_picture: bool) -> str:
+    parts = [{"type": "image"}, {"type": "text", "text": text}]
+    message = [{"role": "user", "content": parts if with_picture else text}]
     with explained("the chat template cannot be used", TEMPLATE_HINT):
         return fill(template, message, tokenizer.special_tokens_map)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGXCPU
 from threading import Lock
+from typing import Any
 
 from attn.backends.chat.template_process import SECONDS
 
@@ -18,7 +19,7 @@ _LOCK = Lock()
 _RUNNING: list[subprocess.Popen[str]] = []
 
 
-def fill(template: str, messages: Sequence[Mapping[str, str]], words: Mapping[str, str]) -> str:
+def fill(template: str, messages: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> str:
     """Return what a model reads of a chat, as transformers' `apply_chat_template` gives it.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakMethod
 
+import torch
 from torch import Tensor
 
 SEQUENCE = 3
@@ -39,11 +40,16 @@ class InnerCalls:
             self.crossing.discard(path)
 
 
-def count_rows(args: tuple[Any, ...], named: Mapping[str, Any]) -> int:
-    """Return how many rows the batch of a call has; 1 where no tensor says so."""
+def count_rows(args: tuple[Any, ...], named: Mapping[str, Any]) -> int | None:
+    """Return how many rows the batch of a call has; None where no tensor says so."""
     inputs = (*args, *named.values())
     sizes = (value.shape[0] for value in inputs if isinstance(value, Tensor) and value.ndim > 1)
-    return next(sizes, 1)
+    return next(sizes, None)
+
+
+def is_backward() -> bool:
+    """Whether a backward pass runs, in which gradient checkpointing computes modules again."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def count_positions(args: tuple[Any, ...], named: Mapping[str, Any]) -> int | None:

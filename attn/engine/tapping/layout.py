@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from attn.engine.tapping.stretches import Side, Stretch
+from attn.engine.tapping.stretches import Pieces, Side, Stretch
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Segment
 
@@ -71,6 +71,9 @@ class Layout:
         return tuple(parts)
 
     def _others(self, side: Side, name: str) -> tuple[Segment, ...]:
+        if isinstance(side, Pieces):
+            name = "windows" if side.count > 1 else "window"
+            return (Segment(name, "image", 0, side.count * side.length),)
         length = self.source if side == "source" else side
         if not isinstance(length, int):
             raise CaptureError("text is attended to before any was read")

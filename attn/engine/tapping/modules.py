@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from typing import Any
 
-import torch
 from torch import nn
 
 from attn.errors import UsageError
@@ -84,15 +83,9 @@ def find_ends(model: nn.Module) -> tuple[tuple[int, ...], int | None]:
 
 def say_outside(path: str) -> str:
     """Say why attention that ran outside of a forward belongs to no step."""
-    part = path or "a part of the model"
-    if torch._C._current_graph_task_id() != -1:
-        return (
-            f"{part} ran in a backward pass, which computes it again (gradient checkpointing), so "
-            "it belongs to no step; switch that off, or call backward after the block"
-        )
     return (
-        f"{part} ran outside of a forward of the tapped model, so it belongs to no step; call the "
-        "tapped model, or tap what is called"
+        f"{path or 'a part of the model'} ran outside of a forward of the tapped model, so it "
+        "belongs to no step; call the tapped model, or tap what is called"
     )
 
 
@@ -118,13 +111,19 @@ def say_nothing(model: nn.Module, modules: Mapping[str, nn.Module], forwards: in
 
 
 def say_warnings(
-    assumed: Set[str], left_out: Set[str], unseen: Sequence[str], *, is_sorted: bool
+    assumed: Set[str],
+    left_out: Set[str],
+    pieces: Set[str],
+    unseen: Sequence[str],
+    *,
+    is_sorted: bool,
 ) -> tuple[str, ...]:
     """Say what a trace had to assume or leave out.
 
     Args:
         assumed: modules whose axes are assumed.
         left_out: modules that attend in other rows than those of the batch.
+        pieces: modules in which each row of the batch attends in pieces.
         unseen: modules that were asked for, but run no kernel.
         is_sorted: whether the rows of the batch took each other's places.
     """
@@ -139,6 +138,12 @@ def say_warnings(
         warnings.append(
             f"{len(left_out)} modules attend in other rows than those of the batch, such "
             f"as {min(left_out)} (a picture in pieces?), and are left out"
+        )
+    if pieces:
+        warnings.append(
+            f"{len(pieces)} modules attend in pieces of each row of the batch (windows of a "
+            f"picture, frames), such as {min(pieces)}: their queries are those of all pieces, one "
+            "after the other as the model has them, their keys the positions inside a piece"
         )
     if unseen:
         warnings.append(

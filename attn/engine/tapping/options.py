@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attn.engine.open_softmax import read_axes
 from attn.engine.tapping.texts import Tokens, require_tokens
 from attn.errors import CaptureError, UsageError
+
+LEVELS = ("mass", "means", "maps", "heads", "factors")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,21 @@ class TapOptions:
     padding: Tensor | None
     value_norm: bool | str
     tokens: Tokens
+
+
+def require_usable(model: object, keep: str) -> None:
+    """Refuse what cannot be tapped.
+
+    Raises:
+        UsageError: `model` is none, or there is no such level.
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"tap: expected a torch module, got {type(model).__name__} {model!r:.60}; load the "
+            "model and pass it, as in attn.tap(model)"
+        )
+    if keep not in LEVELS:
+        raise UsageError(f"keep: expected one of {', '.join(LEVELS)}; got '{keep}'")
 
 
 def read_options(

@@ -9,16 +9,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from attn.engine.heads import count_heads
+from attn.engine.heads import count_heads, has_sink
+from attn.engine.layer_plans import Shapes
 from attn.engine.plan import Keep
-from attn.engine.tapping.layout import Layout
-from attn.engine.tapping.recording import Kernel, Tapped
+from attn.engine.tapping.layout import GENERATED, Layout
+from attn.engine.tapping.recording import PER_PART, Kernel, Tapped
 from attn.engine.tapping.stretches import Stretch
 from attn.errors import UsageError
+from attn.trace.writer import predict_bytes
 
 BYTES = {"F32": 4, "F16": 2}
 SEGMENTS = 2
-"""Prompt and text, of which every step has totals."""
+"""Prompt and text, of which every step has totals; beside them a sink may be."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class TapPlan:
     """What a tap keeps of a generation.
 
     Attributes:
-        bytes: of all steps, in memory; a saved trace repeats what is of single segments.
+        bytes: of all steps, in memory.
+        saved: of the files of a saved trace, which repeats what is of single segments.
         layers: attention modules.
         steps: forwards that are kept.
         samples: rows of the batch.
@@ -36,6 +39,7 @@ class TapPlan:
     """
 
     bytes: int
+    saved: int
     layers: int
     steps: int
     samples: int
@@ -45,8 +49,9 @@ class TapPlan:
 
     def __str__(self) -> str:
         return (
-            f"{self.bytes / 1e6:,.1f} MB: {self.samples} x {self.prompt} + {self.new_tokens} "
-            f"tokens, {self.layers} layers, {self.steps} steps at keep='{self.level}'"
+            f"{self.bytes / 1e6:,.1f} MB in memory, {self.saved / 1e6:,.1f} MB as files: "
+            f"{self.samples} x {self.prompt} + {self.new_tokens} tokens, {self.layers} layers, "
+            f"{self.steps} steps at keep='{self.level}'"
         )
 
 
@@ -78,12 +83,20 @@ def make_tap_plan(
     stretches = [Stretch(0, prompt)]
     stretches += [Stretch(prompt + at, prompt + at + 1) for at in range(new_tokens - 1)]
     kernels = [_kernel(module) for module in _attentions(modules)]
-    size = 0
-    for kernel in set(kernels):
-        each = sum(_bytes(keep, kernel, prompt, stretch) for stretch in stretches[::every])
-        size += samples * each * kernels.count(kernel)
+    held, written = 0, 0
+    for stretch in stretches[::every]:
+        of_kernels = {each: _shapes(keep, each, prompt, stretch) for each in set(kernels)}
+        for kernel, shapes in of_kernels.items():
+            held += samples * kernels.count(kernel) * _count_bytes(shapes)
+        written += predict_bytes(
+            {
+                f"{index}/{name}": ((1, samples, *shape), dtype)
+                for index, kernel in enumerate(kernels)
+                for name, (shape, dtype) in _as_saved(of_kernels[kernel], stretch).items()
+            }
+        )
     steps = len(stretches[::every])
-    return TapPlan(size, len(kernels), steps, samples, prompt, new_tokens, keep.level)
+    return TapPlan(held, written, len(kernels), steps, samples, prompt, new_tokens, keep.level)
 
 
 def _attentions(modules: Mapping[str, nn.Module]) -> list[nn.Module]:
@@ -111,22 +124,53 @@ def _kernel(module: nn.Module) -> Kernel:
     width = getattr(config, "hidden_size", 0) or 0
     dim = getattr(module, "head_dim", None) or width // heads
     key_heads = getattr(config, "num_key_value_heads", None) or heads
-    return Kernel(heads, "text", "text", dim, key_heads)
+    return Kernel(heads, "text", "text", dim, key_heads, has_sink(module))
 
 
-def _bytes(keep: Keep, kernel: Kernel, prompt: int, stretch: Stretch) -> int:
-    """Return the size of what is kept of one row of a batch in one forward."""
+def _shapes(keep: Keep, kernel: Kernel, prompt: int, stretch: Stretch) -> Shapes:
+    """Return what is kept of one row of a batch in one forward."""
     tapped = Tapped(keep, Layout(prompt=prompt))
     tapped.begin(0)
     tapped.step.stretch = stretch
-    shapes = tapped.plan_kernel(kernel).shapes()
-    size = sum(
-        prod((*shape[:-1], SEGMENTS) if "/total." in name else shape)
-        * (BYTES["F32"] if "/map." in name else BYTES[dtype])  # halved only in a file
+    shapes = {
+        name.partition("/")[2]: (
+            (*shape[:-1], SEGMENTS + kernel.has_sink) if "/total." in name else shape,
+            dtype,
+        )
+        for name, (shape, dtype) in tapped.plan_kernel(kernel).shapes().items()
+    }
+    return shapes | (_factors(kernel, stretch) if keep.level == "factors" else {})
+
+
+def _factors(kernel: Kernel, stretch: Stretch) -> Shapes:
+    width, key_heads = kernel.head_dim or 0, kernel.key_heads or kernel.heads
+    factors: Shapes = {
+        "query": ((kernel.heads, stretch.length, width), "F32"),
+        "key": ((key_heads, stretch.stop, width), "F32"),
+        "lse": ((kernel.heads, stretch.length), "F32"),
+        "scale": ((), "F32"),
+    }
+    if stretch.length > 1:  # of what is written, a causal mask hides nothing
+        factors["mask"] = ((1, stretch.length, stretch.stop), "F32")
+    return factors
+
+
+def _count_bytes(shapes: Shapes) -> int:
+    """Return the size in memory, where maps have twice the bytes that they have in a file."""
+    return sum(
+        prod(shape) * (BYTES["F32"] if name.startswith("map.") else BYTES[dtype])
         for name, (shape, dtype) in shapes.items()
     )
-    if keep.level == "factors":
-        queries = kernel.heads * stretch.length * ((kernel.head_dim or 0) + 1)
-        keys = (kernel.key_heads or kernel.heads) * stretch.stop * (kernel.head_dim or 0)
-        size += 4 * (queries + keys + 1)
-    return size
+
+
+def _as_saved(shapes: Shapes, stretch: Stretch) -> Shapes:
+    """Add what is written again: what is of all rows of a step, as that of its segment."""
+    part = "prompt" if stretch.length > 1 else GENERATED
+    again = {
+        f"{kind}.{part}{rest.removeprefix('all')}": entry
+        for (kind, _, rest), entry in (
+            (name.partition("."), entry) for name, entry in shapes.items()
+        )
+        if kind in PER_PART
+    }
+    return shapes | again

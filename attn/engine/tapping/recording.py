@@ -14,12 +14,16 @@ from attn.engine.layer_plans import LayerPlan
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, plan_layer
 from attn.engine.tapping.layout import Layout
-from attn.engine.tapping.stretches import Side, Stretch
+from attn.engine.tapping.stretches import Pieces, Side, Stretch
 from attn.errors import CaptureError
-from attn.schema import Column, Layer
+from attn.schema import Column, Layer, Segment, with_sink
 from attn.schema import Sequence as TokenSequence
 
 BLOCK = "all.all"
+PICTURE = "image.text"
+"""What is kept besides of a picture and the text that it reads: the heatmaps of words."""
+PER_PART = ("mass", "entropy", "total")
+"""What is kept of the rows of each segment of a text that a model writes."""
 
 Tensors = dict[str, np.ndarray]
 """Arrays (branch, sample, …) by `<measure>.<block>`, as they are named in a shard after `/`."""
@@ -38,6 +42,7 @@ class Kernel:
     keys: Side
     head_dim: int | None
     key_heads: int | None
+    has_sink: bool = False
 
     @property
     def sides(self) -> tuple[Side, Side]:
@@ -134,7 +139,9 @@ class Tapped:
             *sides,
             head_dim=None if attention.query is None else attention.query.shape[-1],
             key_heads=None if attention.key is None else attention.key.shape[1],
+            has_sink=attention.sink is not None,
         )
+        attention = attention.with_sink()
         self.samples = self.samples or samples
         if samples != self.samples:
             raise CaptureError(_other_rows(module[0], self.samples, samples))
@@ -205,7 +212,7 @@ class Tapped:
         """Return what is kept of a kernel in the forward that runs."""
         stretch = self._step.stretch
         queries = self.layout.queries(kernel.sides, stretch)
-        keys = self.layout.keys(kernel.sides, stretch)
+        keys = keys_of(kernel, self.layout.keys(kernel.sides, stretch))
         layer = Layer(
             index=0,
             tower="model",
@@ -221,22 +228,26 @@ class Tapped:
             if segment.kind == "text"
             for place in range(segment.start, segment.stop)
         )
-        return plan_layer(layer, (BLOCK,), columns, self.keep, TokenSequence(keys, ()))
+        blocks = (BLOCK,) if self.keep.level == "means" else (BLOCK, PICTURE)
+        return plan_layer(layer, blocks, columns, self.keep, TokenSequence(keys, ()))
+
+
+def keys_of(kernel: Kernel, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Return the keys of a kernel: a learned sink, if it has one, and segments behind it."""
+    return with_sink(segments) if kernel.has_sink else segments
 
 
 def kind_of(kernel: Kernel) -> Any:
     """Return who attends to whom: a sequence to itself, or to another."""
-    return "self" if kernel.queries == kernel.keys else "cross"
+    is_piecewise = isinstance(kernel.queries, Pieces) and isinstance(kernel.keys, Pieces)
+    return "self" if is_piecewise or kernel.queries == kernel.keys else "cross"
 
 
 def _other_rows(path: str, expected: int, got: int) -> str:
-    windows = max(expected, got) % min(expected, got) == 0
-    way = (
-        "; where these are the windows of a picture, tap only modules that attend in as many rows"
-        if windows
-        else "; use one tap for each batch"
+    return (
+        f"{path} attends in {got} rows, the modules before it in {expected}; use one tap for each "
+        "batch, or tap only modules that attend in as many rows"
     )
-    return f"{path} attends in {got} rows, the modules before it in {expected}{way}"
 
 
 def _other_shape(path: str, expected: Kernel, got: Kernel) -> str:

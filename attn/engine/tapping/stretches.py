@@ -13,7 +13,16 @@ from attn.engine.attention import HIDDEN, Attention
 from attn.engine.tapping.readings import Reading
 from attn.errors import CaptureError
 
-Side = Literal["text", "source"] | int
+
+@dataclass(frozen=True)
+class Pieces:
+    """Positions of a row that attends in pieces, such as windows: those of one or of all."""
+
+    count: int
+    length: int
+
+
+Side = Literal["text", "source"] | int | Pieces
 """What queries or keys are: the text, the text that its encoder reads, or so many others."""
 
 
@@ -28,6 +37,19 @@ class Stretch:
     def length(self) -> int:
         """How many they are."""
         return self.stop - self.start
+
+
+def pieces_of(attention: Attention, rows: int | None) -> tuple[Pieces, Pieces] | None:
+    """Return what queries and keys are where each row of the batch attends in pieces, else None.
+
+    Args:
+        attention: of a kernel.
+        rows: of the batch, if the call says so.
+    """
+    batch, _, queries, keys = attention.shape
+    if rows is None or batch == rows or batch % rows:
+        return None
+    return Pieces(batch // rows, queries), Pieces(1, keys)
 
 
 def follow(reading: Reading, reached: int, ids: Tensor | None) -> Stretch:

@@ -10,16 +10,23 @@ import numpy as np
 
 from attn.engine.tapping.histories import History
 from attn.engine.tapping.layout import Layout
-from attn.engine.tapping.recording import Kernel, Tapped, TappedLayer, TappedStep, Tensors, kind_of
+from attn.engine.tapping.recording import (
+    PER_PART,
+    PICTURE,
+    Kernel,
+    Tapped,
+    TappedLayer,
+    TappedStep,
+    Tensors,
+    keys_of,
+    kind_of,
+)
 from attn.engine.tapping.stretches import Side
 from attn.engine.tapping.texts import Tokens, read_texts, rows_of
 from attn.errors import CaptureError
 from attn.schema import Column, Kept, Layer, Manifest, Request, Segment, Step
 from attn.trace.store import shard_file
 from attn.trace.trace import MemoryFiles, Trace
-
-PER_PART = ("mass", "entropy", "total")
-"""What is kept of the rows of each segment of a text that a model writes."""
 
 
 def make_trace(tapped: Tapped, history: History, tokens: Tokens, about: dict[str, Any]) -> Trace:
@@ -63,7 +70,7 @@ def make_trace(tapped: Tapped, history: History, tokens: Tokens, about: dict[str
         shards=(),
         environment={},
         cost={},
-        schema=2 if is_growing or texts else 1,
+        schema=2 if is_growing or texts or any(one.layer.num_sinks for one in layers) else 1,
         texts=texts,
         **about,
     )
@@ -126,7 +133,12 @@ def _describe(tapped: Tapped, index: int, history: History) -> _Described:
     first, numbered = layer.kernels[0], list(enumerate(layer.kernels))
     (queries, rows), (keys, columns) = (
         _stack(
-            [layout.final(kernel.sides, which, history.length) for kernel in layer.kernels],
+            [
+                keys_of(kernel, layout.final(kernel.sides, 1, history.length))
+                if which
+                else layout.final(kernel.sides, 0, history.length)
+                for kernel in layer.kernels
+            ],
             [kernel.sides[which] if which == 0 else number for number, kernel in numbered],
         )
         for which in (0, 1)
@@ -172,7 +184,7 @@ def _stack(
             for part in segments
         ]
         stacked += moved
-        parts[side] = moved[0].name if len(moved) == 1 else moved[0].kind
+        parts[side] = moved[0].name if len(moved) == 1 else moved[-1].kind
     return tuple(stacked), [parts[side] for side in same]
 
 
@@ -297,6 +309,8 @@ def _kept(tapped: Tapped, layers: Sequence[_Described], segments: Sequence[Segme
         for position in range(segment.start, segment.stop)
     )
     asked = dict.fromkeys(".".join(part) for layer in layers for part in layer.parts)
+    if any(PICTURE in layer.layer.blocks for layer in layers) and tapped.keep.level != "means":
+        asked[PICTURE] = None
     return Kept(
         level=tapped.keep.level,
         keys="all",

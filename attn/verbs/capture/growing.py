@@ -24,7 +24,11 @@ def ended(manifest: Manifest, steps: Sequence[Step]) -> Manifest:
     return replace(
         manifest,
         layers=tuple(
-            replace(layer, queries=_cut(layer.queries, stop), keys=_cut(layer.keys, stop))
+            replace(
+                layer,
+                queries=_cut(layer.queries, stop),
+                keys=_cut(layer.keys, stop + layer.num_sinks),
+            )
             for layer in manifest.layers
         ),
         segments={branch: _cut(parts, stop) for branch, parts in manifest.segments.items()},

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 
 from attn.backends.chat.backend import ModelFolder, TextBackend
 from attn.backends.chat.prompts import Template, Vocabulary, read_template
 from attn.backends.diffusers.tokens import special_ids
 from attn.backends.families.hf.loading import load_model
 from attn.backends.families.hf.options import HFOptions
+from attn.backends.families.hf.pictures import Picture, read_picture
 from attn.backends.families.hf.session import HFSession, Reader
 from attn.backends.loading import tokenizers
 from attn.backends.loading.library_classes import find_class
@@ -24,6 +29,8 @@ from attn.files.disk import is_file
 
 GENERATION = "generation_config.json"
 CAUSAL = frozenset(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+SEEING = frozenset(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values())
+"""Classes that read a picture in their text, or beside it."""
 TAP = "attn.tap captures what your own code runs of it (docs/python.md)"
 
 
@@ -47,11 +54,15 @@ class HFBackend(TextBackend):
         settings = _read_settings(folder.path)
         cls = _find_class(folder.path, settings)
         reader = _read_vocabulary(folder.tokenizer, folder.path, options, settings)
+        others: dict[str, Path] = {}
+        if options.image is not None:
+            reader = replace(reader, picture=_see(cls, folder.path, options.image))
+            others = {"image": Path(options.image).expanduser()}
         model = load_model(cls, folder.path, folder.dtype, weights=folder.weights)
         _require_readable(model, reader, folder.tokenizer)
-        model.set_attn_implementation(options.attention)
+        model.set_attn_implementation(_choose_attention(cls, options))
         folder.place(model)
-        return HFSession(model, reader, options, folder.describe(model))
+        return HFSession(model, reader, options, folder.describe(model, others))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -89,7 +100,7 @@ def _find_class(folder: Path, settings: dict[str, Any]) -> Any:
             f"{folder / CONFIG} names no architecture (architectures, model_type), so it is "
             "unclear what the model is"
         )
-    if name not in CAUSAL:
+    if name not in CAUSAL | SEEING or settings.get("is_encoder_decoder"):
         raise ModelError(f"{folder / CONFIG}: {_why_not(name, settings)}")
     cls = find_class("transformers", name, "the model")
     if getattr(cls, "_is_stateful", False):
@@ -101,10 +112,8 @@ def _find_class(folder: Path, settings: dict[str, Any]) -> Any:
 
 
 def _why_not(name: str, settings: dict[str, Any]) -> str:
-    if "vision_config" in settings or "audio_config" in settings:
-        return (
-            f"{name} reads pictures or sound beside the text, and the backend hf only text; {TAP}"
-        )
+    if "audio_config" in settings:
+        return f"{name} reads sound beside the text, which the backend hf does not; {TAP}"
     if settings.get("is_encoder_decoder"):
         return f"{name} has an encoder, and the backend hf opens decoders only; {TAP}"
     if "auto_map" in settings:
@@ -113,6 +122,24 @@ def _why_not(name: str, settings: dict[str, Any]) -> str:
         f"{name} is no causal language model of the installed transformers; expected an "
         f"architecture such as LlamaForCausalLM. {TAP[0].upper()}{TAP[1:]}"
     )
+
+
+def _see(cls: Any, folder: Path, file: str) -> Picture:
+    """Return the picture of a model that reads one.
+
+    Raises:
+        ModelError: it reads none.
+    """
+    if cls.__name__ not in SEEING:
+        raise ModelError(
+            f"{cls.__name__} reads no pictures, so image={file} would have no effect; leave it out"
+        )
+    return read_picture(folder, file)
+
+
+def _choose_attention(cls: Any, options: HFOptions) -> str:
+    """Return how a model computes its attention: in the open where it has no other way."""
+    return options.attention if getattr(cls, "_supports_sdpa", False) else "eager"
 
 
 def _read_vocabulary(

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from attn.engine.heads import count_heads
+from attn.engine.heads import count_heads, has_sink
 from attn.errors import ModelError
-from attn.schema import Layer, Segment
+from attn.schema import Layer, Segment, with_sink
 
 NAMED = "Attention"
 """What transformers calls its modules of attention."""
@@ -16,7 +16,7 @@ HEAD_SIZES = ("qk_head_dim", "head_dim", "attention_head_size")
 """What they call the channels of a head."""
 
 
-def attention_layers(model: nn.Module, segments: tuple[Segment, ...]) -> tuple[Layer, ...]:
+def attention_layers(model: Any, segments: tuple[Segment, ...]) -> tuple[Layer, ...]:
     """Return the self-attention of every block, each position to all before it.
 
     Args:
@@ -26,7 +26,12 @@ def attention_layers(model: nn.Module, segments: tuple[Segment, ...]) -> tuple[L
     Raises:
         ModelError: it has none, or does not say how many heads they have.
     """
-    modules = [(path, module) for path, module in model.named_modules() if _attends(module)]
+    inside = _text_path(model)
+    modules = [
+        (path, module)
+        for path, module in model.named_modules()
+        if path.startswith(inside) and _attends(module)
+    ]
     if not modules:
         raise ModelError(
             f"{type(model).__name__} has no module of attention, so there is nothing to capture"
@@ -34,6 +39,13 @@ def attention_layers(model: nn.Module, segments: tuple[Segment, ...]) -> tuple[L
     return tuple(
         _layer(index, path, module, segments) for index, (path, module) in enumerate(modules)
     )
+
+
+def _text_path(model: Any) -> str:
+    """Return what the paths of the modules that read the text begin with: no eyes, no ears."""
+    decoder = model.get_decoder()
+    path = next((path for path, module in model.named_modules() if module is decoder), "")
+    return f"{path}." if path else ""
 
 
 def _attends(module: nn.Module) -> bool:
@@ -59,7 +71,7 @@ def _layer(index: int, path: str, module: Any, segments: tuple[Segment, ...]) ->
         kind="self",
         num_heads=heads,
         queries=segments,
-        keys=segments,
+        keys=with_sink(segments) if has_sink(module) else segments,
         head_dim=_head_size(module, heads),
         num_key_heads=None if key_heads == heads else key_heads,
     )

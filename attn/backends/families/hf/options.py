@@ -34,8 +34,12 @@ class HFOptions:
     tokenizer: str | None = field(
         default=None, metadata={"help": "folder of the tokenizer, if not the model's"}
     )
+    image: str | None = field(
+        default=None, metadata={"help": "file of the picture that a model reads beside the prompt"}
+    )
     attention: Literal["sdpa", "eager"] = field(
-        default="sdpa", metadata={"help": "how the model computes its attention"}
+        default="sdpa",
+        metadata={"help": "how the model computes its attention; eager where it has no sdpa"},
     )
 
     def __post_init__(self) -> None:

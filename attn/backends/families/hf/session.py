@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 from attn.backends.chat.prompts import GENERATED, Template, Vocabulary, read_prompt
 from attn.backends.families.hf.layers import attention_layers
 from attn.backends.families.hf.options import HFOptions
+from attn.backends.families.hf.pictures import Picture, lay_out, read_with_picture
 from attn.backends.families.hf.writing import WrittenText, make_recipe
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError
@@ -23,7 +24,6 @@ CACHED = 16
 """So many prompts are tokenized only once; each is asked for several times."""
 UNREAD_NEGATIVE = "the negative prompt is not read: there is no guidance"
 SAME_TEXTS = "temperature is 0, so all texts of a prompt are the same; --set temperature=1 draws"
-PROMPT = "prompt"
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,19 @@ class Reader:
         vocabulary: of its tokenizer.
         template: of its chat, or None.
         ends: ids of the tokens that end a text.
+        picture: that is read beside every prompt, or None.
     """
 
     vocabulary: Vocabulary
     template: Template
     ends: frozenset[int]
+    picture: Picture | None = None
+
+    def read(self, prompt: str) -> tuple[Token, ...]:
+        """Tokenize a prompt, with its picture if there is one."""
+        if self.picture is None:
+            return read_prompt(self.vocabulary, prompt, self.template)
+        return read_with_picture(self.vocabulary, prompt, self.template, self.picture)
 
 
 class HFSession(Session):
@@ -49,9 +57,7 @@ class HFSession(Session):
         self.reader = reader
         self.options = options
         self.info = info
-        self._read = lru_cache(CACHED)(
-            partial(read_prompt, reader.vocabulary, template=reader.template)
-        )
+        self._read = lru_cache(CACHED)(reader.read)
 
     def towers(self) -> Mapping[str, nn.Module]:
         """Return the language model, the one tower."""
@@ -98,8 +104,9 @@ class HFSession(Session):
         """Return the prompt, and the positions that are written at most."""
         prompt = self._read(request.prompt)
         start, stop = len(prompt), len(prompt) + self.options.generate
+        picture = self.reader.picture
         segments = (
-            Segment(PROMPT, "text", 0, start),
+            *lay_out(prompt, None if picture is None else picture.grid),
             Segment(GENERATED, "text", start, stop, is_generated=True),
         )
         unwritten = tuple(
@@ -128,6 +135,7 @@ class HFSession(Session):
                 [token.id for token in self._read(request.prompt)],
                 torch.Generator().manual_seed(image_seed(request.seed, image)),
                 recipe,
+                self.reader.picture,
             )
             for request in requests
             for image in range(request.images)
@@ -193,7 +201,7 @@ class HFSession(Session):
 
     @property
     def _room(self) -> int | None:
-        room = getattr(self.model.config, "max_position_embeddings", None)
+        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return room if isinstance(room, int) and room > 0 else None
 
 

@@ -22,6 +22,7 @@ from transformers import (
 
 from attn.backends.diffusers.finite import require_finite
 from attn.backends.families.hf.options import HFOptions
+from attn.backends.families.hf.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class WrittenText:
         prompt: ids of the prompt.
         generator: of the drawing.
         recipe: how it is written.
+        picture: that stands in the prompt, or None.
         written: ids so far.
         probabilities: of each when it was written, softmax of the logits without temperature.
     """
@@ -54,6 +56,7 @@ class WrittenText:
     prompt: list[int]
     generator: torch.Generator
     recipe: WritingSettings
+    picture: Picture | None = None
     written: list[int] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
     _cache: Any = field(default_factory=DynamicCache)
@@ -77,9 +80,11 @@ class WrittenText:
     def advance(self, model: Any) -> None:
         """Run the model once, and write a token if there is one to write."""
         start, stop = self.span
-        ids = (self.prompt + self.written)[start:stop]
+        ids = torch.tensor([(self.prompt + self.written)[start:stop]], device=model.device)
+        seen = {} if self.picture is None or start else self.picture.arguments(ids, model)
         logits = model(
-            input_ids=torch.tensor([ids], device=model.device),
+            input_ids=ids,
+            **seen,
             past_key_values=self._cache,
             use_cache=True,
             **_last_only(model),

@@ -19,6 +19,7 @@ KINDS = {
     "mistral": GROUPED | {"sliding_window": 5},
     "gemma2": GROUPED | {"head_dim": 10, "sliding_window": 5},
     "qwen3": GROUPED | {"head_dim": 10},
+    "gpt_oss": GROUPED | {"head_dim": 10, "sliding_window": 5, "num_local_experts": 5},
     "gpt_neox": LLAMA,
     "bloom": {"hidden_size": 42, "n_head": HEADS, "n_layer": 2},
     "opt": {"hidden_size": 42, "ffn_dim": 23, "num_attention_heads": HEADS}
