@@ -265,6 +265,7 @@ def write_long(folder, length):
         segments={"cond": segments},
         tokens={"cond": tokens},
         steps=about.steps[:1],
+        request=replace(about.request, steps=1),
         kept=kept,
     )
     row = np.random.default_rng(0).gamma(0.3, size=2 * length).astype(np.float16)

@@ -42,7 +42,8 @@ def ask(server, path, *, method="GET", **headers):
     """Return status, headers and body of an answer; the path is sent as it stands."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.putrequest(method, path, skip_host="Host" in names)
+    packs = "Accept-Encoding" in names
+    connection.putrequest(method, path, "Host" in names, skip_accept_encoding=packs)
     for name, value in names.items():
         connection.putheader(name, value)
     connection.endheaders()
