@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -19,10 +20,11 @@ from attn.explorer.comparisons import (
     is_comparison,
     read_comparison,
 )
-from attn.explorer.description import describe, pictures_of
-from attn.files.disk import is_file, is_folder, is_there, reported
+from attn.explorer.description import describe
+from attn.explorer.rows import Rows
+from attn.files.disk import is_file, reported
 from attn.files.results import COMPARISON
-from attn.schema import Manifest
+from attn.schema import Manifest, image_names
 from attn.trace.store import MANIFEST, load_manifest
 
 DEEPEST = 4
@@ -82,6 +84,7 @@ class Library:
     items: list[Item] = field(default_factory=list)
     failures: list[FailedTrace] = field(default_factory=list)
     beside: list[str] = field(default_factory=list)
+    _rows: Rows = field(default_factory=Rows, repr=False)
 
     def item(self, number: str) -> Item | None:
         """Return the item of an address, or None."""
@@ -90,19 +93,29 @@ class Library:
 
     def index(self) -> bytes:
         """Return what the page lists, as JSON."""
-        rows = [_row(item) for item in self.items]
+        rows = [self._row(item) for item in self.items]
+        self._rows.keep()
         return msgspec.json.encode(
             {"items": rows, "failures": self.failures, "beside": self.beside}
         )
 
     def members(self) -> list[ListedTrace]:
         """Return all traces that can be read."""
-        rows = [(item, _row(item)) for item in self.items if item.kind == "trace"]
+        rows = [(item, self._row(item)) for item in self.items if item.kind == "trace"]
         return [
             ListedTrace(item.id, item.folder, row["prompt"], row["seed"])
             for item, row in rows
             if "error" not in row
         ]
+
+    def _row(self, item: Item) -> dict[str, Any]:
+        """Return one line of the index; what cannot be read says so."""
+        row: dict[str, Any] = {"id": item.id, "label": item.label, "kind": item.kind}
+        facts = _comparison_facts if item.kind == "comparison" else self._rows.row
+        try:
+            return row | facts(item.folder, tuple(_stamps(item.folder)))
+        except TraceError as error:
+            return row | {"error": str(error)}
 
 
 def open_library(paths: Sequence[Path]) -> Library:
@@ -165,7 +178,7 @@ def picture_of(item: Item) -> Path | None:
     if item.kind == "comparison":
         return file_of(item, SUMMARY)
     try:
-        names = pictures_of(manifest_of(item.folder))
+        names = image_names(manifest_of(item.folder).outputs)
     except TraceError:  # gone
         return None
     return file_of(item, names[0]) if names else None
@@ -201,42 +214,18 @@ def _load(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> Manifest:
 def _stamps(folder: Path) -> Iterator[tuple[int, int, int]]:
     """Yield what changes when a manifest or its journal does."""
     for name in (MANIFEST, "attention/shards.jsonl", COMPARISON):
-        if is_there(folder / name):
+        try:
+            about = os.stat(f"{folder}/{name}")  # noqa: PTH116 - of ten thousand traces
+        except FileNotFoundError:
+            continue
+        except OSError:
             with reported(folder / name, "read"):
-                about = (folder / name).stat()
-            yield about.st_mtime_ns, about.st_size, about.st_ino
-
-
-def _row(item: Item) -> dict[str, Any]:
-    """Return one line of the index; what cannot be read says so."""
-    row: dict[str, Any] = {"id": item.id, "label": item.label, "kind": item.kind}
-    facts = _comparison_facts if item.kind == "comparison" else _facts
-    try:
-        return row | facts(item.folder, tuple(_stamps(item.folder)))
-    except TraceError as error:
-        return row | {"error": str(error)}
+                raise
+        yield about.st_mtime_ns, about.st_size, about.st_ino
 
 
 @lru_cache(maxsize=MOST)
-def _facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> dict[str, object]:
-    """Return what the index says of a trace; it is read again only when it has changed."""
-    manifest = load_manifest(folder)
-    request, pictures = manifest.request, pictures_of(manifest)
-    return {
-        "status": manifest.status,
-        "steps": [sum(shard.step is not None for shard in manifest.shards), request.steps],
-        "prompt": request.prompt,
-        "seed": request.seed,
-        "backend": manifest.backend,
-        "loras": [f"{Path(lora.path).name} at {lora.scale:g}" for lora in request.loras],
-        "size": [request.width, request.height] if request.width else None,
-        "picture": pictures[0] if pictures else None,
-        "written": max((stamp[0] for stamp in stamps), default=0) // 10**6,
-    }
-
-
-@lru_cache(maxsize=MOST)
-def _comparison_facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> dict[str, object]:
+def _comparison_facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> dict[str, Any]:
     """Return what the index says of a comparison."""
     index = read_comparison(folder)
     return {
@@ -254,8 +243,10 @@ def _find(path: Path, depth: int) -> Iterator[Path]:
     if is_file(path / MANIFEST) or is_comparison(path):
         yield path
         return
-    with reported(path, "read"):
-        children: Iterable[Path] = sorted(path.iterdir()) if depth else ()
-    for child in children:
-        if is_folder(child) and not child.is_symlink() and not child.name.startswith("."):
-            yield from _find(child, depth - 1)
+    if not depth:
+        return
+    with reported(path, "read"), os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    for name in names:
+        if not name.startswith("."):
+            yield from _find(path / name, depth - 1)

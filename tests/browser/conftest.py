@@ -66,6 +66,20 @@ def watched(browser, host, **options):
     assert [text for text in complaints if not any(one in text for one in allowed)] == []
 
 
+@contextmanager
+def served(browser, *paths):
+    """Serve traces, and open their page."""
+    server = make_server(paths, ViewOptions())
+    server.start()
+    try:
+        with watched(browser, urlsplit(server.url).netloc) as page:
+            page.goto(server.url)
+            page.wait_for_selector("body[data-ready]")
+            yield page
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def visit(chromium):
     """Serve traces, and open the page of them in the browser."""

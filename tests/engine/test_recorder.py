@@ -109,7 +109,7 @@ def test_first_call_of_a_step_is_kept():
     first = run(Model(Attend(), Attend()), [call(0), call(1)])
     model = Model(Attend(), Attend())
     twice = run(model, [call(0), call(0, ROWS[::-1]), call(1)])
-    assert first.keys() == twice.keys() == {0, 1}
+    assert first.keys() == twice.keys() == {0, 1, None}
     assert np.array_equal(first[0]["0/mass.image.text"], twice[0]["0/mass.image.text"])
 
 
@@ -144,6 +144,18 @@ def test_parents_of_layers_may_be_skipped():
     recorder.on_call(call(skipped=("blocks.1",)))
     with pytest.raises(CaptureError, match=r"no attention was seen in layer blocks\.10\.attn"):
         recorder.finish()
+
+
+@pytest.mark.parametrize("level", ["maps", "heads"])
+def test_means_beside_the_steps(level):
+    """Where maps are kept step by step, their mean stands beside them: that of what is stored."""
+    got = run(model(), [call(step) for step in range(3)], level=level)
+    name = "0/map.image.text" if level == "maps" else "0/headmap.image.text"
+    steps = np.stack([got[step][name] for step in range(3)]).astype(np.float32)
+    expected = (steps if level == "maps" else steps.mean(3)).mean(0)
+    assert got[None].keys() == {"0/map.image.text", "1/map.image.text"}
+    assert got[None]["0/map.image.text"].dtype == np.float32
+    np.testing.assert_allclose(got[None]["0/map.image.text"], expected, rtol=1e-6)
 
 
 def test_means_are_over_the_steps_that_ran():

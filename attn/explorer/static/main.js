@@ -2,7 +2,7 @@ import { showIndex } from "./listing.js";
 import { visible } from "./safe.js";
 import { SCREENS } from "./screens.js";
 import { MOST_SIDES, showSides } from "./sides.js";
-import { HttpSource } from "./source.js";
+import { openSource } from "./source.js";
 import { State } from "./state.js";
 import { html, render } from "./vendor/preact.js";
 
@@ -16,7 +16,7 @@ let close = () => {};
 
 /** @param {any} item @returns {Promise<import("./screens.js").Item>} */
 async function readItem(item) {
-  const source = new HttpSource(new URL(`t/${item.id}/`, document.baseURI).href);
+  const source = openSource(`t/${item.id}/`);
   return { id: item.id, label: item.label, facts: await source.json("trace.json"), source };
 }
 
@@ -68,12 +68,12 @@ const INDEX = { id: "index", label: "" };
 async function openIndex(listed) {
   close();
   document.title = "attn";
-  close = await showIndex(root, { ...INDEX, facts: listed, source: new HttpSource("") }, state);
+  close = await showIndex(root, { ...INDEX, facts: listed, source: openSource("") }, state);
   document.body.dataset.ready = INDEX.id;
 }
 
 async function start() {
-  const listed = await new HttpSource("").json("index.json");
+  const listed = await openSource("").json("index.json");
   const { items, failures, beside } = listed;
   const only = items.length + failures.length === 1 ? [items[0].id] : (beside ?? []);
   const choose = () => {
@@ -88,5 +88,14 @@ async function start() {
   state.on(choose);
   choose();
 }
+
+/** Links inside the page: where it has no address of its own they would lead out of it. */
+document.addEventListener("click", (event) => {
+  const link = /** @type {Element} */ (event.target).closest("a[href]")?.getAttribute("href") ?? "";
+  if (link !== "#" && !link.startsWith("#t=")) return;
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return; // another tab
+  event.preventDefault();
+  state.go(link);
+});
 
 start().catch(showError);

@@ -1,4 +1,5 @@
 import { visible } from "./safe.js";
+import { openSource } from "./source.js";
 import { numberOf } from "./tables.js";
 import { html, useState } from "./vendor/preact.js";
 import { points } from "./word-changes.js";
@@ -27,7 +28,7 @@ export function Pairs({ pairs, base, variant, images, levels, changes, word }) {
         `${row.measure === "level" ? "level" : "SSIM"} ${numberOf(row.value).toFixed(3)}${row.low ? ` (${numberOf(row.low).toFixed(3)} to ${numberOf(row.high).toFixed(3)})` : ""}`,
     )
     .join(", ");
-  const thumb = (/** @type {string} */ id) => new URL(`t/${id}/thumb`, document.baseURI).href;
+  const thumb = (/** @type {string} */ id) => openSource(`t/${id}/`).url("thumb");
   return html`<section class="pairs" aria-label="Pairs"><h2>Pairs of images</h2>
     <p class="faint">${told && `How much images differ, mean over pairs: ${told}. Level is the mean absolute difference, 0 to 255.`} ${shown.length ? "A pair opens side by side, with one cursor." : "The traces of this comparison were not opened: open the folder that they lie in to see them here."}</p>
     <ul class="pair-list">${shown.slice(0, most).map((pair) => {
