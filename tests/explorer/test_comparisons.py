@@ -1,11 +1,15 @@
 """What the page is told of comparisons, and which of their files it may read."""
 
+import gzip
 import json
+import re
+from base64 import b64decode
 
 import pytest
 
 from attn.errors import TraceError
 from attn.explorer.opened import facts_of, file_of, open_library
+from attn.explorer.page import make_page
 from tests.helpers.toy_traces import write_collection, write_trace
 
 INDEX = {
@@ -95,3 +99,18 @@ def test_traces_that_are_named(tmp_path):
     assert open_library(paths).beside == ["0", "1"]
     assert open_library([tmp_path]).beside == []
     assert open_library(paths[:1]).beside == []
+
+
+def test_in_one_file(root):
+    """The page in one file holds a comparison with its tables, and nothing else of its folder."""
+    library = open_library([root])
+    item, told = facts(library)
+    page = make_page(library, 20_000_000)
+    held = dict(re.findall(r'data-name="(t/\d+/[^"]+)" data-kind="[^"]+">([^<]*)<', page.text))
+
+    def content(name):
+        return gzip.decompress(b64decode(held[f"t/{item.id}/{name}"]))
+
+    assert json.loads(content("trace.json")) == told
+    assert content("tables/mass.csv") == (root / "comparison/tables/mass.csv").read_bytes()
+    assert not [name for name in held if "secret" in name]
