@@ -20,7 +20,7 @@ import msgspec
 
 from attn.errors import TraceError, UsageError
 from attn.explorer.joined import STATIC, join_script, join_styles, page_body
-from attn.explorer.opened import Item, Library, file_of, picture_of
+from attn.explorer.opened import Item, Library, facts_of, file_of, picture_of
 from attn.explorer.reduction import Reduced, reduce
 from attn.explorer.shelf import to_shard, to_text
 from attn.explorer.thumbs import thumbnail
@@ -95,7 +95,10 @@ def make_page(library: Library, size: int) -> Page:
         if "error" in row:
             continue
         try:
-            _put_trace(parts, item, each)
+            if item.kind == "comparison":
+                _put_comparison(parts, item, library)
+            else:
+                _put_trace(parts, item, each)
         except TraceError as error:
             row["error"] = str(error)
     if all("error" in row for row in rows):
@@ -116,6 +119,16 @@ def _put_trace(parts: _Parts, item: Item, budget: float) -> None:
     facts = _with_sizes(reduced, shards) | {"label": item.label, "left_out": left_out}
     parts.put_json(f"{at}/trace.json", facts | {"rounded": ROUNDED})
     parts.left_out += [f"{item.label}: {sentence}" for sentence in left_out]
+
+
+def _put_comparison(parts: _Parts, item: Item, library: Library) -> None:
+    """Put the tables of a comparison into the page."""
+    facts = msgspec.json.decode(facts_of(item, library))
+    for name in facts["tables"]:
+        path = file_of(item, name)
+        if path is not None:
+            parts.texts[f"t/{item.id}/{name}"] = ("text/plain", to_text(path.read_bytes()))
+    parts.put_json(f"t/{item.id}/trace.json", facts)
 
 
 def _with_sizes(reduced: Reduced, shards: Mapping[str, bytes]) -> dict[str, Any]:

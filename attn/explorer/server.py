@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -136,14 +138,16 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         return _file(STATIC / "index.html", PAGE_KINDS)
 
     def static(request: Request) -> Response:
-        return _file(names.get(request.path_params["name"]), PAGE_KINDS)
+        path = names.get(request.path_params["name"])
+        packs = "gzip" in request.headers.get("accept-encoding", "")
+        return _packed(path) if packs and path is not None else _file(path, PAGE_KINDS)
 
     def index(request: Request) -> Response:
         return _json(library.index())
 
     def facts(request: Request) -> Response:
         opened = item(request)
-        return _missing() if opened is None else _answer(lambda: facts_of(opened))
+        return _missing() if opened is None else _answer(lambda: facts_of(opened, library))
 
     def checked(request: Request) -> Response:
         opened = item(request)
@@ -179,6 +183,24 @@ def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
     if path is None or not path.is_file():
         return _missing()
     return FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
+
+
+def _packed(path: Path) -> Response:
+    """Return a module or a style sheet, compressed."""
+    from starlette.responses import Response
+
+    if not path.is_file():
+        return _missing()
+    headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    data = _pack(path, path.stat().st_mtime_ns)
+    kind = PAGE_KINDS.get(path.suffix, "application/octet-stream")
+    return Response(data, media_type=kind, headers=headers)
+
+
+@cache
+def _pack(path: Path, stamp: int) -> bytes:
+    del stamp  # only part of the key
+    return gzip.compress(path.read_bytes())
 
 
 def _small(data: bytes | None) -> Response:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import is_file
-from attn.files.results import refuse_others
+from attn.files.results import COMPARISON, refuse_others
 from attn.options import parse_options
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
 from attn.verbs.compare.controls.triggers import require_triggers
 from attn.verbs.compare.options import CompareOptions, takes_runs
-from attn.verbs.compare.pairing import COMPARISON, FOLDER, open_runs
+from attn.verbs.compare.pairing import FOLDER, open_runs
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
 from attn.verbs.compare.results import Compared, compare_runs
 from attn.verbs.compare.runs.leak_runs import refuse_lone_options

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.files.results import replaced
+from attn.files.results import COMPARISON, replaced
 from attn.verbs.compare.controls.block_lists import write_block_lists
 from attn.verbs.compare.controls.controls import find_controls
 from attn.verbs.compare.findings import ComparisonFindings, compute
-from attn.verbs.compare.pairing import COMPARISON, ComparedRun
+from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.report import lay_out_report
 from attn.verbs.compare.variants import Variant, compare_traces
 from attn.verbs.report import Report
