@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from attn.errors import TraceError
-from attn.explorer.description import describe, pictures_of
+from attn.explorer.description import describe
 from attn.explorer.rows import Rows
 from attn.files.disk import is_file, reported
-from attn.schema import Manifest
+from attn.schema import Manifest, image_names
 from attn.trace.store import MANIFEST, load_manifest
 
 DEEPEST = 4
@@ -134,7 +134,7 @@ def file_of(item: Item, name: str) -> Path | None:
 def picture_of(item: Item) -> Path | None:
     """Return the first picture of a trace; None where there is none."""
     try:
-        names = pictures_of(manifest_of(item.folder))
+        names = image_names(manifest_of(item.folder).outputs)
     except TraceError:  # gone
         return None
     return file_of(item, names[0]) if names else None

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from attn.errors import AttnError
-from attn.explorer.description import pictures_of
 from attn.files.cache import cache_folder
 from attn.files.disk import write_atomic
+from attn.schema import image_names
 from attn.trace.store import load_manifest
 
 Stamps = tuple[tuple[int, int, int], ...]
@@ -67,7 +67,7 @@ def _read() -> dict[str, tuple[Stamps, dict[str, Any]]]:
 
 def _facts(folder: Path, stamps: Stamps) -> dict[str, Any]:
     manifest = load_manifest(folder)
-    request, pictures = manifest.request, pictures_of(manifest)
+    request, pictures = manifest.request, image_names(manifest.outputs)
     return {
         "status": manifest.status,
         "steps": [sum(shard.step is not None for shard in manifest.shards), request.steps],

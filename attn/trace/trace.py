@@ -23,6 +23,8 @@ from attn.schema import (
     Token,
     Word,
     block_names,
+    forming_names,
+    image_names,
 )
 from attn.trace.grids import resample
 from attn.trace.labels import key_labels
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["MemoryFiles", "TensorSource", "Trace", "open_trace", "resample"]
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Trace:
@@ -132,11 +132,7 @@ class Trace:
             TraceError: the trace has no such picture.
             DamagedError: the file is another than the one that was written.
         """
-        names = [
-            name
-            for name in self.manifest.outputs
-            if name.lower().endswith(_PICTURES) and name != SKETCH
-        ]
+        names = image_names(self.manifest.outputs)
         if self.folder is None or not names:
             raise TraceError(f"{self.folder or 'the trace'} has no picture")
         name = names[index_of("picture", sample, range(len(names)))]
@@ -152,6 +148,20 @@ class Trace:
             return None
         self.output(SKETCH)
         return self.folder / SKETCH
+
+    def forming(self, sample: int = 0) -> Path | None:
+        """Return the file that shows how a picture formed, or None where that is not known.
+
+        It has a small frame for each step: what the sampler expected of the finished picture.
+
+        Raises:
+            DamagedError: the file is another than the one that was written.
+        """
+        names = forming_names(self.manifest.outputs)
+        if self.folder is None or sample >= len(names):
+            return None
+        self.output(names[sample])
+        return self.folder / names[sample]
 
     def output(self, name: str) -> bytes:
         """Return the content of one of `manifest.outputs`, as it was written.

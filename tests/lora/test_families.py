@@ -55,8 +55,11 @@ CASES = {
     "another transformer as wide as flux": (
         [denoiser(PEFT_SD3.format(30), 3072)], None, "unknown"),
     "another transformer": ([denoiser("transformer_blocks_0_attn1_to_q", 11)], None, "unknown"),
-    "pixart, or 3.5 medium": (
-        [denoiser("transformer_blocks.3.attn2.to_k", 1152)], None,
+    "pixart": ([denoiser("transformer_blocks.3.attn2.to_k", 1152)], None, "PixArt"),
+    "pixart with both attentions": (
+        [denoiser(f"transformer_blocks.3.attn{at}.to_k", 1152) for at in (1, 2)], None, "PixArt"),
+    "another second attention, or that of 3.5 medium": (
+        [denoiser("transformer_blocks.3.attn2.to_k", 1536)], None,
         "ambiguous: of each transformer block only the second attention is changed"),
     "text encoder of sd1": (
         [encoder("text_encoder", "lora_te")], "sd15", "Stable Diffusion 1.x"),

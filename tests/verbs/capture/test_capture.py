@@ -115,6 +115,7 @@ def test_one_trace(run, tmp_path):
         "attention/shards.jsonl",
         "attention/step-0000.safetensors",
         "attention/step-0001.safetensors",
+        "outputs/forming.jpg",
         "outputs/image.png",
         "trace.json",
     ]
@@ -295,7 +296,9 @@ def test_given_pipeline(demo_cache, tmp_path):
 def test_images(run, tmp_path):
     """Two images are two samples with pictures of their own; the first is that of one image."""
     two, one = run(images=2, out=tmp_path / "two").trace, run(out=tmp_path / "one").trace
-    assert two.manifest.outputs == ("outputs/image-0.png", "outputs/image-1.png")
+    files = [f"outputs/{name}" for name in ("image-0.png", "image-1.png")]
+    files += [f"outputs/forming-{sample}.jpg" for sample in (0, 1)]
+    assert list(two.manifest.outputs) == files
     assert two.maps(0).sizes["sample"] == 2
     first, second = (pixels(two.image(sample)).astype(int) for sample in (0, 1))
     assert np.abs(first - pixels(one.image())).max() <= 1
