@@ -83,9 +83,9 @@ def make_page(library: Library, size: int) -> Page:
         UsageError: the size is too small for anything.
     """
     code = _code()
-    each = (size - len(code.encode())) / max(1, len(library.items))
+    each = (size - code_size()) / max(1, len(library.items))
     if each < SMALLEST:
-        least = len(code.encode()) + SMALLEST * len(library.items)
+        least = code_size() + SMALLEST * len(library.items)
         raise UsageError(
             f"--size {size / 1e6:g}MB is too small for a page of {len(library.items)} traces: "
             f"it takes at least {least / 1e6:.1f}MB. Give a larger one, or fewer traces."
@@ -106,6 +106,11 @@ def make_page(library: Library, size: int) -> Page:
     parts.put_json("index.json", {"items": rows, "failures": library.failures})
     data = "\n".join(_element(name, *entry) for name, entry in parts.texts.items())
     return Page(code.replace("<!-- data -->", data), parts.left_out)
+
+
+def code_size() -> int:
+    """Return the bytes of a page without traces."""
+    return len(_code().encode())
 
 
 def _put_trace(parts: _Parts, item: Item, budget: float) -> None:

@@ -42,8 +42,13 @@ def ask(server, path, *, method="GET", **headers):
     """Return status, headers and body of an answer; the path is sent as it stands."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
+<<<<<<< HEAD
     packs = "Accept-Encoding" in names
     connection.putrequest(method, path, "Host" in names, skip_accept_encoding=packs)
+=======
+    accepts = "Accept-Encoding" in names
+    connection.putrequest(method, path, skip_host="Host" in names, skip_accept_encoding=accepts)
+>>>>>>> page
     for name, value in names.items():
         connection.putheader(name, value)
     connection.endheaders()
@@ -135,6 +140,21 @@ def test_token_becomes_a_cookie(server):
     assert re.fullmatch(
         rf"attn_{server.port}=\S+; HttpOnly; Path=/; SameSite=strict", headers["set-cookie"]
     )
+
+
+def test_code_is_small(server):
+    """All of the page's code, as a browser gets it, is less than 150 KB."""
+    from attn.explorer.joined import STATIC
+
+    code = [path for path in STATIC.rglob("*") if path.suffix in (".js", ".css", ".html")]
+    sizes = []
+    for path in code:
+        name = f"/static/{path.relative_to(STATIC).as_posix()}"
+        status, headers, body = ask(server, name, Accept_Encoding="gzip", **cookie(server))
+        assert (status, headers["content-encoding"]) == (200, "gzip")
+        assert gzip.decompress(body) == path.read_bytes()
+        sizes.append(len(body))
+    assert sum(sizes) < 150_000
 
 
 def test_headers(server):
