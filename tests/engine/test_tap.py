@@ -314,7 +314,18 @@ def test_means_need_a_text(model, x):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"layers": 3}, "layers: expected globs of module paths; got 3"),
         ({"every": 0}, "every: expected 1 or more forwards; got 0"),
+        ({"every": 1.5}, "every: expected 1 or more forwards; got 1.5"),
+        ({"see": "x"}, "see: expected a function of .path, attention.; got 'x'"),
+        ({"axes": 5}, "axes: expected letters, or letters by globs; got 5"),
+        ({"value_norm": 5}, "value_norm: expected True, or the path of the output projection; got"),
+        ({"segments": {"a": 3.5}}, "segments: expected lengths by name, such as"),
+        ({"segments": {1: 7}}, "segments: expected lengths by name, such as"),
+        ({"segments": [("a", 7)]}, "segments: expected lengths by name, such as"),
+        ({"grid": 4}, "grid: expected rows and columns, such as .32, 32.; got 4"),
+        ({"segments": {"image": 6}, "grid": (-2, -3)}, "grid: expected rows and columns, such as"),
+        ({"padding": "x"}, "padding: expected .row, position. of True and False; got 'x'"),
         ({"segments": {}}, "segments: expected lengths by name, such as"),
         ({"segments": {"a": 0}}, "segments: expected lengths by name, such as"),
         ({"segments": {"image": 7}, "grid": (2, 3)}, "grid: 2x3 does not hold the 7 positions"),
