@@ -138,13 +138,7 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         return _file(STATIC / "index.html", PAGE_KINDS)
 
     def static(request: Request) -> Response:
-<<<<<<< HEAD
-        path = names.get(request.path_params["name"])
-        packs = "gzip" in request.headers.get("accept-encoding", "")
-        return _packed(path) if packs and path is not None else _file(path, PAGE_KINDS)
-=======
         return _code(names.get(request.path_params["name"]), request)
->>>>>>> page
 
     def index(request: Request) -> Response:
         return _json(library.index())
@@ -189,22 +183,6 @@ def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
     return FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
 
 
-<<<<<<< HEAD
-def _packed(path: Path) -> Response:
-    """Return a module or a style sheet, compressed."""
-    from starlette.responses import Response
-
-    if not path.is_file():
-        return _missing()
-    headers = {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
-    data = _pack(path, path.stat().st_mtime_ns)
-    kind = PAGE_KINDS.get(path.suffix, "application/octet-stream")
-    return Response(data, media_type=kind, headers=headers)
-
-
-@cache
-def _pack(path: Path, stamp: int) -> bytes:
-=======
 def _code(path: Path | None, request: Request) -> Response:
     """Return a file of the page, compressed for a browser that takes it."""
     from starlette.responses import Response
@@ -219,7 +197,6 @@ def _code(path: Path | None, request: Request) -> Response:
 
 @cache
 def _compressed(path: Path, *stamp: int) -> bytes:
->>>>>>> page
     del stamp  # only part of the key
     return gzip.compress(path.read_bytes())
 

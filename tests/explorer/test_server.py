@@ -12,7 +12,7 @@ import pytest
 
 from attn.errors import TraceError, UsageError
 from attn.explorer.opened import open_library
-from attn.explorer.server import STATIC, Server
+from attn.explorer.server import Server
 from attn.schema import SCHEMA
 from tests.helpers.toy_traces import manifest, write_trace
 
@@ -42,13 +42,8 @@ def ask(server, path, *, method="GET", **headers):
     """Return status, headers and body of an answer; the path is sent as it stands."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-<<<<<<< HEAD
-    packs = "Accept-Encoding" in names
-    connection.putrequest(method, path, "Host" in names, skip_accept_encoding=packs)
-=======
     accepts = "Accept-Encoding" in names
     connection.putrequest(method, path, skip_host="Host" in names, skip_accept_encoding=accepts)
->>>>>>> page
     for name, value in names.items():
         connection.putheader(name, value)
     connection.endheaders()
@@ -281,17 +276,3 @@ def test_folder_of_traces(tmp_path):
         write_trace(tmp_path / name, replace(about, backend=name))
     labels = [item.label for item in open_library([tmp_path, tmp_path / "a"]).items]
     assert labels == ["a", "b/0000", "a"]
-
-
-def test_size_of_the_page(server):
-    """The page's code is sent compressed, below 150 kB in all, and is what lies on the disk."""
-    files = [path for path in STATIC.rglob("*") if path.suffix in (".js", ".css", ".html")]
-    sent = 0
-    for path in files:
-        name = path.relative_to(STATIC).as_posix()
-        packed = {"Accept_Encoding": "gzip", **cookie(server)}
-        status, headers, body = ask(server, f"/static/{name}", **packed)
-        assert (status, headers["content-encoding"]) == (200, "gzip")
-        assert gzip.decompress(body) == path.read_bytes()
-        sent += len(body)
-    assert sent < 150_000
