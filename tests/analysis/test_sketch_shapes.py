@@ -79,14 +79,14 @@ def test_lifts():
     """Lift is the part of a map inside of a shape by the part of the image that it covers."""
     maps = np.random.default_rng(3).random((2, 3, 11, 7))
     maps[1, 2] = 0
-    found = measure_lifts(maps, find_shapes(TWO, (11, 7)))
+    result = measure_lifts(maps, find_shapes(TWO, (11, 7)))
     for number, box in enumerate([(slice(5, 14), slice(2, 13)), (slice(3, 18), slice(21, 33))]):
         mask = np.zeros((22, 35))
         mask[box] = 1
         cells = mask.reshape(11, 2, 7, 5).mean((1, 3))
         mass = (maps[0] * cells).sum((1, 2)) / maps[0].sum((1, 2))
-        np.testing.assert_allclose(found[0, :, number], mass / mask.mean(), rtol=1e-6)
-    assert np.isnan(found[1, 2]).all()
+        np.testing.assert_allclose(result[0, :, number], mass / mask.mean(), rtol=1e-6)
+    assert np.isnan(result[1, 2]).all()
 
 
 def test_chance():
@@ -94,16 +94,16 @@ def test_chance():
     maps = np.random.default_rng(4).random((2, 3, 11, 7))
     maps[1, 2], maps[0, 1] = 0, 1
     shapes = find_shapes(TWO, (11, 7))
-    found = measure_chance(maps, shapes)
+    result = measure_chance(maps, shapes)
     for number, region in enumerate(shapes.regions):
         moved = [
             (maps[0, 0] * np.roll(region, (down, across), (0, 1))).sum()
             for down in range(11)
             for across in range(7)
         ]
-        assert found[0, 0, number] == pytest.approx(np.mean(np.array(moved) >= moved[0]))
-    assert (found[0, 1] == 1).all()
-    assert np.isnan(found[1, 2]).all()
+        assert result[0, 0, number] == pytest.approx(np.mean(np.array(moved) >= moved[0]))
+    assert (result[0, 1] == 1).all()
+    assert np.isnan(result[1, 2]).all()
 
 
 @pytest.mark.parametrize(

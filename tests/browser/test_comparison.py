@@ -91,8 +91,8 @@ def test_difference_map(shown, compared):
     page.mouse.click(*cell)
     page.wait_for_selector(".chip:has-text('row 2, column 3')")
     held = [
-        float(one["low"]) <= 0 <= float(one["high"])
-        for one in table(compared, "difference.csv", word="bobcat", segment="clip")
+        float(item["low"]) <= 0 <= float(item["high"])
+        for item in table(compared, "difference.csv", word="bobcat", segment="clip")
     ]
     pixels = (
         page.locator("#difference canvas")
@@ -221,7 +221,7 @@ def test_side_by_side(visit, compared):
     values = {str(word): at for at, word in enumerate(maps[0]["word"].values)}
     assert [row[0] for row in rows if row[0] == "bobcat"] == ["bobcat"]
     for word, base, style, change in rows:
-        a, b = (float(one.values[0, values[word]]) for one in maps)
+        a, b = (float(item.values[0, values[word]]) for item in maps)
         assert (base, style) == (percent(a), percent(b))
         assert change == points(b - a)
 
@@ -233,7 +233,7 @@ def test_sides_have_one_scale(visit, compared):
     page.wait_for_selector("#sides .panel-box >> nth=5")
     page.wait_for_selector("#sides .cursor.pinned")
     maps = [open_trace(path).word_maps(["cat", "bobcat"]).values for path in paths]
-    top = max(float(one.max()) for one in maps)
+    top = max(float(item.max()) for item in maps)
     page.wait_for_selector(f".side-scales .figure-text:text-is('{percent(top)}')")
     assert violations(page) == []
     page.click("text=All 2")

@@ -61,9 +61,9 @@ def served(chromium, tmp_path_factory):
 def mean_map(trace, steps=None, layers=(1, 4), sample=0):
     """Return the mean of Python's maps; a row counts where it was computed."""
     maps = np.stack([trace.maps(layer, "all.all").values for layer in layers]).astype(np.float64)
-    chosen = maps[:, :, 0, sample] if steps is None else maps[:, steps, 0, sample]
-    there = ~np.isnan(chosen).any(-1, keepdims=True) | ~np.isnan(chosen).all(-1, keepdims=True)
-    total = np.where(there, np.nan_to_num(chosen), 0).sum((0, 1))
+    selected = maps[:, :, 0, sample] if steps is None else maps[:, steps, 0, sample]
+    there = ~np.isnan(selected).any(-1, keepdims=True) | ~np.isnan(selected).all(-1, keepdims=True)
+    total = np.where(there, np.nan_to_num(selected), 0).sum((0, 1))
     counts = there.sum((0, 1))
     return np.divide(total, counts, out=np.full(total.shape, np.nan), where=counts > 0)
 
@@ -94,8 +94,8 @@ CASES = {
 def test_matrices(name, served):
     """A matrix in the page is that of Python to 1e-6, whatever is chosen; rows of none are none."""
     page, folders = served
-    kind, chosen, oracle = CASES[name]
-    got = page.evaluate(READ, [list(folders).index(kind), chosen])
+    kind, selected, oracle = CASES[name]
+    got = page.evaluate(READ, [list(folders).index(kind), selected])
     expected = oracle(open_trace(folders[kind]))
     np.testing.assert_allclose(np.array(got["rows"], float), expected, atol=1e-6)
     there = ~np.isnan(expected[:, 0])

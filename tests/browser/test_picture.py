@@ -187,7 +187,7 @@ def test_accessible(level, visit, tmp_path):
 def test_hostile_texts(visit, tmp_path):
     """Prompts, tokens, options, names and warnings are text, whatever is in them."""
     about = manifest(samples=1)
-    tokens = [replace(one, text=HOSTILE) for one in about.tokens["cond"]]
+    tokens = [replace(token, text=HOSTILE) for token in about.tokens["cond"]]
     request = replace(about.request, prompt=HOSTILE, options={HOSTILE: HOSTILE})
     about = replace(
         about,

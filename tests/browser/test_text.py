@@ -128,8 +128,8 @@ def test_a_step_of_writing(visit, folder):
     decided = trace.written("finalised").sel(step=1, sample=1).values[0]
     masked = trace.written("masked").sel(step=1, sample=1).values[0]
     classes = page.eval_on_selector_all(".token", "all => all.map(one => [...one.classList])")
-    assert [("fresh" in one) for one in classes] == decided.astype(bool).tolist()
-    assert [("masked" in one) for one in classes] == (masked & ~decided).astype(bool).tolist()
+    assert [("fresh" in item) for item in classes] == decided.astype(bool).tolist()
+    assert [("masked" in item) for item in classes] == (masked & ~decided).astype(bool).tolist()
     sure = trace.written("confidence").sel(step=1, sample=1).values[0, 6]
     said = f"Step 1 decides “[6]” at 6 ({percent(float(sure))}); 3 stay masked."
     page.wait_for_selector(f".unmasking p:text-is('{said}')")
@@ -188,7 +188,7 @@ def test_files_of_a_text(visit, folder):
     np.testing.assert_allclose([float(row["received"]) for row in rows], matrix.mean(0), atol=1e-6)
     cells = list(csv.reader(io.StringIO(files["CSV of cells"].decode())))[1:]
     np.testing.assert_allclose(
-        [[float(one) for one in row[2:]] for row in cells], matrix, atol=1e-6
+        [[float(item) for item in row[2:]] for row in cells], matrix, atol=1e-6
     )
 
 

@@ -62,7 +62,7 @@ def write_with_gap(folder, about):
 def read_served(chromium, folders):
     """Read what a server's page shows."""
     with served(chromium, *folders) as page:
-        yield lambda number, chosen: page.evaluate(READ, [number, chosen])
+        yield lambda number, selected: page.evaluate(READ, [number, selected])
 
 
 @pytest.fixture(scope="module")
@@ -73,20 +73,20 @@ def read_file(chromium, folders, tmp_path_factory):
     with watched(chromium, "", offline=True) as page:
         page.goto(path.as_uri())
         page.wait_for_selector("body[data-ready]")
-        yield lambda number, chosen: page.evaluate(READ, [number, chosen])
+        yield lambda number, selected: page.evaluate(READ, [number, selected])
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_served(name, read_served, folders):
     """Maps of words in the page are those of `Trace.word_maps`, to 1e-6, whatever is selected."""
-    _, chosen, same = CASES[name]
+    _, selected, same = CASES[name]
     number = [*CASES].index(name)
-    compare(read_served(number, chosen), open_trace(folders[number]), chosen, same)
+    compare(read_served(number, selected), open_trace(folders[number]), selected, same)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_file(name, read_file, folders):
     """In one file they are within the error that it states, for every case."""
-    _, chosen, same = CASES[name]
+    _, selected, same = CASES[name]
     number = [*CASES].index(name)
-    compare(read_file(number, chosen), open_trace(folders[number]), chosen, same, PRECISION)
+    compare(read_file(number, selected), open_trace(folders[number]), selected, same, PRECISION)

@@ -130,8 +130,8 @@ def test_dry_run(opened):
     pairs = lora_demo.changes(opened("sdxl").pipe, "unet")
     lora_demo.kohya(Path("a.safetensors"), pairs)
     limits = ("--seed", "0-2", "--steps", "2", "--size", "96x64", "--layers", "1-5")
-    asked = ("-p", "a red cat sitting on a wooden chair in a garden")
-    given = ("--lora", "a.safetensors:0,0.5,1", *asked, *limits, "--dry-run", "-o", "out")
+    requested = ("-p", "a red cat sitting on a wooden chair in a garden")
+    given = ("--lora", "a.safetensors:0,0.5,1", *requested, *limits, "--dry-run", "-o", "out")
     code, stdout, stderr = run(*given)
     assert (code, stdout) == (0, PLAN)
     assert stderr == (

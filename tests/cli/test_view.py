@@ -80,7 +80,7 @@ def test_bad_input(arguments, code, said, tmp_path, monkeypatch, opened):
     write_trace(tmp_path / "empty" / ".t", manifest(samples=1))
     monkeypatch.chdir(tmp_path / "empty")
     pathlib.Path(".t").rename(tmp_path / "t")
-    arguments = ["../t" if one == "t" else one for one in arguments]
+    arguments = ["../t" if argument == "t" else argument for argument in arguments]
     got = run("view", *arguments)
     assert got == (code, "", f"Error: {said}\n")
     assert opened == []

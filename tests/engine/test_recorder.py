@@ -89,8 +89,8 @@ def test_rows_go_to_their_branch():
     attention = attend(
         states(2, HEADS, QUERIES, 7, seed=1), *[states(2, HEADS, KEYS, 7, seed=2)] * 2
     )
-    for place, row in enumerate((1, 0)):
-        assert np.abs(got[place, 0] - exact_probs(attention, row).mean(1)).max() <= 1e-5
+    for index, row in enumerate((1, 0)):
+        assert np.abs(got[index, 0] - exact_probs(attention, row).mean(1)).max() <= 1e-5
 
 
 def test_samples_keep_their_order():
@@ -188,8 +188,10 @@ def test_unseen_attention_is_an_error():
 @pytest.mark.parametrize("wrong", [{"heads": 5}, {"keys": 17}])
 def test_other_shapes_are_named(wrong):
     """A kernel of another shape is not taken for the layer's, and the message shows both."""
-    found = "5 heads, 11 queries, 13 keys" if "heads" in wrong else "3 heads, 11 queries, 17 keys"
-    with pytest.raises(CaptureError, match=f"expected 3 heads, 11 queries, 13 keys; found {found}"):
+    result = "5 heads, 11 queries, 13 keys" if "heads" in wrong else "3 heads, 11 queries, 17 keys"
+    with pytest.raises(
+        CaptureError, match=f"expected 3 heads, 11 queries, 13 keys; found {result}"
+    ):
         run(Model(Attend(), Attend(**wrong)), [call()])
 
 
@@ -383,7 +385,7 @@ def test_every_block_of_the_fake_model_is_kept():
     session = shared_session("fake")
     request = session.complete(PROMPT)
     blocks = {layer.index: set(block_names(layer)) for layer in session.layers(request)}
-    asked = tuple(sorted(set().union(*blocks.values())))
-    _, tensors, _ = record_session(session, [request], Keep(blocks=asked))
+    requested = tuple(sorted(set().union(*blocks.values())))
+    _, tensors, _ = record_session(session, [request], Keep(blocks=requested))
     for index, names in blocks.items():
         assert {f"{index}/map.{name}" for name in names} <= tensors[0, 1].keys()

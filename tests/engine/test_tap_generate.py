@@ -171,7 +171,7 @@ def test_encoder_and_decoder(name):
         ("self", "generated", "generated"),
         ("cross", "generated", "prompt"),
     ]
-    encoder, decoder, cross = (trace.mass(one.index, "all.all") for one in layers.values())
+    encoder, decoder, cross = (trace.mass(item.index, "all.all") for item in layers.values())
     assert (encoder.sizes["key"], cross.sizes["key"]) == (PROMPT, PROMPT)
     assert np.isnan(encoder[1:]).all()
     assert (encoder[0].isel(sample=0)[..., 3:] == 0).all()

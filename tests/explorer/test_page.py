@@ -23,11 +23,11 @@ from tests.helpers.toy_traces import CROSS, JOINT, cross_layer, manifest, write_
 
 def embedded(path):
     """Return the files in a page by name: (kind, bytes)."""
-    found = re.findall(
+    result = re.findall(
         r'<script type="text/plain" data-name="([^"]*)" data-kind="([^"]*)">([^<]*)<',
         path.read_text("utf-8"),
     )
-    return {name: (kind, b64decode(text)) for name, kind, text in found}
+    return {name: (kind, b64decode(text)) for name, kind, text in result}
 
 
 def test_roots_keep_the_stated_error():
@@ -66,7 +66,7 @@ def test_reduction_keeps_its_budget(budget, tmp_path):
     assert set(said) <= WHOLE
     assert len(said) == len(set(said))
     assert "mean-0/map.image.text" in reduced.files[MEAN]
-    has_heads = any("headmap" in name for one in reduced.files.values() for name in one)
+    has_heads = any("headmap" in name for file in reduced.files.values() for name in file)
     assert reduced.facts["manifest"]["kept"]["level"] == ("heads" if has_heads else "maps")
     assert ("Maps of single heads" in said) == (budget < 900_000)
 

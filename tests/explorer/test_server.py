@@ -48,7 +48,7 @@ def ask(server, path, *, method="GET", **headers):
         connection.putheader(name, value)
     connection.endheaders()
     answer = connection.getresponse()
-    result = answer.status, {key.lower(): one for key, one in answer.getheaders()}, answer.read()
+    result = answer.status, {key.lower(): item for key, item in answer.getheaders()}, answer.read()
     connection.close()
     return result
 
@@ -102,7 +102,7 @@ def test_refused(name, server):
     """What does not come from the opened page, or asks for what was not opened, gets nothing."""
     status, path, headers = REFUSED[name]
     token = server.url.partition("token=")[2]
-    headers = {key: one.replace("{port}", str(server.port)) for key, one in headers.items()}
+    headers = {key: header.replace("{port}", str(server.port)) for key, header in headers.items()}
     got, _, body = ask(server, path.replace("{token}", token), **cookie(server) | headers)
     assert got == status
     assert b"secret" not in body
@@ -234,7 +234,7 @@ def test_partial_trace(tmp_path):
     facts = json.loads(ask(server, "/t/0/trace.json", **cookie(server))[2])["manifest"]
     server.stop()
     assert facts["status"] == "partial"
-    assert [one["step"]["index"] for one in facts["shards"]] == [0, 1]
+    assert [fact["step"]["index"] for fact in facts["shards"]] == [0, 1]
 
 
 def test_port_in_use(folder):

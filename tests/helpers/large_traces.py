@@ -13,8 +13,8 @@ def write_large(folder, *, layers=1, steps=1):
     words = find_words(prompt)
     clip = Segment("clip", "text", 0, 131)
     tokens = [
-        Token(at, "clip", at, one.text, False, False, one.start, one.stop, at)
-        for at, one in enumerate(words)
+        Token(at, "clip", at, item.text, False, False, item.start, item.stop, at)
+        for at, item in enumerate(words)
     ]
     tokens += [Token(at, "clip", at, "<pad>", False, True, 0, 0, None) for at in range(115, 131)]
     made = tuple(replace(cross_layer(at, (64, 64), 2), keys=(clip,)) for at in range(layers))
@@ -33,7 +33,7 @@ def write_large(folder, *, layers=1, steps=1):
         for step in about.steps:
             writer.put(step, values)
         writer.put(
-            None, {name: one.astype("float32") for name, one in values.items() if "/map." in name}
+            None, {name: item.astype("float32") for name, item in values.items() if "/map." in name}
         )
         writer.finish(about)
     return folder

@@ -40,11 +40,11 @@ def compare(got, trace, chosen, same, precision=0.0):
     assert got["grid"] == [expected.sizes["row"], expected.sizes["column"]]
     assert len(got["words"]) == int(np.isfinite(expected.values[:, :, 0, 0]).sum())
     largest = precision and largest_value(trace)
-    for one in got["words"]:
-        own = expected.isel(word=one["word"]).sel(segment=one["segment"]).values
-        most = 1e-6 + precision * one["tokens"] * largest
-        np.testing.assert_allclose(np.reshape(one["map"], got["grid"]), own, atol=most)
-        assert one["mean"] == pytest.approx(own.mean(), abs=most)
+    for item in got["words"]:
+        own = expected.isel(word=item["word"]).sel(segment=item["segment"]).values
+        most = 1e-6 + precision * item["tokens"] * largest
+        np.testing.assert_allclose(np.reshape(item["map"], got["grid"]), own, atol=most)
+        assert item["mean"] == pytest.approx(own.mean(), abs=most)
 
 
 def largest_value(trace):

@@ -30,12 +30,12 @@ def blocks(slots):
 )
 def test_a1111(slots, backend, count):
     """The shortest list that has all blocks is taken, with the text encoders first."""
-    chosen = blocks(slots)
-    told = a1111_weights(chosen, {"OUT05": 0.5}, 0.0, backend).split(",")
+    selected = blocks(slots)
+    told = a1111_weights(selected, {"OUT05": 0.5}, 0.0, backend).split(",")
     assert len(told) == count
     outputs = 12 if backend == "sd15" else 9 if count == 20 else 6
     assert told.index("0.5") == count - outputs + 5
-    ones = a1111_weights(chosen, {}, 1.0, backend)
+    ones = a1111_weights(selected, {}, 1.0, backend)
     assert ones == ",".join("1" * count)
 
 
@@ -47,18 +47,18 @@ def test_a1111_has_no_such_block():
 
 def test_comfyui():
     """Weights are given out to the blocks that are there, in order, and filled up to twelve."""
-    chosen = {"IN04": ("down.1.attn.0",), "MID": ("mid.resnet.0", "mid.attn.0"), "OUT03": ("up",)}
+    selected = {"IN04": ("down.1.attn.0",), "MID": ("mid.resnet.0", "mid.attn.0"), "OUT03": ("up",)}
     weights = {"IN04": 0.25, "MID": 1.0, "OUT03": 0.0}
-    assert comfyui_weights(chosen, weights, 0.0) == "0,0.25,1,1,0,0,0,0,0,0,0,0"
+    assert comfyui_weights(selected, weights, 0.0) == "0,0.25,1,1,0,0,0,0,0,0,0,0"
     every = blocks(SDXL)
     assert comfyui_weights(every, dict.fromkeys(every, 1.0), 1.0) == ",".join("1" * 12)
 
 
 def test_comfyui_cannot_tell_neighbours_apart():
     """Two neighbours of one number share a weight, so that two different ones are not written."""
-    chosen = {"IN01": ("down.0.attn.0",), "MID": ("mid.attn.0",)}
-    assert comfyui_weights(chosen, {"IN01": 1.0, "MID": 1.0}, 0.0).startswith("0,1,0")
-    assert comfyui_weights(chosen, {"IN01": 1.0, "MID": 0.0}, 0.0) is None
+    selected = {"IN01": ("down.0.attn.0",), "MID": ("mid.attn.0",)}
+    assert comfyui_weights(selected, {"IN01": 1.0, "MID": 1.0}, 0.0).startswith("0,1,0")
+    assert comfyui_weights(selected, {"IN01": 1.0, "MID": 0.0}, 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,9 @@ CASES = {
 def test_by_structure(case):
     """The modules tell the family; what they leave open stays open, with its evidence."""
     targets, name, title = CASES[case]
-    found = recognise(targets, {})
-    assert (found.name, found.title) == (name, title)
-    assert found.evidence or name is None
+    result = recognise(targets, {})
+    assert (result.name, result.title) == (name, title)
+    assert result.evidence or name is None
 
 
 def test_what_the_trainer_wrote_beats_a_guess():
@@ -113,8 +113,8 @@ CLAIMS = {
 @pytest.mark.parametrize("text", CLAIMS)
 def test_by_what_the_trainer_wrote(text):
     """Where modules leave the family open, the trainer's word decides and is the evidence."""
-    found = recognise([denoiser("surprise")], {"modelspec.architecture": text})
-    assert found.name == CLAIMS[text]
+    result = recognise([denoiser("surprise")], {"modelspec.architecture": text})
+    assert result.name == CLAIMS[text]
 
 
 def test_structure_wins():

@@ -122,17 +122,17 @@ def sweep():
 
 def test_marks(sweep):
     """It works where the word first leaves 0, and breaks where images change twice as fast."""
-    found, _ = sweep
-    assert (found.word.term.text, found.works, found.breaks) == ("cat", 1.0, 2.0)
-    assert found.table["scale"].tolist() == [0.5, 1.0, 2.0]
-    assert found.table["works"].tolist() == [0, 1, 0]
-    assert found.table["breaks"].tolist() == [0, 0, 1]
+    result, _ = sweep
+    assert (result.word.term.text, result.works, result.breaks) == ("cat", 1.0, 2.0)
+    assert result.table["scale"].tolist() == [0.5, 1.0, 2.0]
+    assert result.table["works"].tolist() == [0, 1, 0]
+    assert result.table["breaks"].tolist() == [0, 0, 1]
 
 
 def test_table(sweep):
     """The numbers of a scale are means over its pairs, in float64."""
-    found, runs = sweep
-    frame = make_frame(found.table)
+    result, runs = sweep
+    frame = make_frame(result.table)
     row = frame[frame["scale"] == 2.0].to_dict("records")[0]
     pairs = next(pairs for _, at, pairs in runs if at == 2.0)
     word = next(i for i, term in enumerate(pairs[0].terms) if term.text == "cat")
@@ -154,15 +154,15 @@ def test_steady(sweep):
         (label, at, [replace(pair, images=np.array([[3 * at, 0.5]])) for pair in pairs[:3]])
         for label, at, pairs in runs
     ]
-    found = make_sweep("LoRA style", 0.0, even)
-    assert (found.works, found.breaks) == (None, None)
+    result = make_sweep("LoRA style", 0.0, even)
+    assert (result.works, result.breaks) == (None, None)
 
 
 def test_files(sweep):
     """Files of a training are swept by their places, in a column of their own."""
     _, runs = sweep
-    places = {0.5: 1.0, 1.0: 2.0, 2.0: 3.0}
-    moved = [(f"style-{at}", places[at], pairs) for _, at, pairs in runs]
-    found = make_sweep("LoRA file", 0.0, moved, files=("2", "10", "end"))
-    assert found.table["file"].tolist() == [1.0, 2.0, 3.0]
-    assert [found.spell(value) for value in (0.0, 1.0, 3.0)] == ["none", "2", "end"]
+    indices = {0.5: 1.0, 1.0: 2.0, 2.0: 3.0}
+    moved = [(f"style-{at}", indices[at], pairs) for _, at, pairs in runs]
+    result = make_sweep("LoRA file", 0.0, moved, files=("2", "10", "end"))
+    assert result.table["file"].tolist() == [1.0, 2.0, 3.0]
+    assert [result.spell(value) for value in (0.0, 1.0, 3.0)] == ["none", "2", "end"]

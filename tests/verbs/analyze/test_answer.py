@@ -32,8 +32,8 @@ def cells():
     """Return parts in a grid of 4 by 4: one star at the left, one at the lower right."""
     rows = []
     for word, number, at, most in (("star", 1, (1, 0), 0.4), ("star", 2, (3, 3), 0.523456)):
-        for place in range(16):
-            row, column = divmod(place, 4)
+        for index in range(16):
+            row, column = divmod(index, 4)
             part = most if (row, column) == at else (1 - most) / 15
             rows.append((word, number, row, column, part))
     return pd.DataFrame(rows, columns=["word", "occurrence", "row", "column", "part"])

@@ -24,23 +24,23 @@ def test_interval(count, factor):
     """Its ends are where the interval of a - rho b begins to hold 0, found by search."""
     b = RNG.normal(5, 0.7, count)
     a = factor * b + RNG.normal(0, 0.3, count)
-    found = ratio_of_means(a, b)
-    assert (found.value, found.n) == (pytest.approx(a.mean() / b.mean()), count)
-    step = abs(found.value) + 1
-    low = brentq(misses, found.value - 9 * step, found.value, args=(a, b))
-    high = brentq(misses, found.value, found.value + 9 * step, args=(a, b))
-    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
-    assert found.least == pytest.approx(min(abs(low), abs(high)))
+    result = ratio_of_means(a, b)
+    assert (result.value, result.n) == (pytest.approx(a.mean() / b.mean()), count)
+    step = abs(result.value) + 1
+    low = brentq(misses, result.value - 9 * step, result.value, args=(a, b))
+    high = brentq(misses, result.value, result.value + 9 * step, args=(a, b))
+    assert (result.low, result.high) == (pytest.approx(low), pytest.approx(high))
+    assert result.least == pytest.approx(min(abs(low), abs(high)))
 
 
 def test_no_end():
     """Where the divisor may be 0 no ratio is too large, and the smallest one is told."""
     b = np.array([1.0, -1.2, 0.9, -0.6, 0.2])
     a = np.array([5.0, 5.3, 4.8, 5.1, 5.2])
-    found = ratio_of_means(a, b)
-    assert math.isnan(found.low) and math.isnan(found.high) and not found.is_bounded
-    assert misses(found.least * 1.001, a, b) < 0 < misses(found.least * 0.999, a, b) or (
-        misses(-found.least * 1.001, a, b) < 0 < misses(-found.least * 0.999, a, b)
+    result = ratio_of_means(a, b)
+    assert math.isnan(result.low) and math.isnan(result.high) and not result.is_bounded
+    assert misses(result.least * 1.001, a, b) < 0 < misses(result.least * 0.999, a, b) or (
+        misses(-result.least * 1.001, a, b) < 0 < misses(-result.least * 0.999, a, b)
     )
 
 
@@ -56,15 +56,15 @@ def test_no_end():
 )
 def test_edges(a, b, expected):
     """Too few pairs have no interval, a divisor of 0 no ratio, and what never varies no width."""
-    found = ratio_of_means(np.array(a, np.float64), np.array(b, np.float64))
+    result = ratio_of_means(np.array(a, np.float64), np.array(b, np.float64))
     wanted = [math.nan if value is None else value for value in expected]
-    np.testing.assert_allclose([found.value, found.low, found.high], wanted, atol=1e-7)
+    np.testing.assert_allclose([result.value, result.low, result.high], wanted, atol=1e-7)
 
 
 def test_missing():
     """A pair that lacks one of the two is left out."""
-    found = ratio_of_means(np.array([1.0, math.nan, 3.0]), np.array([2.0, 5.0, math.nan]))
-    assert (found.value, found.n) == (0.5, 1)
+    result = ratio_of_means(np.array([1.0, math.nan, 3.0]), np.array([2.0, 5.0, math.nan]))
+    assert (result.value, result.n) == (0.5, 1)
 
 
 def test_size():

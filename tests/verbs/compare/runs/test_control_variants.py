@@ -66,8 +66,8 @@ def test_one_block_is_what_the_others_leave(controlled):
     rows = controlled.tables["parts.csv"].to_dict("records")
     numbers = {(row["part"], row["kind"], row["measure"]): row["effect"] for row in rows}
     for measure in ("word", "level"):
-        for one, other in (("down.1.attn.0", "up.1.attn.1"), ("up.1.attn.1", "down.1.attn.0")):
-            assert numbers[one, "alone", measure] == numbers[other, "without", measure]
+        for item, other in (("down.1.attn.0", "up.1.attn.1"), ("up.1.attn.1", "down.1.attn.0")):
+            assert numbers[item, "alone", measure] == numbers[other, "without", measure]
 
 
 def test_files(controlled):
@@ -146,7 +146,7 @@ def test_refused(files, tmp_path, arguments, error, message):
 def test_a_single_block(files, opened, tmp_path):
     """A LoRA of one block has none to compare with."""
     pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=3)
-    one = {key: pair for key, pair in pairs.items() if key[1].startswith(BLOCKS[:1])}
-    tensors = lora_demo.kohya(tmp_path / "one.safetensors", one)
+    item = {key: pair for key, pair in pairs.items() if key[1].startswith(BLOCKS[:1])}
+    tensors = lora_demo.kohya(tmp_path / "one.safetensors", item)
     with pytest.raises(UsageError, match=r"changes nothing outside of down\.1\.attn\.0"):
         compare(lora=tensors, by_block=True, out=tmp_path / "x", **SMALL)
