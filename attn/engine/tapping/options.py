@@ -42,7 +42,7 @@ class TapOptions:
 
 def is_count(value: object) -> bool:
     """Whether a value is a whole number from 1 on."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def require_usable(model: object, layers: object, keep: str, see: object) -> None:
