@@ -198,7 +198,7 @@ def test_ended_texts_are_padding(options):
 @pytest.mark.parametrize("end", [IDS[0, 2].item(), 0])
 def test_texts_that_go_on_after_an_end(rows, end):
     """The next turn of a chat is text, although a token that may end one stands before it."""
-    model, turns = tiny.make("llama"), IDS[:rows].split([2, 1, 1, 1], 1)
+    model, turns = tiny.make("llama"), IDS[:rows].clone().split([2, 1, 1, 1], 1)
     model.generation_config.eos_token_id = end
     turns[1][0] = end
     cache = DynamicCache(config=model.config)
