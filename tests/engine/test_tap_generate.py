@@ -248,6 +248,19 @@ def test_another_text_is_refused():
         tiny.generate(model)
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_another_text_of_the_same_length(masked):
+    """Tokens that change are said to be another text, but not where a mask is filled in."""
+    model, first, second = tiny.make("llama"), IDS.clone(), IDS.flip(1)
+    if masked:
+        first[:, 1:4], second = 0, IDS
+    with torch.no_grad(), attn.tap(model, keep="mass") as tapped:
+        model(first)
+        model(second)
+    warned = [text for text in tapped.trace.manifest.warnings if "different tokens" in text]
+    assert bool(warned) is not masked
+
+
 def test_memory_grows_with_what_is_kept():
     """At the level `mass` a step costs a number per head and key, whatever else is computed."""
     trace, _ = tapped_text("llama", keep="mass")
