@@ -78,5 +78,7 @@ WordLayers = Float64[Array, "word layer sample"]
 
 PairCells = Float64[Array, "pair *cell"]
 """What is compared, of each pair; NaN where a pair does not have it."""
+PairRow = Float64[Array, "pair"]
+"""One number of each pair; NaN where a pair does not have it."""
 Cells = Float64[Array, "*cell"]
 """One number for each of what is compared."""

@@ -29,9 +29,9 @@ def draw_heads(table: DataFrame, path: Path) -> None:
     for (row, column), panel in np.ndenumerate(panels):
         own = (cells["segment"] == segments[row]) & (cells["class"] == roles[column])
         values = np.full((len(layers), heads), np.nan)
-        for place in np.flatnonzero(own & is_head):
-            layer = np.searchsorted(layers, cells["layer"][place])
-            values[layer, int(cells["head"][place])] = cells["mean"][place]
+        for index in np.flatnonzero(own & is_head):
+            layer = np.searchsorted(layers, cells["layer"][index])
+            values[layer, int(cells["head"][index])] = cells["mean"][index]
         pooled = np.flatnonzero(own & (cells["pooling"] == "default"))[0]
         _draw_panel(panel, values, layers)
         panel.set_title(

@@ -57,9 +57,9 @@ def main() -> None:
     painted = list(_count(paint_all(contents, arguments), len(contents)))
     arguments.out.mkdir(parents=True, exist_ok=True)
     captions = [scenes.caption(content) for content in contents[:SHEET]]
-    draw_sheet([one.picture for one in painted[:SHEET]], captions, arguments.out / "pictures.png")
-    print_agreement([one.verdict for one in painted])
-    table = truth.summarise([one.rows for one in painted])
+    draw_sheet([item.picture for item in painted[:SHEET]], captions, arguments.out / "pictures.png")
+    print_agreement([item.verdict for item in painted])
+    table = truth.summarise([item.rows for item in painted])
     write_table(table, arguments.out / "scores.csv")
     draw_heads(table, arguments.out / "heads.png")
     print_scores(table)
@@ -100,9 +100,9 @@ def score(content: scenes.Content, trace: attn.Trace) -> Painted:
 
     with Image.open(trace.image()) as image:
         picture = np.asarray(image.convert("RGB"))
-    found = judge.find(picture)
-    rows = truth.score_trace(trace, truth.find_targets(content, found))
-    return Painted(picture, judge.agreement(content, found), rows)
+    result = judge.find(picture)
+    rows = truth.score_trace(trace, truth.find_targets(content, result))
+    return Painted(picture, judge.agreement(content, result), rows)
 
 
 def judge_all(
@@ -125,15 +125,15 @@ def tally(verdicts: Sequence[judge.Agreement]) -> dict[str, list[tuple[bool, ...
         "relation": [(v.relation,) for v in verdicts if v.relation is not None],
         "everything": [(verdict.is_complete,) for verdict in verdicts],
     }
-    return {name: found for name, found in rows.items() if found}
+    return {name: row for name, row in rows.items() if row}
 
 
 def interval(rows: Sequence[tuple[bool, ...]]) -> tuple[float, float]:
     """Bootstrap over pictures: where 95 % of the resampled rates lie."""
     right = np.array([sum(row) for row in rows])
-    asked = np.array([len(row) for row in rows])
-    chosen = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
-    low, high = np.quantile(right[chosen].sum(1) / asked[chosen].sum(1), [0.025, 0.975])
+    requested = np.array([len(row) for row in rows])
+    selected = np.random.default_rng(0).integers(len(rows), size=(RESAMPLES, len(rows)))
+    low, high = np.quantile(right[selected].sum(1) / requested[selected].sum(1), [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -150,20 +150,20 @@ def print_scores(table: DataFrame) -> None:
     """Print the table without single layers and heads."""
     print(f"\n{'segment':<8}{'class':<18}{'pooling':<15}{'measure':<11}", end="")
     print("   mean    low   high chance     n")
-    for place in np.flatnonzero(np.isnan(table["layer"])):
-        names = [str(table[name][place]) for name in ("segment", "class")]
-        pooling = f"{table['pooling'][place]} {table['steps'][place]}"
-        print(f"{names[0]:<8}{names[1]:<18}{pooling:<15}{table['measure'][place]:<11}", end="")
-        numbers = [table[name][place] for name in ("mean", "low", "high", "chance")]
-        print("".join(f"{number:>7.3f}" for number in numbers) + f"{table['n'][place]:>6}")
+    for index in np.flatnonzero(np.isnan(table["layer"])):
+        names = [str(table[name][index]) for name in ("segment", "class")]
+        pooling = f"{table['pooling'][index]} {table['steps'][index]}"
+        print(f"{names[0]:<8}{names[1]:<18}{pooling:<15}{table['measure'][index]:<11}", end="")
+        numbers = [table[name][index] for name in ("mean", "low", "high", "chance")]
+        print("".join(f"{number:>7.3f}" for number in numbers) + f"{table['n'][index]:>6}")
 
 
 def _count(painted: Iterator[Painted], total: int) -> Iterator[Painted]:
     """Tell on stderr how far it is."""
-    for number, one in enumerate(painted, 1):
+    for number, item in enumerate(painted, 1):
         if number % 20 == 0 or number == total:
             print(f"{number} of {total} pictures", file=sys.stderr, flush=True)
-        yield one
+        yield item
 
 
 def _parse() -> argparse.Namespace:

@@ -58,20 +58,20 @@ def main() -> None:
     peft, kohya = (f"{effect.word}.{spelling}.safetensors" for spelling in ("peft", "kohya"))
     verdicts: list[Verdict] = []
     led = []
-    for place, content in enumerate(choose(effect, arguments.prompts)):
-        files = (peft, kohya) if place == 0 else (peft,)
-        done = compare(content, files, arguments.out / f"{place}-with", arguments)
-        found = changes(done.tables["mass.csv"], peft)
-        show(scenes.caption(content), found)
-        verdicts += judge_changed(effect.word, found)
-        led.append(abs(found[f"{effect.word} 1"][0]))
+    for index, content in enumerate(choose(effect, arguments.prompts)):
+        files = (peft, kohya) if index == 0 else (peft,)
+        done = compare(content, files, arguments.out / f"{index}-with", arguments)
+        result = changes(done.tables["mass.csv"], peft)
+        show(scenes.caption(content), result)
+        verdicts += judge_changed(effect.word, result)
+        led.append(abs(result[f"{effect.word} 1"][0]))
         if len(files) > 1:
             verdicts.append(judge_spellings(done.tables))
         other = effect.instead(content, OTHERS[effect.attribute])
-        done = compare(other, (peft,), arguments.out / f"{place}-without", arguments)
-        found = changes(done.tables["mass.csv"], peft)
-        show(scenes.caption(other), found)
-        verdicts.append(judge_rest(effect.word, found, min(led)))
+        done = compare(other, (peft,), arguments.out / f"{index}-without", arguments)
+        result = changes(done.tables["mass.csv"], peft)
+        show(scenes.caption(other), result)
+        verdicts.append(judge_rest(effect.word, result, min(led)))
     for holds, text in verdicts:
         print(f"{'holds' if holds else 'FAILS'}  {text}")
     raise SystemExit(not all(holds for holds, _ in verdicts))
@@ -84,10 +84,10 @@ def choose(effect: Effect, count: int) -> list[scenes.Content]:
         for content in lora.held_out(effect, asked=True)
         if OTHERS[effect.attribute] not in effect.said(content)
     ]
-    by_number = [[one for one in listed if len(one.kinds) == number] for number in (1, 2)]
+    by_number = [[item for item in listed if len(item.kinds) == number] for number in (1, 2)]
     order = [0, 1, 1, 0]
     queues = [iter(group) for group in by_number]
-    return [next(queues[order[place % len(order)]]) for place in range(count)]
+    return [next(queues[order[index % len(order)]]) for index in range(count)]
 
 
 def compare(
@@ -130,7 +130,7 @@ def judge_changed(changed: str, found: Changes) -> Iterator[Verdict]:
     word = f"{changed} 1"
     first, *_ = found
     change, low, high = found[word]
-    most = max(abs(one) for name, (one, _, _) in found.items() if name != word)
+    most = max(abs(item) for name, (item, _, _) in found.items() if name != word)
     yield first == word, f"'{word}' leads; first is '{first}'"
     yield low > 0 or high < 0, f"its interval leaves 0 out: {low:+.5f} to {high:+.5f}"
     factor = abs(change) / most if most else np.inf
@@ -140,7 +140,7 @@ def judge_changed(changed: str, found: Changes) -> Iterator[Verdict]:
 def judge_rest(changed: str, found: Changes, led: float) -> Verdict:
     """Say whether a caption without the word stays as it was."""
     word, most = max(
-        ((word, abs(one)) for word, (one, _, _) in found.items()), key=lambda it: it[1]
+        ((word, abs(item)) for word, (item, _, _) in found.items()), key=lambda it: it[1]
     )
     factor = led / most if most else np.inf
     text = f"without the word '{word}' changes most, by {most:.5f}"

@@ -230,17 +230,17 @@ def page_of(analysis: str) -> Path:
 
 def section(page: str, heading: str) -> str:
     """Return what stands below a heading, a pattern, up to the next one of its level."""
-    found = re.search(rf"^(#+) .*{heading}.*\n", page, re.M)
-    assert found is not None, heading
-    end = re.compile(rf"^#{{1,{len(found[1])}}} ", re.M).search(page, found.end())
-    return page[found.end() : end.start() if end else None]
+    result = re.search(rf"^(#+) .*{heading}.*\n", page, re.M)
+    assert result is not None, heading
+    end = re.compile(rf"^#{{1,{len(result[1])}}} ", re.M).search(page, result.end())
+    return page[result.end() : end.start() if end else None]
 
 
 def tables(text: str, *columns: str) -> list[list[str]]:
     """Return the rows of all tables whose header has these columns, each as its cells."""
     header = re.escape("| " + " | ".join(columns) + " |")
-    found = re.findall(rf"^{header}\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.M)
-    rows = "".join(found).splitlines()
+    result = re.findall(rf"^{header}\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.M)
+    rows = "".join(result).splitlines()
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
@@ -303,12 +303,12 @@ def dataclasses_in(kind: Any) -> list[type]:
     from PIL.Image import Image
 
     parts = kind if isinstance(kind, list) else get_args(kind)
-    found = [one for part in parts for one in dataclasses_in(part)]
+    result = [one for part in parts for one in dataclasses_in(part)]
     if is_dataclass(kind):
         names = {"Image": Image, "np": SimpleNamespace(ndarray=ndarray)}  # type checkers only
         hints = get_type_hints(kind, localns=names).values()
-        found += [kind, *(one for hint in hints for one in dataclasses_in(hint))]
-    return found
+        result += [kind, *(one for hint in hints for one in dataclasses_in(hint))]
+    return result
 
 
 def interface() -> list[type]:

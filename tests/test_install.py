@@ -97,8 +97,8 @@ def test_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     pip("wheel", "--wheel-dir", str(tmp_path), str(next((tmp_path / "unpacked").iterdir())))
     again = zipfile.ZipFile(next(tmp_path.glob("*.whl")))
     first = zipfile.ZipFile(wheel)
-    assert {one.filename: one.CRC for one in again.infolist()} == {
-        one.filename: one.CRC for one in first.infolist()
+    assert {item.filename: item.CRC for item in again.infolist()} == {
+        item.filename: item.CRC for item in first.infolist()
     }
 
 

@@ -71,9 +71,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_cache: Path, st
     (tmp_path / "prompts.txt").write_text("a cat\na barn\n")
     (tmp_path / "prompts_long.json").write_text(json.dumps(["a cat", "a barn in a field"]))
     for name in ("style.safetensors", "eyes.safetensors", "path/to/lora.safetensors"):
-        place = tmp_path / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(style)
+        index = tmp_path / name
+        index.parent.mkdir(parents=True, exist_ok=True)
+        index.symlink_to(style)
     return tmp_path
 
 
@@ -120,7 +120,7 @@ def codebook() -> list[str]:
     marks = {"t2i": "start_header_id", "soi": "end_header_id", "eoi": "eot_id"}
     settings = [f"{name}_token=<|{mark}|>" for name, mark in marks.items()]
     settings += ["image_rows=3", "image_columns=5"]
-    return ["-m", "codebook", "--steps", "2", *(f"--set={one}" for one in settings)]
+    return ["-m", "codebook", "--steps", "2", *(f"--set={setting}" for setting in settings)]
 
 
 def writer(picture: str | None) -> Path:
@@ -223,12 +223,12 @@ def definitions(folder: str) -> set[str]:
 
 def undefined_columns(folder: Path) -> list[str]:
     """Return the columns of the tables of analyses below a folder that no page names."""
-    found = set()
+    result = set()
     for table in folder.rglob("analysis/**/*.csv"):
         columns = table.read_text(encoding="utf-8").partition("\n")[0].strip().split(",")
         known = definitions(table.parent.name)
-        found |= {f"{table.name}: {one}" for one in columns if one not in known}
-    return sorted(found)
+        result |= {f"{table.name}: {column}" for column in columns if column not in known}
+    return sorted(result)
 
 
 def test_there_is_a_page_for_every_system() -> None:

@@ -58,14 +58,14 @@ for where, name, wrong in mistakes:
 def stages() -> list[dict[str, str]]:
     """Return the files that a reader has typed at every console session, and at the end."""
     files: dict[str, str] = {}
-    found = []
+    result = []
     for block in FENCE.finditer(PAGE):
         if block[1] == "console":
-            found.append(dict(files))
+            result.append(dict(files))
         elif listing := LISTING.match(block[2]):
             name, more, text = listing.groups()
             files[name] = f"{files[name]}\n{text}" if more else text
-    return [*found, files]
+    return [*result, files]
 
 
 def code_lines(text: str) -> list[str]:
@@ -118,7 +118,7 @@ def test_a_reader_gets_what_is_shown(environment: Environment, tmp_path: Path) -
             environment.install(folder)
         before = files
         shown = COMMAND.findall(block)
-        answers = environment.commands(*(shlex.split(one) for one, _ in shown), cwd=tmp_path)
+        answers = environment.commands(*(shlex.split(item) for item, _ in shown), cwd=tmp_path)
         for (command, expected), answer in zip(shown, answers, strict=True):
             printed = answer.stderr if answer.code else answer.stdout
             lines = [line for line in printed.splitlines() if not line.startswith("model: ")]

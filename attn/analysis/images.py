@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +14,16 @@ from numpy.typing import NDArray
 from attn.errors import TraceError
 from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
 from attn.files.outside import read_bytes
-from attn.schema import SKETCH
+from attn.schema import FORMING_ROW, image_names
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 Pixels = NDArray[np.uint8]
 """An image: row, column, channel (red, green, blue); 0-255."""
+Frames = NDArray[np.uint8]
+"""Images of one size: frame, row, column, channel (red, green, blue); 0-255."""
+HINT = "Analyse with --no-pictures, or restore it."
 
 
 def read_image(trace: Trace, sample: int) -> Pixels | None:
@@ -25,13 +32,46 @@ def read_image(trace: Trace, sample: int) -> Pixels | None:
     Raises:
         TraceError: the trace names a picture that cannot be read.
     """
-    if not any(name.endswith(".png") and name != SKETCH for name in trace.manifest.outputs):
+    if not any(name.endswith(".png") for name in image_names(trace.manifest.outputs)):
         return None
-    hint = "Analyse with --no-pictures, or restore it."
+    with _hinted():
+        return _decode(trace.image(sample), "PNG")
+
+
+def read_forming(trace: Trace, sample: int) -> Frames | None:
+    """Return what the sampler expected of an image at each step, or None where that is not known.
+
+    Returns:
+        (step, row, column, channel), the steps those of the trace.
+
+    Raises:
+        TraceError: the trace names a picture that cannot be read.
+    """
+    path = trace.forming(sample)
+    if path is None:
+        return None
+    count = len(trace.steps)
+    columns, rows = min(count, FORMING_ROW), ceil(count / FORMING_ROW)
+    with _hinted():
+        sheet = _decode(path, "JPEG")
+        height, width = sheet.shape[:2]
+        if width % columns or height % rows:
+            raise TraceError(f"{path} is {width}x{height}, which {count} frames do not share.")
+    cells = sheet.reshape(rows, height // rows, columns, width // columns, 3)
+    return cells.swapaxes(1, 2).reshape(-1, height // rows, width // columns, 3)[:count]
+
+
+def _decode(path: Path, kind: str) -> Pixels:
     try:
-        path = trace.image(sample)
-        return np.asarray(decode_image(read_bytes(path, limit=MOST_BYTES)).convert("RGB"))
+        data = read_bytes(path, limit=MOST_BYTES)
+        return np.asarray(decode_image(data, (kind,)).convert("RGB"))
     except UndecodableImageError as exc:
-        raise TraceError(f"could not read {path}: {exc}. {hint}") from exc
+        raise TraceError(f"could not read {path}: {exc}.") from exc
+
+
+@contextmanager
+def _hinted() -> Iterator[None]:
+    try:
+        yield
     except TraceError as exc:
-        raise TraceError(f"{exc} {hint}") from exc
+        raise TraceError(f"{exc} {HINT}") from exc

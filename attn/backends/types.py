@@ -61,6 +61,9 @@ class Output:
         sketch: the drawing that the model was given, as it was given, for `outputs/sketch.png`: of
             the picture's size, white strokes on black, or black on white, which then
             `sketch.info["ground"] = "light"` says.
+        forming: how each picture formed, for `outputs/forming.jpg`: for each, a small picture of
+            what the sampler expected at every step, all of one size. A backend that does not know
+            it leaves it out.
         noise: SHA-256 of what the denoiser was given first, for each sample: equal ones prove that
             two generations began alike. A backend that does not know it leaves it out.
         unknown: each (branch, segment) of text that no text encoder read, because the model was
@@ -75,6 +78,7 @@ class Output:
     tokens: tuple[tuple[Token, ...], ...] = ()
     steps: int | None = None
     sketch: Image | None = None
+    forming: tuple[tuple[Image, ...], ...] = ()
     unknown: frozenset[tuple[str, str]] = frozenset()
     warnings: tuple[str, ...] = ()
 

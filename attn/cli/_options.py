@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Look = Annotated[
+    bool, typer.Option("--view", help="Look at it in a browser when it is done: attn view.")
+]
 Typed = dict[str, Any]
 """Options that were typed, by name, as a caller in Python would give them."""
 Command = Callable[..., None]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attn.cli._errors import ANSWERED
-from attn.cli._options import Json, Typed, with_options
+from attn.cli._options import Json, Look, Typed, with_options
 from attn.cli._terminal import say
 from attn.cli._text import aligned, listed_files
+from attn.cli.view import look
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.wording import count_noun, list_some
 
@@ -37,6 +38,7 @@ def analyze(
     list_: Annotated[
         bool, typer.Option("--list", help="List the analyses, their needs and options.")
     ] = False,
+    view: Look = False,
     as_json: Json = False,
 ) -> None:
     """Make tables and pictures of what was captured; no model is loaded."""
@@ -55,6 +57,8 @@ def analyze(
     if done.failures:
         context.meta[ANSWERED] = True
         raise AnalysisError(explain(done))
+    if view:
+        look([typed["path"]])
 
 
 def explain(done: Analyzed) -> str:

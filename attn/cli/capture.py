@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attn.cli._errors import ANSWERED
-from attn.cli._options import Json, Typed, with_options
+from attn.cli._options import Json, Look, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
+from attn.cli.view import look
 from attn.verbs.capture.options import CaptureOptions
 from attn.wording import count_noun, cut
 
@@ -34,6 +35,7 @@ def capture(
     analyze: Annotated[
         bool, typer.Option("--analyze", help="Run `attn analyze` on the result.")
     ] = False,
+    view: Look = False,
     as_json: Json = False,
 ) -> None:
     """Generate, and record what the model attends to."""
@@ -61,6 +63,8 @@ def capture(
         raise failure
     if captured.failures:
         raise typer.Exit(1)
+    if view and not dry_run:
+        look([captured.path])
 
 
 def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError | None]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn.cli._options import Json, Typed, with_options
+from attn.cli._options import Json, Look, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli._text import aligned, listed_files
+from attn.cli.view import look
 from attn.verbs.compare.options import CompareOptions
 from attn.wording import count_noun
-from attn.words import fold
+from attn.words import fold, is_content
 
 if TYPE_CHECKING:
     from attn.verbs.compare.results import Compared
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 """Letters of a line of the answer."""
 SHOWN = 5
-"""So many words are shown, those that changed most; the tables have all."""
+"""So many words are shown, those that changed most and name something; the tables have all."""
 
 
 @with_options(CompareOptions)
@@ -37,6 +38,7 @@ def compare(
     ] = None,
     *,
     typed: Typed,
+    view: Look = False,
     as_json: Json = False,
 ) -> None:
     """Compare runs, or a model without and with LoRAs: what changed for each word."""
@@ -52,6 +54,8 @@ def compare(
     finally:
         report.close()
     say(_json(done) if as_json else "\n".join(_text(done)))
+    if view and not done.plans:
+        look(runs or [done.path])
 
 
 def _json(done: Compared) -> str:
@@ -63,6 +67,7 @@ def _json(done: Compared) -> str:
         "base": done.base,
         "variants": [_variant(done, name) for name in done.variants],
         "answer": done.answer,
+        "controls": dict(done.controls),
         "files": list(done.files),
     }
     if done.plans:
@@ -89,13 +94,34 @@ def _text(done: Compared) -> Iterator[str]:
         yield from wrapped(done.answer, WIDTH)
         yield ""
     for name, pairs in done.variants.items():
+        if name in done.controls:
+            continue
         yield f"{name} against {done.base}, {count_noun(pairs, 'pair')} of pictures"
         if done.differences.get(name):
             yield f"  differs in {', '.join(map(str, done.differences[name]))}"
         if "mass.csv" in done.tables:
             yield from (f"  {line}" for line in aligned(_changes(done, name)))
+    yield from _parts(done)
     yield str(done.path)
     yield from (f"  {line}" for line in listed_files(done.files))
+
+
+def _parts(done: Compared) -> Iterator[str]:
+    """Yield what is there of a LoRA's effect with each of its parts alone, and without each."""
+    rows = done.tables["parts.csv"].to_dict("records") if "parts.csv" in done.tables else []
+    for whole in dict.fromkeys(row["whole_name"] for row in rows):
+        of_whole = [row for row in rows if row["whole_name"] == whole]
+        columns = dict.fromkeys((row["measure"], row["word"], row["kind"]) for row in of_whole)
+        cells = {
+            (row["part"], row["kohya"], row["measure"], row["kind"]): f"{row['ratio']:.1%}"
+            for row in of_whole
+        }
+        lines = [("PART", "", *(f"{word or 'picture'}, {kind}" for _, word, kind in columns))]
+        for part, kohya in dict.fromkeys(key[:2] for key in cells):
+            values = (cells.get((part, kohya, at, kind), "-") for at, _, kind in columns)
+            lines.append((part, kohya, *values))
+        yield f"parts of {whole}: of its effect there is"
+        yield from (f"  {line}" for line in aligned(lines))
 
 
 def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
@@ -104,6 +130,7 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
     rows = list(range(len(columns)))
     if "variant_name" in columns:
         rows = [row for row in rows if columns["variant_name"][row] == name]
+    rows = [row for row in rows if is_content(str(columns["word"][row]))] or rows
     lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
     repeated = {fold(str(columns["word"][row])) for row in rows if columns["occurrence"][row] > 1}
     for row in rows[:SHOWN]:

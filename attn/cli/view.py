@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +30,45 @@ def view(
     as_json: Json = False,
 ) -> None:
     """Look at traces in a browser: pictures, words, layers, heads, steps."""
-    from attn.explorer.guard import LOOPBACK
-    from attn.verbs.view import DEFAULT, make_server
+    from attn.verbs.view import DEFAULT
 
     options, sources = ViewOptions(**typed), paths or [Path(DEFAULT)]
+    if options.out is None:
+        _serve(sources, options, as_json)
+    else:
+        _save(sources, options, as_json)
+
+
+def look(sources: Sequence[str | Path]) -> None:
+    """Show what a command made, until Ctrl-C; its own answer has stdout."""
+    from attn.verbs.view import make_server
+
+    server = make_server(sources, ViewOptions())
+    say(server.url, err=True)
+    say("Ctrl-C ends it.", err=True)
+    webbrowser.open(server.url)
+    server.run()
+
+
+def _save(sources: list[Path], options: ViewOptions, as_json: bool) -> None:
+    """Write the page, and say what did not fit."""
+    from attn.verbs.view import save_page
+
+    left_out = save_page(sources, options)
+    for sentence in left_out:
+        say(sentence, err=True)
+    if as_json:
+        answer = {"command": "view", "status": "complete", "path": str(options.out)}
+        say(json.dumps(answer | {"left_out": left_out, "warnings": []}))
+    else:
+        say(str(options.out))
+
+
+def _serve(sources: list[Path], options: ViewOptions, as_json: bool) -> None:
+    """Serve the page until Ctrl-C."""
+    from attn.explorer.guard import LOOPBACK
+    from attn.verbs.view import make_server
+
     server = make_server(sources, options)
     if as_json:
         answer = {"command": "view", "status": "serving", "path": str(sources[0])}

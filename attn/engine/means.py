@@ -1,4 +1,4 @@
-"""Maps averaged over the steps, for the level `means`."""
+"""Maps averaged over the steps."""
 
 from __future__ import annotations
 
@@ -27,30 +27,39 @@ class Means:
 
         Args:
             name: of the tensor.
-            array: (branch, sample, query, column) float32; changed.
+            array: (branch, sample, query, column), or of heads (branch, sample, head, query,
+                column), of which the mean over heads is added.
             cells: of (branch, sample) that ran; another adds nothing.
             span: of the text that the step read, where it grows.
         """
-        ran = np.zeros((*array.shape[:2], 1, 1), np.float32)
+        is_of_heads = "/headmap." in name
+        name = self._plan.mean_of(name) or name
+        maps = array.mean(2, np.float32) if is_of_heads else array.astype(np.float32)
+        ran = np.zeros((*maps.shape[:2], 1, 1), np.float32)
         ran.flat[list(cells)] = 1
-        array[ran[..., 0, 0] == 0] = 0
+        maps[ran[..., 0, 0] == 0] = 0
         if name not in self._sums:
             shape, _ = self._plan.mean_shapes()[name]
             self._sums[name] = np.zeros(shape, np.float32)
             self._counts[name] = np.zeros((*shape[:3], 1), np.float32)
         first = 0 if span is None else self._queries_before(name, span[0])
-        rows = slice(first, first + array.shape[2])
-        self._sums[name][:, :, rows, : array.shape[3]] += array
+        rows = slice(first, first + maps.shape[2])
+        self._sums[name][:, :, rows, : maps.shape[3]] += maps
         self._counts[name][:, :, rows] += ran
 
     def means(self, last: Span | None) -> dict[str, np.ndarray]:
         """Return the mean over the steps in which a row ran, NaN for one that never did.
+
+        Where maps are kept step by step, the mean over layers of what is returned must be that over
+        layers and steps: there is nothing where some layers of a tower ran in fewer steps.
 
         Args:
             last: span of the last step; a text that ended early has only what it reached.
         """
         span = None if last is None else (0, last[1])
         shapes = self._plan.mean_shapes(span)
+        if self._plan.kept.level != "means" and not self._ran_alike():
+            return {}
         with np.errstate(invalid="ignore"):
             means = {name: total / self._counts[name] for name, total in self._sums.items()}
         return {
@@ -58,6 +67,18 @@ class Means:
             for name, mean in means.items()
             if name in shapes
         }
+
+    def _ran_alike(self) -> bool:
+        """Whether the layers of a tower that ran did so in as many steps, in each row."""
+        towers = {str(plan.layer.index): plan.layer.tower for plan in self._plan.layers}
+        most: dict[str, np.ndarray] = {}
+        for name, counts in self._counts.items():
+            ran = counts[:, :, 0]
+            first = most.setdefault(towers[name.partition("/")[0]], np.zeros_like(ran))
+            if (ran[(ran > 0) & (first > 0)] != first[(ran > 0) & (first > 0)]).any():
+                return False
+            np.maximum(first, ran, out=first)
+        return True
 
     def _queries_before(self, name: str, position: int) -> int:
         """Return how many queries of a block lie before a position of the text."""

@@ -97,14 +97,25 @@ class Plan:
         return {name: entry for name, entry in shapes.items() if not self.is_mean(name)}
 
     def mean_shapes(self, span: Span | None = None) -> Shapes:
-        """Return every tensor of the file of means; empty unless the level is `means`."""
+        """Return every tensor of the file of means over steps; empty where there is none."""
         lead = (len(self.branches), self.samples)
         return {
-            name: (lead + shape, "F32")
+            mean: (lead + shape[-2:], "F32")
             for layer in self.layers
             for name, (shape, _) in _shapes_of(layer, span).items()
-            if self.is_mean(name)
+            if (mean := self.mean_of(name))
         }
+
+    def mean_of(self, name: str) -> str | None:
+        """Return what the mean over steps of a step's tensor is called; None where none is kept.
+
+        Of maps that are kept step by step it is kept too, so that a first look reads no more than
+        that. The steps of a growing text have other rows each, which are their own mean.
+        """
+        level = self.kept.level
+        kind = "/headmap." if level == "heads" else "/map."
+        is_kept = level == "means" or (level in ("maps", "heads") and not self.spans)
+        return name.replace("/headmap.", "/map.") if is_kept and kind in name else None
 
     def is_mean(self, name: str) -> bool:
         """Whether a tensor is averaged over steps instead of being kept per step."""

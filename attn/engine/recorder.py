@@ -313,9 +313,11 @@ class Recorder:
                 name: self._cells.stack(trace, name, shapes.get(name))
                 for name in (*shapes, *self._cells.masks(trace))
             }
-            for name in [name for name in kept if plan.is_mean(name)]:
+            for name in [name for name in kept if plan.mean_of(name)]:
                 ran = self._cells.of(trace, name)
-                self._means[trace].add(name, kept.pop(name), ran, self._spans.get(trace))
+                self._means[trace].add(name, kept[name], ran, self._spans.get(trace))
+                if plan.is_mean(name):
+                    del kept[name]
             read = replace(step, span=self._spans.get(trace))
             self.steps[trace].append(read)
             self._write(trace, read, kept)
@@ -329,7 +331,7 @@ class Recorder:
 
 def _shapes(plan: Plan, span: Span | None = None) -> Shapes:
     """Return every tensor that a step computes."""
-    return plan.step_shapes(span) | plan.mean_shapes(span)
+    return plan.step_shapes(span) | (plan.mean_shapes(span) if plan.kept.level == "means" else {})
 
 
 def _ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:

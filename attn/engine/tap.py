@@ -114,7 +114,7 @@ def tap(  # noqa: PLR0913 - all but the first two by name
         CaptureError: the model cannot be observed exactly, nothing was seen in the block, or
             several threads call the model at once.
     """
-    require_usable(model, keep)
+    require_usable(model, layers, keep, see)
     options = read_options(every, axes, padding, value_norm, tokens)
     declared = declare(segments, grid)
     return Tap(model, choose_modules(model, layers), keep, see, Layout(declared, grid), options)
@@ -277,6 +277,7 @@ class Tap:
             return
         self._thread = get_ident()
         self._batch = count_rows(args, named)
+        self._guarded(self._options.require_rows, self._batch)
         if self._waiting is None:
             self._calls.counts.clear()
             self._tapped.begin(self._forwards)

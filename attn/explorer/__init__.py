@@ -6,6 +6,10 @@
     server       the addresses, and the server behind them
     checked      digests of shards, held against the manifest in the background
     thumbs       small pictures for the index
+    rows         what the index says of each trace, kept from one look to the next
+    page         everything in one file: joined (the modules as one script), reduction (what of a
+                 trace fits: mean_maps, roots, shelf)
+    notebook     what a notebook shows
     static/      the page itself, plain ES modules (static/README.md is its map)
 
 A browser asks for `index.json`, then for `t/NUMBER/trace.json`, then for ranges of shards. No path

@@ -12,11 +12,18 @@ from typing import Any
 import msgspec
 
 from attn.explorer.matrices import BLOCK, describe_matrices
-from attn.schema import SKETCH, Column, Layer, Manifest, Token, block_columns, block_names
+from attn.schema import (
+    SKETCH,
+    Column,
+    Layer,
+    Manifest,
+    Token,
+    block_columns,
+    block_names,
+    image_names,
+)
 from attn.trace.measures.axes import all_columns, query_grid
 from attn.trace.words.prompts import Prompt, read_prompt
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def describe(manifest: Manifest) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
     return {
         "manifest": msgspec.to_builtins(manifest),
         "screen": screen_of(manifest),
-        "pictures": pictures_of(manifest),
+        "pictures": image_names(manifest.outputs),
         "sketch": SKETCH if SKETCH in manifest.outputs else None,
         "branches": [_branch(manifest, name, prompt) for name, prompt in prompts.items()],
         "layers": [_layer(layer, number[layer.index]) for layer in shown],
@@ -61,12 +68,6 @@ def picture_layers(manifest: Manifest) -> list[Layer]:
 def screen_of(manifest: Manifest) -> str:
     """Return which screen shows a trace: `picture` or `text`."""
     return "picture" if picture_layers(manifest) else "text"
-
-
-def pictures_of(manifest: Manifest) -> list[str]:
-    """Return the names of the generated pictures."""
-    names = [name for name in manifest.outputs if name.lower().endswith(PICTURES)]
-    return [name for name in names if name != SKETCH]
 
 
 def _branch(manifest: Manifest, name: str, prompt: Prompt) -> dict[str, Any]:

@@ -1,19 +1,30 @@
-"""What is shown: traces, each under a number, and those of their files that a page may read."""
+"""What is shown: traces and comparisons, each under a number, and which files a page may read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from attn.errors import TraceError
-from attn.explorer.description import describe, pictures_of
-from attn.files.disk import is_file, is_folder, is_there, reported
-from attn.schema import Manifest
+from attn.explorer.comparisons import (
+    SUMMARY,
+    ListedTrace,
+    describe_comparison,
+    is_comparison,
+    read_comparison,
+)
+from attn.explorer.description import describe
+from attn.explorer.rows import Rows
+from attn.files.disk import is_file, reported
+from attn.files.results import COMPARISON
+from attn.schema import Manifest, image_names
 from attn.trace.store import MANIFEST, load_manifest
 
 DEEPEST = 4
@@ -22,6 +33,8 @@ MOST = 10_000
 """Traces of a folder that are listed."""
 KEPT = 16
 """Manifests that are kept in memory."""
+BESIDE = 4
+"""As many traces at most are shown side by side."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +45,13 @@ class Item:
         id: what addresses name it by.
         folder: where it lies.
         label: what people call it.
+        kind: `trace` or `comparison`.
     """
 
     id: str
     folder: Path
     label: str
+    kind: str = "trace"
 
 
 @dataclass(frozen=True)
@@ -63,10 +78,13 @@ class Library:
     Attributes:
         items: in the order in which they are listed.
         failures: listed behind them.
+        beside: ids of those that were named one by one, to be shown side by side.
     """
 
     items: list[Item] = field(default_factory=list)
     failures: list[FailedTrace] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
+    _rows: Rows = field(default_factory=Rows, repr=False)
 
     def item(self, number: str) -> Item | None:
         """Return the item of an address, or None."""
@@ -75,15 +93,36 @@ class Library:
 
     def index(self) -> bytes:
         """Return what the page lists, as JSON."""
-        rows = [_row(item) for item in self.items]
-        return msgspec.json.encode({"items": rows, "failures": self.failures})
+        rows = [self._row(item) for item in self.items]
+        self._rows.keep()
+        return msgspec.json.encode(
+            {"items": rows, "failures": self.failures, "beside": self.beside}
+        )
+
+    def members(self) -> list[ListedTrace]:
+        """Return all traces that can be read."""
+        rows = [(item, self._row(item)) for item in self.items if item.kind == "trace"]
+        return [
+            ListedTrace(item.id, item.folder, row["prompt"], row["seed"])
+            for item, row in rows
+            if "error" not in row
+        ]
+
+    def _row(self, item: Item) -> dict[str, Any]:
+        """Return one line of the index; what cannot be read says so."""
+        row: dict[str, Any] = {"id": item.id, "label": item.label, "kind": item.kind}
+        facts = _comparison_facts if item.kind == "comparison" else self._rows.row
+        try:
+            return row | facts(item.folder, tuple(_stamps(item.folder)))
+        except TraceError as error:
+            return row | {"error": str(error)}
 
 
 def open_library(paths: Sequence[Path]) -> Library:
-    """Look for traces.
+    """Look for traces and comparisons.
 
     Args:
-        paths: traces, or folders with traces in them.
+        paths: traces, comparisons, or folders with such in them.
 
     Raises:
         TraceError: a path holds no trace, or cannot be read.
@@ -98,20 +137,22 @@ def open_library(paths: Sequence[Path]) -> Library:
         for folder in folders:
             is_inner = folder != path and path.is_dir()
             label = folder.relative_to(path).as_posix() if is_inner else folder.name
-            item = Item(str(len(library.items)), folder.absolute(), label or str(folder))
+            kind = "comparison" if is_comparison(folder) else "trace"
+            item = Item(str(len(library.items)), folder.absolute(), label or str(folder), kind)
             library.items.append(item)
+    if 1 < len(paths) == len(library.items) <= BESIDE:
+        library.beside = [item.id for item in library.items if item.kind == "trace"]
     return library
 
 
 def file_of(item: Item, name: str) -> Path | None:
-    """Return a file of a trace that its manifest lists; None for any other name.
+    """Return a file of a trace or comparison that its index lists; None for any other name.
 
-    The name is only ever compared with those that the manifest has, and what it leads to must be a
-    regular file in the trace's folder.
+    The name is only ever compared with those that the index has, and what it leads to must be a
+    regular file in the same folder.
     """
     try:
-        manifest = manifest_of(item.folder)
-        if name not in (*(shard.file for shard in manifest.shards), *manifest.outputs):
+        if name not in _files(item):
             return None
         root, path = item.folder.resolve(), (item.folder / name).resolve()
         return path if path.is_relative_to(root) and path.is_file() else None
@@ -119,21 +160,39 @@ def file_of(item: Item, name: str) -> Path | None:
         return None
 
 
+def _files(item: Item) -> tuple[str, ...]:
+    if item.kind == "comparison":
+        return _comparison_files(item.folder, tuple(_stamps(item.folder)))
+    manifest = manifest_of(item.folder)
+    return (*(shard.file for shard in manifest.shards), *manifest.outputs)
+
+
+@lru_cache(maxsize=KEPT)
+def _comparison_files(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> tuple[str, ...]:
+    del stamps  # only part of the key
+    return read_comparison(folder).files
+
+
 def picture_of(item: Item) -> Path | None:
-    """Return the first picture of a trace; None where there is none."""
+    """Return the first picture of a trace, or that of a comparison; None where there is none."""
+    if item.kind == "comparison":
+        return file_of(item, SUMMARY)
     try:
-        names = pictures_of(manifest_of(item.folder))
+        names = image_names(manifest_of(item.folder).outputs)
     except TraceError:  # gone
         return None
     return file_of(item, names[0]) if names else None
 
 
-def facts_of(item: Item) -> bytes:
-    """Return what a page has to know of a trace, as JSON.
+def facts_of(item: Item, library: Library) -> bytes:
+    """Return what a page has to know of a trace or comparison, as JSON.
 
     Raises:
         TraceError: it cannot be read, is damaged, or a newer `attn` wrote it.
     """
+    if item.kind == "comparison":
+        facts = describe_comparison(item.folder, library.members())
+        return msgspec.json.encode({"label": item.label, **facts})
     return msgspec.json.encode({"label": item.label, **describe(manifest_of(item.folder))})
 
 
@@ -154,49 +213,40 @@ def _load(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> Manifest:
 
 def _stamps(folder: Path) -> Iterator[tuple[int, int, int]]:
     """Yield what changes when a manifest or its journal does."""
-    for name in (MANIFEST, "attention/shards.jsonl"):
-        if is_there(folder / name):
+    for name in (MANIFEST, "attention/shards.jsonl", COMPARISON):
+        try:
+            about = os.stat(f"{folder}/{name}")  # noqa: PTH116 - of ten thousand traces
+        except FileNotFoundError:
+            continue
+        except OSError:
             with reported(folder / name, "read"):
-                about = (folder / name).stat()
-            yield about.st_mtime_ns, about.st_size, about.st_ino
-
-
-def _row(item: Item) -> dict[str, object]:
-    """Return one line of the index; what cannot be read says so."""
-    row: dict[str, object] = {"id": item.id, "label": item.label}
-    try:
-        return row | _facts(item.folder, tuple(_stamps(item.folder)))
-    except TraceError as error:
-        return row | {"error": str(error)}
+                raise
+        yield about.st_mtime_ns, about.st_size, about.st_ino
 
 
 @lru_cache(maxsize=MOST)
-def _facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> dict[str, object]:
-    """Return what the index says of a trace; it is read again only when it has changed."""
-    manifest = load_manifest(folder)
-    request, pictures = manifest.request, pictures_of(manifest)
+def _comparison_facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> dict[str, Any]:
+    """Return what the index says of a comparison."""
+    index = read_comparison(folder)
     return {
-        "status": manifest.status,
-        "steps": [sum(shard.step is not None for shard in manifest.shards), request.steps],
-        "prompt": request.prompt,
-        "seed": request.seed,
-        "backend": manifest.backend,
-        "loras": [f"{Path(lora.path).name} at {lora.scale:g}" for lora in request.loras],
-        "size": [request.width, request.height] if request.width else None,
-        "picture": pictures[0] if pictures else None,
+        "status": "comparison",
+        "prompt": f"{index.label}: {index.answer}" if index.answer else index.label,
+        "picture": SUMMARY if SUMMARY in index.files else None,
         "written": max((stamp[0] for stamp in stamps), default=0) // 10**6,
     }
 
 
 def _find(path: Path, depth: int) -> Iterator[Path]:
-    """Yield the folders of traces, not those inside of traces."""
-    if path.name == MANIFEST:
+    """Yield the folders of traces and comparisons, not those inside of them."""
+    if path.name in (MANIFEST, COMPARISON):
         path = path.parent
-    if is_file(path / MANIFEST):
+    if is_file(path / MANIFEST) or is_comparison(path):
         yield path
         return
-    with reported(path, "read"):
-        children: Iterable[Path] = sorted(path.iterdir()) if depth else ()
-    for child in children:
-        if is_folder(child) and not child.is_symlink() and not child.name.startswith("."):
-            yield from _find(child, depth - 1)
+    if not depth:
+        return
+    with reported(path, "read"), os.scandir(path) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    for name in names:
+        if not name.startswith("."):
+            yield from _find(path / name, depth - 1)

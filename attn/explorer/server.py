@@ -11,9 +11,11 @@
 
 from __future__ import annotations
 
+import gzip
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -136,14 +138,14 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         return _file(STATIC / "index.html", PAGE_KINDS)
 
     def static(request: Request) -> Response:
-        return _file(names.get(request.path_params["name"]), PAGE_KINDS)
+        return _code(names.get(request.path_params["name"]), request)
 
     def index(request: Request) -> Response:
         return _json(library.index())
 
     def facts(request: Request) -> Response:
         opened = item(request)
-        return _missing() if opened is None else _answer(lambda: facts_of(opened))
+        return _missing() if opened is None else _answer(lambda: facts_of(opened, library))
 
     def checked(request: Request) -> Response:
         opened = item(request)
@@ -179,6 +181,24 @@ def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
     if path is None or not path.is_file():
         return _missing()
     return FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
+
+
+def _code(path: Path | None, request: Request) -> Response:
+    """Return a file of the page, compressed for a browser that takes it."""
+    from starlette.responses import Response
+
+    takes = "gzip" in request.headers.get("accept-encoding", "")
+    if path is None or not path.is_file() or not takes:
+        return _file(path, PAGE_KINDS)
+    kind = PAGE_KINDS.get(path.suffix, "application/octet-stream")
+    headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
+    return Response(_compressed(path, path.stat().st_mtime_ns), headers=headers, media_type=kind)
+
+
+@cache
+def _compressed(path: Path, *stamp: int) -> bytes:
+    del stamp  # only part of the key
+    return gzip.compress(path.read_bytes())
 
 
 def _small(data: bytes | None) -> Response:

@@ -23,6 +23,8 @@ from attn.files.markers import MARKER, digests, entries, is_marked, ours, read_m
 from attn.files.outside import read_json
 from attn.files.scratch import scratch
 
+COMPARISON = "comparison.json"
+"""The file that tells what a folder of results of a comparison holds."""
 HINT = "Choose another folder with --out."
 
 

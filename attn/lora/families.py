@@ -34,6 +34,8 @@ class LoraFamily:
 
 BACKENDS = {"sd15": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd35": "sd35"}
 """The backend that opens models of a family, by the family's name."""
+FOUR_LEVELS = ("sd15",)
+"""Backends of UNets with four levels, of three blocks each, a side; others have three levels."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ Denoiser = Mapping[str, tuple[int, ...] | None]
 
 _FLUX_WIDTH, _FLUX_DOUBLE, _FLUX_SINGLE = 3072, 19, 38
 _SD3_WIDTHS = {2432: "large", 1536: "medium"}
+_PIXART_WIDTH = 1152
+_PIXART_SIGNS = ("a second attention in transformer_blocks", "attention is 1152 wide")
 _SECOND_ONLY = "ambiguous: of each transformer block only the second attention is changed"
 _SECOND_MEANINGS = (
     "attn2 is image self-attention in Stable Diffusion 3.5 medium",
@@ -98,6 +102,8 @@ def _joint(denoiser: Denoiser) -> LoraFamily | None:
     if any(re.match(r"(?:single_transformer|double|single)_blocks_\d+_", p) for p in denoiser):
         return _flux(denoiser)
     plain = [path for path in denoiser if re.match(r"transformer_blocks_\d+_", path)]
+    if any(re.search(r"_attn2_to_", path) for path in plain) and _width(denoiser) == _PIXART_WIDTH:
+        return LoraFamily(None, "PixArt", _PIXART_SIGNS)
     if not plain or any(re.search(r"_attn1_", path) for path in plain):
         return None
     return _transformer(denoiser, plain)

@@ -22,7 +22,7 @@ FEWEST = 5
 """Modules that a median is taken of at least."""
 
 
-TOLD = ("assumed_alpha", "embeddings")
+TOLD = ("assumed_alpha", "embeddings", "idle")
 """Kinds of oddities that whoever draws with the file is warned of."""
 
 
@@ -49,8 +49,6 @@ def obstacles(lora: LoraFile, adapters: Mapping[str, Adapter]) -> dict[str, tupl
         reasons[f"{number} may be a strength, under a name that is not read"] = names
     if len(lora.adapters) > 1:
         reasons[f"{_adapters_told(lora)}: choose one, as in FILE:adapter={lora.adapters[-1]}"] = ()
-    if not reasons and not any(map(_changes_something, lora.modules)):
-        reasons["nothing is changed: all modules are zero, as before training"] = ()
     return reasons
 
 
@@ -221,6 +219,11 @@ def _untrained(lora: LoraFile) -> Iterator[Oddity]:
         yield Oddity("untrained", message, names)
 
 
+def _idle(lora: LoraFile) -> Iterator[Oddity]:
+    if not any(map(_changes_something, lora.modules)):
+        yield Oddity("idle", "nothing is changed: all modules are zero, as before training")
+
+
 def _large(lora: LoraFile) -> Iterator[Oddity]:
     if lora.base is not None:
         names = _names(lora, lambda m: (m.relative or 0) > 1)
@@ -328,6 +331,7 @@ _CHECKS: tuple[Callable[[LoraFile], Iterable[Oddity]], ...] = (
     _mixed_naming,
     _zero_alpha,
     _untrained,
+    _idle,
     _missing,
     _large,
     _other_family,

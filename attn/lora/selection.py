@@ -34,6 +34,7 @@ _SHORT = (
     (r"\btext_model\.encoder\.layers\b", "layers"),
     (r"\bencoder\.layers\b", "layers"),
 )
+_INSIDE = "attn|resnet|downsamplers|upsamplers"
 _LDM = re.compile(r"(input|middle|output)_block(?:s_(\d+))?(?=_|\Z)")
 NAMED = 12
 """So many blocks are named where a pattern matches nothing."""
@@ -115,7 +116,7 @@ def block_name(names: Names) -> str:
     tower, (path, *_) = names
     is_kohya = "." not in path
     short = _short_of_kohya(path).replace("_", ".") if is_kohya else _shortened(path)
-    match = re.match(r"(?:up|down|mid)(?:\.\d+)?(?:\.(?:attn|resnet)\.\d+)?|[a-z]+\.\d+", short)
+    match = re.match(rf"(?:up|down|mid)(?:\.\d+)?(?:\.(?:{_INSIDE})\.\d+)?|[a-z]+\.\d+", short)
     block = match[0] if match else short.partition(".")[0]
     return block if tower == DENOISER else f"te{TOWERS.index(tower)}.{block}"
 

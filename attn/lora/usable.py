@@ -50,7 +50,7 @@ def usable(lora: Lora, families: Sequence[str]) -> LoraFile:
 
     Raises:
         ModelError: it cannot be read, holds no LoRA, was replaced since its digests were taken, is
-            of another family, of a kind that is not applied, damaged, not finite, or all zeros.
+            of another family, of a kind that is not applied, damaged, or not finite.
     """
     path = Path(lora.path).expanduser()
     file = _read(path, lora.adapter, _stamp(path))

@@ -40,6 +40,8 @@ from attn.schema.layout import (
     with_sink,
 )
 from attn.schema.manifest import (
+    FORMING,
+    FORMING_ROW,
     GATE_STATISTICS,
     MEASURES,
     SCHEMA,
@@ -53,11 +55,15 @@ from attn.schema.manifest import (
     SampleText,
     Shard,
     Step,
+    forming_names,
+    image_names,
 )
 from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
 from attn.words import Word, find_words, word_at
 
 __all__ = [
+    "FORMING",
+    "FORMING_ROW",
     "GATE_STATISTICS",
     "LORA_PARTS",
     "MEASURES",
@@ -91,6 +97,8 @@ __all__ = [
     "block_columns",
     "block_names",
     "find_words",
+    "forming_names",
+    "image_names",
     "in_range",
     "kohya_name",
     "layer_matches",

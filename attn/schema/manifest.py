@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,13 @@ SKETCH = "outputs/sketch.png"
 SKETCH_GROUND = "ground"
 """Text of that picture: `light` if its strokes are dark, `dark`, also where it is missing, if they
 are light."""
+
+FORMING = "outputs/forming"
+"""How the names of the pictures begin that show how an image formed: one for each sample, with
+a frame for each step, in rows of `FORMING_ROW`, all of one size."""
+FORMING_ROW = 10
+"""Frames in a row of such a picture; the last row may have fewer, and is then black at its end."""
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 MEASURES: dict[str, tuple[str, ...]] = {
     "mass": ("head", "key"),
@@ -139,3 +147,14 @@ class Manifest:
     warnings: tuple[str, ...] = ()
     schema: int = 1
     texts: tuple[SampleText, ...] = ()
+
+
+def image_names(outputs: Iterable[str]) -> list[str]:
+    """Return which of the files of a trace are its generated images, by sample."""
+    pictures = [name for name in outputs if name.lower().endswith(_PICTURES)]
+    return [name for name in pictures if name != SKETCH and not name.startswith(FORMING)]
+
+
+def forming_names(outputs: Iterable[str]) -> list[str]:
+    """Return which of the files of a trace show how its images formed, by sample."""
+    return [name for name in outputs if name.startswith(FORMING)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from attn.schema import (
     Token,
     Word,
     block_names,
+    forming_names,
+    image_names,
 )
 from attn.trace.grids import resample
 from attn.trace.labels import key_labels
@@ -42,8 +45,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = ["MemoryFiles", "TensorSource", "Trace", "open_trace", "resample"]
-
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Trace:
@@ -69,6 +70,11 @@ class Trace:
     def __repr__(self) -> str:
         layers = len(self.manifest.kept.layers)
         return f"<Trace of {self.manifest.backend}: {len(self.steps)} steps, {layers} layers kept>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return what a notebook shows: that of `attn.view`."""
+        shown: dict[str, str] = import_module("attn").view(self)._repr_mimebundle_()
+        return shown | {"text/plain": repr(self)}
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -126,11 +132,7 @@ class Trace:
             TraceError: the trace has no such picture.
             DamagedError: the file is another than the one that was written.
         """
-        names = [
-            name
-            for name in self.manifest.outputs
-            if name.lower().endswith(_PICTURES) and name != SKETCH
-        ]
+        names = image_names(self.manifest.outputs)
         if self.folder is None or not names:
             raise TraceError(f"{self.folder or 'the trace'} has no picture")
         name = names[index_of("picture", sample, range(len(names)))]
@@ -146,6 +148,20 @@ class Trace:
             return None
         self.output(SKETCH)
         return self.folder / SKETCH
+
+    def forming(self, sample: int = 0) -> Path | None:
+        """Return the file that shows how a picture formed, or None where that is not known.
+
+        It has a small frame for each step: what the sampler expected of the finished picture.
+
+        Raises:
+            DamagedError: the file is another than the one that was written.
+        """
+        names = forming_names(self.manifest.outputs)
+        if self.folder is None or sample >= len(names):
+            return None
+        self.output(names[sample])
+        return self.folder / names[sample]
 
     def output(self, name: str) -> bytes:
         """Return the content of one of `manifest.outputs`, as it was written.

@@ -114,7 +114,7 @@ def size(name: str, value: Any) -> tuple[int, int]:
 
 def byte_limit(name: str, value: Any) -> int:
     """Return a number of bytes, of a number or of a text such as `8GB`."""
-    return parse_bytes(value) if isinstance(value, str) else int(convert(name, value, int))
+    return parse_bytes(value, name) if isinstance(value, str) else int(convert(name, value, int))
 
 
 def settings(name: str, value: Any) -> Mapping[str, str]:

@@ -22,12 +22,12 @@ from attn.files.disk import (
 )
 from attn.files.markers import require_unchanged
 from attn.files.outside import open_regular, read_json, require_inside
+from attn.files.results import COMPARISON
 from attn.files.scratch import sweep
 from attn.schema import SKETCH, Manifest
 from attn.trace.store import MANIFEST, read_manifest
 from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS
-from attn.verbs.compare.pairing import COMPARISON
 from attn.verbs.html import render
 from attn.verbs.report import Report
 

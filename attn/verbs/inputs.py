@@ -78,7 +78,7 @@ def parse_inches(text: str) -> tuple[float, float]:
     return float(match[1]), float(match[2])
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, name: str = "budget") -> int:
     """Read `8GB`, `500 MB` or a number of bytes; units are powers of 1000.
 
     Raises:
@@ -87,7 +87,7 @@ def parse_bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
     unit = match[2] if match else None
     if match is None or unit is None:
-        raise UsageError(f"budget: expected a size such as 8GB or 500MB; got '{text}'")
+        raise UsageError(f"{name}: expected a size such as 8GB or 500MB; got '{text}'")
     return int(float(match[1]) * _UNITS[unit if unit in _UNITS else unit + "B"])
 
 

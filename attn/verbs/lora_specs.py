@@ -81,7 +81,15 @@ def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[LoraVariant, ..
         UsageError: not such a list, or a variant twice.
     """
     expanded = [stack for spec in _listed(specs) for stack in _without_zero(_expand(spec))]
-    stacks = [_stacked(stack) for variant in expanded for stack in _of_files(variant)]
+    return name_variants([_stacked(stack) for variant in expanded for stack in _of_files(variant)])
+
+
+def name_variants(stacks: Sequence[tuple[Lora, ...]]) -> tuple[LoraVariant, ...]:
+    """Name stacks as shortly as tells them apart.
+
+    Raises:
+        UsageError: one comes twice.
+    """
     labels = _labels(stacks)
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
@@ -311,10 +319,11 @@ def _labels(stacks: Sequence[tuple[Lora, ...]]) -> list[str]:
     """Return readable names; those of scales only for files that have others than 1."""
     paths = sorted({lora.path for stack in stacks for lora in stack})
     names = short_names({path: path.removesuffix(ENDING) for path in paths})
-    scaled = {lora.path for stack in stacks for lora in stack if lora.strength != "1"}
+    loras = [replace(lora, null=None) for stack in stacks for lora in stack]
+    scaled = {lora.path for lora in loras if lora.strength != "1"}
 
     def label(lora: Lora) -> str:
         name = names[lora.path] + lora.selection
-        return f"{name}:{lora.strength}" if lora.path in scaled else name
+        return f"{name}:{lora.strength}" if lora.path in scaled or lora.null is not None else name
 
     return ["+".join(map(label, stack)) for stack in stacks]

@@ -6,17 +6,17 @@ made from a table and leads to it, on the same page. The same results give the s
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from math import isfinite
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from attn.files.disk import as_utf8, write_atomic
 from attn.verbs.html import render
+from attn.verbs.report_images import data_uri
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,9 +26,10 @@ SHOWN = 24
 """Rows of a table on the page; its file has all."""
 DIGITS = 3
 """Significant digits of what is read; files have all."""
-MOST_BYTES = 24 * 2**20
+MOST_BYTES = 4 * 2**20
 """Bytes of figures that are in a page, the first ones; further figures are files beside it."""
-MIMES = {".png": "image/png", ".gif": "image/gif"}
+FIGURES = (".png", ".gif")
+"""Endings of the names of figures."""
 
 
 @dataclass(frozen=True)
@@ -109,34 +110,35 @@ def write_report(page: ReportPage, folder: Path) -> str:
     lost = [sentence for sentence in page.paragraph if sentence.href and sentence.href not in names]
     if lost:
         raise ValueError(f"no section has {lost[0].href}, which '{lost[0].text}' was made from")
-    inside = _inside(page.sections, folder)
-    sections = [_laid_out(section, folder, inside) for section in page.sections]
+    room = MOST_BYTES
+    sections = []
+    for section in page.sections:
+        figures = list(_laid_out_figures(section, folder, room))
+        room -= sum(len(figure["data"]) for figure in figures)
+        sections.append(_laid_out(section) | {"figures": figures})
     text = render("report.html", page=page, sections=sections)
     write_atomic(folder / REPORT, as_utf8(text).encode())
     return REPORT
 
 
-def _inside(sections: Sequence[Section], folder: Path) -> set[str]:
-    """Return which figures are in the page: the first ones, up to `MOST_BYTES`."""
-    names = [name for section in sections for name in section.figures]
-    sizes = accumulate((folder / name).stat().st_size for name in names)
-    return {name for name, size in zip(names, sizes, strict=True) if size <= MOST_BYTES}
+def _laid_out_figures(section: Section, folder: Path, room: int) -> Iterator[dict[str, Any]]:
+    """Yield what the template shows of figures; from where `room` is used up, only their names."""
+    for name, caption in section.figures.items():
+        data = data_uri(folder / name, is_open=section.is_open) if room > 0 else ""
+        room -= len(data)
+        yield {
+            "name": name,
+            "url": quote(name),
+            "caption": caption,
+            "data": data if room >= 0 else "",
+        }
 
 
-def _laid_out(section: Section, folder: Path, inside: Collection[str]) -> dict[str, Any]:
-    """Return what the template shows of a section."""
+def _laid_out(section: Section) -> dict[str, Any]:
+    """Return what the template shows of a section, but for its figures."""
     return {
         "title": section.title,
         "is_open": section.is_open,
-        "figures": [
-            {
-                "name": name,
-                "url": quote(name),
-                "caption": caption,
-                "data": _data_uri(folder / name) if name in inside else "",
-            }
-            for name, caption in section.figures.items()
-        ],
         "tables": [
             {
                 "name": name,
@@ -156,11 +158,6 @@ def _rows(table: DataFrame) -> Iterator[tuple[Any, ...]]:
 
 def _cell(value: Any) -> str:
     """Return what a cell shows; what is unknown is empty."""
-    if isinstance(value, float):
-        return digits(value) if isfinite(value) else ""
-    return str(value)
-
-
-def _data_uri(path: Path) -> str:
-    """Return an image as an address that has all of it."""
-    return f"data:{MIMES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    if isinstance(value, Real) and not isinstance(value, Integral):
+        return digits(float(value)) if isfinite(value) else ""
+    return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""`attn view`: traces in a browser."""
+"""`attn view`: traces in a browser, from a server or as one file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
+from attn.errors import UsageError
+from attn.files.disk import is_there, reported, write_atomic
 from attn.trace.trace import Trace
 from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.view_options import ViewOptions
 
 if TYPE_CHECKING:
-    from attn.explorer.opened import FailedTrace
+    from attn.explorer.opened import FailedTrace, Library
     from attn.explorer.server import Server
 
 DEFAULT = "attn-runs"
@@ -24,7 +26,7 @@ DEFAULT = "attn-runs"
 
 @dataclass
 class BrowserView:
-    """Traces that are looked at in a browser.
+    """Traces that are looked at in a browser; in a notebook they show themselves.
 
     Attributes:
         paths: what is shown.
@@ -46,11 +48,33 @@ class BrowserView:
         webbrowser.open(self.url)
         return self.url
 
+    def save(self, path: str | Path = "page.html", *, size: int | str = "20MB") -> list[str]:
+        """Write one file that opens anywhere, offline, and asks for nothing.
+
+        Args:
+            path: of the file; a page that was written before is replaced.
+            size: bytes that it may have, or a text such as 20MB.
+
+        Returns:
+            What did not fit, in sentences, which stand in the page too.
+
+        Raises:
+            TraceError: a trace, or the file, cannot be read or written.
+            UsageError: the size is too small, or something else has that name.
+        """
+        return save_page(self.paths, ViewOptions(out=path, size=size))
+
     def close(self) -> None:
         """End the server; the next look starts another."""
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return what a notebook shows: the page, with a still picture where no page may run."""
+        from attn.explorer.notebook import mimebundle
+
+        return mimebundle(find_traces(self.paths), repr(self))
 
 
 def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> BrowserView:
@@ -61,13 +85,12 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> Brow
         more: others, which the page lists beside it.
 
     Returns:
-        What opens the page: `view(path).open()`. The server lives as long as this process.
+        What opens the page: `view(path).open()`, or writes it: `view(path).save("page.html")`. A
+        notebook shows it. The server lives as long as this process.
 
     Raises:
         TraceError: a path holds no trace.
     """
-    from attn.explorer.opened import open_library
-
     folders: list[Path] = []
     paths: list[Path] = []
     for number, source in enumerate((first, *more)):
@@ -79,11 +102,25 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> Brow
             folders.append(Path(mkdtemp(prefix="attn-view-")))
             paths.append(folders[-1] / f"trace-{number}")
             source.save(paths[-1])
-    open_library(paths)
+    find_traces(paths)
     shown = BrowserView(tuple(paths))
     for folder in folders:
         finalize(shown, shutil.rmtree, folder, ignore_errors=True)
     return shown
+
+
+def find_traces(paths: Sequence[str | Path]) -> Library:
+    """Return the traces of some paths, and those that collections list as failed.
+
+    Raises:
+        TraceError: a path holds no trace.
+    """
+    from attn.explorer.opened import open_library
+
+    library = open_library([Path(path) for path in paths])
+    parents = dict.fromkeys(item.folder.parent for item in library.items)
+    library.failures += [one for folder in parents for one in _failures(folder)]
+    return library
 
 
 def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
@@ -93,14 +130,30 @@ def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
         TraceError: a path holds no trace.
         UsageError: the port is in use, or an option cannot be meant.
     """
-    from attn.explorer.opened import open_library
     from attn.explorer.server import Server
 
-    folders = [Path(path) for path in paths]
-    library = open_library(folders)
-    parents = dict.fromkeys(item.folder.parent for item in library.items)
-    library.failures += [one for folder in parents for one in _failures(folder)]
-    return Server(library, host=options.host, port=options.port, hosts=tuple(options.allow_host))
+    hosts = tuple(options.allow_host)
+    return Server(find_traces(paths), host=options.host, port=options.port, hosts=hosts)
+
+
+def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
+    """Write the page of traces into one file, `options.out`, and return what did not fit.
+
+    Raises:
+        TraceError: a trace, or the file, cannot be read or written.
+        UsageError: the size is too small, or something else has that name.
+    """
+    from attn.explorer.page import MARK, make_page
+
+    path = Path(options.out or "page.html")
+    if is_there(path):
+        with reported(path, "read"), path.open("rb") as stream:
+            is_ours = stream.read(2 * len(MARK)).find(MARK.encode()) >= 0
+        if not is_ours:
+            raise UsageError(f"{path} is no page of attn view: name another file with --out")
+    page = make_page(find_traces(paths), options.limit)
+    write_atomic(path, page.text.encode())
+    return page.left_out
 
 
 def _failures(folder: Path) -> Iterator[FailedTrace]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from attn.verbs import checks
@@ -16,6 +17,18 @@ HIGHEST_PORT = 2**16 - 1
 class ViewOptions:
     """How traces are shown."""
 
+    out: Annotated[
+        str | Path | None,
+        About("Write one file that opens anywhere, offline.", ("--out", "-o"), check=checks.folder),
+    ] = None
+    size: Annotated[
+        int | str,
+        About(
+            "Bytes of that file; what does not fit is left out, and said.",
+            python="Bytes of the file, or a text such as 20MB; what does not fit is left out.",
+            check=checks.byte_limit,
+        ),
+    ] = "20MB"
     port: Annotated[
         int | None,
         About("Default: the first free one from 7860.", least=0, most=HIGHEST_PORT),
@@ -31,3 +44,8 @@ class ViewOptions:
 
     def __post_init__(self) -> None:
         validate(self)
+
+    @property
+    def limit(self) -> int:
+        """The bytes of `size`."""
+        return checks.byte_limit("size", self.size)

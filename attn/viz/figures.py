@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,12 @@ NOTE_SIZE = 6.5  # points
 
 Pixels = NDArray[np.uint8]
 """An image: row, column, channel (red, green, blue); 0–255."""
+Frames = NDArray[np.uint8]
+"""Images of one size: step, row, column, channel (red, green, blue); 0–255."""
+
+
+def no_frames(sample: int) -> Frames | None:
+    """Return nothing, as of a generation of which no frames are known."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class Subject:
     `images` has the generated image of every sample, or None where there is none; `facts` say
     how they were made, by name; `dpi` is the resolution at which they will be drawn; `layers` are
     the names of layers by their index; `strokes` are the lines of the drawing that the model was
-    given, if it was given one.
+    given, if it was given one; `forming` reads what the sampler expected of a sample's image at
+    every step, where that is known.
     """
 
     prompt: str
@@ -49,6 +56,7 @@ class Subject:
     dpi: int = DPI
     strokes: Lines = ()
     layers: Mapping[int, str] = field(default_factory=dict)
+    forming: Callable[[int], Frames | None] = no_frames
 
     @property
     def texts(self) -> dict[str, str]:
@@ -140,16 +148,24 @@ def _write_gif(animation: AnimationFile, path: Path, texts: Mapping[str, str]) -
     )
 
 
-def in_shared_colours(figures: Iterable[Figure]) -> list[Image.Image]:
+def in_shared_colours(
+    figures: Iterable[Figure], kept: NDArray[np.uint8] | None = None
+) -> list[Image.Image]:
     """Return figures of one size as frames with one palette, so that equal colours stay equal.
 
     The palette is that of all frames, of every `SAMPLED`-th row and column of each.
+
+    Args:
+        figures: of one size.
+        kept: colours that the palette has in any case (colour, channel; 0-255), such as a bar's.
     """
     frames = [render(figure) for figure in figures]
     sampled = [np.asarray(frame)[::SAMPLED, ::SAMPLED] for frame in frames]
     together = Image.fromarray(np.concatenate(sampled))
     # median cut, the default, spends its colours on what is frequent: misses up to 60 of 255
-    palette = together.quantize(256, Image.Quantize.FASTOCTREE)
+    certain = [] if kept is None else kept.ravel().tolist()
+    palette = together.quantize(256 - len(certain) // 3, Image.Quantize.FASTOCTREE)
+    palette.putpalette([*(palette.getpalette() or []), *certain])
     return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
 
 

@@ -45,8 +45,11 @@ SAMPLE, LETTER = 0.42, 0.082  # inches of a line, and of a letter, in the legend
 class Time:
     """The axis of time: `x` grows to the right on the page, in the order of the generation.
 
+    Steps are as far apart as their numbers. By the noise that is left, the first ten of 30 would
+    lie on each other, since samplers begin with many steps of nearly the same noise.
+
     Attributes:
-        x: where each step is: minus the noise that is left, or the step where that is not known.
+        x: where each step is.
         steps: their numbers.
         noise: what is left at each step, or None.
     """
@@ -63,14 +66,10 @@ def read_time(array: xr.DataArray) -> Time:
 
 
 def lay_out_time(steps: tuple[int, ...], noise: ArrayLike) -> Time:
-    """Lay out steps by their noise only if it falls with every step.
-
-    A sampler that visits a noise twice would otherwise draw one step over another.
-    """
+    """Lay out steps; their noise is written below them where it falls with every step."""
     noise = np.asarray(noise, np.float64)
-    if len(steps) > 1 and (np.diff(noise) < 0).all():
-        return Time(-noise, steps, noise)
-    return Time(np.asarray(steps, np.float64), steps, None)
+    falls = len(steps) > 1 and bool((np.diff(noise) < 0).all())
+    return Time(np.asarray(steps, np.float64), steps, noise if falls else None)
 
 
 def style(index: int) -> tuple[str, Dashes]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from attn.analysis.result import Result
 from attn.analysis.sketch.edges import find_edges
+from attn.analysis.sketch.shapes import MOST_CHANCE
 from attn.analysis.words.curves import ending
 from attn.viz.charts import new_charts, show_names, show_scale
 from attn.viz.figures import FigureFile, Pixels, Subject
@@ -163,7 +164,8 @@ def draw_shapes(sample: _Sample) -> Figure:
     size = (wide + table, max(high, ROW * told.sizes["word"]) + 1.1)
     hidden = lifts.sizes["word"] - told.sizes["word"]
     more = f" · {hidden} more words in shapes.csv" if hidden else ""
-    heading = (str(lifts.attrs["headlines"][sample.number]), sample.subtitle + more)
+    subtitle = f"{sample.subtitle} · 1× is an even map{more}"
+    heading = (str(lifts.attrs["headlines"][sample.number]), subtitle)
     figure, (left, right) = new_charts(heading, size, ncols=2, width_ratios=(wide, table))
     if sample.image is None:
         _show_paper(left, sample)
@@ -174,7 +176,7 @@ def draw_shapes(sample: _Sample) -> Figure:
     write_title(left, "closed shapes", size=10.5)
     scale = Normalize(-np.log2(STRONGEST), np.log2(STRONGEST))
     _show_table(right, told, scale)
-    write_title(right, "attention in each shape", "1× is an even map", size=10.5)
+    write_title(right, "attention", "bold: no accident of its place", size=10.5)
     ticks = FixedLocator(list(range(-3, 4)))
     label = "lift: part of the word's map by part of the image"
     show_scale(
@@ -192,7 +194,10 @@ def _show_table(axes: Axes, lifts: xr.DataArray, scale: Normalize) -> None:
         is_dark = abs(np.log2(max(value, 1e-9))) > DARK
         colour = "white" if is_dark else INK
         text = "–" if np.isnan(value) else f"{value:.2g}×"
-        axes.text(column, row, text, fontsize=9, color=colour, ha="center", va="center")
+        is_shown = lifts["chance"].values[row, column] <= MOST_CHANCE
+        weight = "bold" if is_shown else "normal"
+        about = {"fontsize": 9, "color": colour, "fontweight": weight}
+        axes.text(column, row, text, about, ha="center", va="center")
     axes.set_xticks(range(values.shape[1]), [str(name) for name in lifts["shape"].values])
     axes.set_yticks(range(values.shape[0]), [printable(name) for name in lifts["word"].values])
     axes.tick_params(labelsize=9, length=0, labelcolor=INK)
@@ -202,14 +207,18 @@ def _show_table(axes: Axes, lifts: xr.DataArray, scale: Normalize) -> None:
 
 def draw_overlap(sample: _Sample) -> Figure:
     """Draw the curves of each word's map against the strokes, beside the image with these."""
-    curves = sample.arrays["overlap"]
+    every = sample.arrays["overlap"]
+    telling = np.flatnonzero(every["telling"].values)
+    curves = every.isel(series=telling) if len(telling) else every
+    hidden = every.sizes["series"] - curves.sizes["series"]
+    more = f" · {hidden} more words in steps.csv" if hidden else ""
     measure = str(curves.attrs["value"])
     even = " · 1 is an even map" if measure.endswith("_ratio") else ""
     names = [str(name) for name in curves["series"].values]
     wide, high = _panel(sample.drawing.shape)
     size = (wide + CURVES[0], max(CURVES[1], high + 0.4))
     figure, (left, right) = new_charts(
-        (TITLES[measure], sample.subtitle + even),
+        (TITLES[measure], sample.subtitle + even + more),
         size,
         legend=names,
         ncols=2,

@@ -249,9 +249,9 @@ def _score_baselines(targets: Sequence[Target], grid: tuple[int, int]) -> Iterat
 def _tabulate(groups: dict[tuple[str, str, Pooling], Numbers]) -> DataFrame:
     """Lay out means and intervals; of every group (picture, area and measures)."""
     lines = [
-        (segment, role, pooling, measure, bootstrap(values[:, 1 + place]), values[:, 0].mean())
+        (segment, role, pooling, measure, bootstrap(values[:, 1 + index]), values[:, 0].mean())
         for (segment, role, pooling), values in groups.items()
-        for place, measure in enumerate(MEASURES)
+        for index, measure in enumerate(MEASURES)
     ]
     segments, roles, poolings, measures, intervals, chances = zip(*lines, strict=True)
     return make_frame(

@@ -104,14 +104,14 @@ def test_pictures(made, value):
     trace, values = made
     arrays = run(trace, GatesOptions(value=value)).arrays
     assert list(arrays) == ["heads image", "steps image", "heads text", "steps text"]
-    place = {"mean": 0, "below_0.1": 3}[value]
+    index = {"mean": 0, "below_0.1": 3}[value]
     heads, steps = arrays["heads image"], arrays["steps image"]
     assert heads.sizes == {"layer": 2, "head": 3}
     assert np.isnan(heads.sel(layer=0).values[2])
     own = np.stack([values[step, 2, "image"][0] for step in range(3)])
-    wanted = statistics(np.moveaxis(own, 2, 0).reshape(3, -1))[:, place]
+    wanted = statistics(np.moveaxis(own, 2, 0).reshape(3, -1))[:, index]
     np.testing.assert_allclose(heads.sel(layer=2), wanted, atol=1e-6)
-    wanted = statistics(own.reshape(3, -1))[:, place]
+    wanted = statistics(own.reshape(3, -1))[:, index]
     np.testing.assert_allclose(steps.sel(layer=2), wanted, atol=1e-6)
     assert steps["step"].values.tolist() == [0, 1, 2]
 

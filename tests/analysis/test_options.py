@@ -67,7 +67,7 @@ NEEDED = {
 
 def gated():
     """Return the trace of an image model with everything that analyses look at."""
-    layers = [replace(one, gates=(Gate("image", f"{one.path}.gate"),)) for one in JOINT]
+    layers = [replace(item, gates=(Gate("image", f"{item.path}.gate"),)) for item in JOINT]
     about = manifest(layers, branches=("cond", "uncond"))
     negative = [token for token in about.tokens["uncond"] if token.segment == "clip"]
     negative += [replace(token, word=None) for token in about.tokens["uncond"][len(negative) :]]
@@ -105,7 +105,8 @@ def traces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("drawn") / "trace"
     special = {name: make(folder) for name, make in TRACES.items()}
     return {
-        one.name: text if one.needs.texts or one.needs.written else image for one in ANALYSES
+        analyse.name: text if analyse.needs.texts or analyse.needs.written else image
+        for analyse in ANALYSES
     } | special
 
 
@@ -117,8 +118,8 @@ def outcome(trace, name, **options):
     except AnalysisError as error:
         return str(error)
     tables = {path: table.to_dict("list") for path, table in result.tables.items()}
-    arrays = {key: one.to_dict() for key, one in result.arrays.items()}
-    files = {path: {k: plain(v) for k, v in vars(one).items()} for path, one in
+    arrays = {key: item.to_dict() for key, item in result.arrays.items()}
+    files = {path: {k: plain(v) for k, v in vars(item).items()} for path, item in
              result.files.items()}  # fmt: skip
     return repr((tables, arrays, files, result.notes))
 
@@ -126,12 +127,13 @@ def outcome(trace, name, **options):
 def plain(value):
     """Return arrays as their bytes."""
     if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     return (value.dtype, value.tobytes()) if isinstance(value, np.ndarray) else value
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [(one.name, own.name) for one in ANALYSES for own in fields(one.Options)]
+    ("name", "option"),
+    [(analyse.name, field.name) for analyse in ANALYSES for field in fields(analyse.Options)],
 )
 def test_every_option_matters(traces, name, option):
     """Whatever option is set, the results are others, or say why they are not."""

@@ -92,9 +92,9 @@ def test_surrounded():
 
 def test_distance():
     """Distances are Euclidean, from cell to cell."""
-    found = lay_out(strokes(), (6, 10))
-    np.testing.assert_allclose(found.strokes, cells(strokes()), atol=1e-6)
-    np.testing.assert_allclose(found.distance, away(cells(strokes()) > 0), atol=1e-9)
+    result = lay_out(strokes(), (6, 10))
+    np.testing.assert_allclose(result.strokes, cells(strokes()), atol=1e-6)
+    np.testing.assert_allclose(result.distance, away(cells(strokes()) > 0), atol=1e-9)
 
 
 def test_words(drawn, tmp_path):
@@ -142,7 +142,7 @@ def test_compared(drawn, who_draws):
     """Both runs are held against one drawing: the baseline's, or the variant's if it has none."""
     drawings = [strokes() & False, strokes() & False]
     drawings[who_draws] = strokes()
-    sides = [drawn(one, name=f"run {seed}", seed=seed) for seed, one in enumerate(drawings)]
+    sides = [drawn(item, name=f"run {seed}", seed=seed) for seed, item in enumerate(drawings)]
     pair = pairs.compare_pair(*sides, pairs.PairOptions(), {})
     table = PARTS["sketch"]([pair], ["bobcat"])["sketch.csv"]
     assert list(table) == [
@@ -258,7 +258,7 @@ def test_broken_sketch(drawn):
 
 def test_it_runs_where_there_is_a_sketch(drawn, tmp_path):
     """Only traces with a sketch are asked about it; by name the lack is said."""
-    assert "sketch" in [one.name for one in registry.plan(drawn()).runnable]
+    assert "sketch" in [item.name for item in registry.plan(drawn()).runnable]
     write_trace(tmp_path / "other")
     other = open_trace(tmp_path / "other")
     assert "sketch" not in registry.plan(other).skipped

@@ -11,6 +11,7 @@ from attn.analysis.sketch.shapes import (
     find_shapes,
     find_swapped,
     headline,
+    measure_chance,
     measure_lifts,
 )
 from attn.analysis.sketch.sketch import NO_SHAPES, SketchOptions, run
@@ -78,26 +79,61 @@ def test_lifts():
     """Lift is the part of a map inside of a shape by the part of the image that it covers."""
     maps = np.random.default_rng(3).random((2, 3, 11, 7))
     maps[1, 2] = 0
-    found = measure_lifts(maps, find_shapes(TWO, (11, 7)))
+    result = measure_lifts(maps, find_shapes(TWO, (11, 7)))
     for number, box in enumerate([(slice(5, 14), slice(2, 13)), (slice(3, 18), slice(21, 33))]):
         mask = np.zeros((22, 35))
         mask[box] = 1
         cells = mask.reshape(11, 2, 7, 5).mean((1, 3))
         mass = (maps[0] * cells).sum((1, 2)) / maps[0].sum((1, 2))
-        np.testing.assert_allclose(found[0, :, number], mass / mask.mean(), rtol=1e-6)
-    assert np.isnan(found[1, 2]).all()
+        np.testing.assert_allclose(result[0, :, number], mass / mask.mean(), rtol=1e-6)
+    assert np.isnan(result[1, 2]).all()
 
 
-def test_sentences():
-    """A word is said to read the shape of most lift, or none below 1.2; articles never lead."""
-    lifts = lifts_of(purple=(0.4, 5.5), a=(9.0, 1.0), red=(1.1, 0.9))
-    assert headline(WORDS, lifts, NAMES) == "purple reads shape 2 (right) 5.5×, shape 1 (left) 0.4×"
-    said = describe_word("red", lifts[1], NAMES)
-    assert said == "red reads no shape: at most 1.1× an even map"
-    unread = describe_word("red", np.full(2, np.nan), NAMES)
-    assert unread == "red is not read by the model"
-    alone = describe_word("red", np.array([3.0]), NAMES[:1])
-    assert alone == "red reads shape 1 (left) 3×"
+def test_chance():
+    """A shape's chance is the part of all places, around the edges too, where it holds as much."""
+    maps = np.random.default_rng(4).random((2, 3, 11, 7))
+    maps[1, 2], maps[0, 1] = 0, 1
+    shapes = find_shapes(TWO, (11, 7))
+    result = measure_chance(maps, shapes)
+    for number, region in enumerate(shapes.regions):
+        moved = [
+            (maps[0, 0] * np.roll(region, (down, across), (0, 1))).sum()
+            for down in range(11)
+            for across in range(7)
+        ]
+        assert result[0, 0, number] == pytest.approx(np.mean(np.array(moved) >= moved[0]))
+    assert (result[0, 1] == 1).all()
+    assert np.isnan(result[1, 2]).all()
+
+
+@pytest.mark.parametrize(
+    ("lifts", "chance", "said"),
+    [
+        ((0.4, 5.5), 0.02, "purple reads shape 2 (right) 5.5×, shape 1 (left) 0.4×"),
+        ((1.1, 0.9), 0.02, "purple reads no shape: at most 1.1× an even map"),
+        (
+            (1.7, 0.9),
+            0.31,
+            "purple is not shown to read a shape: shape 1 (left) 1.7× is no more than in 31 % of "
+            "all places",
+        ),
+        ((np.nan, np.nan), np.nan, "purple is not read by the model"),
+        ((3.0,), 0.05, "purple reads shape 1 (left) 3×"),
+    ],
+)
+def test_sentences(lifts, chance, said):
+    """A word is said to read the shape of most lift, where that is no accident of its place."""
+    chances = np.full(len(lifts), chance)
+    assert describe_word("purple", np.array(lifts), chances, NAMES[: len(lifts)]) == said
+
+
+def test_headline():
+    """Articles never lead, nor does a word whose lift is an accident while another's is none."""
+    lifts = lifts_of(purple=(0.4, 5.5), a=(9.0, 1.0), red=(7.0, 0.9))
+    chances = np.full(lifts.shape, 0.01)
+    chances[1] = 0.2
+    said = headline(WORDS, lifts, chances, NAMES)
+    assert said == "purple reads shape 2 (right) 5.5×, shape 1 (left) 0.4×"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +146,8 @@ def test_swapped(purple, is_swapped):
         "red and purple look swapped: red reads shape 2 (right) as triangle does, purple reads "
         "shape 1 (left) as square does"
     )
-    assert find_swapped(PROMPT, WORDS, lifts, NAMES) == ([expected] if is_swapped else [])
+    for chance, told in ((0.05, [expected] if is_swapped else []), (0.06, [])):
+        assert find_swapped(PROMPT, WORDS, lifts, np.full(lifts.shape, chance), NAMES) == told
 
 
 def test_words_apart_are_no_pair():
@@ -118,7 +155,7 @@ def test_words_apart_are_no_pair():
     lifts = np.array([(0.3, 3.0), (3.0, 0.3), (3.0, 0.3), (0.3, 3.0)])
     for prompt, count in (("red square and blue disc", 1), ("red, square and blue, disc", 0)):
         words = [word for word in find_occurrences(find_words(prompt)) if word.text != "and"]
-        assert len(find_swapped(prompt, words, lifts, NAMES)) == count
+        assert len(find_swapped(prompt, words, lifts, 0 * lifts, NAMES)) == count
 
 
 def test_deviation():

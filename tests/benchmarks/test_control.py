@@ -41,7 +41,7 @@ def test_outlines_are_those_of_the_pictures(examples: control.Examples) -> None:
 def test_only_the_controlnet_learns(pipeline: Any, examples: control.Examples) -> None:
     """A step changes the ControlNet and nothing else; before it, the ControlNet has no effect."""
     net, average = control.build(pipeline.unet), control.build(pipeline.unet)
-    before = {name: one.clone() for name, one in pipeline.unet.state_dict().items()}
+    before = {name: item.clone() for name, item in pipeline.unet.state_dict().items()}
     stage = control.stage(pipeline, net, average, examples, steps=10)
     noisy, times = torch.randn(2, 4, 16, 16), torch.tensor([3, 700])
     told = FAMILY.read(
@@ -49,12 +49,12 @@ def test_only_the_controlnet_learns(pipeline: Any, examples: control.Examples) -
     )
     hint = control.unpack(examples.outlines[:2])
     residuals = net(noisy, times, controlnet_cond=hint, return_dict=False, **told)
-    assert all(bool((one == 0).all()) for one in (*residuals[0], residuals[1]))
+    assert all(bool((item == 0).all()) for item in (*residuals[0], residuals[1]))
     training = Training(stage, workers=1)
     for _ in range(2):  # in the first step only the last, zero convolutions get a gradient
         assert np.isfinite(training.advance())
-    assert any(bool((one != 0).any()) for one in net.controlnet_mid_block.parameters())
-    assert all(torch.equal(one, before[name]) for name, one in pipeline.unet.state_dict().items())
+    assert any(bool((item != 0).any()) for item in net.controlnet_mid_block.parameters())
+    assert all(torch.equal(item, before[name]) for name, item in pipeline.unet.state_dict().items())
 
 
 def test_overlap() -> None:

@@ -33,8 +33,8 @@ def table(**changes: tuple[float, float, float]) -> DataFrame:
 
 
 def verdicts(**changes: tuple[float, float, float]) -> list[bool]:
-    found = score_lora.changes(table(**changes), FILES[0])
-    return [holds for holds, _ in score_lora.judge_changed("square", found)]
+    result = score_lora.changes(table(**changes), FILES[0])
+    return [holds for holds, _ in score_lora.judge_changed("square", result)]
 
 
 def test_known_effect() -> None:
@@ -48,8 +48,11 @@ def test_known_effect() -> None:
 
 def test_untouched_captions() -> None:
     """Without the word all changes stay below a third of that of the word."""
-    found = score_lora.changes(table(red=(0.02, 0, 0), a=(-0.03, 0, 0)), FILES[0])
-    assert [score_lora.judge_rest("square", found, new)[0] for new in (0.09, 0.08)] == [True, False]
+    result = score_lora.changes(table(red=(0.02, 0, 0), a=(-0.03, 0, 0)), FILES[0])
+    assert [score_lora.judge_rest("square", result, new)[0] for new in (0.09, 0.08)] == [
+        True,
+        False,
+    ]
 
 
 def test_spellings() -> None:
@@ -65,11 +68,11 @@ def test_spellings() -> None:
 def test_captions(name: str) -> None:
     """Captions have one object and two, and were never seen in training."""
     effect = lora.EFFECTS[name]
-    chosen = score_lora.choose(effect, 4)
-    assert [len(content.kinds) for content in chosen] == [1, 2, 2, 1]
-    assert all(map(scenes.is_held_out, chosen))
-    assert all(effect.word in scenes.caption(content) for content in chosen)
-    assert len(set(chosen)) == 4
+    selected = score_lora.choose(effect, 4)
+    assert [len(content.kinds) for content in selected] == [1, 2, 2, 1]
+    assert all(map(scenes.is_held_out, selected))
+    assert all(effect.word in scenes.caption(content) for content in selected)
+    assert len(set(selected)) == 4
 
 
 @pytest.mark.slow

@@ -47,8 +47,8 @@ def test_it_begins_as_sdxl_with_one_encoder(base: Any, student: scribble.Student
     told = {"text_embeds": torch.zeros(2, 96), "time_ids": sdxl.time_ids(base, 2)}
     wide = torch.cat([states, torch.zeros(2, 5, 96)], -1)
     wanted = base.unet(noisy, times, wide, added_cond_kwargs=told).sample
-    found = student.pipeline.unet(noisy, times, states).sample
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    result = student.pipeline.unet(noisy, times, states).sample
+    torch.testing.assert_close(result, wanted, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -71,12 +71,12 @@ def test_drawings_are_read_as_in_a_capture(
     """A capture gives the encoder's answer to the same outlines: black on white, 256 pixels."""
     session = object.__new__(TokensSession)
     session.pipe, session.encoder = student.pipeline, student.encoder
-    strokes = [one.numpy().astype(bool) for one in control.unpack(examples.outlines[:3])[:, 0]]
+    strokes = [item.numpy().astype(bool) for item in control.unpack(examples.outlines[:3])[:, 0]]
     options = opening_options()
-    found = session._encode_drawings(strokes, options)
+    result = session._encode_drawings(strokes, options)
     drawings = scribble.read_outlines(examples.outlines[:3])
     assert drawings.shape == (3, 1, 256, 256)
-    torch.testing.assert_close(student.encoder(drawings), found, rtol=0, atol=0)
+    torch.testing.assert_close(student.encoder(drawings), result, rtol=0, atol=0)
 
 
 def opening_options() -> Any:
@@ -113,11 +113,11 @@ def test_what_is_left_out(student: scribble.Student, examples: control.Examples)
     no_text = (text == 0).all(2).all(1)
     black, white = (student.encoder(torch.full((1, 1, 256, 256), level))[0] for level in (0.0, 1.0))
     is_black, is_white = (
-        torch.isclose(sketch, one, rtol=1e-2, atol=1e-2).all(2).all(1) for one in (black, white)
+        torch.isclose(sketch, item, rtol=1e-2, atol=1e-2).all(2).all(1) for item in (black, white)
     )
     assert (no_text | ~is_black).all()
     assert not (no_text & is_white).any()
-    rates = [float(one.float().mean()) for one in (is_black, no_text & ~is_black, is_white)]
+    rates = [float(item.float().mean()) for item in (is_black, no_text & ~is_black, is_white)]
     assert rates == pytest.approx([0.1, 0.3, 0.1], abs=0.05)
 
 
@@ -188,4 +188,4 @@ def test_what_ships_is_the_trained_model(
         "scribble", CAPTIONS[0], model="demo:tokens", steps=2, out=tmp_path / "run"
     )
     segments = captured.trace.manifest.segments["cond"]
-    assert [one.name for one in segments] == ["clip", "sketch"]
+    assert [segment.name for segment in segments] == ["clip", "sketch"]

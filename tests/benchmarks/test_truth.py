@@ -35,7 +35,7 @@ def paint(content=CONTENT):
 
 def read(*, t5):
     """Return the tokens of the prompt; t5 has lost its last word."""
-    texts = [(word, place) for place, word in enumerate(PROMPT.split())]
+    texts = [(word, index) for index, word in enumerate(PROMPT.split())]
     clip = tokens("clip", [("<s>", None), *texts, ("</s>", None)], 0, 11)
     segments = sequence("cond").segments
     if not t5:
@@ -66,16 +66,16 @@ def fold(layer, about, heats):
     held = about.kept.columns
     shape = (len(heats), layer.grid[0] * layer.grid[1], len(held))
     maps = np.random.default_rng(layer.index).random(shape) / 100
-    for place, column in enumerate(held):
+    for index, column in enumerate(held):
         if column.position == 1 + STAR:
-            maps[..., place] = [heat.ravel() for heat in heats]
+            maps[..., index] = [heat.ravel() for heat in heats]
         if column.position == 11 + STAR:
-            maps[..., place] = [1 - heat.ravel() for heat in heats]
+            maps[..., index] = [1 - heat.ravel() for heat in heats]
     name, maps = ("headmap", maps) if about.kept.level == "heads" else ("map", maps.mean(0))
     keys = sum(key.length for key in layer.keys if key.kind == "text")
     kept = {name: maps.astype(np.float16)}
     kept |= {"mass": np.ones((len(heats), keys), "f4"), "share": np.ones(keys, "f4")}
-    return {f"{layer.index}/{key}.image.text": one[None, None] for key, one in kept.items()}
+    return {f"{layer.index}/{key}.image.text": value[None, None] for key, value in kept.items()}
 
 
 def true_heat(layer, *_):
@@ -84,21 +84,21 @@ def true_heat(layer, *_):
 
 def scores(rows, name):
     """Return the scores of one pooling by (layer, head, steps)."""
-    chosen = [row for row in rows if row.pooling.name == name]
-    return {astuple(row.pooling)[1:]: row.score for row in chosen}
+    selected = [row for row in rows if row.pooling.name == name]
+    return {astuple(row.pooling)[1:]: row.score for row in selected}
 
 
 def test_words_name_what_was_painted():
     """Colour and shape name their object, the background's words all that is no object."""
     scene = scenes.arrange(CONTENT, np.random.default_rng(0))
     star, circle, rest = rendering.masks(scene, 128)
-    found = find_targets(CONTENT, paint())
-    names = [(target.word, target.role) for target in found]
+    result = find_targets(CONTENT, paint())
+    names = [(target.word, target.role) for target in result]
     assert names == [
         *[("red", "color"), ("star", "shape"), ("blue", "color"), ("circle", "shape")],
         *[("white", "background color"), ("background", "background")],
     ]
-    for target, mask in zip(found, [star, star, circle, circle, rest, rest], strict=True):
+    for target, mask in zip(result, [star, star, circle, circle, rest, rest], strict=True):
         assert (target.region & mask).sum() > 0.97 * (target.region | mask).sum()
 
 
@@ -111,8 +111,8 @@ def test_what_was_not_painted_has_no_region():
 def test_a_wrong_shape_is_still_the_object_of_its_colour():
     """Regions are found by colour: the shape word is scored on what was painted in its place."""
     kinds = (scenes.ObjectKind("red", "square"), scenes.ObjectKind("blue", "triangle"))
-    found = find_targets(CONTENT, paint(replace(CONTENT, kinds=kinds)))
-    assert [target.word for target in found][:4] == ["red", "star", "blue", "circle"]
+    result = find_targets(CONTENT, paint(replace(CONTENT, kinds=kinds)))
+    assert [target.word for target in result][:4] == ["red", "star", "blue", "circle"]
 
 
 def test_perfect_heatmaps_have_perfect_scores():
@@ -142,7 +142,7 @@ def test_heads_are_scored_one_by_one():
 
     heads = scores(score_trace(make(heat), [TARGET]), "head")
     assert heads.pop((3, 1, "")).pointing == 0
-    assert {one.pointing for one in heads.values()} == {1}
+    assert {item.pointing for item in heads.values()} == {1}
 
 
 def test_steps_are_scored_in_three_parts():
@@ -152,7 +152,7 @@ def test_steps_are_scored_in_three_parts():
         return true_heat(layer) if step == 2 else 1 - true_heat(layer)
 
     parts = scores(score_trace(make(heat), [TARGET]), "steps")
-    pointing = {steps: one.pointing for (_, _, steps), one in parts.items()}
+    pointing = {steps: part.pointing for (_, _, steps), part in parts.items()}
     assert pointing == {"first": 0, "middle": 0, "last": 1}
 
 

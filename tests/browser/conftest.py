@@ -63,7 +63,21 @@ def watched(browser, host, **options):
     yield page
     context.close()
     allowed = ("status of 404", "status of 422")  # said by the browser of answers that we show
-    assert [text for text in complaints if not any(one in text for one in allowed)] == []
+    assert [text for text in complaints if not any(item in text for item in allowed)] == []
+
+
+@contextmanager
+def served(browser, *paths):
+    """Serve traces, and open their page."""
+    server = make_server(paths, ViewOptions())
+    server.start()
+    try:
+        with watched(browser, urlsplit(server.url).netloc) as page:
+            page.goto(server.url)
+            page.wait_for_selector("body[data-ready]")
+            yield page
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
 """Matrices of texts in the page, against those of the Python trace and numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from attn.trace.trace import open_trace
+from attn.trace.writer import TraceWriter
 from attn.verbs.view import ViewOptions, make_server
 from tests.helpers.toy_texts import LENGTH, make_growing, make_text
+from tests.helpers.toy_traces import cross_layer, fold, manifest
 
 TRACES = {
     "maps": lambda: make_text(level="maps")[0],
@@ -57,9 +61,9 @@ def served(chromium, tmp_path_factory):
 def mean_map(trace, steps=None, layers=(1, 4), sample=0):
     """Return the mean of Python's maps; a row counts where it was computed."""
     maps = np.stack([trace.maps(layer, "all.all").values for layer in layers]).astype(np.float64)
-    chosen = maps[:, :, 0, sample] if steps is None else maps[:, steps, 0, sample]
-    there = ~np.isnan(chosen).any(-1, keepdims=True) | ~np.isnan(chosen).all(-1, keepdims=True)
-    total = np.where(there, np.nan_to_num(chosen), 0).sum((0, 1))
+    selected = maps[:, :, 0, sample] if steps is None else maps[:, steps, 0, sample]
+    there = ~np.isnan(selected).any(-1, keepdims=True) | ~np.isnan(selected).all(-1, keepdims=True)
+    total = np.where(there, np.nan_to_num(selected), 0).sum((0, 1))
     counts = there.sum((0, 1))
     return np.divide(total, counts, out=np.full(total.shape, np.nan), where=counts > 0)
 
@@ -90,8 +94,8 @@ CASES = {
 def test_matrices(name, served):
     """A matrix in the page is that of Python to 1e-6, whatever is chosen; rows of none are none."""
     page, folders = served
-    kind, chosen, oracle = CASES[name]
-    got = page.evaluate(READ, [list(folders).index(kind), chosen])
+    kind, selected, oracle = CASES[name]
+    got = page.evaluate(READ, [list(folders).index(kind), selected])
     expected = oracle(open_trace(folders[kind]))
     np.testing.assert_allclose(np.array(got["rows"], float), expected, atol=1e-6)
     there = ~np.isnan(expected[:, 0])
@@ -130,3 +134,67 @@ def test_sizes_are_held_against_the_manifest(served):
         LENGTH,
     )
     assert said == "a matrix has another size than the manifest says"
+
+
+LOOK = """async ([number, region, grid, chosen]) => {
+  const { HttpSource } = await import("/static/source.js");
+  const { TextTrace } = await import("/static/texts.js");
+  const { Trace, readSelection } = await import("/static/trace.js");
+  const { State } = await import("/static/state.js");
+  const { Work } = await import("/static/work.js");
+  const { lookFrom } = await import("/static/place-looks.js");
+  const source = new HttpSource(new URL(`t/${number}/`, document.baseURI).href);
+  const facts = await source.json("trace.json");
+  const state = new State(null);
+  state.set(chosen);
+  const selection = readSelection(new Trace(facts), state), work = new Work(source);
+  const kinds = facts.matrices;
+  const { signal } = new AbortController();
+  const found = await lookFrom(new TextTrace(facts), kinds, work, selection, region, grid, signal);
+  work.close();
+  return { map: [...found.map], grid: found.grid };
+}"""
+
+
+def looking(folder):
+    """Write a trace in which places of two grids read words and places."""
+    grids = ((3, 5), (6, 10))
+    layers = tuple(
+        replace(layer, keys=layer.queries, blocks=("image.image",)) if layer.index > 4 else layer
+        for layer in (
+            cross_layer(1, grids[1], 3),
+            cross_layer(5, grids[0], 2),
+            cross_layer(7, grids[1], 2),
+        )
+    )
+    about = manifest(layers, samples=1)
+    about = replace(about, kept=replace(about.kept, blocks=("image.text", "image.image")))
+    rng = np.random.default_rng(1)
+    with TraceWriter(folder, about) as writer:
+        for step in about.steps:
+            tensors = fold(layers[0], about, rng)
+            for layer in layers[1:]:
+                size = layer.num_keys
+                maps = rng.gamma(0.5, size=(1, 1, size, size)).astype(np.float32)
+                maps /= maps.sum(-1, keepdims=True)
+                tensors[f"{layer.index}/map.image.image"] = maps.astype(np.float16)
+            writer.put(step, tensors)
+        writer.finish(about)
+    return folder
+
+
+@pytest.mark.parametrize("chosen", [{}, {"steps": "1"}], ids=["all steps", "a step"])
+def test_where_a_place_looks(chosen, visit, tmp_path):
+    """The map of a region is the mean of Python's rows; coarse cells share out what they get."""
+    folder = looking(tmp_path / "t")
+    region, grid = (2, 4, 4, 6), (6, 10)
+    got = visit(folder).evaluate(LOOK, [0, region, grid, chosen])
+    trace = open_trace(folder)
+    steps = [1] if chosen else [0, 1, 2]
+    maps = []
+    for layer, rows in ((5, (slice(1, 2), slice(2, 3))), (7, (slice(2, 4), slice(4, 6)))):
+        own = trace.maps(layer, "image.image").values[steps, 0, 0].astype(np.float64)
+        mean = own[:, rows[0], rows[1]].mean((0, 1, 2)).reshape((3, 5) if layer == 5 else grid)
+        maps.append(mean if layer == 7 else np.kron(mean, np.ones((2, 2))) / 4)
+    assert got["grid"] == list(grid)
+    np.testing.assert_allclose(np.reshape(got["map"], grid), np.mean(maps, axis=0), atol=1e-6)

@@ -27,15 +27,14 @@ TABLES = """\
   analysis.json
 """
 WORDS = """\
-“cat” is read most in the upper left corner: 9 % of its attention is in one sixteenth of the image,
-where an even map has 6.25 %. “bobcat” is read most in the lower right corner: 7.12 % of its
-attention is in one sixteenth of the image. “cat” is the most concentrated word: 2.08 times its mean
-at its peak; “bobcat” is spread most evenly, 1.46 times its mean. “cat” leads in 21.7 % of the
-image, the most; no word leads in 70 %.\
+“cat” has 9 % of its attention in one sixteenth of the image, in the upper left corner (an even map
+has 6.25 %). “bobcat” has 7.12 % of its attention in one sixteenth of the image, in the lower right
+corner. At its peak “cat” gets 2.08 times its mean, the most of the words that name something;
+“bobcat” gets 1.46 times its mean, the least. “cat” leads in 21.7 % of the image, the most; no word
+leads in 70 %.\
 """
 ANSWER = f"""\
-{WORDS} Padding gets 36.7 %; the words get 44.5 % of the image's
-attention.
+{WORDS} Padding gets 36.7 %; the words get 44.5 % of the image's attention.
 """
 
 

@@ -46,8 +46,8 @@ PLAIN = Registered(BackendSpec("plain", "Without options", Plain), "toy", "attn-
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
     """Put two backends and a broken plugin in place of what is installed here."""
-    found = Installed((PLAIN, TOY), (BROKEN,))
-    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: found)
+    result = Installed((PLAIN, TOY), (BROKEN,))
+    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: result)
 
 
 def run(*arguments):
@@ -91,7 +91,7 @@ def test_plugins_with_threads(monkeypatch):
 
 def test_list_of_slow_plugins(monkeypatch):
     """A plugin whose import takes long is named, once, however many backends it has."""
-    slow = [replace(one, seconds=0.83) for one in (PLAIN, TOY)]
+    slow = [replace(item, seconds=0.83) for item in (PLAIN, TOY)]
     monkeypatch.setattr(
         "attn.backends.plugins.registry.installed", lambda: Installed(tuple(slow), ())
     )
@@ -102,10 +102,10 @@ def test_list_of_slow_plugins(monkeypatch):
 
 def test_list_with_remarks(monkeypatch):
     """What is disabled but not there stands at the end, and among the warnings of --json."""
-    found = Installed((PLAIN,), (), ("ATTN_DISABLE_PLUGINS: no plugin 'toi' is installed.",))
-    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: found)
-    assert run("backends")[1].splitlines()[-2:] == ["", *found.remarks]
-    assert json.loads(run("backends", "--json")[1])["warnings"] == list(found.remarks)
+    result = Installed((PLAIN,), (), ("ATTN_DISABLE_PLUGINS: no plugin 'toi' is installed.",))
+    monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: result)
+    assert run("backends")[1].splitlines()[-2:] == ["", *result.remarks]
+    assert json.loads(run("backends", "--json")[1])["warnings"] == list(result.remarks)
 
 
 @pytest.mark.parametrize("name", ["toy", "tiny"])
@@ -344,7 +344,7 @@ def test_model_as_json(folder):
     code, stdout, _ = run("backends", "sdxl", "-m", "xl.safetensors", "--json")
     answer = json.loads(stdout)
     assert (code, answer["path"]) == (0, "xl.safetensors")
-    assert [one["name"] for one in answer["backends"]] == ["sdxl"]
+    assert [item["name"] for item in answer["backends"]] == ["sdxl"]
     assert answer["model"] == {
         "path": "xl.safetensors",
         "kind": "file",

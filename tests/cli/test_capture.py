@@ -77,7 +77,7 @@ def test_lora(run, opened):
     begins = f"{DEMO}{EXAMPLE}Warning: a.safetensors: 3 of its {total} tensors fit nothing: "
     assert stderr.startswith(begins + warned)
     loras = attn.open("out").manifest.request.loras
-    assert sorted((one.path, one.scale) for one in loras) == [
+    assert sorted((lora.path, lora.scale) for lora in loras) == [
         ("a.safetensors", 0.5),
         ("b.safetensors", 1.0),
     ]
@@ -148,7 +148,7 @@ def test_json_of_a_dry_run(run):
     _, stdout, _ = run("-o", "out", "--json", "--dry-run")
     answer = json.loads(stdout)
     assert (answer["status"], answer["predicted_bytes"]) == ("planned", 97_784)
-    assert [one["status"] for one in answer["traces"]] == ["pending"]
+    assert [item["status"] for item in answer["traces"]] == ["pending"]
 
 
 def test_analyze(run):
@@ -165,7 +165,7 @@ def test_analyze(run):
     sinks = ("layer_head_heatmap", "timestep_curve", "roles")
     pictures += [f"out/analysis/sinks/{name}.png" for name in sinks]
     assert code == 0
-    assert stdout == "1 trace in out\n" + "".join(f"picture {one}\n" for one in pictures)
+    assert stdout == "1 trace in out\n" + "".join(f"picture {item}\n" for item in pictures)
     assert all(Path(picture).is_file() for picture in pictures)
 
 
@@ -279,7 +279,7 @@ def test_failed_trace_as_json(run, monkeypatch):
     code, stdout, _ = run("-o", "out", "--seed", "0-1", "--json")
     answer = json.loads(stdout)
     assert (code, answer["status"]) == (1, "failed")
-    assert [one["error"] for one in answer["traces"]] == ["the dog ate it"] * 2
+    assert [item["error"] for item in answer["traces"]] == ["the dog ate it"] * 2
 
 
 def test_interrupt(run, monkeypatch):

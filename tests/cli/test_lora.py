@@ -36,7 +36,9 @@ def file(changes, tmp_path, monkeypatch):
     """A LoRA of two attention layers and one layer of the text encoder."""
     monkeypatch.chdir(tmp_path)
     tensors = {
-        name: array for stem, one in changes.items() for name, array in one.named(stem).items()
+        name: array
+        for stem, change in changes.items()
+        for name, array in change.named(stem).items()
     }
     metadata = {"ss_output_name": "cat\x1b[31m", "ss_network_args": '{"conv_dim": 4}'}
     write(tmp_path / "cat.safetensors", tensors, **metadata)
@@ -45,7 +47,7 @@ def file(changes, tmp_path, monkeypatch):
 
 def test_report(file, changes, tmp_path):
     """The whole report: the file, its sizes by tower, purpose and block, what its trainer wrote."""
-    norms = [float(np.linalg.norm(one.change)) for one in changes.values()]
+    norms = [float(np.linalg.norm(change.change)) for change in changes.values()]
     data = (tmp_path / file).read_bytes()
     weights = data[8 + int.from_bytes(data[:8], "little") :]
     both, whole = np.hypot(*norms[:2]), np.linalg.norm(norms)
@@ -92,8 +94,8 @@ def test_json(file, changes):
         "lora", "complete", "cat.safetensors", [], None, [],
     ]  # fmt: skip
     modules = {module["name"]: module for module in answer["modules"]}
-    for stem, one in changes.items():
-        assert modules[stem]["norm"] == pytest.approx(np.linalg.norm(one.change), rel=1e-9)
+    for stem, change in changes.items():
+        assert modules[stem]["norm"] == pytest.approx(np.linalg.norm(change.change), rel=1e-9)
         assert (modules[stem]["rank"], modules[stem]["alpha"]) == (RANK, ALPHA)
     assert answer["metadata"]["ss_network_args"] == {"conv_dim": 4}
     assert answer["format"]["loadable"] is True
@@ -193,7 +195,7 @@ def test_two_adapters(tmp_path):
     assert answer["format"]["reasons"] == [f"{told}: choose one, as in FILE:adapter=style"]
     assert (answer["warnings"], len(answer["modules"])) == ([told], 2)
     answer = json.loads(run("lora", path, "--adapter", "eyes", "--json")[1])
-    assert (answer["format"]["loadable"], [one["name"] for one in answer["modules"]]) == (
+    assert (answer["format"]["loadable"], [item["name"] for item in answer["modules"]]) == (
         True,
         ["unet.x"],
     )

@@ -108,7 +108,11 @@ def test_failures_as_json(run):
     """With --json the failures are in the object too, and the messages on stderr only."""
     code, stdout, stderr = run("a cat", "a bad dog", "a tree", arguments=("--json",))
     assert (code, stderr) == (1, FAILED)
-    assert [one["error"] for one in json.loads(stdout)["traces"]] == [None, "the dog ate it", None]
+    assert [entry["error"] for entry in json.loads(stdout)["traces"]] == [
+        None,
+        "the dog ate it",
+        None,
+    ]
 
 
 def test_dry_run_over_budget(run):

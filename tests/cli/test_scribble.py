@@ -39,7 +39,7 @@ def test_capture(run):
     assert "Warning: the sketch is 97x71, the picture 96x64: it is padded to its shape" in stderr
     trace = attn.open("out")
     assert trace.manifest.outputs == (
-        *("outputs/image.png", "outputs/history.json", "outputs/sketch.png"),
+        *("outputs/image.png", "outputs/history.json", "outputs/forming.jpg", "outputs/sketch.png"),
     )
     assert trace.image().name == "image.png"
     strokes = np.asarray(Image.open(trace.sketch()))

@@ -80,7 +80,7 @@ def test_bad_input(arguments, code, said, tmp_path, monkeypatch, opened):
     write_trace(tmp_path / "empty" / ".t", manifest(samples=1))
     monkeypatch.chdir(tmp_path / "empty")
     pathlib.Path(".t").rename(tmp_path / "t")
-    arguments = ["../t" if one == "t" else one for one in arguments]
+    arguments = ["../t" if argument == "t" else argument for argument in arguments]
     got = run("view", *arguments)
     assert got == (code, "", f"Error: {said}\n")
     assert opened == []
@@ -99,3 +99,35 @@ def test_interrupt(folder):
         assert (
             process.stderr.read().splitlines()[-1] == "interrupted; what was finished stays usable"
         )
+
+
+def test_one_file(folder, opened, tmp_path):
+    """With -o a file is written and no server begins; stdout has its name."""
+    code, stdout, stderr = run("view", folder, "-o", tmp_path / "page.html")
+    assert (code, stdout, stderr, opened) == (0, f"{tmp_path / 'page.html'}\n", "", [])
+    code, stdout, _ = run("view", folder, "-o", tmp_path / "page.html", "--json")
+    assert (code, json.loads(stdout)) == (
+        0,
+        {
+            "command": "view",
+            "status": "complete",
+            "path": str(tmp_path / "page.html"),
+            "left_out": [],
+            "warnings": [],
+        },
+    )
+
+
+def test_what_is_left_out(tmp_path, opened):
+    """What did not fit stands on stderr, sentence by sentence, with the trace that it is of."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1), picture=(900, 1300))
+    _, _, stderr = run("view", trace, "-o", tmp_path / "page.html")
+    assert stderr == "t: outputs/image-0.png is smaller than it was made: 1024 pixels at most.\n"
+
+
+def test_view_when_done(folder, opened):
+    """`--view` of another command opens what it made; its own answer stays alone on stdout."""
+    code, stdout, stderr = run("analyze", folder, "--only", "words", "--no-pictures", "--view")
+    assert code == 0
+    assert "127.0.0.1" not in stdout
+    assert stderr.endswith(f"{opened[0]}\nCtrl-C ends it.\n")

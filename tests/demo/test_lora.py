@@ -113,11 +113,11 @@ def test_it_fits_the_demo(name: str) -> None:
         for module, own in denoiser.named_modules()
         if getattr(own, "weight", None) is not None
     }
-    for one in (path, peft(path)):
-        found = read(one)
-        assert (found.family.name, found.unknown, found.reasons) == (name, (), ())
-        assert {module for oddity in found.oddities for module in oddity.names} <= {UNREAD}
-        assert one.stat().st_size < 300_000
+    for item in (path, peft(path)):
+        result = read(item)
+        assert (result.family.name, result.unknown, result.reasons) == (name, (), ())
+        assert {module for oddity in result.oddities for module in oddity.names} <= {UNREAD}
+        assert item.stat().st_size < 300_000
     for key, tensor in load_file(peft(path)).items():
         module, _, side = key.removeprefix(f"{DENOISERS[name]}.").partition(".lora_")
         axis = {"A.weight": 1, "B.weight": 0}[side]
@@ -127,10 +127,10 @@ def test_it_fits_the_demo(name: str) -> None:
 @pytest.mark.slow
 def test_its_effect_is_found(tmp_path: Path) -> None:
     """A comparison finds the word that the LoRA reads more strongly, far ahead of all others."""
-    found = run(EFFECT, tmp_path / "out")
-    changes = np.array(found["change"], float)
-    assert found["word"][0] == "square"
-    assert float(found["low"][0]) > 0
+    result = run(EFFECT, tmp_path / "out")
+    changes = np.array(result["change"], float)
+    assert result["word"][0] == "square"
+    assert float(result["low"][0]) > 0
     assert changes[0] > 3 * np.abs(changes[1:]).max()
 
 

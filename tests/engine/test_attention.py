@@ -203,9 +203,9 @@ def test_result_is_written_where_asked():
 def test_given_probs_are_cut_alike():
     """Blocks of an open softmax are cut by the same indices as those of a fused kernel."""
     attention = given(BATCH, HEADS, QUERIES, KEYS)
-    places = torch.tensor([1, 4, 5, 12])
-    got = attention.probs(1, slice(1, 3), slice(2, 7), places)
-    assert torch.equal(got, attention.open_probs[1, 1:3, 2:7][..., places])
+    indices = torch.tensor([1, 4, 5, 12])
+    got = attention.probs(1, slice(1, 3), slice(2, 7), indices)
+    assert torch.equal(got, attention.open_probs[1, 1:3, 2:7][..., indices])
 
 
 @pytest.mark.parametrize("slab", [1, 4, 256])
@@ -260,9 +260,9 @@ def test_any_block_is_exact(data):
     _, seen, _ = see(sdpa, query, key, key, attn_mask=mask, enable_gqa=True)
     row = data.draw(st.integers(0, batch - 1))
     heads, some = (data.draw(span(length)) for length in (groups * key_heads, queries))
-    places = data.draw(st.lists(st.integers(0, keys - 1), min_size=1, unique=True))
-    got = seen[0].probs(row, heads, some, torch.tensor(places)).numpy()
-    assert np.abs(got - exact(query, key, mask=mask)[row, heads, some][..., places]).max() <= 1e-5
+    indices = data.draw(st.lists(st.integers(0, keys - 1), min_size=1, unique=True))
+    got = seen[0].probs(row, heads, some, torch.tensor(indices)).numpy()
+    assert np.abs(got - exact(query, key, mask=mask)[row, heads, some][..., indices]).max() <= 1e-5
 
 
 def span(length):

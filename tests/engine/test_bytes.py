@@ -74,4 +74,4 @@ def test_predictions_hold_for_other_samplers(tmp_path, order):
     with TraceWriter(tmp_path, manifest(session, request)) as writer:
         plans, _, _ = record_session(session, [request], None, lambda _, *shard: writer.put(*shard))
     sizes = [path.stat().st_size for path in tmp_path.glob("attention/*.safetensors")]
-    assert (len(sizes), sum(sizes)) == (3, plans[0].bytes)
+    assert (len(sizes), sum(sizes)) == (4, plans[0].bytes)  # with the means

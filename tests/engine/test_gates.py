@@ -37,19 +37,19 @@ def plainly(values, heads):
 def test_statistics(dtype, channels):
     """Mean, population standard deviation and shares are those of all values of a head."""
     values = torch.rand(7, 3 * channels, generator=torch.Generator().manual_seed(2)).to(dtype)
-    found = summarise(values, 3)
-    assert found.dtype == torch.float32
+    result = summarise(values, 3)
+    assert result.dtype == torch.float32
     wanted = plainly(values.double().numpy(), 3)
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(result.numpy(), wanted, rtol=0, atol=1e-6)
 
 
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 99))
 def test_pooled(sets, count, seed):
     """Statistics of equally large sets pool to those of all their values."""
     values = np.random.default_rng(seed).random((sets, count))
-    one = np.stack([plainly(each[:, np.newaxis], 1)[0] for each in values])
+    item = np.stack([plainly(each[:, np.newaxis], 1)[0] for each in values])
     whole = plainly(values.reshape(-1, 1), 1)[0]
-    np.testing.assert_allclose(pool(one, 0), whole, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(pool(item, 0), whole, rtol=0, atol=1e-9)
 
 
 class Gated(Attend):
@@ -97,7 +97,7 @@ def run(model, every, *, branches=("cond",), **keep):
         on_call(Call("denoiser", 0, 900.0, 0.9, ROWS))
         model(2)
 
-    record({"denoiser": model}, [plan], 1, generate, lambda trace, step, one: written.update(one))
+    record({"denoiser": model}, [plan], 1, generate, lambda trace, step, item: written.update(item))
     return plan, written
 
 
@@ -105,9 +105,9 @@ def test_rows_go_to_their_branch():
     """Each guidance row has the statistics of its own row of the batch, and bytes are planned."""
     own = values()
     plan, written = run(Model(Gated(own)), [CROSS], branches=("cond", "uncond"))
-    for place, row in enumerate((1, 0)):
+    for index, row in enumerate((1, 0)):
         wanted = plainly(own[row].double().numpy(), HEADS)
-        np.testing.assert_allclose(written["0/gate.image"][place, 0], wanted, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(written["0/gate.image"][index, 0], wanted, rtol=0, atol=1e-6)
     assert plan.step_shapes()["0/gate.image"] == ((2, 1, HEADS, 4), "F32")
 
 

@@ -29,7 +29,9 @@ class Outer(nn.Module):
 
 def count_hooks(model):
     """Return how many hooks all modules have."""
-    return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules())
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
 
 
 def watch(modules, **kwargs):
@@ -160,14 +162,14 @@ def test_legacy_processors_are_seen(context):
     torch.manual_seed(0)
     module = DiffusersAttention(23, 29, heads=HEADS, dim_head=7, processor=AttnProcessor2_0())
     image, text = states(BATCH, QUERIES, 23, seed=1), states(BATCH, KEYS, 29, seed=2)
-    found = []
+    result = []
     for processor in (AttnProcessor2_0(), AttnProcessor()):
         module.set_processor(processor)
         with (
             context(),
-            AttentionHooks({"only": module}, lambda _, attention: found.append(attention)),
+            AttentionHooks({"only": module}, lambda _, attention: result.append(attention)),
         ):
             module(image, text)
-    fused, legacy = (whole(attention) for attention in found)
+    fused, legacy = (whole(attention) for attention in result)
     assert legacy.shape == (1, BATCH * HEADS, QUERIES, KEYS)
     assert abs(legacy.reshape(fused.shape) - fused).max() <= 1e-5

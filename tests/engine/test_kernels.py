@@ -129,11 +129,11 @@ def test_kernel_that_changes_when_asked_is_run_plain(monkeypatch):
     bind = kernels._bind
 
     def changed(func, bound):
-        asked = bound["compute_log_sumexp"]
+        requested = bound["compute_log_sumexp"]
         output, lse = run(
             func, {name: bound[name] for name in bound if name != "compute_log_sumexp"}
         )
-        return output + 1e-3 * asked, lse
+        return output + 1e-3 * requested, lse
 
     monkeypatch.setattr(kernels, "_bind", lambda *args: bind(*args) | {"compute_log_sumexp": False})
     monkeypatch.setattr(kernels, "_run", changed)

@@ -37,17 +37,17 @@ def sequence(contents, start=0):
     """Return the text of one branch; `contents` are the positions that carry words."""
     tokens = tuple(
         Token(
-            start + place,
-            "clip" if place < 5 else "t5",
+            start + index,
+            "clip" if index < 5 else "t5",
             1,
             "x",
-            place not in contents,
+            index not in contents,
             False,
             0,
             1,
             None,
         )
-        for place in range(16)
+        for index in range(16)
     )
     return Sequence(
         (replace(CLIP, start=start, stop=start + 5), replace(T5, start=start + 5, stop=start + 16)),
@@ -181,7 +181,9 @@ def test_levels_add_detail(level, expected):
 def test_totals_that_are_sums_are_not_kept(keep, expected):
     """At level `mass`, where they would be much of it, no total repeats what the masses say."""
     entry = plan(JOINT, **keep).layers[0]
-    got = {query: [one.name for one in segments] for query, segments in entry.totals.items()}
+    got = {
+        query: [segment.name for segment in segments] for query, segments in entry.totals.items()
+    }
     assert got == expected
     kept = {name: shape[-1] for name, (shape, _) in entry.shapes().items() if "/total." in name}
     assert kept == {f"0/total.{query}": len(names) for query, names in expected.items()}
@@ -196,10 +198,10 @@ def test_full_mass_adds_the_other_blocks():
 
 def test_entropy_is_kept_where_rows_are_whole():
     """A block over all keys has its entropy for free; others only on request."""
-    cheap, asked = (plan(JOINT, entropy=entropy).layers[0] for entropy in (False, True))
+    cheap, requested = (plan(JOINT, entropy=entropy).layers[0] for entropy in (False, True))
     assert "entropy" not in measures(cheap)["image.text"]
-    assert "entropy" in measures(asked)["image.text"]
-    assert [block.whole_rows for block in asked.blocks] == [False]
+    assert "entropy" in measures(requested)["image.text"]
+    assert [block.whole_rows for block in requested.blocks] == [False]
 
 
 def test_content_columns_leave_the_rest_together():
@@ -226,14 +228,14 @@ def test_all_columns_on_request():
     """`--keys all` keeps every key and has no rest."""
     got = plan(keys="all")
     assert [column.position for column in got.kept.columns] == list(range(16))
-    assert got.layers[0].blocks[0].groups == tuple((place,) for place in range(16))
+    assert got.layers[0].blocks[0].groups == tuple((index,) for index in range(16))
 
 
 def test_columns_count_in_the_sequence():
     """Text that stands behind the image in the sequence finds its own keys in every layer."""
     block = plan(JOINT, start=21, blocks=("image.all",)).layers[0].blocks[0]
     assert block.keys == tuple(range(37))
-    assert block.groups[:21] == tuple((place,) for place in range(21))
+    assert block.groups[:21] == tuple((index,) for index in range(21))
     assert block.groups[21:] == ((22,), (23,), (21, 24, 25), (27,), (26, *range(28, 37)))
 
 
@@ -280,7 +282,7 @@ def test_factors_need_the_head_size():
 
 def test_bytes_grow_by_step():
     """The prediction is per step, plus the means once."""
-    one, three = (replace(plan(level="means"), steps=steps).bytes for steps in (1, 3))
+    item, three = (replace(plan(level="means"), steps=steps).bytes for steps in (1, 3))
     means = replace(plan(level="means"), steps=0).bytes
-    assert three - one == 2 * (one - means) > 0
+    assert three - item == 2 * (item - means) > 0
     assert means > 3 * 2 * 21 * 5 * 4

@@ -89,8 +89,8 @@ def test_rows_go_to_their_branch():
     attention = attend(
         states(2, HEADS, QUERIES, 7, seed=1), *[states(2, HEADS, KEYS, 7, seed=2)] * 2
     )
-    for place, row in enumerate((1, 0)):
-        assert np.abs(got[place, 0] - exact_probs(attention, row).mean(1)).max() <= 1e-5
+    for index, row in enumerate((1, 0)):
+        assert np.abs(got[index, 0] - exact_probs(attention, row).mean(1)).max() <= 1e-5
 
 
 def test_samples_keep_their_order():
@@ -109,7 +109,7 @@ def test_first_call_of_a_step_is_kept():
     first = run(Model(Attend(), Attend()), [call(0), call(1)])
     model = Model(Attend(), Attend())
     twice = run(model, [call(0), call(0, ROWS[::-1]), call(1)])
-    assert first.keys() == twice.keys() == {0, 1}
+    assert first.keys() == twice.keys() == {0, 1, None}
     assert np.array_equal(first[0]["0/mass.image.text"], twice[0]["0/mass.image.text"])
 
 
@@ -146,6 +146,18 @@ def test_parents_of_layers_may_be_skipped():
         recorder.finish()
 
 
+@pytest.mark.parametrize("level", ["maps", "heads"])
+def test_means_beside_the_steps(level):
+    """Where maps are kept step by step, their mean stands beside them: that of what is stored."""
+    got = run(model(), [call(step) for step in range(3)], level=level)
+    name = "0/map.image.text" if level == "maps" else "0/headmap.image.text"
+    steps = np.stack([got[step][name] for step in range(3)]).astype(np.float32)
+    expected = (steps if level == "maps" else steps.mean(3)).mean(0)
+    assert got[None].keys() == {"0/map.image.text", "1/map.image.text"}
+    assert got[None]["0/map.image.text"].dtype == np.float32
+    np.testing.assert_allclose(got[None]["0/map.image.text"], expected, rtol=1e-6)
+
+
 def test_means_are_over_the_steps_that_ran():
     """A tower that rests for some steps (ControlNet) has the mean over the others, not NaN."""
     calls = [call(0), call(1, rows=(("uncond", 0),)), call(2)]
@@ -176,8 +188,10 @@ def test_unseen_attention_is_an_error():
 @pytest.mark.parametrize("wrong", [{"heads": 5}, {"keys": 17}])
 def test_other_shapes_are_named(wrong):
     """A kernel of another shape is not taken for the layer's, and the message shows both."""
-    found = "5 heads, 11 queries, 13 keys" if "heads" in wrong else "3 heads, 11 queries, 17 keys"
-    with pytest.raises(CaptureError, match=f"expected 3 heads, 11 queries, 13 keys; found {found}"):
+    result = "5 heads, 11 queries, 13 keys" if "heads" in wrong else "3 heads, 11 queries, 17 keys"
+    with pytest.raises(
+        CaptureError, match=f"expected 3 heads, 11 queries, 13 keys; found {result}"
+    ):
         run(Model(Attend(), Attend(**wrong)), [call()])
 
 
@@ -371,7 +385,7 @@ def test_every_block_of_the_fake_model_is_kept():
     session = shared_session("fake")
     request = session.complete(PROMPT)
     blocks = {layer.index: set(block_names(layer)) for layer in session.layers(request)}
-    asked = tuple(sorted(set().union(*blocks.values())))
-    _, tensors, _ = record_session(session, [request], Keep(blocks=asked))
+    requested = tuple(sorted(set().union(*blocks.values())))
+    _, tensors, _ = record_session(session, [request], Keep(blocks=requested))
     for index, names in blocks.items():
         assert {f"{index}/map.{name}" for name in names} <= tensors[0, 1].keys()

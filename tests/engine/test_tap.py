@@ -105,7 +105,9 @@ def test_reduced_precision_is_the_models_own(model, x):
     torch.set_float32_matmul_precision("medium")
     try:
         allowed = [backend.fp32_precision for backend in backends]
-        with attn.tap(model, see=lambda *_: seen.append([one.fp32_precision for one in backends])):
+        with attn.tap(
+            model, see=lambda *_: seen.append([item.fp32_precision for item in backends])
+        ):
             model(x)
         assert [backend.fp32_precision for backend in backends] == allowed == ["tf32", "bf16"]
     finally:
@@ -116,7 +118,7 @@ def test_reduced_precision_is_the_models_own(model, x):
 def test_see_is_told_during_the_forward(model, x):
     """A callback gets the path and the kernel's own numbers."""
     told = []
-    with attn.tap(model, ["0", "2"], see=lambda path, one: told.append((path, one.shape))):
+    with attn.tap(model, ["0", "2"], see=lambda path, item: told.append((path, item.shape))):
         model(x)
     shape = (BATCH, HEADS, LENGTH, LENGTH)
     assert told == [("0", shape), ("2", shape)]
@@ -213,7 +215,7 @@ def test_active_lora(opened):
         out = unet(**inputs).sample
     assert torch.equal(out, plain)
     assert not torch.equal(out, base)
-    query, key = (one.unflatten(-1, (module.heads, -1)).transpose(1, 2) for one in seen)
+    query, key = (item.unflatten(-1, (module.heads, -1)).transpose(1, 2) for item in seen)
     for sample in range(2):
         got = tapped.trace.probs(layer=path, step=0, sample=sample)
         assert np.abs(got - softmax(query, key)[sample]).max() < 1e-5
@@ -314,7 +316,18 @@ def test_means_need_a_text(model, x):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"layers": 3}, "layers: expected globs of module paths; got 3"),
         ({"every": 0}, "every: expected 1 or more forwards; got 0"),
+        ({"every": 1.5}, "every: expected 1 or more forwards; got 1.5"),
+        ({"see": "x"}, "see: expected a function of .path, attention.; got 'x'"),
+        ({"axes": 5}, "axes: expected letters, or letters by globs; got 5"),
+        ({"value_norm": 5}, "value_norm: expected True, or the path of the output projection; got"),
+        ({"segments": {"a": 3.5}}, "segments: expected lengths by name, such as"),
+        ({"segments": {1: 7}}, "segments: expected lengths by name, such as"),
+        ({"segments": [("a", 7)]}, "segments: expected lengths by name, such as"),
+        ({"grid": 4}, "grid: expected rows and columns, such as .32, 32.; got 4"),
+        ({"segments": {"image": 6}, "grid": (-2, -3)}, "grid: expected rows and columns, such as"),
+        ({"padding": "x"}, "padding: expected .row, position. of True and False; got 'x'"),
         ({"segments": {}}, "segments: expected lengths by name, such as"),
         ({"segments": {"a": 0}}, "segments: expected lengths by name, such as"),
         ({"segments": {"image": 7}, "grid": (2, 3)}, "grid: 2x3 does not hold the 7 positions"),
@@ -376,7 +389,9 @@ def test_hooks_are_gone_after_an_error(model, x, error):
 
     with pytest.raises(error), attn.tap(model, see=fail):
         model(x)
-    hooks = [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
+    hooks = [
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    ]
     assert (sum(hooks), _get_current_dispatch_mode_stack()) == (0, [])
 
 
@@ -449,7 +464,9 @@ def test_forgotten_tap_lets_go(model, x):
     tapped = attn.tap(model).__enter__()
     del tapped
     gc.collect()
-    hooks = [len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules()]
+    hooks = [
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    ]
     assert sum(hooks) == 0
 
 

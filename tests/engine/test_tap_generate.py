@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import DynamicCache
 
 import attn
 from attn.errors import CaptureError
@@ -170,7 +171,7 @@ def test_encoder_and_decoder(name):
         ("self", "generated", "generated"),
         ("cross", "generated", "prompt"),
     ]
-    encoder, decoder, cross = (trace.mass(one.index, "all.all") for one in layers.values())
+    encoder, decoder, cross = (trace.mass(item.index, "all.all") for item in layers.values())
     assert (encoder.sizes["key"], cross.sizes["key"]) == (PROMPT, PROMPT)
     assert np.isnan(encoder[1:]).all()
     assert (encoder[0].isel(sample=0)[..., 3:] == 0).all()
@@ -178,17 +179,53 @@ def test_encoder_and_decoder(name):
     np.testing.assert_allclose(cross.sum("key"), 1, atol=1e-5)
 
 
-def test_ended_texts_are_padding():
+@pytest.mark.parametrize("options", CACHES)
+def test_ended_texts_are_padding(options):
     """What a row reads after its end, while others go on, is no text."""
     model = tiny.make("llama")
     end = tiny.generate(model)[0, PROMPT + 2].item()  # which the second row does not write
     with attn.tap(model, keep="mass") as tapped:
-        tiny.generate(model, eos_token_id=end, max_new_tokens=NEW + 1)
+        tiny.generate(model, eos_token_id=end, max_new_tokens=NEW + 1, **options)
     padding = [token.padding for token in tapped.trace.tokens(sample=0)]
     assert padding == [False] * (PROMPT + 3) + [True]
     mass = tapped.trace.mass(0, "all.all").isel(step=-1)
-    assert np.isnan(mass.isel(sample=0)).all()
+    assert np.isnan(mass.isel(sample=0)).all() == options.get("use_cache", True)  # else whole
+    assert (mass.isel(sample=0, key=-1).fillna(0) == 0).all()
     np.testing.assert_allclose(mass.isel(sample=1).sum("key"), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, BATCH])
+@pytest.mark.parametrize("end", [IDS[0, 2].item(), 0])
+def test_texts_that_go_on_after_an_end(rows, end):
+    """The next turn of a chat is text, although a token that may end one stands before it."""
+    model, turns = tiny.make("llama"), IDS[:rows].split([2, 1, 1, 1], 1)
+    model.generation_config.eos_token_id = end
+    turns[1][0] = end
+    cache = DynamicCache(config=model.config)
+    with torch.no_grad(), attn.tap(model, keep="mass") as tapped:
+        for turn in turns:
+            model(turn, past_key_values=cache)
+    assert not any(token.padding for token in tapped.trace.tokens(sample=0))
+    mass = tapped.trace.mass(1, "all.all").isel(step=-1, sample=0)
+    np.testing.assert_allclose(mass.sum("key"), 1, atol=1e-5)
+
+
+def test_cache_that_was_filled_before():
+    """Positions that no tapped forward read are refused: nothing says what they are."""
+    model, cache = tiny.make("llama"), DynamicCache()
+    refused = pytest.raises(CaptureError, match=r"positions 2 to 5, .* what no tapped forward read")
+    with torch.no_grad(), refused:
+        model(IDS[:, :2], past_key_values=cache)
+        with attn.tap(model):
+            model(IDS[:, 2:], past_key_values=cache)
+
+
+def test_padding_of_other_rows():
+    """A padding that does not name each row of the batch is not passed over."""
+    refused = pytest.raises(CaptureError, match=r"^padding= names 3 rows, but the model reads 2;")
+    model = tiny.make("llama")
+    with torch.no_grad(), refused, attn.tap(model, padding=[[True] + [False] * 4] * 3):
+        model(IDS)
 
 
 def test_errors_do_not_stop_a_generation():

@@ -38,9 +38,9 @@ def plan(length, **keep):
     )
     layer = Layer(0, "denoiser", "0", "self", HEADS, segments, segments, head_dim=CHANNELS)
     tokens = tuple(
-        Token(place, segment.name, 1, "x", False, False, 0, 0, None)
+        Token(index, segment.name, 1, "x", False, False, 0, 0, None)
         for segment in segments
-        for place in range(segment.start, segment.stop)
+        for index in range(segment.start, segment.stop)
     )
     sequences = {"cond": Sequence(segments, tokens)}
     return make_plan([layer], sequences, Keep(**keep), samples=1, steps=1, dtype="F32")
@@ -48,12 +48,12 @@ def plan(length, **keep):
 
 def wrote(step):
     """Return what a step wrote: numbers that tell rows, positions and steps apart."""
-    places = np.arange(22).reshape(2, 11) + 100 * step
+    indices = np.arange(22).reshape(2, 11) + 100 * step
     return {
-        "tokens": places.astype(np.int32),
-        "masked": (places % 3 == 0).astype(np.uint8),
-        "finalised": (places % 5 == 0).astype(np.uint8),
-        "confidence": np.where(places % 2, np.nan, places / 1000).astype(np.float32),
+        "tokens": indices.astype(np.int32),
+        "masked": (indices % 3 == 0).astype(np.uint8),
+        "finalised": (indices % 5 == 0).astype(np.uint8),
+        "confidence": np.where(indices % 2, np.nan, indices / 1000).astype(np.float32),
     }
 
 
@@ -71,8 +71,8 @@ def run(calls, model=None, **keep):
     written = {}
 
     def generate(on_call):
-        for one in calls:
-            on_call(one)
+        for item in calls:
+            on_call(item)
             model[0]()
 
     def write(trace, step, tensors):
@@ -148,7 +148,7 @@ def test_planned_shapes_are_written():
     written = run([call()])
     for row, length in enumerate(LENGTHS):
         shapes = plan(length).step_shapes()
-        assert {name: one.shape for name, one in written[row, 0].items()} == {
+        assert {name: value.shape for name, value in written[row, 0].items()} == {
             name: shape for name, (shape, _) in shapes.items()
         }
 

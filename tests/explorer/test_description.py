@@ -23,9 +23,9 @@ def test_words_are_those_of_python(layers, branch):
     keys = all_columns(about, layers[0], "image.text")
     for group in keyset["groups"][branch]:
         if group["kind"] == "word":
-            places = [prompt.positions({group["word"]}, group["segment"])]
-            assert group["columns"] == np.flatnonzero(lay_out(columns, places)[:, 0]).tolist()
-            assert group["keys"] == np.flatnonzero(lay_out(keys, places)[:, 0]).tolist()
+            indices = [prompt.positions({group["word"]}, group["segment"])]
+            assert group["columns"] == np.flatnonzero(lay_out(columns, indices)[:, 0]).tolist()
+            assert group["keys"] == np.flatnonzero(lay_out(keys, indices)[:, 0]).tolist()
 
 
 @pytest.mark.parametrize("layers", [CROSS, JOINT], ids=["cross", "joint"])
@@ -40,7 +40,7 @@ def test_nothing_is_counted_twice_or_lost(layers):
 def test_negative_prompt():
     """The other guidance row has its own text and words."""
     about = manifest(branches=("cond", "uncond"))
-    texts = {one["name"]: one["text"] for one in describe(about)["branches"]}
+    texts = {item["name"]: item["text"] for item in describe(about)["branches"]}
     labels = [word["label"] for word in describe(about)["branches"][1]["words"]]
     assert texts == {"cond": "A cat, a bobcat", "uncond": "blurry cat"}
     assert labels == ["blurry", "cat"]

@@ -41,8 +41,8 @@ def test_a_picture_has_its_other_blocks():
     kinds = describe(about)["matrices"]
     assert [kind["name"] for kind in kinds] == ["denoiser", "denoiser (2)"]
     for kind, layer in zip(kinds, layers, strict=True):
-        places = positions(part(layer.keys, "all"))
+        indices = positions(part(layer.keys, "all"))
         assert kind["grid"] == layer.grid
-        assert sorted(at for keys in kind["keys"] for at in keys) == places
+        assert sorted(at for keys in kind["keys"] for at in keys) == indices
         assert len(kind["columns"]) == len(block_columns(layer, "image.all", about.kept.columns))
     assert msgspec.json.encode(kinds)

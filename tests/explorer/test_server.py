@@ -1,5 +1,6 @@
 """The server of the page: who is let in, and what is given out."""
 
+import gzip
 import http.client
 import json
 import pathlib
@@ -41,12 +42,13 @@ def ask(server, path, *, method="GET", **headers):
     """Return status, headers and body of an answer; the path is sent as it stands."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.putrequest(method, path, skip_host="Host" in names)
+    accepts = "Accept-Encoding" in names
+    connection.putrequest(method, path, skip_host="Host" in names, skip_accept_encoding=accepts)
     for name, value in names.items():
         connection.putheader(name, value)
     connection.endheaders()
     answer = connection.getresponse()
-    result = answer.status, {key.lower(): one for key, one in answer.getheaders()}, answer.read()
+    result = answer.status, {key.lower(): item for key, item in answer.getheaders()}, answer.read()
     connection.close()
     return result
 
@@ -100,7 +102,7 @@ def test_refused(name, server):
     """What does not come from the opened page, or asks for what was not opened, gets nothing."""
     status, path, headers = REFUSED[name]
     token = server.url.partition("token=")[2]
-    headers = {key: one.replace("{port}", str(server.port)) for key, one in headers.items()}
+    headers = {key: header.replace("{port}", str(server.port)) for key, header in headers.items()}
     got, _, body = ask(server, path.replace("{token}", token), **cookie(server) | headers)
     assert got == status
     assert b"secret" not in body
@@ -133,6 +135,21 @@ def test_token_becomes_a_cookie(server):
     assert re.fullmatch(
         rf"attn_{server.port}=\S+; HttpOnly; Path=/; SameSite=strict", headers["set-cookie"]
     )
+
+
+def test_code_is_small(server):
+    """All of the page's code, as a browser gets it, is less than 150 KB."""
+    from attn.explorer.joined import STATIC
+
+    code = [path for path in STATIC.rglob("*") if path.suffix in (".js", ".css", ".html")]
+    sizes = []
+    for path in code:
+        name = f"/static/{path.relative_to(STATIC).as_posix()}"
+        status, headers, body = ask(server, name, Accept_Encoding="gzip", **cookie(server))
+        assert (status, headers["content-encoding"]) == (200, "gzip")
+        assert gzip.decompress(body) == path.read_bytes()
+        sizes.append(len(body))
+    assert sum(sizes) < 150_000
 
 
 def test_headers(server):
@@ -217,7 +234,7 @@ def test_partial_trace(tmp_path):
     facts = json.loads(ask(server, "/t/0/trace.json", **cookie(server))[2])["manifest"]
     server.stop()
     assert facts["status"] == "partial"
-    assert [one["step"]["index"] for one in facts["shards"]] == [0, 1]
+    assert [fact["step"]["index"] for fact in facts["shards"]] == [0, 1]
 
 
 def test_port_in_use(folder):

@@ -17,8 +17,8 @@ FILE = seal(encode_json(FACTS))
 
 def flipped(data: bytes, bit: int) -> bytes:
     """Return data with one bit changed."""
-    place, mask = divmod(bit, 8)
-    return data[:place] + bytes([data[place] ^ 1 << mask]) + data[place + 1 :]
+    index, mask = divmod(bit, 8)
+    return data[:index] + bytes([data[index] ^ 1 << mask]) + data[index + 1 :]
 
 
 def read(path: Path, data: bytes) -> dict[str, object]:

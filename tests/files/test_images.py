@@ -65,7 +65,7 @@ def test_bombs(kind: str) -> None:
 @pytest.mark.parametrize("name", ["GIF", "TIFF", "PNG", "WEBP"])
 def test_animations(name: str) -> None:
     """Only whether there is a second frame is looked at: counting 50 000 takes half a minute."""
-    more = [Image.new("RGB", (7, 5), (place, 0, 0)) for place in range(3)]
+    more = [Image.new("RGB", (7, 5), (index, 0, 0)) for index in range(3)]
     data = encoded(SMALL, name, save_all=True, append_images=more)
     with pytest.raises(UndecodableImageError, match="it has several frames, expected one picture"):
         decode_image(data, DRAWINGS)
@@ -76,8 +76,8 @@ def test_damaged_pictures_are_one_error(name: str) -> None:
     """Whatever a decoder raises, the caller has one thing to expect."""
     noise = Image.frombytes("RGB", (31, 29), os.urandom(31 * 29 * 3))
     data = encoded(noise, name)
-    for place in range(0, len(data), max(1, len(data) // 40)):
-        for spoilt in (data[:place], data[:place] + b"\xff\0\xff" + data[place + 3 :]):
+    for index in range(0, len(data), max(1, len(data) // 40)):
+        for spoilt in (data[:index], data[:index] + b"\xff\0\xff" + data[index + 3 :]):
             try:
                 decode_image(spoilt, DRAWINGS)
             except UndecodableImageError:

@@ -34,16 +34,16 @@ def write(path, text="mine"):
 
 def look(folder):
     """Return every file, link and empty folder below a folder, but its marker."""
-    found = {}
+    result = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            found[name] = path.readlink()
+            result[name] = path.readlink()
         elif path.is_file() and path.name != MARKER:
-            found[name] = path.read_text()
+            result[name] = path.read_text()
         elif path.is_dir() and not any(path.iterdir()):
-            found[name] = None
-    return found
+            result[name] = None
+    return result
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_what_others_have(out, monkeypatch, lacks):
     """Their files, links and folders stay where they are, also on poorer file systems."""
     mine = add_others(out)
     if lacks == "exchange":
-        monkeypatch.setattr(attn.files.exchange, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(attn.files.exchange, "_exchange", lambda item, other: False)
     if lacks == "links":
         monkeypatch.setattr(os, "link", lambda *_, **__: fail(errno.EPERM))
     inode = (out / "notes.txt").stat().st_ino
@@ -164,7 +164,7 @@ def test_results_without_a_marker(tmp_path):
         (out / MARKER).unlink()
     assert look(out) == {INDEX: "new"}
     kept = [tmp_path / f"out-earlier-{number}" for number in (1, 2)]
-    assert [json.loads(look(one)[INDEX])["number"] for one in kept] == [1, 2]
+    assert [json.loads(look(item)[INDEX])["number"] for item in kept] == [1, 2]
     assert told[1].endswith(f"did not mark its files: see {kept[1]}")
 
 
@@ -190,7 +190,7 @@ def test_failure_of_a_rename(out, monkeypatch, has_exchange):
         return fail(errno.EIO) if path.name in ("new", "whole") else rename(path, goal)
 
     if not has_exchange:
-        monkeypatch.setattr(attn.files.exchange, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(attn.files.exchange, "_exchange", lambda item, other: False)
     monkeypatch.setattr(Path, "rename", broken)
     with pytest.raises(TraceError, match=r"could not write .*out"):
         make(out)
@@ -201,42 +201,42 @@ def test_failure_of_a_rename(out, monkeypatch, has_exchange):
 
 def leave(folder, goal="out", **parts):
     """Leave what a killed run leaves: its temporary folder with these results in it."""
-    place = folder / SCRATCH
+    index = folder / SCRATCH
     for part, text in parts.items():
-        make(place / part, "a/one.csv", text=text)
+        make(index / part, "a/one.csv", text=text)
         for name in ("notes.txt", "late.txt"):
-            write(place / part / name)
-    place.mkdir(parents=True, exist_ok=True)
-    write_marker(place, goal=goal)
-    return place
+            write(index / part / name)
+    index.mkdir(parents=True, exist_ok=True)
+    write_marker(index, goal=goal)
+    return index
 
 
 def test_killed_between_two_renames(tmp_path):
     """Earlier results that were taken away come back, with what others have in them."""
-    place = leave(tmp_path, earlier="old", whole="new")
+    index = leave(tmp_path, earlier="old", whole="new")
     sweep(tmp_path)
     assert look(tmp_path / "out")["a/one.csv"] == "old"
     assert look(tmp_path / "out")["notes.txt"] == "mine"
-    assert not place.exists()
+    assert not index.exists()
 
 
 @pytest.mark.parametrize("part", ["whole", "earlier"])
 def test_killed_after_the_exchange(out, part):
     """What is not in place any more is removed; what others wrote into it meanwhile is not lost."""
     write(out / "notes.txt")
-    place = leave(out.parent, **{part: "older"})
+    index = leave(out.parent, **{part: "older"})
     before = look(out)
     sweep(out.parent)
     assert look(out) == before | {"late.txt": "mine"}
-    assert not place.exists()
+    assert not index.exists()
 
 
 def test_killed_while_discarding(out):
     """Folders of ours that are empty by then are not taken for those of others."""
-    place = leave(out.parent, whole="older")
-    (place / "whole/b").mkdir()
+    index = leave(out.parent, whole="older")
+    (index / "whole/b").mkdir()
     sweep(out.parent)
-    assert not place.exists()
+    assert not index.exists()
     assert not (out / "b").exists()
 
 
@@ -272,8 +272,8 @@ def test_what_looks_like_temporary_folders(tmp_path):
 def test_links_in_temporary_folders(tmp_path, part, is_there):
     """Whatever links are in what looks like ours, nothing is taken or removed where they lead."""
     write(tmp_path / "victim" / "thesis.txt")
-    place = leave(tmp_path / "in")
-    (place / part).symlink_to("../../victim")
+    index = leave(tmp_path / "in")
+    (index / part).symlink_to("../../victim")
     if is_there:
         make(tmp_path / "in" / "out")
         (tmp_path / "in" / "out" / "a").symlink_to("../../victim")
@@ -286,21 +286,21 @@ def test_links_in_temporary_folders(tmp_path, part, is_there):
 @pytest.mark.parametrize("goal", ["../out", "/", "..", "a/b"])
 def test_a_marker_that_leads_elsewhere(tmp_path, goal):
     """A temporary folder is for something beside it, or not ours."""
-    place = leave(tmp_path / "in", goal, whole="new")
+    index = leave(tmp_path / "in", goal, whole="new")
     sweep(tmp_path / "in")
-    assert look(place / "whole")["a/one.csv"] == "new"
+    assert look(index / "whole")["a/one.csv"] == "new"
 
 
 def test_a_run_that_lives_is_left_alone(tmp_path):
     """What another process is building is not taken away."""
-    place = leave(tmp_path, whole="new")
-    handle = os.open(place, os.O_RDONLY)
+    index = leave(tmp_path, whole="new")
+    handle = os.open(index, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     make(tmp_path / "other")
-    assert place.exists()
+    assert index.exists()
     os.close(handle)
     sweep(tmp_path)
-    assert not place.exists()
+    assert not index.exists()
 
 
 def test_swept_before_it_was_locked(tmp_path, monkeypatch):

@@ -7,9 +7,11 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 def violations(page):
     """Return what axe finds wrong, in light and dark."""
-    found = []
+    result = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         answer = Axe().run(page, options={"runOnly": TAGS}).response["violations"]
-        found += [(scheme, one["id"], [node["html"] for node in one["nodes"]]) for one in answer]
-    return found
+        result += [
+            (scheme, item["id"], [node["html"] for node in item["nodes"]]) for item in answer
+        ]
+    return result

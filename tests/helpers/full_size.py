@@ -48,12 +48,12 @@ def pipeline(config: str) -> Any:
 
 def shapes(state: Mapping[str, torch.Tensor], dtype: str = "F16") -> dict[str, TensorInfo]:
     """Return a state as a header lists it, stored in one dtype; integers stay what they are."""
-    found, end = {}, 0
-    for name, one in state.items():
-        kind = dtype if one.is_floating_point() else NAMES[one.dtype]
-        start, end = end, end + one.numel() * ITEM[kind]
-        found[name] = TensorInfo(kind, tuple(one.shape), start, end)
-    return found
+    result, end = {}, 0
+    for name, value in state.items():
+        kind = dtype if value.is_floating_point() else NAMES[value.dtype]
+        start, end = end, end + value.numel() * ITEM[kind]
+        result[name] = TensorInfo(kind, tuple(value.shape), start, end)
+    return result
 
 
 def header(state: Mapping[str, torch.Tensor], **metadata: str) -> Header:

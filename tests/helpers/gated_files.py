@@ -33,15 +33,15 @@ def gates(pipe: Any, kind: str, *, seed: int = 5, only: str = "") -> State:
     """
     heads = pipe.transformer.config.num_attention_heads
     generator = torch.Generator().manual_seed(seed)
-    found = {}
+    result = {}
     for name, joined in layouts.mmdit(pipe.transformer).items():
         if name.endswith(JOINED) and only in name:
             width = joined.shape[1]
             rows = heads if kind == "headwise" else width
             stem = name.removesuffix(JOINED)
-            found[f"{stem}.weight"] = torch.randn(rows, width, generator=generator) / width**0.5
-            found[f"{stem}.bias"] = torch.randn(rows, generator=generator)
-    return found
+            result[f"{stem}.weight"] = torch.randn(rows, width, generator=generator) / width**0.5
+            result[f"{stem}.bias"] = torch.randn(rows, generator=generator)
+    return result
 
 
 def some(pipe: Any, layout: str, kind: str) -> State:
@@ -101,7 +101,7 @@ def attend(
     inputs = [x] if text is None else [x, text]
     size = len(state[f"{stems[0]}.ln_q.weight"])
     projected = [_project(state, *pair, size) for pair in zip(stems, inputs, strict=True)]
-    query, key, value = (np.concatenate([one[at] for one in projected]) for at in range(3))
+    query, key, value = (np.concatenate([item[at] for item in projected]) for at in range(3))
     heads = []
     for head in range(query.shape[1]):
         logits = query[:, head] @ key[:, head].T / np.sqrt(size)
@@ -109,13 +109,13 @@ def attend(
         heads.append(weights / weights.sum(-1, keepdims=True) @ value[:, head])
     output = np.stack(heads, 1)
     results, start = [], 0
-    for stem, one, (_, _, _, gate) in zip(stems, inputs, projected, strict=True):
-        own = output[start : start + len(one)]
-        start += len(one)
+    for stem, item, (_, _, _, gate) in zip(stems, inputs, projected, strict=True):
+        own = output[start : start + len(item)]
+        start += len(item)
         if gate is not None:
             own = own * gate
         results.append(
-            own.reshape(len(one), -1) @ state[f"{stem}.proj.weight"].T + state[f"{stem}.proj.bias"]
+            own.reshape(len(item), -1) @ state[f"{stem}.proj.weight"].T + state[f"{stem}.proj.bias"]
             if f"{stem}.proj.weight" in state
             else None
         )
@@ -138,9 +138,9 @@ def _project(state: Mapping[str, Numbers], stem: str, x: Numbers, size: int) -> 
     width = x.shape[-1]
     joined = x @ state[f"{stem}.qkv.weight"][: 3 * width].T + state[f"{stem}.qkv.bias"][: 3 * width]
     query, key, value = joined.reshape(len(x), 3, width // size, size).transpose(1, 0, 2, 3)
-    norms = [state[f"{stem}.ln_{one}.weight"] for one in "qk"]
+    norms = [state[f"{stem}.ln_{item}.weight"] for item in "qk"]
     query, key = (
-        one / np.sqrt((one**2).mean(-1, keepdims=True) + 1e-6) * norm
-        for one, norm in zip((query, key), norms, strict=True)
+        item / np.sqrt((item**2).mean(-1, keepdims=True) + 1e-6) * norm
+        for item, norm in zip((query, key), norms, strict=True)
     )
     return query, key, value, gate_values(state, stem, x, size)

@@ -59,39 +59,39 @@ TICK = 0.0005
 
 def main(folder, kills, seed):
     """Kill runs of every scene at random moments, until they are enough."""
-    chance, found = random.Random(seed), Counter()
+    chance, result = random.Random(seed), Counter()
     for number, (name, scene) in enumerate(SCENES.items()):
         share = kills * (number + 1) // len(SCENES) - kills * number // len(SCENES)
-        _kill_scene(folder / name, scene, share, chance, found)
-    return dict(found)
+        _kill_scene(folder / name, scene, share, chance, result)
+    return dict(result)
 
 
 def every_change(folder, scene):
     """Kill a run before each of its changes to the disk, in order, and resume each time."""
-    whole, found = _whole(folder, scene), Counter()
-    while found["kills"] == found["runs"]:
-        out = folder / str(found["runs"])
-        found["runs"] += 1
-        child = _fork(out, scene, before_change=found["runs"])
+    whole, result = _whole(folder, scene), Counter()
+    while result["kills"] == result["runs"]:
+        out = folder / str(result["runs"])
+        result["runs"] += 1
+        child = _fork(out, scene, before_change=result["runs"])
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
-            found["kills"] += 1
-            found[_check(out, scene, whole)] += 1
+            result["kills"] += 1
+            result[_check(out, scene, whole)] += 1
         _finish(out, scene, whole)
-    return dict(found)
+    return dict(result)
 
 
 def analysed(folder):
     """Kill a capture that analyses what it made, at places all over it, and start it again."""
     whole = folder / "whole" / "run"
     _capture_and_analyze(whole, **LONG)
-    expected, found = contents(whole), Counter()
+    expected, result = contents(whole), Counter()
     for change in count(1, STRIDE):
         out = folder / str(change) / "run"
         status = os.waitpid(_fork(out, LONG, change, _capture_and_analyze), 0)[1]
         if not os.WIFSIGNALED(status):
-            return dict(found)
-        found["in capture" if _is_missing(out) else "in analysis"] += 1
+            return dict(result)
+        result["in capture" if _is_missing(out) else "in analysis"] += 1
         assert os.waitpid(_fork(out, LONG, None, _capture_and_analyze), 0)[1] == 0
         assert contents(out) == expected, f"{out} differs from an unbroken run"
 
@@ -109,8 +109,8 @@ def _is_missing(out):
 
 def _kill_scene(folder, scene, kills, chance, found):
     whole = _whole(folder, scene)
-    places = [folder / f"timed-{number}" for number in range(3)]
-    seconds, idle = (min(_seconds(one, scene) for one in places) for _ in range(2))
+    indices = [folder / f"timed-{number}" for number in range(3)]
+    seconds, idle = (min(_seconds(one, scene) for one in indices) for _ in range(2))
     while kills:
         out = folder / str(found["runs"])
         found["runs"] += 1

@@ -131,13 +131,13 @@ def matrices(name, ids, mask=None):
     model = make(name, "eager", experts_implementation="eager").double()
     valid = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
     layers = None
-    for row, places in enumerate(valid):
+    for row, indices in enumerate(valid):
         with torch.no_grad():
-            attentions = model(ids[row : row + 1, places], output_attentions=True).attentions
+            attentions = model(ids[row : row + 1, indices], output_attentions=True).attentions
         shape = (len(ids), attentions[0].shape[1], ids.shape[1], ids.shape[1])
         layers = layers or [np.zeros(shape) for _ in attentions]
         for layer, attention in zip(layers, attentions, strict=True):
-            at = np.flatnonzero(places)
+            at = np.flatnonzero(indices)
             layer[row][:, at[:, None], at] = attention[0]
     return layers
 

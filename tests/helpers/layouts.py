@@ -59,17 +59,17 @@ def ldm_controlnet(model: Any) -> State:
     hints = {"conv_in.": "0.", "conv_out.": f"{2 * stages + 2}."} | {
         f"blocks.{stage}.": f"{2 * stage + 2}." for stage in range(stages)
     }
-    places = [("controlnet_mid_block.", "middle_block_out.0.")]
-    places += [
+    indices = [("controlnet_mid_block.", "middle_block_out.0.")]
+    indices += [
         (f"controlnet_cond_embedding.{ours}", f"input_hint_block.{theirs}")
         for ours, theirs in hints.items()
     ]
-    places += [
-        (f"controlnet_down_blocks.{place}.", f"zero_convs.{place}.0.")
-        for place in range(len(model.controlnet_down_blocks))
+    indices += [
+        (f"controlnet_down_blocks.{index}.", f"zero_convs.{index}.0.")
+        for index in range(len(model.controlnet_down_blocks))
     ]
     blocks = _unet_blocks(SimpleNamespace(config=model.config, up_blocks=model.down_blocks))
-    return within("control_model.", renamed(model, [*places, *_UNET_TOP, *blocks], _RESNET))
+    return within("control_model.", renamed(model, [*indices, *_UNET_TOP, *blocks], _RESNET))
 
 
 def sai(pipe: Any, *, prefix: bool = True, encoders: bool = True) -> State:
@@ -109,7 +109,7 @@ def parts(pipe: Any, folder: Path) -> dict[str, Path]:
 
 def write(state: State, path: Path, metadata: dict[str, str] | None = None) -> Path:
     """Save a state as safetensors, each tensor with memory of its own."""
-    save_file({name: one.clone().contiguous() for name, one in state.items()}, path, metadata)
+    save_file({name: value.clone().contiguous() for name, value in state.items()}, path, metadata)
     return path
 
 
@@ -122,8 +122,8 @@ def clip_l(model: Any) -> State:
     """Return a CLIP text model under the names of older transformers, below `text_model.`."""
     outer = ("text_model.", "text_projection.")
     return {
-        name if name.startswith(outer) else f"text_model.{name}": one
-        for name, one in copied(model).items()
+        name if name.startswith(outer) else f"text_model.{name}": value
+        for name, value in copied(model).items()
     }
 
 
@@ -139,7 +139,7 @@ def open_clip(model: Any) -> State:
     for number in range(model.config.num_hidden_layers):
         layer = within_of(source, f"encoder.layers.{number}.")
         state |= within(f"transformer.resblocks.{number}.", _open_clip_layer(layer))
-    return {name: one.clone().contiguous() for name, one in state.items()}
+    return {name: value.clone().contiguous() for name, value in state.items()}
 
 
 _UNET_TOP = [
@@ -177,14 +177,14 @@ def _unet_blocks(model: Any) -> Iterator[tuple[str, str]]:
     for level, block in enumerate(model.up_blocks):
         down, up = level * (layers + 1) + 1, level * (layers + 1)
         for layer in range(layers):
-            place = f"down_blocks.{level}", f"input_blocks.{down + layer}"
-            yield f"{place[0]}.resnets.{layer}.", f"{place[1]}.0."
-            yield f"{place[0]}.attentions.{layer}.", f"{place[1]}.1."
+            index = f"down_blocks.{level}", f"input_blocks.{down + layer}"
+            yield f"{index[0]}.resnets.{layer}.", f"{index[1]}.0."
+            yield f"{index[0]}.attentions.{layer}.", f"{index[1]}.1."
         yield f"down_blocks.{level}.downsamplers.0.conv.", f"input_blocks.{down + layers}.0.op."
         for layer in range(layers + 1):
-            place = f"up_blocks.{level}", f"output_blocks.{up + layer}"
-            yield f"{place[0]}.resnets.{layer}.", f"{place[1]}.0."
-            yield f"{place[0]}.attentions.{layer}.", f"{place[1]}.1."
+            index = f"up_blocks.{level}", f"output_blocks.{up + layer}"
+            yield f"{index[0]}.resnets.{layer}.", f"{index[1]}.0."
+            yield f"{index[0]}.attentions.{layer}.", f"{index[1]}.1."
         last = f"output_blocks.{up + layers}.{1 + hasattr(block, 'attentions')}"
         yield f"up_blocks.{level}.upsamplers.0.conv.", f"{last}.conv."
 
@@ -193,6 +193,6 @@ def _open_clip_layer(source: State) -> State:
     state = {}
     for end in ENDS:
         state |= {f"{theirs}.{end}": source[f"{ours}.{end}"] for theirs, ours in _OPEN_CLIP.items()}
-        three = [source[f"self_attn.{one}_proj.{end}"] for one in "qkv"]
+        three = [source[f"self_attn.{item}_proj.{end}"] for item in "qkv"]
         state[f"attn.in_proj_{end}"] = torch.cat(three)
     return state

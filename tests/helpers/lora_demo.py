@@ -43,7 +43,7 @@ class Pair(NamedTuple):
     @property
     def change(self) -> NDArray[np.float64]:
         """The change itself."""
-        up, down = (one.reshape(len(one), -1).astype(float) for one in (self.up, self.down))
+        up, down = (item.reshape(len(item), -1).astype(float) for item in (self.up, self.down))
         return (ALPHA / RANK * up @ down).reshape(len(up), *self.down.shape[1:])
 
 
@@ -62,21 +62,21 @@ def pair(rng: np.random.Generator, shape: tuple[int, ...]) -> Pair:
 def changes(pipe: Any, *components: str, seed: int = 3) -> Pairs:
     """Return random changes of some layers of a pipeline's components, or of all of them."""
     rng = np.random.default_rng(seed)
-    found = {}
+    result = {}
     for component in components or ENDS:
         model = getattr(pipe, component, None)
         for path, module in model.named_modules() if model is not None else ():
             if path.endswith(ENDS[component]) and hasattr(module, "weight"):
-                found[component, path] = pair(rng, tuple(module.weight.shape))
-    return found
+                result[component, path] = pair(rng, tuple(module.weight.shape))
+    return result
 
 
 def kohya(path: Path, pairs: Pairs, **metadata: str) -> Path:
     """Write changes as sd-scripts does."""
     tensors = {}
-    for (component, name), one in pairs.items():
+    for (component, name), item in pairs.items():
         stem = PREFIXES[component] + name.replace(".", "_")
-        tensors |= {f"{stem}.lora_down.weight": one.down, f"{stem}.lora_up.weight": one.up}
+        tensors |= {f"{stem}.lora_down.weight": item.down, f"{stem}.lora_up.weight": item.up}
         tensors[f"{stem}.alpha"] = np.array(ALPHA, np.float32)
     return write(path, tensors, **metadata)
 
@@ -84,9 +84,9 @@ def kohya(path: Path, pairs: Pairs, **metadata: str) -> Path:
 def peft(path: Path, pairs: Pairs) -> Path:
     """Write changes as diffusers saves those of peft, with alpha in the metadata."""
     tensors, config = {}, {}
-    for (component, name), one in pairs.items():
+    for (component, name), item in pairs.items():
         stem = f"{component}.{name}"
-        tensors |= {f"{stem}.lora_A.weight": one.down, f"{stem}.lora_B.weight": one.up}
+        tensors |= {f"{stem}.lora_A.weight": item.down, f"{stem}.lora_B.weight": item.up}
         config |= {f"{component}.lora_alpha": ALPHA, f"{component}.r": RANK}
     return write(path, tensors, lora_adapter_metadata=json.dumps(config))
 
@@ -101,9 +101,9 @@ def for_original(denoiser: Any, seed: int = 7) -> dict[str, Pair]:
     """Return a random change of every layer of a denoiser, by its path in the other layout."""
     rng = np.random.default_rng(seed)
     return {
-        name.removesuffix(".weight"): pair(rng, tuple(one.shape))
-        for name, one in original(denoiser).items()
-        if name.endswith(".weight") and one.ndim > 1
+        name.removesuffix(".weight"): pair(rng, tuple(value.shape))
+        for name, value in original(denoiser).items()
+        if name.endswith(".weight") and value.ndim > 1
     }
 
 
@@ -124,8 +124,8 @@ def by_hand(model: Any, pairs: Mapping[str, Pair]) -> Any:
     import torch
 
     twin = deepcopy(model).double()
-    for path, one in pairs.items():
-        twin.get_submodule(path).weight.data += torch.from_numpy(one.change)
+    for path, item in pairs.items():
+        twin.get_submodule(path).weight.data += torch.from_numpy(item.change)
     return twin
 
 

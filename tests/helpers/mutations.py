@@ -89,9 +89,9 @@ def _flipped(chance: random.Random, file: bytes) -> bytes:
 def _flipped_text(chance: random.Random, file: bytes) -> bytes:
     """Exchange one character of the header, which mostly stays JSON."""
     header, data = _header(file)
-    place = chance.randrange(len(header))
+    index = chance.randrange(len(header))
     new = chance.choice(b'0123456789abcFI_."{}[],:- \\')
-    return pack(header[:place] + bytes([new]) + header[place + 1 :], data)
+    return pack(header[:index] + bytes([new]) + header[index + 1 :], data)
 
 
 def _absurd_length(chance: random.Random, file: bytes) -> bytes:
@@ -159,7 +159,7 @@ def _shifted(chance: random.Random, file: bytes) -> bytes:
     ends = chance.choice([(0,), (1,), (0, 1)])
     step = chance.choice([-300, -2, -1, 1, 2, 300, 2**40])
     offsets = entry["data_offsets"]
-    entry["data_offsets"] = [one + step * (place in ends) for place, one in enumerate(offsets)]
+    entry["data_offsets"] = [item + step * (index in ends) for index, item in enumerate(offsets)]
     return pack(entries, data)
 
 

@@ -39,8 +39,8 @@ def refusal(backend, model=None, **settings):
 
 def picture(session, **request):
     """Generate one small picture without capture."""
-    asked = session.complete(Request("a red cat", negative="dog", **SMALL, **request))
-    return np.asarray(session.generate([asked], None)[0].images[0])
+    requested = session.complete(Request("a red cat", negative="dog", **SMALL, **request))
+    return np.asarray(session.generate([requested], None)[0].images[0])
 
 
 def changed(path, target, change, metadata=None):

@@ -60,13 +60,13 @@ def fold(about, probs):
     """Return the files that a capture would write, in float32."""
     files = {shard_file(step): {} for step in about.steps}
     for (step, index), rows in probs.items():
-        layer = next(one for one in about.layers if one.index == index)
+        layer = next(item for item in about.layers if item.index == index)
         kept = {f"mass.{name}": block(rows, layer, name).mean(3) for name in layer.blocks}
         share = share_of(rows, layer)
         kept |= {"share.image.text": share.mean(2), "share_max.image.text": share.max(2)}
         for query in ("image", "text"):
             parts = [
-                block(rows, layer, f"{query}.{one.name}").sum(-1).mean(-1) for one in layer.keys
+                block(rows, layer, f"{query}.{item.name}").sum(-1).mean(-1) for item in layer.keys
             ]
             kept[f"total.{query}"] = np.stack(parts, -1)
         named = {f"{index}/{name}": value.astype(np.float32) for name, value in kept.items()}

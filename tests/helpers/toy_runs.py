@@ -88,7 +88,7 @@ def check_left(folder, whole, *, exact=True):
     statuses = []
     for entry in entries:
         start = f"{entry.folder}/"
-        own = {name[len(start) :]: one for name, one in whole.items() if name.startswith(start)}
+        own = {name[len(start) :]: value for name, value in whole.items() if name.startswith(start)}
         statuses.append(_check_trace(folder / entry.folder, own, exact))
         if entry.status == "complete":
             assert statuses[-1] == "complete", f"{folder}: {entry} is {statuses[-1]}"

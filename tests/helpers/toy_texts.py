@@ -40,17 +40,17 @@ def manifest(samples=SAMPLES, level="maps"):
     )
     tokens = tuple(
         Token(
-            place,
-            "prompt" if place < PROMPT else "generated",
-            token_id(0, place),
-            f"t{place}",
+            position,
+            "prompt" if position < PROMPT else "generated",
+            token_id(0, position),
+            f"t{position}",
             False,
             False,
             0,
             0,
             None,
         )
-        for place in range(LENGTH)
+        for position in range(LENGTH)
     )
     columns = tuple(Column(token.segment, token.position) for token in tokens)
     return Manifest(
@@ -105,15 +105,15 @@ def written(samples, step):
     masked, finalised = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
     sure = np.full(shape, np.nan, np.float32)
     for sample in range(samples):
-        open_now = {place for later in range(step, STEPS) for place in decided(sample, later)}
+        open_now = {index for later in range(step, STEPS) for index in decided(sample, later)}
         now = decided(sample, step)
-        for place in range(LENGTH):
-            if place not in open_now or place in now:
-                tokens[0, sample, place] = token_id(sample, place)
-            masked[0, sample, place] = place in open_now
-            finalised[0, sample, place] = place in now
-            if place in open_now:
-                sure[0, sample, place] = confidence(sample, step, place)
+        for index in range(LENGTH):
+            if index not in open_now or index in now:
+                tokens[0, sample, index] = token_id(sample, index)
+            masked[0, sample, index] = index in open_now
+            finalised[0, sample, index] = index in now
+            if index in open_now:
+                sure[0, sample, index] = confidence(sample, step, index)
     return {
         "step/tokens": tokens,
         "step/masked": masked,
@@ -128,8 +128,8 @@ def make_text(samples=SAMPLES, level="maps", seed=0):
     files = {}
     for step in range(STEPS):
         shard = files[shard_file(about.steps[step])] = written(samples, step)
-        for place, layer in enumerate(about.layers):
-            shard |= fold(layer.index, exact[step, place], level)
+        for index, layer in enumerate(about.layers):
+            shard |= fold(layer.index, exact[step, index], level)
     return Trace(MemoryFiles(about, files)), exact
 
 
@@ -146,8 +146,8 @@ def make_growing(samples=SAMPLES):
     files = {}
     for step, (start, stop) in zip(steps, spans, strict=True):
         shard = files[shard_file(step)] = {}
-        for place, layer in enumerate(about.layers):
-            rows = exact[place, :, :, start:stop, :stop]
+        for position, layer in enumerate(about.layers):
+            rows = exact[position, :, :, start:stop, :stop]
             part = "prompt" if start == 0 else "generated"
             tensors = {"map.all.all": rows.mean(1).astype(np.float16)}
             tensors |= {f"mass.{name}.all": rows.mean(2) for name in ("all", part)}
@@ -160,14 +160,14 @@ def make_growing(samples=SAMPLES):
 def fold(index, full, level):
     """Return the measures of one layer as a capture keeps them, from (sample, head, query, key)."""
     rows = {"all": slice(None), "prompt": slice(0, PROMPT), "generated": slice(PROMPT, None)}
-    found = {}
+    result = {}
     for name, some in rows.items():
         part = full[:, :, some]
         split = [part[..., :PROMPT].sum(-1).mean(-1), part[..., PROMPT:].sum(-1).mean(-1)]
-        found[f"mass.{name}.all"] = part.mean(2)
-        found[f"total.{name}"] = np.stack(split, -1)
-        found[f"entropy.{name}.all"] = -(part * np.log(part)).sum(-1).mean(-1)
-    tensors = {f"{index}/{name}": one[None].astype(np.float32) for name, one in found.items()}
+        result[f"mass.{name}.all"] = part.mean(2)
+        result[f"total.{name}"] = np.stack(split, -1)
+        result[f"entropy.{name}.all"] = -(part * np.log(part)).sum(-1).mean(-1)
+    tensors = {f"{index}/{name}": value[None].astype(np.float32) for name, value in result.items()}
     if level in ("maps", "factors"):
         tensors[f"{index}/map.all.all"] = full.mean(1)[None].astype(np.float16)
     if level == "heads":

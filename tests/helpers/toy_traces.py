@@ -46,8 +46,8 @@ def tokens(segment, texts, start, length):
     """Lay out tokens, padded to the segment's length."""
     listed = [*texts, *[("<pad>", None)] * (length - len(texts))]
     return tuple(
-        Token(start + place, segment, place, text, text[0] == "<", text == "<pad>", 0, 0, word)
-        for place, (text, word) in enumerate(listed)
+        Token(start + index, segment, index, text, text[0] == "<", text == "<pad>", 0, 0, word)
+        for index, (text, word) in enumerate(listed)
     )
 
 
@@ -103,10 +103,10 @@ def manifest(layers=CROSS, *, level="maps", branches=("cond",), samples=2, steps
         samples=samples,
         steps=tuple(Step(index, 1000.0 - index, None) for index in range(steps)),
         layers=tuple(layers),
-        segments={branch: one.segments for branch, one in read.items()},
-        tokens={branch: one.tokens for branch, one in read.items()},
+        segments={branch: value.segments for branch, value in read.items()},
+        tokens={branch: value.tokens for branch, value in read.items()},
         words=find_words(PROMPT),
-        truncated={branch: one.truncated for branch, one in read.items() if one.truncated},
+        truncated={branch: value.truncated for branch, value in read.items() if value.truncated},
         kept=Kept(
             level=level,
             keys="content",
@@ -125,17 +125,17 @@ def manifest(layers=CROSS, *, level="maps", branches=("cond",), samples=2, steps
 
 def columns(sequences):
     """Return the columns of maps: content of any branch, then the rest of the segment."""
-    chosen = []
+    selected = []
     for segment in next(iter(sequences)).segments:
         content = {
             token.position
-            for one in sequences
-            for token in one.tokens
+            for item in sequences
+            for token in item.tokens
             if token.segment == segment.name and token.is_content
         }
-        chosen += [Column(segment.name, position) for position in sorted(content)]
-        chosen.append(Column(segment.name, None))
-    return tuple(chosen)
+        selected += [Column(segment.name, position) for position in sorted(content)]
+        selected.append(Column(segment.name, None))
+    return tuple(selected)
 
 
 def tensors(about, seed=0):
@@ -157,7 +157,7 @@ def fold(layer, about, rng):
     shape = (len(about.branches), about.samples, layer.num_heads, queries, layer.num_keys)
     probs = rng.gamma(0.5, size=shape)
     probs /= probs.sum(-1, keepdims=True)
-    total = [probs[..., one.start : one.stop].sum(-1).mean(-1) for one in layer.keys]
+    total = [probs[..., key.start : key.stop].sum(-1).mean(-1) for key in layer.keys]
     text = part(layer.keys, "text")
     probs = probs[..., text[0].start :]
     mean = probs.mean(2)
@@ -184,9 +184,9 @@ def fold_columns(mean, layer, kept):
         if column.position is not None:
             groups.append([column.position])
         else:
-            own = next(one for one in layer.keys if one.name == column.segment)
-            places = range(own.start - start, own.stop - start)
-            groups.append([place for place in places if place not in taken])
+            own = next(key for key in layer.keys if key.name == column.segment)
+            indices = range(own.start - start, own.stop - start)
+            groups.append([index for index in indices if index not in taken])
     return np.stack([mean[..., group].sum(-1) for group in groups], -1)
 
 
@@ -205,13 +205,13 @@ def stored(files, layer, measure, step, branch=0):
 
 def plain_maps(about, files, positions, sample, *, steps=(0, 1, 2), layers=None, grid=(6, 10)):
     """Return a word's map: mean over layers and steps of the sum over its map columns."""
-    places = [
-        place for place, column in enumerate(about.kept.columns) if column.position in positions
+    indices = [
+        index for index, column in enumerate(about.kept.columns) if column.position in positions
     ]
     maps = []
     for layer in layers or about.layers:
         for step in steps:
-            stack = stored(files, layer, "map", step)[sample][:, places].sum(-1)
+            stack = stored(files, layer, "map", step)[sample][:, indices].sum(-1)
             rows, columns = layer.grid
             repeat = np.ones((grid[0] // rows, grid[1] // columns))
             maps.append(np.kron(stack.reshape(layer.grid), repeat))
@@ -224,12 +224,12 @@ def write_collection(folder, seeds, about=None, *, seed=0, prompt=None, picture=
     prompt = prompt or PROMPT
     request = replace(about.request, prompt=prompt)
     about = replace(about, request=request, words=find_words(prompt))
-    for place, own in enumerate(seeds):
+    for index, own in enumerate(seeds):
         member = replace(about, request=replace(about.request, seed=own))
-        write_trace(folder / f"{place:04d}", member, picture=picture, seed=seed + own)
+        write_trace(folder / f"{index:04d}", member, picture=picture, seed=seed + own)
     entries = [
-        Entry(f"{place:04d}", "complete", about.request.prompt, own)
-        for place, own in enumerate(seeds)
+        Entry(f"{index:04d}", "complete", about.request.prompt, own)
+        for index, own in enumerate(seeds)
     ]
     write_index(folder, entries)
     return folder

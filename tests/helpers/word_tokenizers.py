@@ -17,7 +17,7 @@ def tokenizer():
     """Return it; 46 tokens, those of padding and its like first."""
     words = [*SPECIAL, *("Ġ" + word for word in WORDS)]
     inner = Tokenizer(
-        models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>")
+        models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>")
     )
     inner.pre_tokenizer = pre_tokenizers.Metaspace(replacement="Ġ")
     inner.decoder = decoders.Metaspace(replacement="Ġ")

@@ -55,8 +55,11 @@ CASES = {
     "another transformer as wide as flux": (
         [denoiser(PEFT_SD3.format(30), 3072)], None, "unknown"),
     "another transformer": ([denoiser("transformer_blocks_0_attn1_to_q", 11)], None, "unknown"),
-    "pixart, or 3.5 medium": (
-        [denoiser("transformer_blocks.3.attn2.to_k", 1152)], None,
+    "pixart": ([denoiser("transformer_blocks.3.attn2.to_k", 1152)], None, "PixArt"),
+    "pixart with both attentions": (
+        [denoiser(f"transformer_blocks.3.attn{at}.to_k", 1152) for at in (1, 2)], None, "PixArt"),
+    "another second attention, or that of 3.5 medium": (
+        [denoiser("transformer_blocks.3.attn2.to_k", 1536)], None,
         "ambiguous: of each transformer block only the second attention is changed"),
     "text encoder of sd1": (
         [encoder("text_encoder", "lora_te")], "sd15", "Stable Diffusion 1.x"),
@@ -76,9 +79,9 @@ CASES = {
 def test_by_structure(case):
     """The modules tell the family; what they leave open stays open, with its evidence."""
     targets, name, title = CASES[case]
-    found = recognise(targets, {})
-    assert (found.name, found.title) == (name, title)
-    assert found.evidence or name is None
+    result = recognise(targets, {})
+    assert (result.name, result.title) == (name, title)
+    assert result.evidence or name is None
 
 
 def test_what_the_trainer_wrote_beats_a_guess():
@@ -110,8 +113,8 @@ CLAIMS = {
 @pytest.mark.parametrize("text", CLAIMS)
 def test_by_what_the_trainer_wrote(text):
     """Where modules leave the family open, the trainer's word decides and is the evidence."""
-    found = recognise([denoiser("surprise")], {"modelspec.architecture": text})
-    assert found.name == CLAIMS[text]
+    result = recognise([denoiser("surprise")], {"modelspec.architecture": text})
+    assert result.name == CLAIMS[text]
 
 
 def test_structure_wins():

@@ -102,10 +102,10 @@ ADAPTERS = [f"x.lora_{side}.{name}.weight" for name in ("style", "eyes") for sid
 
 def test_adapters_by_name():
     """Two adapters of one module are two changes; what bears no name goes to the one chosen."""
-    found, rest = changes(dict.fromkeys([*ADAPTERS, "x.alpha"], INFO))
-    assert [change.adapter for change in found] == ["style", "eyes", None]
-    (chosen,) = of_adapter(found, "eyes")
-    assert (rest, list(chosen.names.values())) == ([], [*ADAPTERS[2:], "x.alpha"])
+    result, rest = changes(dict.fromkeys([*ADAPTERS, "x.alpha"], INFO))
+    assert [change.adapter for change in result] == ["style", "eyes", None]
+    (selected,) = of_adapter(result, "eyes")
+    assert (rest, list(selected.names.values())) == ([], [*ADAPTERS[2:], "x.alpha"])
 
 
 def test_one_adapter_with_a_name():
@@ -149,9 +149,9 @@ BLOCKS = {
 
 def test_blocks_of_a_unet_in_order():
     """Blocks are named in both spellings alike and sort as the network runs."""
-    found = {path: block_of(path) for path in BLOCKS}
-    assert {path: block.name for path, block in found.items()} == BLOCKS
-    assert sorted(found, key=lambda path: found[path]) == list(BLOCKS)
+    result = {path: block_of(path) for path in BLOCKS}
+    assert {path: block.name for path, block in result.items()} == BLOCKS
+    assert sorted(result, key=lambda path: result[path]) == list(BLOCKS)
 
 
 def test_blocks_of_other_networks():
@@ -167,9 +167,9 @@ def test_blocks_of_other_networks():
         "encoder.block.13.layer.0.SelfAttention.q": "block.13",
         "single_transformer_blocks_1_proj_out": "single_transformer_blocks.1",
     }
-    found = {path: block_of(path) for path in paths}
-    assert {path: block.name for path, block in found.items()} == paths
-    assert sorted(found, key=lambda path: found[path]) == list(paths)
+    result = {path: block_of(path) for path in paths}
+    assert {path: block.name for path, block in result.items()} == paths
+    assert sorted(result, key=lambda path: result[path]) == list(paths)
 
 
 PURPOSES = {

@@ -248,7 +248,7 @@ def test_wrong_shapes(case, save, rng):
 def test_zero_alpha(save, rng):
     """Alpha 0 takes a change away, and is reported as what it is."""
     read = save(pair(rng).named(TO_Q) | {f"{TO_Q}.alpha": np.float32(0)})
-    assert (kinds(read), read.norm) == (["zero_alpha"], 0)
+    assert (kinds(read), read.norm) == (["zero_alpha", "idle"], 0)
 
 
 def test_no_alpha(save, rng):

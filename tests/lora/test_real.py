@@ -64,7 +64,7 @@ def sdxl(load, tmp_path_factory):
     """Save a LoRA of the demo SDXL through diffusers: the file, its tensors, norms by path."""
     pipe, folder = load("sdxl"), tmp_path_factory.mktemp("sdxl")
     tensors, norms = adapt(pipe)
-    layers = {f"{component}_lora_layers": one for component, one in tensors.items()}
+    layers = {f"{component}_lora_layers": tensor for component, tensor in tensors.items()}
     configs = {
         f"{component}_lora_adapter_metadata": getattr(pipe, component).peft_config["default"]
         for component in tensors
@@ -100,20 +100,20 @@ def test_against_the_folder(sdxl):
 
 def spelled_by_kohya(tensors, stem):
     """Return peft's tensors under kohya's names, which `stem` makes of a component's paths."""
-    found = {}
-    for component, one in tensors.items():
-        for name, tensor in one.items():
+    result = {}
+    for component, item in tensors.items():
+        for name, tensor in item.items():
             path, _, end = name.rpartition(".lora_")
             role = {"A.weight": "down", "B.weight": "up"}[end]
-            found[f"{stem(component, path)}.lora_{role}.weight"] = tensor.numpy()
-            found[f"{stem(component, path)}.alpha"] = np.float32(ALPHA)
-    return found
+            result[f"{stem(component, path)}.lora_{role}.weight"] = tensor.numpy()
+            result[f"{stem(component, path)}.alpha"] = np.float32(ALPHA)
+    return result
 
 
 def test_kohya_in_the_names_of_diffusers(sdxl, tmp_path):
     """Kohya's underscored names give the same norms and find the same base weights."""
     path, tensors, norms = sdxl
-    renamed = spelled_by_kohya(tensors, lambda one, name: KOHYA[one] + underscored(name))
+    renamed = spelled_by_kohya(tensors, lambda item, name: KOHYA[item] + underscored(name))
     read = lora.read(write(tmp_path / "a.safetensors", renamed), demo.checkpoint("sdxl"))
     by_kohya = {(tower, underscored(name)): norm for (tower, name), norm in norms.items()}
     assert measured(read) == pytest.approx(by_kohya, rel=1e-5)
@@ -131,13 +131,13 @@ def test_old_diffusers(sdxl, tmp_path):
     from diffusers.utils import convert_state_dict_to_diffusers
 
     _, tensors, norms = sdxl
-    found = {}
-    for component, one in tensors.items():
-        for name, tensor in convert_state_dict_to_diffusers(one).items():
+    result = {}
+    for component, item in tensors.items():
+        for name, tensor in convert_state_dict_to_diffusers(item).items():
             old = name.replace(".attn1.", ".attn1.processor.").replace(".lora.", "_lora.")
             old = old.replace("to_out.0_lora", "to_out_lora")
-            found[f"{component}.{old if 'attn' in name else name}"] = tensor.numpy()
-    read = lora.read(write(tmp_path / "a.safetensors", found))
+            result[f"{component}.{old if 'attn' in name else name}"] = tensor.numpy()
+    read = lora.read(write(tmp_path / "a.safetensors", result))
     assert set(measured(read)) == set(norms)
     assert {m.scale for m in read.modules} == {1.0}
 
@@ -157,8 +157,8 @@ def unets(request, load, tmp_path_factory):
 def named(state):
     """Return shapes and norms of weights by path."""
     return {
-        name.removesuffix(".weight"): (tuple(one.shape), float(one.double().norm()))
-        for name, one in state.items()
+        name.removesuffix(".weight"): (tuple(value.shape), float(value.double().norm()))
+        for name, value in state.items()
         if name.endswith(".weight")
     }
 
@@ -169,9 +169,9 @@ def test_both_layouts_of_a_unet(unets):
     for base in (open_base(folder), open_base(file)):
         for names in both:
             for path, (shape, norm) in names.items():
-                place = base.find(DENOISER, path, shape)
-                assert not isinstance(place, str), (base.path, path, place)
-                assert norm_of(place) == pytest.approx(norm, rel=1e-6)
+                index = base.find(DENOISER, path, shape)
+                assert not isinstance(index, str), (base.path, path, index)
+                assert norm_of(index) == pytest.approx(norm, rel=1e-6)
 
 
 def test_text_encoders_in_a_single_file(load, sdxl, tmp_path):
@@ -196,9 +196,9 @@ def test_both_layouts_of_a_joint_transformer(variant, load, tmp_path):
     for base in (open_base(folder), open_base(file)):
         for names in both:
             for path, (shape, norm) in names.items():
-                place = base.find(DENOISER, path, shape)
-                assert not isinstance(place, str), (base.path, path, place)
-                assert norm_of(place) == pytest.approx(norm, rel=1e-6)
+                index = base.find(DENOISER, path, shape)
+                assert not isinstance(index, str), (base.path, path, index)
+                assert norm_of(index) == pytest.approx(norm, rel=1e-6)
 
 
 def test_all_encoders_of_sd3(load, tmp_path):
@@ -220,12 +220,12 @@ def test_sd3_of_diffusers(load, tmp_path):
     from diffusers import StableDiffusion3Pipeline
 
     tensors, norms = adapt(load("sd35:medium"))
-    layers = {f"{component}_lora_layers": one for component, one in tensors.items()}
+    layers = {f"{component}_lora_layers": tensor for component, tensor in tensors.items()}
     StableDiffusion3Pipeline.save_lora_weights(tmp_path, **layers)
     read = lora.read(tmp_path / "pytorch_lora_weights.safetensors", demo.checkpoint("sd35:medium"))
     assert (read.family.name, read.family.title) == ("sd35", "Stable Diffusion 3.x")
     # without peft's configuration alpha is unknown, which means the rank
-    expected = {place: norm * RANK / ALPHA for place, norm in norms.items()}
+    expected = {index: norm * RANK / ALPHA for index, norm in norms.items()}
     assert measured(read) == pytest.approx(expected, rel=1e-5)
     assert read.base.missing == {}
     purposes = {m.target for m in read.modules if m.tower == DENOISER}
@@ -245,7 +245,7 @@ def test_sd3_of_sd_scripts(load, tmp_path):
     tensors = {f"{stem}.lora_up.weight": up, f"{stem}.lora_down.weight": down}
     read = lora.read(write(tmp_path / "a.safetensors", tensors), demo.checkpoint("sd35"))
     (module,) = read.modules
-    base = math.hypot(*(np.linalg.norm(one.astype(float)) for one in three))
+    base = math.hypot(*(np.linalg.norm(item.astype(float)) for item in three))
     assert module.relative == pytest.approx(np.linalg.norm(up @ down) / base, rel=1e-9)
     assert read.family.name == "sd35"
 

@@ -28,7 +28,7 @@ def forged(tmp_path):
         path = tmp_path / "run" / FILE
         held = load_file(path)
         change(held)
-        save_file({name: np.ascontiguousarray(one) for name, one in held.items()}, path)
+        save_file({name: np.ascontiguousarray(value) for name, value in held.items()}, path)
         data = path.read_bytes()
         facts = {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
         edit(tmp_path / "run/trace.json", lambda about: about["shards"][1].update(facts))
@@ -62,10 +62,10 @@ def test_all_that_is_written_fits(level):
     about = manifest(JOINT, level=level, branches=("cond", "uncond"))
     shapes = Shapes(about)
     for files in tensors(about).values():
-        for name, one in files.items():
-            dtype = {2: "F16", 4: "F32"}[one.dtype.itemsize]
-            assert shapes.misfit(name, one.shape, dtype) is None
-            assert shapes.misfit(name, (*one.shape, 1), dtype)
+        for name, file in files.items():
+            dtype = {2: "F16", 4: "F32"}[file.dtype.itemsize]
+            assert shapes.misfit(name, file.shape, dtype) is None
+            assert shapes.misfit(name, (*file.shape, 1), dtype)
 
 
 def test_columns_as_the_views_have_them():

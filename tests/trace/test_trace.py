@@ -256,7 +256,7 @@ def test_small_measures_have_all_keys_and_segments() -> None:
 
 def summed(**changes: Any) -> tuple[Trace, np.ndarray]:
     """Return a trace of level `mass` whose totals are stored of the image only, and layer 3's."""
-    layers = tuple(replace(one, blocks=("image.clip", "image.text")) for one in MANIFEST.layers)
+    layers = tuple(replace(layer, blocks=("image.clip", "image.text")) for layer in MANIFEST.layers)
     files: Files = {}
     for file, tensors in FILES.items():
         mass = tensors["3/mass.image.text"]
@@ -278,8 +278,8 @@ def test_totals_are_sums_of_masses() -> None:
     assert total.segment.values.tolist() == ["clip", "t5", "image"]
     assert total.dtype == np.float32
     np.testing.assert_allclose(total, want, rtol=1e-6)
-    one = trace.total(3).isel(step=[1, 3]).sel(branch="uncond", segment=["image", "clip"])
-    np.testing.assert_allclose(one, want[[1, 3], 1][..., [2, 0]], rtol=1e-6)
+    item = trace.total(3).isel(step=[1, 3]).sel(branch="uncond", segment=["image", "clip"])
+    np.testing.assert_allclose(item, want[[1, 3], 1][..., [2, 0]], rtol=1e-6)
     np.testing.assert_allclose(trace.total(3)[2, 0, 1, 1, 1], want[2, 0, 1, 1, 1], rtol=1e-6)
     values = trace.pieces("total", 3, "image").values([0, 2])
     np.testing.assert_allclose(values, np.moveaxis(want[[0, 2]], 0, 2), rtol=1e-6)
@@ -504,9 +504,9 @@ def factors(
 
 def softmax(tensors: dict[str, np.ndarray], layer: Layer, cell: tuple[int, int]) -> np.ndarray:
     """Compute the probs of one branch and sample in float64, the long way."""
-    one = {name.split("/")[1]: tensor[cell].astype(np.float64) for name, tensor in tensors.items()}
-    key = np.repeat(one["key"], layer.num_heads // len(one["key"]), axis=0)
-    logits = one["scale"] * one["query"] @ key.swapaxes(-1, -2) + one.get("mask", 0)
+    item = {name.split("/")[1]: tensor[cell].astype(np.float64) for name, tensor in tensors.items()}
+    key = np.repeat(item["key"], layer.num_heads // len(item["key"]), axis=0)
+    logits = item["scale"] * item["query"] @ key.swapaxes(-1, -2) + item.get("mask", 0)
     top = logits.max(-1, keepdims=True)
     with np.errstate(invalid="ignore"):
         probs = np.exp(logits - top)
@@ -656,8 +656,8 @@ def test_mean_maps_average_layers_of_different_grids(folder: Path) -> None:
     assert mean.token.values.tolist() == ["blue", "", "", "rest", "bl", "ue", "", "rest"]
     both = [on_grid(layer, list(range(5))).mean((0, 1, 2)) for layer in (2, 3)]
     np.testing.assert_allclose(mean.mean(("row", "column")), np.mean(both, 0), atol=1e-5)
-    one = trace.mean_maps(layers=["blocks.0.attn"], steps=[1, 5], branch="uncond", sample=2)
-    np.testing.assert_allclose(one, on_grid(2, [1, 4]).mean(0), atol=1e-6)
+    item = trace.mean_maps(layers=["blocks.0.attn"], steps=[1, 5], branch="uncond", sample=2)
+    np.testing.assert_allclose(item, on_grid(2, [1, 4]).mean(0), atol=1e-6)
     coarse = trace.mean_maps(branch="uncond", sample=2, grid=(2, 5))
     np.testing.assert_allclose(coarse.mean(("row", "column")), np.mean(both, 0), atol=1e-5)
 

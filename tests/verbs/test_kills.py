@@ -49,19 +49,19 @@ def test_a_sample_of_the_campaign():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)["kills"]
-    assert found.pop("escaped") == 0
-    assert found.pop("kills") == 18
-    assert set(found.values()) == {2}
+    result = json.loads(done.stdout)["kills"]
+    assert result.pop("escaped") == 0
+    assert result.pop("kills") == 18
+    assert set(result.values()) == {2}
 
 
 @pytest.mark.slow
 def test_killed_at_random(place):
     """After each of 200 kills every trace is right or says that it is not, and resuming ends it."""
-    found = killing(place, "random", KILLS, 2026)
-    assert found.pop("kills") == KILLS
-    assert found.pop("runs") >= KILLS / 10
-    states = [json.loads(state) for state in found]
+    result = killing(place, "random", KILLS, 2026)
+    assert result.pop("kills") == KILLS
+    assert result.pop("runs") >= KILLS / 10
+    states = [json.loads(state) for state in result]
     assert any("partial" in state for state in states)
     assert any({"complete", "pending"} <= set(state) for state in states)
 
@@ -70,10 +70,10 @@ def test_killed_at_random(place):
 @pytest.mark.parametrize("scene", ["batches", "failing", "single"])
 def test_killed_before_every_change(place, scene):
     """The same with a kill before each single write, rename and removal of a run."""
-    found = killing(place, scene)
-    kills = found.pop("kills")
-    assert found.pop("runs") == kills + 1 > 20
-    states = [json.loads(state) for state in found]
+    result = killing(place, scene)
+    kills = result.pop("kills")
+    assert result.pop("runs") == kills + 1 > 20
+    states = [json.loads(state) for state in result]
     assert any(set(state) <= {"pending"} for state in states)  # before there was anything
     assert (
         any("partial" not in state and "complete" in state for state in states)
@@ -84,6 +84,6 @@ def test_killed_before_every_change(place, scene):
 @pytest.mark.slow
 def test_killed_and_analysed(place):
     """Tables and summary of long prompts are the same after a kill anywhere and a second start."""
-    found = killing(place, "analysed")
-    assert found["in capture"] > 2
-    assert found["in analysis"] > 2
+    result = killing(place, "analysed")
+    assert result["in capture"] > 2
+    assert result["in analysis"] > 2

@@ -46,7 +46,10 @@ def test_the_demo_has_a_lora_of_its_own(tmp_path, monkeypatch):
     """`demo` names the LoRA that ships, in sweeps and stacks too, unless a file has that name."""
     own = str(shipped.LORAS["demo"])
     assert [(lora.path, lora.scale) for lora in parse_stack("demo:0.5")] == [(own, 0.5)]
-    assert [one.loras[0].scale for one in parse_variants("demo:0,0.5,1")] == [0.5, 1.0]
+    assert [variant.loras[0].scale for variant in parse_variants("demo:0,0.5,1")] == [
+        0.5,
+        1.0,
+    ]
     assert {lora.path for lora in parse_stack("a.safetensors+demo")} == {"a.safetensors", own}
     other = str(shipped.LORAS["demo:sd35"])
     assert [(lora.path, lora.scale) for lora in parse_stack("demo:sd35:2")] == [(other, 2)]
@@ -98,9 +101,9 @@ def test_refused(name):
 
 def test_variants():
     """Each text is a variant, a sweep one for each scale but 0, and each has its own name."""
-    found = parse_variants(["x/a.safetensors:0,0.5,1", "y/b.safetensors", "y/b.safetensors+c:2"])
+    result = parse_variants(["x/a.safetensors:0,0.5,1", "y/b.safetensors", "y/b.safetensors+c:2"])
     a, b = "x/a.safetensors", "y/b.safetensors"
-    assert found == (
+    assert result == (
         LoraVariant("a:0.5", (Lora(a, 0.5),)),
         LoraVariant("a:1", (Lora(a, 1.0),)),
         LoraVariant("b", (Lora(b),)),

@@ -156,7 +156,9 @@ VERBS = {
 def test_commands_take_what_is_declared(name):
     """A command has the options of its verb, what is of the command line alone, and no others."""
     _, options, own = VERBS[name]
-    (made,) = (one for one in typer.main.get_group(build()).commands.values() if one.name == name)
+    (made,) = (
+        item for item in typer.main.get_group(build()).commands.values() if item.name == name
+    )
     names = {parameter.name.removeprefix("as_").rstrip("_") for parameter in made.params}
     typed = {option.name for option in declared(options) if option.about.is_typed}
     assert names - {"help"} == own | typed

@@ -2,12 +2,16 @@
 
 import base64
 import re
+import shutil
 from html.parser import HTMLParser
+from io import BytesIO
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from attn.analysis.tables import make_frame
+from attn.verbs.report_images import data_uri
 from attn.verbs.report_page import (
     REPORT,
     SHOWN,
@@ -71,8 +75,10 @@ def test_offline(written):
     """The page is one file: its figures are in it, and it names no address to fetch from."""
     text = (written / REPORT).read_text("utf-8")
     (source,) = Read(text).every("img", "src")
-    data = base64.b64decode(source.removeprefix("data:image/png;base64,"))
-    assert data == (written / "summary.png").read_bytes()
+    data = base64.b64decode(source.removeprefix("data:image/webp;base64,"))
+    with Image.open(BytesIO(data)) as shown, Image.open(written / "summary.png") as figure:
+        assert shown.size == figure.size
+        np.testing.assert_allclose(np.asarray(shown, int), np.asarray(figure, int), atol=12)
     assert not re.findall(r"https?:|<script|<link|url\(|@import", text)
 
 
@@ -107,6 +113,45 @@ def test_same_bytes(written, tmp_path):
     before = (written / REPORT).read_bytes()
     write_report(page(notes=[NASTY]), tmp_path)
     assert (tmp_path / REPORT).read_bytes() == before
+
+
+def test_size(tmp_path, monkeypatch):
+    """Figures are in the page at the size at which they are read, until there are too many."""
+    names = [f"{number}.png" for number in range(4)]
+    Image.effect_noise((2400, 1800), 9).save(tmp_path / names[0])
+    for name in names[1:]:
+        shutil.copy(tmp_path / names[0], tmp_path / name)
+    wide, narrow = (
+        len(data_uri(tmp_path / names[0], is_open=is_open)) for is_open in (True, False)
+    )
+    monkeypatch.setattr("attn.verbs.report_page.MOST_BYTES", wide + narrow)
+    sections = [
+        Section("Open", {names[0]: "first"}, {}, is_open=True),
+        Section("Folded", dict.fromkeys(names[1:], ""), {}),
+    ]
+    write_report(ReportPage("", "", [], sections), tmp_path)
+    sources = Read((tmp_path / REPORT).read_text("utf-8")).every("img", "src")
+    sizes = [
+        Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))).size for source in sources
+    ]
+    assert sizes == [(1120, 840), (800, 600)]
+
+
+def test_animation(tmp_path):
+    """An animation moves in the page too, each frame as long as in its file."""
+    greys = [Image.new("L", (40, 30), 20 * number) for number in range(3)]
+    greys[0].save(
+        tmp_path / "a.gif", save_all=True, append_images=greys[1:], duration=[200, 300, 900]
+    )
+    write_report(ReportPage("", "", [], [Section("", {"a.gif": ""}, {})]), tmp_path)
+    (source,) = Read((tmp_path / REPORT).read_text("utf-8")).every("img", "src")
+    with Image.open(BytesIO(base64.b64decode(source.partition(",")[2]))) as moving:
+        durations = []
+        for number in range(moving.n_frames):
+            moving.seek(number)
+            moving.load()
+            durations.append(moving.info["duration"])
+    assert durations == [200, 300, 900]
 
 
 def test_no_table(tmp_path):

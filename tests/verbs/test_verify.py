@@ -42,7 +42,7 @@ def whole(tmp_path_factory):
     for name, seed in (("0000", 3), ("0001", 4)):
         write_whole(folder / "run" / name, seed)
     write_index(
-        folder / "run", [Entry(f"{place:04d}", "complete", PROMPT, 3 + place) for place in (0, 1)]
+        folder / "run", [Entry(f"{index:04d}", "complete", PROMPT, 3 + index) for index in (0, 1)]
     )
     analyze(folder / "run", only="words", pictures=False)
     compare(folder / "run", folder / "run", out=folder / "out", pictures=False, only="words")
@@ -132,7 +132,7 @@ def assert_noticed(reader, run, named):
         assert str(named) in str(error) or reader.startswith("compare")
         return
     said = [*getattr(answer, "warnings", ()), *report.warnings]
-    said += [f"{one.path} {one.reason}" for one in getattr(answer, "damaged", ())]
+    said += [f"{item.path} {item.reason}" for item in getattr(answer, "damaged", ())]
     assert any(str(named) in text for text in said)
 
 
@@ -171,8 +171,8 @@ def test_a_whole_collection(whole):
 
 def test_pictures_that_were_exchanged(copy):
     """One prompt's maps over the other's picture would look like a result."""
-    one, other = (copy / "run" / name / IMAGE for name in ("0000", "0001"))
-    shutil.copy(one, other)
+    item, other = (copy / "run" / name / IMAGE for name in ("0000", "0001"))
+    shutil.copy(item, other)
     with pytest.raises(DamagedError, match=f"{other} has SHA-256"):
         attn.open(copy / "run/0001").image()
     assert [damage.path for damage in verify(copy).damaged] == [other]
@@ -207,7 +207,7 @@ def test_traces_without_digests(copy):
     edit(copy / "run/0000/trace.json", lambda data: data["identity"].clear())
     assert attn.open(copy / "run/0000").image()
     done = verify(copy / "run/0000")
-    reasons = [one.reason for one in done.damaged]
+    reasons = [item.reason for item in done.damaged]
     assert reasons == [
         f"{copy}/run/0000/{name} is the picture of another request. {AGAIN}"
         for name in (IMAGE, SKETCH)
@@ -248,7 +248,7 @@ def test_what_is_no_number(tmp_path, gap):
     done = verify(tmp_path / "run")
     expected = [(tmp_path / "run" / SHARD, f"{name} of its tensors: NaN where no row is missing")]
     assert done.status == "complete"
-    assert [(one.path, one.reason) for one in done.not_numbers] == expected * is_stray
+    assert [(entry.path, entry.reason) for entry in done.not_numbers] == expected * is_stray
 
 
 def test_a_trace_that_is_gone(copy):

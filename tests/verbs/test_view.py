@@ -33,3 +33,24 @@ def test_nothing(tmp_path):
     """A path without a trace is an error at once, not in the browser."""
     with pytest.raises(attn.AttnError, match="holds no trace"):
         attn.view(tmp_path)
+
+
+def test_notebook(tmp_path):
+    """A notebook gets the page in a frame that may do nothing outside, and a still picture."""
+    folder = write_trace(tmp_path / "t", manifest(samples=1))
+    shown = attn.view(folder)._repr_mimebundle_()
+    assert shown["text/plain"].startswith("BrowserView(paths=(")
+    still, _, live = shown["text/html"].partition("<iframe ")
+    assert still.count('<img src="data:image/jpeg;base64,') == 2
+    assert len(still) < 200_000
+    assert "A cat, a bobcat – right: attention to “bobcat”" in still
+    assert 'sandbox="allow-scripts allow-downloads"' in live
+    assert "<script" not in live
+
+
+def test_traces_show_themselves(tmp_path):
+    """A trace shows the same in a notebook, also one in memory; as text it is what it was."""
+    trace = make_trace()
+    shown = trace._repr_mimebundle_()
+    assert shown["text/plain"] == repr(trace)
+    assert "<iframe" in shown["text/html"]

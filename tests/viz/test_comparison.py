@@ -71,10 +71,10 @@ def texts(figure):
     """Return every text on a figure."""
     choose_fonts(figure)
     figure.canvas.draw()
-    found = [text.get_text() for text in figure.texts]
+    result = [text.get_text() for text in figure.texts]
     for axes in figure.axes:
-        found += [text.get_text() for text in (*axes.texts, *axes.get_yticklabels())]
-    return found
+        result += [text.get_text() for text in (*axes.texts, *axes.get_yticklabels())]
+    return result
 
 
 def maps(figure):
@@ -85,18 +85,18 @@ def maps(figure):
 
 def test_change_heads():
     """Each opening token has base and variant on one scale, and its change on one around 0."""
-    found = [
+    result = [
         TermChange(Term(name, "sink", "<s>", 1, False, ((name, 0),)), change(size, (5, 3)))
         for name, size in (("clip", 0.05), ("t5", -0.02))
     ]
-    found[1].change.base[4, 2] = found[1].change.variant[4, 2] = np.nan
+    result[1].change.base[4, 2] = result[1].change.variant[4, 2] = np.nan
     layers = [Layer(index, "denoiser", f"{index}", "cross", 3, (), ()) for index in range(5)]
-    shown = maps(draw_change_heads(scene(), found, layers).figure)[:6]
+    shown = maps(draw_change_heads(scene(), result, layers).figure)[:6]
     assert [image.get_array().shape for image in shown] == [(3, 5)] * 6
-    assert len({shown[place].get_clim() for place in (0, 1, 3, 4)}) == 1
+    assert len({shown[position].get_clim() for position in (0, 1, 3, 4)}) == 1
     low, high = shown[2].get_clim()
-    assert -low == high == pytest.approx(np.nanmax(np.abs(found[0].change.change)))
-    np.testing.assert_array_equal(shown[3].get_array().filled(np.nan), found[1].change.base.T)
+    assert -low == high == pytest.approx(np.nanmax(np.abs(result[0].change.change)))
+    np.testing.assert_array_equal(shown[3].get_array().filled(np.nan), result[1].change.base.T)
 
 
 @pytest.mark.parametrize("variants", [1, 2, 3, 4])
@@ -106,12 +106,12 @@ def test_summary(variants):
     shown = maps(figure)
     assert len(shown) == 1 + variants
     assert len({image.get_clim() for image in shown}) == 1
-    found = texts(figure)
-    assert found.count(printable("猫")) == 1 + variants + 1  # above the maps, and in the chart
-    assert "Donaudampfschiff…" in found
-    assert "$x$" in found
+    result = texts(figure)
+    assert result.count(printable("猫")) == 1 + variants + 1  # above the maps, and in the chart
+    assert "Donaudampfschiff…" in result
+    assert "$x$" in result
     for number in range(variants):
-        assert f"style {number}" in found
+        assert f"style {number}" in result
 
 
 def test_summary_colours():
@@ -140,9 +140,9 @@ def test_change_sketch():
     small = [[TermChange(term, change(0.001)) for term in terms()] for _ in range(6)]
     measures = {"on": small, "inside": shown.changes, "iou": small}
     figure = draw_change_sketch(shown, measures).figure
-    found = texts(figure)
+    result = texts(figure)
     titles = ["On strokes", "Inside closed strokes", "Overlap with strokes (IoU)"]
-    assert [text for text in found if "strokes" in text] == titles
+    assert [text for text in result if "strokes" in text] == titles
     for axes in figure.axes[3:]:  # behind the images of the baseline and of two variants
         assert next(label.get_text() for label in axes.get_yticklabels()) == printable("猫")
         points = [line for line in axes.lines if line.get_marker() == "o"]
@@ -152,7 +152,7 @@ def test_change_sketch():
     assert [text.get_text() for text in legend.get_texts()] == [
         f"style {number} against base" for number in range(4)
     ]
-    assert any("2 more variants in the tables" in text for text in found)
+    assert any("2 more variants in the tables" in text for text in result)
 
 
 def test_change_sketch_of_open_strokes():
@@ -176,16 +176,16 @@ def test_summary_of_many_variants(count, text):
     """More than four variants are not drawn, which is said."""
     figure = draw_summary(scene(count)).figure
     assert len(maps(figure)) == 5
-    assert any(one.endswith(f" · {text} in the tables") for one in texts(figure))
+    assert any(item.endswith(f" · {text} in the tables") for item in texts(figure))
 
 
 def test_what_is_in_sight():
     """The seed is named where its pictures are, not in charts, which are of all pairs."""
     shown = replace(scene(), shown="shown: seed 7")
     layers = [Layer(0, "denoiser", "a", "cross", 2, (), ())]
-    found = [TermChange(term, change(0.1, (1,))) for term in terms()]
+    result = [TermChange(term, change(0.1, (1,))) for term in terms()]
     of_pictures = [draw_summary(shown), draw_images(shown)]
-    of_all = [draw_change_bars(shown), draw_change_map(shown, found, layers)]
+    of_all = [draw_change_bars(shown), draw_change_map(shown, result, layers)]
     for picture in of_pictures:
         assert "toy · 9 pairs · shown: seed 7" in texts(picture.figure)
     for picture in of_all:
@@ -195,7 +195,7 @@ def test_what_is_in_sight():
 def test_summary_without_maps():
     """Without maps there are pictures and the chart."""
     plain = scene()
-    sides = [SceneSide(one.label, one.image, None) for one in plain.sides]
+    sides = [SceneSide(item.label, item.image, None) for item in plain.sides]
     figure = draw_summary(
         ComparisonScene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
     ).figure
@@ -282,10 +282,10 @@ def test_cells(count):
         numbers = [text.get_text() for text in axes.texts if text.get_ha() == "center"]
         assert len(numbers) == count**2
         assert float(numbers[corner[0] * count + corner[1]]) == 100
-        place = next(text for text in axes.texts if text.get_text().startswith("100"))
+        index = next(text for text in axes.texts if text.get_text().startswith("100"))
         row, column = corner
         expected = ((column + 0.5) * 80 / count - 0.5, (row + 0.5) * 40 / count - 0.5)
-        assert place.get_position() == pytest.approx(expected)
+        assert index.get_position() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -347,8 +347,8 @@ def test_change_map():
     """Words go down and layers across; a dot marks what the interval separates from 0."""
     layers = [Layer(index, "denoiser", "p", "cross", 2, (), ()) for index in (2, 5, 7)]
     sizes = np.array([0, 0.05, 0])
-    found = [TermChange(term, change(sizes, (3,))) for term in terms(["a", "b"])]
-    figure = draw_change_map(scene(), found, layers).figure
+    result = [TermChange(term, change(sizes, (3,))) for term in terms(["a", "b"])]
+    figure = draw_change_map(scene(), result, layers).figure
     axes = figure.axes[0]
     assert axes.images[0].get_array().shape == (2, 3)
     assert {1} <= set(axes.lines[0].get_xdata())
@@ -390,7 +390,7 @@ def test_words_that_are_left_out():
         plain.prompt, plain.subtitle, plain.words, plain.sides, [by_size(every)], {}
     )
     layers = [Layer(0, "denoiser", "a", "cross", 2, (), ())]
-    by_layer = [TermChange(one.term, change(size, (1,))) for one, size in zip(every, sizes,
+    by_layer = [TermChange(item.term, change(size, (1,))) for item, size in zip(every, sizes,
                 strict=True)]  # fmt: skip
     maps = SceneSide("base", None, RNG.random((50, 3, 5)))
     figures = {

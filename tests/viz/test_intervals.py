@@ -56,11 +56,11 @@ def test_arrows():
     """What goes on beyond the axis has an arrow at that edge, and nothing else has."""
     axes = Figure().subplots()
     axes.set_xlim(-1, 2)
-    found = [draw_interval(axes, ends, 0, "k") for ends in ((-1, 1), (0, 3), (-9, np.inf))]
-    assert found == [False, True, True]
+    result = [draw_interval(axes, ends, 0, "k") for ends in ((-1, 1), (0, 3), (-9, np.inf))]
+    assert result == [False, True, True]
     assert not draw_interval(axes, (np.nan, 7), 0, "k")
     assert mark_beyond(axes, (-5, -5), 0, "k")
     shown = [(line.get_marker(), float(line.get_xdata()[0])) for line in axes.lines]
-    arrows = [one for one in shown if one[0] != "None"]
+    arrows = [item for item in shown if item[0] != "None"]
     assert arrows == [(">", 2), ("<", -1), (">", 2), ("<", -1)]
-    assert all(-1 <= place <= 2 for line in axes.lines for place in line.get_xdata())
+    assert all(-1 <= index <= 2 for line in axes.lines for index in line.get_xdata())

@@ -10,6 +10,7 @@ change_tables   the tables
 mean_maps       the maps, for Python
 differences     settings in which two generations differ
 images          how much the generated images differ
-sweep           what a scale changes, and from where on
+sweep           what a scale or a file changes, and from where on
+controls/       random changes, parts, no trigger words, held against a LoRA
 weights         a LoRA's weights against the change of attention
 """

@@ -144,11 +144,17 @@ PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
 """What `attn compare --only` takes; each makes its tables, or none where traces do not agree."""
 
 
-def with_name(table: Table, name: str, scale: float | None = None) -> Table:
-    """Add a column with the name of the variant, and in a sweep one with its scale."""
+def with_name(table: Table, name: str, place: tuple[str, float] | None = None) -> Table:
+    """Add a column with the name of the variant, and in a sweep one with its number there.
+
+    Args:
+        table: of the variant.
+        name: of the variant.
+        place: what the column of the number is called, and the number.
+    """
     count = count_rows(table)
     named = {**table, "variant_name": np.full(count, name, object)}
-    return make_table(named if scale is None else named | {"scale": np.full(count, scale)})
+    return make_table(named if place is None else named | {place[0]: np.full(count, place[1])})
 
 
 def _rows(entries: Sequence[TermChange], **labels: Any) -> Table:

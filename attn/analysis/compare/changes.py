@@ -171,6 +171,11 @@ def competing(entries: Iterable[TermChange]) -> list[TermChange]:
     return [entry for entry in entries if entry.change.n > 0]
 
 
+def content_first(changes: Iterable[TermChange]) -> list[TermChange]:
+    """Return changes in their order, but articles, prepositions and the like behind all others."""
+    return sorted(changes, key=lambda entry: not is_content(entry.term.text))
+
+
 def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
     """Order terms of single numbers by their absolute change, the largest first."""
     return sorted(entries, key=lambda entry: -abs(float(entry.change.change)))

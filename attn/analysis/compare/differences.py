@@ -14,6 +14,8 @@ LORA = "LoRA"
 """How the names of differences in LoRAs begin."""
 COUNTED = ("source", "sha256", "parameters")
 """Facts of a model that its name and checksum stand for."""
+DIGEST = "_sha256"
+"""Ends the name of an option that is the checksum of the file that another names."""
 SHOWN_DIGITS = 8
 """Digits of a checksum that are shown."""
 
@@ -93,11 +95,18 @@ def _model(side: Manifest) -> str | None:
 def _scalars(
     facts: Mapping[str, Any], skipped: Sequence[str] = ()
 ) -> Iterator[tuple[str, Setting]]:
-    """Yield what is a text or number; of a path its last part."""
+    """Yield what is a text or number; of a path its last part.
+
+    A checksum `NAME_sha256` is no setting of its own: its first digits stand behind the value of
+    `NAME`.
+    """
     for name, value in facts.items():
-        if name in skipped or not isinstance(value, str | int | float):
+        is_digest = name.endswith(DIGEST) and name.removesuffix(DIGEST) in facts
+        if name in skipped or is_digest or not isinstance(value, str | int | float):
             continue
-        yield name, Path(value).name if isinstance(value, str) and "/" in value else value
+        shown = Path(value).name if isinstance(value, str) and "/" in value else value
+        digest = facts.get(f"{name}{DIGEST}")
+        yield name, f"{shown} ({str(digest)[:SHOWN_DIGITS]})" if digest else shown
 
 
 def _loras(side: Manifest, other: Manifest) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""A sweep: runs that differ in one number, such as the scale of a LoRA.
+"""A sweep: runs that differ in one number, such as a LoRA's scale, or in the file of a training.
+
+Files of one training, whose names are equal but for numbers, are swept in the order of these; the
+number of a file is its place in this order, from 1, and the baseline, without a LoRA, is 0.
 
 Definitions, for the leading word (see `changes.headline`, at any scale) and the scales on one side
 of the baseline, in the order of their distance from it:
@@ -12,6 +15,7 @@ of the baseline, in the order of their distance from it:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +27,17 @@ from attn.analysis.compare.differences import LORA, Difference, Setting
 from attn.analysis.compare.paired import paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.tables import Table, make_table
+from attn.schema.requests import shortest
 
 FEWEST = 2
 """Scales of a sweep, the baseline not among them."""
 STEEPER = 2.0
 """So many times the step before is a break."""
+
+SCALE, FILE = "scale", "file"
+"""What tables call the number of a sweep."""
+END = "end"
+"""Stands for a file of a training whose name has no number: it is the last one."""
 
 Image = tuple[str, int, int]
 """Prompt, seed and sample."""
@@ -62,6 +72,8 @@ class Sweep:
         works: the scale from which it works; None if no interval leaves 0 out.
         breaks: the scale from which images break; None if none does.
         table: `sweep.csv`.
+        column: what the number is called in tables: `scale`, or `file`.
+        files: of a training, what tells them apart, in order; empty where a number is swept.
     """
 
     name: str
@@ -71,6 +83,14 @@ class Sweep:
     works: float | None
     breaks: float | None
     table: Table
+    column: str = SCALE
+    files: tuple[str, ...] = ()
+
+    def spell(self, value: float) -> str:
+        """Return how a number of the sweep is written: of a file what tells it from others."""
+        if not self.files:
+            return shortest(value)
+        return self.files[round(value) - 1] if value else "none"
 
 
 def find_scales(
@@ -100,8 +120,51 @@ def find_scales(
     return name, base, scales
 
 
+def find_files(differences: Sequence[Sequence[Difference]]) -> tuple[str, ...] | None:
+    """Return what tells the files of one training apart, for each variant.
+
+    Args:
+        differences: from the baseline, of every variant.
+
+    Returns:
+        None unless each variant has one LoRA more than the baseline, all at one strength, and the
+        names of these are equal but for numbers, which the last one may lack.
+    """
+    single = [listed[0] for listed in differences if len(listed) == 1]
+    names = [entry.name.removeprefix(LORA) for entry in single if entry.kind == LORA]
+    if len(differences) < FEWEST or len(names) < len(differences) or len(set(names)) < len(names):
+        return None
+    texts = {re.sub(r"\d+", "", name).rstrip("-_. ") for name in names}
+    numbers = [tuple(map(int, re.findall(r"\d+", name))) for name in names]
+    longest = max(map(len, numbers))
+    lacking = [listed for listed in numbers if len(listed) < longest]
+    strengths = {(entry.base, entry.variant) for entry in single}
+    if len(texts) > 1 or len(strengths) > 1 or single[0].base is not None or len(lacking) > 1:
+        return None
+    whole = [listed for listed in numbers if len(listed) == longest]
+    varying = [at for at in range(longest) if len({listed[at] for listed in whole}) > 1]
+    return tuple(
+        "-".join(str(listed[at]) for at in varying) if len(listed) == longest else END
+        for listed in numbers
+    )
+
+
+def order_files(files: Sequence[str]) -> list[int]:
+    """Return the place of each file of a training, from 1: by its numbers, the end last."""
+
+    def key(at: int) -> tuple[bool, list[int]]:
+        return files[at] == END, [int(number) for number in re.findall(r"\d+", files[at])]
+
+    ranked = sorted(range(len(files)), key=key)
+    return [ranked.index(at) + 1 for at in range(len(files))]
+
+
 def make_sweep(
-    name: str, base: float, runs: Sequence[tuple[str, float, Sequence[Pair]]], words: Any = None
+    name: str,
+    base: float,
+    runs: Sequence[tuple[str, float, Sequence[Pair]]],
+    words: Any = None,
+    files: Sequence[str] = (),
 ) -> Sweep:
     """Look at how words and images follow a number.
 
@@ -110,6 +173,7 @@ def make_sweep(
         base: its value in the baseline.
         runs: label, value and pairs of every variant.
         words: only these; None is all.
+        files: of a training, what tells them apart, in order.
     """
     points = tuple(
         SweepPoint(label, scale, changes(pairs, overall(mass), words), _levels(pairs))
@@ -125,8 +189,10 @@ def make_sweep(
         )
         for mark in ("works", "breaks")
     )
-    columns = {key: [row[key] for row in rows] for key in rows[0]}
-    return Sweep(name, base, points, word, works, breaks, make_table(columns))
+    column = FILE if files else SCALE
+    columns = {column if key == SCALE else key: [row[key] for row in rows] for key in rows[0]}
+    table = make_table(columns)
+    return Sweep(name, base, points, word, works, breaks, table, column, tuple(files))
 
 
 def change_of(point: SweepPoint, word: TermChange | None) -> TermChange | None:

@@ -61,10 +61,7 @@ def against_weights(
     layers = pairs[0].layers
     owned = [_modules(lora, layer) for layer in layers]
     if not any(owned):
-        raise AnalysisError(
-            f"{lora.path} changes none of the compared layers ({layers[0].path}, …), or names them "
-            "in another layout: read it with its base model"
-        )
+        raise AnalysisError(_no_layer(lora, layers))
     groups = [
         Group(layer.tower, layer.path, modules)
         for layer, modules in zip(layers, owned, strict=True)
@@ -88,6 +85,15 @@ def against_weights(
     taken = {module.name for modules in owned for module in modules}
     rest = tuple(module.name for module in lora.modules if module.name not in taken)
     return WeightsAgainstAttention(table, float(correlation(norms, change)), rest)
+
+
+def _no_layer(lora: LoraFile, layers: Sequence[Layer]) -> str:
+    """Say that a LoRA touches no attention, as far as its modules were found in the model."""
+    start = f"{lora.path} changes none of the compared layers ({layers[0].path}, …)"
+    if all(module.base_path for module in lora.modules):
+        targets = ", ".join(dict.fromkeys(module.target for module in lora.modules))
+        return f"{start}, but {targets}: where attention changes, it is because what it reads does"
+    return f"{start}, or names them in another layout: read it with its base model"
 
 
 def _modules(lora: LoraFile, layer: Layer) -> tuple[Module, ...]:

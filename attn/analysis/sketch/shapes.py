@@ -6,11 +6,14 @@ that lies inside of a shape:
 - mass  Σ M · R, the part of the map inside of the shape. 0 to 1.
 - area  mean of R, the part of the image inside of it. 0 to 1.
 - lift  mass / area: 1 is what an even map has.
+- chance  of all places to which the shape can be moved over the image, its own among them, the part
+        at which the mass is as large: a torus translation test. What leaves the image comes in on
+        the other side, so that the map keeps its own unevenness. 0 to 1.
 
 A shape is what strokes surround, connected by edges of pixels. A ring within a ring is two shapes.
 Those smaller than a cell of the grid are none, since a map cannot tell them apart.
 
-Source: ours.
+Source: ours; the test as in Harms et al. 2001, doi:10.1111/j.1365-2745.2001.00615.x.
 """
 
 from __future__ import annotations
@@ -35,6 +38,10 @@ MOST = 12
 """ClosedShapes that are looked at, the largest; more cannot be told apart in a figure."""
 LEAST_LIFT = 1.2
 """From this lift on a word is said to read a shape."""
+MOST_CHANCE = 0.05
+"""Up to this chance; a shape in the right place by accident is as likely elsewhere."""
+ROUNDING = 1e-9
+"""Masses that differ by less are equal."""
 LEAST_LEAD = 1.5
 """So many times the lift of the next shape a word's shape has, where two words look swapped."""
 PARTS = (("top", "middle", "bottom"), ("left", "centre", "right"))
@@ -118,8 +125,24 @@ def measure_lifts(maps: WordMaps, shapes: ClosedShapes) -> ShapeLifts:
     return np.asarray(mass / np.array(shapes.areas))
 
 
-def tabulate_shapes(words: Sequence[Occurrence], shapes: ClosedShapes, lifts: ShapeLifts) -> Table:
-    """Tabulate mass and lift by word and shape."""
+def measure_chance(maps: WordMaps, shapes: ClosedShapes) -> ShapeLifts:
+    """Return in which part of all places each shape would hold as much; NaN for unread words."""
+    from scipy.fft import irfft2, rfft2
+
+    size = maps.shape[-2:]
+    regions = np.conj(rfft2(shapes.regions))
+    chances = np.full((*maps.shape[:2], len(shapes.names)), np.nan)
+    for at in np.ndindex(*maps.shape[:2]):
+        if maps[at].sum() > 0:
+            masses = irfft2(rfft2(maps[at] / maps[at].sum()) * regions, size)
+            chances[at] = (masses >= masses[:, :1, :1] - ROUNDING).mean((-2, -1))
+    return chances
+
+
+def tabulate_shapes(
+    words: Sequence[Occurrence], shapes: ClosedShapes, lifts: ShapeLifts, chances: ShapeLifts
+) -> Table:
+    """Tabulate mass, lift and chance by word and shape."""
     sample, word, shape = np.indices(lifts.shape).reshape(3, -1)
     area = np.array(shapes.areas)
     places = np.array([name.partition("(")[2].rstrip(")") for name in shapes.names], object)
@@ -133,38 +156,59 @@ def tabulate_shapes(words: Sequence[Occurrence], shapes: ClosedShapes, lifts: Sh
             "area": area[shape],
             "mass": (lifts * area).ravel(),
             "lift": lifts.ravel(),
+            "chance": chances.ravel(),
         }
     )
 
 
-def is_telling(word: Occurrence) -> bool:
+def is_telling(word: str) -> bool:
     """Whether a word names something: articles, prepositions and directions do not."""
-    return is_content(word.text) and fold(word.text) not in DIRECTIONS
+    return is_content(word) and fold(word) not in DIRECTIONS
 
 
-def describe_word(label: str, lifts: np.ndarray, names: Sequence[str]) -> str:
-    """Say of one word which shape it reads most and which least; `lifts` is one of each shape."""
+def describe_word(label: str, lifts: np.ndarray, chances: np.ndarray, names: Sequence[str]) -> str:
+    """Say of one word which shape it reads most and which least.
+
+    Args:
+        label: of the word.
+        lifts: of each shape.
+        chances: of each shape.
+        names: of the shapes.
+    """
     if np.isnan(lifts).any():
         return f"{label} is not read by the model"
     most, least = int(lifts.argmax()), int(lifts.argmin())
     if lifts[most] < LEAST_LIFT:
         return f"{label} reads no shape: at most {lifts[most]:.2g}× an even map"
+    told = f"shape {names[most]} {lifts[most]:.2g}×"
+    if chances[most] > MOST_CHANCE:
+        return (
+            f"{label} is not shown to read a shape: {told} is no more than in "
+            f"{100 * chances[most]:.2g} % of all places"
+        )
     other = f", shape {names[least]} {lifts[least]:.2g}×" if len(names) > 1 else ""
-    return f"{label} reads shape {names[most]} {lifts[most]:.2g}×{other}"
+    return f"{label} reads {told}{other}"
 
 
-def headline(words: Sequence[Occurrence], lifts: np.ndarray, names: Sequence[str]) -> str:
-    """Say what the word that reads one shape most reads; `lifts` is (word, shape)."""
-    telling = [at for at, word in enumerate(words) if is_telling(word)] or range(len(words))
+def headline(
+    words: Sequence[Occurrence], lifts: np.ndarray, chances: np.ndarray, names: Sequence[str]
+) -> str:
+    """Say what the word that reads one shape most reads; `lifts`, `chances` are (word, shape)."""
+    telling = [at for at, word in enumerate(words) if is_telling(word.text)] or range(len(words))
     read = [at for at in telling if not np.isnan(lifts[at]).any()]
     if not read:
         return "no word of these is read by the model"
-    best = max(read, key=lambda at: float(lifts[at].max()))
-    return describe_word(words[best].label, lifts[best], names)
+    shown = [at for at in read if chances[at, lifts[at].argmax()] <= MOST_CHANCE] or read
+    best = max(shown, key=lambda at: float(lifts[at].max()))
+    return describe_word(words[best].label, lifts[best], chances[best], names)
 
 
 def find_swapped(
-    prompt: str, words: Sequence[Occurrence], lifts: np.ndarray, names: Sequence[str]
+    prompt: str,
+    words: Sequence[Occurrence],
+    lifts: np.ndarray,
+    chances: np.ndarray,
+    names: Sequence[str],
 ) -> list[str]:
     """Say which words look swapped: two neighbours read each other's shapes.
 
@@ -176,12 +220,13 @@ def find_swapped(
         prompt: the text that the words are of.
         words: those that are looked at.
         lifts: (word, shape).
+        chances: (word, shape).
         names: of the shapes.
     """
     shapes = {
         word.index: shape
-        for word, row in zip(words, lifts, strict=True)
-        if is_telling(word) and (shape := _clear_shape(row)) is not None
+        for word, *row in zip(words, lifts, chances, strict=True)
+        if is_telling(word.text) and (shape := _clear_shape(*row)) is not None
     }
     pairs = [
         (first, second)
@@ -198,10 +243,11 @@ def find_swapped(
     ]
 
 
-def _clear_shape(lifts: np.ndarray) -> int | None:
+def _clear_shape(lifts: np.ndarray, chances: np.ndarray) -> int | None:
     """Return the shape that a word reads, if it clearly reads one."""
     if lifts.size < 2 or np.isnan(lifts).any():  # noqa: PLR2004 - nothing to swap
         return None
     most = int(lifts.argmax())
     following = float(np.delete(lifts, most).max())
-    return most if lifts[most] >= max(LEAST_LIFT, LEAST_LEAD * following) else None
+    is_clear = lifts[most] >= max(LEAST_LIFT, LEAST_LEAD * following)
+    return most if is_clear and chances[most] <= MOST_CHANCE else None

@@ -50,6 +50,7 @@ from attn.analysis.sketch.shapes import (
     find_swapped,
     headline,
     is_telling,
+    measure_chance,
     measure_lifts,
     tabulate_shapes,
 )
@@ -152,10 +153,13 @@ def _hold_shapes(trace: Trace, selection: Selection, maps: WordMaps, pixels: Str
     shapes = find_shapes(pixels, (maps.shape[-2], maps.shape[-1]))
     if not shapes.names:
         return Result({}, notes=(NO_SHAPES,))
-    lifts = measure_lifts(maps, shapes)
+    lifts, chances = measure_lifts(maps, shapes), measure_chance(maps, shapes)
     words, samples = selection.words, range(len(maps))
     prompt = trace.manifest.request.prompt if selection.branch != "uncond" else ""
-    swapped = [find_swapped(prompt, words, lifts[sample], shapes.names) for sample in samples]
+    swapped = [
+        find_swapped(prompt, words, *both, shapes.names)
+        for both in zip(lifts, chances, strict=True)
+    ]
     ending = [f" in sample {sample}" if len(maps) > 1 else "" for sample in samples]
     notes = [f"{said}{ending[sample]}" for sample in samples for said in swapped[sample]]
     if shapes.left_out:
@@ -165,12 +169,15 @@ def _hold_shapes(trace: Trace, selection: Selection, maps: WordMaps, pixels: Str
         {
             "word": [word.label for word in words],
             "shape": list(shapes.names),
-            "telling": ("word", [is_telling(word) for word in words]),
+            "telling": ("word", [is_telling(word.text) for word in words]),
+            "chance": (("sample", "word", "shape"), chances),
         },
         ("sample", "word", "shape"),
         attrs={
             "branch": selection.branch,
-            "headlines": [headline(words, lifts[sample], shapes.names) for sample in samples],
+            "headlines": [
+                headline(words, *both, shapes.names) for both in zip(lifts, chances, strict=True)
+            ],
         },
     )
     told = (
@@ -178,12 +185,18 @@ def _hold_shapes(trace: Trace, selection: Selection, maps: WordMaps, pixels: Str
         for sample in samples
         for line in (
             *([f"sample {sample}"] if len(maps) > 1 else []),
-            *map(describe_word, array["word"].values, lifts[sample], [shapes.names] * len(words)),
+            *map(
+                describe_word,
+                array["word"].values,
+                lifts[sample],
+                chances[sample],
+                [shapes.names] * len(words),
+            ),
             *swapped[sample],
         )
     )
     return Result(
-        {"sketch/shapes.csv": tabulate_shapes(words, shapes, lifts)},
+        {"sketch/shapes.csv": tabulate_shapes(words, shapes, lifts, chances)},
         {"lifts": array, "numbers": xr.DataArray(shapes.numbers, dims=("row", "column"))},
         tuple(notes),
         {"sketch/shapes.txt": Text("\n".join(told) + "\n")},
@@ -240,7 +253,11 @@ def _label(
     name = auto if requested == "auto" else requested
     return xr.DataArray(
         np.moveaxis(values[name], 2, 1),
-        {"series": [word.label for word in selection.words], **step_axis(trace, selection.steps)},
+        {
+            "series": [word.label for word in selection.words],
+            "telling": ("series", [is_telling(word.text) for word in selection.words]),
+            **step_axis(trace, selection.steps),
+        },
         ("sample", "series", "step"),
         attrs={"value": name, "branch": selection.branch},
     )

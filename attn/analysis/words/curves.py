@@ -34,6 +34,7 @@ from attn.analysis.words.word_measures import SegmentWords, measure, note_left_o
 from attn.analysis.words.word_tables import numbers, texts
 from attn.shapes import WordCurves, WordLayers
 from attn.trace.labels import block_numbers
+from attn.words import is_content
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -190,10 +191,16 @@ def ending(sample: int, samples: int) -> str:
 def _label(
     trace: Trace, values: WordCurves, measured: SegmentWords, kind: str, options: CurvesOptions
 ) -> xr.DataArray:
-    """Name the axes of the curves to draw: the words of most mass, in the prompt's order."""
+    """Name the axes of the curves to draw: words of most mass, in the prompt's order.
+
+    Unless so many are asked for, content words come before articles and the like.
+    """
     import xarray as xr
 
-    indices = sorted(measured.ranked()[: options.topk or DRAWN])
+    ranked = measured.ranked()
+    if options.topk is None:
+        ranked.sort(key=lambda index: not is_content(measured.words[index].text))
+    indices = sorted(ranked[: options.topk or DRAWN])
     words = [measured.words[index] for index in indices]
     unit = {"share": "part of the text's attention", "mass": "attention probability"}
     numbered, rows = _number(trace, measured)

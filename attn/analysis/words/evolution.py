@@ -7,6 +7,8 @@ word's tokens in all text segments or in one, on the finest grid; probability, 0
                of the step before; -1 to 1, empty where a map is even.
 - balance      the part of the picture's attention that each key segment gets, from `total.image`:
                mean over heads and queries, 0 to 1; all segments add up to 1.
+- evenness     of a word: standard deviation over mean of the cells of its map, mean over layers,
+               steps and samples; 0 is even. Without a word the least even one is followed.
 - activity     of a token: the largest part of a place's attention to text that it gets, from
                `share_max.image.text`, mean over layers and steps, 0 to 1; and its mass.
 
@@ -34,6 +36,7 @@ from attn.analysis.words.evolution_texts import describe, summarise
 from attn.analysis.words.selection import BLOCK, Scale, Scope, Selection, choose, step_maps
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
+from attn.trace.means import average
 from attn.trace.words.occurrences import (
     Mode,
     Occurrence,
@@ -42,7 +45,7 @@ from attn.trace.words.occurrences import (
     locate,
     select_words,
 )
-from attn.trace.words.sums import TOGETHER, word_positions
+from attn.trace.words.sums import TOGETHER, lay_out, sum_tokens, word_positions
 from attn.words import is_content
 
 if TYPE_CHECKING:
@@ -70,8 +73,8 @@ class EvolutionOptions(Scope):
     word: str | None = field(
         default=None,
         metadata={
-            "help": "the word to follow, as circle, red circle or circle (2); none is the most "
-            "active but articles and the like"
+            "help": "the word to follow, as circle, red circle or circle (2); none is that "
+            "whose map is the least even, but articles and the like"
         },
     )
     phrase_mode: Mode = field(
@@ -132,7 +135,7 @@ def run(trace: Trace, options: EvolutionOptions) -> Result:
     """
     selection = choose(trace, options)
     tokens = _activity(trace, selection, options.specials)
-    word = _choose_word(selection, tokens, options)
+    word = _choose_word(trace, selection, options)
     maps = _follow(trace, selection, word, options)
     tables = {f"{NAME}/tokens.csv": tokens}
     arrays = {"maps": maps, "correlation": _correlate(maps)}
@@ -148,22 +151,26 @@ def run(trace: Trace, options: EvolutionOptions) -> Result:
     return Result(tables, arrays, files=files)
 
 
-def _choose_word(selection: Selection, tokens: Table, options: EvolutionOptions) -> Occurrence:
-    """Return the word that was asked for, or the most active of the selected ones.
+def _choose_word(trace: Trace, selection: Selection, options: EvolutionOptions) -> Occurrence:
+    """Return the word that was asked for, or of the selected ones that with the least even map.
 
     Articles and the like give way to others, if there are any.
     """
     if options.word is not None:
         return _find_word(selection.prompt, options)
-    labels = {word.label: word for word in selection.words}
-    rows = zip(tokens["word"], tokens["segment"], strict=True)
-    ranked = [
-        labels[name]
-        for name, segment in rows
-        if name in labels and segment == (options.segment or segment)
-    ]
-    telling = [word for word in ranked if is_content(word.text)]
-    return next(iter([*telling, *ranked, *selection.words]))
+    read = {segment.name for layer in selection.layers for segment in layer.keys}
+    tokens = [token for token in selection.tokens if token.segment in read]
+    groups = word_positions(selection.words, tokens, options.segment or TOGETHER)
+    there = [word for word, group in zip(selection.words, groups, strict=True) if group]
+    telling = [word for word in there if is_content(word.text)] or there or list(selection.words)
+    if len(telling) == 1:
+        return telling[0]
+    kept = [group for word, group in zip(selection.words, groups, strict=True) if word in telling]
+    mean = average(trace, BLOCK, selection.layers, selection.steps, selection.branch)
+    maps = sum_tokens(mean.values, lay_out(mean.columns, kept))
+    cells = maps.reshape(len(maps), -1, maps.shape[-1])  # sample, cell, word
+    unevenness = (cells.std(1) / np.maximum(cells.mean(1), np.finfo(float).tiny)).mean(0)
+    return telling[int(np.argmax(unevenness))]
 
 
 def _part_number(text: str) -> tuple[str, int]:

@@ -64,12 +64,16 @@ def noise_left(scheduler: Any, timestep: float) -> float:
     Flow models: sigma = timestep / number of training timesteps. Others: sqrt(1 - alpha_bar),
     interpolated between training timesteps.
     """
-    alphas = getattr(scheduler, "alphas_cumprod", None)
-    if alphas is None or scheduler.config.get("use_flow_sigmas"):
+    if _is_flow(scheduler):
         return float(np.clip(timestep / scheduler.config.num_train_timesteps, 0, 1))
-    alphas = np.asarray(alphas, dtype=np.float64)
+    alphas = np.asarray(scheduler.alphas_cumprod, dtype=np.float64)
     alpha = np.interp(timestep, np.arange(len(alphas)), alphas)
     return float(np.sqrt(np.clip(1 - alpha, 0, 1)))
+
+
+def _is_flow(scheduler: Any) -> bool:
+    has_alphas = getattr(scheduler, "alphas_cumprod", None) is not None
+    return not has_alphas or bool(scheduler.config.get("use_flow_sigmas"))
 
 
 def predicting(current: Any, prediction: str, *, zero_snr: bool) -> Any:
@@ -108,6 +112,15 @@ def predicted(scheduler: Any) -> str | None:
     """Return `v`, `epsilon`, or None for schedulers of flow models."""
     kinds = {kind: name for name, kind in PREDICTIONS.items()}
     return kinds.get(scheduler.config.get("prediction_type"))
+
+
+def target(scheduler: Any) -> str:
+    """Return what the denoiser answers to: `flow`, `v`, `sample` or `epsilon`."""
+    if _is_flow(scheduler):
+        return "flow"
+    return {"v_prediction": "v", "sample": "sample"}.get(
+        scheduler.config.get("prediction_type"), "epsilon"
+    )
 
 
 def require_sigmas(scheduler: Any, pipeline: str) -> None:

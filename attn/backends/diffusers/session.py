@@ -17,6 +17,7 @@ from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
 from attn.backends.diffusers.emphasis import token_weights, weighted
 from attn.backends.diffusers.encoders import unknown_tokens
 from attn.backends.diffusers.finite import finite_steps
+from attn.backends.diffusers.forming import Forming, forming
 from attn.backends.diffusers.prompt_syntax import foreign_syntax
 from attn.backends.diffusers.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.sharing import alone
@@ -278,15 +279,18 @@ class DiffusersSession(Session):
             self._prompts.checked(self.branch_texts(requests), segments, self.model) as unknown,
             self._weighted(requests) as told,
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
+            self._formed(on_call) as formed,
             self.announced(requests, on_call) as noise,
         ):
             images = self.pipe(**self.pipeline_arguments(requests)).images
-        warnings = (*(unknown_tokens(*where) for where in sorted(unknown)), *told)
+        unread = [unknown_tokens(*where) for where in sorted(unknown)]
+        warnings = (*unread, *told, *formed.warnings)
         parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
             Output(
                 tuple(images[part]),
                 noise=tuple(noise[part]),
+                forming=tuple(formed.frames[part]),
                 unknown=frozenset(unknown),
                 warnings=warnings,
             )
@@ -327,6 +331,11 @@ class DiffusersSession(Session):
         """Return LoRAs as they act, with the option that scales their parts."""
         scale = getattr(self.options, "lora_text_encoder_scale", None)  # a stranger's may lack it
         return adapters.scaled(loras, scale)
+
+    def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
+        """See how pictures form in a block, where somebody listens."""
+        scheduler, vae = self.pipe.scheduler, self.pipe.vae
+        return nullcontext(Forming(scheduler, vae)) if on_call is None else forming(scheduler, vae)
 
     def _weighted(self, requests: Sequence[Request]) -> AbstractContextManager[list[str]]:
         """Apply the weights of words in a block; where there are none, nothing is touched."""

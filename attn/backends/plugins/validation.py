@@ -182,7 +182,7 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
                 "give one for each of request.images",
                 f"[{number}]",
             )
-        for name in ("images", "texts", "histories", "tokens", "noise"):
+        for name in ("images", "texts", "histories", "tokens", "noise", "forming"):
             count = len(getattr(output, name))
             if count not in (0, request.images):
                 raise AnswerError(
@@ -192,6 +192,8 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
                 )
         for index, image in enumerate(output.images):
             _check_mode(image, f"[{number}].images[{index}]")
+        for index, frames in enumerate(output.forming):
+            _check_frames(frames, f"[{number}].forming[{index}]")
         if output.sketch is not None:
             _check_mode(output.sketch, f"[{number}].sketch")
         try:
@@ -202,6 +204,18 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
                 "give numbers, texts, lists, dicts",
                 f"[{number}].histories",
             ) from error
+
+
+def _check_frames(frames: Seq[Image], location: str) -> None:
+    sizes = sorted({frame.size for frame in frames})
+    if len(sizes) != 1:
+        raise AnswerError(
+            f"got frames of the sizes {sizes}",
+            "give frames of one size, one for each step",
+            location,
+        )
+    for frame in frames:
+        _check_mode(frame, location)
 
 
 def _check_mode(image: Image, location: str) -> None:

@@ -35,7 +35,7 @@ class History:
         self.reached = 0
         self.length = 0
         self._told = told
-        self._pad = None if pad in ends else pad
+        self._pad = pad
         self.ids: Tensor | None = None
         self.padding: Tensor | None = None
         self.parents: list[Sequence[int] | None] = []
@@ -99,12 +99,24 @@ class History:
             told = self._told[:, : stretch.stop]
             padding[:, : told.shape[1]] |= told
         ids = None if reading.ids is None else reading.ids.detach().cpu().long()
-        if ids is not None and stretch.start and self.ids is not None:
-            if self._finished is None:
-                self._finished = torch.zeros(reading.rows, dtype=torch.bool)
-            if self._pad is not None:
-                self._finished |= (ids == self._pad).all(1)
-            padding[:, stretch.start :] |= self._finished[:, None]
-            self._finished |= torch.isin(ids, self._ends).any(1)
-            ids = torch.cat([self.ids[:, : stretch.start], ids], 1)
+        if ids is not None and self.ids is not None:
+            before = self.ids.shape[1]
+            if stretch.start:
+                ids = torch.cat([self.ids[:, : stretch.start], ids], 1)
+            if ids.shape[1] > before:
+                padding[:, before:] |= self._fills(ids[:, before:])
         self.ids, self.padding = ids, padding
+
+    def _fills(self, written: Tensor) -> Tensor:
+        """Return which rows, (row, 1), have ended and are only filled up while others go on."""
+        is_end = torch.isin(written, self._ends)
+        fills = torch.zeros(len(written), dtype=torch.bool)
+        if self._finished is not None:
+            fills = self._finished
+        if self._pad is not None:
+            is_pad = (written == self._pad) & ~is_end
+            fills = is_pad.all(1) | fills & (is_pad | is_end).all(1)
+        if bool(fills.all()):  # nobody fills up a text that no row continues
+            fills = torch.zeros_like(fills)
+        self._finished = fills | is_end[:, -1]
+        return fills[:, None]

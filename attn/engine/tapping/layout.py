@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
+from attn.engine.tapping.options import is_count
 from attn.engine.tapping.stretches import Pieces, Side, Stretch
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Segment
@@ -101,33 +103,23 @@ def declare(segments: Declared | None, grid: Grid | None) -> tuple[Segment, ...]
     Raises:
         UsageError: they do not follow each other, or the grid is of none of them.
     """
+    _require_grid(grid)
     if segments is None:
         return None
-    if isinstance(segments, Mapping):
-        declared, start = [], 0
-        for name, length in segments.items():
-            is_image = name == "image"
-            declared.append(
-                Segment(
-                    name,
-                    "image" if is_image else "text",
-                    start,
-                    start + int(length),
-                    grid if is_image else None,
-                    is_generated=name == GENERATED,
-                )
-            )
-            start += int(length)
-    else:
-        declared = list(segments)
-    ends = [0, *(segment.stop for segment in declared)]
-    if not declared or any(
-        segment.start != end or segment.length < 1
-        for segment, end in zip(declared, ends, strict=False)
+    declared = _from_lengths(segments, grid) if isinstance(segments, Mapping) else segments
+    is_list = isinstance(declared, Sequence) and all(isinstance(part, Segment) for part in declared)
+    ends = [0, *(segment.stop for segment in declared)] if is_list else []
+    if (
+        not is_list
+        or not declared
+        or any(
+            not segment.name or segment.start != end or not is_count(segment.length)
+            for segment, end in zip(declared, ends, strict=False)
+        )
     ):
         raise UsageError(
             "segments: expected lengths by name, such as {'prompt': 13, 'generated': 32}, or "
-            f"segments that follow each other from 0 on; got {segments!r}"
+            f"segments that follow each other from 0 on; got {segments!r:.200}"
         )
     for segment in declared:
         if segment.grid and segment.grid[0] * segment.grid[1] != segment.length:
@@ -136,6 +128,32 @@ def declare(segments: Declared | None, grid: Grid | None) -> tuple[Segment, ...]
                 f"positions of segment '{segment.name}'"
             )
     return tuple(declared)
+
+
+def _require_grid(grid: Grid | None) -> None:
+    if grid is None:
+        return
+    is_pair = isinstance(grid, Sequence) and len(grid) == len(("rows", "columns"))
+    if not is_pair or not all(map(is_count, grid)):
+        raise UsageError(f"grid: expected rows and columns, such as (32, 32); got {grid!r:.60}")
+
+
+def _from_lengths(lengths: Mapping[str, int], grid: Grid | None) -> tuple[Segment, ...]:
+    """Return segments in the order of their lengths; none if those are no lengths."""
+    if not all(isinstance(name, str) and is_count(lengths[name]) for name in lengths):
+        return ()
+    stops = accumulate(lengths.values())
+    return tuple(
+        Segment(
+            name,
+            "image" if name == "image" else "text",
+            stop - lengths[name],
+            stop,
+            grid if name == "image" else None,
+            is_generated=name == GENERATED,
+        )
+        for name, stop in zip(lengths, stops, strict=True)
+    )
 
 
 def _clip(segments: Sequence[Segment], start: int, stop: int) -> tuple[Segment, ...]:

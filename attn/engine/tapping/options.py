@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -26,12 +27,29 @@ class TapOptions:
     value_norm: bool | str
     tokens: Tokens
 
+    def require_rows(self, rows: int | None) -> None:
+        """Refuse a padding of other rows than those that the model reads, where it says so.
 
-def require_usable(model: object, keep: str) -> None:
+        Raises:
+            CaptureError: they are others.
+        """
+        if self.padding is not None and rows not in (None, len(self.padding)):
+            raise CaptureError(
+                f"padding= names {len(self.padding)} rows, but the model reads {rows}; name each "
+                "row of the batch (beams and several texts of a prompt are rows, too)"
+            )
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a whole number from 1 on."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+def require_usable(model: object, layers: object, keep: str, see: object) -> None:
     """Refuse what cannot be tapped.
 
     Raises:
-        UsageError: `model` is none, or there is no such level.
+        UsageError: `model` is none, there is no such level, or `layers` or `see` are of no use.
     """
     if not isinstance(model, nn.Module):
         raise UsageError(
@@ -40,6 +58,11 @@ def require_usable(model: object, keep: str) -> None:
         )
     if keep not in LEVELS:
         raise UsageError(f"keep: expected one of {', '.join(LEVELS)}; got '{keep}'")
+    globs = [layers] if isinstance(layers, str) else [] if layers is None else layers
+    if not isinstance(globs, Iterable) or not all(isinstance(glob, str) for glob in globs):
+        raise UsageError(f"layers: expected globs of module paths; got {layers!r:.60}")
+    if see is not None and not callable(see):
+        raise UsageError(f"see: expected a function of (path, attention); got {see!r:.60}")
 
 
 def read_options(
@@ -54,8 +77,13 @@ def read_options(
     Raises:
         UsageError: it cannot be meant.
     """
-    if every < 1:
-        raise UsageError(f"every: expected 1 or more forwards; got {every}")
+    if not is_count(every):
+        raise UsageError(f"every: expected 1 or more forwards; got {every!r:.60}")
+    if not isinstance(value_norm, bool | str):
+        raise UsageError(
+            "value_norm: expected True, or the path of the output projection; got "
+            f"{value_norm!r:.60}"
+        )
     require_tokens(tokens)
     return TapOptions(every, read_axes_of(axes), read_padding(padding), value_norm, tokens)
 
@@ -66,6 +94,8 @@ def read_axes_of(axes: str | Mapping[str, str] | None) -> dict[str, str]:
     Raises:
         UsageError: they are no axes.
     """
+    if not isinstance(axes, str | Mapping | None):
+        raise UsageError(f"axes: expected letters, or letters by globs; got {axes!r:.60}")
     globs = {"*": axes} if isinstance(axes, str) else dict(axes or {})
     try:
         return {glob: read_axes(letters) for glob, letters in globs.items()}
@@ -81,7 +111,12 @@ def read_padding(padding: Any) -> Tensor | None:
     """
     if padding is None:
         return None
-    mask = torch.as_tensor(padding).cpu()
+    try:
+        mask = torch.as_tensor(padding).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:  # no numbers, or rows unlike each other
+        raise UsageError(
+            f"padding: expected (row, position) of True and False; got {padding!r:.60}"
+        ) from error
     if mask.ndim != 2 or mask.dtype != torch.bool:  # noqa: PLR2004 - (row, position)
         raise UsageError(
             "padding: expected (row, position) of True and False, True where a position is "

@@ -13,6 +13,7 @@ from attn.engine.heads import count_heads, has_sink
 from attn.engine.layer_plans import Shapes
 from attn.engine.plan import Keep
 from attn.engine.tapping.layout import GENERATED, Layout
+from attn.engine.tapping.options import is_count
 from attn.engine.tapping.recording import PER_PART, Kernel, Tapped
 from attn.engine.tapping.stretches import Stretch
 from attn.errors import UsageError
@@ -74,12 +75,13 @@ def make_tap_plan(
     Raises:
         UsageError: ids have another shape, or no module is called attention or says its heads.
     """
-    if input_ids.ndim != 2 or new_tokens < 1:  # noqa: PLR2004 - (row, position)
+    shape = tuple(getattr(input_ids, "shape", ()))
+    if len(shape) != 2 or not all(map(is_count, (*shape, new_tokens))):  # noqa: PLR2004 - axes
         raise UsageError(
             "plan: expected input_ids of (row, position) and 1 or more new tokens; got "
-            f"{tuple(input_ids.shape)} and {new_tokens}"
+            f"{shape or type(input_ids).__name__} and {new_tokens!r:.60}"
         )
-    samples, prompt = input_ids.shape
+    samples, prompt = shape
     stretches = [Stretch(0, prompt)]
     stretches += [Stretch(prompt + at, prompt + at + 1) for at in range(new_tokens - 1)]
     kernels = [_kernel(module) for module in _attentions(modules)]

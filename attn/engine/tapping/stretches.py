@@ -67,10 +67,10 @@ def follow(reading: Reading, reached: int, ids: Tensor | None) -> Stretch:
     if past is None:  # a cache that is not handed over, or none at all
         past = reached if reading.length < reached else 0
     stretch = Stretch(past, past + reading.length)
-    if past > reached and reached:
+    if past > reached and (reached or reading.ids is not None):
         raise CaptureError(
             f"a forward reads positions {past} to {stretch.stop}, but the text had reached "
-            f"{reached} only; tap all of its forwards"
+            f"{reached} only: its cache holds what no tapped forward read; tap all of its forwards"
         )
     if past and past < reached:
         raise CaptureError(

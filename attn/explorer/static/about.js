@@ -28,7 +28,7 @@ export function About({ trace, source, branch }) {
   return html`<div class="about"><p class="facts">${facts.map((fact) => html`<span><bdi>${visible(fact)}</bdi></span>`)}</p>
     <${Notices} notices=${noticesOf(trace, branch, checks)} />
     <details><summary>${identityOf(trace)}${checks && checks.checked === checks.files && !checks.damaged.length ? ` · ${checks.checked} of ${checks.files} files checked` : checks ? ` · checking files: ${checks.checked} of ${checks.files}` : ""}</summary>
-      <dl>${options.map(([name, value]) => html`<dt><bdi>${visible(name)}</bdi></dt><dd><bdi>${visible(typeof value === "string" ? value : JSON.stringify(value))}</bdi></dd>`)}
+      ${trace.facts.rounded && html`<p>${trace.facts.rounded}</p>`}<dl>${options.map(([name, value]) => html`<dt><bdi>${visible(name)}</bdi></dt><dd><bdi>${visible(typeof value === "string" ? value : JSON.stringify(value))}</bdi></dd>`)}
       ${request.negative && html`<dt>negative</dt><dd><bdi>${visible(request.negative)}</bdi></dd>`}
       ${Object.entries(trace.manifest.environment).map(([name, value]) => html`<dt><bdi>${visible(name)}</bdi></dt><dd><bdi>${visible(value)}</bdi></dd>`)}</dl></details>
     ${status === "partial" && html`<span class="unseen">partial</span>`}</div>`;
@@ -52,6 +52,7 @@ function noticesOf(trace, branch, checks) {
     ...(status === "partial" ? [partial] : []),
     ...(checks?.damaged ?? []).map((/** @type {string} */ reason) => `Damaged: ${reason}`),
     ...lost,
+    ...(trace.leftOut.length ? [`Reduced to fit into this page. ${trace.leftOut.join(" ")}`] : []),
     ...(kept.level === "means" ? ["Maps were kept as the mean over all steps: they cannot be seen step by step."] : []),
     ...(kept.level === "mass"
       ? [

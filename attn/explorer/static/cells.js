@@ -36,7 +36,7 @@ export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads,
   const said =
     pointed && row
       ? `layer ${pointed.layer}, head ${pointed.head}: ${measure.format(row.heads[pointed.head])}`
-      : `${said0(selection, shows)}${hasHeads ? "" : " Maps of single heads were not kept: capture with --keep heads."}`;
+      : `${said0(selection, shows)}${hasHeads ? "" : ` ${headsNote(masses.trace.leftOut)}`}`;
   return html`<section class="cells-box" aria-label="Layers and heads"><div class="words-head"><h2>Layers and heads</h2>
       <label>of <select onChange=${(/** @type {any} */ event) => setName(event.target.value)}>${measures.map((one) => html`<option value=${one.name} selected=${one === measure}>${one.label}</option>`)}</select></label>
       <button aria-pressed=${String(!selection.layers)} onClick=${() => onChoose("", "")}>all layers</button></div>
@@ -47,6 +47,12 @@ export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads,
 
 /** @param {Measure} measure @param {number} value */
 const percentOr = (measure, value) => measure.format(value);
+
+/** Why heads have no maps. @param {string[]} leftOut */
+const headsNote = (leftOut) =>
+  leftOut.length
+    ? "Maps of single heads do not stand in this page."
+    : "Maps of single heads were not kept: capture with --keep heads.";
 
 /** @param {import("./trace.js").Selection} selection @param {string} shows */
 function said0({ layers, heads, net }, shows) {

@@ -1,10 +1,12 @@
 import { Keys } from "./keys.js";
 import { visible } from "./safe.js";
+import { MOST_SIDES } from "./sides.js";
 import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
 
 /**
  * @typedef {object} Row  a trace, or one that could not be made
  * @property {string} [id]
+ * @property {"trace" | "comparison"} [kind]
  * @property {string} label
  * @property {string} [status]
  * @property {[number, number | null]} [steps]  that are there, of how many
@@ -25,7 +27,7 @@ const PACE = 3000; // milliseconds between looks, while something is not finishe
 
 /** @type {Record<string, (row: Row) => string>} */
 const FILTERS = {
-  status: (row) => (row.error ? "failed" : row.status === "partial" ? "not finished" : "complete"),
+  status: (row) => (row.error ? "failed" : row.status === "partial" ? "not finished" : (row.status ?? "complete")),
   backend: (row) => row.backend ?? "",
   LoRA: (row) => (row.error ? "" : row.loras?.join(", ") || "none"),
   size: (row) => (row.size ? row.size.join(" × ") : ""),
@@ -57,6 +59,7 @@ function Listing({ item, state }) {
   const rows = useRows(item);
   const chosen = Object.keys(FILTERS).map((name) => [name, state.get(name)]);
   const sought = state.get("find");
+  const picked = state.get("pick").split(",").filter(Boolean);
   const order = state.get("sort", "as listed");
   const shown = useMemo(
     () => selectRows(rows, sought, Object.fromEntries(chosen), order),
@@ -64,20 +67,41 @@ function Listing({ item, state }) {
   );
   const shortcuts = [
     { keys: "/", does: "find in prompts and names", run: () => document.getElementById("find-run")?.focus() },
-    { keys: "Escape", does: "show everything again", run: () => state.set({ find: "", ...cleared() }) },
+    { keys: "c", does: "see the selected side by side", run: () => document.getElementById("compare")?.click() },
+    { keys: "Escape", does: "show everything again", run: () => state.set({ find: "", pick: "", ...cleared() }) },
     { keys: "?", does: "this list" },
   ];
   return html`<${Keys} shortcuts=${shortcuts} own=${OWN_INDEX_KEYS} />
-    <h1>${rows.length} traces</h1>
+    <h1>${headingOf(rows)}</h1>
     <${Choices} rows=${rows} state=${state} order=${order} sought=${sought} />
     <p class="faint" role="status">${shown.length === rows.length ? "" : `${shown.length} of ${rows.length} are shown.`}</p>
-    <${Cards} rows=${shown} source=${item.source} />`;
+    <${Picked} picked=${picked} state=${state} />
+    <${Cards} rows=${shown} source=${item.source} picked=${picked} onPick=${(/** @type {string} */ id) => state.set({ pick: (picked.includes(id) ? picked.filter((one) => one !== id) : [...picked, id]).join(",") })} />`;
+}
+
+/** @param {Row[]} rows */
+function headingOf(rows) {
+  const comparisons = rows.filter((row) => row.kind === "comparison").length;
+  const also = comparisons ? ` and ${comparisons} ${comparisons === 1 ? "comparison" : "comparisons"}` : "";
+  return `${rows.length - comparisons} traces${also}`;
+}
+
+/** What was selected, and the way to see it side by side. @param {{picked: string[], state: import("./state.js").State}} props */
+function Picked({ picked, state }) {
+  if (!picked.length) return null;
+  const fits = picked.length > 1 && picked.length <= MOST_SIDES;
+  return html`<p class="picked" role="status">${picked.length} selected. ${
+    fits
+      ? html`<a id="compare" href=${`#t=${picked.join(",")}`}>See them side by side</a>`
+      : `Two to ${MOST_SIDES} can be seen side by side.`
+  } <button onClick=${() => state.set({ pick: "" })}>clear</button></p>`;
 }
 
 /** @type {import("./keys.js").Shortcut[]} */
 const OWN_INDEX_KEYS = [
   { keys: "Tab", does: "the next trace" },
   { keys: "Enter", does: "open it" },
+  { keys: "Space", does: "on the box of a trace: select it" },
 ];
 
 const cleared = () => Object.fromEntries(Object.keys(FILTERS).map((name) => [name, ""]));
@@ -142,8 +166,8 @@ function Choices({ rows, state, order, sought }) {
 /** @param {string[]} values @returns {any} */
 const distinct = (values) => [...new Set(values)].filter(Boolean).sort();
 
-/** Cards, of which only those are there that are seen. @param {{rows: Row[], source: import("./source.js").Source}} props */
-function Cards({ rows, source }) {
+/** Cards, of which only those are there that are seen. @param {{rows: Row[], source: import("./source.js").Source, picked: string[], onPick: (id: string) => void}} props */
+function Cards({ rows, source, picked, onPick }) {
   const [view, setView] = useState({ top: 0, height: 900, width: 1280 });
   useEffect(() => {
     const look = () => {
@@ -164,13 +188,15 @@ function Cards({ rows, source }) {
   const last = Math.min(lines, Math.ceil((view.top + view.height) / HIGH) + AROUND);
   const seen = rows.slice(first * across, last * across);
   return html`<ul id="cards" style=${`--across:${across};--high:${HIGH}px;height:${lines * HIGH}px;padding-top:${first * HIGH}px`}>
-    ${seen.map((row) => html`<li key=${row.id ?? row.label}><${Card} row=${row} source=${source} /></li>`)}</ul>`;
+    ${seen.map((row) => html`<li key=${row.id ?? row.label}><${Card} row=${row} source=${source} />${row.kind === "trace" && row.picture && html`<label class="pick"><input type="checkbox" checked=${picked.includes(row.id ?? "")} onChange=${() => onPick(row.id ?? "")} /><span class="unseen">select ${visible(row.label)}</span></label>`}</li>`)}</ul>`;
 }
 
 /** @param {{row: Row, source: import("./source.js").Source}} props */
 function Card({ row, source }) {
   const { id, error, status, steps } = row;
-  const facts = [`seed ${row.seed}`, row.backend, ...(row.loras ?? [])].filter(Boolean).join(" · ");
+  const facts = [row.kind === "comparison" ? "comparison" : `seed ${row.seed}`, row.backend, ...(row.loras ?? [])]
+    .filter(Boolean)
+    .join(" · ");
   const picture = row.picture
     ? html`<img src=${source.url(`t/${id}/thumb`)} alt="" loading="lazy" />`
     : html`<span class="none">${error ? "failed" : "no picture"}</span>`;

@@ -90,11 +90,13 @@ async function read(trace, work, selection, isAsked, signal, show) {
     if (several && bytes > SMALL) show({ note: `Reading: ${done} of ${all} steps` });
   };
   const sums = await work.run(job, signal, tell);
-  show(
-    sums.count
-      ? { sums, note: "" }
-      : { sums: null, note: "None of the chosen layers ran in the chosen steps, or their maps were not kept." },
-  );
+  show(sums.count ? { sums, note: "" } : { sums: null, note: absence(trace) });
+}
+
+/** Why there is no map. @param {import("./trace.js").Trace} trace */
+function absence(trace) {
+  const short = trace.leftOut.length ? ", or do not stand in this page: see above what it was reduced to" : "";
+  return `None of the chosen layers ran in the chosen steps, or their maps were not kept${short}.`;
 }
 
 /**

@@ -1,7 +1,8 @@
 import { showIndex } from "./listing.js";
 import { visible } from "./safe.js";
 import { SCREENS } from "./screens.js";
-import { HttpSource } from "./source.js";
+import { MOST_SIDES, showSides } from "./sides.js";
+import { openSource } from "./source.js";
 import { State } from "./state.js";
 import { html, render } from "./vendor/preact.js";
 
@@ -13,35 +14,48 @@ let shown = "";
 /** @type {() => void} */
 let close = () => {};
 
-/** @param {any} item */
-async function open(item) {
+/** @param {any} item @returns {Promise<import("./screens.js").Item>} */
+async function readItem(item) {
+  const source = openSource(`t/${item.id}/`);
+  return { id: item.id, label: item.label, facts: await source.json("trace.json"), source };
+}
+
+/** One item in its screen, or several side by side. @param {any[]} chosen */
+async function open(chosen) {
   close();
   close = () => {};
   root.replaceChildren();
   try {
-    const source = new HttpSource(new URL(`t/${item.id}/`, document.baseURI).href);
-    const facts = await source.json("trace.json");
-    const screen = SCREENS[facts.screen];
-    if (!screen) throw new Error(`this version of the page has no screen for '${facts.screen}'`);
-    document.title = `${visible(item.label)} · attn`;
-    close = await screen(root, { id: item.id, label: item.label, facts, source }, state);
+    const items = await Promise.all(chosen.map(readItem));
+    document.title = `${chosen.map((item) => visible(item.label)).join(", ")} · attn`;
+    close = items.length > 1 ? await showSides(root, items, state) : await screenOf(items[0])(root, items[0], state);
   } catch (error) {
     showError(/** @type {Error} */ (error));
   }
-  document.body.dataset.ready = item.id;
+  document.body.dataset.ready = idOf(chosen);
 }
+
+/** @param {import("./screens.js").Item} item */
+function screenOf({ facts }) {
+  const screen = SCREENS[facts.screen];
+  if (!screen) throw new Error(`this version of the page has no screen for '${facts.screen}'`);
+  return screen;
+}
+
+/** @param {any[]} chosen */
+const idOf = (chosen) => chosen.map((item) => item.id).join(",");
 
 /** @param {Error} error */
 export function showError(error) {
   render(html`<p class="error" role="alert">${visible(error.message)}</p>`, root);
 }
 
-/** @param {any[]} items @param {any} chosen */
+/** @param {any[]} items @param {any[]} chosen */
 function navigate(items, chosen) {
-  const label = html`<span class="label"><bdi>${visible(chosen.label)}</bdi></span>`;
-  const all = html`<a href="#">All ${items.length}</a>`;
+  const labels = chosen.map((item) => html`<span class="label"><bdi>${visible(item.label)}</bdi></span>`);
+  const all = html`<a href=${`#t=${INDEX.id}`}>All ${items.length}</a>`;
   render(
-    html`<span class="brand">attn</span>${items.length > 1 && chosen !== INDEX ? all : ""}${label}
+    html`<span class="brand">attn</span>${items.length > 1 && chosen[0] !== INDEX ? all : ""}${labels}
     <button onClick=${() => window.dispatchEvent(new Event("show-keys"))}>Keys <kbd>?</kbd></button>`,
     top,
   );
@@ -54,23 +68,34 @@ const INDEX = { id: "index", label: "" };
 async function openIndex(listed) {
   close();
   document.title = "attn";
-  close = await showIndex(root, { ...INDEX, facts: listed, source: new HttpSource("") }, state);
+  close = await showIndex(root, { ...INDEX, facts: listed, source: openSource("") }, state);
   document.body.dataset.ready = INDEX.id;
 }
 
 async function start() {
-  const listed = await new HttpSource("").json("index.json");
-  const { items, failures } = listed;
-  const only = items.length + failures.length === 1 ? items[0] : INDEX;
+  const listed = await openSource("").json("index.json");
+  const { items, failures, beside } = listed;
+  const only = items.length + failures.length === 1 ? [items[0].id] : (beside ?? []);
   const choose = () => {
-    const item = items.find((/** @type {any} */ row) => row.id === state.get("t")) ?? only;
-    if (item.id === shown) return;
-    shown = item.id;
-    navigate(items, item);
-    void (item === INDEX ? openIndex(listed) : open(item));
+    const ids = state.get("t") ? state.get("t").split(",") : only;
+    const found = items.filter((/** @type {any} */ row) => ids.includes(row.id)).slice(0, MOST_SIDES);
+    const chosen = found.length ? found : [INDEX];
+    if (idOf(chosen) === shown) return;
+    shown = idOf(chosen);
+    navigate(items, chosen);
+    void (chosen[0] === INDEX ? openIndex(listed) : open(chosen));
   };
   state.on(choose);
   choose();
 }
+
+/** Links inside the page: where it has no address of its own they would lead out of it. */
+document.addEventListener("click", (event) => {
+  const link = /** @type {Element} */ (event.target).closest("a[href]")?.getAttribute("href") ?? "";
+  if (link !== "#" && !link.startsWith("#t=")) return;
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return; // another tab
+  event.preventDefault();
+  state.go(link);
+});
 
 start().catch(showError);

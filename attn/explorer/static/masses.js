@@ -115,6 +115,14 @@ export function meanOver(measures, layer, heads, value, steps) {
   return count ? sum / count : NaN;
 }
 
+const EPSILON = 3;
+const SHARE = 0.3;
+
+/** Whether a key is a sink, by the rules of `attn analyze`. @param {number} mass mean over heads @param {number} keys how many there are */
+export function isSink(mass, keys) {
+  return mass > SHARE || keys * mass > (keys * (1 - mass)) / (keys - 1) + EPSILON;
+}
+
 /**
  * In how many layers a key alone is a sink, by the rules of `attn analyze`: its mass, mean over heads,
  * in at least one step.
@@ -122,13 +130,11 @@ export function meanOver(measures, layer, heads, value, steps) {
  * @param {number} group of one key
  */
 export function sinkLayers(masses, group) {
-  const EPSILON = 3;
-  const SHARE = 0.3;
   if (masses.groups[group].keys.length !== 1) return 0;
   return masses.net.layers.filter(({ index, num_keys }) =>
     [...masses.steps.keys()].some((step) => {
       const mass = masses.mean(index, null, masses.massOf(group), [step]);
-      return mass > SHARE || num_keys * mass > (num_keys * (1 - mass)) / (num_keys - 1) + EPSILON;
+      return isSink(mass, num_keys);
     }),
   ).length;
 }

@@ -19,6 +19,7 @@ import { hasNaN16 } from "./sums.js";
  * @property {number[][]} keys    places of the columns in a layer's keys
  * @property {number} cell        place of branch and sample: branch · samples + sample
  * @property {number[] | null} heads  null is all of them
+ * @property {{rows: number[], of: number} | null} [only]  which of how many stored rows these queries are
  */
 
 const PRECISE = 4e6; // cells up to which sums are kept in float64
@@ -161,20 +162,36 @@ async function addLayer(shard, layer, step, job, sums) {
   const { rows, width } = step;
   if (!rows.length) return;
   const tensors = await shard.header();
-  const size = rows.length * width;
+  const size = (job.only?.of ?? rows.length) * width;
+  const part = (/** @type {string} */ name, /** @type {number} */ from) =>
+    job.only
+      ? job.only.rows.map((row) => ({ name, from: from + row * width, to: from + (row + 1) * width }))
+      : [{ name, from, to: from + size }];
   const whole = `${layer.index}/map.${job.block}`;
   const single = `${layer.index}/headmap.${job.block}`;
   const heads = job.heads ?? Array.from({ length: layer.heads }, (_, head) => head);
-  if (!job.heads && tensors[whole]) {
-    const [piece] = await shard.read([{ name: whole, from: job.cell * size, to: (job.cell + 1) * size }]);
-    sums.add(numbersOf(piece), rows, width);
-  } else if (tensors[single]) {
-    const starts = heads.map((head) => (job.cell * layer.heads + head) * size);
-    const pieces = await shard.read(starts.map((from) => ({ name: single, from, to: from + size })));
-    sums.add(meanOfHeads(pieces.map(numbersOf)), rows, width);
+  if (!job.heads && tensors[whole]) sums.add(joined(await shard.read(part(whole, job.cell * size))), rows, width);
+  else if (tensors[single]) {
+    const parts = heads.map((head) => part(single, (job.cell * layer.heads + head) * size));
+    const pieces = await shard.read(parts.flat());
+    sums.add(meanOfHeads(parts.map((own) => joined(pieces.splice(0, own.length)))), rows, width);
   } else if (tensors[`${layer.index}/query`]) {
     sums.add(await exactMatrix(shard, layer, heads, step, job), rows, width);
   }
+}
+
+/** Pieces that follow each other, as one. @param {import("./safetensors.js").Piece[]} pieces */
+function joined(pieces) {
+  if (pieces.length === 1) return numbersOf(pieces[0]);
+  const arrays = pieces.map(numbersOf);
+  const all = arrays[0] instanceof Uint16Array ? Uint16Array : Float32Array;
+  const result = new all(arrays.reduce((sum, array) => sum + array.length, 0));
+  let at = 0;
+  for (const array of arrays) {
+    result.set(array, at);
+    at += array.length;
+  }
+  return result;
 }
 
 /** @param {import("./safetensors.js").Piece} piece */

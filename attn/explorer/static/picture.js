@@ -1,4 +1,5 @@
 import { About } from "./about.js";
+import { Balance } from "./balance.js";
 import { Cells } from "./cells.js";
 import { PINNED, percent } from "./colours.js";
 import { Chips, Looks, nameOf, Switches, shortcutsOf } from "./controls.js";
@@ -9,6 +10,7 @@ import { Keys } from "./keys.js";
 import { useMasses, useSums, useTrace } from "./loading.js";
 import { sinkLayers } from "./masses.js";
 import { largest, paintMap, paintStrongest } from "./paint.js";
+import { PlaceLooks } from "./place-looks.js";
 import { Prompt } from "./prompt.js";
 import { labelOf, readingsOf } from "./readings.js";
 import { visible } from "./safe.js";
@@ -153,10 +155,12 @@ function Screen({ item, state, work }) {
     <${Stage} picture=${picture} sketch=${sketch} label=${name} paint=${paint} painted=${[map, maps, top, threshold, alpha, mode]} grid=${grid} region=${region} last=${() => placeOf(lastHovered())} isPinned=${Boolean(pinned)} smooth=${smooth} fade=${map ? Math.min(1, alpha * 1.2) : 0} say=${say}
       onHover=${(/** @type {any} */ at) => hoverPlace(at)} onPin=${(/** @type {any} */ at) => state.set({ place: regionText(at) })} />
     ${mode === "strongest" ? html`<p class="scale">${pins.map((id, at) => html`<span class="swatch" style=${`--colour:${PINNED[at % PINNED.length]}`}><bdi>${nameOf(groups, id, segments)}</bdi></span>`)} <span class="faint">where each is most above its mean</span></p>` : map && html`<${Scale} top=${top} label=${name} />`}
+    <${Balance} groups=${groups} segments=${segments} amounts=${region && sums ? sums.amounts(region) : whole} />
     <p class="status" aria-live="polite">${note}${loaded.ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all steps (${(loaded.ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(loaded.error || error) && html`<p class="error" role="alert">${visible(loaded.error || error)}</p>`}
     <${Steps} steps=${trace.hasStepMaps || !trace.hasMaps ? trace.steps : []} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
     <${Looks} state=${state} alpha=${alpha} threshold=${threshold} smooth=${smooth} hasSketch=${Boolean(trace.facts.sketch)} files=${files} />
+    <${PlaceLooks} trace=${trace} work=${work} selection=${selection} selectionKey=${key} region=${pinned} grid=${grid} picture=${picture} name=${item.label} />
   </div><div class="right">
     <${Chips} pins=${pins} place=${pinned && place} name=${(/** @type {string} */ id) => nameOf(groups, id, segments)} onPin=${pin} onFree=${() => state.set({ place: "" })} mode=${mode} onMode=${(/** @type {string} */ text) => state.set({ mode: text })} />
     ${pins.length > 1 && html`<div class="thumbs">${pins.map((id, at) => html`<${Thumb} key=${id} picture=${picture} values=${maps[at] ?? null} grid=${grid} top=${maps[at] ? largest(maps[at]) : 0} alpha=${alpha} label=${html`<bdi>${nameOf(groups, id, segments)}</bdi> <span class="faint">to ${percent(maps[at] ? largest(maps[at]) : 0)}</span>`} isCurrent=${current?.id === id} onChoose=${() => state.set({ pins: [...pins.filter((one) => one !== id), id].join(" ") })} />`)}</div>`}

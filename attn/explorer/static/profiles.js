@@ -13,9 +13,10 @@ const MOST = 12;
  * @param {ArrayLike<number> | null} props.reads     by token; NaN where there is none
  * @param {ArrayLike<number> | null} props.readers   by token
  * @param {ArrayLike<number>} props.received         by token: mean over all that read
+ * @param {(at: number) => string} props.sink      what is said of a token that is a sink
  * @param {(at: number) => void} props.onPin
  */
-export function Profiles({ tokens, words, current, reads, readers, received, onPin }) {
+export function Profiles({ tokens, words, current, reads, readers, received, sink, onPin }) {
   const list = (
     /** @type {string} */ title,
     /** @type {string} */ note,
@@ -29,7 +30,7 @@ export function Profiles({ tokens, words, current, reads, readers, received, onP
         ? html`<table><thead><tr><th scope="col">token</th><th scope="col"><span class="unseen">as a bar</span></th><th scope="col">attention</th></tr></thead><tbody>${order.map(
             (
               at,
-            ) => html`<tr key=${tokens[at].id} class=${at === current ? "is-current" : ""}><td><button class="word" style="--part:0" onClick=${() => onPin(at)}><bdi>${shownText(words[at])}</bdi></button><span class="tag">${tokens[at].position ?? ""}</span></td>
+            ) => html`<tr key=${tokens[at].id} class=${at === current ? "is-current" : ""}><td><button class="word" style="--part:0" onClick=${() => onPin(at)}><bdi>${shownText(words[at])}</bdi></button><span class="tag">${tokens[at].position ?? ""}${sink(at)}</span></td>
               <td><span class="bar" style=${`width:${(100 * values[at]) / (top || 1)}%`}></span></td><td>${percent(values[at])}</td></tr>`,
           )}</tbody></table>`
         : html`<p>none</p>`

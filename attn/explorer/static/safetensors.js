@@ -9,6 +9,8 @@ const BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, I16: 2, I8: 1, 
 const FIRST = 1 << 16; // most headers, and the small measures behind them, fit into one request
 const LARGEST = 1e8; // the format's own limit of a header
 const GAP = 1 << 16; // parts nearer than this are read together
+const SCALE = ".scale"; // is added to the name of a tensor of roots for that of its scales
+const SQUARES = Float32Array.from({ length: 256 }, (_, root) => (root / 255) ** 2);
 
 export class Shard {
   /**
@@ -32,8 +34,29 @@ export class Shard {
     return this.opening;
   }
 
-  /** @param {Part[]} parts @returns {Promise<Piece[]>} each in a buffer of its own */
+  /**
+   * @param {Part[]} parts
+   * @returns {Promise<Piece[]>} each in a buffer of its own; roots as the float32 that they stand for
+   */
   async read(parts) {
+    const tensors = await this.header();
+    const rooted = parts.filter(({ name }) => tensors[name + SCALE]);
+    if (!rooted.length) return this.#read(parts);
+    const scales = new Map(
+      rooted.map(({ name }) => [name, { name: name + SCALE, from: 0, to: countOf(tensors[name + SCALE]) }]),
+    );
+    const pieces = await this.#read([...parts, ...scales.values()]);
+    const data = new Map(
+      [...scales.keys()].map((name, at) => [name, new Float32Array(pieces[parts.length + at].data)]),
+    );
+    return parts.map((part, at) => {
+      const scale = data.get(part.name);
+      return scale ? squared(pieces[at], scale, part.from, tensors[part.name].shape) : pieces[at];
+    });
+  }
+
+  /** @param {Part[]} parts @returns {Promise<Piece[]>} */
+  async #read(parts) {
     const tensors = await this.header();
     const spans = parts.map(({ name, from, to }) => {
       const tensor = tensors[name];
@@ -105,6 +128,29 @@ function isDescribed(tensor, size) {
   const [low, high] = tensor.data_offsets;
   const count = tensor.shape.reduce((/** @type {number} */ a, /** @type {number} */ b) => a * b, 1);
   return high <= size && high - low === count * BYTES[tensor.dtype];
+}
+
+/** @param {Described} tensor */
+const countOf = ({ shape }) => shape.reduce((a, b) => a * b, 1);
+
+/**
+ * The values that roots stand for, as Python's `explorer.roots.from_roots`.
+ * @param {Piece} piece
+ * @param {Float32Array} scale  (…, key)
+ * @param {number} from  which element of the tensor the piece begins with
+ * @param {number[]} shape  (…, query, key)
+ * @returns {Piece}
+ */
+function squared({ data }, scale, from, shape) {
+  const keys = shape[shape.length - 1];
+  const size = shape[shape.length - 2] * keys;
+  const roots = new Uint8Array(data);
+  const values = new Float32Array(roots.length);
+  for (let i = 0; i < roots.length; i++) {
+    const at = from + i;
+    values[i] = SQUARES[roots[i]] * scale[Math.floor(at / size) * keys + (at % keys)];
+  }
+  return { dtype: "F32", data: values.buffer };
 }
 
 /** @param {{low: number, high: number}[]} spans */

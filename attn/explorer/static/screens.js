@@ -1,3 +1,4 @@
+import { showComparison } from "./comparison.js";
 import { showPicture } from "./picture.js";
 import { showText } from "./text.js";
 
@@ -7,4 +8,4 @@ import { showText } from "./text.js";
  */
 
 /** Which screen shows what, by the name that `index.json` and `trace.json` give. @type {Record<string, Screen>} */
-export const SCREENS = { picture: showPicture, text: showText };
+export const SCREENS = { picture: showPicture, text: showText, comparison: showComparison };

@@ -55,6 +55,69 @@ export class HttpSource {
   }
 }
 
+/** One file that holds everything: each file is an element with text, read when it is asked for. @implements {Source} */
+export class PageSource {
+  /** @param {string} folder that all names are in, or nothing */
+  constructor(folder) {
+    this.folder = folder;
+    this.base = "";
+    /** @type {Map<string, Promise<ArrayBuffer>>} */
+    this.opened = new Map();
+  }
+
+  /** @param {string} name */
+  url(name) {
+    const { kind, text } = this.#element(name);
+    return text ? `data:${kind};base64,${text}` : "data:,";
+  }
+
+  /** @param {string} name @returns {Promise<any>} */
+  async json(name) {
+    return JSON.parse(new TextDecoder().decode(await this.#open(name)));
+  }
+
+  /** @param {string} name @param {number} start @param {number} stop */
+  async read(name, start, stop) {
+    return (await this.#open(name)).slice(start, stop);
+  }
+
+  /** @param {string} name */
+  #open(name) {
+    const opening = this.opened.get(name) ?? unpacked(this.#element(name).text, name);
+    this.opened.set(name, opening);
+    return opening;
+  }
+
+  /** @param {string} name */
+  #element(name) {
+    const element = PAGE_FILES?.get(this.folder + name);
+    return { kind: element?.dataset.kind ?? "", text: element?.textContent ?? "" };
+  }
+}
+
+/** The files that stand in this page by name; null where there is a server. @type {Map<string, HTMLElement> | null} */
+const PAGE_FILES = pageFiles();
+
+function pageFiles() {
+  if (typeof document === "undefined") return null; // in a worker
+  const elements = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("script[data-name]")]);
+  return elements.length ? new Map(elements.map((one) => [one.dataset.name ?? "", one])) : null;
+}
+
+/** @param {string} folder nothing, or that of one trace @returns {Source} */
+export function openSource(folder) {
+  if (PAGE_FILES) return new PageSource(folder);
+  return new HttpSource(folder && new URL(folder, document.baseURI).href);
+}
+
+/** @param {string} text base64 of gzip @param {string} name @returns {Promise<ArrayBuffer>} */
+async function unpacked(text, name) {
+  if (!text) throw new Error(`${name} is not in this page`);
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
 /** @param {string} name @param {number} status */
 function refusal(name, status) {
   if (status === 404) return `${name} is not there any more`;

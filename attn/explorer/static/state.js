@@ -23,7 +23,7 @@ export class State {
       if (value) this.values.set(name, value);
       else this.values.delete(name);
     }
-    this.window?.history.replaceState(null, "", `#${this.values}`);
+    this.#write("replaceState", `#${this.values}`);
     this.#tell();
   }
 
@@ -31,6 +31,22 @@ export class State {
   on(listener) {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  /** Look at something else, so that Back comes back. @param {string} hash */
+  go(hash) {
+    this.values = new URLSearchParams(hash.slice(1));
+    this.#write("pushState", hash);
+    this.#tell();
+  }
+
+  /** @param {"pushState" | "replaceState"} how @param {string} hash */
+  #write(how, hash) {
+    try {
+      this.window?.history[how](null, "", hash);
+    } catch {
+      // a page in a notebook has no address of its own
+    }
   }
 
   #tell() {

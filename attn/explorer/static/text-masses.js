@@ -1,6 +1,6 @@
 import { percent } from "./colours.js";
 import { toFloats } from "./half.js";
-import { meanOver } from "./masses.js";
+import { isSink, meanOver } from "./masses.js";
 import { visible } from "./safe.js";
 import { Shard } from "./safetensors.js";
 
@@ -60,6 +60,32 @@ export class TextMasses {
     return meanOver(this.steps, layer, head === null ? [...Array(heads).keys()] : [head], value, steps);
   }
 
+  /** What each column gets, mean over layers, heads and steps, where there are no maps to tell. @param {number[] | null} steps */
+  received(steps) {
+    const { layers, keys, masses } = this.net;
+    return Float64Array.from(keys, (/** @type {number[]} */ places) => {
+      const mass = this.massOf(masses[0], places);
+      const means = layers.map((/** @type {any} */ layer) => this.mean(layer.index, null, mass, steps));
+      return means.reduce((/** @type {number} */ sum, /** @type {number} */ value) => sum + value, 0) / layers.length;
+    });
+  }
+
+  /** In how many layers a column is a sink, in at least one step. @param {number} column */
+  sinkLayers(column) {
+    const { layers, keys, masses } = this.net;
+    const mass = this.massOf(masses[0], keys[column]);
+    const isThere = (/** @type {number} */ layer) => (/** @type {number} */ step) =>
+      isSink(this.mean(layer, null, mass, [step]), this.#keys(this.trace.windowOf(this.net, step)));
+    const steps = [...this.steps.keys()];
+    return layers.filter((/** @type {any} */ layer) => steps.some(isThere(layer.index))).length;
+  }
+
+  /** How many keys a step has. @param {number[] | null} window */
+  #keys(window) {
+    const keys = this.net.keys.flat();
+    return window ? keys.filter((/** @type {number} */ key) => key < window[3]).length : keys.length;
+  }
+
   /** What a query part gives to some keys. @param {string} part @param {number[]} places of keys in the layer */
   massOf(part, places) {
     return (/** @type {LayerMeasures} */ measures, /** @type {number} */ head) => {
@@ -78,8 +104,7 @@ export class TextMasses {
   /** @param {Shard} shard @param {number[] | null} window @returns {Promise<Map<number, LayerMeasures>>} */
   async #read(shard, window) {
     const tensors = await shard.header();
-    const keys = this.net.keys.flat();
-    const width = window ? keys.filter((/** @type {number} */ key) => key < window[3]).length : keys.length;
+    const width = this.#keys(window);
     /** @type {import("./safetensors.js").Part[]} */
     const parts = [];
     const want = (/** @type {string} */ name, /** @type {number} */ size) => {

@@ -13,6 +13,12 @@ export function wordAt(tokens, words) {
   return (position) => words[places.get(position) ?? -1] ?? `[${position}]`;
 }
 
+/** The next token that holds a text, from the start again at the end; null is none. @param {string[]} words @param {string} sought @param {number} current */
+export function nextFound(words, sought, current) {
+  const found = words.flatMap((word, at) => (sought && word.toLowerCase().includes(sought.toLowerCase()) ? [at] : []));
+  return found.find((at) => at > current) ?? found[0] ?? null;
+}
+
 /** @param {import("./texts.js").Token[]} tokens @param {number} position @param {(at: number) => Focus} cellOf */
 export function pinOf(tokens, position, cellOf) {
   const at = tokens.findIndex((token) => token.position === position);

@@ -16,6 +16,7 @@ import {
   focusText,
   inkOf,
   meantOf,
+  nextFound,
   onTokens,
   pinOf,
   profileOf,
@@ -54,7 +55,7 @@ const TEXT_KEYS = [
   { keys: "+ − 0", does: "on the matrix: nearer, farther, the whole" },
   {
     keys: "Enter",
-    does: "on the matrix: pin the cell; on the text: pin the token; on the steps of writing: show that step",
+    does: "on the matrix: pin the cell; on the text: pin the token; on the steps of writing: show that step; in Find: the next token",
   },
   { keys: "↑ ↓ ← →", does: "on a layer: next layer, next head; Enter chooses the layer, h the head" },
 ];
@@ -95,10 +96,11 @@ function Reading({ item, state, work, trace }) {
     tokens.findIndex((token) => (isReaders ? column >= 0 && token.column === column : row >= 0 && token.row === row));
   const current = focus ? currentOf(focus) : -1;
   const profile = useMemo(() => profileOf(sums, tokens, current), [sums, tokens, current]);
-  const received = useMemo(
-    () => onTokens(sums?.received ?? new Float64Array(net.columns.length), tokens),
-    [sums, tokens],
-  );
+  const isMeasured = massSteps === masses.wanted.length;
+  const received = useMemo(() => {
+    const known = sums?.received ?? (isMeasured && !trace.hasMaps ? masses.received(selection.steps) : null);
+    return onTokens(known ?? new Float64Array(net.columns.length), tokens);
+  }, [sums, tokens, isMeasured, String(selection.steps)]);
   const cellOf = (/** @type {number} */ at) => ({
     row: isReaders ? -1 : tokens[at].row,
     column: isReaders ? tokens[at].column : -1,
@@ -130,6 +132,10 @@ function Reading({ item, state, work, trace }) {
       onChoose=${(/** @type {string} */ layers, /** @type {string} */ heads) => state.set({ layers, heads })} />`
     );
   }, [masses, massSteps, token?.id, name, key]);
+  const sink = (/** @type {number} */ at) => {
+    const count = isMeasured && tokens[at].column >= 0 ? masses.sinkLayers(tokens[at].column) : 0;
+    return count ? ` · sink in ${count} of ${net.layers.length} layers` : "";
+  };
   const shortcuts = [
     ...shortcutsOf(trace, state, selection, () => state.set({ at: "", find: "" })),
     {
@@ -152,14 +158,14 @@ function Reading({ item, state, work, trace }) {
   <${Switches} trace=${trace} state=${state} selection=${selection} />
   <div class="columns"><div class="left">
     <div class="words-head"><h2>The text</h2><span class="switch" role="group" aria-label="The ink says"><button aria-pressed=${String(!isReaders)} onClick=${() => state.set({ side: "" })}>what it reads</button><button aria-pressed=${String(isReaders)} onClick=${() => state.set({ side: "readers" })}>who reads it</button></span>
-      <label>Find <input id="find-word" type="search" value=${state.get("find")} onInput=${(/** @type {any} */ event) => state.set({ find: event.target.value })} /></label></div>
+      <label>Find <input id="find-word" type="search" value=${state.get("find")} onInput=${(/** @type {any} */ event) => state.set({ find: event.target.value })} onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && pinToken(nextFound(words, state.get("find"), current))} /></label></div>
     <${TextPane} tokens=${tokens} words=${words} states=${states} ink=${ink} current=${current} last=${() => currentOf(pinned ?? lastHovered() ?? { row: -1, column: -1 })} isPinned=${Boolean(pinned)} sought=${state.get("find")} onHover=${(/** @type {number | null} */ at) => hover(at === null ? null : cellOf(at))} onPin=${pinToken} />
     <p id="cell" class="say" aria-live="polite">${say}</p>
     ${pinned && html`<div class="chips"><span class="faint">pinned</span><button class="chip" onClick=${() => pin(null)}><bdi>${focusName(pinned, names)}</bdi> <span aria-hidden="true">×</span><span class="unseen">free</span></button></div>`}
     <${Steps} steps=${trace.hasStepMaps || !trace.hasMaps ? trace.steps : []} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
     <p class="status" aria-live="polite">${loaded.key === key || !trace.hasMaps ? note : "Reading …"}${ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(error || unwritten || unmeasured) && html`<p class="error" role="alert">${visible(error || unwritten || unmeasured)}</p>`}
-    <${Profiles} tokens=${tokens} words=${words} current=${current} reads=${profile?.reads ?? null} readers=${profile?.readers ?? null} received=${received} onPin=${pinToken} />
+    <${Profiles} tokens=${tokens} words=${words} current=${current} reads=${profile?.reads ?? null} readers=${profile?.readers ?? null} received=${received} sink=${sink} onPin=${pinToken} />
   </div><div class="right">
     ${sums && html`<${MatrixPanel} sums=${sums} net=${net} names=${names} state=${state} cell=${focus} last=${() => pinned ?? lastHovered()} isPinned=${Boolean(pinned)} onHover=${hover} onPin=${pin} name=${item.label} meant=${meantOf(selection)} table=${table} />`}
   </div></div>

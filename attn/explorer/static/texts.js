@@ -43,9 +43,7 @@ export class TextTrace extends Trace {
       base,
       block: net.block,
       shards: shown.map(({ file, bytes, index }) => ({ file, bytes, window: this.windowOf(net, index) })),
-      layers: net.layers
-        .filter((/** @type {any} */ layer) => !layers || layers.includes(layer.index))
-        .map((/** @type {any} */ { index, heads }) => ({ index, heads })),
+      layers: this.layersOf(net, layers, heads, net.block),
       queries: net.queries,
       keys: net.keys,
       cell: this.cell(selection),

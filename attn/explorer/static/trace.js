@@ -19,6 +19,7 @@
  * @property {number} keyset
  * @property {number} num_keys
  * @property {string[]} gates
+ * @property {number} [like]  of the mean of several: the index of one of them
  *
  * @typedef {{name: string, layers: Layer[], keyset: number}} Net  layers whose maps have a common mean
  * @typedef {{index: number, file: string, bytes: number, noise: number | null}} StepShard
@@ -60,6 +61,11 @@ export class Trace {
     return this.manifest.kept.level !== "mass" && (this.steps.length > 0 || this.mean !== undefined);
   }
 
+  /** What does not stand in a page of one file, in sentences. @returns {string[]} */
+  get leftOut() {
+    return this.facts.left_out ?? [];
+  }
+
   /** Whether maps of single heads were kept, or can be computed. */
   get hasHeads() {
     return ["heads", "factors"].includes(this.manifest.kept.level);
@@ -85,20 +91,41 @@ export class Trace {
   job(selection, base) {
     const { net, steps, layers, heads } = selection;
     const keyset = this.facts.keysets[net.keyset];
-    const chosen = net.layers.filter((layer) => !layers || layers.includes(layer.index));
     return {
       base,
       shards: this.shardsOf(steps, heads).map(({ file, bytes }) => ({ file, bytes })),
-      layers: chosen.map((layer) => this.#jobLayer(layer, keyset)),
+      layers: this.layersOf(net, layers, heads, "image.text").map((layer) => this.#jobLayer(layer, keyset)),
       keys: keyset.columns.length,
       cell: this.cell(selection),
       heads,
     };
   }
 
+  /**
+   * The layers whose maps are read for a selection: of a page in one file, all of them are one, their mean.
+   * @template {{index: any}} T
+   * @param {{layers: T[]}} net
+   * @param {number[] | null} layers
+   * @param {number[] | null} heads
+   * @param {string} block
+   * @returns {T[]}
+   */
+  layersOf(net, layers, heads, block) {
+    if (layers || heads) return net.layers.filter((layer) => !layers || layers.includes(layer.index));
+    const mean = (this.facts.means ?? []).find(
+      (/** @type {any} */ one) => one.block === block && net.layers.every(({ index }) => one.layers.includes(index)),
+    );
+    return mean ? [{ ...net.layers[0], index: mean.index, grid: mean.grid, like: net.layers[0].index }] : net.layers;
+  }
+
+  /** A layer as the manifest has it; of a mean, the first of its layers. @param {Layer} layer @returns {any} */
+  #described({ index, like }) {
+    return this.manifest.layers.find((/** @type {any} */ one) => one.index === (like ?? index));
+  }
+
   /** The parts of a layer's own key sequence, text keys only. @param {Layer} layer */
   textPositions(layer) {
-    const { keys } = this.manifest.layers.find((/** @type {any} */ one) => one.index === layer.index);
+    const { keys } = this.#described(layer);
     /** @type {number[]} */
     const positions = [];
     for (const { kind, start, stop } of keys)
@@ -114,7 +141,7 @@ export class Trace {
 
   /** @param {Layer} layer @param {any} keyset @returns {import("./reader.js").JobLayer} */
   #jobLayer(layer, keyset) {
-    const { queries } = this.manifest.layers.find((/** @type {any} */ one) => one.index === layer.index);
+    const { queries } = this.#described(layer);
     const text = this.textPositions(layer);
     return {
       index: layer.index,

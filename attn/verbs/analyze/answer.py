@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from attn.analysis.sketch.shapes import LEAST_LIFT, MOST_CHANCE, is_telling
 from attn.analysis.words.maps.areas import FOLDER
 from attn.analysis.words.maps.dominance import LEAST
 from attn.verbs.report_page import Sentence, digits
@@ -27,7 +28,7 @@ CELLS = 4
 """Cells in a row and in a column of the table by which a word's place is named."""
 SINK = 0.5
 """From this part of the image's attention on, what takes it is called a sink."""
-ROLES, ALIGNED = "sinks/roles.csv", "words/aligned.csv"
+ROLES, ALIGNED, SHAPES = "sinks/roles.csv", "words/aligned.csv", "sketch/shapes.csv"
 SPECIAL = {"bos": "the start token", "eos": "the end token", "padding": "padding"}
 
 
@@ -44,6 +45,7 @@ def tell(manifest: Manifest, tables: Tables) -> list[Sentence]:
         segment = path.split("/", maxsplit=1)[0]
         many = sum(name.endswith("/tables/dominant.csv") for name in tables) > 1
         told += _tell_places(segment, tables, path, many=many)
+    told += _tell_shapes(tables)
     told += _tell_cut(manifest, tables)
     told += _tell_sinks(tables)
     return told or [Sentence("What was read is in the tables and figures below.")]
@@ -61,12 +63,14 @@ def _tell_places(
         many: whether there are other segments, so that this one is named.
     """
     cells_path = f"{segment}/{FOLDER}/grid_analysis_{CELLS}x{CELLS}.csv"
-    rows = _mean(tables[path], ["dominant", "lift_max"])
-    rows = rows.sort_values("lift_max", ascending=False, kind="stable", ignore_index=True)
+    every = _mean(tables[path], ["dominant", "lift_max"])
+    every = every.sort_values("lift_max", ascending=False, kind="stable", ignore_index=True)
+    named = every["word"].map(is_telling).to_numpy(bool)
+    rows = every[named] if named.any() else every
     cells = _mean(tables[cells_path], ["part"], "row", "column") if cells_path in tables else None
     telling = [row for _, row in rows.iterrows() if row["lift_max"] >= LEAST][:NAMED]
     for number, row in enumerate(telling if cells is not None else ()):
-        even = f", where an even map has {_percent(1 / CELLS**2)}" if number == 0 else ""
+        even = f" (an even map has {_percent(1 / CELLS**2)})" if number == 0 else ""
         of = f"Of the text of {segment}, " if number == 0 and many else ""
         yield Sentence(f"{of}{_place(row, cells, rows)}{even}.", cells_path)
     if not telling:
@@ -76,18 +80,48 @@ def _tell_places(
         )
         return
     first, last = rows.iloc[0], rows.iloc[-1]
-    told = f"“{_name(first, rows)}” is the most concentrated word: {_times(first)} at its peak"
-    spread = (
-        f"; “{_name(last, rows)}” is spread most evenly, {_times(last)}" if len(rows) > 1 else ""
+    told = f"At its peak “{_name(first, rows)}” gets {_times(first)}"
+    others = (
+        ", the most of the words that name something; "
+        f"“{_name(last, rows)}” gets {_times(last)}, the least"
     )
-    yield Sentence(f"{told}{spread}.", path)
-    none = 1 - float(rows["dominant"].sum())
-    leader = rows.sort_values("dominant", ascending=False, kind="stable").iloc[0]
+    yield Sentence(f"{told}{others if len(rows) > 1 else ''}.", path)
+    none = 1 - float(every["dominant"].sum())
+    leader = every.sort_values("dominant", ascending=False, kind="stable").iloc[0]
     yield Sentence(
-        f"“{_name(leader, rows)}” leads in {_percent(leader['dominant'])} of the image, the most; "
+        f"“{_name(leader, every)}” leads in {_percent(leader['dominant'])} of the image, the most; "
         f"no word leads in {_percent(none)}.",
         path,
     )
+
+
+def _tell_shapes(tables: Tables) -> Iterator[Sentence]:
+    """Yield which closed shapes of the drawing words read, as far as that is no accident."""
+    if SHAPES not in tables:
+        return
+    keys = ["word", "occurrence"]
+    means = _mean(tables[SHAPES], ["lift", "chance"], "shape", "where").dropna(ignore_index=True)
+    words = means.groupby(keys, sort=False)["lift"]
+    most, least = (means.loc[at] for at in (words.idxmax(), words.idxmin()))
+    least = least.set_index(keys)
+    is_shown = (
+        most["word"].map(is_telling).to_numpy(bool)
+        & (most["lift"] >= LEAST_LIFT)
+        & (most["chance"] <= MOST_CHANCE)
+    )
+    shown = most[is_shown].sort_values("lift", ascending=False, kind="stable")
+    for _, row in shown.head(NAMED).iterrows():
+        other = least.loc[(row["word"], row["occurrence"])]
+        rest = "" if other["shape"] == row["shape"] else f", {_lift(other)}"
+        yield Sentence(
+            f"“{_name(row, most)}” reads shape {_lift(row)} as much as an even map{rest}.", SHAPES
+        )
+    if not len(shown):
+        yield Sentence("No word is shown to read a closed shape of the drawing.", SHAPES)
+
+
+def _lift(row: Mapping[str, object]) -> str:
+    return f"{row['shape']} ({row['where']}) {digits(float(str(row['lift'])))}×"
 
 
 def _place(row: Mapping[str, object], cells: DataFrame, rows: DataFrame) -> str:
@@ -96,8 +130,8 @@ def _place(row: Mapping[str, object], cells: DataFrame, rows: DataFrame) -> str:
     best = cells[is_word].sort_values("part", ascending=False, kind="stable").iloc[0]
     where = _name_cell(int(best["row"]), int(best["column"]))
     return (
-        f"“{_name(row, rows)}” is read most {where}: {_percent(best['part'])} of its "
-        "attention is in one sixteenth of the image"
+        f"“{_name(row, rows)}” has {_percent(best['part'])} of its attention in one sixteenth of "
+        f"the image, {where}"
     )
 
 

@@ -21,24 +21,47 @@ if TYPE_CHECKING:
 
 TRACES = "traces.csv"
 SUMMARY = "summary.png"
+ON_PAGE = (
+    "shapes.csv",
+    "deviation.csv",
+    "dominant.csv",
+    "words_summary.csv",
+    "phrases_summary.csv",
+    "grid_analysis_4x4.csv",
+    "aligned.csv",
+    "roles.csv",
+    "sinks.csv",
+    "balance.csv",
+)
+"""Tables of the page of a trace, by name; the others have a row for every layer or step."""
 LONGEST = 80
 """Letters of a prompt in a row of a joined table; `traces.csv` has the whole."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is kept of the analyses of one trace: rows to join, and digests."""
+    """What is kept of the analyses of one trace: rows to join, what its page shows, and digests.
+
+    Attributes:
+        manifest: of the trace.
+        tables: to join, with their names.
+        shown: of its page, by path.
+        digests: by name.
+    """
 
     manifest: Manifest
     tables: list[tuple[str, Table]]
+    shown: dict[str, Table] = field(default_factory=dict)
     digests: dict[str, Digest] = field(default_factory=dict)
 
     def take(self, names: Sequence[str], result: Result) -> None:
-        """Keep the tables of these names, and the digests, of one result."""
+        """Keep the tables of these names, those of the page, and the digests, of one result."""
         for path, table in result.columns.items():
             name = path.rpartition("/")[2]
             if name in names:
                 self.tables.append((name, table))
+            if name in ON_PAGE:
+                self.shown[path] = table
         self.digests.update(result.digests)
 
 
@@ -55,6 +78,8 @@ class Joined:
         self.files: list[str] = []
         self._digests: dict[str, Gathered] = {}
         self._count = 0
+        self._prompts: set[str] = set()
+        self._seeds: set[int] = set()
 
     def add(self, entry: Entry, findings: Findings) -> None:
         """Take the results of one trace."""
@@ -66,6 +91,8 @@ class Joined:
             self._digests.setdefault(name, Gathered(digest)).add(digest)
         self._append(_row(entry, findings.manifest), TRACES)
         self._count += 1
+        self._prompts.add(prompt)
+        self._seeds.add(entry.seed)
 
     def draw(self, name: str, size: FigureSize) -> None:
         """Write the summary page, if there is anything to show.
@@ -79,11 +106,21 @@ class Joined:
         from attn.viz.figures import write
         from attn.viz.words.summary import draw_summary
 
-        heading = (name, f"{self._count} traces")
+        heading = (self._title(name), self._subtitle(name))
         figure_file = draw_summary(self._digests, heading)
         about = {"collection": name, "traces": str(self._count)}
         write(figure_file, self.folder, about, size)
         self.files.append(SUMMARY)
+
+    def _title(self, name: str) -> str:
+        """Return the prompt of all traces, or if they have several the name of the collection."""
+        return (next(iter(self._prompts)) if len(self._prompts) == 1 else "") or name
+
+    def _subtitle(self, name: str) -> str:
+        first, last = min(self._seeds), max(self._seeds)
+        seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
+        what = name if len(self._prompts) == 1 else f"{len(self._prompts)} prompts"
+        return f"{what} · {self._count} traces · {seeds}"
 
     def _append(self, table: Columns, name: str) -> None:
         append_table(table, self.folder / name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn.analysis.images import read_image
+from attn.analysis.images import read_forming, read_image
 from attn.schema import name_layers
 from attn.viz.sizes import USUAL, FigureSize
 
@@ -65,6 +66,7 @@ def _subject(trace: Trace, dpi: int) -> Subject:
         dpi=dpi,
         strokes=read_lines(trace),
         layers=name_layers(manifest.layers),
+        forming=partial(read_forming, trace),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attn.analysis.tables import Table, make_frame
 from attn.verbs.analyze.answer import tell
-from attn.verbs.report_page import MIMES, ReportPage, Section, plain, write_report
+from attn.verbs.analyze.collection_tables import ON_PAGE
+from attn.verbs.report_page import FIGURES, ReportPage, Section, plain, write_report
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,23 +31,31 @@ CAPTIONS = {
     "overlap": "How far words lie on the strokes.",
 }
 """What figures show, by the stem of their name; the first ones matter most."""
-SMALL = (
-    "shapes.csv",
-    "deviation.csv",
-    "dominant.csv",
-    "words_summary.csv",
-    "phrases_summary.csv",
-    "grid_analysis_4x4.csv",
-    "aligned.csv",
-    "roles.csv",
-    "sinks.csv",
-    "balance.csv",
-)
-"""Tables of the page, by name; the others have a row for every layer or step."""
+
+
+def small_tables(
+    files: Sequence[str], columns: Mapping[str, Table], folder: Path
+) -> Mapping[str, DataFrame]:
+    """Return the tables of the page by path.
+
+    Args:
+        files: results, relative to the folder, of all analyses.
+        columns: tables that were made just now, by path; those of earlier analyses are read.
+        folder: of the results.
+    """
+    names = [name for name in files if name.rpartition("/")[2] in ON_PAGE]
+    return {
+        name: make_frame(columns[name]) if name in columns else _read(folder / name)
+        for name in names
+    }
 
 
 def report_trace(
-    manifest: Manifest, folder: Path, files: Sequence[str], notes: Sequence[str]
+    manifest: Manifest,
+    folder: Path,
+    files: Sequence[str],
+    tables: Mapping[str, DataFrame],
+    notes: Sequence[str],
 ) -> str:
     """Write `report.html` of the results in a folder.
 
@@ -53,13 +63,13 @@ def report_trace(
         manifest: of the trace.
         folder: of the results.
         files: results, relative to it, of all analyses.
+        tables: of the page, by path.
         notes: what limits what is said.
 
     Returns:
         The first paragraph, as plain text.
     """
-    tables = {name: _read(folder / name) for name in files if name.rpartition("/")[2] in SMALL}
-    figures = [name for name in files if Path(name).suffix in MIMES]
+    figures = [name for name in files if Path(name).suffix in FIGURES]
     order = {name: number for number, name in enumerate(CAPTIONS)}
     ranked = sorted(
         (name for name in figures if _stem(name) in CAPTIONS and "/heatmaps/words/" not in name),

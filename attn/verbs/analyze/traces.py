@@ -20,7 +20,7 @@ from attn.verbs.analyze.absence import fit
 from attn.verbs.analyze.collection_tables import Findings
 from attn.verbs.analyze.earlier import keep_earlier, trace_digest
 from attn.verbs.analyze.figures import draw_result, note_fonts
-from attn.verbs.analyze.report import report_trace
+from attn.verbs.analyze.report import report_trace, small_tables
 from attn.verbs.analyze.results import TraceResults
 from attn.verbs.analyze.settings import Settings
 from attn.verbs.capture.collection import Entry, require_listed
@@ -86,7 +86,8 @@ def analyze_trace(
         listed = [file for facts in index["analyses"] for file in facts["files"]]
         notes = [note for facts in ran for note in facts["notes"]]
         remarks = tuple(dict.fromkeys([*_remarks(trace, planned, absent), *notes]))
-        answer = report_trace(trace.manifest, staging, listed, remarks)
+        tables = small_tables(listed, findings.shown, staging)
+        answer = report_trace(trace.manifest, staging, listed, tables, remarks)
         write_index(staging, index | {"manifests": manifests})
     files = [*(file for facts in ran for file in facts["files"]), REPORT]
     skipped = {name: str(lack) for name, lack in planned.skipped.items()}

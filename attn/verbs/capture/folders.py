@@ -65,7 +65,8 @@ def name_folders(labels: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     names: list[str] = []
     used = {name.casefold() for name in taken}
     for label in labels:
-        plain = re.sub(r"[^\w.+-]+", "-", label).strip("-.")[:LONGEST] or "variant"
+        told = label.replace("@!", "@not-")  # all modules but these
+        plain = re.sub(r"[^\w.+-]+", "-", told).strip("-.")[:LONGEST] or "variant"
         name, number = plain, 2
         while name.casefold() in used:
             name, number = f"{plain}-{number}", number + 1

@@ -8,11 +8,12 @@ import platform
 import re
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
 from io import BytesIO
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from attn.files.digests import output_digest, read_output
 from attn.files.disk import AGAIN, write_atomic
 from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
 from attn.files.outside import read_bytes
-from attn.schema import SKETCH, SKETCH_GROUND, Manifest
+from attn.schema import FORMING_ROW, SKETCH, SKETCH_GROUND, Manifest
 from attn.versions import find_version
 
 if TYPE_CHECKING:
@@ -29,13 +30,18 @@ if TYPE_CHECKING:
 
     from attn.backends import Output
 
-OUTPUT = re.compile(r"((image|text|history)(-\d+)?|sketch)\.(png|txt|json)(\.\d+\.part)?")
+OUTPUT = re.compile(
+    r"((image|text|history|forming)(-\d+)?|sketch)\.(png|jpg|txt|json)(\.\d+\.part)?"
+)
+QUALITY = 90
+"""Of the JPEG of small frames."""
 PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy", "peft")
 
 
 def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, str]:
     """Write `outputs/image.png` (or `image-0.png` …), `text.txt`, `history.json`, `sketch.png`.
 
+    And `forming.jpg`, which has the frames of how an image formed.
     Every PNG carries the request as text (`prompt`, `seed`, and all of it as JSON in `attn`).
 
     Returns:
@@ -52,6 +58,10 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, 
     files |= {
         _numbered("history", ".json", index, output.histories): _json(history)
         for index, history in enumerate(output.histories)
+    }
+    files |= {
+        _numbered("forming", ".jpg", index, output.forming): _sheet(frames)
+        for index, frames in enumerate(output.forming)
     }
     if output.sketch is not None:
         ground = {
@@ -102,6 +112,21 @@ def read_pictured(folder: Path) -> tuple[str, int] | None:
 
 def _numbered(stem: str, ending: str, index: int, group: tuple[object, ...]) -> str:
     return f"outputs/{stem}{ending}" if len(group) == 1 else f"outputs/{stem}-{index}{ending}"
+
+
+def _sheet(frames: Sequence[Image]) -> bytes:
+    """Return frames of one size in rows of `FORMING_ROW`, as JPEG."""
+    from PIL.Image import new
+
+    width, height = frames[0].size
+    columns, rows = min(len(frames), FORMING_ROW), ceil(len(frames) / FORMING_ROW)
+    sheet = new("RGB", (width * columns, height * rows))
+    for number, frame in enumerate(frames):
+        row, column = divmod(number, FORMING_ROW)
+        sheet.paste(frame.convert("RGB"), (column * width, row * height))
+    data = BytesIO()
+    sheet.save(data, "JPEG", quality=QUALITY, subsampling=0)
+    return data.getvalue()
 
 
 def _json(history: Mapping[str, Any]) -> bytes:

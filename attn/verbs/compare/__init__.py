@@ -4,6 +4,7 @@ compare                    the verb
 options                    what it takes: capture's options, and what is compared
 runs/                      runs that are generated: by LoRA, by drawing; LoRAs of runs
 pairing, variants          which traces belong together; pair by pair
+controls/                  variants that are controls of others: null, parts, without triggers
 requirements               refuse early what could not be compared
 findings                   what there is to say of runs that are there
 results                    written: tables, figures and report

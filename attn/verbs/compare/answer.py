@@ -61,12 +61,15 @@ class VariantTables:
         return self.tables[name].to_dict("records") if name in self.tables else []
 
 
-def tell(variants: Sequence[VariantTables], sweep: Sweep | None) -> list[Sentence]:
+def tell(
+    variants: Sequence[VariantTables], sweep: Sweep | None, more: Sequence[Sentence] = ()
+) -> list[Sentence]:
     """Return the first paragraph of the report.
 
     Args:
         variants: at least one.
         sweep: if they are one.
+        more: what controls say of them.
     """
     if sweep is None:
         told = list(variants[:FEW])
@@ -77,7 +80,7 @@ def tell(variants: Sequence[VariantTables], sweep: Sweep | None) -> list[Sentenc
         told, rest = [variant for variant in variants if variant.label == last], []
     sentences = [sentence for variant in told for sentence in tell_variant(variant)]
     first = [] if sweep is None else list(_tell_sweep(sweep))
-    return [*first, *sentences, *rest, *_tell_measure(told)]
+    return [*first, *sentences, *rest, *more, *_tell_measure(told)]
 
 
 def tell_variant(variant: VariantTables) -> list[Sentence]:
@@ -234,10 +237,15 @@ def _is_same(images: Mapping[str, Row]) -> bool:
 
 def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     """Yield from where on a sweep works, and from where on images break, or that it is nowhere."""
-    scales = [point.scale for point in sweep.points]
-    unit = "scale " if sweep.name.startswith(LORA) else ""
-    span = f"from {unit}{digits(scales[0])} to {digits(scales[-1])}"
     from attn.analysis.tables import make_frame
+
+    points = {
+        point.scale: point.label if sweep.files else digits(point.scale) for point in sweep.points
+    }
+    name = "The LoRA" if sweep.files else sweep.name
+    unit = "file " if sweep.files else "scale " if sweep.name.startswith(LORA) else ""
+    first, *_, last = points.values()
+    span = f"from {unit}{first} to {last}"
 
     rows = make_frame(sweep.table).to_dict("records")
     works = next((row for row in rows if row["works"]), None)
@@ -245,16 +253,21 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     if works is None:
         word = "" if sweep.word is None else f" “{sweep.word.term.label}”"
         yield Sentence(
-            f"{sweep.name} is not shown to work {span}: no interval of the leading word{word} "
+            f"{name} is not shown to work {span}: no interval of the leading word{word} "
             "leaves 0 out.",
             SWEEP,
         )
     else:
         yield Sentence(
-            f"{sweep.name} works from {unit}{digits(works['scale'])}: there “{works['word']}” gets "
+            f"{name} works from {unit}{points[works[sweep.column]]}: there “{works['word']}” gets "
             f"{_amount(works)}.",
             SWEEP,
         )
+        most = max(rows, key=lambda row: abs(row["change"]))
+        if sweep.files and most is not works:
+            yield Sentence(
+                f"It changes most with {unit}{points[most[sweep.column]]}: {_amount(most)}.", SWEEP
+            )
     if breaks is None:
         yield Sentence(
             f"It breaks the picture nowhere {span}: no step of it is shown to change the picture "
@@ -263,8 +276,8 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
         )
         return
     yield Sentence(
-        f"It breaks the picture from {unit}{digits(breaks['scale'])}, where a step changes it at "
-        "least twice as fast as the step before.",
+        f"It breaks the picture from {unit}{points[breaks[sweep.column]]}, where a step changes it "
+        "at least twice as fast as the step before.",
         SWEEP,
     )
 

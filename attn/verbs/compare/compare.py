@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import is_file
-from attn.files.results import refuse_others
+from attn.files.results import COMPARISON, refuse_others
 from attn.options import parse_options
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
+from attn.verbs.compare.controls.triggers import require_triggers
 from attn.verbs.compare.options import CompareOptions, takes_runs
-from attn.verbs.compare.pairing import COMPARISON, FOLDER, open_runs
+from attn.verbs.compare.pairing import FOLDER, open_runs
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
 from attn.verbs.compare.results import Compared, compare_runs
+from attn.verbs.compare.runs.leak_runs import refuse_lone_options
 from attn.verbs.compare.runs.lora_files import find_lora_files
 from attn.verbs.compare.runs.lora_runs import generate
 from attn.verbs.compare.runs.sketch_runs import generate_sketches
@@ -34,6 +36,8 @@ PREFIX = "compare."
 UNCOND = "uncond"
 CHOOSING = ("layers", "steps", "branch")
 """What both a capture and a comparison can be limited to."""
+CONTROLS = ("null", "leak", "by_block", "leave_one_out")
+"""Options that add runs to those of LoRAs."""
 FEWEST = 2
 """Runs that can be compared: a baseline and a variant."""
 
@@ -63,6 +67,7 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
     parts = parse_parts(options.only)
     if [bool(runs), options.lora is not None, options.sketch is not None].count(True) > 1:
         raise UsageError("give runs, --lora or --sketch, not several of them")
+    _refuse_controls(options)
     _refuse_folder(options.out)
     made: Generated | None = None
     files: Mapping[str, LoraFile] = {}
@@ -103,6 +108,20 @@ def _split_settings(options: CompareOptions) -> tuple[dict[str, str], dict[str, 
     return prefixed, rest
 
 
+def _refuse_controls(options: CompareOptions) -> None:
+    """Refuse controls of a LoRA where none is generated with.
+
+    Raises:
+        UsageError: names the first.
+    """
+    refuse_lone_options(options)
+    for name in CONTROLS:
+        if getattr(options, name) and options.lora is None:
+            raise UsageError(
+                f"{name} is a control of a LoRA that is generated with; give one with --lora FILE"
+            )
+
+
 def _refuse_folder(out: str | Path | None) -> None:
     """Refuse a folder whose content would be lost or mixed, before time is spent."""
     if out is None:
@@ -122,8 +141,13 @@ def _required(
     """Return what keeps anything from being generated that could not be compared."""
     has_drawing = options.sketch is not None or SKETCH in settings
     negative = options.negative or ""
+
+    def of_prompts(prompts: Sequence[str]) -> None:
+        require_in_prompts(prompts, selection, negative)
+        require_triggers(prompts, tuple(options.trigger or ()))
+
     return Required(
-        partial(require_in_prompts, options=selection, negative=negative),
+        of_prompts,
         partial(require_in_plan, options=selection, parts=parts, has_drawing=has_drawing),
     )
 

@@ -186,11 +186,20 @@ def draw_weights(
     from attn.viz.compare.weights import draw_weights as draw
 
     files = []
-    for number, label in enumerate(variant.label for variant in variants):
+    for number, variant in enumerate(variants):
+        label = variant.label
         if label in weights:
-            figure_file = draw(weights[label], label, {"variant": label})
+            figure_file = draw(weights[label], _name_variant(variant), {"variant": label})
             files += write_figures([figure_file], folder, _folder_prefix(variants, number))
     return files
+
+
+def _name_variant(variant: Variant) -> tuple[str, str]:
+    """Return title and subtitle of a figure that has no scene: the prompt, and the variant."""
+    more = len(variant.prompts) - 1
+    others = f" and {more} more prompt{'s' if more > 1 else ''}" if more else ""
+    pairs = f"{variant.count} pair{'s' if variant.count > 1 else ''}"
+    return f"{variant.members[0].prompt}{others}", f"{variant.label} · {pairs}"
 
 
 def _folder_prefix(variants: Sequence[Variant], number: int) -> str:

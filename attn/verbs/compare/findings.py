@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 from attn.analysis.result import Deferred
 from attn.errors import AnalysisError
 from attn.schema import name_layers
-from attn.verbs.compare.answer import VariantTables, tell
+from attn.verbs.compare.answer import FEW, VariantTables, tell
+from attn.verbs.compare.controls.control_answer import tell_controls
+from attn.verbs.compare.controls.controls import Controls
 from attn.verbs.compare.variants import Variant
 from attn.verbs.report import Report
 from attn.verbs.report_page import Sentence
@@ -30,11 +33,16 @@ if TYPE_CHECKING:
 class ComparisonFindings:
     """All that is computed, before anything is written."""
 
-    variants: Sequence[Variant]
+    controls: Controls
     sweep: Sweep | None
     weights: Mapping[str, WeightsAgainstAttention]
     tables: Mapping[str, Table]
     answer: Sequence[Sentence]
+
+    @property
+    def variants(self) -> Sequence[Variant]:
+        """What was compared with the baseline, controls among them."""
+        return self.controls.variants
 
     @property
     def frames(self) -> Mapping[str, DataFrame]:
@@ -53,7 +61,7 @@ class ComparisonFindings:
 
 
 def compute(
-    variants: Sequence[Variant],
+    controls: Controls,
     parts: Sequence[str] | None,
     options: PairOptions,
     files: Mapping[str, LoraFile],
@@ -62,7 +70,7 @@ def compute(
     """Compute what there is to say of variants.
 
     Args:
-        variants: each compared with the baseline.
+        controls: the variants, and which of them are controls of others.
         parts: what was asked for; None is all that can be made.
         options: what to compare.
         files: the LoRAs of variants that have a single one, by what these are called.
@@ -71,21 +79,35 @@ def compute(
     Raises:
         AnalysisError: a part cannot be made.
     """
-    sweep = _find_sweep(variants, options)
+    from attn.analysis.tables import Frames
+
+    variants = controls.variants
+    sweep = _find_sweep(controls.plain, options)
     by_variant = _variant_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
-    tables = _stack(by_variant, variants, sweep) | _weight_tables(weights, sweep)
+    places = _places(sweep, controls)
+    tables = _stack(by_variant, variants, places) | _weight_tables(weights, places)
+    tables |= controls.tables
     if sweep is not None and parts is None:
         tables["sweep.csv"] = sweep.table
-    answer = tell(_told(variants, by_variant), sweep if "sweep.csv" in tables else None)
-    return ComparisonFindings(variants, sweep, weights, tables, answer)
+    plain = {variant.label for variant in controls.plain}
+    told = [of for of in _told(variants, by_variant) if of.label in plain]
+    labels = [of.label for of in told[:FEW]] if sweep is None else [sweep.points[-1].label]
+    more = tell_controls(Frames(controls.tables), labels)
+    answer = tell(told, sweep if "sweep.csv" in tables else None, more)
+    return ComparisonFindings(controls, sweep, weights, tables, answer)
 
 
 def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | None:
-    """Return the sweep that variants are: they differ in one number alone; else None."""
-    from attn.analysis.compare.sweep import find_scales, make_sweep
+    """Return the sweep that variants are: they differ in one number or file alone; else None."""
+    from attn.analysis.compare.sweep import find_files, find_scales, make_sweep, order_files
 
-    varying = find_scales([variant.differences for variant in variants])
+    differences = [variant.differences for variant in variants]
+    files, varying = find_files(differences), find_scales(differences)
+    if files is not None:
+        places = order_files(files)
+        varying = "LoRA file", 0.0, [float(place) for place in places]
+        files = tuple(files[places.index(place)] for place in sorted(places))
     if varying is None:
         return None
     name, base, scales = varying
@@ -93,7 +115,7 @@ def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | No
         (variant.label, scale, variant.pairs)
         for variant, scale in zip(variants, scales, strict=True)
     ]
-    return make_sweep(name, base, runs, options.words)
+    return make_sweep(name, base, runs, options.words, files or ())
 
 
 def _variant_tables(
@@ -115,7 +137,7 @@ def _variant_tables(
 def _stack(
     by_variant: Sequence[Mapping[str, Table]],
     variants: Sequence[Variant],
-    sweep: Sweep | None,
+    places: Mapping[str, tuple[str, float]],
 ) -> dict[str, Table]:
     """Put the tables of all variants together; with several they have the variants' names."""
     from attn.analysis.compare.change_tables import with_name
@@ -125,17 +147,22 @@ def _stack(
     for variant, tables in zip(variants, by_variant, strict=True):
         for name, table in tables.items():
             layered = with_layer_names(table, name_layers(variant.pairs[0].layers))
-            named = with_name(layered, variant.label, _scale(sweep, variant.label))
+            named = with_name(layered, variant.label, places.get(variant.label))
             by_name.setdefault(name, []).append(named if len(variants) > 1 else layered)
     return {name: stack_tables(stacked) for name, stacked in by_name.items()}
 
 
-def _scale(sweep: Sweep | None, label: str) -> float | None:
-    """Return the scale of a variant in a sweep; that of the baseline if it is no point of it."""
+def _places(sweep: Sweep | None, controls: Controls) -> dict[str, tuple[str, float]]:
+    """Return the column of a sweep's number, and the number of each variant, by its label.
+
+    Variants that have the baseline's number are no points of the sweep; controls have no number.
+    """
     if sweep is None:
-        return None
-    scales = (point.scale for point in sweep.points if point.label == label)
-    return next(scales, sweep.base)
+        return {}
+    numbers = {variant.label: math.nan for variant in controls.variants}
+    numbers |= {variant.label: sweep.base for variant in controls.plain}
+    numbers |= {point.label: point.scale for point in sweep.points}
+    return {label: (sweep.column, number) for label, number in numbers.items()}
 
 
 def _told(
@@ -175,15 +202,13 @@ def _weigh(
 
 
 def _weight_tables(
-    weights: Mapping[str, WeightsAgainstAttention], sweep: Sweep | None
+    weights: Mapping[str, WeightsAgainstAttention], places: Mapping[str, tuple[str, float]]
 ) -> dict[str, Table]:
     """Return `lora_weights.csv`, always with the names of the variants."""
     from attn.analysis.compare.change_tables import with_name
     from attn.analysis.tables import stack_tables
 
-    parts = [
-        with_name(weight.table, label, _scale(sweep, label)) for label, weight in weights.items()
-    ]
+    parts = [with_name(weight.table, label, places.get(label)) for label, weight in weights.items()]
     return {"lora_weights.csv": stack_tables(parts)} if parts else {}
 
 

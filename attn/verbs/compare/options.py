@@ -98,7 +98,32 @@ class ComparisonOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(GenerationOptions, ComparisonOptions):
+class ControlOptions:
+    """What is generated beside LoRAs, to hold against them."""
+
+    null: Annotated[
+        bool, About("Also random changes of the LoRA's size: is its effect more than theirs?")
+    ] = False
+    leak: Annotated[
+        bool, About("Also the prompts without the trigger words: does the LoRA act without them?")
+    ] = False
+    trigger: Annotated[
+        str | Iterable[str] | None,
+        About(
+            "The LoRA's trigger words, for --leak. [default: those that moved most]",
+            python="The trigger words, for leak; None is those that moved most.",
+            read=inputs.split,
+            check=checks.texts,
+        ),
+    ] = None
+    by_block: Annotated[
+        bool, About("Also the LoRA in each of its blocks alone, and in all blocks but one.")
+    ] = False
+    leave_one_out: Annotated[bool, About("Also each stack A+B without each of its LoRAs.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(GenerationOptions, ControlOptions, ComparisonOptions):
     """What `attn compare` takes beside runs."""
 
     seed: Seed = range(16)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError
 from attn.files.disk import is_file, is_folder, is_there, reported
+from attn.files.results import COMPARISON
 from attn.trace.store import MANIFEST, read_manifest
 from attn.verbs.capture.collection import is_collection, read_index, require_listed
 from attn.wording import list_some
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 FOLDER = "comparison"
 """Where the results of a comparison are, in its folder; once they were in that folder itself."""
-COMPARISON = "comparison.json"
-"""What a folder of results has."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
-from attn.verbs.report_page import MIMES, ReportPage, Section, Sentence
+from attn.verbs.report_page import FIGURES, ReportPage, Section, Sentence
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -17,6 +17,8 @@ MATTER = 5
 CAPTIONS = {
     "summary.png": "Images, the maps of the leading word, and the words that changed most.",
     "sweep.png": "The leading word, the images and all other words against the scale.",
+    "parts.png": "What each part of the LoRA gives alone, and what is lost without it.",
+    "leak.png": "What the LoRA changes with its trigger words in the prompt, and without them.",
     "difference.png": "Where the image and each word's attention changed, mean over all pairs.",
     "layers.png": "Change of each word's mass, layer by layer.",
     "attention_comparison.png": "Mass of each word with and without, and its change.",
@@ -45,7 +47,7 @@ def lay_out_report(
         tables: by name.
         files: that were written, relative to the page.
     """
-    figures = [name for name in files if name[-4:] in MIMES]
+    figures = [name for name in files if name[-4:] in FIGURES]
     order = {name: number for number, name in enumerate(CAPTIONS)}
     ranked = sorted(
         (name for name in figures if name.rpartition("/")[2] in CAPTIONS),

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.files.results import replaced
+from attn.files.results import COMPARISON, replaced
+from attn.verbs.compare.controls.block_lists import write_block_lists
+from attn.verbs.compare.controls.controls import find_controls
 from attn.verbs.compare.findings import ComparisonFindings, compute
-from attn.verbs.compare.pairing import COMPARISON, ComparedRun
+from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.report import lay_out_report
 from attn.verbs.compare.variants import Variant, compare_traces
 from attn.verbs.report import Report
@@ -45,6 +47,8 @@ class Compared:
         plans: of a dry run what would be generated, the baseline first; then nothing else is there.
         answer: what changed, in sentences: the first paragraph of `report.html`.
         differences: settings in which a variant differs from the baseline, by what it is called.
+        controls: what each variant that is a control is of another, such as `null of style`, by
+            what it is called.
         maps: where each word is read, (value, word, row, column), by what a variant is called; made
             when it is looked at. See `attn.analysis.compare.mean_maps:mean_maps`.
     """
@@ -58,6 +62,7 @@ class Compared:
     plans: tuple[Captured, ...] = ()
     answer: str = ""
     differences: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
+    controls: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
     @property
@@ -103,9 +108,11 @@ def compare_runs(
     """
     variants = compare_traces(runs, options)
     _warn(runs[0], variants, parts, report)
-    findings = compute(variants, parts, options, files, report)
+    controls = find_controls(runs[0], variants, options, parts)
+    findings = compute(controls, parts, options, files, report)
     with replaced(out, "compare", COMPARISON, report.warn) as folder:
         written = _write_tables(findings, folder)
+        written += write_block_lists(controls.part_rows, controls.backend, folder)
         if pictures:
             written += _draw(runs[0], findings, folder, parts, options, report)
         written.append(_write_page(runs[0], findings, folder, written))
@@ -120,6 +127,7 @@ def compare_runs(
         tuple(report.warnings),
         answer=plain(findings.answer),
         differences={variant.label: variant.differences for variant in variants},
+        controls=findings.controls.named,
         maps=findings.maps(options.words),
     )
 
@@ -155,11 +163,13 @@ def _draw(
     report: Report,
 ) -> list[str]:
     """Write the figures, and say which letters no font has."""
+    from attn.verbs.compare.controls.control_figures import draw_controls
     from attn.verbs.compare.figures import draw_comparison, draw_weights
     from attn.viz.fonts import note_missing
 
-    variants = findings.variants
+    variants = findings.controls.drawn
     written = draw_comparison(base, variants, folder, parts, options, findings.sweep)
+    written += draw_controls(base, findings.controls, folder, options)
     written += draw_weights(variants, findings.weights, folder)
     for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
         report.warn(note)
@@ -169,7 +179,7 @@ def _draw(
 def _write_page(
     base: ComparedRun, findings: ComparisonFindings, folder: Path, written: Sequence[str]
 ) -> str:
-    page = lay_out_report(base, findings.variants, findings.answer, findings.frames, written)
+    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.frames, written)
     return write_report(page, folder)
 
 
@@ -198,6 +208,7 @@ def _describe(
         ],
         "options": asdict(options),
         "sweep": None if findings.sweep is None else _describe_sweep(findings.sweep),
+        "controls": findings.controls.named,
         "answer": plain(findings.answer),
     }
 
@@ -207,6 +218,7 @@ def _describe_sweep(sweep: Sweep) -> dict[str, Any]:
         "name": sweep.name,
         "base": sweep.base,
         "scales": [point.scale for point in sweep.points],
+        "files": list(sweep.files),
         "word": None if sweep.word is None else sweep.word.term.label,
         "works_from": sweep.works,
         "breaks_from": sweep.breaks,

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from attn.analysis.compare.changes import TermChange
+from attn.analysis.compare.changes import TermChange, content_first
 from attn.analysis.compare.images import ImageDifference
 from attn.viz.charts import new_charts, show_scale
 from attn.viz.compare.comparison_scene import (
@@ -25,7 +25,7 @@ from attn.viz.overlay import COLOURS, colour_scale
 from attn.viz.page import TITLE, write_title
 
 MOST = 11
-"""So many words are drawn, those that changed most; the tables have all."""
+"""So many words are drawn, content words that changed most first; the tables have all."""
 COLUMNS = 4
 PANEL, BARS = 2.5, 1.3  # inches of a panel, and of the bars below all
 LETTERS = 18
@@ -43,10 +43,11 @@ def draw_difference(
 
     Args:
         scene: what is compared; its first variant.
-        changes: of words' maps, cells (row, column), the largest change first.
+        changes: of words' maps, cells (row, column), the largest change first; articles and the
+            like are drawn behind content words.
         image: mean absolute difference of the images, or None.
     """
-    words = list(changes)[:MOST]
+    words = content_first(changes)[:MOST]
     count = len(words) + (image is not None)
     columns = min(COLUMNS, count)
     rows = -(-count // columns)

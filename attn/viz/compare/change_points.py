@@ -47,19 +47,20 @@ def say_hidden(hidden: int) -> str:
 def leading(changes: Changes) -> list[Key]:
     """Return the words that changed most in any variant, the largest change first.
 
-    An article or preposition is not the first while a content word changed, too.
+    Articles, prepositions and the like are behind all content words that changed, too.
     """
     largest: dict[Key, float] = {}
     for entry in (entry for listed in changes for entry in listed):
         size = abs(float(entry.change.change))
         largest[entry.term.key] = max(largest.get(entry.term.key, 0.0), size)
     count = WORDS if len(changes) <= FEW else FEWER
-    ranked = sorted(largest, key=lambda key: -largest[key])
     telling = {
         entry.term.key for listed in changes for entry in listed if is_content(entry.term.text)
     }
-    first = [key for key in ranked if key in telling and largest[key] > 0][:1]
-    return [*first, *(key for key in ranked if key not in first)][:count]
+    ranked = sorted(
+        largest, key=lambda key: (largest[key] == 0 or key not in telling, -largest[key])
+    )
+    return ranked[:count]
 
 
 def name_words(changes: Changes) -> dict[Key, str]:

@@ -45,7 +45,7 @@ FOOT = 1.0
 
 
 def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) -> FigureFile:
-    """Draw `sketch_changes.png`: the images with strokes, and by measure each word's change.
+    """Draw `sketch_changes.png`: images with strokes, and below by measure each word's change.
 
     The words are those of most change inside of closed strokes, or if there are none on strokes.
 
@@ -67,17 +67,25 @@ def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) 
     base, *others = [short(side.label, 30) for side in scene.sides[: 1 + variants]]
     legend = [f"{other} against {base}" for other in others]
     sides = scene.sides[: min(1 + variants, IMAGES)]
-    wide = SIDE / max(sides[0].aspect, 1.0)
-    columns = [wide] * len(sides) + [PLOT] * len(shown)
-    size = (sum(columns), max(height, wide * sides[0].aspect) + FOOT)
+    high = SIDE * min(sides[0].aspect, 1.0)
+    columns = max(len(sides), len(shown))
+    heights = (high, height + FOOT)
     heading = (scene.title_of_charts, subtitle)
     figure, panels = new_charts(
-        heading, size, legend=legend, ncols=len(columns), width_ratios=columns
+        heading,
+        (columns * PLOT, sum(heights)),
+        legend=legend,
+        nrows=2,
+        ncols=columns,
+        height_ratios=heights,
     )
-    for axes, side in zip(panels, sides, strict=False):
+    images, plots = panels[:columns], panels[columns:]
+    for axes in (*images[len(sides) :], *plots[len(shown) :]):
+        axes.remove()
+    for axes, side in zip(images, sides, strict=False):
         show_side(axes, side)
         write_title(axes, side.label, side.remark(_drawn(side)), size=10.5)
-    for axes, (name, changes) in zip(panels[len(sides) :], shown.items(), strict=True):
+    for axes, (name, changes) in zip(plots, shown.items(), strict=False):
         title, unit = TITLES[name]
         draw_points(axes, changes, keys, lane / row, unit)
         write_title(axes, title, size=10.5)

@@ -31,9 +31,11 @@ class ShownPair:
     variant: Pixels
 
 
-def shrink_pair(title: str, remark: str, images: tuple[Pixels, Pixels]) -> ShownPair:
-    """Return a pair with no more pixels than its images have on the sheet."""
-    base, variant = (shrink(image, IMAGE, DPI) for image in images)
+def shrink_pair(
+    title: str, remark: str, images: tuple[Pixels, Pixels], factor: float = 1.0
+) -> ShownPair:
+    """Return a pair with no more pixels than its images have on the sheet, by a factor wider."""
+    base, variant = (shrink(image, factor * IMAGE, DPI) for image in images)
     return ShownPair(title, remark, base, variant)
 
 
@@ -59,12 +61,12 @@ def draw_pairs(scene: ComparisonScene, pairs: Sequence[ShownPair], total: int) -
     for axes in panels:
         axes.set_axis_off()
     for axes, pair in zip(panels, pairs, strict=False):
-        axes.imshow(_beside(pair.base, pair.variant), interpolation="antialiased")
+        axes.imshow(beside(pair.base, pair.variant), interpolation="antialiased")
         write_title(axes, pair.title, pair.remark, size=8.5)
     return FigureFile("pairs.png", figure, scene.texts)
 
 
-def _beside(left: Pixels, right: Pixels) -> Pixels:
+def beside(left: Pixels, right: Pixels) -> Pixels:
     """Return two images side by side on white, from the same upper edge."""
     height = max(left.shape[0], right.shape[0])
     sheet = np.full((height, left.shape[1] + GUTTER + right.shape[1], 3), 255, np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from attn.analysis.compare.changes import TermChange, by_size
+from attn.analysis.compare.changes import TermChange, by_size, content_first
 from attn.analysis.compare.differences import LORA
 from attn.analysis.compare.sweep import Sweep, change_of, mean_level
-from attn.schema.requests import shortest
 from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.comparison_scene import (
     RISE,
@@ -58,10 +58,10 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
     figure, (word, images, rest) = new_charts(heading, SIZE, legend=legend, ncols=3)
     if sweep.word is not None:
         _curve(word, sweep, _masses(sweep, sweep.word), RISE)
-        _say(word, sweep.works, f"works from {_spell(sweep.works)}", "works nowhere")
+        _say(word, sweep.works, f"works from {_spell(sweep, sweep.works)}", "works nowhere")
         write_title(word, sweep.word.term.label, "change, % of all attention", size=10.5)
     _curve(images, sweep, [mean_level(point.levels) for point in sweep.points], VARIANTS[1])
-    _say(images, sweep.breaks, f"breaks from {_spell(sweep.breaks)}", "breaks nowhere")
+    _say(images, sweep.breaks, f"breaks from {_spell(sweep, sweep.breaks)}", "breaks nowhere")
     write_title(images, "image", "mean |difference|, levels of 255", size=10.5)
     handles = [_other(rest, sweep, entry, number) for number, entry in enumerate(others)]
     write_title(rest, "other words", "change, % of all attention", size=10.5)
@@ -80,7 +80,7 @@ def _others(sweep: Sweep) -> list[TermChange]:
     for entry in entries:
         if entry.term.key != lead:
             by_key.setdefault(entry.term.key, entry)
-    return list(by_key.values())[:MOST]
+    return content_first(by_key.values())[:MOST]
 
 
 def _masses(sweep: Sweep, word: TermChange) -> list[Point]:
@@ -134,17 +134,18 @@ def _say(axes: Axes, scale: float | None, there: str, nowhere: str) -> None:
 
 def _dress(axes: Axes, sweep: Sweep, *, in_percent: bool) -> None:
     at = sorted({sweep.base, *(point.scale for point in sweep.points)})
-    if len(at) <= TICKS:
-        axes.set_xticks(at, [shortest(scale) for scale in at])
+    if len(at) <= TICKS or sweep.files:
+        shown = at[:: math.ceil(len(at) / TICKS)]
+        axes.set_xticks(shown, [sweep.spell(scale) for scale in shown])
     axes.axhline(0, color=RULE, linewidth=1)
     axes.margins(y=0.18)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     factor = 100 if in_percent else 1
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(factor * value)))
-    unit = "scale of " if sweep.name.startswith(LORA) else ""
-    axes.set_xlabel(f"{unit}{sweep.name} (baseline {shortest(sweep.base)})", color=FAINT)
+    unit = "scale of " if sweep.name.startswith(LORA) and not sweep.files else ""
+    axes.set_xlabel(f"{unit}{sweep.name} (baseline {sweep.spell(sweep.base)})", color=FAINT)
     style(axes, across=False)
 
 
-def _spell(scale: float | None) -> str:
-    return "" if scale is None else shortest(scale)
+def _spell(sweep: Sweep, scale: float | None) -> str:
+    return "" if scale is None else sweep.spell(scale)

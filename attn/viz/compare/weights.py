@@ -19,18 +19,22 @@ NAMED = 5
 """So many layers are named: those whose attention changed most."""
 
 
-def draw_weights(weights: WeightsAgainstAttention, title: str, texts: dict[str, str]) -> FigureFile:
+def draw_weights(
+    weights: WeightsAgainstAttention, heading: tuple[str, str], texts: dict[str, str]
+) -> FigureFile:
     """Draw `lora_weights.png`: one point per layer.
 
     Args:
         weights: the table.
-        title: of the page, such as the LoRA's name.
+        heading: of the page: the prompt, and what was compared, such as the LoRA's name.
         texts: what the PNG says of itself.
     """
     columns = weights.table
     norms, change = columns["norm"], 100 * columns["change"]
     r = "" if np.isnan(weights.correlation) else f" · correlation {weights.correlation:.2f}"
-    figure, (axes,) = new_charts((title, f"one point per attention layer{r}"), SIZE)
+    title, compared = heading
+    subtitle = f"{compared} · one point per attention layer{r}"
+    figure, (axes,) = new_charts((title, subtitle), SIZE)
     axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
     changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
     named: list[int] = []

@@ -19,7 +19,7 @@ NARROWEST = 4.6
 BAR = 0.13
 MOST = 16
 """So many words are drawn, those of most mass; the table has all."""
-SMALL, LARGE = 5.5, 10.0  # points of a number
+SMALL, LARGE = 7.5, 10.0  # points of a number
 DIGIT = 1.9  # digits and their margins across a cell, in heights of a letter
 WIDE = 4
 """Up to so many cells in a row, three digits have room."""

@@ -58,10 +58,10 @@ def masses(files, word, steps=(0, 1, 2), layers=CROSS):
                 np.mean(
                     [
                         np.mean(
-                            [stored(side, one, "mass", step)[0][:, tokens].sum(-1).mean()
+                            [stored(side, layer, "mass", step)[0][:, tokens].sum(-1).mean()
                              for step in steps]
                         )
-                        for one in layers
+                        for layer in layers
                     ]
                 )
                 for side in pair
@@ -144,7 +144,7 @@ def test_sinks(pairs, files):
     ]  # fmt: skip
     check(row, np.array(plain))
     assert row["word"] == "<s>"
-    assert [one["layer"] for one in rows(table, "sinks.csv")] == ["mean", 1, 3]
+    assert [item["layer"] for item in rows(table, "sinks.csv")] == ["mean", 1, 3]
     (row,) = rows(table, "sinks_heads.csv", layer=3, head=2)
     plain = [
         [np.mean([stored(side, CROSS[1], "mass", step)[0][2, 0] for step in range(3)])
@@ -159,16 +159,16 @@ def test_sinks(pairs, files):
 def test_maps(pairs):
     """Similarity is a mean over pairs, one row per word and measure."""
     tables = PARTS["maps"](pairs, None)
-    place = [term.text for term in pairs[0].terms].index("cat")
+    index = [term.text for term in pairs[0].terms].index("cat")
     (row,) = rows(tables, "maps.csv", word="cat", measure="divergence")
-    expected = [pair.alike[0, place, 1] for pair in pairs]
+    expected = [pair.alike[0, index, 1] for pair in pairs]
     assert row["value"] == pytest.approx(np.mean(expected))
     assert row["low"] < row["value"] < row["high"]
     assert len(tables["maps.csv"]["word"]) == 4 * 6
     (row,) = rows(tables, "changed.csv")
     assert row["changed"] == pytest.approx(np.mean([pair.changed["clip"][0] for pair in pairs]))
     (row,) = rows(tables, "dominant.csv", word="cat")
-    parts = np.array([pair.dominant[:, 0, place] for pair in pairs]).mean(0)
+    parts = np.array([pair.dominant[:, 0, index] for pair in pairs]).mean(0)
     assert (row["base"], row["variant"]) == pytest.approx(tuple(parts))
 
 
@@ -183,7 +183,7 @@ def test_only_some_words(pairs):
 def test_other_layers():
     """Without common layers or steps these tables are not there."""
     about = manifest(samples=1), manifest(JOINT, samples=1, steps=2)
-    base, variant = (make_trace(one, tensors(one)) for one in about)
+    base, variant = (make_trace(item, tensors(item)) for item in about)
     pairs = [compare_pair(base, variant, PairOptions(), {})]
     made = {name: sorted(part(pairs, None)) for name, part in PARTS.items()}
     assert made == {
@@ -206,7 +206,7 @@ def test_a_trace_with_itself(files):
         trace = make_trace(about, base)
         pairs.append(compare_pair(trace, replace_trace(trace), PairOptions(), {}))
     tables = [columns for part in PARTS.values() for columns in part(pairs, None).values()]
-    for columns in (one for one in tables if "change" in one):
+    for columns in (table for table in tables if "change" in table):
         for name in {"change", "low", "high", "effect_size"} & {*columns}:
             assert (columns[name] == 0).all()
         if "relative_change" in columns:
@@ -223,10 +223,10 @@ def replace_trace(trace):
 
 def test_names(pairs, tmp_path):
     """Tables of several variants say which one a row is about, in the last column."""
-    one, other = (
+    item, other = (
         with_name(PARTS["words"](pairs, ["cat"])["mass.csv"], name) for name in ("x", "y")
     )
-    write_table(stack_tables([one, other]), tmp_path / "mass.csv")
+    write_table(stack_tables([item, other]), tmp_path / "mass.csv")
     lines = (tmp_path / "mass.csv").read_text().splitlines()
     assert lines[0] == ",".join([*COLUMNS, "variant_name"])
     assert [line.split(",")[-1] for line in lines[1:]] == ["x", "y"]
@@ -235,11 +235,11 @@ def test_names(pairs, tmp_path):
 def test_difference(pairs, files):
     """Where a word changed is variant minus baseline, cell by cell, mean over pairs."""
     about = manifest(samples=1)
-    found = rows(PARTS["maps"](pairs, None), "difference.csv", word="bobcat")
+    result = rows(PARTS["maps"](pairs, None), "difference.csv", word="bobcat")
     maps = [[plain_maps(about, side, [5, 6], 0) for side in pair] for pair in files]
     changes = np.array([variant - base for base, variant in maps])
-    assert [(row["row"], row["column"]) for row in found] == [*np.ndindex(changes.shape[1:])]
-    for row in found:
+    assert [(row["row"], row["column"]) for row in result] == [*np.ndindex(changes.shape[1:])]
+    for row in result:
         cell = changes[:, row["row"], row["column"]]
         assert row["change"] == pytest.approx(cell.mean(), rel=1e-5)
         error = cell.std(ddof=1) / np.sqrt(5)  # fewer than eight: Student's t
@@ -249,7 +249,7 @@ def test_difference(pairs, files):
 
 def test_pairs(pairs, files):
     """Pair by pair there is the mass of every word."""
-    found = rows(PARTS["words"](pairs, ["bobcat"]), "mass_pairs.csv")
+    result = rows(PARTS["words"](pairs, ["bobcat"]), "mass_pairs.csv")
     expected = masses(files, ("bobcat", 1))
-    np.testing.assert_allclose([[row["base"], row["variant"]] for row in found], expected)
-    np.testing.assert_allclose([row["change"] for row in found], np.diff(expected)[:, 0])
+    np.testing.assert_allclose([[row["base"], row["variant"]] for row in result], expected)
+    np.testing.assert_allclose([row["change"] for row in result], np.diff(expected)[:, 0])

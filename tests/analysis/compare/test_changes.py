@@ -35,7 +35,7 @@ def test_tiles(pair, largest, monkeypatch):
     pairs = list(with_maps(pair, 11, COARSE))
     for entry in changes.changes(pairs, changes.located(COARSE)):
         index = pair.terms.index(entry.term)
-        sides = (np.concatenate([one.coarse[side][:, index] for one in pairs]) for side in (0, 1))
+        sides = (np.concatenate([item.coarse[side][:, index] for item in pairs]) for side in (0, 1))
         expected = paired.paired_change(*sides)
         for name, values in vars(expected).items():
             np.testing.assert_allclose(getattr(entry.change, name), values, rtol=1e-12)

@@ -23,9 +23,9 @@ def ssim(base, variant, window):
     spread = [image.var((-2, -1), ddof=1) for image in (first, second)]
     count = window**2
     both = (first * second).mean((-2, -1)) - means[0] * means[1]
-    one, two = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    above = (2 * means[0] * means[1] + one) * (2 * both * count / (count - 1) + two)
-    below = (means[0] ** 2 + means[1] ** 2 + one) * (spread[0] + spread[1] + two)
+    item, two = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    above = (2 * means[0] * means[1] + item) * (2 * both * count / (count - 1) + two)
+    below = (means[0] ** 2 + means[1] ** 2 + item) * (spread[0] + spread[1] + two)
     return (above / below).mean()
 
 
@@ -59,8 +59,8 @@ def test_mean_difference():
         (noise(5, 7), noise(5, 7)),
         (noise(), noise(5)),
     ]
-    found = mean_difference(pairs)
+    result = mean_difference(pairs)
     plain = [np.abs(a.astype(float) - b.astype(float)).mean(-1) for a, b in pairs[:2]]
-    np.testing.assert_allclose(found.levels, np.mean(plain, 0))
-    assert (found.pairs, found.left_out) == (2, 2)
+    np.testing.assert_allclose(result.levels, np.mean(plain, 0))
+    assert (result.pairs, result.left_out) == (2, 2)
     assert mean_difference([]) is None

@@ -61,33 +61,33 @@ def test_equal_changes(others):
 def test_numbers():
     """Means, relative change and effect size are plain arithmetic."""
     base, variant = RNG.random((5, 2)), RNG.random((5, 2))
-    found = paired_change(base, variant)
+    result = paired_change(base, variant)
     changes = variant - base
-    np.testing.assert_allclose(found.base, base.mean(0))
-    np.testing.assert_allclose(found.variant, variant.mean(0))
-    np.testing.assert_allclose(found.change, changes.mean(0))
-    np.testing.assert_allclose(found.relative, changes.mean(0) / base.mean(0))
-    np.testing.assert_allclose(found.effect_size, changes.mean(0) / changes.std(0, ddof=1))
-    assert found.n.tolist() == [5, 5]
+    np.testing.assert_allclose(result.base, base.mean(0))
+    np.testing.assert_allclose(result.variant, variant.mean(0))
+    np.testing.assert_allclose(result.change, changes.mean(0))
+    np.testing.assert_allclose(result.relative, changes.mean(0) / base.mean(0))
+    np.testing.assert_allclose(result.effect_size, changes.mean(0) / changes.std(0, ddof=1))
+    assert result.n.tolist() == [5, 5]
 
 
 @pytest.mark.parametrize("count", [1, 2, 16])
 def test_nothing_changed(count):
     """Equal pairs give exactly 0, without a warning of a division."""
     same = RNG.random((count, 3))
-    found = paired_change(same, same.copy())
-    assert (found.change == 0).all()
-    assert (found.effect_size == 0).all()
+    result = paired_change(same, same.copy())
+    assert (result.change == 0).all()
+    assert (result.effect_size == 0).all()
     if count >= FEWEST:
-        assert (found.low == 0).all()
-        assert (found.high == 0).all()
+        assert (result.low == 0).all()
+        assert (result.high == 0).all()
 
 
 def test_the_same_change_everywhere():
     """Without a spread the interval is the change, and an effect size has no meaning."""
-    found = paired_change(np.zeros((6, 1)), np.ones((6, 1)))
-    assert (found.low[0], found.high[0], found.change[0]) == (1, 1, 1)
-    assert np.isnan(found.effect_size[0])
+    result = paired_change(np.zeros((6, 1)), np.ones((6, 1)))
+    assert (result.low[0], result.high[0], result.change[0]) == (1, 1, 1)
+    assert np.isnan(result.effect_size[0])
 
 
 def test_base_of_zero():
@@ -106,12 +106,12 @@ def test_missing_pairs():
     """Pairs without a cell count neither in its mean nor in its number."""
     base, variant = RNG.random((6, 2)), RNG.random((6, 2))
     variant[1, 0] = np.nan
-    found = paired_change(base, variant)
+    result = paired_change(base, variant)
     kept = [0, 2, 3, 4, 5]
-    assert found.n.tolist() == [5, 6]
+    assert result.n.tolist() == [5, 6]
     alone = paired_change(base[kept, :1], variant[kept, :1])
-    assert found.low[0] == alone.low[0]
-    assert found.base[0] == pytest.approx(base[kept, 0].mean())
+    assert result.low[0] == alone.low[0]
+    assert result.base[0] == pytest.approx(base[kept, 0].mean())
 
 
 @pytest.mark.parametrize(

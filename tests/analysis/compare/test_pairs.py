@@ -28,7 +28,7 @@ def test_the_same_trace():
     """A trace compared with itself differs in nothing."""
     pair = compare(trace(), trace())
     np.testing.assert_array_equal(pair.base.mass, pair.variant.mass)
-    words = [place for place, term in enumerate(pair.terms) if term.kind == "word"]
+    words = [index for index, term in enumerate(pair.terms) if term.kind == "word"]
     assert (pair.alike[:, words] == [1, 0, 1, 0, 0, 0]).all()
     assert (pair.changed["clip"] == 0).all()
     assert pair.agreement.notes == ()
@@ -49,14 +49,14 @@ def test_phrases_that_were_cut_off():
 def test_dominance(measure, only):
     """Words that compete have the part of the places that they dominate, others have none."""
     pair = compare(trace(), trace(seed=1), dominance=measure, words=only)
-    words = [place for place, term in enumerate(pair.terms) if term.kind == "word"]
+    words = [index for index, term in enumerate(pair.terms) if term.kind == "word"]
     named = only or ("cat", "bobcat")
-    among = [place for place in words if pair.terms[place].text.lower() in named]
+    among = [index for index in words if pair.terms[index].text.lower() in named]
     for side, reading in enumerate((pair.base, pair.variant)):
         winner = dominance(reading.maps, among, measure)
-        expected = [(winner == place).mean((1, 2)) for place in among]
+        expected = [(winner == index).mean((1, 2)) for index in among]
         np.testing.assert_allclose(pair.dominant[side][:, among], np.transpose(expected))
-    rest = [place for place in range(len(pair.terms)) if place not in among]
+    rest = [index for index in range(len(pair.terms)) if index not in among]
     assert np.isnan(pair.dominant[:, :, rest]).all()
 
 
@@ -191,8 +191,8 @@ def test_other_noise():
 def test_proof_of_the_same_noise(hashes, changes, differing):
     """Hashes prove it at one size; where samplers differ or one is missing, the request tells."""
     sides = []
-    for one, other in zip(hashes, ({}, changes), strict=True):
-        about = replace(manifest(), identity={"noise": [one]} if one else {})
+    for item, other in zip(hashes, ({}, changes), strict=True):
+        about = replace(manifest(), identity={"noise": [item]} if item else {})
         sides.append(trace(about, **other))
     assert compare(*sides).agreement.noise == differing
 

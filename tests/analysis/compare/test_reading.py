@@ -30,8 +30,8 @@ def read_all(about, files, **options):
 def words(reading):
     """Return the places of the words of the reading, by word and occurrence."""
     return {
-        (term.text, term.number): place
-        for place, term in enumerate(reading.terms)
+        (term.text, term.number): index
+        for index, term in enumerate(reading.terms)
         if term.kind == "word" and term.segment == "clip"
     }
 
@@ -40,32 +40,32 @@ def test_mass():
     """Masses are sums over the tokens of a word, means over steps, by layer and head."""
     about = manifest()
     files = tensors(about)
-    found = read_all(about, files)
-    assert found.mass.shape == (2, len(found.terms), 2, 1 + 3)
-    for word, place in words(found).items():
+    result = read_all(about, files)
+    assert result.mass.shape == (2, len(result.terms), 2, 1 + 3)
+    for word, index in words(result).items():
         for column, layer in enumerate(CROSS):
             own = [stored(files, layer, "mass", step)[..., CLIP_WORDS[word]] for step in STEPS]
             per_head = np.mean(own, 0).sum(-1)
             heads = layer.num_heads
-            np.testing.assert_allclose(found.mass[:, place, column, 1 : 1 + heads], per_head)
-            np.testing.assert_allclose(found.mass[:, place, column, 0], per_head.mean(1))
-            assert np.isnan(found.mass[:, place, column, 1 + heads :]).all()
+            np.testing.assert_allclose(result.mass[:, index, column, 1 : 1 + heads], per_head)
+            np.testing.assert_allclose(result.mass[:, index, column, 0], per_head.mean(1))
+            assert np.isnan(result.mass[:, index, column, 1 + heads :]).all()
 
 
 def test_steps():
     """By step, layers count alike whatever their number of heads."""
     about = manifest()
     files = tensors(about)
-    found = read_all(about, files)
-    place = words(found)["bobcat", 1]
+    result = read_all(about, files)
+    index = words(result)["bobcat", 1]
     for step in STEPS:
         masses = [stored(files, layer, "mass", step)[..., [5, 6]].sum(-1) for layer in CROSS]
         expected = np.mean([mass.mean(1) for mass in masses], 0)
-        np.testing.assert_allclose(found.mass_steps[:, place, step], expected)
+        np.testing.assert_allclose(result.mass_steps[:, index, step], expected)
         shares = [stored(files, layer, "share", step)[:, [5, 6]].sum(-1) for layer in CROSS]
-        np.testing.assert_allclose(found.share_steps[:, place, step], np.mean(shares, 0))
+        np.testing.assert_allclose(result.share_steps[:, index, step], np.mean(shares, 0))
         np.testing.assert_allclose(
-            found.share[:, place, 1],
+            result.share[:, index, 1],
             np.mean([stored(files, CROSS[1], "share", s)[:, [5, 6]].sum(-1) for s in STEPS], 0),
         )
 
@@ -75,26 +75,26 @@ def test_maps(level):
     """Maps are means over steps and layers on the finest grid; sinks have none."""
     about = manifest(level=level)
     files = tensors(about)
-    found = read_all(about, files)
+    result = read_all(about, files)
     reference = tensors(manifest())
-    for word, place in words(found).items():
+    for word, index in words(result).items():
         for sample in range(2):
             expected = plain_maps(about, reference, CLIP_WORDS[word], sample)
-            np.testing.assert_allclose(found.maps[sample, place], expected, rtol=2e-3)
-    (sink,) = [place for place, term in enumerate(found.terms) if term.kind == "sink"]
-    assert np.isnan(found.maps[:, sink]).all()
+            np.testing.assert_allclose(result.maps[sample, index], expected, rtol=2e-3)
+    (sink,) = [index for index, term in enumerate(result.terms) if term.kind == "sink"]
+    assert np.isnan(result.maps[:, sink]).all()
 
 
 def test_daam():
     """With pooling daam a word is the mean of its tokens, not their sum."""
     about = manifest([CROSS[1]])
     files = tensors(about)
-    found = read_all(about, files, pooling="daam")
+    result = read_all(about, files, pooling="daam")
     summed = read_all(about, files)
-    places = words(found)
+    indices = words(result)
     for word, tokens in {("cat", 1): 1, ("bobcat", 1): 2}.items():
         np.testing.assert_allclose(
-            found.maps[:, places[word]] * tokens, summed.maps[:, places[word]], atol=1e-7
+            result.maps[:, indices[word]] * tokens, summed.maps[:, indices[word]], atol=1e-7
         )
 
 
@@ -102,12 +102,12 @@ def test_selected_steps():
     """Only the asked steps count; of means over all steps there are then no maps."""
     about = manifest()
     files = tensors(about)
-    found = read_all(about, files, steps=(1,))
-    place = words(found)["cat", 1]
+    result = read_all(about, files, steps=(1,))
+    index = words(result)["cat", 1]
     expected = np.mean([stored(files, layer, "mass", 1)[..., 2].mean(1) for layer in CROSS], 0)
-    np.testing.assert_allclose(found.mass_steps[:, place, 0], expected)
+    np.testing.assert_allclose(result.mass_steps[:, index, 0], expected)
     maps = plain_maps(about, files, [2], 0, steps=(1,))
-    np.testing.assert_allclose(found.maps[0, place], maps, rtol=1e-6)
+    np.testing.assert_allclose(result.maps[0, index], maps, rtol=1e-6)
     means = manifest(level="means")
     assert read_all(means, tensors(means), steps=(1,)).maps is None
 
@@ -119,11 +119,11 @@ def test_layer_that_did_not_run():
     for name, tensor in files["attention/step-0001.safetensors"].items():
         if name.startswith("1/"):
             tensor[:] = np.nan
-    found = read_all(about, files)
-    place = words(found)["cat", 1]
+    result = read_all(about, files)
+    index = words(result)["cat", 1]
     own = [stored(files, CROSS[0], "mass", step)[..., 2].mean(1) for step in (0, 2)]
-    np.testing.assert_allclose(found.mass[:, place, 0, 0], np.mean(own, 0))
-    assert np.isfinite(found.maps[:, place]).all()
+    np.testing.assert_allclose(result.mass[:, index, 0, 0], np.mean(own, 0))
+    assert np.isfinite(result.maps[:, index]).all()
 
 
 def test_segments():

@@ -7,7 +7,7 @@ import pytest
 
 from attn.analysis.compare.differences import Difference, find_differences, list_differences
 from attn.analysis.compare.pairs import PairOptions, compare_pair
-from attn.analysis.compare.sweep import find_scales, make_sweep
+from attn.analysis.compare.sweep import find_files, find_scales, make_sweep, order_files
 from attn.analysis.tables import make_frame
 from attn.schema import Lora
 from tests.helpers.toy_traces import make_trace, manifest
@@ -67,6 +67,33 @@ def test_what_is_a_sweep(differences, expected):
     assert find_scales(differences) == expected
 
 
+def files(*names, strength=1.0):
+    """Return the differences of variants with one LoRA each."""
+    return [[Difference(f"LoRA {name}", None, strength)] for name in names]
+
+
+@pytest.mark.parametrize(
+    ("differences", "found", "places"),
+    [
+        (files("style-000010", "style-000002", "style"), ("10", "2", "end"), [2, 1, 3]),
+        (files("v2-e1-s500", "v2-e2-s1000"), ("1-500", "2-1000"), [1, 2]),
+        (files("checkpoint-500", "checkpoint-1500", strength=0.8), ("500", "1500"), [1, 2]),
+        (files("style-1"), None, None),
+        (files("style-1", "eyes-2"), None, None),
+        (files("style", "eyes"), None, None),
+        ([*files("s-1"), *files("s-2", strength=0.5)], None, None),
+        ([*files("s-1"), [*files("s-2")[0], GUIDANCE]], None, None),
+        ([*files("s-1"), [Difference("LoRA s-2", 1.0, None)]], None, None),
+        ([], None, None),
+    ],
+)
+def test_what_is_a_training(differences, found, places):
+    """Files whose names are equal but for numbers are those of one training, in natural order."""
+    assert find_files(differences) == found
+    if found is not None:
+        assert order_files(found) == places
+
+
 SEEDS = range(5)
 FACTORS = {0.5: 0.0, 1.0: 0.02, 2.0: 0.3}
 LEVELS = {0.5: 2.0, 1.0: 4.5, 2.0: 20.0}
@@ -95,17 +122,17 @@ def sweep():
 
 def test_marks(sweep):
     """It works where the word first leaves 0, and breaks where images change twice as fast."""
-    found, _ = sweep
-    assert (found.word.term.text, found.works, found.breaks) == ("cat", 1.0, 2.0)
-    assert found.table["scale"].tolist() == [0.5, 1.0, 2.0]
-    assert found.table["works"].tolist() == [0, 1, 0]
-    assert found.table["breaks"].tolist() == [0, 0, 1]
+    result, _ = sweep
+    assert (result.word.term.text, result.works, result.breaks) == ("cat", 1.0, 2.0)
+    assert result.table["scale"].tolist() == [0.5, 1.0, 2.0]
+    assert result.table["works"].tolist() == [0, 1, 0]
+    assert result.table["breaks"].tolist() == [0, 0, 1]
 
 
 def test_table(sweep):
     """The numbers of a scale are means over its pairs, in float64."""
-    found, runs = sweep
-    frame = make_frame(found.table)
+    result, runs = sweep
+    frame = make_frame(result.table)
     row = frame[frame["scale"] == 2.0].to_dict("records")[0]
     pairs = next(pairs for _, at, pairs in runs if at == 2.0)
     word = next(i for i, term in enumerate(pairs[0].terms) if term.text == "cat")
@@ -127,5 +154,15 @@ def test_steady(sweep):
         (label, at, [replace(pair, images=np.array([[3 * at, 0.5]])) for pair in pairs[:3]])
         for label, at, pairs in runs
     ]
-    found = make_sweep("LoRA style", 0.0, even)
-    assert (found.works, found.breaks) == (None, None)
+    result = make_sweep("LoRA style", 0.0, even)
+    assert (result.works, result.breaks) == (None, None)
+
+
+def test_files(sweep):
+    """Files of a training are swept by their places, in a column of their own."""
+    _, runs = sweep
+    indices = {0.5: 1.0, 1.0: 2.0, 2.0: 3.0}
+    moved = [(f"style-{at}", indices[at], pairs) for _, at, pairs in runs]
+    result = make_sweep("LoRA file", 0.0, moved, files=("2", "10", "end"))
+    assert result.table["file"].tolist() == [1.0, 2.0, 3.0]
+    assert [result.spell(value) for value in (0.0, 1.0, 3.0)] == ["none", "2", "end"]

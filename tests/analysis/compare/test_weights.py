@@ -31,9 +31,9 @@ def save(path, *stems):
     rng = np.random.default_rng(0)
     samples = {stem: pair(rng) for stem in stems}
     tensors_ = {
-        key: value for stem, one in samples.items() for key, value in one.named(stem).items()
+        key: value for stem, sample in samples.items() for key, value in sample.named(stem).items()
     }
-    norms = [np.linalg.norm(one.change) for one in samples.values()]
+    norms = [np.linalg.norm(sample.change) for sample in samples.values()]
     return lora.read(write(path, tensors_)), norms
 
 
@@ -41,22 +41,24 @@ def test_join(pairs, tmp_path):
     """Modules inside a layer's path are joined to it, however the file spells paths."""
     stems = ("lora_unet_blocks_3_attn2_to_q", "lora_unet_blocks_3_attn2_to_k", "lora_unet_conv_in")
     file, norms = save(tmp_path / "a.safetensors", *stems)
-    found = against_weights(file, pairs)
-    columns = found.table
+    result = against_weights(file, pairs)
+    columns = result.table
     assert columns["layer"].tolist() == [1, 3]
     assert columns["path"].tolist() == ["blocks.1.attn2", "blocks.3.attn2"]
     assert columns["modules"].tolist() == [0, 2]
     assert columns["norm"].tolist() == pytest.approx([0, np.hypot(*norms[:2])])
-    assert found.unmatched == ("lora_unet_conv_in",)
+    assert result.unmatched == ("lora_unet_conv_in",)
 
 
 def test_change(pairs, tmp_path):
     """The change of a layer is the mean over words of the size of their changes."""
     file, _ = save(tmp_path / "a.safetensors", "lora_unet_blocks_1_attn2_to_q")
-    found = against_weights(file, pairs).table["change"]
-    words = [place for place, term in enumerate(pairs[0].terms) if term.kind == "word"]
-    changes = np.mean([(one.variant.mass - one.base.mass)[0, words, :, 0] for one in pairs], axis=0)
-    np.testing.assert_allclose(found, np.abs(changes).mean(0))
+    result = against_weights(file, pairs).table["change"]
+    words = [index for index, term in enumerate(pairs[0].terms) if term.kind == "word"]
+    changes = np.mean(
+        [(item.variant.mass - item.base.mass)[0, words, :, 0] for item in pairs], axis=0
+    )
+    np.testing.assert_allclose(result, np.abs(changes).mean(0))
 
 
 def test_nothing_in_common(pairs, tmp_path):
@@ -70,6 +72,6 @@ def test_other_layers(tmp_path):
     """Without common layers there is nothing to hold weights against."""
     file, _ = save(tmp_path / "a.safetensors", "lora_unet_blocks_1_attn2_to_q")
     about = manifest(samples=1), manifest(JOINT, samples=1)
-    base, variant = (make_trace(one) for one in about)
+    base, variant = (make_trace(item) for item in about)
     with pytest.raises(AnalysisError, match="the traces have different ones"):
         against_weights(file, [compare_pair(base, variant, PairOptions(), {})])

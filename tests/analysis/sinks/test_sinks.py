@@ -81,9 +81,9 @@ def test_time_and_layers_are_in_order(tmp_path):
 
 def plain_sinks(about, probs, branch, sample, layer, rows):
     """Return by key: listed, and the parts of all cells in which either rule holds."""
-    chosen = slice(None) if rows == "all" else positions(part(layer.queries, "image"))
+    selected = slice(None) if rows == "all" else positions(part(layer.queries, "image"))
     cells = np.stack(
-        [probs[step, layer.index][branch, sample][:, chosen].mean(1) for step in range(3)]
+        [probs[step, layer.index][branch, sample][:, selected].mean(1) for step in range(3)]
     )  # step, head, key
 
     def sums(mass):
@@ -111,14 +111,14 @@ def test_sinks(tmp_path):
     trace, about, probs = make_full()
     rows = read(run(trace, SinksOptions()).columns["sinks/sinks.csv"], tmp_path)
     assert rows
-    found = {}
+    result = {}
     for row in rows:
         layer = layer_of(about, row)
         branch, sample = ("cond", "uncond").index(row["branch"]), int(row["sample"])
         cell = (branch, sample, layer.index, row["rows"])
         _, epsilon, share, cells = plain_sinks(about, probs, branch, sample, layer, row["rows"])
         key = key_at(row, layer)
-        found.setdefault(cell, set()).add(key)
+        result.setdefault(cell, set()).add(key)
         own = cells[:, :, key]
         expected = (own.mean(), own.max(), own.mean() * layer.num_keys, epsilon[key], share[key])
         names = ("mass", "mass_max", "ratio", "epsilon_part", "share_part")
@@ -126,7 +126,7 @@ def test_sinks(tmp_path):
             assert float(row[name]) == pytest.approx(number, rel=1e-6)
     for cell in product((0, 1), (0, 1), about.layers, ("image", "all")):
         listed = plain_sinks(about, probs, *cell)[0]
-        own = found.get((*cell[:2], cell[2].index, cell[3]), set())
+        own = result.get((*cell[:2], cell[2].index, cell[3]), set())
         assert own == set(np.flatnonzero(listed).tolist())
 
 
@@ -154,9 +154,9 @@ def test_without_image_keys():
     full, *_ = make_full()
     small, *_ = make_full(blocks=("image.text",))
     tables = [run(trace, SinksOptions()).columns["sinks/sinks.csv"] for trace in (full, small)]
-    chosen = (tables[0]["rows"] == "image") & (tables[0]["segment"] != "image")
+    selected = (tables[0]["rows"] == "image") & (tables[0]["segment"] != "image")
     for name, column in tables[1].items():
-        np.testing.assert_array_equal(column, tables[0][name][chosen])
+        np.testing.assert_array_equal(column, tables[0][name][selected])
 
 
 def test_heads():
@@ -208,7 +208,7 @@ def test_roles(tmp_path):
     )
     layer = about.layers[1]
     text = [block(probs[step, 2], layer, "image.text")[0, 1] for step in range(3)]
-    expected = np.mean([one[..., 11 + 5 :].sum(-1).mean() for one in text])
+    expected = np.mean([item[..., 11 + 5 :].sum(-1).mean() for item in text])
     assert float(row["mass"]) == pytest.approx(expected, rel=1e-6)
     assert row["keys"] == "8"
     assert float(row["ratio"]) == pytest.approx(expected * layer.num_keys / 8, rel=1e-6)
@@ -228,7 +228,7 @@ def test_roles_without_image_keys(tmp_path):
 def test_roles_of_a_drawing():
     """Tokens of a drawing are what they are; none of them begins or ends a text."""
     told = {"id": -1, "special": True, "padding": False, "start": 0, "stop": 0, "word": None}
-    tokens = [Token(11 + place, "sketch", text=f"<sketch {place}>", **told) for place in range(3)]
+    tokens = [Token(11 + index, "sketch", text=f"<sketch {index}>", **told) for index in range(3)]
     about = manifest(CROSS)
     read = (*about.tokens["cond"], *tokens)
     columns = [Column(token.segment, token.position) for token in read]
@@ -304,7 +304,7 @@ def test_layers_without_text_keys():
         ["roles"],
         ["3 roles by layer"],
     )
-    assert [one.path for one in draw(result, Subject("a cat", 7, "toy", (None, None)))] == [
+    assert [item.path for item in draw(result, Subject("a cat", 7, "toy", (None, None)))] == [
         "sinks/roles.png"
     ]
     with pytest.raises(AnalysisError, match="no layer with text keys matches '3', which is attn2"):

@@ -56,7 +56,7 @@ def place(row):
 def test_which_run(text):
     """On a text these run and no others; on a picture they are no matter."""
     plan = registry.plan(text[0])
-    assert ({one.name for one in plan.runnable}, plan.skipped) == ({*ALL, "report"}, {})
+    assert ({item.name for item in plan.runnable}, plan.skipped) == ({*ALL, "report"}, {})
     drawn = make_trace()
     assert not set(ALL) & set(registry.plan(drawn).skipped)
     with pytest.raises(AnalysisError, match="'flow' needs a text that the model wrote"):
@@ -67,7 +67,7 @@ def test_which_run(text):
 def test_without_maps(level):
     """A trace without maps of every step still says who read whom and which tokens are read."""
     plan = registry.plan(make_text(level=level)[0])
-    assert {one.name for one in plan.runnable} == {"flow", "influence"}
+    assert {item.name for item in plan.runnable} == {"flow", "influence"}
     assert "--keep maps" in str(plan.skipped["patterns"])
 
 
@@ -79,9 +79,9 @@ def test_flow(text, heads):
     assert len(rows) == 4 * 2 * STEPS * SAMPLES * (1 + HEADS * heads)
     span = {"prompt": slice(0, PROMPT), "generated": slice(PROMPT, None)}
     for row in rows:
-        one = exact[row["step"], place(row), row["sample"]]
-        one = one.mean(0) if row["head"] == "mean" else one[int(row["head"])]
-        block = one[span[row["rows"]], span[row["keys"]]]
+        item = exact[row["step"], place(row), row["sample"]]
+        item = item.mean(0) if row["head"] == "mean" else item[int(row["head"])]
+        block = item[span[row["rows"]], span[row["keys"]]]
         assert row["mass"] == pytest.approx(block.sum(1).mean(), abs=1e-6)
         assert row["sum"] == pytest.approx(block.sum(), abs=1e-5)
 
@@ -176,7 +176,7 @@ def test_sinks(text, heads):
     trace, exact = text
     options = influence.InfluenceOptions(epsilon=2.0, heads=heads)
     rows = rows_of(influence.run(trace, options), "influence/sinks.csv")
-    found = {(r["layer"], r["step"], r["sample"], r["head"], r["position"]) for r in rows}
+    result = {(r["layer"], r["step"], r["sample"], r["head"], r["position"]) for r in rows}
     expected = set()
     seen = exact if heads else exact.mean(3, keepdims=True)
     for step, number, sample, head, position in np.ndindex(*seen.shape[:4], LENGTH):
@@ -184,8 +184,8 @@ def test_sinks(text, heads):
         if sums[position] > np.delete(sums, position).mean() + 2:
             name = str(head) if heads else "mean"
             expected.add(((1, 4)[number], step, sample, name, position))
-    assert found == expected
-    assert {position for *_, position in found} >= {3}
+    assert result == expected
+    assert {position for *_, position in result} >= {3}
 
 
 def test_sink_moves(text):
@@ -196,18 +196,22 @@ def test_sink_moves(text):
     sinks = rows_of(result, "influence/sinks.csv")
     for row in rows_of(result, "influence/sink_moves.csv"):
         own = [
-            one for one in sinks if (one["layer"], one["sample"]) == (row["layer"], row["sample"])
+            item
+            for item in sinks
+            if (item["layer"], item["sample"]) == (row["layer"], row["sample"])
         ]
-        sets = [{one["position"] for one in own if one["step"] == step} for step in range(STEPS)]
+        sets = [{item["position"] for item in own if item["step"] == step} for step in range(STEPS)]
         overlaps = [
             len(now & after) / len(now | after) for now, after in pairwise(sets) if now | after
         ]
         assert row["stay"] == pytest.approx(np.mean(overlaps))
         assert row["positions"] == len(set.union(*sets))
         assert row["always"] == len(set.intersection(*sets))
-        assert row["sinks_per_step"] == pytest.approx(np.mean([len(one) for one in sets]))
+        assert row["sinks_per_step"] == pytest.approx(np.mean([len(item) for item in sets]))
     shares = result.arrays["sinks"]
-    number = sum(1 for one in sinks if (one["step"], one["sample"], one["position"]) == (0, 1, 3))
+    number = sum(
+        1 for item in sinks if (item["step"], item["sample"], item["position"]) == (0, 1, 3)
+    )
     assert float(shares.sel(step=0)[1, 3]) == number / 2
 
 
@@ -285,9 +289,9 @@ def test_curves_of_states(text):
         for row in rows:
             cell = {key: row[key] for key in ("rows", "keys", "step")}
             own = [
-                one[column]
-                for one in rows
-                if (cell | {"sample": row["sample"]}).items() <= one.items()
+                item[column]
+                for item in rows
+                if (cell | {"sample": row["sample"]}).items() <= item.items()
             ]
             assert float(array.sel(cell)[row["sample"]]) == pytest.approx(np.mean(own))
     assert np.isnan(result.arrays["states"].sel(rows="decided", step=0).values).all()
@@ -300,9 +304,9 @@ def test_prompt_of_decisions(text):
     decisions = rows_of(result, "unmasking/decisions.csv")
     for row in decisions:
         cell = {key: row[key] for key in ("step", "position", "sample")}
-        own = [one["prompt"] for one in decisions if cell.items() <= one.items()]
-        found = array.sel(step=row["step"], position=row["position"])[row["sample"]]
-        assert float(found) == pytest.approx(np.mean(own))
+        own = [decision["prompt"] for decision in decisions if cell.items() <= decision.items()]
+        actual = array.sel(step=row["step"], position=row["position"])[row["sample"]]
+        assert float(actual) == pytest.approx(np.mean(own))
 
 
 def test_blocks():
@@ -337,8 +341,8 @@ def report_of(trace, **options):
 def test_report(text):
     """The report has every section, and its numbers are those of the formulas upstream."""
     trace, exact = text
-    found = report_of(trace)
-    report = found["attention_analysis_report"]
+    result = report_of(trace)
+    report = result["attention_analysis_report"]
     assert list(report) == [
         *("metadata", "statistics", "attention_patterns", "token_influence"),
         *("causal_attention", "summary"),
@@ -353,19 +357,19 @@ def test_report(text):
         entropy = -(flat * np.log(flat)).sum(1)
         assert patterns["density"]["std"] == pytest.approx(density.std(), abs=0.02)
         assert patterns["matrix_entropy"]["mean"] == pytest.approx(entropy.mean(), abs=1e-3)
-        cross = found["token_analysis"]["cross_attention"]["layers"][path]
+        cross = result["token_analysis"]["cross_attention"]["layers"][path]
         sums = mean[:, number].mean(0)[PROMPT:, :PROMPT].sum()
         assert cross["prompt_to_generated_sum"] == pytest.approx(sums, abs=HALF)
-        causal = found["causal_attention_analysis"]["layers"][path]
+        causal = result["causal_attention_analysis"]["layers"][path]
         earlier = [
-            100 * np.mean([one[i, :i].sum() for i in range(PROMPT, LENGTH)])
-            for one in mean[:, number]
+            100 * np.mean([item[i, :i].sum() for i in range(PROMPT, LENGTH)])
+            for item in mean[:, number]
         ]
         assert causal["earlier_percent"] == pytest.approx(np.mean(earlier), abs=0.5)
         assert causal["consistency"] == pytest.approx(1 / (1 + np.std(earlier)), abs=0.02)
         assert causal["bucket"] == reports.bucket(causal["earlier_percent"])
         assert "heads" not in causal
-        assert len(found["attention_summary"]["layers"][path]["focus"]) == STEPS
+        assert len(result["attention_summary"]["layers"][path]["focus"]) == STEPS
 
 
 def test_report_of_tokens(text):
@@ -374,11 +378,11 @@ def test_report_of_tokens(text):
     tokens = report_of(trace, max_tokens=7)["token_analysis"]
     assert len(tokens["prompt_tokens"]) == PROMPT
     assert list(tokens["generated_tokens"]) == ["token_5", "token_6"]
-    one = tokens["generated_tokens"]["token_6"]
+    item = tokens["generated_tokens"]["token_6"]
     column = exact[:, :, 0].mean((0, 1, 2))[:, 6]
-    assert one["avg_outgoing_influence"] == pytest.approx(column.sum(), abs=1e-5)
-    assert one["incoming_mass"] == pytest.approx(column.mean(), abs=1e-6)
-    assert (one["position"], one["token"]) == (6, "t6")
+    assert item["avg_outgoing_influence"] == pytest.approx(column.sum(), abs=1e-5)
+    assert item["incoming_mass"] == pytest.approx(column.mean(), abs=1e-6)
+    assert (item["position"], item["token"]) == (6, "t6")
 
 
 @pytest.mark.parametrize("level", ["heads", "factors"])
@@ -388,12 +392,12 @@ def test_report_of_heads(level):
     for number, facts in enumerate(
         report_of(trace)["causal_attention_analysis"]["layers"].values()
     ):
-        shares = [one["earlier_percent"] for one in facts["heads"]]
+        shares = [fact["earlier_percent"] for fact in facts["heads"]]
         assert shares == sorted(shares, reverse=True)
-        for one in facts["heads"]:
-            maps = exact[:, number, 0, one["head"]].mean(0)
+        for fact in facts["heads"]:
+            maps = exact[:, number, 0, fact["head"]].mean(0)
             earlier = np.mean([maps[i, :i].sum() for i in range(PROMPT, LENGTH)])
-            assert one["earlier_percent"] == pytest.approx(100 * earlier, abs=0.5)
+            assert fact["earlier_percent"] == pytest.approx(100 * earlier, abs=0.5)
 
 
 def test_raw_data(text, monkeypatch):
@@ -464,8 +468,8 @@ def test_correlation(text):
     result = unmasking.run(text[0], unmasking.Options())
     decisions = rows_of(result, "unmasking/decisions.csv")
     for row in rows_of(result, "unmasking/correlation.csv"):
-        own = [one for one in decisions if one["layer"] == row["layer"]]
-        pairs = np.array([[one["confidence"], one["prompt"]] for one in own])
+        own = [item for item in decisions if item["layer"] == row["layer"]]
+        pairs = np.array([[item["confidence"], item["prompt"]] for item in own])
         assert row["decisions"] == len(own)
         assert row["r"] == pytest.approx(np.corrcoef(pairs.T)[0, 1])
 
@@ -535,8 +539,8 @@ def test_matrices(text):
     assert dict(drawn.sizes) == {"layer": 2, "kind": 4, "sample": SAMPLES, "query": 7, "key": 7}
     mean = exact.mean(3)[..., :7, :7]
     expected = [mean.mean(0), mean[0], mean[-1], mean[-1] - mean[0]]
-    for kind, one in enumerate(expected):
-        assert np.abs(drawn.values[:, kind] - one).max() < 1e-3
+    for kind, item in enumerate(expected):
+        assert np.abs(drawn.values[:, kind] - item).max() < 1e-3
 
 
 def test_evolution(text):
@@ -613,9 +617,9 @@ def test_flow_of_other_blocks(text):
     kept = replace(trace.manifest.kept, blocks=("generated.prompt",))
     trace.manifest = replace(trace.manifest, layers=layers, kept=kept)
     plan = registry.plan(trace)
-    assert [one.name for one in plan.runnable] == ["flow"]
-    found = flow.run(trace, flow.FlowOptions())
-    assert rows_of(found, "flow/flow.csv") == rows_of(whole, "flow/flow.csv")
+    assert [item.name for item in plan.runnable] == ["flow"]
+    result = flow.run(trace, flow.FlowOptions())
+    assert rows_of(result, "flow/flow.csv") == rows_of(whole, "flow/flow.csv")
 
 
 def test_sheets_name_tokens():

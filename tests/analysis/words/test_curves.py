@@ -22,7 +22,7 @@ WORDS = {"clip": CLIP_WORDS, "t5": T5_WORDS}
 def plain(about, probs, layer, positions, sample, branch=0):
     """Return a word's curve of shares: one value per step."""
     shares = [share_of(probs[step.index, layer.index], layer) for step in about.steps]
-    return np.array([one[branch, sample][:, positions].sum(-1).mean() for one in shares])
+    return np.array([share[branch, sample][:, positions].sum(-1).mean() for share in shares])
 
 
 @pytest.mark.parametrize("segment", ["clip", "t5"])
@@ -37,7 +37,7 @@ def test_tables(segment, tmp_path):
         assert len(rows) == len(known) * 2 * 2  # layers and samples
         for row in rows:
             positions = WORDS[segment][row["word"], int(row["occurrence"])]
-            layer = next(one for one in about.layers if str(one.index) == row["layer"])
+            layer = next(item for item in about.layers if str(item.index) == row["layer"])
             curve = plain(about, probs, layer, positions, int(row["sample"]))
             area = curve.sum() - (curve[0] + curve[-1]) / 2
             expected = area if name == "auc" else curve.mean()
@@ -74,8 +74,10 @@ def test_wide_tables(tmp_path):
     lines = (tmp_path / "table.csv").read_bytes().split(b"\r\n")
     assert lines[0] == b"block,A,cat,a,bobcat"
     for line, block, layer in zip(lines[1:], (0, 2), about.layers, strict=False):
-        means = [plain(about, probs, layer, own, 0).mean() for own in CLIP_WORDS.values()]
-        assert line.decode() == f"{block}," + ",".join(f"{one:.6f}" for one in means)
+        means = [
+            plain(about, probs, layer, clip_word, 0).mean() for clip_word in CLIP_WORDS.values()
+        ]
+        assert line.decode() == f"{block}," + ",".join(f"{mean:.6f}" for mean in means)
     assert lines[3:] == [b""]
 
 
@@ -100,7 +102,7 @@ def test_numbers_of_blocks(paths, name, numbers, tmp_path):
         (header, *rows) = (tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()
         assert header.split(",")[0] == name
         assert [int(row.split(",")[0]) for row in rows] == expected
-        files = [one.path for one in draw(result, Subject("A cat", 7, "toy", (None,)))]
+        files = [item.path for item in draw(result, Subject("A cat", 7, "toy", (None,)))]
         clip = [file for file in files if file.startswith("clip/curves/words_mean_")]
         assert clip == [f"clip/curves/words_mean_{name}{number}.png" for number in expected]
 

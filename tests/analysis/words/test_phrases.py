@@ -23,7 +23,9 @@ PROMPT = find_occurrences(find_words("A cat, in front of a cat on a mat"))
 
 def find(*phrases, mode="span"):
     """Return text, number and word indices of what is found."""
-    return [(one.text, one.number, one.words) for one in find_phrases(PROMPT, phrases, mode)]
+    return [
+        (phrase.text, phrase.number, phrase.words) for phrase in find_phrases(PROMPT, phrases, mode)
+    ]
 
 
 def test_spans():
@@ -36,7 +38,10 @@ def test_repeated_phrases():
     """Every occurrence is its own, numbered; occurrences do not overlap."""
     assert find("a cat") == [("a cat", 1, (0, 1)), ("a cat", 2, (5, 6))]
     words = find_occurrences(find_words("a a a a a"))
-    assert [one.words for one in find_phrases(words, ["a a"], "span")] == [(0, 1), (2, 3)]
+    assert [phrase.words for phrase in find_phrases(words, ["a a"], "span")] == [
+        (0, 1),
+        (2, 3),
+    ]
 
 
 def test_bag():
@@ -105,11 +110,11 @@ def test_tables_and_maps():
     rows = result.columns["clip/tables/phrases.csv"]
     assert list(rows)[:2] == ["phrase", "occurrence"]
     positions = CLIP_WORDS["a", 2] + CLIP_WORDS["bobcat", 1]
-    chosen = (rows["phrase"] == "a bobcat") & (rows["layer"] == 3) & (rows["step"] == 2)
+    selected = (rows["phrase"] == "a bobcat") & (rows["layer"] == 3) & (rows["step"] == 2)
     for measure in ("mass", "share"):
         stack = stored(files, about.layers[1], measure, 2)[..., positions].sum(-1)
         expected = stack.mean(1) if measure == "mass" else stack
-        np.testing.assert_allclose(rows[measure][chosen], expected, rtol=1e-6)
+        np.testing.assert_allclose(rows[measure][selected], expected, rtol=1e-6)
     maps = result.arrays["clip/phrases"]
     assert (maps.attrs["kind"], maps["label"].values.tolist()) == ("phrases", ["a bobcat", "a cat"])
     np.testing.assert_allclose(maps[1, 0], plain_maps(about, files, positions, 1), rtol=1e-6)

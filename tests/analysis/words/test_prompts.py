@@ -47,8 +47,8 @@ def toy(prompt, size=1, segment="clip"):
     """Describe a trace that reads a prompt in tokens of so many characters."""
     read = find_words(prompt)
     tokens = [
-        Token(place, segment, 5, prompt[at : at + size], False, False, at, at + size, owner)
-        for place, at in enumerate(range(0, len(prompt), size))
+        Token(index, segment, 5, prompt[at : at + size], False, False, at, at + size, owner)
+        for index, at in enumerate(range(0, len(prompt), size))
         for owner in [word_at(read, at, at + size)]
     ]
     about = manifest()
@@ -64,10 +64,10 @@ def covered(places, tokens, prompt):
 
 def analysed(about, name, prompt):
     """Return what `analyze` and `sketch` find, as phrases and, if it is one word, as words."""
-    chosen = choose(make_trace(about, tensors(manifest())), Choice(phrases=(name,)))
-    runs = [phrase.words for phrase in chosen.phrases]
-    places = [[t.position for t in chosen.tokens if t.word in run] for run in runs]
-    return covered(places, chosen.tokens, prompt)
+    selected = choose(make_trace(about, tensors(manifest())), Choice(phrases=(name,)))
+    runs = [phrase.words for phrase in selected.phrases]
+    indices = [[t.position for t in selected.tokens if t.word in run] for run in runs]
+    return covered(indices, selected.tokens, prompt)
 
 
 @pytest.mark.parametrize(("prompt", "name", "expected"), CASES)
@@ -107,12 +107,12 @@ def readable(prompt):
 def of_analyze(trace, name):
     """Return label, masses by sample and map of each word, then of each phrase."""
     result = words.run(trace, words.WordsOptions(phrases=(name,)))
-    found = []
+    actual = []
     for kind, key in (("words", "clip"), ("phrases", "clip/phrases")):
         masses = result.tables[f"clip/tables/{kind}_summary.csv"]["mass"].to_numpy().reshape(-1, 2)
         labels = result.arrays[key]["label"].values
-        found += zip(labels, masses, np.moveaxis(result.arrays[key].values, 1, 0), strict=True)
-    return found
+        actual += zip(labels, masses, np.moveaxis(result.arrays[key].values, 1, 0), strict=True)
+    return actual
 
 
 def of_compare(trace, name):
@@ -136,26 +136,26 @@ def test_one_reader(prompt, name):
     for (_, mass, maps), (_, other, others) in zip(analysed, compared, strict=True):
         np.testing.assert_allclose(mass, other, rtol=1e-12)
         np.testing.assert_allclose(maps, others, rtol=1e-12)
-    chosen = choose(trace, Choice(phrases=(name,)))
-    drawn = sketch.word_maps(trace, chosen).mean(1)
-    for at in range(len(chosen.words)):
+    selected = choose(trace, Choice(phrases=(name,)))
+    drawn = sketch.word_maps(trace, selected).mean(1)
+    for at in range(len(selected.words)):
         np.testing.assert_allclose(drawn[:, at], analysed[at][2], rtol=1e-6)
-    number = len(chosen.phrases)
+    number = len(selected.phrases)
     followed = evolution.run(trace, evolution.EvolutionOptions(word=f"{name} ({number})")).arrays[
         "maps"
     ]
     np.testing.assert_allclose(followed.mean("step"), analysed[-1][2], rtol=1e-6)
     maps = trace.word_maps(phrases=name).sel(segment="clip")
     assert maps["word"].values.tolist() == [label for label, *_ in analysed]
-    np.testing.assert_allclose(maps, np.stack([one[2] for one in analysed], 1), rtol=1e-6)
+    np.testing.assert_allclose(maps, np.stack([item[2] for item in analysed], 1), rtol=1e-6)
 
 
 def test_words_in_scripts_without_spaces():
     """A word that is asked for within others has the tokens of its characters, and no more."""
-    chosen = choose(make_trace(toy(CHINESE), tensors(manifest())), Choice(words=("猫",)))
-    assert [word.text for word in chosen.prompt] == ["一只红色的", "猫", "坐在", "猫", "上"]
-    assert [(word.start, word.number) for word in chosen.words] == [(5, 1), (8, 2)]
-    assert [token.word for token in chosen.tokens] == [0, 0, 0, 0, 0, 1, 2, 2, 3, 4]
+    selected = choose(make_trace(toy(CHINESE), tensors(manifest())), Choice(words=("猫",)))
+    assert [word.text for word in selected.prompt] == ["一只红色的", "猫", "坐在", "猫", "上"]
+    assert [(word.start, word.number) for word in selected.words] == [(5, 1), (8, 2)]
+    assert [token.word for token in selected.tokens] == [0, 0, 0, 0, 0, 1, 2, 2, 3, 4]
 
 
 def test_a_token_across_the_edge():
@@ -178,7 +178,7 @@ def test_only_tokens_across_the_edge():
 def test_the_note_on_crossed_words():
     """The results say which words a segment does not tell apart."""
     apart, joined = toy("一只猫上a"), toy("一只猫上a", 2, "t5")
-    moved = [replace(one, position=11 + one.position) for one in joined.tokens["cond"]]
+    moved = [replace(token, position=11 + token.position) for token in joined.tokens["cond"]]
     about = replace(
         manifest(words_layers()), words=apart.words, request=apart.request, truncated={}
     )
@@ -217,4 +217,4 @@ def test_the_words_of_an_old_negative_prompt():
     tokens = [replace(token, word=token.position // 2) for token in about.tokens["cond"]]
     request = replace(about.request, negative="एक लाल")
     old = replace(about, request=request, tokens={"uncond": tuple(tokens)})
-    assert [one.word for one in read_prompt(old, "uncond").tokens] == [0, 0, None, 1, 1, 1]
+    assert [item.word for item in read_prompt(old, "uncond").tokens] == [0, 0, None, 1, 1, 1]

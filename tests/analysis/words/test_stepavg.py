@@ -29,7 +29,7 @@ def test_arrays(exported):
     about, files, folder = exported
     with np.load(folder / "stepavg_token_maps_v1.npz", allow_pickle=False) as held:
         arrays = dict(held)
-    assert {name: one.shape for name, one in arrays.items()} == {
+    assert {name: array.shape for name, array in arrays.items()} == {
         "sum_token_map": (2, 6, 10, 24),
         "per_block_step_token_mean": (2, 2, 3, 24),
         "per_block_step_token_max": (2, 2, 3, 24),
@@ -63,7 +63,7 @@ def test_spelling():
     """Tokens are as their tokenizer spells them; where a trace does not say it, that is said."""
     about = manifest(JOINT)
     assert run(make_trace(about), StepMeansOptions()).notes == (REBUILT,)
-    spelled = [replace(one, piece=f"{one.text}</w>") for one in about.tokens["cond"]]
+    spelled = [replace(token, piece=f"{token.text}</w>") for token in about.tokens["cond"]]
     about = replace(about, tokens={"cond": tuple(spelled)})
     result = run(make_trace(about), StepMeansOptions())
     tokens = result.files["stepavg/metadata.json"].content["tokens"][0]
@@ -74,9 +74,9 @@ def test_segments_behind_the_picture(exported, tmp_path):
     """Behind a picture, as in SD3.5, the text still begins at 0 on the axis of keys."""
     about, files, _ = exported
     behind = [
-        replace(one, start=one.start + 60, stop=one.stop + 60)
-        for one in about.segments["cond"]
-        if one.kind == "text"
+        replace(segment, start=segment.start + 60, stop=segment.stop + 60)
+        for segment in about.segments["cond"]
+        if segment.kind == "text"
     ]
     about = replace(about, segments={"cond": (Segment("image", "image", 0, 60), *behind)})
     run(make_trace(about, files), StepMeansOptions()).files["stepavg/metadata.json"].write(

@@ -156,7 +156,7 @@ def test_raw_probabilities(tmp_path, kind):
     trace, about, probs = make_full()
     known = CLIP_WORDS
     if kind == "phrases":
-        known = {(name, 1): places for name, places in PHRASES.items()}
+        known = {(name, 1): phrase for name, phrase in PHRASES.items()}
     table = run(trace, WordsOptions(phrases=tuple(PHRASES), heads=True)).columns[
         f"clip/tables/{kind}.csv"
     ]
@@ -164,10 +164,10 @@ def test_raw_probabilities(tmp_path, kind):
     heads = sum(layer.num_heads + 1 for layer in about.layers)
     assert len(rows) == len(known) * heads * len(about.steps) * about.samples
     for row in rows:
-        places = known[row[kind.removesuffix("s")], int(row["occurrence"])]
-        layer = about.layers[[str(one.index) for one in about.layers].index(row["layer"])]
+        phrase = known[row[kind.removesuffix("s")], int(row["occurrence"])]
+        layer = about.layers[[str(item.index) for item in about.layers].index(row["layer"])]
         whole = probs[int(row["step"]), layer.index][:1, int(row["sample"])][:, None]
-        mass = block(whole, layer, "image.text")[0, 0][..., places].sum(-1).mean(-1)
+        mass = block(whole, layer, "image.text")[0, 0][..., phrase].sum(-1).mean(-1)
         assert close(row["mass"], mass.mean() if row["head"] == "mean" else mass[int(row["head"])])
         if row["head"] == "mean":
-            assert close(row["share"], share_of(whole, layer)[0, 0][:, places].sum(-1).mean())
+            assert close(row["share"], share_of(whole, layer)[0, 0][:, phrase].sum(-1).mean())

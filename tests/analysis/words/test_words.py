@@ -32,10 +32,10 @@ def test_maps():
     maps = run(make_trace(about, files), WordsOptions()).arrays["clip"]
     assert maps.dims == ("sample", "word", "row", "column")
     assert maps["text"].values.tolist() == ["A", "cat", "a", "bobcat"]
-    for place, positions in enumerate(CLIP_WORDS.values()):
+    for index, positions in enumerate(CLIP_WORDS.values()):
         for sample in range(2):
             expected = plain_maps(about, files, positions, sample)
-            np.testing.assert_allclose(maps[sample, place], expected, rtol=1e-6)
+            np.testing.assert_allclose(maps[sample, index], expected, rtol=1e-6)
 
 
 def test_one_pass(monkeypatch):
@@ -49,7 +49,9 @@ def test_one_pass(monkeypatch):
     assert [file for file, _ in groupby(files)] == [shard_file(step) for step in trace.steps]
     monkeypatch.undo()
     maps = average(trace, BLOCK, trace.layers, None, "cond")
-    members = lay_out(maps.columns, [[("clip", at) for at in own] for own in CLIP_WORDS.values()])
+    members = lay_out(
+        maps.columns, [[("clip", at) for at in clip_word] for clip_word in CLIP_WORDS.values()]
+    )
     expected = np.moveaxis(sum_tokens(maps.values, members), -1, 1)
     np.testing.assert_array_equal(result.arrays["clip"].values, expected)
 
@@ -68,7 +70,7 @@ def test_rest_is_in_no_word():
     files = tensors(about)
     before = run(make_trace(about, files), WordsOptions())
     for shard in files.values():
-        by_key = {name: one for name, one in shard.items() if "/total." not in name}
+        by_key = {name: value for name, value in shard.items() if "/total." not in name}
         for name, tensor in by_key.items():
             tensor[..., [0, *range(7, 11)] if "/map." not in name else -1] = 0.9
             tensor[..., 3 if "/map." not in name else 2] = 0.8
@@ -97,8 +99,8 @@ def test_other_towers_are_left_out():
     about = manifest((*CROSS, cross_layer(4, (3, 5), 2, tower="controlnet")))
     trace = make_trace(about)
     assert run(trace, WordsOptions()).arrays["clip"].attrs["layers"] == [1, 3]
-    asked = run(trace, WordsOptions(layers=("controlnet:*",)))
-    assert asked.arrays["clip"].attrs["layers"] == [4]
+    requested = run(trace, WordsOptions(layers=("controlnet:*",)))
+    assert requested.arrays["clip"].attrs["layers"] == [4]
 
 
 def test_normalised_maps():
@@ -107,8 +109,8 @@ def test_normalised_maps():
     expected = plain / plain.sum(1, keepdims=True)
     maps = run(make_trace(), WordsOptions(normalise=True)).arrays["clip"].values
     np.testing.assert_allclose(maps, expected)
-    one = run(make_trace(), WordsOptions(normalise=True, words=("bobcat",))).arrays["clip"].values
-    np.testing.assert_allclose(one[:, 0], expected[:, 3])
+    item = run(make_trace(), WordsOptions(normalise=True, words=("bobcat",))).arrays["clip"].values
+    np.testing.assert_allclose(item[:, 0], expected[:, 3])
 
 
 def test_topk_draws_the_largest():

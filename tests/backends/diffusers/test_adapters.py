@@ -76,11 +76,11 @@ def test_weights_are_those_of_the_formula(backend, model, write_both):
     pairs = lora_demo.changes(session.pipe)
     with active(session, write_both(session)[0]):
         parts = {component: getattr(session.pipe, component) for component, _ in pairs}
-        found = {component: lora_demo.merged(part) for component, part in parts.items()}
+        result = {component: lora_demo.merged(part) for component, part in parts.items()}
         counts = [sum(isinstance(m, LoraLayer) for m in part.modules()) for part in parts.values()]
     assert sum(counts) == len(pairs)
-    for component, twin in found.items():
-        own = {path: one for (part, path), one in pairs.items() if part == component}
+    for component, twin in result.items():
+        own = {path: pair for (part, path), pair in pairs.items() if part == component}
         expected = lora_demo.by_hand(getattr(session.pipe, component), own).state_dict()
         for name, weight in twin.state_dict().items():
             torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-5)
@@ -94,7 +94,7 @@ def test_names_of_the_original_layout(backend, model, tmp_path):
     """
     session = shared_session(backend, model)
     pairs = lora_demo.for_original(session.model)
-    named = {("unet", path): one for path, one in pairs.items()}
+    named = {("unet", path): pair for path, pair in pairs.items()}
     file = lora_demo.kohya(tmp_path / "a.safetensors", named)
     before = lora_demo.original(session.model)
     with active(session, Lora(str(file))):
@@ -109,14 +109,14 @@ def test_names_of_the_original_layout(backend, model, tmp_path):
 def test_the_prediction_is_that_of_merged_weights(backend, model, tmp_path):
     """A LoRA beside the weights predicts what the same change inside the weights does."""
     session = shared_session(backend, model)
-    pairs = {("unet", path): one for path, one in lora_demo.for_original(session.model).items()}
+    pairs = {("unet", path): value for path, value in lora_demo.for_original(session.model).items()}
     file = lora_demo.kohya(tmp_path / "a.safetensors", pairs)
-    found = outputs(session, Lora(str(file), 0.1))
+    result = outputs(session, Lora(str(file), 0.1))
     with active(session, Lora(str(file), 0.1)):
         twin = lora_demo.merged(session.model).float()
     other = open_session(backend, model)
     setattr(other.pipe, session.denoiser, twin)
-    torch.testing.assert_close(found, outputs(other), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result, outputs(other), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", ["sdxl", "sd35"])
@@ -192,12 +192,12 @@ def test_stacks_add_up(tmp_path, write_both):
     a = write_both(session, "transformer", seed=3, scale=0.5)[0]
     b = write_both(session, "transformer", seed=4, scale=-2.0)[1]
     with active(session, a, b):
-        found = lora_demo.merged(session.model).state_dict()
+        result = lora_demo.merged(session.model).state_dict()
     own = session.model.state_dict()
     for (_, path), first in pairs[0].items():
         change = 0.5 * first.change - 2 * pairs[1]["transformer", path].change
         name = f"{path}.weight"
-        np.testing.assert_allclose(found[name] - own[name].double(), change, atol=1e-5)
+        np.testing.assert_allclose(result[name] - own[name].double(), change, atol=1e-5)
 
 
 def test_the_order_of_a_stack_is_no_matter(write_both):
@@ -212,13 +212,13 @@ def test_alpha_kernels_and_half_precision(tmp_path):
     """Factors in float16, with a kernel, with alpha and without, are those of the formula."""
     session = shared_session("sdxl")
     path = "down_blocks.1.resnets.0.conv2"
-    one = lora_demo.pair(
+    item = lora_demo.pair(
         np.random.default_rng(5), tuple(session.model.get_submodule(path).weight.shape)
     )
     stem = "lora_unet_" + path.replace(".", "_")
     half = {
-        "lora_down.weight": one.down.astype(np.float16),
-        "lora_up.weight": one.up.astype(np.float16),
+        "lora_down.weight": item.down.astype(np.float16),
+        "lora_up.weight": item.up.astype(np.float16),
     }
     for alpha, scale in ((None, 1.0), (0.75, 0.25), (np.inf, None)):
         tensors = {f"{stem}.{end}": values for end, values in half.items()}
@@ -230,11 +230,11 @@ def test_alpha_kernels_and_half_precision(tmp_path):
                 asked(session, file)
             continue
         with active(session, file):
-            found = lora_demo.merged(session.model).get_submodule(path).weight
+            result = lora_demo.merged(session.model).get_submodule(path).weight
         exact = lora_demo.Pair(*(values.astype(float) for values in half.values())).change
         own = session.model.get_submodule(path).weight.double()
         expected = exact * scale * lora_demo.RANK / lora_demo.ALPHA
-        np.testing.assert_allclose((found - own).detach(), expected, atol=1e-6)
+        np.testing.assert_allclose((result - own).detach(), expected, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -139,8 +139,8 @@ def oft(rng, weight):
     for index, block in enumerate(blocks.astype(float)):
         part = slice(index * half, (index + 1) * half)
         skew[part, part] = block - block.T
-    one = np.eye(2 * half)
-    rotation = np.linalg.solve((one - skew).T, (one + skew).T).T
+    item = np.eye(2 * half)
+    rotation = np.linalg.solve((item - skew).T, (item + skew).T).T
     change = rotation.T @ matrix(weight) - matrix(weight)
     return {"oft_blocks": blocks, "alpha": np.float32(0)}, lambda s: s * change
 

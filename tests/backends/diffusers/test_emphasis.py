@@ -18,14 +18,14 @@ def test_states_are_those_of_the_formula():
     rng = np.random.default_rng(11)
     states = 1 + 0.1 * rng.standard_normal((4, 3, 8))  # two prompts of two pictures, and a padding
     weights = np.array([[1, 1.3, 0.5], [1, 1, 1]])
-    found, is_restored = weigh(torch.from_numpy(states), torch.from_numpy(weights), PARTS)
+    result, is_restored = weigh(torch.from_numpy(states), torch.from_numpy(weights), PARTS)
     expected = states.copy()
     for row in (0, 1):
         for channels in (slice(0, 5), slice(5, 7)):
             scaled = states[row, :, channels] * weights[0][:, None]
             expected[row, :, channels] = scaled * states[row, :, channels].mean() / scaled.mean()
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    assert np.array_equal(found[2:], states[2:])
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    assert np.array_equal(result[2:], states[2:])
     assert is_restored
 
 
@@ -33,9 +33,9 @@ def test_a_mean_of_nothing():
     """Where there is no mean to restore, states are multiplied alone, and that is told."""
     states = torch.tensor([[[1.0, -1.0], [2.0, -2.0], [3.0, -3.0001]]])
     parts = [EncodedPart(slice(0, 3), slice(0, 2))]
-    found, is_restored = weigh(states, torch.tensor([[1.0, 1.0, 0.0]]), parts)
+    result, is_restored = weigh(states, torch.tensor([[1.0, 1.0, 0.0]]), parts)
     assert not is_restored
-    assert torch.equal(found, states * torch.tensor([1.0, 1.0, 0.0])[:, None])
+    assert torch.equal(result, states * torch.tensor([1.0, 1.0, 0.0])[:, None])
 
 
 def test_embeddings_of_another_layout():
@@ -63,15 +63,15 @@ def embeddings(session, request):
 def test_what_the_model_reads(backend):
     """The denoiser reads the prompt's tokens with the weighted states of that word, in its row."""
     session = shared_session(backend)
-    asked = {"steps": 1, "width": 96, "height": 64, "guidance": 4.0, "negative": "a dog"}
+    requested = {"steps": 1, "width": 96, "height": 64, "guidance": 4.0, "negative": "a dog"}
     text = "a red cat"
-    plain, _ = embeddings(session, Request(text, **asked))
-    request = Request(text, **asked, emphasis=((2, 5, 1.5),))
-    found, output = embeddings(session, request)
+    plain, _ = embeddings(session, Request(text, **requested))
+    request = Request(text, **requested, emphasis=((2, 5, 1.5),))
+    result, output = embeddings(session, request)
     tokens = session.sequence(session.complete(request), "cond").tokens
     start = min(token.position for token in tokens)
     red = [token.position - start for token in tokens if token.text == "red"]
-    (uncond, cond), (before_uncond, before) = found, plain
+    (uncond, cond), (before_uncond, before) = result, plain
     assert torch.equal(uncond, before_uncond)
     assert not torch.equal(cond, before)
     parts = session._prompts.parts(session.text_segments(session.complete(request)))

@@ -45,7 +45,7 @@ def made(toys, tmp_path_factory):
 def plain_state(file):
     """Return a file's transformer in float64, without prefix."""
     state = layouts.within_of(load_file(file), layouts.DENOISER)
-    return {name: one.numpy().astype(np.float64) for name, one in state.items()}
+    return {name: value.numpy().astype(np.float64) for name, value in state.items()}
 
 
 def inputs(session, shape, seed=0):
@@ -72,12 +72,12 @@ def test_formula(made, name, layout, kind):
     for shape, (number, path, module) in product(SHAPES, modules):
         given = inputs(session, shape, number)[: 2 if path == "attn" else 1]
         with torch.no_grad(), gates.applied(gates.gated(session.model)):
-            found = module(*given)
-        exact = [one[0].double().numpy() for one in given]
+            result = module(*given)
+        exact = [item[0].double().numpy() for item in given]
         wanted = gated_files.attend(state, number, path, *exact)
-        for one, other in zip(found if path == "attn" else [found], wanted, strict=False):
+        for item, other in zip(result if path == "attn" else [result], wanted, strict=False):
             if other is not None:
-                np.testing.assert_allclose(one[0].numpy(), other, rtol=0, atol=1e-5)
+                np.testing.assert_allclose(item[0].numpy(), other, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", gated_files.TYPES)
@@ -93,10 +93,10 @@ def test_layouts_agree(made, name, kind):
 def test_each_module_for_itself(made, layout):
     """Which modules have gates is decided one by one, not by the first."""
     session = made("sd35:medium", layout)[0]
-    found = [one.stem for one in gates.streams(session.model) if one.gate is not None]
-    every = [one.stem for one in gates.streams(session.model)]
+    result = [stream.stem for stream in gates.streams(session.model) if stream.gate is not None]
+    every = [stream.stem for stream in gates.streams(session.model)]
     targeted = [stem for stem in every if stem.endswith("attn2")]
-    assert found == (targeted if layout == "targeted" else every)
+    assert result == (targeted if layout == "targeted" else every)
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_each_module_for_itself(made, layout):
 def test_published_sizes(config, rows, kind):
     """Gates of the published sizes are recognised by the numbers of rows that files have."""
     model = empty_model(ModelSpec(SD3Transformer2DModel, CONFIGS / config / "transformer"))
-    every = [f"{one.stem}.qkv" for one in gates.streams(model)]
+    every = [f"{stream.stem}.qkv" for stream in gates.streams(model)]
     assert len(every) == {"sd35-large": 2 * 38, "sd35-medium": 2 * 24 + 13}[config]
     width = model.inner_dim
     shapes = {f"{name}.weight": (rows, width) for name in every}
     gates.add(model, shapes | {f"{name}.bias": (rows,) for name in every})
-    assert {one.kind for one in gates.streams(model)} == {kind}
-    assert {one.gate[0].out_features for one in gates.streams(model)} == {rows - 3 * width}
+    assert {stream.kind for stream in gates.streams(model)} == {kind}
+    assert {stream.gate[0].out_features for stream in gates.streams(model)} == {rows - 3 * width}
 
 
 def test_types_may_mix(toys, tmp_path):
@@ -127,7 +127,11 @@ def test_types_may_mix(toys, tmp_path):
     own |= gated_files.gates(pipe, "elementwise", only="blocks.3.context_")
     file, settings = gated_files.save(pipe, "sd35", tmp_path, own)
     session = opening("gated", file, **settings)
-    kinds = {one.stem: one.kind for one in gates.streams(session.model) if one.gate is not None}
+    kinds = {
+        stream.stem: stream.kind
+        for stream in gates.streams(session.model)
+        if stream.gate is not None
+    }
     assert kinds == {
         "joint_blocks.0.x_block.attn": "headwise",
         "joint_blocks.3.context_block.attn": "elementwise",
@@ -168,8 +172,8 @@ def test_gates_limited_to_layers(made, toys, tmp_path):
     limited = made("sd35", gate_layers=("1", "*.3.attn"))[0]
     pipe = toys("sd35")
     own = {
-        name: one
-        for name, one in gated_files.gates(pipe, "headwise").items()
+        name: gate
+        for name, gate in gated_files.gates(pipe, "headwise").items()
         if name.startswith(("joint_blocks.1.", "joint_blocks.3."))
     }
     file, settings = gated_files.save(pipe, "sd35", tmp_path, own)
@@ -240,9 +244,9 @@ def test_wrong_rows(saved, tmp_path, change, message):
             state[layouts.DENOISER + name] = torch.zeros(shape)
 
     other = changed(path, tmp_path, edit)
-    found = refusal("gated", other, weights=False, **settings)
-    assert found.startswith(f"{other}: this is a gated DiT: ")
-    assert found.endswith(": " + message.format(stem=STEM, bad=151))
+    result = refusal("gated", other, weights=False, **settings)
+    assert result.startswith(f"{other}: this is a gated DiT: ")
+    assert result.endswith(": " + message.format(stem=STEM, bad=151))
 
 
 def test_unknown_keys(saved, tmp_path):
@@ -278,8 +282,8 @@ def test_bundled_and_separate_parts(made, toys, tmp_path):
     alone = layouts.within_of(state, layouts.DENOISER)
     parts = {"dit": alone, "vae": layouts.within_of(state, layouts.VAE)}
     files = {
-        part: str(layouts.write(one, tmp_path / f"{part}.safetensors"))
-        for part, one in parts.items()
+        part: str(layouts.write(item, tmp_path / f"{part}.safetensors"))
+        for part, item in parts.items()
     }
     assert np.array_equal(picture(session), picture(opening("gated", None, **files, **settings)))
     for name, encoder in layouts.sd3_encoders(toys("sd35")):
@@ -317,8 +321,8 @@ def test_gate_type_without_gates(saved):
 def test_untouched_gates(toys, tmp_path, bias, value):
     """Gates that no training has touched are told with what they do to attention."""
     own = {
-        name: torch.full_like(one, bias if name.endswith("bias") else 0.0)
-        for name, one in gated_files.gates(toys("sd35"), "headwise").items()
+        name: torch.full_like(gate, bias if name.endswith("bias") else 0.0)
+        for name, gate in gated_files.gates(toys("sd35"), "headwise").items()
     }
     file, settings = gated_files.save(toys("sd35"), "sd35", tmp_path, own)
     assert opening("gated", file, gate=False, **settings).warnings == ()
@@ -333,8 +337,10 @@ def test_untouched_gates(toys, tmp_path, bias, value):
 
 def test_medium_is_warned_of(made):
     """What sd-scripts does to the second attention of Medium is in no file, so it is said."""
-    assert any("heads and head size exchanged" in one for one in made("sd35:medium")[0].warnings)
-    assert not any("attn2" in one for one in made("sd35")[0].warnings)
+    assert any(
+        "heads and head size exchanged" in warning for warning in made("sd35:medium")[0].warnings
+    )
+    assert not any("attn2" in warning for warning in made("sd35")[0].warnings)
 
 
 def test_nothing_is_left(made):
@@ -382,7 +388,7 @@ def test_statistics(made, tmp_path, name, kind):
     paths = {gate.path: (layer, gate) for layer in trace.layers for gate in layer.gates}
     assert len(seen) == 2 * len(paths)
     assert {path for path, _, _ in seen} == set(paths)
-    for place, (path, stem, keywords) in enumerate(seen):
+    for index, (path, stem, keywords) in enumerate(seen):
         layer, gate = paths[path]
         given = keywords["hidden_states" if gate.part == "image" else "encoder_hidden_states"]
         values = gated_files.gate_values(state, stem, given[0].double().numpy(), size)
@@ -390,11 +396,11 @@ def test_statistics(made, tmp_path, name, kind):
         wanted = np.stack(
             [by_head.mean(1), by_head.std(1), (by_head < 0.5).mean(1), (by_head < 0.1).mean(1)], 1
         )
-        found = trace.gates(layer.index, gate.part).isel(
-            step=place // len(paths), branch=0, sample=0
+        result = trace.gates(layer.index, gate.part).isel(
+            step=index // len(paths), branch=0, sample=0
         )
-        assert list(found["statistic"].values) == list(GATE_STATISTICS)
-        np.testing.assert_allclose(found.values, wanted, rtol=0, atol=1e-5)
+        assert list(result["statistic"].values) == list(GATE_STATISTICS)
+        np.testing.assert_allclose(result.values, wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -441,11 +447,11 @@ def test_loras_that_change_gates(made, tmp_path, layout):
         state[name] = (state[name].double() + torch.from_numpy(pair.change)).float()
     kohya = lora_demo.kohya(tmp_path / "lora.safetensors", pairs)
     merged = opening("gated", layouts.write(state, tmp_path / "merged.safetensors"), **settings)
-    found = denoised(session, Lora(str(kohya)))
+    result = denoised(session, Lora(str(kohya)))
     told = remarks(session, Request("a cat", loras=(Lora(str(kohya)),)))
-    assert not any("left out" in one for one in told)
-    torch.testing.assert_close(found, denoised(merged), rtol=1e-3, atol=1e-3)
-    assert (found - denoised(session)).abs().max() > 0.1
+    assert not any("left out" in item for item in told)
+    torch.testing.assert_close(result, denoised(merged), rtol=1e-3, atol=1e-3)
+    assert (result - denoised(session)).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("name", ["qkv", "to_q"])
@@ -453,23 +459,23 @@ def test_lora_files_are_held_against_gated_files(made, name):
     """`attn lora --model` finds query, key and value beside gates, with and without those."""
     base = open_base(made("sd35")[1])
     if name == "to_q":
-        place = base.find(DENOISER, "transformer_blocks.1.attn.to_q", (48, 48))
-        assert [stored.info.shape for stored in place.weight] == [(48, 48)]
+        index = base.find(DENOISER, "transformer_blocks.1.attn.to_q", (48, 48))
+        assert [stored.info.shape for stored in index.weight] == [(48, 48)]
         return
     for rows in (144, 147):
-        place = base.find(DENOISER, f"{STEM}.qkv", (rows, 48))
-        assert [stored.info.shape for stored in place.weight] == [(rows, 48)]
+        index = base.find(DENOISER, f"{STEM}.qkv", (rows, 48))
+        assert [stored.info.shape for stored in index.weight] == [(rows, 48)]
     assert "another shape" in base.find(DENOISER, f"{STEM}.qkv", (145, 48))
 
 
 def as_peft(pairs):
     """Return changes as diffusers loads them: without alpha, which is in the factors then."""
-    found = {}
-    for (component, path), one in pairs.items():
-        up = one.up * (lora_demo.ALPHA / lora_demo.RANK)
-        found[f"{component}.{path}.lora_A.weight"] = torch.from_numpy(one.down)
-        found[f"{component}.{path}.lora_B.weight"] = torch.from_numpy(up.astype(np.float32))
-    return found
+    result = {}
+    for (component, path), pair in pairs.items():
+        up = pair.up * (lora_demo.ALPHA / lora_demo.RANK)
+        result[f"{component}.{path}.lora_A.weight"] = torch.from_numpy(pair.down)
+        result[f"{component}.{path}.lora_B.weight"] = torch.from_numpy(up.astype(np.float32))
+    return result
 
 
 def denoised(session, *loras):

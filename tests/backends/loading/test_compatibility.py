@@ -171,15 +171,15 @@ def test_clip_l_of_another_family(demo_cache, opened, backend, model, weights):
 def test_given_folder_is_part_of_the_identity(demo_cache):
     """Weights and configuration of a folder that an option names are hashed."""
     folder = demo.checkpoint("tiny:sdxl")
-    found = opening("sdxl", folder, clip_l=str(folder / "text_encoder")).info.identity()["files"]
-    assert {"text_encoder/model.safetensors", "text_encoder/config.json"} < set(found)
+    result = opening("sdxl", folder, clip_l=str(folder / "text_encoder")).info.identity()["files"]
+    assert {"text_encoder/model.safetensors", "text_encoder/config.json"} < set(result)
 
 
 def test_renamed_file_is_the_same_model(saved, tmp_path):
     """What a model is called has no part in its identity, nor where it lies."""
     backend, path, settings = saved("sdxl", "file")
     renamed = shutil.copy(path, tmp_path / "another name.safetensors")
-    first, second = (opening(backend, one, **settings).info.identity() for one in (path, renamed))
+    first, second = (opening(backend, item, **settings).info.identity() for item in (path, renamed))
     assert first == second
     state = load_file(renamed)
     state[next(iter(state))] += torch.ones(())

@@ -31,8 +31,8 @@ def refusal(source, variants=MEDIUM):
 )
 def test_demo(demo_cache, asked, variants, name):
     """`demo` is the family's own model, `demo:VARIANT` another of its."""
-    found = resolve(asked, name.partition(":")[0], variants)
-    assert found == Source(asked, demo.checkpoint(name), revision=None)
+    result = resolve(asked, name.partition(":")[0], variants)
+    assert result == Source(asked, demo.checkpoint(name), revision=None)
 
 
 @pytest.mark.parametrize(
@@ -130,17 +130,17 @@ def test_unreachable():
 def test_hub(monkeypatch, tmp_path):
     """A hub snapshot is known by its commit, which is the name of its folder."""
     snapshot = tmp_path / "snapshots" / "0a1b2c"
-    asked = {}
+    requested = {}
 
     def download(name, **arguments):
-        asked.update(arguments, name=name)
+        requested.update(arguments, name=name)
         return str(snapshot)
 
     monkeypatch.setattr(DiffusionPipeline, "download", download)
-    found = resolve("hub:owner/name-1.0", "sd35", ())
-    assert found == Source("owner/name-1.0", snapshot, "0a1b2c")
-    assert asked == {"name": "owner/name-1.0", "use_safetensors": True}
-    assert fingerprint({}, found.revision)() == {"revision": "0a1b2c"}
+    result = resolve("hub:owner/name-1.0", "sd35", ())
+    assert result == Source("owner/name-1.0", snapshot, "0a1b2c")
+    assert requested == {"name": "owner/name-1.0", "use_safetensors": True}
+    assert fingerprint({}, result.revision)() == {"revision": "0a1b2c"}
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, RuntimeError])
@@ -208,10 +208,10 @@ def test_fingerprint_of_several(tmp_path):
         (tmp_path / name).write_bytes(data)
     hashes = {name: digest(data) for name, data in files.items()}
     lines = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
-    places = {"vae": tmp_path / "vae", "a.safetensors": tmp_path / "a.safetensors"}
+    indices = {"vae": tmp_path / "vae", "a.safetensors": tmp_path / "a.safetensors"}
     expected = {"sha256": digest(lines.encode()), "files": hashes}
-    assert fingerprint(places, None)() == expected
-    assert fingerprint(places, "0a1b2c")() == {"revision": "0a1b2c"} | expected
+    assert fingerprint(indices, None)() == expected
+    assert fingerprint(indices, "0a1b2c")() == {"revision": "0a1b2c"} | expected
 
 
 def test_fingerprint_of_another_byte(copied):
@@ -232,8 +232,8 @@ def test_fingerprint_of_another_name(tmp_path):
     for folder, name in (("one", "a.json"), ("two", "b.json"), ("three", "a.json")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_bytes(b"{}")
-    one, two, three = (fingerprint({"": tmp_path / f}, None)() for f in ("one", "two", "three"))
-    assert one == three != two
+    item, two, three = (fingerprint({"": tmp_path / f}, None)() for f in ("one", "two", "three"))
+    assert item == three != two
 
 
 def test_fingerprint_follows_links(tmp_path):

@@ -38,29 +38,29 @@ def read(tmp_path):
 
 def test_one_module_of_three_weights(read):
     """Query, key and value in one module are three weights of the model, in this order."""
-    found = fit(read({f"{JOINT}attn_qkv": 3 * WIDTH, f"{JOINT}attn_proj": WIDTH}), BASE)
-    assert {place.paths for _, place in found.placed} == {
+    result = fit(read({f"{JOINT}attn_qkv": 3 * WIDTH, f"{JOINT}attn_proj": WIDTH}), BASE)
+    assert {index.paths for _, index in result.placed} == {
         tuple(f"{STREAM}.{name}" for name in ("to_q", "to_k", "to_v")),
         (f"{STREAM}.to_out.0",),
     }
-    assert (found.misfits, found.unfit, found.total) == ((), 0, 4)
+    assert (result.misfits, result.unfit, result.total) == ((), 0, 4)
     assert require_fit(read({f"{JOINT}attn_qkv": 3 * WIDTH}), BASE, ["sd35"]) is None
 
 
 def test_one_weight_under_two_names(read):
     """A weight is changed once: what would change it again is a misfit, not a sum."""
     modules = {f"{JOINT}attn_qkv": 3 * WIDTH, f"unet.{STREAM}.to_k": WIDTH}
-    found = fit(read(modules), BASE)
-    assert len(found.placed) == 1
-    (misfit,) = found.misfits
+    result = fit(read(modules), BASE)
+    assert len(result.placed) == 1
+    (misfit,) = result.misfits
     assert misfit.endswith(" (another name for what is changed already)")
 
 
 def test_towers_that_are_not_there(read):
     """A text encoder that the model lacks is a misfit with its reason."""
     file = read({f"{JOINT}attn_proj": WIDTH, "lora_te1_layers_0_q_proj": WIDTH})
-    found = fit(file, BASE)
-    assert found.misfits == ("lora_te1_layers_0_q_proj (the model has no text_encoder)",)
+    result = fit(file, BASE)
+    assert result.misfits == ("lora_te1_layers_0_q_proj (the model has no text_encoder)",)
 
 
 def test_half_may_be_unknown(read):
@@ -79,7 +79,7 @@ def test_applied(read):
     stems = {f"{JOINT}attn_proj": WIDTH, f"unet.{STREAM}.to_out.0": WIDTH, "lora_unet_no": WIDTH}
     file = read(stems | {f"unet.{STREAM}.to_k": WIDTH + 1})
     (module,) = applied(file, BASE, Lora("", -0.5)).modules
-    (before,) = (one for one in file.modules if one.name == module.name)
+    (before,) = (item for item in file.modules if item.name == module.name)
     assert (module.base_path, module.norm) == (f"{STREAM}.to_out.0", 0.5 * before.norm)
     assert before.norm > 0
 

@@ -78,7 +78,7 @@ def test_nothing_and_nan_show_without_a_weight(case, tmp_path):
     broken = tensors | {first: np.full_like(tensors[first], np.nan)}
     files = [write(tmp_path / f"{n}.safetensors", t) for n, t in enumerate((nothing, broken))]
     assert [lora.read(file).reasons for file in files] == [
-        ("nothing is changed: all modules are zero, as before training",),
+        (),
         ("1 module is broken by NaN or infinity",),
     ]
     assert lora.read(write(tmp_path / "a.safetensors", tensors)).loadable

@@ -20,11 +20,11 @@ def test_random_factors(norm):
 def test_random_matrix(shape, rank):
     """Of what is written out, shape, norm and rank are kept, and nothing else."""
     like = np.random.default_rng(1).standard_normal(shape)
-    found = random_matrix(generator(3, "to_q"), like, rank)
-    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(like), rel=1e-12)
+    result = random_matrix(generator(3, "to_q"), like, rank)
+    assert np.linalg.norm(result) == pytest.approx(np.linalg.norm(like), rel=1e-12)
     if like.ndim > 1:
-        assert np.linalg.matrix_rank(found) == min(rank or 99, *shape)
-    assert abs(np.vdot(found, like)) < 0.9 * np.vdot(like, like)
+        assert np.linalg.matrix_rank(result) == min(rank or 99, *shape)
+    assert abs(np.vdot(result, like)) < 0.9 * np.vdot(like, like)
 
 
 def test_each_module_has_random_numbers_of_its_own():

@@ -29,9 +29,9 @@ def test_towers_apart():
     for tower, layers, grid in (("denoiser", CROSS, (6, 10)), ("controlnet", [CONTROL], (2, 7))):
         mean = trace.mean_maps(tower=tower, sample=1)
         assert (mean.tower, mean.layers) == (tower, [layer.index for layer in layers])
-        for place, column in enumerate(TOWERS.kept.columns):
+        for index, column in enumerate(TOWERS.kept.columns):
             plain = plain_maps(TOWERS, files, [column.position], 1, layers=layers, grid=grid)
-            np.testing.assert_allclose(mean[..., place], plain, atol=1e-7)
+            np.testing.assert_allclose(mean[..., index], plain, atol=1e-7)
         words = trace.word_maps("bobcat", tower=tower)[1, 0, 0]
         plain = plain_maps(TOWERS, files, [5, 6], 1, layers=layers, grid=grid)
         np.testing.assert_allclose(words, plain, atol=1e-7)
@@ -94,9 +94,9 @@ def test_heads():
     files = tensors(about)
     trace = make_trace(about, files)
     maps = trace.word_maps("cat", layers=[3], heads=[2, 0])
-    places = [column.position for column in about.kept.columns].index(2)
+    indices = [column.position for column in about.kept.columns].index(2)
     heads = np.mean([stored(files, CROSS[1], "headmap", step) for step in range(3)], 0)
-    plain = heads[:, [0, 2]][..., places].mean(1).reshape(2, 6, 10)
+    plain = heads[:, [0, 2]][..., indices].mean(1).reshape(2, 6, 10)
     np.testing.assert_allclose(maps[:, 0, 0], plain, atol=1e-7)
     with pytest.raises(TraceError, match=r"no head 2 in layer 1 .*2 heads, 0 to 1"):
         trace.word_maps("cat", heads=[2])

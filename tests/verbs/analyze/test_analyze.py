@@ -129,8 +129,8 @@ def test_index(trace):
     words, *others = index["analyses"]
     assert (words["name"], words["notes"]) == ("words", [])
     assert (words["options"]["topk"], words["options"]["heads"]) == (1, True)
-    assert [one["name"] for one in others] == ["curves", "sinks"]
-    files = [file for one in index["analyses"] for file in one["files"]]
+    assert [item["name"] for item in others] == ["curves", "sinks"]
+    files = [file for item in index["analyses"] for file in item["files"]]
     assert sorted([*files, "analysis.json", "report.html"]) == tree(trace / "analysis")
 
 
@@ -175,8 +175,8 @@ def test_one_text(trace):
     """One word, phrase or analysis may be given without a list around it."""
     several = analyze(trace, words=["cat"], phrases=["a bobcat"], only=["words"], pictures=False)
     before = {file: file.read_bytes() for file in several.files if file.suffix == ".csv"}
-    one = analyze(trace, words="cat", phrases="a bobcat", only="words", pictures=False)
-    assert one.files == several.files
+    item = analyze(trace, words="cat", phrases="a bobcat", only="words", pictures=False)
+    assert item.files == several.files
     assert {file: file.read_bytes() for file in before} == before
 
 
@@ -398,7 +398,7 @@ def test_no_words(tmp_path):
     """Of an empty prompt there are sinks, and it is said why there is no more."""
     about = manifest(samples=1)
     tokens = {
-        row: tuple(replace(one, word=None) for one in about.tokens[row]) for row in about.tokens
+        row: tuple(replace(token, word=None) for token in about.tokens[row]) for row in about.tokens
     }
     about = replace(about, words=(), tokens=tokens)
     trace = write_trace(tmp_path / "run", about)
@@ -434,7 +434,7 @@ def test_settings_of_all(trace):
     settings = {"words.layers": "1", "layers": "3"}
     done = analyze(trace, settings=settings, only=["words", "curves", "sinks"], pictures=False)
     index = json.loads((done.path / "analysis/analysis.json").read_text())
-    layers = {one["name"]: one["options"].get("layers") for one in index["analyses"]}
+    layers = {item["name"]: item["options"].get("layers") for item in index["analyses"]}
     assert layers == {"words": ["1"], "curves": ["3"], "sinks": ["3"]}
 
 
@@ -463,8 +463,8 @@ def _look(file):
 
 def test_films_are_pictures(tmp_path):
     """`attn capture --analyze` names what can be looked at, the animation too."""
-    found = TraceResults(tmp_path, tmp_path, ("a.csv", "b.png", "c.gif", "analysis.json"))
-    assert Analyzed(tmp_path, (found,)).pictures == (tmp_path / "b.png", tmp_path / "c.gif")
+    result = TraceResults(tmp_path, tmp_path, ("a.csv", "b.png", "c.gif", "analysis.json"))
+    assert Analyzed(tmp_path, (result,)).pictures == (tmp_path / "b.png", tmp_path / "c.gif")
 
 
 def test_no_trace(tmp_path):
@@ -475,7 +475,7 @@ def test_no_trace(tmp_path):
 
 def test_every_drawing_exists():
     """The function that each analysis names for its pictures is there."""
-    for analysis in filter(lambda one: one.draw, registry.ANALYSES):
+    for analysis in filter(lambda item: item.draw, registry.ANALYSES):
         module, _, name = str(analysis.draw).partition(":")
         assert callable(getattr(__import__(module, fromlist=[name]), name))
 
@@ -506,10 +506,10 @@ def test_collection(collection):
     """The traces of a collection are analysed one by one; what is missing is reported."""
     with pytest.warns(UserWarning) as told:
         done = analyze(collection, pictures=False)
-    assert [str(one.message) for one in told] == [FAILED]
-    assert [one.trace.name for one in done.failures] == ["0001", "0003"]
-    assert [one.trace.name for one in done.traces if one.path] == ["0000", "0002"]
-    assert [one.error for one in done.traces][1] == "its capture failed: out of memory"
+    assert [str(item.message) for item in told] == [FAILED]
+    assert [item.trace.name for item in done.failures] == ["0001", "0003"]
+    assert [item.trace.name for item in done.traces if item.path] == ["0000", "0002"]
+    assert [item.error for item in done.traces][1] == "its capture failed: out of memory"
     assert done.traces[3].error == "it is not captured yet; `attn capture` with --resume goes on"
     assert done.status == "partial"
     assert len(done.warnings) == 2
@@ -534,7 +534,7 @@ def test_collection_tables(collection):
         "0002",
     ]
     index = json.loads((collection / "analysis/analysis.json").read_text(encoding="utf-8"))
-    assert [bool(one["error"]) for one in index["traces"]] == [False, True, False, True]
+    assert [bool(item["error"]) for item in index["traces"]] == [False, True, False, True]
 
 
 def test_collection_of_segments(tmp_path):
@@ -579,10 +579,10 @@ def prompts(tmp_path):
     """Return a collection of three traces with different prompts."""
     about = manifest(samples=1)
     texts = ("A cat, a bobcat", "A dog, a bobcat", "A dog, a fox")
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         own = replace(about, words=find_words(text), request=replace(about.request, prompt=text))
-        write_trace(tmp_path / f"{place:04d}", own)
-    entries = [Entry(f"{place:04d}", "complete", text, 7) for place, text in enumerate(texts)]
+        write_trace(tmp_path / f"{index:04d}", own)
+    entries = [Entry(f"{index:04d}", "complete", text, 7) for index, text in enumerate(texts)]
     write_index(tmp_path, entries)
     return tmp_path
 
@@ -622,9 +622,9 @@ def test_a_followed_word_that_some_prompts_lack(prompts, word):
     """Where a prompt lacks the word to follow, `evolution` is skipped, and that is no failure."""
     done = analyze(prompts, only="evolution", settings={"evolution.word": word}, pictures=False)
     assert (done.status, done.failures) == ("complete", ())
-    ran = ["evolution/tokens.csv" in one.files for one in done.traces]
+    ran = ["evolution/tokens.csv" in item.files for item in done.traces]
     assert ran == [word != "fox", False, word == "fox"]
-    assert any(f"does not have are left out: {word}" in one for one in done.warnings)
+    assert any(f"does not have are left out: {word}" in item for item in done.warnings)
 
 
 @pytest.mark.parametrize(

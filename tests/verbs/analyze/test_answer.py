@@ -19,12 +19,12 @@ DOMINANT = {
     "lift_max": [7.0879, 1.1234, 2.5],
 }
 WHOLE = (
-    "“star (1)” is read most at the left edge, above the centre: 40 % of its attention is in one "
-    "sixteenth of the image, where an even map has 6.25 %. “star (2)” is read most in the lower "
-    "right corner: 52.3 % of its attention is in one sixteenth of the image. “star (1)” is the "
-    "most concentrated word: 7.09 times its mean at its peak; “white” is spread most evenly, 1.12 "
-    "times its mean. “star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. "
-    "The start token gets 61 %, a sink; the words get 20.3 % of the image's attention."
+    "“star (1)” has 40 % of its attention in one sixteenth of the image, at the left edge, above "
+    "the centre (an even map has 6.25 %). “star (2)” has 52.3 % of its attention in one sixteenth "
+    "of the image, in the lower right corner. At its peak “star (1)” gets 7.09 times its mean, "
+    "the most of the words that name something; “white” gets 1.12 times its mean, the least. "
+    "“star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. The start token "
+    "gets 61 %, a sink; the words get 20.3 % of the image's attention."
 )
 
 
@@ -32,8 +32,8 @@ def cells():
     """Return parts in a grid of 4 by 4: one star at the left, one at the lower right."""
     rows = []
     for word, number, at, most in (("star", 1, (1, 0), 0.4), ("star", 2, (3, 3), 0.523456)):
-        for place in range(16):
-            row, column = divmod(place, 4)
+        for index in range(16):
+            row, column = divmod(index, 4)
             part = most if (row, column) == at else (1 - most) / 15
             rows.append((word, number, row, column, part))
     return pd.DataFrame(rows, columns=["word", "occurrence", "row", "column", "part"])
@@ -77,6 +77,34 @@ def test_whole():
 def test_nothing_to_tell(tables, text):
     """Of even maps it is said that nothing is concentrated, and of no words nothing."""
     assert plain(tell(manifest(), tables)) == text
+
+
+def shapes(chance):
+    """Return lifts of two shapes and two samples, and the chance of the larger ones."""
+    rows = [
+        (word, 1, sample, shape, where, lift + sample, chance)
+        for word, lifts in (("the", (9.0, 1.0)), ("red", (0.25, 4.5)), ("sky", (1.0, 1.1)))
+        for sample in (0, 1)
+        for shape, where, lift in ((1, "left", lifts[0]), (2, "right", lifts[1]))
+    ]
+    names = ["word", "occurrence", "sample", "shape", "where", "lift", "chance"]
+    return pd.DataFrame(rows, columns=names)
+
+
+@pytest.mark.parametrize(
+    ("chance", "text"),
+    [
+        (
+            0.02,
+            "“red” reads shape 2 (right) 5× as much as an even map, 1 (left) 0.75×. “sky” reads "
+            "shape 2 (right) 1.6× as much as an even map, 1 (left) 1.5×.",
+        ),
+        (0.2, "No word is shown to read a closed shape of the drawing."),
+    ],
+)
+def test_shapes(chance, text):
+    """Content words are told of whose shape is no accident of its place, mean over images."""
+    assert plain(tell(manifest(), {"sketch/shapes.csv": shapes(chance)})) == text
 
 
 def test_cut_words():

@@ -26,8 +26,8 @@ def dumped(opened, tmp_path_factory):
     """Capture with the second attention too; return metadata, arrays, results and tokenizers."""
     pipe = opened("sd35", "demo:medium").pipe
     out = tmp_path_factory.mktemp("stepavg") / "run"
-    asked = {"steps": 3, "size": (64, 96), "keys": "all", "layers": "4-6", "out": out}
-    run = attn.capture("sd35", PROMPT, model=pipe, **asked)
+    requested = {"steps": 3, "size": (64, 96), "keys": "all", "layers": "4-6", "out": out}
+    run = attn.capture("sd35", PROMPT, model=pipe, **requested)
     settings = {"stepavg.half": "no", "curves.csv": "wide"}
     attn.analyze(run.path, only=["stepavg", "curves"], settings=settings, pictures=False)
     results = run.path / "analysis"
@@ -48,14 +48,14 @@ def pieces(dumped, segment):
 def join(tokens, mask):
     """Return words and their positions: `</w>` ends one, `▁` begins one, specials close one."""
     words, is_open = [], False
-    for place, (token, is_special) in enumerate(zip(tokens, mask, strict=True)):
+    for index, (token, is_special) in enumerate(zip(tokens, mask, strict=True)):
         is_open = is_open and not is_special and token[0] not in "▁Ġ"
         if is_special:
             continue
         if not is_open:
             words.append(("", []))
-        text, places = words[-1]
-        words[-1] = (text + token.removesuffix("</w>").lstrip("▁Ġ"), [*places, place])
+        text, indices = words[-1]
+        words[-1] = (text + token.removesuffix("</w>").lstrip("▁Ġ"), [*indices, index])
         is_open = not token.endswith("</w>")
     return words
 
@@ -78,7 +78,7 @@ def test_words(dumped, segment):
     words = join(*pieces(dumped, segment))
     assert [text.casefold() for text, _ in words] == [word.casefold() for word in WORDS]
     means = arrays["per_block_step_token_mean"][0][..., SPANS[segment]]
-    curves = np.stack([means[..., places].sum(-1) for _, places in words], -1)
+    curves = np.stack([means[..., indices].sum(-1) for _, indices in words], -1)
     with (results / segment / "tables/words_stepavg.csv").open(encoding="utf-8") as stream:
         header, *rows = csv.reader(stream)
     assert header == ["block", *WORDS]

@@ -76,11 +76,11 @@ def test_wrong_backend():
         capture(None, "a cat")
 
 
-@pytest.mark.parametrize("seed", [np.int64(3), np.arange(3), range(3), (one for one in (3, 4))])
+@pytest.mark.parametrize("seed", [np.int64(3), np.arange(3), range(3), (item for item in (3, 4))])
 def test_whole_numbers(tmp_path, seed):
     """Whole numbers of numpy, ranges and generators are seeds, which can be written to files."""
     numbers = check.seeds("seed", seed)
-    assert {type(one) for one in numbers} == {int}
+    assert {type(item) for item in numbers} == {int}
     assert check.convert("guidance", np.float32(2.5), float) == 2.5
     assert check.size("size", [np.int64(16), 24]) == (16, 24)
 
@@ -113,7 +113,7 @@ def test_half_characters(tmp_path, argument, message):
 def test_odd_prompts(tmp_path, prompt):
     """Empty, very long and odd prompts are captured like any other, and come back as they were."""
     done = capture_fake(tmp_path / "run", [prompt, "a dog"])
-    assert [one.status for one in done.entries] == ["complete"] * 2
+    assert [entry.status for entry in done.entries] == ["complete"] * 2
     again = capture_fake(tmp_path / "run", [prompt, "a dog"], resume=True)
     assert again.entries == done.entries
     assert again.entries[0].prompt == prompt

@@ -78,8 +78,8 @@ def pixels(path):
 
 def plainly(session, **request):
     """Return the picture that a session makes without capture."""
-    asked = session.complete(Request("a red cat", width=96, height=64, **request))
-    return np.asarray(session.generate([asked], None)[0].images[0])
+    requested = session.complete(Request("a red cat", width=96, height=64, **request))
+    return np.asarray(session.generate([requested], None)[0].images[0])
 
 
 def written(folder):
@@ -89,7 +89,9 @@ def written(folder):
 
 def num_hooks(model):
     """Count the hooks on a model and all its parts."""
-    return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules())
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
 
 
 class Told(Report):
@@ -109,16 +111,22 @@ class Told(Report):
 def test_one_trace(run, tmp_path):
     """One prompt and seed leave one folder with a manifest, a shard per step, and the picture."""
     done = run(seed=7)
-    files = sorted(str(one.relative_to(done.path)) for one in done.path.rglob("*") if one.is_file())
+    files = sorted(
+        str(item.relative_to(done.path)) for item in done.path.rglob("*") if item.is_file()
+    )
     assert files == [
+        "attention/mean.safetensors",
         "attention/shards.jsonl",
         "attention/step-0000.safetensors",
         "attention/step-0001.safetensors",
+        "outputs/forming.jpg",
         "outputs/image.png",
         "trace.json",
     ]
     assert done.path == tmp_path / "run"
-    assert [(one.folder, one.status, one.seed) for one in done.entries] == [(".", "complete", 7)]
+    assert [(item.folder, item.status, item.seed) for item in done.entries] == [
+        (".", "complete", 7)
+    ]
     assert (done.failures, done.warnings) == ((), ())
 
 
@@ -175,7 +183,7 @@ def test_progress(run):
     share = done.predicted_bytes // 4
     assert [(step, total) for step, total, _ in report.steps] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [size for *_, size in report.steps] == pytest.approx(
-        [share, 2 * share, 3 * share, 4 * share], rel=0.01
+        [share, 2 * share, 3 * share, 4 * share], rel=0.02
     )
 
 
@@ -256,7 +264,7 @@ LAST_LAYERS = [
 @pytest.mark.parametrize("case", LAST_LAYERS)
 def test_picture_of_no_numbers(opened, run, tmp_path, monkeypatch, case):
     """Weights that are not numbers, which no attention shows, end in an error, not in black."""
-    backend, layer, found, whose = case
+    backend, layer, result, whose = case
     pipe = opened(backend).pipe
     part, _, path = layer.partition(".")
     bias = getattr(pipe, part).get_submodule(path).bias
@@ -266,7 +274,7 @@ def test_picture_of_no_numbers(opened, run, tmp_path, monkeypatch, case):
     with pytest.raises(ModelError) as error:
         run(backend=backend, steps=1)
     assert str(error.value) == (
-        f"the picture is not numbers: {found} are NaN or infinite, computed in float32; the "
+        f"the picture is not numbers: {result} are NaN or infinite, computed in float32; the "
         f"weights of the {whose} are broken, or --dtype is too narrow: try --dtype float32"
     )
     assert num_hooks(pipe.vae) == 0
@@ -293,13 +301,15 @@ def test_given_pipeline(demo_cache, tmp_path):
 
 def test_images(run, tmp_path):
     """Two images are two samples with pictures of their own; the first is that of one image."""
-    two, one = run(images=2, out=tmp_path / "two").trace, run(out=tmp_path / "one").trace
-    assert two.manifest.outputs == ("outputs/image-0.png", "outputs/image-1.png")
+    two, item = run(images=2, out=tmp_path / "two").trace, run(out=tmp_path / "one").trace
+    files = [f"outputs/{name}" for name in ("image-0.png", "image-1.png")]
+    files += [f"outputs/forming-{sample}.jpg" for sample in (0, 1)]
+    assert list(two.manifest.outputs) == files
     assert two.maps(0).sizes["sample"] == 2
     first, second = (pixels(two.image(sample)).astype(int) for sample in (0, 1))
-    assert np.abs(first - pixels(one.image())).max() <= 1
+    assert np.abs(first - pixels(item.image())).max() <= 1
     assert np.abs(first - second).max() > 20
-    np.testing.assert_allclose(two.maps(0).sel(sample=0), one.maps(0).sel(sample=0), atol=1e-3)
+    np.testing.assert_allclose(two.maps(0).sel(sample=0), item.maps(0).sel(sample=0), atol=1e-3)
     assert np.abs(two.maps(0)[:, :, 0] - two.maps(0)[:, :, 1]).max() > 0.01
 
 
@@ -309,7 +319,7 @@ def test_both_branches(run, tmp_path, backend, layer):
     arguments = {"backend": backend, "negative": "dog", "steps": 1}
     both = run(branch="both", out=tmp_path / "both", **arguments).trace
     assert both.branches == ("cond", "uncond")
-    assert next(one.text for one in both.tokens("uncond") if one.is_content) == "dog"
+    assert next(token.text for token in both.tokens("uncond") if token.is_content) == "dog"
     for branch in both.branches:
         alone = run(branch=branch, out=tmp_path / branch, **arguments).trace
         np.testing.assert_array_equal(
@@ -391,7 +401,7 @@ def test_dry_run(copied_sd35, tmp_path):
         path.write_bytes(b"garbage")
     dry = capture("sd35", "a red cat", dry_run=True, **plan)
     assert dry.plans == real.plans
-    assert [one.status for one in dry.entries] == ["pending"]
+    assert [entry.status for entry in dry.entries] == ["pending"]
     assert not (tmp_path / "run").exists()
 
 
@@ -403,7 +413,9 @@ def test_small_measures_of_a_large_model(tmp_path, demo_cache):
     size = {"size": (1024, 1024), "steps": 15, "keep": "mass"}
     dry = capture("sd35", "a cat", model=file, settings=tokenizers, dry_run=True, **size)
     [plan] = dry.plans
-    assert [(one.layer.num_heads, one.layer.num_keys) for one in plan.layers] == [(38, 4429)] * 38
+    assert [(layer.layer.num_heads, layer.layer.num_keys) for layer in plan.layers] == [
+        (38, 4429)
+    ] * 38
     numbers = 38 * 15 * (38 * 333 + 333 + 38)  # of masses, shares and the picture's total
     assert 4 * numbers < dry.predicted_bytes < 30e6
 
@@ -464,7 +476,7 @@ def test_budget(run, tmp_path, budget, shown):
     with pytest.raises(RequestError) as error:
         run(budget=budget)
     assert str(error.value) == (
-        f"this capture would write 89.1 kB, more than the budget of {shown}; keep less "
+        f"this capture would write 93.4 kB, more than the budget of {shown}; keep less "
         "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget"
     )
     assert not (tmp_path / "run").exists()
@@ -481,7 +493,7 @@ def test_full_disk(run, tmp_path, monkeypatch):
     with pytest.raises(TraceError) as error:
         run()
     assert str(error.value) == (
-        f"this capture would write 89.1 kB, but only 5.0 kB are free at {tmp_path / 'run'}; "
+        f"this capture would write 93.4 kB, but only 5.0 kB are free at {tmp_path / 'run'}; "
         "free some space, or choose another --out"
     )
     assert not (tmp_path / "run").exists()
@@ -495,7 +507,7 @@ def test_folder_in_use(run, tmp_path):
         run()
     expected = f"{tmp_path / 'run'} is not empty; choose another folder with --out, or remove it"
     assert str(error.value) == expected
-    assert [one.name for one in (tmp_path / "run").iterdir()] == ["notes.txt"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
 
 
 def test_file_in_place_of_a_folder(run, tmp_path):
@@ -568,7 +580,7 @@ def test_interrupted_collection(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(["a red cat", "a dog"], report=Interrupting(after=3))
     index = json.loads((tmp_path / "run" / "index.json").read_text())
-    assert [one["status"] for one in index["traces"]] == ["complete", "pending"]
+    assert [item["status"] for item in index["traces"]] == ["complete", "pending"]
     statuses = [attn.open(tmp_path / "run" / name).manifest.status for name in ("0000", "0001")]
     assert statuses == ["complete", "partial"]
 
@@ -578,7 +590,7 @@ def test_interrupt_of_the_first_trace(run, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(["a red cat", "a dog"], report=Interrupting(after=1))
     index = json.loads((tmp_path / "run" / "index.json").read_text())
-    assert [one["status"] for one in index["traces"]] == ["pending", "pending"]
+    assert [item["status"] for item in index["traces"]] == ["pending", "pending"]
 
 
 @pytest.fixture
@@ -606,7 +618,7 @@ def test_failure_before_the_first_step(run, failing, tmp_path, is_there):
 def test_failure_before_the_first_step_of_a_collection(run, failing, tmp_path):
     """Of a collection the index stays, which says what happened."""
     done = run(["a cat", "a dog"])
-    assert [one.error for one in done.failures] == ["the dog ate it"] * 2
+    assert [failure.error for failure in done.failures] == ["the dog ate it"] * 2
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["index.json"]
 
 
@@ -638,17 +650,17 @@ def test_kept_layers(run):
 
 def test_resume_of_an_encoded_empty_text(demo_cache, tmp_path):
     """A run whose row `uncond` read an empty text is not mixed with one whose row reads zeros."""
-    asked = {"prompt": "a red cat", "steps": 1, "size": (64, 72), "out": tmp_path / "run"}
-    attn.capture("sdxl", **asked, negative="", keep="mass")
+    requested = {"prompt": "a red cat", "steps": 1, "size": (64, 72), "out": tmp_path / "run"}
+    attn.capture("sdxl", **requested, negative="", keep="mass")
     with pytest.raises(UsageError, match=r"\(was → now\): negative: '' → none\. Nothing was"):
-        attn.capture("sdxl", **asked, keep="mass", resume=True)
-    attn.capture("sdxl", **asked, negative="", keep="mass", resume=True)
+        attn.capture("sdxl", **requested, keep="mass", resume=True)
+    attn.capture("sdxl", **requested, negative="", keep="mass", resume=True)
 
 
 def test_row_of_zeros(demo_cache, tmp_path):
     """A kept row that reads zeros has one column for all of it, and the trace says why."""
-    asked = {"prompt": "a red cat", "steps": 1, "size": (64, 72), "branch": "both"}
-    captured = attn.capture("sdxl", **asked, out=tmp_path / "run")
+    requested = {"prompt": "a red cat", "steps": 1, "size": (64, 72), "branch": "both"}
+    captured = attn.capture("sdxl", **requested, out=tmp_path / "run")
     assert captured.warnings == (
         "the row uncond reads zeros in place of a text, so it has no tokens",
     )

@@ -31,7 +31,7 @@ def files(opened, tmp_path):
 def test_manifest(run, files):
     """A trace and its picture say which files it was made with, and at which scale."""
     trace = run(lora=[f"{files.b}:0.5", files.a]).trace
-    known = {(one.path, one.scale, one.sha256) for one in trace.manifest.request.loras}
+    known = {(lora.path, lora.scale, lora.sha256) for lora in trace.manifest.request.loras}
     a, b = (read(path).sha256 for path in files)
     assert known == {(str(files.a), 1.0, a), (str(files.b), 0.5, b)}
     assert a in Image.open(trace.image()).text["attn"]
@@ -45,16 +45,16 @@ def test_it_acts_on_picture_and_attention(run, tmp_path, files):
         for name, lora in (("1", None), ("2", files.a), ("3", None))
     )
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
-    pictures = [np.asarray(Image.open(one.image())).astype(int) for one in (base, changed)]
+    pictures = [np.asarray(Image.open(item.image())).astype(int) for item in (base, changed)]
     assert np.abs(pictures[0] - pictures[1]).max() > 9
-    masses = [one.mass(2).values for one in (base, changed)]
+    masses = [item.mass(2).values for item in (base, changed)]
     assert np.abs(masses[0] - masses[1]).max() > 0.01
 
 
 def shards(captured):
     """Return everything but the manifest."""
-    found = contents(captured.path)
-    return {name: one for name, one in found.items() if name.endswith(".safetensors")}
+    result = contents(captured.path)
+    return {name: value for name, value in result.items() if name.endswith(".safetensors")}
 
 
 def test_scale_0_records_the_base(run, tmp_path, files):
@@ -68,21 +68,21 @@ def test_scale_0_records_the_base(run, tmp_path, files):
 def test_order(run, tmp_path, files):
     """The order in which LoRAs are named changes nothing in the trace, nor in its manifest."""
     given = [f"{files.a}:0.7", (files.b, -0.3)]
-    one, other = run(out=tmp_path / "1", lora=given), run(out=tmp_path / "2", lora=given[::-1])
-    assert contents(one.path) == contents(other.path)
+    item, other = run(out=tmp_path / "1", lora=given), run(out=tmp_path / "2", lora=given[::-1])
+    assert contents(item.path) == contents(other.path)
 
 
 def test_dry_run(files, tmp_path, demo_cache):
     """A plan reads the LoRA and no weights, and says what does not fit."""
     pairs = {("transformer", "transformer_blocks.9.attn.to_q"): lora_demo.Pair(*np.ones((2, 7, 7)))}
     odd = lora_demo.kohya(tmp_path / "odd.safetensors", pairs)
-    asked = {"steps": 2, "size": (96, 64), "dry_run": True, "device": "cpu"}
-    plain = capture("sd35", "a cat", **asked)
-    assert capture("sd35", "a cat", lora=files.a, **asked).plans == plain.plans
+    requested = {"steps": 2, "size": (96, 64), "dry_run": True, "device": "cpu"}
+    plain = capture("sd35", "a cat", **requested)
+    assert capture("sd35", "a cat", lora=files.a, **requested).plans == plain.plans
     with pytest.raises(
         AttnError, match="3 of its 3 tensors fit nothing: lora_unet_transformer_blo"
     ):
-        capture("sd35", "a cat", lora=odd, **asked)
+        capture("sd35", "a cat", lora=odd, **requested)
 
 
 def test_what_does_not_fit_is_warned_of_in_each_trace(run, opened, tmp_path):
@@ -118,9 +118,9 @@ def test_resume_knows_a_file_by_its_bytes(run, tmp_path, files):
 def test_strength_by_part(run, tmp_path, files):
     """Scales by part are in the manifest, act on their part alone, and belong to the run."""
     own = {"steps": 1, "keep": "mass"}
-    asked = f"{files.a}:unet=0,te=0.5"
-    found = run(out=tmp_path / "1", lora=asked, **own)
-    (known,) = found.trace.manifest.request.loras
+    requested = f"{files.a}:unet=0,te=0.5"
+    result = run(out=tmp_path / "1", lora=requested, **own)
+    (known,) = result.trace.manifest.request.loras
     encoders = {"text_encoder": 0.5, "text_encoder_2": 0.5, "text_encoder_3": 0.5}
     assert (known.scale, dict(known.parts)) == (1.0, {"denoiser": 0.0, **encoders})
     others = (None, f"{files.a}:unet=0,te=0", files.a)
@@ -128,12 +128,12 @@ def test_strength_by_part(run, tmp_path, files):
         run(out=tmp_path / f"{at}", lora=lora, **own) for at, lora in enumerate(others, 2)
     )
     assert shards(base) == shards(zero)
-    assert shards(found) not in (shards(base), shards(whole))
+    assert shards(result) not in (shards(base), shards(whole))
     with pytest.raises(
         AttnError, match=r"[0-9a-f]{12} at unet=0,te=0.5 → [0-9a-f]{12} at unet=0,te"
     ):
         run(out=tmp_path / "1", lora=f"{files.a}:unet=0,te=0.6", resume=True, **own)
-    assert run(out=tmp_path / "1", lora=asked, resume=True, **own).trace.manifest.status
+    assert run(out=tmp_path / "1", lora=requested, resume=True, **own).trace.manifest.status
 
 
 def test_the_folder_of_peft(run, tmp_path, opened):

@@ -160,8 +160,8 @@ def test_prompts_and_seeds(run, tmp_path):
     done = run(["a red cat", "a dog"], seed=(3, 5), steps=1)
     expected = [("0000", "a red cat", 3), ("0001", "a red cat", 5), ("0002", "a dog", 3),
                 ("0003", "a dog", 5)]  # fmt: skip
-    assert [(one.folder, one.prompt, one.seed) for one in done.entries] == expected
-    assert {(one.status, one.error) for one in done.entries} == {("complete", None)}
+    assert [(entry.folder, entry.prompt, entry.seed) for entry in done.entries] == expected
+    assert {(entry.status, entry.error) for entry in done.entries} == {("complete", None)}
     assert read_index(tmp_path / "run") == done.entries
     assert sorted(path.name for path in done.path.iterdir()) == [
         *(folder for folder, _, _ in expected),
@@ -183,10 +183,10 @@ def test_each_trace_is_as_if_alone(run, tmp_path):
     """A trace in a collection has the picture and maps that it would have alone."""
     together = run(["a dog", "a red cat"], seed=(1, 4), out=tmp_path / "all")
     alone = run("a red cat", seed=4).trace
-    one = attn.open(together.path / "0003")
-    assert np.array_equal(pixels(one.image()), pixels(alone.image()))
+    item = attn.open(together.path / "0003")
+    assert np.array_equal(pixels(item.image()), pixels(alone.image()))
     for layer in alone.layers:
-        np.testing.assert_array_equal(one.maps(layer.index), alone.maps(layer.index))
+        np.testing.assert_array_equal(item.maps(layer.index), alone.maps(layer.index))
 
 
 def test_batch(run, tmp_path):
@@ -239,10 +239,10 @@ def test_a_failing_trace(run, failing, tmp_path):
         done = run(["a red cat", "a bad dog", "a tree"], steps=1, report=None)
     (warning,) = told
     assert str(warning.message) == "1 of 3 traces failed, see .failures: 0001 (the dog ate it)"
-    assert [one.status for one in done.entries] == ["complete", "failed", "complete"]
+    assert [entry.status for entry in done.entries] == ["complete", "failed", "complete"]
     assert done.failures == (Entry("0001", "failed", "a bad dog", 0, "the dog ate it"),)
     assert read_index(tmp_path / "run") == done.entries
-    assert [attn.open(done.path / place).manifest.status for place in ("0000", "0002")] == [
+    assert [attn.open(done.path / index).manifest.status for index in ("0000", "0002")] == [
         "complete",
         "complete",
     ]
@@ -260,7 +260,7 @@ def test_a_surprise_in_one_trace(run, monkeypatch):
 
     monkeypatch.setattr(SD35Session, "generate", fail)
     done = run(["a red cat", "a bad dog", "a tree"], steps=1)
-    assert [one.status for one in done.entries] == ["complete", "failed", "complete"]
+    assert [entry.status for entry in done.entries] == ["complete", "failed", "complete"]
     assert re.fullmatch(
         r"MemoryError in test_collection\.py:\d+: Unable to allocate .*",
         done.failures[0].error,
@@ -272,7 +272,7 @@ def test_a_surprise_in_one_trace(run, monkeypatch):
 def test_a_failing_batch(run, failing):
     """What shares a batch with a failing trace is made alone, and says so."""
     done = run(["a red cat", "a bad dog", "a tree"], steps=1, batch=2)
-    assert [one.status for one in done.entries] == ["complete", "failed", "complete"]
+    assert [entry.status for entry in done.entries] == ["complete", "failed", "complete"]
     alone = ("made alone, because its batch of 2 failed: the dog ate it",)
     assert attn.open(done.path / "0000").manifest.warnings == alone
     assert attn.open(done.path / "0002").manifest.warnings == ()
@@ -298,7 +298,7 @@ def test_a_prompt_that_is_refused(run, monkeypatch):
 
     monkeypatch.setattr(SD35Session, "complete", refuse)
     done = run(["a bad dog", "a red cat", "a tree"], steps=1, batch=2)
-    assert [one.status for one in done.entries] == ["failed", "complete", "complete"]
+    assert [entry.status for entry in done.entries] == ["failed", "complete", "complete"]
     assert done.failures == (Entry("0000", "failed", "a bad dog", 0, "no dogs here"),)
     assert len(done.plans) == 2
     with pytest.raises(RequestError, match=r"^no dogs here$"):
@@ -324,7 +324,7 @@ def test_a_full_disk_stops_the_collection(run, monkeypatch, tmp_path):
         f"no space left. 0 of 2 traces in {tmp_path / 'run'} are complete and stay usable; mend "
         "that, then run the same command with --resume to make the others."
     )
-    assert [one.status for one in read_index(tmp_path / "run")] == ["pending", "pending"]
+    assert [item.status for item in read_index(tmp_path / "run")] == ["pending", "pending"]
 
 
 def test_warnings_stay_with_their_trace(run):

@@ -23,9 +23,9 @@ def test_two_runs_in_one_second(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = []
     for _ in range(3):
-        found = folders.choose_folder(None, "sdxl", "A turtle, on a beach!")
-        found.mkdir(parents=True)
-        names.append(found.name)
+        result = folders.choose_folder(None, "sdxl", "A turtle, on a beach!")
+        result.mkdir(parents=True)
+        names.append(result.name)
     first = "20261128-214328-sdxl-a-turtle-on-a-beach"
     assert names == [first, f"{first}-2", f"{first}-3"]
     assert folders.choose_folder(Path("mine"), "sdxl", "A turtle") == Path("mine")

@@ -199,7 +199,7 @@ def broken_in_ruins(out, report):
     """Run into a failure; return what it said and what the index says."""
     with pytest.raises(TraceError) as error:
         run(out, report=report)
-    return str(error.value).replace(str(out), "OUT"), [one.status for one in read_index(out)]
+    return str(error.value).replace(str(out), "OUT"), [item.status for item in read_index(out)]
 
 
 def test_permission_that_is_lost(out, whole):

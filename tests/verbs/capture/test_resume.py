@@ -289,7 +289,7 @@ def test_damaged_trace(out, whole, damage):
     run(out)
     spoil(out / "0003" / file)
     before = times(out / "0004")
-    (warning,) = (one for one in resumed(out).warnings if "damaged" in one)
+    (warning,) = (item for item in resumed(out).warnings if "damaged" in item)
     where = out / "0003" / file
     assert warning.startswith("a trace is damaged and will be made again: ")
     assert f"{where}{message}" in warning
@@ -336,7 +336,7 @@ def test_damaged_index(out, whole, damage, stop):
     INDEX_DAMAGES[damage](out / "index.json")
     (out / "notes.txt").write_text("mine")
     before = times(out / "0000") | times(out / "0001")
-    (warning,) = (one for one in resumed(out).warnings if "the index will be" in one)
+    (warning,) = (item for item in resumed(out).warnings if "the index will be" in item)
     assert str(out / "index.json") in warning
     assert times(out / "0000") | times(out / "0001") == before
     assert contents(out) == whole | {"notes.txt": b"mine"}
@@ -370,7 +370,7 @@ def test_damaged_index_of_many(out):
     (out / "index.json").write_text("{")
     wishes = [attn.open(out / "0000").manifest.request] * 10007
     folders = [entry.folder for entry in find_previous(out, wishes).entries]
-    assert folders == [f"{place:04d}" for place in range(10007)]
+    assert folders == [f"{index:04d}" for index in range(10007)]
 
 
 def test_damaged_index_and_trace(out, whole):
@@ -398,7 +398,7 @@ def test_damaged_manifest(out, tmp_path, stop):
     run(out, "a cat", stop=stop)
     flip(out / "trace.json")
     damaged = (out / "trace.json").read_bytes()
-    (warning,) = (one for one in resumed(out, "a cat").warnings if "damaged" in one)
+    (warning,) = (item for item in resumed(out, "a cat").warnings if "damaged" in item)
     assert warning.endswith(f"It is kept as {DAMAGED}")
     assert (out / DAMAGED).read_bytes() == damaged
     (out / DAMAGED).unlink()
@@ -555,14 +555,14 @@ def test_an_index_that_says_less(out, whole):
 def test_failed_traces_are_tried_again(out, monkeypatch):
     """What failed is made when its reason is gone; the failure is no part of it."""
     run(out)
-    assert [one.status for one in read_index(out)][2] == "failed"
+    assert [item.status for item in read_index(out)][2] == "failed"
     report = resumed(out)
     assert report.notes[-1].startswith(
         f"resuming {out}: 4 of 5 traces are complete, 1 failed and will be tried again; "
     )
     monkeypatch.setattr("attn.verbs.capture.capture.guarded", lambda registered: FakeBackend())
     done = run(out)
-    assert [one.status for one in done.entries] == ["complete"] * 5
+    assert [item.status for item in done.entries] == ["complete"] * 5
     assert attn.open(out / "0002").manifest.warnings == ()
 
 
@@ -679,7 +679,7 @@ def test_dry_run(out):
     report = Told()
     done = run(out, dry_run=True, report=report)
     expected = ["complete", "complete", "pending", "pending", "pending"]
-    assert [one.status for one in done.entries] == expected
+    assert [entry.status for entry in done.entries] == expected
     assert report.notes[-1].startswith(f"resuming {out}: 2 of 5 traces are complete")
     assert times(out) == before
 
@@ -700,17 +700,17 @@ def test_seeds_of_numpy(out):
     run(out, "a cat", seed=np.arange(3), stop=1)
     assert read_collection(out).run.request["steps"] == 2
     done = run(out, "a cat", seed=range(3))
-    assert [one.status for one in done.entries] == ["complete"] * 3
+    assert [entry.status for entry in done.entries] == ["complete"] * 3
 
 
 def test_interrupted_index(out):
     """The journal of a killed process is read, and gone when the next one begins."""
     run(out, stop=3)
     entries = read_index(out)
-    pending = tuple(replace(one, status="pending") for one in entries)
+    pending = tuple(replace(entry, status="pending") for entry in entries)
     write_index(out, pending, read_collection(out).run)
     names = ("folder", "status", "error")
-    lines = [{name: getattr(one, name) for name in names} for one in entries]
+    lines = [{name: getattr(entry, name) for name in names} for entry in entries]
     journal = "".join(json.dumps(line) + "\n" for line in lines)
     (out / "index.jsonl").write_text(journal + '{"folder": "00')
     assert read_index(out) == entries
@@ -747,7 +747,7 @@ def test_another_model(out, model, tmp_path):
     assert times(out) == before
     path.write_text(text)
     moved = model.rename(tmp_path / "elsewhere")
-    assert [one.status for one in real(out, moved).entries] == ["complete"] * 2
+    assert [entry.status for entry in real(out, moved).entries] == ["complete"] * 2
 
 
 def test_a_model_that_vanishes(out, model, monkeypatch):
@@ -761,5 +761,5 @@ def test_a_model_that_vanishes(out, model, monkeypatch):
         patch.setattr(manifests, "identify", lambda info: identify(replace(info, identity=vanish)))
         with pytest.raises(ModelError, match=r"^cannot read the files of .* No such file or dir"):
             real(out, model)
-    assert [one.status for one in read_index(out)] == ["pending"] * 2
-    assert [one.status for one in real(out, model).entries] == ["complete"] * 2
+    assert [item.status for item in read_index(out)] == ["pending"] * 2
+    assert [item.status for item in real(out, model).entries] == ["complete"] * 2

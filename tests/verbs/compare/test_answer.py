@@ -167,3 +167,28 @@ def test_sweep(works, breaks, expected):
     sweep = Sweep("LoRA style", 0.0, points, word, 1.0, 1.0, rows)
     last = VariantTables("style:1.0", {}, {})
     assert plain(tell([last], sweep)) == expected
+
+
+def test_files():
+    """Files of a training are told by their names, and with which one a word changes most."""
+    term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
+    word = TermChange(term, paired_change(*[np.array([0.1, 0.2])] * 2))
+    names = ("style-2", "style-10", "style")
+    points = tuple(SweepPoint(name, float(at), [word], {}) for at, name in enumerate(names, 1))
+    rows = make_table(
+        {
+            "file": [1.0, 2.0, 3.0],
+            "word": ["cat"] * 3,
+            "change": [0.0, 0.1, 0.3],
+            "relative_change": [0.0, 0.5, 1.5],
+            "works": [0, 1, 0],
+            "breaks": [0, 0, 1],
+        }
+    )
+    marks = (2.0, 3.0, rows, "file", ("2", "10", "end"))
+    sweep = Sweep("LoRA file", 0.0, points, word, *marks)
+    assert plain(tell([VariantTables("style", {}, {})], sweep)) == (
+        "The LoRA works from file style-10: there “cat” gets 50 % more attention. It changes most "
+        "with file style: 2.5× the attention. It breaks the picture from file style, where a step "
+        "changes it at least twice as fast as the step before."
+    )

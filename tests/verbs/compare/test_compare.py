@@ -126,38 +126,38 @@ def scenes(monkeypatch):
     """Return the list into which the scenes of summaries go."""
     from attn.viz.compare import change_summary
 
-    found, draw = [], change_summary.draw_summary
+    result, draw = [], change_summary.draw_summary
     monkeypatch.setattr(
-        change_summary, "draw_summary", lambda scene: found.append(scene) or draw(scene)
+        change_summary, "draw_summary", lambda scene: result.append(scene) or draw(scene)
     )
-    return found
+    return result
 
 
 def test_one_pair_is_shown(runs, tmp_path, monkeypatch):
     """Pictures and maps of all variants are of one trace of the baseline, if all have its seed."""
-    found = scenes(monkeypatch)
+    result = scenes(monkeypatch)
     late = write_collection(tmp_path / "late", [3, 4], seed=300, picture=(16, 24))
     few = {"out": tmp_path / "out", "only": ["words"]}
     compare(runs / "base", runs / "style", late, **few)
-    (scene,) = found
+    (scene,) = result
     shown = scene.texts["seed"]
     assert shown in "34"
     expected = f"toy · 2/5 pairs, from the same noise · shown: seed {shown}"
     assert scene.subtitle_of_images == expected
     assert [side.note for side in scene.sides] == ["", "", ""]
-    one = (runs / f"base/000{shown}", runs / f"style/000{shown}")
-    compare(*one, out=tmp_path / "one", only=["words"])
-    np.testing.assert_array_equal(scene.sides[0].maps, found[1].sides[0].maps)
-    np.testing.assert_array_equal(scene.sides[1].maps, found[1].sides[1].maps)
+    item = (runs / f"base/000{shown}", runs / f"style/000{shown}")
+    compare(*item, out=tmp_path / "one", only=["words"])
+    np.testing.assert_array_equal(scene.sides[0].maps, result[1].sides[0].maps)
+    np.testing.assert_array_equal(scene.sides[1].maps, result[1].sides[1].maps)
 
 
 def test_other_seeds_are_named(runs, tmp_path, monkeypatch):
     """Where no pair is common, each picture has its own seed, and same noise is not claimed."""
-    found = scenes(monkeypatch)
+    result = scenes(monkeypatch)
     early = write_collection(tmp_path / "early", [0, 1], seed=200)
     late = write_collection(tmp_path / "late", [3, 4], seed=300)
     done = compare(runs / "base", early, late, out=tmp_path / "out", only=["words"])
-    (scene,) = found
+    (scene,) = result
     assert scene.subtitle_of_images == "toy · 2 pairs · shown: not from the same noise"
     seeds = [side.note.removeprefix("seed ") for side in scene.sides]
     assert seeds[1] in "01"
@@ -169,11 +169,11 @@ def test_other_seeds_are_named(runs, tmp_path, monkeypatch):
 
 def test_other_prompts_are_named(tmp_path, monkeypatch):
     """Where the pictures are of several prompts, all are in the heading, with numbers."""
-    found = scenes(monkeypatch)
+    result = scenes(monkeypatch)
     write_collection(tmp_path / "a", [3])
     write_collection(tmp_path / "b", [3], prompt="A dog, a bobcat", seed=5)
     compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", only=["words"])
-    (scene,) = found
+    (scene,) = result
     assert scene.prompt == "1: A cat, a bobcat · 2: A dog, a bobcat"
     assert [side.note for side in scene.sides] == ["prompt 1", "prompt 2"]
     assert scene.shown == "shown: seed 3"
@@ -313,7 +313,7 @@ def test_names_that_are_not_utf8(runs, tmp_path):
 
 def test_one_text(runs, tmp_path):
     """One word, phrase or part may be given without a list around it."""
-    one = compare(
+    item = compare(
         runs / "base/0000",
         runs / "style/0000",
         out=tmp_path,
@@ -322,8 +322,8 @@ def test_one_text(runs, tmp_path):
         only="words",
         pictures=False,
     )
-    assert one.tables.keys() == {"mass.csv", "share.csv", "mass_pairs.csv"}
-    assert set(one.tables["mass.csv"]["word"]) == {"cat", "a bobcat"}
+    assert item.tables.keys() == {"mass.csv", "share.csv", "mass_pairs.csv"}
+    assert set(item.tables["mass.csv"]["word"]) == {"cat", "a bobcat"}
 
 
 def test_failure_keeps_the_earlier_results(runs, tmp_path):
@@ -413,12 +413,12 @@ def write_two_prompts(folder, seed):
     about = manifest(samples=1)
     prompts = ("A dog, a bobcat", "A cat, a bobcat")
     for name, first in (("a", 0), ("b", seed)):
-        for place, prompt in enumerate(prompts):
+        for index, prompt in enumerate(prompts):
             request = replace(about.request, prompt=prompt)
-            one = replace(about, request=request, words=find_words(prompt))
-            write_trace(folder / name / f"{place:04d}", one, seed=first + place)
+            item = replace(about, request=request, words=find_words(prompt))
+            write_trace(folder / name / f"{index:04d}", item, seed=first + index)
         entries = [
-            Entry(f"{place:04d}", "complete", prompt, 7) for place, prompt in enumerate(prompts)
+            Entry(f"{index:04d}", "complete", prompt, 7) for index, prompt in enumerate(prompts)
         ]
         write_index(folder / name, entries)
 
@@ -440,19 +440,19 @@ def test_first_prompt_with_the_words(tmp_path):
 @pytest.mark.parametrize(("seed", "word"), [(9, "dog"), (26, "cat")])
 def test_the_prompt_of_the_word_that_changed_most(tmp_path, monkeypatch, seed, word):
     """The summary shows a pair whose prompt has the word that changed most, and its map."""
-    found = scenes(monkeypatch)
+    result = scenes(monkeypatch)
     write_two_prompts(tmp_path, seed)
     done = compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", only=["words"])
     assert read_csv(done.path / "tables/mass.csv")[0]["word"] == word
-    (scene,) = found
+    (scene,) = result
     assert (scene.prompt, scene.others) == (f"A {word}, a bobcat", 1)
     assert scene.subtitle_of_images.endswith(" · shown: this prompt, seed 7")
-    place = next(at for at, term in enumerate(scene.words) if term.text == word)
+    index = next(at for at, term in enumerate(scene.words) if term.text == word)
     alone = {"out": tmp_path / "one", "only": ["words"]}
     folder = "0000" if word == "dog" else "0001"
     compare(tmp_path / "a" / folder, tmp_path / "b" / folder, **alone)
-    for side, same in zip(scene.sides, found[1].sides, strict=True):
-        np.testing.assert_array_equal(side.maps[place], same.maps[place])
+    for side, same in zip(scene.sides, result[1].sides, strict=True):
+        np.testing.assert_array_equal(side.maps[index], same.maps[index])
 
 
 def test_other_noise(tmp_path):

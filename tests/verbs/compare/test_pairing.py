@@ -27,9 +27,9 @@ def run(name, *members):
 
 def paired(base, variant):
     """Return pairs as (prompt, seed, prompt, seed), and the notes."""
-    found = pair_up(base, variant)
-    pairs = [(one.prompt, one.seed, other.prompt, other.seed) for one, other in found.pairs]
-    return pairs, list(found.notes)
+    result = pair_up(base, variant)
+    pairs = [(item.prompt, item.seed, other.prompt, other.seed) for item, other in result.pairs]
+    return pairs, list(result.notes)
 
 
 def test_prompt_and_seed():
@@ -82,7 +82,7 @@ def test_repeated_traces():
     """A prompt that was drawn twice with a seed is paired first with first, second with second."""
     base, variant = (run(name, ("cat", 0), ("cat", 0)) for name in "ab")
     pairs = pair_up(base, variant).pairs
-    assert [(one.folder.name, other.folder.name) for one, other in pairs] == [
+    assert [(item.folder.name, other.folder.name) for item, other in pairs] == [
         ("cat-0-0", "cat-0-0"),
         ("cat-0-1", "cat-0-1"),
     ]
@@ -115,8 +115,8 @@ def test_open(tmp_path):
     write_collection(tmp_path / "many", [0, 1])
     entries = [Entry("0000", "complete", "p", 0), Entry("0001", "failed", "p", 1, "no memory")]
     write_index(tmp_path / "many", entries)
-    one, many = open_runs([tmp_path / "one", tmp_path / "many"])
-    assert [(member.seed, member.folder) for member in one.members] == [(7, tmp_path / "one")]
+    item, many = open_runs([tmp_path / "one", tmp_path / "many"])
+    assert [(member.seed, member.folder) for member in item.members] == [(7, tmp_path / "one")]
     assert [member.folder.name for member in many.members] == ["0000"]
     assert many.notes == (f"1 of 2 traces of {tmp_path / 'many'} were not made: left out",)
 

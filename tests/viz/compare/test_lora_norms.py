@@ -59,22 +59,22 @@ def test_texts_are_apart(name, read):
     """In networks of every size all texts are on the page and none covers another."""
     figure = draw(read(NETWORKS[name])).figure
     boxes = [(text.get_text(), text.get_window_extent()) for text in shown(figure)]
-    for one, box in boxes:
-        assert box.x0 >= 0, one
-        assert box.y0 >= 0, one
-        assert box.x1 <= figure.bbox.x1, one
-        assert box.y1 <= figure.bbox.y1, one
-    for (one, box), (other, another) in combinations(boxes, 2):
-        assert not box.overlaps(another), (one, other)
+    for item, box in boxes:
+        assert box.x0 >= 0, item
+        assert box.y0 >= 0, item
+        assert box.x1 <= figure.bbox.x1, item
+        assert box.y1 <= figure.bbox.y1, item
+    for (item, box), (other, another) in combinations(boxes, 2):
+        assert not box.overlaps(another), (item, other)
 
 
 def bars(axes):
     """Return the bars of a panel by their place: (height, colour) from below."""
-    found = {}
+    result = {}
     for patch in axes.patches:
         middle = round(patch.get_x() + patch.get_width() / 2)
-        found.setdefault(middle, []).append((patch.get_height(), patch.get_facecolor()))
-    return [found[place] for place in sorted(found)]
+        result.setdefault(middle, []).append((patch.get_height(), patch.get_facecolor()))
+    return [result[index] for index in sorted(result)]
 
 
 def test_heights(read):

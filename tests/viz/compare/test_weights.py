@@ -18,7 +18,8 @@ def test_points():
             "change": np.arange(7.0) / 100,
         }
     )
-    figure = draw_weights(WeightsAgainstAttention(table, 1.0, ()), "a.safetensors", {}).figure
+    heading = ("a cat", "a.safetensors · 3 pairs")
+    figure = draw_weights(WeightsAgainstAttention(table, 1.0, ()), heading, {}).figure
     (axes,) = figure.axes
     np.testing.assert_allclose(
         axes.collections[0].get_offsets(), np.stack([np.arange(7.0), np.arange(7.0)], 1)
@@ -26,7 +27,10 @@ def test_points():
     assert [text.get_text() for text in axes.texts] == [
         *("up.6", "up.5 IN01", "up.4 IN01", "up.3 IN01", "up.2 IN01")
     ]
-    assert figure.texts[1].get_text() == "one point per attention layer · correlation 1.00"
+    assert [text.get_text() for text in figure.texts[:2]] == [
+        "a cat",
+        "a.safetensors · 3 pairs · one point per attention layer · correlation 1.00",
+    ]
     assert axes.get_xlabel() == "|scale| · ‖ΔW‖ of the layer's modules"
     assert axes.get_ylabel() == "mean absolute change of a word's mass, in % of all attention"
 
@@ -34,7 +38,6 @@ def test_points():
 def test_nothing_changed():
     """At scale 0 all points are in the corner, where no numbers lie over each other."""
     nothing = {"layer": np.arange(3), "norm": np.zeros(3), "change": np.zeros(3)}
-    figure = draw_weights(
-        WeightsAgainstAttention(make_table(nothing), np.nan, ()), "a:0", {}
-    ).figure
+    weights = WeightsAgainstAttention(make_table(nothing), np.nan, ())
+    figure = draw_weights(weights, ("a cat", "a:0"), {}).figure
     assert list(figure.axes[0].texts) == []

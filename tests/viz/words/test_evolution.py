@@ -36,15 +36,15 @@ def test_samples_are_told_apart():
         trace = make_trace(manifest(JOINT, samples=samples))
         about = replace(ABOUT, images=ABOUT.images[:samples])
         drawn = [
-            one
-            for one in draw(run(trace, EvolutionOptions(word="cat")), about)
-            if hasattr(one, "figure")
+            item
+            for item in draw(run(trace, EvolutionOptions(word="cat")), about)
+            if hasattr(item, "figure")
         ]
-        said = [" ".join(text.get_text() for text in one.figure.texts) for one in drawn]
+        said = [" ".join(text.get_text() for text in item.figure.texts) for item in drawn]
         told = [" · sample 0", " · sample 1"][:samples]
         assert len(said) == 3 * samples
         for number, text in enumerate(said):
-            assert [one in text for one in told] == [
+            assert [item in text for item in told] == [
                 samples > 1 and number // 3 == sample for sample in range(samples)
             ]
 
@@ -108,7 +108,7 @@ def test_colours_of_later_frames():
             axes.set_axis_off()
             yield figure
 
-    frames = [np.asarray(one.convert("RGB"), int) for one in in_shared_colours(figures())]
+    frames = [np.asarray(image.convert("RGB"), int) for image in in_shared_colours(figures())]
     for frame, figure in zip(frames, figures(), strict=True):
         assert np.abs(frame - np.asarray(render(figure), int)).max() <= 16
     assert (frames[0][-5:] == frames[1][-5:]).all()

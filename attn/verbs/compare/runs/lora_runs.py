@@ -14,11 +14,14 @@ from attn.schema import Request
 from attn.verbs.capture.families import complete_loras
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.options import CompareOptions
+from attn.verbs.compare.runs.control_variants import add_controls
+from attn.verbs.compare.runs.leak_runs import add_leak
 from attn.verbs.compare.runs.variant_runs import (
     BASE,
     RESERVED,
     Generated,
     Required,
+    Sessions,
     choose_setting,
     generate_variants,
 )
@@ -51,15 +54,18 @@ def generate(
     variants = parse_variants(options.lora)
     if not variants:
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
+    plain, variants = variants, add_controls(variants, options)
     setting = choose_setting(options.backend or infer_backend(variants), options, settings)
     # what is wrong with a file is said before a model is loaded
     stacks = [complete_loras(setting.family, variant.loras) for variant in variants]
     bases: list[Base] = []
-    fitting = partial(_require_fit, stacks, bases)
-    done = generate_variants(setting, _plan(variants), options.out, report, require, fitting)
+    sessions = Sessions(setting, partial(_require_fit, stacks, bases))
+    done = generate_variants(setting, _plan(variants), options.out, report, require, sessions)
+    if options.leak:
+        done = add_leak(done, setting, _plan(plain), options, (report, sessions))
     if options.dry_run:
         return done
-    return replace(done, files=_read_files(variants, setting.model, bases[-1]))
+    return replace(done, files=_read_files(plain, setting.model, bases[-1]))
 
 
 def infer_backend(variants: Sequence[LoraVariant]) -> str:

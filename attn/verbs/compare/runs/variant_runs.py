@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from attn.lora import LoraFile
 
 BASE = "base"
-RESERVED = (BASE, FOLDER)
+WITHOUT = "without"
+"""Folder of the same variants from prompts without the trigger words."""
+RESERVED = (BASE, FOLDER, WITHOUT)
 """Folders of a comparison that are no variants."""
 
 
@@ -42,11 +44,13 @@ class Generated:
     Attributes:
         path: folder of the comparison.
         captured: by what each is called, the baseline first.
+        prompts: as they were typed.
         files: the LoRAs of variants that have a single one, by what these are called.
     """
 
     path: Path
     captured: Mapping[str, Captured]
+    prompts: tuple[str, ...]
     files: Mapping[str, LoraFile] = field(default_factory=dict)
 
     def runs(self) -> tuple[ComparedRun, ...]:
@@ -77,6 +81,7 @@ class Setting:
         settings: options of the backend as they were given.
         model: what is opened.
         capture: what `attn capture` is given.
+        prompts: what is drawn; None is what the options of `capture` say.
     """
 
     name: str
@@ -84,6 +89,7 @@ class Setting:
     settings: Mapping[str, str]
     model: object
     capture: CaptureOptions
+    prompts: tuple[str, ...] | None = None
 
 
 def choose_setting(backend: str, options: CompareOptions, settings: Mapping[str, str]) -> Setting:
@@ -114,7 +120,7 @@ def generate_variants(
     out: str | Path | None,
     report: Report,
     require: Required,
-    require_of_model: Callable[[Session], None] | None = None,
+    sessions: Sessions | None = None,
 ) -> Generated:
     """Generate every variant.
 
@@ -125,19 +131,19 @@ def generate_variants(
         out: folder; the traces go to one folder per variant in it.
         report: told notes, warnings and progress.
         require: what keeps anything from being generated.
-        require_of_model: raises, before anything is generated, if a variant does not fit the model.
+        sessions: those of variants that were generated before; None opens the model.
 
     Raises:
         UsageError: an argument is wrong in itself.
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
     options = setting.capture
+    sessions = sessions or Sessions(setting)
     requested = read_prompt(options, options.prompt)
-    prompts = choose_prompts(requested, setting.model, setting.family, report)
+    prompts = setting.prompts or choose_prompts(requested, setting.model, setting.family, report)
     require.of_prompts([prompt.text for prompt in parse_prompts(options, prompts)[0]])
     options = replace(options, prompt=prompts, prompts=None)
     target = _target(options, out, f"{setting.name}-compare", prompts[0])
-    sessions = _Sessions(setting, require_of_model)
     captured = {}
     with nullcontext() if options.dry_run else output_folder(target):
         changes = variants[0][2]
@@ -154,7 +160,7 @@ def generate_variants(
             }
             captured[label] = capture_with(replace(options, **changes, **where))
             _note_failures(captured[label], label, report)
-    return Generated(target, captured)
+    return Generated(target, captured, prompts)
 
 
 def _target(options: CaptureOptions, out: str | Path | None, name: str, prompt: str) -> Path:
@@ -167,19 +173,15 @@ def _target(options: CaptureOptions, out: str | Path | None, name: str, prompt: 
     return target
 
 
-class _Sessions:
+class Sessions:
     """The session of each variant: the same as before it while the model's options are the same.
 
     Args:
         setting: what all variants have in common.
-        require: raises if a variant does not fit the model.
+        require: raises, before anything is generated, if a variant does not fit the model.
     """
 
-    def __init__(
-        self,
-        setting: Setting,
-        require: Callable[[Session], None] | None,
-    ) -> None:
+    def __init__(self, setting: Setting, require: Callable[[Session], None] | None = None) -> None:
         self._setting = setting
         self._require = require
         self._options: Any = None

@@ -12,9 +12,9 @@ WORDS = [Term("clip", "word", text, 1, False, ()) for text in ("cat", "hat")]
 def test_masses():
     """A cell has the mean of what it covers, rows and columns in their order."""
     maps = np.arange(2 * 4 * 8, dtype=float).reshape(2, 4, 8)
-    found = cell_masses(maps, 4)
-    np.testing.assert_allclose(found, maps.reshape(2, 4, 4, 2).mean(3))
-    np.testing.assert_allclose(cell_parts(found).sum((1, 2)), 1)
+    result = cell_masses(maps, 4)
+    np.testing.assert_allclose(result, maps.reshape(2, 4, 4, 2).mean(3))
+    np.testing.assert_allclose(cell_parts(result).sum((1, 2)), 1)
 
 
 def test_cells_that_cut_places():

@@ -45,9 +45,9 @@ def test_pool(level, measure):
     """Every layer and head counts once; without heads a layer's mean counts as often as it has."""
     about = manifest(level=level)
     files = tensors(about)
-    found = pool(make_trace(about, files), BLOCK, CROSS, None, "cond")
+    result = pool(make_trace(about, files), BLOCK, CROSS, None, "cond")
     expected = plain(about, files, measure)
-    np.testing.assert_allclose(np.moveaxis(found.values, -1, 1), expected, atol=1e-7)
+    np.testing.assert_allclose(np.moveaxis(result.values, -1, 1), expected, atol=1e-7)
 
 
 def test_middle_block():
@@ -67,6 +67,6 @@ def test_steps():
     """Only the asked steps count."""
     about = manifest()
     files = tensors(about)
-    found = pool(make_trace(about, files), BLOCK, CROSS[1:], [1], "cond")
+    result = pool(make_trace(about, files), BLOCK, CROSS[1:], [1], "cond")
     expected = stored(files, CROSS[1], "map", 1).reshape(2, 6, 10, -1)
-    np.testing.assert_allclose(found.values, expected, atol=1e-12)
+    np.testing.assert_allclose(result.values, expected, atol=1e-12)

@@ -33,9 +33,9 @@ def test_dominance(measure, among):
     maps[:, 2, 0] = maps[:, 0, 0] * maps[:, 2].mean((1, 2))[:, None]  # near what word 0 has
     maps[0, :, 1, 1] = 0
     winners = dominance(maps, among, measure)
-    for sample, *place in np.ndindex(2, 5, 7):
-        expected = winner_of(maps[sample], among, measure, tuple(place))
-        assert winners[(sample, *place)] == expected
+    for sample, *index in np.ndindex(2, 5, 7):
+        expected = winner_of(maps[sample], among, measure, tuple(index))
+        assert winners[(sample, *index)] == expected
 
 
 def test_mass_is_no_lift():
@@ -48,8 +48,8 @@ def test_mass_is_no_lift():
 
 def test_ties():
     """Equal words win nothing, be they equal but for the rounding of single precision."""
-    one = np.random.default_rng(3).random((3, 5)) ** 4
-    both = np.stack([one, one * (1 + 1e-7)])[None]
+    item = np.random.default_rng(3).random((3, 5)) ** 4
+    both = np.stack([item, item * (1 + 1e-7)])[None]
     assert (dominance(both, [0, 1]) == NO_WORD).all()
     assert (dominance(both, [0]) != NO_WORD).any()
 

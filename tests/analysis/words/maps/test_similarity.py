@@ -16,8 +16,8 @@ def compare(base, variant, aspect=1.0):
 def test_equal_maps():
     """A map is exactly like itself."""
     maps = RNG.random((3, 5, 7))
-    found = compare_maps(maps, maps.copy(), 0.6)
-    assert found.tolist() == [[1, 0, 1, 0, 0, 0]] * 3
+    result = compare_maps(maps, maps.copy(), 0.6)
+    assert result.tolist() == [[1, 0, 1, 0, 0, 0]] * 3
 
 
 def test_formulas():
@@ -26,12 +26,12 @@ def test_formulas():
     from scipy.stats import pearsonr
 
     base, variant = RNG.random((5, 7)), RNG.random((5, 7))
-    found = compare(base, variant)
-    assert found["correlation"] == pytest.approx(pearsonr(base.ravel(), variant.ravel())[0])
+    result = compare(base, variant)
+    assert result["correlation"] == pytest.approx(pearsonr(base.ravel(), variant.ravel())[0])
     distance = jensenshannon(base.ravel(), variant.ravel(), base=2)
-    assert found["divergence"] == pytest.approx(distance**2)
-    first, second = (set(np.argsort(-one.ravel())[:7].tolist()) for one in (base, variant))
-    assert found["iou"] == pytest.approx(len(first & second) / len(first | second))
+    assert result["divergence"] == pytest.approx(distance**2)
+    first, second = (set(np.argsort(-item.ravel())[:7].tolist()) for item in (base, variant))
+    assert result["iou"] == pytest.approx(len(first & second) / len(first | second))
 
 
 def test_disjoint_maps():
@@ -45,10 +45,10 @@ def test_shift():
     """A move by one row and two columns is told in fractions of the picture, down and right."""
     base, variant = np.zeros((2, 4, 10))
     base[1, 3], variant[2, 5] = 1, 1
-    found = compare(base, variant, aspect=0.4)
-    assert found["shift_down"] == pytest.approx(1 / 4)
-    assert found["shift_right"] == pytest.approx(2 / 10)
-    assert found["distance"] == pytest.approx(np.hypot(0.4 / 4, 2 / 10))
+    result = compare(base, variant, aspect=0.4)
+    assert result["shift_down"] == pytest.approx(1 / 4)
+    assert result["shift_right"] == pytest.approx(2 / 10)
+    assert result["distance"] == pytest.approx(np.hypot(0.4 / 4, 2 / 10))
     assert centre(base).tolist() == pytest.approx([1.5 / 4, 3.5 / 10])
 
 
@@ -63,5 +63,5 @@ def test_constant_and_missing_maps():
 
 def test_map_of_zeros():
     """A word that gets nothing has no divergence and no centre, and no division fails."""
-    found = compare(np.zeros((3, 5)), RNG.random((3, 5)))
-    assert np.isnan([found["divergence"], found["distance"]]).all()
+    result = compare(np.zeros((3, 5)), RNG.random((3, 5)))
+    assert np.isnan([result["divergence"], result["distance"]]).all()

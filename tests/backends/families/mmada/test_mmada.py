@@ -76,7 +76,7 @@ def test_layout(session):
     assert {(token.text, token.special) for token in masks} == {("<|mdm_mask|>", False)}
     layers = session.layers(request)
     assert [layer.path for layer in layers] == [f"model.layers.{i}.self_attn" for i in range(4)]
-    assert {(one.kind, one.num_heads, one.head_dim, one.keys) for one in layers} == {
+    assert {(item.kind, item.num_heads, item.head_dim, item.keys) for item in layers} == {
         ("self", 3, 16, sequence.segments)
     }
 
@@ -185,7 +185,7 @@ def test_same_bits(session, guidance):
         taped = recorded(session, requests, "heads").outputs
     finally:
         hook.remove()
-    assert [one.histories for one in plain] == [one.histories for one in taped]
+    assert [item.histories for item in plain] == [item.histories for item in taped]
     half = len(heard) // 2
     assert half == 4
     assert all(map(torch.equal, heard[:half], heard[half:]))
@@ -194,7 +194,9 @@ def test_same_bits(session, guidance):
 @pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_model_reads_the_labelled_tokens(session, guidance):
     """A batch whose rows are others than the trace says is refused where they differ."""
-    refuse_misread(session, [complete(session, one, guidance=guidance) for one in PROMPTS[::-1]])
+    refuse_misread(
+        session, [complete(session, prompt, guidance=guidance) for prompt in PROMPTS[::-1]]
+    )
 
 
 def test_padding_is_never_read(session):
@@ -250,7 +252,7 @@ def test_step_measures(session):
         assert confidence[told["finalised"]].tolist() == told["confidence"]
         block = range(told["start"], told["stop"])
         considered = np.flatnonzero(~np.isnan(confidence)).tolist()
-        assert considered == [place for place in block if masked[0, place]]
+        assert considered == [index for index in block if masked[0, index]]
         assert (masked[0, :start].any(), masked[1, :start].all()) == (False, True)
         assert (tokens[1, :start] == session.vocabulary.mask).all()
     assert (masked[0, start:] == finalised[start:]).all()
@@ -279,15 +281,15 @@ def test_noise(session):
 def test_chain_of_thought(session):
     """`cot` goes before the prompt, whose words keep their places."""
     thinking = shared_session("mmada", cot=True, **SHORT)
-    told = [one.sequence(complete(one), "cond") for one in (thinking, session)]
+    told = [item.sequence(complete(item), "cond") for item in (thinking, session)]
     assert len(told[0].tokens) > len(told[1].tokens)
     content = [
         [
             (token.text, token.start)
-            for token in one.tokens
+            for token in item.tokens
             if token.segment == "prompt" and token.is_content
         ]
-        for one in told
+        for item in told
     ]
     assert content[0][0][1] == content[1][0][1] == 0
     assert [start for _, start in content[0]] == [start for _, start in content[1]]
@@ -336,14 +338,14 @@ def test_default_run_is_small(copied):
 @pytest.mark.parametrize("weights", [False, True])
 def test_planning_downloads_no_weights(demo_cache, monkeypatch, weights):
     """A dry run asks the hub for what describes a model, not for its gigabytes."""
-    asked = []
+    requested = []
 
     def download(name, allow_patterns):
-        asked.append((name, allow_patterns))
+        requested.append((name, allow_patterns))
         return str(demo.checkpoint("mmada"))
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     family = load(find("mmada"))
     family.open("hub:owner/name", family.Options(), device="cpu", weights=weights)
     heavy = ["*.safetensors"] if weights else []
-    assert asked == [("owner/name", [*DESCRIPTIONS, *heavy])]
+    assert requested == [("owner/name", [*DESCRIPTIONS, *heavy])]

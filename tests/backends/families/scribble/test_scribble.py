@@ -45,8 +45,8 @@ def opened(drawing, demo_cache):
 
 def drawn(session, **options):
     """Generate one small picture with options of the request's own."""
-    asked = session.complete(replace(REQUEST, options=options))
-    return session.generate([asked], None)[0]
+    requested = session.complete(replace(REQUEST, options=options))
+    return session.generate([requested], None)[0]
 
 
 def pixels(output):
@@ -106,8 +106,10 @@ def test_plain_model(opened, toys):
     from attn.backends.families.sd15 import SD15Backend
 
     base = open_session("sd15", "demo")
-    asked = base.complete(REQUEST)
-    assert (pixels(drawn(opened(), sketch="none")) == pixels(base.generate([asked], None)[0])).all()
+    requested = base.complete(REQUEST)
+    assert (
+        pixels(drawn(opened(), sketch="none")) == pixels(base.generate([requested], None)[0])
+    ).all()
     assert SD15Backend.family == base_family()
 
 
@@ -138,13 +140,13 @@ def test_strength(opened):
     session = opened()
 
     def strength(**options):
-        found = drawn(session, **options).histories[0]["residuals"]
-        assert found["blocks"] == [
+        result = drawn(session, **options).histories[0]["residuals"]
+        assert result["blocks"] == [
             *("conv_in", "down_blocks.0.0", "down_blocks.0.1", "down_blocks.0.2"),
             *("down_blocks.1.0", "down_blocks.1.1", "down_blocks.1.2"),
             *("down_blocks.2.0", "down_blocks.2.1", "mid_block"),
         ]
-        return {branch: np.array(rows) for branch, rows in found["strength"].items()}
+        return {branch: np.array(rows) for branch, rows in result["strength"].items()}
 
     usual, half, late = strength(), strength(conditioning_scale=0.5), strength(control_start=0.5)
     assert list(usual) == ["uncond", "cond"]
@@ -165,35 +167,35 @@ def test_strength_is_defined(opened):
         seen.setdefault(name, output if name == "features" else output[0][0])
 
     handles = [module.register_forward_hook(note) for module in (unet.conv_in, net)]
-    found = drawn(session).histories[0]["residuals"]["strength"]
+    result = drawn(session).histories[0]["residuals"]["strength"]
     for handle in handles:
         handle.remove()
     norms = {
-        name: np.linalg.norm(one.double().numpy().reshape(len(one), -1), axis=1)
-        for name, one in seen.items()
+        name: np.linalg.norm(value.double().numpy().reshape(len(value), -1), axis=1)
+        for name, value in seen.items()
     }
     expected = norms["residual"] / norms["features"]
-    got = [found["uncond"][0][0], found["cond"][0][0]]
+    got = [result["uncond"][0][0], result["cond"][0][0]]
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 def test_sketch_is_kept(opened, drawing):
     """The output has the drawing as the model got it, and the request the hash of its file."""
     session = opened()
-    asked = session.complete(REQUEST)
-    sketch = np.asarray(session.generate([asked], None)[0].sketch)
+    requested = session.complete(REQUEST)
+    sketch = np.asarray(session.generate([requested], None)[0].sketch)
     assert sketch.shape == (72, 104, 3)
     assert set(np.unique(sketch)) == {0, 255}
-    assert len(asked.options["sketch_sha256"]) == 64
+    assert len(requested.options["sketch_sha256"]) == 64
 
 
 def test_batch_of_drawings(drawing):
     """Each prompt of a batch has its own drawing: alone and together it gives the same picture."""
     session = open_session("scribble", "demo:sd15")
     prompts = ("a red circle on a white background", "a blue star on a black background")
-    asked = [session.complete(replace(REQUEST, prompt=text, seed=3)) for text in prompts]
-    both = session.generate(asked, None)
-    for request, output in zip(asked, both, strict=True):
+    requested = [session.complete(replace(REQUEST, prompt=text, seed=3)) for text in prompts]
+    both = session.generate(requested, None)
+    for request, output in zip(requested, both, strict=True):
         alone = session.generate([request], None)[0]
         assert (np.asarray(alone.sketch) == np.asarray(output.sketch)).all()
         assert abs(pixels(alone) - pixels(output)).max() <= 2
@@ -278,9 +280,9 @@ def test_separate_controlnet(parts, drawing, opened):
         layouts.ldm_controlnet(opened().pipe.controlnet), net.parent / "cn.safetensors"
     )
     expected = pixels(drawn(opened()))
-    for place in (net, next(net.glob("*.safetensors"))):
+    for index in (net, next(net.glob("*.safetensors"))):
         session = opening(
-            base, controlnet=str(place), sketch=drawing, config=str(pipeline(base, net))
+            base, controlnet=str(index), sketch=drawing, config=str(pipeline(base, net))
         )
         assert (pixels(drawn(session)) == expected).all()
     session = opening(base, controlnet=str(file), sketch=drawing, config=str(pipeline(base, net)))

@@ -67,8 +67,8 @@ def opening(folder, **options):
 
 def pixels(session, **options):
     """Generate one small picture."""
-    asked = session.complete(replace(REQUEST, options=options))
-    return np.asarray(session.generate([asked], None)[0].images[0]).astype(int)
+    requested = session.complete(replace(REQUEST, options=options))
+    return np.asarray(session.generate([requested], None)[0].images[0]).astype(int)
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_conforms(check, guidance, session):
 def test_sequence(session):
     """The drawing's tokens come after the text's, in a segment of their own, and are no words."""
     sequence = session.sequence(session.complete(REQUEST), "cond")
-    assert [(one.name, one.start, one.stop) for one in sequence.segments] == [
+    assert [(segment.name, segment.start, segment.stop) for segment in sequence.segments] == [
         ("clip", 0, 77),
         ("sketch", 77, 154),
     ]
@@ -104,13 +104,13 @@ def test_zeros_are_no_text(session):
 def test_text_of_the_row_uncond(session, text, read):
     """Zeros have no tokens; the negative prompt has, where it is read."""
     options = {"uncond_text": text}
-    asked = session.complete(replace(REQUEST, negative="blurry", options=options))
-    row = session.sequence(asked, "uncond")
+    requested = session.complete(replace(REQUEST, negative="blurry", options=options))
+    row = session.sequence(requested, "uncond")
     tokens = [token for token in row.tokens if token.segment == "clip"]
     words = {"blurry"[token.start : token.stop] for token in tokens if token.is_content}
     assert {"".join(sorted(words, key="blurry".index))} - {""} == read
     assert len(tokens) == (77 if read else 0)
-    session.generate([asked], None)  # the encoder reads these tokens, or it would be refused
+    session.generate([requested], None)  # the encoder reads these tokens, or it would be refused
 
 
 def test_lora_of_the_text_encoder(session, tmp_path):
@@ -126,8 +126,8 @@ def test_lora_of_the_text_encoder(session, tmp_path):
     path = lora_files.write(tmp_path / "lora.safetensors", tensors)
     loras = TokensBackend().complete_loras([Lora(str(path))])
     pictures = [
-        np.asarray(session.generate([session.complete(asked)], None)[0].images[0])
-        for asked in (REQUEST, replace(REQUEST, loras=loras))
+        np.asarray(session.generate([session.complete(requested)], None)[0].images[0])
+        for requested in (REQUEST, replace(REQUEST, loras=loras))
     ]
     assert (pictures[0] != pictures[1]).any()
 
@@ -160,15 +160,15 @@ def test_encoder():
     encoder = SketchEncoder(5, 3, 7).double().requires_grad_(False)
     torch.nn.init.normal_(encoder.pos_embeddings)
     drawing = torch.rand(1, 1, 32, 48, dtype=torch.float64)
-    state = {name: one.numpy() for name, one in encoder.state_dict().items()}
-    found = drawing[0].numpy()
-    for place in (0, 2, 4, 6):
-        weight, bias = (state[f"conv_encoder.{place}.{end}"] for end in ("weight", "bias"))
-        padded = np.pad(found, ((0, 0), (1, 1), (1, 1)))
+    state = {name: value.numpy() for name, value in encoder.state_dict().items()}
+    result = drawing[0].numpy()
+    for index in (0, 2, 4, 6):
+        weight, bias = (state[f"conv_encoder.{index}.{end}"] for end in ("weight", "bias"))
+        padded = np.pad(result, ((0, 0), (1, 1), (1, 1)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2]
-        found = np.einsum("crsij,ocij->ors", windows, weight) + bias[:, None, None]
-        found = np.maximum(found, 0)
-    hidden = state["to_tokens.0.weight"] @ found.mean((1, 2)) + state["to_tokens.0.bias"]
+        result = np.einsum("crsij,ocij->ors", windows, weight) + bias[:, None, None]
+        result = np.maximum(result, 0)
+    hidden = state["to_tokens.0.weight"] @ result.mean((1, 2)) + state["to_tokens.0.bias"]
     states = np.maximum(hidden, 0).reshape(3, 5)
     expected = states @ state["to_cross_attn.weight"].T + state["to_cross_attn.bias"]
     expected = expected + state["pos_embeddings"][0]
@@ -198,11 +198,11 @@ def test_options(session):
 )
 def test_kept_drawing(session, lines, ground, level):
     """What is kept is what the encoder read: dark strokes on light ground, or as was asked."""
-    asked = session.complete(replace(REQUEST, options={"lines": lines}))
-    kept = session.generate([asked], None)[0].sketch
+    requested = session.complete(replace(REQUEST, options={"lines": lines}))
+    kept = session.generate([requested], None)[0].sketch
     assert kept.info["ground"] == ground
     assert kept.getpixel((0, 0)) == (level, level, level)
-    assert ((np.asarray(kept)[..., 0] != level) == session.drawing(asked)[0]).all()
+    assert ((np.asarray(kept)[..., 0] != level) == session.drawing(requested)[0]).all()
 
 
 def test_betas(drawing, session):
@@ -232,7 +232,7 @@ def test_broken_checkpoints(checkpoint, drawing):
         ({"more": torch.zeros(2)}, r"1 unexpected \(more"),
         ({"to_cross_attn.bias": torch.zeros(5)}, r"to_cross_attn.bias: \[5\], expected \[32\]"),
     ):
-        changed = {name: one for name, one in (state | change).items() if one is not None}
+        changed = {name: value for name, value in (state | change).items() if value is not None}
         layouts.write(changed, folder / "sketch_encoder.safetensors")
         with pytest.raises(ModelError, match=message):
             load_encoder(folder / "sketch_encoder.safetensors", 32, torch.float32, weights=True)

@@ -55,7 +55,7 @@ def drawn(toys, tmp_path):
 
 def published(state):
     """Return the header that a file of this state would have."""
-    infos = {name: TensorInfo("F16", tuple(one.shape), 0, 0) for name, one in state.items()}
+    infos = {name: TensorInfo("F16", tuple(value.shape), 0, 0) for name, value in state.items()}
     return Header(CONFIGS / "drawing.safetensors", infos, {})
 
 
@@ -67,9 +67,9 @@ def test_published_sizes(empty, config, parts, prefix):
     models = empty(CONFIGS / config)
     write = layouts.sai if "dit" in parts else layouts.ldm
     header = published(write(SimpleNamespace(**models), prefix=prefix))
-    found = probe(header)
-    sorted_out = members(header, found)
-    assert (found.config, set(found.parts), sorted_out.unknown) == (config, set(parts), [])
+    result = probe(header)
+    sorted_out = members(header, result)
+    assert (result.config, set(result.parts), sorted_out.unknown) == (config, set(parts), [])
     for part, tensors in sorted_out.parts.items():
         shapes = {name: info.shape for name, info in tensors.items()}
         assert str(fit.compare(part, shapes, models[COMPONENTS[part]])) == ""
@@ -188,9 +188,9 @@ def test_words():
 def piece(path, part="vae"):
     """Return the one part of a file."""
     header = read_header(path)
-    found = probe(header)
-    tensors = members(header, found).parts[part]
-    return Piece(part, path, found.parts[part], tensors, found.title)
+    result = probe(header)
+    tensors = members(header, result).parts[part]
+    return Piece(part, path, result.parts[part], tensors, result.title)
 
 
 @pytest.fixture
@@ -211,25 +211,25 @@ def encoder(toys, tmp_path):
 
 def test_published_clip_l_has_no_projection(encoder):
     """CLIP-L of SD3 without projection gets the identity; a file that has one keeps it."""
-    one, kind = encoder(lambda state: state.pop("text_projection.weight"))
-    model = checkpoint.fitting_model(one, [kind])
-    loaded = checkpoint.load_weights(one, model, torch.float32)
+    item, kind = encoder(lambda state: state.pop("text_projection.weight"))
+    model = checkpoint.fitting_model(item, [kind])
+    loaded = checkpoint.load_weights(item, model, torch.float32)
     assert torch.equal(loaded.text_projection.weight, torch.eye(32))
-    one, kind = encoder(lambda state: state.update({"text_projection.weight": torch.ones(32, 32)}))
-    loaded = checkpoint.load_weights(one, checkpoint.fitting_model(one, [kind]), torch.float32)
+    item, kind = encoder(lambda state: state.update({"text_projection.weight": torch.ones(32, 32)}))
+    loaded = checkpoint.load_weights(item, checkpoint.fitting_model(item, [kind]), torch.float32)
     assert torch.equal(loaded.text_projection.weight, torch.ones(32, 32))
 
 
 def test_first_that_fits(encoder, demo_cache):
     """Of several configurations the first that fits counts; if none does, the first is named."""
-    one, kind = encoder()
+    item, kind = encoder()
     other = ModelSpec(kind.cls, kind.config.parent / "text_encoder_2")
-    model = checkpoint.fitting_model(one, [other, kind])
+    model = checkpoint.fitting_model(item, [other, kind])
     assert model.config.hidden_size == 32
     with pytest.raises(ModelError) as error:
-        checkpoint.fitting_model(one, [other])
+        checkpoint.fitting_model(item, [other])
     assert str(error.value).startswith(
-        f"{one.path}: this is {one.title}; its part clip_l does not fit {other}: 16 missing ("
+        f"{item.path}: this is {item.title}; its part clip_l does not fit {other}: 16 missing ("
     )
 
 
@@ -239,14 +239,14 @@ def test_dtypes(toys, tmp_path, dtype):
     model = toys("sd35").text_encoder_3
     folder = demo.checkpoint("sd35") / "text_encoder_3"
     path = layouts.parts(toys("sd35"), tmp_path)["t5xxl"]
-    one = piece(path, "t5xxl")
-    made = checkpoint.fitting_model(one, [ModelSpec(type(model), folder)])
-    loaded = checkpoint.load_weights(one, made, dtype)
+    item = piece(path, "t5xxl")
+    made = checkpoint.fitting_model(item, [ModelSpec(type(model), folder)])
+    loaded = checkpoint.load_weights(item, made, dtype)
     with quiet():
         own = type(model).from_pretrained(folder, dtype=dtype, local_files_only=True)
     mine, theirs = loaded.state_dict(), own.state_dict()
-    assert {name: one.dtype for name, one in mine.items()} == {
-        name: one.dtype for name, one in theirs.items()
+    assert {name: item.dtype for name, item in mine.items()} == {
+        name: item.dtype for name, item in theirs.items()
     }
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
@@ -257,12 +257,12 @@ def test_tied_embeddings(toys, tmp_path):
     state = model.state_dict()
     for name in ("shared.weight", "encoder.embed_tokens.weight"):
         path = layouts.write(
-            {key: one for key, one in state.items() if key != name}, tmp_path / "t5.safetensors"
+            {key: value for key, value in state.items() if key != name}, tmp_path / "t5.safetensors"
         )
-        one = piece(path, "t5xxl")
+        value = piece(path, "t5xxl")
         kind = ModelSpec(type(model), demo.checkpoint("sd35") / "text_encoder_3")
-        made = checkpoint.fitting_model(one, [kind])
-        loaded = checkpoint.load_weights(one, made, torch.bfloat16)
+        made = checkpoint.fitting_model(value, [kind])
+        loaded = checkpoint.load_weights(value, made, torch.bfloat16)
         assert loaded.encoder.embed_tokens.weight is loaded.shared.weight
 
 
@@ -270,10 +270,10 @@ def test_float8(toys, tmp_path):
     """Weights that are stored in eight bits are converted to what is asked."""
     small = {k: v.to(torch.float8_e4m3fn) for k, v in layouts.vae(toys("sd15").vae).items()}
     path = tmp_path / "vae.safetensors"
-    save_file({name: one.contiguous() for name, one in small.items()}, path)
-    one = piece(path)
+    save_file({name: value.contiguous() for name, value in small.items()}, path)
+    value = piece(path)
     kind = ModelSpec(type(toys("sd15").vae), demo.checkpoint("sd15") / "vae")
-    loaded = checkpoint.load_weights(one, checkpoint.fitting_model(one, [kind]), torch.float32)
+    loaded = checkpoint.load_weights(value, checkpoint.fitting_model(value, [kind]), torch.float32)
     expected = small["decoder.conv_in.weight"].to(torch.float32)
     assert torch.equal(loaded.decoder.conv_in.weight, expected)
 
@@ -282,11 +282,11 @@ def test_integers(toys, tmp_path):
     """Integers are no weights: they would need scales."""
     state = layouts.vae(toys("sd15").vae)
     state["decoder.conv_in.weight"] = state["decoder.conv_in.weight"].to(torch.int8)
-    one = piece(layouts.write(state, tmp_path / "vae.safetensors"))
+    item = piece(layouts.write(state, tmp_path / "vae.safetensors"))
     with pytest.raises(ModelError) as error:
-        checkpoint.fitting_model(one, [])
+        checkpoint.fitting_model(item, [])
     assert str(error.value) == (
-        f"{one.path}, part vae: 'decoder.conv_in.weight' holds I8, expected floating-point "
+        f"{item.path}, part vae: 'decoder.conv_in.weight' holds I8, expected floating-point "
         "weights; quantised files are not read, use the fp16 or bf16 file"
     )
 
@@ -296,21 +296,21 @@ def test_early_names_of_vae_attention(toys, tmp_path):
     names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
     model = toys("sd15").vae
     state = {}
-    for name, one in model.state_dict().items():
+    for name, value in model.state_dict().items():
         old = next((name.replace(f".{n}.", f".{o}.") for n, o in names.items() if n in name), name)
-        state[old] = one
-    shapes = {name: tuple(one.shape) for name, one in state.items()}
+        state[old] = value
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
     assert any(".query." in name for name in shapes)
     assert not fit.compare("vae", shapes, model)
 
 
 def test_file_that_went_away(encoder):
     """A file that cannot be read any more is an error, not a crash."""
-    one, kind = encoder()
-    model = checkpoint.fitting_model(one, [kind])
-    one.path.unlink()
-    with pytest.raises(ModelError, match=f"^cannot read {one.path}: "):
-        checkpoint.load_weights(one, model, torch.float32)
+    item, kind = encoder()
+    model = checkpoint.fitting_model(item, [kind])
+    item.path.unlink()
+    with pytest.raises(ModelError, match=f"^cannot read {item.path}: "):
+        checkpoint.load_weights(item, model, torch.float32)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "7"])

@@ -49,7 +49,7 @@ def test_traces(sweep):
         noise.append(manifest.identity["noise"])
     assert noise[0] == noise[1] == noise[2]
     index = json.loads((sweep.path / "comparison.json").read_text(encoding="utf-8"))
-    assert [one["same_noise"] for one in index["variants"]] == [4, 4]
+    assert [item["same_noise"] for item in index["variants"]] == [4, 4]
 
 
 def test_scale_of_nothing(sweep):
@@ -75,7 +75,7 @@ def test_weights_left_out(sweep, files, opened, tmp_path):
     """Modules that do not fit, or come twice, are in no norm; at scale 0 every norm is 0."""
     pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=3)
     (stem, whole), *_ = (
-        (path, one) for (_, path), one in pairs.items() if path.endswith("attn2.to_q")
+        (path, pair) for (_, path), pair in pairs.items() if path.endswith("attn2.to_q")
     )
     layer = stem.removesuffix(".to_q")
     tensors = load_file(files[0])
@@ -125,7 +125,7 @@ def test_dry_run(files, tmp_path):
     plan = {"out": tmp_path / "x", "dry_run": True, **SMALL}
     done = compare(lora=[f"{files[0]}:0", f"{files[0]}:1", files[1]], prompt="a cat", **plan)
     assert (done.base, done.variants) == ("base", {"a:0": 4, "a:1": 4, "b": 4})
-    assert [len(one.entries) for one in done.plans] == [4] * 4
+    assert [len(item.entries) for item in done.plans] == [4] * 4
     assert done.predicted_bytes == 16 * done.plans[0].plans[0].bytes
     assert list(tmp_path.iterdir()) == []
 
@@ -189,11 +189,11 @@ def test_order(files, tmp_path, sweep):
     """A variant's numbers do not depend on what else is compared."""
     names = [str(file) for file in reversed(files)]
     both = compare(lora=names, prompt="a red cat", out=tmp_path / "x", **SMALL)
-    found = []
+    result = []
     for done, label in ((both, "a"), (sweep, "a:1")):
         table = done.tables["mass.csv"]
-        found.append(table["change"][table["variant_name"] == label])
-    np.testing.assert_array_equal(*found)
+        result.append(table["change"][table["variant_name"] == label])
+    np.testing.assert_array_equal(*result)
 
 
 def test_two_spellings(files, opened, tmp_path):
@@ -297,7 +297,7 @@ def test_a_variant_that_fits_in_part(files, opened, tmp_path):
     done = compare(lora=[files[0], part], backend="sdxl", prompt="cat", out=tmp_path / "x", **few)
     assert [("fit nothing" in warning) for warning in done.warnings] == [True]
     told = [
-        any("fit nothing" in one for one in attn.open(tmp_path / "x" / name).manifest.warnings)
+        any("fit nothing" in item for item in attn.open(tmp_path / "x" / name).manifest.warnings)
         for name in ("base", "a", "part")
     ]
     assert told == [False, False, True]

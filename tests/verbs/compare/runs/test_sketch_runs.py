@@ -39,9 +39,9 @@ def test_refused(specs, message):
 
 def test_files_of_one_name():
     """Drawings of the same name in several folders are told apart by their folders."""
-    found = parse_sketches(["A.png", "b/A.png:0,1", "b/B.png"])
-    assert list(found) == ["A.png", "b/A.png:0", "b/A.png:1", "b/B.png"]
-    assert found["b/A.png:1"] == {"sketch": "b/A.png", "conditioning_scale": "1"}
+    result = parse_sketches(["A.png", "b/A.png:0,1", "b/B.png"])
+    assert list(result) == ["A.png", "b/A.png:0", "b/A.png:1", "b/B.png"]
+    assert result["b/A.png:1"] == {"sketch": "b/A.png", "conditioning_scale": "1"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,8 @@
+"""Controls of LoRAs among the variants of a comparison.
+
+controls          which variants are controls, and their tables
+leak, triggers    the same variants without the trigger words
+control_answer    sentences made from these tables
+control_figures   figures
+block_lists       block weights as other tools read them
+"""

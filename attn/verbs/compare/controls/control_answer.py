@@ -1,0 +1,243 @@
+"""What controls say of a LoRA's effect, in sentences made from their tables.
+
+As in `answer`, a sentence claims no more than the interval of its number shows: an effect is "2×
+that of random weights" only if the interval of the ratio leaves 1 out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from attn.verbs.report_page import Sentence, digits
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+NULL, PARTS, LEAK = "tables/null.csv", "tables/parts.csv", "tables/leak.csv"
+FAR = 100.0
+"""Ratios beyond this are told as this: the divisor is next to nothing."""
+MOST = 0.5
+"""From this part on it is most of an effect."""
+LITTLE = 0.1
+"""Below this part a LoRA hardly acts."""
+NAMED = 4
+"""So many LoRAs of a stack are named."""
+RANDOM = "random weights of the same size"
+
+Row = Mapping[str, Any]
+
+
+def tell_controls(tables: Mapping[str, DataFrame], labels: Collection[str]) -> list[Sentence]:
+    """Return what the controls of some variants say; nothing without controls.
+
+    Args:
+        tables: by name, such as `null.csv`.
+        labels: of the variants that are told of.
+    """
+
+    def rows(name: str, of: str) -> list[Row]:
+        listed = tables[name].to_dict("records") if name in tables else []
+        return [row for row in listed if row[of] in labels]
+
+    return [
+        *_tell_nulls(rows("null.csv", "variant_name")),
+        *_tell_parts(rows("parts.csv", "whole_name")),
+        *_tell_leaks(rows("leak.csv", "variant_name")),
+    ]
+
+
+def _groups(rows: Sequence[Row], *keys: str) -> Iterator[list[Row]]:
+    """Yield the rows of equal values of some columns, in the order of the table."""
+    for values in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        yield [row for row in rows if tuple(row[key] for key in keys) == values]
+
+
+def _tell_nulls(rows: Sequence[Row]) -> Iterator[Sentence]:
+    for group in _groups(rows, "variant_name", "null_name"):
+        by_measure = {row["measure"]: row for row in group}
+        if "strongest" in by_measure and by_measure["strongest"]["effect"] != 0:
+            yield Sentence(_tell_strongest(by_measure["strongest"]), NULL)
+            yield from _tell_same_word(by_measure)
+        if "level" in by_measure and by_measure["level"]["effect"] > 0:
+            yield Sentence(_tell_level(by_measure["level"]), NULL)
+
+
+def _tell_strongest(row: Row) -> str:
+    """Hold the word that a LoRA changes most against the one that random weights change most."""
+    name, times = row["variant_name"], _times(row["ratio"])
+    words = f"“{row['word']}” against “{row['null_word']}”, the words that each changes most"
+    if math.isnan(row["least"]):
+        return (
+            f"The effect of {name} is {times} that of {RANDOM} ({words}), in too few images to "
+            "tell from chance."
+        )
+    if math.isnan(row["low"]):
+        return _tell_unbounded(row)
+    low, high = _ends(row)
+    interval = f"({_interval(row)}; {words})"
+    if low > 1:
+        return f"The effect of {name} is {times} that of {RANDOM} {interval}."
+    told = "smaller than" if high < 1 else "not shown to differ from"
+    return f"The effect of {name} is {told} that of {RANDOM}: {times} {interval}."
+
+
+def _tell_unbounded(row: Row) -> str:
+    """Say what can be said of a ratio whose divisor may be 0."""
+    if row["least"] == 0:
+        return f"Neither {row['variant_name']} nor {RANDOM} are shown to change any word."
+    return (
+        f"{RANDOM.capitalize()} are not shown to change any word; the effect of "
+        f"{row['variant_name']} is at least {_times(row['least'])} theirs."
+    )
+
+
+def _tell_same_word(by_measure: Mapping[str, Row]) -> Iterator[Sentence]:
+    """Say what random weights do to the LoRA's word, if they change another one most."""
+    row, strongest = by_measure.get("word"), by_measure["strongest"]
+    if row is None or row["null_word"] == strongest["null_word"] or not row["least"] > 0:
+        return
+    if math.isnan(row["low"]):
+        text = f"These are not shown to change “{row['word']}” itself."
+    else:
+        text = f"On “{row['word']}” itself it is {_times(row['ratio'])} theirs ({_interval(row)})."
+    yield Sentence(text, NULL)
+
+
+def _tell_level(row: Row) -> str:
+    start = f"{row['variant_name']} changes the picture"
+    if math.isnan(row["ratio"]):
+        return f"{start}, and {RANDOM} do not."
+    if math.isnan(row["low"]):
+        return f"{start} {_times(row['ratio'])} as much as they do."
+    low, high = _ends(row)
+    told = f"{_times(row['ratio'])} ({_interval(row)})"
+    if low <= 1 <= high:
+        return f"{start}, and is not shown to do so more or less than they: {told}."
+    return f"{start} {told} as much as they do."
+
+
+def _tell_parts(rows: Sequence[Row]) -> Iterator[Sentence]:
+    for group in _groups(rows, "whole_name"):
+        measure = "word" if any(row["measure"] == "word" for row in group) else "level"
+        told = [row for row in group if row["measure"] == measure and math.isfinite(row["ratio"])]
+        if not told:
+            continue
+        if any(row["kind"] == "alone" for row in told):
+            yield Sentence(_tell_blocks(told), PARTS)
+        else:
+            yield from (Sentence(_tell_left_out(row), PARTS) for row in told[:NAMED])
+
+
+def _tell_blocks(rows: Sequence[Row]) -> str:
+    """Say which block carries the effect: the one without which least of it is left."""
+    without = [row for row in rows if row["kind"] == "without"]
+    of = _of(rows[0])
+    name = rows[0]["whole_name"]
+    if not without:
+        most = max(rows, key=lambda row: abs(row["ratio"]))
+        return f"{_part(most)} alone gives {_percent(most)} of the effect of {name} on {of}."
+    least = min(without, key=lambda row: row["ratio"])
+    alone = next((row for row in rows if _is_alone(row, least)), None)
+    if math.isnan(least["least"]):
+        also = f", alone it gives {_percent(alone)}" if alone else ""
+        return (
+            f"Without {_part(least)} {_percent(least)} of the effect of {name} on {of} is left"
+            f"{also}, in too few images to tell from chance."
+        )
+    if not _is_below(least, 1.0):
+        return (
+            f"No block of {name} is shown to be needed for its effect on {of}: without any of them "
+            "the interval of what is left holds all of it."
+        )
+    amount = "Most" if _is_below(least, MOST) else "The largest part"
+    also = f", alone it gives {_percent(alone)} ({_interval(alone, 100)})" if alone else ""
+    return (
+        f"{amount} of the effect of {name} on {of} is carried by {_part(least)}: without it "
+        f"{_percent(least)} is left ({_interval(least, 100)}){also}."
+    )
+
+
+def _tell_left_out(row: Row) -> str:
+    start = (
+        f"Without {row['part']} {_percent(row)} of the effect of {row['whole_name']} on {_of(row)}"
+    )
+    if math.isnan(row["low"]):
+        return f"{start} is left, in too few images to tell from chance."
+    held = "" if not row["low"] <= 1 <= row["high"] else ", which may be all of it"
+    return f"{start} is left ({_interval(row, 100)}){held}."
+
+
+def _tell_leaks(rows: Sequence[Row]) -> Iterator[Sentence]:
+    """Say how much of what a LoRA does is left without its trigger words."""
+    for group in _groups(rows, "variant_name"):
+        told = {row["measure"]: row for row in group if not math.isnan(row["ratio"])}
+        if told:
+            yield Sentence(_tell_leak(told), LEAK)
+
+
+def _tell_leak(by_measure: Mapping[str, Row]) -> str:
+    first = next(iter(by_measure.values()))
+    triggers = first["trigger"].split(", ")
+    them = "it" if len(triggers) == 1 else "them"
+    amounts = [
+        f"{does} {_times(row['ratio'])} as much as with {them}" + _bracketed(row)
+        for measure, does in (("level", "changes the picture"), ("moved", "moves attention"))
+        if (row := by_measure.get(measure)) is not None
+    ]
+    words = " and ".join(f"“{word}”" for word in triggers)
+    start = f"Without {words} in the prompt {first['variant_name']} {' and '.join(amounts)}"
+    if any(math.isnan(row["low"]) for row in by_measure.values()):
+        return f"{start}, in too few images to tell from chance."
+    if all(row["high"] < LITTLE for row in by_measure.values()):
+        return f"{start}: it hardly acts without."
+    if all(row["low"] > MOST for row in by_measure.values()):
+        return f"{start}: most of its effect does not need {them}."
+    return f"{start}."
+
+
+def _bracketed(row: Row) -> str:
+    return "" if math.isnan(row["low"]) else f" ({_interval(row)})"
+
+
+def _is_alone(row: Row, other: Row) -> bool:
+    return bool(row["kind"] == "alone" and row["part"] == other["part"])
+
+
+def _is_below(row: Row, bound: float) -> bool:
+    return bool(row["high"] < bound)
+
+
+def _of(row: Row) -> str:
+    return f"“{row['word']}”" if row["measure"] == "word" else "the picture"
+
+
+def _part(row: Row) -> str:
+    """Return a block by its short name, and as block-weight tools call it."""
+    names = row["part"].split(",")
+    name = "the text encoders" if row["kohya"] == "BASE" else " and ".join(names)
+    return f"{name} ({row['kohya']})" if row["kohya"] else name
+
+
+def _percent(row: Row) -> str:
+    return f"{digits(100 * row['ratio'])} %"
+
+
+def _times(ratio: float) -> str:
+    """Return a ratio whatever its sign; one that is too far out is told as such."""
+    return f"over {FAR:.0f}×" if abs(ratio) > FAR else f"{digits(abs(ratio))}×"
+
+
+def _ends(row: Row) -> tuple[float, float]:
+    """Return the ends of an interval of absolute values."""
+    ends = sorted((abs(row["low"]), abs(row["high"])))
+    return (0.0 if row["low"] < 0 < row["high"] else ends[0]), ends[1]
+
+
+def _interval(row: Row, factor: float = 1.0) -> str:
+    if factor == 1:
+        ends = [f"over {FAR:.0f}" if end > FAR else digits(end) for end in _ends(row)]
+        return f"95 % interval {' to '.join(dict.fromkeys(ends))}"
+    low, high = (digits(factor * row[key]) for key in ("low", "high"))
+    return f"95 % interval {low} to {high} %"

@@ -1,0 +1,107 @@
+"""Figures of controls: which part of a LoRA carries its effect, and what is left of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attn.trace.trace import open_trace
+from attn.verbs.compare.controls.controls import Controls
+from attn.verbs.compare.controls.leak import Leak
+from attn.verbs.compare.pairing import ComparedRun
+from attn.verbs.compare.run_figures import write_figures
+from attn.verbs.compare.scenes import make_scene
+from attn.verbs.compare.variants import Variant
+
+if TYPE_CHECKING:
+    from attn.analysis.compare.pairs import PairOptions
+    from attn.viz.compare.pair_sheet import ShownPair
+    from attn.viz.figures import FigureFile
+
+Row = Mapping[str, Any]
+
+
+def draw_controls(
+    base: ComparedRun, controls: Controls, folder: Path, options: PairOptions
+) -> list[str]:
+    """Write the figures of controls.
+
+    Args:
+        base: the baseline.
+        controls: of its variants.
+        folder: where the files go.
+        options: which words are looked at.
+    """
+    files = []
+    if rows := controls.part_rows:
+        files += write_figures(_draw_parts(base, controls, rows, options), folder)
+    if controls.leak is not None:
+        files += write_figures(_draw_leaks(base, controls.leak, controls.plain, options), folder)
+    return files
+
+
+def _draw_parts(
+    base: ComparedRun, controls: Controls, rows: Sequence[Row], options: PairOptions
+) -> Iterator[FigureFile]:
+    from attn.viz.compare.part_effects import draw_parts
+
+    wholes = list(dict.fromkeys(row["whole_name"] for row in rows))
+    for number, name in enumerate(wholes, 1):
+        variant = next(of for of in controls.variants if of.label == name)
+        scene = make_scene(base, [variant], options.words)
+        heading = scene.title_of_charts, f"parts of {name} · {scene.subtitle}"
+        ending = f"-{number}" if len(wholes) > 1 else ""
+        of_whole = [row for row in rows if row["whole_name"] == name]
+        yield draw_parts(of_whole, heading, f"parts{ending}.png", scene.texts | {"whole": name})
+
+
+def _draw_leaks(
+    base: ComparedRun, leak: Leak, variants: Sequence[Variant], options: PairOptions
+) -> Iterator[FigureFile]:
+    """Draw the first images of each variant with and without the trigger words."""
+    from attn.viz.compare.leak_sheet import MOST, draw_leak
+
+    beside = [variant for variant in variants if variant.label in leak.variants]
+    for number, variant in enumerate(beside, 1):
+        other = leak.variants[variant.label]
+        words = ", ".join(leak.triggers)
+        rows = []
+        for first, second in islice(_same_seeds(variant, other, leak.prompts), MOST):
+            sides = (variant, first, "with"), (other, second, "without")
+            shown = [_shown(of, index, f"{side} {words}") for of, index, side in sides]
+            rows.append((shown[0], shown[1]))
+        if rows:
+            scene = make_scene(base, [variant], options.words)
+            heading = (
+                scene.title_of_charts,
+                f"with and without {words} · {scene.subtitle} · left {base.label}, right "
+                f"{variant.label} · level: mean |difference| of 255",
+            )
+            ending = f"-{number}" if len(beside) > 1 else ""
+            yield draw_leak(rows, heading, f"leak{ending}.png", scene.texts | {"without": words})
+
+
+def _same_seeds(
+    variant: Variant, other: Variant, prompts: Mapping[str, str]
+) -> Iterator[tuple[int, int]]:
+    """Yield the indices of pairs with and without the words, of one prompt and seed."""
+    places = {(pair.prompt, pair.seed): at for at, pair in enumerate(other.pairs)}
+    for at, pair in enumerate(variant.pairs):
+        partner = places.get((prompts.get(pair.prompt, ""), pair.seed))
+        images = pair.images, None if partner is None else other.pairs[partner].images
+        if partner is not None and all(of is not None for of in images):
+            yield at, partner
+
+
+def _shown(variant: Variant, index: int, title: str) -> ShownPair:
+    """Return the first images of a pair, as small as they are drawn."""
+    from attn.analysis.compare.images import image_pairs
+    from attn.viz.compare.leak_sheet import LARGER
+    from attn.viz.compare.pair_sheet import shrink_pair
+
+    pair, (base, member) = variant.pairs[index], variant.all_members[index]
+    images = next(iter(image_pairs(open_trace(base.folder), open_trace(member.folder))))
+    level = 0.0 if pair.images is None else pair.images[0, 0]
+    return shrink_pair(f"{title} · seed {pair.seed}", f"level {level:.3g}", images, LARGER)

@@ -1,0 +1,116 @@
+"""Controls among the variants of a comparison: what they are of, and what they say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from attn.verbs.compare.controls.leak import Leak, find_leak, tabulate_leak
+from attn.verbs.compare.pairing import ComparedRun
+from attn.verbs.compare.variants import Variant
+
+if TYPE_CHECKING:
+    from attn.analysis.compare.controls.roles import Role, Stack
+    from attn.analysis.compare.pairs import PairOptions
+    from attn.analysis.tables import Table
+
+MOST_DRAWN = 4
+"""With more variants than this, controls have no figures of their own."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Which variants are controls of others.
+
+    Attributes:
+        variants: all of them.
+        roles: what each is; None is a variant in its own right.
+        tables: `null.csv`, `parts.csv` and `leak.csv`, where there are such controls.
+        leak: the same variants without the trigger words, if these were generated too.
+    """
+
+    variants: Sequence[Variant]
+    roles: Sequence[Role | None]
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    leak: Leak | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What each control is of another variant, in words, by what it is called.
+
+        Stacks, and the LoRAs in them, are variants in their own right.
+        """
+        return {
+            variant.label: " ".join(
+                filter(None, (role.kind, role.part, f"of {self.variants[role.whole].label}"))
+            )
+            for variant, role in zip(self.variants, self.roles, strict=True)
+            if role is not None and not role.is_stack
+        }
+
+    @property
+    def plain(self) -> list[Variant]:
+        """The variants that are no controls; there is one."""
+        pairs = zip(self.variants, self.roles, strict=True)
+        return [variant for variant, role in pairs if role is None or role.is_stack]
+
+    @property
+    def part_rows(self) -> list[dict[str, Any]]:
+        """The rows of `parts.csv`."""
+        from attn.analysis.tables import make_frame
+
+        rows: list[dict[str, Any]] = make_frame(self.tables.get("parts.csv", {})).to_dict("records")
+        return rows
+
+    @property
+    def backend(self) -> str:
+        """What the traces were made with."""
+        from attn.trace.store import read_manifest
+
+        return read_manifest(self.variants[0].members[1].folder).backend
+
+    @property
+    def drawn(self) -> list[Variant]:
+        """The variants that have figures of their own."""
+        return list(self.variants) if len(self.variants) <= MOST_DRAWN else self.plain
+
+
+def find_controls(
+    base: ComparedRun,
+    variants: Sequence[Variant],
+    options: PairOptions,
+    parts: Sequence[str] | None,
+) -> Controls:
+    """Look which variants are controls of others, and hold these against them.
+
+    Args:
+        base: the baseline.
+        variants: of the comparison.
+        options: what is compared.
+        parts: what was asked for; without all of it there are no tables of controls.
+    """
+    from attn.analysis.compare.controls.controls import make_effect, null_table, part_table
+    from attn.analysis.compare.controls.roles import find_roles
+
+    roles = find_roles([_added_loras(variant) for variant in variants])
+    if parts is not None:
+        return Controls(variants, roles)
+    tables = {}
+    leak = find_leak(base, Controls(variants, roles).plain, options)
+    if leak is not None:
+        tables["leak.csv"] = tabulate_leak(leak, variants)
+    if not any(roles):
+        return Controls(variants, roles, tables, leak)
+    effects = [make_effect(variant.label, variant.pairs, options.words) for variant in variants]
+    made = {"null.csv": null_table(effects, roles), "parts.csv": part_table(effects, roles)}
+    tables |= {name: table for name, table in made.items() if table is not None}
+    return Controls(variants, roles, tables, leak)
+
+
+def _added_loras(variant: Variant) -> Stack:
+    """Return the LoRAs of a variant that the baseline has not."""
+    from attn.trace.store import read_manifest
+
+    before, after = (read_manifest(member.folder).request.loras for member in variant.members)
+    return tuple(lora for lora in after if lora not in before)

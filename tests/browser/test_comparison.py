@@ -1,0 +1,250 @@
+"""Screen C: what a comparison found, against its tables; and traces side by side."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+import attn
+from attn.trace.trace import open_trace
+from tests.helpers.axe import violations
+from tests.helpers.toy_traces import manifest, read_csv, write_collection
+
+HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
+SEEDS = [7, 3, 5, 11, 2]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """Two collections of five seeds and their comparison, beside each other."""
+    root = tmp_path_factory.mktemp("compared")
+    write_collection(root / "base", SEEDS)
+    write_collection(root / "style", SEEDS, seed=100)
+    attn.compare(root / "base", root / "style", out=root, pictures=False)
+    return root
+
+
+@pytest.fixture
+def shown(visit, compared):
+    """The page of that comparison."""
+
+    def open_page(at=""):
+        page = visit(compared, at=f"t={number(compared)}&{at}")
+        page.wait_for_selector("#difference canvas")
+        return page
+
+    return open_page
+
+
+def number(root):
+    """Return the number that the page gives the comparison."""
+    folders = sorted([*root.glob("base/0*"), root / "comparison", *root.glob("style/0*")])
+    return folders.index(root / "comparison")
+
+
+def table(root, name, **cells):
+    """Return rows of a table with these cells."""
+    rows = read_csv(root / "comparison/tables" / name)
+    return [row for row in rows if all(row[key] == value for key, value in cells.items())]
+
+
+def points(value):
+    """Write a change as the page does."""
+    digits = 1 if abs(value) >= 0.09995 else 2 if abs(value) >= 0.000995 else 3
+    sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
+    return f"{sign}{abs(100 * value):.{digits}f}"
+
+
+def test_words_with_intervals(shown, compared):
+    """Words stand by their change, with the table's numbers; grey is where 0 is held."""
+    page = shown()
+    rows = page.locator(".changes tbody tr")
+    expected = sorted(table(compared, "mass.csv"), key=lambda row: -abs(float(row["change"])))
+    changes = [row.split("\t")[3] for row in rows.all_inner_texts()]
+    assert changes == [points(float(row["change"])) for row in expected]
+    unsure = [float(row["low"]) <= 0 <= float(row["high"]) for row in expected]
+    classes = rows.evaluate_all("all => all.map(row => row.classList.contains('unsure'))")
+    assert classes == unsure
+    assert page.inner_text(".answer") == attn_answer(compared)
+
+
+def attn_answer(root):
+    """Return the sentences of the comparison."""
+    return json.loads((root / "comparison/comparison.json").read_text())["answer"]
+
+
+def test_difference_map(shown, compared):
+    """A place says the table's row in all three maps at once; grey is where 0 is held."""
+    page = shown("word=bobcat%7C1%7Cclip")
+    page.wait_for_selector("h2:has-text('bobcat')")
+    (row,) = table(compared, "difference.csv", word="bobcat", segment="clip", row="2", column="3")
+    box = page.locator("#difference .panel-box").nth(2).bounding_box()
+    cell = [
+        box[axis] + box[size] * part
+        for axis, size, part in (("x", "width", 3.5 / 10), ("y", "height", 2.5 / 6))
+    ]
+    page.mouse.move(*cell)
+    page.wait_for_selector(f"#place:has-text('{points(float(row['change']))} points')")
+    assert page.locator("#difference .cursor").count() == 3
+    page.mouse.click(*cell)
+    page.wait_for_selector(".chip:has-text('row 2, column 3')")
+    held = [
+        float(item["low"]) <= 0 <= float(item["high"])
+        for item in table(compared, "difference.csv", word="bobcat", segment="clip")
+    ]
+    pixels = (
+        page.locator("#difference canvas")
+        .nth(2)
+        .evaluate(
+            """canvas => [...canvas.getContext("2d")
+            .getImageData(0, 0, canvas.width, canvas.height).data]"""
+        )
+    )
+    grey = (np.reshape(pixels, (-1, 4))[:, :3] == [150, 150, 156]).all(-1)
+    assert grey.tolist() == held
+
+
+def test_comparison_by_keys_alone(shown):
+    """Word, place, pin, layer and step can be had without a pointer."""
+    page = shown()
+    page.keyboard.press("]")
+    page.wait_for_function("() => location.hash.includes('word=')")
+    page.locator("#difference .panel-box").first.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_selector(".chip:has-text('row 2, column 6')")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('.chip')")
+    page.locator("#cell-changes canvas").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".cells-box p:has-text('layer 3, head 1')")
+    page.focus("#step-changes")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".cells-box p:has-text('step 0')")
+    page.focus(".pair")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#sides .panel-box >> nth=2")
+
+
+def test_files_of_a_comparison(shown, compared):
+    """Figures are saved, and numbers as they stand in the tables."""
+    page = shown("word=cat%7C1%7Cclip")
+    files = {}
+    saving = page.locator("section[aria-label='Where it changed'] .saving")
+    for name in ("PNG", "SVG", "CSV"):
+        with page.expect_download() as waiting:
+            saving.locator(f"button:text-is('{name}')").click()
+        files[name] = waiting.value.path().read_bytes()
+    assert files["PNG"].startswith(b"\x89PNG") and files["SVG"].startswith(b"<svg")
+    rows = list(csv.DictReader(io.StringIO(files["CSV"].decode())))
+    expected = table(compared, "difference.csv", word="cat", segment="clip")
+    for column in ("base", "variant", "change", "low", "high"):
+        got = [float(row[column]) for row in rows]
+        np.testing.assert_allclose(got, [float(row[column]) for row in expected], rtol=1e-12)
+
+
+def test_comparison_is_accessible(shown):
+    """Axe finds nothing, in light and dark."""
+    assert violations(shown("place=1,1")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda text: text.replace('"schema": 1', '"schema": 9'),
+            "reads up to schema 1: update attn",
+        ),
+        (lambda text: '{"foreign": true}', "is not the index of a comparison"),
+        (lambda text: text[: len(text) // 2], "is not the index of a comparison"),
+    ],
+    ids=["newer", "foreign", "cut"],
+)
+def test_comparisons_that_are_none(change, said, visit, compared, tmp_path):
+    """A comparison of another format says so, in the page and in the list."""
+    index = tmp_path / "x/comparison/comparison.json"
+    index.parent.mkdir(parents=True)
+    index.write_text(change((compared / "comparison/comparison.json").read_text()))
+    page = visit(tmp_path / "x")
+    page.wait_for_selector(f".error:has-text('{said}')")
+
+
+def test_hostile_comparison(visit, compared, tmp_path):
+    """Names, answers, settings and words are text; paths lead to no file that was not opened."""
+    folder = tmp_path / "comparison"
+    (folder / "tables").mkdir(parents=True)
+    facts = json.loads((compared / "comparison/comparison.json").read_text())
+    facts["answer"] = facts["variants"][0]["name"] = facts["base"]["name"] = HOSTILE
+    facts["base"]["path"] = facts["variants"][0]["path"] = "/etc"
+    facts["variants"][0]["differences"] = [{"name": HOSTILE, "base": HOSTILE, "variant": [HOSTILE]}]
+    facts["files"] = ["tables/mass.csv", "../secret.csv"]
+    (folder / "comparison.json").write_text(json.dumps(facts))
+    text = (compared / "comparison/tables/mass.csv").read_text()
+    cell = '"' + HOSTILE.replace('"', '""') + '"'
+    (folder / "tables/mass.csv").write_text(text.replace("bobcat", cell))
+    (tmp_path / "secret.csv").write_text("secret")
+    page = visit(folder)
+    page.wait_for_selector(".changes .word:has-text('onerror')")
+    assert page.locator("img, script:not([src])").count() == 0
+    assert page.title() == "comparison · attn" and "\u202e" not in page.content()
+    answer = page.evaluate(
+        "fetch('t/0/' + encodeURIComponent('../secret.csv')).then(one => one.status)"
+    )
+    assert answer == 404
+
+
+def percent(value):
+    """Write an amount as the page does."""
+    digits = 1 if 100 * value >= 9.995 else 2 if 100 * value >= 0.0995 else 3
+    return f"{100 * value:.{digits}f} %"
+
+
+def test_side_by_side(visit, compared):
+    """Selected on the list, traces stand beside each other with one cursor and Python's numbers."""
+    page = visit(compared)
+    for name in ("base/0000", "style/0000"):
+        page.check(f"label:has-text('select {name}') input")
+    page.keyboard.press("c")
+    page.wait_for_selector("#sides .panel-box >> nth=2")
+    page.wait_for_selector(".side-words td:has-text('%')")
+    box = page.locator("#sides .panel-box").nth(1).bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 7.5 / 10, box["y"] + box["height"] * 4.5 / 6)
+    page.wait_for_selector("h2:has-text('At row 4, column 7 of 6 × 10')")
+    assert page.locator("#sides .cursor").count() == 3
+    rows = [row.split("\t") for row in page.locator(".side-words tbody tr").all_inner_texts()]
+    maps = [
+        open_trace(compared / name / "0000").word_maps().isel(sample=0, row=4, column=7)
+        for name in ("base", "style")
+    ]
+    values = {str(word): at for at, word in enumerate(maps[0]["word"].values)}
+    assert [row[0] for row in rows if row[0] == "bobcat"] == ["bobcat"]
+    for word, base, style, change in rows:
+        a, b = (float(item.values[0, values[word]]) for item in maps)
+        assert (base, style) == (percent(a), percent(b))
+        assert change == points(b - a)
+
+
+def test_sides_have_one_scale(visit, compared):
+    """Several paths open side by side; pinned words have one scale; the address holds it."""
+    paths = [compared / name / "0001" for name in ("base", "style")]
+    page = visit(*paths, at="pins=clip.cat.1+clip.bobcat.1&spot=0.75,0.25")
+    page.wait_for_selector("#sides .panel-box >> nth=5")
+    page.wait_for_selector("#sides .cursor.pinned")
+    maps = [open_trace(path).word_maps(["cat", "bobcat"]).values for path in paths]
+    top = max(float(item.max()) for item in maps)
+    page.wait_for_selector(f".side-scales .figure-text:text-is('{percent(top)}')")
+    assert violations(page) == []
+    page.click("text=All 2")
+    page.wait_for_selector(".card >> nth=1")
+
+
+def test_other_prompts_side_by_side(visit, tmp_path):
+    """A word that only one of the traces has says so in the other."""
+    about = manifest(samples=1)
+    write_collection(tmp_path / "a", [3], about)
+    write_collection(tmp_path / "b", [3], about, prompt="A dog, a bobcat")
+    page = visit(tmp_path / "a/0000", tmp_path / "b/0000", at="pins=clip.cat.1")
+    page.wait_for_selector("#sides .panel-box >> nth=2")
+    page.wait_for_selector("#sides figcaption:has-text('not in this prompt')")

@@ -1,0 +1,46 @@
+"""The page in one file, opened from the disk: hostile text in it, and what it says of itself."""
+
+from dataclasses import replace
+
+import attn
+from attn.explorer.page import code_size
+from attn.schema import find_words
+from tests.browser.conftest import watched
+from tests.helpers.axe import violations
+from tests.helpers.toy_traces import cross_layer, manifest, write_trace
+
+HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
+
+
+def test_hostile_text(chromium, tmp_path):
+    """Text of a trace is text in the file too; nothing is asked for, and links stay inside."""
+    about = manifest(samples=1)
+    request = replace(about.request, prompt=HOSTILE)
+    about = replace(about, request=request, words=find_words(HOSTILE))
+    for name in ("a", "b"):
+        write_trace(tmp_path / name, about)
+    attn.view(tmp_path / "a", tmp_path / "b").save(tmp_path / "page.html")
+    with watched(chromium, "", offline=True) as page:
+        page.goto((tmp_path / "page.html").as_uri())
+        page.click(".card >> nth=1")
+        page.wait_for_selector(".scale canvas")
+        assert page.title() == "b · attn"
+        assert page.locator("img[src=x]").count() == 0
+        assert "onerror" in page.inner_text(".prompt")
+        assert "\u202e" not in page.inner_text("body")
+        page.go_back()
+        page.wait_for_selector(".card")
+
+
+def test_reduced(chromium, tmp_path):
+    """A page that holds less says so at its top, and where a map is asked for that it lacks."""
+    layers = tuple(cross_layer(index, (40, 50), 2) for index in range(1, 5))
+    trace = write_trace(tmp_path / "t", manifest(layers, samples=1, steps=5))
+    left_out = attn.view(trace).save(tmp_path / "page.html", size=code_size() + 280_000)
+    with watched(chromium, "", offline=True) as page:
+        page.goto((tmp_path / "page.html").as_uri() + "#steps=1&layers=2")
+        page.wait_for_selector("text=see above what it was reduced to")
+        assert all(line.partition(": ")[2] in page.inner_text(".notices") for line in left_out)
+        page.click("text=all layers >> nth=0")
+        page.wait_for_selector(".scale canvas")
+        assert violations(page) == []

@@ -1,0 +1,126 @@
+"""What controls say of a LoRA, in sentences that claim no more than intervals show."""
+
+import pytest
+
+from attn.analysis.tables import make_frame
+from attn.verbs.compare.controls.control_answer import tell_controls
+from attn.verbs.report_page import plain
+
+UNKNOWN = float("nan")
+FEW = (UNKNOWN,) * 3
+NULL = {"variant_name": "a", "null_name": "a:null=0", "word": "cat", "null_word": "red"}
+SIZE = "random weights of the same size"
+WORDS = "“cat” against “red”, the words that each changes most"
+
+
+def ratio(value, low, high, least=None):
+    """Return the columns of a ratio."""
+    least = min(abs(low), abs(high)) if least is None else least
+    return {"effect": 0.3, "ratio": value, "low": low, "high": high, "least": least, "n": 5}
+
+
+def told(name, *rows):
+    """Return the sentences about a table of rows."""
+    frame = make_frame({key: [row[key] for row in rows] for key in rows[0]})
+    return plain(tell_controls({name: frame}, ["a"]))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        (ratio(-11, -12, -10), f"The effect of a is 11× that of {SIZE} (95 % interval 10 to 12; "
+         f"{WORDS})."),
+        (ratio(1.25, 0.8, 1.9), f"The effect of a is not shown to differ from that of {SIZE}: "
+         f"1.25× (95 % interval 0.8 to 1.9; {WORDS})."),
+        (ratio(0.5, 0.4, 0.6), f"The effect of a is smaller than that of {SIZE}: 0.5× (95 % "
+         f"interval 0.4 to 0.6; {WORDS})."),
+        (ratio(40, UNKNOWN, UNKNOWN, 9), f"{SIZE.capitalize()} are not shown to change any word; "
+         "the effect of a is at least 9× theirs."),
+        (ratio(40, UNKNOWN, UNKNOWN, 0), f"Neither a nor {SIZE} are shown to change any word."),
+        (ratio(4, UNKNOWN, UNKNOWN, UNKNOWN), f"The effect of a is 4× that of {SIZE} ({WORDS}), in "
+         "too few images to tell from chance."),
+        (ratio(4e9, 3e9, 5e9), f"The effect of a is over 100× that of {SIZE} (95 % interval over "
+         f"100; {WORDS})."),
+    ],
+)  # fmt: skip
+def test_null(numbers, text):
+    """An effect is more than that of random weights only if the interval leaves 1 out."""
+    assert told("null.csv", NULL | {"measure": "strongest"} | numbers) == text
+
+
+def test_null_of_the_same_word_and_of_images():
+    """Beside the strongest words, the LoRA's own word and the images are told."""
+    rows = [
+        NULL | {"measure": "strongest"} | ratio(2, 1.5, 2.5),
+        NULL | {"measure": "word", "null_word": "cat"} | ratio(8, 7, 9),
+        NULL | {"measure": "level"} | ratio(1.1, 0.9, 1.4),
+    ]
+    assert told("null.csv", *rows).partition("). ")[2] == (
+        "On “cat” itself it is 8× theirs (95 % interval 7 to 9). a changes the picture, and is not "
+        "shown to do so more or less than they: 1.1× (95 % interval 0.9 to 1.4)."
+    )
+
+
+def test_a_lora_of_zeros():
+    """What changes nothing is not held against anything."""
+    row = NULL | {"measure": "strongest"} | ratio(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
+    assert told("null.csv", row | {"effect": 0.0}) == ""
+
+
+def block(part, kind, numbers, measure="word"):
+    """Return a row of `parts.csv`."""
+    names = {"whole_name": "a", "part": part, "kohya": f"K-{part}", "kind": kind}
+    return names | {"variant_name": f"a@{part}", "measure": measure, "word": "cat"} | numbers
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([block("up", "alone", ratio(0.8, 0.7, 0.9)), block("mid", "alone", ratio(0.2, 0.1, 0.3)),
+          block("up", "without", ratio(0.2, 0.1, 0.3)),
+          block("mid", "without", ratio(0.8, 0.7, 1.1))],
+         "Most of the effect of a on “cat” is carried by up (K-up): without it 20 % is left (95 % "
+         "interval 10 to 30 %), alone it gives 80 % (95 % interval 70 to 90 %)."),
+        ([block("up", "alone", ratio(0.8, 0.7, 0.9)), block("up", "without", ratio(0.9, 0.7, 1.1))],
+         "No block of a is shown to be needed for its effect on “cat”: without any of them the "
+         "interval of what is left holds all of it."),
+        ([block("up", "alone", ratio(0.8, 0.6, 0.9)), block("up", "without", ratio(0.6, 0.4, 0.7))],
+         "The largest part of the effect of a on “cat” is carried by up (K-up): without it 60 % is "
+         "left (95 % interval 40 to 70 %), alone it gives 80 % (95 % interval 60 to 90 %)."),
+        ([block("up", "alone", ratio(0.8, UNKNOWN, UNKNOWN, UNKNOWN)),
+          block("up", "without", ratio(0.3, UNKNOWN, UNKNOWN, UNKNOWN))],
+         "Without up (K-up) 30 % of the effect of a on “cat” is left, alone it gives 80 %, in too "
+         "few images to tell from chance."),
+        ([block("b", "without", ratio(0.3, 0.2, 0.4)), block("c", "without", ratio(1, 0.8, 1.2))],
+         "Without b 30 % of the effect of a on “cat” is left (95 % interval 20 to 40 %). Without c "
+         "100 % of the effect of a on “cat” is left (95 % interval 80 to 120 %), which may be all "
+         "of it."),
+        ([block("b", "without", ratio(0.3, 0.2, 0.4), "level")],
+         "Without b 30 % of the effect of a on the picture is left (95 % interval 20 to 40 %)."),
+    ],
+)  # fmt: skip
+def test_parts(rows, text):
+    """The block without which least is left carries the effect, if its interval shows a loss."""
+    assert told("parts.csv", *rows) == text
+
+
+LEAK = {"variant_name": "a", "trigger": "cat, eyes"}
+
+
+@pytest.mark.parametrize(
+    ("level", "moved", "end"),
+    [
+        (ratio(0.5, 0.3, 0.7), ratio(0.25, 0.2, 0.3), "0.5× as much as with them (95 % interval "
+         "0.3 to 0.7) and moves attention 0.25× as much as with them (95 % interval 0.2 to 0.3)."),
+        (ratio(0.04, 0.01, 0.06), ratio(0.02, 0.01, 0.03), "it hardly acts without."),
+        (ratio(1, 0.8, 1.2), ratio(0.9, 0.6, 1), "most of its effect does not need them."),
+        (ratio(*(1, *FEW)), ratio(*(0.9, *FEW)), "1× as much as with them and moves "
+         "attention 0.9× as much as with them, in too few images to tell from chance."),
+    ],
+)  # fmt: skip
+def test_leak(level, moved, end):
+    """A leak is told as the part that is left without the trigger words."""
+    rows = [LEAK | {"measure": "level"} | level, LEAK | {"measure": "moved"} | moved]
+    text = told("leak.csv", *rows)
+    assert text.startswith("Without “cat” and “eyes” in the prompt a changes the picture ")
+    assert text.endswith(end)
