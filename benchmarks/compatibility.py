@@ -353,15 +353,16 @@ def page(rows: list[Row]) -> str:
 What [`attn.tap`](python.md) was tried on: tiny models with random weights, whose attention was
 compared with a reference and whose outputs had to stay the same bit for bit. Of transformers the
 reference is `output_attentions` of the eager model in float64; of diffusers the softmax in float64
-of what `scaled_dot_product_attention` was handed, or of the logits of a softmax in the open. `python -m benchmarks.compatibility` writes this
-page; here with transformers {transformers.__version__} and diffusers {diffusers.__version__}.
+of what `scaled_dot_product_attention` was handed, or of the logits of a softmax in the open.
+`python -m benchmarks.compatibility` writes this page; here with transformers
+{transformers.__version__} and diffusers {diffusers.__version__}.
 {captured} of {len(rows)} are captured.
 
 | | architecture | captured |
 |---|---|---|
 """
     table = "\n".join(map(str, rows))
-    listed = "\n".join(f"- `{name}`: {UNTRIED.get(name, "new")}" for name in untried)
+    listed = "\n".join(f"- `{name}`: {UNTRIED.get(name, 'new')}" for name in untried)
     tried = len(names) - len(untried)
     tail = f"Of the {len(names)} transformers of diffusers, {tried} were tried, not:"
     return f"{head}{table}\n\n{tail}\n\n{listed}\n"
