@@ -133,7 +133,13 @@ IMAGES: dict[str, Tiny] = {
     ),
     "NucleusMoEImageTransformer2DModel": Tiny(
         tokens(),
-        {"num_layers": 5, "num_experts": 3, "moe_intermediate_dim": 19, "capacity_factors": 2.0},
+        {
+            "num_layers": 5,
+            "mlp_ratio": 6,
+            "num_experts": 3,
+            "moe_intermediate_dim": 19,
+            "capacity_factors": 2.0,
+        },
     ),
     "OmniGenTransformer2DModel": Tiny(
         image(),

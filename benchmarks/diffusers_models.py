@@ -101,7 +101,7 @@ def build(kind: type, tiny: Tiny) -> tuple[torch.nn.Module, dict[str, Any]]:
     """Return a model with random weights, and the arguments of a call."""
     torch.manual_seed(5)
     model = kind(**_arguments(kind.__init__, SIZES, tiny.sizes)).eval()
-    for weight in filter(torch.numel, model.parameters()):  # some leave theirs as the memory was
+    for weight in model.parameters():  # some leave theirs as the memory was
         torch.nn.init.normal_(weight, std=0.3)
     states = {} if tiny.hidden_states is None else {"hidden_states": tiny.hidden_states}
     return model, _arguments(kind.forward, INPUTS, states | tiny.inputs)
