@@ -50,7 +50,7 @@ def normal(text):
 
 def test_success(run):
     """Notes and progress go to stderr, plain without a terminal; the result to stdout."""
-    stderr = f"{DEMO}{EXAMPLE}step 1/2 · … · 48.9 kB\nstep 2/2 · N s/step · 97.8 kB\n"
+    stderr = f"{DEMO}{EXAMPLE}step 1/2 · … · 55.3 kB\nstep 2/2 · N s/step · 110.7 kB\n"
     assert run("-o", "out") == (0, "1 trace in out\n", stderr)
     assert attn.open("out").manifest.status == "complete"
 
@@ -59,7 +59,7 @@ def test_collection(run):
     """Several prompts and seeds are counted; the note on the example prompt is gone."""
     code, stdout, stderr = run("-o", "out", "-p", "a cat", "-p", "a dog", "--seed", "3,5")
     assert (code, stdout) == (0, "4 traces in out\n")
-    assert stderr == f"{DEMO}step 1/8 · … · 44.1 kB\nstep 8/8 · N s/step · 352.7 kB\n"
+    assert stderr == f"{DEMO}step 1/8 · … · 45.7 kB\nstep 8/8 · N s/step · 365.9 kB\n"
 
 
 def test_lora(run, opened):
@@ -104,7 +104,7 @@ def test_dry_run(run):
 2 traces of 2 steps, 1 sample, branch cond and uncond
 keep maps, keys content, blocks image.text
 5 layers:
-{layers}one trace: 190.6 kB; in all 381.1 kB
+{layers}one trace: 215.9 kB; in all 431.9 kB
 """
     assert run("--dry-run", "--seed", "0-1", "--branch", "both") == (0, stdout, DEMO + EXAMPLE)
     assert list(Path().iterdir()) == []
@@ -147,7 +147,7 @@ def test_json_of_a_dry_run(run):
     """Also of what was only planned."""
     _, stdout, _ = run("-o", "out", "--json", "--dry-run")
     answer = json.loads(stdout)
-    assert (answer["status"], answer["predicted_bytes"]) == ("planned", 97_784)
+    assert (answer["status"], answer["predicted_bytes"]) == ("planned", 110_688)
     assert [item["status"] for item in answer["traces"]] == ["pending"]
 
 
@@ -211,7 +211,7 @@ USAGE = {
 ERRORS = {
     "--branch uncond --guidance 1": "branch 'uncond' does not run in this generation; it has cond "
     "(guidance is off): turn it on with --guidance or ask for --branch cond",
-    "--budget 50KB": "this capture would write 89.1 kB, more than the budget of 50.0 kB; keep less "
+    "--budget 50KB": "this capture would write 93.4 kB, more than the budget of 50.0 kB; keep less "
     "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget",
     "--size 100x64": "size 100x64: width and height must be divisible by 16; the nearest is 96x64",
     "--set t5_tokens=0": "t5_tokens must be 1 to 512; got 0",

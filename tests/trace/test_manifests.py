@@ -53,7 +53,7 @@ EDITS = {
     "noise 1e[+]308": lambda m: m["steps"][0].update(noise=1e308),
     "width 4611686018427387904": lambda m: m["request"].update(width=2**62),
     "seed": lambda m: m["request"].update(seed=-(10**30)),
-    "other steps than its shards": lambda m: m["shards"].pop(),
+    "other steps than its shards": lambda m: m["shards"].pop(0),
     "other steps than its shards are": lambda m: m["steps"][1].update(timestep=7.0),
     "lies in no segment": lambda m: m["tokens"]["cond"][0].update(position=10**6),
     "belongs to word 77, of 3": lambda m: m["tokens"]["cond"][1].update(word=77),
@@ -70,7 +70,7 @@ EDITS = {
     "two layers of a tower have one path": lambda m: m["layers"][1].update(
         path=m["layers"][0]["path"]
     ),
-    "complete with 1 steps, expected 2": lambda m: (m["steps"].pop(), m["shards"].pop()),
+    "complete with 1 steps, expected 2": lambda m: (m["steps"].pop(), m["shards"].pop(1)),
     "positions, but 76 in layer 0": lambda m: m["layers"][0]["keys"][1].update(stop=100),
 }
 
