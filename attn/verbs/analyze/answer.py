@@ -31,8 +31,14 @@ SINK = 0.5
 ROLES, ALIGNED, SHAPES = "sinks/roles.csv", "words/aligned.csv", "sketch/shapes.csv"
 FLOW, RECEIVED = "flow/flow.csv", "influence/tokens.csv"
 SINKS, SINK_COUNTS = "influence/sinks.csv", "influence/sink_moves.csv"
+TEXT_TABLES = (FLOW, RECEIVED, SINKS, SINK_COUNTS)
+"""What is told of a text is read from these."""
 SPECIAL = {"bos": "the start token", "eos": "the end token", "padding": "padding"}
-READ = {"prompt": "the prompt", "generated": "generated text (themselves included)", "sink": "a learned sink"}
+READ = {
+    "prompt": "the prompt",
+    "generated": "generated text (themselves included)",
+    "sink": "a learned sink",
+}
 """What generated tokens read, by the names of segments."""
 
 
@@ -218,12 +224,14 @@ def _tell_most_read(tables: Tables) -> Iterator[Sentence]:
     position = means["mass"].idxmax()
     most = means.loc[position]
     rows = table[table["position"] == position]
-    texts = rows["token"].unique()
+    texts = {" ".join(str(text).split()) for text in rows["token"].fillna("")}
+    text = texts.pop() if len(texts) == 1 else ""
     part = "generated text" if rows["segment"].iloc[0] == "generated" else "prompt"
-    named = f"the token “{texts[0]}”" if len(texts) == 1 else "the token"
+    named = f"the token “{text}”" if text and text.isprintable() else "the token"
     yield Sentence(
-        f"Of the {part} {named} at position {position} gets {_percent(most['mass'])} of all attention, the most of "
-        f"{len(means)} tokens (an even share is {_percent(most['mass'] / most['column_sum'])});",
+        f"Of the {part} {named} at position {position} gets {_percent(most['mass'])} of all "
+        f"attention, the most of {len(means)} tokens (an even share is "
+        f"{_percent(most['mass'] / most['column_sum'])});",
         RECEIVED,
     )
     sinks = tables.get(SINKS)

@@ -119,8 +119,8 @@ def test_large_latents():
     ("shape", "warnings"),
     [
         ((1, 35, 64), ()),
-        ((1, 3, 5, 7), ("the forming pictures are left out: Vae is given latents that are scaled in "
-                        "another way",)),
+        ((1, 3, 5, 7), ("the forming pictures are left out: Vae is given latents that are scaled "
+                        "in another way",)),
     ],
 )  # fmt: skip
 def test_left_out(shape, warnings):

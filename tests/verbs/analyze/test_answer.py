@@ -175,6 +175,6 @@ def test_no_sink_in_a_text():
          "mass": [0.25, 0.75, 0.4, 0.6], "column_sum": [0.5, 1.5, 0.8, 1.2]}
     )  # fmt: skip
     assert plain(tell(manifest(), {RECEIVED: received})) == (
-        "Of the generated text the token at position 1 gets 67.5 % of all attention, the most of 2 tokens (an "
-        "even share is 50 %); no token is a sink."
+        "Of the generated text the token at position 1 gets 67.5 % of all attention, the most of 2 "
+        "tokens (an even share is 50 %); no token is a sink."
     )

@@ -138,8 +138,8 @@ def test_null(runs, tables):
 
 def test_leak(runs, tables):
     """What moves without the trigger words, over all words, is divided by what moves with them."""
-    (row,) = tables["leak.csv"].query("measure == 'moved' and variant_name == 'full'").to_dict(
-        "records"
+    (row,) = (
+        tables["leak.csv"].query("measure == 'moved' and variant_name == 'full'").to_dict("records")
     )
     without, there = (
         sum(np.abs(effects(runs, "full", word, below)) for word in WORDS).mean()
