@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 import attn
 from attn.analysis.sketch.edges import Deviation, measure_deviation, say_deviation
@@ -226,6 +227,35 @@ def test_tables(drawn):
     assert deviation["sample"].tolist() == [0, 1]
     assert (deviation["stroke_px"] == thin(TWO).sum()).all()
     assert result.files["sketch/shapes.txt"].content.startswith("sample 0\n")
+
+
+def test_lifts_on_shards(drawn):
+    """Every cell of the table is the word's map inside of the shape, summed from the shards."""
+    trace = drawn(TWO)
+    table = run(trace, SketchOptions()).tables["sketch/shapes.csv"]
+    boxed = {"left": (slice(5, 14), slice(2, 13)), "right": (slice(3, 18), slice(21, 33))}
+    columns = trace.manifest.kept.columns
+    at = [number for number, column in enumerate(columns) if column.position in (5, 6)]
+    for sample, where in np.ndindex(2, 2):
+        name = ("left", "right")[where]
+        maps = []
+        for file in trace.folder.glob("attention/step-*.safetensors"):
+            for key, rows, columns_ in (("1", 3, 5), ("3", 6, 10)):
+                stored = np.float64(load_file(file)[f"{key}/map.image.text"][0, sample][:, at])
+                maps.append(
+                    np.kron(stored.sum(-1).reshape(rows, columns_), np.ones((6 // rows,) * 2))
+                )
+        mask = np.zeros(TWO.shape)
+        mask[boxed[name]] = 1
+        pixels = np.kron(
+            np.mean(maps, axis=0), np.ones((11, 7))
+        )  # of 66 x 70: both sizes divide it
+        inside = pixels * np.kron(mask, np.ones((3, 2)))
+        expected = inside.sum() / pixels.sum() / mask.mean()
+        (row,) = table.query(
+            f"word == 'bobcat' and sample == {sample} and where == '{name}'"
+        ).to_dict("records")
+        assert row["lift"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_image_of_another_size(drawn):

@@ -11,7 +11,8 @@ answer v
 
 A second-order sampler's first forward of a step counts. x̂₀ is averaged down to `CELLS` cells a side
 and decoded by the pipeline's VAE right after the picture, which is made already by then: nothing
-that the picture depends on is touched, and no random number is drawn.
+that the picture depends on is touched, and no random number is drawn. Packed latents, a list of
+patches, are no grid of cells by design: of these there are no frames, which is no warning.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Forming:
 
     Attributes:
         frames: by sample, a picture of each step; empty where they are left out.
-        warnings: why they are.
+        warnings: why they are, unless latents are no grid of cells, which nobody can mend.
     """
 
     def __init__(self, scheduler: Any, vae: Any) -> None:
@@ -67,7 +68,7 @@ class Forming:
         scheduler = self._scheduler
         self._steps = self._steps or schedules.call_steps(scheduler)
         level, self._calls = self._calls, self._calls + 1
-        if latents.ndim != 4 or level >= len(self._steps):  # noqa: PLR2004 - packed, or no picture
+        if not _is_grid(latents) or level >= len(self._steps):
             return
         if self._steps[level] == len(self._expected):
             timestep = scheduler.timesteps[level]
@@ -84,6 +85,8 @@ class Forming:
             decode: of the VAE.
             finished: what the pipeline gave it for the picture.
         """
+        if self._latents is not None and not _is_grid(self._latents):
+            return
         reason = self._lack(finished)
         if not reason:
             try:
@@ -97,7 +100,7 @@ class Forming:
     def _lack(self, finished: Tensor) -> str:
         """Return why what was seen cannot be decoded; empty if it can."""
         if not self._expected or self._latents is None:
-            return "this sampler's latents are no grid of cells"
+            return "no step of the sampler was seen"
         if len(self._expected) != self._steps[-1] + 1 or len(self._expected) > MOST_STEPS:
             ran, steps = len(self._expected), self._steps[-1] + 1
             return f"{ran} of {steps} steps ran; expected all of them, and at most {MOST_STEPS}"
@@ -170,6 +173,11 @@ def expected_picture(scheduler: Any, timestep: Any, answer: Tensor, latents: Ten
     if kind == "v":
         return signal * scaled - noise * answer
     return (scaled - noise * answer) / max(signal, 1e-6)
+
+
+def _is_grid(latents: Tensor) -> bool:
+    """Whether latents are (image, channel, row, column); packed ones have no rows and columns."""
+    return latents.ndim == 4  # noqa: PLR2004
 
 
 def _shrink(latents: Tensor) -> Tensor:

@@ -29,7 +29,17 @@ CELLS = 4
 SINK = 0.5
 """From this part of the image's attention on, what takes it is called a sink."""
 ROLES, ALIGNED, SHAPES = "sinks/roles.csv", "words/aligned.csv", "sketch/shapes.csv"
+FLOW, RECEIVED = "flow/flow.csv", "influence/tokens.csv"
+SINKS, SINK_COUNTS = "influence/sinks.csv", "influence/sink_moves.csv"
+TEXT_TABLES = (FLOW, RECEIVED, SINKS, SINK_COUNTS)
+"""What is told of a text is read from these."""
 SPECIAL = {"bos": "the start token", "eos": "the end token", "padding": "padding"}
+READ = {
+    "prompt": "the prompt",
+    "generated": "generated text (themselves included)",
+    "sink": "a learned sink",
+}
+"""What generated tokens read, by the names of segments."""
 
 
 def tell(manifest: Manifest, tables: Tables) -> list[Sentence]:
@@ -48,6 +58,8 @@ def tell(manifest: Manifest, tables: Tables) -> list[Sentence]:
     told += _tell_shapes(tables)
     told += _tell_cut(manifest, tables)
     told += _tell_sinks(tables)
+    told += _tell_generated(tables)
+    told += _tell_most_read(tables)
     return told or [Sentence("What was read is in the tables and figures below.")]
 
 
@@ -184,6 +196,51 @@ def _tell_sinks(tables: Tables) -> Iterator[Sentence]:
         f"{words}.",
         ROLES,
     )
+
+
+def _tell_generated(tables: Tables) -> Iterator[Sentence]:
+    """Yield what generated tokens read, mean over these tokens, layers and heads."""
+    if FLOW not in tables:
+        return
+    table = tables[FLOW]
+    rows = table[(table["rows"] == "generated") & (table["head"] == "mean")]
+    sums = rows.groupby("keys", sort=False)["sum"].sum()
+    if not sums.sum() > 0:
+        return
+    shares = (sums / sums.sum()).sort_values(ascending=False, kind="stable")
+    read = [f"{_percent(share)} to {READ.get(name, name)}" for name, share in shares.items()]
+    listed = ", ".join([*read[:-2], " and ".join(read[-2:])])
+    yield Sentence(f"Of their attention generated tokens give {listed}.", FLOW)
+
+
+def _tell_most_read(tables: Tables) -> Iterator[Sentence]:
+    """Yield which token of a text receives most, mean over layers and samples."""
+    if RECEIVED not in tables:
+        return
+    table = tables[RECEIVED].dropna(subset=["mass"])
+    means = table.groupby("position")[["mass", "column_sum"]].mean()
+    if not len(means):
+        return
+    position = means["mass"].idxmax()
+    most = means.loc[position]
+    rows = table[table["position"] == position]
+    texts = {" ".join(str(text).split()) for text in rows["token"].fillna("")}
+    text = texts.pop() if len(texts) == 1 else ""
+    part = "generated text" if rows["segment"].iloc[0] == "generated" else "prompt"
+    named = f"the token “{text}”" if text and text.isprintable() else "the token"
+    yield Sentence(
+        f"Of the {part} {named} at position {position} gets {_percent(most['mass'])} of all "
+        f"attention, the most of {len(means)} tokens (an even share is "
+        f"{_percent(most['mass'] / most['column_sum'])});",
+        RECEIVED,
+    )
+    sinks = tables.get(SINKS)
+    if sinks is None:
+        yield Sentence("no token is a sink.", SINK_COUNTS)
+        return
+    among = "layers, heads and steps" if (sinks["head"] != "mean").any() else "layers and steps"
+    share = (sinks["position"] == position).sum() / tables[SINK_COUNTS]["steps"].sum()
+    yield Sentence(f"it is a sink in {_percent(share)} of {among}.", SINKS)
 
 
 def _mean(table: DataFrame, values: Sequence[str], *further: str) -> DataFrame:

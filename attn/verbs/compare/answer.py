@@ -131,8 +131,9 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
         )
         return
     if not is_clear(lead):
+        kind = "content word" if any(map(is_clear, words)) else "word"
         yield Sentence(
-            f"{start} no word is shown to get more or less attention: the interval of each holds "
+            f"{start} no {kind} is shown to get more or less attention: the interval of each holds "
             "0.",
             MASS,
         )
@@ -144,9 +145,13 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
 
 
 def leading(words: Sequence[Row]) -> Row:
-    """Return the row that leads: a content word whose interval leaves 0 out, if there is one."""
-    content = [row for row in words if is_content(row["word"]) and row["change"] != 0]
-    return next(filter(is_clear, content), next(iter(content), words[0]))
+    """Return the row that leads: a content word whose interval leaves 0 out, if there is one.
+
+    Where no content word changed at all, the others compete, as in `changes.headline`.
+    """
+    changed = [row for row in words if row["change"] != 0]
+    content = [row for row in changed if is_content(row["word"])] or changed or list(words)
+    return next(filter(is_clear, content), content[0])
 
 
 def is_clear(row: Row) -> bool:

@@ -101,7 +101,7 @@ def _bar(row: Row) -> tuple[float, tuple[float, float]]:
 
 
 def _title(row: Row) -> str:
-    return f"“{row['word']}”" if row["measure"] == "word" else "picture"
+    return f"“{row['word']}”" if row["measure"] == "word" else "image"
 
 
 def _label(rows: Sequence[Row], part: str) -> str:

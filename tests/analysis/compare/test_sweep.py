@@ -56,6 +56,7 @@ GUIDANCE = Difference("guidance", 3.0, 7.0)
         ([scale(0.5, GUIDANCE), scale(1.0, GUIDANCE)], ("LoRA style", 0.0, [0.5, 1.0])),
         ([[GUIDANCE], [Difference("guidance", 3.0, 5.0)], []], ("guidance", 3.0, [7.0, 5.0, 3.0])),
         ([scale(0.5)], None),
+        ([scale(0.5), []], None),
         ([scale(0.5), [GUIDANCE]], None),
         ([scale(0.5), scale("unet=0.8,te=0.4")], None),
         ([scale(0.5), [Difference("LoRA eyes", None, 1.0)]], None),

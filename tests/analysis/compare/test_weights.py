@@ -1,5 +1,7 @@
 """A LoRA's change of weights against the change of attention."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,11 +63,23 @@ def test_change(pairs, tmp_path):
     np.testing.assert_allclose(result, np.abs(changes).mean(0))
 
 
-def test_nothing_in_common(pairs, tmp_path):
-    """A LoRA that changes none of the layers is refused, with what may help."""
-    file, _ = save(tmp_path / "a.safetensors", "lora_unet_blocks_11_attn2_to_q")
-    with pytest.raises(AnalysisError, match="changes none of the compared layers"):
-        against_weights(file, pairs)
+@pytest.mark.parametrize(
+    ("base_path", "told"),
+    [
+        (None, "or names them in another layout: read it with its base model"),
+        ("conv_in", "but convolution: where attention changes, it is because what it reads does"),
+    ],
+)
+def test_no_attention(pairs, tmp_path, base_path, told):
+    """A LoRA that touches no attention is refused, with what that says of any change."""
+    file, _ = save(tmp_path / "a.safetensors", "lora_unet_conv_in")
+    modules = tuple(
+        replace(module, base_path=base_path, target="convolution") for module in file.modules
+    )
+    with pytest.raises(AnalysisError) as caught:
+        against_weights(replace(file, modules=modules), pairs)
+    start = f"{file.path} changes none of the compared layers (blocks.1.attn2, …)"
+    assert str(caught.value) == f"{start}, {told}"
 
 
 def test_other_layers(tmp_path):

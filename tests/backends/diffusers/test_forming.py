@@ -116,19 +116,26 @@ def test_large_latents():
 
 
 @pytest.mark.parametrize(
-    ("shape", "finished", "reason"),
+    ("shape", "warnings"),
     [
-        ((1, 35, 64), lambda last: last, "this sampler's latents are no grid of cells"),
-        ((1, 3, 5, 7), lambda last: last, "Vae is given latents that are scaled in another way"),
+        ((1, 35, 64), ()),
+        ((1, 3, 5, 7), ("the forming pictures are left out: Vae is given latents that are scaled "
+                        "in another way",)),
     ],
-)
-def test_left_out(shape, finished, reason):
-    """Where frames would be wrong there are none, and a sentence says why."""
-    latents = torch.full(shape, 0.75)
+)  # fmt: skip
+def test_left_out(shape, warnings):
+    """Where frames would be wrong there are none; it is said, unless latents never are a grid."""
     vae = Vae()
     vae.decode = lambda latents, return_dict=True: (latents,)
-    seen = ran(scheduler_of(2), vae, latents, finished)
-    assert (seen.frames, seen.warnings) == ([], (f"the forming pictures are left out: {reason}",))
+    seen = ran(scheduler_of(2), vae, torch.full(shape, 0.75), lambda last: last)
+    assert (seen.frames, seen.warnings) == ([], warnings)
+
+
+def test_no_step():
+    """A picture that no step of the sampler made has no frames, and a sentence says why."""
+    with forming(scheduler_of(2), Vae()) as seen:
+        seen.decode(Vae().decode, torch.zeros(1, 3, 5, 7))
+    assert seen.warnings == ("the forming pictures are left out: no step of the sampler was seen",)
 
 
 def test_endless_numbers():

@@ -5,9 +5,13 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from attn.analysis.texts import flow, influence
+from attn.analysis.texts.flow import FlowOptions
+from attn.analysis.texts.influence import InfluenceOptions
 from attn.verbs.analyze.analyze import analyze
-from attn.verbs.analyze.answer import tell
-from attn.verbs.report_page import REPORT, plain
+from attn.verbs.analyze.answer import FLOW, RECEIVED, tell
+from attn.verbs.report_page import REPORT, digits, plain
+from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
 from tests.helpers.toy_traces import JOINT, manifest, write_trace
 
 DOMINANT = {
@@ -128,3 +132,49 @@ def test_report_of_a_trace(tmp_path):
         if name.endswith(".png"):
             assert f'id="{name}"' in pages[0]
     assert analyze(trace, only=["sinks"], pictures=False).traces[0].answer == done.traces[0].answer
+
+
+@pytest.mark.parametrize(("make", "growing"), [(make_text, False), (make_growing, True)])
+def test_texts(make, growing):
+    """Of a text it is told what generated tokens read, which token gets most, and if it is a sink.
+
+    All from the exact probabilities, of which the tables are means.
+    """
+    trace, exact = make()
+    tables = {
+        name: pd.DataFrame(table)
+        for result in (flow.run(trace, FlowOptions()), influence.run(trace, InfluenceOptions()))
+        for name, table in result.tables.items()
+    }
+    prompt = exact[..., PROMPT:, :PROMPT].sum(-1).mean()
+    received = exact.mean(tuple(range(exact.ndim - 1)))
+    shares = {"the prompt": prompt, "generated text (themselves included)": 1 - prompt}
+    read = " and ".join(
+        f"{digits(100 * share)} % to {name}"
+        for name, share in sorted(shares.items(), key=lambda item: -item[1])
+    )
+    first, second, third = tell(trace.manifest, tables)
+    assert first.text == f"Of their attention generated tokens give {read}."
+    assert second.text == (
+        f"Of the prompt the token “t{received.argmax()}” at position {received.argmax()} gets "
+        f"{digits(100 * received.max())} % of all attention, the most of {LENGTH} tokens (an even "
+        f"share is {digits(100 / LENGTH)} %);"
+    )
+    sums = exact.mean(-3).sum(-2)  # of the column, in each step, layer and sample
+    others = (sums.sum(-1, keepdims=True) - sums) / (LENGTH - 1)
+    often = (sums > others + 3)[..., received.argmax()].mean()
+    told = f"it is a sink in {digits(100 * often)} % of layers and steps."
+    assert growing or third.text == told
+    assert [sentence.href for sentence in (first, second)] == [FLOW, RECEIVED]
+
+
+def test_no_sink_in_a_text():
+    """Where no token is a sink that is said, and a token that differs by text has a number only."""
+    received = pd.DataFrame(
+        {"position": [0, 1, 0, 1], "token": list("abcd"), "segment": ["generated"] * 4,
+         "mass": [0.25, 0.75, 0.4, 0.6], "column_sum": [0.5, 1.5, 0.8, 1.2]}
+    )  # fmt: skip
+    assert plain(tell(manifest(), {RECEIVED: received})) == (
+        "Of the generated text the token at position 1 gets 67.5 % of all attention, the most of 2 "
+        "tokens (an even share is 50 %); no token is a sink."
+    )
