@@ -181,6 +181,11 @@ class Tap:
             )
         return self._trace
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return what a notebook shows: the trace, once there is one."""
+        shown = {} if self._trace is None else self._trace._repr_mimebundle_()
+        return shown | {"text/plain": repr(self)}
+
     def plan(self, input_ids: Tensor, new_tokens: int = 512) -> TapPlan:
         """Return what this tap will keep of `model.generate`, and how many bytes that is.
 

@@ -10,6 +10,7 @@
     page         everything in one file: joined (the modules as one script), reduction (what of a
                  trace fits: mean_maps, roots, shelf)
     notebook     what a notebook shows
+    widget       the page in a notebook, with all of the traces behind it
     static/      the page itself, plain ES modules (static/README.md is its map)
 
 A browser asks for `index.json`, then for `t/NUMBER/trace.json`, then for ranges of shards. No path
