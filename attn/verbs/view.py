@@ -73,7 +73,7 @@ class View:
             TraceError: a path holds no trace any more, or none of them can be read.
             UsageError: the package anywidget is missing.
         """
-        from attn.explorer.widget import make_widget
+        from attn.explorer.notebook.widget import make_widget
 
         return make_widget(find_traces(self.paths))
 
@@ -85,7 +85,7 @@ class View:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Return what a notebook shows: the page, with a still picture where no page may run."""
-        from attn.explorer.notebook import mimebundle
+        from attn.explorer.notebook.bundle import mimebundle
 
         return mimebundle(find_traces(self.paths), repr(self))
 

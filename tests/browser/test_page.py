@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import attn
 from attn.explorer.joined import STATIC
+from attn.explorer.notebook.widget import MODULE, answer
 from attn.explorer.page import code_size, make_asking_page
-from attn.explorer.widget import MODULE, answer
 from attn.schema import find_words
 from attn.verbs.view import find_traces
 from tests.browser.conftest import watched

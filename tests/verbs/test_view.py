@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import attn
-from attn.explorer.widget import answer
+from attn.explorer.notebook.widget import answer
 from attn.verbs.capture.capture import Captured
 from attn.verbs.compare.results import Compared
 from attn.verbs.view import find_traces

@@ -21,7 +21,7 @@ LARGEST = 2**28
 """Bytes of one answer."""
 
 
-class Question(msgspec.Struct):
+class RangeQuestion(msgspec.Struct):
     """What a page in a notebook asks for: bytes of a file of a trace.
 
     Attributes:
@@ -68,7 +68,7 @@ def make_widget(library: Library) -> DOMWidget:
 def answer(library: Library, question: Any) -> tuple[dict[str, str], bytes]:
     """Return what a page in a notebook is told: the bytes that it asks for, or what is wrong."""
     try:
-        asked = msgspec.convert(question, Question)
+        asked = msgspec.convert(question, RangeQuestion)
     except msgspec.ValidationError as error:
         return {"error": f"no question of a page: {error}"}, b""
     try:
@@ -77,7 +77,7 @@ def answer(library: Library, question: Any) -> tuple[dict[str, str], bytes]:
         return {"id": asked.id, "error": str(error)}, b""
 
 
-def _read(library: Library, question: Question) -> bytes:
+def _read(library: Library, question: RangeQuestion) -> bytes:
     _, number, name = (*question.name.split("/", 2), "", "")[:3]
     item = library.item(number)
     path = None if item is None else file_of(item, name)
