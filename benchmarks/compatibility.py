@@ -2,27 +2,30 @@
 
 `python -m benchmarks.compatibility` writes docs/compatibility.md. Models of transformers are
 compared with what they return themselves as `output_attentions`, eager, in float64; those of
-diffusers with the softmax in float64 of what their calls of scaled_dot_product_attention were
-handed. Capture must leave every output as it is, bit for bit.
+diffusers with the softmax in float64 of what scaled_dot_product_attention was handed, or of the
+logits of a softmax in the open. Capture must leave every output as it is, bit for bit.
 """
 
 import inspect
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 import attn
 from attn.errors import AttnError
 from attn.trace.trace import Trace
-from benchmarks.diffusers_models import noise, read_models
+from benchmarks.diffusers_images import IMAGES
+from benchmarks.diffusers_models import build
+from benchmarks.diffusers_videos import OTHERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "compatibility.md"
 TOLERANCE = 1e-3  # probabilities are kept as float16
@@ -102,6 +105,14 @@ TRANSFORMERS = {
     },
 }
 
+DIFFUSERS = dict(sorted((IMAGES | OTHERS).items()))
+UNTRIED = {
+    "Kandinsky6SRTransformer3DModel": "it runs flex attention only, which torch fails to compile "
+    "while `attn.tap` listens",
+    "WanAnimate2Transformer3DModel": "its pass of generation needs the cache of a first pass, and "
+    "runs flex attention only",
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -118,28 +129,46 @@ class Row:
         return f"| {self.group} | `{self.name}` | {result} |"
 
 
-class Sdpa(TorchFunctionMode):
-    """Note what each call of scaled_dot_product_attention has to give, in float64."""
+@contextmanager
+def kernels_called() -> Iterator[list[np.ndarray]]:
+    """Give what each kernel that is called within has to give, in float64.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.matrices: list[np.ndarray] = []
+    A kernel is a call of scaled_dot_product_attention, also by torch's own module of attention, or
+    of a softmax of logits (row, head, query, key).
+    """
+    matrices: list[np.ndarray] = []
+    fused, plain = functional.scaled_dot_product_attention, torch.softmax
 
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if function is functional.scaled_dot_product_attention:
-            self.matrices.append(softmax(*args, **kwargs))
-        return function(*args, **kwargs)
+    def note_fused(*args: Any, **options: Any) -> torch.Tensor:
+        matrices.append(softmax(*args, **options))
+        return fused(*args, **options)
+
+    def note_plain(logits: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        if logits.ndim == 4:
+            matrices.append(logits.double().softmax(-1).numpy())
+        return plain(logits, *args, **options)
+
+    with (
+        patch.object(functional, "scaled_dot_product_attention", note_fused),
+        patch.object(torch, "softmax", note_plain),
+    ):
+        yield matrices
 
 
-def softmax(query: Any, key: Any, value: Any, attn_mask: Any = None, **options: Any) -> np.ndarray:
+def softmax(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0,
+    is_causal: bool = False,
+    **options: Any,
+) -> np.ndarray:
     """Return the probabilities of a call, (row, head, query, key)."""
     scale = options.get("scale") or query.shape[-1] ** -0.5
     key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
     logits = query.double() @ key.double().mT * scale
-    if options.get("is_causal"):
+    if is_causal:
         hidden = torch.ones(logits.shape[-2:], dtype=torch.bool).triu(1)
         logits = logits.masked_fill(hidden, -torch.inf)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
@@ -274,15 +303,12 @@ def try_diffusers(name: str) -> Row:
     """Check one transformer of diffusers."""
     import diffusers
 
-    settings, call = DIFFUSERS[name]
-
     def check() -> tuple[Trace, list[np.ndarray]]:
-        torch.manual_seed(5)
-        model = getattr(diffusers, name)(**settings).eval()
+        model, call = build(getattr(diffusers, name), DIFFUSERS[name])
         trace = capture(model, call)
-        with torch.no_grad(), Sdpa() as reference:
+        with torch.no_grad(), kernels_called() as matrices:
             model(**call)
-        return trace, reference.matrices
+        return trace, matrices
 
     return judge("diffusers", name, check)
 
@@ -298,120 +324,6 @@ def judge(group: str, name: str, check: Callable[[], tuple[Trace, list[np.ndarra
     left_out = [text for text in trace.manifest.warnings if text.endswith("left out")]
     difference = left_out[0] if left_out else compare(trace, matrices)
     return Row(group, name, len(trace.layers), difference)
-
-
-LATENT = {"hidden_states": noise(2, 4, 8, 8), "timestep": torch.tensor([500, 500])}
-DIFFUSERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "SD3Transformer2DModel": (
-        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "num_layers": 2}
-        | {"attention_head_dim": 8, "num_attention_heads": HEADS, "joint_attention_dim": 22}
-        | {"caption_projection_dim": WIDTH, "pooled_projection_dim": 26, "out_channels": 4},
-        LATENT | {"encoder_hidden_states": noise(2, 7, 22), "pooled_projections": noise(2, 26)},
-    ),
-    "PixArtTransformer2DModel": (
-        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 2}
-        | {"attention_head_dim": 8, "num_attention_heads": HEADS, "cross_attention_dim": WIDTH}
-        | {
-            "caption_channels": 22,
-            "norm_type": "ada_norm_single",
-            "use_additional_conditions": False,
-        },
-        LATENT
-        | {
-            "encoder_hidden_states": noise(2, 7, 22),
-            "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
-        },
-    ),
-    "DiTTransformer2DModel": (
-        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "out_channels": 8, "num_layers": 2}
-        | {"attention_head_dim": 8, "num_attention_heads": HEADS, "num_embeds_ada_norm": 11},
-        LATENT | {"class_labels": torch.tensor([3, 5])},
-    ),
-    "FluxTransformer2DModel": (
-        {"patch_size": 1, "in_channels": 4, "num_layers": 1, "num_single_layers": 2}
-        | {"attention_head_dim": 16, "num_attention_heads": 3, "joint_attention_dim": 22}
-        | {"pooled_projection_dim": 26, "axes_dims_rope": [4, 4, 8]},
-        {"hidden_states": noise(2, 15, 4), "encoder_hidden_states": noise(2, 7, 22)}
-        | {"pooled_projections": noise(2, 26), "timestep": torch.tensor([0.5, 0.5])}
-        | {"img_ids": torch.zeros(15, 3), "txt_ids": torch.zeros(7, 3)},
-    ),
-    "WanTransformer3DModel": (
-        {"patch_size": (1, 2, 2), "num_attention_heads": 3, "attention_head_dim": 12}
-        | {"in_channels": 4, "out_channels": 4, "text_dim": 22, "freq_dim": 14, "ffn_dim": 20}
-        | {"num_layers": 2, "rope_max_seq_len": 32},
-        {"hidden_states": noise(2, 4, 3, 8, 6), "timestep": torch.tensor([500, 500])}
-        | {"encoder_hidden_states": noise(2, 7, 22)},
-    ),
-    "LuminaNextDiT2DModel": (
-        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "hidden_size": 24, "num_layers": 2}
-        | {"num_attention_heads": 3, "num_kv_heads": 3, "multiple_of": 4, "cross_attention_dim": 22}
-        | {"ffn_dim_multiplier": 2.0, "norm_eps": 1e-5, "learn_sigma": True, "qk_norm": True},
-        {"hidden_states": noise(2, 4, 8, 8), "timestep": torch.tensor([0.5, 0.5])}
-        | {"encoder_hidden_states": noise(2, 7, 22), "encoder_mask": torch.ones(2, 7)}
-        | {"image_rotary_emb": torch.ones(64, 64, 4, dtype=torch.complex64)}
-        | {"cross_attention_kwargs": {}},
-    ),
-    "LTXVideoTransformer3DModel": (
-        {"in_channels": 4, "out_channels": 4, "num_attention_heads": 3, "attention_head_dim": 12}
-        | {"cross_attention_dim": 36, "num_layers": 2, "caption_channels": 22},
-        {"hidden_states": noise(2, 24, 4), "timestep": torch.tensor([500, 500])}
-        | {"encoder_hidden_states": noise(2, 7, 22), "num_frames": 2, "height": 4, "width": 3}
-        | {"encoder_attention_mask": torch.ones(2, 7).bool()},
-    ),
-    "QwenImageTransformer2DModel": (
-        {"patch_size": 2, "in_channels": 16, "out_channels": 4, "num_layers": 2}
-        | {"attention_head_dim": 16, "num_attention_heads": 3, "joint_attention_dim": 22}
-        | {"guidance_embeds": False, "axes_dims_rope": (8, 4, 4)},
-        {"hidden_states": noise(2, 12, 16), "timestep": torch.tensor([0.5, 0.5])}
-        | {"encoder_hidden_states": noise(2, 7, 22), "img_shapes": [(1, 4, 3)] * 2}
-        | {"encoder_hidden_states_mask": torch.ones(2, 7).long()},
-    ),
-    "SanaTransformer2DModel": (
-        {"patch_size": 1, "in_channels": 4, "out_channels": 4, "num_layers": 2, "sample_size": 8}
-        | {"attention_head_dim": 4, "num_attention_heads": 6, "num_cross_attention_heads": 6}
-        | {"cross_attention_head_dim": 4, "cross_attention_dim": 24, "caption_channels": 22},
-        LATENT | {"encoder_hidden_states": noise(2, 7, 22)},
-    ),
-    "AllegroTransformer3DModel": (
-        {"num_attention_heads": 3, "attention_head_dim": 12, "in_channels": 4, "out_channels": 4}
-        | {"num_layers": 2, "cross_attention_dim": 36, "sample_width": 8, "sample_height": 6}
-        | {"sample_frames": 3, "caption_channels": 22},
-        {"hidden_states": noise(2, 4, 3, 6, 8), "timestep": torch.tensor([500, 500])}
-        | {"encoder_hidden_states": noise(2, 1, 7, 22), "encoder_attention_mask": torch.ones(2, 7)}
-        | {"attention_mask": torch.ones(2, 3, 6, 8)},
-    ),
-    "LatteTransformer3DModel": (
-        {"sample_size": 8, "num_layers": 1, "patch_size": 2, "attention_head_dim": 8}
-        | {"num_attention_heads": 3, "caption_channels": 22, "in_channels": 4, "out_channels": 8}
-        | {"cross_attention_dim": 24, "norm_type": "ada_norm_single", "video_length": 1},
-        {"hidden_states": noise(2, 4, 1, 8, 8), "timestep": torch.tensor([500, 500])}
-        | {"encoder_hidden_states": noise(2, 7, 22), "enable_temporal_attentions": True},
-    ),
-    "ChromaTransformer2DModel": (
-        {"patch_size": 1, "in_channels": 4, "num_layers": 1, "num_single_layers": 1}
-        | {"attention_head_dim": 16, "num_attention_heads": 3, "joint_attention_dim": 22}
-        | {"axes_dims_rope": [4, 4, 8], "approximator_num_channels": 8}
-        | {"approximator_hidden_dim": 16, "approximator_layers": 1},
-        {"hidden_states": noise(2, 15, 4), "encoder_hidden_states": noise(2, 7, 22)}
-        | {"timestep": torch.tensor([0.5, 0.5])}
-        | {"img_ids": torch.zeros(15, 3), "txt_ids": torch.zeros(7, 3)},
-    ),
-    "Lumina2Transformer2DModel": (
-        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "hidden_size": 24, "num_layers": 2}
-        | {"num_refiner_layers": 1, "num_attention_heads": 3, "num_kv_heads": 1, "multiple_of": 2}
-        | {"axes_dim_rope": (4, 2, 2), "axes_lens": (64, 64, 64), "cap_feat_dim": 22},
-        {"hidden_states": noise(2, 4, 8, 8), "timestep": torch.tensor([0.5, 0.5])}
-        | {"encoder_hidden_states": noise(2, 7, 22)}
-        | {"encoder_attention_mask": torch.ones(2, 7).bool()},
-    ),
-    "AuraFlowTransformer2DModel": (
-        {"sample_size": 8, "patch_size": 2, "in_channels": 4, "num_mmdit_layers": 1}
-        | {"num_single_dit_layers": 2, "attention_head_dim": 8, "num_attention_heads": HEADS}
-        | {"joint_attention_dim": 22, "caption_projection_dim": WIDTH, "pos_embed_max_size": 16},
-        LATENT | {"encoder_hidden_states": noise(2, 7, 22), "timestep": torch.tensor([0.5, 0.5])},
-    ),
-}
-DIFFUSERS |= read_models()
 
 
 def all_diffusers() -> list[str]:
@@ -441,15 +353,16 @@ def page(rows: list[Row]) -> str:
 What [`attn.tap`](python.md) was tried on: tiny models with random weights, whose attention was
 compared with a reference and whose outputs had to stay the same bit for bit. Of transformers the
 reference is `output_attentions` of the eager model in float64; of diffusers the softmax in float64
-of what `scaled_dot_product_attention` was handed. `python -m benchmarks.compatibility` writes this
-page; here with transformers {transformers.__version__} and diffusers {diffusers.__version__}.
+of what `scaled_dot_product_attention` was handed, or of the logits of a softmax in the open.
+`python -m benchmarks.compatibility` writes this page; here with transformers
+{transformers.__version__} and diffusers {diffusers.__version__}.
 {captured} of {len(rows)} are captured.
 
 | | architecture | captured |
 |---|---|---|
 """
     table = "\n".join(map(str, rows))
-    listed = "\n".join(f"- `{name}`" for name in untried)
+    listed = "\n".join(f"- `{name}`: {UNTRIED.get(name, 'new')}" for name in untried)
     tried = len(names) - len(untried)
     tail = f"Of the {len(names)} transformers of diffusers, {tried} were tried, not:"
     return f"{head}{table}\n\n{tail}\n\n{listed}\n"

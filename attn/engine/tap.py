@@ -39,12 +39,7 @@ from attn.engine.tapping.modules import (
 )
 from attn.engine.tapping.options import TapOptions, read_options, require_usable
 from attn.engine.tapping.plans import TapPlan, make_tap_plan
-from attn.engine.tapping.readings import (
-    Reading,
-    Readings,
-    padding_of,
-    read_source,
-)
+from attn.engine.tapping.readings import Reading, Readings, padding_of, read_source
 from attn.engine.tapping.recording import BLOCK, Tapped
 from attn.engine.tapping.stretches import Side, fit, pieces_of
 from attn.engine.tapping.texts import Tokens
@@ -224,7 +219,12 @@ class Tap:
         unseen = find_unseen(self._model, self._modules, self.seen)
         is_sorted = any(parents is not None for parents in self._history.parents)
         warnings = say_warnings(
-            self.assumed, self.left_out, self.pieces, unseen, is_sorted=is_sorted
+            self.assumed,
+            self.left_out,
+            self.pieces,
+            unseen,
+            is_sorted=is_sorted,
+            is_rewritten=self._history.is_rewritten,
         )
         about = {
             "status": "partial" if self._status == "partial" else "complete",

@@ -1,9 +1,22 @@
 """The page of architectures says what happens."""
 
+import diffusers
+import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
 from benchmarks import compatibility
-from benchmarks.compatibility import DIFFUSERS, PAGE, TRANSFORMERS, try_diffusers, try_transformers
+from benchmarks.compatibility import (
+    DIFFUSERS,
+    PAGE,
+    TRANSFORMERS,
+    UNTRIED,
+    kernels_called,
+    try_diffusers,
+    try_transformers,
+)
+from benchmarks.diffusers_models import build, noise
 
 LISTED = PAGE.read_text(encoding="utf-8").splitlines()
 SAMPLE = [
@@ -14,6 +27,13 @@ SAMPLE = [
     ("vision", "vit"),
     ("vision", "swin"),
 ]
+KINDS = [
+    "SD3Transformer2DModel",  # joint, and two kinds of attention in a block
+    "PixArtTransformer2DModel",  # across to the text
+    "WanTransformer3DModel",  # two kernels in a layer
+    "ConsisIDTransformer3DModel",  # a softmax in the open
+    "HunyuanDiT2DModel",  # torch's own attention
+]
 
 
 @pytest.mark.parametrize(("group", "kind"), SAMPLE)
@@ -22,10 +42,39 @@ def test_transformers(group, kind):
     assert str(try_transformers(group, kind)) in LISTED
 
 
-@pytest.mark.parametrize("name", ["SD3Transformer2DModel", "PixArtTransformer2DModel"])
+@pytest.mark.parametrize("name", KINDS)
 def test_diffusers(name):
     """A transformer of diffusers is captured as the page says."""
     assert str(try_diffusers(name)) in LISTED
+
+
+def test_models_are_the_same_in_every_run():
+    """No weight is what the memory happened to hold, as some classes leave theirs."""
+    name = "NucleusMoEImageTransformer2DModel"
+    first, second = (build(getattr(diffusers, name), DIFFUSERS[name])[0] for _ in range(2))
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(torch.equal(*pair) and pair[0].isfinite().all() for pair in pairs)
+
+
+def test_reference_hears_every_kernel():
+    """The reference is the float64 softmax of a fused call, a plain one, and torch's own module."""
+    query, key = noise(2, 3, 5, 7), noise(2, 3, 11, 7)
+    module = torch.nn.MultiheadAttention(6, 3, batch_first=True).eval()
+    with torch.no_grad(), kernels_called() as matrices:
+        functional.scaled_dot_product_attention(query, key, key)
+        torch.softmax(query @ key.mT / 7**0.5, -1)
+        module(noise(2, 5, 6), noise(2, 11, 6), noise(2, 11, 6), need_weights=False)
+    logits = np.einsum("rhqc,rhkc->rhqk", query.double().numpy(), key.double().numpy())
+    weights = np.exp(logits / 7**0.5)
+    np.testing.assert_allclose(matrices[0], weights / weights.sum(-1, keepdims=True), rtol=1e-12)
+    np.testing.assert_allclose(matrices[1], matrices[0], rtol=1e-5)
+    assert matrices[2].shape == (2, 3, 5, 11)
+
+
+def test_page_says_what_was_not_tried():
+    """A class that is not tried is listed with the reason."""
+    untried = [line for line in LISTED if line.startswith("- ")]
+    assert untried == [f"- `{name}`: {reason}" for name, reason in UNTRIED.items()]
 
 
 def test_page_lists_all():
@@ -35,7 +84,7 @@ def test_page_lists_all():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
 def test_page_is_made_anew():
     """The whole page is what the installed libraries give."""
     assert compatibility.page(compatibility.all_rows()).splitlines() == LISTED

@@ -198,7 +198,7 @@ def test_ended_texts_are_padding(options):
 @pytest.mark.parametrize("end", [IDS[0, 2].item(), 0])
 def test_texts_that_go_on_after_an_end(rows, end):
     """The next turn of a chat is text, although a token that may end one stands before it."""
-    model, turns = tiny.make("llama"), IDS[:rows].split([2, 1, 1, 1], 1)
+    model, turns = tiny.make("llama"), IDS[:rows].clone().split([2, 1, 1, 1], 1)
     model.generation_config.eos_token_id = end
     turns[1][0] = end
     cache = DynamicCache(config=model.config)
@@ -246,6 +246,19 @@ def test_another_text_is_refused():
     with refused, attn.tap(model):
         tiny.generate(model)
         tiny.generate(model)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_another_text_of_the_same_length(masked):
+    """Tokens that change are said to be another text, but not where a mask is filled in."""
+    model, first, second = tiny.make("llama"), IDS.clone(), IDS.flip(1)
+    if masked:
+        first[:, 1:4], second = 0, IDS
+    with torch.no_grad(), attn.tap(model, keep="mass") as tapped:
+        model(first)
+        model(second)
+    warned = [text for text in tapped.trace.manifest.warnings if "different tokens" in text]
+    assert bool(warned) is not masked
 
 
 def test_memory_grows_with_what_is_kept():

@@ -27,6 +27,8 @@ class History:
         padding: (row, position) bool.
         parents: of each forward, which row of the forward before each row continues; None where
             that is its own.
+        is_rewritten: whether a forward reads other tokens at the same positions, as a second text
+            of the same length does, and not only behind a mask.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class History:
         self.ids: Tensor | None = None
         self.padding: Tensor | None = None
         self.parents: list[Sequence[int] | None] = []
+        self.is_rewritten = False
         self._ends = torch.tensor(sorted(ends), dtype=torch.int64)
         self._finished: Tensor | None = None
         self._keys: Tensor | None = None
@@ -101,6 +104,8 @@ class History:
         ids = None if reading.ids is None else reading.ids.detach().cpu().long()
         if ids is not None and self.ids is not None:
             before = self.ids.shape[1]
+            if not stretch.start:
+                self.is_rewritten |= not _is_unmasked(self.ids, ids[:, :before])
             if stretch.start:
                 ids = torch.cat([self.ids[:, : stretch.start], ids], 1)
             if ids.shape[1] > before:
@@ -120,3 +125,11 @@ class History:
             fills = torch.zeros_like(fills)
         self._finished = fills | is_end[:, -1]
         return fills[:, None]
+
+
+def _is_unmasked(before: Tensor, ids: Tensor) -> bool:
+    """Whether tokens differ only where one and the same token, a mask, was or is written."""
+    was, now = before[before != ids], ids[before != ids]
+    if not len(was):
+        return True
+    return any(bool(((was == mask) | (now == mask)).all()) for mask in (was[0], now[0]))

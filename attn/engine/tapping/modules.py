@@ -124,6 +124,7 @@ def say_warnings(
     unseen: Sequence[str],
     *,
     is_sorted: bool,
+    is_rewritten: bool,
 ) -> tuple[str, ...]:
     """Say what a trace had to assume or leave out.
 
@@ -133,6 +134,7 @@ def say_warnings(
         pieces: modules in which each row of the batch attends in pieces.
         unseen: modules that were asked for, but run no kernel.
         is_sorted: whether the rows of the batch took each other's places.
+        is_rewritten: whether forwards read different tokens at the same positions.
     """
     warnings = []
     if assumed:
@@ -163,5 +165,11 @@ def say_warnings(
             "the rows of the batch took each other's places between forwards, as beams do: "
             "each sample is one of those at the end, followed back through the steps; what "
             "generate returns may be a beam that ended before"
+        )
+    if is_rewritten:
+        warnings.append(
+            "forwards read different tokens at the same positions (several texts of one length?): "
+            "each is a step, and the tokens of the trace are those of the last; use one tap for "
+            "each text"
         )
     return tuple(warnings)

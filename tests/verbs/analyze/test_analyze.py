@@ -400,7 +400,7 @@ def test_no_words(tmp_path):
     tokens = {
         row: tuple(replace(token, word=None) for token in about.tokens[row]) for row in about.tokens
     }
-    about = replace(about, words=(), tokens=tokens)
+    about = asked(replace(about, words=(), tokens=tokens), prompt="")
     trace = write_trace(tmp_path / "run", about)
     done = analyze(trace)
     expected = "'words' is skipped: it needs words, of which the prompt has none"
@@ -540,7 +540,7 @@ def test_collection_tables(collection):
 def test_collection_of_segments(tmp_path):
     """Tables of several segments are one joined table; what did not fit stands in traces.csv."""
     about = manifest([joint_layer(0, (3, 5), 2)], samples=1)
-    prompt = f"{PROMPT} {'x' * 90}"
+    prompt = f"{PROMPT} {'!' * 90}"
     write_trace(tmp_path / "0000", asked(about, prompt=prompt))
     write_index(tmp_path, (Entry("0000", "complete", prompt, 7),))
     analyze(tmp_path, pictures=False)
