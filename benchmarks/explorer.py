@@ -14,27 +14,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import attn
-from attn.explorer.joined import STATIC
+from attn.explorer.joined import ENTRY, STATIC, WORKER, join_script, join_styles
 from attn.explorer.opened import open_library
+from tests.helpers.hovering import hover_times
 from tests.helpers.large_traces import write_large
 from tests.helpers.toy_traces import manifest, write_trace
 
 Figure = tuple[str, float, float, str]
 """What was measured, the figure, its bar, the unit."""
 FIRST_MAP = ".scale canvas"
-HOVER = """async () => {
-  const stage = document.getElementById("stage"), box = stage.getBoundingClientRect(), times = [];
-  const heading = () => document.querySelector(".words h2").innerText;
-  for (let at = 0; at < 40; at++) {
-    const began = performance.now(), before = heading();
-    const where = { clientX: box.x + (box.width * (at + 0.5)) / 41, clientY: box.y + 9 + 7 * at };
-    stage.dispatchEvent(new PointerEvent("pointermove", { ...where, bubbles: true }));
-    while (heading() === before && performance.now() - began < 1000)
-      await new Promise((ok) => setTimeout(ok));
-    times.push(performance.now() - began);
-  }
-  return times.sort((a, b) => a - b)[37];
-}"""
 ROW = """async () => {
   const { exactRow } = await import("/static/factors.js");
   const numbers = (count) => Float32Array.from({ length: count }, () => Math.random());
@@ -54,8 +42,9 @@ def measure(folder: Path) -> Iterator[Figure]:
     """Yield each figure."""
     from playwright.sync_api import sync_playwright
 
-    code = [path for path in STATIC.rglob("*") if path.suffix in (".js", ".css", ".html")]
-    sizes = [len(gzip.compress(path.read_bytes())) for path in code]
+    page = (STATIC / "index.html").read_text("utf-8")
+    code = (page, join_styles(), join_script(ENTRY), join_script(WORKER))
+    sizes = [len(gzip.compress(text.encode())) for text in code]
     yield "code of the page", sum(sizes) / 1000, 150, "KB"
     yield from index_times(folder / "many")
     large = write_large(folder / "large", layers=38, steps=28)
@@ -67,7 +56,7 @@ def measure(folder: Path) -> Iterator[Figure]:
         shown = attn.view(large)
         page = browser.new_page()
         yield "first map of a trace of 1 GB", first_map(page, shown.url), 2, "s"
-        yield "hover to words, 4,096 × 116, 95th of 100", page.evaluate(HOVER), 50, "ms"
+        yield "hover to words, 4,096 × 116, 95th of 100", hover_times(page, 100)[94], 50, "ms"
         yield "exact row of a head, 4,429 tokens", page.evaluate(ROW), 5, "ms"
         shown.close()
         address = (folder / "page.html").as_uri()

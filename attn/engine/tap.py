@@ -31,6 +31,7 @@ from attn.engine.tapping.modules import (
     find_ends,
     find_unseen,
     modules_around,
+    say_absence,
     say_nothing,
     say_outside,
     say_threads,
@@ -169,12 +170,13 @@ class Tap:
             CaptureError: the block has not ended yet, or no forward in it ended.
         """
         if self._trace is None:
-            raise CaptureError(
-                "the trace is ready after the `with` block"
-                if self._status in ("ready", "recording")
-                else "there is no trace: no forward of the tapped model ended without an error"
-            )
+            raise CaptureError(say_absence(is_over=self._status in ("complete", "partial")))
         return self._trace
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return what a notebook shows: the trace, once there is one."""
+        shown = self._trace._repr_mimebundle_() if self._trace else {}
+        return shown | {"text/plain": repr(self)}
 
     def plan(self, input_ids: Tensor, new_tokens: int = 512) -> TapPlan:
         """Return what this tap will keep of `model.generate`, and how many bytes that is.
@@ -214,19 +216,21 @@ class Tap:
             self._raise()
 
     def _finish(self) -> None:
+        unseen = find_unseen(self._model, self._modules, self.seen)
         is_sorted = any(parents is not None for parents in self._history.parents)
+        warnings = say_warnings(
+            self.assumed,
+            self.left_out,
+            self.pieces,
+            unseen,
+            is_sorted=is_sorted,
+            is_rewritten=self._history.is_rewritten,
+        )
         about = {
             "status": "partial" if self._status == "partial" else "complete",
             "model": {"source": type(self._model).__name__},
             "identity": {"kernels": self._hooks.report, "axes_assumed": sorted(self.assumed)},
-            "warnings": say_warnings(
-                self.assumed,
-                self.left_out,
-                self.pieces,
-                find_unseen(self._model, self._modules, self.seen),
-                is_sorted=is_sorted,
-                is_rewritten=self._history.is_rewritten,
-            ),
+            "warnings": warnings,
         }
         tokens = self._options.tokens
         self._trace = make_trace(self._tapped, self._history, tokens, about)

@@ -9,7 +9,7 @@
     rows         what the index says of each trace, kept from one look to the next
     page         everything in one file: joined (the modules as one script), reduction (what of a
                  trace fits: mean_maps, roots, shelf)
-    notebook     what a notebook shows
+    notebook/    what a notebook shows: a bundle, or a widget
     static/      the page itself, plain ES modules (static/README.md is its map)
 
 A browser asks for `index.json`, then for `t/NUMBER/trace.json`, then for ranges of shards. No path

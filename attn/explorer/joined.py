@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
-ENTRY = "main.js"
+ENTRY, WORKER = "main.js", "worker.js"
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "(\.[^"]*)";$', re.M)
 _EXPORT = re.compile(r"^export (?:async )?(?:function|class|const) (\w+)", re.M)
 _EXPORTS = re.compile(r"export ?\{([^}]*)\};?\s*$")
@@ -22,7 +22,7 @@ def join_script(entry: str = ENTRY) -> str:
     ordered: list[str] = []
     _order(entry, ordered, ())
     modules = "\n".join(_wrap(name, _read(name)) for name in ordered)
-    return f"const modules = (window.attn = {{}});\n{modules}"
+    return f"const modules = (globalThis.attn = {{}});\n{modules}"
 
 
 def join_styles() -> str:

@@ -17,12 +17,11 @@ from attn.explorer.comparisons import (
     SUMMARY,
     ListedTrace,
     describe_comparison,
-    is_comparison,
     read_comparison,
 )
 from attn.explorer.description import describe
 from attn.explorer.rows import Rows
-from attn.files.disk import is_file, reported
+from attn.files.disk import reported
 from attn.files.results import COMPARISON
 from attn.schema import Manifest, image_names
 from attn.trace.store import MANIFEST, load_manifest
@@ -129,15 +128,15 @@ def open_library(paths: Sequence[Path]) -> Library:
     """
     library = Library()
     for path in paths:
-        folders = list(islice(_find(path, DEEPEST), MOST))
-        if not folders:
+        listed = list(islice(_find(path, DEEPEST), MOST))
+        if not listed:
             raise TraceError(
                 f"{path} holds no trace; make one with attn capture --out {path / 'NAME'}"
             )
-        for folder in folders:
-            is_inner = folder != path and path.is_dir()
+        is_folder = path.is_dir()
+        for folder, kind in listed:
+            is_inner = is_folder and folder != path
             label = folder.relative_to(path).as_posix() if is_inner else folder.name
-            kind = "comparison" if is_comparison(folder) else "trace"
             item = Item(str(len(library.items)), folder.absolute(), label or str(folder), kind)
             library.items.append(item)
     if 1 < len(paths) == len(library.items) <= BESIDE:
@@ -236,13 +235,14 @@ def _comparison_facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) ->
     }
 
 
-def _find(path: Path, depth: int) -> Iterator[Path]:
-    """Yield the folders of traces and comparisons, not those inside of them."""
+def _find(path: Path, depth: int) -> Iterator[tuple[Path, str]]:
+    """Yield the folders of traces and comparisons, not those inside of them, and which it is."""
     if path.name in (MANIFEST, COMPARISON):
         path = path.parent
-    if is_file(path / MANIFEST) or is_comparison(path):
-        yield path
-        return
+    for name, kind in ((MANIFEST, "trace"), (COMPARISON, "comparison")):
+        if os.path.isfile(f"{path}/{name}"):  # noqa: PTH113 - of ten thousand traces
+            yield path, kind
+            return
     if not depth:
         return
     with reported(path, "read"), os.scandir(path) as entries:

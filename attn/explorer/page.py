@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
@@ -36,6 +36,8 @@ OTHERS = (".json", ".txt", ".csv")
 ROUNDED = (
     "Values are rounded: each is within 0.4 % of the largest value that its token has in that map."
 )
+ASKS = "asks"
+"""Name of what says in a page that the page around it answers what is not in it."""
 SMALLEST = 100_000
 """Bytes for a trace below which no page is made."""
 
@@ -82,7 +84,6 @@ def make_page(library: Library, size: int) -> Page:
         TraceError: none of the traces can be read.
         UsageError: the size is too small for anything.
     """
-    code = _code()
     each = (size - code_size()) / max(1, len(library.items))
     if each < SMALLEST:
         least = code_size() + SMALLEST * len(library.items)
@@ -90,6 +91,26 @@ def make_page(library: Library, size: int) -> Page:
             f"--size {size / 1e6:g}MB is too small for a page of {len(library.items)} traces: "
             f"it takes at least {least / 1e6:.1f}MB. Give a larger one, or fewer traces."
         )
+    return _fill(library, lambda parts, item: _put_trace(parts, item, each))
+
+
+def make_asking_page(library: Library) -> str:
+    """Return the page of some traces without their tensors, which it asks the page around it for.
+
+    Raises:
+        TraceError: none of the traces can be read.
+    """
+
+    def put(parts: _Parts, item: Item) -> None:
+        list(_put_outputs(parts, item, f"t/{item.id}"))
+        parts.put_json(f"t/{item.id}/trace.json", msgspec.json.decode(facts_of(item, library)))
+        parts.put_json(ASKS, {})
+
+    return _fill(library, put).text
+
+
+def _fill(library: Library, put: Callable[[_Parts, Item], None]) -> Page:
+    """Return the page with all that can be read of the traces and comparisons."""
     parts, rows = _Parts(), list(msgspec.json.decode(library.index())["items"])
     for item, row in zip(library.items, rows, strict=True):
         if "error" in row:
@@ -98,14 +119,14 @@ def make_page(library: Library, size: int) -> Page:
             if item.kind == "comparison":
                 _put_comparison(parts, item, library)
             else:
-                _put_trace(parts, item, each)
+                put(parts, item)
         except TraceError as error:
             row["error"] = str(error)
     if all("error" in row for row in rows):
         raise TraceError(str(rows[0]["error"]))
     parts.put_json("index.json", {"items": rows, "failures": library.failures})
     data = "\n".join(_element(name, *entry) for name, entry in parts.texts.items())
-    return Page(code.replace("<!-- data -->", data), parts.left_out)
+    return Page(_code().replace("<!-- data -->", data), parts.left_out)
 
 
 def code_size() -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from attn.errors import AttnError
 from attn.files.cache import cache_folder
-from attn.files.disk import write_atomic
-from attn.schema import image_names
-from attn.trace.store import load_manifest
+from attn.files.disk import read_journal, write_atomic
+from attn.schema import Request, Shard, image_names
+from attn.trace.store import JOURNAL, read_fields
 
 Stamps = tuple[tuple[int, int, int], ...]
 """Time, size and number of a trace's manifest, and of its journal while it is not finished."""
@@ -65,12 +65,25 @@ def _read() -> dict[str, tuple[Stamps, dict[str, Any]]]:
         return {}
 
 
+class Listed(msgspec.Struct):
+    """What the index says of a trace; the rest of its manifest is read when it is opened."""
+
+    status: Literal["partial", "complete"]
+    backend: str
+    request: Request
+    shards: tuple[Shard, ...]
+    outputs: tuple[str, ...] = ()
+
+
 def _facts(folder: Path, stamps: Stamps) -> dict[str, Any]:
-    manifest = load_manifest(folder)
+    manifest = read_fields(folder, Listed)
     request, pictures = manifest.request, image_names(manifest.outputs)
+    is_partial = manifest.status == "partial"
+    shards = read_journal(folder / JOURNAL, Shard) if is_partial else manifest.shards
+    steps = {shard.file for shard in shards if shard.step is not None}
     return {
         "status": manifest.status,
-        "steps": [sum(shard.step is not None for shard in manifest.shards), request.steps],
+        "steps": [len(steps), request.steps],
         "prompt": request.prompt,
         "seed": request.seed,
         "backend": manifest.backend,

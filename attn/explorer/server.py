@@ -25,6 +25,7 @@ import msgspec
 from attn.errors import AttnError, UsageError
 from attn.explorer.checked import Checker
 from attn.explorer.guard import LOOPBACK, Guard
+from attn.explorer.joined import ENTRY, STATIC, WORKER, join_script
 from attn.explorer.opened import Item, Library, facts_of, file_of, picture_of
 from attn.explorer.thumbs import thumbnail
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-STATIC = Path(__file__).parent / "static"
 FIRST_PORT, PORTS = 7860, 100
 PAGE_KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -192,13 +192,14 @@ def _code(path: Path | None, request: Request) -> Response:
         return _file(path, PAGE_KINDS)
     kind = PAGE_KINDS.get(path.suffix, "application/octet-stream")
     headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
-    return Response(_compressed(path, path.stat().st_mtime_ns), headers=headers, media_type=kind)
+    return Response(_compressed(path), headers=headers, media_type=kind)
 
 
 @cache
-def _compressed(path: Path, *stamp: int) -> bytes:
-    del stamp  # only part of the key
-    return gzip.compress(path.read_bytes())
+def _compressed(path: Path) -> bytes:
+    """Return a file of the page; an entry with all that it imports, as sixty requests take long."""
+    is_entry = path in (STATIC / ENTRY, STATIC / WORKER)
+    return gzip.compress(join_script(path.name).encode() if is_entry else path.read_bytes())
 
 
 def _small(data: bytes | None) -> Response:

@@ -17,7 +17,7 @@ from attn.trace.measures.axes import LISTED, index_of, query_grid
 from attn.wording import list_some
 
 if TYPE_CHECKING:
-    from attn.trace.measures.views import View
+    from attn.trace.measures.views import MeasureView
     from attn.trace.trace import Trace
 
 
@@ -33,7 +33,7 @@ class MapSums:
 
     def __init__(
         self,
-        views: Sequence[View],
+        views: Sequence[MeasureView],
         branch: int,
         samples: slice = slice(None),
         heads: Sequence[int] | None = None,
@@ -53,7 +53,7 @@ class MapSums:
         self._count: NDArray[np.int64] = np.zeros(1, np.int64)
 
     def add(self, lead: tuple[int, ...]) -> None:
-        """Add what one step has; `lead` is one of `View.leads`."""
+        """Add what one step has; `lead` is one of `MeasureView.leads`."""
         for view in self.views:
             maps = self._read(view, lead)
             ran = np.asarray(~np.isnan(maps).any((1, 2, 3)))
@@ -90,7 +90,7 @@ class MapSums:
         """
         return MeanMaps(self.mean(), self.views[0].columns, tuple(sorted(self.layers)))
 
-    def _read(self, view: View, lead: tuple[int, ...]) -> StoredMaps:
+    def _read(self, view: MeasureView, lead: tuple[int, ...]) -> StoredMaps:
         """Return (sample, row, column, key)."""
         inner = (slice(None),) * 3
         if self._heads is None:
@@ -170,7 +170,9 @@ def find_layers(
     return selected
 
 
-def image_views(trace: Trace, block: str, layers: Sequence[Layer], name: str = "map") -> list[View]:
+def image_views(
+    trace: Trace, block: str, layers: Sequence[Layer], name: str = "map"
+) -> list[MeasureView]:
     """Return the maps of layers that can be averaged: of one tower, on grids, with the same keys.
 
     Args:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -24,6 +24,8 @@ from attn.files.outside import require_inside
 from attn.schema import SCHEMA, Manifest, Shard, Step
 from attn.trace.manifests import problems
 from attn.trace.shapes import Shapes
+
+T = TypeVar("T")
 
 MANIFEST = "trace.json"
 JOURNAL = "attention/shards.jsonl"
@@ -224,13 +226,27 @@ def read_manifest(folder: Path) -> Manifest:
         TraceError: there is none, or a newer `attn` wrote it.
         DamagedError: it is damaged.
     """
+    return read_fields(folder, Manifest)
+
+
+def read_fields(folder: Path, kind: type[T]) -> T:
+    """Return some fields of a manifest, which are read and held against their types; no others.
+
+    Args:
+        folder: of the trace.
+        kind: a type with these fields.
+
+    Raises:
+        TraceError: there is none, or a newer `attn` wrote it.
+        DamagedError: it is damaged.
+    """
     path = folder / MANIFEST
     if not is_there(path) and is_there(folder / COLLECTION):
         raise TraceError(f"{folder} is a collection of traces: open one of the folders in it")
     if not os.path.lexists(path):
         hint = "A trace is a folder with a trace.json in it."
         raise TraceError(f"could not read {path}: the file or its folder does not exist. {hint}")
-    return read_sealed(path, Manifest, newest=SCHEMA, expected="a valid trace", hint=AGAIN)
+    return read_sealed(path, kind, newest=SCHEMA, expected="a valid trace", hint=AGAIN)
 
 
 def written_at(folder: Path) -> datetime:

@@ -34,7 +34,7 @@ from attn.trace.measures.exact import read_probs
 from attn.trace.measures.lookup import find
 from attn.trace.measures.sources import MemoryFiles, TensorSource
 from attn.trace.measures.totals import find_total
-from attn.trace.measures.views import View
+from attn.trace.measures.views import MeasureView
 from attn.trace.step_tokens import read_written
 from attn.trace.store import open_files
 from attn.trace.words.maps import word_maps
@@ -195,7 +195,7 @@ class Trace:
 
     def pieces(
         self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
-    ) -> View:
+    ) -> MeasureView:
         """Return one measure of one layer to be read piece by piece, without labels."""
         index_of("measure", name, tuple(MEASURES))
         if name == "total":

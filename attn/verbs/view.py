@@ -11,13 +11,15 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
-from attn.errors import UsageError
+from attn.errors import AttnError, UsageError
 from attn.files.disk import is_there, reported, write_atomic
 from attn.trace.trace import Trace
 from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.view_options import ViewOptions
 
 if TYPE_CHECKING:
+    from ipywidgets import DOMWidget
+
     from attn.explorer.opened import FailedTrace, Library
     from attn.explorer.server import Server
 
@@ -25,7 +27,7 @@ DEFAULT = "attn-runs"
 
 
 @dataclass
-class BrowserView:
+class View:
     """Traces that are looked at in a browser; in a notebook they show themselves.
 
     Attributes:
@@ -64,6 +66,17 @@ class BrowserView:
         """
         return save_page(self.paths, ViewOptions(out=path, size=size))
 
+    def widget(self) -> DOMWidget:
+        """Return the page as a widget of a notebook: it reads all of the traces, by the kernel.
+
+        Raises:
+            TraceError: a path holds no trace any more, or none of them can be read.
+            UsageError: the package anywidget is missing.
+        """
+        from attn.explorer.notebook.widget import make_widget
+
+        return make_widget(find_traces(self.paths))
+
     def close(self) -> None:
         """End the server; the next look starts another."""
         if self._server is not None:
@@ -72,12 +85,25 @@ class BrowserView:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Return what a notebook shows: the page, with a still picture where no page may run."""
-        from attn.explorer.notebook import mimebundle
+        from attn.explorer.notebook.bundle import mimebundle
 
         return mimebundle(find_traces(self.paths), repr(self))
 
 
-def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> BrowserView:
+def show_path(path: Path, plain: str) -> dict[str, str]:
+    """Return what a notebook shows of a result: the page of its folder.
+
+    Args:
+        path: of the folder; there is no page of one that is not there, or holds nothing.
+        plain: for where only text is shown.
+    """
+    try:
+        return view(path)._repr_mimebundle_() | {"text/plain": plain}
+    except AttnError:  # a dry run, or a folder that is gone
+        return {"text/plain": plain}
+
+
+def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View:
     """Look at traces in a browser: `attn view`.
 
     Args:
@@ -103,7 +129,7 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> Brow
             paths.append(folders[-1] / f"trace-{number}")
             source.save(paths[-1])
     find_traces(paths)
-    shown = BrowserView(tuple(paths))
+    shown = View(tuple(paths))
     for folder in folders:
         finalize(shown, shutil.rmtree, folder, ignore_errors=True)
     return shown

@@ -1,10 +1,14 @@
 """The page in one file, opened from the disk: hostile text in it, and what it says of itself."""
 
+from base64 import b64encode
 from dataclasses import replace
 
 import attn
-from attn.explorer.page import code_size
+from attn.explorer.joined import STATIC
+from attn.explorer.notebook.widget import MODULE, answer
+from attn.explorer.page import code_size, make_asking_page
 from attn.schema import find_words
+from attn.verbs.view import find_traces
 from tests.browser.conftest import watched
 from tests.helpers.axe import violations
 from tests.helpers.toy_traces import cross_layer, manifest, write_trace
@@ -44,3 +48,33 @@ def test_reduced(chromium, tmp_path):
         page.click("text=all layers >> nth=0")
         page.wait_for_selector(".scale canvas")
         assert violations(page) == []
+
+
+NOTEBOOK = """async ([code, page]) => {
+  const module = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+  let take;
+  const send = async (question) => {
+    const [content, text] = await window.kernel(question);
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    take(content, [new DataView(bytes.buffer)]);
+  };
+  const model = { get: () => page, send, on: (_, given) => { take = given; }, off: () => {} };
+  module.default.render({ model, el: document.body });
+}"""
+
+
+def test_widget(chromium, tmp_path):
+    """In a notebook the page reads all of a trace by the kernel, from a frame without rights."""
+    library = find_traces([write_trace(tmp_path / "t", manifest(samples=1))])
+
+    def kernel(question):
+        content, data = answer(library, question)
+        return content, b64encode(data).decode()
+
+    with watched(chromium, "", offline=True) as page:
+        page.expose_function("kernel", kernel)
+        page.evaluate(NOTEBOOK, [(STATIC / MODULE).read_text("utf-8"), make_asking_page(library)])
+        frame = page.frame_locator("iframe")
+        frame.locator(".scale canvas").wait_for()
+        frame.locator("#stage").hover()
+        frame.locator("h2:has-text('At row')").wait_for()

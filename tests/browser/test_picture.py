@@ -10,6 +10,8 @@ from attn.schema import SCHEMA, find_words
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
+from tests.helpers.hovering import hover_times
+from tests.helpers.large_traces import write_large
 from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
 
 HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
@@ -274,3 +276,30 @@ def test_without_maps(visit, tmp_path):
     assert "No maps were kept" in page.inner_text(".notices")
     masses = np.mean([float(open_trace(trace).mass(at)[:, 0, 0, :, 2].mean()) for at in (1, 3)])
     page.wait_for_function(f"() => document.body.innerText.includes('{percent(masses)}')")
+
+
+def test_few_layers_first(visit, tmp_path):
+    """Of a mean that takes long to read some layers are shown at once, which is said; then all."""
+    page = visit(write_large(tmp_path / "t", layers=14))
+    page.wait_for_function("() => document.querySelector('.status')?.innerText === ''")
+    whole, held = page.inner_text(".words tbody"), []
+
+    def hold(route):
+        low, high = re.findall(r"\d+", route.request.headers["range"])
+        held.append(route) if int(high) - int(low) > 5e6 else route.continue_()
+
+    page.context.route("**/mean.safetensors", hold)
+    page.reload()
+    page.wait_for_selector(".status:has-text('Only 5 of 14 layers are shown. Reading all')")
+    ready(page)
+    assert page.inner_text(".words tbody") != whole
+    held[0].continue_()
+    page.wait_for_function("() => document.querySelector('.status').innerText === ''")
+    assert page.inner_text(".words tbody") == whole
+
+
+def test_hover_is_fast(visit, tmp_path):
+    """At 4,096 places and 116 columns the words follow within 150 ms, in most of five rounds."""
+    page = visit(write_large(tmp_path / "t"))
+    ready(page)
+    assert np.median([np.median(hover_times(page, moves=20)) for _ in range(5)]) < 150

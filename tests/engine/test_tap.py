@@ -69,6 +69,15 @@ def test_probs_are_exact_and_the_output_is_the_same(model, x):
 
 
 @torch.no_grad()
+def test_shows_itself(model, x):
+    """In a notebook a tap is its trace, once its block has ended."""
+    with attn.tap(model) as tapped:
+        model(x)
+        assert list(tapped._repr_mimebundle_()) == ["text/plain"]
+    assert "<iframe" in tapped._repr_mimebundle_()["text/html"]
+
+
+@torch.no_grad()
 def test_mass_is_the_mean_over_queries(model, x):
     """The small measures of a tapped model are those of every trace."""
     with attn.tap(model, "0") as tapped:

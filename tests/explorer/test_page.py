@@ -190,8 +190,6 @@ def test_no_text_of_a_trace_is_code(tmp_path):
 def test_modules_can_be_joined():
     """Every module can stand in one script: its imports and exports have the forms for it."""
     for path in STATIC.glob("*.js"):
-        if path.name == "worker.js":
-            continue
         text = join_script(path.name)
         assert not re.search(r"^(import|export)\b", text, re.M), path
         assert "</script" not in text, path

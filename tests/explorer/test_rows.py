@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from attn.errors import DamagedError
 from attn.explorer import rows
-from attn.explorer.opened import open_library
+from attn.explorer.opened import manifest_of, open_library
 from tests.helpers.toy_traces import manifest, write_trace
 
 
@@ -27,7 +28,7 @@ def read(folder):
 def test_second_look_reads_no_manifest(folder, monkeypatch):
     """What was read once is there at the next look, without its manifest being parsed."""
     first = read(folder)
-    monkeypatch.setattr(rows, "load_manifest", lambda folder: pytest.fail("was read again"))
+    monkeypatch.setattr(rows, "read_fields", lambda *_: pytest.fail("was read again"))
     assert read(folder) == first
 
 
@@ -41,6 +42,18 @@ def test_changed_trace_is_read_again(folder):
     first, second = read(folder)
     assert first["status"] == "partial"
     assert "trace.json" in second["error"]
+
+
+def test_only_what_is_listed_is_read(folder):
+    """Layers and tokens are looked at when a trace is opened, which then says what is wrong."""
+    path = folder / "a" / "trace.json"
+    about = json.loads(path.read_text())
+    del about["sha256"]
+    path.write_text(json.dumps(about | {"layers": 7}))
+    first, _ = read(folder)
+    assert first["prompt"] == "A cat, a bobcat"
+    with pytest.raises(DamagedError, match=r"trace\.json"):
+        manifest_of(folder / "a")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\x00"])

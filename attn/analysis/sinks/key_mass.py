@@ -12,7 +12,7 @@ from attn.analysis.numbers import Numbers
 from attn.schema import Column, Layer, part
 
 if TYPE_CHECKING:
-    from attn.trace.measures.views import View
+    from attn.trace.measures.views import MeasureView
     from attn.trace.trace import Trace
 
 Rows = Literal["image", "all"]
@@ -102,7 +102,7 @@ def _length(layer: Layer, query: str) -> int:
     return sum(segment.length for segment in part(layer.queries, query))
 
 
-def _values(view: View, steps: Sequence[int]) -> Numbers:
+def _values(view: MeasureView, steps: Sequence[int]) -> Numbers:
     return view.values(steps).astype(np.float64)
 
 

@@ -18,7 +18,7 @@ from attn.trace.words.sums import TokenPosition, lay_out, sum_tokens
 if TYPE_CHECKING:
     from attn.schema import Column
     from attn.trace.means import MapSums
-    from attn.trace.measures.views import View
+    from attn.trace.measures.views import MeasureView
     from attn.trace.trace import Trace
 
 
@@ -85,7 +85,7 @@ def read_sums(
     ]
 
 
-def _read(view: View, lead: tuple[int, ...], row: int) -> Numbers:
+def _read(view: MeasureView, lead: tuple[int, ...], row: int) -> Numbers:
     """Return one step of a measure: (sample, …, key)."""
     rest = [slice(None)] * (len(view.sizes) - len(lead) - 1)
     return np.asarray(view.read((*lead, row, *rest)), np.float64)

@@ -97,6 +97,13 @@ def say_threads(model: nn.Module) -> str:
     )
 
 
+def say_absence(*, is_over: bool) -> str:
+    """Say why there is no trace."""
+    if is_over:
+        return "there is no trace: no forward of the tapped model ended without an error"
+    return "the trace is ready after the `with` block"
+
+
 def say_nothing(model: nn.Module, modules: Mapping[str, nn.Module], forwards: int) -> str:
     """Say why nothing was recorded in a block."""
     name = type(model).__name__

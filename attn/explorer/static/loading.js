@@ -7,6 +7,7 @@ import { useEffect, useMemo, useState } from "./vendor/preact.js";
 
 const LARGE = 256e6; // bytes that are not read without being asked for
 const SMALL = 24e6; // bytes that are read before anything is shown
+const FEW = 5; // layers that are shown first, where all of them are not small
 const FOLLOW = 500; // milliseconds between looks for further steps of a trace that is not finished
 
 /**
@@ -41,7 +42,7 @@ export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
 const amountOf = ({ manifest }) => `${manifest.status} ${manifest.shards.length}`;
 
 /**
- * The maps of a selection: a step in the middle first, where all steps take long to read.
+ * The maps of a selection: where all of them take long to read, first a step in the middle, or a few layers.
  * @param {import("./trace.js").Trace} trace
  * @param {import("./work.js").Work} work
  * @param {import("./trace.js").Selection} selection
@@ -86,12 +87,26 @@ async function read(trace, work, selection, isAsked, signal, show) {
     if (bytes > LARGE && !isAsked) return show({ sums, note: only, ask: bytes });
     show({ sums, note: `${only} Reading all ${job.shards.length} steps …` });
   }
+  const few = spread(job.layers, FEW);
+  if (!several && few.length < job.layers.length && floatBytes(job) > SMALL) {
+    const sums = await work.run({ ...job, layers: few }, signal, () => {});
+    if (sums.count) show({ sums, note: `Only ${few.length} of ${job.layers.length} layers are shown. Reading all …` });
+  }
   const tell = (/** @type {number} */ done, /** @type {number} */ all) => {
     if (several && bytes > SMALL) show({ note: `Reading: ${done} of ${all} steps` });
   };
   const sums = await work.run(job, signal, tell);
   show(sums.count ? { sums, note: "" } : { sums: null, note: absence(trace) });
 }
+
+/** Evenly spread items. @template T @param {T[]} items @param {number} most @returns {T[]} */
+function spread(items, most) {
+  if (items.length <= most) return items;
+  return Array.from({ length: most }, (_, at) => items[Math.floor(((at + 0.5) * items.length) / most)]);
+}
+
+/** What the maps of a job take at most. @param {import("./reader.js").Job} job */
+const floatBytes = ({ layers, keys }) => layers.reduce((sum, { grid }) => sum + 4 * grid[0] * grid[1] * keys, 0);
 
 /** Why there is no map. @param {import("./trace.js").Trace} trace */
 function absence(trace) {
@@ -100,17 +115,19 @@ function absence(trace) {
 }
 
 /**
- * The small measures of all steps, read in the background.
+ * The small measures of all steps, read in the background, once something is shown.
  * @param {import("./source.js").Source} source
  * @param {import("./trace.js").Trace} trace
  * @param {import("./trace.js").Selection} selection
  * @param {new (source: any, trace: any, selection: any) => any} Kind  of measures
+ * @param {boolean} isHeld  whether something more urgent is read
  * @returns {{masses: any, loaded: number, error: string}}
  */
-export function useMasses(source, trace, selection, Kind = Masses) {
+export function useMasses(source, trace, selection, Kind = Masses, isHeld = false) {
   const key = `${selection.branch}/${selection.sample}/${selection.net.name}`;
   const [held, setHeld] = useState(() => ({ key, masses: new Kind(source, trace, selection), loaded: 0, error: "" }));
   useEffect(() => {
+    if (isHeld) return;
     const stop = new AbortController();
     const masses = held.key === key ? held.masses : new Kind(source, trace, selection);
     masses.trace = trace; // it may have further steps now
@@ -118,6 +135,6 @@ export function useMasses(source, trace, selection, Kind = Masses) {
     masses.load(stop.signal, () => show()).catch((/** @type {Error} */ error) => show(error.message));
     if (held.key !== key) show();
     return () => stop.abort();
-  }, [trace, key]);
+  }, [trace, key, isHeld]);
   return held;
 }

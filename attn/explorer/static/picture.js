@@ -49,7 +49,8 @@ function Screen({ item, state, work }) {
   const others = [selection.branch, selection.sample, selection.net.name, selection.layers, selection.heads].join("/");
   const key = `${others}/${selection.steps}`;
   const loaded = useSums(trace, work, selection, key, state.get("read") === "all");
-  const { masses, loaded: massSteps, error } = useMasses(item.source, trace, selection);
+  const isFirst = trace.hasMaps && loaded.key === "";
+  const { masses, loaded: massSteps, error } = useMasses(item.source, trace, selection, undefined, isFirst);
   const groups = useMemo(
     () => trace.groups(selection.net.keyset, selection.branch),
     [selection.net.keyset, selection.branch],

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attn.trace.measures.views import View
+    from attn.trace.measures.views import MeasureView
 
 
-def lazy_array(view: View) -> Any:
+def lazy_array(view: MeasureView) -> Any:
     """Wrap a view as an array of which only what is looked at is read."""
     from xarray.core.indexing import LazilyIndexedArray
 
     return LazilyIndexedArray(_backend_array(view))
 
 
-def _backend_array(view: View) -> Any:
+def _backend_array(view: MeasureView) -> Any:
     """Return a view in the form that xarray reads.
 
     Sent to another process, what it reads is opened there again; a copy shares it.

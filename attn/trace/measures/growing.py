@@ -10,12 +10,12 @@ import numpy as np
 
 from attn.schema import MEASURES, Shard, part
 from attn.trace.measures.axes import AxisPart
-from attn.trace.measures.views import View
+from attn.trace.measures.views import MeasureView
 from attn.trace.shapes import Window, find_window, spans_of
 
 
 @dataclass(frozen=True)
-class GrowingView(View):
+class GrowingView(MeasureView):
     """A measure of steps that read different spans of a text; what a step does not have is NaN."""
 
     @cached_property

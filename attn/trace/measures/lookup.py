@@ -10,7 +10,7 @@ from attn.schema import Layer
 from attn.trace.measures.axes import LISTED, query_grid
 from attn.trace.measures.growing import GrowingView
 from attn.trace.measures.sources import TensorSource
-from attn.trace.measures.views import View
+from attn.trace.measures.views import MeasureView
 from attn.trace.shapes import is_of_growing
 from attn.wording import list_some
 
@@ -26,7 +26,7 @@ _REMEDY = {
 
 def find(
     source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
-) -> View:
+) -> MeasureView:
     """Find a measure in the shards; where there is no `map` it is made of `headmap`.
 
     Args:
@@ -53,7 +53,7 @@ def find(
             for tensor in source.tensors(shard.file)
         }
         for tensor in (tensor for tensor in tensors if tensor in held):
-            kind = GrowingView if is_growing else View
+            kind = GrowingView if is_growing else MeasureView
             return kind(source, group, tensor, name, layer, block, grid)
     raise_absent(source, name, layer, block)
 

@@ -13,19 +13,19 @@ from attn.trace.measures.axes import AxisPart
 from attn.trace.measures.growing import GrowingView
 from attn.trace.measures.lookup import find
 from attn.trace.measures.sources import TensorSource
-from attn.trace.measures.views import View
+from attn.trace.measures.views import MeasureView
 from attn.trace.shapes import is_of_growing
 
 
 @dataclass(frozen=True)
-class SumView(View):
+class SumView(MeasureView):
     """A `total` of which only segments without masses are stored; the others are sums of masses.
 
     Attributes:
         addends: of each key segment the tensor that holds it, and its places on the last axis.
     """
 
-    addends: tuple[tuple[View, slice], ...] = ()
+    addends: tuple[tuple[MeasureView, slice], ...] = ()
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -54,7 +54,7 @@ class SumView(View):
         return np.asarray(totals[..., selection[-1].indices])
 
 
-def _sum(view: View, file: str, lead: Sequence[AxisPart], keys: slice) -> np.ndarray:
+def _sum(view: MeasureView, file: str, lead: Sequence[AxisPart], keys: slice) -> np.ndarray:
     """Return the sum of a measure over some keys of one step, NaN where there are none."""
     length = tuple(view.sizes.values())[-1]
     values = view._piece(file, [*lead, AxisPart.of(keys, length)])
@@ -62,7 +62,7 @@ def _sum(view: View, file: str, lead: Sequence[AxisPart], keys: slice) -> np.nda
     return np.where(is_empty, np.nan, np.nansum(values, -1))
 
 
-def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:
+def find_total(source: TensorSource, layer: Layer, query: str | None) -> MeasureView:
     """Find the `total` of a query part, or make it of masses where not all of it is stored.
 
     Raises:
@@ -76,7 +76,7 @@ def find_total(source: TensorSource, layer: Layer, query: str | None) -> View:
     columns = source.describe(held, stored)[0][-1] if held else 0
     if not shards or len(bare) == len(layer.keys) or columns != len(bare):
         return find(source, "total", layer, query)
-    kind = GrowingView if is_of_growing(shards) else View
+    kind = GrowingView if is_of_growing(shards) else MeasureView
     total = kind(source, shards, stored, "total", layer, query, None)
     addends = {segment: (total, slice(index, index + 1)) for index, segment in enumerate(bare)}
     for block in (block for block in layer.blocks if block.split(".")[0] == query):

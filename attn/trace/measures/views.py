@@ -32,7 +32,7 @@ Selection = tuple[int | slice | np.ndarray, ...]
 
 
 @dataclass(frozen=True)
-class View:
+class MeasureView:
     """One measure of one layer over all steps, read a piece at a time.
 
     Attributes:

@@ -63,6 +63,12 @@ class Captured:
     plans: tuple[Plan, ...]
     warnings: tuple[str, ...] = ()
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return what a notebook shows: the page of what was made."""
+        from attn.verbs.view import show_path
+
+        return show_path(self.path, repr(self))
+
     @property
     def predicted_bytes(self) -> int:
         """Bytes of all folders `attention/`, as planned."""

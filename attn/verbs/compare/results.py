@@ -65,6 +65,12 @@ class Compared:
     controls: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return what a notebook shows: the page of what was made."""
+        from attn.verbs.view import show_path
+
+        return show_path(self.path, repr(self))
+
     @property
     def pictures(self) -> dict[str, Path]:
         """The figures and images that were written, by their names in `files`."""

@@ -27,7 +27,7 @@ from attn.shapes import AnyKeyMaps, HeadMaps
 from attn.trace.means import MeanMaps, image_views
 
 if TYPE_CHECKING:
-    from attn.trace.measures.views import View
+    from attn.trace.measures.views import MeasureView
     from attn.trace.trace import Trace
 
 A = -0.75
@@ -106,7 +106,7 @@ def _kernel(distance: Numbers) -> Numbers:
     return np.where(distance <= 1, inner, outer)
 
 
-def _over_steps(view: View, steps: Sequence[int] | None, branch: int) -> HeadMaps | None:
+def _over_steps(view: MeasureView, steps: Sequence[int] | None, branch: int) -> HeadMaps | None:
     """Return (sample, head, row, column, key), the mean over the steps in which the layer ran."""
     total: NDArray[np.float64] | None = None
     count = 0

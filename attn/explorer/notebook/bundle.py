@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from html import escape
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,7 +52,9 @@ def mimebundle(library: Library, plain: str) -> dict[str, str]:
     except AttnError as error:  # too many traces for a page of this size, or a damaged one
         live = f"<p>{escape(visible(str(error)))}</p>"
     details = f"<details open><summary>Still picture</summary>{still}{rest}</details>"
-    return {"text/plain": plain, "text/html": details + live}
+    picture = _sheet(library.items[:MOST])
+    images = {"image/png": b64encode(picture).decode()} if picture else {}
+    return {"text/plain": plain, "text/html": details + live} | images
 
 
 def _still(item: Item) -> str:
@@ -59,12 +62,33 @@ def _still(item: Item) -> str:
     label = escape(visible(item.label))
     try:
         trace = open_trace(item.folder)
-        images = [_data(data) for data in (_picture(item), _map(trace)) if data]
+        images = [_data(data) for data in _images(item, trace)]
         prompt = escape(visible(trace.manifest.request.prompt))
     except AttnError as error:
         return f"<p>{label}: {escape(visible(str(error)))}</p>"
     shown = "".join(f'<img src="{source}" alt="{label}" height="{SIDE}"> ' for source in images)
     return f"<figure>{shown}<figcaption>{label}: {prompt}{_told(trace)}</figcaption></figure>"
+
+
+def _sheet(items: Sequence[Item]) -> bytes | None:
+    """Return the first trace's picture and map as a PNG, for where no HTML is shown."""
+    from PIL import Image
+
+    for item in items:
+        try:
+            images = [Image.open(BytesIO(data)) for data in _images(item, open_trace(item.folder))]
+        except AttnError:  # the HTML says what is wrong
+            continue
+        if images:
+            sheet = Image.new("RGB", (sum(image.width for image in images), SIDE), "white")
+            for number, image in enumerate(images):
+                sheet.paste(image, (sum(before.width for before in images[:number]), 0))
+            return _encoded(sheet, "PNG", optimize=True)
+    return None
+
+
+def _images(item: Item, trace: Trace) -> list[bytes]:
+    return [data for data in (_picture(item), _map(trace)) if data]
 
 
 def _picture(item: Item) -> bytes | None:
@@ -87,7 +111,7 @@ def _map(trace: Trace) -> bytes | None:
     levels = word[1] / word[1].max() * (len(INFERNO) - 1)
     channels = [np.interp(levels, range(len(INFERNO)), channel) for channel in INFERNO.T]
     image = Image.fromarray(np.stack(channels, -1).astype(np.uint8))
-    return _jpeg(image.resize((SIDE * image.width // image.height, SIDE)))
+    return _encoded(image.resize((SIDE * image.width // image.height, SIDE)), "JPEG", quality=85)
 
 
 def _telling(trace: Trace) -> tuple[int, np.ndarray] | None:
@@ -102,9 +126,9 @@ def _telling(trace: Trace) -> tuple[int, np.ndarray] | None:
     return (int(peaks.argmax()), maps[peaks.argmax()]) if peaks.size else None
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def _encoded(image: Image.Image, kind: str, **how: Any) -> bytes:
     stream = BytesIO()
-    image.save(stream, "JPEG", quality=85)
+    image.save(stream, kind, **how)
     return stream.getvalue()
 
 
