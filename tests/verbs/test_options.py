@@ -143,9 +143,9 @@ def test_nothing_said():
 
 
 VERBS = {
-    "capture": (attn.capture, CaptureOptions, {"analyze", "json"}),
-    "compare": (attn.compare, CompareOptions, {"runs", "json"}),
-    "analyze": (attn.analyze, AnalyzeOptions, {"list", "json"}),
+    "capture": (attn.capture, CaptureOptions, {"analyze", "view", "json"}),
+    "compare": (attn.compare, CompareOptions, {"runs", "view", "json"}),
+    "analyze": (attn.analyze, AnalyzeOptions, {"list", "view", "json"}),
     "lora": (examine, LoraOptions, {"json"}),
     "view": (None, ViewOptions, {"paths", "json"}),
 }

@@ -284,7 +284,7 @@ def test_full_size(copied, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.stderr
     assert "1 trace of 128 steps, 1 sample, branch cond" in done.stdout
     assert "  31  model.layers.31.self_attn  self, 32 heads, grid -, 141 keys" in done.stdout
-    assert "one trace: 393.2 MB; in all 393.2 MB" in done.stdout
+    assert "one trace: 395.7 MB; in all 395.7 MB" in done.stdout
     assert not (tmp_path / "attn-runs").exists()
 
 
