@@ -15,7 +15,7 @@ test: $(VENV)/dev.stamp node_modules/.package-lock.json
 	$(BIN)/ruff check
 	$(BIN)/mypy attn examples/attn-toy/src examples/attn-flux/src
 	$(BIN)/lint-imports --no-logo
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # --group and --build-constraint need a recent pip, so pip comes first.
 define install
