@@ -79,7 +79,7 @@ def test_failing_prompt(run):
     prompts = "a cat", "a bad dog", "a tree"
     assert run(*prompts) == (1, "3 traces in out\n", FAILED)
     left = "resuming out: 2 of 3 traces are complete, 1 failed and will be tried again; "
-    assert run(*prompts) == (1, "3 traces in out\n", f"{left}6.2 kB to write\n{FAILED}")
+    assert run(*prompts) == (1, "3 traces in out\n", f"{left}6.6 kB to write\n{FAILED}")
 
 
 def test_failing_prompt_in_a_batch(run):
@@ -119,9 +119,9 @@ def test_dry_run_over_budget(run):
     """A dry run says that the real one would be refused, with both numbers."""
     arguments = ("--dry-run", "--budget", "10KB")
     code, stdout, stderr = run("a cat", "a dog", arguments=arguments)
-    assert (code, stdout.splitlines()[-1]) == (0, "one trace: 6.1 kB; in all 12.3 kB")
+    assert (code, stdout.splitlines()[-1]) == (0, "one trace: 6.5 kB; in all 13.1 kB")
     assert stderr == (
-        "Warning: this capture would write 12.3 kB, more than the budget of 10.0 kB; keep less "
+        "Warning: this capture would write 13.1 kB, more than the budget of 10.0 kB; keep less "
         "(--keep means, fewer --layers or --blocks, --keys content), or raise --budget"
     )
 

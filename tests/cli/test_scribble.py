@@ -59,7 +59,7 @@ keep maps, keys content, blocks image.text
 2 layers:
      9  denoiser:{layer}
     31  controlnet:{layer}
-one trace: 11.7 kB; in all 11.7 kB
+one trace: 12.5 kB; in all 12.5 kB
 """
     arguments = (*SMALL, "--sketch", "ring.png", "--layers", "*mid_block*", "--dry-run")
     code, stdout, _ = run("capture", "-b", "scribble", *arguments)
