@@ -76,7 +76,8 @@ def run(calls, model=None, **keep):
             model[0]()
 
     def write(trace, step, tensors):
-        written[trace, step.index] = dict(tensors)
+        if step:  # not the mean over steps
+            written[trace, step.index] = dict(tensors)
 
     record({"denoiser": model}, plans, 1, generate, write)
     return written
