@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 
 def render(template: str, **values: object) -> str:
     """Return a page.
@@ -10,6 +16,11 @@ def render(template: str, **values: object) -> str:
         template: file in `templates`.
         values: what it shows.
     """
+    return _read(template).render(**values)
+
+
+@cache
+def _read(template: str) -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -20,4 +31,4 @@ def render(template: str, **values: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(**values)
+    return environment.get_template(template)
