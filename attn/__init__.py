@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from attn.backends import hookimpl
+    from attn.engine.interventions.intervene import intervene
     from attn.engine.tap import tap
     from attn.errors import AttnError
     from attn.trace.trace import Trace
@@ -51,6 +52,7 @@ __all__ = [
     "capture",
     "compare",
     "hookimpl",
+    "intervene",
     "open",
     "tap",
     "verify",
@@ -65,6 +67,7 @@ _HOMES = {
     "compare": "attn.verbs.compare.compare:compare",
     "hookimpl": "attn.backends:hookimpl",
     "open": "attn.trace.trace:open_trace",
+    "intervene": "attn.engine.interventions.intervene:intervene",
     "tap": "attn.engine.tap:tap",
     "verify": "attn.verbs.verify:verify",
     "view": "attn.verbs.view:view",

@@ -7,7 +7,7 @@ from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from torch import nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
@@ -21,17 +21,17 @@ def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
     """Take no note of a module that begins to run."""
 
 
-class AttentionHooks(Generic[Key]):
-    """Report the attention kernels that run inside modules, each to the innermost of them.
+class ModeHooks(Generic[Key]):
+    """Switch a mode of torch on while chosen modules run.
 
     Args:
-        modules: what to watch, under the keys that `see` and `done` are told.
-        see: takes each kernel call as it happens.
+        modules: what to watch, under the keys that the functions are told.
+        mode: is entered before the outermost of the modules runs, and left after it.
         done: called after a watched module ran without an error.
         wanted: asked before each watched module; while it says no, nothing is switched on.
         refuse: takes the error of what cannot be observed; if it returns, the model goes on.
-        axes: of softmaxes in a module, see `kernels.KernelMode`.
         begun: told each watched module that begins to run, and its arguments.
+        innermost: whether the mode lies inside of those of other hooks on the same modules.
 
     Raises:
         CaptureError: two keys stand for one module, so its attention could not be told apart.
@@ -40,36 +40,39 @@ class AttentionHooks(Generic[Key]):
     def __init__(
         self,
         modules: Mapping[Key, nn.Module],
-        see: Callable[[Key, Attention], None],
+        mode: TorchDispatchMode,
+        *,
         done: Callable[[Key], None] = lambda key: None,
         wanted: Callable[[], bool] = lambda: True,
-        *,
         refuse: Callable[[Exception], None] = raise_it,
-        axes: Callable[[Key], str | None] = lambda key: None,
         begun: Callable[[Key, tuple[Any, ...], Mapping[str, Any]], None] = _ignore,
+        innermost: bool = False,
     ) -> None:
         if len(set(map(id, modules.values()))) < len(modules):
             raise CaptureError(f"one module is listed twice among {', '.join(map(str, modules))}")
         self._modules = modules
-        self._see = see
+        self._mode = mode
         self._done = done
         self._wanted = wanted
         self._refuse = refuse
         self._begun = begun
+        self._innermost = innermost
         self._running: list[Key] = []
         self._thread = get_ident()  # in which the watched modules run
         self._handles: list[RemovableHandle] = []
-        self._mode = KernelMode(
-            lambda attention: self._see(self._running[-1], attention),
-            refuse,
-            lambda: axes(self._running[-1]),
-        )
 
-    def __enter__(self) -> AttentionHooks[Key]:
+    @property
+    def running(self) -> Key:
+        """The innermost watched module that runs."""
+        return self._running[-1]
+
+    def __enter__(self) -> ModeHooks[Key]:
         for key, module in self._modules.items():
             self._handles += [
                 module.register_forward_pre_hook(self._before(key), with_kwargs=True),
-                module.register_forward_hook(self._after(key), always_call=True),
+                module.register_forward_hook(
+                    self._after(key), always_call=True, prepend=self._innermost
+                ),
             ]
         return self
 
@@ -82,10 +85,17 @@ class AttentionHooks(Generic[Key]):
         while any(mode is self._mode for mode in _get_current_dispatch_mode_stack()):
             self._mode.__exit__(None, None, None)
 
-    @property
-    def report(self) -> list[Report]:
-        """What was checked of each kind of kernel call."""
-        return list(self._mode.report.values())
+    def _leave(self) -> None:
+        """End what the mode began with the outermost module."""
+
+    def _require_order(self) -> None:
+        """Refuse to look at calls that are changed only afterwards."""
+        stack = _get_current_dispatch_mode_stack()
+        if not self._innermost and any(getattr(mode, "changes_calls", False) for mode in stack):
+            raise CaptureError(
+                "the model is changed around what records it; enter attn.intervene inside of the "
+                "block of attn.tap"
+            )
 
     def _before(self, key: Key) -> Callable[[nn.Module, Any, Any], None]:
         def before(module: nn.Module, args: Any, keywords: Mapping[str, Any]) -> None:
@@ -98,6 +108,8 @@ class AttentionHooks(Generic[Key]):
                         "told apart; let one wait for the other, or give each a copy of the model"
                     )
                 )
+            if not self._running:
+                self._require_order()
             self._begun(key, args, keywords)
             self._running.append(key)
             self._thread = get_ident()
@@ -113,9 +125,53 @@ class AttentionHooks(Generic[Key]):
                 return
             self._running.pop()
             if not self._running:
-                self._mode.forget()
+                self._leave()
                 self._mode.__exit__(None, None, None)
             if output is not None:
                 self._done(key)
 
         return after
+
+
+class AttentionHooks(ModeHooks[Key]):
+    """Report the attention kernels that run inside modules, each to the innermost of them.
+
+    Args:
+        modules: see `ModeHooks`, like `done`, `wanted`, `refuse` and `begun`.
+        see: takes each kernel call as it happens.
+        done: as there.
+        wanted: as there.
+        refuse: as there.
+        axes: of softmaxes in a module, see `kernels.KernelMode`.
+        begun: as there.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[Key, nn.Module],
+        see: Callable[[Key, Attention], None],
+        done: Callable[[Key], None] = lambda key: None,
+        wanted: Callable[[], bool] = lambda: True,
+        *,
+        refuse: Callable[[Exception], None] = raise_it,
+        axes: Callable[[Key], str | None] = lambda key: None,
+        begun: Callable[[Key, tuple[Any, ...], Mapping[str, Any]], None] = _ignore,
+    ) -> None:
+        self._kernels = KernelMode(
+            lambda attention: see(self.running, attention), refuse, lambda: axes(self.running)
+        )
+        super().__init__(
+            modules, self._kernels, done=done, wanted=wanted, refuse=refuse, begun=begun
+        )
+
+    def __enter__(self) -> AttentionHooks[Key]:
+        super().__enter__()
+        return self
+
+    @property
+    def report(self) -> list[Report]:
+        """What was checked of each kind of kernel call."""
+        return list(self._kernels.report.values())
+
+    def _leave(self) -> None:
+        self._kernels.forget()

@@ -140,7 +140,7 @@ class KernelMode(TorchDispatchMode):
             return None
 
     def _fused(self, func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        plain = _bind(func, args, kwargs)
+        plain = bind(func, args, kwargs)
         if plain.get("dropout_p"):
             self._refuse(CaptureError(DROPS))
             return _run(func, plain)
@@ -204,7 +204,7 @@ def _elsewhere(func: OpOverload) -> str:
     )
 
 
-def _bind(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def bind(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Name every argument of an operator call, defaults included."""
     schema = func._schema.arguments
     bound = {argument.name: argument.default_value for argument in schema}
@@ -214,7 +214,7 @@ def _bind(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> d
 
 
 def _drops(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    bound = _bind(func, args, kwargs)
+    bound = bind(func, args, kwargs)
     return bool(bound.get("train", True)) and 0 < float(bound["p"]) < 1
 
 
@@ -240,11 +240,11 @@ def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tens
         open_probs=None,
         kernel=func._schema.name,
         value=bound["value"].detach(),
-        valid=None if mask is None else _rows_with_keys(mask.detach(), query, causal=causal),
+        valid=None if mask is None else rows_with_keys(mask.detach(), query, causal=causal),
     )
 
 
-def _rows_with_keys(mask: Tensor, query: Tensor, *, causal: bool) -> Tensor | None:
+def rows_with_keys(mask: Tensor, query: Tensor, *, causal: bool) -> Tensor | None:
     """Return which rows have an allowed key, (batch, 1 or head, query); None if all have."""
     mask = mask.reshape((1,) * (4 - mask.ndim) + tuple(mask.shape))
     shown = mask if mask.dtype == torch.bool else mask > HIDDEN

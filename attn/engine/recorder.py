@@ -147,7 +147,7 @@ class Recorder:
         layer = self._layers[0][key].layer
         attention = with_heads(attention, len(call.call.rows)).with_sink()
         if call.call.span is not None:
-            attention = _ungrouped(attention, layer, call.call.span)
+            attention = ungrouped(attention, layer, call.call.span)
         batch, *shape = attention.shape
         if any(self._shape(key, call, *cell) != shape for cell in call.rows):
             heads, queries, keys = shape
@@ -334,7 +334,7 @@ def _shapes(plan: Plan, span: Span | None = None) -> Shapes:
     return plan.step_shapes(span) | (plan.mean_shapes(span) if plan.kept.level == "means" else {})
 
 
-def _ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
+def ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
     """Give grouped queries the heads of the model, as calls with a cache may not have them."""
     attention = unfold(attention, layer.num_heads, span[1] - span[0])
     return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))

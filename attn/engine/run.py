@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from torch import nn
 
 from attn.engine.gates import watched
 from attn.engine.hooks import AttentionHooks
+from attn.engine.interventions.treatment import Treatment
 from attn.engine.kernels import Report
 from attn.engine.plan import Plan
 from attn.engine.recorder import LayerKey, Recorder, Write
@@ -25,8 +27,9 @@ def record(
     images: int,
     generate: Callable[[Callable[[Call], None]], Result],
     write: Write,
+    treatment: Treatment | None = None,
 ) -> tuple[Result, tuple[tuple[Step, ...], ...], list[Report]]:
-    """Run a generation and record its attention; the generation itself is not changed.
+    """Run a generation and record its attention; without a treatment it is not changed.
 
     Args:
         towers: the model's modules, by the tower names of the layers.
@@ -34,6 +37,7 @@ def record(
         images: samples of each trace.
         generate: runs the model; it announces every forward to the function it is given.
         write: takes the tensors of every finished step.
+        treatment: what is changed of the model; what is recorded is then the changed one's.
 
     Returns:
         what `generate` returned, the steps that ran of each trace, and what was checked of the
@@ -50,10 +54,34 @@ def record(
     with (
         AttentionHooks(modules, recorder.see, recorder.done, recorder.wanted) as hooks,
         watched(gates, recorder.see_gate, recorder.wanted),
+        _applied(treatment, towers, generate),
     ):
-        result = generate(recorder.on_call)
+        result = generate(_both(recorder, treatment))
         recorder.finish()
     return result, tuple(map(tuple, recorder.steps)), hooks.report
+
+
+def _applied(
+    treatment: Treatment | None,
+    towers: Mapping[str, nn.Module],
+    generate: Callable[[Callable[[Call], None]], object],
+) -> AbstractContextManager[None]:
+    if treatment is None:
+        return nullcontext()
+    modules = {key: _module(towers, key) for key in treatment.keys}
+    return treatment.applied(modules, generate)
+
+
+def _both(recorder: Recorder, treatment: Treatment | None) -> Callable[[Call], None]:
+    """Return what is told of each forward."""
+    if treatment is None:
+        return recorder.on_call
+
+    def on_call(call: Call) -> None:
+        treatment.on_call(call)
+        recorder.on_call(call)
+
+    return on_call
 
 
 def _module(towers: Mapping[str, nn.Module], key: LayerKey) -> nn.Module:

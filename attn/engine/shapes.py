@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 Probs = Float32[Tensor, "head query key"]
@@ -22,3 +22,9 @@ ColumnMembers = Float32[Tensor, "key column"]
 GateValues = Float[Tensor, "query channel"]
 """What a gate multiplies by, 0 to 1: one number a head, or one a channel of each head."""
 GateStatistics = Float32[Tensor, "head statistic"]
+KernelProbs = Float[Tensor, "row head query key"]
+"""The attention matrices of a whole call."""
+Where = Bool[Tensor, "row head query 1"]
+"""Which outputs of a call; an axis of size 1 repeats."""
+Everywhere = Float32[Tensor, "row head query key"]
+"""What is added to the logits of a call; an axis of size 1 repeats."""

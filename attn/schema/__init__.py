@@ -8,6 +8,7 @@ name of one segment.
     layout     sequences: segments and their tokens, and the layers that read them
     blocks     which blocks a layer has, and the positions and columns in them
     layer_names   what people call a layer
+    interventions   what is changed of it meanwhile
     requests   what is asked of a model, and the forwards that it announces
     manifest   `trace.json`, and the axes of every measure
 
@@ -23,6 +24,14 @@ from attn.schema.blocks import (
     positions,
     query_parts,
     without_mass,
+)
+from attn.schema.interventions import (
+    ON_LOGITS,
+    ROLES,
+    WITH_AMOUNT,
+    ActName,
+    Intervention,
+    Selection,
 )
 from attn.schema.layer_names import kohya_name, name_layers, short_name
 from attn.schema.layout import (
@@ -67,17 +76,22 @@ __all__ = [
     "GATE_STATISTICS",
     "LORA_PARTS",
     "MEASURES",
+    "ON_LOGITS",
+    "ROLES",
     "SCHEMA",
     "SINK",
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
     "UNKNOWN",
+    "WITH_AMOUNT",
+    "ActName",
     "Call",
     "Column",
     "Emphasis",
     "Gate",
     "Grid",
+    "Intervention",
     "Kept",
     "Keys",
     "Kind",
@@ -89,6 +103,7 @@ __all__ = [
     "SampleText",
     "Segment",
     "SegmentKind",
+    "Selection",
     "Sequence",
     "Shard",
     "Step",

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from attn.schema.interventions import Intervention
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -92,6 +94,7 @@ class Request:
     family's own: a session reads here those that its backend names in `request_options`, the others
     are for the record. `negative` stays None where the model then reads zeros in place of a text.
     `emphasis` and `negative_emphasis` weight parts of the two texts, which hold no syntax.
+    `interventions` change the model's attention while it runs; sessions leave them to the engine.
     """
 
     prompt: str
@@ -107,6 +110,7 @@ class Request:
     loras: tuple[Lora, ...] = ()
     emphasis: Emphasis = ()
     negative_emphasis: Emphasis = ()
+    interventions: tuple[Intervention, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,16 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from attn.engine.hooks import AttentionHooks
 from attn.errors import CaptureError
-from tests.helpers.toy_attention import BATCH, HEADS, KEYS, QUERIES, Attend, states, whole
+from tests.helpers.toy_attention import (
+    BATCH,
+    HEADS,
+    KEYS,
+    QUERIES,
+    Attend,
+    count_hooks,
+    states,
+    whole,
+)
 
 
 class Outer(nn.Module):
@@ -25,13 +34,6 @@ class Outer(nn.Module):
         self.own.forward()
         self.inner()
         return self.own.forward()
-
-
-def count_hooks(model):
-    """Return how many hooks all modules have."""
-    return sum(
-        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
-    )
 
 
 def watch(modules, **kwargs):

@@ -92,6 +92,13 @@ class Attend(nn.Module):
         return query
 
 
+def count_hooks(model):
+    """Return how many hooks all modules have."""
+    return sum(
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    )
+
+
 def record_session(session, requests, keep=None, write=None):
     """Record a session; return the plans, the tensors by (trace, step), and what `record` gives."""
     keep = keep or Keep()

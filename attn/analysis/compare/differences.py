@@ -81,6 +81,7 @@ def _facts(side: Manifest) -> dict[str, Any]:
         "size": f"{request.width}x{request.height}" if request.width else None,
         "images": request.images,
         "scheduler": request.scheduler,
+        "cut": ", ".join(cut.text for cut in request.interventions) or None,
     }
     return facts | dict(_scalars(side.model, COUNTED)) | dict(_scalars(request.options))
 

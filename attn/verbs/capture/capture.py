@@ -16,6 +16,7 @@ from attn.engine.plan import Plan
 from attn.errors import ModelError, UsageError
 from attn.files.outside import refuse_special
 from attn.schema import Request
+from attn.verbs.ablate.cuts import parse_cuts
 from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.families import backend_options, complete_loras
 from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents, refuse_parts
@@ -96,7 +97,8 @@ class Captured:
 def capture(options: CaptureOptions) -> Captured:
     """Generate from prompts and seeds, and write a trace of each: `attn capture`.
 
-    The picture is bit for bit the one that the model makes without capture.
+    The picture is bit for bit the one that the model makes without capture; with `cut` it is the
+    changed model's.
 
     Args:
         options: see `CaptureOptions`.
@@ -129,7 +131,7 @@ def capture_with(options: CaptureOptions) -> Captured:
     with signed(registered, "Options"):
         backend = backend_options(family.Options, name, options.backend_settings)
     model = family.default_model(backend) if options.model is None else options.model
-    request = _request(options, backend)
+    request = replace(_request(options, backend), interventions=parse_cuts(options.cut))
     texts = choose_prompts(read_prompt(options, options.prompt), model, family, report)
     prompts, negative = parse_prompts(options, texts)
     stack = parse_stack([*parse_stack(options.lora), *shared_loras(prompts)])

@@ -20,6 +20,7 @@ from attn.verbs.capture.jobs import Job, JobItem
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
 from attn.verbs.capture.resume import make_room
+from attn.verbs.capture.treatments import make_treatment
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -244,12 +245,14 @@ def _generate(
                 progress.step(missing)
 
         requests = [item.request for item in batch]
+        treatment = make_treatment(job.session, requests)
         outputs, steps, kernels = record(
             job.session.towers(),
             [item.plan for item in batch],
             requests[0].images,
             lambda call: job.session.generate(requests, call),
             write,
+            treatment,
         )
         for request, output, of_trace in zip(requests, outputs, steps, strict=True):
             expected = output.steps or request.steps
@@ -264,7 +267,8 @@ def _generate(
         for item, output, of_trace in zip(batch, outputs, steps, strict=True):
             if item.index in writers:
                 writer, begun = writers[item.index], drafts[item.index]
-                ran = Ran(of_trace, kernels, seconds)
+                changed = {} if treatment is None else treatment.describe()
+                ran = Ran(of_trace, kernels, seconds, changed)
                 writer.finish(finished(job, begun, ran, output, item.folder))
 
 

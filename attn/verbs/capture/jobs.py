@@ -23,6 +23,7 @@ from attn.schema import Sequence as TokenSequence
 from attn.trace.store import is_shard
 from attn.verbs.capture.collection import Entry, Run
 from attn.verbs.capture.folders import existing
+from attn.verbs.capture.treatments import make_treatment
 from attn.verbs.report import Report
 
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -112,6 +113,7 @@ def plan_job(
     for index, request in requests.items():
         try:
             plans[index] = planner.plan(request)
+            make_treatment(session, [request])
         except RequestError as error:
             refused[index] = error
     if not plans:

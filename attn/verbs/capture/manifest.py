@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Ran:
     steps: tuple[Step, ...]
     kernels: Seq[Mapping[str, Any]]
     seconds: float
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
 
 def draft(job: Job, item: JobItem, remarks: tuple[str, ...] = ()) -> Manifest:
@@ -92,7 +93,8 @@ def finished(job: Job, begun: Manifest, ran: Ran, output: Output, folder: Path) 
             "noise": list(output.noise),
             "outputs": outputs,
         }
-        | ({} if output.steps is None else {"steps": output.steps}),
+        | ({} if output.steps is None else {"steps": output.steps})
+        | ({"changed": dict(ran.changed)} if ran.changed else {}),
         cost={
             "seconds": round(ran.seconds, 3),
             "seconds_per_step": round(ran.seconds / len(ran.steps), 4),

@@ -15,11 +15,14 @@ from attn.verbs.prompt_files import read_prompts
 
 if TYPE_CHECKING:
     from attn.engine.plan import Keep
+    from attn.schema import Intervention
     from attn.verbs.lora_specs import Spec
 else:
+    Intervention = object
     Spec = object  # importing it would double the time of --help
 
 Loras: TypeAlias = Spec | Sequence[Spec] | None
+Cuts: TypeAlias = str | Intervention | Sequence[str | Intervention] | None
 BRANCHES = {"cond": ("cond",), "uncond": ("uncond",), "both": ("cond", "uncond")}
 
 Prompt = Annotated[
@@ -195,6 +198,16 @@ class CaptureOptions(GenerationOptions):
             "Drawing for backends that read one: FILE, or none; compare takes several.",
             python="Drawing for backends that read one: a file, an image of Pillow, or none.",
             check=drawing,
+        ),
+    ] = None
+    cut: Annotated[
+        Cuts,
+        About(
+            "Change the model meanwhile: a word, padding, sinks:3, 'head 4.2', 'layer up.*', each "
+            "with @layers=…,steps=0-9,noise=0.3-1; repeat to add up.",
+            python="Change the model meanwhile: texts as on the command line, or "
+            "schema.Intervention; several add up.",
+            check=checks.unchecked,
         ),
     ] = None
     generate: Annotated[

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from attn.schema import Kept, Lora, Manifest, Request, Step
+from attn.schema import Intervention, Kept, Lora, Manifest, Request, Step
 from attn.verbs.capture.collection import Run
 from attn.verbs.capture.growing import reached
 from attn.verbs.capture.jobs import JobItem, describe_run
@@ -28,6 +28,7 @@ def run_facts(run: Run) -> Facts:
     """Return the settings that all traces of a run share, by the names of their options."""
     request, kept = dict(run.request), dict(run.kept)
     loras = lora_facts(request.pop("loras", ()))
+    cuts = msgspec.convert(request.pop("interventions", ()), tuple[Intervention, ...])
     size = [request.pop("width", None), request.pop("height", None)]
     options = {f"--set {name}": value for name, value in request.pop("options", {}).items()}
     facts = {
@@ -38,6 +39,7 @@ def run_facts(run: Run) -> Facts:
         **request,
         "size": size,
         "lora": loras,
+        "cut": [cut.text for cut in cuts],
         **options,
         "keep": kept.pop("level", None),
         **kept,

@@ -1,0 +1,90 @@
+"""What acts do to the logits and the probabilities of one call of an attention kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attn.engine.shapes import Everywhere, KernelProbs, Where
+from attn.schema import ON_LOGITS, ActName
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An act on a part of one call.
+
+    Attributes:
+        act: see `schema.Intervention`.
+        amount: its factor or summand; 0 of acts that take none.
+        where: (row, head, query, key) bool; an axis of size 1 repeats.
+    """
+
+    act: ActName
+    amount: float
+    where: Tensor
+
+    def to(self, device: torch.device) -> Edit:
+        """Return it on a device."""
+        return Edit(self.act, self.amount, self.where.to(device))
+
+
+def summand(edit: Edit) -> float:
+    """Return what an act adds to logits: e^(x + ln F) is F · e^x."""
+    if edit.act == "bias":
+        return edit.amount
+    return math.log(edit.amount) if edit.act == "scale" and edit.amount else -math.inf
+
+
+def logit_bias(edits: Sequence[Edit]) -> Everywhere | None:
+    """Return what all acts before the softmax add to the logits, broadcastable; None is nothing."""
+    parts = [
+        torch.zeros(edit.where.shape, device=edit.where.device).masked_fill_(
+            edit.where, summand(edit)
+        )
+        for edit in edits
+        if edit.act in ON_LOGITS
+    ]
+    return sum(parts[1:], parts[0]) if parts else None
+
+
+def change_probs(probs: KernelProbs, edits: Sequence[Edit]) -> None:
+    """Do all acts after the softmax, in place."""
+    for edit in edits:
+        if edit.act in _ON_PROBS:
+            probs.copy_(_ON_PROBS[edit.act](probs, edit.where, edit.amount))
+
+
+def changed_heads(edits: Sequence[Edit]) -> Where:
+    """Return where acts after the softmax change an output, (row, head, query, 1) bool."""
+    parts = [edit.where.any(-1, keepdim=True) for edit in edits if edit.act in _ON_PROBS]
+    return torch.stack(torch.broadcast_tensors(*parts)).any(0)
+
+
+def needs_probs(edits: Sequence[Edit]) -> bool:
+    """Whether some act comes after the softmax."""
+    return any(edit.act in _ON_PROBS for edit in edits)
+
+
+def _weigh(probs: Tensor, where: Tensor, amount: float) -> Tensor:
+    return torch.where(where, probs * amount, probs)
+
+
+def _mean(probs: Tensor, where: Tensor, _: float) -> Tensor:
+    rows = where.any(-1, keepdim=True).expand(*probs.shape[:-1], 1).to(probs.dtype)
+    mean = (probs * rows).sum(2, keepdim=True) / rows.sum(2, keepdim=True).clamp(min=1)
+    return torch.where(rows > 0, mean, probs)
+
+
+def _skip(probs: Tensor, where: Tensor, _: float) -> Tensor:
+    return probs.masked_fill(where, 0.0)
+
+
+_ON_PROBS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "weigh": _weigh,
+    "mean": _mean,
+    "skip": _skip,
+}

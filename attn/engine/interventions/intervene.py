@@ -1,0 +1,176 @@
+"""`attn.intervene`: change the attention of a torch model of one's own, without a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attn.engine.heads import count_heads
+from attn.engine.hooks import ModeHooks
+from attn.engine.interventions.acts import Edit
+from attn.engine.interventions.mode import CallEdits, InterventionMode, Treated
+from attn.engine.tapping.layout import Declared, declare
+from attn.engine.tapping.modules import choose_modules
+from attn.errors import CaptureError, UsageError
+from attn.schema import Intervention, Segment, Selection, part, positions
+
+POSITIONS = "all"
+"""Segment of `Selection.positions` that counts from the first position of the sequence."""
+UNTOLD = ("words", "roles", "sinks", "noise", "branch", "random")
+"""What only a backend can tell of a model."""
+
+
+@contextmanager
+def intervene(
+    model: nn.Module,
+    interventions: Intervention | Sequence[Intervention],
+    *,
+    segments: Declared | None = None,
+) -> Iterator[Treated]:
+    """Change the attention of any torch model while the block runs.
+
+    Enter it inside of `attn.tap`, which then records what the changed model computes. A forward
+    of `model` is a step.
+
+    Example:
+        ```python
+        select = Selection(layers=("blocks.2.*",), positions=(("all", 7),))
+        with attn.tap(model) as tapped, attn.intervene(model, Intervention(select, "mask")):
+            model(x)
+        ```
+
+    Args:
+        model: what will be called.
+        interventions: what is changed; layers are globs of paths, keys are `positions` of the
+            segment `all` or of `segments`, and `segments`.
+        segments: what the positions are, as in `attn.tap`.
+
+    Yields:
+        what was changed so far.
+
+    Raises:
+        UsageError: a selection cannot be told of a bare model, or matches nothing.
+        CaptureError: nothing was changed in the block, or a row is left without a key.
+    """
+    listed = [interventions] if isinstance(interventions, Intervention) else list(interventions)
+    declared = declare(segments, None) or ()
+    modules = choose_modules(model, None)
+    for intervention in listed:
+        _require_told(intervention.select, modules, declared)
+    calls = _Calls(modules, listed, declared)
+    mode = InterventionMode(lambda: calls.edits(hooks.running), calls.treated)
+    hooks = ModeHooks(modules, mode, innermost=True)
+    handle = model.register_forward_hook(calls.end, always_call=True)
+    try:
+        with hooks:
+            yield calls.treated
+    finally:
+        handle.remove()
+    if listed and not calls.treated.count:
+        raise CaptureError(
+            "nothing was changed in the block: no attention of the selected layers ran in the "
+            "selected steps; call the model, or select others"
+        )
+
+
+@dataclass(frozen=True)
+class _PathEdits(CallEdits):
+    """What is done to the calls of a module, whatever their shape."""
+
+    heads: int | None
+    interventions: tuple[Intervention, ...]
+    segments: tuple[Segment, ...]
+
+    def laid_out(self, shape: Sequence[int], device: torch.device) -> tuple[Edit, ...]:
+        *lead, queries, keys = shape
+        heads = lead[-1] if len(lead) > 1 else self.heads or lead[0]
+        whole = torch.Size(lead).numel() // heads, heads, queries, keys
+        edits = []
+        for of in self.interventions:
+            where = self._where(of.select, heads, queries, keys)
+            if where.any():
+                if tuple(shape) != whole:
+                    where = where.expand(whole).reshape((1, *shape))
+                edits.append(Edit(of.act, of.amount or 0.0, where.to(device)))
+        return tuple(edits)
+
+    def _where(self, select: Selection, heads: int, queries: int, keys: int) -> Tensor:
+        is_part = select.queries not in ("", "all")
+        rows = positions(part(self.segments, select.queries)) if is_part else None
+        starts = {of.name: of.start for of in self.segments} | {POSITIONS: 0}
+        columns = [starts[name] + offset for name, offset in select.positions]
+        for name in select.segments:
+            columns += positions(part(self.segments, name))
+        members = [
+            _members(select.heads or None, heads),
+            _members(rows, queries),
+            _members(columns if select.has_keys else None, keys),
+        ]
+        head, query, key = members
+        return (head[:, None, None] & query[:, None] & key)[None]
+
+
+class _Calls:
+    """Which edits the running forward has."""
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        interventions: Sequence[Intervention],
+        segments: tuple[Segment, ...],
+    ) -> None:
+        self._modules, self._interventions, self._segments = modules, interventions, segments
+        self._step = 0
+        self.treated = Treated()
+
+    def end(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Count a forward that ended."""
+        self._step += output is not None
+
+    def edits(self, path: str) -> _PathEdits | None:
+        """Return what is done to the calls of a module."""
+        selected = tuple(
+            of
+            for of in self._interventions
+            if _matches(of.select, path) and of.select.covers(self._step, None)
+        )
+        if not selected:
+            return None
+        return _PathEdits(path, count_heads(self._modules[path]), selected, self._segments)
+
+
+def _matches(select: Selection, path: str) -> bool:
+    return any(fnmatchcase(path, glob) for glob in select.layers or ("*",))
+
+
+def _require_told(
+    select: Selection, modules: Mapping[str, nn.Module], segments: Sequence[Segment]
+) -> None:
+    for name in UNTOLD:
+        if getattr(select, name) not in ((), 0, None):
+            raise UsageError(
+                f"intervene: {name} cannot be told of a bare model; select positions or segments"
+            )
+    if not any(_matches(select, path) for path in modules):
+        raise UsageError(
+            f"intervene: no module matches {', '.join(select.layers)}; there are "
+            f"{', '.join(list(modules)[:3])}, …"
+        )
+    names = {of.name for of in segments} | {of.kind for of in segments}
+    wanted = {*select.segments, *(name for name, _ in select.positions), select.queries}
+    for name in sorted(wanted - names - {POSITIONS, ""}):
+        raise UsageError(f"intervene: no segment '{name}'; name the lengths of all in segments=")
+
+
+def _members(selected: Sequence[int] | None, length: int) -> Tensor:
+    if selected is None:
+        return torch.ones(1, dtype=torch.bool)
+    members = torch.zeros(length, dtype=torch.bool)
+    members[[position for position in selected if position < length]] = True
+    return members

@@ -1,0 +1,183 @@
+"""All interventions of a generation, laid out for each call of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attn.engine.hooks import ModeHooks
+from attn.engine.interventions.acts import Edit
+from attn.engine.interventions.mode import Edits, InterventionMode, Treated
+from attn.engine.interventions.random import draw_offsets
+from attn.engine.interventions.resolve import LayerKey, Reader, Resolved, resolve
+from attn.engine.interventions.selection import Offset, list_keys, select_queries
+from attn.engine.interventions.sinks import Cell, OnCall, find_sinks
+from attn.engine.layer_plans import layer_within
+from attn.errors import CaptureError
+from attn.schema import Call, Intervention, Layer
+
+
+class Treatment:
+    """What is changed of the model while a batch of requests runs.
+
+    Args:
+        interventions: the same for all requests.
+        readers: what each request runs through and reads.
+        images: samples of each request.
+
+    Raises:
+        RequestError: one matches nothing, or hides all keys of a layer.
+    """
+
+    def __init__(
+        self, interventions: Sequence[Intervention], readers: Sequence[Reader], images: int
+    ) -> None:
+        self._readers = readers
+        self._images = images
+        self._resolved = [[resolve(of, reader) for of in interventions] for reader in readers]
+        self._layers = [{(of.tower, of.path): of for of in reader.layers} for reader in readers]
+        self._sinks: list[dict[Cell, list[Offset]]] = [{} for _ in interventions]
+        self._call: Call | None = None
+        self._laid_out: dict[Any, Edits | None] = {}
+        self.treated = Treated()
+
+    @property
+    def keys(self) -> list[LayerKey]:
+        """The layers that are changed somewhere."""
+        every = (key for of_request in self._resolved for of in of_request for key in of.heads)
+        return list(dict.fromkeys(every))
+
+    def on_call(self, call: Call) -> None:
+        """Take the announcement of a forward."""
+        self._call = call
+        self.treated.current.clear()
+
+    @contextmanager
+    def applied(
+        self, modules: Mapping[LayerKey, nn.Module], generate: Callable[[OnCall], object]
+    ) -> Iterator[None]:
+        """Change the model inside of the block; sinks are found before, on a run of `generate`.
+
+        Args:
+            modules: of `keys`.
+            generate: runs the model, and announces every forward.
+        """
+        selections = [of.intervention.select for of in self._resolved[0]]
+        if any(selection.sinks for selection in selections):
+            self._sinks = find_sinks(modules, selections, self._readers, self._images, generate)
+        mode = InterventionMode(lambda: self._edits(hooks.running), self.treated)
+        hooks = ModeHooks(modules, mode, done=self._done, wanted=self._wanted, innermost=True)
+        with hooks:
+            yield
+        if not self.treated.count:
+            raise CaptureError(
+                "nothing was changed: none of the steps that ran is among those of the cut; give "
+                "other steps or another range of noise"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Return what was done, for the manifest."""
+        facts: dict[str, Any] = {"calls": self.treated.count, "layers": len(self.treated.names)}
+        if self.treated.explicit is not None:
+            facts["explicit_difference"] = self.treated.explicit
+        return facts
+
+    def _active(self) -> list[int]:
+        """Return which interventions cover the call that runs."""
+        call = self._call
+        return [
+            number
+            for number, of in enumerate(self._resolved[0])
+            if call is not None and of.intervention.select.covers(call.step, call.noise)
+        ]
+
+    def _wanted(self) -> bool:
+        return bool(self._active())
+
+    def _done(self, key: LayerKey) -> None:
+        """Check that what was to be changed ran where it could be changed."""
+        if self._edits(key) is not None and key[1] not in self.treated.current:
+            raise CaptureError(
+                f"layer {key[1]} was to be changed, but its attention kernel was not seen, or is "
+                "of another shape than the backend declares"
+            )
+
+    def _edits(self, key: LayerKey) -> Edits | None:
+        """Return what is done to the calls of a layer in the forward that runs."""
+        call = self._call
+        if call is None:
+            return None
+        active = tuple(self._active())
+        kind = key, active, call.rows, call.padding, call.span
+        if kind not in self._laid_out:
+            self._laid_out[kind] = self._lay_out(key, active, call)
+        return self._laid_out[kind]
+
+    def _lay_out(self, key: LayerKey, active: Sequence[int], call: Call) -> Edits | None:
+        layers = [
+            layer_within(self._layers[sample // self._images][key], call.span)
+            for _, sample in call.rows
+        ]
+        padding = call.padding or (0,) * len(layers)
+        layer = layers[0]
+        shape = (
+            len(layers),
+            layer.num_heads,
+            layer.num_queries + padding[0],
+            layer.num_keys + padding[0],
+        )
+        edits = []
+        for number in active:
+            parts = [
+                self._row(number, key, cell, (of, before))
+                for cell, of, before in zip(call.rows, layers, padding, strict=True)
+            ]
+            if any(bool(of.any()) for of in parts):
+                where = torch.stack(torch.broadcast_tensors(*parts))
+                intervention = self._resolved[0][number].intervention
+                edits.append(Edit(intervention.act, intervention.amount or 0.0, where))
+        return Edits(layer.path, shape, tuple(edits), layer.num_sinks) if edits else None
+
+    def _row(self, number: int, key: LayerKey, cell: Cell, layout: tuple[Layer, int]) -> Tensor:
+        """Return where an intervention changes a row of the batch, (head, query, key) bool."""
+        branch, sample = cell
+        (layer, padding), reader = layout, self._readers[sample // self._images]
+        resolved = self._resolved[sample // self._images][number]
+        name = reader.branch(branch)
+        if not resolved.covers(key, name):
+            return torch.zeros(1, 1, 1, dtype=torch.bool)
+        positions = self._positions(resolved, number, (name, sample), layer)
+        queries = select_queries(resolved.intervention.select, layer)
+        heads = _members(resolved.heads[key], layer.num_heads, 0)
+        rows = _members(queries, layer.num_queries, padding)
+        columns = _members(positions, layer.num_keys, padding)
+        return heads[:, None, None] & rows[None, :, None] & columns[None, None, :]
+
+    def _positions(
+        self, resolved: Resolved, number: int, cell: Cell, layer: Layer
+    ) -> list[int] | None:
+        if resolved.offsets is None:
+            return None
+        reader = self._readers[cell[1] // self._images]
+        select, text = resolved.intervention.select, reader.texts[cell[0]]
+        offsets = resolved.offsets[cell[0]]
+        if select.sinks:
+            sinks = frozenset(self._sinks[number][cell][: select.sinks])
+            if select.random is not None:
+                layers = [of for of in reader.layers if (of.tower, of.path) in resolved.heads]
+                sinks = draw_offsets(sinks, layers, text, select.random)
+            offsets |= sinks
+        return [of.position for of in list_keys(layer, text.sequence) if of.offset in offsets]
+
+
+def _members(positions: Sequence[int] | None, length: int, padding: int) -> Tensor:
+    """Return which of some positions behind padding are meant, bool; size 1 if all are."""
+    if positions is None:
+        return torch.ones(1, dtype=torch.bool)
+    members = torch.zeros(padding + length, dtype=torch.bool)
+    members[[padding + position for position in positions if position < length]] = True
+    return members

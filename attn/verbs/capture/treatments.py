@@ -1,0 +1,44 @@
+"""What is changed of the model while a batch of a capture runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attn.backends import Session
+from attn.schema import Request
+
+if TYPE_CHECKING:
+    from attn.engine.interventions.treatment import Treatment
+
+UNCOND = "uncond"
+
+
+def make_treatment(session: Session, requests: Sequence[Request]) -> Treatment | None:
+    """Return what the interventions of completed requests, the same of all, do to their batch.
+
+    Raises:
+        RequestError: one matches nothing, or hides all keys of a layer.
+    """
+    from attn.engine.interventions.resolve import Reader
+    from attn.engine.interventions.selection import Text
+    from attn.engine.interventions.treatment import Treatment
+
+    first = requests[0]
+    if not first.interventions:
+        return None
+    readers = [
+        Reader(
+            tuple(session.layers(request)),
+            {
+                branch: Text(_prompt(request, branch), session.sequence(request, branch))
+                for branch in session.branches(request)
+            },
+        )
+        for request in requests
+    ]
+    return Treatment(first.interventions, readers, first.images)
+
+
+def _prompt(request: Request, branch: str) -> str:
+    return request.negative or "" if branch == UNCOND else request.prompt

@@ -1,0 +1,74 @@
+"""What people type to cut something."""
+
+import re
+
+import pytest
+
+from attn.errors import UsageError
+from attn.schema import Intervention, Selection
+from attn.verbs.ablate.cuts import parse_cut, parse_cuts
+
+COND = {"branch": "cond"}
+CUTS = {
+    "red": Intervention(Selection(words=("red",), **COND)),
+    "red cat@steps=0-9": Intervention(Selection(words=("red cat",), steps=(0, 9), **COND)),
+    "word padding": Intervention(Selection(words=("padding",), **COND)),
+    "me@home": Intervention(Selection(words=("me@home",), **COND)),
+    "padding@branch=both": Intervention(Selection(roles=("padding",))),
+    "sketch@noise=0.3-1": Intervention(Selection(segments=("sketch",), noise=(0.3, 1.0), **COND)),
+    "segment t5": Intervention(Selection(segments=("t5",), **COND)),
+    "sinks": Intervention(Selection(sinks=1, **COND)),
+    "sinks:3@random=7": Intervention(Selection(sinks=3, random=7, **COND)),
+    "keys clip:0-1,5": Intervention(
+        Selection(positions=(("clip", 0), ("clip", 1), ("clip", 5)), **COND)
+    ),
+    "head 4.2": Intervention(Selection(layers=("4",), heads=(2,), queries="all"), "skip"),
+    "head up.1.attn.0.0-2@mean": Intervention(
+        Selection(layers=("up.1.attn.0",), heads=(0, 1, 2), queries="all"), "mean"
+    ),
+    "layer up.*,3@steps=2": Intervention(
+        Selection(layers=("up.*", "3"), queries="all", steps=(2, 2)), "skip"
+    ),
+    "red@layers=0-3,7,heads=1,queries=text,scale=0.5": Intervention(
+        Selection(words=("red",), layers=("0-3", "7"), heads=(1,), queries="text", **COND),
+        "scale",
+        0.5,
+    ),
+    "red@bias=-2": Intervention(Selection(words=("red",), **COND), "bias", -2.0),
+}
+
+
+@pytest.mark.parametrize("text", CUTS)
+def test_cut_is_read(text):
+    """Each form is the selection and the act that the page says."""
+    assert parse_cut(text) == CUTS[text]
+
+
+def test_several_cuts():
+    """One, several, none, and what is an intervention already."""
+    cut = CUTS["red"]
+    assert parse_cuts(None) == ()
+    assert parse_cuts("red") == parse_cuts([cut]) == (cut,)
+
+
+WRONG = {
+    "": "expected a word of the prompt",
+    "red@step=3": "unknown 'step'. Did you mean 'steps'?",
+    "red@steps=9-0": "expected a range such as 0-9; got '9-0'",
+    "red@steps=1.5": "expected whole numbers",
+    "red@noise=0-2": "noise is 0 to 1; got '0-2'",
+    "red@scale=-2": "scale takes a factor from 0; got '-2'",
+    "red@scale=x": "scale: expected a number; got 'x'",
+    "red@act=melt": "expected act=mask, act=mean or act=skip; got 'melt'",
+    "head 4": "expected LAYER.HEAD, such as 'head 4.2'; got 'head 4'",
+    "keys 4": "expected SEGMENT:POSITIONS",
+    "sinks:0": "sinks:0 are none",
+    "head 4.2@mask": "to mask no keys of heads is nothing",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_no_cut(text):
+    """One sentence says what was typed, and what could have been."""
+    with pytest.raises(UsageError, match=f"^cut: .*{re.escape(WRONG[text])}"):
+        parse_cut(text)
