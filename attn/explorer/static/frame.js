@@ -18,3 +18,15 @@ export function useFrame(first) {
     () => next.current.value,
   ];
 }
+
+const PAUSE = 300; // milliseconds
+
+/** What tells of progress, but not more often than can be looked at: telling costs more than the progress. @param {() => void} tell */
+export function seldom(tell) {
+  let due = 0;
+  return () => {
+    if (performance.now() < due) return;
+    tell();
+    due = performance.now() + PAUSE;
+  };
+}

@@ -1,3 +1,4 @@
+import { seldom } from "./frame.js";
 import { Masses } from "./masses.js";
 import { Trace } from "./trace.js";
 import { useEffect, useMemo, useState } from "./vendor/preact.js";
@@ -132,7 +133,10 @@ export function useMasses(source, trace, selection, Kind = Masses, isHeld = fals
     const masses = held.key === key ? held.masses : new Kind(source, trace, selection);
     masses.trace = trace; // it may have further steps now
     const show = (error = "") => !stop.signal.aborted && setHeld({ key, masses, loaded: masses.steps.size, error });
-    masses.load(stop.signal, () => show()).catch((/** @type {Error} */ error) => show(error.message));
+    masses.load(stop.signal, seldom(show)).then(
+      () => show(),
+      (/** @type {Error} */ error) => show(error.message),
+    );
     if (held.key !== key) show();
     return () => stop.abort();
   }, [trace, key, isHeld]);

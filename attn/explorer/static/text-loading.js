@@ -1,3 +1,4 @@
+import { seldom } from "./frame.js";
 import { Written } from "./texts.js";
 import { useEffect, useState } from "./vendor/preact.js";
 
@@ -95,7 +96,10 @@ export function useWritten(source, trace) {
     if (held.trace !== trace) for (const [step, moment] of held.written.steps) written.steps.set(step, moment);
     const show = (error = "") =>
       !stop.signal.aborted && setHeld({ trace, written, loaded: written.steps.size + 1, error });
-    written.load(stop.signal, () => show()).catch((error) => show(error.message));
+    written.load(stop.signal, seldom(show)).then(
+      () => show(),
+      (error) => show(error.message),
+    );
     return () => stop.abort();
   }, [trace]);
   return held;
