@@ -19,7 +19,14 @@ export function useFrame(first) {
   ];
 }
 
-const PAUSE = 300; // milliseconds
+const PAUSE = 1000; // milliseconds between two looks at progress
+const PATIENCE = 300; // milliseconds that something waits for the page to be idle
+
+/** Comes when nothing else is to be done: what is read behind the page must not stand before the pointer. @returns {Promise<void>} */
+export function idle() {
+  if (!window.requestIdleCallback) return new Promise((go) => setTimeout(go));
+  return new Promise((go) => window.requestIdleCallback(() => go(), { timeout: PATIENCE }));
+}
 
 /** What tells of progress, but not more often than can be looked at: telling costs more than the progress. @param {() => void} tell */
 export function seldom(tell) {

@@ -22,7 +22,7 @@ import { useEffect, useLayoutEffect, useMemo, useState } from "./vendor/preact.j
 const LARGE = 256e6; // bytes that are not read without being asked for
 export const SMALL = 24e6; // bytes that are read before anything is shown
 const FEW = 5; // layers that are shown first, where all of them are not small
-const FOLLOW = 500; // milliseconds between looks for further steps of a trace that is not finished
+const FOLLOW = 300; // milliseconds between looks for further steps of a trace that is not finished
 
 /**
  * The trace of an item, as it grows.

@@ -1,4 +1,3 @@
-import { seldom } from "./frame.js";
 import { SMALL, useLoaded } from "./loading.js";
 import { Written } from "./texts.js";
 import { useEffect, useState } from "./vendor/preact.js";
@@ -66,10 +65,7 @@ export function useWritten(source, trace) {
     if (held.trace !== trace) for (const [step, moment] of held.written.steps) written.steps.set(step, moment);
     const show = (error = "") =>
       !stop.signal.aborted && setHeld({ trace, written, loaded: written.steps.size + 1, error });
-    written.load(stop.signal, seldom(show)).then(
-      () => show(),
-      (error) => show(error.message),
-    );
+    written.load(stop.signal, () => show()).catch((error) => show(error.message));
     return () => stop.abort();
   }, [trace]);
   return held;
