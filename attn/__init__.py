@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from attn.errors import AttnError
     from attn.trace.trace import Trace
     from attn.trace.trace import open_trace as open
+    from attn.verbs.ablate.ablate import ablate
     from attn.verbs.analyze.analyze import analyze
     from attn.verbs.capture.capture import capture
     from attn.verbs.compare.compare import compare
@@ -48,6 +49,7 @@ __all__ = [
     "AttnError",
     "Trace",
     "__version__",
+    "ablate",
     "analyze",
     "capture",
     "compare",
@@ -62,12 +64,13 @@ __all__ = [
 _HOMES = {
     "AttnError": "attn.errors:AttnError",
     "Trace": "attn.trace.trace:Trace",
+    "ablate": "attn.verbs.ablate.ablate:ablate",
     "analyze": "attn.verbs.analyze.analyze:analyze",
     "capture": "attn.verbs.capture.capture:capture",
     "compare": "attn.verbs.compare.compare:compare",
     "hookimpl": "attn.backends:hookimpl",
-    "open": "attn.trace.trace:open_trace",
     "intervene": "attn.engine.interventions.intervene:intervene",
+    "open": "attn.trace.trace:open_trace",
     "tap": "attn.engine.tap:tap",
     "verify": "attn.verbs.verify:verify",
     "view": "attn.verbs.view:view",

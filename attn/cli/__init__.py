@@ -32,6 +32,7 @@ def run() -> None:
 
 def build() -> typer.Typer:
     """Return the application with all its commands."""
+    from attn.cli.ablate import ablate
     from attn.cli.analyze import analyze
     from attn.cli.backends import backends
     from attn.cli.capture import capture
@@ -50,7 +51,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, analyze, compare, view, gallery, verify, lora, backends):
+    for command in (capture, analyze, compare, ablate, view, gallery, verify, lora, backends):
         app.command(cls=Once)(command)
     return app
 

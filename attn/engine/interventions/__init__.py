@@ -4,7 +4,7 @@
     mode        does it to the calls of kernels, below which the tap records what then runs
     selection   which layers, queries and keys of a sequence are meant
     resolve     an intervention as it is done to one request
-    random      as many others, drawn at random
+    draws       as many others, drawn at random
     sinks       the keys that receive most on the untreated run
     treatment   all interventions of a generation, call by call
     intervene   the same for a torch model of one's own

@@ -202,19 +202,20 @@ def _roll(edit: Edit, sinks: int) -> Edit:
 def _plain_mask(call: Mapping[str, Any]) -> Tensor | None:
     """Return the additive mask of a call, its causal part too."""
     query, key = call["query"], call["key"]
-    mask = call.get("attn_mask", call.get("attn_bias"))
+    mask: Tensor | None = call.get("attn_mask", call.get("attn_bias"))
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
     if not call["is_causal"]:
         return mask
-    causal = query.new_full((query.shape[2], key.shape[2]), -torch.inf).triu(1)
+    causal: Tensor = query.new_full((query.shape[2], key.shape[2]), -torch.inf).triu(1)
     return causal if mask is None else mask + causal
 
 
 def _masked(mask: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     if bias is None:
         return mask
-    return bias.to(dtype) if mask is None else (mask + bias).to(dtype)
+    added: Tensor = bias if mask is None else mask + bias
+    return added.to(dtype)
 
 
 def _require_keys(name: str, before: Tensor | None, after: Tensor | None) -> None:
@@ -237,7 +238,7 @@ def _require_keys(name: str, before: Tensor | None, after: Tensor | None) -> Non
 def _logits(call: Mapping[str, Any], mask: Tensor | None) -> Tensor:
     query, key = call["query"], call["key"]
     scale = query.shape[-1] ** -0.5 if call["scale"] is None else call["scale"]
-    logits = (query.float() @ _repeat(key, query).float().mT) * scale
+    logits: Tensor = (query.float() @ _repeat(key, query).float().mT) * scale
     return logits if mask is None else logits + mask
 
 

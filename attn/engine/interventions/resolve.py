@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
-from attn.engine.interventions.random import draw_heads, draw_layers, draw_offsets
+from attn.engine.interventions.draws import draw_heads, draw_layers, draw_offsets
 from attn.engine.interventions.selection import (
     Offset,
     Text,
@@ -28,10 +29,16 @@ class Reader:
     Attributes:
         layers: all of the model.
         texts: by guidance row, `cond` first.
+        seed: of its noise; random controls are drawn anew for each.
     """
 
     layers: tuple[Layer, ...]
     texts: Mapping[str, Text]
+    seed: int = 0
+
+    def chance(self, seed: int | None) -> Random:
+        """Return the random numbers of a control."""
+        return Random(f"{seed} {self.seed}")
 
     def branch(self, name: str) -> str:
         """Return the guidance row whose text a row reads."""
@@ -76,7 +83,7 @@ def resolve(intervention: Intervention, reader: Reader) -> Resolved:
             raise RequestError(
                 "cut: to mask all keys leaves nothing to attend to; name keys, or skip the heads"
             )
-        return Resolved(intervention, _heads(intervention, layers, reader.layers), None)
+        return Resolved(intervention, _heads(intervention, layers, reader), None)
     if select.sinks:
         layers = [of for of in layers if part(of.keys, "text")] or layers
     else:
@@ -84,7 +91,7 @@ def resolve(intervention: Intervention, reader: Reader) -> Resolved:
     offsets = {name: select_offsets(select, layers, text) for name, text in texts.items()}
     if select.random is not None and not select.sinks:
         offsets = {
-            name: draw_offsets(offsets[name], layers, text, select.random)
+            name: draw_offsets(offsets[name], layers, text, reader.chance(select.random))
             for name, text in texts.items()
         }
     if intervention.act == "mask":
@@ -95,19 +102,19 @@ def resolve(intervention: Intervention, reader: Reader) -> Resolved:
 
 
 def _heads(
-    intervention: Intervention, layers: Sequence[Layer], all_layers: Sequence[Layer]
+    intervention: Intervention, layers: Sequence[Layer], reader: Reader
 ) -> dict[LayerKey, tuple[int, ...] | None]:
     select = intervention.select
     if select.random is None:
         return {(of.tower, of.path): select.heads or None for of in layers}
     if not select.heads:
-        drawn = draw_layers(layers, all_layers, select.random)
+        drawn = draw_layers(layers, reader.layers, reader.chance(select.random))
         return {(of.tower, of.path): None for of in drawn}
     pairs = [(of.index, head) for of in layers for head in select.heads]
-    others = draw_heads(pairs, all_layers, select.random)
+    others = draw_heads(pairs, reader.layers, reader.chance(select.random))
     return {
         (of.tower, of.path): tuple(head for index, head in others if index == of.index)
-        for of in all_layers
+        for of in reader.layers
         if any(index == of.index for index, _ in others)
     }
 

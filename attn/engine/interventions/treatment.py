@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from attn.engine.hooks import ModeHooks
 from attn.engine.interventions.acts import Edit
+from attn.engine.interventions.draws import draw_offsets
 from attn.engine.interventions.mode import Edits, InterventionMode, Treated
-from attn.engine.interventions.random import draw_offsets
 from attn.engine.interventions.resolve import LayerKey, Reader, Resolved, resolve
 from attn.engine.interventions.selection import Offset, list_keys, select_queries
 from attn.engine.interventions.sinks import Cell, OnCall, find_sinks
@@ -169,7 +169,7 @@ class Treatment:
             sinks = frozenset(self._sinks[number][cell][: select.sinks])
             if select.random is not None:
                 layers = [of for of in reader.layers if (of.tower, of.path) in resolved.heads]
-                sinks = draw_offsets(sinks, layers, text, select.random)
+                sinks = draw_offsets(sinks, layers, text, reader.chance(select.random))
             offsets |= sinks
         return [of.position for of in list_keys(layer, text.sequence) if of.offset in offsets]
 

@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from attn.errors import UsageError, did_you_mean
-from attn.schema import ROLES, WITH_AMOUNT, Intervention, Selection
+from attn.schema import ROLES, WITH_AMOUNT, ActName, Intervention, Selection
 
 Spec = str | Intervention
 EXAMPLE = "a word of the prompt, padding, sinks:3, 'head 4.2' or 'layer up.*'"
+_ACTS: tuple[ActName, ...] = ("mask", "mean", "skip")
 SEGMENTS = ("sketch", "image", "text")
 """Segments that need not be called so."""
 _RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?")
@@ -105,7 +106,7 @@ def _split_limits(text: str) -> list[tuple[str, str]]:
         key, equals, value = piece.partition("=")
         if equals:
             limits.append((key.strip(), value.strip()))
-        elif piece in ("mean", "skip", "mask"):
+        elif piece in _ACTS:
             limits.append(("act", piece))
         elif limits:
             limits[-1] = limits[-1][0], f"{limits[-1][1]},{piece}"
@@ -125,9 +126,10 @@ def _with(name: str, read: Callable[[str], Any]) -> Callable[[Intervention, str]
 
 
 def _with_act(cut: Intervention, text: str) -> Intervention:
-    if text not in ("mask", "mean", "skip"):
+    act = next((act for act in _ACTS if act == text), None)
+    if act is None:
         raise UsageError(f"cut: expected act=mask, act=mean or act=skip; got '{text}'")
-    return replace(cut, act=text)
+    return replace(cut, act=act)
 
 
 def _with_amount(act: Any) -> Callable[[Intervention, str], Intervention]:

@@ -112,8 +112,9 @@ def plan_job(
     planner = _Planner(session, keep)
     for index, request in requests.items():
         try:
-            plans[index] = planner.plan(request)
-            make_treatment(session, [request])
+            plan = planner.plan(request)
+            make_treatment(session, [request])  # raises what is wrong with a cut
+            plans[index] = plan
         except RequestError as error:
             refused[index] = error
     if not plans:

@@ -34,6 +34,7 @@ def make_treatment(session: Session, requests: Sequence[Request]) -> Treatment |
                 branch: Text(_prompt(request, branch), session.sequence(request, branch))
                 for branch in session.branches(request)
             },
+            request.seed,
         )
         for request in requests
     ]

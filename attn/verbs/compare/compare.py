@@ -68,13 +68,13 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
     if [bool(runs), options.lora is not None, options.sketch is not None].count(True) > 1:
         raise UsageError("give runs, --lora or --sketch, not several of them")
     _refuse_controls(options)
-    _refuse_folder(options.out)
+    refuse_folder(options.out)
     made: Generated | None = None
     files: Mapping[str, LoraFile] = {}
     if options.lora is not None or options.sketch is not None:
         made = _generate(options, rest, report, _required(options, selection, parts, rest))
         if options.dry_run:
-            return _planned(made, report)
+            return planned(made, report)
         target, opened, files = made.path, made.runs(), made.files
     else:
         _refuse_generating(arguments, rest)
@@ -122,7 +122,7 @@ def _refuse_controls(options: CompareOptions) -> None:
             )
 
 
-def _refuse_folder(out: str | Path | None) -> None:
+def refuse_folder(out: str | Path | None) -> None:
     """Refuse a folder whose content would be lost or mixed, before time is spent."""
     if out is None:
         return
@@ -159,7 +159,7 @@ def _generate(
     return run(options, settings, report, require)
 
 
-def _planned(made: Generated, report: Report) -> Compared:
+def planned(made: Generated, report: Report) -> Compared:
     """Describe what a comparison would compare."""
     base, *variants = made.captured
     plans = tuple(made.captured.values())

@@ -14,6 +14,8 @@ from attn.schema import name_layers
 from attn.verbs.compare.answer import FEW, VariantTables, tell
 from attn.verbs.compare.controls.control_answer import tell_controls
 from attn.verbs.compare.controls.controls import Controls
+from attn.verbs.compare.controls.cut_answer import tell_cuts
+from attn.verbs.compare.controls.cut_effects import CUTS
 from attn.verbs.compare.variants import Variant
 from attn.verbs.report import Report
 from attn.verbs.report_page import Sentence
@@ -93,8 +95,10 @@ def compute(
     plain = {variant.label for variant in controls.plain}
     told = [of for of in _told(variants, by_variant) if of.label in plain]
     labels = [of.label for of in told[:FEW]] if sweep is None else [sweep.points[-1].label]
-    more = tell_controls(Frames(controls.tables), labels)
-    answer = tell(told, sweep if "sweep.csv" in tables else None, more)
+    frames = Frames(controls.tables)
+    more = tell_controls(frames, labels)
+    cuts = tell_cuts(frames.get(CUTS))
+    answer = [*cuts, *tell(told, sweep if "sweep.csv" in tables else None, more)]
     return ComparisonFindings(controls, sweep, weights, tables, answer)
 
 

@@ -1,11 +1,12 @@
 """Sinks are the keys that receive most on the run that is not changed; controls are others."""
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
 
-from attn.engine.interventions.random import draw_heads, draw_layers, draw_offsets
+from attn.engine.interventions.draws import draw_heads, draw_layers, draw_offsets
 from attn.engine.interventions.selection import Text
 from attn.schema import Intervention, Selection
 from attn.verbs.capture.treatments import make_treatment
@@ -43,9 +44,9 @@ def test_random_keys_are_as_many_others_of_the_segment():
     layers = [layer for layer in session.layers(request) if has_text(layer)]
     text = Text(request.prompt, session.sequence(request, "cond"))
     cut = frozenset({("clip", 2)})
-    drawn = [draw_offsets(cut, layers, text, seed) for seed in range(9)]
+    drawn = [draw_offsets(cut, layers, text, Random(seed)) for seed in range(9)]
     assert set().union(*drawn) == {("clip", 1), ("clip", 3)}
-    assert drawn[0] == draw_offsets(cut, layers, text, 0)
+    assert drawn[0] == draw_offsets(cut, layers, text, Random(0))
 
 
 def test_random_heads_and_layers_are_others_of_the_kind():
@@ -53,10 +54,10 @@ def test_random_heads_and_layers_are_others_of_the_kind():
     session, request = open_request("sd15")
     layers = session.layers(request)
     cross = [layer for layer in layers if layer.kind == "cross"]
-    drawn = draw_layers(cross[:2], layers, 5)
+    drawn = draw_layers(cross[:2], layers, Random(5))
     assert len(drawn) == 2
     assert all(layer in cross[2:] for layer in drawn)
-    heads = draw_heads([(cross[0].index, 1)], layers, 5)
+    heads = draw_heads([(cross[0].index, 1)], layers, Random(5))
     assert len(heads) == 1
     assert heads[0][0] in {layer.index for layer in cross}
     assert heads[0] != (cross[0].index, 1)

@@ -19,7 +19,7 @@ import numpy as np
 
 from attn.analysis.compare.changes import TermChange, Words, changes, headline, mass, overall
 from attn.analysis.compare.controls.ratios import Ratio, ratio_of_means
-from attn.analysis.compare.controls.roles import NULL, Role
+from attn.analysis.compare.controls.roles import ALONE, NULL, WITHOUT, Role
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Key
 from attn.analysis.tables import Table, make_table
@@ -96,7 +96,7 @@ def part_table(effects: Sequence[Effect], roles: Sequence[Role | None]) -> Table
     rows = [
         row
         for effect, role in zip(effects, roles, strict=True)
-        if role is not None and role.kind != NULL
+        if role is not None and role.kind in (ALONE, WITHOUT)
         for row in _part_rows(effects[role.whole], effect, role)
     ]
     return as_table(rows)

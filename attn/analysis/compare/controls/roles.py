@@ -1,4 +1,4 @@
-"""Which variants are controls of others, as their LoRAs tell: the same ones, random or in part."""
+"""Which variants are controls of others, as LoRAs or cuts tell: the same, random or in part."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from attn.schema import Lora
+from attn.schema import Intervention, Lora
 
 Stack = tuple[Lora, ...]
-Kind = Literal["null", "alone", "without"]
+Cut = tuple[Intervention, ...]
+Kind = Literal["null", "alone", "without", "random"]
 ALONE: Kind = "alone"
 WITHOUT: Kind = "without"
 NULL: Kind = "null"
+RANDOM: Kind = "random"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Role:
 
     Attributes:
         kind: `null` has random changes in place of the other's; `alone` has one part of it only,
-            `without` all but that part.
+            `without` all but that part; `random` cuts as much of something else.
         whole: index of the other variant.
         part: patterns of the modules, or the name of the LoRA that is left out; empty of `null`.
         is_stack: whether it is a stack, or a whole LoRA, that is of interest by itself, too.
@@ -47,6 +49,23 @@ def find_roles(stacks: Sequence[Stack]) -> list[Role | None]:
         return next((at for at, key in enumerate(keys) if key == wanted), None)
 
     return [next(_roles(stack, stacks, find), None) for stack in stacks]
+
+
+def find_cut_roles(cuts: Sequence[Cut]) -> list[Role | None]:
+    """Return which variants cut something random in place of what another cuts.
+
+    Args:
+        cuts: the interventions of each variant.
+    """
+    wholes = {of: index for index, of in reversed(list(enumerate(cuts)))}
+    roles: list[Role | None] = []
+    for of in cuts:
+        whole = wholes.get(
+            tuple(replace(cut, select=replace(cut.select, random=None)) for cut in of)
+        )
+        is_random = any(cut.select.random is not None for cut in of)
+        roles.append(Role(RANDOM, whole) if is_random and whole is not None else None)
+    return roles
 
 
 def _roles(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from attn.verbs.compare.controls.cut_effects import CUTS, added_cuts, cut_table
 from attn.verbs.compare.controls.leak import Leak, find_leak, tabulate_leak
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
@@ -26,7 +27,7 @@ class Controls:
     Attributes:
         variants: all of them.
         roles: what each is; None is a variant in its own right.
-        tables: `null.csv`, `parts.csv` and `leak.csv`, where there are such controls.
+        tables: `null.csv`, `parts.csv`, `leak.csv` and `cuts.csv`, where there are such controls.
         leak: the same variants without the trigger words, if these were generated too.
     """
 
@@ -91,16 +92,21 @@ def find_controls(
         parts: what was asked for; without all of it there are no tables of controls.
     """
     from attn.analysis.compare.controls.controls import make_effect, null_table, part_table
-    from attn.analysis.compare.controls.roles import find_roles
+    from attn.analysis.compare.controls.roles import find_cut_roles, find_roles
 
     roles = find_roles([_added_loras(variant) for variant in variants])
+    if not any(roles):
+        roles = find_cut_roles([added_cuts(variant) for variant in variants])
     if parts is not None:
         return Controls(variants, roles)
     tables = {}
     leak = find_leak(base, Controls(variants, roles).plain, options)
     if leak is not None:
         tables["leak.csv"] = tabulate_leak(leak, variants)
-    if not any(roles):
+    cuts = cut_table(variants, roles)
+    if cuts is not None:
+        tables[CUTS] = cuts
+    if cuts is not None or not any(roles):
         return Controls(variants, roles, tables, leak)
     effects = [make_effect(variant.label, variant.pairs, options.words) for variant in variants]
     made = {"null.csv": null_table(effects, roles), "parts.csv": part_table(effects, roles)}

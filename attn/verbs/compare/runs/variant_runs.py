@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attn.errors import UsageError
 from attn.verbs.capture.capture import (
@@ -21,7 +21,6 @@ from attn.verbs.capture.capture import (
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents
 from attn.verbs.capture.options import CaptureOptions, read_prompt
-from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 
@@ -82,6 +81,7 @@ class Setting:
         model: what is opened.
         capture: what `attn capture` is given.
         prompts: what is drawn; None is what the options of `capture` say.
+        verb: stands in the name of a folder that is not named.
     """
 
     name: str
@@ -90,14 +90,26 @@ class Setting:
     model: object
     capture: CaptureOptions
     prompts: tuple[str, ...] | None = None
+    verb: str = "compare"
 
 
-def choose_setting(backend: str, options: CompareOptions, settings: Mapping[str, str]) -> Setting:
+class Generating(Protocol):
+    """Options of a verb that generates variants."""
+
+    @property
+    def model(self) -> object:
+        """What is opened; None is the family's default."""
+
+    def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
+        """Return what all variants have in common."""
+
+
+def choose_setting(backend: str, options: Generating, settings: Mapping[str, str]) -> Setting:
     """Return what all variants have in common.
 
     Args:
         backend: its name.
-        options: of the comparison.
+        options: of the verb.
         settings: options of the backend as KEY: VALUE.
 
     Raises:
@@ -143,7 +155,7 @@ def generate_variants(
     prompts = setting.prompts or choose_prompts(requested, setting.model, setting.family, report)
     require.of_prompts([prompt.text for prompt in parse_prompts(options, prompts)[0]])
     options = replace(options, prompt=prompts, prompts=None)
-    target = _target(options, out, f"{setting.name}-compare", prompts[0])
+    target = _target(options, out, f"{setting.name}-{setting.verb}", prompts[0])
     captured = {}
     with nullcontext() if options.dry_run else output_folder(target):
         changes = variants[0][2]

@@ -12,14 +12,13 @@ from attn.schema import Layer
 
 
 def draw_offsets(
-    offsets: frozenset[Offset], layers: Sequence[Layer], text: Text, seed: int
+    offsets: frozenset[Offset], layers: Sequence[Layer], text: Text, random: Random
 ) -> frozenset[Offset]:
     """Return as many other keys of each segment: of the same role while there are some, then any.
 
     Raises:
         RequestError: a segment has fewer others.
     """
-    random = Random(seed)
     roles = {key.offset: key.role for of in layers for key in list_keys(of, text.sequence)}
     by_segment = defaultdict(list)
     for offset in sorted(offsets & roles.keys()):
@@ -39,7 +38,7 @@ def draw_offsets(
 
 
 def draw_heads(
-    selected: Sequence[tuple[int, int]], layers: Sequence[Layer], seed: int
+    selected: Sequence[tuple[int, int]], layers: Sequence[Layer], random: Random
 ) -> list[tuple[int, int]]:
     """Return as many other (layer, head) of layers of the same kinds.
 
@@ -58,10 +57,10 @@ def draw_heads(
             f"cut: {len(selected)} heads are cut, but only {len(others)} others of such layers are "
             "there, so no random control cuts as many; leave --random out, or cut fewer"
         )
-    return sorted(Random(seed).sample(others, len(selected)))
+    return sorted(random.sample(others, len(selected)))
 
 
-def draw_layers(selected: Sequence[Layer], layers: Sequence[Layer], seed: int) -> list[Layer]:
+def draw_layers(selected: Sequence[Layer], layers: Sequence[Layer], random: Random) -> list[Layer]:
     """Return as many other layers of the same kinds.
 
     Raises:
@@ -74,4 +73,4 @@ def draw_layers(selected: Sequence[Layer], layers: Sequence[Layer], seed: int) -
             f"cut: {len(selected)} layers are cut, but only {len(others)} others of such kinds are "
             "there, so no random control cuts as many; leave --random out, or cut fewer"
         )
-    return Random(seed).sample(others, len(selected))
+    return random.sample(others, len(selected))

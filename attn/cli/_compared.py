@@ -1,0 +1,120 @@
+"""What a comparison found, for a terminal and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from math import isfinite
+from textwrap import wrap as wrapped
+from typing import TYPE_CHECKING, Any
+
+from attn.cli._plan import describe
+from attn.cli._text import aligned, listed_files
+from attn.wording import count_noun
+from attn.words import fold, is_content
+
+if TYPE_CHECKING:
+    from attn.verbs.compare.results import Compared
+
+WIDTH = 100
+"""Letters of a line of the answer."""
+SHOWN = 5
+"""So many words are shown, those that changed most and name something; the tables have all."""
+
+
+def as_json(command: str, done: Compared) -> str:
+    """Return one JSON object."""
+    answer: dict[str, Any] = {
+        "command": command,
+        "status": "planned" if done.plans else "complete",
+        "path": str(done.path),
+        "warnings": list(done.warnings),
+        "base": done.base,
+        "variants": [_variant(done, name) for name in done.variants],
+        "answer": done.answer,
+        "controls": dict(done.controls),
+        "files": list(done.files),
+    }
+    if done.plans:
+        answer["predicted_bytes"] = done.predicted_bytes
+    return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+def _variant(done: Compared, name: str) -> dict[str, Any]:
+    """Return what JSON says of a variant: its differences as in `comparison.json`."""
+    from dataclasses import asdict
+
+    differences = [asdict(entry) for entry in done.differences.get(name, ())]
+    return {"name": name, "pairs": done.variants[name], "differences": differences}
+
+
+def as_text(done: Compared) -> Iterator[str]:
+    """Yield what changed most, and where the results are; of a dry run, what would be made."""
+    if done.plans:
+        yield describe(done.plans[0])
+        runs = count_noun(len(done.plans), "run")
+        yield f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)}"
+        return
+    if done.answer:
+        yield from wrapped(done.answer, WIDTH)
+        yield ""
+    for name, pairs in done.variants.items():
+        if name in done.controls:
+            continue
+        yield f"{name} against {done.base}, {count_noun(pairs, 'pair')} of pictures"
+        if done.differences.get(name):
+            yield f"  differs in {', '.join(map(str, done.differences[name]))}"
+        if "mass.csv" in done.tables:
+            yield from (f"  {line}" for line in aligned(_changes(done, name)))
+    yield from _parts(done)
+    yield str(done.path)
+    yield from (f"  {line}" for line in listed_files(done.files))
+
+
+def _parts(done: Compared) -> Iterator[str]:
+    """Yield what is there of a LoRA's effect with each of its parts alone, and without each."""
+    rows = done.tables["parts.csv"].to_dict("records") if "parts.csv" in done.tables else []
+    for whole in dict.fromkeys(row["whole_name"] for row in rows):
+        of_whole = [row for row in rows if row["whole_name"] == whole]
+        columns = dict.fromkeys((row["measure"], row["word"], row["kind"]) for row in of_whole)
+        cells = {
+            (row["part"], row["kohya"], row["measure"], row["kind"]): f"{row['ratio']:.1%}"
+            for row in of_whole
+        }
+        lines = [("PART", "", *(f"{word or 'picture'}, {kind}" for _, word, kind in columns))]
+        for part, kohya in dict.fromkeys(key[:2] for key in cells):
+            values = (cells.get((part, kohya, at, kind), "-") for at, _, kind in columns)
+            lines.append((part, kohya, *values))
+        yield f"parts of {whole}: of its effect there is"
+        yield from (f"  {line}" for line in aligned(lines))
+
+
+def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
+    """Return the words of one variant whose mass changed most, as lines of a table."""
+    columns = done.tables["mass.csv"]
+    rows = list(range(len(columns)))
+    if "variant_name" in columns:
+        rows = [row for row in rows if columns["variant_name"][row] == name]
+    rows = [row for row in rows if is_content(str(columns["word"][row]))] or rows
+    lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
+    repeated = {fold(str(columns["word"][row])) for row in rows if columns["occurrence"][row] > 1}
+    for row in rows[:SHOWN]:
+        change, low, high = (float(columns[key][row]) for key in ("change", "low", "high"))
+        word, number = columns["word"][row], columns["occurrence"][row]
+        lines.append(
+            (
+                f"{word} ({number})" if fold(word) in repeated else word,
+                str(columns["segment"][row]),
+                f"{columns['base'][row]:.4g}",
+                f"{change:+.3g}",
+                f"{columns['relative_change'][row]:+.1%}",
+                f"{low:+.3g} to {high:+.3g}" if isfinite(low) else "-",
+            )
+        )
+    return lines
+
+
+def _bytes(done: Compared) -> str:
+    from rich import filesize
+
+    return filesize.decimal(done.predicted_bytes)

@@ -1,0 +1,34 @@
+"""`attn ablate`: does cutting something do what its map says?"""
+
+from __future__ import annotations
+
+import typer
+
+from attn.cli._compared import as_json as spell_json
+from attn.cli._compared import as_text
+from attn.cli._options import Json, Look, Typed, with_options
+from attn.cli._terminal import say
+from attn.cli.view import look
+from attn.verbs.ablate.options import AblateOptions
+
+
+@with_options(AblateOptions)
+def ablate(
+    context: typer.Context,
+    *,
+    typed: Typed,
+    view: Look = False,
+    as_json: Json = False,
+) -> None:
+    """Cut parts of the attention from the same noise: does that do what its map says?"""
+    from attn.cli._report import ShownReport
+    from attn.verbs.ablate.ablate import ablate as run
+
+    report = ShownReport(context)
+    try:
+        done = run(**typed, report=report)
+    finally:
+        report.close()
+    say(spell_json("ablate", done) if as_json else "\n".join(as_text(done)))
+    if view and not done.plans:
+        look([done.path])

@@ -1,0 +1,159 @@
+"""`attn ablate`: cut a part of the attention, and see whether that does what its map says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from attn.errors import RequestError, UsageError
+from attn.schema import Intervention
+from attn.verbs.ablate.cuts import Spec, parse_cut
+from attn.verbs.ablate.options import AblateOptions
+from attn.verbs.capture.capture import capture_with, choose_prompts
+from attn.verbs.capture.folders import name_folders
+from attn.verbs.capture.options import read_prompt
+from attn.verbs.compare.compare import parse, planned, refuse_folder
+from attn.verbs.compare.pairing import FOLDER
+from attn.verbs.compare.results import Compared, compare_runs
+from attn.verbs.compare.runs.variant_runs import (
+    BASE,
+    RESERVED,
+    Required,
+    Sessions,
+    Setting,
+    choose_setting,
+    generate_variants,
+)
+from attn.verbs.options import takes
+from attn.verbs.report import Report
+
+
+@dataclass(frozen=True)
+class CutVariant:
+    """One cut, or a random control of one.
+
+    Attributes:
+        label: as it was typed; of a control with its number behind it.
+        cut: what is done.
+    """
+
+    label: str
+    cut: Intervention
+
+
+@takes(AblateOptions)
+def ablate(options: AblateOptions) -> Compared:
+    """Cut parts of a model's attention, each from the same noise, and compare: `attn ablate`.
+
+    The traces go to one folder per variant in `out`, the results to `comparison` in it, as those of
+    `attn.compare`; `tables["cuts.csv"]` holds each cut against its random controls.
+
+    Args:
+        options: see `AblateOptions`.
+
+    Raises:
+        UsageError: an argument is wrong in itself.
+        RequestError: a cut matches nothing, or all keys of a row.
+        AttnError: see `attn.capture`; what was finished stays on disk.
+    """
+    report = options.report or Report()
+    cuts = _read_cuts(options.cut)
+    selection = parse(options.words, None, None, {})
+    refuse_folder(options.out)
+    setting = choose_setting(options.backend, options, dict(options.settings or {}))
+    prompts = choose_prompts(
+        read_prompt(setting.capture, options.prompt), setting.model, setting.family, report
+    )
+    setting = replace(setting, prompts=prompts, verb="ablate")
+    sessions = Sessions(setting)
+    variants = [
+        variant
+        for cut in cuts
+        for variant in _with_controls(cut, options, setting, sessions, report)
+    ]
+    nothing = Required(lambda prompts: None, lambda plan: None)
+    made = generate_variants(setting, _plan(variants), options.out, report, nothing, sessions)
+    if options.dry_run:
+        return planned(made, report)
+    return compare_runs(
+        *(made.runs(), selection, None, made.path / FOLDER),
+        pictures=options.pictures,
+        report=report,
+        files={},
+    )
+
+
+def _read_cuts(specs: Spec | Sequence[Spec] | None) -> list[CutVariant]:
+    """Return the cuts that were asked for, as they were typed.
+
+    Raises:
+        UsageError: one is none, or there twice; or none is there.
+    """
+    listed = [specs] if isinstance(specs, str | Intervention) else list(specs or ())
+    variants = [
+        CutVariant(spec.strip() if isinstance(spec, str) else spec.text, parse_cut(spec))
+        for spec in listed
+    ]
+    if not variants:
+        raise UsageError("cut: nothing is named; give a word, padding, sinks:3 or 'head 4.2'")
+    for index, variant in enumerate(variants):
+        if variant.cut in [of.cut for of in variants[:index]]:
+            raise UsageError(f"cut: {variant.label} is named twice; leave one out")
+    return variants
+
+
+def _with_controls(
+    variant: CutVariant,
+    options: AblateOptions,
+    setting: Setting,
+    sessions: Sessions,
+    report: Report,
+) -> Iterator[CutVariant]:
+    """Yield a cut, then its controls, as far as the model can do them.
+
+    Raises:
+        RequestError: the cut cannot be done.
+    """
+    _require_possible(variant, setting, sessions)
+    yield variant
+    if variant.cut.select.random is not None:
+        return
+    for seed in range(options.random):
+        select = replace(variant.cut.select, random=seed)
+        control = CutVariant(f"{variant.label} random {seed}", replace(variant.cut, select=select))
+        try:
+            _require_possible(control, setting, sessions)
+        except RequestError as error:
+            report.warn(f"{variant.label} has no random control: {error}")
+            return
+        yield control
+
+
+def _require_possible(variant: CutVariant, setting: Setting, sessions: Sessions) -> None:
+    """Raise, before anything is generated, if a cut can be done for none of the prompts.
+
+    Raises:
+        RequestError: says why.
+    """
+    changes: dict[str, Any] = {
+        "prompt": setting.prompts,
+        "prompts": None,
+        "seed": setting.capture.seeds[0],
+        "cut": [variant.cut],
+        "model": sessions.shared({}),
+        "dry_run": True,
+        "resume": False,
+    }
+    capture_with(replace(setting.capture, **changes, report=Report()))
+
+
+def _plan(variants: Sequence[CutVariant]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return label, folder and cuts of everything that is generated, the baseline first."""
+    folders = name_folders([variant.label for variant in variants], RESERVED)
+    labels = [
+        folder if variant.label == BASE else variant.label
+        for variant, folder in zip(variants, folders, strict=True)
+    ]
+    cuts = [{"cut": [variant.cut]} for variant in variants]
+    return [(BASE, BASE, {"cut": None}), *zip(labels, folders, cuts, strict=True)]

@@ -1,0 +1,113 @@
+"""Does cutting something do what its map says? In sentences made from `cuts.csv`.
+
+As in `compare.answer`, a sentence claims no more than the intervals of its numbers show: a cut
+does what its map says only if the picture changes more inside of the map than outside, and that
+more than after cutting as much at random, both with intervals above 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from attn.verbs.compare.controls.cut_effects import AIMED, INSIDE, LEVEL, OUTSIDE
+from attn.verbs.report_page import Sentence, digits
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+CUTS = "tables/cuts.csv"
+
+Row = Mapping[str, Any]
+
+
+def tell_cuts(table: DataFrame | None) -> list[Sentence]:
+    """Return what the cuts of `cuts.csv` did; nothing without one."""
+    rows = [] if table is None else table.to_dict("records")
+    return [
+        Sentence(text, CUTS)
+        for cut in dict.fromkeys(row["cut"] for row in rows)
+        for text in _tell({row["measure"]: row for row in rows if row["cut"] == cut})
+    ]
+
+
+def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
+    level = measures[LEVEL]
+    name = level["cut"]
+    if level["change"] == 0:
+        yield f"Cutting {name} does nothing: these are the same pictures."
+        return
+    if math.isnan(level["low"]):
+        yield (
+            f"Cutting {name} changes the picture by {digits(level['change'])} of 255 levels, in "
+            "too few pictures to tell from chance."
+        )
+        return
+    if AIMED not in measures:
+        yield _tell_size(level)
+        return
+    yield _tell_aim(measures)
+
+
+def _tell_size(level: Row) -> str:
+    """Say how much a cut changes that has no map of a word."""
+    start = f"Cutting {level['cut']} changes the picture by {digits(level['change'])} of 255 levels"
+    if not level["controls"]:
+        return f"{start}; nothing as large could be cut at random to hold it against."
+    told = (
+        f"as much cut at random changes it by {digits(level['random_change'])} "
+        f"({_difference(level)})"
+    )
+    if level["difference_low"] > 0:
+        return f"{start}, more than chance: {told}."
+    if level["difference_high"] < 0:
+        return f"{start}, less than chance: {told}."
+    return f"{start}, which is not shown to differ from chance: {told}."
+
+
+def _tell_aim(measures: Mapping[str, Row]) -> str:
+    """Say whether the picture changes where the map of the word is."""
+    aimed, inside, outside = (measures[name] for name in (AIMED, INSIDE, OUTSIDE))
+    name = aimed["cut"]
+    sides = (
+        f"the picture changes by {digits(inside['change'])} of 255 levels inside of the map of "
+        f"“{aimed['word']}” and by {digits(outside['change'])} outside"
+    )
+    if not aimed["low"] > 0:
+        verdict = "the opposite of" if aimed["high"] < 0 else "not"
+        is_shown = "does" if aimed["high"] < 0 else "is"
+        text = "what its map says" if verdict != "not" else "shown to do what its map says"
+        return f"Cutting {name} {is_shown} {verdict} {text}: {sides} ({_interval(aimed)})."
+    if not aimed["controls"]:
+        return (
+            f"Cutting {name} acts where its map points: {sides} ({_interval(aimed)}); nothing as "
+            "large could be cut at random to hold it against."
+        )
+    random = (
+        f"after cutting as much at random by {digits(measures[INSIDE]['random_change'])} and "
+        f"{digits(measures[OUTSIDE]['random_change'])}"
+    )
+    if aimed["difference_low"] > 0:
+        return (
+            f"Cutting {name} does what its map says: {sides}, {random}; that is more to the point "
+            f"by {_difference(aimed)}."
+        )
+    than = "less than" if aimed["difference_high"] < 0 else "no more than is shown of"
+    return (
+        f"Cutting {name} acts where its map points, but {than} cutting something else does: "
+        f"{sides}, {random} (difference {_difference(aimed)})."
+    )
+
+
+def _difference(row: Row) -> str:
+    return _spell(row, "difference_")
+
+
+def _interval(row: Row) -> str:
+    return f"difference {_spell(row, '')}"
+
+
+def _spell(row: Row, name: str) -> str:
+    ends = f"{digits(row[f'{name}low'])} to {digits(row[f'{name}high'])}"
+    return f"{digits(row[f'{name}change'])}, 95 % {ends}"

@@ -1,0 +1,158 @@
+"""What cutting attention did to each picture, and how much of it where the word's map is.
+
+Definitions, for one picture of a variant and that of the baseline from the same noise:
+
+- level    mean absolute difference of the two, 0 to 255.
+- inside   the same over the places where the word's map on the baseline, mean over layers, heads
+           and steps, is above half of its range; the difference is laid out on the map's grid.
+- outside  the same over all other places.
+- aimed    inside minus outside: above 0, the picture changes more where the map points.
+
+Each is held against the mean over the random controls of the same picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attn.schema import Intervention
+from attn.verbs.compare.variants import Variant
+from attn.words import word_keys
+
+if TYPE_CHECKING:
+    from attn.analysis.compare.controls.controls import Image, Values
+    from attn.analysis.compare.controls.roles import Role
+    from attn.analysis.compare.pairs import Pair
+    from attn.analysis.numbers import Numbers
+    from attn.analysis.tables import Table
+
+CUTS = "cuts.csv"
+LEVEL, INSIDE, OUTSIDE, AIMED = "level", "inside", "outside", "aimed"
+HALF = 0.5
+
+
+def cut_table(variants: Sequence[Variant], roles: Sequence[Role | None]) -> Table | None:
+    """Return `cuts.csv`: each measure of each cut, of its controls, and the difference of both.
+
+    Args:
+        variants: those that cut nothing are left out.
+        roles: which are random controls of which.
+    """
+    from attn.analysis.compare.controls.controls import as_table
+
+    rows = []
+    for index, (variant, role) in enumerate(zip(variants, roles, strict=True)):
+        cuts = added_cuts(variant)
+        if cuts and role is None:
+            randoms = [
+                other
+                for other, of in zip(variants, roles, strict=True)
+                if of is not None and of.whole == index
+            ]
+            words = tuple(word for cut in cuts for word in cut.select.words)
+            rows += list(_rows(variant, randoms, words))
+    return as_table(rows)
+
+
+def added_cuts(variant: Variant) -> tuple[Intervention, ...]:
+    """Return what is cut of the model of a variant, and not of the baseline's."""
+    from attn.trace.store import read_manifest
+
+    before, after = (read_manifest(of.folder).request.interventions for of in variant.members)
+    return tuple(cut for cut in after if cut not in before)
+
+
+def _rows(
+    variant: Variant, randoms: Sequence[Variant], words: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    maps = _word_maps(variant, words)
+    effects = measure(variant, maps)
+    others = [measure(random, maps) for random in randoms]
+    for name, values in effects.items():
+        images = [of for of in values if all(of in other.get(name, {}) for other in others)]
+        cut = np.array([values[of] for of in images])
+        control = np.array([[other[name][of] for of in images] for other in others])
+        yield {
+            "cut": variant.label,
+            "word": " ".join(words),
+            "measure": name,
+            **_interval("", cut),
+            "controls": len(randoms),
+            **_interval("random_", control.mean(0) if len(randoms) else cut * np.nan),
+            **_interval("difference_", cut - (control.mean(0) if len(randoms) else np.nan)),
+            "n": len(images),
+        }
+
+
+def _interval(name: str, values: Numbers) -> dict[str, float]:
+    """Return mean and 95 % interval, as columns."""
+    from attn.analysis.compare.paired import paired_interval
+
+    if not len(values) or np.isnan(values).all():
+        return dict.fromkeys((f"{name}change", f"{name}low", f"{name}high"), float("nan"))
+    low, high, _ = paired_interval(values[:, np.newaxis])
+    ends = {f"{name}low": float(low[0]), f"{name}high": float(high[0])}
+    return {f"{name}change": float(values.mean()), **ends}
+
+
+def measure(variant: Variant, maps: Mapping[Image, Numbers]) -> dict[str, Values]:
+    """Return the measures of each picture of a variant, by (prompt, seed, sample)."""
+    values: dict[str, Values] = {LEVEL: {}}
+    for image, difference in _differences(variant):
+        values[LEVEL][image] = float(difference.mean())
+        region = _region(maps.get(image))
+        if region is None:
+            continue
+        inside, outside = _sides(difference, region)
+        sides = {INSIDE: inside, OUTSIDE: outside, AIMED: inside - outside}
+        for name, value in sides.items():
+            values.setdefault(name, {})[image] = value
+    return {name: of for name, of in values.items() if of}
+
+
+def _differences(variant: Variant) -> Iterator[tuple[Image, Numbers]]:
+    """Yield the absolute difference of each picture, (row, column), mean over channels."""
+    from attn.analysis.compare.images import image_pairs
+    from attn.trace.trace import open_trace
+
+    for base, member in variant.all_members:
+        pairs = image_pairs(open_trace(base.folder), open_trace(member.folder))
+        for sample, (before, after) in enumerate(pairs):
+            if before.shape == after.shape:
+                levels = np.abs(before.astype(np.float64) - after).mean(-1)
+                yield (base.prompt, base.seed, sample), levels
+
+
+def _word_maps(variant: Variant, words: Sequence[str]) -> dict[Image, Numbers]:
+    """Return the baseline's map of the words of each picture, (row, column)."""
+    named = {key for word in words for key in word_keys(word)}
+    maps = {}
+    for pair in variant.pairs:
+        at = [index for index, term in enumerate(pair.terms) if _is_of(pair, index, named)]
+        if pair.coarse is not None and at:
+            for sample, image in enumerate(pair.coarse[0][:, at].mean(1)):
+                maps[pair.prompt, pair.seed, sample] = image
+    return maps
+
+
+def _is_of(pair: Pair, index: int, named: set[str]) -> bool:
+    term = pair.terms[index]
+    return term.kind == "word" and bool(named.intersection(word_keys(term.text)))
+
+
+def _region(image: Numbers | None) -> Numbers | None:
+    """Return where a map is above half of its range; None of a flat one."""
+    if image is None or not np.isfinite(image).all() or image.max() == image.min():
+        return None
+    return np.asarray(image > image.min() + HALF * (image.max() - image.min()))
+
+
+def _sides(difference: Numbers, region: Numbers) -> tuple[float, float]:
+    from attn.analysis.compare.reading import regrid
+
+    rows, columns = region.shape
+    levels = regrid(difference[np.newaxis, np.newaxis], (rows, columns))[0, 0]
+    return float(levels[region].mean()), float(levels[~region].mean())
