@@ -30,8 +30,8 @@ from attn.schema.interventions import (
     ROLES,
     WITH_AMOUNT,
     ActName,
+    CutTarget,
     Intervention,
-    Selection,
 )
 from attn.schema.layer_names import kohya_name, name_layers, short_name
 from attn.schema.layout import (
@@ -88,6 +88,7 @@ __all__ = [
     "ActName",
     "Call",
     "Column",
+    "CutTarget",
     "Emphasis",
     "Gate",
     "Grid",
@@ -103,7 +104,6 @@ __all__ = [
     "SampleText",
     "Segment",
     "SegmentKind",
-    "Selection",
     "Sequence",
     "Shard",
     "Step",

@@ -1,4 +1,4 @@
-"""What is changed of a model while it generates: an act, on a selection of its attention."""
+"""What is changed of a model while it generates: an act, on a part of its attention."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROLES = ("content", "special", "padding")
 
 
 @dataclass(frozen=True)
-class Selection:
+class CutTarget:
     """Which part of a model's attention an intervention changes; what is empty selects all.
 
     Keys are those of `words`, `roles`, `segments`, `positions` and `sinks` together; if none of
@@ -96,14 +96,14 @@ class Intervention:
     """One change of the model's attention.
 
     Attributes:
-        select: of what.
+        target: what is changed.
         act: `mask` hides keys from the softmax; `scale` multiplies probabilities before they are
             normalised, `weigh` after it; `bias` adds to the logits; `mean` gives every query the
             mean probabilities of all; `skip` makes them 0, so that nothing is moved.
         amount: factor or summand of `WITH_AMOUNT`.
     """
 
-    select: Selection
+    target: CutTarget
     act: ActName = "mask"
     amount: float | None = None
 
@@ -111,7 +111,7 @@ class Intervention:
     def text(self) -> str:
         """What it does, as people read it: `mask red@steps=0-9`."""
         amount = "" if self.amount is None else f"={self.amount:g}"
-        return f"{self.act}{amount} {self.select.text}"
+        return f"{self.act}{amount} {self.target.text}"
 
 
 def _range(ends: tuple[float, float] | None) -> str:

@@ -2,7 +2,7 @@
 
     acts        what an act does to logits and probabilities: the idea, in one page
     mode        does it to the calls of kernels, below which the tap records what then runs
-    selection   which layers, queries and keys of a sequence are meant
+    targets     which layers, queries and keys of a sequence are meant
     resolve     an intervention as it is done to one request
     draws       as many others, drawn at random
     sinks       the keys that receive most on the untreated run

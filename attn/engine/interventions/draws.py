@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from random import Random
 
-from attn.engine.interventions.selection import Offset, Text, list_keys
+from attn.engine.interventions.targets import BranchText, Offset, list_keys
 from attn.errors import RequestError
 from attn.schema import Layer
 
 
 def draw_offsets(
-    offsets: frozenset[Offset], layers: Sequence[Layer], text: Text, random: Random
+    offsets: frozenset[Offset], layers: Sequence[Layer], text: BranchText, random: Random
 ) -> frozenset[Offset]:
     """Return as many other keys of each segment: of the same role while there are some, then any.
 

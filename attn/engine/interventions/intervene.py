@@ -18,10 +18,10 @@ from attn.engine.interventions.mode import CallEdits, InterventionMode, Treated
 from attn.engine.tapping.layout import Declared, declare
 from attn.engine.tapping.modules import choose_modules
 from attn.errors import CaptureError, UsageError
-from attn.schema import Intervention, Segment, Selection, part, positions
+from attn.schema import CutTarget, Intervention, Segment, part, positions
 
 POSITIONS = "all"
-"""Segment of `Selection.positions` that counts from the first position of the sequence."""
+"""Segment of `CutTarget.positions` that counts from the first position of the sequence."""
 UNTOLD = ("words", "roles", "sinks", "noise", "branch", "random")
 """What only a backend can tell of a model."""
 
@@ -40,8 +40,8 @@ def intervene(
 
     Example:
         ```python
-        select = Selection(layers=("blocks.2.*",), positions=(("all", 7),))
-        with attn.tap(model) as tapped, attn.intervene(model, Intervention(select, "mask")):
+        target = CutTarget(layers=("blocks.2.*",), positions=(("all", 7),))
+        with attn.tap(model) as tapped, attn.intervene(model, Intervention(target, "mask")):
             model(x)
         ```
 
@@ -55,14 +55,14 @@ def intervene(
         what was changed so far.
 
     Raises:
-        UsageError: a selection cannot be told of a bare model, or matches nothing.
+        UsageError: a target cannot be told of a bare model, or matches nothing.
         CaptureError: nothing was changed in the block, or a row is left without a key.
     """
     listed = [interventions] if isinstance(interventions, Intervention) else list(interventions)
     declared = declare(segments, None) or ()
     modules = choose_modules(model, None)
     for intervention in listed:
-        _require_told(intervention.select, modules, declared)
+        _require_told(intervention.target, modules, declared)
     calls = _Calls(modules, listed, declared)
     mode = InterventionMode(lambda: calls.edits(hooks.running), calls.treated)
     hooks = ModeHooks(modules, mode, innermost=True)
@@ -75,7 +75,7 @@ def intervene(
     if listed and not calls.treated.count:
         raise CaptureError(
             "nothing was changed in the block: no attention of the selected layers ran in the "
-            "selected steps; call the model, or select others"
+            "selected steps; call the model, or target others"
         )
 
 
@@ -93,24 +93,24 @@ class _PathEdits(CallEdits):
         whole = torch.Size(lead).numel() // heads, heads, queries, keys
         edits = []
         for of in self.interventions:
-            where = self._where(of.select, heads, queries, keys)
+            where = self._where(of.target, heads, queries, keys)
             if where.any():
                 if tuple(shape) != whole:
                     where = where.expand(whole).reshape((1, *shape))
                 edits.append(Edit(of.act, of.amount or 0.0, where.to(device)))
         return tuple(edits)
 
-    def _where(self, select: Selection, heads: int, queries: int, keys: int) -> Tensor:
-        is_part = select.queries not in ("", "all")
-        rows = positions(part(self.segments, select.queries)) if is_part else None
+    def _where(self, target: CutTarget, heads: int, queries: int, keys: int) -> Tensor:
+        is_part = target.queries not in ("", "all")
+        rows = positions(part(self.segments, target.queries)) if is_part else None
         starts = {of.name: of.start for of in self.segments} | {POSITIONS: 0}
-        columns = [starts[name] + offset for name, offset in select.positions]
-        for name in select.segments:
+        columns = [starts[name] + offset for name, offset in target.positions]
+        for name in target.segments:
             columns += positions(part(self.segments, name))
         members = [
-            _members(select.heads or None, heads),
+            _members(target.heads or None, heads),
             _members(rows, queries),
-            _members(columns if select.has_keys else None, keys),
+            _members(columns if target.has_keys else None, keys),
         ]
         head, query, key = members
         return (head[:, None, None] & query[:, None] & key)[None]
@@ -138,32 +138,32 @@ class _Calls:
         selected = tuple(
             of
             for of in self._interventions
-            if _matches(of.select, path) and of.select.covers(self._step, None)
+            if _matches(of.target, path) and of.target.covers(self._step, None)
         )
         if not selected:
             return None
         return _PathEdits(path, count_heads(self._modules[path]), selected, self._segments)
 
 
-def _matches(select: Selection, path: str) -> bool:
-    return any(fnmatchcase(path, glob) for glob in select.layers or ("*",))
+def _matches(target: CutTarget, path: str) -> bool:
+    return any(fnmatchcase(path, glob) for glob in target.layers or ("*",))
 
 
 def _require_told(
-    select: Selection, modules: Mapping[str, nn.Module], segments: Sequence[Segment]
+    target: CutTarget, modules: Mapping[str, nn.Module], segments: Sequence[Segment]
 ) -> None:
     for name in UNTOLD:
-        if getattr(select, name) not in ((), 0, None):
+        if getattr(target, name) not in ((), 0, None):
             raise UsageError(
-                f"intervene: {name} cannot be told of a bare model; select positions or segments"
+                f"intervene: {name} cannot be told of a bare model; target positions or segments"
             )
-    if not any(_matches(select, path) for path in modules):
+    if not any(_matches(target, path) for path in modules):
         raise UsageError(
-            f"intervene: no module matches {', '.join(select.layers)}; there are "
+            f"intervene: no module matches {', '.join(target.layers)}; there are "
             f"{', '.join(list(modules)[:3])}, …"
         )
     names = {of.name for of in segments} | {of.kind for of in segments}
-    wanted = {*select.segments, *(name for name, _ in select.positions), select.queries}
+    wanted = {*target.segments, *(name for name, _ in target.positions), target.queries}
     for name in sorted(wanted - names - {POSITIONS, ""}):
         raise UsageError(f"intervene: no segment '{name}'; name the lengths of all in segments=")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from random import Random
 
 from attn.engine.interventions.draws import draw_heads, draw_layers, draw_offsets
-from attn.engine.interventions.selection import (
+from attn.engine.interventions.targets import (
+    BranchText,
     Offset,
-    Text,
     list_keys,
     require_keys,
     select_layers,
@@ -23,7 +23,7 @@ LayerKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Reader:
+class RequestLayout:
     """What a request runs through, and what its guidance rows read.
 
     Attributes:
@@ -33,7 +33,7 @@ class Reader:
     """
 
     layers: tuple[Layer, ...]
-    texts: Mapping[str, Text]
+    texts: Mapping[str, BranchText]
     seed: int = 0
 
     def chance(self, seed: int | None) -> Random:
@@ -61,65 +61,65 @@ class Resolved:
 
     def covers(self, key: LayerKey, branch: str) -> bool:
         """Whether something is changed of a layer in a guidance row."""
-        select = self.intervention.select
-        return key in self.heads and select.branch in (None, branch)
+        target = self.intervention.target
+        return key in self.heads and target.branch in (None, branch)
 
 
-def resolve(intervention: Intervention, reader: Reader) -> Resolved:
+def resolve(intervention: Intervention, layout: RequestLayout) -> Resolved:
     """Find out what an intervention means for a request.
 
     Raises:
         RequestError: it matches nothing, or hides all keys of a layer.
     """
-    select = intervention.select
-    layers = select_layers(select, reader.layers)
-    texts = {name: text for name, text in reader.texts.items() if select.branch in (None, name)}
+    target = intervention.target
+    layers = select_layers(target, layout.layers)
+    texts = {name: text for name, text in layout.texts.items() if target.branch in (None, name)}
     if not texts:
         raise RequestError(
-            f"cut: no guidance row '{select.branch}'; there are {', '.join(reader.texts)}"
+            f"cut: no guidance row '{target.branch}'; there are {', '.join(layout.texts)}"
         )
-    if not select.has_keys:
+    if not target.has_keys:
         if intervention.act == "mask":
             raise RequestError(
                 "cut: to mask all keys leaves nothing to attend to; name keys, or skip the heads"
             )
-        return Resolved(intervention, _heads(intervention, layers, reader), None)
-    if select.sinks:
+        return Resolved(intervention, _heads(intervention, layers, layout), None)
+    if target.sinks:
         layers = [of for of in layers if part(of.keys, "text")] or layers
     else:
-        require_keys(select, layers, texts)
-    offsets = {name: select_offsets(select, layers, text) for name, text in texts.items()}
-    if select.random is not None and not select.sinks:
+        require_keys(target, layers, texts)
+    offsets = {name: select_offsets(target, layers, text) for name, text in texts.items()}
+    if target.random is not None and not target.sinks:
         offsets = {
-            name: draw_offsets(offsets[name], layers, text, reader.chance(select.random))
+            name: draw_offsets(offsets[name], layers, text, layout.chance(target.random))
             for name, text in texts.items()
         }
     if intervention.act == "mask":
         for name, text in texts.items():
             _require_rest(layers, text, offsets[name])
-    heads = select.heads or None
+    heads = target.heads or None
     return Resolved(intervention, {(of.tower, of.path): heads for of in layers}, offsets)
 
 
 def _heads(
-    intervention: Intervention, layers: Sequence[Layer], reader: Reader
+    intervention: Intervention, layers: Sequence[Layer], layout: RequestLayout
 ) -> dict[LayerKey, tuple[int, ...] | None]:
-    select = intervention.select
-    if select.random is None:
-        return {(of.tower, of.path): select.heads or None for of in layers}
-    if not select.heads:
-        drawn = draw_layers(layers, reader.layers, reader.chance(select.random))
+    target = intervention.target
+    if target.random is None:
+        return {(of.tower, of.path): target.heads or None for of in layers}
+    if not target.heads:
+        drawn = draw_layers(layers, layout.layers, layout.chance(target.random))
         return {(of.tower, of.path): None for of in drawn}
-    pairs = [(of.index, head) for of in layers for head in select.heads]
-    others = draw_heads(pairs, reader.layers, reader.chance(select.random))
+    pairs = [(of.index, head) for of in layers for head in target.heads]
+    others = draw_heads(pairs, layout.layers, layout.chance(target.random))
     return {
         (of.tower, of.path): tuple(head for index, head in others if index == of.index)
-        for of in reader.layers
+        for of in layout.layers
         if any(index == of.index for index, _ in others)
     }
 
 
-def _require_rest(layers: Sequence[Layer], text: Text, offsets: frozenset[Offset]) -> None:
+def _require_rest(layers: Sequence[Layer], text: BranchText, offsets: frozenset[Offset]) -> None:
     for layer in layers:
         if {key.offset for key in list_keys(layer, text.sequence)} <= offsets:
             raise RequestError(

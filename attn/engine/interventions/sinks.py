@@ -10,11 +10,11 @@ from torch import nn
 from attn.engine.attention import Attention
 from attn.engine.heads import with_heads
 from attn.engine.hooks import AttentionHooks
-from attn.engine.interventions.resolve import LayerKey, Reader
-from attn.engine.interventions.selection import Offset, list_keys, select_queries
+from attn.engine.interventions.resolve import LayerKey, RequestLayout
+from attn.engine.interventions.targets import Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
 from attn.engine.recorder import ungrouped
-from attn.schema import Call, Layer, Selection
+from attn.schema import Call, CutTarget, Layer
 
 OnCall = Callable[[Call], None]
 Cell = tuple[str, int]
@@ -23,8 +23,8 @@ Cell = tuple[str, int]
 
 def find_sinks(
     modules: Mapping[LayerKey, nn.Module],
-    selections: Sequence[Selection],
-    readers: Sequence[Reader],
+    targets: Sequence[CutTarget],
+    layouts: Sequence[RequestLayout],
     images: int,
     generate: Callable[[OnCall], object],
 ) -> list[dict[Cell, list[Offset]]]:
@@ -34,9 +34,9 @@ def find_sinks(
     read no text are left out where others read some.
 
     Returns:
-        for each selection, all keys of each sample, those that receive most first.
+        for each target, all keys of each sample, those that receive most first.
     """
-    ranking = _Ranking(selections, readers, images)
+    ranking = _Ranking(targets, layouts, images)
     with AttentionHooks(modules, ranking.see):
         generate(ranking.on_call)
     return ranking.ranked()
@@ -46,13 +46,13 @@ class _Ranking:
     """Sums of what keys received."""
 
     def __init__(
-        self, selections: Sequence[Selection], readers: Sequence[Reader], images: int
+        self, targets: Sequence[CutTarget], layouts: Sequence[RequestLayout], images: int
     ) -> None:
-        self._selections, self._readers, self._images = selections, readers, images
-        self._layers = [{(of.tower, of.path): of for of in reader.layers} for reader in readers]
+        self._selections, self._layouts, self._images = targets, layouts, images
+        self._layers = [{(of.tower, of.path): of for of in layout.layers} for layout in layouts]
         self._call: Call | None = None
         self._received: list[dict[Cell, dict[Offset, list[float]]]] = [
-            defaultdict(lambda: defaultdict(list)) for _ in selections
+            defaultdict(lambda: defaultdict(list)) for _ in targets
         ]
 
     def on_call(self, call: Call) -> None:
@@ -64,20 +64,20 @@ class _Ranking:
             return
         attention = with_heads(attention, len(call.rows)).with_sink()
         for row, (branch, sample) in enumerate(call.rows):
-            reader = self._readers[sample // self._images]
+            layout = self._layouts[sample // self._images]
             layer = layer_within(self._layers[sample // self._images][key], call.span)
             seen = attention if call.span is None else ungrouped(attention, layer, call.span)
             alone = seen.alone(row, call.padding[row] if call.padding else 0)
             if alone.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
-                self._add(key, layer, alone, (reader.branch(branch), sample))
+                self._add(key, layer, alone, (layout.branch(branch), sample))
 
     def _add(self, key: LayerKey, layer: Layer, attention: Attention, cell: Cell) -> None:
         everything = slice(None)
         probs = attention.probs(0, slice(0, layer.num_heads), everything, everything)
-        reader = self._readers[cell[1] // self._images]
-        keys = list_keys(layer, reader.texts[cell[0]].sequence)
-        for number, selection in enumerate(self._selections):
-            queries = select_queries(selection, layer)
+        layout = self._layouts[cell[1] // self._images]
+        keys = list_keys(layer, layout.texts[cell[0]].sequence)
+        for number, target in enumerate(self._selections):
+            queries = select_queries(target, layer)
             rows = probs if queries is None else probs[:, queries]
             means = rows.mean((0, 1)).tolist()
             for of in keys:

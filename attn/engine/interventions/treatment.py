@@ -13,9 +13,9 @@ from attn.engine.hooks import ModeHooks
 from attn.engine.interventions.acts import Edit
 from attn.engine.interventions.draws import draw_offsets
 from attn.engine.interventions.mode import Edits, InterventionMode, Treated
-from attn.engine.interventions.resolve import LayerKey, Reader, Resolved, resolve
-from attn.engine.interventions.selection import Offset, list_keys, select_queries
+from attn.engine.interventions.resolve import LayerKey, RequestLayout, Resolved, resolve
 from attn.engine.interventions.sinks import Cell, OnCall, find_sinks
+from attn.engine.interventions.targets import Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
 from attn.errors import CaptureError
 from attn.schema import Call, Intervention, Layer
@@ -26,7 +26,7 @@ class Treatment:
 
     Args:
         interventions: the same for all requests.
-        readers: what each request runs through and reads.
+        layouts: what each request runs through and reads.
         images: samples of each request.
 
     Raises:
@@ -34,12 +34,12 @@ class Treatment:
     """
 
     def __init__(
-        self, interventions: Sequence[Intervention], readers: Sequence[Reader], images: int
+        self, interventions: Sequence[Intervention], layouts: Sequence[RequestLayout], images: int
     ) -> None:
-        self._readers = readers
+        self._layouts = layouts
         self._images = images
-        self._resolved = [[resolve(of, reader) for of in interventions] for reader in readers]
-        self._layers = [{(of.tower, of.path): of for of in reader.layers} for reader in readers]
+        self._resolved = [[resolve(of, layout) for of in interventions] for layout in layouts]
+        self._layers = [{(of.tower, of.path): of for of in layout.layers} for layout in layouts]
         self._sinks: list[dict[Cell, list[Offset]]] = [{} for _ in interventions]
         self._call: Call | None = None
         self._laid_out: dict[Any, Edits | None] = {}
@@ -66,9 +66,9 @@ class Treatment:
             modules: of `keys`.
             generate: runs the model, and announces every forward.
         """
-        selections = [of.intervention.select for of in self._resolved[0]]
-        if any(selection.sinks for selection in selections):
-            self._sinks = find_sinks(modules, selections, self._readers, self._images, generate)
+        targets = [of.intervention.target for of in self._resolved[0]]
+        if any(target.sinks for target in targets):
+            self._sinks = find_sinks(modules, targets, self._layouts, self._images, generate)
         mode = InterventionMode(lambda: self._edits(hooks.running), self.treated)
         hooks = ModeHooks(modules, mode, done=self._done, wanted=self._wanted, innermost=True)
         with hooks:
@@ -92,7 +92,7 @@ class Treatment:
         return [
             number
             for number, of in enumerate(self._resolved[0])
-            if call is not None and of.intervention.select.covers(call.step, call.noise)
+            if call is not None and of.intervention.target.covers(call.step, call.noise)
         ]
 
     def _wanted(self) -> bool:
@@ -145,13 +145,13 @@ class Treatment:
     def _row(self, number: int, key: LayerKey, cell: Cell, layout: tuple[Layer, int]) -> Tensor:
         """Return where an intervention changes a row of the batch, (head, query, key) bool."""
         branch, sample = cell
-        (layer, padding), reader = layout, self._readers[sample // self._images]
+        (layer, padding), layout = layout, self._layouts[sample // self._images]
         resolved = self._resolved[sample // self._images][number]
-        name = reader.branch(branch)
+        name = layout.branch(branch)
         if not resolved.covers(key, name):
             return torch.zeros(1, 1, 1, dtype=torch.bool)
         positions = self._positions(resolved, number, (name, sample), layer)
-        queries = select_queries(resolved.intervention.select, layer)
+        queries = select_queries(resolved.intervention.target, layer)
         heads = _members(resolved.heads[key], layer.num_heads, 0)
         rows = _members(queries, layer.num_queries, padding)
         columns = _members(positions, layer.num_keys, padding)
@@ -162,14 +162,14 @@ class Treatment:
     ) -> list[int] | None:
         if resolved.offsets is None:
             return None
-        reader = self._readers[cell[1] // self._images]
-        select, text = resolved.intervention.select, reader.texts[cell[0]]
+        layout = self._layouts[cell[1] // self._images]
+        target, text = resolved.intervention.target, layout.texts[cell[0]]
         offsets = resolved.offsets[cell[0]]
-        if select.sinks:
-            sinks = frozenset(self._sinks[number][cell][: select.sinks])
-            if select.random is not None:
-                layers = [of for of in reader.layers if (of.tower, of.path) in resolved.heads]
-                sinks = draw_offsets(sinks, layers, text, reader.chance(select.random))
+        if target.sinks:
+            sinks = frozenset(self._sinks[number][cell][: target.sinks])
+            if target.random is not None:
+                layers = [of for of in layout.layers if (of.tower, of.path) in resolved.heads]
+                sinks = draw_offsets(sinks, layers, text, layout.chance(target.random))
             offsets |= sinks
         return [of.position for of in list_keys(layer, text.sequence) if of.offset in offsets]
 

@@ -117,11 +117,11 @@ def _with_controls(
     """
     _require_possible(variant, setting, sessions)
     yield variant
-    if variant.cut.select.random is not None:
+    if variant.cut.target.random is not None:
         return
     for seed in range(options.random):
-        select = replace(variant.cut.select, random=seed)
-        control = CutVariant(f"{variant.label} random {seed}", replace(variant.cut, select=select))
+        target = replace(variant.cut.target, random=seed)
+        control = CutVariant(f"{variant.label} random {seed}", replace(variant.cut, target=target))
         try:
             _require_possible(control, setting, sessions)
         except RequestError as error:

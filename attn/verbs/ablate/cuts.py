@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from attn.errors import UsageError, did_you_mean
-from attn.schema import ROLES, WITH_AMOUNT, ActName, Intervention, Selection
+from attn.schema import ROLES, WITH_AMOUNT, ActName, CutTarget, Intervention
 
 Spec = str | Intervention
 EXAMPLE = "a word of the prompt, padding, sinks:3, 'head 4.2' or 'layer up.*'"
@@ -48,7 +48,7 @@ def parse_cut(spec: Spec) -> Intervention:
     cut = _parse_what(what.strip())
     for key, value in _split_limits(limits):
         cut = _LIMIT[key](cut, value)
-    if cut.act == "mask" and cut.select.heads and not cut.select.has_keys:
+    if cut.act == "mask" and cut.target.heads and not cut.target.has_keys:
         raise UsageError(f"cut: to mask no keys of heads is nothing; got '{spec}'")
     return cut
 
@@ -68,7 +68,7 @@ def _parse_what(what: str) -> Intervention:
 
 
 def _mask(**keys: Any) -> Intervention:
-    return Intervention(Selection(branch="cond", **keys), "mask")
+    return Intervention(CutTarget(branch="cond", **keys), "mask")
 
 
 def _parse_head(text: str) -> Intervention:
@@ -76,11 +76,11 @@ def _parse_head(text: str) -> Intervention:
     if match is None:
         raise UsageError(f"cut: expected LAYER.HEAD, such as 'head 4.2'; got 'head {text}'")
     heads = _whole_numbers(match[2])
-    return Intervention(Selection(layers=(match[1],), heads=heads, queries="all"), "skip")
+    return Intervention(CutTarget(layers=(match[1],), heads=heads, queries="all"), "skip")
 
 
 def _parse_layer(text: str) -> Intervention:
-    return Intervention(Selection(layers=_pieces(text), queries="all"), "skip")
+    return Intervention(CutTarget(layers=_pieces(text), queries="all"), "skip")
 
 
 def _parse_keys(text: str) -> Intervention:
@@ -120,7 +120,7 @@ def _split_limits(text: str) -> list[tuple[str, str]]:
 
 def _with(name: str, read: Callable[[str], Any]) -> Callable[[Intervention, str], Intervention]:
     def change(cut: Intervention, text: str) -> Intervention:
-        return replace(cut, select=replace(cut.select, **{name: read(text)}))
+        return replace(cut, target=replace(cut.target, **{name: read(text)}))
 
     return change
 

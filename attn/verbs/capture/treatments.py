@@ -20,25 +20,25 @@ def make_treatment(session: Session, requests: Sequence[Request]) -> Treatment |
     Raises:
         RequestError: one matches nothing, or hides all keys of a layer.
     """
-    from attn.engine.interventions.resolve import Reader
-    from attn.engine.interventions.selection import Text
+    from attn.engine.interventions.resolve import RequestLayout
+    from attn.engine.interventions.targets import BranchText
     from attn.engine.interventions.treatment import Treatment
 
     first = requests[0]
     if not first.interventions:
         return None
-    readers = [
-        Reader(
+    layouts = [
+        RequestLayout(
             tuple(session.layers(request)),
             {
-                branch: Text(_prompt(request, branch), session.sequence(request, branch))
+                branch: BranchText(_prompt(request, branch), session.sequence(request, branch))
                 for branch in session.branches(request)
             },
             request.seed,
         )
         for request in requests
     ]
-    return Treatment(first.interventions, readers, first.images)
+    return Treatment(first.interventions, layouts, first.images)
 
 
 def _prompt(request: Request, branch: str) -> str:

@@ -9,7 +9,7 @@ from attn.backends.testing.observe import same_outputs
 from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError, RequestError
-from attn.schema import Intervention, Request, Selection
+from attn.schema import CutTarget, Intervention, Request
 from attn.verbs.capture.treatments import make_treatment
 from tests.helpers.toy_attention import count_hooks
 from tests.helpers.toy_sessions import shared_session
@@ -32,7 +32,7 @@ CHANGES = {
     "scribble": {"prompt": SCENE, "width": 64, "height": 64},
 }
 EACH = [pytest.param(name, marks=[pytest.mark.slow] if name != "fake" else []) for name in SESSIONS]
-RED = Intervention(Selection(words=("red",), queries="all", branch="cond"))
+RED = Intervention(CutTarget(words=("red",), queries="all", branch="cond"))
 
 
 def open_request(name, **changes):
@@ -97,7 +97,7 @@ def test_empty_intervention_changes_no_bit(name):
     session, request = open_request(name)
     plain = session.generate([request], None)
     assert make_treatment(session, [request]) is None
-    late = replace(RED, select=replace(RED.select, steps=(1, 1)))
+    late = replace(RED, target=replace(RED.target, steps=(1, 1)))
     treatment = make_treatment(session, [replace(request, interventions=(late,))])
     calls = []
 
@@ -145,17 +145,17 @@ def test_hooks_go_with_an_error(error):
 
 
 REFUSALS = {
-    "'ret' is not in 'a red cat'. Did you mean 'red'? It has: a, red, cat": Selection(
+    "'ret' is not in 'a red cat'. Did you mean 'red'? It has: a, red, cat": CutTarget(
         words=("ret",)
     ),
-    "no layer matches 'up.9'": Selection(layers=("up.9",), words=("red",)),
-    "these are all keys of layer": Selection(roles=("content", "special", "padding", "image")),
-    "to mask all keys leaves nothing": Selection(),
-    "there is no head 70 in layer 0": Selection(heads=(70,), words=("red",)),
-    "no key matches": Selection(segments=("audio",)),
-    "no queries 'audio' in these layers": Selection(queries="audio", words=("red",)),
-    "no guidance row 'both'": Selection(branch="both", words=("red",)),
-    "17 keys of prompt are cut, but only 0 others": Selection(segments=("text",), random=1),
+    "no layer matches 'up.9'": CutTarget(layers=("up.9",), words=("red",)),
+    "these are all keys of layer": CutTarget(roles=("content", "special", "padding", "image")),
+    "to mask all keys leaves nothing": CutTarget(),
+    "there is no head 70 in layer 0": CutTarget(heads=(70,), words=("red",)),
+    "no key matches": CutTarget(segments=("audio",)),
+    "no queries 'audio' in these layers": CutTarget(queries="audio", words=("red",)),
+    "no guidance row 'both'": CutTarget(branch="both", words=("red",)),
+    "17 keys of prompt are cut, but only 0 others": CutTarget(segments=("text",), random=1),
 }
 
 

@@ -6,10 +6,10 @@ import torch
 
 import attn
 from attn.errors import AttnError, CaptureError, UsageError
-from attn.schema import Intervention, Selection
+from attn.schema import CutTarget, Intervention
 from tests.helpers.toy_attention import KEYS, QUERIES, Attend, count_hooks, exact, states
 
-KEY = Selection(positions=(("all", 5),), heads=(1,))
+KEY = CutTarget(positions=(("all", 5),), heads=(1,))
 
 
 def expected():
@@ -34,7 +34,7 @@ def test_steps_are_forwards():
     """Only the forwards that are selected are changed; the others keep their bits."""
     model = Attend()
     plain = model()
-    late = Intervention(Selection(positions=(("all", 5),), steps=(1, 1)), "mask")
+    late = Intervention(CutTarget(positions=(("all", 5),), steps=(1, 1)), "mask")
     with attn.intervene(model, late) as treated:
         outputs = [model() for _ in range(3)]
     same = [torch.equal(output, plain) for output in outputs]
@@ -55,10 +55,10 @@ def test_order_of_the_blocks():
 
 
 WRONG = {
-    "words cannot be told of a bare model": Selection(words=("red",)),
-    "no module matches blocks.9": Selection(layers=("blocks.9",)),
-    "no segment 'sketch'": Selection(segments=("sketch",)),
-    "no attention of the selected layers": Selection(steps=(7, 9)),
+    "words cannot be told of a bare model": CutTarget(words=("red",)),
+    "no module matches blocks.9": CutTarget(layers=("blocks.9",)),
+    "no segment 'sketch'": CutTarget(segments=("sketch",)),
+    "no attention of the selected layers": CutTarget(steps=(7, 9)),
 }
 
 

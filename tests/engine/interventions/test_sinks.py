@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from attn.engine.interventions.draws import draw_heads, draw_layers, draw_offsets
-from attn.engine.interventions.selection import Text
-from attn.schema import Intervention, Selection
+from attn.engine.interventions.targets import BranchText
+from attn.schema import CutTarget, Intervention
 from attn.verbs.capture.treatments import make_treatment
 from tests.engine.interventions.test_families import has_text, open_request, run
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("demo_cache")
 def test_sinks_are_those_of_the_plain_run():
     """The two keys of the greatest mean probability over the first step are hidden."""
     session, request = open_request("fake", steps=1)
-    select = Selection(sinks=2, queries="all", branch="cond")
-    cut = replace(request, interventions=(Intervention(select),))
+    target = CutTarget(sinks=2, queries="all", branch="cond")
+    cut = replace(request, interventions=(Intervention(target),))
     _, before = run(session, request, None)
     _, after = run(session, cut, make_treatment(session, [cut]))
     layers = [layer for layer in session.layers(request) if has_text(layer)]
@@ -42,7 +42,7 @@ def test_random_keys_are_as_many_others_of_the_segment():
     """A control has as many keys as the cut, none of them, of the same role if there are some."""
     session, request = open_request("sd15")
     layers = [layer for layer in session.layers(request) if has_text(layer)]
-    text = Text(request.prompt, session.sequence(request, "cond"))
+    text = BranchText(request.prompt, session.sequence(request, "cond"))
     cut = frozenset({("clip", 2)})
     drawn = [draw_offsets(cut, layers, text, Random(seed)) for seed in range(9)]
     assert set().union(*drawn) == {("clip", 1), ("clip", 3)}

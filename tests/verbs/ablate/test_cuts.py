@@ -5,42 +5,42 @@ import re
 import pytest
 
 from attn.errors import UsageError
-from attn.schema import Intervention, Selection
+from attn.schema import CutTarget, Intervention
 from attn.verbs.ablate.cuts import parse_cut, parse_cuts
 
 COND = {"branch": "cond"}
 CUTS = {
-    "red": Intervention(Selection(words=("red",), **COND)),
-    "red cat@steps=0-9": Intervention(Selection(words=("red cat",), steps=(0, 9), **COND)),
-    "word padding": Intervention(Selection(words=("padding",), **COND)),
-    "me@home": Intervention(Selection(words=("me@home",), **COND)),
-    "padding@branch=both": Intervention(Selection(roles=("padding",))),
-    "sketch@noise=0.3-1": Intervention(Selection(segments=("sketch",), noise=(0.3, 1.0), **COND)),
-    "segment t5": Intervention(Selection(segments=("t5",), **COND)),
-    "sinks": Intervention(Selection(sinks=1, **COND)),
-    "sinks:3@random=7": Intervention(Selection(sinks=3, random=7, **COND)),
+    "red": Intervention(CutTarget(words=("red",), **COND)),
+    "red cat@steps=0-9": Intervention(CutTarget(words=("red cat",), steps=(0, 9), **COND)),
+    "word padding": Intervention(CutTarget(words=("padding",), **COND)),
+    "me@home": Intervention(CutTarget(words=("me@home",), **COND)),
+    "padding@branch=both": Intervention(CutTarget(roles=("padding",))),
+    "sketch@noise=0.3-1": Intervention(CutTarget(segments=("sketch",), noise=(0.3, 1.0), **COND)),
+    "segment t5": Intervention(CutTarget(segments=("t5",), **COND)),
+    "sinks": Intervention(CutTarget(sinks=1, **COND)),
+    "sinks:3@random=7": Intervention(CutTarget(sinks=3, random=7, **COND)),
     "keys clip:0-1,5": Intervention(
-        Selection(positions=(("clip", 0), ("clip", 1), ("clip", 5)), **COND)
+        CutTarget(positions=(("clip", 0), ("clip", 1), ("clip", 5)), **COND)
     ),
-    "head 4.2": Intervention(Selection(layers=("4",), heads=(2,), queries="all"), "skip"),
+    "head 4.2": Intervention(CutTarget(layers=("4",), heads=(2,), queries="all"), "skip"),
     "head up.1.attn.0.0-2@mean": Intervention(
-        Selection(layers=("up.1.attn.0",), heads=(0, 1, 2), queries="all"), "mean"
+        CutTarget(layers=("up.1.attn.0",), heads=(0, 1, 2), queries="all"), "mean"
     ),
     "layer up.*,3@steps=2": Intervention(
-        Selection(layers=("up.*", "3"), queries="all", steps=(2, 2)), "skip"
+        CutTarget(layers=("up.*", "3"), queries="all", steps=(2, 2)), "skip"
     ),
     "red@layers=0-3,7,heads=1,queries=text,scale=0.5": Intervention(
-        Selection(words=("red",), layers=("0-3", "7"), heads=(1,), queries="text", **COND),
+        CutTarget(words=("red",), layers=("0-3", "7"), heads=(1,), queries="text", **COND),
         "scale",
         0.5,
     ),
-    "red@bias=-2": Intervention(Selection(words=("red",), **COND), "bias", -2.0),
+    "red@bias=-2": Intervention(CutTarget(words=("red",), **COND), "bias", -2.0),
 }
 
 
 @pytest.mark.parametrize("text", CUTS)
 def test_cut_is_read(text):
-    """Each form is the selection and the act that the page says."""
+    """Each form is the target and the act that the page says."""
     assert parse_cut(text) == CUTS[text]
 
 

@@ -61,9 +61,9 @@ def find_cut_roles(cuts: Sequence[Cut]) -> list[Role | None]:
     roles: list[Role | None] = []
     for of in cuts:
         whole = wholes.get(
-            tuple(replace(cut, select=replace(cut.select, random=None)) for cut in of)
+            tuple(replace(cut, target=replace(cut.target, random=None)) for cut in of)
         )
-        is_random = any(cut.select.random is not None for cut in of)
+        is_random = any(cut.target.random is not None for cut in of)
         roles.append(Role(RANDOM, whole) if is_random and whole is not None else None)
     return roles
 
@@ -90,7 +90,7 @@ def _roles(
 
 def stem(lora: Lora) -> str:
     """Return the name of a LoRA's file, with the modules that it is restricted to."""
-    return f"{Path(lora.path).name.removesuffix('.safetensors')}{lora.selection}"
+    return f"{Path(lora.path).name.removesuffix('.safetensors')}{lora.target}"
 
 
 def _key(lora: Lora) -> Lora:

@@ -52,7 +52,7 @@ def cut_table(variants: Sequence[Variant], roles: Sequence[Role | None]) -> Tabl
                 for other, of in zip(variants, roles, strict=True)
                 if of is not None and of.whole == index
             ]
-            words = tuple(word for cut in cuts for word in cut.select.words)
+            words = tuple(word for cut in cuts for word in cut.target.words)
             rows += list(_rows(variant, randoms, words))
     return as_table(rows)
 

@@ -1,4 +1,4 @@
-"""Which layers, queries and keys of a sequence a selection means."""
+"""Which layers, queries and keys of a sequence a target means."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from attn.errors import RequestError, did_you_mean
 from attn.schema import (
+    CutTarget,
     Layer,
-    Selection,
     Token,
     find_words,
     layer_matches,
@@ -25,7 +25,7 @@ Offset = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Text:
+class BranchText:
     """What a guidance row of a request reads.
 
     Attributes:
@@ -61,7 +61,7 @@ def list_keys(layer: Layer, sequence: TokenSequence) -> tuple[LayerKeyPosition, 
     )
 
 
-def select_layers(selection: Selection, layers: Sequence[Layer]) -> list[Layer]:
+def select_layers(target: CutTarget, layers: Sequence[Layer]) -> list[Layer]:
     """Return the layers that are meant: by index, glob of the path, or short name.
 
     Raises:
@@ -69,7 +69,7 @@ def select_layers(selection: Selection, layers: Sequence[Layer]) -> list[Layer]:
     """
     names = name_layers(layers)
     selected: dict[int, Layer] = {}
-    for pattern in selection.layers or ("*",):
+    for pattern in target.layers or ("*",):
         matches = {
             layer.index: layer
             for layer in layers
@@ -83,23 +83,25 @@ def select_layers(selection: Selection, layers: Sequence[Layer]) -> list[Layer]:
             )
         selected |= matches
     listed = [selected[index] for index in sorted(selected)]
-    _require_heads(selection, listed)
-    return _with_queries(selection, listed)
+    _require_heads(target, listed)
+    return _with_queries(target, listed)
 
 
-def select_queries(selection: Selection, layer: Layer) -> list[int] | None:
+def select_queries(target: CutTarget, layer: Layer) -> list[int] | None:
     """Return the positions of the queries that are meant; None is all."""
-    if selection.queries == "all":
+    if target.queries == "all":
         return None
-    named = part(layer.queries, selection.queries or "image")
+    named = part(layer.queries, target.queries or "image")
     return positions(named) if named else None
 
 
-def select_offsets(selection: Selection, layers: Iterable[Layer], text: Text) -> frozenset[Offset]:
+def select_offsets(
+    target: CutTarget, layers: Iterable[Layer], text: BranchText
+) -> frozenset[Offset]:
     """Return the keys of some layers that are meant, without sinks, which are not known yet."""
     starts = {segment.name: segment.start for segment in text.sequence.segments}
     words = find_words(text.prompt)
-    spans = [span for word in selection.words for span in find_spans(words, word)]
+    spans = [span for word in target.words for span in find_spans(words, word)]
     of_words = {
         (token.segment, token.position - starts[token.segment])
         for token in text.sequence.tokens
@@ -112,26 +114,28 @@ def select_offsets(selection: Selection, layers: Iterable[Layer], text: Text) ->
         for layer in layers
         for key in list_keys(layer, text.sequence)
         if key.offset in of_words
-        or key.role in selection.roles
-        or {key.offset[0], kinds[key.offset[0]]} & set(selection.segments)
-        or key.offset in selection.positions
+        or key.role in target.roles
+        or {key.offset[0], kinds[key.offset[0]]} & set(target.segments)
+        or key.offset in target.positions
     )
 
 
-def require_keys(selection: Selection, layers: Sequence[Layer], texts: Mapping[str, Text]) -> None:
-    """Refuse a selection of keys that are nowhere.
+def require_keys(
+    target: CutTarget, layers: Sequence[Layer], texts: Mapping[str, BranchText]
+) -> None:
+    """Refuse a target of keys that are nowhere.
 
     Args:
-        selection: of keys, none of them sinks.
+        target: of keys, none of them sinks.
         layers: those that are meant.
         texts: by guidance row, those that are meant.
 
     Raises:
         RequestError: says what there is.
     """
-    for word in selection.words:
+    for word in target.words:
         _require_word(word, [text.prompt for text in texts.values()])
-    if any(select_offsets(selection, layers, text) for text in texts.values()):
+    if any(select_offsets(target, layers, text) for text in texts.values()):
         return
     sequence = next(iter(texts.values())).sequence
     keys = [key for layer in layers for key in list_keys(layer, sequence)]
@@ -153,9 +157,9 @@ def _require_word(word: str, prompts: Sequence[str]) -> None:
     )
 
 
-def _require_heads(selection: Selection, layers: Sequence[Layer]) -> None:
+def _require_heads(target: CutTarget, layers: Sequence[Layer]) -> None:
     for layer in layers:
-        wrong = [head for head in selection.heads if head >= layer.num_heads]
+        wrong = [head for head in target.heads if head >= layer.num_heads]
         if wrong:
             raise RequestError(
                 f"cut: there is no head {wrong[0]} in layer {layer.index} ({layer.path}), which "
@@ -163,15 +167,15 @@ def _require_heads(selection: Selection, layers: Sequence[Layer]) -> None:
             )
 
 
-def _with_queries(selection: Selection, layers: Sequence[Layer]) -> list[Layer]:
+def _with_queries(target: CutTarget, layers: Sequence[Layer]) -> list[Layer]:
     """Return the layers that have the queries that are meant."""
     having = [
-        layer for layer in layers if not selection.queries or part(layer.queries, selection.queries)
+        layer for layer in layers if not target.queries or part(layer.queries, target.queries)
     ]
     if not having:
         names = dict.fromkeys(segment.name for layer in layers for segment in layer.queries)
         raise RequestError(
-            f"cut: no queries '{selection.queries}' in these layers; they have {', '.join(names)}"
+            f"cut: no queries '{target.queries}' in these layers; they have {', '.join(names)}"
         )
     return having
 
