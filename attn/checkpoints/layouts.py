@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 @dataclass(frozen=True)
-class Layout:
+class Naming:
     """The names of one kind of transformer.
 
     Attributes:
@@ -97,7 +97,7 @@ _SINGLE = {
 _EMBEDDERS = {"time_in": "timestep", "vector_in": "text", "guidance_in": "guidance"}
 _DOUBLE_BLOCK, _SINGLE_BLOCK = f"transformer_blocks.{BLOCK}", f"single_transformer_blocks.{BLOCK}"
 
-FLUX = Layout(
+FLUX = Naming(
     mark="double_blocks.0.img_mod.lin.weight",
     modules={
         "img_in": ("x_embedder",),

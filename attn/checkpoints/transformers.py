@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from attn.checkpoints.inventory import PREFIXES, Checkpoint, Tensors, beside
-from attn.checkpoints.layouts import FLUX, Layout
+from attn.checkpoints.layouts import FLUX, Naming
 
 Shapes = Mapping[str, tuple[int, ...] | None]
 """Shapes of tensors by the authors' names; None for one that is not there."""
@@ -40,7 +40,7 @@ class Transformer:
 
     family: str
     title: str
-    layout: Layout
+    layout: Naming
     authors: str
     marks: tuple[str, ...]
     published: tuple[Published, ...]

@@ -19,7 +19,8 @@ class LoraFamily:
     """The family of base models that a LoRA belongs to.
 
     Attributes:
-        name: `sd15`, `sd2`, `sdxl`, `sd35`, `flux` or `flux2`; None where it cannot be told.
+        name: `sd15`, `sd2`, `sdxl`, `sd35`, `flux`, `flux2` or `auraflow`; None where it cannot be
+            told.
         title: its name for people.
         evidence: what says so, most telling first.
         is_certain: whether widths or names of modules say so that no other family has; else
@@ -92,13 +93,19 @@ _SECOND_MEANINGS = (
 
 def attends_jointly(family: LoraFamily) -> bool | None:
     """Whether text and image attend jointly; None if the LoRA leaves that open."""
-    return None if family.title == _SECOND_ONLY else family.name in {"sd35", "flux", "flux2"}
+    return (
+        None
+        if family.title == _SECOND_ONLY
+        else family.name in {"sd35", "flux", "flux2", "auraflow"}
+    )
 
 
 def _joint(denoiser: Denoiser) -> LoraFamily | None:
     """Recognise transformers in which text and picture attend jointly."""
     if any(re.match(r"joint_blocks_\d+_", path) for path in denoiser):
         return _sd3(denoiser, "blocks are called joint_blocks")
+    if any(re.match(r"joint_transformer_blocks_\d+_", path) for path in denoiser):
+        return LoraFamily("auraflow", "AuraFlow", (_AURAFLOW_SIGN,), is_certain=True)
     if any(re.match(r"(?:single_transformer|double|single)_blocks_\d+_", p) for p in denoiser):
         return _flux(denoiser)
     plain = [path for path in denoiser if re.match(r"transformer_blocks_\d+_", path)]
@@ -137,6 +144,7 @@ def _sd3(denoiser: Denoiser, naming: str) -> LoraFamily:
     )
 
 
+_AURAFLOW_SIGN = "blocks of two streams are called joint_transformer_blocks"
 _FLUX2_NAMES = r"(?:double|single)_stream_modulation|.*_to_qkv_mlp_proj\Z|.*_ff_linear_in\Z"
 _FLUX2_WIDTHS = (4096, 6144)
 _FLUX2_SHAPES = ((r"single_blocks_\d+_linear1\Z", 9), (r"double_blocks_\d+_\w+_mlp_0\Z", 6))

@@ -152,7 +152,7 @@ def test_flattened_clip():
     ("config", "title"),
     [
         ("sdxl", "a VAE of 4 latent channels, as SD1.x and SDXL have"),
-        ("sd35-large", "a VAE of 16 latent channels, as SD3 has"),
+        ("sd35-large", "a VAE of 16 latent channels, as SD3 and FLUX.1 have"),
     ],
 )
 def test_vae_alone(config, title):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from attn.checkpoints.layouts import BLOCK, FLUX, Layout, numbered
+from attn.checkpoints.layouts import BLOCK, FLUX, Naming, numbered
 from attn.demo.stability import (
     DENOISER,
     ENDS,
@@ -97,7 +97,7 @@ def bfl(pipe: Any, *, prefix: bool = True) -> State:
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder_2))
 
 
-def of_authors(model: Any, layout: Layout) -> State:
+def of_authors(model: Any, layout: Naming) -> State:
     """Return a transformer under its authors' names; what is joined there is concatenated."""
     source, state = model.state_dict(), {}
     numbers = sorted({numbered(name)[1] for name in source})

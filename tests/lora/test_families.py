@@ -54,6 +54,9 @@ CASES = {
     "flux2 klein of diffusers": (
         [denoiser("single_transformer_blocks.3.attn.to_qkv_mlp_proj", 3072)], "flux2", "FLUX.2"),
     "flux2 klein 9b": ([denoiser("double_blocks_3_img_attn_qkv", 4096)], "flux2", "FLUX.2"),
+    "auraflow": (
+        [denoiser(f"{kind}_transformer_blocks.1.attn.to_q", 3072) for kind in ("single", "joint")],
+        "auraflow", "AuraFlow"),
     "like flux but larger": (
         [denoiser("double_blocks_19_img_attn_qkv", 3072)], None,
         "unknown, with blocks as in FLUX.1 but more of them"),

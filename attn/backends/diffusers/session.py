@@ -56,7 +56,7 @@ class DiffusersSession(Session):
     encoders: ClassVar[Mapping[str, tuple[str, ...]]] = {"clip": ("", "_2")}
     """By text segment, the endings of the pipeline's `tokenizer…` and `text_encoder…` that fill it;
     positions are labelled by the first, and those that a pipeline lacks are left out, but for the
-    first segment's, without which no prompt is read."""
+    first segment's, without which no prompt is read. One without endings holds learned vectors."""
     guidance: ClassVar[Literal["batch", "calls"]] = "batch"
     """How the pipeline runs its guidance rows: `batch` stacks them in one forward, uncond first;
     `calls` runs a forward for each, cond first."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
 
-from attn.checkpoints.layouts import BLOCK, LAYOUTS, Layout, numbered
+from attn.checkpoints.layouts import BLOCK, LAYOUTS, Naming, numbered
 from attn.lora.changes.kinds import Weight
 
 
@@ -294,7 +294,7 @@ def _joined(parts: list[BaseWeight | None]) -> BaseWeight:
     )
 
 
-def _of_layout(entries: BaseWeights, layout: Layout) -> dict[str, BaseWeight]:
+def _of_layout(entries: BaseWeights, layout: Naming) -> dict[str, BaseWeight]:
     """Return the weights of a transformer that a table describes, by their other names."""
     is_authors = layout.mark.removesuffix(".weight") in entries
     ours = dict(_of_authors(entries, layout)) if is_authors else dict(entries)
@@ -306,7 +306,7 @@ def _of_layout(entries: BaseWeights, layout: Layout) -> dict[str, BaseWeight]:
     return (ours if is_authors else {}) | others | swapped
 
 
-def _of_authors(entries: BaseWeights, layout: Layout) -> Iterator[tuple[str, BaseWeight]]:
+def _of_authors(entries: BaseWeights, layout: Naming) -> Iterator[tuple[str, BaseWeight]]:
     """Yield the weights of a model in its authors' layout by diffusers' paths."""
     for path, entry in entries.items():
         pattern, number = numbered(path)

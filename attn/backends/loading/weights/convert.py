@@ -16,7 +16,7 @@ from diffusers.loaders import single_file_utils as library
 from torch import Tensor
 
 from attn.backends.loading.weights import gates as gating
-from attn.checkpoints.layouts import LAYOUTS, Layout
+from attn.checkpoints.layouts import LAYOUTS, Naming
 
 Tensors = dict[str, Tensor]
 
@@ -87,7 +87,7 @@ def _dit(tensors: Tensors, model: Any) -> Tensors:
     return gates | dict(library.convert_sd3_transformer_checkpoint_to_diffusers(tensors))
 
 
-def _of_layout(layout: Layout, tensors: Tensors, model: Any) -> Tensors:
+def _of_layout(layout: Naming, tensors: Tensors, model: Any) -> Tensors:
     """Cut the authors' tensors into those of a model; what it has no room for keeps its name."""
     state, renamed = model.state_dict(), {}
     for name, tensor in tensors.items():
