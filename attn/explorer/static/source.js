@@ -11,6 +11,9 @@
 /** @param {string} name */
 const escaped = (name) => name.split("/").map(encodeURIComponent).join("/");
 
+/** @param {string} name */
+const rewritten = (name) => `${name} was written again while it was open: reload the page`;
+
 /** A server with Range. @implements {Source} */
 export class HttpSource {
   /** @param {string} base address that all names are added to */
@@ -39,6 +42,8 @@ export class HttpSource {
   async read(name, start, stop) {
     if (stop <= start) return new ArrayBuffer(0);
     const answer = await fetch(this.url(name), { headers: { Range: `bytes=${start}-${stop - 1}` } });
+    if (answer.status === 416)
+      throw new Error(this.versions.has(name) ? rewritten(name) : `${name} ends before byte ${stop}`);
     if (answer.status !== 206) throw new Error(refusal(name, answer.status));
     this.#requireSame(name, answer.headers.get("etag"));
     const data = await answer.arrayBuffer();
@@ -51,7 +56,7 @@ export class HttpSource {
   #requireSame(name, version) {
     const first = this.versions.get(name);
     if (first === undefined) this.versions.set(name, version);
-    else if (first !== version) throw new Error(`${name} was written again while it was open: reload the page`);
+    else if (first !== version) throw new Error(rewritten(name));
   }
 }
 
