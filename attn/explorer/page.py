@@ -90,7 +90,8 @@ def make_page(library: Library, size: int) -> Page:
         least = code_size() + SMALLEST * len(library.items)
         traces = count_noun(len(library.items), "trace")
         raise UsageError(
-            f"--size {size / 1e6:g}MB is too small for a page of {traces}: it takes at least {least / 1e6:.1f}MB. Give a larger one, or fewer traces."
+            f"--size {size / 1e6:g}MB is too small for a page of {traces}: it takes at least "
+            f"{least / 1e6:.1f}MB. Give a larger one, or fewer traces."
         )
     return _fill(library, lambda parts, item: _put_trace(parts, item, each))
 
