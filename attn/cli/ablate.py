@@ -6,10 +6,11 @@ import typer
 
 from attn.cli._compared import as_json as spell_json
 from attn.cli._compared import as_text
-from attn.cli._options import Json, Look, Typed, with_options
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._terminal import say
 from attn.cli.view import look
 from attn.verbs.ablate.options import AblateOptions
+from attn.verbs.options import Look
 
 
 @with_options(AblateOptions)
