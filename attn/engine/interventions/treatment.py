@@ -142,10 +142,10 @@ class Treatment:
                 edits.append(Edit(intervention.act, intervention.amount or 0.0, where))
         return Edits(layer.path, shape, tuple(edits), layer.num_sinks) if edits else None
 
-    def _row(self, number: int, key: LayerKey, cell: Cell, layout: tuple[Layer, int]) -> Tensor:
+    def _row(self, number: int, key: LayerKey, cell: Cell, padded: tuple[Layer, int]) -> Tensor:
         """Return where an intervention changes a row of the batch, (head, query, key) bool."""
         branch, sample = cell
-        (layer, padding), layout = layout, self._layouts[sample // self._images]
+        (layer, padding), layout = padded, self._layouts[sample // self._images]
         resolved = self._resolved[sample // self._images][number]
         name = layout.branch(branch)
         if not resolved.covers(key, name):

@@ -10,7 +10,7 @@ from typing import Literal
 from attn.schema import Intervention, Lora
 
 Stack = tuple[Lora, ...]
-Cut = tuple[Intervention, ...]
+Cuts = tuple[Intervention, ...]
 Kind = Literal["null", "alone", "without", "random"]
 ALONE: Kind = "alone"
 WITHOUT: Kind = "without"
@@ -51,20 +51,17 @@ def find_roles(stacks: Sequence[Stack]) -> list[Role | None]:
     return [next(_roles(stack, stacks, find), None) for stack in stacks]
 
 
-def find_cut_roles(cuts: Sequence[Cut]) -> list[Role | None]:
+def find_cut_roles(variants: Sequence[Cuts]) -> list[Role | None]:
     """Return which variants cut something random in place of what another cuts.
 
     Args:
-        cuts: the interventions of each variant.
+        variants: the interventions of each.
     """
-    wholes = {of: index for index, of in reversed(list(enumerate(cuts)))}
     roles: list[Role | None] = []
-    for of in cuts:
-        whole = wholes.get(
-            tuple(replace(cut, target=replace(cut.target, random=None)) for cut in of)
-        )
-        is_random = any(cut.target.random is not None for cut in of)
-        roles.append(Role(RANDOM, whole) if is_random and whole is not None else None)
+    for cuts in variants:
+        named = tuple(replace(cut, target=replace(cut.target, random=None)) for cut in cuts)
+        is_control = named != cuts and named in variants
+        roles.append(Role(RANDOM, variants.index(named)) if is_control else None)
     return roles
 
 
@@ -90,7 +87,7 @@ def _roles(
 
 def stem(lora: Lora) -> str:
     """Return the name of a LoRA's file, with the modules that it is restricted to."""
-    return f"{Path(lora.path).name.removesuffix('.safetensors')}{lora.target}"
+    return f"{Path(lora.path).name.removesuffix('.safetensors')}{lora.selection}"
 
 
 def _key(lora: Lora) -> Lora:

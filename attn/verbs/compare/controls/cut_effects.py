@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attn.schema import Intervention
 from attn.verbs.compare.variants import Variant
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 CUTS = "cuts.csv"
 LEVEL, INSIDE, OUTSIDE, AIMED = "level", "inside", "outside", "aimed"
 HALF = 0.5
+Places = NDArray[np.bool_]
+"""(row, column) of a map's grid."""
 
 
 def cut_table(variants: Sequence[Variant], roles: Sequence[Role | None]) -> Table | None:
@@ -143,14 +146,14 @@ def _is_of(pair: Pair, index: int, named: set[str]) -> bool:
     return term.kind == "word" and bool(named.intersection(word_keys(term.text)))
 
 
-def _region(image: Numbers | None) -> Numbers | None:
+def _region(image: Numbers | None) -> Places | None:
     """Return where a map is above half of its range; None of a flat one."""
     if image is None or not np.isfinite(image).all() or image.max() == image.min():
         return None
     return np.asarray(image > image.min() + HALF * (image.max() - image.min()))
 
 
-def _sides(difference: Numbers, region: Numbers) -> tuple[float, float]:
+def _sides(difference: Numbers, region: Places) -> tuple[float, float]:
     from attn.analysis.compare.reading import regrid
 
     rows, columns = region.shape
