@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from attn.verbs.capture.options import CaptureOptions, Cuts, GenerationOptions, 
 from attn.verbs.options import About, Pictures, Told, Words
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AblateOptions(GenerationOptions):
     """What `attn ablate` takes."""
 
@@ -20,6 +20,8 @@ class AblateOptions(GenerationOptions):
         str,
         About("Model family; see `attn backends`.", ("--backend", "-b"), check=checks.text),
     ]
+    prompt: Prompt = None
+    _: KW_ONLY
     cut: Annotated[
         Cuts,
         About(
@@ -33,7 +35,6 @@ class AblateOptions(GenerationOptions):
     random: Annotated[
         int, About("Controls of each: so many times, as much cut at random.", least=0)
     ] = 1
-    prompt: Prompt = None
     words: Words = None
     settings: Annotated[
         Mapping[str, str] | None,

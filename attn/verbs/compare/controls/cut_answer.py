@@ -75,10 +75,9 @@ def _tell_aim(measures: Mapping[str, Row]) -> str:
         f"“{aimed['word']}” and by {digits(outside['change'])} outside"
     )
     if not aimed["low"] > 0:
-        verdict = "the opposite of" if aimed["high"] < 0 else "not"
-        is_shown = "does" if aimed["high"] < 0 else "is"
-        text = "what its map says" if verdict != "not" else "shown to do what its map says"
-        return f"Cutting {name} {is_shown} {verdict} {text}: {sides} ({_interval(aimed)})."
+        is_opposite = aimed["high"] < 0
+        verdict = "does the opposite of" if is_opposite else "is not shown to do"
+        return f"Cutting {name} {verdict} what its map says: {sides} ({_interval(aimed)})."
     if not aimed["controls"]:
         return (
             f"Cutting {name} acts where its map points: {sides} ({_interval(aimed)}); nothing as "
@@ -93,10 +92,10 @@ def _tell_aim(measures: Mapping[str, Row]) -> str:
             f"Cutting {name} does what its map says: {sides}, {random}; that is more to the point "
             f"by {_difference(aimed)}."
         )
-    than = "less than" if aimed["difference_high"] < 0 else "no more than is shown of"
+    than = "less than" if aimed["difference_high"] < 0 else "is not shown to do so more than"
     return (
-        f"Cutting {name} acts where its map points, but {than} cutting something else does: "
-        f"{sides}, {random} (difference {_difference(aimed)})."
+        f"Cutting {name} acts where its map points, but {than} cutting as much at random: {sides}, "
+        f"{random} (difference {_difference(aimed)})."
     )
 
 

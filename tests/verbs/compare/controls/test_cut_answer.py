@@ -1,0 +1,76 @@
+"""Whether a cut does what its map says, in sentences that claim no more than intervals show."""
+
+import pytest
+from pandas import DataFrame
+
+from attn.verbs.compare.controls.cut_answer import tell_cuts
+
+NAN = float("nan")
+
+
+def row(measure, change, random=(NAN, NAN, NAN), difference=(NAN, NAN, NAN), word="red"):
+    """Return a row of `cuts.csv`; each value is (mean, low, high)."""
+    values = {"": change, "random_": random, "difference_": difference}
+    ends = {
+        f"{name}{end}": value
+        for name, of in values.items()
+        for end, value in zip(("change", "low", "high"), of, strict=True)
+    }
+    controls = 0 if random[0] != random[0] else 1
+    return {"cut": "red", "word": word, "measure": measure, "controls": controls, **ends}
+
+
+def told(*rows):
+    """Return the sentences as one text."""
+    return " ".join(sentence.text for sentence in tell_cuts(DataFrame(rows)))
+
+
+LEVEL = row("level", (5.0, 4.0, 6.0), (1.0, 0.5, 1.5), (4.0, 3.0, 5.0))
+SIDES = (
+    LEVEL,
+    row("inside", (30.0, 25.0, 35.0), (2.0, 1.0, 3.0)),
+    row("outside", (4.0, 3.0, 5.0), (1.5, 1.0, 2.0)),
+)
+START = (
+    "the picture changes by 30 of 255 levels inside of the map of “red” and by 4 outside, after "
+    "cutting as much at random by 2 and 1.5"
+)
+CASES = {
+    "Cutting red does nothing: these are the same pictures.": (row("level", (0.0, 0.0, 0.0)),),
+    "Cutting red changes the picture by 5 of 255 levels, in too few pictures to tell from "
+    "chance.": (row("level", (5.0, NAN, NAN)),),
+    "Cutting red changes the picture by 5 of 255 levels; nothing as large could be cut at random "
+    "to hold it against.": (row("level", (5.0, 4.0, 6.0)),),
+    "Cutting red changes the picture by 5 of 255 levels, more than chance: as much cut at random "
+    "changes it by 1 (4, 95 % 3 to 5).": (LEVEL,),
+    "Cutting red changes the picture by 1 of 255 levels, less than chance: as much cut at random "
+    "changes it by 5 (-4, 95 % -5 to -3).": (
+        row("level", (1.0, 0.5, 1.5), (5.0, 4.0, 6.0), (-4.0, -5.0, -3.0)),
+    ),
+    "Cutting red changes the picture by 5 of 255 levels, which is not shown to differ from chance: "
+    "as much cut at random changes it by 4 (1, 95 % -1 to 3).": (
+        row("level", (5.0, 4.0, 6.0), (4.0, 3.0, 5.0), (1.0, -1.0, 3.0)),
+    ),
+    f"Cutting red does what its map says: {START}; that is more to the point by 25.5, 95 % 20 to "
+    "31.": (*SIDES, row("aimed", (26.0, 20.0, 32.0), (0.5, 0.1, 0.9), (25.5, 20.0, 31.0))),
+}
+
+
+@pytest.mark.parametrize("text", CASES)
+def test_cut_is_told(text):
+    """Each verdict needs the interval that shows it."""
+    assert told(*CASES[text]) == text
+
+
+@pytest.mark.parametrize(
+    ("aimed", "difference", "verdict"),
+    [
+        ((1.0, -1.0, 3.0), (2.0, 1.0, 3.0), "Cutting red is not shown to do what its map says: "),
+        ((-2.0, -3.0, -1.0), (2.0, 1.0, 3.0), "Cutting red does the opposite of what its map says"),
+        ((2.0, 1.0, 3.0), (1.0, -1.0, 3.0), "Cutting red acts where its map points, but is not "),
+        ((2.0, 1.0, 3.0), (-1.0, -2.0, -0.5), "Cutting red acts where its map points, but less "),
+    ],
+)
+def test_cut_that_does_not_what_its_map_says(aimed, difference, verdict):
+    """Without the one or the other interval above 0, nobody is told that it does."""
+    assert told(*SIDES, row("aimed", aimed, (0.5, 0.1, 0.9), difference)).startswith(verdict)
