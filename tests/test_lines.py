@@ -155,9 +155,10 @@ def small(line: str) -> list[str]:
             arguments += [word, re.sub(r"^demo(:sd35)?\b", "style.safetensors", next(words))]
         else:
             arguments.append(word)
-    if command in ("analyze", "compare") and "--no-pictures" not in arguments:
+    if command in ("analyze", "compare", "ablate") and "--no-pictures" not in arguments:
         arguments.append("--no-pictures")
-    generates = command == "capture" or bool({"--lora", "--sketch"} & set(arguments))
+    is_new = command in ("capture", "ablate")
+    generates = is_new or bool({"--lora", "--sketch"} & set(arguments))
     if "t2i=yes" in given:
         arguments += codebook()
     elif "hf" in given:
@@ -168,7 +169,7 @@ def small(line: str) -> list[str]:
     elif generates:
         arguments += ["--steps", "2", "--size", "64x96"]
         arguments += ["--dtype", "float32"] if "--dtype" not in given else ["--dtype", "bfloat16"]
-    if command == "compare" and generates and "--seed" not in arguments:
+    if command != "capture" and generates and "--seed" not in arguments:
         arguments += ["--seed", "0-1"]
     return arguments
 

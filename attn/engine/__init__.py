@@ -11,7 +11,9 @@
     recorder, cells  collect a step
     run              one generation, recorded
     shapes           of its tensors
+    interventions/   change what a model attends to while it runs
     tap, tapping/    all of it for a model of one's own, with what is found out of it
 
-Data flows kernels -> attention -> measures -> recorder; nothing flows back into the model.
+Data flows kernels -> attention -> measures -> recorder; nothing flows back into the model, but what
+is asked for in interventions.
 """
