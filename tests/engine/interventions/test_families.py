@@ -24,6 +24,7 @@ SESSIONS = {
     "scribble": {},
     "sd35": SHORT_T5,
     "gated": SHORT_T5,
+    "flux": SHORT_T5,
     "mmada": {"gen_length": 14, "block_length": 7},
 }
 SCENE = "a red square left of a purple triangle on a white background"

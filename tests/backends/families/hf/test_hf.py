@@ -66,6 +66,25 @@ def test_attention_is_exact(make_folder, tmp_path, kind):
     require_exact(trace, make_folder(kind), atol=atol)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "bloom", "gpt_oss"])
+def test_word_is_cut(make_folder, tmp_path, kind):
+    """Every step's rows behind a cut word leave it out, grouped, in the open, or with a sink."""
+    options = {"keep": "heads"} | ({"settings": {"attention": "eager"}} if kind in OPEN else {})
+    plain = capture(make_folder(kind), tmp_path / "plain", **options).trace
+    trace = capture(make_folder(kind), tmp_path / "out", cut="red", **options).trace
+    red = next(token.position for token in trace.tokens() if token.text.strip() == "red")
+    for layer in range(2):
+        key = trace.layers[layer].num_sinks + red
+        for index, step in enumerate(trace.steps):
+            behind = slice(max(0, red + 1 - step.span[0]), None)
+            assert not np.asarray(trace.probs(layer, index))[:, behind, key].any()
+    before, after = (np.asarray(of.probs(0, 0), np.float64) for of in (plain, trace))
+    before[..., key] = 0
+    shown = after.sum(-1) > 0
+    expected = (before / before.sum(-1, keepdims=True))[shown]
+    np.testing.assert_allclose(after[shown], expected, atol=2e-3)  # of float16
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_text_is_that_of_transformers(make_folder, tmp_path, kind):
     """What is written greedily is what `generate` writes."""
