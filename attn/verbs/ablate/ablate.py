@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from attn.errors import RequestError, UsageError
 from attn.schema import Intervention
@@ -15,6 +16,7 @@ from attn.verbs.capture.folders import name_folders
 from attn.verbs.capture.options import read_prompt
 from attn.verbs.compare.compare import parse, planned, refuse_folder
 from attn.verbs.compare.pairing import FOLDER
+from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
 from attn.verbs.compare.results import Compared, compare_runs
 from attn.verbs.compare.runs.variant_runs import (
     BASE,
@@ -28,18 +30,28 @@ from attn.verbs.compare.runs.variant_runs import (
 from attn.verbs.options import takes
 from attn.verbs.report import Report
 
+if TYPE_CHECKING:
+    from attn.analysis.compare.pairs import PairOptions
+    from attn.engine.plan import Plan
+
 
 @dataclass(frozen=True)
 class CutVariant:
     """One cut, or a random control of one.
 
     Attributes:
-        label: as it was typed; of a control with its number behind it.
+        name: as it was typed.
         cut: what is done.
     """
 
-    label: str
+    name: str
     cut: Intervention
+
+    @property
+    def label(self) -> str:
+        """What the variant is called, in sentences and above pictures."""
+        random = self.cut.target.random
+        return f"{self.name} cut" if random is None else f"random {random} like {self.name}"
 
 
 @takes(AblateOptions)
@@ -72,8 +84,11 @@ def ablate(options: AblateOptions) -> Compared:
         for cut in cuts
         for variant in _with_controls(cut, options, setting, sessions, report)
     ]
-    nothing = Required(lambda prompts: None, lambda plan: None)
-    made = generate_variants(setting, _plan(variants), options.out, report, nothing, sessions)
+    require = Required(
+        partial(require_in_prompts, options=selection, negative=options.negative or ""),
+        partial(_require_pictures, selection),
+    )
+    made = generate_variants(setting, _plan(variants), options.out, report, require, sessions)
     if options.dry_run:
         return planned(made, report)
     return compare_runs(
@@ -99,7 +114,7 @@ def _read_cuts(specs: Spec | Sequence[Spec] | None) -> list[CutVariant]:
         raise UsageError("cut: nothing is named; give a word, padding, sinks:3 or 'head 4.2'")
     for index, variant in enumerate(variants):
         if variant.cut in [of.cut for of in variants[:index]]:
-            raise UsageError(f"cut: {variant.label} is named twice; leave one out")
+            raise UsageError(f"cut: {variant.name} is named twice; leave one out")
     return variants
 
 
@@ -121,11 +136,11 @@ def _with_controls(
         return
     for seed in range(options.random):
         target = replace(variant.cut.target, random=seed)
-        control = CutVariant(f"{variant.label} random {seed}", replace(variant.cut, target=target))
+        control = CutVariant(variant.name, replace(variant.cut, target=target))
         try:
             _require_possible(control, setting, sessions)
         except RequestError as error:
-            report.warn(f"{variant.label} has no random control: {error}")
+            report.warn(f"{variant.name} has no random control: {error}")
             return
         yield control
 
@@ -157,3 +172,19 @@ def _plan(variants: Sequence[CutVariant]) -> list[tuple[str, str, dict[str, Any]
     ]
     cuts = [{"cut": [variant.cut]} for variant in variants]
     return [(BASE, BASE, {"cut": None}), *zip(labels, folders, cuts, strict=True)]
+
+
+def _require_pictures(options: PairOptions, plan: Plan) -> None:
+    """Raise, before anything is generated, if there would be nothing to compare.
+
+    Raises:
+        RequestError: the model draws nothing.
+        AnalysisError: what is kept does not say how words are read.
+    """
+    queries = (segment for entry in plan.layers for segment in entry.layer.queries)
+    if not any(segment.kind == "image" for segment in queries):
+        raise RequestError(
+            "attn ablate compares pictures, but this model writes a text: cut it with attn capture "
+            "--cut, and look at both texts with attn analyze"
+        )
+    require_in_plan(plan, options, None, has_drawing=False)

@@ -37,8 +37,8 @@ def picture(out, variant, seed):
 
 def test_variants_and_their_controls(ablated):
     """Each cut is a run with a random control, as far as as much can be cut beside it."""
-    assert list(ablated.variants) == ["red", "red random 0", "padding"]
-    assert dict(ablated.controls) == {"red random 0": "random of red"}
+    assert list(ablated.variants) == ["red cut", "random 0 like red", "padding cut"]
+    assert dict(ablated.controls) == {"random 0 like red": "random of red cut"}
     assert "padding has no random control: cut: 72 keys of clip are cut" in ablated.warnings[-1]
 
 
@@ -53,12 +53,12 @@ def test_baseline_is_not_changed(ablated, tmp_path):
 def test_effects_are_those_of_the_pictures(ablated):
     """Level, control and the difference of both are means over pictures, with their interval."""
     out, table = ablated.path.parent, ablated.tables["cuts.csv"]
-    level = table[(table["cut"] == "red") & (table["measure"] == "level")].iloc[0]
+    level = table[(table["cut"] == "red cut") & (table["measure"] == "level")].iloc[0]
     values = np.array(
         [
             [
                 np.abs(picture(out, name, seed) - picture(out, "base", seed)).mean()
-                for name in ("red", "red-random-0")
+                for name in ("red-cut", "random-0-like-red")
             ]
             for seed in SEEDS
         ]
@@ -73,9 +73,14 @@ def test_effects_are_those_of_the_pictures(ablated):
 def test_inside_and_outside_of_the_map(ablated):
     """Both sides, weighted by their area, make the level on the map's grid."""
     table = ablated.tables["cuts.csv"]
-    assert set(table[table["cut"] == "red"]["measure"]) == {"level", "inside", "outside", "aimed"}
-    assert set(table[table["cut"] != "red"]["measure"]) == {"level"}
-    change = table[table["cut"] == "red"].set_index("measure")["change"]
+    assert set(table[table["cut"] == "red cut"]["measure"]) == {
+        "level",
+        "inside",
+        "outside",
+        "aimed",
+    }
+    assert set(table[table["cut"] != "red cut"]["measure"]) == {"level"}
+    change = table[table["cut"] == "red cut"].set_index("measure")["change"]
     assert change["aimed"] == pytest.approx(change["inside"] - change["outside"], abs=1e-6)
     low, high = sorted([change["inside"], change["outside"]])
     assert low - 0.5 <= change["level"] <= high + 0.5  # the grid's last row is cut off
@@ -90,17 +95,17 @@ def test_answer_comes_first(ablated):
 def test_folders_can_be_compared_again(ablated, tmp_path):
     """Cuts and controls are told from the traces, so that the same table comes out."""
     out = ablated.path.parent
-    runs = [out / name for name in ("base", "red", "red-random-0")]
+    runs = [out / name for name in ("base", "red-cut", "random-0-like-red")]
     done = attn.compare(*runs, out=tmp_path / "again", pictures=False)
     table, again = (of.tables["cuts.csv"] for of in (ablated, done))
     names = ["measure", "change", "random_change", "difference_low"]
-    first = table[table["cut"] == "red"][names].reset_index(drop=True)
+    first = table[table["cut"] == "red cut"][names].reset_index(drop=True)
     assert first.equals(again[names])
 
 
 def test_trace_says_what_was_changed(ablated):
     """A treated trace cannot be taken for one of the model itself."""
-    manifest = attn.open(ablated.path.parent / "red" / "0000").manifest
+    manifest = attn.open(ablated.path.parent / "red-cut" / "0000").manifest
     assert [cut.text for cut in manifest.request.interventions] == ["mask red@branch=cond"]
     assert manifest.identity["changed"] == {"calls": 33, "layers": 11}
 
@@ -112,7 +117,7 @@ def test_plan(tmp_path, monkeypatch):
     code, stdout, _ = run(*arguments, "--json")
     answer = json.loads(stdout)
     assert (code, answer["command"], answer["status"]) == (0, "ablate", "planned")
-    assert [variant["name"] for variant in answer["variants"]] == ["red", "red random 0"]
+    assert [variant["name"] for variant in answer["variants"]] == ["red cut", "random 0 like red"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,4 +143,15 @@ def test_wrong_cut(arguments, tmp_path, monkeypatch):
     assert (code, stdout) == (expected, "")
     assert message in stderr
     assert "Traceback" not in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_that_writes_a_text(tmp_path):
+    """There are no pictures to compare, which is said before anything is generated."""
+    result = CliRunner().invoke(
+        build(),
+        ["ablate", "-b", "mmada", "-p", PROMPT, "--cut", "red", "-o", str(tmp_path / "out")],
+    )
+    assert result.exit_code == 1
+    assert "attn ablate compares pictures, but this model writes a text" in result.stderr
     assert list(tmp_path.iterdir()) == []

@@ -34,7 +34,7 @@ def tell_cuts(table: DataFrame | None) -> list[Sentence]:
 
 def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
     level = measures[LEVEL]
-    name = level["cut"]
+    name = _name(level)
     if level["change"] == 0:
         yield f"Cutting {name} does nothing: these are the same pictures."
         return
@@ -52,7 +52,7 @@ def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
 
 def _tell_size(level: Row) -> str:
     """Say how much a cut changes that has no map of a word."""
-    start = f"Cutting {level['cut']} changes the picture by {digits(level['change'])} of 255 levels"
+    start = f"Cutting {_name(level)} changes the picture by {digits(level['change'])} of 255 levels"
     if not level["controls"]:
         return f"{start}; nothing as large could be cut at random to hold it against."
     told = (
@@ -69,7 +69,7 @@ def _tell_size(level: Row) -> str:
 def _tell_aim(measures: Mapping[str, Row]) -> str:
     """Say whether the picture changes where the map of the word is."""
     aimed, inside, outside = (measures[name] for name in (AIMED, INSIDE, OUTSIDE))
-    name = aimed["cut"]
+    name = _name(aimed)
     sides = (
         f"the picture changes by {digits(inside['change'])} of 255 levels inside of the map of "
         f"“{aimed['word']}” and by {digits(outside['change'])} outside"
@@ -97,6 +97,11 @@ def _tell_aim(measures: Mapping[str, Row]) -> str:
         f"Cutting {name} acts where its map points, but {than} cutting as much at random: {sides}, "
         f"{random} (difference {_difference(aimed)})."
     )
+
+
+def _name(row: Row) -> str:
+    """Return what was cut, of a variant that is called so."""
+    return str(row["cut"]).removesuffix(" cut")
 
 
 def _difference(row: Row) -> str:

@@ -17,7 +17,7 @@ def row(measure, change, random=(NAN, NAN, NAN), difference=(NAN, NAN, NAN), wor
         for end, value in zip(("change", "low", "high"), of, strict=True)
     }
     controls = 0 if random[0] != random[0] else 1
-    return {"cut": "red", "word": word, "measure": measure, "controls": controls, **ends}
+    return {"cut": "red cut", "word": word, "measure": measure, "controls": controls, **ends}
 
 
 def told(*rows):
