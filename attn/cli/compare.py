@@ -88,7 +88,10 @@ def _text(done: Compared) -> Iterator[str]:
     if done.plans:
         yield describe(done.plans[0])
         runs = count_noun(len(done.plans), "run")
-        yield f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)}"
+        yield (
+            f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)} of attention; "
+            "images, tables and figures come on top"
+        )
         return
     if done.answer:
         yield from wrapped(done.answer, WIDTH)

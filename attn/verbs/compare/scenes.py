@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from attn.analysis.compare.terms import Term
     from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
 
+LONGEST = 24
+"""Letters of a list of seeds; of more the first and the last are told."""
+
 
 @dataclass(frozen=True)
 class ShownRun:
@@ -125,7 +128,7 @@ def _backends(variants: Sequence[Variant]) -> str:
 
 
 def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
-    """Count the pairs in words, and with `has_noise` tell whether they share their noise."""
+    """Count the pairs in words; with `has_noise` tell their seeds, and whether they share noise."""
     counts = sorted({variant.count for variant in variants})
     noun = "pair" if counts == [1] else "pairs"
     prompts = {prompt for variant in variants for prompt in variant.prompts}
@@ -135,7 +138,17 @@ def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
     pairs = sum(len(variant.pairs) for variant in variants)
     same = sum(variant.same_noise for variant in variants)
     noise = "from the same noise" if same == pairs else f"{same} of {pairs} from the same noise"
-    return f"{'/'.join(map(str, counts))} {noun}{of}, {noise}"
+    seeds = sorted({pair.seed for variant in variants for pair in variant.pairs})
+    told = f"seed{'s' if len(seeds) > 1 else ''} {_ranges(seeds)}"
+    return f"{'/'.join(map(str, counts))} {noun}{of}, {told}, {noise}"
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Return the seeds, those in between left out where there are many gaps."""
+    from attn.viz.labels import ranges
+
+    listed = ranges(seeds)
+    return listed if len(listed) <= LONGEST else f"{seeds[0]} to {seeds[-1]}"
 
 
 def shared_words(variants: Sequence[Variant]) -> list[Term]:
