@@ -31,8 +31,8 @@ def test_room():
         ("sdxl · 16 pairs · a = b", ["sdxl · 16 pairs", "a = b"]),  # no line begins with a dot
         ("a cat on the long red chair", ["a cat on the", "long red chair"]),
         ("猫猫猫猫猫猫猫猫", ["猫猫猫猫猫猫猫", "猫"]),
-        ("one two three · four five six · seven eight nine · ten", ["one two three", "four five six",
-                                                                    "seven eight …"]),
+        ("one two three · four five six · seven eight nine · ten",
+         ["one two three", "four five six", "seven eight …"]),
         ("", [""]),
     ],
 )  # fmt: skip

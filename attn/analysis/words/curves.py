@@ -26,7 +26,7 @@ import numpy as np
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.numbers import Numbers, mean_present
+from attn.analysis.numbers import mean_present
 from attn.analysis.result import Deferred, Matrix, Result, WritableFile
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.selection import BLOCK, Choice, Selection, choose

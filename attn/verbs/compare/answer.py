@@ -325,7 +325,7 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     if breaks is None:
         yield Sentence(
             f"It breaks the picture nowhere {span}: no step of it is shown to change the picture "
-            f"visibly, by more than {VISIBLE:g} of 255 levels, and twice as fast as the step before.",
+            f"twice as fast as the step before, and visibly (over {VISIBLE:g} of 255 levels).",
             SWEEP,
         )
         return
@@ -351,7 +351,7 @@ def _is_of(row: Row, word: Row) -> bool:
 
 
 def _name(row: Row, words: Sequence[Row]) -> str:
-    """Return a word in quotes, with its segment where several have it and its number where it is repeated."""
+    """Return a word in quotes, with its segment and its number where several words have it."""
     equal = [other for other in words if other["word"] == row["word"]]
     number = f" ({row['occurrence']})" if len({of["occurrence"] for of in equal}) > 1 else ""
     segment = f" of {row['segment']}" if len({of["segment"] for of in equal}) > 1 else ""

@@ -186,8 +186,8 @@ def test_no_words():
          "before, to 20 of 255 levels."),
         (0, 0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the leading "
          "word “cat” leaves 0 out. It breaks the picture nowhere from scale 0.5 to 1: no step of "
-         "it is shown to change the picture visibly, by more than 2.55 of 255 levels, and twice as "
-         "fast as the step before."),
+         "it is shown to change the picture twice as fast as the step before, and visibly (over "
+         "2.55 of 255 levels)."),
     ],
 )  # fmt: skip
 def test_sweep(works, breaks, expected):

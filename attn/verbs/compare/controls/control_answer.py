@@ -211,7 +211,8 @@ def _tell_leak(by_measure: Mapping[str, Row]) -> str:
         for measure, does in (("level", "changes the picture"), ("moved", "moves attention"))
         if (row := by_measure.get(measure)) is not None
     ]
-    start = f"Without {_quoted(first['trigger'])} in the prompt {first['variant_name']} {' and '.join(amounts)}"
+    without = f"Without {_quoted(first['trigger'])} in the prompt"
+    start = f"{without} {first['variant_name']} {' and '.join(amounts)}"
     unknown = next(filter(None, map(_unknown, by_measure.values())), "")
     if unknown:
         return f"{start}, {unknown}."
