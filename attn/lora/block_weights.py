@@ -10,9 +10,10 @@ encoders (`BASE`):
 
 Both keep presets as lines `NAME:WEIGHT,WEIGHT,…`.
 
-Source: the tables of 12, 17, 20 and 26 weights in the README of hako-mikan/sd-webui-lora-block-weight;
-`validate` and `load_lbw` of inspire/lora_block_weight.py in ltdrdata/ComfyUI-Inspire-Pack, and its
-issues 15 and 191. Of a line both take what is behind the first colon.
+Source: the tables of 12, 17, 20 and 26 weights in the README of
+hako-mikan/sd-webui-lora-block-weight; `validate` and `load_lbw` of inspire/lora_block_weight.py in
+ltdrdata/ComfyUI-Inspire-Pack, and its issues 15 and 191. Of a line both take what is behind the
+first colon.
 """
 
 from __future__ import annotations
