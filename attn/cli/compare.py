@@ -143,13 +143,18 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
             (
                 f"{word} ({number})" if fold(word) in repeated else word,
                 str(columns["segment"][row]),
-                f"{columns['base'][row]:.4g}",
+                f"{columns['base'][row]:.3g}",
                 f"{change:+.3g}",
-                f"{columns['relative_change'][row]:+.1%}",
+                _percent(float(columns["relative_change"][row])),
                 f"{low:+.3g} to {high:+.3g}" if isfinite(low) else "-",
             )
         )
     return lines
+
+
+def _percent(part: float) -> str:
+    """Return a part with three digits, in %."""
+    return f"{100 * part:+.3g}%"
 
 
 def _bytes(done: Compared) -> str:

@@ -81,9 +81,9 @@ attention that the image gives to a word, mean over layers, heads and steps; of 
 too few for intervals.
 
 one (2) against one, 1 pair of pictures
-  WORD    SEGMENT  BASE     CHANGE         95 % INTERVAL
-  cat     clip     0.08759  +0      +0.0%  -
-  bobcat  clip     0.1732   +0      +0.0%  -
+  WORD    SEGMENT  BASE    CHANGE       95 % INTERVAL
+  cat     clip     0.0876  +0      +0%  -
+  bobcat  clip     0.173   +0      +0%  -
 out/comparison
   tables/mass.csv
   tables/share.csv

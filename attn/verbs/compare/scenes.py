@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from attn.analysis.images import read_image
 from attn.trace.trace import open_trace
 from attn.verbs.analyze.figures import read_lines
@@ -51,7 +53,16 @@ class ShownRun:
         trace = open_trace(self.member.folder)
         image = read_image(trace, 0)
         selected = maps[0, indices] if maps is not None and indices else None
-        return SceneSide(self.label, image, selected, note, read_lines(trace))
+        lines = read_lines(trace)
+        return SceneSide(self.label, image, selected, note, lines, self._difference())
+
+    def _difference(self) -> tuple[float, float] | None:
+        """Return level and SSIM of the variant's images, mean over pairs."""
+        images = [pair.images for pair in self.variant.pairs if pair.images is not None]
+        if not (self.side_index and images):
+            return None
+        level, ssim = np.concatenate(images).mean(axis=0)
+        return float(level), float(ssim)
 
 
 def make_scene(
