@@ -248,15 +248,13 @@ def draw_tokens(sample: _Sample) -> Figure:
         show_image(panels[0], sample.image)
         show_strokes(panels[0], sample.subject.strokes)
     write_title(panels[0], "drawing" if sample.image is None else "image", size=9.5)
-    is_shared = maps.attrs["is_shared"]
-    common = colour_scale(np.asarray(maps.values))
     for axes, token_map in zip(panels[1:], maps, strict=True):
         values = np.asarray(token_map.values)
-        scale = common if is_shared else colour_scale(values)
+        scale = colour_scale(values)
         show_heat(axes, values, sample.image, scale, shape=(shape[0], shape[1]))
         show_strokes(axes, sample.subject.strokes)
         write_title(axes, str(token_map["series"].item()), f"mean {values.mean():.2g}", size=9.5)
-        label = f"attention probability, {'one scale of all maps' if is_shared else 'own scale'}"
+        label = "attention probability, own scale"
         show_scale(figure, [axes], (HEAT, scale), label, ticks=MaxNLocator(3))
     return figure
 

@@ -21,8 +21,6 @@ from attn.analysis.sketch.tokens import SINGLES
 from attn.schema import SKETCH, find_words
 from attn.trace.trace import open_trace
 from attn.trace.words.occurrences import find_occurrences
-from attn.viz.figures import Subject
-from attn.viz.sketch import draw
 from tests.helpers.editing import edit
 from tests.helpers.toy_traces import manifest, write_trace
 
@@ -282,9 +280,3 @@ def test_sketch_tokens(demo_cache, tmp_path, keys):
     assert table["mass"].sum() == pytest.approx(float(maps[0, 0].mean()), rel=1e-4)
     means = maps[0, 1:].mean(("row", "column"))
     np.testing.assert_allclose(means, table["mass"][: maps.sizes["series"] - 1], rtol=1e-4)
-    shared = run(trace, SketchOptions(scale="shared"))
-    for made, scales in ((result, maps.sizes["series"]), (shared, 1)):
-        subject = Subject("a cat", 7, "scribble", (None,))
-        figure = next(of.figure for of in draw(made, subject) if "tokens" in of.path)
-        shown = [axes.images[0] for axes in figure.axes if axes.images]
-        assert len({image.get_clim() for image in shown if image.get_array().ndim == 2}) == scales

@@ -23,13 +23,8 @@ STRONGEST = 3
 SINGLES = "maps of single sketch tokens were not kept; capture with --keys all to see the strongest"
 
 
-def read_tokens(trace: Trace, selection: Selection, *, is_shared: bool) -> Result:
+def read_tokens(trace: Trace, selection: Selection) -> Result:
     """Return where the sketch tokens are read, and how much each gets, if there are any.
-
-    Args:
-        trace: that was captured.
-        selection: layers, steps and guidance row.
-        is_shared: whether the maps are drawn on one scale.
 
     Returns:
         The table `sketch/tokens.csv` of all tokens, those of most mass first; the array `tokens`
@@ -53,7 +48,6 @@ def read_tokens(trace: Trace, selection: Selection, *, is_shared: bool) -> Resul
         if token.segment == SEGMENT
     }
     maps, lacks = _map_tokens(trace, selection, ranked, names)
-    maps.attrs["is_shared"] = is_shared
     sample, rank = np.indices((len(mass[ranked[0]]), len(ranked))).reshape(2, -1)
     table = make_table(
         {
