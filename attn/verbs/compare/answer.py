@@ -237,7 +237,8 @@ def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
     if bound < abs(lead["relative_change"]) / 2:
         return Sentence(f"no other word moves by more than {_ceiling(bound)} %.", MASS)
     clear = [row for row in others if is_clear(row)]
-    named = [row for row in clear if is_content(row["word"])][:NAMED]
+    any_word = not is_content(lead["word"])  # the prompt has no other that changed
+    named = [row for row in clear if any_word or is_content(row["word"])][:NAMED]
     if not named:
         more = "no other content word's" if clear else "no other word's"
         return Sentence(f"{more} interval leaves 0 out.", MASS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,16 +53,7 @@ class ShownRun:
         trace = open_trace(self.member.folder)
         image = read_image(trace, 0)
         selected = maps[0, indices] if maps is not None and indices else None
-        lines = read_lines(trace)
-        return SceneSide(self.label, image, selected, note, lines, self._difference())
-
-    def _difference(self) -> tuple[float, float] | None:
-        """Return level and SSIM of the variant's images, mean over pairs."""
-        images = [pair.images for pair in self.variant.pairs if pair.images is not None]
-        if not (self.side_index and images):
-            return None
-        level, ssim = np.concatenate(images).mean(axis=0)
-        return float(level), float(ssim)
+        return SceneSide(self.label, image, selected, note, read_lines(trace))
 
 
 def make_scene(
@@ -81,6 +72,9 @@ def make_scene(
     has_single_seed = len(seeds) == 1
     others = {prompt for variant in variants for prompt in variant.prompts} - {*prompts}
     which = "this prompt, " if others else ""
+    sides = [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown]
+    if len(variants) == 1:  # beside several names there is no room
+        sides[1] = replace(sides[1], difference=_image_difference(variants[0]))
     return ComparisonScene(
         _listed(prompts),
         " · ".join(
@@ -94,7 +88,7 @@ def make_scene(
             )
         ),
         words,
-        [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown],
+        sides,
         [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
         {
             "prompt": manifest.request.prompt,
@@ -107,6 +101,15 @@ def make_scene(
         f"shown: {which}seed {seeds[0]}" if has_single_seed else "shown: not from the same noise",
         len(others),
     )
+
+
+def _image_difference(variant: Variant) -> tuple[float, float] | None:
+    """Return level and SSIM of a variant's images, mean over pairs; None without images."""
+    images = [pair.images for pair in variant.pairs if pair.images is not None]
+    if not images:
+        return None
+    level, ssim = np.concatenate(images).mean(axis=0)
+    return float(level), float(ssim)
 
 
 def _differing(variants: Sequence[Variant]) -> str:

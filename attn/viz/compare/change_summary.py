@@ -79,7 +79,7 @@ def draw_summary(scene: ComparisonScene) -> FigureFile:
     for number, side in enumerate(sides):
         axes = add_axes(figure, MARGIN + number * (cell[0] + GAP), top + TITLE, *cell)
         show_side(axes, side)
-        _title(axes, side, number, has_room=len(changes) == 1)
+        _title(axes, side, number)
     if word is not None:
         _draw_maps(figure, scene, word, cell, top + cell[1] + TITLE)
     box = (MARGIN + left + 3 * GAP + names, top + TITLE, PLOT, len(keys) * row)
@@ -111,12 +111,12 @@ def _heading(scene: ComparisonScene, across: float, hidden: int) -> tuple[list[s
     return wrap(scene.prompt, letters, 2), wrap(subtitle, SMALLER * letters, 2)
 
 
-def _title(axes: Axes, side: SceneSide, number: int, *, has_room: bool) -> None:
+def _title(axes: Axes, side: SceneSide, number: int) -> None:
     """Write a name above a picture; below is a line in the colour of the variant."""
     role = "" if number else "baseline"
     if side.difference is not None:
         level, ssim = side.difference
-        role = f"level {level:.3g} · SSIM {ssim:.3g}" if has_room else f"level {level:.3g}"
+        role = f"level {level:.3g} · SSIM {ssim:.3g}"
     write_title(axes, side.label, side.remark(role), size=10.5)
     if number:
         colour = VARIANTS[number - 1]

@@ -42,7 +42,7 @@ class SceneSide:
         note: what sets it apart from the other sides, such as its seed.
         strokes: lines of the drawing that it was given, if it was given one.
         difference: level and SSIM of the images against the baseline's, mean over all pairs; None
-            of the baseline, and without images.
+            of the baseline, without images, and where there are several variants.
     """
 
     label: str

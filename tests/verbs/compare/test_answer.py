@@ -135,6 +135,8 @@ def test_chance():
         ([("of", 0.02, 0.02, -0.01, 0.05), ("a", 0.02, 0.02, 0.01, 0.03)], "With style the word "
          "“a” gets 2× the attention, more in 16 of 16 images, no other word's interval leaves 0 "
          "out."),
+        ([("a", 0.02, 0.02, 0.01, 0.03), ("of", 0.02, 0.018, 0.01, 0.02)], "With style the word "
+         "“a” gets 2× the attention, more in 16 of 16 images, “of” gets 90 % more attention."),
         ([LEAD, ("red", 0.04, -0.04, -0.041, -0.039)], "With style the word “square” gets 2.4× the "
          "attention, more in 16 of 16 images, “red” gets 100 % less attention."),
         ([LEAD], "With style the word “square” gets 2.4× the attention, more in 16 of 16 images, "
