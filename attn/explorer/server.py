@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import secrets
 import socket
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 FIRST_PORT, PORTS = 7860, 100
+CHUNK = 2**20
+"""Bytes of a file that are sent at once; with Starlette's 64 KB, tens of megabytes take long."""
 PAGE_KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -180,7 +183,9 @@ def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
 
     if path is None or not path.is_file():
         return _missing()
-    return FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
+    answer = FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
+    answer.chunk_size = CHUNK
+    return answer
 
 
 def _code(path: Path | None, request: Request) -> Response:
@@ -248,6 +253,8 @@ def _bind(host: str, port: int | None) -> socket.socket:
             reason = error
         else:
             return bound
+    if isinstance(reason, socket.gaierror) or (reason and reason.errno == errno.EADDRNOTAVAIL):
+        raise UsageError(f"{host} is no address of this machine: name one with --host")
     where = f"port {port}" if port is not None else f"a port of {tried[0]} to {tried[-1]}"
     text = reason.strerror if reason else ""
     raise UsageError(f"cannot listen at {where} of {host}: {text}. Name another with --port.")
