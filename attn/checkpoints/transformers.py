@@ -133,7 +133,7 @@ TRANSFORMERS = (
         ),
         published=(
             Published("pixart-sigma", "PixArt-Σ", _PIXART),
-            Published(None, "PixArt-α", _PIXART | _SIZES, _ALPHA),
+            Published(None, "PixArt-α", {**_PIXART, **_SIZES}, _ALPHA),
         ),
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline
@@ -16,12 +16,14 @@ from attn.demo.untrained import pixart
 from attn.errors import RequestError
 from attn.schema import Layer, Request, Segment
 
+Kind = Literal["self", "cross"]
+
 
 class CrossSession(DiffusersSession):
     """A loaded pipeline; every block reads the picture in one module, the text in another."""
 
     denoiser = "transformer"
-    modules: ClassVar[tuple[tuple[str, str], ...]] = (("attn1", "self"), ("attn2", "cross"))
+    modules: ClassVar[tuple[tuple[str, Kind], ...]] = (("attn1", "self"), ("attn2", "cross"))
     """Attention modules of a block whose softmax is captured, with their kind, as they run."""
 
     @property
@@ -36,7 +38,10 @@ class CrossSession(DiffusersSession):
             (request.width or 0) // self.multiple,
         )
         image = (Segment("image", "image", 0, rows * columns, (rows, columns)),)
-        keys = {"self": image, "cross": self.text_segments(request)}
+        keys: dict[Kind, tuple[Segment, ...]] = {
+            "self": image,
+            "cross": self.text_segments(request),
+        }
         located = [
             (f"transformer_blocks.{number}.{name}", getattr(block, name), kind)
             for number, block in enumerate(self.model.transformer_blocks)

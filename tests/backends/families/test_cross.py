@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import attn
 from attn.backends.families.cross import PixArtAlphaPipeline
 from attn.checkpoints.layouts import PIXART
 from attn.checkpoints.probe import CONFIGS, probe
@@ -205,3 +206,34 @@ def test_loras_of_every_spelling(loras, files, spelling):
     for layout in ("folder", "one file"):
         result = fit(read(path), open_base(files[layout][0]))
         assert (len(result.placed), result.misfits) == (1, ())
+
+
+@pytest.mark.parametrize("keep", ["heads", "factors"])
+def test_every_option_of_capture(loras, tmp_path, keep):
+    """Prompts, seeds, batches, LoRAs, both branches, all blocks: every option works together."""
+    result = attn.capture(
+        *("pixart", ["a red cat", "a dog"]),
+        out=tmp_path / "out",
+        size=(64, 96),
+        steps=2,
+        negative="a dog",
+        settings={"t5_tokens": str(TEXT)},
+        lora=f"{loras / 'kohya.safetensors'}:0.5",
+        seed=(3, 7),
+        images=2,
+        batch=2,
+        scheduler="euler-karras",
+        keep=keep,
+        keys="all",
+        mass="full",
+        branch="both",
+        blocks=("image.text", "image.image"),
+        entropy=True,
+        offload="none",
+        device="cpu",
+    )
+    traces = [attn.open(result.path / entry.folder) for entry in result.entries]
+    assert len(traces) == 4
+    assert {tuple(trace.manifest.branches) for trace in traces} == {("cond", "uncond")}
+    assert {trace.manifest.kept.level for trace in traces} == {keep}
+    assert {len(trace.manifest.request.loras) for trace in traces} == {1}

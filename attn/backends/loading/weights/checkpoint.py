@@ -214,10 +214,11 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
 def _compute_tables(model: Any) -> None:
     """Give a model of diffusers the tables that are in no file, if it was built without."""
     empty = [name for name, table in model.named_buffers() if table.is_meta]
-    if not empty or not isinstance(model, diffusers.ModelMixin):
+    build = getattr(type(model), "from_config", None)  # of transformers they are never left out
+    if not empty or build is None:
         return
     with Unfilled(tables=True):
-        tables = dict(type(model).from_config(model.config).named_buffers())
+        tables = dict(build(model.config).named_buffers())
     for name in empty:
         owner, _, attribute = name.rpartition(".")
         model.get_submodule(owner).register_buffer(attribute, tables[name], persistent=False)

@@ -52,11 +52,11 @@ def may_lack(part: str, model: Any) -> set[str]:
 
 
 def may_hold(part: str, model: Any) -> set[str]:
-    """Return names that files may hold though a model does not read them: see `IDENTITY`."""
-    state = model.state_dict()
-    unused = set().union(*(layout.unused for layout in LAYOUTS)) if part == "dit" else set()
-    extra = {name for owner, name in IDENTITY if owner == part} | unused
-    return extra - state.keys()
+    """Return names that files may hold though a model does not read them."""
+    names = {name for owner, name in IDENTITY if owner == part}
+    if part == "dit":
+        names |= {name for layout in LAYOUTS for name in layout.unused}
+    return names - set(model.state_dict())
 
 
 def fill(part: str, tensors: Tensors, model: Any) -> None:
