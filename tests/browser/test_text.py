@@ -13,7 +13,7 @@ from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
 from tests.helpers.large_traces import write_long
-from tests.helpers.pages import HOSTILE, percent, point, saved
+from tests.helpers.pages import HOSTILE, percent, point, points, saved
 from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
 
 
@@ -170,6 +170,33 @@ def test_text_is_accessible(visit, folder):
     page = visit(folder, at="at=7,2&steps=1&find=t1")
     ready(page)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert violations(page) == []
+
+
+def test_texts_side_by_side(visit, folder, tmp_path):
+    """Two texts have one cursor, by pointer and keys, and Python's numbers; nobody is shut out."""
+    other = make_text(seed=5)[0].save(tmp_path / "other").folder
+    page = visit(folder, other)
+    page.wait_for_selector("#matrix-1 canvas")
+    point(page, "#matrix-0 canvas", 7, 2, (LENGTH, LENGTH))
+    maps = [mean_map(open_trace(path)) for path in (folder, other)]
+    for side, matrix in enumerate(maps):
+        said = f"“t7” (7) reads “t2” (2): {percent(matrix[7, 2])}"
+        page.wait_for_selector(f"#matrix-{side}-cell:text-is('{said}')")
+    rows = [row.split("\t") for row in page.locator(".side-words tbody tr").all_inner_texts()]
+    order = np.argsort(-abs(maps[1][7] - maps[0][7]), kind="stable")
+    assert rows == [
+        [
+            f"t{at} {at}",
+            *(percent(matrix[7, at]) for matrix in maps),
+            points(np.diff(maps, axis=0)[0, 7, at]),
+        ]
+        for at in order
+    ]
+    page.focus("#text-1")
+    for key in ("ArrowRight", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function("() => location.hash.includes('at=7%2C-1')")
     assert violations(page) == []
 
 
