@@ -25,6 +25,7 @@ SESSIONS = {
     "sd35": SHORT_T5,
     "gated": SHORT_T5,
     "flux": SHORT_T5,
+    "pixart": SHORT_T5,
     "mmada": {"gen_length": 14, "block_length": 7},
 }
 SCENE = "a red square left of a purple triangle on a white background"
