@@ -27,9 +27,30 @@ class Edit:
     amount: float
     where: Tensor
 
-    def to(self, device: torch.device) -> Edit:
-        """Return it on a device."""
-        return Edit(self.act, self.amount, self.where.to(device))
+
+@dataclass(frozen=True)
+class EditAxes:
+    """An act on the heads, queries and keys of each row of a batch, small enough to be kept.
+
+    Attributes:
+        act: see `Edit`.
+        amount: likewise.
+        heads: (row, head) bool; an axis of size 1 repeats.
+        queries: (row, query) bool, likewise.
+        keys: (row, key) bool, likewise.
+    """
+
+    act: ActName
+    amount: float
+    heads: Tensor
+    queries: Tensor
+    keys: Tensor
+
+    def whole(self, device: torch.device) -> Edit:
+        """Return where the three meet, on a device."""
+        heads, queries, keys = (axis.to(device) for axis in (self.heads, self.queries, self.keys))
+        where = heads[:, :, None, None] & queries[:, None, :, None] & keys[:, None, None, :]
+        return Edit(self.act, self.amount, where)
 
 
 def summand(edit: Edit) -> float:

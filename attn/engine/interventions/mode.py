@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from attn.engine.attention import HIDDEN
 from attn.engine.interventions.acts import (
     Edit,
+    EditAxes,
     change_probs,
     changed_heads,
     logit_bias,
@@ -53,7 +54,7 @@ class Edits(CallEdits):
     """
 
     shape: Shape
-    edits: tuple[Edit, ...]
+    edits: tuple[EditAxes, ...]
     sinks: int = 0
 
     def laid_out(self, shape: Sequence[int], device: torch.device) -> tuple[Edit, ...]:
@@ -64,7 +65,7 @@ class Edits(CallEdits):
         rows, heads, queries, keys = self.shape
         if shape[-1] != keys or torch.Size(shape[:-1]).numel() != rows * heads * queries:
             return ()
-        edits = tuple(edit.to(device) for edit in self.edits)
+        edits = tuple(edit.whole(device) for edit in self.edits)
         if self.sinks:
             edits = tuple(_roll(edit, self.sinks) for edit in edits)
         if tuple(shape) == self.shape:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attn.engine.hooks import ModeHooks
-from attn.engine.interventions.acts import Edit
+from attn.engine.interventions.acts import EditAxes
 from attn.engine.interventions.draws import draw_offsets
 from attn.engine.interventions.mode import Edits, InterventionMode, Treated
 from attn.engine.interventions.resolve import LayerKey, RequestLayout, Resolved, resolve
@@ -19,6 +19,9 @@ from attn.engine.interventions.targets import Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
 from attn.errors import CaptureError
 from attn.schema import Call, Intervention, Layer
+
+Axes = tuple[Tensor, Tensor, Tensor]
+"""Which heads, queries and keys are meant, bool; size 1 is all or none."""
 
 
 class Treatment:
@@ -136,26 +139,30 @@ class Treatment:
                 self._row(number, key, cell, (of, before))
                 for cell, of, before in zip(call.rows, layers, padding, strict=True)
             ]
-            if any(bool(of.any()) for of in parts):
-                where = torch.stack(torch.broadcast_tensors(*parts))
+            if any(all(bool(axis.any()) for axis in of) for of in parts):
+                axes = [
+                    torch.stack(torch.broadcast_tensors(*axis)) for axis in zip(*parts, strict=True)
+                ]
                 intervention = self._resolved[0][number].intervention
-                edits.append(Edit(intervention.act, intervention.amount or 0.0, where))
+                edits.append(EditAxes(intervention.act, intervention.amount or 0.0, *axes))
         return Edits(layer.path, shape, tuple(edits), layer.num_sinks) if edits else None
 
-    def _row(self, number: int, key: LayerKey, cell: Cell, padded: tuple[Layer, int]) -> Tensor:
-        """Return where an intervention changes a row of the batch, (head, query, key) bool."""
+    def _row(self, number: int, key: LayerKey, cell: Cell, padded: tuple[Layer, int]) -> Axes:
+        """Return the heads, queries and keys that an intervention changes of a row of the batch."""
         branch, sample = cell
         (layer, padding), layout = padded, self._layouts[sample // self._images]
         resolved = self._resolved[sample // self._images][number]
         name = layout.branch(branch)
         if not resolved.covers(key, name):
-            return torch.zeros(1, 1, 1, dtype=torch.bool)
+            nothing = torch.zeros(1, dtype=torch.bool)
+            return nothing, nothing, nothing
         positions = self._positions(resolved, number, (name, sample), layer)
         queries = select_queries(resolved.intervention.target, layer)
-        heads = _members(resolved.heads[key], layer.num_heads, 0)
-        rows = _members(queries, layer.num_queries, padding)
-        columns = _members(positions, layer.num_keys, padding)
-        return heads[:, None, None] & rows[None, :, None] & columns[None, None, :]
+        return (
+            _members(resolved.heads[key], layer.num_heads, 0),
+            _members(queries, layer.num_queries, padding),
+            _members(positions, layer.num_keys, padding),
+        )
 
     def _positions(
         self, resolved: Resolved, number: int, cell: Cell, layer: Layer

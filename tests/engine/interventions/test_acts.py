@@ -7,7 +7,7 @@ from torch.nn.functional import scaled_dot_product_attention as sdpa
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from attn.backends.testing.oracle import as_float64
-from attn.engine.interventions.acts import Edit
+from attn.engine.interventions.acts import Edit, EditAxes
 from attn.engine.interventions.mode import Edits, InterventionMode, Treated
 from attn.engine.kernels import KernelMode
 from attn.errors import CaptureError
@@ -49,10 +49,16 @@ def oracle(act, amount, query, key, part, **kwargs):
 def run(function, edits, shape=SHAPE):
     """Run a function with edits; return its result, what a tap around saw, and what was done."""
     seen, treated = [], Treated()
-    with KernelMode(seen.append), InterventionMode(lambda: Edits("toy", shape, edits), treated):
+    axes = tuple(EditAxes(of.act, of.amount, *factors(of.where)) for of in edits)
+    with KernelMode(seen.append), InterventionMode(lambda: Edits("toy", shape, axes), treated):
         result = function()
     (attention,) = seen
     return result, attention, treated
+
+
+def factors(part):
+    """Return the heads, queries and keys of each row of a part."""
+    return part.any(-1).any(-1), part.any(-1).any(1), part.any(1).any(1)
 
 
 def in_the_open(query, key, value):
