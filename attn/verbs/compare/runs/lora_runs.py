@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import ModelError, RequestError, UsageError
 from attn.schema import Request
-from attn.verbs.capture.families import complete_loras
+from attn.verbs.capture.families import SKETCH, complete_loras
+from attn.verbs.capture.first_checks import check_drawing, check_loras
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.runs.control_variants import add_controls
@@ -55,7 +56,11 @@ def generate(
     if not variants:
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
     plain, variants = variants, add_controls(variants, options)
-    setting = choose_setting(options.backend or infer_backend(variants), options, settings)
+    for variant in variants:
+        check_loras(variant.loras)
+    check_drawing(settings.get(SKETCH))
+    backend = options.backend or infer_backend(variants)
+    setting = choose_setting(backend, options, settings, require)
     # what is wrong with a file is said before a model is loaded
     stacks = [complete_loras(setting.family, variant.loras) for variant in variants]
     bases: list[Base] = []
