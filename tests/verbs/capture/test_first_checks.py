@@ -53,7 +53,7 @@ FAULTS = {
     "LoRA, large": ("lora", "a.safetensors", large_lora, "PATH has 17.2 GB, more than any LoRA"),
     "LoRA, missing": ("lora", "a.safetensors", lambda path: path, "cannot read PATH: No such"),
     "model, text": (
-        "model", "a.safetensors", lambda path: written(path, "<html>"), "PATH: this is an HTML page",
+        "model", "a.safetensors", lambda path: written(path, "<html>"), "PATH: this is an HTML",
     ),
     "model, pipe": (
         "model", "a.safetensors", lambda path: special(path, "pipe"), "PATH: this is neither",
