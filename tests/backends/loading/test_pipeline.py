@@ -14,6 +14,7 @@ from torch import nn
 
 from attn import demo
 from attn.backends import find, load
+from attn.backends.types import Placement
 from attn.errors import CaptureError, ModelError
 from attn.schema import Request
 
@@ -26,7 +27,7 @@ MODELS = [("sdxl", "demo"), ("sd15", "demo"), ("sd35", "demo"), ("sd35", "demo:m
 def opening(folder, backend="sd35", **arguments):
     """Open a folder with the family's default options."""
     family = load(find(backend))
-    return family.open(folder, family.Options(), **arguments)
+    return family.open(folder, family.Options(), Placement(**arguments))
 
 
 def refusal(folder, **arguments):
