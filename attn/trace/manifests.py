@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from attn.schema import Layer, Manifest, Request, Segment, Token, Word, word_at
+from attn.schema import Layer, Manifest, Request, Segment, Token, Word, block_names, word_at
 
 NAME = re.compile(r"\w[\w-]{0,63}")
 """What a segment may be called: its name becomes a folder of results."""
@@ -65,6 +65,9 @@ def unsealed_problems(manifest: Manifest) -> Iterator[str]:
         yield f"timesteps reach {max(times, key=abs):g}, expected at most {LARGEST_SIZE}"
     if times not in (sorted(times), sorted(times, reverse=True)):
         yield f"timesteps go to and fro: {', '.join(f'{time:g}' for time in times[:8])}"
+    for layer in manifest.layers:
+        if absent := [name for name in layer.blocks if name not in block_names(layer)]:
+            yield f"layer {layer.index} has no block {absent[0]!r}"
     yield from _owner_problems(manifest)
 
 

@@ -95,6 +95,7 @@ EDITS = {
         add_step(m),
         set_steps(m, timestep=[3.0, 1.0, 2.0]),
     ),
+    "layer 0 has no block 'image.eyes'": lambda m: m["layers"][0].update(blocks=["image.eyes"]),
     "belongs to word 2, of which it has no": lambda m: m["tokens"]["cond"][1].update(word=2),
     "belongs to word None, its characters to word 1": lambda m: m["tokens"]["cond"][2].update(
         word=None
