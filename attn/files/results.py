@@ -97,7 +97,9 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
     """
     goal = resolved(folder)
     with reported(folder, "read", HINT):
-        if not os.path.lexists(goal):
+        try:
+            goal.lstat()  # the name may be too long, which is known before any work this way
+        except FileNotFoundError:
             return
         is_folder = goal.is_dir()
         is_empty = is_folder and not any(goal.iterdir())
