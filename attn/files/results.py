@@ -96,11 +96,12 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
         TraceError: it cannot be looked at.
     """
     goal = resolved(folder)
-    with reported(folder, "read", HINT):
+    with reported(folder, hint=HINT):
         try:
             goal.lstat()  # the name may be too long, which is known before any work this way
         except FileNotFoundError:
             return
+    with reported(folder, "read", HINT):
         is_folder = goal.is_dir()
         is_empty = is_folder and not any(goal.iterdir())
     marker = read_marker(goal)
