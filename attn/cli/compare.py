@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn.cli._options import Json, Look, Typed, with_options
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli._text import aligned, listed_files
 from attn.cli.view import look
 from attn.verbs.compare.options import CompareOptions
+from attn.verbs.options import Look
 from attn.wording import count_noun
 from attn.words import fold, is_content
 
@@ -88,7 +89,10 @@ def _text(done: Compared) -> Iterator[str]:
     if done.plans:
         yield describe(done.plans[0])
         runs = count_noun(len(done.plans), "run")
-        yield f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)}"
+        yield (
+            f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)} of attention; "
+            "images, tables and figures come on top"
+        )
         return
     if done.answer:
         yield from wrapped(done.answer, WIDTH)
@@ -140,13 +144,18 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
             (
                 f"{word} ({number})" if fold(word) in repeated else word,
                 str(columns["segment"][row]),
-                f"{columns['base'][row]:.4g}",
+                f"{columns['base'][row]:.3g}",
                 f"{change:+.3g}",
-                f"{columns['relative_change'][row]:+.1%}",
+                _percent(float(columns["relative_change"][row])),
                 f"{low:+.3g} to {high:+.3g}" if isfinite(low) else "-",
             )
         )
     return lines
+
+
+def _percent(part: float) -> str:
+    """Return a part with three digits, in %."""
+    return f"{100 * part:+.3g}%"
 
 
 def _bytes(done: Compared) -> str:

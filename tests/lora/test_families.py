@@ -45,19 +45,28 @@ CASES = {
     "small sd3": ([denoiser(SAI.format(3), 48)], "sd35", "Stable Diffusion 3.x"),
     "large of diffusers": (
         [denoiser(PEFT_SD3.format(3), 2432)], "sd35", "Stable Diffusion 3.5 large"),
-    "flux of kohya": ([denoiser("double_blocks_18_img_attn_qkv", 3072)], "flux", "Flux"),
+    "flux of kohya": ([denoiser("double_blocks_18_img_attn_qkv", 3072)], "flux", "FLUX.1"),
     "flux of diffusers": (
-        [denoiser("single_transformer_blocks.37.attn.to_q", 3072)], "flux", "Flux"),
-    "flux without single blocks": ([denoiser(PEFT_SD3.format(3), 3072)], "flux", "Flux"),
+        [denoiser("single_transformer_blocks.37.attn.to_q", 3072)], "flux", "FLUX.1"),
+    "flux without single blocks": ([denoiser(PEFT_SD3.format(3), 3072)], "flux", "FLUX.1"),
+    "flux2 klein of the authors": (
+        [Target("x", "denoiser", "single_blocks.3.linear1", (9 * 24, 24))], "flux2", "FLUX.2"),
+    "flux2 klein of diffusers": (
+        [denoiser("single_transformer_blocks.3.attn.to_qkv_mlp_proj", 3072)], "flux2", "FLUX.2"),
+    "flux2 klein 9b": ([denoiser("double_blocks_3_img_attn_qkv", 4096)], "flux2", "FLUX.2"),
+    "auraflow": (
+        [denoiser(f"{kind}_transformer_blocks.1.attn.to_q", 3072) for kind in ("single", "joint")],
+        "auraflow", "AuraFlow"),
     "like flux but larger": (
         [denoiser("double_blocks_19_img_attn_qkv", 3072)], None,
-        "unknown, with blocks as in Flux but more of them"),
+        "unknown, with blocks as in FLUX.1 but more of them"),
     "another transformer as wide as flux": (
         [denoiser(PEFT_SD3.format(30), 3072)], None, "unknown"),
     "another transformer": ([denoiser("transformer_blocks_0_attn1_to_q", 11)], None, "unknown"),
-    "pixart": ([denoiser("transformer_blocks.3.attn2.to_k", 1152)], None, "PixArt"),
+    "pixart": ([denoiser("transformer_blocks.3.attn2.to_k", 1152)], "pixart", "PixArt"),
     "pixart with both attentions": (
-        [denoiser(f"transformer_blocks.3.attn{at}.to_k", 1152) for at in (1, 2)], None, "PixArt"),
+        [denoiser(f"transformer_blocks.3.attn{at}.to_k", 1152) for at in (1, 2)],
+        "pixart", "PixArt"),
     "another second attention, or that of 3.5 medium": (
         [denoiser("transformer_blocks.3.attn2.to_k", 1536)], None,
         "ambiguous: of each transformer block only the second attention is changed"),
@@ -106,6 +115,7 @@ CLAIMS = {
     "stable-diffusion-v1/lora": "sd15",
     "stable-diffusion-v2-512/lora": "sd2",
     "flux-1-dev/lora": "flux",
+    "flux-2-klein/lora": "flux2",
     "pixart": None,
 }
 

@@ -26,6 +26,7 @@ from attn.backends.loading.devices import (
 from attn.backends.loading.explain import explained
 from attn.backends.loading.family import Family, part_overrides
 from attn.backends.loading.fingerprints import fingerprint
+from attn.backends.loading.quiet import quiet
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import AUTOMATIC, Backend, ModelInfo, Placement, Session
@@ -178,7 +179,8 @@ class DiffusersBackend(Backend):
         """Open the pipeline that the family builds for a demo."""
         device = choose_device(placement.device)
         kind = choose_dtype(placement.dtype, device)
-        pipe = self.build_demo(kind, weights=placement.weights)
+        with quiet():
+            pipe = self.build_demo(kind, weights=placement.weights)
         if pipe is None:
             raise ModelError(f"{self.family.name} has no demo model; give one with --model")
         pipe.set_progress_bar_config(disable=True)

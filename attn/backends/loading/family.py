@@ -40,12 +40,14 @@ class Joint:
         field: of its configuration: the width that it expects.
         width: field of the configurations of those that write; their widths add up.
         givers: the components that write; a joint of which one is absent is not looked at.
+        times: how many of them are read at once, as where latent pixels are packed.
     """
 
     part: str
     field: str
     width: str
     givers: tuple[str, ...]
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,15 +74,17 @@ class Family:
         """The part that decides what a model is."""
         return self.parts[0]
 
+    def title_of(self, component: str) -> str:
+        """Return the name of the part that a component is; a component of none is its own."""
+        names = {part.component: part.name for part in self.parts}
+        return names.get(component, component)
+
 
 @dataclass(frozen=True)
-class SourceOptions:
+class ModelOptions:
     """Options that every family has."""
 
     vae: str | None = field(default=None, metadata={"help": "VAE: file or folder"})
-    clip_l: str | None = field(
-        default=None, metadata={"help": "text encoder CLIP-L: file or folder"}
-    )
     config: str | None = field(
         default=None,
         metadata={"help": "diffusers folder whose configurations describe what files hold"},
@@ -93,6 +97,15 @@ class SourceOptions:
         metadata={
             "help": "scale for text encoders of each LoRA that names none, as FILE:te=… does"
         },
+    )
+
+
+@dataclass(frozen=True)
+class SourceOptions(ModelOptions):
+    """Options of families that read CLIP-L."""
+
+    clip_l: str | None = field(
+        default=None, metadata={"help": "text encoder CLIP-L: file or folder"}
     )
 
 

@@ -240,8 +240,11 @@ def test_loaded_pipelines_of_another_task(demo_cache):
 def test_unknown_family(copied):
     """A pipeline that no backend takes is refused without a guess."""
     folder = copied("sd35")
-    index(folder, _class_name="FluxPipeline")
-    assert refusal(folder) == "FOLDER: this is a FluxPipeline, not a StableDiffusion3Pipeline"
+    index(folder, _class_name="StableCascadeCombinedPipeline")
+    assert (
+        refusal(folder)
+        == "FOLDER: this is a StableCascadeCombinedPipeline, not a StableDiffusion3Pipeline"
+    )
 
 
 @pytest.mark.parametrize(
