@@ -63,6 +63,8 @@ _LEVELS: dict[str, tuple[Level, ...]] = {
 Every level keeps the measures that are not named.
 """
 
+_PLURALS = {"query": "queries", "lse": "lse", "share_max": "largest shares (share_max)"}
+
 
 def concerns(needs: Needs, manifest: Manifest) -> bool:
     """Whether a trace is of the kind of model that an analysis with these needs is about."""
@@ -183,5 +185,6 @@ def _find_measure(needed: str, manifest: Manifest) -> Lack | None:
     if measure == "map" and manifest.kept.level == "means" and manifest.status == "partial":
         return Lack(f"the means of {block}, which are written at the end", "--resume")
     if levels and manifest.kept.level not in levels:
-        return Lack(f"{measure}s of {block}, which were not kept", f"--keep {levels[0]}")
+        several = _PLURALS.get(measure, f"{measure}s")
+        return Lack(f"{several} of {block}, which were not kept", f"--keep {levels[0]}")
     return None

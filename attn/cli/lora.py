@@ -27,9 +27,10 @@ def lora(
     # thousands of small products: threads would wait for each other most of the time
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from attn.cli._lora import lines
+    from attn.cli._report import ShownReport
     from attn.verbs.lora import examine
 
-    done = examine(**typed)
+    done = examine(**typed, report=ShownReport(context))
     say(_json(done) if as_json else "\n".join(lines(done)))
 
 

@@ -6,6 +6,7 @@ whole file with 64 zeros in the place of those digits.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
@@ -43,6 +44,17 @@ def is_sealed(data: bytes) -> bool:
     """Whether a file carries a digest, or did before a bit of it changed."""
     last = _last_field(data)
     return last is not None and (last[1] == b"sha256" or bool(_DIGEST.fullmatch(last[2])))
+
+
+def has_seal(path: Path) -> bool:
+    """Whether a file of JSON carries a digest, or did before a bit of it changed.
+
+    Raises:
+        TraceError: it cannot be read.
+    """
+    with reported(path, "read"), open_regular(path) as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
+        return is_sealed(stream.read())
 
 
 def require_seal(path: Path, data: bytes, hint: str = AGAIN) -> None:

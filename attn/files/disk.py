@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 AGAIN = "The trace is damaged: capture it again, or copy it again from where it is whole."
 
+
+_NO_CHARACTER = re.compile("[\ud800-\udfff]")
 
 PART = re.compile(r"\.\d+\.part$")
 """How the name ends under which a file is written."""
@@ -120,6 +123,15 @@ def encode_json(value: Any) -> bytes:
 def as_utf8(text: str) -> str:
     """Return text that can be encoded: names of files may hold bytes that are no characters."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def json_text(value: Any) -> str:
+    """Return JSON that every reader takes: names of files may hold bytes that are no characters.
+
+    These are spelled out as in `as_utf8`; as an escape of JSON they would be half of a pair.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    return _NO_CHARACTER.sub(lambda match: rf"\\u{ord(match[0]):04x}", text) + "\n"
 
 
 def is_there(path: Path) -> bool:

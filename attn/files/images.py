@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import warnings
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from attn.errors import UsageError
+from attn.files.outside import read_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,6 +64,31 @@ def decode_image(data: bytes, formats: tuple[str, ...] = ("PNG",)) -> Image:
     except Exception as exc:  # decoders raise whatever they stumble over
         raise UndecodableImageError(f"it is damaged: {exc}") from exc
     return image
+
+
+def read_content(path: Path) -> bytes:
+    """Return the bytes of a drawing.
+
+    Raises:
+        UsageError: the file cannot be read, or is too large.
+    """
+    return read_bytes(path, limit=MOST_BYTES, error=UsageError, hint="Give a picture as --sketch.")
+
+
+def read_drawing(path: Path) -> Image:
+    """Return a drawing that somebody brings along, decoded.
+
+    Raises:
+        UsageError: it is no picture, damaged, too large, or several in one.
+    """
+    try:
+        return decode_image(read_content(path), DRAWINGS)
+    except UnknownFormatError as exc:
+        raise UsageError(
+            f"the sketch {path} is no picture that can be read ({exc}); give a PNG or JPEG"
+        ) from exc
+    except UndecodableImageError as exc:
+        raise UsageError(f"the sketch {path} cannot be used: {exc}") from exc
 
 
 def _require_moderate(image: Image) -> None:

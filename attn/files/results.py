@@ -54,7 +54,7 @@ def replaced(
         built.mkdir()
         yield built
         write_marker(built, command=command, files=digests(built))
-        if _is_unmarked(goal, index):
+        if is_unmarked(goal, index):
             kept = _keep(goal)
             if note is not None:
                 note(f"{folder} held results of an attn that did not mark its files: see {kept}")
@@ -73,7 +73,7 @@ def withdraw(folder: Path, command: str, index: str) -> None:
     goal = resolved(folder)
     marker = read_marker(goal)
     is_ours = marker is not None and marker.command == command
-    if not is_ours and not _is_unmarked(goal, index):
+    if not is_ours and not is_unmarked(goal, index):
         return
     with replaced(folder, command, index):
         pass
@@ -96,9 +96,12 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
         TraceError: it cannot be looked at.
     """
     goal = resolved(folder)
-    with reported(folder, "read", HINT):
-        if not os.path.lexists(goal):
+    with reported(folder, hint=HINT):
+        try:
+            goal.lstat()  # the name may be too long, which is known before any work this way
+        except FileNotFoundError:
             return
+    with reported(folder, "read", HINT):
         is_folder = goal.is_dir()
         is_empty = is_folder and not any(goal.iterdir())
     marker = read_marker(goal)
@@ -109,11 +112,20 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
             f"{folder} holds results of `attn {marker.command}`: it is not replaced; choose "
             "another with --out"
         )
-    if marker is None and not is_empty and not _is_unmarked(goal, index):
+    if marker is None and not is_empty and not is_unmarked(goal, index):
         raise AnalysisError(
             f"{folder} is no folder of results of `attn {command}`, and not empty: it is not "
             "replaced; choose another with --out"
         )
+
+
+def is_unmarked(folder: Path, index: str) -> bool:
+    """Whether a folder holds results of an attn that did not mark them."""
+    try:
+        facts = read_json(folder / index, dict[str, Any])
+    except TraceError:
+        return False
+    return facts.get("schema") == 1 and not is_marked(folder)
 
 
 def _link_others(earlier: Path, built: Path) -> None:
@@ -135,15 +147,6 @@ def _link_others(earlier: Path, built: Path) -> None:
                 f"{source} is in the way: a result has this name, and attn did not write it or it "
                 "was changed since; move it away, or choose another folder with --out"
             ) from exc
-
-
-def _is_unmarked(folder: Path, index: str) -> bool:
-    """Whether a folder holds results of an attn that did not mark them."""
-    try:
-        facts = read_json(folder / index, dict[str, Any])
-    except TraceError:
-        return False
-    return facts.get("schema") == 1 and not is_marked(folder)
 
 
 def _keep(goal: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from attn.checkpoints.headers import Header, read_header
+from attn.checkpoints.headers import Header
 from attn.errors import ModelError
 from attn.lora import metadata as meta
 from attn.lora.adapters import Adapter, config_beside, written_beside, written_inside
@@ -33,7 +33,7 @@ from attn.lora.families import LoraFamily, Target, attends_jointly, recognise
 from attn.lora.file import BaseModel, LoraFile, Module
 from attn.lora.names import TOWERS, TensorChange, changes, embedding_word, of_adapter, underscored
 from attn.lora.oddities import find_oddities, obstacles
-from attn.lora.source import weights_file
+from attn.lora.source import read_lora_header, size_of
 
 LARGEST_RANK = 2**13
 LARGEST_CHANGE = 2**31  # elements: more than any layer has
@@ -55,9 +55,10 @@ def read(path: str | Path, model: str | Path | None = None, adapter: str | None 
         adapter: which one to read, of a file with several; None reads all.
 
     Raises:
-        ModelError: a file cannot be read, is damaged, holds no LoRA, or no such adapter.
+        ModelError: a file cannot be read, is damaged or larger than any LoRA, holds none, or no
+            such adapter.
     """
-    header = read_header(weights_file(Path(path)))
+    header = read_lora_header(Path(path))
     every, rest = changes(header.tensors)
     selected = _of_adapter(every, adapter, header)
     drafts = _bounded([draft for change in selected if (draft := _draft(change, header.path))])
@@ -73,7 +74,7 @@ def read(path: str | Path, model: str | Path | None = None, adapter: str | None 
     unknown = (*rest, *_without_kind(selected))
     lora = LoraFile(
         header=header,
-        size=max(info.stop for info in header.tensors.values()),
+        size=size_of(header),
         sha256=whole,
         weights_sha256=weights,
         config_sha256=hashes(config, 0)[0] if config else None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
-from attn.schema import Layer, Manifest, Request, Segment, Token, Word
+from attn.schema import Layer, Manifest, Request, Segment, Token, Word, block_names, word_at
 
 NAME = re.compile(r"\w[\w-]{0,63}")
 """What a segment may be called: its name becomes a folder of results."""
@@ -45,6 +46,48 @@ def problems(manifest: Manifest) -> Iterator[str]:
     yield from _kept_problems(manifest)
     yield from _column_problems(manifest)
     yield from _text_problems(manifest)
+
+
+def unsealed_problems(manifest: Manifest) -> Iterator[str]:
+    """Yield what no backend writes, in words: for traces without a digest, which may be edited.
+
+    A trace with a digest is as it was written, whatever that is. Under a tap steps and words are
+    those of the user.
+    """
+    if manifest.backend == "tap":
+        return
+    noise = {step.index: step.noise for step in manifest.steps if step.noise is not None}
+    for (step, before), (after, left) in pairwise(noise.items()):
+        if left > before:
+            yield f"the noise rises from {before:g} in step {step} to {left:g} in step {after}"
+    times = [step.timestep for step in manifest.steps if step.timestep is not None]
+    if any(abs(time) > LARGEST_SIZE for time in times):
+        yield f"timesteps reach {max(times, key=abs):g}, expected at most {LARGEST_SIZE}"
+    if times not in (sorted(times), sorted(times, reverse=True)):
+        yield f"timesteps go to and fro: {', '.join(f'{time:g}' for time in times[:8])}"
+    for layer in manifest.layers:
+        if absent := [name for name in layer.blocks if name not in block_names(layer)]:
+            yield f"layer {layer.index} has no block {absent[0]!r}"
+    yield from _owner_problems(manifest)
+
+
+def _owner_problems(manifest: Manifest) -> Iterator[str]:
+    """Hold the words of the prompt's tokens against the characters that these stand for."""
+    words, length = manifest.words, len(manifest.request.prompt)
+    for token in manifest.tokens.get("cond", ()):
+        where = f"token {token.position} of segment {token.segment!r}"
+        if not 0 <= token.start <= token.stop <= length:
+            yield f"{where} is characters {token.start} to {token.stop} of a prompt of {length}"
+        elif token.start < token.stop and token.is_content:  # else nothing says what it stands for
+            owner = word_at(words, token.start, token.stop)
+            if (owner is None) != (token.word is None):
+                yield f"{where} belongs to word {token.word}, its characters to word {owner}"
+            elif token.word is not None and not _shares(words[token.word], token):
+                yield f"{where} belongs to word {token.word}, of which it has no character"
+
+
+def _shares(word: Word, token: Token) -> bool:
+    return word.start < token.stop and token.start < word.stop
 
 
 def layer_problems(layer: Layer) -> Iterator[str]:

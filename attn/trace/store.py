@@ -18,11 +18,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from attn.errors import DamagedError, TraceError
-from attn.files.digests import read_sealed, require_digest
+from attn.files.digests import has_seal, read_sealed, require_digest
 from attn.files.disk import AGAIN, is_there, read_journal, reported
 from attn.files.outside import require_inside
 from attn.schema import SCHEMA, Manifest, Shard, Step
-from attn.trace.manifests import problems
+from attn.trace.manifests import problems, unsealed_problems
 from attn.trace.shapes import Shapes
 
 T = TypeVar("T")
@@ -214,6 +214,8 @@ def load_manifest(folder: Path) -> Manifest:
     for file in (*(shard.file for shard in manifest.shards), *manifest.outputs):
         require_inside(folder / MANIFEST, file)
     wrong = next(problems(manifest), None)
+    if wrong is None and not has_seal(folder / MANIFEST):
+        wrong = next(unsealed_problems(manifest), None)
     if wrong is not None:
         raise DamagedError(f"{folder / MANIFEST} makes no sense: {wrong}. {AGAIN}")
     return manifest

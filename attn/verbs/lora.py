@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attn.checkpoints.headers import read_header
 from attn.demo.shipped import lora_file
 from attn.errors import ModelError
-from attn.files.disk import as_utf8, is_there
+from attn.files.disk import is_there, json_text
 from attn.files.results import refuse_others, replaced
 from attn.verbs.capture.folders import refuse_parts
 from attn.verbs.lora_options import LoraOptions
@@ -152,8 +151,7 @@ def _write(file: LoraFile, out: Path, report: Report) -> tuple[str, ...]:
         else:
             report.warn("there is no chart: the norm of no module is known")
         answer = {"schema": SCHEMA, "files": files, **describe(file)}
-        text = json.dumps(answer, indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
+        (folder / INDEX).write_text(json_text(answer), encoding="utf-8")
     return (*files, INDEX)
 
 

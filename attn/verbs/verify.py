@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from attn.errors import DamagedError, TraceError
-from attn.files.digests import is_sealed, output_digest
+from attn.files.digests import has_seal, output_digest
 from attn.files.disk import is_there, read_journal, reported
 from attn.files.markers import MARKER, REMEDY, read_marker, require_unchanged
-from attn.files.outside import read_bytes
 from attn.schema import Manifest, Shard
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
 from attn.verbs.capture.collection import INDEX, read_index, require_listed
@@ -104,7 +103,7 @@ def _check_trace(folder: Path, done: Verified) -> None:
     if not _check(folder / MANIFEST, lambda: manifests.append(load_manifest(folder)), done):
         return
     (manifest,) = manifests
-    if not is_sealed(read_bytes(folder / MANIFEST)):
+    if not has_seal(folder / MANIFEST):
         done.unsealed.append(folder / MANIFEST)
     files = TraceFiles(folder, manifest)
     for shard in manifest.shards:
@@ -180,7 +179,7 @@ def _check_collection(folder: Path, done: Verified) -> None:
                 continue
             require_listed(trace, manifest, entry.prompt, entry.seed)
 
-    if _check(folder / INDEX, check, done) and not is_sealed(read_bytes(folder / INDEX)):
+    if _check(folder / INDEX, check, done) and not has_seal(folder / INDEX):
         done.unsealed.append(folder / INDEX)
     for trace in linked:
         _check_trace(trace, done)

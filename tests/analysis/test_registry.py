@@ -46,6 +46,10 @@ def test_everything_runs():
             "headmaps of image.text, which were not kept; capture with --keep heads",
         ),
         (
+            {"measures": ("query.image.text",)},
+            "queries of image.text, which were not kept; capture with --keep factors",
+        ),
+        (
             {"measures": ("mass.image.image",)},
             "the block image.image, which was not captured; capture with --blocks image.image",
         ),
@@ -117,6 +121,17 @@ def test_reduced():
     assert names(plan) == ALL
     expected = "maps of image.text, which were not kept; capture with --keep maps"
     assert str(plan.reduced["words"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("measure", "several"), [("share_max", "largest shares (share_max)"), ("peak", "peaks")]
+)
+def test_small_measures_of_maps(picky, measure, several):
+    """What comes with maps alone is missed at the level `mass`, with that level's advice."""
+    picky(measures=(f"{measure}.image.text",))
+    assert "picky" in names(registry.plan(make_trace()))
+    lack = registry.plan(make_trace(manifest(level="mass"))).skipped["picky"]
+    assert str(lack) == (f"{several} of image.text, which were not kept; capture with --keep maps")
 
 
 def test_reduced_by_other_blocks():

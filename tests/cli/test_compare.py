@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from attn.backends import find, load
 from attn.cli import build
-from tests.helpers import lora_demo
+from tests.helpers import lora_demo, sketches
 from tests.helpers.toy_traces import read_csv, write_collection, write_trace
 
 PLAN = """\
@@ -192,11 +192,19 @@ def test_errors(arguments, code, message):
 
 def test_negative_without_words(tmp_path):
     """The branch of an empty negative prompt is refused before anything is made."""
-    arguments = ("--sketch", "a.png", "--sketch", "none", "-p", "a cat", "--branch", "uncond")
+    arguments = (
+        "--sketch",
+        str(sketches.save(tmp_path)),
+        "--sketch",
+        "none",
+        "-p",
+        "a cat",
+        "--branch",
+        "uncond",
+    )
     assert run(*arguments, "-o", "out") == (
         1,
         "",
-        "model: the built-in demo (tiny and untrained: real attention, random weights)\n"
         "Error: the negative prompt has no words; give one with --negative\n",
     )
     assert not (tmp_path / "out").exists()

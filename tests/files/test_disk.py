@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from attn.files.disk import (
     as_utf8,
     encode_json,
     is_there,
+    json_text,
     read_journal,
     remove_parts,
     write_atomic,
@@ -97,6 +99,7 @@ def test_json_of_paths_and_odd_names() -> None:
     assert encode_json({"file": Path("/a/b")}) == b'{\n "file": "/a/b"\n}\n'
     assert encode_json([Path("\udcff")]) == b'[\n "\\\\udcff"\n]\n'
     assert as_utf8("a\udcff") == "a\\udcff"
+    assert json.loads(json_text({"a": "\udcffé"})) == {"a": "\\udcffé"}
     with pytest.raises(NotImplementedError, match="has no JSON form"):
         encode_json(object())
 

@@ -11,7 +11,7 @@ import pytest
 import attn.files.exchange
 from attn.errors import AnalysisError, TraceError
 from attn.files.markers import MARKER, is_marked, read_marker, write_marker
-from attn.files.results import replaced, withdraw
+from attn.files.results import refuse_others, replaced, withdraw
 from attn.files.scratch import scratch, sweep
 from tests.helpers.editing import special
 
@@ -333,11 +333,12 @@ def test_withdraw(out):
 
 @pytest.mark.parametrize("name", ["x" * 300, "loop", "loop/x", "file/x", "a\0b"])
 def test_names_that_cannot_be(tmp_path, name):
-    """Where no folder can be is an error that says so."""
+    """Where no folder can be is an error that says so, before anything is computed."""
     (tmp_path / "loop").symlink_to("loop")
     write(tmp_path / "file")
-    with pytest.raises((TraceError, AnalysisError), match=r"could not (find|write|read) .*"):
-        make(tmp_path / name)
+    for put in (make, lambda folder: refuse_others(folder, "toy", INDEX)):
+        with pytest.raises((TraceError, AnalysisError), match=r"could not (find|write|read) .*"):
+            put(tmp_path / name)
 
 
 def test_a_working_folder_that_is_gone(tmp_path, monkeypatch):

@@ -31,6 +31,25 @@ def damaged(good, tmp_path):
     return damage
 
 
+def set_steps(manifest, **values):
+    """Give the steps other numbers, and the shards that are of them."""
+    for name, numbers in values.items():
+        for step, number in zip(manifest["steps"], numbers, strict=True):
+            step[name] = number
+    for step, shard in zip(manifest["steps"], manifest["shards"], strict=False):
+        shard["step"] = step
+
+
+def add_step(manifest):
+    """Let a complete trace have a step more."""
+    shard = manifest["shards"][1]
+    step = shard["step"] | {"index": 2}
+    manifest["steps"].append(step)
+    manifest["shards"].insert(2, shard | {"file": "attention/step-0002.safetensors", "step": step})
+    for counts in (manifest["request"], manifest["identity"]):
+        counts["steps"] = 3
+
+
 EDITS = {
     "schema": lambda m: m.update(schema=0),
     "samples": lambda m: m.update(samples=0),
@@ -70,6 +89,18 @@ EDITS = {
     "two layers of a tower have one path": lambda m: m["layers"][1].update(
         path=m["layers"][0]["path"]
     ),
+    "noise rises from .* in step 0": lambda m: set_steps(m, noise=[0.25, 0.5]),
+    "timesteps reach 1e[+]308": lambda m: set_steps(m, timestep=[1e308, 0.0]),
+    "timesteps go to and fro: 3, 1, 2": lambda m: (
+        add_step(m),
+        set_steps(m, timestep=[3.0, 1.0, 2.0]),
+    ),
+    "layer 0 has no block 'image.eyes'": lambda m: m["layers"][0].update(blocks=["image.eyes"]),
+    "belongs to word 2, of which it has no": lambda m: m["tokens"]["cond"][1].update(word=2),
+    "belongs to word None, its characters to word 1": lambda m: m["tokens"]["cond"][2].update(
+        word=None
+    ),
+    "is characters 2 to 77 of a prompt of 9": lambda m: m["tokens"]["cond"][2].update(stop=77),
     "complete with 1 steps, expected 2": lambda m: (m["steps"].pop(), m["shards"].pop(1)),
     "positions, but 76 in layer 0": lambda m: m["layers"][0]["keys"][1].update(stop=100),
 }

@@ -704,11 +704,16 @@ def test_maps_that_were_not_kept_are_missed_with_the_remedy() -> None:
     files = {file: {"2/mass.image.text": random(HEADS, 36, seed=1)} for file in FILES}
     trace = memory(files, with_level("mass"))
 
-    for method in ("mean_maps", "maps"):
+    for name, ask in (
+        ("map", trace.mean_maps),
+        ("map", lambda: trace.maps(2)),
+        ("share_max", lambda: trace.measure("share_max", 2, "image.text")),
+        ("peak", lambda: trace.measure("peak", 2, "image.text")),
+    ):
         with pytest.raises(TraceError) as raised:
-            trace.mean_maps() if method == "mean_maps" else trace.maps(2)
+            ask()
         assert str(raised.value) == (
-            "the trace has no map.image.text of layer 2 (blocks.0.attn): its level is 'mass', "
+            f"the trace has no {name}.image.text of layer 2 (blocks.0.attn): its level is 'mass', "
             "complete; of this layer it has mass.image.text; capture with --keep maps (or means)"
         )
 

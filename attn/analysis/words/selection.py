@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,8 @@ from attn.analysis.numbers import Numbers
 from attn.analysis.words.phrases import Weights
 from attn.analysis.words.select import select_steps, select_tower
 from attn.errors import AnalysisError
-from attn.schema import Layer, Manifest, Token
+from attn.schema import Grid, Layer, Manifest, Token
+from attn.trace.grids import resample_values
 from attn.trace.means import average
 from attn.trace.words.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
 from attn.trace.words.prompts import Prompt, read_prompt
@@ -220,7 +222,8 @@ def step_maps(
         groups: tokens that are added up.
 
     Returns:
-        (sample, step, row, column, group), mean over layers and heads; layers by index.
+        (sample, step, row, column, group), mean over layers and heads, on the finest grid of any
+        step; layers by index.
 
     Raises:
         TraceError: a step has no maps.
@@ -230,4 +233,15 @@ def step_maps(
         mean = average(trace, BLOCK, selection.layers, [step], selection.branch)
         frames.append(sum_tokens(mean.values, lay_out(mean.columns, groups)))
         layers |= {*mean.layers}
+    grids = [(frame.shape[1], frame.shape[2]) for frame in frames]
+    finest = max(grids, key=math.prod)  # in a step only layers of a coarser grid may have run
+    frames = [_on_grid(frame, finest) for frame in frames]
     return np.stack(frames, axis=1), tuple(sorted(layers))
+
+
+def _on_grid(maps: Numbers, grid: Grid) -> Numbers:
+    """Lay maps (sample, row, column, group) out on another grid."""
+    if maps.shape[1:3] == grid:
+        return maps
+    resampled = resample_values(np.moveaxis(maps, 3, 1), grid)
+    return np.moveaxis(resampled, 1, 3).astype(np.float64)

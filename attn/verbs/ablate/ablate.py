@@ -72,8 +72,13 @@ def ablate(options: AblateOptions) -> Compared:
     report = options.report or Report()
     cuts = _read_cuts(options.cut)
     selection = parse(options.words, None, None, {})
-    refuse_folder(options.out)
-    setting = choose_setting(options.backend, options, dict(options.settings or {}))
+    refuse_folder(options.out, report)
+    require = Required(
+        partial(require_in_prompts, options=selection, negative=options.negative or ""),
+        partial(_require_pictures, selection),
+    )
+    settings = dict(options.settings or {})
+    setting = choose_setting(options.backend, options, settings, require)
     prompts = choose_prompts(
         read_prompt(setting.capture, options.prompt), setting.model, setting.family, report
     )
@@ -84,10 +89,6 @@ def ablate(options: AblateOptions) -> Compared:
         for cut in cuts
         for variant in _with_controls(cut, options, setting, sessions, report)
     ]
-    require = Required(
-        partial(require_in_prompts, options=selection, negative=options.negative or ""),
-        partial(_require_pictures, selection),
-    )
     made = generate_variants(setting, _plan(variants), options.out, report, require, sessions)
     if options.dry_run:
         return planned(made, report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, plan
 from attn.analysis.tables import with_layer_names, write_table
 from attn.errors import AnalysisError
-from attn.files.disk import as_utf8
+from attn.files.disk import json_text
 from attn.files.results import replaced
 from attn.schema import name_layers
 from attn.verbs.analyze.absence import fit
@@ -104,8 +103,7 @@ def replaced_results(folder: Path, job: AnalysisJob) -> AbstractContextManager[P
 
 def write_index(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write `analysis.json` into a folder of results."""
-    text = json.dumps({"schema": SCHEMA, **facts}, indent=1, ensure_ascii=False)
-    (folder / INDEX).write_text(as_utf8(text) + "\n", encoding="utf-8")
+    (folder / INDEX).write_text(json_text({"schema": SCHEMA, **facts}), encoding="utf-8")
 
 
 def _without(planned: AnalysisPlan, options: Settings) -> AnalysisPlan:

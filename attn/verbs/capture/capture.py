@@ -13,13 +13,13 @@ from attn.backends import Backend, Session, find, installed
 from attn.backends.plugins.guard import blamed, guarded, signed
 from attn.backends.types import Placement
 from attn.engine.plan import Plan
-from attn.errors import ModelError, UsageError
-from attn.files.outside import refuse_special
+from attn.errors import UsageError
 from attn.schema import Request
 from attn.verbs.ablate.cuts import parse_cuts
 from attn.verbs.capture.collection import Entry
-from attn.verbs.capture.families import backend_options, complete_loras
-from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents, refuse_parts
+from attn.verbs.capture.families import SKETCH, backend_options, complete_loras
+from attn.verbs.capture.first_checks import check_drawing, check_folder, check_loras, check_model
+from attn.verbs.capture.folders import choose_folder, output_folder
 from attn.verbs.capture.generation import run_job
 from attn.verbs.capture.jobs import check_space, plan_job
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 DEMO = "demo"
-MODEL = "a .safetensors file or the folder of a model"
 
 
 class Shared:
@@ -121,10 +120,10 @@ def capture(options: CaptureOptions) -> Captured:
 def capture_with(options: CaptureOptions) -> Captured:
     """Capture; see `capture`."""
     report = options.report or Report()
-    if isinstance(options.model, str | Path):  # before anything is imported for it
-        refuse_special(Path(options.model).expanduser(), MODEL, ModelError)
     registered = find(options.backend)
     name = registered.spec.name
+    typed = read_prompt(options, options.prompt)
+    _check_first(options, typed)
     for remark in installed().remarks:
         report.warn(remark)
     family = guarded(registered)
@@ -132,7 +131,7 @@ def capture_with(options: CaptureOptions) -> Captured:
         backend = backend_options(family.Options, name, options.backend_settings)
     model = family.default_model(backend) if options.model is None else options.model
     request = replace(_request(options, backend), interventions=parse_cuts(options.cut))
-    texts = choose_prompts(read_prompt(options, options.prompt), model, family, report)
+    texts = choose_prompts(typed, model, family, report)
     prompts, negative = parse_prompts(options, texts)
     stack = parse_stack([*parse_stack(options.lora), *shared_loras(prompts)])
     if stack:  # what is wrong with a file is said before a model is loaded
@@ -144,7 +143,8 @@ def capture_with(options: CaptureOptions) -> Captured:
         for prompt in prompts
         for seed in options.seeds
     ]
-    target = _target(options, name, prompts[0].text)
+    out = None if options.out is None else Path(options.out)
+    target = choose_folder(out, name, prompts[0].text)
     making = nullcontext() if options.dry_run else output_folder(target)
     with making, blamed(registered):
         previous = find_previous(target, wishes) if options.resume else None
@@ -222,17 +222,14 @@ def _request(options: CaptureOptions, backend: Any) -> Request:
     )
 
 
-def _target(options: CaptureOptions, backend: str, prompt: str) -> Path:
-    """Return the folder of a capture, where it may go."""
-    out = None if options.out is None else Path(options.out)
-    if options.resume and out is None:
-        raise UsageError("resume: say which folder to go on with, with --out DIR")
-    if out is not None:
-        refuse_parts(out)
-    target = choose_folder(out, backend, prompt)
-    if not options.resume:
-        refuse_contents(target)
-    return target
+def _check_first(options: CaptureOptions, prompts: Sequence[str] | None) -> None:
+    """Refuse what is wrong whatever the family; to import that takes seconds."""
+    check_model(options.model)
+    parsed, _ = parse_prompts(options, prompts or ())
+    loras = parse_stack(options.lora)
+    check_loras([*loras, *(shared_loras(parsed) if parsed else ())])
+    check_drawing(options.backend_settings.get(SKETCH))
+    check_folder(options.out, resume=options.resume)
 
 
 def choose_prompts(

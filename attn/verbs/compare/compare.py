@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import is_file
-from attn.files.results import COMPARISON, refuse_others
+from attn.files.results import COMPARISON, is_unmarked, refuse_others
 from attn.options import parse_options
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
@@ -68,7 +68,7 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
     if [bool(runs), options.lora is not None, options.sketch is not None].count(True) > 1:
         raise UsageError("give runs, --lora or --sketch, not several of them")
     _refuse_controls(options)
-    refuse_folder(options.out)
+    refuse_folder(options.out, report)
     made: Generated | None = None
     files: Mapping[str, LoraFile] = {}
     if options.lora is not None or options.sketch is not None:
@@ -122,14 +122,22 @@ def _refuse_controls(options: CompareOptions) -> None:
             )
 
 
-def refuse_folder(out: str | Path | None) -> None:
-    """Refuse a folder whose content would be lost or mixed, before time is spent."""
+def refuse_folder(out: str | Path | None, report: Report) -> None:
+    """Refuse a folder whose content would be lost or mixed, before time is spent.
+
+    Earlier versions of attn wrote a comparison into `out` itself: it stays, and a warning says so.
+    """
     if out is None:
         return
     if is_file(Path(out)):
         raise AnalysisError(f"{out} is a file; choose another with --out")
     refuse_parts(Path(out))
     refuse_others(Path(out) / FOLDER, "compare", COMPARISON)
+    if is_unmarked(Path(out), COMPARISON):
+        report.warn(
+            f"{out} holds a comparison of an earlier attn, which stays; the new one is in "
+            f"{Path(out) / FOLDER}"
+        )
 
 
 def _required(

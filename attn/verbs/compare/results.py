@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn.files.disk import json_text
 from attn.files.results import COMPARISON, replaced
 from attn.verbs.compare.controls.block_lists import write_block_lists
 from attn.verbs.compare.controls.controls import MOST_DRAWN, find_controls
@@ -239,7 +239,4 @@ def _describe_sweep(sweep: Sweep) -> dict[str, Any]:
 
 
 def _write_index(folder: Path, facts: Mapping[str, Any]) -> None:
-    from attn.files.disk import as_utf8
-
-    text = json.dumps(facts, indent=1, ensure_ascii=False)
-    (folder / COMPARISON).write_text(as_utf8(text) + "\n", encoding="utf-8")
+    (folder / COMPARISON).write_text(json_text(facts), encoding="utf-8")

@@ -9,6 +9,7 @@ import pytest
 from attn.analysis.tables import write_table
 from attn.analysis.words.evolution import EvolutionOptions, run
 from attn.errors import AnalysisError
+from attn.trace.store import shard_file
 from attn.trace.trace import open_trace
 from tests.helpers.toy_traces import (
     CLIP_WORDS,
@@ -48,6 +49,16 @@ def test_maps(toy):
     assert maps["noise"].values.tolist() == [1.0, 0.7, 0.2]
     for sample in (0, 1):
         np.testing.assert_allclose(maps[sample], frames(toy, "cat", sample), rtol=1e-5)
+
+
+def test_a_step_without_the_finest_layer(toy):
+    """A layer that did not run in one step is left out there; its map has the same grid as all."""
+    _, about, files = toy
+    step = shard_file(about.steps[0])
+    files[step]["3/map.image.text"] = np.full_like(files[step]["3/map.image.text"], np.nan)
+    maps = run(make_trace(about, files), EvolutionOptions(word="cat")).arrays["maps"]
+    coarse = plain_maps(about, files, CLIP_WORDS["cat", 1], 0, steps=(0,), layers=about.layers[:1])
+    np.testing.assert_allclose(maps[0, 0], coarse, rtol=1e-5)
 
 
 def test_encoders():

@@ -12,11 +12,12 @@ from attn.checkpoints.layouts import FLUX
 from attn.checkpoints.probe import CONFIGS, probe
 from attn.demo.untrained import flux as untrained
 from attn.engine.plan import Keep, make_plan
-from attn.errors import RequestError
+from attn.errors import ModelError, RequestError
 from attn.lora.base.fit import fit
 from attn.lora.base.weights import open_base
 from attn.lora.reader import read
 from attn.schema import Lora, Request
+from attn.verbs.lora import find_model
 from tests.helpers import full_size, layouts, lora_spellings
 from tests.helpers.opening import opening, refusal
 from tests.helpers.toy_sessions import remarks, shared_session
@@ -325,6 +326,13 @@ def test_lora_against_a_model(loras, files, spelling, layout):
     result = fit(file, open_base(files[layout][0]))
     assert file.family.name == "flux"
     assert (len(result.placed), result.misfits) == (2, ())
+
+
+def test_the_demo_has_no_files(loras):
+    """A LoRA cannot be compared with a demo that is built where it is opened, and it is said."""
+    path = loras / "kohya.safetensors"
+    with pytest.raises(ModelError, match="the demo of 'flux' has no files to compare with"):
+        find_model("demo", path)
 
 
 @pytest.mark.parametrize("keep", ["heads", "factors"])

@@ -7,6 +7,7 @@ from pathlib import Path
 from shutil import copytree
 from shutil import rmtree as remove
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -318,6 +319,8 @@ def test_names_that_are_not_utf8(runs, tmp_path):
     assert "caf\\udce9" in (done.path / "tables/mass.csv").read_text(encoding="utf-8")
     with Image.open(done.path / "summary.png") as image:
         assert image.info["variants"].startswith("caf\\udce9")
+    told = msgspec.json.decode((done.path / "comparison.json").read_bytes())
+    assert told["variants"][0]["name"].startswith("caf\\udce9")
 
 
 def test_one_text(runs, tmp_path):

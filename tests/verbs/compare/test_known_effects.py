@@ -13,7 +13,7 @@ from attn.demo import shipped
 from attn.verbs.report_page import digits
 
 PACKAGED = Path(shipped.__file__).parent / "weights"
-NAMED = re.compile(r"“(\w+)(?: of (\w+))?” gets ([\d.]+)(×| %)(?: (more|less))?")
+NAMED = re.compile(r"“(\w+)”(?: of (\w+))? gets ([\d.]+)(×| %)(?: (more|less))?")
 PROMPT = "a red square left of a purple triangle on a white background"
 
 

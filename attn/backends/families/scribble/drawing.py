@@ -11,11 +11,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from attn.backends.families.scribble.levels import (
-    brightness,
-    read_colours,
-    read_content,
-)
+from attn.backends.families.scribble.levels import brightness, read_colours
 from attn.backends.families.scribble.strokes import (
     FAINTEST,
     FEW,
@@ -26,6 +22,7 @@ from attn.backends.families.scribble.strokes import (
     measure_ink,
 )
 from attn.errors import RequestError, UsageError
+from attn.files.images import read_content
 from attn.schema import SKETCH_GROUND
 
 Fit = Literal["pad", "stretch"]

@@ -10,14 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from attn.errors import UsageError
-from attn.files.images import (
-    DRAWINGS,
-    MOST_BYTES,
-    UndecodableImageError,
-    UnknownFormatError,
-    decode_image,
-)
-from attn.files.outside import read_bytes
+from attn.files.images import read_drawing
 
 Colours = npt.NDArray[np.uint8 | np.float32]
 """Levels 0 to 255: row, column, channel; grey pictures have one. Whole levels are uint8."""
@@ -43,29 +36,13 @@ def bands(colours: Colours) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, height, step))
 
 
-def read_content(path: Path) -> bytes:
-    """Return the bytes of a picture.
-
-    Raises:
-        UsageError: the file cannot be read, or is too large.
-    """
-    return read_bytes(path, limit=MOST_BYTES, error=UsageError, hint="Give a picture as --sketch.")
-
-
 def read_colours(path: Path) -> Colours:
     """Return a picture's levels, upright and without transparency.
 
     Raises:
         UsageError: it is no picture, or its pixels are no numbers.
     """
-    try:
-        return _levels(path, ImageOps.exif_transpose(decode_image(read_content(path), DRAWINGS)))
-    except UnknownFormatError as exc:
-        raise UsageError(
-            f"the sketch {path} is no picture that can be read ({exc}); give a PNG or JPEG"
-        ) from exc
-    except UndecodableImageError as exc:
-        raise UsageError(f"the sketch {path} cannot be used: {exc}") from exc
+    return _levels(path, ImageOps.exif_transpose(read_drawing(path)))
 
 
 def _levels(path: Path, image: Image.Image) -> Colours:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import ModelError, RequestError, UsageError
 from attn.schema import Request
-from attn.verbs.capture.families import complete_loras
+from attn.verbs.capture.families import SKETCH, complete_loras
+from attn.verbs.capture.first_checks import check_drawing, check_loras
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.runs.control_variants import add_controls
@@ -57,7 +58,11 @@ def generate(
     for spec in lone_scales(options.lora) if len(variants) == 1 else ():
         report.warn(f"{spec}: one scale beside the baseline makes no curve; give two or more")
     plain, variants = variants, add_controls(variants, options)
-    setting = choose_setting(options.backend or infer_backend(variants), options, settings)
+    for variant in variants:
+        check_loras(variant.loras)
+    check_drawing(settings.get(SKETCH))
+    backend = options.backend or infer_backend(variants)
+    setting = choose_setting(backend, options, settings, require)
     # what is wrong with a file is said before a model is loaded
     stacks = [complete_loras(setting.family, variant.loras) for variant in variants]
     bases: list[Base] = []

@@ -10,6 +10,7 @@ from attn.errors import UsageError
 from attn.files.disk import is_file, is_there
 from attn.verbs.capture.drawings import Drawing, drawing_file
 from attn.verbs.capture.families import SKETCH, backend_options
+from attn.verbs.capture.first_checks import check_drawing
 from attn.verbs.capture.folders import name_folders, short_names
 from attn.verbs.compare.options import CompareOptions
 from attn.verbs.compare.runs.variant_runs import (
@@ -100,12 +101,14 @@ def generate_sketches(
 
     variants = parse_sketches(options.sketch or ())
     backend = options.backend or takers("drawings")[0].spec.name
-    setting = choose_setting(backend, options, settings)
-    if SKETCH in setting.settings:
+    if SKETCH in settings:
         raise UsageError(
             f"sketch: given as drawings to compare and as a setting "
-            f"({setting.settings[SKETCH]}); leave the setting out"
+            f"({settings[SKETCH]}); leave the setting out"
         )
+    for changes in variants.values():
+        check_drawing(changes[SKETCH])
+    setting = choose_setting(backend, options, settings, require)
     runs = []
     for (label, selected), folder in zip(
         variants.items(), name_folders(list(variants), RESERVED), strict=True

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from attn.errors import UsageError
 from attn.verbs.capture.capture import (
     Captured,
     Shared,
@@ -19,7 +18,8 @@ from attn.verbs.capture.capture import (
     parse_prompts,
 )
 from attn.verbs.capture.families import backend_options
-from attn.verbs.capture.folders import choose_folder, output_folder, refuse_contents
+from attn.verbs.capture.first_checks import check_folder, check_model
+from attn.verbs.capture.folders import choose_folder, output_folder
 from attn.verbs.capture.options import CaptureOptions, read_prompt
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
@@ -100,30 +100,52 @@ class Generating(Protocol):
     def model(self) -> object:
         """What is opened; None is the family's default."""
 
+    @property
+    def out(self) -> str | Path | None:
+        """Folder of the results."""
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on with what is there."""
+
     def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
         """Return what all variants have in common."""
 
 
-def choose_setting(backend: str, options: Generating, settings: Mapping[str, str]) -> Setting:
+def choose_setting(
+    backend: str, options: Generating, settings: Mapping[str, str], require: Required
+) -> Setting:
     """Return what all variants have in common.
 
     Args:
         backend: its name.
         options: of the verb.
         settings: options of the backend as KEY: VALUE.
+        require: what keeps anything from being generated.
 
     Raises:
-        UsageError: the backend or one of its options is unknown.
+        UsageError: the backend or one of its options is unknown, or the prompts cannot be used.
+        AttnError: the model cannot be read, or the folder of the comparison is not to be used.
     """
     from attn.backends import find
     from attn.backends.plugins.guard import guarded, signed
 
     registered = find(backend)
-    family, name = guarded(registered), registered.spec.name
+    name = registered.spec.name
+    generation = options.generation(name, settings)
+    check_model(options.model)
+    check_folder(options.out, resume=options.resume)
+    if typed := read_prompt(generation, generation.prompt):
+        _require_prompts(generation, typed, require)
+    family = guarded(registered)
     with signed(registered, "Options"):
         read = backend_options(family.Options, name, settings)
     model = family.default_model(read) if options.model is None else options.model
-    return Setting(name, family, settings, model, options.generation(name, settings))
+    return Setting(name, family, settings, model, generation)
+
+
+def _require_prompts(options: CaptureOptions, prompts: Sequence[str], require: Required) -> None:
+    require.of_prompts([prompt.text for prompt in parse_prompts(options, prompts)[0]])
 
 
 def generate_variants(
@@ -153,9 +175,11 @@ def generate_variants(
     sessions = sessions or Sessions(setting)
     requested = read_prompt(options, options.prompt)
     prompts = setting.prompts or choose_prompts(requested, setting.model, setting.family, report)
-    require.of_prompts([prompt.text for prompt in parse_prompts(options, prompts)[0]])
+    _require_prompts(options, prompts, require)
     options = replace(options, prompt=prompts, prompts=None)
-    target = _target(options, out, f"{setting.name}-{setting.verb}", prompts[0])
+    check_folder(out, resume=options.resume)
+    folder = None if out is None else Path(out)
+    target = choose_folder(folder, f"{setting.name}-{setting.verb}", prompts[0])
     captured = {}
     with nullcontext() if options.dry_run else output_folder(target):
         changes = variants[0][2]
@@ -163,26 +187,16 @@ def generate_variants(
         require.of_plan(capture_with(replace(first, dry_run=True, resume=False)).plans[0])
         if not options.dry_run:
             report.begin(target)
-        for label, folder, changes in variants:
-            report.note(f"{label}: {target / folder}")
+        for label, subfolder, changes in variants:
+            report.note(f"{label}: {target / subfolder}")
             where: dict[str, Any] = {
                 "model": sessions.shared(changes),
-                "out": target / folder,
+                "out": target / subfolder,
                 "report": report,
             }
             captured[label] = capture_with(replace(options, **changes, **where))
             _note_failures(captured[label], label, report)
     return Generated(target, captured, prompts)
-
-
-def _target(options: CaptureOptions, out: str | Path | None, name: str, prompt: str) -> Path:
-    """Return the folder of a comparison, where it may go."""
-    target = choose_folder(None if out is None else Path(out), name, prompt)
-    if not options.resume:
-        refuse_contents(target)
-    elif out is None:
-        raise UsageError("resume: say which folder to go on with, with --out DIR")
-    return target
 
 
 class Sessions:

@@ -54,7 +54,7 @@ def test_files_of_one_name():
 def test_settings_that_clash(options, message, tmp_path):
     """A backend without drawings, or a drawing of its own for all runs, is refused at once."""
     with pytest.raises(UsageError, match=message):
-        compare(sketch=["A.png", "none"], out=tmp_path / "out", **options)
+        compare(sketch=[sketches.save(tmp_path), "none"], out=tmp_path / "out", **options)
 
 
 def test_drawings_called_like_results():
