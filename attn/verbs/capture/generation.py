@@ -15,12 +15,12 @@ from attn.files.disk import as_utf8, is_folder, is_there, reported
 from attn.schema import Step
 from attn.trace.store import MANIFEST, is_shard_file, read_manifest
 from attn.trace.writer import TraceWriter
+from attn.verbs.ablate.treatments import make_treatment
 from attn.verbs.capture.collection import Entry, note_outcomes, write_index
 from attn.verbs.capture.jobs import Job, JobItem
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
 from attn.verbs.capture.resume import make_room
-from attn.verbs.capture.treatments import make_treatment
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:

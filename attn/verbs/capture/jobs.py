@@ -21,9 +21,9 @@ from attn.files.disk import as_utf8, encode_json
 from attn.schema import Kept, Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
 from attn.trace.store import is_shard
+from attn.verbs.ablate.treatments import make_treatment
 from attn.verbs.capture.collection import Entry, Run
 from attn.verbs.capture.folders import existing
-from attn.verbs.capture.treatments import make_treatment
 from attn.verbs.report import Report
 
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}

@@ -10,7 +10,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError, RequestError
 from attn.schema import CutTarget, Intervention, Request
-from attn.verbs.capture.treatments import make_treatment
+from attn.verbs.ablate.treatments import make_treatment
 from tests.helpers.toy_attention import count_hooks
 from tests.helpers.toy_sessions import shared_session
 

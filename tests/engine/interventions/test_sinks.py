@@ -9,7 +9,7 @@ import pytest
 from attn.engine.interventions.draws import draw_heads, draw_layers, draw_offsets
 from attn.engine.interventions.targets import BranchText
 from attn.schema import CutTarget, Intervention
-from attn.verbs.capture.treatments import make_treatment
+from attn.verbs.ablate.treatments import make_treatment
 from tests.engine.interventions.test_families import has_text, open_request, run
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
