@@ -1,8 +1,10 @@
 """`attn ablate`: change the model's attention, and see whether that does what its maps say.
 
-cuts      what people type, as interventions
-options   of the command
-ablate    generate the baseline, every cut and random controls from the same noise; compare
-effects   what a cut did to each picture, inside and outside of its word's map
-answer    the first paragraph of the report
+    cuts         what people type, as interventions
+    treatments   what they do to a batch of a capture
+    options      of the command
+    ablate       generate the baseline, every cut and random controls from the same noise
+
+The results are those of `compare`, which finds the cuts in the traces, so that the same folders can
+be compared again: `compare.controls.cut_effects` and `cut_answer`.
 """
