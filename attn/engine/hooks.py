@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
 from attn.engine.kernels import KernelMode, Report, raise_it
+from attn.engine.uncompiled import Uncompiled
 from attn.errors import CaptureError
 
 Key = TypeVar("Key")
@@ -23,6 +24,8 @@ def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
 
 class AttentionHooks(Generic[Key]):
     """Report the attention kernels that run inside modules, each to the innermost of them.
+
+    Meanwhile, nothing runs that `torch.compile` made: see `uncompiled`.
 
     Args:
         modules: what to watch, under the keys that `see` and `done` are told.
@@ -59,6 +62,7 @@ class AttentionHooks(Generic[Key]):
         self._running: list[Key] = []
         self._thread = get_ident()  # in which the watched modules run
         self._handles: list[RemovableHandle] = []
+        self._uncompiled = Uncompiled()
         self._mode = KernelMode(
             lambda attention: self._see(self._running[-1], attention),
             refuse,
@@ -66,6 +70,7 @@ class AttentionHooks(Generic[Key]):
         )
 
     def __enter__(self) -> AttentionHooks[Key]:
+        self._uncompiled.__enter__()
         for key, module in self._modules.items():
             self._handles += [
                 module.register_forward_pre_hook(self._before(key), with_kwargs=True),
@@ -78,6 +83,7 @@ class AttentionHooks(Generic[Key]):
             handle.remove()
         self._handles.clear()
         self._running.clear()
+        self._uncompiled.__exit__()
         # torch calls no hook when KeyboardInterrupt leaves a module
         while any(mode is self._mode for mode in _get_current_dispatch_mode_stack()):
             self._mode.__exit__(None, None, None)
