@@ -212,18 +212,19 @@ class Tap:
         self._status = "complete" if is_whole else "partial"
         if any(step.tensors for step in self._tapped.steps):
             self._guarded(self._finish)
+            self._guarded(self._tapped.layout.require_fit)
         if kind is None:
             self._raise()
 
     def _finish(self) -> None:
         unseen = find_unseen(self._model, self._modules, self.seen)
-        is_sorted = any(parents is not None for parents in self._history.parents)
         warnings = say_warnings(
             self.assumed,
             self.left_out,
             self.pieces,
             unseen,
-            is_sorted=is_sorted,
+            is_sorted=self._history.is_sorted,
+            is_guessed=self._tapped.layout.is_guessed,
             is_rewritten=self._history.is_rewritten,
         )
         about = {
@@ -325,8 +326,7 @@ class Tap:
         """Find out which positions of the text this forward reads."""
         self._main = reading
         stretch = self._history.follow(reading)
-        layout = self._tapped.layout
-        layout.prompt = layout.prompt or stretch.stop
+        self._tapped.layout.read(stretch, reading.whole)
         self._tapped.step.stretch = stretch
 
     def _read(self, path: str, attention: Attention) -> tuple[Attention, tuple[Side, Side]] | None:

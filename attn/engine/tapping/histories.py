@@ -53,6 +53,9 @@ class History:
             CaptureError: it is another text.
         """
         parents = continued_rows(self._keys, cached_keys(reading.cache))
+        if reading.ids is not None and not reading.past and reading.length > self.reached:
+            # the text is read again from its begin on: its tokens say what rows continue
+            parents = continued_rows(self.ids, reading.ids[:, : self.reached].cpu().long())
         self._keys = None
         self.parents.append(parents)
         if parents is not None:
@@ -66,6 +69,11 @@ class History:
         """Note what a cache holds at the end of a forward, to see whether its rows are sorted."""
         self._keys = cached_keys(cache)
         self.length = self.reached
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether rows took each other's places."""
+        return any(parents is not None for parents in self.parents)
 
     def invalid(self, stretch: Stretch) -> Tensor | None:
         """Return which positions of a stretch are padding, (row, position); None if none is."""
